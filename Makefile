@@ -1,0 +1,62 @@
+# Each target does its own set-up in .venv; a second call finds the stamp and installs nothing.
+# ARGS passes options on: make run ARGS='--phrase "hello house"'
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin/python
+# The stamp's name changes with what is to be installed and with the folder, since a moved venv has to be linked again.
+WANTED := $(shell { cat pyproject.toml constraints.txt; echo '$(CURDIR)'; } | cksum | cut -d ' ' -f 1)
+SPEECH := $(VENV)/.installed-speech-$(WANTED)
+DEV := $(VENV)/.installed-dev-speech-$(WANTED)
+# A set-up that was cut off may have left a Python without pip.
+PIP := { $(BIN) -m pip --version >/dev/null 2>&1 || $(BIN) -m ensurepip >/dev/null; } && \
+	$(BIN) -m pip install -qq --disable-pip-version-check -c constraints.txt
+
+.PHONY: run ui test lint format clean
+
+run: $(SPEECH)
+	@$(BIN) -m wakeword_pipeline.cli demo $(ARGS)
+
+ui: $(SPEECH)
+	@$(BIN) -m wakeword_pipeline.cli ui $(ARGS)
+
+test: lint
+	@rm -f .coverage .coverage.*
+	@$(BIN) -m pytest --cov --cov-report=term --cov-fail-under=85 $(ARGS)
+
+lint: $(DEV)
+	@$(BIN) .ci/check_files.py
+	@$(BIN) -m ruff check .
+	@$(BIN) -m ruff format --check .
+	@$(BIN) -m mypy wakeword_core
+
+format: $(DEV)
+	@$(BIN) -m ruff check --fix-only .
+	@$(BIN) -m ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	find . -name __pycache__ -type d -not -path './.wakeword/*' -prune -exec rm -rf {} +
+
+$(BIN):
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "Python 3.11 is needed, but there is no $(PYTHON): install it, or say PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "Python 3.11 is needed, but $(PYTHON) is $$($(PYTHON) --version 2>&1): say PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+		rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment: on Debian, install python3.11-venv"; exit 1; }
+
+# dev includes speech, so after `make test` there is nothing left for `make run` to install.
+$(SPEECH): | $(BIN)
+	@if [ ! -e $(DEV) ]; then \
+		echo "Installing in $(VENV) (5 GB; a few minutes, once)"; \
+		rm -f $(VENV)/.installed-*; \
+		$(PIP) -e '.[speech]'; \
+	fi
+	@touch $@
+
+$(DEV): | $(BIN)
+	@echo "Installing in $(VENV) (5 GB; a few minutes, once)"
+	@rm -f $(VENV)/.installed-*
+	@$(PIP) -e '.[dev,speech]'
+	@touch $@ $(SPEECH)

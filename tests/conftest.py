@@ -1,0 +1,32 @@
+"""What every test may rely on: no settings or log handlers of another test or of the developer's shell."""
+
+import logging
+
+import pytest
+
+_LOGGERS = ("wakeword_core", "wakeword_pipeline")
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch):
+    for name in ("WAKEWORD_HOME", "WAKEWORD_LOG_LEVEL", "WAKEWORD_LOG_FORMAT"):
+        monkeypatch.delenv(name, raising=False)
+    before = {name: (list(logging.getLogger(name).handlers), logging.getLogger(name).level) for name in _LOGGERS}
+    for name in _LOGGERS:
+        logging.getLogger(name).propagate = True
+    yield
+    for name, (handlers, level) in before.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = handlers, True
+        logger.setLevel(level)
+
+
+def pytest_collection_modifyitems(items):
+    gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu_tests:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in gpu_tests:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

@@ -1,0 +1,74 @@
+"""Pictures: real PNGs, equal for equal figures, different for different ones."""
+
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from wakeword_core.evaluation import plots
+from wakeword_core.evaluation.stream_test import SweepPoint
+
+HISTORY = [
+    {"epoch": i, "train_loss": 1 / i, "val_loss": 1.2 / i, "val_auc": 1 - 0.2 / i, "val_pauc": 1 - 0.4 / i}
+    for i in range(1, 6)
+]
+POINTS = [SweepPoint(t, t**2, 1000 * (1 - t) ** 4) for t in np.linspace(0.01, 1, 50)]
+SILENT = [SweepPoint(0.5, 0.1, 0.0)]
+RANDOM = np.random.default_rng(0)
+SHARP = np.column_stack([np.linspace(0, 1, 60), 1 - np.linspace(0, 1, 60)])
+SOFT = 0.5 + (SHARP - 0.5) / 2
+LABELS = RANDOM.integers(0, 2, 60)
+
+
+def size(png):
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", png[16:24])
+
+
+@pytest.mark.parametrize(
+    ("draw", "other"),
+    [
+        (lambda: plots.training_curve(HISTORY), lambda: plots.training_curve(HISTORY[:1])),
+        (lambda: plots.det_curve(POINTS, POINTS[40], 0.5, 5.0), lambda: plots.det_curve(POINTS)),
+        (lambda: plots.det_curve(SILENT), lambda: plots.det_curve(SILENT, SILENT[0], 0.5, 0.1)),
+        (
+            lambda: plots.reliability_diagram(SHARP, SOFT, LABELS),
+            lambda: plots.reliability_diagram(SOFT, SHARP, LABELS),
+        ),
+        (
+            lambda: plots.score_histogram(SHARP[:, 1], LABELS, 0.5),
+            lambda: plots.score_histogram([0.0, 1.0], [0, 0], 0.9),
+        ),
+        (
+            lambda: plots.mel_grid(RANDOM.normal(size=(1, 8, 30)), ["a"], 0.01),
+            lambda: plots.mel_grid(np.zeros((5, 8, 30)), list("abcde"), 0.01),
+        ),
+        (
+            lambda: plots.confusion_picture([[5, 1], [0, 0]], ["_negative", "hey robin"]),
+            lambda: plots.confusion_picture(np.eye(4), ["_negative", "a", "b", "c"]),
+        ),
+    ],
+)
+def test_pictures_show_what_they_are_given(draw, other):
+    one, two = draw(), other()
+    assert min(*size(one), *size(two)) > 200
+    assert one != two
+
+
+def test_equal_figures_give_equal_bytes():
+    assert plots.training_curve(HISTORY) == plots.training_curve(HISTORY)
+
+
+def test_mel_grid_wants_a_title_each():
+    with pytest.raises(ValueError, match="title"):
+        plots.mel_grid(np.zeros((2, 8, 30)), ["a"], 0.01)
+
+
+def test_no_global_plotting_state():
+    code = (
+        "import sys; from wakeword_core.evaluation import plots; assert 'matplotlib' not in sys.modules; "
+        "plots.confusion_picture([[1, 0], [0, 1]], ['a', 'b']); print('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

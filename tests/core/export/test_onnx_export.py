@@ -1,0 +1,100 @@
+import copy
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from onnx.external_data_helper import convert_model_to_external_data
+
+from wakeword_core.config import ExportConfig
+from wakeword_core.errors import WakewordError
+from wakeword_core.export.onnx_export import export_onnx, logit_parity, parity
+from wakeword_core.export.onnx_graph import compact, model_bytes
+from wakeword_core.runtime import WakewordModel
+
+WINDOWS = np.random.default_rng(3).normal(-6.0, 2.0, (24, 64, 151)).astype(np.float32)
+
+
+def test_scores_and_logits_equal_torch_where_scores_are_not_saturated(exported) -> None:
+    _, model, _, summary, folder = exported
+    scores = WakewordModel(folder).score_windows(WINDOWS)
+    # a saturated or constant model would pass any comparison
+    assert scores[:, 1].std() > 0.05
+    assert ((scores > 1e-3) & (scores < 1 - 1e-3)).mean() > 0.9
+    assert parity(model, folder / "model.onnx", WINDOWS) < 1e-4
+    assert logit_parity(model, folder / "model.onnx", WINDOWS) < 1e-4
+    assert summary.parity < 1e-4 and summary.logit_parity < 1e-4
+
+
+def test_temperature_and_cmvn_are_inside(exported) -> None:
+    _, model, _, _, folder = exported
+    with torch.no_grad():
+        wrong = torch.softmax(model.logits(torch.from_numpy(WINDOWS)), dim=1).numpy()
+    assert np.abs(WakewordModel(folder).score_windows(WINDOWS) - wrong).max() > 1e-3
+
+
+def test_a_wrong_graph_is_found_though_scores_are_saturated(exported, tmp_path) -> None:
+    if exported[0] != "tiny_conv":
+        pytest.skip("one architecture is enough; tracing takes seconds")
+    model = copy.deepcopy(exported[1])
+    with torch.no_grad():  # a bias this large makes every score 0 or 1
+        model.backbone.classifier.bias[1] += 400.0
+    export_onnx(model, exported[2], ExportConfig(), tmp_path)
+    path = tmp_path / "model.onnx"
+    damaged = onnx.load(path)
+    gemm = next(node for node in damaged.graph.node if node.op_type == "Gemm")
+    bias = next(tensor for tensor in damaged.graph.initializer if tensor.name == gemm.input[2])
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) * np.float32(0.9), bias.name))
+    onnx.save(damaged, path)
+    assert parity(model, path, WINDOWS) < 1e-6
+    assert logit_parity(model, path, WINDOWS) > 1e-2
+
+
+def test_no_normalisation_is_left_behind_a_convolution(exported) -> None:
+    graph = onnx.load(exported[4] / "model.onnx").graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    normalised = [made_by[node.input[0]] for node in graph.node if node.op_type == "BatchNormalization"]
+    assert "Conv" not in normalised
+    assert exported[0] == "bc_resnet" or not normalised
+
+
+def test_card_batch_and_single_file(exported) -> None:
+    _, _, card, summary, folder = exported
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    assert {entry.key: json.loads(entry.value) for entry in model.metadata_props} == {"wakeword": card}
+    assert [path.name for path in folder.iterdir() if path.name.startswith("model.onnx")] == ["model.onnx"]
+    assert summary.bytes == model_bytes(folder / "model.onnx") == (folder / "model.onnx").stat().st_size
+    loaded = WakewordModel(folder)
+    one_by_one = np.concatenate([loaded.score_windows(window[None]) for window in WINDOWS[:5]])
+    np.testing.assert_allclose(loaded.score_windows(WINDOWS[:5]), one_by_one, atol=1e-6)
+    assert summary.bytes < 4 * summary.parameters * 1.3
+
+
+def test_the_same_model_gives_the_same_bytes(exported, tmp_path) -> None:
+    arch, model, card, _, folder = exported
+    if arch != "tiny_conv":
+        pytest.skip("one architecture is enough; tracing takes seconds")
+    export_onnx(model, card, ExportConfig(), tmp_path)
+    assert (tmp_path / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    with pytest.raises(WakewordError, match="parity_tolerance"):
+        export_onnx(model, card, ExportConfig(parity_tolerance=1e-12), tmp_path)
+
+
+def test_compacting_is_done_after_once(exported) -> None:
+    model = onnx.load(exported[4] / "model.onnx")
+    assert compact(model).SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
+
+
+def test_external_data_counts_and_must_be_there(exported, tmp_path) -> None:
+    model = onnx.load(exported[4] / "model.onnx")
+    whole = model.ByteSize()
+    convert_model_to_external_data(model, location="weights.bin", size_threshold=64)
+    onnx.save(model, tmp_path / "model.onnx")
+    weights = tmp_path / "weights.bin"
+    assert model_bytes(tmp_path / "model.onnx") == (tmp_path / "model.onnx").stat().st_size + weights.stat().st_size
+    assert model_bytes(tmp_path / "model.onnx") > 0.9 * whole > (tmp_path / "model.onnx").stat().st_size
+    weights.unlink()
+    with pytest.raises(WakewordError, match=r"weights\.bin"):
+        model_bytes(tmp_path / "model.onnx")

@@ -1,0 +1,61 @@
+"""Small shards made by the real writer."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from wakeword_core.artifacts import Parts
+from wakeword_core.config import Config, ShardsConfig
+from wakeword_core.shards import build_shards
+
+RATE = 16_000
+SECONDS = {"positive": 1.0, "hard_negative": 0.8, "negative": 4.0, "noise": 3.0}
+
+
+@pytest.fixture
+def config() -> Config:
+    """Few views and windows."""
+    return Config.model_validate({"features": {"views": 3, "negative_views": 2}})
+
+
+@pytest.fixture
+def make_shards(tmp_path: Path) -> Callable[..., Path]:
+    """Write `each` recordings of four roles as one split's shards; the same name gives the same folder again."""
+
+    def make(name: str = "shards", each: int = 3, count: int = 2) -> Path:
+        rows = []
+        sounds = tmp_path / "sounds"
+        sounds.mkdir(exist_ok=True)
+        for role, seconds in SECONDS.items():
+            for index in range(each):
+                path = sounds / f"{role}-{index}.wav"
+                generator = np.random.default_rng([index, len(role)])
+                sound = generator.standard_normal(round(seconds * RATE)) * 0.05
+                soundfile.write(path, sound, RATE)
+                aligned = role in ("positive", "hard_negative")
+                rows.append(
+                    {
+                        "id": hashlib.sha256(path.read_bytes()).hexdigest(),
+                        "path": path.name,
+                        "source": "sounds",
+                        "label": "hey robin" if role == "positive" else "_negative",
+                        "role": role,
+                        "speaker": f"sounds/{index}",
+                        "seconds": seconds,
+                        "speech_start": 0.2 if aligned else np.nan,
+                        "speech_end": 0.7 if aligned else np.nan,
+                    }
+                )
+        out = tmp_path / name
+        out.mkdir(exist_ok=True)
+        build_shards(
+            pd.DataFrame(rows), {"sounds": sounds}, RATE, ShardsConfig(count=count), 1, 1, out, Parts(tmp_path / "p")
+        )
+        return out
+
+    return make

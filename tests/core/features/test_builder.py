@@ -1,0 +1,173 @@
+"""Shards to HDF5 and back: shapes, alignment with the shards, determinism, reuse, and broken files."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from wakeword_core.artifacts import Parts
+from wakeword_core.config import Config
+from wakeword_core.errors import ArtifactError, DataError, WakewordError
+from wakeword_core.features.builder import build_features
+from wakeword_core.features.cmvn import Cmvn, check_cmvn, measure
+from wakeword_core.features.mel import log_mel
+from wakeword_core.features.store import MEL, FeatureFile, Rows, load_windows, write_part
+from wakeword_core.features.verify import verify_features
+from wakeword_core.shards import iter_recordings
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    return Parts(tmp_path / "parts")
+
+
+@pytest.fixture
+def built(make_shards, config: Config, tmp_path: Path, parts: Parts) -> tuple[Path, Path]:
+    """(shards, features) of a training split."""
+    shards, out = make_shards(), tmp_path / "features"
+    build_features(shards, "train", config, "cpu", out, parts)
+    return shards, out
+
+
+def tree_hash(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*.h5"))}
+
+
+def test_rows_labels_and_shape(built, config: Config) -> None:
+    shards, out = built
+    windows = load_windows(out)
+    assert windows.mel.shape[1:] == (64, 151) and windows.mel.dtype == torch.float16
+    # 3 positives of 3 views; 3 aligned hard negatives, 3 negatives of 4 windows and 3 noises of 3, of 2 views each
+    assert len(windows) == 3 * 3 + (3 + 3 * 4 + 3 * 3) * 2
+    assert int((windows.labels == 1).sum()) == 9
+    with h5py.File(out / "train.h5") as file:
+        assert file[MEL].shape == (len(windows), 1, 1, 64, 151) and file[MEL].is_virtual
+        assert json.loads(file.attrs["label2id_json"]) == {"_negative": 0, "hey robin": 1}
+    assert verify_features(out, shards, "train", config) == []
+
+
+def test_clean_rows_are_the_front_end_of_the_recording_itself(built, config: Config) -> None:
+    shards, out = built
+    windows = load_windows(out, clean_only=True)
+    starts = FeatureFile(out).column("starts")[FeatureFile(out).column("views") == 0]
+    sounds = {one.id: one.audio for one in iter_recordings(shards)}
+    size = config.features.frontend.window_samples
+    for row in range(0, len(windows), 5):
+        sound, start = sounds[str(windows.ids[row])], int(starts[row])
+        cut = np.zeros(size, np.int16)
+        first, last = max(0, start), min(len(sound), start + size)
+        cut[first - start : last - start] = sound[first:last]
+        expected = log_mel(cut, config.features.frontend, 16_000)
+        np.testing.assert_allclose(windows.mel[row].float().numpy(), expected, atol=0.01)
+
+
+def test_views_differ_from_each_other_and_the_clean_one(built) -> None:
+    windows = load_windows(built[1])
+    one = windows.ids == windows.ids[int((windows.labels == 1).nonzero()[0])]
+    views = windows.mel[torch.from_numpy(one)].float()
+    assert len(views) == 3
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert (views[a] - views[b]).abs().mean() > 0.1
+
+
+def test_the_same_build_gives_the_same_bytes_and_batch_size_only_rounding(
+    make_shards, config: Config, tmp_path: Path, built
+) -> None:
+    again = tmp_path / "again"
+    build_features(built[0], "train", config, "cpu", again, Parts(tmp_path / "other"))
+    assert tree_hash(again) == tree_hash(built[1])
+    small = config.model_copy(update={"features": config.features.model_copy(update={"batch_windows": 3})})
+    build_features(built[0], "train", small, "cpu", tmp_path / "small", Parts(tmp_path / "third"))
+    difference = load_windows(tmp_path / "small").mel.float() - load_windows(built[1]).mel.float()
+    assert float(difference.abs().max()) < 0.02
+
+
+def test_only_the_changed_shard_is_computed_again(make_shards, config: Config, tmp_path: Path) -> None:
+    quiet = config.model_copy(update={"features": config.features.model_copy(update={"views": 1, "negative_views": 1})})
+    first = make_shards("one", each=3, count=4)
+    build_features(first, "train", quiet, "cpu", tmp_path / "f1", Parts(tmp_path / "parts"))
+    more = make_shards("two", each=4, count=4)
+    changed = sum(a.read_bytes() != (more / a.name).read_bytes() for a in sorted(first.glob("*.parquet")))
+    later = Parts(tmp_path / "parts")
+    summary = build_features(more, "train", quiet, "cpu", tmp_path / "f2", later)
+    assert summary.parts == 4 and (summary.parts_built, summary.parts_reused) == (changed, 4 - changed)
+
+
+def test_validation_is_clean_whatever_augmentation_says(make_shards, config: Config, tmp_path: Path, parts) -> None:
+    summary = build_features(make_shards(), "val", config, "cpu", tmp_path / "val", parts)
+    assert set(FeatureFile(tmp_path / "val").column("views")) == {0}
+    assert summary.rooms == 0 and summary.noise_seconds < 1
+
+
+def test_cmvn_normalises_and_never_counts_padding(built, tmp_path: Path) -> None:
+    features = FeatureFile(built[1])
+    cmvn, frames = measure(features)
+    found = check_cmvn(features, cmvn)
+    assert found["worst_mean"] < 1e-3 and found["worst_variance"] < 1e-3
+    assert frames < len(features) * features.frames
+    padded = load_windows(built[1]).mel.float().mean((0, 2)).numpy()
+    assert np.abs(padded - cmvn.mean).max() > 0.05
+    cmvn.save(tmp_path / "cmvn.json")
+    np.testing.assert_array_equal(Cmvn.load(tmp_path / "cmvn.json").mean, cmvn.mean)
+
+
+def test_valid_frames_hold_no_padding(built) -> None:
+    features = FeatureFile(built[1])
+    views = features.column("views")
+    for start, mel, valid in features.blocks(1_000):
+        clean = views[start : start + len(mel)] == 0
+        inside = mel.astype(np.float32).mean(1)[clean][valid[clean]]
+        assert inside.min() > np.log(1e-6) + 1
+
+
+def test_cmvn_of_nonsense_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cmvn.json"
+    path.write_text('{"mean": [0.0], "std": [0.0]}')
+    with pytest.raises(ArtifactError, match="positive deviation"):
+        Cmvn.load(path)
+
+
+def test_features_that_are_not_finite_are_refused(built, tmp_path: Path) -> None:
+    file = FeatureFile(built[1])
+    columns = {name: file.column(name)[:1] for name in ("labels", "roles", "views", "starts", "valid_start")}
+    columns |= {"valid_frames": file.column("valid_frames")[:1], "file_ids": file.column("file_ids")[:1]}
+    with pytest.raises(ArtifactError, match="not finite"):
+        write_part(tmp_path / "bad.h5", Rows(np.full((1, 64, 151), np.nan, np.float16), columns), {})
+    assert not (tmp_path / "bad.h5").exists()
+
+
+def test_a_lost_part_is_an_error_and_not_zeros(built) -> None:
+    next((built[1] / "parts").glob("*.h5")).unlink()
+    with pytest.raises(ArtifactError, match="missing"):
+        FeatureFile(built[1])
+
+
+def test_changed_labels_are_found(built, config: Config) -> None:
+    part = next((built[1] / "parts").glob("*.h5"))
+    with h5py.File(part, "r+") as file:
+        file["labels"][0] = 1 - file["labels"][0]
+    assert "labels differ" in verify_features(built[1], built[0], "train", config)[0]
+
+
+def test_a_full_disk_is_said_before_writing(make_shards, config: Config, tmp_path: Path, parts, monkeypatch) -> None:
+    from wakeword_core.features import builder
+
+    def full(folder: Path, needed: int, what: str) -> None:
+        raise WakewordError(f"{what} needs more")
+
+    monkeypatch.setattr(builder, "require_space", full)
+    with pytest.raises(WakewordError, match="feature part"):
+        build_features(make_shards(), "train", config, "cpu", tmp_path / "full", parts)
+    assert not list((tmp_path / "full").rglob("*.h5"))
+
+
+def test_no_recordings_is_an_error(config: Config, tmp_path: Path, parts, monkeypatch) -> None:
+    from wakeword_core.features import builder
+
+    monkeypatch.setattr(builder, "shard_paths", lambda folder: [])
+    with pytest.raises(DataError, match="val split has no recording"):
+        build_features(tmp_path, "val", config, "cpu", tmp_path / "none", parts)

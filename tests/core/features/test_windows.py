@@ -1,0 +1,95 @@
+"""Where windows lie."""
+
+import numpy as np
+import pytest
+
+from wakeword_core.config import FeaturesConfig
+from wakeword_core.features.windows import label_indices, plan_windows
+from wakeword_core.shards import Shard
+
+RATE = 16_000
+FEATURES = FeaturesConfig(views=20, negative_views=3)
+WINDOW = FEATURES.frontend.window_samples
+
+
+def shard(*recordings: tuple[str, float, float]) -> Shard:
+    """A shard of (role, seconds, end of speech)."""
+    roles = [role for role, _, _ in recordings]
+    return Shard(
+        ids=[f"id{index}" for index in range(len(recordings))],
+        labels=["hey robin" if role == "positive" else "_negative" for role in roles],
+        roles=roles,
+        speakers=["s"] * len(roles),
+        sources=["s"] * len(roles),
+        seconds=np.asarray([seconds for _, seconds, _ in recordings]),
+        speech_start=np.full(len(roles), 0.1),
+        speech_end=np.asarray([end for _, _, end in recordings]),
+        audio=[np.ones(round(seconds * RATE), np.int16) for _, seconds, _ in recordings],
+        sample_rate=RATE,
+    )
+
+
+def ends(plan, rows=slice(None)) -> np.ndarray:
+    return (plan.start[rows] + WINDOW) / RATE
+
+
+def test_the_clean_view_ends_a_tail_after_the_word() -> None:
+    plan = plan_windows(shard(("positive", 3.0, 1.4)), "train", FEATURES, RATE, seed=1)
+    assert ends(plan)[0] == pytest.approx(1.4 + FEATURES.tail_seconds, abs=1e-3)
+    assert plan.view.tolist() == list(range(20))
+
+
+def test_augmented_views_move_the_end_within_tail_and_jitter() -> None:
+    plan = plan_windows(shard(("positive", 3.0, 1.4)), "train", FEATURES, RATE, seed=1)
+    moved = ends(plan, plan.view > 0) - 1.4
+    assert moved.min() >= -1e-3 and moved.max() <= FEATURES.tail_seconds + FEATURES.jitter_seconds
+    assert np.ptp(moved) > 0.15
+
+
+def test_validation_has_one_clean_view() -> None:
+    plan = plan_windows(shard(("positive", 3.0, 1.4), ("negative", 1.0, np.nan)), "val", FEATURES, RATE, seed=1)
+    assert plan.view.tolist() == [0, 0]
+
+
+def test_a_long_negative_gives_windows_to_its_end() -> None:
+    plan = plan_windows(shard(("negative", 5.3, np.nan)), "val", FEATURES, RATE, seed=1)
+    assert plan.start[0] == 0 and ends(plan)[-1] == pytest.approx(5.3, abs=1e-4)
+    assert (np.diff(plan.start) <= FEATURES.negative_hop_seconds * RATE).all()
+
+
+def test_a_hard_negative_is_aligned_as_a_positive_is() -> None:
+    plan = plan_windows(shard(("positive", 1.2, 0.9), ("hard_negative", 1.2, 0.9)), "val", FEATURES, RATE, seed=1)
+    assert plan.recording.tolist() == [0, 1] and plan.start[0] == plan.start[1]
+
+
+def test_windows_of_one_recording_are_limited() -> None:
+    config = FEATURES.model_copy(update={"max_windows": 4})
+    assert len(plan_windows(shard(("background", 60.0, np.nan)), "val", config, RATE, seed=1)) == 4
+
+
+def test_rows_do_not_depend_on_the_other_recordings() -> None:
+    both = shard(("negative", 3.0, np.nan), ("positive", 3.0, 1.4))
+    alone = Shard(
+        **{**both.__dict__, **{name: getattr(both, name)[1:] for name in both.__dict__ if name != "sample_rate"}}
+    )
+    crowd, single = (plan_windows(one, "train", FEATURES, RATE, seed=1) for one in (both, alone))
+    mine = crowd.recording == 1
+    np.testing.assert_array_equal(crowd.key[mine], single.key)
+    np.testing.assert_array_equal(crowd.start[mine], single.start)
+
+
+def test_another_seed_jitters_otherwise() -> None:
+    one, other = (plan_windows(shard(("positive", 3.0, 1.4)), "train", FEATURES, RATE, seed=s) for s in (1, 2))
+    assert (one.start[1:] != other.start[1:]).any() and one.start[0] == other.start[0]
+
+
+def test_every_row_has_its_own_key() -> None:
+    plan = plan_windows(shard(("negative", 30.0, np.nan), ("positive", 3.0, 1.4)), "train", FEATURES, RATE, seed=1)
+    assert len(set(plan.key.tolist())) == len(plan)
+
+
+def test_rooms_are_not_windows_and_only_positives_have_a_wake_word_class() -> None:
+    some = shard(("rir", 0.5, np.nan), ("noise", 3.0, np.nan), ("positive", 3.0, 1.4))
+    plan = plan_windows(some, "val", FEATURES, RATE, seed=1)
+    assert 0 not in plan.recording
+    assert label_indices(some, ("_negative", "hey robin")).tolist() == [0, 0, 1]

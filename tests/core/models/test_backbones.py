@@ -1,0 +1,197 @@
+"""Every backbone of the registry: shapes, equal paths, learning, export; and what is special about each."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from wakeword_core.config import BcResNetConfig, TcnConfig, TinyConvConfig
+from wakeword_core.errors import ConfigError
+from wakeword_core.models import MIN_FRAMES, REGISTRY, build_model
+from wakeword_core.models.bc_resnet import SubSpectralNorm, sub_bands
+from wakeword_core.models.facts import count_parameters
+
+SMALL: dict[str, Any] = {
+    "bc_resnet": BcResNetConfig(dropout=0.0),
+    "tiny_conv": TinyConvConfig(channels=8, dropout=0.0),
+    "tcn": TcnConfig(channels=24, blocks=4, dropout=0.0),
+}
+ARCHS = sorted(SMALL)
+
+
+def _model(config: Any, n_mels: int = 40, frames: int = 50, classes: int = 2) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_model(config, n_mels, frames, classes)
+
+
+def test_the_small_models_cover_the_registry() -> None:
+    assert set(REGISTRY) == set(SMALL)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize(("n_mels", "frames", "classes"), [(40, 98, 12), (64, 151, 2), (80, MIN_FRAMES, 3), (8, 33, 2)])
+def test_shapes_in_both_modes(arch: str, n_mels: int, frames: int, classes: int) -> None:
+    model = _model(SMALL[arch], n_mels, frames, classes)
+    x = torch.randn(3, n_mels, frames, generator=torch.Generator().manual_seed(1))
+    for mode in (True, False):
+        model.train(mode)
+        logits = model(x)
+        assert logits.shape == (3, classes)
+        assert logits.isfinite().all()
+        assert model.embed(x).ndim == 2  # type: ignore[operator]
+        assert torch.equal(model.embed(x).isfinite().all(), torch.tensor(True))  # type: ignore[operator]
+
+
+def test_too_short_windows_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"window_frames is 31.*at least 32"):
+        build_model(TcnConfig(), 64, 31, 2)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_fast_training_path_has_the_maths_of_the_convolutions(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs, gradients and running statistics: the products path on the CPU against the path of other devices."""
+    fast = _model(SMALL[arch]).double().train()
+    plain = copy.deepcopy(fast)
+    x = torch.randn(6, 40, 50, generator=torch.Generator().manual_seed(1)).double()
+    target = torch.tensor([0, 1, 0, 1, 1, 0])
+    functional.cross_entropy(fast(x), target).backward()
+    # batch norms in training mode, everything else in eval mode: the convolutions with batch statistics
+    plain.eval()
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.train()
+    functional.cross_entropy(plain(x), target).backward()
+    for (name, one), (_, other) in zip(fast.named_parameters(), plain.named_parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-9, rtol=1e-6, msg=name)
+    for (name, mine), (_, theirs) in zip(fast.named_buffers(), plain.named_buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-9, rtol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_learns_the_direction_of_a_sweep(arch: str) -> None:
+    """Rising against falling: the same bands are lit, in another order, so a bag of frames cannot tell them apart."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(96, 40, 50, generator=generator) * 0.3
+    labels = torch.arange(96) % 2
+    rising = torch.eye(40)
+    x[:, :, 8:48] += torch.where(labels[:, None, None] == 1, rising, rising.flip(0)) * 4
+    model = _model(SMALL[arch]).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = 0.5  # two dozen steps are too few for the usual 0.1 through a dozen layers
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(12):
+        for chosen in torch.randperm(64, generator=generator).split(32):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x[chosen]), labels[chosen]).backward()
+            optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        assert (model(x[64:]).argmax(1) == labels[64:]).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_dropout_acts_in_training_only(arch: str) -> None:
+    model = _model(SMALL[arch].model_copy(update={"dropout": 0.5}))
+    x = torch.randn(4, 40, 50, generator=torch.Generator().manual_seed(1))
+    still = _model(SMALL[arch])
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        assert torch.equal(model.eval()(x), model(x))
+        model.train()
+        still.train()
+        assert not torch.equal(model(x), model(x))
+        torch.testing.assert_close(still(x), still(x))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_onnx_export_has_the_scores_of_torch(arch: str, tmp_path: Path) -> None:
+    import onnxruntime
+
+    model = _model(SMALL[arch])
+    x = torch.randn(5, 40, 50, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        model.train()(x)  # so that the running statistics are not the trivial ones
+        wanted = model.eval()(x).numpy()
+    path = tmp_path / "model.onnx"
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    torch.onnx.export(
+        model,
+        (x[:2],),
+        path,
+        input_names=["x"],
+        dynamo=True,
+        dynamic_shapes=({0: batch},),
+        external_data=False,
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for rows in (1, 5):
+        (found,) = session.run(None, {"x": x[:rows].numpy()})
+        assert np.abs(found - wanted[:rows]).max() < 1e-4
+
+
+def test_bc_resnet_has_the_papers_size() -> None:
+    """Kim et al. 2021, table 1: 9.2k to 321k parameters for 40 mels and 12 classes."""
+    sizes = {tau: count_parameters(_model(BcResNetConfig(tau=tau), 40, 101, 12)) for tau in (1, 1.5, 2, 3, 6, 8)}
+    assert abs(sizes[1] - 9_200) < 200
+    assert abs(sizes[2] - 27_300) < 500
+    assert abs(sizes[3] - 54_200) < 1_000
+    assert abs(sizes[6] - 188_000) < 3_000
+    assert abs(sizes[8] - 321_000) < 3_000
+    assert sizes[1] < sizes[1.5] < sizes[2]
+
+
+@pytest.mark.parametrize(("frequencies", "bands"), [(20, 5), (10, 5), (5, 5), (32, 4), (16, 4), (8, 4), (7, 1), (1, 1)])
+def test_sub_bands_divide_the_frequencies(frequencies: int, bands: int) -> None:
+    assert sub_bands(frequencies) == bands
+
+
+def test_sub_spectral_norm_normalises_each_band_by_itself() -> None:
+    x = torch.randn(8, 2, 10, 30, generator=torch.Generator().manual_seed(0))
+    x = x * torch.arange(1, 11)[:, None] + torch.arange(10)[:, None] * 7
+    y = SubSpectralNorm(2, 5).train()(x)
+    for channel in range(2):
+        for band in range(5):
+            part = y[:, channel, 2 * band : 2 * band + 2]
+            assert abs(part.mean().item()) < 1e-4
+            assert abs(part.var(correction=0).item() - 1) < 1e-3
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("frames", [48, 49, 51])
+def test_tcn_is_causal_and_its_last_step_sees_the_last_frame(stride: int, frames: int) -> None:
+    model = _model(TcnConfig(channels=8, blocks=2, kernel=3, stride=stride), 40, frames).eval()
+    x = torch.randn(1, 40, frames, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    steps = model.trunk(x)  # type: ignore[operator]
+    count = steps.shape[2]
+    for step in range(count):
+        (gradient,) = torch.autograd.grad(steps[0, :, step].square().sum(), x, retain_graph=True)
+        reached = torch.nonzero(gradient.abs().sum((0, 1))).flatten()
+        end = frames - 1 - (count - 1 - step) * stride
+        assert reached.numel() == 0 or int(reached.max()) <= end
+    assert int(reached.max()) == frames - 1
+
+
+def test_tcn_receptive_field_is_what_the_gradient_reaches() -> None:
+    model = _model(TcnConfig(channels=8, blocks=2, kernel=3, stride=2), 40, 64).double().eval()
+    x = torch.randn(1, 40, 64, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
+    model.trunk(x)[0, :, -1].square().sum().backward()  # type: ignore[operator]
+    assert x.grad is not None
+    reached = torch.nonzero(x.grad.abs().sum((0, 1))).flatten()
+    assert 64 - int(reached.min()) == model.receptive_field_frames
+
+
+def test_tcn_steps_do_not_depend_on_the_window_before_their_reach() -> None:
+    """Streamable: a step computed in a longer window is the same once the padding is out of reach."""
+    model = _model(TcnConfig(channels=8, blocks=2, kernel=3, stride=3), 40, 90).eval()
+    x = torch.randn(1, 40, 90, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        long, short = model.trunk(x)[..., -1], model.trunk(x[..., 90 - 48 :])[..., -1]  # type: ignore[operator]
+    assert model.receptive_field_frames <= 48
+    torch.testing.assert_close(long, short)

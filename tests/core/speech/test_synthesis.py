@@ -1,0 +1,154 @@
+import json
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import soundfile
+
+from wakeword_core.config import SynthesisConfig
+from wakeword_core.errors import DataError, WakewordError
+from wakeword_core.files import hash_file
+from wakeword_core.speech import synthesis
+from wakeword_core.speech.phonetics import PhraseGuard
+from wakeword_core.speech.plan import plan_speech
+from wakeword_core.speech.synthesis import render, synthesize, synthesize_phrase, synthetic_sources
+
+RATE = 16_000
+SMALL = SynthesisConfig(positives=16, hard_negatives=12, negatives=8, background_minutes=0.5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _engines():
+    pytest.importorskip("espeakng_loader")
+    pytest.importorskip("hibari")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("made")
+    seen: list[tuple[int, int]] = []
+    summary = synthesize("hey robin", SMALL, RATE, 1, out, lambda _, done, total: seen.append((done, total)), workers=1)
+    return out, summary, seen
+
+
+def hashes(folder):
+    return {str(path.relative_to(folder)): hash_file(path) for path in sorted(folder.rglob("*.flac"))}
+
+
+def test_files_figures_and_progress_agree(made):
+    out, summary, seen = made
+    assert summary.recordings == {"noise": 10, "background": 10, "positive": 16, "hard_negative": 12, "negative": 8}
+    assert json.loads(json.dumps(asdict(summary))) == asdict(summary)
+    found = hashes(out)
+    assert len(found) == len(set(found.values())) == 56
+    assert (
+        seen[0] == (0, 56) and seen[-1] == (56, 56) and [done for done, _ in seen] == sorted(done for done, _ in seen)
+    )
+    seconds = sum(soundfile.info(path).duration for path in (out / "positive").iterdir())
+    assert summary.seconds["positive"] == pytest.approx(seconds, abs=0.01)
+    assert summary.speakers["positive"] == 16
+
+
+def test_recordings_are_sound_at_the_rate_with_quiet_around(made):
+    out, _, _ = made
+    for path in (out / "positive").iterdir():
+        x, rate = soundfile.read(path, dtype="float32")
+        assert rate == RATE and np.abs(x).max() < 0.96
+        loud = np.flatnonzero(np.abs(x) > 0.1 * np.abs(x).max()) / rate
+        assert 0.19 < loud[0] < 0.75 and 0.19 < len(x) / rate - loud[-1] < 1.2
+        assert 0.2 < loud[-1] - loud[0] < 1.5
+        # A noise floor, not digital silence.
+        assert 1e-5 < x[: RATE // 10].std() < 0.01
+
+
+def test_sources_list_everything_once(made):
+    out, summary, _ = made
+    sources = synthetic_sources(out)
+    names = [source.name for source in sources]
+    assert len(set(names)) == len(names) and all(name.startswith("synthetic") for name in names)
+    assert all(source.path.is_absolute() and source.licence for source in sources)
+    listed = [path for source in sources for path in source.path.glob("**/*.flac")]
+    assert len(listed) == len(set(listed)) == sum(summary.recordings.values())
+    assert {source.split for source in sources if source.role == "noise"} == {"train", "val", "test"}
+    positive = next(source for source in sources if source.role == "positive")
+    assert positive.label == "hey robin" and "espeak-ng" in positive.licence and "hibari" in positive.licence
+
+
+def test_bytes_depend_on_seed_and_not_on_workers(made, tmp_path, monkeypatch):
+    out, _, _ = made
+    monkeypatch.setattr(synthesis, "_WORTH_A_PROCESS", 20)
+    synthesize("hey robin", SMALL, RATE, 1, tmp_path / "again", workers=2)
+    assert hashes(tmp_path / "again") == hashes(out)
+    few = SMALL.model_copy(update={"negatives": 0, "hard_negatives": 0, "background_minutes": 0.0})
+    synthesize("hey robin", few, RATE, 2, tmp_path / "other", workers=1)
+    assert not set(hashes(tmp_path / "other").values()) & set(hashes(out).values())
+    assert [source.role for source in synthetic_sources(tmp_path / "other")] == ["positive"]
+
+
+def test_every_utterance_tells_on_the_sound():
+    config = SynthesisConfig(neural_share=0.0)
+    said = [render(item, RATE) for item in plan_speech("positive", ["hey robin"], 6, config, 1)]
+    assert len({x.tobytes() for x in said}) == 6
+    loud = config.model_copy(update={"level_dbfs": (-20.0, -20.0), "margin_seconds": (0.0, 0.0)})
+    quiet = config.model_copy(update={"level_dbfs": (-40.0, -40.0), "margin_seconds": (0.0, 0.0)})
+    levels = [render(plan_speech("positive", ["hey robin"], 1, chosen, 1)[0], RATE).std() for chosen in (loud, quiet)]
+    assert 20 * np.log10(levels[0] / levels[1]) == pytest.approx(20, abs=3)
+
+
+def test_no_negative_holds_the_phrase(monkeypatch, tmp_path):
+    planned = []
+    monkeypatch.setattr(synthesis, "_write_all", lambda items, *_: planned.extend(items) or [1.0] * len(items))
+    synthesize("stop", SynthesisConfig(positives=1, hard_negatives=300, negatives=300), RATE, 1, tmp_path)
+    texts = [item.text for item in planned if item.role in ("hard_negative", "negative")]
+    texts += [talker.text for item in planned if item.role == "background" for talker in item.talkers]
+    assert len(texts) > 600 and not any(PhraseGuard("stop").contains(texts))
+
+
+def test_a_phrase_for_the_command(tmp_path):
+    paths = synthesize_phrase("hey robin", 5, 8_000, 1, tmp_path)
+    assert len(paths) == len({hash_file(path) for path in paths}) == 5
+    assert all(path.parent == tmp_path and soundfile.info(path).samplerate == 8_000 for path in paths)
+    assert synthesize_phrase("x", 0, 8_000, 1, tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["...", " "])
+def test_text_without_sound_is_named(text, tmp_path):
+    with pytest.raises(DataError, match="gives no sound"):
+        synthesize_phrase(text, 1, RATE, 1, tmp_path)
+    with pytest.raises(DataError, match="gives no sound"):
+        synthesize(text, SMALL, RATE, 1, tmp_path)
+
+
+def test_other_scripts_are_said_by_espeak_alone(tmp_path, caplog):
+    paths = synthesize_phrase("hey привет", 4, RATE, 1, tmp_path)
+    assert all("espeak" in path.name for path in paths)
+    assert "English voices do not know" in caplog.text
+
+
+def test_sources_of_nothing_or_of_a_damaged_list(tmp_path):
+    with pytest.raises(DataError, match="holds no sources"):
+        synthetic_sources(tmp_path)
+    for text in ("{", '[{"name": "x"}]', '[{"name": "x", "path": "x", "role": "nonsense"}]'):
+        (tmp_path / "sources.json").write_text(text)
+        with pytest.raises(DataError, match="damaged"):
+            synthetic_sources(tmp_path)
+    (tmp_path / "sources.json").write_text('[{"name": "x", "path": "../x", "role": "noise"}]')
+    with pytest.raises(WakewordError, match="leads outside"):
+        synthetic_sources(tmp_path)
+
+
+def test_a_dead_worker_is_one_clear_error(monkeypatch, tmp_path):
+    class Dead:
+        def __init__(self, *_, **__): ...
+
+        def submit(self, *_):
+            raise BrokenProcessPool("died")
+
+        def shutdown(self, **_): ...
+
+    monkeypatch.setattr(synthesis, "ProcessPoolExecutor", Dead)
+    monkeypatch.setattr(synthesis, "_WORTH_A_PROCESS", 2)
+    monkeypatch.setattr(synthesis, "_cores", lambda: 2)
+    with pytest.raises(WakewordError, match="fewer workers"):
+        synthesize_phrase("hey", 8, RATE, 1, tmp_path)

@@ -1,0 +1,252 @@
+import logging
+import os
+import sqlite3
+
+import pytest
+
+from wakeword_core import scan as module
+from wakeword_core.config import SourceConfig
+from wakeword_core.errors import DataError
+from wakeword_core.files import hash_file
+from wakeword_core.scan import ScanCache, in_threads, list_recordings, scan
+
+
+def source(path, **settings):
+    return SourceConfig(**{"name": "mine", "path": path, "role": "positive", **settings})
+
+
+def make(root, *names):
+    for index, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"sound %d" % index)
+    return root
+
+
+def test_lists_sound_only_sorted_and_without_hidden_files(tmp_path):
+    make(tmp_path, "b/2.FLAC", "b/1.ogg", "a.wav", ".hidden.wav", ".git/x.wav", "notes.txt", "c.m4a")
+    assert list_recordings(source(tmp_path)) == ["a.wav", "b/1.ogg", "b/2.FLAC"]
+
+
+def test_formats_that_are_not_read_are_mentioned(tmp_path, caplog):
+    make(tmp_path, "a.wav", "b.m4a", "c.aac")
+    list_recordings(source(tmp_path))
+    assert "2 files" in caplog.text and "b.m4a" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        (["**/*"], ["**/x*"], ["a.wav", "d/e/y1.wav", "d/y.wav"]),
+        (["*"], [], ["a.wav"]),
+        (["d/*"], [], ["d/x.wav", "d/y.wav"]),
+        (["d/**"], [], ["d/e/y1.wav", "d/x.wav", "d/y.wav"]),
+        (["**/y*.wav"], ["d/e/*"], ["d/y.wav"]),
+        (["**/[xy].wav"], [], ["d/x.wav", "d/y.wav"]),
+        (["**/[!y].wav"], [], ["a.wav", "d/x.wav"]),
+        (["**/y?.wav", "a.wav"], [], ["a.wav", "d/e/y1.wav"]),
+        (["./a.wav"], [], ["a.wav"]),
+        (["**/[^y].wav"], ["d/*.w.v"], ["d/y.wav"]),
+    ],
+)
+def test_include_and_exclude(tmp_path, include, exclude, expected):
+    make(tmp_path, "a.wav", "d/x.wav", "d/y.wav", "d/e/y1.wav")
+    assert list_recordings(source(tmp_path, include=include, exclude=exclude)) == expected
+
+
+def test_a_missing_folder_is_named_with_its_source(tmp_path):
+    with pytest.raises(DataError, match=r"none of source 'mine' does not exist.*data\.sources"):
+        list_recordings(source(tmp_path / "none"))
+
+
+def test_a_file_in_the_folders_place_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="is not a folder"):
+        list_recordings(source(tmp_path / "file"))
+
+
+def test_no_recordings_names_the_patterns(tmp_path):
+    make(tmp_path, "a.wav")
+    with pytest.raises(DataError, match=r"matches include \*\.flac, x/\*\* and not exclude y"):
+        list_recordings(source(tmp_path, include=["*.flac", "x/**"], exclude=["y"]))
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+    def refuse(top, onerror):
+        onerror(PermissionError(13, "Permission denied", str(top)))
+        yield from ()
+
+    monkeypatch.setattr(os, "walk", refuse)
+    with pytest.raises(DataError, match=r"cannot list .* of source 'mine': Permission denied"):
+        list_recordings(source(tmp_path))
+
+
+def test_a_linked_folder_outside_is_refused_unless_excluded(tmp_path):
+    make(tmp_path / "root", "a.wav")
+    make(tmp_path / "other", "b.wav")
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(DataError, match="a link to a folder outside"):
+        list_recordings(source(tmp_path / "root"))
+    assert list_recordings(source(tmp_path / "root", exclude=["link/**"])) == ["a.wav"]
+
+
+def test_a_linked_file_outside_is_listed_but_not_read(tmp_path, cache):
+    make(tmp_path / "root", "a.wav", "d/b.wav")
+    make(tmp_path, "secret.wav")
+    (tmp_path / "root" / "link.wav").symlink_to(tmp_path / "secret.wav")
+    (tmp_path / "root" / "inside.wav").symlink_to("d/b.wav")
+    rows = scan([source(tmp_path / "root")], cache).rows.set_index("path")
+    assert "leads outside" in rows.loc["link.wav", "error"]
+    assert rows.loc["link.wav", "id"] != hash_file(tmp_path / "secret.wav")
+    assert rows.loc["inside.wav", "id"] == rows.loc["d/b.wav", "id"]
+
+
+def test_a_dangling_link_is_listed_with_its_error(tmp_path, cache):
+    make(tmp_path, "r/a.wav")
+    (tmp_path / "r" / "gone.wav").symlink_to("nothing.wav")
+    rows = scan([source(tmp_path / "r")], cache).rows.set_index("path")
+    assert "No such file" in rows.loc["gone.wav", "error"] and rows.loc["a.wav", "error"] == ""
+
+
+def test_a_name_that_is_not_text_is_an_error(tmp_path):
+    try:
+        (tmp_path / os.fsdecode(b"bad\xff.wav")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes text names only")
+    with pytest.raises(DataError, match="not valid text"):
+        list_recordings(source(tmp_path))
+
+
+def test_ids_are_hashes_of_bytes(tmp_path, cache):
+    make(tmp_path / "r", "a.wav", "b.wav")
+    listing = scan([source(tmp_path / "r")], cache)
+    assert listing.rows["id"].tolist() == [hash_file(tmp_path / "r" / name) for name in ("a.wav", "b.wav")]
+    assert listing.rows["size"].tolist() == [7, 7]
+
+
+def test_an_unchanged_tree_is_not_read_again(tmp_path, monkeypatch):
+    make(tmp_path / "r", "a.wav", "b.wav", "c.wav")
+    calls = []
+    first = scan([source(tmp_path / "r")], ScanCache(tmp_path / "cache"), lambda *call: calls.append(call))
+    assert calls[-1] == ("hash mine", 3, 3)
+
+    read = []
+    monkeypatch.setattr(module, "hash_file", lambda path: read.append(path.name) or hash_file(path))
+    again = scan([source(tmp_path / "r")], ScanCache(tmp_path / "cache"))
+    assert read == [] and again.fingerprint == first.fingerprint
+    (tmp_path / "r" / "b.wav").write_bytes(b"changed")
+    changed = scan([source(tmp_path / "r")], ScanCache(tmp_path / "cache"))
+    assert read == ["b.wav"] and changed.fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("change", ["rename", "remove", "add", "source"])
+def test_the_fingerprint_sees_every_change(tmp_path, cache, change):
+    make(tmp_path / "r", "a.wav", "b.wav")
+    before = scan([source(tmp_path / "r")], cache).fingerprint
+    name = "mine"
+    if change == "rename":
+        (tmp_path / "r" / "b.wav").rename(tmp_path / "r" / "c.wav")
+    elif change == "remove":
+        (tmp_path / "r" / "b.wav").unlink()
+    elif change == "add":
+        (tmp_path / "r" / "c.wav").write_bytes(b"more")
+    else:
+        name = "other"
+    assert scan([source(tmp_path / "r", name=name)], cache).fingerprint != before
+
+
+def test_no_sources_give_an_empty_listing(cache):
+    assert scan([], cache).rows.empty
+
+
+def test_neighbouring_folders_do_not_share_the_cache(tmp_path, cache):
+    make(tmp_path / "r", "a.wav")
+    make(tmp_path / "r2", "a.wav")
+    scan([source(tmp_path / "r"), source(tmp_path / "r2", name="two")], cache)
+    assert list(cache.hashes(tmp_path / "r")) == [str(tmp_path / "r" / "a.wav")]
+
+
+def test_hashes_done_before_a_failure_are_kept(tmp_path, monkeypatch, cache):
+    make(tmp_path / "r", *(f"{index}.wav" for index in range(10)))
+
+    def stop(what, done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan([source(tmp_path / "r")], cache, stop, workers=1)
+    assert len(cache.hashes(tmp_path / "r")) == 5
+
+
+@pytest.mark.parametrize("damage", ["junk", "cut", "flip", "version"])
+def test_a_damaged_cache_is_made_anew_with_a_warning(tmp_path, damage, caplog):
+    make(tmp_path / "r", *(f"{index}.wav" for index in range(300)))
+    cache = ScanCache(tmp_path / "cache")
+    before = scan([source(tmp_path / "r")], cache).fingerprint
+    cache.close()
+    data = bytearray(cache.path.read_bytes())
+    if damage == "junk":
+        data = b"not a database" * 100
+    elif damage == "cut":
+        data = data[: len(data) // 2]
+    elif damage == "flip":
+        data[4096 : 4096 + 200] = bytes(200)
+    cache.path.write_bytes(data)
+    if damage == "version":
+        with sqlite3.connect(cache.path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+    with caplog.at_level(logging.WARNING):
+        repaired = ScanCache(tmp_path / "cache")
+    assert "made anew" in caplog.text
+    assert repaired.hashes(tmp_path / "r") == {}
+    assert scan([source(tmp_path / "r")], repaired).fingerprint == before
+    assert len(list((tmp_path / "cache").glob("*damaged*"))) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot write the scan cache"):
+        ScanCache(tmp_path / "file")
+
+
+def test_a_locked_cache_is_an_error_and_is_not_thrown_away(tmp_path, cache, monkeypatch):
+    cache.remember_facts([("1", "levels", 1)])
+    monkeypatch.setattr(module, "_open_cache", lambda path: sqlite3.connect(tmp_path / "none" / "x").execute(""))
+    with pytest.raises(DataError, match="cannot be opened"):
+        ScanCache(tmp_path / "cache")
+    assert cache.path.is_file() and cache.facts("levels", ["1"]) == {"1": 1}
+
+
+def test_a_failing_cache_is_a_clear_error(cache):
+    cache.close()
+    for use in (lambda: cache.facts("levels", ["1"]), lambda: cache.remember_hashes([("a", 1, 1, "b")])):
+        with pytest.raises(DataError, match=r"scan cache .* failed"):
+            use()
+
+
+def test_unreadable_files_are_listed_with_their_error(tmp_path, cache, monkeypatch):
+    make(tmp_path / "r", "a.wav", "b.wav")
+
+    def refuse(path):
+        if path.name == "b.wav":
+            raise PermissionError(13, "Permission denied")
+        return hash_file(path)
+
+    monkeypatch.setattr(module, "hash_file", refuse)
+    rows = scan([source(tmp_path / "r")], cache).rows.set_index("path")
+    assert rows.loc["b.wav", "error"] == "cannot be read (Permission denied)" and len(rows) == 2
+    assert rows["id"].nunique() == 2 and list(cache.hashes(tmp_path / "r")) == [str(tmp_path / "r" / "a.wav")]
+
+
+def test_facts_are_remembered_by_bytes_and_kind(tmp_path):
+    first = ScanCache(tmp_path)
+    first.remember_facts([("1", "levels", {"peak": 0.5}), ("2", "levels", {"peak": 0.25}), ("1", "header", [1])])
+    again = ScanCache(tmp_path)
+    assert again.facts("levels", ["1", "3"]) == {"1": {"peak": 0.5}}
+    assert again.facts("header", ["1", "2"]) == {"1": [1]}
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_in_threads_yields_every_result_and_passes_errors_on(workers):
+    assert sorted(in_threads(lambda x: x * x, range(100), workers)) == [(x, x * x) for x in range(100)]
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(lambda x: 1 // x, range(3), workers))

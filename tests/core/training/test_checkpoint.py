@@ -1,0 +1,151 @@
+"""Checkpoints restore everything, or are passed over."""
+
+import logging
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from wakeword_core.training.checkpoint import (
+    LAST,
+    PREVIOUS,
+    Checkpoint,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from wakeword_core.training.records import EpochRecord
+
+
+def _checkpoint(step: int) -> Checkpoint:
+    weights = {"w": torch.full((2, 3), float(step)), "count": torch.tensor(step), "half": torch.ones(3).half()}
+    record = EpochRecord(1, 1 / 3, 0.1, 0.5, 0.7, 1e-3, 1.0, 100.0, 1.0)
+    return Checkpoint("run", step, weights, {"w": torch.zeros(0)}, {}, {"0.exp_avg": torch.ones(2)}, (record,) * step)
+
+
+def _same(one: Checkpoint, other: Checkpoint) -> bool:
+    for each in fields(Checkpoint):
+        mine, theirs = getattr(one, each.name), getattr(other, each.name)
+        if isinstance(mine, dict):
+            if mine.keys() != theirs.keys() or not all(torch.equal(mine[k], theirs[k]) for k in mine):
+                return False
+            if any(mine[k].dtype != theirs[k].dtype for k in mine):
+                return False
+        elif mine != theirs:
+            return False
+    return True
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path / "none", "run") is None
+
+
+def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, _checkpoint(1))
+    loaded = load_checkpoint(tmp_path, "run")
+    assert loaded is not None
+    assert _same(loaded, _checkpoint(1))
+
+
+def test_the_newest_is_used_and_only_two_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, _checkpoint(step))
+    loaded = load_checkpoint(tmp_path, "run")
+    assert loaded is not None
+    assert loaded.step == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LAST, PREVIOUS]
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 4
+    path.unlink()
+    path.write_bytes(bytes(data))
+
+
+def _foreign(path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path.unlink()
+    save_file({"x": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize("damage", [_cut, _flip, _foreign])
+def test_a_damaged_last_falls_back_to_the_previous_with_a_warning(
+    damage: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_checkpoint(tmp_path, _checkpoint(1))
+    save_checkpoint(tmp_path, _checkpoint(2))
+    damage(tmp_path / LAST)  # type: ignore[operator]
+    loaded = load_checkpoint(tmp_path, "run")
+    assert loaded is not None
+    assert _same(loaded, _checkpoint(1))
+    assert [entry.levelno for entry in caplog.records] == [logging.WARNING]
+    assert "damaged" in caplog.text
+    # the damaged one must not become the previous one
+    save_checkpoint(tmp_path, _checkpoint(5))
+    (tmp_path / LAST).unlink()
+    again = load_checkpoint(tmp_path, "run")
+    assert again is not None
+    assert again.step == 1
+
+
+def test_both_damaged_is_a_fresh_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_checkpoint(tmp_path, _checkpoint(1))
+    save_checkpoint(tmp_path, _checkpoint(2))
+    _flip(tmp_path / LAST)
+    _flip(tmp_path / PREVIOUS)
+    assert load_checkpoint(tmp_path, "run") is None
+    assert len(caplog.records) == 2
+
+
+def test_a_kill_while_saving_leaves_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path, _checkpoint(1))
+
+    def killed(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(tmp_path, _checkpoint(2))
+    loaded = load_checkpoint(tmp_path, "run")
+    assert loaded is not None
+    assert loaded.step == 1
+
+
+def test_another_runs_checkpoint_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_checkpoint(tmp_path, replace(_checkpoint(1), run="other"))
+    assert load_checkpoint(tmp_path, "run") is None
+    assert "other data or settings" in caplog.text
+
+
+def test_optimizer_state_goes_round() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def fresh() -> tuple[nn.Parameter, torch.optim.Optimizer]:
+        parameter = nn.Parameter(torch.ones(4))
+        return parameter, torch.optim.AdamW([parameter], lr=0.1, fused=True)
+
+    def step(parameter: nn.Parameter, optimizer: torch.optim.Optimizer, gradient: torch.Tensor) -> None:
+        parameter.grad = gradient.clone()
+        optimizer.step()
+
+    gradients = torch.randn(3, 4, generator=generator)
+    parameter, optimizer = fresh()
+    step(parameter, optimizer, gradients[0])
+    step(parameter, optimizer, gradients[1])
+    saved = {name: tensor.clone() for name, tensor in optimizer_tensors(optimizer).items()}
+    other, restored = fresh()
+    other.data.copy_(parameter.data)
+    restore_optimizer(restored, saved)
+    step(parameter, optimizer, gradients[2])
+    step(other, restored, gradients[2])
+    assert torch.equal(parameter, other)

@@ -1,0 +1,55 @@
+"""The moving average of weights and batch norm statistics."""
+
+import torch
+from torch import nn
+
+from wakeword_core.training import ema
+
+
+def _model(value: float) -> nn.Module:
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    for tensor in model.state_dict().values():
+        tensor.fill_(value)
+    return model
+
+
+def test_average_by_hand_with_buffers() -> None:
+    model = _model(1.0)
+    average = ema.averaged_copy(model)
+    for tensor in model.state_dict().values():
+        tensor.fill_(5)
+    ema.update(average, model, 0.75)
+    for name, tensor in average.state_dict().items():
+        expected = 5.0 if name.endswith("num_batches_tracked") else 2.0
+        assert torch.equal(tensor, torch.full_like(tensor, expected)), name
+
+
+def test_copy_is_apart_frozen_and_in_eval_mode() -> None:
+    model = _model(1.0).train()
+    average = ema.averaged_copy(model)
+    model[0].weight.data.fill_(9)
+    assert float(average[0].weight.detach().max()) == 1.0
+    assert not any(one.requires_grad for one in average.parameters())
+    assert model.training
+    assert not average.training
+    ema.update(average, model, 0.5)
+    assert float(model[0].weight.detach().max()) == 9.0
+
+
+def test_no_decay_copies_and_equal_values_do_not_drift() -> None:
+    model = _model(0.1)
+    average = ema.averaged_copy(model)
+    for step in range(50):
+        ema.update(average, model, ema.ramped_decay(0.998, step))
+    assert all(torch.equal(one, model.state_dict()[name]) for name, one in average.state_dict().items())
+    model[0].weight.data.fill_(3)
+    ema.update(average, model, 0.0)
+    assert torch.equal(average[0].weight, model[0].weight)
+
+
+def test_decay_ramps_up_to_the_configured_one() -> None:
+    ramp = [ema.ramped_decay(0.9, step) for step in range(200)]
+    assert ramp[0] == 0.1
+    assert ramp == sorted(ramp)
+    assert ramp[-1] == 0.9
+    assert ema.ramped_decay(0.0, 1_000) == 0.0

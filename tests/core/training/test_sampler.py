@@ -1,0 +1,133 @@
+"""What batches are made of."""
+
+import logging
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wakeword_core.config import ROLES, TrainingConfig
+from wakeword_core.errors import DataError
+from wakeword_core.features.store import WindowSet
+from wakeword_core.training.sampler import BalancedSampler, _whole_shares, derived_seed
+
+LABELS = ("_negative", "hey")
+
+
+def _windows(*kinds: tuple[str, int, int]) -> WindowSet:
+    """Rows of (role, label, count)."""
+    roles = torch.cat([torch.full((count,), ROLES.index(role)) for role, _, count in kinds])
+    labels = torch.cat([torch.full((count,), label) for _, label, count in kinds])
+    rows = len(roles)
+    return WindowSet(
+        torch.zeros(rows, 4, 4), labels, roles, torch.zeros(rows, dtype=torch.int64), np.arange(rows).astype(str)
+    )
+
+
+def _mixture(windows: WindowSet, config: TrainingConfig, labels: tuple[str, ...] = LABELS) -> list[Counter[str]]:
+    rows = BalancedSampler(windows, labels, config, 1).epoch(0)
+    return [Counter(ROLES[int(role)] for role in windows.roles[batch]) for batch in rows]
+
+
+def test_every_batch_has_the_configured_shares() -> None:
+    windows = _windows(("positive", 1, 30), ("negative", 0, 300), ("hard_negative", 0, 50))
+    for batch in _mixture(windows, TrainingConfig(batch_size=50, mix=(0.3, 0.5, 0.2))):
+        assert batch == {"positive": 15, "negative": 25, "hard_negative": 10}
+
+
+def test_background_and_noise_count_as_negatives() -> None:
+    windows = _windows(("positive", 1, 9), ("negative", 0, 20), ("background", 0, 20), ("noise", 0, 20))
+    rows = BalancedSampler(windows, LABELS, TrainingConfig(batch_size=10), 1).epoch(0)
+    seen = {ROLES[int(role)] for role in windows.roles[rows].flatten()}
+    assert seen == {"positive", "negative", "background", "noise"}
+
+
+def test_without_hard_negatives_their_share_goes_to_negatives_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    batches = _mixture(_windows(("positive", 1, 9), ("negative", 0, 90)), TrainingConfig(batch_size=10, mix=(3, 5, 2)))
+    assert len(batches) > 0
+    assert all(batch == {"positive": 3, "negative": 7} for batch in batches)
+    assert "no hard negatives" in caplog.text
+
+
+@pytest.mark.parametrize("mix", [(3, 5, 2), (3, 7, 0)])
+def test_hard_negatives_alone_take_the_share_of_negatives(mix: tuple[float, float, float]) -> None:
+    batches = _mixture(_windows(("positive", 1, 9), ("hard_negative", 0, 90)), TrainingConfig(batch_size=10, mix=mix))
+    assert len(batches) == 13
+    assert all(batch == {"positive": 3, "hard_negative": 7} for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        ([("negative", 0, 5)], "no window of 'hey'"),
+        ([("positive", 1, 5)], "no window of negatives"),
+        ([("positive", 1, 5), ("rir", 0, 5)], "no window of negatives"),
+        ([], "no window of 'hey'"),
+    ],
+)
+def test_a_missing_class_is_an_error(kinds: list[tuple[str, int, int]], message: str) -> None:
+    windows = _windows(*kinds, ("rir", 0, 1))
+    with pytest.raises(DataError, match=message):
+        BalancedSampler(windows, LABELS, TrainingConfig(), 1)
+
+
+def test_rare_wake_words_get_as_much_as_frequent_ones_and_none_may_be_missing() -> None:
+    windows = _windows(("positive", 1, 500), ("positive", 2, 5), ("negative", 0, 100))
+    labels = ("_negative", "a", "b")
+    rows = BalancedSampler(windows, labels, TrainingConfig(batch_size=20, mix=(0.4, 0.6, 0)), 1).epoch(0)
+    assert torch.equal(torch.bincount(windows.labels[rows].flatten()), torch.tensor([12, 4, 4]) * len(rows))
+    with pytest.raises(DataError, match="'c'"):
+        BalancedSampler(windows, (*labels, "c"), TrainingConfig(), 1)
+
+
+def test_steps_are_once_through_the_negatives_up_to_the_limit() -> None:
+    windows = _windows(("positive", 1, 30), ("negative", 0, 301), ("hard_negative", 0, 5_000))
+    config = TrainingConfig(batch_size=20, mix=(0.3, 0.5, 0.2))
+    sampler = BalancedSampler(windows, LABELS, config, 1)
+    assert sampler.steps == 31
+    negatives = sampler.epoch(0).flatten()
+    assert len(set(negatives.tolist()) & set(range(30, 331))) == 301
+    limited = config.model_copy(update={"max_steps_per_epoch": 7})
+    assert BalancedSampler(windows, LABELS, limited, 1).steps == 7
+    assert BalancedSampler(windows, LABELS, config.model_copy(update={"steps_per_epoch": 900}), 1).steps == 900
+
+
+def test_no_window_repeats_before_all_were_used() -> None:
+    windows = _windows(("positive", 1, 7), ("negative", 0, 500))
+    rows = BalancedSampler(windows, LABELS, TrainingConfig(batch_size=10, steps_per_epoch=20), 1).epoch(0)
+    positives = rows[rows < 7].tolist()
+    for start in range(0, len(positives) - 6, 7):
+        assert sorted(positives[start : start + 7]) == list(range(7))
+
+
+def test_epochs_differ_and_depend_on_seed_and_epoch_only() -> None:
+    windows = _windows(("positive", 1, 30), ("negative", 0, 100))
+    config = TrainingConfig(batch_size=10)
+    one, same, other = (BalancedSampler(windows, LABELS, config, seed) for seed in (1, 1, 2))
+    state = torch.random.get_rng_state()
+    one.epoch(0)
+    assert torch.equal(one.epoch(3), same.epoch(3))
+    assert not torch.equal(one.epoch(3), one.epoch(4))
+    assert not torch.equal(one.epoch(3), other.epoch(3))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert len({derived_seed(seed, epoch, "x") for seed in range(20) for epoch in range(20)}) == 400
+
+
+def test_a_batch_too_small_for_its_kinds_is_an_error() -> None:
+    windows = _windows(("positive", 1, 3), ("negative", 0, 3), ("hard_negative", 0, 3))
+    with pytest.raises(DataError, match="batch_size is 2"):
+        BalancedSampler(windows, LABELS, TrainingConfig(batch_size=2), 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(shares=st.lists(st.floats(0.001, 10), min_size=1, max_size=6), total=st.integers(6, 300))
+def test_whole_shares_add_up_and_stay_close(shares: list[float], total: int) -> None:
+    counts = _whole_shares(shares, total)
+    assert sum(counts) == total
+    assert min(counts) >= 1
+    for count, share in zip(counts, shares, strict=True):
+        assert count <= max(share / sum(shares) * total + 1, 1)

@@ -1,0 +1,302 @@
+"""The content-addressed artifact store: same inputs, same key; complete or absent; readable without Dagster.
+
+Layout: `<root>/<stage>/<key>/` with `artifact.json` and the stage's files. While a stage builds, its files lie in
+`<root>/<stage>/.building-<key>/`, which a killed stage that can resume finds again. Reusable pieces (shards, feature
+parts) are kept once under `<root>/<stage>.parts/` and hard-linked into the artifacts that hold them.
+"""
+
+import fcntl
+import logging
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from wakeword_core.errors import ArtifactError
+from wakeword_core.files import digest, hash_file, link_or_copy, read_json, unfinished_parts, write_json
+
+log = logging.getLogger(__name__)
+
+CARD = "artifact.json"
+_KEY_LENGTH = 20
+_RECORDED_VERSIONS = ("numpy", "torch", "torchaudio", "soundfile", "h5py", "pyarrow", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size in bytes and SHA-256 of one file of an artifact."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete, immutable result of one stage."""
+
+    path: Path
+    stage: str
+    key: str
+    content: str
+    """Hash over the names and bytes of all files: the data version."""
+    inputs: dict[str, dict[str, str]]
+    """Input name -> {stage, key, content}."""
+    config: dict[str, Any]
+    code_version: str
+    files: dict[str, FileEntry]
+    facets: dict[str, str]
+    """Hashes of parts that consumers depend on separately, such as one split of the manifest."""
+    figures: dict[str, Any]
+    """Counts and measures of the result, for people and metadata."""
+    seconds: float
+    created: str
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+
+    def file(self, name: str) -> Path:
+        """Path of one of its files; an error when the artifact has no such file."""
+        if name not in self.files:
+            raise ArtifactError(f"{self.stage} {self.key} has no file {name!r}; it has {', '.join(sorted(self.files))}")
+        return self.path / name
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.size for entry in self.files.values())
+
+    def damaged(self, *, read: bool) -> list[str]:
+        """Names of files that are missing, of another size or, with `read`, of other bytes."""
+        wrong = []
+        for name, entry in self.files.items():
+            path = self.path / name
+            if not path.is_file() or path.stat().st_size != entry.size or (read and hash_file(path) != entry.sha256):
+                wrong.append(name)
+        return wrong
+
+
+@dataclass
+class Build:
+    """What a stage gets while it builds: a folder to fill and places to leave its figures and facets."""
+
+    path: Path
+    key: str
+    parts: "Parts"
+    figures: dict[str, Any] = field(default_factory=dict)
+    facets: dict[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+class Parts:
+    """Pieces of artifacts that are made once and shared, named by what they are made from."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.built = 0
+        self.reused = 0
+
+    def link(self, key: str, target: Path) -> bool:
+        """Link the part `key` to `target` if it is there and whole; True if so."""
+        part = self.root / key
+        sizes = self.root / f"{key}.json"
+        if not part.is_file() or not sizes.is_file():
+            return False
+        if not _matches(part, sizes):
+            log.warning("part %s is damaged and will be made again", part)
+            part.unlink()
+            return False
+        link_or_copy(part, target)
+        self.reused += 1
+        return True
+
+    def keep(self, key: str, made: Path) -> None:
+        """Remember the finished file `made` as the part `key`."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        link_or_copy(made, self.root / key)
+        write_json(self.root / f"{key}.json", asdict(FileEntry(made.stat().st_size, hash_file(made))))
+        self.built += 1
+
+
+def _matches(part: Path, sizes: Path) -> bool:
+    try:
+        expected = FileEntry(**read_json(sizes))
+    except (ValueError, TypeError):
+        return False
+    return expected == FileEntry(part.stat().st_size, hash_file(part))
+
+
+def artifact_key(inputs: Mapping[str, str], config: Mapping[str, Any], code_version: str) -> str:
+    """The key of a stage's result: a hash of its inputs' contents, its settings and its code version."""
+    return digest({"inputs": dict(inputs), "config": dict(config), "code_version": code_version})[:_KEY_LENGTH]
+
+
+class ArtifactStore:
+    """Artifacts under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, stage: str, key: str) -> Artifact | None:
+        """The complete artifact of `stage` under `key`, or None; one with missing or cut files counts as absent."""
+        path = self.root / stage / key
+        if not (path / CARD).is_file():
+            return None
+        artifact = _load(path)
+        wrong = artifact.damaged(read=False)
+        if wrong:
+            log.warning("%s %s is damaged (%s) and will be built again", stage, key, ", ".join(wrong[:3]))
+            return None
+        return artifact
+
+    def all(self, stage: str | None = None) -> list[Artifact]:
+        """Every artifact on disk (of one stage), newest last."""
+        cards = self.root.glob(f"{stage or '*'}/*/{CARD}")
+        found = [_load(card.parent) for card in cards if not card.parent.name.startswith(".")]
+        return sorted(found, key=lambda artifact: artifact.created)
+
+    def upstream(self, artifact: Artifact) -> dict[str, str]:
+        """Keys of everything that `artifact` was made from, as recorded when each was built: input name -> key."""
+        keys: dict[str, str] = {}
+        waiting = dict(artifact.inputs)
+        while waiting:
+            name, one = waiting.popitem()
+            keys[name] = one["key"]
+            card = self.root / one["stage"] / one["key"] / CARD
+            if card.is_file():
+                waiting |= {name: one for name, one in _load(card.parent).inputs.items() if name not in keys}
+        return dict(sorted(keys.items()))
+
+    def build(
+        self,
+        stage: str,
+        inputs: Mapping[str, dict[str, str]],
+        config: Mapping[str, Any],
+        code_version: str,
+        make: Callable[[Build], None],
+        *,
+        resumable: bool = False,
+        rebuild: bool = False,
+    ) -> tuple[Artifact, bool]:
+        """Return the stage's artifact and whether it was built now; a complete one is returned at once.
+
+        `inputs` maps a name to {stage, key, content}; only the contents enter the key. `make` fills `Build.path`.
+        A `resumable` stage finds the files of its killed predecessor there. Only one process builds a key at a time;
+        others wait for it.
+        """
+        contents = {name: one["content"] for name, one in inputs.items()}
+        key = artifact_key(contents, config, code_version)
+        if not rebuild and (found := self.find(stage, key)):
+            return found, False
+        folder = self.root / stage
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"cannot write to {folder}: {error.strerror}; choose another --home") from error
+        with _locked(folder / f".lock-{key}", f"{stage} {key}"):
+            if not rebuild and (found := self.find(stage, key)):
+                return found, False
+            building = folder / f".building-{key}"
+            if not resumable and building.exists():
+                shutil.rmtree(building)
+            building.mkdir(exist_ok=True)
+            for stray in unfinished_parts(building):
+                stray.unlink()
+            started = time.monotonic()
+            build = Build(building, key, Parts(self.root / f"{stage}.parts"))
+            make(build)
+            self._finish(build, stage, inputs, config, code_version, time.monotonic() - started)
+        finished = self.find(stage, key)
+        if finished is None:
+            raise ArtifactError(f"{stage} {key} was built but cannot be read back from {folder}")
+        return finished, True
+
+    def discard(self, artifact: Artifact) -> None:
+        """Move a damaged artifact out of the way, so that the next build makes it again; nothing is deleted."""
+        aside = artifact.path.with_name(f".damaged-{artifact.key}-{time.time_ns()}")
+        artifact.path.rename(aside)
+        log.warning("%s %s was damaged; moved to %s", artifact.stage, artifact.key, aside)
+
+    def _finish(
+        self,
+        build: Build,
+        stage: str,
+        inputs: Mapping[str, dict[str, str]],
+        config: Mapping[str, Any],
+        code_version: str,
+        seconds: float,
+    ) -> None:
+        files = {
+            path.relative_to(build.path).as_posix(): FileEntry(path.stat().st_size, hash_file(path))
+            for path in sorted(build.path.rglob("*"))
+            if path.is_file() and path.name != CARD
+        }
+        content = digest({name: entry.sha256 for name, entry in files.items()})
+        card = {
+            "stage": stage,
+            "key": build.key,
+            "content": content,
+            "inputs": {name: dict(one) for name, one in inputs.items()},
+            "config": dict(config),
+            "code_version": code_version,
+            "files": {name: asdict(entry) for name, entry in files.items()},
+            "facets": build.facets,
+            "figures": build.figures,
+            "seconds": round(seconds, 3),
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "versions": _versions(),
+            "device": build.device,
+        }
+        write_json(build.path / CARD, card)
+        final = self.root / stage / build.key
+        if final.exists():
+            final.rename(final.with_name(f".replaced-{build.key}-{time.time_ns()}"))
+        build.path.rename(final)
+        _sync_folder(final.parent)
+
+
+def _load(path: Path) -> Artifact:
+    try:
+        card = read_json(path / CARD)
+        files = {name: FileEntry(**entry) for name, entry in card.pop("files").items()}
+        return Artifact(path=path, files=files, **card)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{path / CARD} cannot be read ({error}); remove {path} to build it again") from error
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _RECORDED_VERSIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(path: Path, what: str) -> Iterator[None]:
+    try:
+        opened = path.open("w")
+    except OSError as error:
+        raise ArtifactError(f"cannot write to {path.parent}: {error.strerror}; choose another --home") from error
+    with opened as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("another process is building %s; waiting for it", what)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,188 @@
+"""Sound in and out: the only file that touches soundfile, and the one place where samples change rate or format."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wakeword_core.errors import DataError
+from wakeword_core.files import replacing
+
+if TYPE_CHECKING:
+    import soundfile
+
+Samples = NDArray[np.float32]
+Pcm = NDArray[np.int16]
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
+
+_PCM_SCALE = 32_768.0
+_PCM_MAX = 32_767.0
+_BLOCK_FRAMES = 1 << 20
+_LONGEST_FRAMES = 1 << 40
+_WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
+_WAV_PCM = 1
+_WAV_EXTENSIBLE = 0xFFFE
+_WRITTEN_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+
+
+class AudioError(DataError):
+    """A recording that cannot be decoded or written."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a recording's header says."""
+
+    frames: int
+    sample_rate: int
+    channels: int
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate
+
+
+def probe(path: Path) -> AudioInfo:
+    """Read a recording's header only; AudioError if it is no audio that can be read."""
+    with _opened(path) as file:
+        return _info(path, file)
+
+
+def read_blocks(path: Path) -> Iterator[Samples]:
+    """Decode a recording as it is, in blocks float32 [frames, channels], unclipped and at its own rate.
+
+    AudioError when it cannot be decoded to the end its header announces.
+    """
+    import soundfile
+
+    with _opened(path) as file:
+        info = _info(path, file)
+        done = 0
+        while done < info.frames:
+            try:
+                block = file.read(min(_BLOCK_FRAMES, info.frames - done), dtype="float32", always_2d=True)
+            except (soundfile.SoundFileError, RuntimeError) as error:
+                raise AudioError(f"{path} breaks off while decoding ({_brief(error)}); replace or remove it") from error
+            if not len(block):
+                raise AudioError(f"{path} breaks off after {done} of {info.frames} frames; replace or remove it")
+            done += len(block)
+            yield block
+
+
+def read_audio(path: Path, sample_rate: int) -> Samples:
+    """Decode a recording to mono float32 [samples] in [-1, 1] at `sample_rate` Hz; channels are averaged."""
+    blocks = [to_mono(block) for block in read_blocks(path)]
+    mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.empty(0, np.float32)])
+    if not np.isfinite(mono).all():
+        raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite); replace or remove it")
+    return np.clip(resample(mono, probe(path).sample_rate, sample_rate), -1.0, 1.0)
+
+
+def to_mono(channels: Samples) -> Samples:
+    """Average [frames, channels] to [frames]."""
+    if channels.shape[1] == 1:
+        return np.ascontiguousarray(channels[:, 0])
+    mono: Samples = channels.mean(axis=1, dtype=np.float32)
+    return mono
+
+
+def resample(x: Samples, source_rate: int, target_rate: int) -> Samples:
+    """Bring [samples] from `source_rate` to `target_rate` Hz with the soxr HQ filter; equal rates change nothing."""
+    if source_rate == target_rate:
+        return x
+    import soxr
+
+    return np.asarray(soxr.resample(x, source_rate, target_rate, quality="HQ"), dtype=np.float32)
+
+
+def to_pcm16(x: Samples) -> Pcm:
+    """float32 in [-1, 1] to int16, rounded and clipped; `from_pcm16` undoes it exactly. NaN is an AudioError."""
+    if not np.isfinite(x).all():
+        raise AudioError("samples that are not numbers (NaN or infinite) cannot become 16-bit audio")
+    pcm: Pcm = np.clip(np.rint(x * np.float32(_PCM_SCALE)), -_PCM_SCALE, _PCM_MAX).astype(np.int16)
+    return pcm
+
+
+def from_pcm16(pcm: Pcm) -> Samples:
+    """int16 to float32 in [-1, 1)."""
+    return pcm.astype(np.float32) / np.float32(_PCM_SCALE)
+
+
+def encode_wav(pcm: Pcm, sample_rate: int) -> bytes:
+    """A mono 16-bit WAV file holding int16 [samples]: a 44-byte header and the samples, nothing else."""
+    data = np.ascontiguousarray(pcm, dtype="<i2").tobytes()
+    header = _WAV_HEADER.pack(
+        b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, _WAV_PCM, 1, sample_rate, sample_rate * 2, 2, 16, b"data",
+        len(data),
+    )  # fmt: skip
+    return header + data
+
+
+def decode_wav(data: bytes | memoryview) -> tuple[Pcm, int]:
+    """int16 [samples] (a copy) and rate in Hz of a mono 16-bit WAV file in memory; AudioError for any other."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        raise AudioError("not a WAV file: it does not begin with RIFF and WAVE")
+    position, rate = 12, 0
+    while position + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, position)
+        begin, end = position + 8, position + 8 + size
+        if end > len(data):
+            raise AudioError(f"a WAV file is cut: its {name!r} chunk of {size} bytes ends after the data")
+        if name == b"fmt ":
+            if size < 16:
+                raise AudioError(f"a WAV file's format chunk has {size} bytes, less than 16")
+            code, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data, begin)
+            if code not in (_WAV_PCM, _WAV_EXTENSIBLE) or channels != 1 or bits != 16:
+                raise AudioError(f"a WAV file of format {code}, {channels} channels, {bits} bits; need mono 16-bit PCM")
+        elif name == b"data":
+            if rate == 0 or size % 2:
+                raise AudioError("a WAV file has no format before its data or half a sample at its end")
+            return np.frombuffer(data, dtype="<i2", count=size // 2, offset=begin).astype(np.int16), rate
+        position = end + size % 2
+    raise AudioError("a WAV file without a data chunk")
+
+
+def write_audio(path: Path, x: Samples, sample_rate: int) -> None:
+    """Write mono float32 [samples] as 16-bit FLAC or WAV, by the suffix, so that the file appears whole."""
+    import soundfile
+
+    format_name = _WRITTEN_FORMATS.get(path.suffix.lower())
+    if format_name is None:
+        raise AudioError(f"cannot write {path}: the name must end in {' or '.join(_WRITTEN_FORMATS)}")
+    pcm = to_pcm16(x)
+    with replacing(path) as part:
+        try:
+            soundfile.write(part, pcm, sample_rate, subtype="PCM_16", format=format_name)
+        except soundfile.SoundFileError as error:
+            raise AudioError(f"cannot write {path} at {sample_rate} Hz ({_brief(error)})") from error
+
+
+def _opened(path: Path) -> "soundfile.SoundFile":
+    import soundfile
+
+    try:
+        with path.open("rb") as raw:
+            if not raw.read(1):
+                raise AudioError(f"{path} is an empty file; replace or remove it")
+        return soundfile.SoundFile(path)
+    except OSError as error:
+        raise AudioError(f"{path} cannot be opened ({error.strerror})") from error
+    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
+        raise AudioError(f"{path} cannot be read as audio ({_brief(error)}); replace or remove it") from error
+
+
+def _info(path: Path, file: "soundfile.SoundFile") -> AudioInfo:
+    if not 0 <= file.frames < _LONGEST_FRAMES or file.samplerate <= 0:
+        raise AudioError(f"{path} does not say how long it is (a stream?); write it to a file again")
+    return AudioInfo(frames=file.frames, sample_rate=file.samplerate, channels=file.channels)
+
+
+def _brief(error: Exception) -> str:
+    text = getattr(error, "error_string", None) or str(error)
+    return str(text).rstrip(".")

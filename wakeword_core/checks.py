@@ -1,0 +1,179 @@
+"""What must hold of each artifact before anything is built on it: each check measures anew, from the files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from wakeword_core.artifacts import Artifact
+from wakeword_core.config import Split
+from wakeword_core.files import read_json
+from wakeword_core.project import Project
+
+_MEAN_TOLERANCE = 1e-2
+_VARIANCE_TOLERANCE = 1e-2
+_NLL_TOLERANCE = 1e-6
+_PARITY_WINDOWS = 256
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a check: whether it holds, why in one sentence, and the figures behind it."""
+
+    passed: bool
+    description: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named condition on one stage's artifact."""
+
+    name: str
+    stage: str
+    description: str
+    run: Callable[[Project, Artifact, Split | None], Verdict]
+    blocking: bool = True
+    """Whether what is downstream must not be built when it fails; otherwise it warns."""
+
+
+def _from_problems(problems: list[str], fine: str) -> Verdict:
+    if not problems:
+        return Verdict(True, fine)
+    more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
+    return Verdict(False, "; ".join(problems[:_SHOWN]) + more, {"problems": len(problems)})
+
+
+def _usable(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.manifest import check_manifest, read_manifest
+
+    problems = check_manifest(read_manifest(artifact.path), project.config.labels)
+    return _from_problems(problems, "every label has usable recordings in every split")
+
+
+def _disjoint(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.manifest import read_manifest
+    from wakeword_core.splits import check_splits
+
+    return _from_problems(check_splits(read_manifest(artifact.path)), "no speaker and no recording is in two splits")
+
+
+def _shards_verify(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.manifest import read_manifest
+    from wakeword_core.shards import verify_shards
+
+    damaged = artifact.damaged(read=True)
+    if damaged:
+        project.store.discard(artifact)
+        return Verdict(False, f"{', '.join(damaged)} changed on disk; set aside, run again to rebuild it")
+    rows = read_manifest(project.require("raw_manifest").path, split=split)
+    return _from_problems(verify_shards(artifact.path, rows), f"{len(rows)} recordings verify")
+
+
+def _features_consistent(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.features.verify import verify_features
+
+    assert split is not None
+    damaged = artifact.damaged(read=True)
+    if damaged:
+        project.store.discard(artifact)
+        return Verdict(False, f"{', '.join(damaged)} changed on disk; set aside, run again to rebuild it")
+    shards = project.require("audio_shards", split)
+    problems = verify_features(artifact.path, shards.path, split, project.config)
+    return _from_problems(problems, f"{artifact.figures['rows']} windows are finite and match their shards")
+
+
+def _normalises(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.features.cmvn import Cmvn, check_cmvn
+    from wakeword_core.features.store import FeatureFile
+
+    train = FeatureFile(project.require("mel_features", "train").path)
+    figures = check_cmvn(train, Cmvn.load(artifact.file("cmvn.json")))
+    passed = figures["worst_mean"] < _MEAN_TOLERANCE and figures["worst_variance"] < _VARIANCE_TOLERANCE
+    worst = f"worst mean {figures['worst_mean']:.1e}, worst variance off by {figures['worst_variance']:.1e}"
+    return Verdict(passed, f"training data normalised: {worst}", figures)
+
+
+def _beats_chance(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.evaluation.clips import score_clips
+    from wakeword_core.evaluation.metrics import clip_metrics
+
+    scores, positive = score_clips(artifact.path, project.require("mel_features", "val").path)
+    auc, needed = clip_metrics(scores, positive).roc_auc, project.config.training.min_val_auc
+    if auc is None:
+        return Verdict(False, "validation holds only one class, so nothing can be said of the model")
+    description = f"ROC-AUC on validation is {auc:.4f}; at least {needed} is needed (training.min_val_auc)"
+    return Verdict(auc >= needed, description, {"val_auc": auc})
+
+
+def _nll_not_worse(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    found = read_json(artifact.file("calibration.json"))
+    passed = found["nll_after"] <= found["nll_before"] + _NLL_TOLERANCE
+    description = (
+        f"NLL on validation {found['nll_before']:.4f} -> {found['nll_after']:.4f}, "
+        f"ECE {found['ece_before']:.4f} -> {found['ece_after']:.4f}, temperature {found['temperature']:.3f}"
+    )
+    return Verdict(passed, description, found)
+
+
+def _equals_torch(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.export.onnx_export import parity
+    from wakeword_core.features.store import load_windows
+    from wakeword_core.models.scoring import load_model
+
+    model, _ = load_model(project.require("calibrated_model").path)
+    windows = load_windows(project.require("mel_features", "val").path, clean_only=True).mel
+    chosen = np.linspace(0, len(windows) - 1, min(_PARITY_WINDOWS, len(windows))).astype(int)
+    difference = parity(model, artifact.file("model.onnx"), windows[chosen].float().numpy())
+    allowed = project.config.export.parity_tolerance
+    description = f"largest difference from torch over {len(chosen)} windows is {difference:.1e}, {allowed:.0e} allowed"
+    return Verdict(difference <= allowed, description, {"max_difference": difference})
+
+
+def _measured(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    found = artifact.figures
+    hours = found["background_hours"]
+    enough = hours * project.config.evaluation.target_fah >= 1.0
+    description = (
+        f"{found['false_alarms']} false alarms in {hours:.2f} h of background"
+        f"{'' if enough else '; too few hours to show the target of ' + str(project.config.evaluation.target_fah) + ' an hour'}"
+    )
+    return Verdict(enough, description, {"background_hours": hours})
+
+
+def _int8_faithful(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    export, found = project.config.export, artifact.figures
+    drop, ratio = found["f1_fp32"] - found["f1_int8"], found["size_ratio"]
+    description = (
+        f"F1 {found['f1_fp32']:.4f} -> {found['f1_int8']:.4f} (a drop of {export.int8_max_f1_drop} is allowed), "
+        f"size {ratio:.1%} of fp32 ({export.int8_max_ratio:.0%} allowed)"
+    )
+    passed = drop <= export.int8_max_f1_drop and ratio <= export.int8_max_ratio
+    return Verdict(passed, description, {"f1_drop": drop, "size_ratio": ratio})
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("usable_recordings", "raw_manifest", "Something usable in every split and label.", _usable),
+    Check("splits_disjoint", "raw_manifest", "No speaker and no duplicate on two sides.", _disjoint),
+    Check("shards_verify", "audio_shards", "Rows, ids and bytes of every shard verify.", _shards_verify),
+    Check(
+        "features_consistent",
+        "mel_features",
+        "Finite, of the right shape, labels as in the shards.",
+        _features_consistent,
+    ),
+    Check("normalises", "cmvn_stats", "Training data normalise to mean 0 and variance 1.", _normalises),
+    Check("beats_chance", "trained_model", "Better than chance on validation by a margin.", _beats_chance),
+    Check("nll_not_worse", "calibrated_model", "Calibration does not worsen NLL on validation.", _nll_not_worse),
+    Check("equals_torch", "onnx_model", "The same scores as torch.", _equals_torch),
+    Check("enough_background", "metrics_report", "Enough background to show the target.", _measured, blocking=False),
+    Check("int8_faithful", "int8_model", "F1 within one point and a third of the size.", _int8_faithful),
+)
+"""All checks, in graph order."""
+
+
+def checks_of(stage: str) -> list[Check]:
+    """The checks of one stage."""
+    return [check for check in CHECKS if check.stage == stage]

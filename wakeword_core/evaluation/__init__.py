@@ -1,0 +1,1 @@
+"""Measuring a model: clips, calibration, continuous audio, and the report people read."""

@@ -1,0 +1,239 @@
+"""Pictures of a training and of a test, each a PNG as bytes; colours that colour-blind people can tell apart."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from wakeword_core.evaluation.metrics import expected_calibration_error, reliability
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008)
+_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6B6B6B"
+_DPI = 130
+_SIZE = (6.4, 4.2)
+_HISTOGRAM_BINS = 50
+_MEL_COLUMNS = 4
+_SHOWN_TARGETS = 100.0
+_LEAST_SHOWN_PERCENT = 10.0
+_LOG_ODDS_LIMIT = 12.0
+
+
+class Point(Protocol):
+    """What a threshold gives: FRR as a share and FAH in events an hour."""
+
+    @property
+    def threshold(self) -> float: ...  # noqa: D102
+    @property
+    def frr(self) -> float: ...  # noqa: D102
+    @property
+    def fah(self) -> float: ...  # noqa: D102
+
+
+def training_curve(history: Sequence[Mapping[str, Any]]) -> bytes:
+    """Losses above, validation AUC below, an epoch a point; rows as in the training's history."""
+    figure = _figure((_SIZE[0], 5.6))
+    losses, aucs = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    epochs = [row["epoch"] for row in history]
+    marker = {"marker": "o", "markersize": 3.5} if len(epochs) <= 40 else {}
+    losses.plot(epochs, [row["train_loss"] for row in history], color=_BLUE, label="training", **marker)
+    losses.plot(epochs, [row["val_loss"] for row in history], color=_RED, ls="--", label="validation", **marker)
+    aucs.plot(epochs, [row["val_auc"] for row in history], color=_GREEN, label="ROC-AUC", **marker)
+    aucs.plot(epochs, [row["val_pauc"] for row in history], color=_ORANGE, ls="--", label="pAUC, FPR ≤ 0.1", **marker)
+    losses.set(ylabel="loss (nats)", title="Training")
+    aucs.set(xlabel="epoch", ylabel="validation AUC")
+    aucs.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (losses, aucs):
+        axes.legend(frameon=False)
+    return _png(figure)
+
+
+def det_curve(
+    points: Sequence[Point], operating: Point | None = None, target_fah: float | None = None, hours: float | None = None
+) -> bytes:
+    """Misses against false alarms an hour for every threshold of a sweep, with the operating point if given."""
+    figure = _figure()
+    axes = figure.subplots()
+    # Below the threshold of most alarms events merge, which only folds the curve back.
+    noisiest = max(range(len(points)), key=lambda index: points[index].fah)
+    kept = list(points[noisiest:])
+    rates = [one.fah for one in [*kept, *([operating] if operating else [])] if one.fah > 0]
+    least = min([*rates, *([target_fah] if target_fah else []), *([1 / hours] if hours else [])], default=1.0)
+    zero = least / 3
+
+    def place(fah: float) -> float:
+        return fah if fah > 0 else zero
+
+    axes.plot([place(one.fah) for one in kept], [100 * one.frr for one in kept], color=_BLUE, lw=2, label="test")
+    if target_fah:
+        axes.axvline(target_fah, color=_GREY, ls=":", lw=1.5, label=f"target: {target_fah:g} an hour")
+    if operating is not None:
+        axes.plot(
+            place(operating.fah),
+            100 * operating.frr,
+            "D",
+            color=_RED,
+            markersize=8,
+            clip_on=False,
+            zorder=5,
+            label=f"threshold {operating.threshold:.3f}: {100 * operating.frr:.1f} % missed, {operating.fah:.2g}/h",
+        )
+    axes.set_xscale("log")
+    axes.set(xlabel="false alarms an hour (events)", ylabel="missed wake words (%)", title="Misses and false alarms")
+    # The rates that anybody would live with, not thousands of alarms or a model that hears nothing.
+    misses = [100 * one.frr for one in kept if 0 < one.fah <= _SHOWN_TARGETS * (target_fah or 1.0)]
+    misses += [250 * operating.frr] if operating else []
+    axes.set_ylim(0, min(102.0, max([_LEAST_SHOWN_PERCENT, *(1.2 * one for one in misses)])))
+    axes.set_xlim(zero * 0.8, _SHOWN_TARGETS * max(target_fah or 1.0, zero, operating.fah if operating else 0.0))
+    _mark_zero(axes, zero)
+    axes.legend(frameon=False, loc="upper right")
+    return _png(figure)
+
+
+def reliability_diagram(before: ArrayLike, after: ArrayLike, labels: ArrayLike) -> bytes:
+    """How often the top class was right at each confidence, for class probabilities [n, classes] before and after."""
+    figure = _figure((5.6, 5.8))
+    axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    truth = np.asarray(labels, dtype=np.int64)
+    # The top class is never less likely than one in the number of classes.
+    lowest = 1 / np.asarray(before).shape[1]
+    axes.plot([lowest, 1], [lowest, 1], color=_GREY, ls=":", lw=1.5, label="perfect")
+    styles = [(before, _ORANGE, "s", "before"), (after, _BLUE, "o", "after")]
+    for index, (probabilities, color, marker, name) in enumerate(styles):
+        table = np.asarray(probabilities, dtype=np.float64)
+        bins = reliability(table.max(axis=1), table.argmax(axis=1) == truth)
+        error = expected_calibration_error(table, truth)
+        x, y = [one.confidence for one in bins], [one.accuracy for one in bins]
+        axes.plot(x, y, color=color, marker=marker, lw=1.8, markersize=6, label=f"{name} (ECE {error:.3f})")
+        shift = (index - 0.5) * 0.012
+        counts.bar([place + shift for place in x], [one.count for one in bins], width=0.012, color=color)
+    axes.set(xlim=(lowest - 0.02, 1.02), ylabel="share that was right", title="Calibration on validation")
+    axes.set_ylim(top=1.03)
+    counts.set(xlabel="confidence of the top class", ylabel="windows", yscale="log")
+    axes.legend(frameon=False, loc="upper left")
+    return _png(figure)
+
+
+def score_histogram(scores: ArrayLike, labels: ArrayLike, threshold: float) -> bytes:
+    """Scores [n] of wake words and of the rest (labels [n]), on a scale that opens up both ends."""
+    figure = _figure()
+    axes = figure.subplots()
+    values, truth = _log_odds(scores), np.asarray(labels).astype(bool)
+    limit = float(min(_LOG_ODDS_LIMIT, max(np.abs(values).max(initial=1.0), 3.0)))
+    edges = np.linspace(-limit, limit, _HISTOGRAM_BINS + 1).tolist()
+    for chosen, color, hatch, name in ((~truth, _BLUE, "", "no wake word"), (truth, _ORANGE, "//", "wake word")):
+        part = np.clip(values[chosen], -limit, limit)
+        if len(part):
+            weights = np.full(len(part), 100 / len(part))
+            shown = f"{name} ({len(part):,})"
+            axes.hist(part, edges, weights=weights, color=color, alpha=0.6, hatch=hatch, edgecolor=color, label=shown)
+    place = float(_log_odds([threshold])[0])
+    axes.axvline(place, color=_RED, ls="--", lw=1.8, label=f"threshold {threshold:.3f}")
+    ticks = [one for one in (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999) if abs(_odds(one)) <= limit]
+    axes.set_xticks([_odds(one) for one in ticks], [f"{one:g}" for one in ticks])
+    axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
+    axes.set(xlabel="score (log-odds scale)", ylabel="windows of the class (%)", title="Scores of test windows")
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float) -> bytes:
+    """Log-mel windows [n, n_mels, frames] side by side on one colour scale, each under its title."""
+    images = np.asarray(mels, dtype=np.float32)
+    if images.ndim != 3 or len(images) != len(titles) or not len(images):
+        raise ValueError(
+            f"mels {list(images.shape)} must be [n, n_mels, frames] with one title each, not {len(titles)}"
+        )
+    columns = min(_MEL_COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    figure = _figure((2.5 * columns + 1.2, 2.1 * rows + 0.7))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    low, high = np.percentile(images, [1, 99.5])
+    for index, axes in enumerate(grid.flat):
+        axes.grid(False)
+        if index >= len(images):
+            axes.set_axis_off()
+            continue
+        extent = (0.0, images.shape[2] * hop_seconds, 0.0, float(images.shape[1]))
+        shown = axes.imshow(
+            images[index], origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma"
+        )
+        axes.set_title(titles[index], fontsize=9)
+    for axes in grid.flat[max(len(images) - columns, 0) : len(images)]:
+        axes.set_xlabel("time (s)")
+        axes.tick_params(labelbottom=True)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("mel band")
+    figure.colorbar(shown, ax=grid, label="log power (nats)", shrink=0.9, pad=0.02)
+    return _png(figure)
+
+
+def confusion_picture(counts: ArrayLike, labels: Sequence[str]) -> bytes:
+    """Counts [classes, classes], rows the true class; shaded by the share of the row."""
+    table = np.asarray(counts)
+    side = max(3.6, 1.1 * len(labels) + 1.8)
+    figure = _figure((side + 0.8, side))
+    axes = figure.subplots()
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    shown = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(shares):
+        text = f"{int(table[row, column]):,}\n{100 * share:.1f} %"
+        color = "white" if share > 0.55 else "black"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=11)
+    names = ["no wake word" if name.startswith("_") else name for name in labels]
+    axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 3 else 45)
+    axes.set_yticks(range(len(names)), names, rotation=90 if len(names) <= 3 else 0, va="center")
+    axes.set(xlabel="said", ylabel="was", title="Test windows")
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(shown, ax=axes, label="share of the true class (%)", shrink=0.8)
+    return _png(figure)
+
+
+def _figure(size: tuple[float, float] = _SIZE) -> "Figure":
+    """A figure of its own, without pyplot and its global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    for axes in figure.axes:
+        if not axes.images and axes.get_label() != "<colorbar>":
+            axes.grid(visible=True, color="#E3E3E3", lw=0.8)
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
+    file = io.BytesIO()
+    # The version of matplotlib and the date would make equal pictures differ.
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
+
+
+def _mark_zero(axes: "Axes", zero: float) -> None:
+    """Give the place where zero is drawn on a logarithmic axis its name."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    top = axes.get_xlim()[1]
+    decades = np.arange(np.floor(np.log10(zero)), np.ceil(np.log10(top)) + 1)
+    ticks = [10.0**one for one in decades if zero * 1.5 < 10.0**one <= top]
+    axes.xaxis.set_major_locator(FixedLocator([zero, *ticks]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value <= zero * 1.01 else f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _log_odds(scores: ArrayLike) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    least = 1 / (1 + np.exp(_LOG_ODDS_LIMIT))
+    values = np.clip(np.asarray(scores, dtype=np.float64), least, 1 - least)
+    return np.log(values / (1 - values))
+
+
+def _odds(score: float) -> float:
+    return float(np.log(score / (1 - score)))

@@ -1,0 +1,184 @@
+"""What pydantic found wrong with a configuration, as one sentence: the field, the value, what is allowed."""
+
+import difflib
+import json
+import re
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from wakeword_core.config import Config
+
+_SHOWN_LENGTH = 80
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+_ALLOWED: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "greater_than_equal": lambda context: f"at least {context['ge']:g}",
+    "greater_than": lambda context: f"more than {context['gt']:g}",
+    "less_than_equal": lambda context: f"at most {context['le']:g}",
+    "less_than": lambda context: f"less than {context['lt']:g}",
+    "literal_error": lambda context: str(context["expected"]),
+    "finite_number": lambda _: "a finite number",
+    "int_from_float": lambda _: "a whole number",
+    "int_parsing": lambda _: "a whole number",
+    "int_parsing_size": lambda _: "a smaller whole number",
+    "int_type": lambda _: "a whole number",
+    "float_parsing": lambda _: "a number",
+    "float_type": lambda _: "a number",
+    "bool_parsing": lambda _: "true or false",
+    "bool_type": lambda _: "true or false",
+    "string_type": lambda _: "text (put it in quotes)",
+    "string_too_short": lambda context: f"text of at least {_counted(context['min_length'], 'character')}",
+    "string_too_long": lambda context: f"text of at most {_counted(context['max_length'], 'character')}",
+    "string_pattern_mismatch": lambda context: f"text that matches {context['pattern']}",
+    "path_type": lambda _: "a path (text)",
+    "tuple_type": lambda _: "a list",
+    "list_type": lambda _: "a list",
+    "too_short": lambda context: f"a list of at least {_counted(context['min_length'], 'value')}",
+    "too_long": lambda context: f"a list of at most {_counted(context['max_length'], 'value')}",
+    "model_type": lambda _: "a group of settings (name: value)",
+    "model_attributes_type": lambda _: "a group of settings (name: value)",
+}
+
+
+def shown(value: Any) -> str:
+    """A value as it would stand in the configuration, cut when long."""
+    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "..."
+
+
+def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
+    """One sentence for a ValidationError of Config; `values` is the whole tree that was validated, with defaults."""
+    details = error.errors(include_url=False)
+    # A misspelt name explains more than what follows from it.
+    details.sort(key=lambda one: one["type"] != "extra_forbidden")
+    more = f" (and {_counted(len(details) - 1, 'more wrong setting')})" if len(details) > 1 else ""
+    return _sentence(details[0], values) + more
+
+
+def _sentence(detail: ErrorDetails, values: Mapping[str, Any]) -> str:
+    kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
+    location = _without_tags(detail["loc"])
+    name = ".".join(map(str, location))
+    if kind == "extra_forbidden":
+        return f"{name} is not a setting; {_suggestion(location, detail['loc'])}"
+    if kind == "missing" and isinstance(location[-1], int):
+        group = ".".join(map(str, location[:-1]))
+        annotation = next(reversed([found for _, found, _ in _walk(location[:-1])]))
+        return f"{group} is {shown(value)}, but must be a list of {len(typing.get_args(annotation))} values"
+    if kind == "missing":
+        return f"{name} is missing; {_described(detail['loc'])}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = value.get("arch") if isinstance(value, dict) else value
+        return f"{name}.arch is {shown(tag)}, but must be {_either(context.get('expected_tags', ''))}"
+    if kind == "value_error":
+        return _from_validator(name, str(context["error"]), value, values)
+    if kind in _ALLOWED:
+        return f"{name} is {shown(value)}, but must be {_ALLOWED[kind](context)}"
+    return f"{name} is {shown(value)}, which is not allowed: {detail['msg']}"
+
+
+def _from_validator(name: str, message: str, value: Any, values: Mapping[str, Any]) -> str:
+    """A rule of ours: about one field, or about several of a group, whose values are then looked up."""
+    if not isinstance(value, dict):
+        return f"{name} is {shown(value)}, but {message}" if message.startswith("must") else f"{name}: {message}"
+    prefix = f"{name}." if name else ""
+    mentioned = dict.fromkeys(re.findall(r"[a-z]\w*(?:\.\w+)*", message))
+    found = {prefix + word: _lookup(values, prefix + word) for word in mentioned}
+    named = [f"{full} is {shown(one)}" for full, one in found.items() if _is_plain(one)]
+    if named:
+        return f"{' and '.join(named)}, but {message}"
+    return f"{name or 'the configuration'} is wrong: {message}"
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(one, int | float) for one in value)
+    return isinstance(value, int | float | str)
+
+
+def _lookup(values: Any, name: str) -> Any:
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def _either(tags: str) -> str:
+    return " or ".join(tags.rsplit(", ", 1))
+
+
+def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, Any, bool]]:
+    """(part, annotation of what is there, whether the part is only the tag of a union) for each part of a location."""
+    annotation: Any = Config
+    for part in location:
+        members = {
+            member.model_fields["arch"].default: member
+            for member in typing.get_args(annotation)
+            if isinstance(member, type) and issubclass(member, BaseModel) and "arch" in member.model_fields
+        }
+        if part in members:
+            annotation = members[part]
+            yield part, annotation, True
+            continue
+        if isinstance(part, int):
+            annotation = next(iter(typing.get_args(annotation)), None)
+        else:
+            fields = annotation.model_fields if _is_group(annotation) else {}
+            annotation = fields[part].annotation if part in fields else None
+        yield part, annotation, False
+
+
+def _is_group(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _without_tags(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    return tuple(part for part, _, is_tag in _walk(location) if not is_tag)
+
+
+def _group_of(location: tuple[int | str, ...]) -> type[BaseModel]:
+    group: Any = Config
+    for _, annotation, _ in _walk(location[:-1]):
+        group = annotation
+    return group if _is_group(group) else Config
+
+
+def _suggestion(location: tuple[int | str, ...], raw: tuple[int | str, ...]) -> str:
+    wrong = str(location[-1])
+    prefix = "".join(f"{part}." for part in location[:-1])
+    names = list(_group_of(raw).model_fields)
+    if near := difflib.get_close_matches(wrong, names, n=1):
+        return f"did you mean {prefix}{near[0]}?"
+    for tag, names_there in _architectures().items():
+        if prefix == "model." and wrong in names_there:
+            return f"it belongs to model.arch={tag}; here: {', '.join(names)}"
+    elsewhere = {name.rsplit(".", 1)[-1]: name for name in reversed(list(_all_names(Config)))}
+    if near := difflib.get_close_matches(wrong, list(elsewhere), n=1, cutoff=0.8):
+        return f"did you mean {elsewhere[near[0]]}?"
+    return f"allowed here: {', '.join(names)}"
+
+
+def _architectures() -> dict[str, list[str]]:
+    members = typing.get_args(Config.model_fields["model"].annotation)
+    return {member.model_fields["arch"].default: list(member.model_fields) for member in members}
+
+
+def _all_names(group: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in group.model_fields.items():
+        yield prefix + name
+        for inner in (field.annotation, *typing.get_args(field.annotation)):
+            if _is_group(inner) and name != "sources":
+                yield from _all_names(typing.cast(type[BaseModel], inner), f"{prefix}{name}.")
+
+
+def _described(raw: tuple[int | str, ...]) -> str:
+    field = _group_of(raw).model_fields.get(str(raw[-1]))
+    return f"it says: {field.description}" if field and field.description else "it has no default"

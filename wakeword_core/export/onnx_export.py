@@ -1,0 +1,141 @@
+"""The trained model as one ONNX file: log-mel window in, calibrated scores out."""
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.config import ExportConfig
+from wakeword_core.errors import MissingDependencyError, WakewordError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from wakeword_core.models.scoring import ScoringModel
+
+FILE_NAME = "model.onnx"
+_INPUT = "log_mel"
+_OUTPUT = "scores"
+_PARITY_WINDOWS = 16
+_QUIET_LOGGERS = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """Figures of an exported model."""
+
+    bytes: int
+    parameters: int
+    nodes: int
+    opset: int
+    parity: float
+    """Largest difference of a score from torch, over random windows."""
+    logit_parity: float
+    """The same for logits, as a share of the largest: a confident model's scores are all 0 or 1 and hide any error."""
+
+
+def export_onnx(model: "ScoringModel", card: dict[str, Any], config: ExportConfig, out: Path) -> ExportSummary:
+    """Write `out/model.onnx`: float32 `log_mel` [batch, n_mels, frames] in, float32 `scores` [batch, classes] out.
+
+    CMVN, temperature and softmax are inside, normalisation is folded into convolutions, the card is in the metadata,
+    and the same model gives the same bytes. WakewordError when its scores differ from torch's by more than the
+    tolerance. `card` needs `frontend` (n_mels, window_frames).
+    """
+    from wakeword_core.export.onnx_graph import compact, set_card, write_model
+
+    frontend = card["frontend"]
+    shape = (int(frontend["n_mels"]), int(frontend["window_frames"]))
+    graph = compact(_trace(model, shape, config.opset))
+    set_card(graph, card)
+    path = out / FILE_NAME
+    size = write_model(graph, path)
+    windows = np.random.default_rng(0).normal(-6.0, 4.0, (_PARITY_WINDOWS, *shape)).astype(np.float32)
+    difference, logit_difference = parity(model, path, windows), logit_parity(model, path, windows)
+    for what, found in (("scores", difference), ("logits", logit_difference)):
+        if not found <= config.parity_tolerance:
+            raise WakewordError(
+                f"{what} of {path} differ from torch's by {found:.2g}, more than export.parity_tolerance "
+                f"({config.parity_tolerance:g}); report this with the model's configuration"
+            )
+    return ExportSummary(
+        bytes=size,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        nodes=len(graph.graph.node),
+        opset=graph.opset_import[0].version,
+        parity=difference,
+        logit_parity=logit_difference,
+    )
+
+
+def parity(model: "ScoringModel", onnx_path: Path, windows: npt.NDArray[np.float32]) -> float:
+    """Largest absolute difference between torch's and ONNX's scores of log-mel windows [n, n_mels, frames]."""
+    import torch
+
+    from wakeword_core.runtime import WakewordModel
+
+    device = next(model.buffers()).device
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(windows).to(device)).float().cpu().numpy()
+    scores = WakewordModel(onnx_path).score_windows(windows)
+    return float(np.abs(scores - expected).max(initial=0.0))
+
+
+def logit_parity(model: "ScoringModel", onnx_path: Path, windows: npt.NDArray[np.float32]) -> float:
+    """Largest difference of what enters the softmax, as a share of the largest such value (1 if that is smaller)."""
+    import torch
+
+    from wakeword_core.export.onnx_graph import softmax_inputs
+
+    device = next(model.buffers()).device
+    with torch.inference_mode():
+        expected = (model.logits(torch.from_numpy(windows).to(device)) / model.temperature).float().cpu().numpy()
+    found = softmax_inputs(onnx_path, windows)
+    return float(np.abs(found - expected).max(initial=0.0) / np.abs(expected).max(initial=1.0))
+
+
+def _trace(model: "ScoringModel", shape: tuple[int, int], opset: int) -> "ModelProto":
+    import torch
+
+    try:
+        import onnxscript  # noqa: F401  the exporter needs it and says so less clearly
+    except ImportError as error:
+        raise MissingDependencyError("exporting a model needs onnxscript: pip install onnxscript") from error
+    training, device = model.training, next(model.buffers()).device
+    model.eval().cpu()
+    try:
+        with _quietly():
+            program = torch.onnx.export(
+                model,
+                (torch.zeros(2, *shape),),
+                input_names=[_INPUT],
+                output_names=[_OUTPUT],
+                opset_version=opset,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        model.train(training).to(device)
+    assert program is not None
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """The exporter tells of its steps, and of packages that it could also use, on every call."""
+    loggers = [logging.getLogger(name) for name in _QUIET_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,216 @@
+"""Small and reproducible ONNX files: what a graph does not need is removed, what it repeats is shared."""
+
+import string
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from wakeword_core.errors import WakewordError
+from wakeword_core.files import canonical_json, replacing
+
+CARD_KEY = "wakeword"
+"""Entry of `metadata_props` that holds the model card as JSON."""
+
+_BATCH_NORM_EPSILON = 1e-5
+"""Default of the operator; with it the attribute itself is not stored."""
+
+
+def initializers(model: ModelProto) -> dict[str, TensorProto]:
+    """The graph's constants by name."""
+    return {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def constant(model: ModelProto, name: str, values: np.ndarray) -> str:
+    """Add a constant to the graph, in the shorter of the encodings that ONNX allows, and return its name."""
+    tensor = numpy_helper.from_array(values, name)
+    if values.dtype == np.int64:
+        packed = helper.make_tensor(name, TensorProto.INT64, values.shape, values.ravel().tolist())
+        tensor = min(tensor, packed, key=lambda one: one.ByteSize())
+    model.graph.initializer.append(tensor)
+    return name
+
+
+def set_card(model: ModelProto, card: dict[str, Any]) -> None:
+    """Store the model card in `metadata_props`, replacing what was there."""
+    del model.metadata_props[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, canonical_json(card)
+
+
+def write_model(model: ModelProto, out: Path) -> int:
+    """Check the model, write it as one file that appears whole, and return its bytes; equal models give equal files."""
+    onnx.checker.check_model(model, full_check=True)
+    data = model.SerializeToString(deterministic=True)
+    with replacing(out) as part:
+        part.write_bytes(data)
+    return len(data)
+
+
+def model_bytes(path: Path) -> int:
+    """Bytes of an ONNX model: the file and every file of external data it names (once each)."""
+    model = onnx.load(path, load_external_data=False)
+    names = {
+        entry.value
+        for tensor in model.graph.initializer
+        if tensor.data_location == TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    missing = sorted(name for name in names if not (path.parent / name).is_file())
+    if missing:
+        raise WakewordError(f"{path} keeps weights in {missing[0]}, which is not beside it; export the model again")
+    return path.stat().st_size + sum((path.parent / name).stat().st_size for name in names)
+
+
+def softmax_inputs(path: Path, windows: npt.NDArray[np.float32], batch: int = 64) -> npt.NDArray[np.float32]:
+    """What enters the model's softmax (logits over temperature) for log-mel windows: [n, classes]."""
+    import onnxruntime
+
+    model = onnx.load(path)
+    name = next(node.input[0] for node in model.graph.node if node.op_type == "Softmax")
+    model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    pieces = [windows[start : start + batch] for start in range(0, len(windows), batch)]
+    return np.concatenate([session.run([name], {model.graph.input[0].name: piece})[0] for piece in pieces])
+
+
+def compact(model: ModelProto) -> ModelProto:
+    """The same function in fewer bytes: no notes, shapes, defaults or duplicates; inputs and outputs keep names."""
+    small = ModelProto()
+    small.CopyFrom(model)
+    _constants_to_initializers(small)
+    _simplify_batch_norms(small)
+    _strip_notes(small)
+    _drop_default_attributes(small)
+    _share_initializers(small)
+    _shorten_names(small)
+    return small
+
+
+def _constants_to_initializers(model: ModelProto) -> None:
+    kept = []
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            constant(model, node.output[0], numpy_helper.to_array(node.attribute[0].t))
+        else:
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def _simplify_batch_norms(model: ModelProto) -> None:
+    """Fold mean and variance of a normalisation into its scale and shift, so that all of them share one 0 and one 1."""
+    known = initializers(model)
+    for index, node in enumerate(model.graph.node):
+        if node.op_type != "BatchNormalization" or any(name not in known for name in node.input[1:]):
+            continue
+        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), _BATCH_NORM_EPSILON)
+        scale, shift, mean, variance = (
+            numpy_helper.to_array(known[name]).astype(np.float64) for name in node.input[1:]
+        )
+        scale = scale / np.sqrt(variance + epsilon)
+        folded = (scale, shift - mean * scale, np.zeros_like(mean), np.full_like(variance, 1.0 - _BATCH_NORM_EPSILON))
+        for place, (part, values) in enumerate(
+            zip(("scale", "shift", "mean", "variance"), folded, strict=True), start=1
+        ):
+            node.input[place] = constant(model, f"normalisation_{index}_{part}", values.astype(np.float32))
+        del node.attribute[:]
+
+
+def _strip_notes(model: ModelProto) -> None:
+    graph = model.graph
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+    graph.name = "g"
+    for field in ("producer_version", "domain", "doc_string"):
+        model.ClearField(field)
+    model.producer_name = CARD_KEY
+    graph.ClearField("doc_string")
+    for node in graph.node:
+        node.ClearField("name")
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.ClearField("doc_string")
+        del value.metadata_props[:]
+    used = {node.domain for node in graph.node}
+    imports = [entry for entry in model.opset_import if entry.domain in used]
+    kept = [helper.make_opsetid(entry.domain, entry.version) for entry in imports]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+
+
+def _drop_default_attributes(model: ModelProto) -> None:
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    known = initializers(model)
+    for node in model.graph.node:
+        kept = [one for one in node.attribute if not _is_default(node, one, versions[node.domain], known)]
+        for attribute in kept:
+            attribute.ClearField("doc_string")
+        copies = [AttributeProto.FromString(one.SerializeToString()) for one in kept]
+        del node.attribute[:]
+        node.attribute.extend(copies)
+
+
+def _is_default(node: NodeProto, attribute: AttributeProto, version: int, known: dict[str, TensorProto]) -> bool:
+    value = helper.get_attribute_value(attribute)
+    if node.op_type == "Conv":
+        neutral = {"dilations": 1, "strides": 1, "pads": 0}
+        if attribute.name in neutral:
+            return all(one == neutral[attribute.name] for one in value)
+        if attribute.name == "kernel_shape":
+            return node.input[1] in known
+    if node.op_type == "Reshape" and attribute.name == "allowzero" and node.input[1] in known:
+        return bool(np.all(numpy_helper.to_array(known[node.input[1]]) != 0))
+    if not onnx.defs.has(node.op_type, version, node.domain):
+        return False
+    schema = onnx.defs.get_schema(node.op_type, version, node.domain).attributes.get(attribute.name)
+    if schema is None or schema.default_value.type == AttributeProto.UNDEFINED:
+        return False
+    return bool(helper.get_attribute_value(schema.default_value) == value)
+
+
+def _share_initializers(model: ModelProto) -> None:
+    known = initializers(model)
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    renamed: dict[str, str] = {}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name not in known:
+                continue
+            values = numpy_helper.to_array(known[name])
+            same = (known[name].data_type, values.shape, values.tobytes())
+            renamed[name] = first.setdefault(same, name)
+            node.input[place] = renamed[name]
+    values_by_name = {name: numpy_helper.to_array(known[name]) for name in first.values()}
+    del model.graph.initializer[:]
+    for name, values in values_by_name.items():
+        constant(model, name, values)
+
+
+def _short_names() -> Iterator[str]:
+    for length in count(1):
+        for letters in product(string.ascii_letters, repeat=length):
+            yield "".join(letters)
+
+
+def _shorten_names(model: ModelProto) -> None:
+    graph = model.graph
+    fixed = {value.name for value in (*graph.input, *graph.output)} | {""}
+    uses = Counter(name for node in graph.node for name in (*node.input, *node.output) if name not in fixed)
+    fresh = (name for name in _short_names() if name not in fixed)
+    short = {name: next(fresh) for name, _ in uses.most_common()}
+    for node in graph.node:
+        node.input[:] = [short.get(name, name) for name in node.input]
+        node.output[:] = [short.get(name, name) for name in node.output]
+    for tensor in graph.initializer:
+        tensor.name = short[tensor.name]

@@ -1,0 +1,1 @@
+"""Recordings to log-mel windows: front end, augmentation, store, builder and normalisation."""

@@ -1,0 +1,72 @@
+"""The log-mel front end in numpy: the one definition of filterbank and window, and what runs on a device without torch."""
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.config import FrontendConfig
+
+_BLOCK_FRAMES = 2048
+_PCM_SCALE = 1.0 / 32768.0
+
+Floats = npt.NDArray[np.float32]
+
+
+def mel_filterbank(frontend: FrontendConfig, sample_rate: int) -> Floats:
+    """Triangular filters on the HTK mel scale, unnormalised: [n_mels, n_fft // 2 + 1]; the field's default.
+
+    Equal to `torchaudio.functional.melscale_fbanks(norm=None, mel_scale="htk")`, transposed.
+    """
+    hertz = np.linspace(0.0, sample_rate / 2, frontend.n_fft // 2 + 1)
+    low, high = (2595.0 * np.log10(1.0 + f / 700.0) for f in (frontend.f_min, frontend.f_max))
+    edges = 700.0 * (10.0 ** (np.linspace(low, high, frontend.n_mels + 2) / 2595.0) - 1.0)
+    width = np.diff(edges)
+    slopes = edges[:, None] - hertz[None, :]
+    rising = -slopes[:-2] / width[:-1, None]
+    falling = slopes[2:] / width[1:, None]
+    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def analysis_window(frontend: FrontendConfig) -> Floats:
+    """Periodic Hann window of `win_length`, centred in `n_fft` samples."""
+    n = np.arange(frontend.win_length)
+    hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * n / frontend.win_length)
+    window = np.zeros(frontend.n_fft)
+    left = (frontend.n_fft - frontend.win_length) // 2
+    window[left : left + frontend.win_length] = hann
+    return window.astype(np.float32)
+
+
+def frame_count(samples: int, frontend: FrontendConfig) -> int:
+    """Frames that fit whole into `samples` (no padding)."""
+    return max(0, 1 + (samples - frontend.n_fft) // frontend.hop_length)
+
+
+class NumpyLogMel:
+    """Log-mel of mono audio, `log(mel power + log_floor)`; tables are made once."""
+
+    def __init__(self, frontend: FrontendConfig, sample_rate: int) -> None:
+        self.frontend = frontend
+        self._window = analysis_window(frontend)
+        self._filters = np.ascontiguousarray(mel_filterbank(frontend, sample_rate).T)
+
+    def __call__(self, audio: npt.NDArray[np.int16] | Floats) -> Floats:
+        """[samples] int16 or float in [-1, 1] -> [n_mels, frames], frames = 1 + (samples - n_fft) // hop_length."""
+        frames = frame_count(len(audio), self.frontend)
+        mel = np.empty((self.frontend.n_mels, frames), np.float32)
+        if frames == 0:
+            return mel
+        scale = _PCM_SCALE if audio.dtype == np.int16 else 1.0
+        hop, n_fft = self.frontend.hop_length, self.frontend.n_fft
+        overlapping = np.lib.stride_tricks.sliding_window_view(audio, n_fft)[::hop]
+        for start in range(0, frames, _BLOCK_FRAMES):
+            block = overlapping[start : min(frames, start + _BLOCK_FRAMES)].astype(np.float32)
+            block *= self._window * np.float32(scale)
+            spectrum = np.fft.rfft(block, axis=1)
+            power = spectrum.real**2 + spectrum.imag**2
+            mel[:, start : start + len(block)] = np.log(power @ self._filters + self.frontend.log_floor).T
+        return mel
+
+
+def log_mel(audio: npt.NDArray[np.int16] | Floats, frontend: FrontendConfig, sample_rate: int) -> Floats:
+    """Log-mel of one recording: [samples] -> [n_mels, frames]; see `NumpyLogMel`."""
+    return NumpyLogMel(frontend, sample_rate)(audio)

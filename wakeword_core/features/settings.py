@@ -1,0 +1,23 @@
+"""The part of the configuration that a split's features depend on."""
+
+from typing import Any
+
+from wakeword_core.config import Config, Split
+
+AUGMENTED_SPLIT: Split = "train"
+"""The only split with augmented views; validation and test are clean."""
+
+
+def feature_settings(config: Config, split: Split) -> dict[str, Any]:
+    """Settings that change the numbers of `split`; batch sizes do not, nor does augmentation outside training."""
+    features = config.features.model_dump(mode="json", exclude={"batch_windows", "gpu_batch_windows"})
+    if split != AUGMENTED_SPLIT:
+        for name in ("augment", "views", "negative_views", "jitter_seconds"):
+            features.pop(name)
+    return {
+        **features,
+        "split": split,
+        "labels": list(config.labels),
+        "sample_rate": config.data.sample_rate,
+        "seed": config.seed,
+    }

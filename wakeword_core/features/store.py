@@ -1,0 +1,173 @@
+"""The feature store: one HDF5 part a shard, and a virtual file over the parts of a split."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.errors import ArtifactError
+from wakeword_core.files import replacing
+
+if TYPE_CHECKING:
+    import torch
+
+MEL = "segments_mel"
+COLUMNS = {
+    "labels": np.dtype(np.int16),
+    "roles": np.dtype(np.uint8),
+    "views": np.dtype(np.uint8),
+    "starts": np.dtype(np.int64),
+    "valid_start": np.dtype(np.int16),
+    "valid_frames": np.dtype(np.int16),
+    "file_ids": np.dtype("S64"),
+}
+"""Per-row datasets: class index, index into ROLES, view, first sample in the recording, valid frames, recording."""
+PARTS_FOLDER = "parts"
+
+
+@dataclass
+class Rows:
+    """The rows of one part in memory: mel [rows, n_mels, frames] and the columns of COLUMNS, each [rows]."""
+
+    mel: npt.NDArray[Any]
+    columns: dict[str, npt.NDArray[Any]]
+
+
+@dataclass
+class WindowSet:
+    """A split as tensors, for training and clip evaluation."""
+
+    mel: "torch.Tensor"
+    """float16 or float32 [rows, n_mels, frames]"""
+    labels: "torch.Tensor"
+    """int64 [rows], class index"""
+    roles: "torch.Tensor"
+    """int64 [rows], index into ROLES"""
+    views: "torch.Tensor"
+    """int64 [rows], 0 is the clean view"""
+    ids: npt.NDArray[np.str_]
+    """recording of each row"""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def write_part(path: Path, rows: Rows, attributes: dict[str, str]) -> None:
+    """Write one part; a part with a NaN or an infinity is refused."""
+    if not np.isfinite(rows.mel).all():
+        bad = rows.columns["file_ids"][~np.isfinite(rows.mel).all((1, 2))][0].decode()
+        raise ArtifactError(f"features of recording {bad} are not finite; the recording or the front end is broken")
+    with replacing(path) as part, h5py.File(part, "w", libver="latest") as file:
+        file.create_dataset(MEL, data=rows.mel[:, None, None])
+        for name, dtype in COLUMNS.items():
+            file.create_dataset(name, data=rows.columns[name].astype(dtype))
+        file.attrs.update(attributes)
+
+
+def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -> int:
+    """Join parts (inside the folder of `path`) as virtual datasets; returns the rows."""
+    shapes = {}
+    for part in parts:
+        with h5py.File(part) as file:
+            shapes[part] = (file[MEL].shape, file[MEL].dtype)
+    rows = sum(shape[0] for shape, _ in shapes.values())
+    tail, dtype = next(((shape[1:], dtype) for shape, dtype in shapes.values()), ((1, 1, 0, 0), np.dtype("f2")))
+    with replacing(path) as whole, h5py.File(whole, "w", libver="latest") as file:
+        for name, column_dtype, column_tail in ((MEL, dtype, tail), *((n, d, ()) for n, d in COLUMNS.items())):
+            layout = h5py.VirtualLayout((rows, *column_tail), column_dtype)
+            start = 0
+            for part, (shape, _) in shapes.items():
+                source = h5py.VirtualSource(part.relative_to(path.parent), name, (shape[0], *column_tail), column_dtype)
+                layout[start : start + shape[0]] = source
+                start += shape[0]
+            file.create_virtual_dataset(name, layout)
+        file.attrs.update({**attributes, "parts_json": json.dumps([part.name for part in parts])})
+    return rows
+
+
+class FeatureFile:
+    """A split's features, read in blocks; validated when opened."""
+
+    def __init__(self, folder: Path) -> None:
+        found = sorted(folder.glob("*.h5"))
+        if len(found) != 1:
+            raise ArtifactError(f"{folder} should hold one feature file, but holds {len(found)}")
+        self.path = found[0]
+        with h5py.File(self.path) as file:
+            missing = {MEL, *COLUMNS} - set(file)
+            if missing:
+                raise ArtifactError(f"{self.path} lacks {', '.join(sorted(missing))}; build it again")
+            self.shape: tuple[int, ...] = file[MEL].shape
+            self.labels: list[str] = json.loads(file.attrs["labels_json"])
+            self.config: dict[str, Any] = json.loads(file.attrs["config_json"])
+            lengths = {name: len(file[name]) for name in COLUMNS}
+            parts = [folder / PARTS_FOLDER / name for name in json.loads(file.attrs["parts_json"])]
+        for part in parts:
+            # HDF5 reads a missing part of a virtual dataset as zeros, without a word
+            if not part.is_file() or not h5py.is_hdf5(part):
+                raise ArtifactError(f"{part} is missing or not an HDF5 file; build the features again")
+        if any(length != self.shape[0] for length in lengths.values()):
+            raise ArtifactError(f"{self.path} has columns of different lengths: {lengths}")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def n_mels(self) -> int:
+        """Mel bands."""
+        return self.shape[3]
+
+    @property
+    def frames(self) -> int:
+        """Frames a window."""
+        return self.shape[4]
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """One whole column of COLUMNS."""
+        with h5py.File(self.path) as file:
+            return file[name][:]
+
+    def rows(self, chosen: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Log-mels of some rows: float32 [len(chosen), n_mels, frames]."""
+        with h5py.File(self.path) as file:
+            return np.stack([file[MEL][row, 0, 0].astype(np.float32) for row in chosen])
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
+        """(first row, mel [<= rows, n_mels, frames], valid [<= rows, frames]) over the split, validated."""
+        with h5py.File(self.path) as file:
+            frame = np.arange(self.frames)
+            for start in range(0, len(self), rows):
+                here = slice(start, start + rows)
+                mel = file[MEL][here, 0, 0]
+                first = file["valid_start"][here].astype(np.int64)[:, None]
+                count = file["valid_frames"][here].astype(np.int64)[:, None]
+                if not np.isfinite(mel).all():
+                    raise ArtifactError(f"{self.path} holds values that are not finite near row {start}")
+                yield start, mel, (frame >= first) & (frame < first + count)
+
+    def load(self, *, clean_only: bool = False) -> WindowSet:
+        """The whole split (or its clean views) as tensors."""
+        import torch
+
+        chosen = self.column("views") == 0 if clean_only else np.ones(len(self), bool)
+        dtype = np.float16 if self.config["dtype"] == "float16" else np.float32
+        mel = np.empty((int(chosen.sum()), self.n_mels, self.frames), dtype)
+        filled = 0
+        for start, block, _ in self.blocks(1024):
+            kept = block[chosen[start : start + len(block)]]
+            mel[filled : filled + len(kept)] = kept
+            filled += len(kept)
+        labels, roles, views = (
+            torch.from_numpy(self.column(name)[chosen].astype(np.int64)) for name in ("labels", "roles", "views")
+        )
+        return WindowSet(torch.from_numpy(mel), labels, roles, views, self.column("file_ids")[chosen].astype(np.str_))
+
+
+def load_windows(folder: Path, *, clean_only: bool = False) -> WindowSet:
+    """The split in `folder` as tensors."""
+    return FeatureFile(folder).load(clean_only=clean_only)

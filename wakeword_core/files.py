@@ -1,0 +1,107 @@
+"""Files that appear whole or not at all, and the hashes that name them."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wakeword_core.errors import WakewordError
+
+_PART_SUFFIX = ".part"
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text that is equal for equal values: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in chunks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unfinished_parts(folder: Path) -> list[Path]:
+    """Temporary files under `folder` that a killed process left half written."""
+    return [path for path in folder.rglob(f".*{_PART_SUFFIX}") if path.is_file()]
+
+
+def _part_beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_PART_SUFFIX}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, else removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_beside(path)
+    part.touch(exist_ok=False)  # with the permissions of an ordinary file, unlike tempfile's
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it appears whole."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file for people (indented) so that it appears whole; NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give `source` a second name, replacing what has it, without copying its bytes where the file system can."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_beside(target)
+    try:
+        os.link(source, part)
+    except OSError:
+        with replacing(target) as part:
+            shutil.copyfile(source, part)
+        return
+    try:
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)  # renaming one link of a file over another leaves both
+
+
+def contained(root: Path, relative: str) -> Path:
+    """`root / relative` resolved; an error if it leaves `root` (through `..`, an absolute path or a link)."""
+    base = root.resolve()
+    path = (base / relative).resolve()
+    if not path.is_relative_to(base):
+        raise WakewordError(f"{relative!r} leads outside {base}; only files inside it are used")
+    return path
+
+
+def require_space(folder: Path, needed_bytes: int, what: str) -> None:
+    """Refuse to begin `what` when the disk under `folder` has less than `needed_bytes` and a tenth free."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed_bytes * 1.1:
+        raise WakewordError(
+            f"{what} needs about {needed_bytes / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free on the disk of "
+            f"{existing}; free some space or choose another --home"
+        )

@@ -1,0 +1,154 @@
+"""The one thing that turns features into scores: CMVN, backbone, softmax with temperature; and its files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from wakeword_core.config import Config, ModelConfig
+from wakeword_core.errors import ArtifactError, DataError, WakewordError
+from wakeword_core.files import read_json, replacing, write_json
+from wakeword_core.models import build_model
+
+if TYPE_CHECKING:
+    from wakeword_core.features.cmvn import Cmvn
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+_CARD_NEEDS = ("labels", "frontend", "sample_rate")
+_ARCHITECTURE = ("model", "n_mels", "frames", "classes")
+
+
+class ScoringModel(nn.Module):
+    """Log-mels in, class probabilities out; everything they depend on is in its state dict."""
+
+    mean: Tensor
+    std: Tensor
+    temperature: Tensor
+
+    def __init__(self, config: ModelConfig, n_mels: int, frames: int, classes: int) -> None:
+        super().__init__()
+        self.config, self.n_mels, self.frames, self.classes = config, n_mels, frames, classes
+        self.backbone = build_model(config, n_mels, frames, classes)
+        self.register_buffer("mean", torch.zeros(n_mels))
+        self.register_buffer("std", torch.ones(n_mels))
+        self.register_buffer("temperature", torch.ones(()))
+
+    def set_cmvn(self, cmvn: "Cmvn") -> None:
+        """Take over mean and standard deviation; an error when they do not fit or cannot normalise."""
+        mean, std = (torch.as_tensor(values, dtype=torch.float32) for values in (cmvn.mean, cmvn.std))
+        if mean.shape != self.mean.shape or std.shape != self.std.shape:
+            raise DataError(f"CMVN is for {mean.numel()} mel bands, the model for {self.n_mels}; compute it again")
+        if not bool(mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+            raise DataError("CMVN must be finite with positive deviations; compute it again from good features")
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """[batch, n_mels, frames] log-mel of any float type -> float32 with the mean of each band at zero."""
+        return (x.float() - self.mean[:, None]) / self.std[:, None]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """[batch, n_mels, frames] log-mel -> raw logits [batch, classes], without temperature."""
+        logits: Tensor = self.backbone(self.normalise(x))
+        return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, n_mels, frames] log-mel -> probabilities [batch, classes]."""
+        return torch.softmax(self.logits(x) / self.temperature, dim=1)
+
+
+def new_model(config: Config) -> ScoringModel:
+    """An untrained model for a project's windows and classes."""
+    frontend = config.features.frontend
+    return ScoringModel(config.model, frontend.n_mels, frontend.window_frames, len(config.labels))
+
+
+def model_card(config: Config) -> dict[str, Any]:
+    """The part of `model.json` that comes from the configuration."""
+    return {
+        "phrase": config.phrase,
+        "labels": list(config.labels),
+        "sample_rate": config.data.sample_rate,
+        "frontend": config.features.frontend.model_dump(mode="json"),
+    }
+
+
+def save_model(folder: Path, model: ScoringModel, card: dict[str, Any]) -> None:
+    """Write `model.safetensors` and `model.json` (architecture and `card`: labels, frontend, sample_rate, any more)."""
+    missing = [name for name in _CARD_NEEDS if name not in card]
+    if missing:
+        raise ArtifactError(f"the model card lacks {', '.join(missing)}; a model cannot be used without")
+    if len(card["labels"]) != model.classes:
+        raise ArtifactError(f"the card names {len(card['labels'])} classes, but the model has {model.classes}")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise ArtifactError(f"weights of {', '.join(broken[:3])} are not finite; the model is not saved")
+    architecture = {
+        "model": model.config.model_dump(mode="json"),
+        "n_mels": model.n_mels,
+        "frames": model.frames,
+        "classes": model.classes,
+    }
+    with replacing(folder / WEIGHTS) as part:
+        save_file(state, part)
+    write_json(folder / CARD, {**card, **architecture})
+
+
+def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
+    """The model in `folder`, in eval mode on the CPU, and its card; ArtifactError if anything does not fit exactly."""
+    card = _read_card(folder / CARD)
+    try:
+        config: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
+        with torch.random.fork_rng(devices=[]):
+            model = ScoringModel(config, *(int(card[name]) for name in _ARCHITECTURE[1:]))
+    except (ValidationError, ValueError, TypeError, RuntimeError, WakewordError) as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(f"{folder / CARD} does not describe a known model ({reason}); train it again") from error
+    if not isinstance(card["labels"], list) or len(card["labels"]) != model.classes:
+        raise ArtifactError(f"{folder / CARD} does not name its {model.classes} classes; train the model again")
+    state = _read_weights(folder / WEIGHTS)
+    _check_fit(state, model.state_dict(), folder / WEIGHTS)
+    model.load_state_dict(state, strict=True)
+    return model.eval(), card
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = read_json(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing; {path.parent} holds no trained model") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); train the model again") from error
+    missing = [name for name in (*_ARCHITECTURE, *_CARD_NEEDS) if not isinstance(card, dict) or name not in card]
+    if missing:
+        raise ArtifactError(f"{path} is not a model card: it lacks {', '.join(missing)}; train the model again")
+    assert isinstance(card, dict)
+    return card
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); train the model again") from error
+
+
+def _check_fit(found: dict[str, Tensor], wanted: dict[str, Tensor], path: Path) -> None:
+    """Refuse weights of another model: names, shapes, number formats and finiteness must all be right."""
+    unlike = sorted(found.keys() ^ wanted.keys())
+    unlike += [
+        name
+        for name in sorted(found.keys() & wanted.keys())
+        if found[name].shape != wanted[name].shape or found[name].dtype != wanted[name].dtype
+    ]
+    if unlike:
+        raise ArtifactError(f"{path} does not fit its card: {', '.join(unlike[:3])} differ; train the model again")
+    broken = [name for name, tensor in found.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise ArtifactError(f"{path} has values that are not finite in {', '.join(broken[:3])}; train the model again")

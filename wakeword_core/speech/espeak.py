@@ -1,0 +1,229 @@
+"""The espeak-ng synthesizer through ctypes: speech and phonemes.
+
+espeak-ng (GPL-3.0-or-later) is neither linked nor shipped with this project; the optional package `espeakng_loader`
+carries its library and data.
+"""
+
+import ctypes
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wakeword_core.errors import DataError, MissingDependencyError
+
+ACCENTS: dict[str, str] = {
+    "en-us": "en-us",
+    "en-gb": "en",
+    "en-gb-scotland": "en-gb-scotland",
+    "en-gb-x-rp": "en-gb-x-rp",
+    "en-gb-x-gbclan": "en-gb-x-gbclan",
+    "en-us-nyc": "en-us-nyc",
+    "en-029": "en-029",
+}
+"""English accents by language tag, and the name espeak-ng loads each by. West Midlands is left out because it drops
+the h of "hey", which makes it another word, and Shavian because only its spelling differs."""
+
+FEMALE_VARIANTS: tuple[str, ...] = (
+    "Alicia", "Andrea", "Annie", "anika", "belinda", "f1", "f2", "f3", "f4", "f5", "grandma", "linda",
+    "shelby", "steph", "zac",
+)  # fmt: skip
+MALE_VARIANTS: tuple[str, ...] = (
+    "Alex", "Andy", "Denis", "Gene", "Jacky", "Lee", "Mario", "Mike", "Reed", "Storm", "antonio",
+    "benjamin", "boris", "david", "ed", "edward", "gustave", "iven2", "john", "kaukovalta", "m1", "m2", "m3", "m4",
+    "m5", "m6", "m7", "m8", "marcelo", "max", "miguel", "mike2", "norbert", "pablo", "paul", "pedro", "quincy",
+    "robert", "sandro", "travis", "victor",
+)  # fmt: skip
+"""Variants that pass for a person. Left out: whispers, which have no pitch (whisper, whisperf, caleb); creaking
+(croak, grandpa); machines and monsters, most by a metallic echo (robosoft*, UniRobot, anikaRobot, RicishayMax*,
+announcer, Demonic, Tweaky, klatt*, Marco); drawls (AnxiousAndy); `fast`, a test; and all but one of families that
+share their formants (Diogo, Henrique, Hugo and michel are miguel; rob is robert, aunty f4, adam Reed, Nguyen m7 by
+the distance of their mean spectra), so that one voice never counts as several speakers. `zac` is a child."""
+
+VARIANTS: tuple[str, ...] = FEMALE_VARIANTS + MALE_VARIANTS
+
+_OUTPUT_SYNCHRONOUS = 2
+_DONT_EXIT_ON_ERROR = 0x8000
+_POSITION_CHARACTER = 1
+_CHARACTERS_UTF8 = 1
+_PHONEMES_IPA = 0x02
+_PHONEME_SEPARATOR = "_"
+_BREATH_SEED = 1
+_PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
+
+_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Voice:
+    """An accent of English and a variant: who speaks."""
+
+    accent: str = "en-us"
+    variant: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in espeak-ng's form: `en-us+f3`."""
+        return self.accent if self.variant is None else f"{self.accent}+{self.variant}"
+
+    @classmethod
+    def parse(cls, name: str) -> "Voice":
+        """The voice of a name such as `en-us+f3` or `en-gb`; DataError if espeak-ng has no such voice."""
+        accent, _, variant = name.partition("+")
+        voice = cls(accent, variant or None)
+        _espeak_name(voice, _data_folder())
+        return voice
+
+
+def list_voices() -> list[Voice]:
+    """Every accent with every human-sounding variant, in a fixed order; needs no engine."""
+    return [Voice(accent, variant) for accent in ACCENTS for variant in VARIANTS]
+
+
+def available() -> bool:
+    """Whether the package that carries espeak-ng is installed."""
+    return importlib.util.find_spec("espeakng_loader") is not None
+
+
+def speak(
+    text: str, voice: Voice, *, rate: int = 170, pitch: int = 50, intonation: int = 50
+) -> tuple[NDArray[np.int16], int]:
+    """Synthesize `text`: int16 [samples] and their rate in Hz; the same bytes for the same arguments, always.
+
+    `rate` in words a minute (80 to 450), `pitch` and `intonation` (how far pitch moves) from 0 to 99.
+    DataError when the text gives no sound or the voice does not exist.
+    """
+    chunks: list[bytes] = []
+
+    def collect(samples: "ctypes._Pointer[ctypes.c_short]", count: int, _events: int) -> int:
+        if samples and count > 0:
+            chunks.append(ctypes.string_at(samples, 2 * count))
+        return 0
+
+    callback = _SynthCallback(collect)
+    encoded = _encoded(text)
+    with _engine() as (library, sample_rate):
+        library.espeak_SetSynthCallback(callback)
+        _set_voice(library, voice)
+        for parameter, value in ((_PARAMETER_RATE, rate), (_PARAMETER_PITCH, pitch), (_PARAMETER_RANGE, intonation)):
+            library.espeak_SetParameter(parameter, value, 0)
+        buffer = ctypes.create_string_buffer(encoded)
+        status = library.espeak_Synth(buffer, len(encoded) + 1, 0, _POSITION_CHARACTER, 0, _CHARACTERS_UTF8, None, None)
+    if status != 0:
+        raise DataError(f"espeak-ng failed with status {status} on {text!r}; choose another text")
+    samples = np.frombuffer(b"".join(chunks), dtype=np.int16)
+    if not samples.any():
+        raise DataError(f"the text {text!r} gives no sound in the voice {voice.name}; use a text with words in it")
+    return samples, sample_rate
+
+
+def phonemes(texts: Sequence[str], accent: str = "en-us") -> list[str]:
+    """IPA of each text: phonemes separated by `_`, words by spaces, clauses by ` | `; "" where nothing is spoken."""
+    encoded = [_encoded(text) for text in texts]
+    with _engine() as (library, _):
+        _set_voice(library, Voice(accent))
+        return [" | ".join(_clauses(library, text)) for text in encoded]
+
+
+def _clauses(library: ctypes.CDLL, encoded: bytes) -> Iterator[str]:
+    mode = ord(_PHONEME_SEPARATOR) << 8 | _PHONEMES_IPA
+    buffer = ctypes.create_string_buffer(encoded)
+    position = ctypes.c_void_p(ctypes.addressof(buffer))
+    while position.value:
+        spoken = (library.espeak_TextToPhonemes(ctypes.byref(position), _CHARACTERS_UTF8, mode) or b"").decode()
+        if spoken.strip():
+            yield spoken.strip()
+
+
+def _encoded(text: str) -> bytes:
+    if "\0" in text:
+        raise DataError(f"the text {text!r} holds a null character; remove it")
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"the text {text!r} is not valid Unicode; write it anew") from None
+
+
+def _paths() -> tuple[str, str]:
+    try:
+        import espeakng_loader
+    except ImportError:
+        raise MissingDependencyError(
+            "speech from text needs espeak-ng: pip install wakeword[speech] (espeak-ng is under the GPL-3 licence)"
+        ) from None
+    return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+
+
+def _data_folder() -> Path:
+    return Path(_paths()[1])
+
+
+@contextmanager
+def _engine() -> Iterator[tuple[ctypes.CDLL, int]]:
+    """Load espeak-ng for one piece of work, one at a time, and unload it after.
+
+    Its oscillator phases are static and outlive espeak_Terminate, and the breath of some variants comes from random
+    numbers seeded by the clock, or from the C library's `rand`: only a freshly loaded library with fresh seeds says the
+    same text in the same bytes whatever was said before. Loading takes half a millisecond.
+    """
+    library_path, data_path = _paths()
+    with _lock:
+        try:
+            library = ctypes.CDLL(library_path)
+        except OSError as error:
+            raise MissingDependencyError(
+                f"the espeak-ng library {library_path} cannot be loaded ({error}); reinstall wakeword[speech]"
+            ) from error
+        try:
+            library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+            library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_int, ctypes.c_int]
+            library.espeak_Synth.argtypes = [
+                ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint,
+                ctypes.c_void_p, ctypes.c_void_p,
+            ]  # fmt: skip
+            sample_rate = library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, data_path.encode(), _DONT_EXIT_ON_ERROR)
+            if sample_rate <= 0:
+                raise MissingDependencyError(
+                    f"espeak-ng cannot read its data in {data_path}; reinstall wakeword[speech]"
+                )
+            library.espeak_ng_SetRandSeed(ctypes.c_long(_BREATH_SEED))
+            if hasattr(library, "srand"):
+                library.srand(_BREATH_SEED)
+            try:
+                yield library, sample_rate
+            finally:
+                library.espeak_Terminate()
+        finally:
+            _unload()(library._handle)
+
+
+def _unload() -> Callable[[int], object]:
+    import _ctypes
+
+    unload: Callable[[int], object] = getattr(_ctypes, "FreeLibrary" if os.name == "nt" else "dlclose")
+    return unload
+
+
+def _espeak_name(voice: Voice, data: Path) -> str:
+    language = ACCENTS.get(voice.accent)
+    if language is None:
+        raise DataError(f"no voice {voice.name!r}: the accent must be one of {', '.join(ACCENTS)}")
+    if voice.variant is None:
+        return language
+    # espeak-ng itself silently falls back to the plain accent.
+    if voice.variant not in os.listdir(data / "voices" / "!v"):
+        raise DataError(f"no voice {voice.name!r}: the variant must be one of {', '.join(VARIANTS)}")
+    return f"{language}+{voice.variant}"
+
+
+def _set_voice(library: ctypes.CDLL, voice: Voice) -> None:
+    name = _espeak_name(voice, _data_folder())
+    if library.espeak_SetVoiceByName(name.encode()) != 0:
+        raise DataError(f"espeak-ng cannot load the voice {voice.name!r}; reinstall wakeword[speech]")

@@ -1,0 +1,318 @@
+"""What each stage of the graph does: its inputs, the settings it depends on, and the call that builds it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from wakeword_core.artifacts import Artifact, Build
+from wakeword_core.config import Config, Split
+from wakeword_core.files import digest, read_json
+from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
+
+Inputs = dict[str, Artifact]
+
+
+def _device(config: Config) -> str:
+    from wakeword_core.training.device import choose_device
+
+    return choose_device(config.training.device)
+
+
+# --- synthetic_speech
+
+
+def _speech_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    return config.subset("phrase", "seed", "synthesis", "data.sample_rate")
+
+
+def _make_speech(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.speech.synthesis import synthesize
+
+    config = project.config
+    summary = synthesize(
+        config.phrase,
+        config.synthesis,
+        config.data.sample_rate,
+        config.seed,
+        build.path,
+        project.progress,
+        config.data.workers,
+    )
+    build.figures = asdict(summary)
+
+
+# --- raw_manifest
+
+
+def _manifest_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    settings = config.subset("phrase", "seed", "data")
+    settings["data"].pop("workers")
+    # where a folder lies and how its files are picked shows in the listing's fingerprint already
+    for source in settings["data"]["sources"]:
+        for name in ("path", "include", "exclude"):
+            source.pop(name)
+    return settings
+
+
+def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.manifest import build_manifest, read_manifest, split_facets
+
+    config = project.config
+    summary = build_manifest(
+        project.sources(),
+        config.data,
+        config.phrase,
+        config.seed,
+        project.scan_cache(),
+        build.path,
+        project.progress,
+    )
+    build.figures = asdict(summary)
+    build.facets = {**split_facets(read_manifest(build.path)), "summary": digest(build.figures)}
+
+
+# --- audio_shards[split]
+
+
+def _shards_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    settings = config.subset("seed", "data.sample_rate", "shards")
+    settings["shards"].pop("retries")
+    return {**settings, "split": split}
+
+
+def _make_shards(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.manifest import read_manifest
+    from wakeword_core.shards import build_shards
+
+    config = project.config
+    summary = build_shards(
+        read_manifest(inputs["raw_manifest"].path, split=split),
+        {source.name: source.path for source in project.sources()},
+        config.data.sample_rate,
+        config.shards,
+        config.data.workers,
+        config.seed,
+        build.path,
+        build.parts,
+        project.progress,
+    )
+    build.figures = {"split": split, **asdict(summary)}
+
+
+# --- mel_features[split]
+
+
+def _features_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    from wakeword_core.features.settings import feature_settings
+
+    return feature_settings(config, split or "train")
+
+
+def _make_features(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.evaluation.final import sample_mels
+    from wakeword_core.features.builder import build_features
+
+    assert split is not None
+    build.device = _device(project.config)
+    summary = build_features(
+        inputs[f"audio_shards[{split}]"].path,
+        split,
+        project.config,
+        build.device,
+        build.path,
+        build.parts,
+        project.progress,
+    )
+    (build.path / "mels.png").write_bytes(sample_mels(build.path, project.config))
+    build.figures = {"split": split, **asdict(summary)}
+
+
+# --- cmvn_stats
+
+
+def _no_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    return {}
+
+
+def _make_cmvn(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.features.cmvn import measure
+    from wakeword_core.features.store import FeatureFile
+
+    cmvn, frames = measure(FeatureFile(inputs["mel_features[train]"].path), project.progress)
+    cmvn.save(build.path / "cmvn.json")
+    build.figures = {
+        "frames": frames,
+        "mean_of_means": float(cmvn.mean.mean()),
+        "mean_deviation": float(cmvn.std.mean()),
+    }
+
+
+# --- trained_model
+
+
+def _training_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    settings = config.subset("phrase", "seed", "model", "training", "features.frontend", "data.sample_rate")
+    for name in ("device", "threads", "min_val_auc"):
+        settings["training"].pop(name)
+    return {**settings, "labels": list(config.labels)}
+
+
+def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.evaluation.plots import training_curve
+    from wakeword_core.features.cmvn import Cmvn
+    from wakeword_core.features.store import load_windows
+    from wakeword_core.training.fit import HISTORY, train
+    from wakeword_core.training.records import read_history
+
+    build.device = _device(project.config)
+    summary = train(
+        load_windows(inputs["mel_features[train]"].path),
+        load_windows(inputs["mel_features[val]"].path),
+        Cmvn.load(inputs["cmvn_stats"].file("cmvn.json")),
+        project.config,
+        build.path,
+        project.progress,
+        project.on_epoch or (lambda record: None),
+    )
+    (build.path / "training_curve.png").write_bytes(
+        training_curve([asdict(one) for one in read_history(build.path / HISTORY)])
+    )
+    build.figures = asdict(summary)
+
+
+# --- calibrated_model
+
+
+def _calibration_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    return config.subset("evaluation")
+
+
+def _make_calibrated(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.evaluation.operating import calibrate_model
+
+    build.figures = calibrate_model(
+        inputs["trained_model"].path,
+        inputs["mel_features[val]"].path,
+        inputs["audio_shards[val]"].path,
+        project.config,
+        build.path,
+        project.progress,
+    )
+
+
+# --- onnx_model
+
+
+def _onnx_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    return config.subset("phrase", "export.opset", "export.parity_tolerance", "evaluation.detector")
+
+
+def _make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.export.cost import cpu_ms_per_second
+    from wakeword_core.export.onnx_export import export_onnx
+    from wakeword_core.models.scoring import load_model
+
+    calibrated = inputs["calibrated_model"]
+    model, card = load_model(calibrated.path)
+    point = read_json(calibrated.file("operating_point.json"))
+    card = {
+        **card,
+        "phrase": project.config.phrase,
+        "detector": project.config.evaluation.detector.model_dump(mode="json"),
+        "threshold": point["threshold"],
+        "keys": {"calibrated_model": calibrated.key, **project.store.upstream(calibrated)},
+    }
+    summary = export_onnx(model, card, project.config.export, build.path)
+    build.figures = {**asdict(summary), "cpu_ms_per_s": cpu_ms_per_second(build.path / "model.onnx")}
+
+
+# --- metrics_report
+
+
+def _report_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    return config.subset("evaluation", "phrase")
+
+
+def _make_report(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.evaluation.final import final_test
+
+    build.figures = final_test(project.config, inputs, build.path, project.progress)
+
+
+# --- int8_model
+
+
+def _int8_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    return config.subset("export.int8_calibration_windows", "export.int8_max_ratio", "export.int8_max_f1_drop")
+
+
+def _make_int8(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.export.int8 import make_int8
+
+    build.figures = make_int8(
+        inputs["onnx_model"].file("model.onnx"),
+        inputs["mel_features[train]"].path,
+        inputs["mel_features[test]"].path,
+        project.config,
+        build.path,
+    )
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("synthetic_speech", (), _speech_settings, _make_speech, "1", optional=lambda c: c.synthesis.enabled),
+    Stage("raw_manifest", (Input(RAW_AUDIO), Input("synthetic_speech")), _manifest_settings, _make_manifest, "1"),
+    Stage(
+        "audio_shards",
+        (Input("raw_manifest", facet="split"),),
+        _shards_settings,
+        _make_shards,
+        "1",
+        partitioned=True,
+    ),
+    Stage(
+        "mel_features",
+        (Input("audio_shards", split="same"),),
+        _features_settings,
+        _make_features,
+        "1",
+        partitioned=True,
+    ),
+    Stage("cmvn_stats", (Input("mel_features", split="train"),), _no_settings, _make_cmvn, "1"),
+    Stage(
+        "trained_model",
+        (Input("mel_features", split="train"), Input("mel_features", split="val"), Input("cmvn_stats")),
+        _training_settings,
+        _make_model,
+        "1",
+        resumable=True,
+    ),
+    Stage(
+        "calibrated_model",
+        (Input("trained_model"), Input("mel_features", split="val"), Input("audio_shards", split="val")),
+        _calibration_settings,
+        _make_calibrated,
+        "1",
+    ),
+    Stage("onnx_model", (Input("calibrated_model"),), _onnx_settings, _make_onnx, "1"),
+    Stage(
+        "metrics_report",
+        (
+            Input("onnx_model"),
+            Input("calibrated_model"),
+            Input("trained_model"),
+            Input("mel_features", split="test"),
+            Input("audio_shards", split="test"),
+            Input("raw_manifest", facet="summary"),
+        ),
+        _report_settings,
+        _make_report,
+        "1",
+    ),
+    Stage(
+        "int8_model",
+        (Input("onnx_model"), Input("mel_features", split="train"), Input("mel_features", split="test")),
+        _int8_settings,
+        _make_int8,
+        "1",
+    ),
+)
+"""The graph in build order."""

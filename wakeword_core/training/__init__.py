@@ -1,0 +1,1 @@
+"""Optimisation of a model on stored windows."""

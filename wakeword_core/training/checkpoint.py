@@ -1,0 +1,125 @@
+"""Training state on disk: one safetensors file a checkpoint, so that weights and bookkeeping cannot disagree.
+
+`last` and `previous` are kept; each holds the best weights so far too. There is no random state to keep: everything
+random in an epoch is a function of (seed, epoch).
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wakeword_core.errors import ArtifactError
+from wakeword_core.files import canonical_json, link_or_copy, replacing
+from wakeword_core.training.records import EpochRecord
+
+log = logging.getLogger(__name__)
+
+LAST = "last.safetensors"
+PREVIOUS = "previous.safetensors"
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything training goes on from after an epoch."""
+
+    run: str
+    """Hash of what the training depends on; another run's checkpoint is not used."""
+    step: int
+    model: Tensors
+    average: Tensors
+    best: Tensors
+    optimizer: Tensors
+    """`<parameter index>.<name>` -> state of the optimizer."""
+    history: tuple[EpochRecord, ...]
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
+    """The state of every parameter as named tensors."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave; groups and their settings stay as configured."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Make `checkpoint` the last one and keep the last as the previous; a kill at any time leaves a whole one."""
+    tensors = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous()
+        for group in ("model", "average", "best", "optimizer")
+        for name, tensor in getattr(checkpoint, group).items()
+    }
+    facts = {
+        "run": checkpoint.run,
+        "step": checkpoint.step,
+        "history": [asdict(record) for record in checkpoint.history],
+        "sha256": _hash(tensors),
+    }
+    last = folder / LAST
+    with replacing(last) as part:
+        # one string: the order of several metadata entries is not fixed
+        save_file(tensors, part, metadata={"checkpoint": canonical_json(facts)})
+        if last.exists():
+            link_or_copy(last, folder / PREVIOUS)
+
+
+def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:
+    """The newest whole checkpoint of this run, or None; a damaged one is passed over with a warning."""
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            checkpoint = _read(path)
+        except ArtifactError as error:
+            log.warning("%s; going back to an earlier state", error)
+            path.unlink()  # or the next save would make it the previous one
+            continue
+        if checkpoint.run != run:
+            log.warning("%s is from a training with other data or settings and is not used", path)
+            continue
+        return checkpoint
+    return None
+
+
+def _read(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts: dict[str, Any] = json.loads(file.metadata()["checkpoint"])
+            tensors: Tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if facts["sha256"] != _hash(tensors):
+            raise ArtifactError(f"the checkpoint {path} is damaged (its hash differs)")
+        groups: dict[str, Tensors] = {"model": {}, "average": {}, "best": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            group, rest = name.split("/", 1)
+            groups[group][rest] = tensor
+        history = tuple(EpochRecord(**record) for record in facts["history"])
+        return Checkpoint(run=facts["run"], step=facts["step"], history=history, **groups)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"the checkpoint {path} is damaged ({error})") from error
+
+
+def _hash(tensors: Tensors) -> str:
+    whole = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        whole.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()

@@ -1,0 +1,35 @@
+"""Exponential moving average of a model's weights."""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def ramped_decay(decay: float, step: int) -> float:
+    """Decay of the 0-based `step`: small at first, so that the random initial weights are soon forgotten."""
+    return min(decay, (1 + step) / (10 + step))
+
+
+def averaged_copy(model: Model) -> Model:
+    """A frozen copy of the model in eval mode, to be moved by `update`."""
+    copied = copy.deepcopy(model).eval()
+    return copied.requires_grad_(False)
+
+
+@torch.no_grad()
+def update(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move `average` towards `model`: average = decay * average + (1 - decay) * model.
+
+    The running statistics of batch norms are averaged like the weights they belong to; counters are copied.
+    """
+    target = model.state_dict()
+    pairs = [(mine, target[name]) for name, mine in average.state_dict().items()]
+    floating: list[Tensor] = [mine for mine, _ in pairs if mine.is_floating_point()]
+    torch._foreach_lerp_(floating, [other for mine, other in pairs if mine.is_floating_point()], 1.0 - decay)
+    for mine, other in pairs:
+        if not mine.is_floating_point():
+            mine.copy_(other)

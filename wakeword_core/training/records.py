@@ -1,0 +1,70 @@
+"""What training tells about itself."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wakeword_core.files import write_text
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One finished epoch; `epoch` counts from 1."""
+
+    epoch: int
+    train_loss: float
+    """Mean over the batches, with label smoothing and augmentation."""
+    val_loss: float
+    val_auc: float
+    val_pauc: float
+    learning_rate: float
+    """Of the last step."""
+    gradient_norm: float
+    """Mean over the steps, before clipping."""
+    samples_per_second: float
+    """Windows trained on, without validation."""
+    seconds: float
+    """Training and validation."""
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """What is maximised: partial AUC, and the smaller validation loss among equals."""
+        return self.val_pauc, -self.val_loss
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """Figures of a finished training; validation figures are those of the saved weights."""
+
+    epochs: int
+    best_epoch: int
+    best_score: float
+    val_loss: float
+    val_auc: float
+    val_pauc: float
+    parameters: int
+    seconds: float
+    samples_per_second: float
+    stopped_early: bool
+
+
+def best_of(history: Sequence[EpochRecord]) -> EpochRecord | None:
+    """The record with the best score, the first among equals; None before the first epoch."""
+    return max(history, key=lambda record: record.score, default=None)
+
+
+def out_of_patience(history: Sequence[EpochRecord], patience: int) -> bool:
+    """Whether the last `patience` epochs brought nothing better."""
+    best = best_of(history)
+    return best is not None and history[-1].epoch - best.epoch >= patience
+
+
+def read_history(path: Path) -> list[EpochRecord]:
+    """What `write_history` wrote."""
+    return [EpochRecord(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write_history(path: Path, history: Sequence[EpochRecord]) -> None:
+    """One JSON object a line and epoch; the whole file is replaced, so a resumed run leaves no epoch twice."""
+    write_text(path, "".join(json.dumps(asdict(record)) + "\n" for record in history))

@@ -1,0 +1,102 @@
+"""Which windows make up each batch: fixed shares of positives, negatives and hard negatives."""
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from wakeword_core.config import NEGATIVE_LABEL, ROLES, TrainingConfig
+from wakeword_core.errors import DataError
+from wakeword_core.files import digest
+
+if TYPE_CHECKING:
+    from wakeword_core.features.store import WindowSet
+
+log = logging.getLogger(__name__)
+
+_EASY_ROLES = ("negative", "background", "noise")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Windows of one kind, and how many of them each batch holds."""
+
+    name: str
+    rows: Tensor
+    """int64 [n] on the CPU"""
+    per_batch: int
+
+
+class BalancedSampler:
+    """Batches as rows of a window set; epoch `e` of seed `s` is always the same."""
+
+    def __init__(self, windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig, seed: int) -> None:
+        self.seed = seed
+        self.pools = _pools(windows, labels, config)
+        self.steps = config.steps_per_epoch or self._once_through_negatives(config)
+
+    def epoch(self, epoch: int) -> Tensor:
+        """Rows int64 [steps, batch_size] of the 0-based epoch; no window repeats before all of its kind were used."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, "batches"))
+        drawn = [_without_early_repeats(pool, self.steps, generator) for pool in self.pools]
+        return torch.cat(drawn, dim=1)
+
+    def _once_through_negatives(self, config: TrainingConfig) -> int:
+        pools = [pool for pool in self.pools if pool.name == NEGATIVE_LABEL] or self.pools[-1:]
+        return min(math.ceil(len(pools[0].rows) / pools[0].per_batch), config.max_steps_per_epoch)
+
+
+def derived_seed(seed: int, epoch: int, purpose: str) -> int:
+    """A 63-bit seed for one purpose in one epoch."""
+    return int(digest([seed, epoch, purpose])[:16], 16) >> 1
+
+
+def _without_early_repeats(pool: Pool, steps: int, generator: torch.Generator) -> Tensor:
+    count = steps * pool.per_batch
+    rounds = math.ceil(count / len(pool.rows))
+    order = torch.cat([torch.randperm(len(pool.rows), generator=generator) for _ in range(rounds)])
+    return pool.rows[order[:count]].view(steps, pool.per_batch)
+
+
+def _pools(windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig) -> list[Pool]:
+    """Positives of each wake word, negatives, hard negatives: those that have windows, with their counts a batch."""
+    roles, classes = windows.roles.cpu(), windows.labels.cpu()
+    positive = roles == ROLES.index("positive")
+    easy = torch.isin(roles, torch.tensor([ROLES.index(role) for role in _EASY_ROLES]))
+    hard = roles == ROLES.index("hard_negative")
+    words = [(label, torch.nonzero(positive & (classes == index)).flatten()) for index, label in enumerate(labels)][1:]
+    for label, rows in words:
+        if len(rows) == 0:
+            raise DataError(f"the training split has no window of {label!r}; add recordings of it")
+    if not bool((easy | hard).any()):
+        raise DataError("the training split has no window of negatives; add recordings of other speech or sounds")
+    share_positive, share_easy, share_hard = config.mix
+    if not bool(hard.any()) and share_hard > 0:
+        log.info("there are no hard negatives; their share of each batch goes to negatives")
+        share_easy, share_hard = share_easy + share_hard, 0.0
+    if not bool(easy.any()) and (share_easy > 0 or share_hard == 0):
+        log.info("there are no negatives but hard ones; the negatives' share of each batch goes to those")
+        share_easy, share_hard = 0.0, share_easy + share_hard
+    kinds = [(label, rows, share_positive / len(words)) for label, rows in words]
+    kinds += [(NEGATIVE_LABEL, torch.nonzero(easy).flatten(), share_easy)]
+    kinds += [("hard_negative", torch.nonzero(hard).flatten(), share_hard)]
+    used = [kind for kind in kinds if kind[2] > 0]
+    counts = _whole_shares([share for _, _, share in used], config.batch_size)
+    return [Pool(name, rows, count) for (name, rows, _), count in zip(used, counts, strict=True)]
+
+
+def _whole_shares(shares: list[float], total: int) -> list[int]:
+    """`total` cut into whole numbers of at least 1 in proportion to `shares` (largest remainders)."""
+    if total < len(shares):
+        raise DataError(f"training.batch_size is {total}, but a batch holds {len(shares)} kinds of windows; raise it")
+    exact = [share / sum(shares) * total for share in shares]
+    counts = [max(int(one), 1) for one in exact]
+    while sum(counts) != total:
+        step = 1 if sum(counts) < total else -1
+        gaps = [(one - count) * step for one, count in zip(exact, counts, strict=True)]
+        open_to_change = [i for i, count in enumerate(counts) if step > 0 or count > 1]
+        counts[max(open_to_change, key=gaps.__getitem__)] += step
+    return counts

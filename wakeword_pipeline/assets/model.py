@@ -1,0 +1,77 @@
+"""The model: trained, calibrated and measured."""
+
+from typing import Any
+
+import dagster as dg
+
+from wakeword_core.artifacts import Artifact
+from wakeword_pipeline.assets.features import GPU_POOL, cmvn_stats, mel_features
+from wakeword_pipeline.assets.ingest import OWNERS, audio_shards, raw_manifest
+from wakeword_pipeline.automation import on_change
+from wakeword_pipeline.checks import check_specs
+from wakeword_pipeline.materialize import materialize
+from wakeword_pipeline.partitions import only
+from wakeword_pipeline.resources import ProjectResource
+from wakeword_pipeline.tracking import MlflowResource
+
+GROUP = "model"
+
+
+@dg.asset(
+    deps=[dg.AssetDep(mel_features, partition_mapping=only("train", "val")), cmvn_stats],
+    group_name=GROUP,
+    kinds={"pytorch", "mlflow"},
+    owners=OWNERS,
+    pool=GPU_POOL,
+    check_specs=check_specs("trained_model"),
+    automation_condition=on_change(),
+)
+def trained_model(
+    context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+) -> dg.MaterializeResult:
+    """The network after training: averaged weights of the best epoch, with the curve that led there, in MLflow."""
+    training = mlflow.lazy_training(context.run_id)
+    opened = project.open(on_epoch=training.log_epoch)
+
+    def link(artifact: Artifact, built: bool) -> dict[str, Any]:
+        return training.finish(opened, artifact) if built else mlflow.find(artifact.key)
+
+    with training.of(opened):
+        return materialize(context, opened, link)
+
+
+@dg.asset(
+    deps=[
+        trained_model,
+        dg.AssetDep(mel_features, partition_mapping=only("val")),
+        dg.AssetDep(audio_shards, partition_mapping=only("val")),
+    ],
+    group_name=GROUP,
+    kinds={"pytorch"},
+    owners=OWNERS,
+    check_specs=check_specs("calibrated_model"),
+    automation_condition=on_change(),
+)
+def calibrated_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """The model with its temperature, and the threshold for the allowed false alarms, both set on validation."""
+    return materialize(context, project.open())
+
+
+@dg.asset(
+    deps=[
+        "onnx_model",
+        calibrated_model,
+        trained_model,
+        raw_manifest,
+        dg.AssetDep(mel_features, partition_mapping=only("test")),
+        dg.AssetDep(audio_shards, partition_mapping=only("test")),
+    ],
+    group_name=GROUP,
+    kinds={"onnx", "html"},
+    owners=OWNERS,
+    check_specs=check_specs("metrics_report"),
+    automation_condition=on_change(),
+)
+def metrics_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """What a user will feel: the exported model on continuous audio from recordings nobody trained or tuned on."""
+    return materialize(context, project.open())

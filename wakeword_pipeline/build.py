@@ -1,0 +1,161 @@
+"""A full build as recorded Dagster runs: the manifest; each split by itself; the rest."""
+
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+
+from wakeword_core.config import SPLITS
+from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.project import Project, State
+from wakeword_pipeline.definitions import ASSETS
+from wakeword_pipeline.resources import ProjectResource
+from wakeword_pipeline.tracking import MlflowResource
+
+log = logging.getLogger(__name__)
+
+BUILD_TAG = "wakeword/build"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""On the terminal our own log lines are enough; Dagster's run log, which holds them too, is in the UI."""
+
+
+class BuildFailedError(WakewordError):
+    """A run or a blocking check failed."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One Dagster run: some assets, of one split or unpartitioned."""
+
+    assets: tuple[str, ...]
+    partition: str | None = None
+
+
+@dataclass
+class Outcome:
+    """What a build did: artifact names that were built and found complete, and seconds."""
+
+    built: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def plan(project: Project, select: Sequence[str] = ()) -> list[Phase]:
+    """The runs of a build of `select` (default: everything): unpartitioned ingest, a run a split, the rest."""
+    stages = project.stages
+    unknown = [name for name in select if name not in stages]
+    if unknown:
+        raise ConfigError(f"{unknown[0]} is not an asset of this project; there are {', '.join(stages)}")
+    chosen = [stage for stage in stages.values() if not select or stage.name in select]
+    partitioned = tuple(stage.name for stage in chosen if stage.partitioned)
+    names = list(stages)
+    first_partitioned = min(names.index(stage.name) for stage in stages.values() if stage.partitioned)
+    plain = [stage.name for stage in chosen if not stage.partitioned]
+    before = tuple(name for name in plain if names.index(name) < first_partitioned)
+    after = tuple(name for name in plain if names.index(name) > first_partitioned)
+    phases = [Phase(before), *(Phase(partitioned, split) for split in SPLITS), Phase(after)]
+    return [phase for phase in phases if phase.assets]
+
+
+def run_build(project: Project, config_path: Path, overrides: Sequence[str], select: Sequence[str] = ()) -> Outcome:
+    """Materialize, recorded in Dagster; returns at once when all is complete, recorded and checked."""
+    started = time.monotonic()
+    phases = plan(project, select)
+    instance = dg.DagsterInstance.get()
+    outcome = Outcome()
+    if _nothing_to_do(project, phases, instance):
+        outcome.reused = [name for phase in phases for name in _names(phase)]
+        outcome.seconds = time.monotonic() - started
+        return outcome
+    resources = {
+        "project": ProjectResource(config_path=str(config_path), home=str(project.home), overrides=list(overrides)),
+        "mlflow": MlflowResource(home=str(project.home)),
+    }
+    tag = uuid.uuid4().hex[:12]
+    for phase in phases:
+        _run_phase(phase, tag, instance, resources, outcome)
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _run_phase(
+    phase: Phase, tag: str, instance: dg.DagsterInstance, resources: dict[str, object], outcome: Outcome
+) -> None:
+    where = f" of {phase.partition}" if phase.partition else ""
+    log.info("materializing %s%s", ", ".join(phase.assets), where)
+    result = dg.materialize(
+        ASSETS,
+        selection=list(phase.assets),
+        instance=instance,
+        partition_key=phase.partition,
+        resources=resources,
+        tags={BUILD_TAG: tag},
+        run_config=_QUIET,
+        raise_on_error=False,
+    )
+    for event in result.get_asset_materialization_events():
+        found = event.step_materialization_data.materialization
+        name = found.asset_key.to_user_string() + (f"[{phase.partition}]" if phase.partition else "")
+        (outcome.reused if found.metadata["reused"].value else outcome.built).append(name)
+    failed = [f"{event.step_key}{where}: {_reason(event)}" for event in result.all_events if event.is_step_failure]
+    failed += [
+        f"check {check.check_name} of {check.asset_key.to_user_string()}{where}: {check.description}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed and check.blocking
+    ]
+    if failed or not result.success:
+        raise BuildFailedError(failed[-1] if failed else f"run {result.run_id} failed; see it in `wakeword ui`")
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error else "failed"
+
+
+def _names(phase: Phase) -> Iterator[str]:
+    for name in phase.assets:
+        yield f"{name}[{phase.partition}]" if phase.partition else name
+
+
+def _nothing_to_do(project: Project, phases: Sequence[Phase], instance: dg.DagsterInstance) -> bool:
+    """Whether every asset is complete, recorded in this Dagster instance with that content, and passed its checks."""
+    states = {state.name: state for state in project.status()}
+    wanted = [states[name] for phase in phases for name in _names(phase)]
+    if any(state.state != "fresh" for state in wanted):
+        return False
+    return all(_recorded(state, instance) for state in wanted) and _checks_passed(wanted, instance)
+
+
+def _recorded(state: State, instance: dg.DagsterInstance) -> bool:
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey(state.stage), asset_partitions=[state.split] if state.split else None
+        ),
+        limit=1,
+    ).records
+    if not records or state.artifact is None:
+        return False
+    tags = records[0].asset_materialization.tags or {}  # type: ignore[union-attr]
+    return tags.get("dagster/data_version") == state.artifact.content
+
+
+def _checks_passed(states: Sequence[State], instance: dg.DagsterInstance) -> bool:
+    from wakeword_core.checks import CHECKS
+
+    stages = {state.stage for state in states}
+    keys = [
+        dg.AssetCheckKey(dg.AssetKey(check.stage), check.name)
+        for check in CHECKS
+        if check.stage in stages and check.blocking
+    ]
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    return all(key in records and records[key].status.value == "SUCCEEDED" for key in keys)

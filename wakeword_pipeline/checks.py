@@ -1,0 +1,32 @@
+"""Dagster's view of the checks in wakeword_core: specs for the graph, results for a run."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from wakeword_core.artifacts import Artifact
+from wakeword_core.checks import checks_of
+from wakeword_core.config import Split
+from wakeword_core.project import Project
+
+
+def check_specs(stage: str) -> list[dg.AssetCheckSpec]:
+    """The checks of an asset; a failed blocking one stops everything downstream in the run."""
+    return [
+        dg.AssetCheckSpec(check.name, asset=stage, description=check.description, blocking=check.blocking)
+        for check in checks_of(stage)
+    ]
+
+
+def run_checks(project: Project, artifact: Artifact, split: Split | None) -> Iterator[dg.AssetCheckResult]:
+    """Measure each check of the artifact's stage, from its files."""
+    for check in checks_of(artifact.stage):
+        verdict = check.run(project, artifact, split)
+        yield dg.AssetCheckResult(
+            passed=verdict.passed,
+            asset_key=artifact.stage,
+            check_name=check.name,
+            description=verdict.description,
+            severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+            metadata=verdict.figures,
+        )

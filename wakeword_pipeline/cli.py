@@ -1,0 +1,175 @@
+"""The command line: `wakeword ...`. Heavy imports wait until a command needs them, so that --help answers at once."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wakeword_core import __version__
+from wakeword_core.errors import ConfigError, WakewordError
+
+app = typer.Typer(
+    help="Make a wake word: recordings (or just a phrase) in, a calibrated model with its whole history out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Home = Annotated[
+    Path | None, typer.Option(help="Folder for everything that is made. [default: $WAKEWORD_HOME or .wakeword]")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON object on the last line.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file. [default: wakeword.yaml]")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as training.epochs=30.")
+]
+Model = Annotated[Path, typer.Argument(help="An exported .onnx file, or the folder that holds model.onnx.")]
+Audio = Annotated[list[Path], typer.Argument(help="Recordings.")]
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show tracebacks and debug lines.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options that stand before any command."""
+    from wakeword_pipeline.logs import setup_logging
+
+    setup_logging("DEBUG" if verbose else None)
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    home: Home = None,
+    phrase: Annotated[str, typer.Option(help="The wake word to make.")] = "hey robin",
+    fast: Annotated[bool, typer.Option(help="A smaller data set and a smaller model.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Synthesize a data set for a phrase, run everything, and print the result."""
+    from wakeword_pipeline.command_run import run_demo
+
+    run_demo(home, phrase, fast=fast, as_json=as_json)
+
+
+@app.command()
+def run(
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+    select: Annotated[list[str] | None, typer.Option(help="Only these assets.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the wake word of a configuration, recorded in Dagster; only what changed is built."""
+    from wakeword_pipeline.command_run import run_config
+
+    run_config(config, home, settings or [], select or [], as_json=as_json)
+
+
+@app.command()
+def ui(
+    config: ConfigFile = None,
+    home: Home = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; there is no login.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
+) -> None:
+    """Open Dagster on the same home: the graph, its runs, checks and lineage."""
+    from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
+
+    folder = home_path(home)
+    prepare_home(folder, config_path(config) if config else last_config(folder))
+    print(f"Dagster on http://{host}:{port} (home {folder}); stop it with Ctrl-C", flush=True)
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "wakeword_pipeline.definitions"]
+    os.execv(sys.executable, [*command, "--host", host, "--port", str(port)])
+
+
+@app.command()
+def status(config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Each asset: fresh, stale (and because of what) or missing."""
+    from wakeword_pipeline.command_run import show_status
+
+    show_status(config, home, settings or [], as_json=as_json)
+
+
+@app.command()
+def score(
+    model: Model,
+    audio: Audio,
+    out: Annotated[Path, typer.Option(help="File for the arrays `time` (seconds) and `score`.")],
+) -> None:
+    """Score recordings as a stream."""
+    from wakeword_core.runtime import WakewordModel
+    from wakeword_core.scoring_files import score_files
+
+    count = score_files(WakewordModel(model), audio, out)
+    print(f"{count} scores of {len(audio)} recording{'s' if len(audio) > 1 else ''} in {out}")
+
+
+@app.command()
+def detect(
+    model: Model,
+    audio: Audio,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Score that counts. [default: the model's own]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the wake word in recordings."""
+    from wakeword_core.runtime import WakewordModel
+    from wakeword_core.scoring_files import detect_file
+
+    loaded = WakewordModel(model)
+    found: dict[str, Any] = {}
+    for path in audio:
+        detections = detect_file(loaded, path, threshold)
+        found[str(path)] = [
+            {"time": round(float(one.time), 3), "score": round(float(one.score), 4), "label": one.label}
+            for one in detections
+        ]
+        if not as_json:
+            for one in found[str(path)]:
+                print(f"{path}\t{one['time']:.2f} s\t{one['score']:.3f}\t{one['label']}")
+            if not detections:
+                print(f"{path}\tnothing found")
+    if as_json:
+        print(json.dumps(found))
+
+
+@app.command()
+def synth(
+    phrase: Annotated[str, typer.Argument(help="What is to be said.")],
+    out: Annotated[Path, typer.Option(help="Folder for the recordings.")],
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="How many, each in another voice.")] = 10,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Make recordings from text."""
+    from wakeword_core.config import DataConfig
+    from wakeword_core.speech.synthesis import synthesize_phrase
+    from wakeword_pipeline.logs import Bars
+
+    with Bars() as progress:
+        paths = synthesize_phrase(phrase, count, DataConfig().sample_rate, seed, out, progress)
+    print(f"{len(paths)} recordings of {phrase!r} in {out}")
+
+
+def main() -> None:
+    """Entry point; exit status 0, 1 for a failed run or check, 2 for bad usage or configuration."""
+    try:
+        app()
+    except WakewordError as error:
+        if "--verbose" in sys.argv:
+            raise
+        print(f"wakeword: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except KeyboardInterrupt:
+        print("wakeword: stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

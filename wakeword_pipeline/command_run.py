@@ -1,0 +1,167 @@
+"""The commands that build: run, demo and status, and the tables they print."""
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from wakeword_core.config import Config
+from wakeword_core.loading import load_config, save_config
+from wakeword_core.project import Project
+from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
+from wakeword_pipeline.logs import Bars, banner, console
+
+_STYLES = {"fresh": "green", "stale": "yellow", "missing": "red"}
+
+
+def run_config(
+    config: Path | None, home: Path | None, settings: Sequence[str], select: Sequence[str], *, as_json: bool
+) -> None:
+    """Build the wake word of a configuration file and print what came out."""
+    path = config_path(config)
+    _build(path, home_path(home), load_config(path, settings), settings, select, as_json=as_json)
+
+
+def run_demo(home: Path | None, phrase: str, *, fast: bool, as_json: bool) -> None:
+    """Build a wake word from nothing but its phrase; the configuration is left in the home, to go on from."""
+    source = resources.files("wakeword_pipeline") / "demo" / ("fast.yaml" if fast else "demo.yaml")
+    folder = home_path(home)
+    with resources.as_file(source) as file:
+        loaded = load_config(file, [f"phrase={json.dumps(phrase)}"])
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{loaded.slug}.yaml"
+    save_config(loaded, path)
+    _build(path, folder, loaded, (), (), as_json=as_json)
+
+
+def show_status(config: Path | None, home: Path | None, settings: Sequence[str], *, as_json: bool) -> None:
+    """Print each asset's state."""
+    folder = home_path(home)
+    path = config_path(config) if config else last_config(folder)
+    states = Project(load_config(path, settings), folder).status()
+    if as_json:
+        rows = [
+            {
+                "asset": state.name,
+                "state": state.state,
+                "because": state.because,
+                "key": state.artifact.key if state.artifact else None,
+                "created": state.artifact.created if state.artifact else None,
+                "path": str(state.artifact.path) if state.artifact else None,
+            }
+            for state in states
+        ]
+        print(json.dumps(rows))
+        return
+    table = Table(title=f"{path.name} on {folder}", title_justify="left")
+    for column in ("asset", "state", "key", "built", "why"):
+        table.add_column(column, no_wrap=column != "why")
+    for state in states:
+        found = state.artifact
+        shown = f"[{_STYLES[state.state]}]{state.state}[/]"
+        when = found.created[:16].replace("T", " ") if found else ""
+        table.add_row(state.name, shown, found.key[:10] if found else "", when, state.because)
+    console().print(table)
+
+
+def _build(
+    path: Path, home: Path, config: Config, settings: Sequence[str], select: Sequence[str], *, as_json: bool
+) -> None:
+    from wakeword_core.files import require_space
+    from wakeword_pipeline.resources import current_progress
+
+    started = time.monotonic()
+    require_space(home, _MIN_FREE_BYTES, "a build")
+    prepare_home(home, path)
+    banner(config, home)
+    # Dagster loads in seconds: only now, when the configuration is known to be right
+    from dagster import BetaWarning
+
+    warnings.filterwarnings("ignore", category=BetaWarning)
+    from wakeword_pipeline.build import run_build
+
+    project = Project(config, home)
+    with Bars() as bars:
+        token = current_progress.set(bars)
+        try:
+            outcome = run_build(project, path, settings, select)
+        finally:
+            current_progress.reset(token)
+    result = _result(project, {**asdict(outcome), "seconds": round(time.monotonic() - started, 1)})
+    _print_table(result, home)
+    if as_json:
+        print(json.dumps(result))
+
+
+_MIN_FREE_BYTES = 500_000_000
+"""What even a small project needs: shards, features and model; larger needs are checked stage by stage."""
+
+
+def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
+    """The outcome of a build as one flat object; figures of stages that are not built are None."""
+    report, onnx, int8 = (project.find(name) for name in ("metrics_report", "onnx_model", "int8_model"))
+    figures = report.figures if report else {}
+    names = ("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "threshold", "eer")
+    return {
+        "phrase": project.config.phrase,
+        **{name: figures.get(name) for name in names},
+        "cpu_ms_per_s": onnx.figures["cpu_ms_per_s"] if onnx else None,
+        "model_bytes": onnx.figures["bytes"] if onnx else None,
+        "int8_bytes": int8.figures["bytes"] if int8 else None,
+        **outcome,
+        "model": str(onnx.file("model.onnx")) if onnx else None,
+        "report": str(report.file("report.html")) if report else None,
+    }
+
+
+def _print_table(result: dict[str, Any], home: Path) -> None:
+    table = Table(title=f"\n{result['phrase']!r} in {result['seconds']:.0f} s", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(result, home):
+        table.add_row(name, value)
+    console().print(table)
+
+
+def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
+    rows = []
+    if result["frr"] is not None:
+        low, high = result["fah_interval"]
+        rows += [
+            ("miss rate", f"{result['frr']:.1%}  ({result['misses']} of {result['words']} in test streams)"),
+            (
+                "false alarms an hour",
+                f"{result['fah']:.2f}  ({result['false_alarms']} in {result['background_hours']:.2f} h; "
+                f"95 % interval {low:.2f} to {high:.2f})",
+            ),
+            ("operating point", f"threshold {result['threshold']:.3f}, chosen on validation"),
+            ("EER of clips", f"{result['eer']:.1%}"),
+        ]
+    if result["model"]:
+        size = f"{result['model_bytes'] / 1e3:.0f} kB"
+        if result["int8_bytes"]:
+            size += f", INT8 {result['int8_bytes'] / 1e3:.0f} kB"
+        rows += [
+            ("model size", size),
+            ("CPU", f"{result['cpu_ms_per_s']:.1f} ms a second of audio, one core"),
+            ("model", _shown(result["model"])),
+        ]
+    if result["report"]:
+        rows.append(("report", _shown(result["report"])))
+    rows.append(("built", ", ".join(result["built"]) or "nothing: all was complete"))
+    if result["reused"] and result["built"]:
+        rows.append(("reused", ", ".join(result["reused"])))
+    rows.append(("look inside", f"wakeword ui --home {_shown(str(home))}   (or: make ui)"))
+    return rows
+
+
+def _shown(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative

@@ -1,0 +1,52 @@
+"""Where a project's results live, and how Dagster is pointed at them."""
+
+import os
+from pathlib import Path
+
+from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.files import read_json, write_json, write_text
+
+HOME_VARIABLE = "WAKEWORD_HOME"
+CONFIG_VARIABLE = "WAKEWORD_CONFIG"
+DEFAULT_HOME = ".wakeword"
+DEFAULT_CONFIG = "wakeword.yaml"
+_LAST = "last.json"
+_INSTANCE_FILE = Path(__file__).with_name("dagster.yaml")
+
+
+def home_path(given: Path | None = None) -> Path:
+    """The home: as given, else from the environment, else `.wakeword` here; absolute."""
+    return (given or Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)).resolve()
+
+
+def config_path(given: Path | None = None) -> Path:
+    """The configuration: as given, else from the environment, else `wakeword.yaml` here; absolute."""
+    return (given or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)).resolve()
+
+
+def prepare_home(home: Path, config: Path) -> None:
+    """Make the home, and set the environment so that Dagster and its children use it and this configuration."""
+    dagster_home = home / "dagster"
+    try:
+        dagster_home.mkdir(parents=True, exist_ok=True)
+        instance = dagster_home / "dagster.yaml"
+        text = _INSTANCE_FILE.read_text(encoding="utf-8")
+        if not instance.is_file() or instance.read_text(encoding="utf-8") != text:
+            write_text(instance, text)
+        write_json(home / _LAST, {"config": str(config)})
+    except OSError as error:
+        raise WakewordError(f"cannot write to {home}: {error.strerror}; choose another --home") from error
+    os.environ["DAGSTER_HOME"] = os.environ["WAKEWORD_DAGSTER"] = str(dagster_home)
+    os.environ[HOME_VARIABLE] = str(home)
+    os.environ[CONFIG_VARIABLE] = str(config)
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "true")
+
+
+def last_config(home: Path) -> Path:
+    """The configuration that was last run on this home, else the default one."""
+    if os.environ.get(CONFIG_VARIABLE) or not (home / _LAST).is_file():
+        return config_path()
+    last = Path(read_json(home / _LAST)["config"])
+    if not last.is_file():
+        raise ConfigError(f"{last}, which was last run on {home}, is gone; name a configuration with --config")
+    return last

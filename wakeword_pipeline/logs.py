@@ -1,0 +1,239 @@
+"""Log lines, the start-up banner and progress bars, on one console so that they do not break each other."""
+
+import ctypes
+import functools
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from wakeword_core import __version__
+from wakeword_core.config import Config
+from wakeword_core.errors import ConfigError
+
+LOGGERS = ("wakeword_core", "wakeword_pipeline")
+LEVEL_VARIABLE = "WAKEWORD_LOG_LEVEL"
+FORMAT_VARIABLE = "WAKEWORD_LOG_FORMAT"
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_FORMATS = ("text", "json")
+_STYLES = {"DEBUG": "dim", "INFO": "", "WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
+_HANDLER = "wakeword"
+_REDRAW_SECONDS = 0.1
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def console() -> Console:
+    """The one console on standard error that log lines and bars share."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def setup_logging(level: str | None = None) -> None:
+    """Send the project's log lines to standard error, with the time since now; a second call replaces the first.
+
+    `level` wins over WAKEWORD_LOG_LEVEL (default INFO); WAKEWORD_LOG_FORMAT is text or json. Raises ConfigError.
+    """
+    chosen = _choice(LEVEL_VARIABLE, level or os.environ.get(LEVEL_VARIABLE) or "INFO", _LEVELS)
+    handler: logging.Handler
+    if _json_wanted():
+        handler = logging.StreamHandler()
+        handler.setFormatter(_JsonFormatter())
+    else:
+        handler = _ConsoleHandler()
+        handler.setFormatter(_ElapsedFormatter())
+    handler.set_name(_HANDLER)
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers = [one for one in logger.handlers if one.name != _HANDLER] + [handler]
+        logger.setLevel(chosen)
+        # A library may put a handler on the root, and every line would come twice.
+        logger.propagate = False
+
+
+def banner(config: Config, home: Path, device: str | None = None) -> None:
+    """Log in a few lines what runs, on what and with what; `device` describes itself unless given."""
+    data, training = config.data, config.training
+    sources = ", ".join(f"{source.name} ({source.role})" for source in data.sources[:6])
+    more = f" and {len(data.sources) - 6} more" if len(data.sources) > 6 else ""
+    made = "synthetic speech" if config.synthesis.enabled else ""
+    log.info("wakeword %s, Python %s, torch %s", __version__, platform.python_version(), metadata.version("torch"))
+    log.info("device   %s", device or describe_device(training.device))
+    log.info("phrase   %s", config.phrase)
+    log.info("data     %s", " and ".join(part for part in (made, sources + more) if part) or "none")
+    log.info(
+        "model    %s, %d views, up to %d epochs, seed %d",
+        config.model.arch,
+        config.features.views,
+        training.epochs,
+        config.seed,
+    )
+    log.info("home     %s", home)
+
+
+def describe_device(name: str) -> str:
+    """The device that `training.device` means on this machine, and its memory."""
+    # Importing torch takes seconds; without a driver its answer is known.
+    if name != "cpu" and _has_cuda_driver():
+        import torch
+
+        if torch.cuda.is_available():
+            properties = torch.cuda.get_device_properties(0)
+            return f"cuda: {properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"cpu: {os.cpu_count()} cores, {memory / 2**30:.0f} GiB"
+
+
+class Bars:
+    """`with Bars() as progress:` gives a core stage's progress callback, with one bar for each `what`.
+
+    On a terminal a bar appears once its work has taken `delay` seconds and goes when it is done; elsewhere a log line
+    is written at most every `interval` seconds.
+    """
+
+    def __init__(self, delay: float = 2.0, interval: float = 10.0) -> None:
+        screen = console()
+        self._drawn = screen.is_terminal and not screen.is_dumb_terminal and not _json_wanted()
+        self._delay = delay
+        self._interval = interval
+        self._started: dict[str, float] = {}
+        self._last: dict[str, tuple[float, int]] = {}
+        self._bars: dict[str, TaskID] = {}
+        self._display: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._display:
+            self._display.stop()
+            self._display = None
+        self._bars.clear()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Take note that `done` of `total` units of `what` are done (0 total: unknown); returns at once."""
+        now = time.monotonic()
+        before, reached = self._last.get(what, (0.0, -1))
+        if done < reached or what not in self._started:  # the same work again, of another split perhaps
+            self._started[what] = now
+            before = now if not self._drawn else 0.0
+            self._last[what] = (before, done)
+        wait = _REDRAW_SECONDS if self._drawn else self._interval
+        finished = 0 < total <= done
+        if now - before < wait and not (finished and self._drawn):
+            self._last[what] = (before, done)
+            return
+        self._last[what] = (now, done)
+        if self._drawn:
+            self._draw(what, done, total, now)
+        else:
+            log.info("%s: %s", what, _reached(done, total, now - self._started[what]))
+
+    def _draw(self, what: str, done: int, total: int, now: float) -> None:
+        finished = 0 < total <= done
+        if finished:
+            if self._display and what in self._bars:
+                self._display.remove_task(self._bars.pop(what))
+            return
+        if now - self._started[what] < self._delay:
+            return
+        if self._display is None:
+            self._display = _new_display()
+            self._display.start()
+        if what not in self._bars:
+            self._bars[what] = self._display.add_task(what, total=total or None, completed=done)
+        self._display.update(self._bars[what], completed=done, total=total or None)
+
+
+def _new_display() -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(),
+        transient=True,
+        # Standard output may be a pipe that somebody parses: what is printed must stay there.
+        redirect_stdout=sys.stdout.isatty(),
+    )
+
+
+def _reached(done: int, total: int, seconds: float) -> str:
+    if total <= 0:
+        return f"{done:,} done"
+    left = f", about {seconds * (total - done) / done:,.0f} s left" if 0 < done < total and seconds > 0 else ""
+    return f"{done:,} of {total:,} ({100 * done / total:.0f} %){left}"
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    for one in allowed:
+        if value.strip().lower() == one.lower():
+            return one
+    raise ConfigError(f"{name} is {value!r}, but must be {', '.join(allowed[:-1])} or {allowed[-1]}")
+
+
+def _json_wanted() -> bool:
+    return _choice(FORMAT_VARIABLE, os.environ.get(FORMAT_VARIABLE) or "text", _FORMATS) == "json"
+
+
+def _has_cuda_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+class _ElapsedFormatter(logging.Formatter):
+    """`   12.3s INFO    wakeword_core.shards: message`, the time counted from the handler's making."""
+
+    def __init__(self) -> None:
+        super().__init__("%(elapsed)8.1fs %(levelname)-7s %(name)s: %(message)s")
+        self._start = time.monotonic()
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.elapsed = time.monotonic() - self._start
+        return super().format(record)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start = time.monotonic()
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "elapsed": round(time.monotonic() - self._start, 3),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints above the bars, in the colour of the level on a terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            console().print(Text(self.format(record), style=_STYLES.get(record.levelname, "")))
+        except Exception:
+            self.handleError(record)

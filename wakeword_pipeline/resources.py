@@ -1,0 +1,29 @@
+"""What assets are given: the project (configuration and home) and the MLflow store."""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from wakeword_core.progress import Progress, silent
+from wakeword_core.project import Project
+
+current_progress: ContextVar[Progress] = ContextVar("current_progress", default=silent)
+"""Where stages report to: the command line puts its bars here before it starts a run."""
+
+
+class ProjectResource(dg.ConfigurableResource):
+    """A project: its configuration file, single settings over it, and the home that holds all results."""
+
+    config_path: str
+    home: str
+    overrides: list[str] = []
+
+    def open(self, on_epoch: Callable[[Any], None] | None = None) -> Project:
+        """The project as configured now."""
+        from wakeword_core.loading import load_config
+
+        config = load_config(Path(self.config_path) if self.config_path else None, self.overrides)
+        return Project(config, Path(self.home), current_progress.get(), on_epoch)

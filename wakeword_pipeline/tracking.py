@@ -1,0 +1,171 @@
+"""MLflow: one run a training, with what went in, what came out, and the way back to Dagster."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from wakeword_core.artifacts import Artifact
+from wakeword_core.config import Config
+from wakeword_core.project import Project
+
+log = logging.getLogger(__name__)
+
+KEY_TAG = "artifact_key"
+RUN_TAG = "dagster_run_id"
+ALIAS = "candidate"
+_METRIC_SKIPPED = {"epoch"}
+
+
+class Training:
+    """The MLflow run of one training; it begins with the first epoch, so that a training found complete makes none."""
+
+    def __init__(self, store: "MlflowResource", dagster_run_id: str) -> None:
+        self._store = store
+        self._dagster_run_id = dagster_run_id
+        self._client: Any = None
+        self._run_id = ""
+        self._begin: Callable[[], tuple[Any, str]] | None = None
+
+    @contextmanager
+    def of(self, project: Project) -> Iterator[None]:
+        """While `project` builds its model: epochs are logged, and a failure marks the run as failed."""
+        self._begin = lambda: self._store.begin(project, self._dagster_run_id)
+        try:
+            yield
+        except BaseException:
+            if self._run_id:
+                self._client.set_terminated(self._run_id, "FAILED")
+            raise
+
+    def log_epoch(self, record: Any) -> None:
+        """Log one epoch's figures, at that epoch as the step."""
+        self._ensure()
+        for name, value in asdict(record).items():
+            if name not in _METRIC_SKIPPED:
+                self._client.log_metric(self._run_id, name, float(value), step=record.epoch)
+
+    def finish(self, project: Project, artifact: Artifact) -> dict[str, Any]:
+        """Log the model's files and the data it consumed, close the run and register the model under an alias."""
+        self._ensure()
+        return self._store.finish(self._client, self._run_id, project, artifact)
+
+    def _ensure(self) -> None:
+        if not self._run_id:
+            assert self._begin is not None
+            self._client, self._run_id = self._begin()
+
+
+class MlflowResource(dg.ConfigurableResource):
+    """The MLflow store under the home: sqlite for runs and registry, a folder for files."""
+
+    home: str
+    experiment: str = "wakeword"
+
+    @property
+    def tracking_uri(self) -> str:
+        """The store's address, as `mlflow ui --backend-store-uri` takes it."""
+        return f"sqlite:///{Path(self.home).resolve() / 'mlflow.db'}"
+
+    def client(self) -> Any:
+        """An MLflow client on this store; nothing global is set."""
+        from mlflow import MlflowClient
+
+        for name in ("mlflow.store.db.utils", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        Path(self.home).mkdir(parents=True, exist_ok=True)
+        return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+
+    def lazy_training(self, dagster_run_id: str) -> Training:
+        """A run that will begin when its training does."""
+        return Training(self, dagster_run_id)
+
+    def begin(self, project: Project, dagster_run_id: str) -> tuple[Any, str]:
+        """The run of this training: continued when an earlier try was cut off, else new."""
+        client, config = self.client(), project.config
+        key = project.expected_key("trained_model")
+        experiment = self._experiment_id(client)
+        unfinished = client.search_runs(
+            [experiment], f"tags.{KEY_TAG} = '{key}' and attributes.status != 'FINISHED'", max_results=1
+        )
+        if unfinished:
+            run_id = unfinished[0].info.run_id
+            client.update_run(run_id, status="RUNNING")
+            client.set_tag(run_id, RUN_TAG, dagster_run_id)
+            return client, run_id
+        tags = {KEY_TAG: key, RUN_TAG: dagster_run_id, "phrase": config.phrase}
+        run_id = client.create_run(experiment, tags=tags, run_name=f"{config.slug}-{key[:8]}").info.run_id
+        _log_params(client, run_id, config)
+        return client, run_id
+
+    def finish(self, client: Any, run_id: str, project: Project, artifact: Artifact) -> dict[str, Any]:
+        """Log files, inputs and final figures, close the run, register the model; what to show in Dagster."""
+        for name in artifact.files:
+            client.log_artifact(run_id, str(artifact.file(name)), artifact_path="model")
+        _log_inputs(client, run_id, artifact)
+        for name, value in artifact.figures.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                client.log_metric(run_id, f"final_{name}", float(value))
+        client.set_terminated(run_id, "FINISHED")
+        return {"mlflow_run_id": run_id, **self._register(client, run_id, project.config.slug)}
+
+    def find(self, key: str) -> dict[str, Any]:
+        """The finished run of an artifact that was found complete: {} when there is none in this store."""
+        client = self.client()
+        runs = client.search_runs([self._experiment_id(client)], f"tags.{KEY_TAG} = '{key}'", max_results=1)
+        return {"mlflow_run_id": runs[0].info.run_id} if runs else {}
+
+    def _experiment_id(self, client: Any) -> str:
+        found = client.get_experiment_by_name(self.experiment)
+        if found:
+            return found.experiment_id
+        location = (Path(self.home).resolve() / "mlruns").as_uri()
+        return client.create_experiment(self.experiment, artifact_location=location)
+
+    def _register(self, client: Any, run_id: str, name: str) -> dict[str, Any]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{client.get_run(run_id).info.artifact_uri}/model"
+        version = client.create_model_version(name, source, run_id=run_id).version
+        client.set_registered_model_alias(name, ALIAS, version)
+        return {"mlflow_model": name, "mlflow_model_version": int(version), "mlflow_alias": ALIAS}
+
+
+def _log_params(client: Any, run_id: str, config: Config) -> None:
+    from mlflow.entities import Param
+
+    flat = _flatten(config.subset("phrase", "seed", "features", "model", "training"))
+    client.log_batch(run_id, params=[Param(name, str(value)[:500]) for name, value in flat.items()])
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _log_inputs(client: Any, run_id: str, artifact: Artifact) -> None:
+    """The data versions that the training consumed, as MLflow dataset inputs."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = [
+        DatasetInput(
+            Dataset(name=name, digest=one["content"][:36], source_type="local", source=f"{one['stage']}/{one['key']}"),
+            [InputTag("mlflow.data.context", "training")],
+        )
+        for name, one in artifact.inputs.items()
+    ]
+    client.log_inputs(run_id, inputs)
