@@ -135,11 +135,11 @@ def _equals_torch(project: Project, artifact: Artifact, split: Split | None) -> 
 def _measured(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
     found = artifact.figures
     hours = found["background_hours"]
-    enough = hours * project.config.evaluation.target_fah >= 1.0
-    description = (
-        f"{found['false_alarms']} false alarms in {hours:.2f} h of background"
-        f"{'' if enough else '; too few hours to show the target of ' + str(project.config.evaluation.target_fah) + ' an hour'}"
-    )
+    target = project.config.evaluation.target_fah
+    enough = hours * target >= 1.0
+    description = f"{found['false_alarms']} false alarms in {hours:.2f} h of background"
+    if not enough:
+        description += f"; too few hours to show the target of {target:g} an hour"
     return Verdict(enough, description, {"background_hours": hours})
 
 

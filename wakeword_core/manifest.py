@@ -119,6 +119,12 @@ def read_manifest(folder: Path, split: str | None = None, usable: bool = True) -
     return frame.reset_index(drop=True)
 
 
+def quarantined(folder: Path) -> list[dict[str, str]]:
+    """Recordings that are not used, as {source, path, reason}, in manifest order."""
+    rows = read_manifest(folder, usable=False)
+    return rows.loc[rows["status"] == "quarantined", ["source", "path", "reason"]].to_dict("records")
+
+
 def split_facets(frame: pd.DataFrame) -> dict[str, str]:
     """Split -> hash over what its usable recordings are; file names do not count, so a rename changes nothing."""
     facets: dict[str, str] = {}

@@ -6,7 +6,8 @@ from typing import Protocol
 class Progress(Protocol):
     """Receives `done` of `total` units of `what`; called often, from one thread, and must return at once."""
 
-    def __call__(self, what: str, done: int, total: int) -> None: ...
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Take notice."""
 
 
 def silent(what: str, done: int, total: int) -> None:

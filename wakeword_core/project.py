@@ -200,10 +200,10 @@ class Project:
         return one.stage != RAW_AUDIO and one.stage in self.stages
 
     def _present(self, one: Input, split: Split | None) -> bool:
-        return self.find(one.stage, split if one.split == "same" else one.split) is not None  # type: ignore[arg-type]
+        return self.find(one.stage, split if one.split == "same" else one.split) is not None
 
     def _artifact(self, one: Input, split: Split | None) -> Artifact:
-        return self.require(one.stage, split if one.split == "same" else one.split)  # type: ignore[arg-type]
+        return self.require(one.stage, split if one.split == "same" else one.split)
 
     def _inputs(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]:
         inputs: dict[str, dict[str, str]] = {}

@@ -10,6 +10,9 @@ from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
 
 Inputs = dict[str, Artifact]
 
+_STREAM_SETTINGS = ("seed", "data.sample_rate", "data.silence_dbfs")
+"""What continuous test audio depends on, besides the recordings."""
+
 
 def _device(config: Config) -> str:
     from wakeword_core.training.device import choose_device
@@ -54,7 +57,7 @@ def _manifest_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 
 def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    from wakeword_core.manifest import build_manifest, read_manifest, split_facets
+    from wakeword_core.manifest import build_manifest, quarantined, read_manifest, split_facets
 
     config = project.config
     summary = build_manifest(
@@ -67,7 +70,10 @@ def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split 
         project.progress,
     )
     build.figures = asdict(summary)
-    build.facets = {**split_facets(read_manifest(build.path)), "summary": digest(build.figures)}
+    build.facets = {
+        **split_facets(read_manifest(build.path)),
+        "summary": digest([build.figures, quarantined(build.path)]),
+    }
 
 
 # --- audio_shards[split]
@@ -183,7 +189,7 @@ def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | N
 
 
 def _calibration_settings(config: Config, split: Split | None) -> dict[str, Any]:
-    return config.subset("evaluation")
+    return config.subset("evaluation", *_STREAM_SETTINGS)
 
 
 def _make_calibrated(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
@@ -229,7 +235,7 @@ def _make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | No
 
 
 def _report_settings(config: Config, split: Split | None) -> dict[str, Any]:
-    return config.subset("evaluation", "phrase")
+    return config.subset("evaluation", "phrase", *_STREAM_SETTINGS)
 
 
 def _make_report(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:

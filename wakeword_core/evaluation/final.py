@@ -17,6 +17,7 @@ from wakeword_core.evaluation.report import write_report
 from wakeword_core.evaluation.stream_test import evaluate_streams, operating_points, score_streams, sweep
 from wakeword_core.features.store import FeatureFile, load_windows
 from wakeword_core.files import read_json
+from wakeword_core.manifest import quarantined
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.training.fit import HISTORY
@@ -33,7 +34,7 @@ def final_test(
 
     `inputs` are the artifacts that the report is about, by stage name; threshold and detector are the model's own.
     """
-    onnx, calibrated = inputs["onnx_model"], inputs["calibrated_model"]
+    onnx, calibrated, manifest = inputs["onnx_model"], inputs["calibrated_model"], inputs["raw_manifest"]
     path = onnx.file("model.onnx")
     model = WakewordModel(path)
     streams = score_streams(model.score_audio, inputs["audio_shards[test]"].path, config, progress)
@@ -60,7 +61,7 @@ def final_test(
         "sweep": [asdict(one) for one in points],
         "clips": {"test": asdict(clips)},
         "calibration": read_json(calibrated.file("calibration.json")),
-        "data": inputs["raw_manifest"].figures,
+        "data": {**manifest.figures, "quarantine": quarantined(manifest.path)},
         "model": {
             "architecture": config.model.arch,
             "parameters": inputs["trained_model"].figures["parameters"],

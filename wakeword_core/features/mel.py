@@ -1,4 +1,4 @@
-"""The log-mel front end in numpy: the one definition of filterbank and window, and what runs on a device without torch."""
+"""The log-mel front end in numpy: the one definition of filterbank and window, usable where there is no torch."""
 
 import numpy as np
 import numpy.typing as npt

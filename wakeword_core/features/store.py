@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 MEL = "segments_mel"
-COLUMNS = {
+COLUMNS: dict[str, np.dtype[Any]] = {
     "labels": np.dtype(np.int16),
     "roles": np.dtype(np.uint8),
     "views": np.dtype(np.uint8),

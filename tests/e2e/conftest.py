@@ -1,0 +1,104 @@
+"""One home built by the real command, killed once on the way; the tests of the pipeline look at it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from wakeword_core.config import SynthesisConfig
+from wakeword_core.speech.synthesis import synthesize
+
+CONFIG = """
+phrase: hey robin
+preset: tiny
+data:
+  sources:
+    - {name: kitchen, path: recordings, role: positive, licence: CC0-1.0, speaker: "regex:(?P<speaker>[^/]+)$"}
+synthesis: {enabled: true, positives: 60, hard_negatives: 48, negatives: 60, background_minutes: 1.5}
+shards: {count: 2}
+training: {epochs: 4, steps_per_epoch: 12, min_val_auc: 0.5}
+evaluation: {stream_snr_db: [null]}
+export: {int8_max_f1_drop: 0.5}   # a network trained for seconds on a handful of clips
+"""
+
+
+@dataclass
+class Home:
+    """A project folder with a configuration, some recordings and a home."""
+
+    folder: Path
+    killed_with: frozenset[str]
+    """Artifacts (stage/key) that were complete when the first run was killed."""
+    result: dict[str, Any]
+    """The JSON that the resumed run ended with."""
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "home"
+
+    def wakeword(self, *arguments: str, expect: int = 0) -> str:
+        """Run a command on this home; its standard output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "wakeword_pipeline.cli", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "WAKEWORD_HOME": str(self.path)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout if expect == 0 else done.stderr
+
+    def run(self, *arguments: str) -> dict[str, Any]:
+        """`wakeword run --json` and its result."""
+        return json.loads(self.wakeword("run", "--json", *arguments).splitlines()[-1])
+
+
+def complete(home: Path) -> frozenset[str]:
+    """Artifacts on disk, as stage/key."""
+    cards = home.glob("store/*/*/artifact.json")
+    return frozenset(f"{card.parent.parent.name}/{card.parent.name}" for card in cards if card.parent.name[0] != ".")
+
+
+def run_and_kill(folder: Path, home: Path, when: Callable[[], bool]) -> None:
+    """Start a run and kill it, with no chance to clean up, as soon as `when` holds."""
+    environment = {**os.environ, "WAKEWORD_HOME": str(home)}
+    command = [sys.executable, "-m", "wakeword_pipeline.cli", "run"]
+    with (folder / "killed.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 240
+        while not when():
+            assert process.poll() is None, (folder / "killed.log").read_text()
+            assert time.monotonic() < deadline, "the run never got that far"
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home whose first run was killed in the middle of training and whose second run finished."""
+    folder = tmp_path_factory.mktemp("project")
+    spoken = folder / "spoken"
+    recordings = folder / "recordings"
+    recordings.mkdir()
+    few = SynthesisConfig(enabled=True, positives=24, hard_negatives=0, negatives=0, background_minutes=0)
+    synthesize("hey robin", few, 16_000, 99, spoken)
+    for number, path in enumerate(sorted(spoken.glob("positive/*.flac"))):
+        sound, rate = soundfile.read(path)
+        soundfile.write(recordings / f"person{number:02}.wav", sound, rate)
+    (recordings / "broken.wav").write_bytes(b"RIFF, but nothing more")
+    (folder / "wakeword.yaml").write_text(CONFIG)
+    home = folder / "home"
+    run_and_kill(folder, home, lambda: any(home.glob("store/trained_model/.building-*/checkpoints/*")))
+    unfinished = Home(folder, complete(home), {})
+    return Home(folder, unfinished.killed_with, unfinished.run())

@@ -1,0 +1,199 @@
+"""The whole graph through the command line and Dagster, on a small synthetic set."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from wakeword_core.config import SPLITS
+
+PARTITIONED = ("audio_shards", "mel_features")
+PLAIN = (
+    "synthetic_speech",
+    "raw_manifest",
+    "cmvn_stats",
+    "trained_model",
+    "calibrated_model",
+    "onnx_model",
+    "metrics_report",
+    "int8_model",
+)
+ALL = {*PLAIN, *(f"{name}[{split}]" for name in PARTITIONED for split in SPLITS)}
+
+
+@pytest.fixture
+def instance(built, monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance:
+    monkeypatch.setenv("WAKEWORD_DAGSTER", str(built.path / "dagster"))
+    with dg.DagsterInstance.from_config(str(built.path / "dagster")) as found:
+        yield found
+
+
+def test_a_killed_run_goes_on_and_repeats_only_what_was_unfinished(built) -> None:
+    finished = {name.split("/")[0] for name in built.killed_with}
+    assert {"raw_manifest", "mel_features", "cmvn_stats"} <= finished and "trained_model" not in finished
+    assert set(built.result["built"]) == {
+        "trained_model", "calibrated_model", "onnx_model", "metrics_report", "int8_model"
+    }  # fmt: skip
+    assert set(built.result["built"]) | set(built.result["reused"]) == ALL
+
+
+def test_the_killed_training_went_on_from_its_checkpoint(built) -> None:
+    """MLflow saw each epoch once: those before the kill and those after it, in one run."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{built.path / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("wakeword").experiment_id])
+    assert len(runs) == 1 and runs[0].info.status == "FINISHED"
+    epochs = [metric.step for metric in client.get_metric_history(runs[0].info.run_id, "val_loss")]
+    assert sorted(set(epochs)) == [1, 2, 3, 4]
+
+
+def test_nothing_is_left_half_made(built) -> None:
+    leftovers = [p for p in built.path.glob("store/*/.building-*")] + [p for p in built.path.rglob("*.part")]
+    assert leftovers == []
+
+
+def test_the_result_names_files_that_are_there(built) -> None:
+    result = built.result
+    assert Path(result["model"]).is_file() and Path(result["report"]).is_file()
+    assert result["model_bytes"] == Path(result["model"]).stat().st_size
+    assert 0 < result["int8_bytes"] < 0.35 * result["model_bytes"]
+    assert 0 <= result["frr"] <= 1 and result["fah"] >= 0 and result["background_hours"] > 0
+    assert result["cpu_ms_per_s"] > 0 and 0 < result["threshold"] < 1
+
+
+def test_a_second_run_builds_nothing(built) -> None:
+    again = built.run()
+    assert again["built"] == [] and set(again["reused"]) == ALL and again["model"] == built.result["model"]
+
+
+def test_every_asset_is_recorded_with_its_content_as_data_version(built, instance) -> None:
+    states = json.loads(built.wakeword("status", "--json"))
+    assert {state["asset"] for state in states} == ALL and {state["state"] for state in states} == {"fresh"}
+    for state in states:
+        stage, _, split = state["asset"].rstrip("]").partition("[")
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey(stage), asset_partitions=[split] if split else None), limit=1
+        ).records
+        card = json.loads((Path(state["path"]) / "artifact.json").read_text())
+        materialization = records[0].asset_materialization
+        assert materialization.tags["dagster/data_version"] == card["content"]
+        assert materialization.metadata["artifact_key"].value == card["key"]
+
+
+def test_all_checks_passed_and_were_recorded(built, instance) -> None:
+    from wakeword_core.checks import CHECKS
+
+    keys = [dg.AssetCheckKey(dg.AssetKey(check.stage), check.name) for check in CHECKS]
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assert set(records) == set(keys)
+    blocking = {key for key, check in zip(keys, CHECKS, strict=True) if check.blocking}
+    assert {key for key, record in records.items() if record.status.value == "SUCCEEDED"} >= blocking
+
+
+def test_mlflow_knows_parameters_data_and_the_dagster_run(built, instance) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{built.path / 'mlflow.db'}")
+    run = client.search_runs([client.get_experiment_by_name("wakeword").experiment_id])[0]
+    assert run.data.params["model.arch"] == "tiny_conv" and run.data.params["training.epochs"] == "4"
+    assert instance.get_run_by_id(run.data.tags["dagster_run_id"]) is not None
+    inputs = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
+    card = json.loads(next(built.path.glob("store/trained_model/*/artifact.json")).read_text())
+    assert inputs == {name: one["content"][:36] for name, one in card["inputs"].items()}
+    version = client.get_model_version_by_alias("hey_robin", "candidate")
+    assert version.run_id == run.info.run_id
+    assert {file.path for file in client.list_artifacts(run.info.run_id, "model")} >= {"model/model.safetensors"}
+    record = instance.fetch_materializations(dg.AssetKey("trained_model"), limit=10).records[-1]
+    assert record.asset_materialization.metadata["mlflow_run_id"].value == run.info.run_id
+
+
+def test_the_broken_recording_is_in_the_manifest_with_its_reason(built) -> None:
+    manifest = next(built.path.glob("store/raw_manifest/*/manifest.parquet"))
+    rows = pq.read_table(manifest).to_pandas().set_index("path")
+    assert rows.loc["broken.wav", "status"] == "quarantined" and rows.loc["broken.wav", "reason"]
+
+
+def test_features_follow_the_format(built) -> None:
+    for split in SPLITS:
+        with h5py.File(next(built.path.glob(f"store/mel_features/*/{split}.h5"))) as file:
+            assert file["segments_mel"].shape[1:] == (1, 1, 64, 151)
+            assert {"labels", "file_ids", "valid_frames"} <= set(file)
+            assert {"config_json", "labels_json", "label2id_json", "versions_json"} <= set(file.attrs)
+
+
+def test_changing_training_rebuilds_the_model_and_nothing_before_it(built) -> None:
+    changed = built.run("--set", "training.learning_rate=0.002", "--set", "training.epochs=1")
+    assert set(changed["built"]) == {
+        "trained_model", "calibrated_model", "onnx_model", "metrics_report", "int8_model"
+    }  # fmt: skip
+    status = built.wakeword("status", "--json", "--set", "training.learning_rate=0.004")
+    stale = {state["asset"]: state["because"] for state in json.loads(status) if state["state"] == "stale"}
+    assert "training.learning_rate" in stale["trained_model"] and "cmvn_stats" not in stale
+
+
+def test_a_renamed_recording_changes_the_manifest_and_nothing_below(built) -> None:
+    recording = built.folder / "recordings" / "person03.wav"
+    renamed = recording.with_name("zoe.wav")
+    content = recording.read_bytes()
+    (built.folder / "by_name.yaml").write_text(
+        (built.folder / "wakeword.yaml").read_text().replace('"regex:(?P<speaker>[^/]+)$"', "single, split: train")
+    )
+    built.run("--config", "by_name.yaml", "--select", "raw_manifest", "--select", "audio_shards")
+    recording.rename(renamed)
+    try:
+        again = built.run("--config", "by_name.yaml", "--select", "raw_manifest", "--select", "audio_shards")
+    finally:
+        renamed.unlink()
+        recording.write_bytes(content)
+    assert again["built"] == ["raw_manifest"]
+
+
+def test_a_flipped_byte_in_a_shard_is_found_and_the_shard_made_again(built) -> None:
+    shard = next(built.path.glob("store/audio_shards/*/00000.parquet"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.unlink()
+    shard.write_bytes(data)
+    manifest = next(built.path.glob("store/raw_manifest/*"))
+    assert manifest.is_dir()
+    found = built.wakeword("run", "--select", "audio_shards", "--set", "training.epochs=2", expect=0)
+    assert found
+    split = json.loads((shard.parent / "artifact.json").read_text())["config"]["split"]
+    message = built.wakeword("run", "--set", "training.epochs=3", expect=1)
+    assert "audio_shards" in message and split in message and "run again" in message
+    assert built.run("--select", "audio_shards")["built"] == [f"audio_shards[{split}]"]
+
+
+def test_score_and_detect(built, tmp_path: Path) -> None:
+    recording = sorted((built.folder / "recordings").glob("person*.wav"))[0]
+    built.wakeword("score", built.result["model"], str(recording), "--out", str(tmp_path / "scores.npz"))
+    with np.load(tmp_path / "scores.npz") as scores:
+        assert scores["time"].shape == scores["score"].shape and np.ptp(np.diff(scores["time"])) < 1e-9
+        assert ((scores["score"] >= 0) & (scores["score"] <= 1)).all()
+        highest = float(scores["score"].max())
+    options = ("--threshold", str(highest / 2), "--json")
+    found = json.loads(built.wakeword("detect", str(Path(built.result["model"]).parent), str(recording), *options))
+    assert found[str(recording)] and found[str(recording)][0]["label"] == "hey robin"
+
+
+def test_a_failed_check_stops_what_is_downstream_and_says_why(built) -> None:
+    options = ("--set", "training.min_val_auc=0.9999999", "--set", "training.epochs=1", "--set", "seed=7")
+    message = built.wakeword("run", *options, expect=1)
+    assert "beats_chance" in message and "training.min_val_auc" in message
+    states = json.loads(built.wakeword("status", "--json", *options[:2], *options[2:]))
+    assert {s["asset"]: s["state"] for s in states}["calibrated_model"] != "fresh"
+
+
+def test_a_wrong_setting_is_one_sentence_and_writes_nothing(built, tmp_path: Path) -> None:
+    message = built.wakeword("run", "--home", str(tmp_path / "new"), "--set", "training.epochs=0", expect=2)
+    assert "training.epochs" in message and len(message.strip().splitlines()) == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_unknown_asset_is_a_wrong_setting(built) -> None:
+    assert "raw_manifest" in built.wakeword("run", "--select", "nonsense", expect=2)
