@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import BcResNetConfig
-from wakeword_core.models.toeplitz import toeplitz
+from wakeword_core.models.toeplitz import products_pay, toeplitz
 
 _BASE_CHANNELS = 8
 _WIDTHS = (1.0, 1.5, 2.0, 2.5)
@@ -94,7 +94,7 @@ class BroadcastBlock(nn.Module):
         z = torch.bmm(y.mean(dim=1).view(-1, batch, frames), matrix)
         z = functional.silu(self.time_norm(z[None]))[0]
         z = (self.time_pointwise.weight.flatten(1) @ z.flatten(1)).view(-1, batch, frames)
-        if self.dropout.p > 0:
+        if self.training and self.dropout.p > 0:
             z = z * functional.dropout(z.new_ones(z.shape[0], batch, 1), self.dropout.p)
         y = (y + z.flatten(1)[:, None]).view(-1, self.frequencies_out, batch, frames)
         return functional.relu(y if self.transition is not None else y + x)
@@ -136,7 +136,7 @@ class BcResNet(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """[batch, n_mels, frames] -> [batch, 32 * tau]."""
         y = functional.relu(self.stem_norm(self.stem(x[:, None])))
-        if self.training and y.device.type == "cpu":
+        if products_pay(y):
             y = y.permute(1, 2, 0, 3).contiguous()
             for block in self.blocks:
                 assert isinstance(block, BroadcastBlock)

@@ -1,5 +1,6 @@
 """What a model costs and how far it sees."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,17 +41,11 @@ def _count_macs(model: nn.Module, n_mels: int, frames: int) -> int:
         assert isinstance(weight, Tensor)
         macs += output[0].numel() * weight[0].numel()
 
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    modes = {module: module.training for module in model.modules()}
-    device = next(model.parameters()).device
-    try:
-        model.eval()
-        with torch.no_grad():
-            model(torch.zeros(1, n_mels, frames, device=device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
+    # without numbers: only shapes are needed, and the models compute by their layers there
+    shapes = copy.deepcopy(model).to("meta").eval()
+    for module in shapes.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        shapes(torch.zeros(1, n_mels, frames, device="meta"))
     return macs

@@ -7,6 +7,7 @@ spectrum something was; a plain mean would forget the order of the sounds.
 from torch import Tensor, nn
 
 from wakeword_core.config import TinyConvConfig
+from wakeword_core.models.toeplitz import products_pay
 
 _STEM_KERNEL = 5
 _KERNEL = 3
@@ -44,10 +45,7 @@ class TinyConv(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """[batch, n_mels, frames] -> [batch, 4 * channels]."""
         y = self.stages(x[:, None])
-        if self.training and y.device.type == "cpu":
-            y = (y * self.pool.weight[:, 0]).sum(dim=(2, 3), keepdim=True)
-        else:
-            y = self.pool(y)
+        y = (y * self.pool.weight[:, 0]).sum(dim=(2, 3), keepdim=True) if products_pay(y) else self.pool(y)
         pooled: Tensor = self.pool_norm(y)
         return pooled.flatten(1)
 

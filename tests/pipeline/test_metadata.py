@@ -1,0 +1,49 @@
+"""Artifacts as Dagster metadata."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from wakeword_core.artifacts import ArtifactStore, Build
+from wakeword_pipeline.metadata import artifact_metadata
+
+
+def artifact(tmp_path: Path, figures: dict, files: dict[str, bytes] | None = None):
+    def make(build: Build) -> None:
+        for name, data in (files or {"data.bin": b"x" * 1_500_000}).items():
+            (build.path / name).write_bytes(data)
+        build.figures = figures
+
+    return ArtifactStore(tmp_path).build("stage", {}, {}, "1", make)[0]
+
+
+def test_figures_are_numbers_that_plot(tmp_path: Path) -> None:
+    found = artifact_metadata(artifact(tmp_path, {"frr": 0.031, "rows": 42, "recordings": 7, "stopped_early": True}))
+    assert found["frr"] == 0.031 and found["dagster/row_count"] == 42 and found["size_mb"] == 1.5
+    assert found["stopped_early"] is True
+
+
+def test_counts_are_tables_and_nothing_is_lost(tmp_path: Path) -> None:
+    figures = {
+        "labels": {"hey robin": 3, "_negative": 9},
+        "nested": {"train": {"a": 1}},
+        "conditions": [{"snr_db": "clean", "frr": 0.1}, {"snr_db": 10.0, "frr": 0.2}],
+        "interval": [0.0, 1.0],
+        "latency": None,
+        "empty": {},
+    }
+    found = artifact_metadata(artifact(tmp_path, figures))
+    assert isinstance(found["labels"], dg.TableMetadataValue) and len(found["labels"].records) == 2
+    assert isinstance(found["conditions"], dg.TableMetadataValue)
+    assert found["nested"].data == {"train": {"a": 1}} and found["interval"].data == [0.0, 1.0]
+    assert found["latency"].value is None and "empty" not in found
+
+
+def test_rows_that_are_no_table_stay_json(tmp_path: Path) -> None:
+    found = artifact_metadata(artifact(tmp_path, {"tried": [{"method": "static", "f1": None}]}))
+    assert found["tried"].data == [{"method": "static", "f1": None}]
+
+
+def test_pictures_are_shown_unless_they_are_huge(tmp_path: Path) -> None:
+    found = artifact_metadata(artifact(tmp_path, {}, {"det.png": b"small", "huge.png": b"0" * 500_000}))
+    assert "data:image/png;base64," in found["det"].md_str and "huge" not in found
