@@ -45,7 +45,7 @@ class Artifact:
     stage: str
     key: str
     content: str
-    """Hash over the names and bytes of all files: the data version."""
+    """Hash over the names and bytes of all files but volatile ones: the data version."""
     inputs: dict[str, dict[str, str]]
     """Input name -> {stage, key, content}."""
     config: dict[str, Any]
@@ -90,6 +90,8 @@ class Build:
     parts: "Parts"
     figures: dict[str, Any] = field(default_factory=dict)
     facets: dict[str, str] = field(default_factory=dict)
+    volatile: set[str] = field(default_factory=set)
+    """Files that tell how the build went (times, speeds): kept and hashed, but no part of the content."""
     device: str = "cpu"
 
 
@@ -236,7 +238,7 @@ class ArtifactStore:
             for path in sorted(build.path.rglob("*"))
             if path.is_file() and path.name != CARD
         }
-        content = digest({name: entry.sha256 for name, entry in files.items()})
+        content = digest({name: entry.sha256 for name, entry in files.items() if name not in build.volatile})
         card = {
             "stage": stage,
             "key": build.key,

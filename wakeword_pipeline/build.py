@@ -12,13 +12,13 @@ import dagster as dg
 from wakeword_core.config import SPLITS
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.project import Project, State
+from wakeword_pipeline.abandoned import BUILD_TAG, close_abandoned_runs, running
 from wakeword_pipeline.definitions import ASSETS
 from wakeword_pipeline.resources import ProjectResource
 from wakeword_pipeline.tracking import MlflowResource
 
 log = logging.getLogger(__name__)
 
-BUILD_TAG = "wakeword/build"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """On the terminal our own log lines are enough; Dagster's run log, which holds them too, is in the UI."""
 
@@ -75,15 +75,17 @@ def run_build(project: Project, config_path: Path, overrides: Sequence[str], sel
         "project": ProjectResource(config_path=str(config_path), home=str(project.home), overrides=list(overrides)),
         "mlflow": MlflowResource(home=str(project.home)),
     }
-    tag = uuid.uuid4().hex[:12]
-    for phase in phases:
-        _run_phase(phase, tag, instance, resources, outcome)
+    close_abandoned_runs(project.home, instance)
+    build = uuid.uuid4().hex[:12]
+    with running(project.home, build):
+        for phase in phases:
+            _run_phase(phase, build, instance, resources, outcome)
     outcome.seconds = time.monotonic() - started
     return outcome
 
 
 def _run_phase(
-    phase: Phase, tag: str, instance: dg.DagsterInstance, resources: dict[str, object], outcome: Outcome
+    phase: Phase, build: str, instance: dg.DagsterInstance, resources: dict[str, object], outcome: Outcome
 ) -> None:
     where = f" of {phase.partition}" if phase.partition else ""
     log.info("materializing %s%s", ", ".join(phase.assets), where)
@@ -93,7 +95,7 @@ def _run_phase(
         instance=instance,
         partition_key=phase.partition,
         resources=resources,
-        tags={BUILD_TAG: tag},
+        tags={BUILD_TAG: build},
         run_config=_QUIET,
         raise_on_error=False,
     )

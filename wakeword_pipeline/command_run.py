@@ -10,13 +10,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from wakeword_core.config import Config
 from wakeword_core.loading import load_config, save_config
 from wakeword_core.project import Project
 from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
-from wakeword_pipeline.logs import Bars, banner, console
+from wakeword_pipeline.logs import Bars, banner
 
 _STYLES = {"fresh": "green", "stale": "yellow", "missing": "red"}
 
@@ -68,7 +69,7 @@ def show_status(config: Path | None, home: Path | None, settings: Sequence[str],
         shown = f"[{_STYLES[state.state]}]{state.state}[/]"
         when = found.created[:16].replace("T", " ") if found else ""
         table.add_row(state.name, shown, found.key[:10] if found else "", when, state.because)
-    console().print(table)
+    Console().print(table)
 
 
 def _build(
@@ -127,7 +128,7 @@ def _print_table(result: dict[str, Any], home: Path) -> None:
     table.add_column(overflow="fold")
     for name, value in _rows(result, home):
         table.add_row(name, value)
-    console().print(table)
+    Console().print(table)
 
 
 def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:

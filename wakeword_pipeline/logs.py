@@ -127,7 +127,8 @@ class Bars:
         """Take note that `done` of `total` units of `what` are done (0 total: unknown); returns at once."""
         now = time.monotonic()
         before, reached = self._last.get(what, (0.0, -1))
-        if done < reached or what not in self._started:  # the same work again, of another split perhaps
+        again = done < reached or 0 < total <= reached  # the same work once more, of another split perhaps
+        if again or what not in self._started:
             self._started[what] = now
             before = now if not self._drawn else 0.0
             self._last[what] = (before, done)

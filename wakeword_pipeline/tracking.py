@@ -1,6 +1,7 @@
 """MLflow: one run a training, with what went in, what came out, and the way back to Dagster."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +20,8 @@ KEY_TAG = "artifact_key"
 RUN_TAG = "dagster_run_id"
 ALIAS = "candidate"
 _METRIC_SKIPPED = {"epoch"}
+_EVERY_EPOCH = "val_loss"
+"""A figure that every epoch has."""
 
 
 class Training:
@@ -29,6 +32,7 @@ class Training:
         self._dagster_run_id = dagster_run_id
         self._client: Any = None
         self._run_id = ""
+        self._logged: set[int] = set()
         self._begin: Callable[[], tuple[Any, str]] | None = None
 
     @contextmanager
@@ -43,14 +47,25 @@ class Training:
             raise
 
     def log_epoch(self, record: Any) -> None:
-        """Log one epoch's figures, at that epoch as the step."""
+        """Log one epoch's figures, at that epoch as the step; one that is there already is not logged again."""
+        from mlflow.entities import Metric
+
         self._ensure()
-        for name, value in asdict(record).items():
-            if name not in _METRIC_SKIPPED:
-                self._client.log_metric(self._run_id, name, float(value), step=record.epoch)
+        if record.epoch in self._logged:
+            return
+        now = int(time.time() * 1000)
+        figures = {name: value for name, value in asdict(record).items() if name not in _METRIC_SKIPPED}
+        metrics = [Metric(name, float(value), now, record.epoch) for name, value in figures.items()]
+        self._client.log_batch(self._run_id, metrics=metrics)
+        self._logged.add(record.epoch)
 
     def finish(self, project: Project, artifact: Artifact) -> dict[str, Any]:
-        """Log the model's files and the data it consumed, close the run and register the model under an alias."""
+        """Log what is still missing, the model's files and the data it consumed; register the model, close the run."""
+        from wakeword_core.training.records import HISTORY, read_history
+
+        # an epoch is on disk before it is logged: a kill between the two left it to us
+        for record in read_history(artifact.file(HISTORY)):
+            self.log_epoch(record)
         self._ensure()
         return self._store.finish(self._client, self._run_id, project, artifact)
 
@@ -58,6 +73,7 @@ class Training:
         if not self._run_id:
             assert self._begin is not None
             self._client, self._run_id = self._begin()
+            self._logged = {one.step for one in self._client.get_metric_history(self._run_id, _EVERY_EPOCH)}
 
 
 class MlflowResource(dg.ConfigurableResource):
@@ -110,13 +126,15 @@ class MlflowResource(dg.ConfigurableResource):
         for name, value in artifact.figures.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 client.log_metric(run_id, f"final_{name}", float(value))
+        registered = self._register(client, run_id, project.config.slug)
         client.set_terminated(run_id, "FINISHED")
-        return {"mlflow_run_id": run_id, **self._register(client, run_id, project.config.slug)}
+        return {"mlflow_run_id": run_id, **registered}
 
     def find(self, key: str) -> dict[str, Any]:
         """The finished run of an artifact that was found complete: {} when there is none in this store."""
         client = self.client()
-        runs = client.search_runs([self._experiment_id(client)], f"tags.{KEY_TAG} = '{key}'", max_results=1)
+        finished = f"tags.{KEY_TAG} = '{key}' and attributes.status = 'FINISHED'"
+        runs = client.search_runs([self._experiment_id(client)], finished, max_results=1)
         return {"mlflow_run_id": runs[0].info.run_id} if runs else {}
 
     def _experiment_id(self, client: Any) -> str:

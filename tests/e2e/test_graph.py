@@ -159,10 +159,6 @@ def test_a_flipped_byte_in_a_shard_is_found_and_the_shard_made_again(built) -> N
     data[len(data) // 2] ^= 1
     shard.unlink()
     shard.write_bytes(data)
-    manifest = next(built.path.glob("store/raw_manifest/*"))
-    assert manifest.is_dir()
-    found = built.wakeword("run", "--select", "audio_shards", "--set", "training.epochs=2", expect=0)
-    assert found
     split = json.loads((shard.parent / "artifact.json").read_text())["config"]["split"]
     message = built.wakeword("run", "--set", "training.epochs=3", expect=1)
     assert "audio_shards" in message and split in message and "run again" in message

@@ -31,5 +31,5 @@ def test_a_selection_leaves_out_empty_phases(tmp_path: Path) -> None:
 
 
 def test_an_unknown_asset_is_named_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nonsense is not an asset of this project; there are .*raw_manifest"):
+    with pytest.raises(ConfigError, match=r"nonsense is not an asset of this project; there are .*raw_manifest"):
         plan(project(tmp_path), ["nonsense"])

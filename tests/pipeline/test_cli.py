@@ -45,7 +45,8 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
         "import sys; sys.argv = ['wakeword', '--help']\n"
         "from wakeword_pipeline import cli\n"
         "try: cli.main()\n"
-        "except SystemExit: print('HEAVY', sorted({'torch', 'dagster', 'mlflow', 'pandas', 'numpy'} & set(sys.modules)))"
+        "except SystemExit:\n"
+        "    print('HEAVY', sorted({'torch', 'dagster', 'mlflow', 'pandas', 'numpy'} & set(sys.modules)))"
     )
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

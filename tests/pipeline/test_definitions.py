@@ -77,8 +77,8 @@ def test_the_gpu_is_used_by_one_at_a_time() -> None:
 
 def test_nothing_starts_by_itself() -> None:
     repository = defs.get_repository_def()
-    assert all(not sensor.default_status.value == "RUNNING" for sensor in repository.sensor_defs)
-    assert all(not schedule.default_status.value == "RUNNING" for schedule in repository.schedule_defs)
+    assert all(sensor.default_status.value != "RUNNING" for sensor in repository.sensor_defs)
+    assert all(schedule.default_status.value != "RUNNING" for schedule in repository.schedule_defs)
 
 
 def test_settings_of_every_stage_are_json() -> None:

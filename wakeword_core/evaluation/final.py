@@ -20,8 +20,7 @@ from wakeword_core.files import read_json
 from wakeword_core.manifest import quarantined
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.training.fit import HISTORY
-from wakeword_core.training.records import read_history
+from wakeword_core.training.records import HISTORY, read_history
 
 _CLIP_THRESHOLD = 0.5
 _SHOWN_MELS = 8

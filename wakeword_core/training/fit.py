@@ -30,7 +30,14 @@ from wakeword_core.training.checkpoint import (
     save_checkpoint,
 )
 from wakeword_core.training.device import choose_device, torch_threads
-from wakeword_core.training.records import EpochRecord, TrainingSummary, best_of, out_of_patience, write_history
+from wakeword_core.training.records import (
+    HISTORY,
+    EpochRecord,
+    TrainingSummary,
+    best_of,
+    out_of_patience,
+    write_history,
+)
 from wakeword_core.training.sampler import BalancedSampler, derived_seed
 from wakeword_core.training.schedule import learning_rate
 from wakeword_core.training.validation import check_validation, validate
@@ -42,7 +49,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-HISTORY = "history.jsonl"
 
 
 def _ignore(record: EpochRecord) -> None:

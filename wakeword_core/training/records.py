@@ -7,6 +7,9 @@ from pathlib import Path
 
 from wakeword_core.files import write_text
 
+HISTORY = "history.jsonl"
+"""The file in a trained model's artifact that holds its epochs."""
+
 
 @dataclass(frozen=True)
 class EpochRecord:

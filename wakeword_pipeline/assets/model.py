@@ -34,7 +34,8 @@ def trained_model(
     opened = project.open(on_epoch=training.log_epoch)
 
     def link(artifact: Artifact, built: bool) -> dict[str, Any]:
-        return training.finish(opened, artifact) if built else mlflow.find(artifact.key)
+        # a training that was cut off after its last epoch is complete, but MLflow has not heard of it
+        return (not built and mlflow.find(artifact.key)) or training.finish(opened, artifact)
 
     with training.of(opened):
         return materialize(context, opened, link)

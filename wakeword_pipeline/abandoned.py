@@ -1,0 +1,56 @@
+"""Builds that were killed: Dagster still calls their runs started and lets them hold the GPU pool."""
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+log = logging.getLogger(__name__)
+
+BUILD_TAG = "wakeword/build"
+_ALIVE = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+
+
+@contextmanager
+def running(home: Path, build: str) -> Iterator[None]:
+    """While a build runs it holds a lock that the system takes away when its process dies, however it dies."""
+    lock = _lock_of(home, build)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    lock.unlink()
+
+
+def close_abandoned_runs(home: Path, instance: dg.DagsterInstance) -> int:
+    """Mark the runs of killed builds as failed and free what they hold; returns how many there were."""
+    closed = 0
+    for run in instance.get_runs(dg.RunsFilter(statuses=list(_ALIVE))):
+        build = run.tags.get(BUILD_TAG)
+        if build is None or _is_held(_lock_of(home, build)):
+            continue
+        instance.report_run_failed(run, "the process that ran this build is gone; it was killed or lost power")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        _lock_of(home, build).unlink(missing_ok=True)
+        closed += 1
+    if closed:
+        log.info("%d run%s of a killed build closed", closed, "s" if closed > 1 else "")
+    return closed
+
+
+def _lock_of(home: Path, build: str) -> Path:
+    return home / "dagster" / "builds" / f"{build}.lock"
+
+
+def _is_held(lock: Path) -> bool:
+    if not lock.is_file():
+        return False
+    with lock.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
