@@ -91,7 +91,7 @@ class Build:
     figures: dict[str, Any] = field(default_factory=dict)
     facets: dict[str, str] = field(default_factory=dict)
     volatile: set[str] = field(default_factory=set)
-    """Files that tell how the build went (times, speeds): kept and hashed, but no part of the content."""
+    """Files that differ from build to build without meaning to (times, speeds): hashed, but no part of the content."""
     device: str = "cpu"
 
 

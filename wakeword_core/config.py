@@ -154,7 +154,8 @@ class AugmentConfig(Settings):
 
     gain_db: tuple[float, float] = Field((-12.0, 6.0), description="Gain, from and to.")
     noise_probability: float = Field(0.7, ge=0, le=1, description="How often noise is mixed in.")
-    noise_minutes: float = Field(30.0, gt=0, le=600, description="Recorded noise kept in memory to mix in.")
+    noise_minutes: float = Field(30.0, gt=0, le=600, description="Recorded noise and background kept to mix in.")
+    generated_noise_minutes: float = Field(10.0, ge=0, le=120, description="Generated noise to mix in besides.")
     snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
     rir_probability: float = Field(0.5, ge=0, le=1, description="How often a room is applied.")
     generated_rirs: int = Field(64, ge=0, le=4_096, description="Rooms generated when no recordings of rooms exist.")
@@ -251,7 +252,7 @@ class TrainingConfig(Settings):
     weight_decay: float = Field(1e-2, ge=0, le=1, description="Decoupled weight decay; not on norms and biases.")
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the rate rises linearly.")
     final_lr_fraction: float = Field(0.01, ge=0, le=1, description="Rate at the end of the cosine, of the peak.")
-    label_smoothing: float = Field(0.05, ge=0, lt=0.5, description="Probability mass moved to the other classes.")
+    label_smoothing: float = Field(0.02, ge=0, lt=0.5, description="Probability mass moved to the other classes.")
     ema_decay: float = Field(0.998, ge=0, lt=1, description="Exponential moving average of weights; 0: none.")
     clip_norm: float = Field(5.0, gt=0, description="Gradients are scaled down to this norm.")
     val_max_fpr: float = Field(

@@ -109,7 +109,8 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
     """The outcome of a build as one flat object; figures of stages that are not built are None."""
     report, onnx, int8 = (project.find(name) for name in ("metrics_report", "onnx_model", "int8_model"))
     figures = report.figures if report else {}
-    names = ("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "threshold", "eer")
+    names = ("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables")
+    names += ("confusables_accepted", "threshold", "eer")
     return {
         "phrase": project.config.phrase,
         **{name: figures.get(name) for name in names},
@@ -141,6 +142,10 @@ def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
                 "false alarms an hour",
                 f"{result['fah']:.2f}  ({result['false_alarms']} in {result['background_hours']:.2f} h; "
                 f"95 % interval {low:.2f} to {high:.2f})",
+            ),
+            (
+                "phrases that sound alike",
+                f"{result['confusables_accepted']} of {result['confusables']} accepted, not counted above",
             ),
             ("operating point", f"threshold {result['threshold']:.3f}, chosen on validation"),
             ("EER of clips", f"{result['eer']:.1%}"),

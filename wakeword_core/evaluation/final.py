@@ -80,6 +80,8 @@ def final_test(
         "fah_interval": list(result.fah_interval),
         "false_alarms": result.false_alarm_count,
         "background_hours": result.background_hours,
+        "confusables": result.confusables,
+        "confusables_accepted": result.confusables_accepted,
         "threshold": result.threshold,
         "eer": clips.eer,
         "roc_auc": clips.roc_auc,

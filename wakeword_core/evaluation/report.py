@@ -179,6 +179,9 @@ def _operating(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("test: false alarms an hour", f"{_rate(stream['fah'])} ({stream['false_alarm_count']:,} events)"),
             (f"test: {_percent(stream['confidence'])} interval", f"{_rate(low)} to {_rate(high)} an hour"),
         ]
+        if stream.get("confusables"):
+            accepted, tried = stream["confusables_accepted"], stream["confusables"]
+            rows.append(("test: phrases alike accepted", f"{_percent(accepted / tried)} ({accepted:,} of {tried:,})"))
     return rows
 
 

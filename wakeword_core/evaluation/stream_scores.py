@@ -13,6 +13,7 @@ from wakeword_core.errors import DataError
 from wakeword_core.evaluation.detector import PreparedScores, event_indices, prepare, wake_scores
 from wakeword_core.evaluation.streams import (
     BACKGROUND_ROLES,
+    CONFUSABLE_ROLES,
     POSITIVE_ROLES,
     Session,
     SourceSpan,
@@ -49,7 +50,10 @@ class StreamScores:
     """The scores of every session of a split, enough to try any threshold; `labels` in order of class index."""
 
     sessions: tuple[SessionScores, ...]
+    """Words in every noise condition, and background."""
     labels: tuple[str, ...]
+    confusables: tuple[SessionScores, ...] = ()
+    """Phrases that sound alike: no part of the background's hours."""
 
     @property
     def background_hours(self) -> float:
@@ -85,17 +89,16 @@ class Miss:
 
 
 def score_streams(scorer: Scorer, shards_folder: Path, config: Config, progress: Progress = silent) -> StreamScores:
-    """Score the split's positives in every noise condition, and all of its background, one session at a time."""
+    """Score the split's positives in every noise condition, its background and its confusables, a session at a time."""
     evaluation = config.evaluation
     planned = _planned_seconds(shards_folder, len(evaluation.stream_snr_db))
-    sessions: list[SessionScores] = []
     done = 0.0
 
-    def take(session: Session, snr_db: float | None, *, background: bool) -> None:
+    def scored(session: Session, snr_db: float | None = None, *, background: bool = True) -> SessionScores:
         nonlocal done
         times, raw = scorer(session.pcm)
         scores, classes = wake_scores(raw)
-        scored = SessionScores(
+        found = SessionScores(
             snr_db,
             np.asarray(times, dtype=np.float64),
             scores,
@@ -104,16 +107,18 @@ def score_streams(scorer: Scorer, shards_folder: Path, config: Config, progress:
             tuple(session.sources),
             background,
         )
-        sessions.append(scored)
-        done += scored.seconds
+        done += found.seconds
         progress("stream test (s)", min(round(done), round(planned)), round(planned))
+        return found
 
-    for snr_db in evaluation.stream_snr_db:
-        for session in positive_sessions(shards_folder, config, config.seed, snr_db):
-            take(session, snr_db, background=False)
-    for session in background_sessions(shards_folder, config):
-        take(session, None, background=True)
-    return StreamScores(tuple(sessions), config.labels)
+    sessions = [
+        scored(session, snr_db, background=False)
+        for snr_db in evaluation.stream_snr_db
+        for session in positive_sessions(shards_folder, config, config.seed, snr_db)
+    ]
+    sessions += [scored(session) for session in background_sessions(shards_folder, config)]
+    confusables = [scored(session) for session in background_sessions(shards_folder, config, CONFUSABLE_ROLES)]
+    return StreamScores(tuple(sessions), config.labels, tuple(confusables))
 
 
 @dataclass(frozen=True)
@@ -188,8 +193,15 @@ class Lane:
 
 
 def lanes_of(scores: StreamScores, config: Config) -> list[Lane]:
-    """Every session made ready for many thresholds."""
+    """Every session of words and background made ready for many thresholds."""
     return [Lane(session, scores.labels, config) for session in scores.sessions]
+
+
+def confusables_accepted(scores: StreamScores, threshold: float, config: Config) -> tuple[int, int]:
+    """How many of the recordings that sound alike set off a detection, and how many there are."""
+    lanes = [Lane(session, scores.labels, config) for session in scores.confusables]
+    accepted = {alarm.id for lane in lanes for alarm in lane.false_alarms(threshold, scores.labels)}
+    return len(accepted), len({span.id for session in scores.confusables for span in session.sources})
 
 
 def _code(label: str, labels: tuple[str, ...]) -> int:
@@ -208,5 +220,5 @@ def _planned_seconds(shards_folder: Path, conditions: int) -> float:
     for path in shard_paths(shards_folder):
         table = pq.read_table(path, columns=["role", "seconds"])
         for role, seconds in zip(table["role"].to_pylist(), table["seconds"].to_pylist(), strict=True):
-            total += seconds * ((role in POSITIVE_ROLES) * conditions + (role in BACKGROUND_ROLES))
+            total += seconds * ((role in POSITIVE_ROLES) * conditions + (role in BACKGROUND_ROLES + CONFUSABLE_ROLES))
     return total

@@ -19,6 +19,7 @@ from wakeword_core.evaluation.stream_scores import (
     Scorer,
     SessionScores,
     StreamScores,
+    confusables_accepted,
     lanes_of,
     score_streams,
 )
@@ -78,6 +79,9 @@ class StreamResult:
     confidence: float
     false_alarm_count: int
     background_hours: float
+    confusables: int
+    """Recordings that sound alike, which are no part of the background."""
+    confusables_accepted: int
     latency_p50: float | None
     latency_p95: float | None
     false_alarms: list[FalseAlarm]
@@ -144,6 +148,7 @@ def evaluate_streams(scores: StreamScores, threshold: float, config: Config) -> 
     words, missed = sum(one.words for one in conditions), sum(one.misses for one in conditions)
     hours = scores.background_hours
     p50, p95 = _percentiles(np.concatenate(latencies))
+    accepted, confusables = confusables_accepted(scores, threshold, config)
     return StreamResult(
         threshold=float(threshold),
         words=words,
@@ -157,6 +162,8 @@ def evaluate_streams(scores: StreamScores, threshold: float, config: Config) -> 
         confidence=level,
         false_alarm_count=len(alarms),
         background_hours=hours,
+        confusables=confusables,
+        confusables_accepted=accepted,
         latency_p50=p50,
         latency_p95=p95,
         false_alarms=sorted(alarms, key=lambda alarm: -alarm.score),

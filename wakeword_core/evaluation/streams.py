@@ -16,7 +16,10 @@ from wakeword_core.shards import Recording, iter_recordings
 log = logging.getLogger(__name__)
 
 POSITIVE_ROLES: tuple[Role, ...] = ("positive",)
-BACKGROUND_ROLES: tuple[Role, ...] = ("negative", "hard_negative", "background", "noise")
+BACKGROUND_ROLES: tuple[Role, ...] = ("negative", "background", "noise")
+"""What false alarms an hour are counted on: sound as dense in words as life is."""
+CONFUSABLE_ROLES: tuple[Role, ...] = ("hard_negative",)
+"""Phrases picked because they sound alike: hours of nothing else are no measure of anything, so they are told apart."""
 NOISE_ROLES: tuple[Role, ...] = ("noise", "background", "negative")
 """What may lie under the words, best first."""
 _FULL_SCALE = 32_768.0
@@ -115,15 +118,17 @@ def positive_sessions(shards_folder: Path, config: Config, seed: int, snr_db: fl
         yield Session(_pcm(speech, floor), words, _spans(pieces, positions, layout))
 
 
-def background_sessions(shards_folder: Path, config: Config) -> Iterator[Session]:
-    """Everything of the split that holds no wake word, each second of it once, with pauses between recordings.
+def background_sessions(
+    shards_folder: Path, config: Config, roles: tuple[Role, ...] = BACKGROUND_ROLES
+) -> Iterator[Session]:
+    """The split's recordings of `roles`, none of which holds a wake word, each second once, with pauses between.
 
     A recording longer than a session goes on in the next one, which begins with the window heard last, so that no
     stretch goes unscored. Its spans tell new audio only.
     """
     layout = _Layout.of(config)
     floor = _floor(config, np.random.default_rng([config.seed, 2]))
-    recordings = iter_recordings(shards_folder, roles=BACKGROUND_ROLES)
+    recordings = iter_recordings(shards_folder, roles=roles)
     cut = chain.from_iterable(_cut(one, layout) for one in recordings)
     for pieces in _filled(cut, layout):
         positions, length = _positions(pieces, layout)

@@ -18,6 +18,14 @@ _TAPS = 16
 _MIN_POWER = 1e-8
 """Power below which a window counts as silent (-80 dBFS): noise is then set against this."""
 
+_NOISE_PIECE_SECONDS = 2.0
+_NOISE_PEAK = 16_384
+_ENVELOPE_HERTZ = (50.0, 8_000.0)
+_ENVELOPE_KNOTS = 9
+_ENVELOPE_DB = (-30.0, 0.0)
+_BEAT_HERTZ = (0.2, 8.0)
+"""Shape of generated noise: a knot about every octave, each at a random level, and a beat as of speech or machines."""
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -170,11 +178,23 @@ def generate_rooms(
     return (reverberant / np.linalg.norm(reverberant, axis=1, keepdims=True)).astype(np.float32)
 
 
-def generate_noise(seconds: float, sample_rate: int, seed: int) -> npt.NDArray[np.int16]:
-    """Pink noise to mix in when a project has no recordings of noise: int16 [samples]."""
+def generate_noise(minutes: float, sample_rate: int, seed: int) -> npt.NDArray[np.int16]:
+    """Noise of ever other colour and beat to mix in, in pieces of two seconds: int16 [samples].
+
+    A few recordings of noise are soon known by heart, and then unknown noise is mistaken for speech or hides it. Each
+    piece is white noise under a random smooth spectral envelope, with a random slow modulation of its level.
+    """
     generator = np.random.default_rng(np.random.SeedSequence([seed, 0x4E]))
-    samples = round(seconds * sample_rate)
-    spectrum = np.fft.rfft(generator.standard_normal(samples))
-    spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1.0))
-    noise = np.fft.irfft(spectrum, samples)
-    return np.rint(noise / np.abs(noise).max() * 16384).astype(np.int16)
+    piece = round(_NOISE_PIECE_SECONDS * sample_rate)
+    pieces = max(1, round(minutes * 60 / _NOISE_PIECE_SECONDS))
+    noise = np.empty((pieces, piece), np.int16)
+    octave = np.log2(np.maximum(np.fft.rfftfreq(piece, 1 / sample_rate), _ENVELOPE_HERTZ[0]))
+    knots = np.log2(np.geomspace(*_ENVELOPE_HERTZ, _ENVELOPE_KNOTS))
+    time = np.arange(piece) / sample_rate
+    for row in noise:
+        envelope_db = np.interp(octave, knots, generator.uniform(*_ENVELOPE_DB, _ENVELOPE_KNOTS))
+        spectrum = np.fft.rfft(generator.standard_normal(piece)) * 10.0 ** (envelope_db / 20.0)
+        beat = np.sin(2 * np.pi * (generator.uniform(*_BEAT_HERTZ) * time + generator.uniform()))
+        sound = np.fft.irfft(spectrum, piece) * (1.0 + generator.uniform(0, 0.9) * beat)
+        row[:] = np.rint(sound / np.abs(sound).max() * _NOISE_PEAK)
+    return noise.reshape(-1)

@@ -33,6 +33,8 @@ from wakeword_core.shards import Shard, iter_recordings, read_shard, shard_paths
 VERSION = "1"
 """Enters every part's key: raise it when the same shard and settings give other numbers."""
 
+_NOISE_ROLES = ("noise", "background")
+
 
 @dataclass(frozen=True)
 class FeaturesSummary:
@@ -196,12 +198,8 @@ def _materials(shards: Path, split: Split, config: Config) -> _Materials:
     rate = config.data.sample_rate
     if split != AUGMENTED_SPLIT or max(config.features.views, config.features.negative_views) == 1:
         return _Materials(np.zeros(1, np.int16), np.zeros((0, 1), np.float32), "none")
-    limit = round(augment.noise_minutes * 60 * rate)
-    noise = _bank(shards, ("noise",), limit)
-    if not len(noise):
-        noise = _bank(shards, ("background",), limit)
-    if not len(noise):
-        noise = generate_noise(60.0, rate, config.seed)
+    recorded = _bank(shards, _NOISE_ROLES, round(augment.noise_minutes * 60 * rate))
+    noise = np.concatenate([recorded, generate_noise(augment.generated_noise_minutes, rate, config.seed)])
     rooms = _recorded_rooms(shards, round(augment.rt60_seconds[1] * rate))
     if not len(rooms):
         rooms = generate_rooms(augment.generated_rirs, augment.rt60_seconds, rate, config.seed)

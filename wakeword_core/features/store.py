@@ -66,11 +66,19 @@ def write_part(path: Path, rows: Rows, attributes: dict[str, str]) -> None:
         file.create_dataset(MEL, data=rows.mel[:, None, None])
         for name, dtype in COLUMNS.items():
             file.create_dataset(name, data=rows.columns[name].astype(dtype))
-        file.attrs.update(attributes)
+        _describe(file, attributes)
+
+
+def _describe(file: h5py.File, attributes: dict[str, str]) -> None:
+    # text of fixed length: HDF5 keeps the other kind in a heap with uninitialised gaps, so that no two files are equal
+    file.attrs.update({name: np.bytes_(text.encode()) for name, text in attributes.items()})
 
 
 def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -> int:
-    """Join parts (inside the folder of `path`) as virtual datasets; returns the rows."""
+    """Join parts (inside the folder of `path`) as virtual datasets; returns the rows.
+
+    What it holds is the parts' and nothing of its own; its bytes are not reproducible (HDF5 leaves gaps unwritten).
+    """
     shapes = {}
     for part in parts:
         with h5py.File(part) as file:
@@ -86,7 +94,7 @@ def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -
                 layout[start : start + shape[0]] = source
                 start += shape[0]
             file.create_virtual_dataset(name, layout)
-        file.attrs.update({**attributes, "parts_json": json.dumps([part.name for part in parts])})
+        _describe(file, {**attributes, "parts_json": json.dumps([part.name for part in parts])})
     return rows
 
 

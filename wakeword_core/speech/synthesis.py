@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,20 +240,26 @@ def _require_space(planned: Plan, sample_rate: int, out: Path) -> None:
     require_space(out, int(seconds * sample_rate * 2), "making synthetic recordings")
 
 
-def _sources(phrase: str, planned: Plan) -> list[dict[str, str]]:
-    """Sources as JSON values: one a spoken role, and one a split for each kind of background."""
-    entries: list[dict[str, str]] = []
+def _sources(phrase: str, planned: Plan) -> list[dict[str, Any]]:
+    """Sources as JSON values: one a spoken role and engine, and one a split for each kind of background.
+
+    The neural engine has one voice: at several pitches it is still one person, who cannot be on both sides. So it is
+    learnt from, and the other engine's voices are tested on, where there are both.
+    """
+    entries: list[dict[str, Any]] = []
     for role in SPOKEN_ROLES:
         engines = sorted({item.engine for item in planned.utterances if item.role == role})
-        if engines:
-            licence = "; ".join(_LICENCES[engine] for engine in engines)
-            entry = {
-                "name": f"synthetic_{role}",
+        for engine in engines:
+            entry: dict[str, Any] = {
+                "name": f"synthetic_{role}_{engine}",
                 "path": role,
+                "include": [f"*_{engine}-*"],
                 "role": role,
-                "licence": licence,
+                "licence": _LICENCES[engine],
                 "speaker": SPEAKER_RULE,
             }
+            if engine == "hibari" and len(engines) > 1:
+                entry["split"] = "train"
             entries.append(entry | ({"label": phrase} if role == "positive" else {}))
     for kind, split in dict.fromkeys((scene.role, scene.split) for scene in planned.scenes):
         name, path = f"synthetic_{kind}_{split}", f"background/{kind}_{split}"

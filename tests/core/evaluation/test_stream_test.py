@@ -204,12 +204,15 @@ def loudness(pcm):
 def test_scoring_real_shards(shards, config):
     seen = []
     scores = score_streams(loudness, shards.folder, config, lambda *told: seen.append(told))
-    background_seconds = sum(one.seconds for one in shards.of("negative", "hard_negative", "background", "noise"))
+    background_seconds = sum(one.seconds for one in shards.of("negative", "background", "noise"))
+    alike = shards.of("hard_negative")
     assert scores.background_hours == pytest.approx(background_seconds / 3600)
     assert scores.words == 22 and scores.labels == ("_negative", "hey robin")
-    assert seen[-1][1] == seen[-1][2] == round(background_seconds + 22)
+    assert seen[-1][1] == seen[-1][2] == round(background_seconds + 22 + sum(one.seconds for one in alike))
     result = evaluate_streams(scores, 0.1, config)
     assert [one.words for one in result.conditions] == [11, 11]
+    assert (result.confusables, result.confusables_accepted) == (len(alike), len(alike))
+    assert evaluate_streams(scores, 0.999, config).confusables_accepted == 0
     assert result.conditions[0].frr < 0.2 and -0.5 < result.conditions[0].latency_p50 < 0.75
     assert result.false_alarm_count > 10
 

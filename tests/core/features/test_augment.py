@@ -151,9 +151,14 @@ def test_draws_are_uniform_and_streams_differ() -> None:
         assert abs(np.corrcoef(a, b)[0, 1]) < 0.02
 
 
-def test_fallback_noise_is_sound() -> None:
-    noise = generate_noise(2.0, RATE, seed=1)
-    assert noise.dtype == np.int16 and len(noise) == 2 * RATE and noise.std() > 500
+def test_generated_noise_is_of_many_colours() -> None:
+    noise = generate_noise(1.0, RATE, seed=1)
+    assert noise.dtype == np.int16 and len(noise) == 60 * RATE and noise.std() > 500
+    power = np.abs(np.fft.rfft(noise.reshape(30, -1).astype(float), axis=1)) ** 2
+    tilt = 10 * np.log10(power[:, 200:2_000].mean(1) / power[:, 6_000:14_000].mean(1))
+    assert np.ptp(tilt) > 20
+    np.testing.assert_array_equal(noise, generate_noise(1.0, RATE, seed=1))
+    assert (generate_noise(1.0, RATE, seed=2) != noise).any()
 
 
 def test_source_samples_cover_the_fastest_speed() -> None:

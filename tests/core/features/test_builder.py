@@ -34,7 +34,7 @@ def built(make_shards, config: Config, tmp_path: Path, parts: Parts) -> tuple[Pa
 
 
 def tree_hash(folder: Path) -> dict[str, str]:
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*.h5"))}
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("parts/*.h5"))}
 
 
 def test_rows_labels_and_shape(built, config: Config) -> None:

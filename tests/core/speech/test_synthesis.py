@@ -9,6 +9,7 @@ import soundfile
 from wakeword_core.config import SynthesisConfig
 from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import hash_file
+from wakeword_core.scan import list_recordings
 from wakeword_core.speech import synthesis
 from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.plan import plan_speech
@@ -68,11 +69,17 @@ def test_sources_list_everything_once(made):
     names = [source.name for source in sources]
     assert len(set(names)) == len(names) and all(name.startswith("synthetic") for name in names)
     assert all(source.path.is_absolute() and source.licence for source in sources)
-    listed = [path for source in sources for path in source.path.glob("**/*.flac")]
+    listed = [source.path / name for source in sources for name in list_recordings(source)]
     assert len(listed) == len(set(listed)) == sum(summary.recordings.values())
     assert {source.split for source in sources if source.role == "noise"} == {"train", "val", "test"}
-    positive = next(source for source in sources if source.role == "positive")
-    assert positive.label == "hey robin" and "espeak-ng" in positive.licence and "hibari" in positive.licence
+    positives = {source.licence: source for source in sources if source.role == "positive"}
+    assert [source.label for source in positives.values()] == ["hey robin", "hey robin"]
+    assert any("espeak-ng" in licence for licence in positives) and any("hibari" in licence for licence in positives)
+
+
+def test_the_one_neural_voice_is_on_one_side(made):
+    sides = {source.split for source in synthetic_sources(made[0]) if source.name.endswith("hibari")}
+    assert sides == {"train"}
 
 
 def test_bytes_depend_on_seed_and_not_on_workers(made, tmp_path, monkeypatch):
@@ -83,7 +90,7 @@ def test_bytes_depend_on_seed_and_not_on_workers(made, tmp_path, monkeypatch):
     few = SMALL.model_copy(update={"negatives": 0, "hard_negatives": 0, "background_minutes": 0.0})
     synthesize("hey robin", few, RATE, 2, tmp_path / "other", workers=1)
     assert not set(hashes(tmp_path / "other").values()) & set(hashes(out).values())
-    assert [source.role for source in synthetic_sources(tmp_path / "other")] == ["positive"]
+    assert {source.role for source in synthetic_sources(tmp_path / "other")} == {"positive"}
 
 
 def test_every_utterance_tells_on_the_sound():
