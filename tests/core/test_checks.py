@@ -1,0 +1,71 @@
+"""Checks fail when what they guard is broken."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wakeword_core.artifacts import Artifact, ArtifactStore, Build
+from wakeword_core.checks import CHECKS, checks_of
+from wakeword_core.config import Config
+from wakeword_core.files import write_json
+from wakeword_core.project import Project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(Config(), tmp_path / "home")
+
+
+def artifact(project: Project, stage: str, figures: dict | None = None, files: dict | None = None) -> Artifact:
+    def make(build: Build) -> None:
+        for name, value in (files or {"data.json": {}}).items():
+            write_json(build.path / name, value)
+        build.figures = figures or {}
+
+    return ArtifactStore(project.store.root).build(stage, {}, {}, "1", make)[0]
+
+
+def verdict(project: Project, found: Artifact, split=None):
+    (check,) = checks_of(found.stage)
+    return check.run(project, found, split)
+
+
+def test_int8_must_be_small_and_faithful(project: Project) -> None:
+    good = {"f1_fp32": 0.95, "f1_int8": 0.945, "size_ratio": 0.3}
+    found = artifact(project, "int8_model", good)
+    assert verdict(project, found).passed
+    for name, value in (("f1_int8", 0.93), ("size_ratio", 0.36)):
+        outcome = verdict(project, replace(found, figures={**good, name: value}))
+        assert not outcome.passed and "allowed" in outcome.description
+
+
+def test_calibration_must_not_worsen_the_loss(project: Project) -> None:
+    figures = {"nll_before": 0.2, "nll_after": 0.19, "ece_before": 0.1, "ece_after": 0.05, "temperature": 1.2}
+    assert verdict(project, artifact(project, "calibrated_model", files={"calibration.json": figures})).passed
+    worse = {**figures, "nll_after": 0.21}
+    other = Project(Config(), project.home / "other")
+    assert not verdict(other, artifact(other, "calibrated_model", files={"calibration.json": worse})).passed
+
+
+def test_too_little_background_is_a_warning_and_says_so(project: Project) -> None:
+    found = artifact(project, "metrics_report", {"background_hours": 0.3, "false_alarms": 0})
+    outcome = verdict(project, found)
+    assert not outcome.passed and "too few hours" in outcome.description
+    assert not checks_of("metrics_report")[0].blocking
+    assert verdict(project, replace(found, figures={"background_hours": 2.5, "false_alarms": 1})).passed
+
+
+@pytest.mark.parametrize("stage", ["audio_shards", "mel_features"])
+def test_changed_bytes_are_found_and_the_artifact_set_aside(project: Project, stage: str) -> None:
+    found = artifact(project, stage)
+    path = found.file("data.json")
+    path.write_text("[]\n")
+    outcome = verdict(project, found, "train")
+    assert not outcome.passed and "data.json" in outcome.description and "run again" in outcome.description
+    assert not found.path.exists() and list(found.path.parent.glob(".damaged-*"))
+
+
+def test_every_check_but_one_blocks() -> None:
+    assert [check.name for check in CHECKS if not check.blocking] == ["enough_background"]
+    assert len({(check.stage, check.name) for check in CHECKS}) == len(CHECKS)
