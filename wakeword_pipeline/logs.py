@@ -99,12 +99,12 @@ class Bars:
     """`with Bars() as progress:` gives a core stage's progress callback, with one bar for each `what`.
 
     On a terminal a bar appears once its work has taken `delay` seconds and goes when it is done; elsewhere a log line
-    is written at most every `interval` seconds.
+    is written at most every `interval` seconds, as it is anywhere with `lines_only`.
     """
 
-    def __init__(self, delay: float = 2.0, interval: float = 10.0) -> None:
+    def __init__(self, delay: float = 2.0, interval: float = 10.0, *, lines_only: bool = False) -> None:
         screen = console()
-        self._drawn = screen.is_terminal and not screen.is_dumb_terminal and not _json_wanted()
+        self._drawn = screen.is_terminal and not screen.is_dumb_terminal and not _json_wanted() and not lines_only
         self._delay = delay
         self._interval = interval
         self._started: dict[str, float] = {}

@@ -7,11 +7,12 @@ from typing import Any
 
 import dagster as dg
 
-from wakeword_core.progress import Progress, silent
+from wakeword_core.progress import Progress
 from wakeword_core.project import Project
+from wakeword_pipeline.logs import Bars
 
-current_progress: ContextVar[Progress] = ContextVar("current_progress", default=silent)
-"""Where stages report to: the command line puts its bars here before it starts a run."""
+current_progress: ContextVar[Progress | None] = ContextVar("current_progress", default=None)
+"""Where stages report to: the command line puts its bars here; a run that the UI started writes log lines."""
 
 
 class ProjectResource(dg.ConfigurableResource):
@@ -26,4 +27,5 @@ class ProjectResource(dg.ConfigurableResource):
         from wakeword_core.loading import load_config
 
         config = load_config(Path(self.config_path) if self.config_path else None, self.overrides)
-        return Project(config, Path(self.home), current_progress.get(), on_epoch)
+        progress = current_progress.get() or Bars(lines_only=True)
+        return Project(config, Path(self.home), progress, on_epoch)

@@ -126,7 +126,7 @@ def test_upstream_reaches_the_recordings(make_project) -> None:
 
 
 def test_a_project_without_recordings_says_what_to_do(make_project) -> None:
-    with pytest.raises(DataError, match="synthesis.enabled"):
+    with pytest.raises(DataError, match=r"synthesis\.enabled"):
         make_project().sources()
 
 
