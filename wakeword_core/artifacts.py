@@ -149,7 +149,11 @@ class ArtifactStore:
         path = self.root / stage / key
         if not (path / CARD).is_file():
             return None
-        artifact = _load(path)
+        try:
+            artifact = _load(path)
+        except ArtifactError as error:
+            log.warning("%s", error)
+            return None
         wrong = artifact.damaged(read=False)
         if wrong:
             log.warning("%s %s is damaged (%s) and will be built again", stage, key, ", ".join(wrong[:3]))
@@ -157,10 +161,10 @@ class ArtifactStore:
         return artifact
 
     def all(self, stage: str | None = None) -> list[Artifact]:
-        """Every artifact on disk (of one stage), newest last."""
-        cards = self.root.glob(f"{stage or '*'}/*/{CARD}")
-        found = [_load(card.parent) for card in cards if not card.parent.name.startswith(".")]
-        return sorted(found, key=lambda artifact: artifact.created)
+        """Every complete artifact on disk (of one stage), newest last."""
+        names = {(card.parent.parent.name, card.parent.name) for card in self.root.glob(f"{stage or '*'}/*/{CARD}")}
+        found = [self.find(*name) for name in names if not name[1].startswith(".")]
+        return sorted((one for one in found if one), key=lambda artifact: artifact.created)
 
     def upstream(self, artifact: Artifact) -> dict[str, str]:
         """Keys of everything that `artifact` was made from, as recorded when each was built: input name -> key."""

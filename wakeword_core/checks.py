@@ -1,4 +1,4 @@
-"""What must hold of each artifact before anything is built on it: each check measures anew, from the files."""
+"""What must hold of each artifact before anything is built on it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -184,6 +184,9 @@ class FeaturesConfig(Settings):
     tail_seconds: float = Field(0.1, ge=0, le=1, description="Sound kept after the end of the word in clean views.")
     jitter_seconds: float = Field(0.2, ge=0, le=1, description="The word's end moves by up to this in other views.")
     negative_hop_seconds: float = Field(1.0, gt=0, le=60, description="Step between windows of a long negative.")
+    edge_seconds: float = Field(
+        0.4, ge=0.05, le=10, description="Sound at the end of a long negative's first window; before it is quiet."
+    )
     max_windows: int = Field(400, ge=1, le=100_000, description="Windows taken from one recording at most.")
     dtype: Literal["float16", "float32"] = Field("float16", description="Number format of stored features.")
     batch_windows: int = Field(64, ge=1, le=65_536, description="Windows computed at once on a CPU.")

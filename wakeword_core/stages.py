@@ -1,10 +1,12 @@
 """What each stage of the graph does: its inputs, the settings it depends on, and the call that builds it."""
 
+import shutil
 from dataclasses import asdict
 from typing import Any
 
 from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
+from wakeword_core.errors import DataError
 from wakeword_core.files import digest, read_json
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
 
@@ -59,7 +61,7 @@ def _manifest_settings(config: Config, split: Split | None) -> dict[str, Any]:
 def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     from wakeword_core.manifest import build_manifest, quarantined, read_manifest, split_facets
 
-    config = project.config
+    config, fingerprint = project.config, project.fingerprint()
     summary = build_manifest(
         project.sources(),
         config.data,
@@ -69,6 +71,8 @@ def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split 
         build.path,
         project.progress,
     )
+    if project.fingerprint(fresh=True) != fingerprint:
+        raise DataError("recordings changed while they were being read; run again when they are at rest")
     build.figures = asdict(summary)
     build.facets = {
         **split_facets(read_manifest(build.path)),
@@ -168,7 +172,7 @@ def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | N
     from wakeword_core.evaluation.plots import training_curve
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
-    from wakeword_core.training.fit import train
+    from wakeword_core.training.fit import CHECKPOINTS, train
     from wakeword_core.training.records import HISTORY, read_history
 
     build.device = _device(project.config)
@@ -181,10 +185,12 @@ def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | N
         project.progress,
         project.on_epoch or (lambda record: None),
     )
-    (build.path / "training_curve.png").write_bytes(
-        training_curve([asdict(one) for one in read_history(build.path / HISTORY)])
-    )
+    build.volatile = {HISTORY}
+    history = [asdict(record) for record in read_history(build.path / HISTORY)]
+    (build.path / "training_curve.png").write_bytes(training_curve(history))
     build.figures = asdict(summary)
+    # not before everything else is written: until then a killed build goes on from its last epoch
+    shutil.rmtree(build.path / CHECKPOINTS)
 
 
 # --- calibrated_model

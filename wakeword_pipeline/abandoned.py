@@ -21,8 +21,10 @@ def running(home: Path, build: str) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    lock.unlink()
+        try:
+            yield
+        finally:
+            lock.unlink()
 
 
 def close_abandoned_runs(home: Path, instance: dg.DagsterInstance) -> int:

@@ -21,7 +21,7 @@ rebuild_on_change = dg.AutomationConditionSensorDefinition(
     "rebuild_on_change",
     target=dg.AssetSelection.all(),
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Rebuilds what depends on changed recordings or settings, and nothing else.",
+    description="Rebuilds what depends on changed recordings, and nothing else.",
 )
 
 observe_job = dg.define_asset_job(

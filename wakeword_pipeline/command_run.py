@@ -110,7 +110,7 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
     report, onnx, int8 = (project.find(name) for name in ("metrics_report", "onnx_model", "int8_model"))
     figures = report.figures if report else {}
     names = ("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables")
-    names += ("confusables_accepted", "threshold", "eer")
+    names += ("confusables_accepted", "confidence", "threshold", "eer")
     return {
         "phrase": project.config.phrase,
         **{name: figures.get(name) for name in names},
@@ -141,7 +141,7 @@ def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
             (
                 "false alarms an hour",
                 f"{result['fah']:.2f}  ({result['false_alarms']} in {result['background_hours']:.2f} h; "
-                f"95 % interval {low:.2f} to {high:.2f})",
+                f"{result['confidence']:.0%} interval {low:.2f} to {high:.2f})",
             ),
             (
                 "phrases that sound alike",

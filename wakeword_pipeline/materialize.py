@@ -33,13 +33,19 @@ def split_of(context: dg.AssetExecutionContext) -> Split | None:
 def materialize(
     context: dg.AssetExecutionContext,
     project: Project,
-    extra: Callable[[Artifact, bool], dict[str, Any]] = lambda artifact, built: {},
+    extra: Callable[[Artifact, bool, bool], dict[str, Any]] = lambda artifact, built, passed: {},
 ) -> dg.MaterializeResult:
-    """Build (or find complete) the stage that bears the asset's name; its content hash is the data version."""
+    """Build (or find complete) the stage that bears the asset's name; its content hash is the data version.
+
+    `extra` is told whether the artifact was built now and whether it passed its blocking checks, and adds metadata.
+    """
     stage = context.asset_key.to_user_string()
     split = split_of(context)
     with failures_in_words():
         artifact, built = project.build(stage, split)
+        # a check sets a damaged artifact aside: its pictures are read before
+        metadata = {**artifact_metadata(artifact), "reused": not built}
         checks = list(run_checks(project, artifact, split))
-        metadata = {**artifact_metadata(artifact), **extra(artifact, built), "reused": not built}
+        passed = all(check.passed for check in checks if check.severity is dg.AssetCheckSeverity.ERROR)
+        metadata |= extra(artifact, built, passed)
     return dg.MaterializeResult(data_version=dg.DataVersion(artifact.content), metadata=metadata, check_results=checks)

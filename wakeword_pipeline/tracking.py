@@ -59,15 +59,16 @@ class Training:
         self._client.log_batch(self._run_id, metrics=metrics)
         self._logged.add(record.epoch)
 
-    def finish(self, project: Project, artifact: Artifact) -> dict[str, Any]:
-        """Log what is still missing, the model's files and the data it consumed; register the model, close the run."""
+    def finish(self, project: Project, artifact: Artifact) -> str:
+        """Log what is still missing, the model's files and the data it consumed; close the run and return its id."""
         from wakeword_core.training.records import HISTORY, read_history
 
         # an epoch is on disk before it is logged: a kill between the two left it to us
         for record in read_history(artifact.file(HISTORY)):
             self.log_epoch(record)
         self._ensure()
-        return self._store.finish(self._client, self._run_id, project, artifact)
+        self._store.finish(self._client, self._run_id, artifact)
+        return self._run_id
 
     def _ensure(self) -> None:
         if not self._run_id:
@@ -118,24 +119,22 @@ class MlflowResource(dg.ConfigurableResource):
         _log_params(client, run_id, config)
         return client, run_id
 
-    def finish(self, client: Any, run_id: str, project: Project, artifact: Artifact) -> dict[str, Any]:
-        """Log files, inputs and final figures, close the run, register the model; what to show in Dagster."""
+    def finish(self, client: Any, run_id: str, artifact: Artifact) -> None:
+        """Log files, inputs and final figures, and close the run."""
         for name in artifact.files:
             client.log_artifact(run_id, str(artifact.file(name)), artifact_path="model")
         _log_inputs(client, run_id, artifact)
         for name, value in artifact.figures.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 client.log_metric(run_id, f"final_{name}", float(value))
-        registered = self._register(client, run_id, project.config.slug)
         client.set_terminated(run_id, "FINISHED")
-        return {"mlflow_run_id": run_id, **registered}
 
-    def find(self, key: str) -> dict[str, Any]:
-        """The finished run of an artifact that was found complete: {} when there is none in this store."""
+    def find(self, key: str) -> str:
+        """The finished run of an artifact that was found complete: empty when there is none in this store."""
         client = self.client()
         finished = f"tags.{KEY_TAG} = '{key}' and attributes.status = 'FINISHED'"
         runs = client.search_runs([self._experiment_id(client)], finished, max_results=1)
-        return {"mlflow_run_id": runs[0].info.run_id} if runs else {}
+        return str(runs[0].info.run_id) if runs else ""
 
     def _experiment_id(self, client: Any) -> str:
         found = client.get_experiment_by_name(self.experiment)
@@ -144,16 +143,19 @@ class MlflowResource(dg.ConfigurableResource):
         location = (Path(self.home).resolve() / "mlruns").as_uri()
         return client.create_experiment(self.experiment, artifact_location=location)
 
-    def _register(self, client: Any, run_id: str, name: str) -> dict[str, Any]:
+    def register(self, run_id: str, name: str) -> dict[str, Any]:
+        """Give the run's model the alias in the registry, as a new version unless it has one; what to show of it."""
         from mlflow.exceptions import MlflowException
 
+        client = self.client()
         try:
             client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
         source = f"{client.get_run(run_id).info.artifact_uri}/model"
-        version = client.create_model_version(name, source, run_id=run_id).version
+        version = known[0].version if known else client.create_model_version(name, source, run_id=run_id).version
         client.set_registered_model_alias(name, ALIAS, version)
         return {"mlflow_model": name, "mlflow_model_version": int(version), "mlflow_alias": ALIAS}
 

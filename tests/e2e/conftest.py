@@ -99,6 +99,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
     (recordings / "broken.wav").write_bytes(b"RIFF, but nothing more")
     (folder / "wakeword.yaml").write_text(CONFIG)
     home = folder / "home"
-    run_and_kill(folder, home, lambda: any(home.glob("store/trained_model/.building-*/checkpoints/*")))
+    run_and_kill(folder, home, lambda: any(home.glob("store/trained_model/.building-*/checkpoints/last*")))
     unfinished = Home(folder, complete(home), {})
     return Home(folder, unfinished.killed_with, unfinished.run())

@@ -79,6 +79,7 @@ def final_test(
         "fah": result.fah,
         "fah_interval": list(result.fah_interval),
         "false_alarms": result.false_alarm_count,
+        "confidence": result.confidence,
         "background_hours": result.background_hours,
         "confusables": result.confusables,
         "confusables_accepted": result.confusables_accepted,

@@ -145,6 +145,9 @@ class Lane:
         following = np.append(np.nextafter(self.starts[1:], -np.inf), np.inf) if words else self.starts
         self.stops = np.minimum(self.ends + config.evaluation.tolerance_seconds, following)
         self.peaks = self._peaks()
+        # a recording that goes on from the session before was heard there already, as far as where it goes on
+        first = session.sources[0] if session.sources else None
+        self.counted_from = first.start if first and session.background and first.offset > 0 else -np.inf
 
     def found(self, threshold: float) -> Found:
         """What the detector makes of it at a threshold."""
@@ -166,9 +169,14 @@ class Lane:
             Miss(word.source, word.id, word.label, self.session.snr_db, max(float(peak), 0.0)) for word, peak in pairs
         ]
 
+    def alarm_events(self, threshold: float) -> NDArray[np.int64]:
+        """Events (indices of scores) in background that the session before did not count already."""
+        events = event_indices(self.prepared, threshold, self.detector)
+        return events[self.prepared.times[events] >= self.counted_from]
+
     def false_alarms(self, threshold: float, labels: tuple[str, ...]) -> list[FalseAlarm]:
         """Every event, by the recording that sounded last."""
-        events = event_indices(self.prepared, threshold, self.detector)
+        events = self.alarm_events(threshold)
         starts = [span.start for span in self.session.sources]
         alarms = []
         for event in events.tolist():

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from wakeword_core.config import Config
 from wakeword_core.errors import DataError
-from wakeword_core.evaluation.detector import event_indices
 from wakeword_core.evaluation.metrics import Interval, poisson_interval, poisson_upper_bound, wilson_interval
 from wakeword_core.evaluation.stream_scores import (
     FalseAlarm,
@@ -154,7 +153,7 @@ def evaluate_streams(scores: StreamScores, threshold: float, config: Config) -> 
         words=words,
         misses=missed,
         frr=missed / words,
-        frr_interval=wilson_interval(missed, words, level),
+        frr_interval=_pooled_interval(conditions, level),
         conditions=conditions,
         fah=len(alarms) / hours,
         fah_interval=poisson_interval(len(alarms), hours, level),
@@ -219,6 +218,13 @@ def result_figures(result: StreamResult) -> dict[str, Any]:
     return asdict(result)
 
 
+def _pooled_interval(conditions: list[ConditionResult], level: float) -> Interval:
+    """Interval of the pooled FRR: the same recordings in every condition are no more independent trials than in one."""
+    recordings = max(one.words for one in conditions)
+    frr = sum(one.misses for one in conditions) / sum(one.words for one in conditions)
+    return wilson_interval(round(frr * recordings), recordings, level)
+
+
 def _point(lanes: list[Lane], scores: StreamScores, threshold: float) -> SweepPoint:
     hits = sum(int(lane.found(threshold).hits.sum()) for lane in lanes if len(lane.starts))
     alarms = _false_alarms(lanes, threshold)
@@ -226,7 +232,7 @@ def _point(lanes: list[Lane], scores: StreamScores, threshold: float) -> SweepPo
 
 
 def _false_alarms(lanes: list[Lane], threshold: float) -> int:
-    return sum(len(event_indices(one.prepared, threshold, one.detector)) for one in lanes if one.session.background)
+    return sum(len(one.alarm_events(threshold)) for one in lanes if one.session.background)
 
 
 def _highest_forbidden(values: NDArray[np.float64], forbidden: Callable[[float], bool], config: Config) -> float:

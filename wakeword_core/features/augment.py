@@ -40,7 +40,9 @@ class Draws:
     gain_db: npt.NDArray[np.float32]
 
 
-def draw(keys: npt.NDArray[np.uint64], clean: npt.NDArray[np.bool_], config: AugmentConfig, rooms: int) -> Draws:
+def draw(
+    keys: npt.NDArray[np.uint64], clean: npt.NDArray[np.bool_], config: AugmentConfig, rooms: int, noise_samples: int
+) -> Draws:
     """Draw the parameters of each row; `clean` rows get speed 1, no room, no noise and 0 dB."""
     u = uniforms(keys, 8, stream=1)
 
@@ -49,7 +51,7 @@ def draw(keys: npt.NDArray[np.uint64], clean: npt.NDArray[np.bool_], config: Aug
 
     speed = np.where((u[:, 0] < config.speed_probability) & ~clean, between(1, config.speed), 1.0)
     has_room = (u[:, 2] < config.rir_probability) & ~clean & (rooms > 0)
-    has_noise = (u[:, 4] < config.noise_probability) & ~clean
+    has_noise = (u[:, 4] < config.noise_probability) & ~clean & (noise_samples > 0)
     return Draws(
         speed=speed.astype(np.float32),
         room=np.where(has_room, (u[:, 3] * max(rooms, 1)).astype(np.int64), -1),
@@ -61,7 +63,7 @@ def draw(keys: npt.NDArray[np.uint64], clean: npt.NDArray[np.bool_], config: Aug
 
 def source_samples(window: int, config: AugmentConfig) -> int:
     """Samples of a recording that a window of `window` samples can need, speed change included."""
-    return int(np.ceil(window * config.speed[1])) + _TAPS
+    return int(np.ceil(window * max(1.0, config.speed[1]))) + _TAPS
 
 
 class Augmenter:
@@ -186,7 +188,7 @@ def generate_noise(minutes: float, sample_rate: int, seed: int) -> npt.NDArray[n
     """
     generator = np.random.default_rng(np.random.SeedSequence([seed, 0x4E]))
     piece = round(_NOISE_PIECE_SECONDS * sample_rate)
-    pieces = max(1, round(minutes * 60 / _NOISE_PIECE_SECONDS))
+    pieces = round(minutes * 60 / _NOISE_PIECE_SECONDS)
     noise = np.empty((pieces, piece), np.int16)
     octave = np.log2(np.maximum(np.fft.rfftfreq(piece, 1 / sample_rate), _ENVELOPE_HERTZ[0]))
     knots = np.log2(np.geomspace(*_ENVELOPE_HERTZ, _ENVELOPE_KNOTS))

@@ -124,7 +124,7 @@ class _Computer:
         lengths = np.asarray([len(audio) for audio in shard.audio], np.int64)
         offsets = np.cumsum(lengths) - lengths
         clean = plan.view == 0
-        draws = draw(plan.key, clean, self.features.augment, self.rooms)
+        draws = draw(plan.key, clean, self.features.augment, self.rooms, len(self.augmenter.noise))
         frontend = self.features.frontend
         dtype = np.float16 if self.features.dtype == "float16" else np.float32
         mel = np.empty((len(plan), frontend.n_mels, frontend.window_frames), dtype)

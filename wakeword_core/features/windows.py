@@ -67,12 +67,21 @@ def plan_windows(shard: Shard, split: Split, config: FeaturesConfig, sample_rate
         ^ (begin.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
         ^ (view.astype(np.uint64) << np.uint64(56))
     )
-    # the word's end moves within [0, tail + jitter] before the window's end, in augmented views only
-    moved = np.repeat(np.asarray(jittered, bool), repeats) & (view > 0)
-    reach = (config.tail_seconds + config.jitter_seconds) * sample_rate
-    shift = uniforms(key, 1, stream=0)[:, 0] * reach - config.tail_seconds * sample_rate
-    begin = np.where(moved, begin + np.rint(shift).astype(np.int64), begin)
+    shift = _shifts(key, np.repeat(np.asarray(jittered, bool), repeats), config) * sample_rate
+    begin = np.where(view > 0, begin + np.rint(shift).astype(np.int64), begin)
     return WindowPlan(rec, begin, view, key)
+
+
+def _shifts(
+    key: npt.NDArray[np.uint64], aligned: npt.NDArray[np.bool_], config: FeaturesConfig
+) -> npt.NDArray[np.float64]:
+    """Seconds by which augmented views move: [rows].
+
+    An aligned word ends within [0, tail + jitter] before the window's end; a sliding window moves by half a hop.
+    """
+    u = uniforms(key, 1, stream=0)[:, 0]
+    word = u * (config.tail_seconds + config.jitter_seconds) - config.tail_seconds
+    return np.where(aligned, word, (u - 0.5) * config.negative_hop_seconds)
 
 
 def label_indices(shard: Shard, labels: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -101,18 +110,19 @@ def _starts(
         starts.append(round((seconds + config.tail_seconds) * sample_rate) - window)
     aligned = [True] * len(starts)
     if shard.roles[index] != "positive":
-        slid = _sliding_starts(length, window, round(config.negative_hop_seconds * sample_rate))
-        if starts and length <= window:
-            slid = []
+        hop, edge = (round(seconds * sample_rate) for seconds in (config.negative_hop_seconds, config.edge_seconds))
+        slid = _sliding_starts(length, window, hop, edge)
         slid = slid[: config.max_windows - len(starts)]
         starts += slid
         aligned += [False] * len(slid)
     return starts, aligned
 
 
-def _sliding_starts(length: int, window: int, hop: int) -> list[int]:
-    """Starts every `hop` samples, the last window ending with the recording; a short one is centred."""
-    if length <= window:
-        return [(length - window) // 2]
-    starts = list(range(0, length - window, hop))
-    return [*starts, length - window]
+def _sliding_starts(length: int, window: int, hop: int, edge: int) -> list[int]:
+    """Starts every `hop` samples from where `edge` samples are inside, the last window ending with the recording.
+
+    A stream passes over beginnings too: without windows of quiet and then speech that is no wake word, a model takes
+    whatever follows quiet for one, since that is how recordings of a single word are.
+    """
+    last = length - window
+    return [*range(min(edge - window, last), last, hop), last]

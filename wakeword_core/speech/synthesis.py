@@ -3,6 +3,8 @@
 import logging
 import multiprocessing
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
 
 SOURCES_FILE = "sources.json"
+_PARENT_CHECK_SECONDS = 0.5
 _LICENCES = {"espeak": "synthetic (espeak-ng)", "hibari": "synthetic (hibari-tts, Apache-2.0)"}
 _BACKGROUND_LICENCE = "synthetic"
 
@@ -195,7 +198,9 @@ def _results(
         for index, task in enumerate(tasks):
             yield index, _write_task(task, sample_rate, out)
         return
-    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with, initargs=(os.getpid(),)
+    )
     try:
         futures = {pool.submit(_write_task, task, sample_rate, out): index for index, task in enumerate(tasks)}
         for future in as_completed(futures):
@@ -207,6 +212,17 @@ def _results(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _die_with(parent: int) -> None:
+    """End this worker when its parent is gone, however that died: nobody else would stop it from writing."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_task(items: list[Utterance | Scene], sample_rate: int, out: Path) -> list[float]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -255,7 +254,6 @@ def _finish(run: _Run, config: Config, out: Path) -> TrainingSummary:
     assert best is not None
     run.average.load_state_dict(run.best, strict=True)
     save_model(out, run.average, model_card(config))
-    shutil.rmtree(out / CHECKPOINTS)
     stopped = len(run.history) < config.training.epochs
     if stopped:
         log.info("stopped after epoch %d: nothing better since epoch %d", len(run.history), best.epoch)

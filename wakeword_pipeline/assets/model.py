@@ -33,9 +33,10 @@ def trained_model(
     training = mlflow.lazy_training(context.run_id)
     opened = project.open(on_epoch=training.log_epoch)
 
-    def link(artifact: Artifact, built: bool) -> dict[str, Any]:
+    def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
         # a training that was cut off after its last epoch is complete, but MLflow has not heard of it
-        return (not built and mlflow.find(artifact.key)) or training.finish(opened, artifact)
+        run_id = (not built and mlflow.find(artifact.key)) or training.finish(opened, artifact)
+        return {"mlflow_run_id": run_id, **(mlflow.register(run_id, opened.config.slug) if passed else {})}
 
     with training.of(opened):
         return materialize(context, opened, link)

@@ -118,7 +118,7 @@ def test_gain_and_clipping() -> None:
 
 def test_clean_rows_are_left_alone() -> None:
     keys = np.arange(50, dtype=np.uint64)
-    draws = draw(keys, np.ones(50, bool), AugmentConfig(), rooms=5)
+    draws = draw(keys, np.ones(50, bool), AugmentConfig(), rooms=5, noise_samples=9)
     assert (draws.speed == 1).all() and (draws.room == -1).all() and (draws.noise_position < 0).all()
     assert (draws.gain_db == 0).all()
 
@@ -126,7 +126,7 @@ def test_clean_rows_are_left_alone() -> None:
 def test_probabilities_are_kept() -> None:
     keys = np.arange(20_000, dtype=np.uint64)
     config = AugmentConfig(noise_probability=0.7, rir_probability=0.25, speed_probability=0.5)
-    draws = draw(keys, np.zeros(20_000, bool), config, rooms=8)
+    draws = draw(keys, np.zeros(20_000, bool), config, rooms=8, noise_samples=9)
     assert (draws.noise_position >= 0).mean() == pytest.approx(0.7, abs=0.02)
     assert (draws.room >= 0).mean() == pytest.approx(0.25, abs=0.02)
     assert (draws.speed != 1).mean() == pytest.approx(0.5, abs=0.02)
@@ -161,5 +161,12 @@ def test_generated_noise_is_of_many_colours() -> None:
     assert (generate_noise(1.0, RATE, seed=2) != noise).any()
 
 
+def test_without_noise_none_is_mixed() -> None:
+    keys = np.arange(50, dtype=np.uint64)
+    draws = draw(keys, np.zeros(50, bool), AugmentConfig(noise_probability=1), rooms=0, noise_samples=0)
+    assert (draws.noise_position < 0).all() and len(generate_noise(0, RATE, seed=1)) == 0
+
+
 def test_source_samples_cover_the_fastest_speed() -> None:
+    assert source_samples(WINDOW, AugmentConfig(speed=(0.8, 0.9))) >= WINDOW
     assert source_samples(WINDOW, AugmentConfig(speed=(0.9, 1.2))) >= WINDOW * 1.2

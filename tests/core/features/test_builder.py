@@ -41,8 +41,8 @@ def test_rows_labels_and_shape(built, config: Config) -> None:
     shards, out = built
     windows = load_windows(out)
     assert windows.mel.shape[1:] == (64, 151) and windows.mel.dtype == torch.float16
-    # 3 positives of 3 views; 3 aligned hard negatives, 3 negatives of 4 windows and 3 noises of 3, of 2 views each
-    assert len(windows) == 3 * 3 + (3 + 3 * 4 + 3 * 3) * 2
+    # 3 positives of 3 views; 3 hard negatives of 3 windows, 3 negatives of 5 and 3 noises of 4, of 2 views each
+    assert len(windows) == 3 * 3 + (3 * 3 + 3 * 5 + 3 * 4) * 2
     assert int((windows.labels == 1).sum()) == 9
     with h5py.File(out / "train.h5") as file:
         assert file[MEL].shape == (len(windows), 1, 1, 64, 151) and file[MEL].is_virtual
