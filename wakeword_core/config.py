@@ -36,6 +36,9 @@ class SourceConfig(Settings):
         "'parent' (folder name), 'block:N' (files whose numbers fall in the same N are one group), "
         "or 'regex:...' with a group named speaker, matched on the relative path.",
     )
+    speaker_space: str | None = Field(
+        None, description="Sources that share this name share their speakers; default: each source has its own."
+    )
     split: Split | None = Field(None, description="Hold the whole source in this split; default: by speaker hash.")
 
     @field_validator("speaker")

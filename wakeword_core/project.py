@@ -75,6 +75,8 @@ class Project:
     home: Path
     progress: Progress = silent
     on_epoch: Callable[[Any], None] | None = None
+    pinned_fingerprint: str = ""
+    """Take the recordings to be as they were then: a build goes on with what its manifest lists, whatever arrives."""
     built: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
 
@@ -107,6 +109,8 @@ class Project:
 
     def fingerprint(self, *, fresh: bool = False) -> str:
         """Content hash over the configured folders of recordings; unchanged files are not read again."""
+        if self.pinned_fingerprint:
+            return self.pinned_fingerprint
         if self._fingerprint is None or fresh:
             from wakeword_core.scan import scan
 

@@ -11,7 +11,6 @@ from wakeword_core.config import SPLITS, DataConfig, SourceConfig, Split
 
 _HELD_OUT_FIRST: tuple[Split, ...] = ("test", "val", "train")
 _HASH_DIGITS = 13
-_SHARED_NAMESPACE = "synthetic"
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 
@@ -20,7 +19,7 @@ def speaker_groups(source: SourceConfig, paths: Sequence[str], ids: Sequence[str
 
     A group depends on the recording's own path and bytes only, so that new neighbours never change it.
     """
-    namespace = _SHARED_NAMESPACE if source.name.startswith(_SHARED_NAMESPACE) else source.name
+    namespace = source.speaker_space or source.name
     groups = [_group(source.speaker, path) for path in paths]
     names = [group if group is not None else one[:16] for group, one in zip(groups, ids, strict=True)]
     return [f"{namespace}/{name}" for name in names], [group is not None for group in groups]

@@ -5,20 +5,23 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
-from wakeword_core.config import SPLITS
+from wakeword_core.config import SPLITS, Config
 from wakeword_core.errors import ConfigError, WakewordError
-from wakeword_core.project import Project, State
+from wakeword_core.loading import save_config
+from wakeword_core.project import RAW_AUDIO, Project, State
 from wakeword_pipeline.abandoned import BUILD_TAG, close_abandoned_runs, running
+from wakeword_pipeline.checks import SETTINGS, check_settings
 from wakeword_pipeline.definitions import ASSETS
 from wakeword_pipeline.resources import ProjectResource
 from wakeword_pipeline.tracking import MlflowResource
 
 log = logging.getLogger(__name__)
 
+_MANIFEST = "raw_manifest"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """On the terminal our own log lines are enough; Dagster's run log, which holds them too, is in the UI."""
 
@@ -42,6 +45,8 @@ class Outcome:
     built: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    manifest_key: str = ""
+    """Key of the manifest, where it was part of the build."""
 
 
 def plan(project: Project, select: Sequence[str] = ()) -> list[Phase]:
@@ -61,8 +66,11 @@ def plan(project: Project, select: Sequence[str] = ()) -> list[Phase]:
     return [phase for phase in phases if phase.assets]
 
 
-def run_build(project: Project, config_path: Path, overrides: Sequence[str], select: Sequence[str] = ()) -> Outcome:
-    """Materialize, recorded in Dagster; returns at once when all is complete, recorded and checked."""
+def run_build(project: Project, select: Sequence[str] = ()) -> Outcome:
+    """Materialize, recorded in Dagster; returns at once when all is complete, recorded and checked.
+
+    Configuration and recordings are those of the start: what is edited or arrives meanwhile is for the next build.
+    """
     started = time.monotonic()
     phases = plan(project, select)
     instance = dg.DagsterInstance.get()
@@ -71,17 +79,29 @@ def run_build(project: Project, config_path: Path, overrides: Sequence[str], sel
         outcome.reused = [name for phase in phases for name in _names(phase)]
         outcome.seconds = time.monotonic() - started
         return outcome
-    resources = {
-        "project": ProjectResource(config_path=str(config_path), home=str(project.home), overrides=list(overrides)),
-        "mlflow": MlflowResource(home=str(project.home)),
-    }
     close_abandoned_runs(project.home, instance)
     build = uuid.uuid4().hex[:12]
+    config_path = project.home / "dagster" / "builds" / f"{build}.yaml"
+    save_config(project.config, config_path)
     with running(project.home, build):
         for phase in phases:
+            if _MANIFEST not in phase.assets:
+                project.pinned_fingerprint = project.fingerprint()
+            pinned = project.pinned_fingerprint
+            resources = {
+                "project": ProjectResource(config_path=str(config_path), home=str(project.home), fingerprint=pinned),
+                "mlflow": MlflowResource(home=str(project.home)),
+            }
             _run_phase(phase, build, instance, resources, outcome)
+            project.pinned_fingerprint = project.pinned_fingerprint or _listed(project, outcome)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def _listed(project: Project, outcome: Outcome) -> str:
+    """The recordings' content that the manifest of this build is about."""
+    manifest = project.store.find(_MANIFEST, outcome.manifest_key)
+    return manifest.inputs[RAW_AUDIO]["content"] if manifest else ""
 
 
 def _run_phase(
@@ -103,6 +123,8 @@ def _run_phase(
         found = event.step_materialization_data.materialization
         name = found.asset_key.to_user_string() + (f"[{phase.partition}]" if phase.partition else "")
         (outcome.reused if found.metadata["reused"].value else outcome.built).append(name)
+        if name == _MANIFEST:
+            outcome.manifest_key = str(found.metadata["artifact_key"].value)
     failed = [f"{event.step_key}{where}: {_reason(event)}" for event in result.all_events if event.is_step_failure]
     failed += [
         f"check {check.check_name} of {check.asset_key.to_user_string()}{where}: {check.description}"
@@ -134,7 +156,7 @@ def _nothing_to_do(project: Project, phases: Sequence[Phase], instance: dg.Dagst
     wanted = [states[name] for phase in phases for name in _names(phase)]
     if any(state.state != "fresh" for state in wanted):
         return False
-    return all(_recorded(state, instance) for state in wanted) and _checks_passed(wanted, instance)
+    return all(_recorded(state, instance) for state in wanted) and _checks_passed(project.config, wanted, instance)
 
 
 def _recorded(state: State, instance: dg.DagsterInstance) -> bool:
@@ -150,7 +172,7 @@ def _recorded(state: State, instance: dg.DagsterInstance) -> bool:
     return tags.get("dagster/data_version") == state.artifact.content
 
 
-def _checks_passed(states: Sequence[State], instance: dg.DagsterInstance) -> bool:
+def _checks_passed(config: Config, states: Sequence[State], instance: dg.DagsterInstance) -> bool:
     from wakeword_core.checks import CHECKS
 
     stages = {state.stage for state in states}
@@ -160,4 +182,13 @@ def _checks_passed(states: Sequence[State], instance: dg.DagsterInstance) -> boo
         if check.stage in stages and check.blocking
     ]
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    return all(key in records and records[key].status.value == "SUCCEEDED" for key in keys)
+    held_against = check_settings(config)
+    return all(key in records and _passed(records[key], held_against) for key in keys)
+
+
+def _passed(record: Any, held_against: str) -> bool:
+    """Whether the check succeeded, and against the present limits."""
+    if record.status.value != "SUCCEEDED" or record.event is None:
+        return False
+    settings = record.event.asset_check_evaluation.metadata.get(SETTINGS)
+    return settings is not None and settings.value == held_against

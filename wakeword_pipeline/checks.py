@@ -6,8 +6,17 @@ import dagster as dg
 
 from wakeword_core.artifacts import Artifact
 from wakeword_core.checks import checks_of
-from wakeword_core.config import Split
+from wakeword_core.config import Config, Split
+from wakeword_core.files import digest
 from wakeword_core.project import Project
+
+SETTINGS = "settings"
+"""Metadata of a check: hash of the limits it was held against, which are no part of any artifact's key."""
+
+
+def check_settings(config: Config) -> str:
+    """Hash of everything in the configuration that only checks look at."""
+    return digest(config.subset("training.min_val_auc", "export", "evaluation.target_fah"))
 
 
 def check_specs(stage: str) -> list[dg.AssetCheckSpec]:
@@ -28,5 +37,5 @@ def run_checks(project: Project, artifact: Artifact, split: Split | None) -> Ite
             check_name=check.name,
             description=verdict.description,
             severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
-            metadata=verdict.figures,
+            metadata={**verdict.figures, SETTINGS: check_settings(project.config)},
         )

@@ -5,7 +5,6 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ def run_config(
 ) -> None:
     """Build the wake word of a configuration file and print what came out."""
     path = config_path(config)
-    _build(path, home_path(home), load_config(path, settings), settings, select, as_json=as_json)
+    _build(path, home_path(home), load_config(path, settings), select, as_json=as_json)
 
 
 def run_demo(home: Path | None, phrase: str, *, fast: bool, as_json: bool) -> None:
@@ -39,7 +38,7 @@ def run_demo(home: Path | None, phrase: str, *, fast: bool, as_json: bool) -> No
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{loaded.slug}.yaml"
     save_config(loaded, path)
-    _build(path, folder, loaded, (), (), as_json=as_json)
+    _build(path, folder, loaded, (), as_json=as_json)
 
 
 def show_status(config: Path | None, home: Path | None, settings: Sequence[str], *, as_json: bool) -> None:
@@ -72,9 +71,7 @@ def show_status(config: Path | None, home: Path | None, settings: Sequence[str],
     Console().print(table)
 
 
-def _build(
-    path: Path, home: Path, config: Config, settings: Sequence[str], select: Sequence[str], *, as_json: bool
-) -> None:
+def _build(path: Path, home: Path, config: Config, select: Sequence[str], *, as_json: bool) -> None:
     from wakeword_core.files import require_space
     from wakeword_pipeline.resources import current_progress
 
@@ -92,10 +89,11 @@ def _build(
     with Bars() as bars:
         token = current_progress.set(bars)
         try:
-            outcome = run_build(project, path, settings, select)
+            outcome = run_build(project, select)
         finally:
             current_progress.reset(token)
-    result = _result(project, {**asdict(outcome), "seconds": round(time.monotonic() - started, 1)})
+    done = {"built": outcome.built, "reused": outcome.reused, "seconds": round(time.monotonic() - started, 1)}
+    result = _result(project, done)
     _print_table(result, home)
     if as_json:
         print(json.dumps(result))

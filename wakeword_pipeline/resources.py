@@ -21,6 +21,8 @@ class ProjectResource(dg.ConfigurableResource):
     config_path: str
     home: str
     overrides: list[str] = []
+    fingerprint: str = ""
+    """Content of the recordings that a running build is about; empty: as they are now."""
 
     def open(self, on_epoch: Callable[[Any], None] | None = None) -> Project:
         """The project as configured now."""
@@ -28,4 +30,4 @@ class ProjectResource(dg.ConfigurableResource):
 
         config = load_config(Path(self.config_path) if self.config_path else None, self.overrides)
         progress = current_progress.get() or Bars(lines_only=True)
-        return Project(config, Path(self.home), progress, on_epoch)
+        return Project(config, Path(self.home), progress, on_epoch, self.fingerprint)

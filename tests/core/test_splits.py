@@ -38,8 +38,11 @@ def test_unknown_speakers_are_groups_of_their_own():
     assert len(set(speaker_groups(source, ["a", "b"], ["1" * 64, "2" * 64])[0])) == 2
 
 
-def test_synthetic_sources_share_their_voices():
-    assert groups("parent", ["v1/a.wav"], "synthetic_positive") == groups("parent", ["v1/b.wav"], "synthetic_negative")
+def test_sources_of_one_speaker_space_share_their_speakers():
+    family, talk = (
+        SourceConfig(name=n, path=".", role="negative", speaker="parent", speaker_space="home") for n in "ab"
+    )
+    assert speaker_groups(family, ["v1/a.wav"], ["0"])[0] == speaker_groups(talk, ["v1/b.wav"], ["1"])[0] == ["home/v1"]
     assert groups("parent", ["v1/a.wav"], "one") != groups("parent", ["v1/a.wav"], "two")
 
 

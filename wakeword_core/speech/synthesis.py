@@ -273,6 +273,7 @@ def _sources(phrase: str, planned: Plan) -> list[dict[str, Any]]:
                 "role": role,
                 "licence": _LICENCES[engine],
                 "speaker": SPEAKER_RULE,
+                "speaker_space": "synthetic",
             }
             if engine == "hibari" and len(engines) > 1:
                 entry["split"] = "train"
