@@ -72,7 +72,7 @@ def test_a_second_run_builds_nothing(built) -> None:
 
 
 def test_every_asset_is_recorded_with_its_content_as_data_version(built, instance) -> None:
-    states = json.loads(built.wakeword("status", "--json"))
+    states = json.loads(built.wakeword("status", "--json", "--config", "wakeword.yaml"))
     assert {state["asset"] for state in states} == ALL and {state["state"] for state in states} == {"fresh"}
     for state in states:
         stage, _, split = state["asset"].rstrip("]").partition("[")
@@ -154,7 +154,9 @@ def test_a_renamed_recording_changes_the_manifest_and_nothing_below(built) -> No
 
 
 def test_a_flipped_byte_in_a_shard_is_found_and_the_shard_made_again(built) -> None:
-    states = {state["asset"]: state for state in json.loads(built.wakeword("status", "--json"))}
+    states = {
+        state["asset"]: state for state in json.loads(built.wakeword("status", "--json", "--config", "wakeword.yaml"))
+    }
     shard = Path(states["audio_shards[val]"]["path"]) / "00000.parquet"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
@@ -182,7 +184,7 @@ def test_a_failed_check_stops_what_is_downstream_and_says_why(built) -> None:
     options = ("--set", "training.min_val_auc=0.9999999", "--set", "training.epochs=1", "--set", "seed=7")
     message = built.wakeword("run", *options, expect=1)
     assert "beats_chance" in message and "training.min_val_auc" in message
-    states = json.loads(built.wakeword("status", "--json", *options[:2], *options[2:]))
+    states = json.loads(built.wakeword("status", "--json", "--config", "wakeword.yaml", *options[:2], *options[2:]))
     assert {s["asset"]: s["state"] for s in states}["calibrated_model"] != "fresh"
 
 
