@@ -137,7 +137,9 @@ def _measured(project: Project, artifact: Artifact, split: Split | None) -> Verd
     hours = found["background_hours"]
     target = project.config.evaluation.target_fah
     enough = hours * target >= 1.0
-    description = f"{found['false_alarms']} false alarms in {hours:.2f} h of background"
+    description = (
+        f"{found['false_alarms']} false alarm{'s' * (found['false_alarms'] != 1)} in {hours:.2f} h of background"
+    )
     if not enough:
         description += f"; too few hours to show the target of {target:g} an hour"
     return Verdict(enough, description, {"background_hours": hours})

@@ -170,9 +170,8 @@ class Project:
         )
         (self.built if built else self.reused).append(name)
         self._found.clear()
-        log.info(
-            "%s %s in %.1f s: %s", name, "built" if built else "is complete, built", artifact.seconds, artifact.key
-        )
+        how = "built in" if built else "is complete; building it took"
+        log.info("%s %s %.1f s: %s", name, how, artifact.seconds, artifact.key)
         return artifact, built
 
     def status(self) -> list[State]:

@@ -14,10 +14,10 @@ from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.loading import save_config
 from wakeword_core.project import RAW_AUDIO, Project, State
 from wakeword_pipeline.abandoned import BUILD_TAG, close_abandoned_runs, running
+from wakeword_pipeline.automation import observe_job
 from wakeword_pipeline.checks import SETTINGS, check_settings
-from wakeword_pipeline.definitions import ASSETS
+from wakeword_pipeline.definitions import define
 from wakeword_pipeline.resources import ProjectResource
-from wakeword_pipeline.tracking import MlflowResource
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +88,12 @@ def run_build(project: Project, select: Sequence[str] = ()) -> Outcome:
             if _MANIFEST not in phase.assets:
                 project.pinned_fingerprint = project.fingerprint()
             pinned = project.pinned_fingerprint
-            resources = {
-                "project": ProjectResource(config_path=str(config_path), home=str(project.home), fingerprint=pinned),
-                "mlflow": MlflowResource(home=str(project.home)),
-            }
-            _run_phase(phase, build, instance, resources, outcome)
+            bound = ProjectResource(config_path=str(config_path), home=str(project.home), fingerprint=pinned)
+            definitions = define(bound)
+            if _MANIFEST in phase.assets:
+                observe = definitions.resolve_job_def(observe_job.name)
+                observe.execute_in_process(instance=instance, tags={BUILD_TAG: build}, run_config=_QUIET)
+            _run_phase(phase, build, instance, definitions, outcome)
             project.pinned_fingerprint = project.pinned_fingerprint or _listed(project, outcome)
     outcome.seconds = time.monotonic() - started
     return outcome
@@ -105,16 +106,14 @@ def _listed(project: Project, outcome: Outcome) -> str:
 
 
 def _run_phase(
-    phase: Phase, build: str, instance: dg.DagsterInstance, resources: dict[str, object], outcome: Outcome
+    phase: Phase, build: str, instance: dg.DagsterInstance, definitions: dg.Definitions, outcome: Outcome
 ) -> None:
     where = f" of {phase.partition}" if phase.partition else ""
     log.info("materializing %s%s", ", ".join(phase.assets), where)
-    result = dg.materialize(
-        ASSETS,
-        selection=list(phase.assets),
+    result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=[dg.AssetKey(name) for name in phase.assets],
         instance=instance,
         partition_key=phase.partition,
-        resources=resources,
         tags={BUILD_TAG: build},
         run_config=_QUIET,
         raise_on_error=False,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from wakeword_core.config import Config
@@ -67,7 +68,7 @@ def show_status(config: Path | None, home: Path | None, settings: Sequence[str],
         found = state.artifact
         shown = f"[{_STYLES[state.state]}]{state.state}[/]"
         when = found.created[:16].replace("T", " ") if found else ""
-        table.add_row(state.name, shown, found.key[:10] if found else "", when, state.because)
+        table.add_row(escape(state.name), shown, found.key[:10] if found else "", when, escape(state.because))
     Console().print(table)
 
 
@@ -126,7 +127,7 @@ def _print_table(result: dict[str, Any], home: Path) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in _rows(result, home):
-        table.add_row(name, value)
+        table.add_row(name, escape(value))
     Console().print(table)
 
 

@@ -10,14 +10,17 @@ from wakeword_pipeline.tracking import MlflowResource
 
 ASSETS = dg.load_assets_from_modules([ingest, features, model, delivery])
 
-defs = dg.Definitions(
-    assets=ASSETS,
-    resources={
-        "project": ProjectResource(config_path=str(config_path()), home=str(home_path())),
-        "mlflow": MlflowResource(home=str(home_path())),
-    },
-    sensors=[automation.rebuild_on_change],
-    schedules=[automation.observe_often, automation.observe_nightly],
-    jobs=[automation.observe_job],
-    executor=dg.in_process_executor,
-)
+
+def define(project: ProjectResource) -> dg.Definitions:
+    """The definitions for one project."""
+    return dg.Definitions(
+        assets=ASSETS,
+        resources={"project": project, "mlflow": MlflowResource(home=project.home)},
+        sensors=[automation.rebuild_on_change],
+        schedules=[automation.observe_often, automation.observe_nightly],
+        jobs=[automation.observe_job],
+        executor=dg.in_process_executor,
+    )
+
+
+defs = define(ProjectResource(config_path=str(config_path()), home=str(home_path())))

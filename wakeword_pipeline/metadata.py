@@ -10,6 +10,7 @@ from wakeword_core.artifacts import Artifact
 
 _ROW_FIGURES = ("recordings", "rows")
 _PICTURE_SUFFIX = ".png"
+_DIGITS = 6
 _MAX_PICTURE_BYTES = 400_000
 
 
@@ -41,6 +42,8 @@ def _entry(name: str, value: Any) -> dict[str, Any]:
         return {name: dg.MetadataValue.json(list(value))}
     if value is None:
         return {name: dg.MetadataValue.null()}
+    if isinstance(value, float):
+        return {name: float(f"{value:.{_DIGITS}g}")}
     return {name: value}
 
 

@@ -24,7 +24,7 @@ GRAPH = {
     "onnx_model": ("delivery", {"calibrated_model"}),
     "int8_model": ("delivery", {"onnx_model", "mel_features"}),
     "metrics_report": (
-        "model",
+        "delivery",
         {"onnx_model", "calibrated_model", "trained_model", "raw_manifest", "mel_features", "audio_shards"},
     ),
 }

@@ -1,4 +1,4 @@
-"""The model: trained, calibrated and measured."""
+"""The model: trained and calibrated."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import dagster as dg
 
 from wakeword_core.artifacts import Artifact
 from wakeword_pipeline.assets.features import GPU_POOL, cmvn_stats, mel_features
-from wakeword_pipeline.assets.ingest import OWNERS, audio_shards, raw_manifest
+from wakeword_pipeline.assets.ingest import OWNERS, audio_shards
 from wakeword_pipeline.automation import on_change
 from wakeword_pipeline.checks import check_specs
 from wakeword_pipeline.materialize import materialize
@@ -56,24 +56,4 @@ def trained_model(
 )
 def calibrated_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """The model with its temperature, and the threshold for the allowed false alarms, both set on validation."""
-    return materialize(context, project.open())
-
-
-@dg.asset(
-    deps=[
-        "onnx_model",
-        calibrated_model,
-        trained_model,
-        raw_manifest,
-        dg.AssetDep(mel_features, partition_mapping=only("test")),
-        dg.AssetDep(audio_shards, partition_mapping=only("test")),
-    ],
-    group_name=GROUP,
-    kinds={"onnx", "html"},
-    owners=OWNERS,
-    check_specs=check_specs("metrics_report"),
-    automation_condition=on_change(),
-)
-def metrics_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    """What a user will feel: the exported model on continuous audio from recordings nobody trained or tuned on."""
     return materialize(context, project.open())
