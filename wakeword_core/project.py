@@ -189,14 +189,19 @@ class Project:
         if found:
             return State(stage.name, split, "fresh", "", found)
         older = [one for one in self.store.all(stage.name) if one.config.get("split") == split]
-        if not older:
-            return State(stage.name, split, "missing", "never built", None)
-        last = older[-1]
+        last = older[-1] if older else None
         try:
             inputs = self._inputs(stage, split)
+            damaged = (self.store.root / stage.name / self.expected_key(stage.name, split)).exists()
         except ArtifactError:
+            if last is None:
+                return State(stage.name, split, "missing", "never built", None)
             waiting = [one.name(split) for one in stage.inputs if self._has(one) and not self._present(one, split)]
             return State(stage.name, split, "stale", f"{', '.join(waiting)} must be built first", last)
+        if damaged:
+            return State(stage.name, split, "stale", "its files are damaged", last)
+        if last is None:
+            return State(stage.name, split, "missing", "never built", None)
         return State(stage.name, split, "stale", _difference(last, inputs, stage, self.config, split), last)
 
     def _has(self, one: Input) -> bool:
@@ -234,9 +239,7 @@ def _difference(
     names = _changed_settings(last.config, settings)
     if names:
         return f"the setting {', '.join(names[:3])} changed"
-    if last.code_version != stage.version:
-        return f"its code changed from version {last.code_version} to {stage.version}"
-    return "its files are damaged"
+    return f"its code changed from version {last.code_version} to {stage.version}"
 
 
 def _changed_settings(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -101,7 +101,7 @@ def test_damage_is_named_and_repaired(make_project) -> None:
     build_all(project)
     found = project.find("stats")
     (found.path / "data.txt").write_text("cut")
-    assert states(make_project())["stats"][0] == "stale"
+    assert states(make_project())["stats"] == ("stale", "its files are damaged")
     again = make_project()
     assert again.build("stats")[1] and states(again)["stats"][0] == "fresh"
 
