@@ -12,6 +12,7 @@ import dagster as dg
 
 from wakeword_core.artifacts import Artifact
 from wakeword_core.config import Config
+from wakeword_core.files import replacing
 from wakeword_core.project import Project
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,11 @@ class MlflowResource(dg.ConfigurableResource):
     @property
     def tracking_uri(self) -> str:
         """The store's address, as `mlflow ui --backend-store-uri` takes it."""
-        return f"sqlite:///{Path(self.home).resolve() / 'mlflow.db'}"
+        return _uri(self._database)
+
+    @property
+    def _database(self) -> Path:
+        return Path(self.home).resolve() / "mlflow.db"
 
     def client(self) -> Any:
         """An MLflow client on this store; nothing global is set."""
@@ -94,7 +99,10 @@ class MlflowResource(dg.ConfigurableResource):
 
         for name in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        Path(self.home).mkdir(parents=True, exist_ok=True)
+        if not self._database.is_file():
+            # making the tables takes seconds, and a database that was cut off in the middle of that can never be opened
+            with replacing(self._database) as part:
+                MlflowClient(tracking_uri=_uri(part), registry_uri=_uri(part)).search_experiments(max_results=1)
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     def lazy_training(self, dagster_run_id: str) -> Training:
@@ -158,6 +166,10 @@ class MlflowResource(dg.ConfigurableResource):
         version = known[0].version if known else client.create_model_version(name, source, run_id=run_id).version
         client.set_registered_model_alias(name, ALIAS, version)
         return {"mlflow_model": name, "mlflow_model_version": int(version), "mlflow_alias": ALIAS}
+
+
+def _uri(database: Path) -> str:
+    return f"sqlite:///{database}"
 
 
 def _log_params(client: Any, run_id: str, config: Config) -> None:
