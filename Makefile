@@ -7,7 +7,7 @@ BIN := $(VENV)/bin/python
 # The stamp's name changes with what is to be installed and with the folder, since a moved venv has to be linked again.
 WANTED := $(shell { cat pyproject.toml constraints.txt; echo '$(CURDIR)'; } | cksum | cut -d ' ' -f 1)
 SPEECH := $(VENV)/.installed-speech-$(WANTED)
-DEV := $(VENV)/.installed-dev-speech-$(WANTED)
+DEV := $(VENV)/.installed-all-$(WANTED)
 # A set-up that was cut off may have left a Python without pip.
 PIP := { $(BIN) -m pip --version >/dev/null 2>&1 || $(BIN) -m ensurepip >/dev/null; } && \
 	$(BIN) -m pip install -qq --disable-pip-version-check -c constraints.txt
@@ -46,7 +46,7 @@ $(BIN):
 	@$(PYTHON) -m venv $(VENV) || { \
 		rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment: on Debian, install python3.11-venv"; exit 1; }
 
-# dev includes speech, so after `make test` there is nothing left for `make run` to install.
+# DEV includes speech, so after `make test` there is nothing left for `make run` to install.
 $(SPEECH): | $(BIN)
 	@if [ ! -e $(DEV) ]; then \
 		echo "Installing in $(VENV) (5 GB; a few minutes, once)"; \
@@ -58,5 +58,5 @@ $(SPEECH): | $(BIN)
 $(DEV): | $(BIN)
 	@echo "Installing in $(VENV) (5 GB; a few minutes, once)"
 	@rm -f $(VENV)/.installed-*
-	@$(PIP) -e '.[dev,speech]'
+	@$(PIP) -e '.[bench,dev,speech]'
 	@touch $@ $(SPEECH)

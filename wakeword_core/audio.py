@@ -1,5 +1,6 @@
 """Sound in and out: the only file that touches soundfile, and the one place where samples change rate or format."""
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -161,6 +162,20 @@ def write_audio(path: Path, x: Samples, sample_rate: int) -> None:
             soundfile.write(part, pcm, sample_rate, subtype="PCM_16", format=format_name)
         except soundfile.SoundFileError as error:
             raise AudioError(f"cannot write {path} at {sample_rate} Hz ({_brief(error)})") from error
+
+
+def encode_flac(pcm: Pcm, sample_rate: int) -> bytes:
+    """A mono 16-bit FLAC file holding int16 [samples], as small as it gets without loss: browsers play it."""
+    import soundfile
+
+    file = io.BytesIO()
+    try:
+        soundfile.write(
+            file, np.ascontiguousarray(pcm), sample_rate, subtype="PCM_16", format="FLAC", compression_level=1.0
+        )
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise AudioError(f"cannot encode FLAC at {sample_rate} Hz ({_brief(error)})") from error
+    return file.getvalue()
 
 
 def _opened(path: Path) -> "soundfile.SoundFile":

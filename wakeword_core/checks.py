@@ -113,7 +113,7 @@ def _nll_not_worse(project: Project, artifact: Artifact, split: Split | None) ->
     passed = found["nll_after"] <= found["nll_before"] + _NLL_TOLERANCE
     description = (
         f"NLL on validation {found['nll_before']:.4f} -> {found['nll_after']:.4f}, "
-        f"ECE {found['ece_before']:.4f} -> {found['ece_after']:.4f}, temperature {found['temperature']:.3f}"
+        f"ECE {found['ece_before']:.4f} -> {found['ece_after']:.4f}, by {found['method']} calibration"
     )
     return Verdict(passed, description, found)
 
@@ -135,7 +135,7 @@ def _equals_torch(project: Project, artifact: Artifact, split: Split | None) -> 
 def _measured(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
     found = artifact.figures
     hours = found["background_hours"]
-    target = project.config.evaluation.target_fah
+    target = project.config.evaluation.allowed_fah
     enough = hours * target >= 1.0
     description = (
         f"{found['false_alarms']} false alarm{'s' * (found['false_alarms'] != 1)} in {hours:.2f} h of background"

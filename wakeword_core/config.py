@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -184,9 +184,17 @@ class FeaturesConfig(Settings):
     augment: AugmentConfig = AugmentConfig()
     views: int = Field(4, ge=1, le=64, description="Views of each training window; the first is clean.")
     negative_views: int = Field(2, ge=1, le=64, description="Views of each window that is not a positive.")
+    context_frames: int = Field(
+        150,
+        ge=0,
+        le=2_000,
+        description="Frames that a training row holds besides a window, to be scored at every step.",
+    )
     tail_seconds: float = Field(0.1, ge=0, le=1, description="Sound kept after the end of the word in clean views.")
-    jitter_seconds: float = Field(0.2, ge=0, le=1, description="The word's end moves by up to this in other views.")
-    negative_hop_seconds: float = Field(1.0, gt=0, le=60, description="Step between windows of a long negative.")
+    jitter_seconds: float = Field(0.2, ge=0, le=1, description="Besides the tail, sound kept after the word at least.")
+    negative_hop_seconds: float = Field(
+        1.0, gt=0, le=60, description="Step between windows of a long negative; in training it is the context."
+    )
     edge_seconds: float = Field(
         0.4, ge=0.05, le=10, description="Sound at the end of a long negative's first window; before it is quiet."
     )
@@ -194,6 +202,16 @@ class FeaturesConfig(Settings):
     dtype: Literal["float16", "float32"] = Field("float16", description="Number format of stored features.")
     batch_windows: int = Field(64, ge=1, le=65_536, description="Windows computed at once on a CPU.")
     gpu_batch_windows: int = Field(4_096, ge=1, le=65_536, description="Windows computed at once on a GPU.")
+
+    def row_frames(self, split: Split) -> int:
+        """Frames a stored row: a window, and in training the sound around it."""
+        return self.frontend.window_frames + (self.context_frames if split == "train" else 0)
+
+    def row_samples(self, split: Split) -> int:
+        """Samples that give exactly `row_frames` frames without padding."""
+        return self.frontend.window_samples + (self.row_frames(split) - self.frontend.window_frames) * (
+            self.frontend.hop_length
+        )
 
 
 class BcResNetConfig(Settings):
@@ -220,13 +238,17 @@ class TinyConvConfig(Settings):
 
 
 class TcnConfig(Settings):
-    """A causal temporal convolutional network over mel channels, separable and residual."""
+    """A temporal convolutional network over mel channels, residual, dilated and without padding."""
 
     arch: Literal["tcn"] = "tcn"
-    channels: int = Field(96, ge=8, le=512, description="Channels of every block.")
-    blocks: int = Field(8, ge=1, le=24, description="Residual blocks; dilations repeat 1, 2, 4.")
-    kernel: int = Field(9, ge=2, le=31, description="Taps of each temporal convolution.")
+    channels: int = Field(64, ge=8, le=512, description="Channels of every block.")
+    kernel: int = Field(5, ge=2, le=31, description="Taps of each temporal convolution.")
+    dilations: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
+        (1, 1, 2, 2, 4), min_length=1, max_length=24, description="Steps between taps, one number a block."
+    )
     stride: int = Field(3, ge=1, le=8, description="Frames a step after the first layer.")
+    members: int = Field(1, ge=1, le=16, description="Networks of this size whose scores are averaged.")
+    head_steps: int = Field(9, ge=1, le=64, description="Last steps that the classifier sees.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
 
 
@@ -240,6 +262,37 @@ class SpecAugmentConfig(Settings):
     time_frames: int = Field(20, ge=0, le=500, description="Longest masked stretch in frames.")
     mel_masks: int = Field(1, ge=0, le=8, description="Masked groups of bands.")
     mel_bands: int = Field(8, ge=0, le=128, description="Widest masked group of bands.")
+
+
+class TrainAugmentConfig(Settings):
+    """Changes of log-mels drawn anew for every batch on the device; all at zero leave them as they are."""
+
+    band_warp: float = Field(0.12, ge=0, le=0.5, description="Largest relative stretch of frequency (VTLP).")
+    colour_db: float = Field(2.0, ge=0, le=20, description="Deviation of each smooth curve over the bands, in dB.")
+    gain_db: tuple[float, float] = Field((0.0, 0.0), description="Gain, from and to; stored views have their own.")
+    noise_probability: float = Field(0.6, ge=0, le=1, description="How often a row of noise is mixed in.")
+    noise_snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for name in ("gain_db", "noise_snr_db"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be given as [from, to] with from <= to")
+        return self
+
+
+class LossConfig(Settings):
+    """What scores are asked for, and how much each kind of error counts."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Probability mass moved to the other classes.")
+    hit_seconds: float = Field(0.3, ge=0, le=2, description="A word is to be heard in this time after its end.")
+    best_steps: int = Field(8, ge=1, le=1_000, description="How many scores in that time count, the best.")
+    early_seconds: float = Field(0.2, ge=0, le=2, description="Until this long before a word's end nothing is heard.")
+    early_weight: float = Field(0.3, ge=0, le=10, description="Weight of the scores before the word.")
+    worst_early_steps: int = Field(3, ge=1, le=1_000, description="How many of those count, the worst.")
+    worst_steps: int = Field(5, ge=1, le=1_000, description="How many scores of a negative row count, the worst.")
+    all_steps_weight: float = Field(0.5, ge=0, le=10, description="Weight of the mean over all its scores.")
 
 
 class TrainingConfig(Settings):
@@ -258,13 +311,19 @@ class TrainingConfig(Settings):
     weight_decay: float = Field(1e-2, ge=0, le=1, description="Decoupled weight decay; not on norms and biases.")
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the rate rises linearly.")
     final_lr_fraction: float = Field(0.01, ge=0, le=1, description="Rate at the end of the cosine, of the peak.")
-    label_smoothing: float = Field(0.02, ge=0, lt=0.5, description="Probability mass moved to the other classes.")
+    loss: LossConfig = LossConfig()
     ema_decay: float = Field(0.998, ge=0, lt=1, description="Exponential moving average of weights; 0: none.")
     clip_norm: float = Field(5.0, gt=0, description="Gradients are scaled down to this norm.")
     val_max_fpr: float = Field(
         0.1, gt=0, le=1, description="The validation score is the partial ROC-AUC up to this rate."
     )
-    patience: int = Field(8, ge=1, le=10_000, description="Epochs without a better validation score before stopping.")
+    keep: Literal["last", "best"] = Field(
+        "last", description="Which epoch's averaged weights are the model: the last, or the best on validation."
+    )
+    patience: int = Field(
+        8, ge=1, le=10_000, description="With keep 'best': epochs without a better validation score before stopping."
+    )
+    augment: TrainAugmentConfig = TrainAugmentConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     amp: bool = Field(True, description="bfloat16 autocast on CUDA; no effect on a CPU.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where features and training run.")
@@ -281,28 +340,118 @@ class TrainingConfig(Settings):
 class DetectorConfig(Settings):
     """How streaming scores become detections."""
 
-    stride_seconds: float = Field(0.08, gt=0, le=1, description="Time between scores.")
-    smoothing: int = Field(2, ge=1, le=50, description="Scores averaged.")
+    stride_seconds: float = Field(0.04, gt=0, le=1, description="Time between scores.")
+    smoothing: int = Field(4, ge=1, le=50, description="Latest scores looked at.")
+    votes: int = Field(
+        0,
+        ge=0,
+        le=50,
+        description="How many of the latest scores must reach the threshold; 0: their mean must.",
+    )
+    hold: int = Field(
+        1, ge=1, le=50, description="Smoothed scores in a row that must reach the threshold before a detection."
+    )
     off_ratio: float = Field(0.6, gt=0, le=1, description="Re-armed below this share of the threshold.")
     rearm_seconds: float = Field(1.0, ge=0, le=60, description="Also re-armed after this long below the threshold.")
     lockout_seconds: float = Field(1.0, ge=0, le=60, description="No second detection within this time.")
 
+    @model_validator(mode="after")
+    def _votes_among_the_scores(self) -> Self:
+        if self.votes > self.smoothing:
+            raise ValueError(f"votes ({self.votes}) must not exceed smoothing ({self.smoothing}), the scores voted on")
+        return self
+
+
+class TuningConfig(Settings):
+    """Detectors tried on validation; the configured one is always among them."""
+
+    enabled: bool = Field(True, description="Whether the detector is chosen on validation.")
+    smoothing: tuple[Annotated[int, Field(ge=1, le=50)], ...] = Field(
+        (1, 2, 3, 4, 6), description="Numbers of latest scores to try."
+    )
+    votes: tuple[Annotated[int, Field(ge=0, le=50)], ...] = Field(
+        (0, 2, 3), description="Numbers of votes to try; those above the smoothing are left out."
+    )
+    hold: tuple[Annotated[int, Field(ge=1, le=50)], ...] = Field((1, 2, 3), description="Debounces to try.")
+    off_ratio: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.4, 0.6, 0.8), description="Shares of the threshold for re-arming to try."
+    )
+
+
+class CalibrationConfig(Settings):
+    """How scores are made to mean what they say, on validation."""
+
+    method: Literal["temperature", "vector", "isotonic"] = Field(
+        "temperature",
+        description="One temperature for all classes, a scale and a shift for each, or an increasing curve.",
+    )
+
+
+_OPERATING_POINTS = {"strict": 0.1, "balanced": 0.5, "lenient": 2.0}
+
 
 class EvaluationConfig(Settings):
-    """What is measured, and at which operating point."""
+    """What is measured, and at which operating points."""
 
     detector: DetectorConfig = DetectorConfig()
-    target_fah: float = Field(0.5, gt=0, le=1_000, description="False alarms an hour allowed at the operating point.")
+    tuning: TuningConfig = TuningConfig()
+    operating_points: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")], Annotated[float, Field(gt=0, le=1_000)]
+    ] = Field(_OPERATING_POINTS, description="Sensitivities by name: false alarms an hour allowed at each.")
+    operating_point: str = Field("balanced", description="The sensitivity that is used unless another is asked for.")
     stream_snr_db: tuple[float | None, ...] = Field(
-        (None, 10.0), min_length=1, description="Noise under the positives of the stream test; null is clean."
+        (None, 20.0, 10.0, 5.0, 0.0),
+        min_length=1,
+        description="Noise under the positives of the stream test; null is clean.",
     )
+    far_snr_db: tuple[float | None, ...] = Field((None, 10.0), description="The same for positives across a room.")
+    target_snr_db: tuple[float | None, ...] = Field(
+        (None, 10.0), min_length=1, description="The near conditions that the headline miss rate and all tuning use."
+    )
+    noise_seconds: float = Field(
+        5.0, ge=0, le=60, description="The ratio is to the power of this much noise around a word, in seconds."
+    )
+    far_rooms: int = Field(32, ge=1, le=4_096, description="Rooms generated when no recordings of rooms exist.")
+    far_rt60_seconds: tuple[float, float] = Field((0.2, 0.8), description="Reverberation time of generated rooms.")
     gap_seconds: float = Field(1.0, ge=0, le=60, description="Pause between the recordings of a stream.")
     tolerance_seconds: float = Field(0.75, gt=0, le=10, description="A detection this near the word's end is a hit.")
     session_minutes: float = Field(10.0, gt=0, le=240, description="Longest stretch of continuous audio held at once.")
     floor_dbfs: float = Field(-65.0, ge=-80, le=-30, description="Noise a stream always has, in pauses too.")
     sweep_points: int = Field(200, ge=10, le=10_000, description="Thresholds tried on the stream test.")
     fah_points: tuple[float, ...] = Field((0.1, 0.5, 1.0, 2.0), description="False alarms an hour to report misses at.")
+    calibration: CalibrationConfig = CalibrationConfig()
+    tta_shifts_ms: tuple[Annotated[int, Field(ge=-200, le=200)], ...] = Field(
+        (), description="Test windows are also scored as the mean over these shifts, in ms; empty: not."
+    )
     confidence: float = Field(0.95, gt=0, lt=1, description="Level of every interval.")
+    report_clips: int = Field(10, ge=0, le=100, description="Worst misses, and false alarms, to listen to in a report.")
+    report_suspicious_clips: int = Field(10, ge=0, le=1_000, description="Doubtful training recordings in a report.")
+    report_clip_seconds: float = Field(2.5, ge=0.5, le=10, description="Sound around each of them.")
+
+    @field_validator("operating_points", mode="before")
+    @classmethod
+    def _beside_the_standard_ones(cls, points: Any) -> Any:
+        return {**_OPERATING_POINTS, **points} if isinstance(points, dict) else points
+
+    @field_validator("operating_point")
+    @classmethod
+    def _one_of_the_points(cls, name: str, info: ValidationInfo) -> str:
+        known = info.data.get("operating_points", {name: 0.0})
+        if name not in known:
+            raise ValueError(f"must be one of operating_points: {', '.join(known)}")
+        return name
+
+    @field_validator("far_rt60_seconds")
+    @classmethod
+    def _reverberation(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not 0.05 <= limits[0] <= limits[1] <= 5:
+            raise ValueError("must be given as [from, to] with 0.05 <= from <= to <= 5")
+        return limits
+
+    @property
+    def allowed_fah(self) -> float:
+        """False alarms an hour allowed at the default operating point."""
+        return self.operating_points[self.operating_point]
 
 
 class ExportConfig(Settings):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from wakeword_core.config import DetectorConfig, FrontendConfig
-from wakeword_core.errors import ArtifactError, DataError, MissingDependencyError
+from wakeword_core.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
 from wakeword_core.evaluation.detector import Detection, StreamingDetector, detect, wake_scores
 from wakeword_core.features.mel import NumpyLogMel, frame_count
 
@@ -81,7 +81,9 @@ class WakewordModel:
     """An exported wake-word model and the card that travels in it.
 
     `path` is an .onnx file or a folder that holds `model.onnx`; ArtifactError when it is missing, too large, damaged or
-    not one of ours. `threads` is the number of threads of one inference.
+    not one of ours. `threads` is the number of threads of one inference. `operating_points` are the sensitivities that
+    validation chose thresholds for, by name: threshold, target_fah and what they gave there; one of them, named by the
+    card's `operating_point`, is `threshold`.
     """
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
@@ -95,7 +97,10 @@ class WakewordModel:
             self.threshold = float(self.card["threshold"])
             self.frontend = FrontendConfig.model_validate(self.card["frontend"])
             self.detector = DetectorConfig.model_validate(self.card["detector"])
-        except (KeyError, TypeError, ValueError, ValidationError) as error:
+            # models exported before there were any have a threshold only
+            self.operating_points: dict[str, dict[str, Any]] = dict(self.card.get("operating_points", {}))
+            self._thresholds = {name: float(one["threshold"]) for name, one in self.operating_points.items()}
+        except (AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
             raise ArtifactError(f"the card in {self.path} cannot be used ({reason}); export the model again") from error
         self._check_shapes()
@@ -148,12 +153,24 @@ class WakewordModel:
         grid = np.arange(offset, frames, self.stride_frames)
         return (grid * hop + n_fft) / self.sample_rate, np.concatenate(found)
 
-    def detect(self, pcm: Pcm, threshold: float | None = None) -> list[Detection]:
-        """Every detection in mono int16 [samples] at `sample_rate`; the model's own threshold unless given."""
+    def threshold_at(self, point: str | None = None, threshold: float | None = None) -> float:
+        """The threshold of an operating point, or `threshold`, or the model's own; ConfigError for an unknown point."""
+        if point is None:
+            return self.threshold if threshold is None else threshold
+        if threshold is not None:
+            raise ConfigError(f"a threshold ({threshold:g}) and a sensitivity ({point}) were given; give one of them")
+        if point not in self._thresholds:
+            raise ConfigError(
+                f"{self.path} has no sensitivity {point!r}; it has {', '.join(self._thresholds) or 'none'}"
+            )
+        return self._thresholds[point]
+
+    def detect(self, pcm: Pcm, threshold: float | None = None, point: str | None = None) -> list[Detection]:
+        """Every detection in mono int16 [samples] at `sample_rate`; at the model's own threshold unless told."""
         times, scores = self.score_audio(pcm)
         wake, best = wake_scores(scores)
         labels = [self.labels[index] for index in best]
-        return detect(times, wake, self.threshold if threshold is None else threshold, self.detector, labels)
+        return detect(times, wake, self.threshold_at(point, threshold), self.detector, labels)
 
     def quiet_frames(self, frames: int) -> Floats:
         """Log-mel frames of digital silence [n_mels, frames]."""
@@ -206,12 +223,15 @@ class StreamScorer:
 
 
 class Detector:
-    """Detections in a live stream; equal to `WakewordModel.detect` on the same audio, however it is cut."""
+    """Detections in a live stream; equal to `WakewordModel.detect` on the same audio, however it is cut.
 
-    def __init__(self, model: WakewordModel, threshold: float | None = None) -> None:
+    `point` names an operating point of the model; without it and `threshold`, the model's own threshold counts.
+    """
+
+    def __init__(self, model: WakewordModel, threshold: float | None = None, point: str | None = None) -> None:
         self.model = model
         self._scorer = StreamScorer(model)
-        self._decision = StreamingDetector(model.threshold if threshold is None else threshold, model.detector)
+        self._decision = StreamingDetector(model.threshold_at(point, threshold), model.detector)
         self.score = 0.0
 
     def process(self, chunk: Pcm) -> list[Detection]:

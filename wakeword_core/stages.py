@@ -7,13 +7,25 @@ from typing import Any
 from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
 from wakeword_core.errors import DataError
-from wakeword_core.files import digest, read_json
+from wakeword_core.files import digest
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
 
 Inputs = dict[str, Artifact]
 
 _STREAM_SETTINGS = ("seed", "data.sample_rate", "data.silence_dbfs")
 """What continuous test audio depends on, besides the recordings."""
+_TEST_ONLY = (
+    "stream_snr_db",
+    "far_snr_db",
+    "far_rooms",
+    "far_rt60_seconds",
+    "fah_points",
+    "tta_shifts_ms",
+    "report_clips",
+    "report_suspicious_clips",
+    "report_clip_seconds",
+)
+"""Settings of the evaluation that nothing on validation looks at."""
 
 
 def _device(config: Config) -> str:
@@ -197,7 +209,10 @@ def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | N
 
 
 def _calibration_settings(config: Config, split: Split | None) -> dict[str, Any]:
-    return config.subset("evaluation", *_STREAM_SETTINGS)
+    settings = config.subset("evaluation", *_STREAM_SETTINGS)
+    for name in _TEST_ONLY:
+        settings["evaluation"].pop(name)
+    return settings
 
 
 def _make_calibrated(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
@@ -217,22 +232,21 @@ def _make_calibrated(project: Project, build: Build, inputs: Inputs, split: Spli
 
 
 def _onnx_settings(config: Config, split: Split | None) -> dict[str, Any]:
-    return config.subset("phrase", "export.opset", "export.parity_tolerance", "evaluation.detector")
+    return config.subset("phrase", "export.opset", "export.parity_tolerance")
 
 
 def _make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.evaluation.sensitivities import Sensitivities
     from wakeword_core.export.cost import cpu_ms_per_second
     from wakeword_core.export.onnx_export import export_onnx
     from wakeword_core.models.scoring import load_model
 
     calibrated = inputs["calibrated_model"]
     model, card = load_model(calibrated.path)
-    point = read_json(calibrated.file("operating_point.json"))
     card = {
         **card,
         "phrase": project.config.phrase,
-        "detector": project.config.evaluation.detector.model_dump(mode="json"),
-        "threshold": point["threshold"],
+        **Sensitivities.load(calibrated.path).card(),
         "keys": {"calibrated_model": calibrated.key, **project.store.upstream(calibrated)},
     }
     summary = export_onnx(model, card, project.config.export, build.path)
@@ -247,9 +261,17 @@ def _report_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 
 def _make_report(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    from wakeword_core.evaluation.final import final_test
+    from wakeword_core.evaluation.final import VOLATILE, final_test
 
-    build.figures = final_test(project.config, inputs, build.path, project.progress)
+    # what the report is compared with has no part in its key: the newest of the same phrase that is there
+    earlier = [
+        one
+        for one in project.store.all("metrics_report")
+        if one.config["phrase"] == project.config.phrase and one.key != build.key
+    ]
+    previous = earlier[-1].path if earlier else None
+    build.figures = final_test(project.config, inputs, build.path, project.progress, previous)
+    build.volatile = set(VOLATILE)
 
 
 # --- int8_model
@@ -304,22 +326,24 @@ STAGES: tuple[Stage, ...] = (
         (Input("trained_model"), Input("mel_features", split="val"), Input("audio_shards", split="val")),
         _calibration_settings,
         _make_calibrated,
-        "1",
+        "2",
     ),
-    Stage("onnx_model", (Input("calibrated_model"),), _onnx_settings, _make_onnx, "1"),
+    Stage("onnx_model", (Input("calibrated_model"),), _onnx_settings, _make_onnx, "2"),
     Stage(
         "metrics_report",
         (
             Input("onnx_model"),
             Input("calibrated_model"),
             Input("trained_model"),
+            Input("mel_features", split="train"),
             Input("mel_features", split="test"),
+            Input("audio_shards", split="train"),
             Input("audio_shards", split="test"),
             Input("raw_manifest", facet="summary"),
         ),
         _report_settings,
         _make_report,
-        "1",
+        "2",
     ),
     Stage(
         "int8_model",

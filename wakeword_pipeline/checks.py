@@ -16,7 +16,8 @@ SETTINGS = "settings"
 
 def check_settings(config: Config) -> str:
     """Hash of everything in the configuration that only checks look at."""
-    return digest(config.subset("training.min_val_auc", "export", "evaluation.target_fah"))
+    limits = ("training.min_val_auc", "export", "evaluation.operating_points", "evaluation.operating_point")
+    return digest(config.subset(*limits))
 
 
 def check_specs(stage: str) -> list[dg.AssetCheckSpec]:

@@ -119,8 +119,11 @@ def score(
 def detect(
     model: Model,
     audio: Audio,
+    sensitivity: Annotated[
+        str | None, typer.Option(help="strict, balanced or lenient: an operating point. [default: the model's own]")
+    ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Score that counts. [default: the model's own]")
+        float | None, typer.Option(min=0, max=1, help="Score that counts, in place of a sensitivity.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -129,9 +132,10 @@ def detect(
     from wakeword_core.scoring_files import detect_file
 
     loaded = WakewordModel(model)
+    counts = loaded.threshold_at(sensitivity, threshold)
     found: dict[str, Any] = {}
     for path in audio:
-        detections = detect_file(loaded, path, threshold)
+        detections = detect_file(loaded, path, counts)
         found[str(path)] = [
             {"time": round(float(one.time), 3), "score": round(float(one.score), 4), "label": one.label}
             for one in detections

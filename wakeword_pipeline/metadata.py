@@ -10,6 +10,7 @@ from wakeword_core.artifacts import Artifact
 
 _ROW_FIGURES = ("recordings", "rows")
 _PICTURE_SUFFIX = ".png"
+_PAGE_SUFFIX = ".html"
 _DIGITS = 6
 _MAX_PICTURE_BYTES = 400_000
 
@@ -28,7 +29,7 @@ def artifact_metadata(artifact: Artifact) -> dict[str, Any]:
     rows = next((artifact.figures[name] for name in reversed(_ROW_FIGURES) if name in artifact.figures), None)
     if isinstance(rows, int):
         entries["dagster/row_count"] = rows
-    return entries | _picture(artifact)
+    return entries | _pages(artifact) | _picture(artifact)
 
 
 def _entry(name: str, value: Any) -> dict[str, Any]:
@@ -65,6 +66,15 @@ def _rows(rows: list[Mapping[str, Any]]) -> Any:
         records=[dg.TableRecord(dict(row)) for row in rows],
         schema=dg.TableSchema([dg.TableColumn(name, "number" if name in numeric else "string") for name in columns]),
     )
+
+
+def _pages(artifact: Artifact) -> dict[str, Any]:
+    """Links to the artifact's pages, which need no server."""
+    return {
+        name.removesuffix(_PAGE_SUFFIX): dg.MetadataValue.url(artifact.file(name).resolve().as_uri())
+        for name in artifact.files
+        if name.endswith(_PAGE_SUFFIX)
+    }
 
 
 def _picture(artifact: Artifact) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from wakeword_core.audio import (
     AudioError,
     decode_wav,
+    encode_flac,
     encode_wav,
     from_pcm16,
     probe,
@@ -188,3 +190,18 @@ def test_writing_refuses_other_suffixes_and_leaves_no_half_files(tmp_path):
     with pytest.raises(AudioError, match="cannot write"):
         write_audio(tmp_path / "a.flac", sine(), 10_000_000)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_flac_in_memory_holds_the_very_samples(rate):
+    pcm = np.random.default_rng(1).integers(-32_768, 32_768, rate // 3).astype(np.int16)
+    samples, found = soundfile.read(io.BytesIO(encode_flac(pcm, rate)), dtype="int16")
+    assert found == rate and np.array_equal(samples, pcm)
+    assert encode_flac(pcm, rate) == encode_flac(pcm, rate)
+    quiet = (pcm // 1_000).astype(np.int16)
+    assert len(encode_flac(quiet, rate)) < len(encode_wav(quiet, rate)) / 2
+
+
+def test_flac_of_an_impossible_rate_is_an_error_in_words():
+    with pytest.raises(AudioError, match="at -1 Hz"):
+        encode_flac(np.zeros(10, np.int16), -1)

@@ -99,3 +99,45 @@ def test_subset_holds_only_the_named_fields():
 def test_a_loaded_configuration_never_changes():
     with pytest.raises(ValidationError):
         Config().phrase = "other"
+
+
+def test_operating_points_join_the_standard_ones_and_one_of_them_counts():
+    evaluation = Config.model_validate({"evaluation": {"operating_points": {"strict": 0.05, "night": 0.01}}}).evaluation
+    assert evaluation.operating_points == {"strict": 0.05, "balanced": 0.5, "lenient": 2.0, "night": 0.01}
+    assert evaluation.allowed_fah == 0.5
+    night = {"operating_points": {"night": 0.01}, "operating_point": "night"}
+    assert Config.model_validate({"evaluation": night}).evaluation.allowed_fah == 0.01
+    for wrong in ({"operating_point": "night"}, {"operating_points": {"strict": 0}}, {"operating_points": {"a b": 1}}):
+        with pytest.raises(ValidationError):
+            Config.model_validate({"evaluation": wrong})
+
+
+@pytest.mark.parametrize("name", ["gain_db", "noise_snr_db"])
+def test_ranges_of_training_augmentation_rise(name):
+    for limits in ((-3.0, 2.0), (1.0, 1.0)):
+        config = Config.model_validate({"training": {"augment": {name: limits}}})
+        assert getattr(config.training.augment, name) == limits
+    with pytest.raises(ValidationError, match=name):
+        Config.model_validate({"training": {"augment": {name: (2.0, -3.0)}}})
+
+
+@pytest.mark.parametrize("dilations", [(), (0,), (65,), (1,) * 25])
+def test_dilations_that_make_no_network_are_refused(dilations):
+    with pytest.raises(ValidationError, match="dilations"):
+        Config.model_validate({"model": {"arch": "tcn", "dilations": dilations}})
+
+
+def test_training_rows_are_windows_and_their_context():
+    features = Config.model_validate({"features": {"context_frames": 30}}).features
+    frontend = features.frontend
+    assert features.row_frames("train") == frontend.window_frames + 30
+    assert features.row_frames("val") == features.row_frames("test") == frontend.window_frames
+    for split in ("train", "val"):
+        frames = 1 + (features.row_samples(split) - frontend.n_fft) // frontend.hop_length
+        assert frames == features.row_frames(split)
+        assert (features.row_samples(split) - frontend.n_fft) % frontend.hop_length == 0
+
+
+def test_no_more_votes_than_scores():
+    with pytest.raises(ValidationError, match="votes"):
+        Config.model_validate({"evaluation": {"detector": {"smoothing": 2, "votes": 3}}})

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from wakeword_core import runtime, scoring_files
 from wakeword_core.audio import write_audio
 from wakeword_core.config import DetectorConfig, FrontendConfig
-from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.errors import ArtifactError, ConfigError, DataError
+from wakeword_core.evaluation.detector import detect
 from wakeword_core.features.mel import NumpyLogMel, log_mel
 from wakeword_core.runtime import Detector, StreamScorer, WakewordModel, window_scores
 
@@ -24,6 +25,11 @@ CARD = {
     "frontend": FRONTEND.model_dump(mode="json"),
     "detector": DetectorConfig(lockout_seconds=0.3).model_dump(mode="json"),
     "threshold": 0.6,
+    "operating_point": "balanced",
+    "operating_points": {
+        name: {"threshold": threshold, "target_fah": target}
+        for name, threshold, target in (("strict", 0.95, 0.1), ("balanced", 0.6, 0.5), ("lenient", 0.3, 2.0))
+    },
 }
 
 
@@ -90,6 +96,37 @@ def test_the_test_audio_has_events_and_varied_scores(model) -> None:
     assert len(events) >= 2 and {event.label for event in events} == {"hey robin"}
     assert model.score_audio(bursts(8.0))[1][:, 1].std() > 0.1
     assert model.detect(bursts(8.0), threshold=1.1) == []
+
+
+def test_sensitivities_are_thresholds_of_the_model(model, tmp_path) -> None:
+    assert {name: one["threshold"] for name, one in model.operating_points.items()} == {
+        "strict": 0.95, "balanced": 0.6, "lenient": 0.3,
+    }  # fmt: skip
+    pcm = bursts(8.0)
+    for name, threshold in (("strict", 0.95), ("lenient", 0.3)):
+        expected = model.detect(pcm, threshold=threshold)
+        assert model.detect(pcm, point=name) == expected
+        live = Detector(model, point=name).process(pcm)
+        np.testing.assert_allclose([one.time for one in live], [one.time for one in expected])
+    assert model.detect(pcm) == model.detect(pcm, point="balanced") != model.detect(pcm, point="lenient")
+    with pytest.raises(ConfigError, match="no sensitivity 'loud'; it has strict, balanced, lenient"):
+        Detector(model, point="loud")
+    with pytest.raises(ConfigError, match="give one of them"):
+        model.detect(pcm, threshold=0.5, point="strict")
+    older = {name: value for name, value in CARD.items() if not name.startswith("operating")}
+    plain = WakewordModel(save_model(tmp_path / "m.onnx", older))
+    assert plain.detect(pcm) == model.detect(pcm)
+    with pytest.raises(ConfigError, match="it has none"):
+        plain.detect(pcm, point="strict")
+
+
+def test_the_models_own_detector_is_used(tmp_path) -> None:
+    detector = DetectorConfig(lockout_seconds=0.3, smoothing=3, votes=3, hold=2).model_dump(mode="json")
+    slow = WakewordModel(save_model(tmp_path / "m.onnx", {**CARD, "detector": detector}))
+    pcm = bursts(8.0)
+    times, scores = slow.score_audio(pcm)
+    assert slow.detect(pcm) == detect(times, scores[:, 1], 0.6, slow.detector, ["hey robin"] * len(times))
+    assert slow.detect(pcm)[0].time > WakewordModel(save_model(tmp_path / "n.onnx")).detect(pcm)[0].time
 
 
 def test_blocks_do_not_show_and_bound_memory(model, monkeypatch) -> None:
@@ -172,6 +209,7 @@ def test_models_that_are_not_ours(tmp_path, monkeypatch) -> None:
         "not a JSON object": {"card": "[]"},
         "lacks 'threshold'": {"card": {k: v for k, v in CARD.items() if k != "threshold"}},
         "cannot be used": {"card": {**CARD, "frontend": {"n_mels": -1}}},
+        "lacks .threshold.\\)": {"card": {**CARD, "operating_points": {"strict": {}}}},
         "promises": {"n_mels": 8},
     }
     for message, change in cases.items():

@@ -26,7 +26,7 @@ data:
 synthesis: {enabled: true, positives: 60, hard_negatives: 48, negatives: 60, background_minutes: 1.5}
 shards: {count: 2}
 training: {epochs: 4, steps_per_epoch: 12, min_val_auc: 0.5}
-evaluation: {stream_snr_db: [null]}
+evaluation: {stream_snr_db: [null], far_snr_db: [], target_snr_db: [null]}
 export: {int8_max_f1_drop: 0.5}   # a network trained for seconds on a handful of clips
 """
 

@@ -178,6 +178,11 @@ def test_score_and_detect(built, tmp_path: Path) -> None:
     options = ("--threshold", str(highest / 2), "--json")
     found = json.loads(built.wakeword("detect", str(Path(built.result["model"]).parent), str(recording), *options))
     assert found[str(recording)] and found[str(recording)][0]["label"] == "hey robin"
+    for sensitivity in ("strict", "balanced", "lenient"):
+        options = ("--sensitivity", sensitivity, "--json")
+        assert str(recording) in json.loads(built.wakeword("detect", built.result["model"], str(recording), *options))
+    options = ("--sensitivity", "loud")
+    assert "strict" in built.wakeword("detect", built.result["model"], str(recording), *options, expect=2)
 
 
 def test_a_failed_check_stops_what_is_downstream_and_says_why(built) -> None:

@@ -17,7 +17,7 @@ SURFACE = {
     "ui": {"--config", "--home", "--host", "--port"},
     "status": {"--config", "--home", "--set", "--json"},
     "score": {"--out"},
-    "detect": {"--threshold", "--json"},
+    "detect": {"--sensitivity", "--threshold", "--json"},
     "synth": {"--out", "--count", "--seed"},
 }
 
@@ -95,6 +95,25 @@ def test_a_model_that_is_none_is_said(monkeypatch, capsys, tmp_path: Path) -> No
     (tmp_path / "a.wav").write_bytes(b"")
     status, message = failing(monkeypatch, capsys, "detect", str(tmp_path), str(tmp_path / "a.wav"))
     assert status == 1 and "model.onnx" in message and len(message.strip().splitlines()) == 1
+
+
+def test_a_sensitivity_is_a_threshold_of_the_model(monkeypatch, capsys, tmp_path: Path) -> None:
+    from wakeword_core import runtime, scoring_files
+
+    class Model(runtime.WakewordModel):
+        def __init__(self, path: Path) -> None:
+            self.path, self.threshold, self._thresholds = path, 0.5, {"strict": 0.9, "balanced": 0.5}
+
+    used = []
+    monkeypatch.setattr(runtime, "WakewordModel", Model)
+    monkeypatch.setattr(scoring_files, "detect_file", lambda model, path, threshold: used.append(threshold) or [])
+    for options in ((), ("--sensitivity", "strict"), ("--threshold", "0.7")):
+        command("detect", "model.onnx", "a.wav", "--json", *options, expect=0)
+    assert used == [0.5, 0.9, 0.7]
+    status, message = failing(monkeypatch, capsys, "detect", "model.onnx", "a.wav", "--sensitivity", "loud")
+    assert status == 2 and "'loud'" in message and "strict, balanced" in message
+    both = ("--sensitivity", "strict", "--threshold", "0.7")
+    assert failing(monkeypatch, capsys, "detect", "model.onnx", "a.wav", *both)[0] == 2
 
 
 def test_a_full_disk_is_said_before_anything_is_written(monkeypatch, capsys, tmp_path: Path) -> None:

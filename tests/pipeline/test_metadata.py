@@ -47,3 +47,9 @@ def test_rows_that_are_no_table_stay_json(tmp_path: Path) -> None:
 def test_pictures_are_shown_unless_they_are_huge(tmp_path: Path) -> None:
     found = artifact_metadata(artifact(tmp_path, {}, {"det.png": b"small", "huge.png": b"0" * 500_000}))
     assert "data:image/png;base64," in found["det"].md_str and "huge" not in found
+
+
+def test_a_page_is_linked(tmp_path: Path) -> None:
+    made = artifact(tmp_path / "a b", {"frr": 0.1}, {"report.html": b"<p>"})
+    found = artifact_metadata(made)
+    assert found["report"].url == (made.path / "report.html").as_uri() and "%20" in found["report"].url

@@ -1,12 +1,15 @@
-"""From streaming scores to detections: smoothing, hysteresis and lockout. Needs numpy only, as a device does.
+"""From streaming scores to detections: smoothing, debounce, hysteresis, lockout. Needs numpy only, as a device does.
 
-The rule, for scores s_0, s_1, ... at increasing times:
+The rule, for scores s_0, s_1, ... in [0, 1] at increasing times:
 
-- smoothed_i is the mean of the last `smoothing` scores (of fewer at the start);
-- an event happens at i when the detector is armed, smoothed_i >= threshold and at least `lockout_seconds` have passed
+- smoothed_i is, with `votes` 0, the mean of the last `smoothing` scores (of fewer at the start); with `votes` N it is
+  the N-th largest of them, so that it reaches a threshold when N of them do (scores before the start count as 0);
+- held_i is the least of the last `hold` smoothed scores, so that it reaches a threshold when all of them do (again 0
+  before the start);
+- an event happens at i when the detector is armed, held_i >= threshold and at least `lockout_seconds` have passed
   since the last event; the event disarms the detector;
-- below the threshold it is armed again once smoothed_i < off_ratio * threshold, or once it has stayed below the
-  threshold for `rearm_seconds` in a row, so that it never stays latched between the two thresholds.
+- it is armed again once smoothed_i < threshold and either smoothed_i < off_ratio * threshold or the smoothed score has
+  stayed below the threshold for `rearm_seconds` in a row, so that it never stays latched between the two thresholds.
 
 `StreamingDetector` is that rule score by score; `detect` gives the same events for a whole sequence at once.
 """
@@ -24,7 +27,7 @@ from wakeword_core.config import DetectorConfig
 
 
 class Detection(NamedTuple):
-    """One event: its time in seconds, the smoothed score that caused it and the wake word it is taken for."""
+    """One event: its time in seconds, the score that reached the threshold (held, as in the rule) and the wake word."""
 
     time: float
     score: float
@@ -45,13 +48,25 @@ def wake_scores(scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int6
     return values[np.arange(len(values)), best], best
 
 
-def smooth(scores: ArrayLike, count: int) -> NDArray[np.float64]:
-    """The mean of the last `count` scores [n], of fewer at the start, summed oldest first as a stream would."""
+def smooth(scores: ArrayLike, count: int, votes: int = 0) -> NDArray[np.float64]:
+    """What the last `count` scores agree on, for each score [n]: their mean, or the `votes`-th largest of them.
+
+    The mean is of fewer at the start and summed oldest first, as a stream would; votes not cast yet count as 0.
+    """
     values = np.asarray(scores, dtype=np.float64)
+    if votes:
+        return np.partition(_latest(values, count), count - votes, axis=1)[:, count - votes]
     total = np.zeros_like(values)
     for lag in range(min(count, len(values)) - 1, -1, -1):
         total[lag:] += values[: len(values) - lag]
     return total / np.minimum(np.arange(1, len(values) + 1), count)
+
+
+def _latest(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """The last `count` of [n] at each of them, 0 before the start: [n, count]."""
+    if not len(values):
+        return np.empty((0, count))
+    return np.lib.stride_tricks.sliding_window_view(np.concatenate([np.zeros(count - 1), values]), count)
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,8 @@ class PreparedScores:
 
     times: NDArray[np.float64]
     smoothed: NDArray[np.float64]
+    held: NDArray[np.float64]
+    """The highest threshold at which each score could be an event."""
     unlocked: NDArray[np.int64]
     """For an event at i, the first index at which the lockout is over."""
     peak: float
@@ -67,11 +84,11 @@ class PreparedScores:
 
 def prepare(times: ArrayLike, scores: ArrayLike, config: DetectorConfig) -> PreparedScores:
     """Smooth the scores [n] at increasing times [n] in seconds and find where each lockout would end."""
-    moments = np.asarray(times, dtype=np.float64)
-    smoothed = smooth(scores, config.smoothing)
+    moments, values = np.asarray(times, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    smoothed = smooth(values, config.smoothing, config.votes)
     if moments.shape != smoothed.shape or moments.ndim != 1:
         raise ValueError(f"times and scores must be of one length, not {list(moments.shape)}, {list(smoothed.shape)}")
-    if not np.isfinite(smoothed).all() or not (np.diff(moments) > 0).all():
+    if not np.isfinite(values).all() or not (np.diff(moments) > 0).all():
         raise ValueError("scores must be finite and times must increase")
     # t + lockout is rounded while the rule compares t_j - t_i: where the two differ it is by one place.
     guess = np.searchsorted(moments, moments + config.lockout_seconds)
@@ -79,7 +96,8 @@ def prepare(times: ArrayLike, scores: ArrayLike, config: DetectorConfig) -> Prep
     unlocked = np.where(moments[earlier] - moments >= config.lockout_seconds, earlier, guess)
     here = np.minimum(unlocked, len(moments) - 1)
     unlocked += (unlocked < len(moments)) & (moments[here] - moments < config.lockout_seconds)
-    return PreparedScores(moments, smoothed, unlocked, float(smoothed.max(initial=-np.inf)))
+    held = _latest(smoothed, config.hold).min(axis=1)
+    return PreparedScores(moments, smoothed, held, unlocked, float(held.max(initial=-np.inf)))
 
 
 def event_indices(prepared: PreparedScores, threshold: float, config: DetectorConfig) -> NDArray[np.int64]:
@@ -88,12 +106,12 @@ def event_indices(prepared: PreparedScores, threshold: float, config: DetectorCo
         return np.empty(0, dtype=np.int64)
     times, smoothed = prepared.times, prepared.smoothed
     above = smoothed >= threshold
-    hot = np.flatnonzero(above)
+    hot = np.flatnonzero(prepared.held >= threshold)
     below_since = np.maximum.accumulate(np.where(above, np.arange(len(times)), -1)) + 1
     rested = times - times[np.minimum(below_since, len(times) - 1)] >= config.rearm_seconds
     rearmed = ~above & ((smoothed < config.off_ratio * threshold) | rested)
     # Whether the detector is armed again depends on where it re-armed, never on which event disarmed it. So each
-    # score above the threshold has one successor: the first such score that is both re-armed and out of lockout.
+    # score that could be an event has one successor: the first such score that is both re-armed and out of lockout.
     rearms = np.cumsum(rearmed)[hot]
     successor = np.maximum(
         np.searchsorted(rearms, rearms, side="right"), np.searchsorted(hot, prepared.unlocked[hot])
@@ -113,7 +131,7 @@ def detect(
     if len(labels) not in (0, len(prepared.times)):
         raise ValueError(f"{len(labels)} labels for {len(prepared.times)} scores")
     return [
-        Detection(float(prepared.times[i]), float(prepared.smoothed[i]), labels[i] if labels else "")
+        Detection(float(prepared.times[i]), float(prepared.held[i]), labels[i] if labels else "")
         for i in event_indices(prepared, threshold, config)
     ]
 
@@ -129,6 +147,7 @@ class StreamingDetector:
     def reset(self) -> None:
         """Forget everything heard so far."""
         self._recent: deque[float] = deque(maxlen=self.config.smoothing)
+        self._smoothed: deque[float] = deque(maxlen=self.config.hold)
         self._armed = True
         self._last_event: float | None = None
         self._below_since: float | None = None
@@ -138,20 +157,29 @@ class StreamingDetector:
         if not math.isfinite(score):
             raise ValueError(f"the score at {time} s is not finite")
         self._recent.append(float(score))
-        total = 0.0
-        for recent in self._recent:  # not sum(), whose rounding differs between versions of Python
-            total += recent
-        smoothed = total / len(self._recent)
+        smoothed = self._agreed()
+        self._smoothed.append(smoothed)
         if smoothed < self.threshold:
             self._rest(time, smoothed)
-            return None
-        self._below_since = None
+        else:
+            self._below_since = None
+        held = min(self._smoothed) if len(self._smoothed) == self.config.hold else 0.0
         locked = self._last_event is not None and time - self._last_event < self.config.lockout_seconds
-        if not self._armed or locked:
+        if held < self.threshold or not self._armed or locked:
             return None
         self._armed = False
         self._last_event = time
-        return Detection(float(time), smoothed, label)
+        return Detection(float(time), held, label)
+
+    def _agreed(self) -> float:
+        """The smoothed score of the scores heard last."""
+        if self.config.votes:
+            ranked = sorted(self._recent, reverse=True)
+            return ranked[self.config.votes - 1] if len(ranked) >= self.config.votes else 0.0
+        total = 0.0
+        for recent in self._recent:  # not sum(), whose rounding differs between versions of Python
+            total += recent
+        return total / len(self._recent)
 
     def _rest(self, time: float, smoothed: float) -> None:
         if self._below_since is None:

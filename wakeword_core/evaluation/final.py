@@ -1,76 +1,293 @@
 """The final test: the exported model through the streaming detector, on recordings nobody trained or tuned on."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wakeword_core.artifacts import Artifact
-from wakeword_core.config import Config
+from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.evaluation import plots
-from wakeword_core.evaluation.clips import onnx_clip_scores
+from wakeword_core.evaluation.clips import onnx_clip_scores, tta_metrics, window_groups
+from wakeword_core.evaluation.comparison import compare
+from wakeword_core.evaluation.conditions import Condition, target_conditions
 from wakeword_core.evaluation.detector import wake_scores
-from wakeword_core.evaluation.metrics import clip_metrics, confusion
-from wakeword_core.evaluation.report import write_report
-from wakeword_core.evaluation.stream_test import evaluate_streams, operating_points, score_streams, sweep
-from wakeword_core.features.store import FeatureFile, load_windows
-from wakeword_core.files import read_json
-from wakeword_core.manifest import quarantined
+from wakeword_core.evaluation.metrics import (
+    PARTIAL_AUC_FPRS,
+    ClipMetrics,
+    clip_metrics,
+    confusion,
+    grouped,
+    per_class,
+    roc_points,
+)
+from wakeword_core.evaluation.players import Excerpt, Player, moment_excerpts, players, word_excerpts
+from wakeword_core.evaluation.report import Exhibits, write_report
+from wakeword_core.evaluation.sensitivities import Sensitivities
+from wakeword_core.evaluation.stream_test import (
+    StreamResult,
+    StreamScores,
+    evaluate_streams,
+    named_point_results,
+    operating_points,
+    score_streams,
+    sweep,
+)
+from wakeword_core.evaluation.streams import background_sessions, positive_sessions
+from wakeword_core.evaluation.suspicious import Cut, describe, suspicious_recordings
+from wakeword_core.features.store import FeatureFile
+from wakeword_core.files import read_json, write_json
+from wakeword_core.manifest import quarantined, read_manifest
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.training.records import HISTORY, read_history
 
+VOLATILE = frozenset({"report.html", "comparison.json", "suspicious.json"})
+"""Files that tell of more than the inputs: an earlier report, the names of files, speeds."""
+
 _CLIP_THRESHOLD = 0.5
 _SHOWN_MELS = 8
+_TEST_SETTINGS = ("evaluation", "phrase", "seed", "data.sample_rate", "data.silence_dbfs")
+_GROUP_FIGURES = (
+    "count", "positives", "negatives", "false_positives", "false_negatives", "accuracy", "fpr", "fnr",
+)  # fmt: skip
+_KEY_FIGURES = (
+    "threshold", "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval",
+    "background_hours", "latency_p50", "latency_p95",
+)  # fmt: skip
 
 
 def final_test(
-    config: Config, inputs: Mapping[str, Artifact], out: Path, progress: Progress = silent
+    config: Config,
+    inputs: Mapping[str, Artifact],
+    out: Path,
+    progress: Progress = silent,
+    previous: Path | None = None,
 ) -> dict[str, Any]:
-    """Write `report.html`, `metrics.json` and `det.png` to `out`; returns the key figures.
+    """Write `report.html`, `metrics.json`, `det.png` and more to `out`; returns the key figures.
 
-    `inputs` are the artifacts that the report is about, by stage name; threshold and detector are the model's own.
+    `inputs` are the artifacts that the report is about, by stage name; thresholds and detector are the model's own.
+    `previous` is the folder of an earlier report to compare with. It has no part in `metrics.json`, which is the same
+    for the same inputs; what is not, is in the files named by `VOLATILE`.
     """
-    onnx, calibrated, manifest = inputs["onnx_model"], inputs["calibrated_model"], inputs["raw_manifest"]
-    path = onnx.file("model.onnx")
-    model = WakewordModel(path)
-    streams = score_streams(model.score_audio, inputs["audio_shards[test]"].path, config, progress)
-    result = evaluate_streams(streams, model.threshold, config)
-    features = inputs["mel_features[test]"].path
-    scores, labels = onnx_clip_scores(path, features)
-    wake, _ = wake_scores(scores)
-    clips = clip_metrics(wake, (labels > 0).astype(np.int64), _CLIP_THRESHOLD)
-    point = read_json(calibrated.file("operating_point.json"))
-    points = sweep(streams, config)
-    pictures = {
-        "det": plots.det_curve(points, result, config.evaluation.target_fah, streams.background_hours),
-        "training": plots.training_curve([asdict(one) for one in read_history(inputs["trained_model"].file(HISTORY))]),
-        "reliability": calibrated.file("reliability.png").read_bytes(),
-        "scores": plots.score_histogram(wake, labels > 0, model.threshold),
-        "confusion": plots.confusion_picture(confusion(scores.argmax(1), labels, len(config.labels)), config.labels),
-        "mels": clearest_and_worst(features, wake, config),
-    }
+    onnx = inputs["onnx_model"]
+    model = WakewordModel(onnx.file("model.onnx"))
+    shards = inputs["audio_shards[test]"].path
+    streams = score_streams(model.score_audio, shards, config, progress)
+    stream = _stream_test(streams, model, inputs["calibrated_model"], config)
+    windows = _window_test(model, inputs, config, progress)
+    suspicious, suspicious_players = _suspicious(model, inputs, config, progress)
     metrics = {
         "phrase": config.phrase,
-        "operating_point": point,
+        **stream.metrics,
+        **windows.metrics,
+        "calibration": read_json(inputs["calibrated_model"].file("calibration.json")),
+        "suspicious": suspicious,
+        **_about(inputs, config),
+    }
+    history = [asdict(one) for one in read_history(inputs["trained_model"].file(HISTORY))]
+    reliability = inputs["calibrated_model"].file("reliability.png").read_bytes()
+    misses, alarms = _stream_players(stream.result, streams.conditions, model, shards, config)
+    contents = {name: {"content": one.content} for name, one in inputs.items()}
+    comparison = compare(metrics, contents, config.subset(*_TEST_SETTINGS), previous)
+    exhibits = Exhibits(
+        pictures={
+            **stream.pictures, **windows.pictures, "reliability": reliability,
+            "training": plots.training_curve(history),
+        },
+        misses=misses,
+        false_alarms=alarms,
+        suspicious=suspicious_players,
+        paths=_paths(inputs["raw_manifest"].path),
+        comparison=comparison,
+        model={
+            "CPU ms a second of audio": f"{onnx.figures['cpu_ms_per_s']:.2f}",
+            "detector": _in_words(model.detector),
+        },
+    )  # fmt: skip
+    write_report(out, metrics, exhibits)
+    (out / "det.png").write_bytes(stream.pictures["det"])
+    write_json(out / "suspicious.json", [{**one, "path": exhibits.paths.get(one["id"])} for one in suspicious["worst"]])
+    if comparison is not None:
+        write_json(out / "comparison.json", comparison)
+    return _figures(stream.result, metrics)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A part of the report: what goes to metrics.json, and its pictures."""
+
+    metrics: dict[str, Any]
+    pictures: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class _StreamMeasured(_Measured):
+    result: StreamResult
+
+
+def _stream_test(streams: StreamScores, model: WakewordModel, calibrated: Artifact, config: Config) -> _StreamMeasured:
+    detector = model.detector
+    result = evaluate_streams(streams, model.threshold, config, detector)
+    chosen = Sensitivities.load(calibrated.path)
+    tested = named_point_results(streams, chosen.points, config, detector)
+    points = sweep(streams, config, detector)
+    marked = {
+        name: plots.Marked(chosen.points[name].target_fah, one.threshold, one.frr, one.fah)
+        for name, one in tested.items()
+    }
+    metrics = {
+        "operating_point": {**asdict(chosen.default), "name": chosen.name},
+        "detector": detector.model_dump(mode="json"),
+        "operating_points": {
+            name: {"validation": asdict(chosen.points[name]), "test": _key_figures(one)} for name, one in tested.items()
+        },
+        "target_conditions": [one.name for one in target_conditions(config)],
         "stream": asdict(result),
-        "fah_points": [asdict(one) for one in operating_points(streams, config)],
+        "fah_points": [asdict(one) for one in operating_points(streams, config, detector)],
         "sweep": [asdict(one) for one in points],
-        "clips": {"test": asdict(clips)},
-        "calibration": read_json(calibrated.file("calibration.json")),
+    }
+    det = plots.det_curve(points, marked, streams.background_hours)
+    return _StreamMeasured(metrics, {"det": det}, result)
+
+
+def _in_words(detector: DetectorConfig) -> str:
+    """What the detector does with the scores."""
+    looked_at = f"{detector.smoothing} score{'s' * (detector.smoothing != 1)}"
+    held = f", {detector.hold} times in a row" if detector.hold > 1 else ""
+    smoothed = f"{detector.votes} of {looked_at}" if detector.votes else f"mean of {looked_at}"
+    return f"{smoothed} at or above the threshold{held}; off below {detector.off_ratio:g} of it"
+
+
+def _key_figures(result: StreamResult) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in _KEY_FIGURES}
+
+
+def _window_test(model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress) -> _Measured:
+    features, shards = inputs["mel_features[test]"].path, inputs["audio_shards[test]"].path
+    confidence = config.evaluation.confidence
+    scores, labels = onnx_clip_scores(model.path, features)
+    wake, _ = wake_scores(scores)
+    positive = (labels > 0).astype(np.int64)
+    clips = clip_metrics(wake, positive, _CLIP_THRESHOLD, random=_random(config), confidence=confidence)
+    sets = {"test": asdict(clips)}
+    shifted = tta_metrics(
+        model.score_windows, shards, "test", config, _CLIP_THRESHOLD, random=_random(config), progress=progress
+    )
+    if shifted is not None:
+        sets["test, mean over shifts"] = asdict(shifted.averaged)
+    groups = {
+        kind: {
+            name: _group_figures(one)
+            for name, one in grouped(wake, positive, names, _CLIP_THRESHOLD, confidence=confidence).items()
+        }
+        for kind, names in window_groups(shards, _recordings_of(FeatureFile(features))).items()
+    }
+    classes = per_class(scores, labels, config.labels, _CLIP_THRESHOLD, confidence=confidence)
+    pictures = {
+        "scores": plots.score_histogram(wake, labels > 0, model.threshold),
+        "confusion": plots.confusion_picture(confusion(scores.argmax(1), labels, len(config.labels)), config.labels),
+    }
+    if clips.roc_auc is not None:
+        roc = roc_points(wake, positive)
+        areas = f"ROC-AUC {clips.roc_auc:.5f}, pAUC {clips.pauc_01:.5f}"
+        pictures["roc"] = plots.roc_picture(roc.fpr, roc.tpr, areas, PARTIAL_AUC_FPRS["pauc_01"])
+    metrics = {
+        "clips": sets,
+        "clip_groups": groups,
+        "classes": {name: asdict(one) for name, one in classes.items()},
+    }
+    return _Measured(metrics, pictures)
+
+
+def _random(config: Config) -> np.random.Generator:
+    """The generator of the bootstrap: the same for figures that are held side by side."""
+    return np.random.default_rng(config.seed)
+
+
+def _recordings_of(features: FeatureFile) -> NDArray[np.str_]:
+    """Which recording each clean window [rows] is of."""
+    return features.column("file_ids")[features.column("views") == 0].astype(np.str_)
+
+
+def _group_figures(metrics: ClipMetrics) -> dict[str, Any]:
+    """What is told of a group: there may be hundreds of speakers."""
+    intervals = {name: metrics.intervals[name] for name in ("fpr", "fnr") if name in metrics.intervals}
+    return {**{name: getattr(metrics, name) for name in _GROUP_FIGURES}, "intervals": intervals}
+
+
+def _stream_players(
+    result: StreamResult, conditions: Sequence[Condition], model: WakewordModel, shards: Path, config: Config
+) -> tuple[list[Player | None], list[Player | None]]:
+    """The worst misses and false alarms as the model heard them: the sessions of the test are made once more."""
+    rate, seconds = config.data.sample_rate, config.evaluation.report_clip_seconds
+    window = config.features.frontend.window_samples / rate
+    misses = result.miss_list[: config.evaluation.report_clips]
+    alarms = result.false_alarms[: config.evaluation.report_clips]
+    heard: dict[tuple[str, str], Excerpt] = {}
+    for condition in conditions:
+        ids = {miss.id for miss in misses if miss.condition == condition.name}
+        sessions = positive_sessions(shards, config, config.seed, condition)
+        found = word_excerpts(sessions, ids, rate, seconds)
+        heard |= {(condition.name, one): excerpt for one, excerpt in found.items()}
+    moments = {(alarm.id, alarm.time) for alarm in alarms}
+    fired = moment_excerpts(background_sessions(shards, config), moments, rate, window, seconds)
+    return (
+        players([heard.get((miss.condition, miss.id)) for miss in misses], model.log_mel, rate),
+        players([fired.get((alarm.id, alarm.time)) for alarm in alarms], model.log_mel, rate),
+    )
+
+
+def _suspicious(
+    model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress
+) -> tuple[dict[str, Any], list[Player | None]]:
+    """The training recordings to look at, for metrics.json, and players for them."""
+    rate, evaluation = config.data.sample_rate, config.evaluation
+    found = suspicious_recordings(
+        model.score_windows,
+        inputs["mel_features[train]"].path,
+        Cut(model.frontend.window_frames, model.frontend.hop_length, model.stride_frames, rate),
+        evaluation.report_suspicious_clips,
+        progress,
+    )
+    window = config.features.frontend.window_samples / rate
+    described, excerpts = describe(
+        inputs["audio_shards[train]"].path, found.worst, rate, window, evaluation.report_clip_seconds
+    )
+    rows = [{**asdict(one), **(asdict(more) if more else {})} for one, more in zip(found.worst, described, strict=True)]
+    return {**asdict(found), "worst": rows}, players(excerpts, model.log_mel, rate)
+
+
+def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, Any]:
+    """The recordings and the model."""
+    manifest, onnx = inputs["raw_manifest"], inputs["onnx_model"]
+    return {
         "data": {**manifest.figures, "quarantine": quarantined(manifest.path)},
         "model": {
             "architecture": config.model.arch,
             "parameters": inputs["trained_model"].figures["parameters"],
             "bytes": onnx.files["model.onnx"].size,
-            "CPU ms a second of audio": round(onnx.figures["cpu_ms_per_s"], 2),
             "key": onnx.key,
         },
     }
-    write_report(out, metrics, pictures)
-    (out / "det.png").write_bytes(pictures["det"])
+
+
+def _paths(manifest: Path) -> dict[str, str]:
+    rows = read_manifest(manifest)
+    return {one: f"{source}/{path}" for one, source, path in zip(rows["id"], rows["source"], rows["path"], strict=True)}
+
+
+def _figures(result: StreamResult, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in artifact.json and is plotted over time."""
+    clips = metrics["clips"]["test"]
+    named = {
+        f"{figure}_{name}": sides["test"][figure]
+        for name, sides in metrics["operating_points"].items()
+        for figure in ("frr", "fah")
+    }
     return {
         "frr": result.frr,
         "frr_interval": list(result.frr_interval),
@@ -84,29 +301,16 @@ def final_test(
         "confusables": result.confusables,
         "confusables_accepted": result.confusables_accepted,
         "threshold": result.threshold,
-        "eer": clips.eer,
-        "roc_auc": clips.roc_auc,
-        "f1": clips.f1,
+        **named,
+        "eer": clips["eer"],
+        "roc_auc": clips["roc_auc"],
+        "f1": clips["f1"],
         "latency_p50": result.latency_p50,
         "latency_p95": result.latency_p95,
-        "conditions": [
-            {"snr_db": "clean" if one.snr_db is None else one.snr_db, "words": one.words, "frr": one.frr}
-            for one in result.conditions
-        ],
+        "conditions": [{"condition": one.name, "words": one.words, "frr": one.frr} for one in result.conditions],
+        "suspicious_positives": metrics["suspicious"]["positives_wrong"],
+        "suspicious_others": metrics["suspicious"]["others_wrong"],
     }
-
-
-def clearest_and_worst(features: Path, wake: np.ndarray, config: Config) -> bytes:
-    """Mel pictures of the wake words that scored least and of the other windows that scored most."""
-    windows = load_windows(features, clean_only=True)
-    positive = windows.labels.numpy() > 0
-    order = np.argsort(wake)
-    missed = [row for row in order if positive[row]][: _SHOWN_MELS // 2]
-    mistaken = [row for row in order[::-1] if not positive[row]][: _SHOWN_MELS // 2]
-    titles = [f"wake word, {wake[row]:.3f}" for row in missed] + [f"not one, {wake[row]:.3f}" for row in mistaken]
-    frontend = config.features.frontend
-    mels = windows.mel[[*missed, *mistaken]].float().numpy()
-    return plots.mel_grid(mels, titles, frontend.hop_length / config.data.sample_rate)
 
 
 def sample_mels(features: Path, config: Config) -> bytes:

@@ -1,4 +1,4 @@
-"""Clip metrics and the intervals of rates: one definition of each, used everywhere."""
+"""Clip metrics, one definition of each, with their intervals; used everywhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,45 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wakeword_core.evaluation.intervals import (
+    RESAMPLES,
+    Interval,
+    bootstrap_intervals,
+    poisson_interval,
+    poisson_upper_bound,
+    wilson_interval,
+)
+from wakeword_core.evaluation.resampled import resampled_metrics
+
+__all__ = [
+    "CALIBRATION_BINS",
+    "PARTIAL_AUC_FPRS",
+    "ClipMetrics",
+    "Interval",
+    "ReliabilityBin",
+    "RocPoints",
+    "area_under_roc",
+    "clip_metrics",
+    "confusion",
+    "det_points",
+    "equal_error_rate",
+    "expected_calibration_error",
+    "grouped",
+    "negative_log_likelihood",
+    "per_class",
+    "poisson_interval",
+    "poisson_upper_bound",
+    "reliability",
+    "roc_points",
+    "wilson_interval",
+]
+
 CALIBRATION_BINS = 15
+PARTIAL_AUC_FPRS = {"pauc_01": 0.1, "pauc_005": 0.05}
+"""False-positive rates that the partial ROC-AUCs go up to."""
 _LEAST_PROBABILITY = 1e-12
-_PARTIAL_AUC_FPR = 0.1
 
-
-class Interval(NamedTuple):
-    """A confidence interval."""
-
-    low: float
-    high: float
+Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,28 +67,54 @@ class ClipMetrics:
     fpr: float | None
     fnr: float | None
     roc_auc: float | None
-    pauc: float | None
+    pauc_01: float | None
+    """ROC-AUC over false-positive rates up to 0.1, scaled so that chance is 0.5 (McClish 1989)."""
+    pauc_005: float | None
+    """The same up to 0.05."""
     eer: float | None
     eer_threshold: float | None
     ece: float
     brier: float
     nll: float
+    intervals: dict[str, Interval]
+    """By metric: Wilson for proportions; by bootstrap, where asked for, for the rest. Some may be missing."""
 
 
-def clip_metrics(scores: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> ClipMetrics:
+def clip_metrics(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    threshold: float = 0.5,
+    *,
+    random: np.random.Generator | None = None,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+) -> ClipMetrics:
     """Every clip metric of wake-word probabilities [n] against labels [n] (true: a wake word).
 
-    `pauc` is the ROC-AUC over false-positive rates up to 0.1, scaled so that chance is 0.5 (McClish 1989).
-    Precision and F1 are 0 when nothing is detected.
+    Precision and F1 are 0 when nothing is detected. With `random` there are bootstrap intervals too: of `resamples`
+    stratified resamples, the same for the same generator.
     """
-    from sklearn.metrics import brier_score_loss, f1_score, precision_score, roc_auc_score
+    from sklearn.metrics import brier_score_loss, f1_score, precision_score
 
     values, truth = _checked(scores, labels)
     said = values >= threshold
-    table = confusion(said.astype(int), truth.astype(int), classes=2)
-    (tn, fp), (fn, tp) = table.tolist()
+    (tn, fp), (fn, tp) = confusion(said.astype(int), truth.astype(int), classes=2).tolist()
     both = 0 < truth.sum() < len(truth)
     error, at = equal_error_rate(values, truth) if both else (None, None)
+    table = np.column_stack([1 - values, values])
+    proportions = {
+        "accuracy": (tp + tn, len(truth)),
+        "precision": (tp, tp + fp),
+        "recall": (tp, tp + fn),
+        "fpr": (fp, fp + tn),
+        "fnr": (fn, fn + tp),
+    }
+    intervals = {name: wilson_interval(*of, confidence) for name, of in proportions.items() if of[1]}
+    if random is not None:
+        losses = {"brier": (values - truth) ** 2, "nll": _log_losses(table, truth.astype(int))}
+        gaps = _calibration_gaps(table, truth.astype(int), CALIBRATION_BINS)
+        several = resampled_metrics(values, truth, threshold, PARTIAL_AUC_FPRS, losses, gaps)
+        intervals |= bootstrap_intervals(several, truth, random, confidence, resamples)
     return ClipMetrics(
         count=len(truth),
         positives=tp + fn,
@@ -75,14 +130,48 @@ def clip_metrics(scores: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -
         f1=float(f1_score(truth, said, zero_division=0)),
         fpr=fp / (fp + tn) if fp + tn else None,
         fnr=fn / (fn + tp) if fn + tp else None,
-        roc_auc=float(roc_auc_score(truth, values)) if both else None,
-        pauc=float(roc_auc_score(truth, values, max_fpr=_PARTIAL_AUC_FPR)) if both else None,
+        roc_auc=area_under_roc(values, truth) if both else None,
+        pauc_01=area_under_roc(values, truth, PARTIAL_AUC_FPRS["pauc_01"]) if both else None,
+        pauc_005=area_under_roc(values, truth, PARTIAL_AUC_FPRS["pauc_005"]) if both else None,
         eer=error,
         eer_threshold=at,
-        ece=expected_calibration_error(np.column_stack([1 - values, values]), truth.astype(int)),
+        ece=expected_calibration_error(table, truth.astype(int)),
         brier=float(brier_score_loss(truth, values, pos_label=True)),
-        nll=negative_log_likelihood(np.column_stack([1 - values, values]), truth.astype(int)),
+        nll=negative_log_likelihood(table, truth.astype(int)),
+        intervals=intervals,
     )
+
+
+def per_class(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    names: Sequence[str],
+    threshold: float = 0.5,
+    *,
+    confidence: float = 0.95,
+) -> dict[str, ClipMetrics]:
+    """Clip metrics of every class against the rest, from probabilities [n, classes] and class indices [n]."""
+    table, truth = _checked_classes(probabilities, labels)
+    if table.shape[1] != len(names):
+        raise ValueError(f"probabilities {list(table.shape)} are not of {len(names)} classes")
+    return {
+        name: clip_metrics(table[:, index], truth == index, threshold, confidence=confidence)
+        for index, name in enumerate(names)
+    }
+
+
+def grouped(
+    scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, threshold: float = 0.5, *, confidence: float = 0.95
+) -> dict[str, ClipMetrics]:
+    """Clip metrics of every group of windows by its name, in order of names; `groups` [n] says whose each one is."""
+    values, truth = _checked(scores, labels)
+    names = np.asarray(groups).astype(str)
+    if names.shape != truth.shape:
+        raise ValueError(f"groups {list(names.shape)} must be [n] as scores {list(values.shape)} are")
+    chosen = {str(name): names == name for name in np.unique(names)}
+    return {
+        name: clip_metrics(values[rows], truth[rows], threshold, confidence=confidence) for name, rows in chosen.items()
+    }
 
 
 def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:
@@ -92,19 +181,62 @@ def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[
     return np.asarray(confusion_matrix(labels, predicted, labels=range(classes)), dtype=np.int64)
 
 
+class RocPoints(NamedTuple):
+    """Error rates [k] of the thresholds [k], which fall; at the first, above every score, nothing is detected."""
+
+    fpr: Doubles
+    fnr: Doubles
+    thresholds: Doubles
+
+    @property
+    def tpr(self) -> Doubles:
+        """True-positive rates [k], also called recall."""
+        return 1 - self.fnr
+
+
+def roc_points(scores: ArrayLike, labels: ArrayLike, *, corners_only: bool = True) -> RocPoints:
+    """The ROC of finite scores [n], of any range, against labels [n] of both classes.
+
+    Points on a straight line between others are left out with `corners_only`.
+    """
+    from sklearn.metrics import roc_curve
+
+    values, truth = _both_classes(scores, labels)
+    fpr, tpr, thresholds = roc_curve(truth, values, drop_intermediate=corners_only)
+    thresholds[0] = np.nextafter(values.max(), np.inf)  # scikit-learn puts infinity there, which no file can hold
+    return RocPoints(fpr, 1 - tpr, thresholds)
+
+
+def det_points(scores: ArrayLike, labels: ArrayLike) -> RocPoints:
+    """The part of the ROC that a DET plot (Martin et al. 1997) can show: where neither error rate is 0.
+
+    Normal deviates of 0 and 1 are infinite. Empty where the classes are perfectly separated.
+    """
+    points = roc_points(scores, labels)
+    shown = (points.fpr > 0) & (points.fnr > 0) & (points.fpr < 1) & (points.fnr < 1)
+    return RocPoints(*(values[shown] for values in points))
+
+
+def area_under_roc(scores: ArrayLike, labels: ArrayLike, max_fpr: float = 1.0) -> float:
+    """ROC-AUC of finite scores [n], of any range, against labels [n] of both classes.
+
+    Below a `max_fpr` of 1 it is the area up to that false-positive rate, scaled so that chance is 0.5 and the best
+    is 1 (McClish 1989).
+    """
+    from sklearn.metrics import roc_auc_score
+
+    values, truth = _both_classes(scores, labels)
+    return float(roc_auc_score(truth, values, max_fpr=max_fpr))
+
+
 def equal_error_rate(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     """The rate at which false positives and false negatives are equally frequent, and the threshold there.
 
     Linear interpolation between the two points of the ROC that enclose the crossing; both classes must be present.
     """
-    from sklearn.metrics import roc_curve
-
-    values, truth = _checked(scores, labels)
-    if not 0 < truth.sum() < len(truth):
-        raise ValueError("the equal error rate needs both classes")
-    fpr, tpr, thresholds = roc_curve(truth, values, drop_intermediate=False)
-    thresholds[0] = values.max()  # scikit-learn puts infinity there
-    excess = fpr - (1 - tpr)  # rises from -1 to 1
+    fpr, fnr, thresholds = roc_points(scores, labels, corners_only=False)
+    thresholds[0] = thresholds[1]
+    excess = fpr - fnr  # rises from -1 to 1
     after = int(np.argmax(excess >= 0))
     share = excess[after - 1] / (excess[after - 1] - excess[after])
     rate = fpr[after - 1] + share * (fpr[after] - fpr[after - 1])
@@ -120,10 +252,15 @@ class ReliabilityBin:
     count: int
 
 
-def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = CALIBRATION_BINS) -> list[ReliabilityBin]:
-    """Group probabilities [n] in `bins` bins of equal width against what happened [n]; empty bins are left out."""
+def reliability(
+    confidence: ArrayLike, correct: ArrayLike, bins: int = CALIBRATION_BINS, *, adaptive: bool = False
+) -> list[ReliabilityBin]:
+    """Group probabilities [n] in `bins` bins against what happened [n]; empty bins are left out.
+
+    Bins are of equal width, or, when `adaptive`, of an equal number of predictions.
+    """
     values, right = _checked(confidence, correct)
-    index = np.minimum((values * bins).astype(int), bins - 1)
+    index = _bin_of(values, bins, adaptive)
     counts = np.bincount(index, minlength=bins)
     full = counts > 0
     means = np.bincount(index, weights=values, minlength=bins)[full] / counts[full]
@@ -131,57 +268,68 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, bins: int = CALIBRATI
     return [ReliabilityBin(*one) for one in zip(means.tolist(), rates.tolist(), counts[full].tolist(), strict=True)]
 
 
-def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = CALIBRATION_BINS) -> float:
-    """ECE (Guo et al. 2017) of class probabilities [n, classes] against class indices [n], on the top class."""
-    table, truth = _checked_classes(probabilities, labels)
-    groups = reliability(table.max(axis=1), table.argmax(axis=1) == truth, bins)
-    return float(sum(group.count * abs(group.confidence - group.accuracy) for group in groups) / len(truth))
+def expected_calibration_error(
+    probabilities: ArrayLike, labels: ArrayLike, bins: int = CALIBRATION_BINS, *, adaptive: bool = False
+) -> float:
+    """ECE (Guo et al. 2017) of class probabilities [n, classes] against class indices [n], on the top class.
+
+    When `adaptive`, bins hold equally many windows (Nixon et al. 2019): where nearly all are sure, those of equal
+    width leave all but one bin almost empty.
+    """
+    gaps = _calibration_gaps(*_checked_classes(probabilities, labels), bins, adaptive)
+    return float(np.abs(gaps.sum(axis=0)).sum() / len(gaps))
 
 
 def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Mean of -log p(true class) in nats, of class probabilities [n, classes] against class indices [n]."""
-    table, truth = _checked_classes(probabilities, labels)
-    return float(-np.log(np.maximum(table[np.arange(len(truth)), truth], _LEAST_PROBABILITY)).mean())
+    return float(_log_losses(*_checked_classes(probabilities, labels)).mean())
 
 
-def wilson_interval(events: int, trials: int, confidence: float = 0.95) -> Interval:
-    """Wilson score interval of a proportion; (0, 1) without trials."""
-    from scipy.stats import binomtest
-
-    if trials == 0:
-        return Interval(0.0, 1.0)
-    found = binomtest(events, trials).proportion_ci(confidence, method="wilson")
-    return Interval(float(found.low), float(found.high))
+def _log_losses(table: Doubles, truth: NDArray[np.int64]) -> Doubles:
+    losses: Doubles = -np.log(np.maximum(table[np.arange(len(truth)), truth], _LEAST_PROBABILITY))
+    return losses
 
 
-def poisson_interval(events: int, exposure: float, confidence: float = 0.95) -> Interval:
-    """Exact two-sided interval (Garwood 1936) of a rate, in events a unit of `exposure`, which must be positive."""
-    from scipy.stats import chi2
-
-    tail = (1 - confidence) / 2
-    low = chi2.ppf(tail, 2 * events) / 2 if events else 0.0
-    return Interval(float(low / exposure), float(chi2.ppf(1 - tail, 2 * events + 2) / 2 / exposure))
-
-
-def poisson_upper_bound(events: int, exposure: float, confidence: float = 0.95) -> float:
-    """The rate that is exceeded with probability 1 - confidence at most: the one-sided exact bound."""
-    from scipy.stats import chi2
-
-    return float(chi2.ppf(confidence, 2 * events + 2) / 2 / exposure)
+def _bin_of(values: Doubles, bins: int, adaptive: bool) -> NDArray[np.int64]:
+    if not adaptive:
+        return np.minimum((values * bins).astype(np.int64), bins - 1)
+    index = np.empty(len(values), np.int64)
+    index[np.argsort(values, kind="stable")] = np.arange(len(values)) * bins // len(values)
+    return index
 
 
-def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
-    if values.ndim != 1 or values.shape != truth.shape or len(values) == 0:
-        raise ValueError(f"scores {list(values.shape)} and labels {list(truth.shape)} must be [n], n > 0")
+def _calibration_gaps(table: Doubles, truth: NDArray[np.int64], bins: int, adaptive: bool = False) -> Doubles:
+    """Confidence less correctness of each prediction, in the column of its bin: [n, bins], 0 elsewhere."""
+    top = table.max(axis=1)
+    gaps = np.zeros((len(truth), bins))
+    gaps[np.arange(len(truth)), _bin_of(top, bins, adaptive)] = top - (table.argmax(axis=1) == truth)
+    return gaps
+
+
+def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[Doubles, NDArray[np.bool_]]:
+    values, truth = _paired(scores, labels)
     if not (values >= 0).all() or not (values <= 1).all():
         raise ValueError("scores must be probabilities")
     return values, truth
 
 
-def _checked_classes(
-    probabilities: ArrayLike, labels: ArrayLike | Sequence[int]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _both_classes(scores: ArrayLike, labels: ArrayLike) -> tuple[Doubles, NDArray[np.bool_]]:
+    values, truth = _paired(scores, labels)
+    if not np.isfinite(values).all():
+        raise ValueError("scores must be finite")
+    if not 0 < truth.sum() < len(truth):
+        raise ValueError("ranking needs windows of both classes")
+    return values, truth
+
+
+def _paired(scores: ArrayLike, labels: ArrayLike) -> tuple[Doubles, NDArray[np.bool_]]:
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
+    if values.ndim != 1 or values.shape != truth.shape or len(values) == 0:
+        raise ValueError(f"scores {list(values.shape)} and labels {list(truth.shape)} must be [n], n > 0")
+    return values, truth
+
+
+def _checked_classes(probabilities: ArrayLike, labels: ArrayLike | Sequence[int]) -> tuple[Doubles, NDArray[np.int64]]:
     table, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     if table.ndim != 2 or table.shape[:1] != truth.shape or len(truth) == 0:
         raise ValueError(f"probabilities {list(table.shape)} and labels {list(truth.shape)} do not fit")

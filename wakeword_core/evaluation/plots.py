@@ -2,15 +2,18 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from wakeword_core.evaluation.metrics import expected_calibration_error, reliability
+from wakeword_core.evaluation.metrics import expected_calibration_error, reliability, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 # Okabe and Ito (2008)
@@ -22,6 +25,10 @@ _MEL_COLUMNS = 4
 _SHOWN_TARGETS = 100.0
 _LEAST_SHOWN_PERCENT = 10.0
 _LOG_ODDS_LIMIT = 12.0
+_MARKS = ((_GREEN, "^"), (_RED, "D"), (_ORANGE, "v"), (_GREY, "s"))
+_ROC_ZOOM = 50
+"""The zoomed ROC begins at what is found at this part of its largest false-positive rate."""
+_COLOURS = 256
 
 
 class Point(Protocol):
@@ -33,6 +40,16 @@ class Point(Protocol):
     def frr(self) -> float: ...  # noqa: D102
     @property
     def fah(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An operating point to mark: what was aimed at and what came out."""
+
+    target_fah: float
+    threshold: float
+    frr: float
+    fah: float
 
 
 def training_curve(history: Sequence[Mapping[str, Any]]) -> bytes:
@@ -53,45 +70,65 @@ def training_curve(history: Sequence[Mapping[str, Any]]) -> bytes:
     return _png(figure)
 
 
-def det_curve(
-    points: Sequence[Point], operating: Point | None = None, target_fah: float | None = None, hours: float | None = None
-) -> bytes:
-    """Misses against false alarms an hour for every threshold of a sweep, with the operating point if given."""
+def det_curve(points: Sequence[Point], marked: Mapping[str, Marked] | None = None, hours: float | None = None) -> bytes:
+    """Misses against false alarms an hour for every threshold of a sweep, with named operating points marked.
+
+    `hours` of background set what one false alarm is, and so where the place of none is drawn.
+    """
     figure = _figure()
     axes = figure.subplots()
+    marks = dict(marked or {})
     # Below the threshold of most alarms events merge, which only folds the curve back.
     noisiest = max(range(len(points)), key=lambda index: points[index].fah)
     kept = list(points[noisiest:])
-    rates = [one.fah for one in [*kept, *([operating] if operating else [])] if one.fah > 0]
-    least = min([*rates, *([target_fah] if target_fah else []), *([1 / hours] if hours else [])], default=1.0)
+    targets = [one.target_fah for one in marks.values()]
+    rates = [one.fah for one in [*kept, *marks.values()] if one.fah > 0]
+    least = min([*rates, *targets, *([1 / hours] if hours else [])], default=1.0)
     zero = least / 3
+    highest = max([*targets, *([1.0] if not targets else [])])
 
     def place(fah: float) -> float:
         return fah if fah > 0 else zero
 
     axes.plot([place(one.fah) for one in kept], [100 * one.frr for one in kept], color=_BLUE, lw=2, label="test")
-    if target_fah:
-        axes.axvline(target_fah, color=_GREY, ls=":", lw=1.5, label=f"target: {target_fah:g} an hour")
-    if operating is not None:
+    for (name, one), (color, shape) in zip(marks.items(), cycle(_MARKS)):
+        axes.axvline(one.target_fah, color=color, ls=":", lw=1.3)
+        figures = f"{100 * one.frr:.1f} % missed at {one.fah:.2g}/h (target {one.target_fah:g}/h)"
         axes.plot(
-            place(operating.fah),
-            100 * operating.frr,
-            "D",
-            color=_RED,
-            markersize=8,
-            clip_on=False,
-            zorder=5,
-            label=f"threshold {operating.threshold:.3f}: {100 * operating.frr:.1f} % missed, {operating.fah:.2g}/h",
-        )
+            place(one.fah), 100 * one.frr, shape, color=color, markersize=8, clip_on=False, zorder=5, ls="none",
+            markeredgecolor="white", markeredgewidth=0.8, label=f"{name}: {figures}",
+        )  # fmt: skip
     axes.set_xscale("log")
     axes.set(xlabel="false alarms an hour (events)", ylabel="missed wake words (%)", title="Misses and false alarms")
     # The rates that anybody would live with, not thousands of alarms or a model that hears nothing.
-    misses = [100 * one.frr for one in kept if 0 < one.fah <= _SHOWN_TARGETS * (target_fah or 1.0)]
-    misses += [250 * operating.frr] if operating else []
-    axes.set_ylim(0, min(102.0, max([_LEAST_SHOWN_PERCENT, *(1.2 * one for one in misses)])))
-    axes.set_xlim(zero * 0.8, _SHOWN_TARGETS * max(target_fah or 1.0, zero, operating.fah if operating else 0.0))
+    misses = [100 * one.frr for one in kept if 0 < one.fah <= _SHOWN_TARGETS * highest]
+    misses += [120 * one.frr for one in marks.values()]
+    shown = max([_LEAST_SHOWN_PERCENT, *(1.05 * one for one in misses)])
+    axes.set_ylim(0, min(105.0, shown) * (1.25 if marks else 1.1))  # room for the legend
+    axes.set_xlim(zero * 0.8, _SHOWN_TARGETS * max(highest, zero, *(one.fah for one in marks.values()), 0.0))
     _mark_zero(axes, zero)
     axes.legend(frameon=False, loc="upper right")
+    return _png(figure)
+
+
+def roc_picture(fpr: ArrayLike, tpr: ArrayLike, areas: str, max_fpr: float) -> bytes:
+    """ROC of windows: rates [n], rising; the region of the partial AUC is shaded, and shown larger. `areas`: title."""
+    figure = _figure((5.6, 4.6))
+    axes = figure.subplots()
+    x, y = np.asarray(fpr, dtype=np.float64), np.asarray(tpr, dtype=np.float64)
+    edge = np.append(x[x < max_fpr], max_fpr)
+    under = np.interp(edge, x, y)
+    inset = axes.inset_axes((0.36, 0.16, 0.6, 0.6))
+    for one in (axes, inset):
+        one.plot(x, y, color=_BLUE, lw=2)
+        one.fill_between(edge, under, color=_ORANGE, alpha=0.35, lw=0)
+        one.axvline(max_fpr, color=_ORANGE, ls="--", lw=1.2)
+    axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), xlabel="false-positive rate", ylabel="true-positive rate", title=areas)
+    low = float(np.interp(max_fpr / _ROC_ZOOM, x, y))
+    inset.set(xlim=(0, max_fpr * 1.02), ylim=(max(0.0, low - max(0.02, 1 - low)), 1.002))
+    inset.set_title(f"FPR up to {max_fpr:g}: the region of the pAUC", fontsize=9)
+    inset.tick_params(labelsize=8)
+    inset.grid(visible=True, color="#E3E3E3", lw=0.8)
     return _png(figure)
 
 
@@ -109,13 +146,17 @@ def reliability_diagram(before: ArrayLike, after: ArrayLike, labels: ArrayLike) 
         bins = reliability(table.max(axis=1), table.argmax(axis=1) == truth)
         error = expected_calibration_error(table, truth)
         x, y = [one.confidence for one in bins], [one.accuracy for one in bins]
-        axes.plot(x, y, color=color, marker=marker, lw=1.8, markersize=6, label=f"{name} (ECE {error:.3f})")
+        ends = [wilson_interval(round(one.accuracy * one.count), one.count) for one in bins]
+        whiskers = [[max(0.0, at - end.low) for at, end in zip(y, ends, strict=True)]]
+        whiskers.append([max(0.0, end.high - at) for at, end in zip(y, ends, strict=True)])
+        shown = {"marker": marker, "lw": 1.8, "markersize": 6, "elinewidth": 1, "label": f"{name} (ECE {error:.3f})"}
+        axes.errorbar(x, y, whiskers, color=color, **shown)
         shift = (index - 0.5) * 0.012
         counts.bar([place + shift for place in x], [one.count for one in bins], width=0.012, color=color)
     axes.set(xlim=(lowest - 0.02, 1.02), ylabel="share that was right", title="Calibration on validation")
-    axes.set_ylim(top=1.03)
+    axes.set_ylim(0, 1.03)
     counts.set(xlabel="confidence of the top class", ylabel="windows", yscale="log")
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="lower right")
     return _png(figure)
 
 
@@ -211,9 +252,14 @@ def _png(figure: "Figure") -> bytes:
             axes.grid(visible=True, color="#E3E3E3", lw=0.8)
             axes.set_axisbelow(True)
             axes.spines[["top", "right"]].set_visible(False)
+    from PIL import Image
+
+    canvas = cast("FigureCanvasAgg", figure.canvas)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     file = io.BytesIO()
-    # The version of matplotlib and the date would make equal pictures differ.
-    figure.savefig(file, format="png", metadata={"Software": None})
+    # A palette is a third of the size, and no version or date makes equal pictures differ.
+    picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
     return file.getvalue()
 
 

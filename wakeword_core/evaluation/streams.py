@@ -1,6 +1,5 @@
-"""Continuous audio from the recordings of one split: words with pauses, clean or in noise, and plain background."""
+"""Continuous audio from the recordings of one split: words with pauses, in any condition, and plain background."""
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -11,31 +10,28 @@ from numpy.typing import NDArray
 
 from wakeword_core.config import Config, Role
 from wakeword_core.errors import DataError
+from wakeword_core.evaluation.conditions import Condition
+from wakeword_core.evaluation.mixing import FULL_SCALE, NoiseBed, Rooms, floor, mix, pcm
 from wakeword_core.shards import Recording, iter_recordings
-
-log = logging.getLogger(__name__)
 
 POSITIVE_ROLES: tuple[Role, ...] = ("positive",)
 BACKGROUND_ROLES: tuple[Role, ...] = ("negative", "background", "noise")
 """What false alarms an hour are counted on: sound as dense in words as life is."""
 CONFUSABLE_ROLES: tuple[Role, ...] = ("hard_negative",)
 """Phrases picked because they sound alike: hours of nothing else are no measure of anything, so they are told apart."""
-NOISE_ROLES: tuple[Role, ...] = ("noise", "background", "negative")
-"""What may lie under the words, best first."""
-_FULL_SCALE = 32_768.0
-_FLOOR_SECONDS = 8.0
-"""The floor repeats after this long: nobody hears it, and normal numbers are slow to draw."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A wake word in a session, from `start` to `end` in seconds of the session."""
+    """A wake word in a session, from `start` to `end`, its recording from `begin`, in seconds of the session."""
 
     label: str
     id: str
     start: float
     end: float
     source: str = ""
+    speaker: str = ""
+    begin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,29 +89,31 @@ class _Layout:
         return cls(rate, lead, gap, tail, body)
 
 
-def positive_sessions(shards_folder: Path, config: Config, seed: int, snr_db: float | None) -> Iterator[Session]:
-    """Every positive recording of the split once, with pauses between, in shard order.
+def positive_sessions(shards_folder: Path, config: Config, seed: int, condition: Condition) -> Iterator[Session]:
+    """Every positive recording of the split once in a condition, with pauses between, in shard order.
 
-    `snr_db` is the ratio of the powers of recording and noise over the span of the word; None adds no noise. The
-    noise is one unbroken bed made of the split's noise recordings, cycled. A session lasts `session_minutes` at most,
-    unless a single recording is longer. The same seed gives the same samples.
+    The ratio of a condition is that of the powers of recording and noise over the span of the word. The noise is one
+    unbroken bed made of the split's noise recordings, cycled; a far recording is reverberated, the noise is not. A
+    session lasts `session_minutes` at most, unless a single recording is longer. The same seed gives the same samples,
+    and the same room and stretch of noise to a word in every condition.
     """
     layout = _Layout.of(config)
-    random = np.random.default_rng([seed, 0])
-    floor = _floor(config, random)
-    bed = None if snr_db is None else _NoiseBed(shards_folder, np.random.default_rng([seed, 1]))
+    under = floor(config, np.random.default_rng([seed, 0]))
+    bed = None if condition.snr_db is None else NoiseBed(shards_folder, np.random.default_rng([seed, 1]))
+    rooms = Rooms(shards_folder, config, np.random.default_rng([seed, 3])) if condition.far else None
+    quiet = 10 ** (config.data.silence_dbfs / 10)
     whole = (_Piece(one, 0, len(one.audio)) for one in iter_recordings(shards_folder, roles=POSITIVE_ROLES))
     for pieces in _filled(whole, layout):
         positions, length = _positions(pieces, layout)
-        speech = np.zeros(length, dtype=np.float32)
-        for piece, position in zip(pieces, positions, strict=True):
-            speech[position : position + piece.length] = piece.recording.audio / np.float32(_FULL_SCALE)
         words = [_word(piece, at, layout.rate) for piece, at in zip(pieces, positions, strict=True)]
-        if bed is not None and snr_db is not None:
-            spans = [(at, at + piece.length) for piece, at in zip(pieces, positions, strict=True)]
-            quiet = 10 ** (config.data.silence_dbfs / 10)
-            speech = _mixed(speech, bed.take(length), words, spans, snr_db, layout.rate, quiet)
-        yield Session(_pcm(speech, floor), words, _spans(pieces, positions, layout))
+        spans = [_samples(word.start, word.end, layout.rate) for word in words]
+        speech = _speech(pieces, positions, spans, length, rooms)
+        if bed is not None or rooms is not None:
+            recordings = [slice(at, at + piece.length) for piece, at in zip(pieces, positions, strict=True)]
+            noise = bed.take(length) if bed is not None else None
+            stretch = round(config.evaluation.noise_seconds * layout.rate)
+            speech = mix(speech, noise, spans, recordings, condition.snr_db, quiet, stretch)
+        yield Session(pcm(speech, under), words, _spans(pieces, positions, layout))
 
 
 def background_sessions(
@@ -127,7 +125,7 @@ def background_sessions(
     stretch goes unscored. Its spans tell new audio only.
     """
     layout = _Layout.of(config)
-    floor = _floor(config, np.random.default_rng([config.seed, 2]))
+    under = floor(config, np.random.default_rng([config.seed, 2]))
     recordings = iter_recordings(shards_folder, roles=roles)
     cut = chain.from_iterable(_cut(one, layout) for one in recordings)
     for pieces in _filled(cut, layout):
@@ -135,46 +133,8 @@ def background_sessions(
         sound = np.zeros(length, dtype=np.float32)
         for piece, position in zip(pieces, positions, strict=True):
             heard = piece.recording.audio[piece.offset - piece.lead : piece.offset + piece.length]
-            sound[position - piece.lead : position + piece.length] = heard / np.float32(_FULL_SCALE)
-        yield Session(_pcm(sound, floor), [], _spans(pieces, positions, layout))
-
-
-class _NoiseBed:
-    """Noise without end: the noise recordings of a split one after the other, each entered at a random place."""
-
-    def __init__(self, shards_folder: Path, random: np.random.Generator) -> None:
-        self._folder = shards_folder
-        self._random = random
-        self._rest: NDArray[np.int16] = np.empty(0, dtype=np.int16)
-        self._source = self._cycle()
-
-    def take(self, samples: int) -> NDArray[np.float32]:
-        """The next `samples` samples, in [-1, 1]."""
-        taken, missing = [], samples
-        while missing:
-            if not len(self._rest):
-                self._rest = next(self._source)
-            taken.append(self._rest[:missing])
-            missing -= len(taken[-1])
-            self._rest = self._rest[len(taken[-1]) :]
-        return np.concatenate(taken).astype(np.float32) / np.float32(_FULL_SCALE)
-
-    def _cycle(self) -> Iterator[NDArray[np.int16]]:
-        role = self._role()
-        while True:
-            for one in iter_recordings(self._folder, roles=(role,)):
-                if one.audio.any():
-                    yield np.roll(one.audio, -int(self._random.integers(len(one.audio))))
-
-    def _role(self) -> Role:
-        for role in NOISE_ROLES:
-            if any(one.audio.any() for one in iter_recordings(self._folder, roles=(role,))):
-                log.info("words are mixed with the %s recordings of %s", role, self._folder)
-                return role
-        raise DataError(
-            f"{self._folder} has no noise to put under the wake words; add a source of role noise, "
-            "or set evaluation.stream_snr_db to [null]"
-        )
+            sound[position - piece.lead : position + piece.length] = heard / FULL_SCALE
+        yield Session(pcm(sound, under), [], _spans(pieces, positions, layout))
 
 
 def _filled(pieces: Iterable[_Piece], layout: _Layout) -> Iterator[list[_Piece]]:
@@ -209,7 +169,26 @@ def _word(piece: _Piece, position: int, rate: int) -> Word:
     start, end = float(one.speech_start), float(one.speech_end)
     if not 0 <= start < end <= piece.length / rate:
         start, end = 0.0, piece.length / rate
-    return Word(one.label, one.id, position / rate + start, position / rate + end, one.source)
+    begin = position / rate
+    return Word(one.label, one.id, begin + start, begin + end, one.source, one.speaker, begin)
+
+
+def _samples(start: float, end: float, rate: int) -> slice:
+    """From one time to another in samples, at least one."""
+    return slice(round(start * rate), max(round(end * rate), round(start * rate) + 1))
+
+
+def _speech(
+    pieces: list[_Piece], positions: list[int], words: list[slice], length: int, rooms: Rooms | None
+) -> NDArray[np.float32]:
+    """The recordings at their places; from across rooms, if any, their reverberation runs into the pauses."""
+    speech = np.zeros(length, dtype=np.float32)
+    for piece, position, word in zip(pieces, positions, words, strict=True):
+        sound = piece.recording.audio.astype(np.float32) / FULL_SCALE
+        if rooms is not None:
+            sound = rooms.across(sound, slice(word.start - position, word.stop - position))
+        speech[position : position + len(sound)] += sound[: length - position]
+    return speech
 
 
 def _spans(pieces: list[_Piece], positions: list[int], layout: _Layout) -> list[SourceSpan]:
@@ -218,44 +197,3 @@ def _spans(pieces: list[_Piece], positions: list[int], layout: _Layout) -> list[
         SourceSpan(one.recording.source, one.recording.id, at / rate, (at + one.length) / rate, one.offset / rate)
         for one, at in zip(pieces, positions, strict=True)
     ]
-
-
-def _mixed(
-    speech: NDArray[np.float32],
-    noise: NDArray[np.float32],
-    words: list[Word],
-    spans: list[tuple[int, int]],
-    snr_db: float,
-    rate: int,
-    quiet: float,
-) -> NDArray[np.float32]:
-    """Speech plus noise [samples], at the given ratio over each word.
-
-    The noise's gain is constant under a recording and glides in the pauses, so that the bed has no steps. Noise
-    quieter than `quiet` (a power) is not raised as if it were louder. Where a mixture would clip, both are lowered.
-    """
-    knots: list[int] = []
-    gains: list[float] = []
-    for word, (start, end) in zip(words, spans, strict=True):
-        span = slice(round(word.start * rate), max(round(word.end * rate), round(word.start * rate) + 1))
-        power = float(np.mean(np.square(speech[span], dtype=np.float64)))
-        noise_power = max(float(np.mean(np.square(noise[span], dtype=np.float64))), quiet)
-        gain = (power / noise_power / 10 ** (snr_db / 10)) ** 0.5
-        peak = float(np.abs(speech[start:end] + np.float32(gain) * noise[start:end]).max())
-        lowered = 1 / max(peak, 1.0)
-        speech[start:end] *= np.float32(lowered)
-        knots += [start, end]
-        gains += [gain * lowered] * 2
-    return speech + noise * np.interp(np.arange(len(noise)), knots, gains).astype(np.float32)
-
-
-def _floor(config: Config, random: np.random.Generator) -> NDArray[np.float32]:
-    samples = round(_FLOOR_SECONDS * config.data.sample_rate)
-    level = 10 ** (config.evaluation.floor_dbfs / 20)
-    return (random.standard_normal(samples, dtype=np.float32) * np.float32(level)).astype(np.float32)
-
-
-def _pcm(sound: NDArray[np.float32], floor: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Add the floor and round to 16 bits."""
-    whole = (sound + np.resize(floor, len(sound))) * np.float32(_FULL_SCALE)
-    return np.clip(np.rint(whole), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)

@@ -44,7 +44,7 @@ class ExportSummary:
 def export_onnx(model: "ScoringModel", card: dict[str, Any], config: ExportConfig, out: Path) -> ExportSummary:
     """Write `out/model.onnx`: float32 `log_mel` [batch, n_mels, frames] in, float32 `scores` [batch, classes] out.
 
-    CMVN, temperature and softmax are inside, normalisation is folded into convolutions, the card is in the metadata,
+    CMVN, calibration and softmax are inside, normalisation is folded into convolutions, the card is in the metadata,
     and the same model gives the same bytes. WakewordError when its scores differ from torch's by more than the
     tolerance. `card` needs `frontend` (n_mels, window_frames).
     """
@@ -95,7 +95,7 @@ def logit_parity(model: "ScoringModel", onnx_path: Path, windows: npt.NDArray[np
 
     device = next(model.buffers()).device
     with torch.inference_mode():
-        expected = (model.logits(torch.from_numpy(windows).to(device)) / model.temperature).float().cpu().numpy()
+        expected = model.calibrated_logits(torch.from_numpy(windows).to(device)).float().cpu().numpy()
     found = softmax_inputs(onnx_path, windows)
     return float(np.abs(found - expected).max(initial=0.0) / np.abs(expected).max(initial=1.0))
 

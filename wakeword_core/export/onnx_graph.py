@@ -70,7 +70,7 @@ def model_bytes(path: Path) -> int:
 
 
 def softmax_inputs(path: Path, windows: npt.NDArray[np.float32], batch: int = 64) -> npt.NDArray[np.float32]:
-    """What enters the model's softmax (logits over temperature) for log-mel windows: [n, classes]."""
+    """What enters the model's softmax (calibrated logits) for log-mel windows: [n, classes]."""
     import onnxruntime
 
     model = onnx.load(path)

@@ -12,7 +12,7 @@ def feature_settings(config: Config, split: Split) -> dict[str, Any]:
     """Settings that change the numbers of `split`; batch sizes do not, nor does augmentation outside training."""
     features = config.features.model_dump(mode="json", exclude={"batch_windows", "gpu_batch_windows"})
     if split != AUGMENTED_SPLIT:
-        for name in ("augment", "views", "negative_views", "jitter_seconds"):
+        for name in ("augment", "views", "negative_views", "jitter_seconds", "context_frames"):
             features.pop(name)
     return {
         **features,

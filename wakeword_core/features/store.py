@@ -24,9 +24,11 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "starts": np.dtype(np.int64),
     "valid_start": np.dtype(np.int16),
     "valid_frames": np.dtype(np.int16),
+    "word_ends": np.dtype(np.int16),
     "file_ids": np.dtype("S64"),
 }
-"""Per-row datasets: class index, index into ROLES, view, first sample in the recording, valid frames, recording."""
+"""Per-row datasets: class index, index into ROLES, view, first sample in the recording, valid frames, last frame of
+the word (-1: no word), recording."""
 PARTS_FOLDER = "parts"
 
 
@@ -50,11 +52,22 @@ class WindowSet:
     """int64 [rows], index into ROLES"""
     views: "torch.Tensor"
     """int64 [rows], 0 is the clean view"""
+    word_ends: "torch.Tensor"
+    """int64 [rows], frame at which the word ends; -1 where there is none"""
     ids: npt.NDArray[np.str_]
     """recording of each row"""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def windows(self, frames: int, tail_frames: int) -> "torch.Tensor":
+        """One window of each row, [rows, n_mels, frames]: to `tail_frames` after the word, or to the row's end."""
+        import torch
+
+        last = self.mel.shape[2] - 1
+        ends = torch.where(self.word_ends < 0, last, self.word_ends + tail_frames).clamp(frames - 1, last)
+        places = ends[:, None] - torch.arange(frames - 1, -1, -1)
+        return self.mel.gather(2, places[:, None].expand(-1, self.mel.shape[1], -1))
 
 
 def write_part(path: Path, rows: Rows, attributes: dict[str, str]) -> None:
@@ -132,7 +145,7 @@ class FeatureFile:
 
     @property
     def frames(self) -> int:
-        """Frames a window."""
+        """Frames a row."""
         return self.shape[4]
 
     def column(self, name: str) -> npt.NDArray[Any]:
@@ -170,10 +183,12 @@ class FeatureFile:
             kept = block[chosen[start : start + len(block)]]
             mel[filled : filled + len(kept)] = kept
             filled += len(kept)
-        labels, roles, views = (
-            torch.from_numpy(self.column(name)[chosen].astype(np.int64)) for name in ("labels", "roles", "views")
+        labels, roles, views, word_ends = (
+            torch.from_numpy(self.column(name)[chosen].astype(np.int64))
+            for name in ("labels", "roles", "views", "word_ends")
         )
-        return WindowSet(torch.from_numpy(mel), labels, roles, views, self.column("file_ids")[chosen].astype(np.str_))
+        ids = self.column("file_ids")[chosen].astype(np.str_)
+        return WindowSet(torch.from_numpy(mel), labels, roles, views, word_ends, ids)
 
 
 def load_windows(folder: Path, *, clean_only: bool = False) -> WindowSet:

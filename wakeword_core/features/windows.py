@@ -14,6 +14,7 @@ from wakeword_core.shards import Shard
 
 _ALIGNED_ROLES = ("positive", "hard_negative")
 _SKIPPED_ROLES = ("rir",)
+NO_WORD_END = -1
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class WindowPlan:
     recording: npt.NDArray[np.int64]
     """index into the shard"""
     start: npt.NDArray[np.int64]
-    """first sample of the window in the recording; negative where the window begins before it"""
+    """first sample of the row in the recording; negative where the row begins before it"""
     view: npt.NDArray[np.int64]
     """0 is clean"""
     key: npt.NDArray[np.uint64]
     """seed of everything random about the row: a function of (recording, window, view, seed) alone"""
+    word_end: npt.NDArray[np.int64]
+    """sample of the recording at which the word ends; -1 where there is none"""
 
     def __len__(self) -> int:
         return len(self.view)
@@ -42,17 +45,17 @@ def recording_keys(ids: Sequence[str], seed: int) -> npt.NDArray[np.uint64]:
 def plan_windows(shard: Shard, split: Split, config: FeaturesConfig, sample_rate: int, seed: int) -> WindowPlan:
     """The rows of one shard.
 
-    Positives and hard negatives give a window that ends `tail_seconds` after their speech (jittered in augmented
-    views); whatever is not positive gives windows every `negative_hop_seconds` as well. Augmented views exist in the
-    training split only.
+    Positives and hard negatives give a window that ends `tail_seconds` after their speech; whatever is not positive
+    gives windows every `negative_hop_seconds` as well. Training rows are longer than a window by `context_frames`: they
+    end `tail_seconds` + `jitter_seconds` after the speech or later, and every window of a long negative is in one of
+    them. Augmented views exist in the training split only.
     """
-    window = config.frontend.window_samples
     keys = recording_keys(shard.ids, seed)
     recording, start, jittered, views = [], [], [], []
     for index, role in enumerate(shard.roles):
         if role in _SKIPPED_ROLES:
             continue
-        starts, aligned = _starts(shard, index, config, sample_rate, window)
+        starts, aligned = _starts(shard, index, split, config, sample_rate)
         wanted = config.views if role == "positive" else config.negative_views
         recording += [index] * len(starts)
         start += starts
@@ -67,21 +70,42 @@ def plan_windows(shard: Shard, split: Split, config: FeaturesConfig, sample_rate
         ^ (begin.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
         ^ (view.astype(np.uint64) << np.uint64(56))
     )
-    shift = _shifts(key, np.repeat(np.asarray(jittered, bool), repeats), config) * sample_rate
+    shift = _shifts(key, np.repeat(np.asarray(jittered, bool), repeats), config, sample_rate)
     begin = np.where(view > 0, begin + np.rint(shift).astype(np.int64), begin)
-    return WindowPlan(rec, begin, view, key)
+    word_end = np.asarray([_speech_end(shard, index, sample_rate) for index in range(len(shard.ids))], np.int64)
+    positive = np.asarray([role == "positive" for role in shard.roles])
+    return WindowPlan(rec, begin, view, key, np.where(positive[rec], word_end[rec], NO_WORD_END))
 
 
 def _shifts(
-    key: npt.NDArray[np.uint64], aligned: npt.NDArray[np.bool_], config: FeaturesConfig
+    key: npt.NDArray[np.uint64], aligned: npt.NDArray[np.bool_], config: FeaturesConfig, sample_rate: int
 ) -> npt.NDArray[np.float64]:
-    """Seconds by which augmented views move: [rows].
+    """Samples by which augmented views of training rows move: [rows].
 
-    An aligned word ends within [0, tail + jitter] before the window's end; a sliding window moves by half a hop.
+    A row that is aligned on a word ends later by as much as leaves a whole window with the word's end in it; a
+    sliding row moves by half a hop either way.
     """
     u = uniforms(key, 1, stream=0)[:, 0]
-    word = u * (config.tail_seconds + config.jitter_seconds) - config.tail_seconds
-    return np.where(aligned, word, (u - 0.5) * config.negative_hop_seconds)
+    room = max(config.row_samples("train") - config.frontend.window_samples - _row_tail(config, sample_rate), 0)
+    return np.where(aligned, u * room, (u - 0.5) * _hop(config, "train", sample_rate))
+
+
+def _row_tail(config: FeaturesConfig, sample_rate: int) -> int:
+    """Samples that a training row holds after the end of the word at least."""
+    return round((config.tail_seconds + config.jitter_seconds) * sample_rate)
+
+
+def _hop(config: FeaturesConfig, split: Split, sample_rate: int) -> int:
+    """Samples from one row of a long negative to the next."""
+    hop = round(config.negative_hop_seconds * sample_rate)
+    context = config.row_samples(split) - config.frontend.window_samples
+    return context if context > 0 else hop
+
+
+def _speech_end(shard: Shard, index: int, sample_rate: int) -> int:
+    """Where a recording's speech ends, in samples; its own end where that is unknown."""
+    end = shard.speech_end[index]
+    return len(shard.audio[index]) if np.isnan(end) else round(float(end) * sample_rate)
 
 
 def label_indices(shard: Shard, labels: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -99,30 +123,28 @@ def role_indices(shard: Shard) -> npt.NDArray[np.int64]:
 
 
 def _starts(
-    shard: Shard, index: int, config: FeaturesConfig, sample_rate: int, window: int
+    shard: Shard, index: int, split: Split, config: FeaturesConfig, sample_rate: int
 ) -> tuple[list[int], list[bool]]:
-    """Window starts of one recording, and whether each is aligned on speech."""
-    length = len(shard.audio[index])
+    """Row starts of one recording, and whether each is aligned on speech."""
+    length, row = len(shard.audio[index]), config.row_samples(split)
+    after = _row_tail(config, sample_rate) if split == AUGMENTED_SPLIT else round(config.tail_seconds * sample_rate)
     starts: list[int] = []
     if shard.roles[index] in _ALIGNED_ROLES:
-        end = shard.speech_end[index]
-        seconds = length / sample_rate if np.isnan(end) else float(end)
-        starts.append(round((seconds + config.tail_seconds) * sample_rate) - window)
+        starts.append(_speech_end(shard, index, sample_rate) + after - row)
     aligned = [True] * len(starts)
     if shard.roles[index] != "positive":
-        hop, edge = (round(seconds * sample_rate) for seconds in (config.negative_hop_seconds, config.edge_seconds))
-        slid = _sliding_starts(length, window, hop, edge)
+        edge = round(config.edge_seconds * sample_rate) - config.frontend.window_samples
+        slid = _sliding_starts(length - row, _hop(config, split, sample_rate), edge)
         slid = slid[: config.max_windows - len(starts)]
         starts += slid
         aligned += [False] * len(slid)
     return starts, aligned
 
 
-def _sliding_starts(length: int, window: int, hop: int, edge: int) -> list[int]:
-    """Starts every `hop` samples from where `edge` samples are inside, the last window ending with the recording.
+def _sliding_starts(last: int, hop: int, first: int) -> list[int]:
+    """Starts every `hop` samples from `first`, where little of the beginning is inside, to the row that ends last.
 
     A stream passes over beginnings too: without windows of quiet and then speech that is no wake word, a model takes
     whatever follows quiet for one, since that is how recordings of a single word are.
     """
-    last = length - window
-    return [*range(min(edge - window, last), last, hop), last]
+    return [*range(min(first, last), last, hop), last]

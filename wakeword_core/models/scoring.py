@@ -1,5 +1,6 @@
-"""The one thing that turns features into scores: CMVN, backbone, softmax with temperature; and its files."""
+"""The one thing that turns features into scores: CMVN, backbone, calibration, softmax; and its files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from wakeword_core.config import Config, ModelConfig
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.files import read_json, replacing, write_json
 from wakeword_core.models import build_model
+from wakeword_core.models.calibrators import new_calibrator
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 _CARD_NEEDS = ("labels", "frontend", "sample_rate")
-_ARCHITECTURE = ("model", "n_mels", "frames", "classes")
+_SHAPE = ("n_mels", "frames", "classes")
+_ARCHITECTURE = ("model", *_SHAPE, "calibration")
 
 
 class ScoringModel(nn.Module):
@@ -28,15 +31,16 @@ class ScoringModel(nn.Module):
 
     mean: Tensor
     std: Tensor
-    temperature: Tensor
 
-    def __init__(self, config: ModelConfig, n_mels: int, frames: int, classes: int) -> None:
+    def __init__(
+        self, config: ModelConfig, n_mels: int, frames: int, classes: int, calibration: str = "temperature"
+    ) -> None:
         super().__init__()
         self.config, self.n_mels, self.frames, self.classes = config, n_mels, frames, classes
         self.backbone = build_model(config, n_mels, frames, classes)
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("std", torch.ones(n_mels))
-        self.register_buffer("temperature", torch.ones(()))
+        self.set_calibrator(calibration, {})
 
     def set_cmvn(self, cmvn: "Cmvn") -> None:
         """Take over mean and standard deviation; an error when they do not fit or cannot normalise."""
@@ -48,18 +52,28 @@ class ScoringModel(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(std)
 
+    def set_calibrator(self, method: str, parameters: Mapping[str, Any]) -> None:
+        """Calibrate by `method` of `CalibrationConfig` with its layer's parameters; those left out change nothing."""
+        calibrator = new_calibrator(method, self.classes, parameters).train(self.training)
+        self.calibration, self.calibrator = method, calibrator.to(self.mean.device)
+
     def normalise(self, x: Tensor) -> Tensor:
         """[batch, n_mels, frames] log-mel of any float type -> float32 with the mean of each band at zero."""
         return (x.float() - self.mean[:, None]) / self.std[:, None]
 
     def logits(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] log-mel -> raw logits [batch, classes], without temperature."""
+        """[batch, n_mels, frames] log-mel -> raw logits [batch, classes], not calibrated."""
         logits: Tensor = self.backbone(self.normalise(x))
+        return logits
+
+    def calibrated_logits(self, x: Tensor) -> Tensor:
+        """[batch, n_mels, frames] log-mel -> what enters the softmax [batch, classes]."""
+        logits: Tensor = self.calibrator(self.logits(x))
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, n_mels, frames] log-mel -> probabilities [batch, classes]."""
-        return torch.softmax(self.logits(x) / self.temperature, dim=1)
+        return torch.softmax(self.calibrated_logits(x), dim=1)
 
 
 def new_model(config: Config) -> ScoringModel:
@@ -94,6 +108,7 @@ def save_model(folder: Path, model: ScoringModel, card: dict[str, Any]) -> None:
         "n_mels": model.n_mels,
         "frames": model.frames,
         "classes": model.classes,
+        "calibration": model.calibration,
     }
     with replacing(folder / WEIGHTS) as part:
         save_file(state, part)
@@ -105,8 +120,9 @@ def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
     card = _read_card(folder / CARD)
     try:
         config: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
+        n_mels, frames, classes = (int(card[name]) for name in _SHAPE)
         with torch.random.fork_rng(devices=[]):
-            model = ScoringModel(config, *(int(card[name]) for name in _ARCHITECTURE[1:]))
+            model = ScoringModel(config, n_mels, frames, classes, card["calibration"])
     except (ValidationError, ValueError, TypeError, RuntimeError, WakewordError) as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"{folder / CARD} does not describe a known model ({reason}); train it again") from error

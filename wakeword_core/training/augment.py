@@ -1,13 +1,59 @@
-"""SpecAugment (Park et al. 2019) for whole batches on the device."""
+"""Augmentation of whole batches of log-mels on the device, drawn anew for every batch.
+
+Voices, microphones and noise that no stored view has: bands are shifted as by another vocal tract, coloured as by
+another microphone, and noise is added in the power domain, which is where independent sounds add up.
+"""
+
+import math
 
 import torch
 from torch import Tensor
 
-from wakeword_core.config import SpecAugmentConfig
+from wakeword_core.config import FrontendConfig, SpecAugmentConfig, TrainAugmentConfig
+
+_NEPERS_A_DB = math.log(10) / 10
+"""Log-mels are natural logarithms of power."""
+_COLOURS = (1.0, 1.0, 0.7, 0.5, 0.35)
+"""Share of the configured deviation that each cosine over the bands gets, from level to ripple."""
+_LOUD_SHARE = 0.9
+"""A row's level is that of its frame at this quantile: its pauses do not count."""
+_LEAST_POWER = 1e-9
+
+
+class BandWarp:
+    """Vocal tract length perturbation (Jaitly and Hinton 2013): each row's spectrum is stretched along frequency."""
+
+    def __init__(self, frontend: FrontendConfig, device: torch.device | str) -> None:
+        low, high = (_mel(torch.tensor(f, dtype=torch.float64)) for f in (frontend.f_min, frontend.f_max))
+        self._low, self._step = float(low), float((high - low) / (frontend.n_mels + 1))
+        centres = self._low + self._step * torch.arange(1, frontend.n_mels + 1, dtype=torch.float64)
+        self._hertz = (700.0 * (10.0 ** (centres / 2595.0) - 1.0)).float().to(device)
+
+    def __call__(self, x: Tensor, factors: Tensor) -> Tensor:
+        """x [batch, n_mels, frames]; what was at f goes to f / factor, for factors [batch]; edges repeat."""
+        bands = len(self._hertz)
+        source = (_mel(self._hertz[None] * factors[:, None]) - self._low) / self._step - 1
+        distance = (source.clamp(0, bands - 1)[:, :, None] - torch.arange(bands, device=x.device)).abs()
+        return torch.bmm((1 - distance).clamp_min(0), x)
+
+
+def augment(
+    x: Tensor, noise: Tensor | None, config: TrainAugmentConfig, warp: BandWarp, generator: torch.Generator
+) -> Tensor:
+    """Log-mels x [batch, n_mels, frames] in float32, changed row by row; `noise` is alike and may be mixed in.
+
+    `generator` must be on the device of `x`; `x` itself is not changed.
+    """
+    if config.band_warp > 0:
+        x = warp(x, 1 + config.band_warp * (2 * _uniform(len(x), generator) - 1))
+    x = x + _colour(x, config, generator)[:, :, None]
+    if noise is not None and config.noise_probability > 0:
+        x = _with_noise(x, noise, config, generator)
+    return x
 
 
 def spec_augment(x: Tensor, config: SpecAugmentConfig, generator: torch.Generator) -> Tensor:
-    """Mask stretches of time and groups of bands of x [batch, n_mels, frames], each window its own.
+    """Mask stretches of time and groups of bands of x [batch, n_mels, frames], each window its own (Park et al. 2019).
 
     `x` must be normalised: masks are filled with zero, the mean of the training data. Widths are uniform from 0 to the
     configured longest, places are uniform. `generator` must be on the device of `x`; `x` itself is not changed.
@@ -16,6 +62,38 @@ def spec_augment(x: Tensor, config: SpecAugmentConfig, generator: torch.Generato
     in_time = _masked(batch, frames, config.time_masks, config.time_frames, generator)
     in_mel = _masked(batch, n_mels, config.mel_masks, config.mel_bands, generator)
     return x.masked_fill(in_time[:, None, :] | in_mel[:, :, None], 0.0)
+
+
+def _colour(x: Tensor, config: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
+    """A smooth random curve over the bands and a level, in nepers of power: [batch, n_mels]."""
+    batch, n_mels, _ = x.shape
+    phase = torch.arange(n_mels, device=x.device) * (math.pi / n_mels)
+    curves = torch.cos(torch.arange(len(_COLOURS), device=x.device)[:, None] * phase)
+    strength = torch.randn(batch, len(_COLOURS), generator=generator, device=x.device)
+    curve = (strength * torch.tensor(_COLOURS, device=x.device) * config.colour_db) @ curves
+    low, high = config.gain_db
+    gain = low + (high - low) * _uniform(batch, generator)
+    return (curve + gain[:, None]) * _NEPERS_A_DB
+
+
+def _with_noise(x: Tensor, noise: Tensor, config: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
+    """log(exp(x) + gain * exp(noise)), at a random ratio of the row's loud frames to the noise's mean power."""
+    chosen = _uniform(len(x), generator) < config.noise_probability
+    low, high = config.noise_snr_db
+    snr_db = low + (high - low) * _uniform(len(x), generator)
+    speech = torch.quantile(x.exp().mean(dim=1), _LOUD_SHARE, dim=1).clamp_min(_LEAST_POWER)
+    level = noise.exp().mean(dim=(1, 2)).clamp_min(_LEAST_POWER)
+    gain = speech.log() - level.log() - snr_db * _NEPERS_A_DB
+    return torch.where(chosen[:, None, None], torch.logaddexp(x, noise + gain[:, None, None]), x)
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    """The HTK mel scale, as in features/mel.py."""
+    return 2595.0 * torch.log10(1.0 + hertz / 700.0)
+
+
+def _uniform(count: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=generator, device=generator.device)
 
 
 def _masked(batch: int, size: int, masks: int, longest: int, generator: torch.Generator) -> Tensor:

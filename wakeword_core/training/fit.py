@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from wakeword_core.config import Config, TrainingConfig
+from wakeword_core.config import Config, LossConfig, Split, TrainingConfig
 from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.files import digest
 from wakeword_core.models.facts import count_parameters
 from wakeword_core.models.scoring import ScoringModel, model_card, new_model, save_model
 from wakeword_core.progress import Progress, silent
 from wakeword_core.training import ema
-from wakeword_core.training.augment import spec_augment
+from wakeword_core.training.augment import BandWarp, augment, spec_augment
 from wakeword_core.training.checkpoint import (
     Checkpoint,
     Tensors,
@@ -29,16 +28,18 @@ from wakeword_core.training.checkpoint import (
     save_checkpoint,
 )
 from wakeword_core.training.device import choose_device, torch_threads
+from wakeword_core.training.losses import stream_loss, zones
 from wakeword_core.training.records import (
     HISTORY,
     EpochRecord,
     TrainingSummary,
-    best_of,
+    kept_of,
     out_of_patience,
     write_history,
 )
-from wakeword_core.training.sampler import BalancedSampler, derived_seed
+from wakeword_core.training.sampler import BalancedSampler, NoiseSampler, derived_seed
 from wakeword_core.training.schedule import learning_rate
+from wakeword_core.training.steps import row_logits
 from wakeword_core.training.validation import check_validation, validate
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def train(
     weights, bit for bit on a CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class
     has no windows, ConfigError when training diverges.
     """
-    for name, windows in (("training", train), ("validation", val)):
-        _check_windows(windows, name, config)
+    _check_windows(train, "train", config)
+    _check_windows(val, "val", config)
     check_validation(val.labels)
     sampler = BalancedSampler(train, config.labels, config.training, config.seed)
     device = choose_device(config.training.device)
@@ -79,8 +80,15 @@ def train(
     with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda):
         run = _start(cmvn, config, device, run_hash(train, val, cmvn, config))
         _resume(run, out)
-        run.sampler, run.progress = sampler, progress
-        data = _Data(*(tensor.to(device) for tensor in (train.mel, train.labels, val.mel, val.labels)))
+        run.sampler, run.noise, run.progress = sampler, NoiseSampler(train, config.seed), progress
+        data = _Data(
+            train.mel.to(device),
+            train.labels.to(device),
+            train.word_ends.to(device),
+            val.mel.to(device),
+            val.labels.to(device),
+            BandWarp(config.features.frontend, device),
+        )
         while not _finished(run, config.training):
             _one_epoch(run, data, config)
             _keep(run, out)
@@ -95,7 +103,7 @@ def run_hash(train: "WindowSet", val: "WindowSet", cmvn: "Cmvn", config: Config)
         settings["training"].pop(name)
     whole = hashlib.sha256(digest({**settings, "labels": list(config.labels)}).encode())
     for windows in (train, val):
-        for tensor in (windows.mel, windows.labels, windows.roles):
+        for tensor in (windows.mel, windows.labels, windows.roles, windows.word_ends):
             whole.update(str(tuple(tensor.shape)).encode())
             whole.update(tensor.cpu().contiguous().numpy().data)
     for values in (cmvn.mean, cmvn.std):
@@ -105,12 +113,14 @@ def run_hash(train: "WindowSet", val: "WindowSet", cmvn: "Cmvn", config: Config)
 
 @dataclass(frozen=True)
 class _Data:
-    """Windows on the device."""
+    """Windows on the device, and what goes with their shape."""
 
     train_mel: Tensor
     train_labels: Tensor
+    word_ends: Tensor
     val_mel: Tensor
     val_labels: Tensor
+    warp: BandWarp
 
 
 @dataclass
@@ -125,19 +135,20 @@ class _Run:
     history: list[EpochRecord] = field(default_factory=list)
     step: int = 0
     sampler: BalancedSampler = field(init=False)
+    noise: NoiseSampler = field(init=False)
     progress: Progress = silent
 
 
-def _check_windows(windows: "WindowSet", split: str, config: Config) -> None:
-    frontend = config.features.frontend
-    shape = (frontend.n_mels, frontend.window_frames)
+def _check_windows(windows: "WindowSet", split: "Split", config: Config) -> None:
+    shape = (config.features.frontend.n_mels, config.features.row_frames(split))
+    name = "training" if split == "train" else "validation"
     if tuple(windows.mel.shape[1:]) != shape:
         raise DataError(
-            f"{split} windows are {tuple(windows.mel.shape[1:])}, but the configuration says {shape} "
+            f"{name} windows are {tuple(windows.mel.shape[1:])}, but the configuration says {shape} "
             "mel bands and frames; build the features again"
         )
     if len(windows.labels) and not 0 <= int(windows.labels.min()) <= int(windows.labels.max()) < len(config.labels):
-        raise DataError(f"{split} windows have labels outside 0 to {len(config.labels) - 1}; build the features again")
+        raise DataError(f"{name} windows have labels outside 0 to {len(config.labels) - 1}; build the features again")
 
 
 def _start(cmvn: "Cmvn", config: Config, device: str, identity: str) -> _Run:
@@ -171,7 +182,8 @@ def _resume(run: _Run, out: Path) -> None:
 
 
 def _finished(run: _Run, config: TrainingConfig) -> bool:
-    return len(run.history) >= config.epochs or out_of_patience(run.history, config.patience)
+    impatient = config.keep == "best" and out_of_patience(run.history, config.patience)
+    return len(run.history) >= config.epochs or impatient
 
 
 def _one_epoch(run: _Run, data: _Data, config: Config) -> None:
@@ -201,7 +213,7 @@ def _one_epoch(run: _Run, data: _Data, config: Config) -> None:
         seconds=time.monotonic() - started,
     )
     run.history.append(record)
-    if best_of(run.history) is record:
+    if kept_of(run.history, settings.keep) is record:
         run.best = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
 
 
@@ -211,19 +223,25 @@ def _train_batches(run: _Run, data: _Data, rows: Tensor, config: Config, epoch: 
     device = data.train_mel.device.type
     total = len(rows) * settings.epochs
     torch.manual_seed(derived_seed(config.seed, epoch, "dropout"))
-    masks = torch.Generator(device).manual_seed(derived_seed(config.seed, epoch, "masks"))
+    generator = torch.Generator(device).manual_seed(derived_seed(config.seed, epoch, "masks"))
+    noises = run.noise.epoch(epoch, *rows.shape).to(rows.device)
+    hit, early = _zone_frames(settings.loss, config)
+    frames = config.features.frontend.window_frames
     losses, norms = torch.zeros(2, len(rows), device=device)
     run.model.train()
     for position, chosen in enumerate(rows):
         rate = learning_rate(run.step, total, settings)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        x = spec_augment(run.model.normalise(data.train_mel[chosen]), settings.spec_augment, masks)
+        noise = data.train_mel[noises[position]].float() if noises.numel() else None
+        x = augment(data.train_mel[chosen].float(), noise, settings.augment, data.warp, generator)
+        x = spec_augment(run.model.normalise(x), settings.spec_augment, generator)
+        ends, labels = data.word_ends[chosen], data.train_labels[chosen]
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=settings.amp and device == "cuda"):
-            logits = run.model.backbone(x)
-        loss = functional.cross_entropy(
-            logits.float(), data.train_labels[chosen], label_smoothing=settings.label_smoothing
-        )
+            logits, steps = row_logits(run.model.backbone, x, ends, frames, hit, generator)
+        members = len(logits) // len(labels)
+        zone = zones(ends.repeat(members), steps, hit, early)
+        loss = stream_loss(logits.float(), labels.repeat(members), zone, settings.loss)
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norms[position] = nn.utils.clip_grad_norm_(run.model.parameters(), settings.clip_norm)
@@ -233,6 +251,12 @@ def _train_batches(run: _Run, data: _Data, rows: Tensor, config: Config, epoch: 
         run.step += 1
         run.progress("training", run.step, total)
     return losses, norms
+
+
+def _zone_frames(loss: LossConfig, config: Config) -> tuple[int, int]:
+    """Frames after a word's end in which it is to be found, and frames before it that are quiet no more."""
+    frames_a_second = config.data.sample_rate / config.features.frontend.hop_length
+    return round(loss.hit_seconds * frames_a_second), round(loss.early_seconds * frames_a_second)
 
 
 def _keep(run: _Run, out: Path) -> None:
@@ -250,7 +274,7 @@ def _keep(run: _Run, out: Path) -> None:
 
 
 def _finish(run: _Run, config: Config, out: Path) -> TrainingSummary:
-    best = best_of(run.history)
+    best = kept_of(run.history, config.training.keep)
     assert best is not None
     run.average.load_state_dict(run.best, strict=True)
     save_model(out, run.average, model_card(config))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from wakeword_core.files import write_text
 
@@ -55,6 +56,11 @@ class TrainingSummary:
 def best_of(history: Sequence[EpochRecord]) -> EpochRecord | None:
     """The record with the best score, the first among equals; None before the first epoch."""
     return max(history, key=lambda record: record.score, default=None)
+
+
+def kept_of(history: Sequence[EpochRecord], keep: Literal["last", "best"]) -> EpochRecord | None:
+    """The record of the epoch whose weights are kept; None before the first epoch."""
+    return best_of(history) if keep == "best" or not history else history[-1]
 
 
 def out_of_patience(history: Sequence[EpochRecord], patience: int) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EASY_ROLES = ("negative", "background", "noise")
+_NOISE_ROLES = ("noise", "background")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,22 @@ class BalancedSampler:
     def _once_through_negatives(self, config: TrainingConfig) -> int:
         pools = [pool for pool in self.pools if pool.name == NEGATIVE_LABEL] or self.pools[-1:]
         return min(math.ceil(len(pools[0].rows) / pools[0].per_batch), config.max_steps_per_epoch)
+
+
+class NoiseSampler:
+    """Rows of noise to mix in, drawn with replacement; none where a window set has none."""
+
+    def __init__(self, windows: "WindowSet", seed: int) -> None:
+        noisy = torch.isin(windows.roles.cpu(), torch.tensor([ROLES.index(role) for role in _NOISE_ROLES]))
+        self.rows = torch.nonzero(noisy).flatten()
+        self.seed = seed
+
+    def epoch(self, epoch: int, steps: int, batch: int) -> Tensor:
+        """Rows int64 [steps, batch] of the 0-based epoch; empty when there is no noise."""
+        if not len(self.rows):
+            return torch.empty(0, dtype=torch.int64)
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, "noise"))
+        return self.rows[torch.randint(len(self.rows), (steps, batch), generator=generator)]
 
 
 def derived_seed(seed: int, epoch: int, purpose: str) -> int:

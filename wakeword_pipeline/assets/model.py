@@ -55,5 +55,5 @@ def trained_model(
     automation_condition=on_change(),
 )
 def calibrated_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    """The model with its temperature, and the threshold for the allowed false alarms, both set on validation."""
+    """The model with its calibration, detector and operating points, all set on validation."""
     return materialize(context, project.open())

@@ -11,6 +11,9 @@ import pytest
 from wakeword_core.artifacts import Parts
 from wakeword_core.audio import write_audio
 from wakeword_core.config import Config, ShardsConfig
+from wakeword_core.evaluation.conditions import Condition
+from wakeword_core.evaluation.stream_scores import SessionScores, StreamScores
+from wakeword_core.evaluation.streams import SourceSpan, Word
 from wakeword_core.shards import Recording, build_shards, iter_recordings
 
 RATE = 16_000
@@ -68,7 +71,10 @@ def shards(tmp_path_factory) -> Shards:
     rest += [{"audio": sound(random, 1.5), "role": "hard_negative"} for _ in range(3)]
     rest += [{"audio": sound(random, 40.0), "role": "background"}]
     rest += [{"audio": sound(random, 4.0, level), "role": "noise"} for level in (0.02, 0.15)]
-    rest += [{"audio": sound(random, 0.3), "role": "rir"}]
+    room = sound(random, 0.3, 0.05) * np.exp(-np.arange(4_800) / 800)
+    room[:100] *= 0.01
+    room[100] = 0.9
+    rest += [{"audio": room, "role": "rir"}]
     return pack(tmp_path_factory.mktemp("streams"), words + rest)
 
 
@@ -85,3 +91,43 @@ def pack_shards():
 @pytest.fixture
 def make_sound():
     return sound
+
+
+class MadeStreams:
+    """Scores of made-up streams of a minute: low everywhere but at chosen moments."""
+
+    STEP = 0.08
+    CLEAN = Condition(None)
+
+    def track(self, bumps, seconds=60.0, low=0.01):
+        """Times, and scores that are `low` but for one score at each (time, score) of `bumps`."""
+        times = np.arange(round(seconds / self.STEP)) * self.STEP
+        scores = np.full(len(times), low)
+        for at, score in bumps:
+            scores[round(at / self.STEP)] = score
+        return times, scores
+
+    def background(self, bumps, seconds=60.0):
+        """Background of two recordings, the first from its second 100 on."""
+        times, scores = self.track(bumps, seconds)
+        spans = (SourceSpan("street", "a", 0.0, seconds / 2, 100.0), SourceSpan("radio", "b", seconds / 2, seconds))
+        return SessionScores(None, times, scores, np.ones(len(times), dtype=int), (), spans)
+
+    def positives(self, bumps, starts, condition=CLEAN, labels=None, classes=None):
+        """A word of 0.8 s at each of `starts`, in a recording that begins half a second before it."""
+        times, scores = self.track(bumps)
+        words = tuple(
+            Word(labels[i] if labels else "hey robin", f"w{i}", s, s + 0.8, f"people{i % 2}", f"speaker{i}", s - 0.5)
+            for i, s in enumerate(starts)
+        )
+        codes = np.ones(len(times), dtype=int) if classes is None else classes
+        return SessionScores(condition, times, scores, codes, words, (SourceSpan("people", "p", 0.0, 60.0),))
+
+    def streams(self, *sessions, labels=("_negative", "hey robin")):
+        """All of them together."""
+        return StreamScores(tuple(sessions), labels)
+
+
+@pytest.fixture(scope="session")
+def made() -> MadeStreams:
+    return MadeStreams()

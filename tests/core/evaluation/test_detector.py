@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from wakeword_core.config import DetectorConfig
 from wakeword_core.evaluation.detector import Detection, StreamingDetector, detect, smooth, wake_scores
@@ -19,22 +20,75 @@ def stream(times, scores, threshold, config):
     return [event for one in zip(times, scores, strict=True) if (event := detector.push(*one))]
 
 
+LEVELS = st.lists(st.sampled_from([0.0, 0.1, 0.29, 0.3, 0.31, 0.45, 0.5, 0.55, 0.9, 1.0]), max_size=80)
+DETECTORS = st.builds(
+    lambda smoothing, votes, **others: DetectorConfig(smoothing=smoothing, votes=min(votes, smoothing), **others),
+    smoothing=st.integers(1, 5),
+    votes=st.sampled_from([0, 0, 1, 2, 5]),
+    hold=st.sampled_from([1, 1, 2, 4]),
+    off_ratio=st.sampled_from([0.2, 0.6, 1.0]),
+    rearm_seconds=st.sampled_from([0.0, 0.08, 0.24, 1.0]),
+    lockout_seconds=st.sampled_from([0.0, 0.08, 0.4, 0.8, 1.0]),
+)
+
+
+def as_documented(times, scores, threshold, config):
+    """The rule as its documentation says it, with no state but the list of events and no cleverness."""
+
+    def smoothed(i):
+        last = scores[max(0, i - config.smoothing + 1) : i + 1]
+        if config.votes:
+            return sorted([0.0] * config.smoothing + list(last))[-config.votes]
+        return sum(last[1:], last[0]) / len(last)
+
+    def held(i):
+        return min(smoothed(j) if j >= 0 else 0.0 for j in range(i - config.hold + 1, i + 1))
+
+    def rearms(i):
+        if smoothed(i) >= threshold:
+            return False
+        since = i
+        while since > 0 and smoothed(since - 1) < threshold:
+            since -= 1
+        return smoothed(i) < config.off_ratio * threshold or times[i] - times[since] >= config.rearm_seconds
+
+    events = []
+    for i in range(len(scores)):
+        armed = not events or any(rearms(j) for j in range(events[-1] + 1, i))
+        locked = events and times[i] - times[events[-1]] < config.lockout_seconds
+        if armed and not locked and held(i) >= threshold:
+            events.append(i)
+    return [Detection(times[i], held(i)) for i in events]
+
+
+def at_times(levels, start, seed):
+    steps = np.random.default_rng(seed).choice([0.08, 0.16], len(levels)) if seed else np.full(len(levels), 0.08)
+    return (start + np.cumsum(steps)).tolist()
+
+
 @settings(max_examples=300, deadline=None)
 @given(
-    levels=st.lists(st.sampled_from([0.0, 0.1, 0.29, 0.3, 0.31, 0.45, 0.5, 0.55, 0.9, 1.0]), max_size=80),
-    threshold=st.sampled_from([0.05, 0.3, 0.5, 0.7, 1.0]),
-    smoothing=st.integers(1, 5),
-    off_ratio=st.sampled_from([0.2, 0.6, 1.0]),
-    rearm=st.sampled_from([0.0, 0.08, 0.24, 1.0]),
-    lockout=st.sampled_from([0.0, 0.08, 0.4, 0.8, 1.0]),
-    start=st.sampled_from([0.0, 1.53, 1234.567]),
-    seed=st.integers(0, 9),
+    LEVELS, DETECTORS, st.sampled_from([0.05, 0.3, 0.5, 0.7, 1.0]), st.sampled_from([0.0, 1234.567]), st.integers(0, 9)
 )
-def test_sequence_and_stream_agree(levels, threshold, smoothing, off_ratio, rearm, lockout, start, seed):
-    config = DetectorConfig(smoothing=smoothing, off_ratio=off_ratio, rearm_seconds=rearm, lockout_seconds=lockout)
-    jitter = np.random.default_rng(seed).choice([0.08, 0.16], len(levels)) if seed else np.full(len(levels), 0.08)
-    times = start + np.cumsum(jitter)
-    assert detect(times, levels, threshold, config) == stream(times, levels, threshold, config)
+def test_sequence_stream_and_documentation_agree(levels, config, threshold, start, seed):
+    times = at_times(levels, start, seed)
+    events = detect(times, levels, threshold, config)
+    assert events == stream(times, levels, threshold, config)
+    assert [event.time for event in events] == [one.time for one in as_documented(times, levels, threshold, config)]
+    np.testing.assert_allclose(
+        [event.score for event in events], [one.score for one in as_documented(times, levels, threshold, config)]
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(LEVELS, DETECTORS, st.sampled_from([0.3, 0.5]))
+def test_it_never_stays_latched(levels, config, threshold):
+    """Whatever came before: after a rest between the thresholds, a sure word is heard."""
+    calm = round(max(config.rearm_seconds, config.lockout_seconds) / 0.08) + config.smoothing + config.hold + 3
+    sure = config.smoothing + config.hold + 1
+    scores = [*levels, *[0.99 * threshold] * calm, *[1.0] * sure]
+    times = at_times(scores, 0.0, 0)
+    assert detect(times, scores, threshold, config)[-1].time > times[len(levels) + calm - 1]
 
 
 def test_one_word_is_one_event_and_carries_its_label():
@@ -79,19 +133,49 @@ def test_smoothing_is_the_mean_of_the_last_scores_and_of_fewer_at_the_start():
     assert detect([0.0, 0.1, 0.2], [0.0, 1.0, 0.0], 0.5, config) == [Detection(0.1, 0.5)]
 
 
+def test_votes_are_cast_by_single_scores_and_not_by_their_mean():
+    times = np.arange(6) * 0.1
+    spike, pair = [0.0, 1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.6, 0.0, 0.6, 0.0, 0.0]
+    mean, votes = (DetectorConfig(smoothing=3, votes=count) for count in (0, 2))
+    assert smooth(pair, 3, 2).tolist() == [0.0, 0.0, 0.0, 0.6, 0.0, 0.0]
+    assert len(detect(times, spike, 0.3, mean)) == 1 and detect(times, spike, 0.3, votes) == []
+    assert detect(times, pair, 0.5, mean) == [] and detect(times, pair, 0.5, votes) == [
+        Detection(pytest.approx(0.3), 0.6)
+    ]
+    assert smooth([0.9, 0.8], 3, 2).tolist() == [0.0, 0.8]  # votes not cast yet count as none
+    with pytest.raises(ValidationError, match="votes"):
+        DetectorConfig(smoothing=2, votes=3)
+
+
+def test_hold_waits_for_scores_in_a_row():
+    times = np.arange(7) * 0.1
+    broken, steady = [0.9, 0.9, 0.1, 0.9, 0.9, 0.1, 0.9], [0.9, 0.1, 0.7, 0.9, 0.8, 0.1, 0.9]
+    held = PLAIN.model_copy(update={"hold": 3})
+    assert len(detect(times, broken, 0.6, PLAIN)) == 2 and detect(times, broken, 0.6, held) == []
+    assert detect(times, steady, 0.6, held) == [Detection(pytest.approx(0.4), 0.7)]
+    assert detect(times, steady, 0.71, held) == []
+
+
 def test_reset_forgets():
     detector = StreamingDetector(0.5, PLAIN)
     assert detector.push(0.0, 0.9) and not detector.push(0.1, 0.9)
     detector.reset()
     assert detector.push(0.2, 0.9)
+    waiting = StreamingDetector(0.5, DetectorConfig(hold=2, smoothing=1))
+    waiting.push(0.0, 0.9)
+    waiting.reset()
+    assert not waiting.push(0.1, 0.9) and waiting.push(0.2, 0.9)
 
 
 def test_empty_and_faulty_sequences():
-    assert detect([], [], 0.5, PLAIN) == []
+    for config in (PLAIN, DetectorConfig(smoothing=3, votes=2, hold=2)):
+        assert detect([], [], 0.5, config) == []
     with pytest.raises(ValueError, match="increase"):
         detect([0.0, 0.0], [0.1, 0.2], 0.5, PLAIN)
     with pytest.raises(ValueError, match="finite"):
         detect([0.0, 0.1], [0.1, float("nan")], 0.5, PLAIN)
+    with pytest.raises(ValueError, match="finite"):
+        detect([0.0, 0.1], [0.1, float("nan")], 0.5, DetectorConfig(smoothing=3, votes=3))
     with pytest.raises(ValueError, match="one length"):
         detect([0.0, 0.1], [0.1], 0.5, PLAIN)
     with pytest.raises(ValueError, match="labels"):

@@ -15,6 +15,7 @@ HISTORY = [
     for i in range(1, 6)
 ]
 POINTS = [SweepPoint(t, t**2, 1000 * (1 - t) ** 4) for t in np.linspace(0.01, 1, 50)]
+MARKED = {"strict": plots.Marked(0.1, 0.9, 0.8, 0.09), "lenient": plots.Marked(2.0, 0.7, 0.5, 3.0)}
 SILENT = [SweepPoint(0.5, 0.1, 0.0)]
 RANDOM = np.random.default_rng(0)
 SHARP = np.column_stack([np.linspace(0, 1, 60), 1 - np.linspace(0, 1, 60)])
@@ -31,8 +32,17 @@ def size(png):
     ("draw", "other"),
     [
         (lambda: plots.training_curve(HISTORY), lambda: plots.training_curve(HISTORY[:1])),
-        (lambda: plots.det_curve(POINTS, POINTS[40], 0.5, 5.0), lambda: plots.det_curve(POINTS)),
-        (lambda: plots.det_curve(SILENT), lambda: plots.det_curve(SILENT, SILENT[0], 0.5, 0.1)),
+        (lambda: plots.det_curve(POINTS, MARKED, 5.0), lambda: plots.det_curve(POINTS)),
+        (lambda: plots.det_curve(POINTS, MARKED), lambda: plots.det_curve(POINTS, {"strict": MARKED["strict"]})),
+        (lambda: plots.det_curve(SILENT), lambda: plots.det_curve(SILENT, {"a": plots.Marked(0.5, 0.5, 0.1, 0)}, 0.1)),
+        (
+            lambda: plots.roc_picture([0, 0.02, 1], [0, 0.95, 1], "area", 0.1),
+            lambda: plots.roc_picture([0, 0.02, 1], [0, 0.95, 1], "area", 0.05),
+        ),
+        (
+            lambda: plots.roc_picture([0, 0, 1], [0, 1, 1], "perfect", 0.1),
+            lambda: plots.roc_picture([0, 1], [0, 1], "perfect", 0.1),
+        ),
         (
             lambda: plots.reliability_diagram(SHARP, SOFT, LABELS),
             lambda: plots.reliability_diagram(SOFT, SHARP, LABELS),

@@ -9,11 +9,33 @@ import pytest
 
 from wakeword_core.evaluation.calibration import Calibration
 from wakeword_core.evaluation.metrics import Interval, clip_metrics
-from wakeword_core.evaluation.report import claim, reservations, write_report
-from wakeword_core.evaluation.stream_test import ConditionResult, FalseAlarm, Miss, OperatingPoint, StreamResult
+from wakeword_core.evaluation.players import Player
+from wakeword_core.evaluation.report import Exhibits, write_report
+from wakeword_core.evaluation.stream_test import (
+    ConditionResult,
+    FalseAlarm,
+    GroupRate,
+    Miss,
+    OperatingPoint,
+    StreamResult,
+)
+from wakeword_core.evaluation.wording import claim, reservations, signed
 
 NASTY = "<script>alert('x')</script> & \"co\""
-POINT = OperatingPoint(0.5, 0.61, 0.05, 0.0, True, 0.0)
+POINT = OperatingPoint(
+    target_fah=0.5,
+    threshold=0.61,
+    frr=0.05,
+    fah=0.0,
+    reachable=True,
+    lowest_fah=0.0,
+    frr_interval=Interval(0.02, 0.09),
+    fah_interval=Interval(0.0, 1.135),
+    false_alarms=0,
+    background_hours=3.25,
+    note="0.5 an hour is 1.6 events in 3.25 h",
+)
+FAR = replace(POINT, target_fah=0.1, threshold=0.9, frr=0.5, fah=0.37, reachable=False, lowest_fah=0.37)
 STREAM = StreamResult(
     threshold=0.61,
     words=200,
@@ -21,8 +43,9 @@ STREAM = StreamResult(
     frr=0.035,
     frr_interval=Interval(0.017, 0.07),
     conditions=[
-        ConditionResult(None, 100, 2, 0.02, Interval(0.0055, 0.07), 1, 0.12, 0.31),
-        ConditionResult(10.0, 100, 5, 0.05, Interval(0.0215, 0.1118), 0, None, None),
+        ConditionResult("clean", None, False, 100, 2, 0.02, Interval(0.0055, 0.07), 1, 0.12, 0.31),
+        ConditionResult("10 dB", 10.0, False, 100, 5, 0.05, Interval(0.0215, 0.1118), 0, None, None),
+        ConditionResult("far, 10 dB", 10.0, True, 100, 17, 0.17, Interval(0.109, 0.255), 0, 0.2, 0.4),
     ],
     fah=0.0,
     fah_interval=Interval(0.0, 0.3689),
@@ -35,15 +58,42 @@ STREAM = StreamResult(
     latency_p50=0.12,
     latency_p95=0.31,
     false_alarms=[FalseAlarm(NASTY, "abcdef0123456789zzzz", 83.44, 0.9312, "hey robin")],
-    miss_list=[Miss("people", f"miss{i:02d}", "hey robin", 10.0, 0.1234) for i in range(25)],
+    miss_list=[Miss("people", f"miss{i:02d}", "hey robin", "10 dB", 0.1234, 0.2, 0.8, "people/4") for i in range(25)],
+    by_source=[GroupRate("people", 200, 7, 0.035, Interval(0.017, 0.07))],
+    by_speaker=[GroupRate(f"people/{i}", 20, i % 7, i % 7 / 20, Interval(0.0, 0.5)) for i in range(23)],
 )
+DOUBTFUL = {
+    "id": "doubtful1",
+    "label": "hey robin",
+    "positive": True,
+    "score": 0.0123,
+    "loss": 4.4,
+    "start": 0.1,
+    "source": "people",
+    "role": "positive",
+    "seconds": 1.6,
+    "level_dbfs": -68.2,
+    "speech_start": None,
+    "speech_end": None,
+}
 METRICS = {
     "phrase": NASTY,
-    "operating_point": {**asdict(POINT), "background_hours": 3.25},
+    "operating_point": {**asdict(POINT), "name": "balanced"},
+    "operating_points": {
+        "balanced": {"validation": asdict(POINT), "test": asdict(STREAM)},
+        "strict": {"validation": asdict(replace(FAR, note="unreachable: lowest is 0.37")), "test": asdict(STREAM)},
+    },
+    "target_conditions": ["clean", "10 dB"],
     "stream": asdict(STREAM),
-    "fah_points": [asdict(POINT), asdict(OperatingPoint(0.1, 0.9, 0.5, 0.37, False, 0.37))],
+    "fah_points": [asdict(POINT), asdict(FAR)],
     "clips": {"test": asdict(clip_metrics([0.9, 0.2, 0.4], [1, 0, 0])), "val": asdict(clip_metrics([0.9], [1]))},
-    "calibration": asdict(Calibration(1.75, 0.5, 0.4, 0.1, 0.02, 1234)),
+    "clip_groups": {
+        "source": {
+            "noisy": {"negatives": 50, "false_positives": 3, "fpr": 0.06, "intervals": {"fpr": (0.02, 0.16)}},
+            "words only": {"negatives": 0, "false_positives": 0, "fpr": None, "intervals": {}},
+        }
+    },
+    "calibration": asdict(Calibration("temperature", {"temperature": 1.75}, 0.5, 0.4, 0.1, 0.02, 0.1, 0.03, 1234)),
     "data": {
         "recordings": 1500,
         "usable": 1480,
@@ -56,9 +106,28 @@ METRICS = {
         "reasons": {"too short": 20},
         "quarantine": [{"source": "mine", "path": NASTY, "reason": "too short: 0.1 s"}],
     },
-    "model": {"parameters": "73,412"},
+    "suspicious": {
+        "worst": [DOUBTFUL, {**DOUBTFUL, "id": "doubtful2", "positive": False, "role": "hard_negative"}],
+        "positives": 120,
+        "positives_wrong": 1,
+        "others": 1300,
+        "others_wrong": 9,
+    },
+    "model": {"parameters": 73_412},
     "unknown": [1],
 }
+COMPARISON = {
+    "key": "earlierkey",
+    "created": "2026-01-02T03:04:05.678+00:00",
+    "same_test_data": False,
+    "other_settings": ["evaluation.gap_seconds"],
+    "figures": [
+        {"name": "FRR", "kind": "percent", "this": 0.035, "previous": 0.05, "difference": -0.015, "better": True},
+        {"name": "FAH", "kind": "rate", "this": 0.4, "previous": 0.1, "difference": 0.3, "better": False},
+    ],
+    "words": {"missed_by_both": 5, "missed_by_this": 2, "missed_by_previous": 4},
+}
+SOUND = Player("data:audio/flac;base64,ZkxhQw==", "data:image/png;base64,iVBORw==", 2.5, (0.25, 0.75))
 PNG = b"\x89PNG\r\n\x1a\nnot really"
 
 
@@ -69,56 +138,101 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        self.text += " " if tag in ("td", "th") else ""
 
     def handle_data(self, data):
         self.text += data
 
 
-@pytest.fixture
-def page(tmp_path):
-    write_report(tmp_path, METRICS, {"det": PNG, "mels": PNG, NASTY: PNG})
+EXHIBITS = Exhibits(
+    pictures={"det": PNG, "roc": PNG, NASTY: PNG},
+    misses=[SOUND, None, SOUND],
+    false_alarms=[SOUND],
+    suspicious=[SOUND, None],
+    paths={"miss00": "people/bert.wav"},
+    comparison=COMPARISON,
+    model={"CPU": "1.23"},
+)
+
+
+def parsed(folder):
     parser = Tags()
-    parser.feed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    parser.feed((folder / "report.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " "))
     assert parser.open == []
     return parser
 
 
-def test_metrics_are_all_in_the_json(tmp_path, page):
-    assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(METRICS))
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    write_report(folder, METRICS, EXHIBITS)
+    return folder
 
 
-def test_the_page_is_self_contained_and_escaped(tmp_path, page):
+@pytest.fixture(scope="module")
+def page(written):
+    return parsed(written)
+
+
+def test_metrics_are_all_in_the_json_and_nothing_else(written):
+    assert json.loads((written / "metrics.json").read_text()) == json.loads(json.dumps(METRICS))
+
+
+def test_the_page_is_self_contained_and_escaped(written, page):
     names = [name for name, _ in page.found]
-    assert not {"script", "link", "iframe", "a"} & set(names)
-    assert names.count("img") == 3
-    assert all(given["src"].startswith("data:image/png;base64,") for name, given in page.found if name == "img")
-    text = (tmp_path / "report.html").read_text()
-    assert "http" not in re.sub(r"base64,[^\"]*", "", text)
+    assert not {"script", "link", "iframe", "object", "video", "source"} & set(names)
+    sources = [given["src"] for _, given in page.found if "src" in given]
+    assert all(one.startswith(("data:image/png;base64,", "data:audio/flac;base64,")) for one in sources)
+    ids = {given["id"] for _, given in page.found if "id" in given}
+    links = [given["href"] for name, given in page.found if name == "a"]
+    assert links and all(one[0] == "#" and one[1:] in ids for one in links)
+    text = (written / "report.html").read_text()
+    assert "http" not in re.sub(r"base64,[^\"]*", "", text) and "url(" not in text
     assert page.text.count(NASTY) >= 3
-    assert all(any(name == "meta" and given.get("name") == one for name, given in page.found) for one in ("viewport",))
+    assert any(name == "meta" and given.get("name") == "viewport" for name, given in page.found)
+
+
+def test_there_is_a_player_for_every_sound(page):
+    audio = [given for name, given in page.found if name == "audio"]
+    assert len(audio) == 4 and all("controls" in given for given in audio)
+    assert page.text.count("no sound kept") == 2
+    marks = [given["style"] for name, given in page.found if name == "i"]
+    assert marks == ["left:25.0%;width:50.0%"] * 4
 
 
 @pytest.mark.parametrize(
     "shown",
     [
         "3.5 %",
-        "10 dB SNR",
-        "2.1 % to 11.2 %",
+        "far, 10 dB",
         "0.12 s / 0.31 s",
         "1:23.4",
         "abcdef0123456789",
-        "And 5 more in metrics.json.",
-        "not reachable",
-        "lowest 0.37",
-        "Temperature 1.750",
+        "And 22 more in metrics.json.",
+        "unreachable: lowest is 0.37",
+        "temperature",
         "too short: 0.1 s",
         "73,412",
-        "3.25",
+        "1.23",
+        "2 % to 9 %",
+        "0 in 3.25 h",
+        "0.5 an hour is 1.6 events in 3.25 h",
+        "people/bert.wav",
+        "1 of 120 training recordings of a wake word score below 0.5, and 9 of 1,300 others above",
+        "−68 dBFS",
+        "hard negative",
+        "none found",
+        "−1.5 points better",
+        "+0.3 worse",
+        "other test recordings",
+        "evaluation.gap_seconds",
+        "2026-01-02 03:04",
+        "4 were missed by the earlier model only, 2 by this one only, and 5 by both",
         "0 false alarms in 10 hours of background audio means a true rate below 0.3 an hour at 95 % confidence.",
     ],
 )
@@ -126,18 +240,53 @@ def test_figures_are_on_the_page(page, shown):
     assert shown in page.text
 
 
-def test_lists_are_cut_on_the_page(page):
+def test_lists_are_cut_to_what_can_be_heard(page):
+    assert "miss02" in page.text and "miss03" not in page.text
+
+
+def test_without_sounds_lists_are_cut_all_the_same(tmp_path):
+    write_report(tmp_path, METRICS)
+    page = parsed(tmp_path)
     assert "miss19" in page.text and "miss20" not in page.text
+    assert "audio" not in [name for name, _ in page.found] and "earlierkey" not in page.text
+
+
+def test_rates_are_drawn_where_they_are(page):
+    styles = [given["style"] for name, given in page.found if name == "span" and "style" in given]
+    # conditions end at 30 %: clean is at 2 of 30
+    assert styles[:2] == ["left:1.83%;width:21.50%", "left:6.67%"]
+    dots = [given["class"] for name, given in page.found if given.get("class", "").startswith("dot")]
+    assert dots[:3] == ["dot", "dot", "dot far"]
+
+
+def test_groups_are_worst_first_and_limited(page):
+    speakers = re.findall(r"people/\d+", page.text[page.text.index("By speaker group") :])
+    assert speakers[:3] == ["people/13", "people/20", "people/6"] and len(set(speakers)) == 20
+    assert "And 3 more in metrics.json." in page.text
+    assert "noisy" in page.text and "words only" not in page.text
+
+
+def test_the_strictest_point_is_first_and_the_default_is_named(page):
+    table = page.text[page.text.index("Operating points") :]
+    assert table.index("strict") < table.index("balanced default")
+
+
+def test_the_page_does_not_depend_on_what_is_compared_with(tmp_path):
+    write_report(tmp_path / "a", METRICS, EXHIBITS)
+    write_report(tmp_path / "b", METRICS, replace(EXHIBITS, comparison=None))
+    one, other = ((tmp_path / name / "metrics.json").read_bytes() for name in "ab")
+    assert one == other
 
 
 def test_the_least_there_can_be(tmp_path):
-    write_report(tmp_path, {"phrase": "hey robin"}, {})
-    assert "hey robin" in (tmp_path / "report.html").read_text()
+    write_report(tmp_path, {"phrase": "hey robin"})
+    page = parsed(tmp_path)
+    assert "hey robin" in page.text and "a" not in [name for name, _ in page.found]
 
 
 def test_not_a_number_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        write_report(tmp_path, {"phrase": "x", "loss": float("nan")}, {})
+        write_report(tmp_path, {"phrase": "x", "loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,3 +309,17 @@ def test_reservations_say_what_is_not_shown():
     assert "not reachable" in reservations(missed)[0] and "2.5 an hour" in reservations(missed)[0]
     assert "25 % of the recordings is unknown" in reservations({"data": {"unknown_speaker_share": 0.25}})[0]
     assert reservations({}) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (0.012, "percent", "+1.2 points"),
+        (-0.5, "rate", "−0.5"),
+        (0.0, "percent", "0 points"),
+        (-1234, "count", "−1,234"),
+        (None, "rate", "–"),
+    ],
+)
+def test_differences_have_signs(value, kind, text):
+    assert signed(value, kind) == text

@@ -45,7 +45,7 @@ def settled(model: ScoringModel) -> ScoringModel:
         classifier.weight *= gain
         classifier.bias *= gain
         classifier.bias[1] -= margin.mean() * gain
-        model.temperature.fill_(1.25)
+        model.set_calibrator("temperature", {"temperature": 1.25})
     return model
 
 

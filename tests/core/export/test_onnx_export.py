@@ -10,8 +10,11 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from wakeword_core.config import ExportConfig
 from wakeword_core.errors import WakewordError
+from wakeword_core.evaluation.calibration import calibrate, calibrated, fit_calibration
 from wakeword_core.export.onnx_export import export_onnx, logit_parity, parity
-from wakeword_core.export.onnx_graph import compact, model_bytes
+from wakeword_core.export.onnx_graph import compact, model_bytes, write_model
+from wakeword_core.export.pack import pack_weights
+from wakeword_core.export.quantize import quantize_int8
 from wakeword_core.runtime import WakewordModel
 
 WINDOWS = np.random.default_rng(3).normal(-6.0, 2.0, (24, 64, 151)).astype(np.float32)
@@ -98,3 +101,30 @@ def test_external_data_counts_and_must_be_there(exported, tmp_path) -> None:
     weights.unlink()
     with pytest.raises(WakewordError, match=r"weights\.bin"):
         model_bytes(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("method", ["temperature", "vector", "isotonic"])
+def test_every_calibration_is_inside_and_equals_torch(exported, sweeps, tmp_path, method) -> None:
+    arch, trained, card, _, folder = exported
+    if arch != "tiny_conv":
+        pytest.skip("one architecture is enough; tracing takes seconds")
+    model = copy.deepcopy(trained)
+    windows, _ = sweeps(160, 1)
+    with torch.no_grad():
+        logits = model.logits(torch.from_numpy(windows)).double().numpy()
+    # overconfident, and biased: each method has something to change
+    truth = np.random.default_rng(0).random(160) < 1 / (1 + np.exp(-(logits[:, 1] - logits[:, 0]) / 2 + 1))
+    calibration = fit_calibration(logits, truth.astype(int), method)
+    calibrate(model, calibration)
+    summary = export_onnx(model, card, ExportConfig(), tmp_path)
+    assert summary.parity < 1e-5 and summary.logit_parity < 1e-5
+    scores = WakewordModel(tmp_path).score_windows(windows)
+    np.testing.assert_allclose(scores, calibrated(logits, method, calibration.parameters), atol=1e-5)
+    assert np.abs(scores - WakewordModel(folder).score_windows(windows)).max() > 0.02
+    # as INT8: nothing behind the network is rounded but by the float16 of stored numbers
+    quantize_int8(tmp_path / "model.onnx", windows, ExportConfig(), tmp_path)
+    small = WakewordModel(tmp_path / "model.int8.onnx").score_windows(windows)
+    assert np.isfinite(small).all() and np.corrcoef(scores[:, 1], small[:, 1])[0, 1] > 0.99
+    pack = tmp_path / "packed.onnx"
+    write_model(pack_weights(onnx.load(tmp_path / "model.onnx")), pack)
+    assert np.corrcoef(scores[:, 1], WakewordModel(pack).score_windows(windows)[:, 1])[0, 1] > 0.95

@@ -35,11 +35,15 @@ def test_default_model_keeps_its_f1_at_a_third_of_the_size(trained_tcn, sweeps, 
 
 def test_falls_back_to_packed_weights_when_static_loses_too_much(trained_tcn, sweeps, tmp_path) -> None:
     _, folder = trained_tcn
-    config = ExportConfig(int8_max_ratio=0.28)
-    summary = quantize_int8(folder / "model.onnx", sweeps(64, 0)[0], config, tmp_path)
+    windows = sweeps(64, 0)[0]
+    static = quantize_int8(folder / "model.onnx", windows, ExportConfig(), tmp_path)
+    assert static.method == "static"
+    config = ExportConfig(int8_max_ratio=static.ratio - 1e-3)
+    summary = quantize_int8(folder / "model.onnx", windows, config, tmp_path)
     assert summary.method == "weights"
     assert [one["method"] for one in summary.tried] == ["static", "weights"]
-    assert summary.ratio < 0.28
+    assert summary.tried[0]["ratio"] == static.ratio
+    assert summary.within_limits and summary.ratio <= config.int8_max_ratio
 
 
 def test_packed_weights_run_and_stay_near_for_every_architecture(exported, tmp_path) -> None:

@@ -40,12 +40,12 @@ def tree_hash(folder: Path) -> dict[str, str]:
 def test_rows_labels_and_shape(built, config: Config) -> None:
     shards, out = built
     windows = load_windows(out)
-    assert windows.mel.shape[1:] == (64, 151) and windows.mel.dtype == torch.float16
-    # 3 positives of 3 views; 3 hard negatives of 3 windows, 3 negatives of 5 and 3 noises of 4, of 2 views each
-    assert len(windows) == 3 * 3 + (3 * 3 + 3 * 5 + 3 * 4) * 2
+    assert windows.mel.shape[1:] == (64, 301) and windows.mel.dtype == torch.float16
+    # 3 positives of 3 views; 3 hard negatives of 2 rows, 3 negatives of 3 and 3 noises of 2, of 2 views each
+    assert len(windows) == 3 * 3 + (3 * 2 + 3 * 3 + 3 * 2) * 2
     assert int((windows.labels == 1).sum()) == 9
     with h5py.File(out / "train.h5") as file:
-        assert file[MEL].shape == (len(windows), 1, 1, 64, 151) and file[MEL].is_virtual
+        assert file[MEL].shape == (len(windows), 1, 1, 64, 301) and file[MEL].is_virtual
         assert json.loads(file.attrs["label2id_json"]) == {"_negative": 0, "hey robin": 1}
     assert verify_features(out, shards, "train", config) == []
 
@@ -55,7 +55,7 @@ def test_clean_rows_are_the_front_end_of_the_recording_itself(built, config: Con
     windows = load_windows(out, clean_only=True)
     starts = FeatureFile(out).column("starts")[FeatureFile(out).column("views") == 0]
     sounds = {one.id: one.audio for one in iter_recordings(shards)}
-    size = config.features.frontend.window_samples
+    size = config.features.row_samples("train")
     for row in range(0, len(windows), 5):
         sound, start = sounds[str(windows.ids[row])], int(starts[row])
         cut = np.zeros(size, np.int16)
@@ -63,6 +63,34 @@ def test_clean_rows_are_the_front_end_of_the_recording_itself(built, config: Con
         cut[first - start : last - start] = sound[first:last]
         expected = log_mel(cut, config.features.frontend, 16_000)
         np.testing.assert_allclose(windows.mel[row].float().numpy(), expected, atol=0.01)
+
+
+def test_a_row_says_where_its_word_ends(built, config: Config) -> None:
+    """The sound of a positive stops at 1.0 s and its word at 0.7 s, so 30 frames later the row falls silent."""
+    windows = load_windows(built[1], clean_only=True)
+    assert torch.equal(windows.word_ends >= 0, windows.labels == 1)
+    for row in torch.nonzero(windows.labels == 1).flatten().tolist():
+        sounding = torch.nonzero(windows.mel[row].float().mean(0) > -12).flatten()
+        assert abs(int(sounding[-1]) - (int(windows.word_ends[row]) + 30)) <= 3
+
+
+def test_speed_moves_the_end_of_the_word_within_the_row(make_shards, config: Config, tmp_path: Path, parts) -> None:
+    augment = {"speed_probability": 1.0, "speed": [1.25, 1.25], "noise_probability": 0.0, "rir_probability": 0.0}
+    fast = Config.model_validate({"features": {"views": 6, "augment": {**augment, "gain_db": [0, 0]}}})
+    build_features(make_shards(), "train", fast, "cpu", tmp_path / "fast", parts)
+    windows = load_windows(tmp_path / "fast")
+    for row in torch.nonzero((windows.labels == 1) & (windows.views > 0)).flatten().tolist():
+        sounding = torch.nonzero(windows.mel[row].float().mean(0) > -12).flatten()
+        assert abs(int(sounding[-1]) - (int(windows.word_ends[row]) + 24)) <= 3
+
+
+def test_a_window_of_a_row_ends_after_its_word(built, config: Config) -> None:
+    rows = load_windows(built[1], clean_only=True)
+    windows = rows.windows(151, 10)
+    assert windows.shape == (len(rows), 64, 151)
+    for row in range(len(rows)):
+        end = int(rows.word_ends[row]) + 10 if rows.labels[row] else 300
+        assert torch.equal(windows[row], rows.mel[row, :, end - 150 : end + 1])
 
 
 def test_views_differ_from_each_other_and_the_clean_one(built) -> None:
@@ -134,7 +162,7 @@ def test_cmvn_of_nonsense_is_refused(tmp_path: Path) -> None:
 def test_features_that_are_not_finite_are_refused(built, tmp_path: Path) -> None:
     file = FeatureFile(built[1])
     columns = {name: file.column(name)[:1] for name in ("labels", "roles", "views", "starts", "valid_start")}
-    columns |= {"valid_frames": file.column("valid_frames")[:1], "file_ids": file.column("file_ids")[:1]}
+    columns |= {name: file.column(name)[:1] for name in ("valid_frames", "word_ends", "file_ids")}
     with pytest.raises(ArtifactError, match="not finite"):
         write_part(tmp_path / "bad.h5", Rows(np.full((1, 64, 151), np.nan, np.float16), columns), {})
     assert not (tmp_path / "bad.h5").exists()

@@ -10,6 +10,8 @@ from wakeword_core.shards import Shard
 RATE = 16_000
 FEATURES = FeaturesConfig(views=20, negative_views=3)
 WINDOW = FEATURES.frontend.window_samples
+ROW = FEATURES.row_samples("train")
+AFTER = FEATURES.tail_seconds + FEATURES.jitter_seconds
 
 
 def shard(*recordings: tuple[str, float, float]) -> Shard:
@@ -29,21 +31,39 @@ def shard(*recordings: tuple[str, float, float]) -> Shard:
     )
 
 
-def ends(plan, rows=slice(None)) -> np.ndarray:
-    return (plan.start[rows] + WINDOW) / RATE
+def ends(plan, rows=slice(None), length: int = WINDOW) -> np.ndarray:
+    return (plan.start[rows] + length) / RATE
 
 
-def test_the_clean_view_ends_a_tail_after_the_word() -> None:
-    plan = plan_windows(shard(("positive", 3.0, 1.4)), "train", FEATURES, RATE, seed=1)
+def test_a_window_ends_a_tail_after_the_word() -> None:
+    plan = plan_windows(shard(("positive", 3.0, 1.4)), "val", FEATURES, RATE, seed=1)
     assert ends(plan)[0] == pytest.approx(1.4 + FEATURES.tail_seconds, abs=1e-3)
-    assert plan.view.tolist() == list(range(20))
+    assert plan.word_end.tolist() == [round(1.4 * RATE)]
 
 
-def test_augmented_views_move_the_end_within_tail_and_jitter() -> None:
+def test_a_training_row_ends_a_tail_and_jitter_after_the_word_and_views_later() -> None:
     plan = plan_windows(shard(("positive", 3.0, 1.4)), "train", FEATURES, RATE, seed=1)
-    moved = ends(plan, plan.view > 0) - 1.4
-    assert moved.min() >= -1e-3 and moved.max() <= FEATURES.tail_seconds + FEATURES.jitter_seconds
-    assert np.ptp(moved) > 0.15
+    assert plan.view.tolist() == list(range(20))
+    moved = ends(plan, length=ROW) - 1.4
+    assert moved[0] == pytest.approx(AFTER, abs=1e-3)
+    # a window that ends with the word is whole inside every row, and so is the time after it
+    assert moved.min() >= AFTER - 1e-3 and moved.max() <= (ROW - WINDOW) / RATE
+    assert np.ptp(moved) > 0.5
+
+
+def test_every_window_of_a_long_negative_is_in_a_training_row() -> None:
+    plan = plan_windows(shard(("negative", 9.0, np.nan)), "train", FEATURES, RATE, seed=1)
+    clean = plan.start[plan.view == 0]
+    assert (np.diff(clean) <= ROW - WINDOW).all()
+    assert ends(plan)[0] == pytest.approx(FEATURES.edge_seconds)
+    assert clean[-1] + ROW == 9 * RATE and set(plan.word_end) == {-1}
+
+
+def test_rows_without_context_are_windows() -> None:
+    bare = FEATURES.model_copy(update={"context_frames": 0})
+    plan = plan_windows(shard(("negative", 5.3, np.nan)), "train", bare, RATE, seed=1)
+    alike = plan_windows(shard(("negative", 5.3, np.nan)), "val", bare, RATE, seed=1)
+    assert plan.start[plan.view == 0].tolist() == alike.start.tolist()
 
 
 def test_validation_has_one_clean_view() -> None:
@@ -67,9 +87,9 @@ def test_a_short_negative_is_heard_beginning_and_ending() -> None:
 def test_augmented_views_of_a_negative_lie_elsewhere() -> None:
     plan = plan_windows(shard(("negative", 9.0, np.nan)), "train", FEATURES, RATE, seed=1)
     clean = np.repeat(plan.start[plan.view == 0], FEATURES.negative_views)
-    moved = (plan.start - clean)[plan.view > 0] / RATE
-    assert np.ptp(moved) > 0.5 * FEATURES.negative_hop_seconds
-    assert np.abs(moved).max() <= 0.5 * FEATURES.negative_hop_seconds
+    moved = (plan.start - clean)[plan.view > 0]
+    assert np.ptp(moved) > 0.5 * (ROW - WINDOW)
+    assert np.abs(moved).max() <= 0.5 * (ROW - WINDOW)
 
 
 def test_a_hard_negative_is_aligned_as_a_positive_is() -> None:

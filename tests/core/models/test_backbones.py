@@ -20,9 +20,14 @@ from wakeword_core.models.facts import count_parameters
 SMALL: dict[str, Any] = {
     "bc_resnet": BcResNetConfig(dropout=0.0),
     "tiny_conv": TinyConvConfig(channels=8, dropout=0.0),
-    "tcn": TcnConfig(channels=24, blocks=4, dropout=0.0),
+    "tcn": TcnConfig(channels=24, kernel=3, dilations=(1, 1, 2, 2), stride=3, head_steps=3, dropout=0.0),
+    "tcn_ensemble": TcnConfig(
+        members=2, channels=24, kernel=3, dilations=(1, 1, 2, 2), stride=3, head_steps=3, dropout=0.0
+    ),
 }
 ARCHS = sorted(SMALL)
+BY_PRODUCTS = ["bc_resnet", "tiny_conv"]
+"""Those that compute some convolutions as matrix products on a CPU."""
 
 
 def _model(config: Any, n_mels: int = 40, frames: int = 50, classes: int = 2) -> nn.Module:
@@ -32,7 +37,7 @@ def _model(config: Any, n_mels: int = 40, frames: int = 50, classes: int = 2) ->
 
 
 def test_the_small_models_cover_the_registry() -> None:
-    assert set(REGISTRY) == set(SMALL)
+    assert set(REGISTRY) == {config.arch for config in SMALL.values()}
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -54,7 +59,7 @@ def test_too_short_windows_are_refused() -> None:
         build_model(TcnConfig(), 64, 31, 2)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", BY_PRODUCTS)
 @pytest.mark.parametrize("training", [True, False])
 def test_products_have_the_maths_of_the_convolutions(
     arch: str, training: bool, monkeypatch: pytest.MonkeyPatch
@@ -166,37 +171,3 @@ def test_sub_spectral_norm_normalises_each_band_by_itself() -> None:
             part = y[:, channel, 2 * band : 2 * band + 2]
             assert abs(part.mean().item()) < 1e-4
             assert abs(part.var(correction=0).item() - 1) < 1e-3
-
-
-@pytest.mark.parametrize("stride", [1, 2, 3, 5, 8])
-@pytest.mark.parametrize("frames", [48, 49, 51])
-def test_tcn_is_causal_and_its_last_step_sees_the_last_frame(stride: int, frames: int) -> None:
-    model = _model(TcnConfig(channels=8, blocks=2, kernel=3, stride=stride), 40, frames).eval()
-    x = torch.randn(1, 40, frames, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    steps = model.trunk(x)  # type: ignore[operator]
-    count = steps.shape[2]
-    for step in range(count):
-        (gradient,) = torch.autograd.grad(steps[0, :, step].square().sum(), x, retain_graph=True)
-        reached = torch.nonzero(gradient.abs().sum((0, 1))).flatten()
-        end = frames - 1 - (count - 1 - step) * stride
-        assert reached.numel() == 0 or int(reached.max()) <= end
-    assert int(reached.max()) == frames - 1
-
-
-def test_tcn_receptive_field_is_what_the_gradient_reaches() -> None:
-    model = _model(TcnConfig(channels=8, blocks=2, kernel=3, stride=2), 40, 64).double().eval()
-    x = torch.randn(1, 40, 64, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
-    model.trunk(x)[0, :, -1].square().sum().backward()  # type: ignore[operator]
-    assert x.grad is not None
-    reached = torch.nonzero(x.grad.abs().sum((0, 1))).flatten()
-    assert 64 - int(reached.min()) == model.receptive_field_frames
-
-
-def test_tcn_steps_do_not_depend_on_the_window_before_their_reach() -> None:
-    """Streamable: a step computed in a longer window is the same once the padding is out of reach."""
-    model = _model(TcnConfig(channels=8, blocks=2, kernel=3, stride=3), 40, 90).eval()
-    x = torch.randn(1, 40, 90, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        long, short = model.trunk(x)[..., -1], model.trunk(x[..., 90 - 48 :])[..., -1]  # type: ignore[operator]
-    assert model.receptive_field_frames <= 48
-    torch.testing.assert_close(long, short)

@@ -15,7 +15,7 @@ from wakeword_core.features.cmvn import Cmvn
 from wakeword_core.models.scoring import ScoringModel, load_model, model_card, new_model, save_model
 
 CONFIG = Config(
-    model=TcnConfig(channels=8, blocks=1),
+    model=TcnConfig(channels=8),
     features=FeaturesConfig(frontend=FrontendConfig(n_mels=20, window_frames=40)),
 )
 
@@ -27,7 +27,7 @@ def model() -> ScoringModel:
         model = new_model(CONFIG)
     mean, std = np.linspace(-9, -3, 20, dtype=np.float32), np.linspace(1, 3, 20, dtype=np.float32)
     model.set_cmvn(Cmvn(mean, std))
-    model.temperature.fill_(1.7)
+    model.set_calibrator("temperature", {"temperature": 1.7})
     return model.eval()
 
 
@@ -82,7 +82,7 @@ def test_cards_and_weights_that_are_no_use_are_not_saved(model: ScoringModel, tm
         save_model(tmp_path, model, {k: v for k, v in card.items() if k != "sample_rate"})
     with pytest.raises(ArtifactError, match="3 classes"):
         save_model(tmp_path, model, {**card, "labels": ["_negative", "a", "b"]})
-    model.temperature.fill_(float("nan"))
+    model.calibrator.temperature.fill_(float("nan"))
     with pytest.raises(ArtifactError, match="temperature are not finite"):
         save_model(tmp_path, model, card)
     assert list(tmp_path.iterdir()) == []

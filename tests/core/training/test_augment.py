@@ -1,11 +1,21 @@
-"""SpecAugment masks."""
+"""Augmentation on the device against numpy, and SpecAugment masks."""
 
+from typing import Any
+
+import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword_core.config import SpecAugmentConfig
-from wakeword_core.training.augment import spec_augment
+from wakeword_core.config import FrontendConfig, SpecAugmentConfig, TrainAugmentConfig
+from wakeword_core.features.mel import log_mel
+from wakeword_core.training.augment import _COLOURS, BandWarp, augment, spec_augment
+
+FRONTEND = FrontendConfig()
+RATE = 16_000
+DB = np.log(10) / 10
+OFF = {"band_warp": 0, "colour_db": 0, "gain_db": (0, 0), "noise_probability": 0, "noise_snr_db": (0, 20)}
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -47,4 +57,158 @@ def test_drawn_from_the_generator_only() -> None:
     state = torch.random.get_rng_state()
     assert torch.equal(spec_augment(x, config, _generator(1)), spec_augment(x, config, _generator(1)))
     assert not torch.equal(spec_augment(x, config, _generator(1)), spec_augment(x, config, _generator(2)))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def _mels(rows: int, frames: int = 30, seed: int = 0) -> torch.Tensor:
+    return torch.randn(rows, FRONTEND.n_mels, frames, generator=_generator(seed)) * 2 - 6
+
+
+def _augment(x: torch.Tensor, noise: torch.Tensor | None = None, seed: int = 0, **changes: Any) -> torch.Tensor:
+    config = TrainAugmentConfig(**{**OFF, **changes})
+    return augment(x, noise, config, BandWarp(FRONTEND, "cpu"), _generator(seed))
+
+
+def _change_db(x: torch.Tensor, **changes: Any) -> np.ndarray:
+    """What is added to each band of each row, which must be the same in every frame: [rows, n_mels]."""
+    added = (_augment(x, **changes) - x).double().numpy() / DB
+    np.testing.assert_allclose(added, np.broadcast_to(added[:, :, :1], added.shape), atol=1e-4)
+    return added[:, :, 0]
+
+
+def _centres() -> np.ndarray:
+    """Centre of each band in Hz, by the textbook formula."""
+    low, high = (2595 * np.log10(1 + f / 700) for f in (FRONTEND.f_min, FRONTEND.f_max))
+    return 700 * (10 ** (np.linspace(low, high, FRONTEND.n_mels + 2)[1:-1] / 2595) - 1)
+
+
+def test_nothing_asked_is_nothing_changed() -> None:
+    x = _mels(4)
+    assert torch.equal(_augment(x, _mels(4, seed=1)), x)
+    assert torch.equal(_augment(x, None, noise_probability=1), x)
+
+
+def test_a_warp_by_one_is_none() -> None:
+    x = _mels(4)
+    torch.testing.assert_close(BandWarp(FRONTEND, "cpu")(x, torch.ones(4)), x, atol=1e-3, rtol=0)
+
+
+def test_a_warp_reads_each_band_where_its_frequency_times_the_factor_was() -> None:
+    factors = np.asarray([0.8, 0.93, 1.07, 1.25])
+    x = _mels(4)
+    found = BandWarp(FRONTEND, "cpu")(x, torch.from_numpy(factors).float()).numpy()
+    bands, hertz = np.arange(FRONTEND.n_mels), _centres()
+    mel = 2595 * np.log10(1 + hertz / 700)
+    for row, factor in enumerate(factors):
+        place = np.interp(2595 * np.log10(1 + hertz * factor / 700), mel, bands)
+        for frame in (0, 17):
+            wanted = np.interp(place, bands, x[row, :, frame].double().numpy())
+            np.testing.assert_allclose(found[row, :, frame], wanted, atol=5e-3)
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.2])
+@pytest.mark.parametrize("hertz", [600.0, 1_500.0, 3_000.0])
+def test_a_tone_moves_to_its_frequency_by_the_factor(hertz: float, factor: float) -> None:
+    time = np.arange(RATE // 4) / RATE
+    tone, moved = (
+        log_mel((0.3 * np.sin(2 * np.pi * f * time)).astype(np.float32), FRONTEND, RATE)
+        for f in (hertz, hertz / factor)
+    )
+    found = BandWarp(FRONTEND, "cpu")(torch.from_numpy(tone)[None], torch.tensor([factor]))[0].numpy()
+    assert np.abs(found.argmax(0) - moved.argmax(0)).max() <= 1
+    assert np.abs(tone.argmax(0) - moved.argmax(0)).min() > 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(factor=st.floats(0.5, 1.5), level=st.floats(-14, 4))
+def test_a_flat_spectrum_stays_flat_to_its_edges(factor: float, level: float) -> None:
+    flat = torch.full((1, FRONTEND.n_mels, 3), level)
+    torch.testing.assert_close(BandWarp(FRONTEND, "cpu")(flat, torch.tensor([factor])), flat, atol=1e-4, rtol=1e-4)
+
+
+def test_factors_are_drawn_within_the_configured_stretch_for_each_row() -> None:
+    x = torch.arange(FRONTEND.n_mels).float()[None, :, None].expand(400, -1, 2).contiguous()
+    bands, hertz = np.arange(FRONTEND.n_mels), _centres()
+    mel = 2595 * np.log10(1 + hertz / 700)
+    found = _augment(x, band_warp=0.2)[:, 30, 0].double().numpy()
+    factors = (700 * (10 ** (np.interp(found, bands, mel) / 2595) - 1)) / hertz[30]
+    assert 0.795 < factors.min() < 0.82
+    assert 1.18 < factors.max() < 1.205
+    assert abs(factors.mean() - 1) < 0.03
+
+
+def test_colour_is_a_smooth_curve_for_each_row_of_the_configured_strength() -> None:
+    x = _mels(3_000, frames=2)
+    added = _change_db(x, colour_db=3.0)
+    bands = np.arange(FRONTEND.n_mels)
+    curves = np.cos(np.pi * bands[:, None] * np.arange(len(_COLOURS)) / FRONTEND.n_mels)
+    strength, *_ = np.linalg.lstsq(curves, added.T, rcond=None)
+    np.testing.assert_allclose(curves @ strength, added.T, atol=1e-3)
+    np.testing.assert_allclose(strength.std(axis=1), 3.0 * np.asarray(_COLOURS), rtol=0.06)
+    assert np.abs(strength.mean(axis=1)).max() < 0.25
+    independent = np.corrcoef(strength) - np.eye(len(_COLOURS))
+    assert np.abs(independent).max() < 0.08
+    np.testing.assert_allclose(_change_db(x, colour_db=6.0), 2 * added, atol=1e-3)
+
+
+def test_gain_is_one_number_for_each_row_within_its_range() -> None:
+    added = _change_db(_mels(2_000, frames=2), gain_db=(-9, 3))
+    np.testing.assert_allclose(added, np.broadcast_to(added[:, :1], added.shape), atol=1e-4)
+    gain = added[:, 0]
+    assert -9.001 <= gain.min() < -8.9
+    assert 2.9 < gain.max() <= 3.001
+    assert abs(gain.mean() + 3) < 0.3
+    np.testing.assert_allclose(_change_db(_mels(3), gain_db=(4, 4)), 4, atol=1e-4)
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 12.0])
+def test_noise_is_added_in_power_at_the_asked_ratio(snr_db: float) -> None:
+    """The level of speech is that of its loud frames, that of noise its mean."""
+    x, noise = _mels(5), _mels(5, seed=1) + torch.arange(5)[:, None, None]
+    found = _augment(x, noise, noise_probability=1, noise_snr_db=(snr_db, snr_db)).double().numpy()
+    speech, sound = np.exp(x.double().numpy()), np.exp(noise.double().numpy())
+    for row in range(5):
+        loud = np.quantile(speech[row].mean(axis=0), 0.9)
+        scaled = sound[row] * loud / sound[row].mean() / 10 ** (snr_db / 10)
+        assert 10 * np.log10(loud / scaled.mean()) == pytest.approx(snr_db)
+        np.testing.assert_allclose(found[row], np.log(speech[row] + scaled), atol=1e-4)
+
+
+def test_noise_ratios_cover_their_range() -> None:
+    """Silence but for one loud stretch shows the noise that was added."""
+    x = torch.full((1_000, FRONTEND.n_mels, 30), -30.0)
+    x[:, :, :10] = 0.0
+    found = _augment(x, torch.zeros_like(x), noise_probability=1, noise_snr_db=(5, 20))
+    snr_db = -found[:, 0, -1].double().numpy() / DB
+    assert 4.99 < snr_db.min() < 5.2
+    assert 19.8 < snr_db.max() < 20.01
+    assert abs(snr_db.mean() - 12.5) < 0.6
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_noise_is_mixed_in_as_often_as_asked_and_rows_without_stay(probability: float) -> None:
+    x = _mels(1_000, frames=3)
+    found = _augment(x, _mels(1_000, frames=3, seed=1), noise_probability=probability)
+    mixed = (found != x).flatten(1).any(1)
+    assert float(mixed.float().mean()) == pytest.approx(probability, abs=0.05 if 0 < probability < 1 else 0)
+    assert torch.equal(found[~mixed], x[~mixed])
+    assert bool((found >= x).all())
+
+
+def test_silent_rows_and_silent_noise_give_finite_mels() -> None:
+    x = torch.cat([torch.full((1, FRONTEND.n_mels, 30), -200.0), _mels(1)])  # its power is 0 in float32
+    for noise in (x, x.flip(0)):
+        assert bool(_augment(x, noise, noise_probability=1, noise_snr_db=(-20, -20)).isfinite().all())
+
+
+def test_augmentation_is_drawn_from_the_generator_only_and_leaves_what_it_is_given() -> None:
+    everything = {"band_warp": 0.1, "colour_db": 2.0, "gain_db": (-3, 3), "noise_probability": 0.5}
+    x, noise = _mels(6), _mels(6, seed=1)
+    before = x.clone(), noise.clone()
+    state = torch.random.get_rng_state()
+    one, same, other = (_augment(x, noise, seed, **everything) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(x, before[0])
+    assert torch.equal(noise, before[1])
     assert torch.equal(state, torch.random.get_rng_state())

@@ -1,11 +1,7 @@
-"""The training loop: it learns, resumes exactly, and saves what it validated."""
+"""The training loop: it learns, and saves what it validated."""
 
 import json
 import logging
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,78 +10,31 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-
-from wakeword_core.config import (
-    ROLES,
-    BcResNetConfig,
-    Config,
-    FeaturesConfig,
-    FrontendConfig,
-    TcnConfig,
-    TinyConvConfig,
-    TrainingConfig,
+from sweeps_to_train import (
+    CMVN,
+    CONTEXT,
+    LONG,
+    TINY_TCN,
+    TRAIN,
+    VAL,
+    config_for,
+    history,
+    same_weights,
+    untimed,
+    weights,
+    windows_for,
 )
+
+from wakeword_core.config import ROLES, BcResNetConfig, TcnConfig, TinyConvConfig, TrainingConfig
 from wakeword_core.errors import ConfigError, DataError
-from wakeword_core.features.cmvn import Cmvn
 from wakeword_core.features.store import WindowSet
 from wakeword_core.models.scoring import load_model
 from wakeword_core.training import fit
 from wakeword_core.training.checkpoint import LAST
 from wakeword_core.training.fit import train
-from wakeword_core.training.records import EpochRecord
+from wakeword_core.training.records import EpochRecord, best_of
 from wakeword_core.training.schedule import learning_rate
 from wakeword_core.training.validation import validate
-
-N_MELS, FRAMES = 16, 32
-CMVN = Cmvn(np.full(N_MELS, -6, np.float32), np.full(N_MELS, 2, np.float32))
-
-
-class KilledError(Exception):
-    """Stands for whatever ends a training."""
-
-
-def config_for(model: Any = None, **training: Any) -> Config:
-    chosen = {"epochs": 6, "steps_per_epoch": 4, "batch_size": 16, "threads": 1, "device": "cpu", **training}
-    frontend = FrontendConfig(n_mels=N_MELS, window_frames=FRAMES)
-    return Config(
-        model=model or TcnConfig(channels=8, blocks=2, kernel=3),
-        training=TrainingConfig(**chosen),
-        features=FeaturesConfig(frontend=frontend),
-    )
-
-
-def windows_for(seed: int, strength: float = 6.0, rows: int = 80) -> WindowSet:
-    """A rising sweep is the word, a falling one a hard negative, the rest is noise."""
-    generator = torch.Generator().manual_seed(seed)
-    mel = torch.randn(rows, N_MELS, FRAMES, generator=generator) * 2 - 6
-    kind = torch.arange(rows) % 4
-    sweep = torch.eye(N_MELS) * strength
-    mel[kind == 0, :, 12:28] += sweep
-    mel[kind == 1, :, 12:28] += sweep.flip(0)
-    names = ("positive", "hard_negative", "negative", "background")
-    roles = torch.tensor([ROLES.index(name) for name in names])[kind]
-    ids = np.arange(rows).astype(str)
-    return WindowSet(mel.half(), (kind == 0).long(), roles, torch.zeros(rows, dtype=torch.int64), ids)
-
-
-TRAIN, VAL = windows_for(1), windows_for(2)
-
-
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return load_file(out / "model.safetensors")
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    mine, theirs = weights(one), weights(other)
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
-
-
-def history(out: Path) -> list[EpochRecord]:
-    return [EpochRecord(**json.loads(line)) for line in (out / "history.jsonl").read_text().splitlines()]
-
-
-def untimed(records: list[EpochRecord]) -> list[EpochRecord]:
-    return [replace(record, seconds=0, samples_per_second=0) for record in records]
 
 
 def test_learns_and_tells_of_it(tmp_path: Path) -> None:
@@ -114,111 +63,6 @@ def test_learning_rate_follows_the_steps_not_the_loss(tmp_path: Path) -> None:
     assert found == pytest.approx([learning_rate(4 * epoch + 3, 24, config.training) for epoch in range(6)])
     assert found[1] > found[0]
     assert found[-1] == pytest.approx(config.training.learning_rate * config.training.final_lr_fraction)
-
-
-@pytest.mark.parametrize(
-    "model",
-    [TcnConfig(channels=8, blocks=2, kernel=3, dropout=0.3), BcResNetConfig(dropout=0.3), TinyConvConfig(channels=4)],
-    ids=lambda model: model.arch,
-)
-def test_three_epochs_and_three_more_are_six_bit_for_bit(model: Any, tmp_path: Path) -> None:
-    config = config_for(model, steps_per_epoch=2)
-    whole = train(TRAIN, VAL, CMVN, config, tmp_path / "whole")
-
-    def kill(record: EpochRecord) -> None:
-        if record.epoch == 3:
-            raise KilledError
-
-    records: list[EpochRecord] = []
-    with pytest.raises(KilledError):
-        train(TRAIN, VAL, CMVN, config, tmp_path / "parts", on_epoch=kill)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(99)
-        parts = train(TRAIN, VAL, CMVN, config, tmp_path / "parts", on_epoch=records.append)
-    assert [record.epoch for record in records] == [4, 5, 6]
-    assert same_weights(tmp_path / "whole", tmp_path / "parts")
-    assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
-    timed = {"seconds": 0, "samples_per_second": 0}
-    assert replace(whole, **timed) == replace(parts, **timed)
-
-
-_SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import test_fit as t
-def kill(what, done, total):
-    if done == 14:
-        os.kill(os.getpid(), signal.SIGKILL)
-t.train(t.TRAIN, t.VAL, t.CMVN, t.config_for(), Path(sys.argv[2]), kill)
-"""
-
-
-def test_killed_in_the_middle_of_an_epoch_and_resumed(tmp_path: Path) -> None:
-    folder = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": str(folder.parents[2]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", _SCRIPT, str(folder), str(tmp_path / "killed")]
-    result = subprocess.run(command, env=environment, capture_output=True, timeout=120)
-    assert result.returncode == -signal.SIGKILL, result.stderr.decode()
-    assert len(history(tmp_path / "killed")) == 3
-    assert not (tmp_path / "killed" / "model.safetensors").exists()
-    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "killed")
-    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "whole")
-    assert same_weights(tmp_path / "killed", tmp_path / "whole")
-    assert [record.epoch for record in history(tmp_path / "killed")] == [1, 2, 3, 4, 5, 6]
-
-
-def test_resumes_from_the_previous_checkpoint_when_the_last_is_damaged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def kill(record: EpochRecord) -> None:
-        if record.epoch == 3:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train(TRAIN, VAL, CMVN, config_for(), tmp_path / "parts", on_epoch=kill)
-    last = tmp_path / "parts" / "checkpoints" / LAST
-    data = last.read_bytes()
-    last.unlink()
-    last.write_bytes(data[: len(data) // 2])
-    records: list[EpochRecord] = []
-    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "parts", on_epoch=records.append)
-    assert records[0].epoch == 3
-    assert "damaged" in caplog.text
-    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "whole")
-    assert same_weights(tmp_path / "parts", tmp_path / "whole")
-
-
-def test_killed_after_the_last_epoch_only_saves(tmp_path: Path) -> None:
-    def kill(record: EpochRecord) -> None:
-        if record.epoch == 6:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train(TRAIN, VAL, CMVN, config_for(), tmp_path / "parts", on_epoch=kill)
-    records: list[EpochRecord] = []
-    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "parts", on_epoch=records.append)
-    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "whole")
-    assert records == []
-    assert same_weights(tmp_path / "parts", tmp_path / "whole")
-
-
-@pytest.mark.parametrize("change", ["settings", "data", "cmvn"])
-def test_a_checkpoint_of_another_training_is_not_gone_on_from(
-    change: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def kill(record: EpochRecord) -> None:
-        raise KilledError
-
-    with pytest.raises(KilledError):
-        train(TRAIN, VAL, CMVN, config_for(), tmp_path, on_epoch=kill)
-    records: list[EpochRecord] = []
-    data = replace(TRAIN, mel=TRAIN.mel + 1) if change == "data" else TRAIN
-    cmvn = replace(CMVN, mean=CMVN.mean + 1) if change == "cmvn" else CMVN
-    config = config_for(learning_rate=1e-4) if change == "settings" else config_for()
-    train(data, VAL, cmvn, config, tmp_path, on_epoch=records.append)
-    assert records[0].epoch == 1
-    assert "other data or settings" in caplog.text
 
 
 def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
@@ -267,21 +111,6 @@ def test_stops_early_on_the_validation_score_and_keeps_the_best(tmp_path: Path) 
     assert len(history(tmp_path)) == summary.epochs
 
 
-def test_stopping_early_is_remembered_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shuffled = replace(VAL, labels=VAL.labels[torch.randperm(80, generator=torch.Generator().manual_seed(3))])
-    config = config_for(epochs=40, patience=2, learning_rate=1e-2)
-
-    def fail(*_: Any) -> None:
-        raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit, "save_model", fail)
-        with pytest.raises(KilledError):
-            train(TRAIN, shuffled, CMVN, config, tmp_path)
-    epochs = len(history(tmp_path))
-    assert train(TRAIN, shuffled, CMVN, config, tmp_path).epochs == epochs
-
-
 def test_weights_left_of_validation_do_not_depend_on_it(tmp_path: Path) -> None:
     """Validation must not touch random state, running statistics or modes of the training."""
     raw: list[torch.Tensor] = []
@@ -298,13 +127,35 @@ def test_weights_left_of_validation_do_not_depend_on_it(tmp_path: Path) -> None:
     assert torch.equal(*raw)
 
 
-def test_masks_and_smoothing_have_an_effect(tmp_path: Path) -> None:
-    plain = {"spec_augment": {"time_masks": 0, "mel_masks": 0}, "label_smoothing": 0}
-    train(TRAIN, VAL, CMVN, config_for(epochs=1, **plain), tmp_path / "plain")
-    train(TRAIN, VAL, CMVN, config_for(epochs=1, label_smoothing=0), tmp_path / "masks")
-    train(TRAIN, VAL, CMVN, config_for(epochs=1, spec_augment=plain["spec_augment"]), tmp_path / "smooth")
-    assert not same_weights(tmp_path / "plain", tmp_path / "masks")
-    assert not same_weights(tmp_path / "plain", tmp_path / "smooth")
+@pytest.mark.parametrize("model", [TcnConfig(**TINY_TCN), TinyConvConfig(channels=4)], ids=lambda model: model.arch)
+def test_the_last_epoch_is_kept_when_asked_and_nothing_stops_it(model: Any, tmp_path: Path) -> None:
+    """Validation labels are noise, so that the last epoch is not the best and patience is soon out."""
+    shuffled = replace(VAL, labels=VAL.labels[torch.randperm(80, generator=torch.Generator().manual_seed(3))])
+    config = config_for(model, keep="last", patience=1, ema_decay=0.9, learning_rate=1e-2)
+    summary = train(TRAIN, shuffled, CMVN, config, tmp_path)
+    records = history(tmp_path)
+    best = best_of(records)
+    assert best is not None and best.epoch < len(records) == config.training.epochs
+    assert (summary.epochs, summary.best_epoch, summary.stopped_early) == (6, 6, False)
+    assert (summary.val_loss, summary.val_auc) == (records[-1].val_loss, records[-1].val_auc)
+    assert summary.best_score == summary.val_pauc == records[-1].val_pauc
+    checkpoint = load_file(tmp_path / "checkpoints" / LAST)
+    found = weights(tmp_path)
+    assert all(torch.equal(tensor, checkpoint[f"average/{name}"]) for name, tensor in found.items())
+    assert any(not torch.equal(tensor, checkpoint[f"model/{name}"]) for name, tensor in found.items())
+    loaded, _ = load_model(tmp_path)
+    assert validate(loaded, shuffled.mel, shuffled.labels, 16, config.training.val_max_fpr).loss == summary.val_loss
+
+
+@pytest.mark.parametrize(
+    "model", [TcnConfig(**TINY_TCN), TcnConfig(**TINY_TCN, members=2), TinyConvConfig(channels=8)], ids=str
+)
+def test_learns_from_rows_longer_than_windows(model: Any, tmp_path: Path) -> None:
+    """The sweep is elsewhere in every row; only where it ends tells a model what to look at."""
+    masks = {"time_frames": 4, "mel_bands": 2}
+    config = config_for(model, CONTEXT, epochs=15, learning_rate=1e-2, ema_decay=0.9, keep="last", spec_augment=masks)
+    summary = train(windows_for(1, rows=160, context=CONTEXT), VAL, CMVN, config, tmp_path)
+    assert summary.val_auc > 0.9
 
 
 def test_norms_and_biases_are_not_decayed() -> None:
@@ -336,7 +187,7 @@ def test_windows_that_cannot_be_trained_on(tmp_path: Path) -> None:
     positives = TRAIN.labels == 1
 
     def only(windows: WindowSet, keep: torch.Tensor) -> WindowSet:
-        kept = (getattr(windows, name)[keep] for name in ("mel", "labels", "roles", "views"))
+        kept = (getattr(windows, name)[keep] for name in ("mel", "labels", "roles", "views", "word_ends"))
         return WindowSet(*kept, windows.ids[keep.numpy()])
 
     for train_set, val_set, message in (
@@ -345,6 +196,8 @@ def test_windows_that_cannot_be_trained_on(tmp_path: Path) -> None:
         (TRAIN, only(VAL, ~positives), "validation split has no window of wake words"),
         (TRAIN, only(VAL, positives), "validation split has no window of negatives"),
         (replace(TRAIN, mel=TRAIN.mel[:, :8]), VAL, r"training windows are \(8, 32\)"),
+        (LONG, VAL, r"training windows are \(16, 56\)"),
+        (TRAIN, LONG, r"validation windows are \(16, 56\)"),
         (TRAIN, replace(VAL, labels=VAL.labels * 2), "validation windows have labels outside 0 to 1"),
     ):
         with pytest.raises(DataError, match=message):
@@ -362,5 +215,5 @@ def test_missing_hard_negatives_are_said(tmp_path: Path, caplog: pytest.LogCaptu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_trains_on_cuda_with_amp(tmp_path: Path) -> None:
     for index, model in enumerate((None, BcResNetConfig(), TinyConvConfig())):
-        summary = train(TRAIN, VAL, CMVN, config_for(model, device="cuda"), tmp_path / str(index))
+        summary = train(LONG, VAL, CMVN, config_for(model, CONTEXT, device="cuda"), tmp_path / str(index))
         assert np.isfinite(summary.val_loss)

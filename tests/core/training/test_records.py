@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from wakeword_core.training.records import EpochRecord, best_of, out_of_patience, write_history
+from wakeword_core.training.records import EpochRecord, best_of, kept_of, out_of_patience, write_history
 
 
 def record(epoch: int, pauc: float, loss: float = 1.0) -> EpochRecord:
@@ -21,6 +21,13 @@ def test_loss_breaks_ties_and_the_earlier_wins_among_equals() -> None:
     history = [record(1, 0.9, 0.5), record(2, 1.0, 0.3), record(3, 1.0, 0.2), record(4, 1.0, 0.2), record(5, 0.95, 0.1)]
     best = best_of(history)
     assert best is history[2]
+
+
+def test_what_is_kept_is_the_best_or_the_last() -> None:
+    history = [record(1, 0.9), record(2, 1.0), record(3, 0.8)]
+    assert kept_of(history, "best") is history[1]
+    assert kept_of(history, "last") is history[2]
+    assert kept_of([], "best") is kept_of([], "last") is None
 
 
 def test_patience_counts_epochs_since_the_best() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wakeword_core.config import ROLES, TrainingConfig
 from wakeword_core.errors import DataError
 from wakeword_core.features.store import WindowSet
-from wakeword_core.training.sampler import BalancedSampler, _whole_shares, derived_seed
+from wakeword_core.training.sampler import BalancedSampler, NoiseSampler, _whole_shares, derived_seed
 
 LABELS = ("_negative", "hey")
 
@@ -22,9 +22,8 @@ def _windows(*kinds: tuple[str, int, int]) -> WindowSet:
     roles = torch.cat([torch.full((count,), ROLES.index(role)) for role, _, count in kinds])
     labels = torch.cat([torch.full((count,), label) for _, label, count in kinds])
     rows = len(roles)
-    return WindowSet(
-        torch.zeros(rows, 4, 4), labels, roles, torch.zeros(rows, dtype=torch.int64), np.arange(rows).astype(str)
-    )
+    views, ends = torch.zeros(rows, dtype=torch.int64), torch.where(labels > 0, 2, -1)
+    return WindowSet(torch.zeros(rows, 4, 4), labels, roles, views, ends, np.arange(rows).astype(str))
 
 
 def _mixture(windows: WindowSet, config: TrainingConfig, labels: tuple[str, ...] = LABELS) -> list[Counter[str]]:
@@ -131,3 +130,29 @@ def test_whole_shares_add_up_and_stay_close(shares: list[float], total: int) -> 
     assert min(counts) >= 1
     for count, share in zip(counts, shares, strict=True):
         assert count <= max(share / sum(shares) * total + 1, 1)
+
+
+def test_noise_is_drawn_from_all_rows_of_noise_and_background_and_no_others() -> None:
+    windows = _windows(
+        ("positive", 1, 9), ("noise", 0, 4), ("negative", 0, 20), ("background", 0, 3), ("hard_negative", 0, 5)
+    )
+    drawn = NoiseSampler(windows, 1).epoch(0, 6, 25)
+    assert drawn.shape == (6, 25)
+    assert drawn.dtype == torch.int64
+    assert set(drawn.flatten().tolist()) == {*range(9, 13), *range(33, 36)}
+
+
+def test_noise_depends_on_seed_and_epoch_only() -> None:
+    windows = _windows(("positive", 1, 9), ("noise", 0, 50))
+    one, same, other = (NoiseSampler(windows, seed) for seed in (1, 1, 2))
+    state = torch.random.get_rng_state()
+    one.epoch(0, 3, 4)
+    assert torch.equal(one.epoch(3, 6, 20), same.epoch(3, 6, 20))
+    assert not torch.equal(one.epoch(3, 6, 20), one.epoch(4, 6, 20))
+    assert not torch.equal(one.epoch(3, 6, 20), other.epoch(3, 6, 20))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_without_noise_none_is_drawn() -> None:
+    windows = _windows(("positive", 1, 9), ("negative", 0, 20), ("hard_negative", 0, 5))
+    assert NoiseSampler(windows, 1).epoch(0, 6, 25).numel() == 0

@@ -1,0 +1,146 @@
+"""Which real recordings are trained on, tuned on and tested on, for one wake word and one fold of three.
+
+The folder is laid out as examples/README.md says. What is tested in a fold is heard by nothing in its training:
+
+- the word's own recordings in contiguous thirds (neighbouring files are probably one speaker or device);
+- the other wake words, recorded alike, in the same thirds: they are background;
+- German sentences (one speaker) are tested in fold 0, English and Spanish prompts (one speaker) in fold 1;
+- read English by speaker, commands and near misses by the random part of their names, noise by its own five folds.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wakeword_core.errors import DataError
+
+FOLDS = 3
+WORDS = ("alexa", "computer", "jarvis")
+_VAL_SHARE = 8
+"""One in so many of the word's recordings that are not tested is for validation: the first block of them."""
+_HEX = {"test": ("[0-4]", "[5-9]", "[a-f]"), "val": ("[5-6]", "[a-b]", "[0-1]")}
+"""First digit of a random name, fold by fold; what is in neither is trained on."""
+_READER = r"-(?P<speaker>\d+)-\d+-\d{4}\.ogg$"
+_VAL_READERS = 7
+"""Readers whose number is a multiple of this are for validation where they are not tested."""
+_NOISE = {"test": ("[12]", "[35]", "[4]"), "val": ("3", "4", "1")}
+"""ESC-50's own folds, which keep pieces of one clip together, likewise."""
+_SINGLE = {
+    "read_de": ("test", "val", "train"),
+    "prompts_en": ("train", "test", "train"),
+    "prompts_es": ("val", "test", "val"),
+}
+"""What the recordings of one speaker are for, fold by fold; English and Spanish prompts are one and the same voice."""
+_LICENCES = {
+    "read_en": "CC-BY-4.0",
+    "read_de": "CC0-1.0",
+    "prompts_en": "CC-BY-SA-3.0",
+    "prompts_es": "CC-BY-SA-3.0",
+    "wake_words_en": "LicenseRef-public-domain",
+    "not_wake_words": "LicenseRef-public-domain",
+    "esc10": "CC-BY-3.0",
+    "ambient": "LicenseRef-Pixabay AND CC0-1.0",
+    "household": "CC-BY-4.0",
+}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Files of a folder by split: patterns to take for test and val; the rest is for training."""
+
+    folder: str
+    role: str
+    speaker: str
+    test: tuple[str, ...]
+    val: tuple[str, ...]
+    never: tuple[str, ...] = ()
+
+
+def sources(root: Path, word: str, fold: int) -> list[dict[str, Any]]:
+    """`data.sources` of a configuration for one word and fold."""
+    if word not in WORDS or not 0 <= fold < FOLDS:
+        raise DataError(f"there is no fold {fold} of {word!r}: words are {', '.join(WORDS)}, folds 0 to {FOLDS - 1}")
+    return [source for part in _parts(root, word, fold) for source in _sources(root, part)]
+
+
+def _parts(root: Path, word: str, fold: int) -> Iterator[_Part]:
+    for keyword in WORDS:
+        test, val = _blocks(root / "keywords" / keyword, fold)
+        role = "positive" if keyword == word else "negative"
+        yield _Part(f"keywords/{keyword}", role, "block:10", test, val)
+    hexadecimal = {split: patterns[fold] for split, patterns in _HEX.items()}
+    noise = {split: patterns[fold] for split, patterns in _NOISE.items()}
+    yield _Part(
+        "speech/commands_en",
+        "negative",
+        "unknown",
+        (f"**/*-clean-{hexadecimal['test']}*",),
+        (f"**/*-clean-{hexadecimal['val']}*",),
+    )
+    for folder in ("wake_words_en", "not_wake_words"):
+        yield _Part(
+            f"speech/{folder}",
+            "hard_negative",
+            "unknown",
+            (f"**/*{hexadecimal['test']}.ogg",),
+            (f"**/*{hexadecimal['val']}.ogg",),
+            never=(f"**/*{word}*",),
+        )
+    yield _Part("speech/read_en", "negative", f"regex:{_READER}", *_readers(root / "speech/read_en", fold))
+    everything: tuple[str, ...] = ("**/*",)
+    for folder, splits in _SINGLE.items():
+        test, val = (everything if splits[fold] == split else () for split in ("test", "val"))
+        yield _Part(f"speech/{folder}", "negative", "single", test, val)
+    yield _Part(
+        "noise/esc10",
+        "noise",
+        r"regex:-(?P<speaker>\d-\d+)-[A-Z]\.ogg$",
+        (f"**/*-{noise['test']}-*",),
+        (f"**/*-{noise['val']}-*",),
+    )
+    for folder in ("ambient", "household"):
+        files = sorted(path.name for path in (root / "noise" / folder).glob("*.ogg"))
+        yield _Part(f"noise/{folder}", "noise", "unknown", _every(files, fold), _every(files, fold + 1, 2 * FOLDS))
+
+
+def _every(files: list[str], first: int, step: int = FOLDS) -> tuple[str, ...]:
+    return tuple(f"**/{name}" for name in files[first::step])
+
+
+def _readers(folder: Path, fold: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Files of the readers that are tested in a fold, a third of them, and of those for validation."""
+    found = {path.name: re.search(_READER, path.name) for path in folder.glob("*.ogg")}
+    numbers = {name: int(match["speaker"]) for name, match in found.items() if match}
+    test = [name for name, number in numbers.items() if number % FOLDS == fold]
+    val = [name for name, number in numbers.items() if number % _VAL_READERS == 0 and number % FOLDS != fold]
+    return tuple(f"**/{name}" for name in sorted(test)), tuple(f"**/{name}" for name in sorted(val))
+
+
+def _blocks(folder: Path, fold: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Patterns of the tested third of a folder of numbered files, and of the first block of the rest."""
+    files = sorted(path.name for path in folder.glob("*.flac"))
+    if len(files) < FOLDS * _VAL_SHARE:
+        raise DataError(f"{folder} holds {len(files)} FLAC files; examples/README.md says what the folder has to hold")
+    first, last = fold * len(files) // FOLDS, (fold + 1) * len(files) // FOLDS
+    rest = files[:first] + files[last:]
+    val = rest[: len(rest) // _VAL_SHARE]
+    return tuple(f"**/{one}" for one in files[first:last]), tuple(f"**/{one}" for one in val)
+
+
+def _sources(root: Path, part: _Part) -> Iterator[dict[str, Any]]:
+    name = part.folder.split("/")[1].replace("_", "-")
+    common = {
+        "path": str(root / part.folder),
+        "role": part.role,
+        "licence": _LICENCES.get(part.folder.split("/")[1], "Apache-2.0"),
+        "speaker": part.speaker,
+    }
+    for split, patterns, left_out in (("test", part.test, ()), ("val", part.val, part.test)):
+        if patterns:
+            exclude = [*part.never, *left_out]
+            yield {"name": f"{name}-{split}", "split": split, "include": list(patterns), "exclude": exclude, **common}
+    if "**/*" not in part.test + part.val:
+        exclude = [*part.never, *part.test, *part.val]
+        yield {"name": f"{name}-train", "split": "train", "exclude": exclude, **common}

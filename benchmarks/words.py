@@ -1,0 +1,209 @@
+"""Misses and false alarms of several wake words, trained and tested on real recordings, fold by fold.
+
+    python benchmarks/words.py --audio-root FOLDER --preset balanced
+
+Each word and fold is a whole build (manifest to ONNX) in a home that is kept, so a second run goes on where the first
+stopped. The exported model then scores the fold's test third, at 10 dB over noise, and its background. Thresholds of
+the table are read off the test, as for other engines in peers.py: once a fold by itself, and once over the folds of a
+word together, at one threshold. Beside it stands what the thresholds chosen on validation gave. The last line is one
+JSON object.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from folds import FOLDS, WORDS, sources
+
+from wakeword_core.config import SPLITS, Config
+from wakeword_core.evaluation.stream_scores import StreamScores
+from wakeword_core.loading import load_config
+from wakeword_core.project import Project
+
+GOALS = {0.5: 0.03, 0.1: 0.06}
+"""False alarms an hour -> misses that the accurate preset is to stay under, in the mean over the words."""
+TARGETS = (0.1, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One word and fold: its scores, and what the threshold chosen on validation gives."""
+
+    word: str
+    fold: int
+    config: Config
+    scores: StreamScores
+    words: int
+    misses: int
+    alarms: int
+    seconds: float
+    model: str
+
+
+def main() -> int:
+    """Run the benchmark."""
+    given = _arguments()
+    tested = [_tested(word, fold, given) for word, fold in given.runs]
+    by_word = {one.word: [other for other in tested if other.word == one.word] for one in tested}
+    results = [_word_figures(word, folds) for word, folds in by_word.items()]
+    _print_table(results, given)
+    print(json.dumps(_summary(results, given)))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--audio-root", type=Path, required=True, help="folder of recordings; see examples/README.md")
+    parser.add_argument("--home", type=Path, default=Path(".wakeword-words"), help="where builds are kept")
+    parser.add_argument("--preset", default="balanced")
+    every = [(word, fold) for word in WORDS for fold in range(FOLDS)]
+    parser.add_argument("--runs", nargs="+", type=_run, default=every, metavar="WORD:FOLD", help="default: all nine")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings over the preset's")
+    return parser.parse_args()
+
+
+def _run(text: str) -> tuple[str, int]:
+    word, _, fold = text.partition(":")
+    if word not in WORDS or fold not in map(str, range(FOLDS)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(WORDS)}, a colon and 0 to {FOLDS - 1}")
+    return word, int(fold)
+
+
+def _config(word: str, fold: int, given: argparse.Namespace) -> Config:
+    """The preset, with the fold's sources and nothing synthetic, tested at 10 dB."""
+    base = load_config(None, [f"preset={given.preset}", *given.set]).model_dump(mode="json")
+    base["phrase"] = word
+    base["data"]["sources"] = sources(given.audio_root.resolve(), word, fold)
+    base["synthesis"]["enabled"] = False
+    base["evaluation"] |= {"stream_snr_db": [10.0], "target_snr_db": [10.0], "far_snr_db": []}
+    return Config.model_validate(base)
+
+
+def _tested(word: str, fold: int, given: argparse.Namespace) -> Tested:
+    from wakeword_core.evaluation.stream_test import evaluate_streams, score_streams
+    from wakeword_core.runtime import WakewordModel
+
+    started = time.monotonic()
+    config = _config(word, fold, given)
+    project = Project(config, given.home.resolve())
+    for stage in project.stages:
+        if stage in ("metrics_report", "int8_model"):
+            continue
+        for split in SPLITS if project.stages[stage].partitioned else (None,):
+            _, built = project.build(stage, split)
+            print(
+                f"{word} {fold}: {stage}{f'[{split}]' if split else ''} {'built' if built else 'found'}",
+                file=sys.stderr,
+            )
+    model = WakewordModel(project.require("onnx_model").file("model.onnx"))
+    scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)
+    result = evaluate_streams(scores, model.threshold, config, model.detector)
+    seconds = time.monotonic() - started
+    key = project.require("onnx_model").key
+    found = Tested(word, fold, config, scores, result.words, result.misses, result.false_alarm_count, seconds, key)
+    print(f"{word} {fold}: {_line(_fold_figures(found))}", file=sys.stderr, flush=True)
+    return found
+
+
+def _fold_figures(one: Tested) -> dict[str, Any]:
+    hours = one.scores.background_hours
+    return {
+        "fold": one.fold,
+        "words": one.words,
+        "background_hours": round(hours, 3),
+        "frr_at_fah": _read_off(one.scores, one.config),
+        "chosen_on_validation": {"frr": one.misses / one.words, "fah": one.alarms / hours, "alarms": one.alarms},
+        "seconds": round(one.seconds, 1),
+        "model": one.model,
+    }
+
+
+def _read_off(scores: StreamScores, config: Config) -> dict[str, float | None]:
+    """FRR at each target, or None where it cannot be reached."""
+    from wakeword_core.evaluation.thresholds import threshold_for
+
+    points = [threshold_for(scores, target, config, config.evaluation.detector) for target in TARGETS]
+    return {
+        f"{target:g}": point.frr if point.reachable else None for target, point in zip(TARGETS, points, strict=True)
+    }
+
+
+def _word_figures(word: str, tested: list[Tested]) -> dict[str, Any]:
+    """Figures of one word: its folds, and all of them at one threshold."""
+    folds = [_fold_figures(one) for one in tested]
+    sessions = tuple(session for one in tested for session in one.scores.sessions)
+    together = StreamScores(sessions, tested[0].scores.labels)
+    hours, words = together.background_hours, sum(one.words for one in tested)
+    return {
+        "word": word,
+        "words": words,
+        "background_hours": round(hours, 3),
+        "frr_at_fah": _read_off(together, tested[0].config),
+        "frr_at_fah_fold_by_fold": {
+            name: mean(fold["frr_at_fah"][name] for fold in folds)
+            for name in folds[0]["frr_at_fah"]
+            if all(fold["frr_at_fah"][name] is not None for fold in folds)
+        },
+        "chosen_on_validation": {
+            "frr": sum(one.misses for one in tested) / words,
+            "fah": sum(one.alarms for one in tested) / hours,
+        },
+        "folds": folds,
+    }
+
+
+def _summary(results: list[dict[str, Any]], given: argparse.Namespace) -> dict[str, Any]:
+    means = {}
+    for target in TARGETS:
+        found = [one["frr_at_fah"][f"{target:g}"] for one in results]
+        means[f"{target:g}"] = mean(found) if None not in found else None
+    at = means["0.5"]
+    return {
+        "name": "words",
+        "ratio": GOALS[0.5] / at if at else None,
+        "goal": {f"{target:g}": frr for target, frr in GOALS.items()},
+        "preset": given.preset,
+        "settings": given.set,
+        "mean_frr_at_fah": means,
+        "words": results,
+    }
+
+
+def _line(figures: dict[str, Any]) -> str:
+    reached = ", ".join(
+        f"{name}: {'unreachable' if frr is None else f'{frr:.1%}'}" for name, frr in figures["frr_at_fah"].items()
+    )
+    chosen = figures["chosen_on_validation"]
+    return (
+        f"missed at false alarms an hour {reached}; threshold of validation: {chosen['frr']:.1%} missed, "
+        f"{chosen['fah']:.2f} an hour; {figures['words']} words, {figures['background_hours']:.2f} h"
+    )
+
+
+def _print_table(results: list[dict[str, Any]], given: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Missed at 10 dB, preset {given.preset}, thresholds read off the test")
+    for heading in (
+        "word",
+        "clips",
+        "background",
+        *(f"{target:g} FAH" for target in TARGETS),
+        "validation's threshold",
+    ):
+        table.add_column(heading, justify="left" if heading == "word" else "right")
+    for one in results:
+        reached = ("unreachable" if frr is None else f"{frr:.1%}" for frr in one["frr_at_fah"].values())
+        chosen = f"{one['chosen_on_validation']['frr']:.1%} at {one['chosen_on_validation']['fah']:.2f}"
+        table.add_row(one["word"], str(one["words"]), f"{one['background_hours']:.2f} h", *reached, chosen)
+    Console(file=sys.stderr, width=110).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

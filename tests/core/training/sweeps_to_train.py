@@ -1,0 +1,95 @@
+"""A toy task that is learnt in seconds, and what its trainings leave."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from wakeword_core.config import ROLES, Config, FeaturesConfig, FrontendConfig, TcnConfig, TrainingConfig
+from wakeword_core.features.cmvn import Cmvn
+from wakeword_core.features.store import WindowSet
+from wakeword_core.training.records import EpochRecord
+
+N_MELS, FRAMES = 16, 32
+CONTEXT = 24
+"""Frames that rows hold besides a window, where a test is about that."""
+LOSS = {
+    "label_smoothing": 0.02,
+    "hit_seconds": 0.1,
+    "best_steps": 2,
+    "early_seconds": 0.03,
+    "early_weight": 0.5,
+    "worst_early_steps": 2,
+    "worst_steps": 2,
+    "all_steps_weight": 0.5,
+}
+AUGMENT = {
+    "band_warp": 0.05,
+    "colour_db": 1.0,
+    "gain_db": (-1.0, 1.0),
+    "noise_probability": 0.5,
+    "noise_snr_db": (10.0, 20.0),
+}
+TINY_TCN = {"channels": 8, "dilations": (1, 2), "head_steps": 2, "kernel": 3}
+CMVN = Cmvn(np.full(N_MELS, -6, np.float32), np.full(N_MELS, 2, np.float32))
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a training."""
+
+
+def config_for(model: Any = None, context: int = 0, **training: Any) -> Config:
+    chosen = {"epochs": 6, "steps_per_epoch": 4, "batch_size": 16, "threads": 1, "device": "cpu", "keep": "best"}
+    chosen |= {"loss": LOSS, "augment": AUGMENT}
+    frontend = FrontendConfig(n_mels=N_MELS, window_frames=FRAMES)
+    return Config(
+        model=model or TcnConfig(**TINY_TCN),
+        training=TrainingConfig(**{**chosen, **training}),
+        features=FeaturesConfig(frontend=frontend, context_frames=context),
+    )
+
+
+def windows_for(seed: int, strength: float = 6.0, rows: int = 80, context: int = 0) -> WindowSet:
+    """A rising sweep is the word, a falling one a hard negative, the rest is noise.
+
+    Rows with context hold the sweep in a place of their own, but always with a whole window before its end.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    mel = torch.randn(rows, N_MELS, FRAMES + context, generator=generator) * 2 - 6
+    kind = torch.arange(rows) % 4
+    start = 12 + torch.randint(context // 2, context + 1, (rows,), generator=generator) if context else None
+    sweep = torch.eye(N_MELS) * strength
+    for row in range(rows):
+        first = 12 if start is None else int(start[row])
+        if kind[row] < 2:
+            mel[row, :, first : first + 16] += sweep if kind[row] == 0 else sweep.flip(0)
+    names = ("positive", "hard_negative", "negative", "background")
+    roles = torch.tensor([ROLES.index(name) for name in names])[kind]
+    ids = np.arange(rows).astype(str)
+    ends = torch.where(kind == 0, 27 if start is None else start + 15, -1)
+    return WindowSet(mel.half(), (kind == 0).long(), roles, torch.zeros(rows, dtype=torch.int64), ends, ids)
+
+
+TRAIN, VAL = windows_for(1), windows_for(2)
+LONG = windows_for(1, context=CONTEXT)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "model.safetensors")
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    mine, theirs = weights(one), weights(other)
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def history(out: Path) -> list[EpochRecord]:
+    return [EpochRecord(**json.loads(line)) for line in (out / "history.jsonl").read_text().splitlines()]
+
+
+def untimed(records: list[EpochRecord]) -> list[EpochRecord]:
+    return [replace(record, seconds=0, samples_per_second=0) for record in records]

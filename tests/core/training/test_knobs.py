@@ -1,0 +1,69 @@
+"""Every setting of augmentation and loss changes what is learnt."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from sweeps_to_train import AUGMENT, CMVN, CONTEXT, LONG, LOSS, TRAIN, VAL, config_for, same_weights
+
+from wakeword_core.config import ROLES, LossConfig, TrainAugmentConfig
+from wakeword_core.training.fit import train
+
+
+def test_masks_have_an_effect(tmp_path: Path) -> None:
+    for name, count in (("plain", 0), ("masks", 2)):
+        masks = {"time_masks": count, "time_frames": 8, "mel_masks": 0}
+        train(TRAIN, VAL, CMVN, config_for(epochs=1, spec_augment=masks), tmp_path / name)
+    assert not same_weights(tmp_path / "plain", tmp_path / "masks")
+
+
+OTHER_AUGMENT = {
+    "band_warp": 0.0,
+    "colour_db": 0.0,
+    "gain_db": (2.0, 3.0),
+    "noise_probability": 0.0,
+    "noise_snr_db": (0.0, 0.0),
+}
+OTHER_LOSS = {
+    "label_smoothing": 0.0,
+    "hit_seconds": 0.2,
+    "best_steps": 1,
+    "early_seconds": 0.15,
+    "early_weight": 0.0,
+    "worst_early_steps": 1,
+    "worst_steps": 1,
+    "all_steps_weight": 0.0,
+}
+
+
+def test_every_knob_of_augmentation_and_loss_is_tried() -> None:
+    assert AUGMENT.keys() == OTHER_AUGMENT.keys() == TrainAugmentConfig.model_fields.keys()
+    assert LOSS.keys() == OTHER_LOSS.keys() == LossConfig.model_fields.keys()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One epoch with LOSS and AUGMENT on rows longer than a window."""
+    out: Path = tmp_path_factory.mktemp("plain")
+    train(LONG, VAL, CMVN, config_for(context=CONTEXT, epochs=1, steps_per_epoch=2), out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [("augment", name) for name in OTHER_AUGMENT] + [("loss", name) for name in OTHER_LOSS]
+)
+def test_every_knob_has_an_effect(group: str, name: str, plain: Path, tmp_path: Path) -> None:
+    whole, other = {"augment": (AUGMENT, OTHER_AUGMENT), "loss": (LOSS, OTHER_LOSS)}[group]
+    changed = {group: {**whole, name: other[name]}}
+    train(LONG, VAL, CMVN, config_for(context=CONTEXT, epochs=1, steps_per_epoch=2, **changed), tmp_path)
+    assert not same_weights(plain, tmp_path)
+
+
+def test_where_words_end_and_noise_have_an_effect(plain: Path, tmp_path: Path) -> None:
+    config = config_for(context=CONTEXT, epochs=1, steps_per_epoch=2)
+    noiseless = torch.where(LONG.roles == ROLES.index("background"), ROLES.index("negative"), LONG.roles)
+    moved = torch.where(LONG.word_ends < 0, -1, LONG.word_ends - 12)
+    for name, data in (("ends", replace(LONG, word_ends=moved)), ("noise", replace(LONG, roles=noiseless))):
+        train(data, VAL, CMVN, config, tmp_path / name)
+        assert not same_weights(plain, tmp_path / name), name

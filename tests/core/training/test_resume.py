@@ -1,0 +1,160 @@
+"""A training that was ended, however, goes on to the same weights."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sweeps_to_train import (
+    CMVN,
+    CONTEXT,
+    LONG,
+    TINY_TCN,
+    TRAIN,
+    VAL,
+    KilledError,
+    config_for,
+    history,
+    same_weights,
+    untimed,
+)
+
+from wakeword_core.config import BcResNetConfig, TcnConfig, TinyConvConfig
+from wakeword_core.training import fit
+from wakeword_core.training.checkpoint import LAST
+from wakeword_core.training.fit import train
+from wakeword_core.training.records import EpochRecord
+
+
+@pytest.mark.parametrize(
+    ("model", "keep"),
+    [
+        (TcnConfig(**TINY_TCN, dropout=0.3), "best"),
+        (TcnConfig(**TINY_TCN, dropout=0.3), "last"),
+        (TcnConfig(**TINY_TCN, dropout=0.3, members=2), "last"),
+        (BcResNetConfig(dropout=0.3), "best"),
+        (TinyConvConfig(channels=4), "best"),
+    ],
+    ids=str,
+)
+def test_three_epochs_and_three_more_are_six_bit_for_bit(model: Any, keep: str, tmp_path: Path) -> None:
+    """With all that is random: augmentation, noise, masks, dropout, and which window of a row is seen."""
+    config = config_for(model, CONTEXT, steps_per_epoch=2, keep=keep)
+    whole = train(LONG, VAL, CMVN, config, tmp_path / "whole")
+
+    def kill(record: EpochRecord) -> None:
+        if record.epoch == 3:
+            raise KilledError
+
+    records: list[EpochRecord] = []
+    with pytest.raises(KilledError):
+        train(LONG, VAL, CMVN, config, tmp_path / "parts", on_epoch=kill)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)
+        parts = train(LONG, VAL, CMVN, config, tmp_path / "parts", on_epoch=records.append)
+    assert [record.epoch for record in records] == [4, 5, 6]
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
+    timed = {"seconds": 0, "samples_per_second": 0}
+    assert replace(whole, **timed) == replace(parts, **timed)
+
+
+_SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import sweeps_to_train as t
+def kill(what, done, total):
+    if done == 14:
+        os.kill(os.getpid(), signal.SIGKILL)
+from wakeword_core.training.fit import train
+train(t.TRAIN, t.VAL, t.CMVN, t.config_for(), Path(sys.argv[2]), kill)
+"""
+
+
+def test_killed_in_the_middle_of_an_epoch_and_resumed(tmp_path: Path) -> None:
+    folder = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": str(folder.parents[2]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", _SCRIPT, str(folder), str(tmp_path / "killed")]
+    result = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert result.returncode == -signal.SIGKILL, result.stderr.decode()
+    assert len(history(tmp_path / "killed")) == 3
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "killed")
+    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "whole")
+    assert same_weights(tmp_path / "killed", tmp_path / "whole")
+    assert [record.epoch for record in history(tmp_path / "killed")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_resumes_from_the_previous_checkpoint_when_the_last_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def kill(record: EpochRecord) -> None:
+        if record.epoch == 3:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(TRAIN, VAL, CMVN, config_for(), tmp_path / "parts", on_epoch=kill)
+    last = tmp_path / "parts" / "checkpoints" / LAST
+    data = last.read_bytes()
+    last.unlink()
+    last.write_bytes(data[: len(data) // 2])
+    records: list[EpochRecord] = []
+    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "parts", on_epoch=records.append)
+    assert records[0].epoch == 3
+    assert "damaged" in caplog.text
+    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "whole")
+    assert same_weights(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_killed_after_the_last_epoch_only_saves(tmp_path: Path) -> None:
+    def kill(record: EpochRecord) -> None:
+        if record.epoch == 6:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(TRAIN, VAL, CMVN, config_for(), tmp_path / "parts", on_epoch=kill)
+    records: list[EpochRecord] = []
+    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "parts", on_epoch=records.append)
+    train(TRAIN, VAL, CMVN, config_for(), tmp_path / "whole")
+    assert records == []
+    assert same_weights(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("change", ["settings", "data", "word ends", "cmvn"])
+def test_a_checkpoint_of_another_training_is_not_gone_on_from(
+    change: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def kill(record: EpochRecord) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        train(TRAIN, VAL, CMVN, config_for(), tmp_path, on_epoch=kill)
+    records: list[EpochRecord] = []
+    changed = {"data": {"mel": TRAIN.mel + 1}, "word ends": {"word_ends": TRAIN.word_ends.clamp_max(26)}}
+    data = replace(TRAIN, **changed.get(change, {}))
+    cmvn = replace(CMVN, mean=CMVN.mean + 1) if change == "cmvn" else CMVN
+    config = config_for(learning_rate=1e-4) if change == "settings" else config_for()
+    train(data, VAL, cmvn, config, tmp_path, on_epoch=records.append)
+    assert records[0].epoch == 1
+    assert "other data or settings" in caplog.text
+
+
+def test_stopping_early_is_remembered_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled = replace(VAL, labels=VAL.labels[torch.randperm(80, generator=torch.Generator().manual_seed(3))])
+    config = config_for(epochs=40, patience=2, learning_rate=1e-2)
+
+    def fail(*_: Any) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "save_model", fail)
+        with pytest.raises(KilledError):
+            train(TRAIN, shuffled, CMVN, config, tmp_path)
+    epochs = len(history(tmp_path))
+    assert train(TRAIN, shuffled, CMVN, config, tmp_path).epochs == epochs

@@ -1,0 +1,160 @@
+"""A report beside an earlier one of the same phrase: what is better, what is worse, and whether it may be compared."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wakeword_core.artifacts import CARD
+from wakeword_core.files import read_json
+
+log = logging.getLogger(__name__)
+
+TEST_DATA = "audio_shards[test]"
+"""The input that holds the recordings a report measures on."""
+_NO_TEST_SETTINGS = (
+    "detector", "operating_points", "operating_point", "target_fah", "fah_points", "tuning", "calibration",
+    "sweep_points", "confidence", "tta_shifts_ms", "report_clips", "report_suspicious_clips", "report_clip_seconds",
+)  # fmt: skip
+"""Settings under `evaluation` that belong to the model or to what is read off the test, not to the test."""
+
+
+@dataclass(frozen=True)
+class _Figure:
+    name: str
+    place: tuple[str, ...]
+    kind: str
+    less_is_better: bool | None
+
+
+_FIGURES = (
+    _Figure("wake words missed (FRR)", ("stream", "frr"), "percent", True),
+    _Figure("false alarms an hour (FAH)", ("stream", "fah"), "rate", True),
+    _Figure("background, hours", ("stream", "background_hours"), "rate", None),
+    _Figure("median latency", ("stream", "latency_p50"), "seconds", True),
+    _Figure("95th percentile of the latency", ("stream", "latency_p95"), "seconds", True),
+    _Figure("EER of windows", ("clips", "test", "eer"), "percent", True),
+    _Figure("ROC-AUC of windows", ("clips", "test", "roc_auc"), "area", False),
+    _Figure("ECE on validation", ("calibration", "ece_after"), "number", True),
+    _Figure("parameters", ("model", "parameters"), "count", True),
+    _Figure("bytes", ("model", "bytes"), "count", True),
+)
+
+
+def compare(
+    metrics: Mapping[str, Any],
+    inputs: Mapping[str, Mapping[str, str]],
+    settings: Mapping[str, Any],
+    previous: Path | None,
+) -> dict[str, Any] | None:
+    """The figures of `metrics` beside those of the report in the folder `previous`; None without one to compare with.
+
+    `inputs` and `settings` are this report's, as its card will have them ({name: {content}}; dotted settings). The
+    result: `key` and `created` of the earlier report, `same_test_data`, `other_settings` (names), `figures`: a list of
+    {name, kind, this, previous, difference, better}, and `words`, or None when the test was not the same: how many
+    words under one condition only one of the two missed.
+    """
+    if previous is None:
+        return None
+    try:
+        card, earlier = read_json(previous / CARD), read_json(previous / "metrics.json")
+        same_data = _content(inputs) == _content(card["inputs"]) is not None
+        differing = sorted(_differing(_of_test(settings), _of_test(card["config"])))
+        return {
+            "key": card["key"],
+            "created": card["created"],
+            "same_test_data": same_data,
+            "other_settings": differing,
+            "figures": [*_headline(metrics, earlier), *_conditions(metrics, earlier), *_points(metrics, earlier)],
+            "words": _words(metrics, earlier) if same_data and not differing else None,
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("the earlier report %s cannot be compared with (%r)", previous, error)
+        return None
+
+
+def _content(inputs: Mapping[str, Mapping[str, str]]) -> str | None:
+    return inputs.get(TEST_DATA, {}).get("content")
+
+
+def _of_test(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide what the test is."""
+    evaluation = {
+        f"evaluation.{name}": value for name, value in settings["evaluation"].items() if name not in _NO_TEST_SETTINGS
+    }
+    return {**evaluation, **{name: value for name, value in settings.items() if name != "evaluation"}}
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
+
+
+def _headline(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = [
+        _row(one.name, one.kind, _at(metrics, one.place), _at(earlier, one.place), one.less_is_better)
+        for one in _FIGURES
+    ]
+    return [row for row in rows if row["this"] is not None or row["previous"] is not None]
+
+
+def _conditions(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """FRR under each condition that both have."""
+    one, other = (
+        {_condition_name(found): found["frr"] for found in _at(report, ("stream", "conditions")) or []}
+        for report in (metrics, earlier)
+    )
+    return [_row(f"FRR, {name}", "percent", one[name], other[name], True) for name in one if name in other]
+
+
+def _condition_name(condition: Mapping[str, Any]) -> str:
+    """The condition's name; reports of before conditions had names tell the ratio only."""
+    if "name" in condition:
+        return str(condition["name"])
+    return "clean" if condition["snr_db"] is None else f"{condition['snr_db']:g} dB"
+
+
+def _points(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The least FRR at each rate of false alarms that both reached."""
+    one, other = (
+        {found["target_fah"]: found["frr"] for found in report.get("fah_points") or [] if found["reachable"]}
+        for report in (metrics, earlier)
+    )
+    return [
+        _row(f"least FRR at {target:g} an hour", "percent", one[target], other[target], True)
+        for target in one
+        if target in other
+    ]
+
+
+def _row(
+    name: str, kind: str, this: float | None, previous: float | None, less_is_better: bool | None
+) -> dict[str, Any]:
+    difference = None if this is None or previous is None else this - previous
+    better = None if not difference or less_is_better is None else (difference < 0) == less_is_better
+    return {
+        "name": name,
+        "kind": kind,
+        "this": this,
+        "previous": previous,
+        "difference": difference,
+        "better": better,
+    }
+
+
+def _at(report: Any, place: tuple[str, ...]) -> Any:
+    for name in place:
+        report = report.get(name) if isinstance(report, Mapping) else None
+    return report
+
+
+def _words(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, int]:
+    """Words (a recording under a condition) that one of the two missed, on one and the same test."""
+    this, before = (
+        {(miss["id"], miss["condition"]) for miss in report["stream"]["miss_list"]} for report in (metrics, earlier)
+    )
+    return {
+        "missed_by_both": len(this & before),
+        "missed_by_this": len(this - before),
+        "missed_by_previous": len(before - this),
+    }

@@ -1,0 +1,88 @@
+"""Confidence intervals: exact or Wilson for counts, a stratified bootstrap for everything else."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 1_000
+_CELLS = 1 << 19
+"""Windows times resamples held at once: what fits a processor's cache."""
+
+Doubles = NDArray[np.float64]
+Statistics = Callable[[Doubles], Mapping[str, Doubles]]
+"""How often each window is drawn [resamples, n] -> the value of each metric in each resample [resamples]."""
+
+
+class Interval(NamedTuple):
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+def wilson_interval(events: int, trials: int, confidence: float = 0.95) -> Interval:
+    """Wilson score interval of a proportion; (0, 1) without trials."""
+    from scipy.stats import binomtest
+
+    if trials == 0:
+        return Interval(0.0, 1.0)
+    found = binomtest(events, trials).proportion_ci(confidence, method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def poisson_interval(events: int, exposure: float, confidence: float = 0.95) -> Interval:
+    """Exact two-sided interval (Garwood 1936) of a rate, in events a unit of `exposure`, which must be positive."""
+    from scipy.stats import chi2
+
+    tail = (1 - confidence) / 2
+    low = chi2.ppf(tail, 2 * events) / 2 if events else 0.0
+    return Interval(float(low / exposure), float(chi2.ppf(1 - tail, 2 * events + 2) / 2 / exposure))
+
+
+def poisson_upper_bound(events: int, exposure: float, confidence: float = 0.95) -> float:
+    """The rate that is exceeded with probability 1 - confidence at most: the one-sided exact bound."""
+    from scipy.stats import chi2
+
+    return float(chi2.ppf(confidence, 2 * events + 2) / 2 / exposure)
+
+
+def bootstrap_intervals(
+    statistics: Statistics,
+    labels: NDArray[np.bool_],
+    random: np.random.Generator,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+) -> dict[str, Interval]:
+    """Percentile intervals (Efron 1979) of metrics over windows with `labels` [n], each class resampled by itself.
+
+    An interval always holds the value of the windows themselves: resamples of the calibration error lie above it.
+    A metric that is the same in every resample is left out: without an error, a bootstrap knows nothing of its size.
+    """
+    found = statistics(np.ones((1, len(labels))))
+    drawn: dict[str, list[Doubles]] = {name: [] for name in found}
+    step = max(1, _CELLS // len(labels))
+    for start in range(0, resamples, step):
+        values = statistics(_draws(labels, min(step, resamples - start), random))
+        for name, several in values.items():
+            drawn[name].append(several)
+    tail = (1 - confidence) / 2
+    intervals = {}
+    for name, itself in found.items():
+        every = np.concatenate(drawn[name])
+        if np.ptp(every) > 0:
+            low, high = np.quantile(every, [tail, 1 - tail])
+            intervals[name] = Interval(float(min(low, itself[0])), float(max(high, itself[0])))
+    return intervals
+
+
+def _draws(labels: NDArray[np.bool_], resamples: int, random: np.random.Generator) -> Doubles:
+    """How often each of the windows is drawn, with replacement and within its class: [resamples, n]."""
+    counts = np.zeros((resamples, len(labels)))
+    for rows in (np.flatnonzero(labels), np.flatnonzero(~labels)):
+        if len(rows):
+            picks = random.integers(len(rows), size=(resamples, len(rows))) + len(rows) * np.arange(resamples)[:, None]
+            drawn = np.bincount(picks.ravel(), minlength=resamples * len(rows))
+            counts[:, rows] = drawn.reshape(resamples, len(rows))
+    return counts

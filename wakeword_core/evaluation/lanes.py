@@ -1,0 +1,152 @@
+"""One session's scores made ready for a detector at many thresholds: hits, misses and false alarms as events."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.errors import DataError
+from wakeword_core.evaluation.detector import PreparedScores, event_indices, prepare
+from wakeword_core.evaluation.stream_scores import SessionScores, StreamScores
+
+
+@dataclass(frozen=True)
+class FalseAlarm:
+    """An event in background audio; `time` in seconds of the recording it happened in."""
+
+    source: str
+    id: str
+    time: float
+    score: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A wake word without an event, from `start` to `end` in seconds of its recording; `score` is the best around it.
+
+    `condition` is the name of the condition it was missed in.
+    """
+
+    source: str
+    id: str
+    label: str
+    condition: str
+    score: float
+    start: float
+    end: float
+    speaker: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Events (indices of scores), which words were hit [words], and the latencies of the hits in seconds."""
+
+    events: NDArray[np.int64]
+    hits: NDArray[np.bool_]
+    latencies: NDArray[np.float64]
+
+
+class Lane:
+    """One session made ready for many thresholds of one detector."""
+
+    def __init__(
+        self, session: SessionScores, labels: tuple[str, ...], config: Config, detector: DetectorConfig
+    ) -> None:
+        self.session = session
+        self.detector = detector
+        self.prepared: PreparedScores = prepare(session.times, session.scores, detector)
+        words = session.words
+        self.codes = np.array([_code(word.label, labels) for word in words], dtype=np.int64)
+        self.starts = np.array([word.start for word in words])
+        self.ends = np.array([word.end for word in words])
+        # One event is one word's: a word's time is over when the next begins.
+        following = np.append(np.nextafter(self.starts[1:], -np.inf), np.inf) if words else self.starts
+        self.stops = np.minimum(self.ends + config.evaluation.tolerance_seconds, following)
+        self.peaks = self._peaks()
+        # a recording that goes on from the session before was heard there already, as far as where it goes on
+        first = session.sources[0] if session.sources else None
+        self.counted_from = first.start if first and session.background and first.offset > 0 else -np.inf
+
+    def found(self, threshold: float) -> Found:
+        """What the detector makes of it at a threshold."""
+        events = event_indices(self.prepared, threshold, self.detector)
+        hits = np.zeros(len(self.starts), dtype=bool)
+        late = np.zeros(len(self.starts))
+        for code in np.unique(self.codes).tolist():
+            times = self.prepared.times[events[self.session.classes[events] == code]]
+            first = np.searchsorted(times, self.starts)
+            here = (first < np.searchsorted(times, self.stops, side="right")) & (self.codes == code)
+            hits |= here
+            late[here] = times[first[here]] - self.ends[here]
+        return Found(events, hits, late[hits])
+
+    def misses(self, hits: NDArray[np.bool_]) -> list[Miss]:
+        """The words not hit."""
+        condition = self.session.condition
+        assert condition is not None
+        pairs = [(self.session.words[index], self.peaks[index]) for index in np.flatnonzero(~hits)]
+        return [
+            Miss(
+                source=word.source,
+                id=word.id,
+                label=word.label,
+                condition=condition.name,
+                score=max(float(peak), 0.0),
+                start=word.start - word.begin,
+                end=word.end - word.begin,
+                speaker=word.speaker,
+            )
+            for word, peak in pairs
+        ]
+
+    def alarm_events(self, threshold: float) -> NDArray[np.int64]:
+        """Events (indices of scores) in background that the session before did not count already."""
+        events = event_indices(self.prepared, threshold, self.detector)
+        return events[self.prepared.times[events] >= self.counted_from]
+
+    def false_alarms(self, threshold: float, labels: tuple[str, ...]) -> list[FalseAlarm]:
+        """Every event, by the recording that sounded last."""
+        events = self.alarm_events(threshold)
+        starts = [span.start for span in self.session.sources]
+        alarms = []
+        for event in events.tolist():
+            time = float(self.prepared.times[event])
+            span = self.session.sources[max(int(np.searchsorted(starts, time, side="right")) - 1, 0)]
+            moment = span.offset + min(time, span.end) - span.start
+            score, label = float(self.prepared.held[event]), labels[int(self.session.classes[event])]
+            alarms.append(FalseAlarm(span.source, span.id, moment, score, label))
+        return alarms
+
+    def _peaks(self) -> NDArray[np.float64]:
+        """The highest threshold that each word reaches with its own class in its time; -inf where it has no score."""
+        low = np.searchsorted(self.prepared.times, self.starts)
+        high = np.searchsorted(self.prepared.times, self.stops, side="right")
+        return np.array(
+            [
+                self.prepared.held[a:b][self.session.classes[a:b] == code].max(initial=-np.inf)
+                for a, b, code in zip(low, high, self.codes, strict=True)
+            ],
+            dtype=np.float64,
+        )
+
+
+def lanes_of(scores: StreamScores, config: Config, detector: DetectorConfig) -> list[Lane]:
+    """Every session of words and background made ready for many thresholds."""
+    return [Lane(session, scores.labels, config, detector) for session in scores.sessions]
+
+
+def confusables_accepted(
+    scores: StreamScores, threshold: float, config: Config, detector: DetectorConfig
+) -> tuple[int, int]:
+    """How many of the recordings that sound alike set off a detection, and how many there are."""
+    lanes = [Lane(session, scores.labels, config, detector) for session in scores.confusables]
+    accepted = {alarm.id for lane in lanes for alarm in lane.false_alarms(threshold, scores.labels)}
+    return len(accepted), len({span.id for session in scores.confusables for span in session.sources})
+
+
+def _code(label: str, labels: tuple[str, ...]) -> int:
+    if label not in labels:
+        raise DataError(f"the stream test has the word {label!r}, which the model does not know ({', '.join(labels)})")
+    return labels.index(label)
