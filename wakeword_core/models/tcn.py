@@ -83,7 +83,7 @@ class Tcn(nn.Module):
 
 
 class TcnEnsemble(nn.Module):
-    """Several networks of one size that start differently; their logits are averaged (cf. Lakshminarayanan et al. 2017).
+    """Networks of one size that start differently; their logits are averaged (as in Lakshminarayanan et al. 2017).
 
     What one of them takes for the word by accident, the others mostly do not, which is what rare false alarms are.
     """
