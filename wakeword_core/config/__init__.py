@@ -1,0 +1,108 @@
+"""Every setting of the project, typed, bounded and described; nothing else in the code holds a tunable number."""
+
+import re
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Settings, Split
+from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig, TuningConfig
+from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
+from wakeword_core.config.models import BcResNetConfig, ModelConfig, TcnConfig, TinyConvConfig
+from wakeword_core.config.recordings import DataConfig, ShardsConfig, SourceConfig, SynthesisConfig
+from wakeword_core.config.training import LossConfig, SpecAugmentConfig, TrainAugmentConfig, TrainingConfig
+
+__all__ = [
+    "NEGATIVE_LABEL",
+    "ROLES",
+    "SPLITS",
+    "AugmentConfig",
+    "BcResNetConfig",
+    "CalibrationConfig",
+    "Config",
+    "DataConfig",
+    "DetectorConfig",
+    "EvaluationConfig",
+    "ExportConfig",
+    "FeaturesConfig",
+    "FrontendConfig",
+    "LossConfig",
+    "ModelConfig",
+    "Role",
+    "Settings",
+    "ShardsConfig",
+    "SourceConfig",
+    "SpecAugmentConfig",
+    "Split",
+    "SynthesisConfig",
+    "TcnConfig",
+    "TinyConvConfig",
+    "TrainAugmentConfig",
+    "TrainingConfig",
+    "TuningConfig",
+]
+
+
+class ExportConfig(Settings):
+    """How the model ships."""
+
+    opset: int = Field(18, ge=17, le=23, description="ONNX operator set.")
+    parity_tolerance: float = Field(
+        1e-4, gt=0, le=1e-2, description="Largest difference between ONNX and torch scores."
+    )
+    int8_calibration_windows: int = Field(512, ge=8, le=100_000, description="Training windows that set INT8 ranges.")
+    int8_max_ratio: float = Field(0.35, gt=0, le=1, description="Largest INT8 size as a share of fp32.")
+    int8_max_f1_drop: float = Field(0.01, ge=0, le=1, description="Largest loss of F1 on the test split.")
+
+
+class Config(Settings):
+    """A wake-word project."""
+
+    phrase: str = Field("hey robin", min_length=1, max_length=60, description="The wake word or phrase.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random.")
+    data: DataConfig = DataConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    shards: ShardsConfig = ShardsConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    model: ModelConfig = TcnConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    export: ExportConfig = ExportConfig()
+
+    @field_validator("phrase")
+    @classmethod
+    def _speakable(cls, phrase: str) -> str:
+        phrase = " ".join(phrase.split())
+        if not re.search(r"\w", phrase) or not phrase.isprintable() or phrase.startswith("_"):
+            raise ValueError("must contain letters, no control characters, and not start with an underscore")
+        return phrase
+
+    @model_validator(mode="after")
+    def _band_below_nyquist(self) -> Self:
+        if self.features.frontend.f_max > self.data.sample_rate / 2:
+            raise ValueError(
+                f"features.frontend.f_max must not exceed half of data.sample_rate ({self.data.sample_rate})"
+            )
+        return self
+
+    @property
+    def slug(self) -> str:
+        """The phrase as a file and registry name."""
+        return re.sub(r"[^a-z0-9]+", "_", self.phrase.lower()).strip("_") or "wakeword"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in order of class index: negatives first, then every wake word."""
+        words = {source.label or self.phrase for source in self.data.sources if source.role == "positive"}
+        return (NEGATIVE_LABEL, *sorted(words | {self.phrase} if self.synthesis.enabled or not words else words))
+
+    def subset(self, *fields: str) -> dict[str, Any]:
+        """The named dotted fields as JSON values: the part of the configuration that a stage depends on."""
+        whole = self.model_dump(mode="json")
+        chosen: dict[str, Any] = {}
+        for name in fields:
+            value: Any = whole
+            for part in name.split("."):
+                value = value[part]
+            chosen[name] = value
+        return chosen

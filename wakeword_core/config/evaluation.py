@@ -1,0 +1,124 @@
+"""How detections are made, and what is measured."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from wakeword_core.config.base import Settings
+
+
+class DetectorConfig(Settings):
+    """How streaming scores become detections."""
+
+    stride_seconds: float = Field(0.04, gt=0, le=1, description="Time between scores.")
+    smoothing: int = Field(4, ge=1, le=50, description="Latest scores looked at.")
+    votes: int = Field(
+        0,
+        ge=0,
+        le=50,
+        description="How many of the latest scores must reach the threshold; 0: their mean must.",
+    )
+    hold: int = Field(
+        1, ge=1, le=50, description="Smoothed scores in a row that must reach the threshold before a detection."
+    )
+    off_ratio: float = Field(0.6, gt=0, le=1, description="Re-armed below this share of the threshold.")
+    rearm_seconds: float = Field(1.0, ge=0, le=60, description="Also re-armed after this long below the threshold.")
+    lockout_seconds: float = Field(1.0, ge=0, le=60, description="No second detection within this time.")
+
+    @model_validator(mode="after")
+    def _votes_among_the_scores(self) -> Self:
+        if self.votes > self.smoothing:
+            raise ValueError(f"votes ({self.votes}) must not exceed smoothing ({self.smoothing}), the scores voted on")
+        return self
+
+
+class TuningConfig(Settings):
+    """Detectors tried on validation; the configured one is always among them."""
+
+    enabled: bool = Field(True, description="Whether the detector is chosen on validation.")
+    smoothing: tuple[Annotated[int, Field(ge=1, le=50)], ...] = Field(
+        (1, 2, 3, 4, 6), description="Numbers of latest scores to try."
+    )
+    votes: tuple[Annotated[int, Field(ge=0, le=50)], ...] = Field(
+        (0, 2, 3), description="Numbers of votes to try; those above the smoothing are left out."
+    )
+    hold: tuple[Annotated[int, Field(ge=1, le=50)], ...] = Field((1, 2, 3), description="Debounces to try.")
+    off_ratio: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.4, 0.6, 0.8), description="Shares of the threshold for re-arming to try."
+    )
+
+
+class CalibrationConfig(Settings):
+    """How scores are made to mean what they say, on validation."""
+
+    method: Literal["temperature", "vector", "isotonic"] = Field(
+        "temperature",
+        description="One temperature for all classes, a scale and a shift for each, or an increasing curve.",
+    )
+
+
+_OPERATING_POINTS = {"strict": 0.1, "balanced": 0.5, "lenient": 2.0}
+
+
+class EvaluationConfig(Settings):
+    """What is measured, and at which operating points."""
+
+    detector: DetectorConfig = DetectorConfig()
+    tuning: TuningConfig = TuningConfig()
+    operating_points: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")], Annotated[float, Field(gt=0, le=1_000)]
+    ] = Field(_OPERATING_POINTS, description="Sensitivities by name: false alarms an hour allowed at each.")
+    operating_point: str = Field("balanced", description="The sensitivity that is used unless another is asked for.")
+    stream_snr_db: tuple[float | None, ...] = Field(
+        (None, 20.0, 10.0, 5.0, 0.0),
+        min_length=1,
+        description="Noise under the positives of the stream test; null is clean.",
+    )
+    far_snr_db: tuple[float | None, ...] = Field((None, 10.0), description="The same for positives across a room.")
+    target_snr_db: tuple[float | None, ...] = Field(
+        (None, 10.0), min_length=1, description="The near conditions that the headline miss rate and all tuning use."
+    )
+    noise_seconds: float = Field(
+        5.0, ge=0, le=60, description="The ratio is to the power of this much noise around a word, in seconds."
+    )
+    far_rooms: int = Field(32, ge=1, le=4_096, description="Rooms generated when no recordings of rooms exist.")
+    far_rt60_seconds: tuple[float, float] = Field((0.2, 0.8), description="Reverberation time of generated rooms.")
+    gap_seconds: float = Field(1.0, ge=0, le=60, description="Pause between the recordings of a stream.")
+    tolerance_seconds: float = Field(0.75, gt=0, le=10, description="A detection this near the word's end is a hit.")
+    session_minutes: float = Field(10.0, gt=0, le=240, description="Longest stretch of continuous audio held at once.")
+    floor_dbfs: float = Field(-65.0, ge=-80, le=-30, description="Noise a stream always has, in pauses too.")
+    sweep_points: int = Field(200, ge=10, le=10_000, description="Thresholds tried on the stream test.")
+    fah_points: tuple[float, ...] = Field((0.1, 0.5, 1.0, 2.0), description="False alarms an hour to report misses at.")
+    calibration: CalibrationConfig = CalibrationConfig()
+    tta_shifts_ms: tuple[Annotated[int, Field(ge=-200, le=200)], ...] = Field(
+        (), description="Test windows are also scored as the mean over these shifts, in ms; empty: not."
+    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="Level of every interval.")
+    report_clips: int = Field(10, ge=0, le=100, description="Worst misses, and false alarms, to listen to in a report.")
+    report_suspicious_clips: int = Field(10, ge=0, le=1_000, description="Doubtful training recordings in a report.")
+    report_clip_seconds: float = Field(2.5, ge=0.5, le=10, description="Sound around each of them.")
+
+    @field_validator("operating_points", mode="before")
+    @classmethod
+    def _beside_the_standard_ones(cls, points: Any) -> Any:
+        return {**_OPERATING_POINTS, **points} if isinstance(points, dict) else points
+
+    @field_validator("operating_point")
+    @classmethod
+    def _one_of_the_points(cls, name: str, info: ValidationInfo) -> str:
+        known = info.data.get("operating_points", {name: 0.0})
+        if name not in known:
+            raise ValueError(f"must be one of operating_points: {', '.join(known)}")
+        return name
+
+    @field_validator("far_rt60_seconds")
+    @classmethod
+    def _reverberation(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not 0.05 <= limits[0] <= limits[1] <= 5:
+            raise ValueError("must be given as [from, to] with 0.05 <= from <= to <= 5")
+        return limits
+
+    @property
+    def allowed_fah(self) -> float:
+        """False alarms an hour allowed at the default operating point."""
+        return self.operating_points[self.operating_point]

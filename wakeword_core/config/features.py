@@ -1,0 +1,95 @@
+"""How recordings become log-mel rows."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from wakeword_core.config.base import Settings, Split
+
+
+class FrontendConfig(Settings):
+    """Log-mel front end; the same numbers are used in training, export and on the device."""
+
+    n_fft: int = Field(512, ge=64, le=8_192, description="Samples a Fourier transform.")
+    win_length: int = Field(480, ge=32, le=8_192, description="Samples a Hann window (30 ms at 16 kHz).")
+    hop_length: int = Field(160, ge=16, le=4_096, description="Samples between frames (10 ms at 16 kHz).")
+    n_mels: int = Field(64, ge=8, le=256, description="Mel bands.")
+    f_min: float = Field(60.0, ge=0, description="Lowest frequency in Hz.")
+    f_max: float = Field(7_600.0, gt=0, description="Highest frequency in Hz.")
+    log_floor: float = Field(1e-6, gt=0, description="Added to mel power before the logarithm.")
+    window_frames: int = Field(151, ge=16, le=2_000, description="Frames a window: 151 is 1.5 s at a 10 ms hop.")
+
+    @property
+    def window_samples(self) -> int:
+        """Samples that give exactly `window_frames` frames without padding."""
+        return (self.window_frames - 1) * self.hop_length + self.n_fft
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.win_length > self.n_fft:
+            raise ValueError("win_length must not exceed n_fft")
+        if self.f_min >= self.f_max:
+            raise ValueError("f_min must be below f_max")
+        return self
+
+
+class AugmentConfig(Settings):
+    """What an augmented view may do to a recording; every probability at 0 leaves it as it is."""
+
+    gain_db: tuple[float, float] = Field((-12.0, 6.0), description="Gain, from and to.")
+    noise_probability: float = Field(0.7, ge=0, le=1, description="How often noise is mixed in.")
+    noise_minutes: float = Field(30.0, gt=0, le=600, description="Recorded noise and background kept to mix in.")
+    generated_noise_minutes: float = Field(10.0, ge=0, le=120, description="Generated noise to mix in besides.")
+    snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
+    rir_probability: float = Field(0.5, ge=0, le=1, description="How often a room is applied.")
+    generated_rirs: int = Field(64, ge=0, le=4_096, description="Rooms generated when no recordings of rooms exist.")
+    rt60_seconds: tuple[float, float] = Field((0.15, 0.7), description="Reverberation time of generated rooms.")
+    speed_probability: float = Field(0.6, ge=0, le=1, description="How often speed (and pitch with it) changes.")
+    speed: tuple[float, float] = Field((0.9, 1.1), description="Speed factor, from and to.")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for name in ("gain_db", "snr_db", "rt60_seconds", "speed"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be given as [from, to] with from <= to")
+        if not 0.5 <= self.speed[0] <= self.speed[1] <= 2.0:
+            raise ValueError("speed must lie between 0.5 and 2")
+        return self
+
+
+class FeaturesConfig(Settings):
+    """How windows are cut, augmented and stored."""
+
+    frontend: FrontendConfig = FrontendConfig()
+    augment: AugmentConfig = AugmentConfig()
+    views: int = Field(4, ge=1, le=64, description="Views of each training window; the first is clean.")
+    negative_views: int = Field(2, ge=1, le=64, description="Views of each window that is not a positive.")
+    context_frames: int = Field(
+        150,
+        ge=0,
+        le=2_000,
+        description="Frames that a training row holds besides a window, to be scored at every step.",
+    )
+    tail_seconds: float = Field(0.1, ge=0, le=1, description="Sound kept after the end of the word in clean views.")
+    jitter_seconds: float = Field(0.2, ge=0, le=1, description="Besides the tail, sound kept after the word at least.")
+    negative_hop_seconds: float = Field(
+        1.0, gt=0, le=60, description="Step between windows of a long negative; in training it is the context."
+    )
+    edge_seconds: float = Field(
+        0.4, ge=0.05, le=10, description="Sound at the end of a long negative's first window; before it is quiet."
+    )
+    max_windows: int = Field(400, ge=1, le=100_000, description="Windows taken from one recording at most.")
+    dtype: Literal["float16", "float32"] = Field("float16", description="Number format of stored features.")
+    batch_windows: int = Field(64, ge=1, le=65_536, description="Windows computed at once on a CPU.")
+    gpu_batch_windows: int = Field(4_096, ge=1, le=65_536, description="Windows computed at once on a GPU.")
+
+    def row_frames(self, split: Split) -> int:
+        """Frames a stored row: a window, and in training the sound around it."""
+        return self.frontend.window_frames + (self.context_frames if split == "train" else 0)
+
+    def row_samples(self, split: Split) -> int:
+        """Samples that give exactly `row_frames` frames without padding."""
+        return self.frontend.window_samples + (self.row_frames(split) - self.frontend.window_frames) * (
+            self.frontend.hop_length
+        )

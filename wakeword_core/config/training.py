@@ -1,0 +1,89 @@
+"""The optimisation of one model."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from wakeword_core.config.base import Settings
+
+
+class SpecAugmentConfig(Settings):
+    """SpecAugment (Park et al. 2019) masks, drawn anew for every batch on the device."""
+
+    time_masks: int = Field(1, ge=0, le=8, description="Masked stretches of time.")
+    time_frames: int = Field(20, ge=0, le=500, description="Longest masked stretch in frames.")
+    mel_masks: int = Field(1, ge=0, le=8, description="Masked groups of bands.")
+    mel_bands: int = Field(8, ge=0, le=128, description="Widest masked group of bands.")
+
+
+class TrainAugmentConfig(Settings):
+    """Changes of log-mels drawn anew for every batch on the device; all at zero leave them as they are."""
+
+    band_warp: float = Field(0.12, ge=0, le=0.5, description="Largest relative stretch of frequency (VTLP).")
+    colour_db: float = Field(2.0, ge=0, le=20, description="Deviation of each smooth curve over the bands, in dB.")
+    gain_db: tuple[float, float] = Field((0.0, 0.0), description="Gain, from and to; stored views have their own.")
+    noise_probability: float = Field(0.6, ge=0, le=1, description="How often a row of noise is mixed in.")
+    noise_snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for name in ("gain_db", "noise_snr_db"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be given as [from, to] with from <= to")
+        return self
+
+
+class LossConfig(Settings):
+    """What scores are asked for, and how much each kind of error counts."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Probability mass moved to the other classes.")
+    hit_seconds: float = Field(0.3, ge=0, le=2, description="A word is to be heard in this time after its end.")
+    best_steps: int = Field(8, ge=1, le=1_000, description="How many scores in that time count, the best.")
+    early_seconds: float = Field(0.2, ge=0, le=2, description="Until this long before a word's end nothing is heard.")
+    early_weight: float = Field(0.3, ge=0, le=10, description="Weight of the scores before the word.")
+    worst_early_steps: int = Field(3, ge=1, le=1_000, description="How many of those count, the worst.")
+    worst_steps: int = Field(5, ge=1, le=1_000, description="How many scores of a negative row count, the worst.")
+    all_steps_weight: float = Field(0.5, ge=0, le=10, description="Weight of the mean over all its scores.")
+
+
+class TrainingConfig(Settings):
+    """The optimisation of one model."""
+
+    epochs: int = Field(20, ge=1, le=10_000, description="Epochs at most.")
+    steps_per_epoch: int = Field(0, ge=0, le=1_000_000, description="Batches an epoch; 0: once through the negatives.")
+    max_steps_per_epoch: int = Field(
+        400, ge=1, le=1_000_000, description="Most batches an epoch with steps_per_epoch 0."
+    )
+    batch_size: int = Field(128, ge=2, le=65_536, description="Windows a batch.")
+    mix: tuple[float, float, float] = Field(
+        (0.3, 0.5, 0.2), description="Shares of positives, negatives and hard negatives in a batch."
+    )
+    learning_rate: float = Field(3e-3, gt=0, le=1, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="Decoupled weight decay; not on norms and biases.")
+    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the rate rises linearly.")
+    final_lr_fraction: float = Field(0.01, ge=0, le=1, description="Rate at the end of the cosine, of the peak.")
+    loss: LossConfig = LossConfig()
+    ema_decay: float = Field(0.998, ge=0, lt=1, description="Exponential moving average of weights; 0: none.")
+    clip_norm: float = Field(5.0, gt=0, description="Gradients are scaled down to this norm.")
+    val_max_fpr: float = Field(
+        0.1, gt=0, le=1, description="The validation score is the partial ROC-AUC up to this rate."
+    )
+    keep: Literal["last", "best"] = Field(
+        "last", description="Which epoch's averaged weights are the model: the last, or the best on validation."
+    )
+    patience: int = Field(
+        8, ge=1, le=10_000, description="With keep 'best': epochs without a better validation score before stopping."
+    )
+    augment: TrainAugmentConfig = TrainAugmentConfig()
+    spec_augment: SpecAugmentConfig = SpecAugmentConfig()
+    amp: bool = Field(True, description="bfloat16 autocast on CUDA; no effect on a CPU.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where features and training run.")
+    threads: int = Field(0, ge=0, le=256, description="Torch threads; 0: all cores.")
+    min_val_auc: float = Field(0.7, ge=0.5, lt=1, description="The model check fails below this ROC-AUC on validation.")
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if any(share < 0 for share in self.mix) or self.mix[0] <= 0 or self.mix[0] >= sum(self.mix):
+            raise ValueError("mix needs a positive share for positives and for at least one kind of negative")
+        return self
