@@ -309,7 +309,7 @@ STAGES: tuple[Stage, ...] = (
         (Input("audio_shards", split="same"),),
         _features_settings,
         _make_features,
-        "1",
+        "2",
         partitioned=True,
     ),
     Stage("cmvn_stats", (Input("mel_features", split="train"),), _no_settings, _make_cmvn, "1"),
@@ -318,7 +318,7 @@ STAGES: tuple[Stage, ...] = (
         (Input("mel_features", split="train"), Input("mel_features", split="val"), Input("cmvn_stats")),
         _training_settings,
         _make_model,
-        "1",
+        "2",
         resumable=True,
     ),
     Stage(
@@ -350,7 +350,7 @@ STAGES: tuple[Stage, ...] = (
         (Input("onnx_model"), Input("mel_features", split="train"), Input("mel_features", split="test")),
         _int8_settings,
         _make_int8,
-        "1",
+        "2",
     ),
 )
 """The graph in build order."""

@@ -146,7 +146,7 @@ def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
                 "phrases that sound alike",
                 f"{result['confusables_accepted']} of {result['confusables']} accepted, not counted above",
             ),
-            ("operating point", f"threshold {result['threshold']:.3f}, chosen on validation"),
+            ("operating point", f"threshold {result['threshold']:.6g}, chosen on validation"),
             ("EER of clips", f"{result['eer']:.1%}"),
         ]
     if result["model"]:
