@@ -5,7 +5,10 @@ The folder is laid out as examples/README.md says. What is tested in a fold is h
 - the word's own recordings in contiguous thirds (neighbouring files are probably one speaker or device);
 - the other wake words, recorded alike, in the same thirds: they are background;
 - German sentences (one speaker) are tested in fold 0, English and Spanish prompts (one speaker) in fold 1;
-- read English by speaker, commands and near misses by the random part of their names, noise by its own five folds.
+- read English by speaker, commands and near misses by the random part of their names, noise by its own folds.
+
+Nobody wrote down who speaks in the wake words, the commands and the near misses: the same person may say another clip
+on another side, and a speaker may straddle the edge of a third. Figures may flatter the model by that.
 """
 
 import re
@@ -28,9 +31,9 @@ _VAL_READERS = 7
 _NOISE = {"test": ("[12]", "[35]", "[4]"), "val": ("3", "4", "1")}
 """ESC-50's own folds, which keep pieces of one clip together, likewise."""
 _SINGLE = {
-    "read_de": ("test", "val", "train"),
+    "read_de": ("test", "val", "val"),
     "prompts_en": ("train", "test", "train"),
-    "prompts_es": ("val", "test", "val"),
+    "prompts_es": ("train", "test", "train"),
 }
 """What the recordings of one speaker are for, fold by fold; English and Spanish prompts are one and the same voice."""
 _LICENCES = {
@@ -136,6 +139,7 @@ def _sources(root: Path, part: _Part) -> Iterator[dict[str, Any]]:
         "role": part.role,
         "licence": _LICENCES.get(part.folder.split("/")[1], "Apache-2.0"),
         "speaker": part.speaker,
+        "speaker_space": "prompts" if part.folder.startswith("speech/prompts") else None,
     }
     for split, patterns, left_out in (("test", part.test, ()), ("val", part.val, part.test)):
         if patterns:

@@ -326,7 +326,7 @@ STAGES: tuple[Stage, ...] = (
         (Input("trained_model"), Input("mel_features", split="val"), Input("audio_shards", split="val")),
         _calibration_settings,
         _make_calibrated,
-        "2",
+        "3",
     ),
     Stage("onnx_model", (Input("calibrated_model"),), _onnx_settings, _make_onnx, "2"),
     Stage(

@@ -69,12 +69,14 @@ def _rows(rows: list[Mapping[str, Any]]) -> Any:
 
 
 def _pages(artifact: Artifact) -> dict[str, Any]:
-    """Links to the artifact's pages, which need no server."""
-    return {
-        name.removesuffix(_PAGE_SUFFIX): dg.MetadataValue.url(artifact.file(name).resolve().as_uri())
-        for name in artifact.files
-        if name.endswith(_PAGE_SUFFIX)
-    }
+    """Links to the artifact's pages, and their paths: a browser follows no link from http to a file."""
+    pages = {name.removesuffix(_PAGE_SUFFIX): artifact.file(name).resolve() for name in _page_names(artifact)}
+    links = {name: dg.MetadataValue.url(path.as_uri()) for name, path in pages.items()}
+    return {**links, **{f"{name}_file": dg.MetadataValue.path(path) for name, path in pages.items()}}
+
+
+def _page_names(artifact: Artifact) -> list[str]:
+    return [name for name in artifact.files if name.endswith(_PAGE_SUFFIX)]
 
 
 def _picture(artifact: Artifact) -> dict[str, Any]:

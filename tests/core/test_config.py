@@ -127,10 +127,16 @@ def test_dilations_that_make_no_network_are_refused(dilations):
         Config.model_validate({"model": {"arch": "tcn", "dilations": dilations}})
 
 
+def test_context_must_hold_what_follows_the_word():
+    Config.model_validate({"features": {"context_frames": 0}})
+    with pytest.raises(ValidationError, match="20 frames are 0"):
+        Config.model_validate({"features": {"context_frames": 20}})
+
+
 def test_training_rows_are_windows_and_their_context():
-    features = Config.model_validate({"features": {"context_frames": 30}}).features
+    features = Config.model_validate({"features": {"context_frames": 40}}).features
     frontend = features.frontend
-    assert features.row_frames("train") == frontend.window_frames + 30
+    assert features.row_frames("train") == frontend.window_frames + 40
     assert features.row_frames("val") == features.row_frames("test") == frontend.window_frames
     for split in ("train", "val"):
         frames = 1 + (features.row_samples(split) - frontend.n_fft) // frontend.hop_length

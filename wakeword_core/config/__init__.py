@@ -85,6 +85,17 @@ class Config(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _room_for_the_word(self) -> Self:
+        features = self.features
+        context = features.context_frames * features.frontend.hop_length / self.data.sample_rate
+        if 0 < context < features.tail_seconds + features.jitter_seconds:
+            raise ValueError(
+                f"features.context_frames must be 0 or hold tail_seconds + jitter_seconds, "
+                f"but {features.context_frames} frames are {context:g} s"
+            )
+        return self
+
     @property
     def slug(self) -> str:
         """The phrase as a file and registry name."""

@@ -16,3 +16,10 @@ class Settings(BaseModel):
     """A group of settings: unknown names are errors, and a loaded group never changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def require_ordered(self, *names: str) -> None:
+        """ValueError unless each named pair rises."""
+        for name in names:
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be given as [from, to] with from <= to")

@@ -84,7 +84,9 @@ class EvaluationConfig(Settings):
     far_rooms: int = Field(32, ge=1, le=4_096, description="Rooms generated when no recordings of rooms exist.")
     far_rt60_seconds: tuple[float, float] = Field((0.2, 0.8), description="Reverberation time of generated rooms.")
     gap_seconds: float = Field(1.0, ge=0, le=60, description="Pause between the recordings of a stream.")
-    tolerance_seconds: float = Field(0.75, gt=0, le=10, description="A detection this near the word's end is a hit.")
+    tolerance_seconds: float = Field(
+        0.75, gt=0, le=10, description="A detection from a word's start to this long after its end is a hit."
+    )
     session_minutes: float = Field(10.0, gt=0, le=240, description="Longest stretch of continuous audio held at once.")
     floor_dbfs: float = Field(-65.0, ge=-80, le=-30, description="Noise a stream always has, in pauses too.")
     sweep_points: int = Field(200, ge=10, le=10_000, description="Thresholds tried on the stream test.")

@@ -49,10 +49,7 @@ class AugmentConfig(Settings):
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
-        for name in ("gain_db", "snr_db", "rt60_seconds", "speed"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} must be given as [from, to] with from <= to")
+        self.require_ordered("gain_db", "snr_db", "rt60_seconds", "speed")
         if not 0.5 <= self.speed[0] <= self.speed[1] <= 2.0:
             raise ValueError("speed must lie between 0.5 and 2")
         return self

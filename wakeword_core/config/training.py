@@ -22,15 +22,16 @@ class TrainAugmentConfig(Settings):
     band_warp: float = Field(0.12, ge=0, le=0.5, description="Largest relative stretch of frequency (VTLP).")
     colour_db: float = Field(2.0, ge=0, le=20, description="Deviation of each smooth curve over the bands, in dB.")
     gain_db: tuple[float, float] = Field((0.0, 0.0), description="Gain, from and to; stored views have their own.")
+    isolate_probability: float = Field(
+        0.3, ge=0, le=1, description="How often a negative row falls silent but for a stretch of it."
+    )
+    isolated_frames: tuple[int, int] = Field((25, 110), description="Frames of that stretch, from and to.")
     noise_probability: float = Field(0.6, ge=0, le=1, description="How often a row of noise is mixed in.")
     noise_snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
-        for name in ("gain_db", "noise_snr_db"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} must be given as [from, to] with from <= to")
+        self.require_ordered("gain_db", "noise_snr_db", "isolated_frames")
         return self
 
 

@@ -21,7 +21,8 @@ _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.05, 20.0
 """Useless logits would be driven to indifference, which is not believed; certainty is bounded as follows."""
 _MOST_LOG_ODDS = 15.0
 """Logits that separate validation perfectly would be sharpened without end, until single precision rounds the scores
-of words and of the worst false alarms to 1 alike. So no window is sharpened beyond these log-odds (1 - 3e-7)."""
+of words and of the worst false alarms to 1 alike. So nothing is sharpened until a window is surer of a wake word than
+these log-odds (1 - 3e-7); where one is already, nothing is sharpened at all."""
 _MOST_SHIFT = 20.0
 _PLATEAU_SLOPE = 0.02
 _MOST_SLOPE = 1 / _LEAST_TEMPERATURE
@@ -132,6 +133,9 @@ def _fit_vector(logits: Doubles, labels: Labels) -> list[Parameters]:
     found = _minimise(numbers, lambda at: values * at[:classes].exp() - at[classes:], labels)
     scales = np.clip(np.exp(found[:classes]), 1 / _MOST_TEMPERATURE, 1 / _LEAST_TEMPERATURE)
     shifts = np.clip(found[classes:] - found[classes], -_MOST_SHIFT, _MOST_SHIFT)  # only differences have an effect
+    allowed = max(_MOST_LOG_ODDS, _surest(logits))
+    tamed = min(1.0, allowed / max(_surest(logits * scales - shifts), allowed))
+    scales, shifts = scales * tamed, shifts * tamed
     return [{"scale": [scale] * classes}, {"scale": scales.tolist(), "shift": shifts.tolist()}]
 
 
@@ -146,8 +150,15 @@ def _temperature(logits: Doubles, labels: Labels) -> float:
 
 def _least_temperature(logits: Doubles) -> float:
     """The temperature below which some window would become surer than is allowed; 1 where one already is."""
+    return float(np.clip(_surest(logits) / _MOST_LOG_ODDS, _LEAST_TEMPERATURE, 1.0))
+
+
+def _surest(logits: Doubles) -> float:
+    """The largest log-odds of a wake word against the next likely class; sure negatives may round to 0."""
+    words = logits[:, 1:].max(axis=1)
     ranked = np.sort(logits, axis=1)
-    return float(np.clip((ranked[:, -1] - ranked[:, -2]).max() / _MOST_LOG_ODDS, _LEAST_TEMPERATURE, 1.0))
+    others = np.where(words >= ranked[:, -1], ranked[:, -2], ranked[:, -1])
+    return float((words - others).max())
 
 
 def _minimise(start: "Tensor", changed: Callable[["Tensor"], "Tensor"], labels: Labels) -> Doubles:

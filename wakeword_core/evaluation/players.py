@@ -70,8 +70,9 @@ def moment_excerpts(
     waiting, found = set(moments), {}
     for session in sessions if waiting else ():
         for span in session.sources:
-            length = span.end - span.start
-            for moment in [one for one in waiting if one[0] == span.id and 0 <= one[1] - span.offset <= length]:
+            # by a sample more or less: the moment was computed from the span's own rounded ends
+            first, last = span.offset - 1 / rate, span.offset + span.end - span.start + 1 / rate
+            for moment in [one for one in waiting if one[0] == span.id and first <= one[1] <= last]:
                 at = span.start + moment[1] - span.offset
                 found[moment] = cut(session.pcm, rate, at - heard, at, seconds)
                 waiting.discard(moment)

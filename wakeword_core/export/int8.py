@@ -12,6 +12,7 @@ from wakeword_core.evaluation.detector import wake_scores
 from wakeword_core.evaluation.metrics import clip_metrics
 from wakeword_core.export.quantize import FILE_NAME, quantize_int8
 from wakeword_core.features.store import load_windows
+from wakeword_core.runtime import WakewordModel
 
 _CLIP_THRESHOLD = 0.5
 
@@ -37,10 +38,17 @@ def make_int8(model: Path, train_features: Path, test_features: Path, config: Co
         for name, (found, labels) in scores.items()
     }
     difference = np.abs(scores["fp32"][0] - scores["int8"][0])
+    wake = {name: wake_scores(found)[0] for name, (found, _) in scores.items()}
+    changed = {
+        f"changed_at_{name}": int(((wake["fp32"] >= point["threshold"]) != (wake["int8"] >= point["threshold"])).sum())
+        for name, point in WakewordModel(model).operating_points.items()
+    }
     return {
         **{name: value for name, value in asdict(summary).items() if name != "ratio"},
         "size_ratio": summary.ratio,
         "f1_fp32": f1["fp32"],
         "f1_int8": f1["int8"],
         "mean_score_difference": float(difference.mean()),
+        "windows": len(difference),
+        **changed,
     }

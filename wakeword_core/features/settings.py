@@ -14,6 +14,8 @@ def feature_settings(config: Config, split: Split) -> dict[str, Any]:
     if split != AUGMENTED_SPLIT:
         for name in ("augment", "views", "negative_views", "jitter_seconds", "context_frames"):
             features.pop(name)
+    elif features["context_frames"]:
+        features.pop("negative_hop_seconds")  # rows follow one another by their context
     return {
         **features,
         "split": split,

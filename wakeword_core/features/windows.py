@@ -86,8 +86,11 @@ def _shifts(
     sliding row moves by half a hop either way.
     """
     u = uniforms(key, 1, stream=0)[:, 0]
-    room = max(config.row_samples("train") - config.frontend.window_samples - _row_tail(config, sample_rate), 0)
-    return np.where(aligned, u * room, (u - 0.5) * _hop(config, "train", sample_rate))
+    context = config.row_samples("train") - config.frontend.window_samples
+    after = _row_tail(config, sample_rate)
+    # without context a row is a window, in which the word ends up to tail + jitter before its end
+    word = u * (context - after) if context else u * after - round(config.tail_seconds * sample_rate)
+    return np.where(aligned, word, (u - 0.5) * _hop(config, "train", sample_rate))
 
 
 def _row_tail(config: FeaturesConfig, sample_rate: int) -> int:
@@ -127,7 +130,8 @@ def _starts(
 ) -> tuple[list[int], list[bool]]:
     """Row starts of one recording, and whether each is aligned on speech."""
     length, row = len(shard.audio[index]), config.row_samples(split)
-    after = _row_tail(config, sample_rate) if split == AUGMENTED_SPLIT else round(config.tail_seconds * sample_rate)
+    longer = row > config.frontend.window_samples
+    after = _row_tail(config, sample_rate) if longer else round(config.tail_seconds * sample_rate)
     starts: list[int] = []
     if shard.roles[index] in _ALIGNED_ROLES:
         starts.append(_speech_end(shard, index, sample_rate) + after - row)

@@ -38,12 +38,19 @@ class BandWarp:
 
 
 def augment(
-    x: Tensor, noise: Tensor | None, config: TrainAugmentConfig, warp: BandWarp, generator: torch.Generator
+    x: Tensor,
+    negative: Tensor,
+    noise: Tensor | None,
+    config: TrainAugmentConfig,
+    warp: BandWarp,
+    generator: torch.Generator,
 ) -> Tensor:
     """Log-mels x [batch, n_mels, frames] in float32, changed row by row; `noise` is alike and may be mixed in.
 
-    `generator` must be on the device of `x`; `x` itself is not changed.
+    `negative` [batch] tells rows without a wake word. `generator` must be on the device of `x`; `x` is not changed.
     """
+    if config.isolate_probability > 0:
+        x = _isolated(x, negative, config, generator)
     if config.band_warp > 0:
         x = warp(x, 1 + config.band_warp * (2 * _uniform(len(x), generator) - 1))
     x = x + _colour(x, config, generator)[:, :, None]
@@ -62,6 +69,22 @@ def spec_augment(x: Tensor, config: SpecAugmentConfig, generator: torch.Generato
     in_time = _masked(batch, frames, config.time_masks, config.time_frames, generator)
     in_mel = _masked(batch, n_mels, config.mel_masks, config.mel_bands, generator)
     return x.masked_fill(in_time[:, None, :] | in_mel[:, :, None], 0.0)
+
+
+def _isolated(x: Tensor, negative: Tensor, config: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
+    """Some negative rows, quiet but for a stretch of them: any bit of speech, said by itself as wake words are.
+
+    Recordings of a wake word are single words between pauses, and most other speech is not; without single words that
+    are no wake word, a model takes any of them, in a voice that it does not know, for one.
+    """
+    batch, _, frames = x.shape
+    chosen = negative & (_uniform(batch, generator) < config.isolate_probability)
+    shortest, longest = config.isolated_frames
+    length = shortest + (longest - shortest) * _uniform(batch, generator)
+    start = _uniform(batch, generator) * (frames - length).clamp_min(0)
+    place = torch.arange(frames, device=x.device)
+    outside = (place < start[:, None]) | (place >= (start + length)[:, None])
+    return torch.where((chosen[:, None] & outside)[:, None], x.amin(dim=2, keepdim=True), x)
 
 
 def _colour(x: Tensor, config: TrainAugmentConfig, generator: torch.Generator) -> Tensor:

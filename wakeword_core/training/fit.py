@@ -234,9 +234,9 @@ def _train_batches(run: _Run, data: _Data, rows: Tensor, config: Config, epoch: 
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         noise = data.train_mel[noises[position]].float() if noises.numel() else None
-        x = augment(data.train_mel[chosen].float(), noise, settings.augment, data.warp, generator)
-        x = spec_augment(run.model.normalise(x), settings.spec_augment, generator)
         ends, labels = data.word_ends[chosen], data.train_labels[chosen]
+        x = augment(data.train_mel[chosen].float(), labels == 0, noise, settings.augment, data.warp, generator)
+        x = spec_augment(run.model.normalise(x), settings.spec_augment, generator)
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=settings.amp and device == "cuda"):
             logits, steps = row_logits(run.model.backbone, x, ends, frames, hit, generator)
         members = len(logits) // len(labels)

@@ -185,3 +185,18 @@ def test_separable_logits_are_not_sharpened_until_scores_round_to_one() -> None:
     assert (np.diff(scores) > 0).all() and scores.max() < 1
     alike = fit_calibration(10 * logits, truth, "temperature")
     assert alike.parameters["temperature"] == 1.0  # already surer than that: left as it is
+
+
+def test_vector_scaling_does_not_round_scores_to_one_either() -> None:
+    sure = np.linspace(1.0, 6.0, 40)
+    logits = np.concatenate([np.column_stack([-sure, sure]), np.column_stack([sure, -sure])])
+    found = fit_calibration(logits, np.repeat([1, 0], 40), "vector")
+    scores = calibrated(logits, "vector", found.parameters)[:40, 1].astype(np.float32)
+    assert scores.max() < 1 and len(np.unique(scores)) > 25
+
+
+def test_sure_negatives_do_not_keep_words_from_being_sharpened() -> None:
+    logits = np.concatenate(
+        [np.column_stack([-np.ones(40), np.ones(40)]), np.column_stack([np.full(40, 20.0), -20.0 * np.ones(40)])]
+    )
+    assert fit_calibration(logits, np.repeat([1, 0], 40), "temperature").parameters["temperature"] < 0.2

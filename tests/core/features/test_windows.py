@@ -59,6 +59,14 @@ def test_every_window_of_a_long_negative_is_in_a_training_row() -> None:
     assert clean[-1] + ROW == 9 * RATE and set(plan.word_end) == {-1}
 
 
+def test_without_context_the_word_moves_within_tail_and_jitter() -> None:
+    bare = FEATURES.model_copy(update={"context_frames": 0})
+    plan = plan_windows(shard(("positive", 3.0, 1.4)), "train", bare, RATE, seed=1)
+    assert ends(plan)[0] == pytest.approx(1.4 + bare.tail_seconds, abs=1e-3)
+    moved = ends(plan, plan.view > 0) - 1.4
+    assert moved.min() >= -1e-3 and moved.max() <= AFTER and np.ptp(moved) > 0.15
+
+
 def test_rows_without_context_are_windows() -> None:
     bare = FEATURES.model_copy(update={"context_frames": 0})
     plan = plan_windows(shard(("negative", 5.3, np.nan)), "train", bare, RATE, seed=1)

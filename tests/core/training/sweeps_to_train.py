@@ -31,6 +31,8 @@ AUGMENT = {
     "band_warp": 0.05,
     "colour_db": 1.0,
     "gain_db": (-1.0, 1.0),
+    "isolate_probability": 0.5,
+    "isolated_frames": (10, 16),
     "noise_probability": 0.5,
     "noise_snr_db": (10.0, 20.0),
 }
@@ -49,7 +51,7 @@ def config_for(model: Any = None, context: int = 0, **training: Any) -> Config:
     return Config(
         model=model or TcnConfig(**TINY_TCN),
         training=TrainingConfig(**{**chosen, **training}),
-        features=FeaturesConfig(frontend=frontend, context_frames=context),
+        features=FeaturesConfig(frontend=frontend, context_frames=context, tail_seconds=0.1, jitter_seconds=0.1),
     )
 
 

@@ -16,6 +16,7 @@ FRONTEND = FrontendConfig()
 RATE = 16_000
 DB = np.log(10) / 10
 OFF = {"band_warp": 0, "colour_db": 0, "gain_db": (0, 0), "noise_probability": 0, "noise_snr_db": (0, 20)}
+OFF |= {"isolate_probability": 0, "isolated_frames": (5, 9)}
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -66,7 +67,21 @@ def _mels(rows: int, frames: int = 30, seed: int = 0) -> torch.Tensor:
 
 def _augment(x: torch.Tensor, noise: torch.Tensor | None = None, seed: int = 0, **changes: Any) -> torch.Tensor:
     config = TrainAugmentConfig(**{**OFF, **changes})
-    return augment(x, noise, config, BandWarp(FRONTEND, "cpu"), _generator(seed))
+    return augment(x, torch.arange(len(x)) % 2 == 0, noise, config, BandWarp(FRONTEND, "cpu"), _generator(seed))
+
+
+def test_negative_rows_fall_silent_but_for_a_stretch() -> None:
+    x = _mels(400, frames=40)
+    found = _augment(x, isolate_probability=0.5)
+    silent = (found == x.amin(dim=2, keepdim=True)) & (x != x.amin(dim=2, keepdim=True))
+    changed = silent.flatten(1).any(1)
+    assert not changed[1::2].any()  # a wake word is never cut
+    assert 0.35 < changed[::2].float().mean() < 0.65
+    for row in torch.nonzero(changed).flatten().tolist():
+        kept = torch.nonzero((found[row] == x[row]).all(0)).flatten()
+        assert 4 <= len(kept) <= 10 and int(kept[-1] - kept[0]) == len(kept) - 1
+    starts = [int(torch.nonzero((found[row] == x[row]).all(0))[0]) for row in torch.nonzero(changed).flatten().tolist()]
+    assert min(starts) < 5 and max(starts) > 25
 
 
 def _change_db(x: torch.Tensor, **changes: Any) -> np.ndarray:

@@ -22,6 +22,8 @@ OTHER_AUGMENT = {
     "band_warp": 0.0,
     "colour_db": 0.0,
     "gain_db": (2.0, 3.0),
+    "isolate_probability": 0.0,
+    "isolated_frames": (4, 6),
     "noise_probability": 0.0,
     "noise_snr_db": (0.0, 0.0),
 }
