@@ -22,7 +22,8 @@ ui: $(SPEECH)
 
 test: lint
 	@rm -f .coverage .coverage.*
-	@$(BIN) -m pytest --cov --cov-report=term --cov-fail-under=85 $(ARGS)
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+		$(BIN) -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=85 $(ARGS)
 
 lint: $(DEV)
 	@$(BIN) .ci/check_files.py
