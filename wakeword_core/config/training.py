@@ -23,7 +23,7 @@ class TrainAugmentConfig(Settings):
     colour_db: float = Field(2.0, ge=0, le=20, description="Deviation of each smooth curve over the bands, in dB.")
     gain_db: tuple[float, float] = Field((0.0, 0.0), description="Gain, from and to; stored views have their own.")
     isolate_probability: float = Field(
-        0.3, ge=0, le=1, description="How often a negative row falls silent but for a stretch of it."
+        0.0, ge=0, le=1, description="How often a negative row falls silent but for a stretch of it."
     )
     isolated_frames: tuple[int, int] = Field((25, 110), description="Frames of that stretch, from and to.")
     noise_probability: float = Field(0.6, ge=0, le=1, description="How often a row of noise is mixed in.")
