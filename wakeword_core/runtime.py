@@ -36,7 +36,7 @@ _BLOCK_STRIDES = 512
 
 def stride_frames(detector: DetectorConfig, frontend: FrontendConfig, sample_rate: int) -> int:
     """Frames between two scores: the nearest to `stride_seconds`, at least one."""
-    return max(1, round(detector.stride_seconds * sample_rate / frontend.hop_length))
+    return max(1, frontend.frames(detector.stride_seconds, sample_rate))
 
 
 def window_scores(

@@ -19,6 +19,10 @@ class FrontendConfig(Settings):
     log_floor: float = Field(1e-6, gt=0, description="Added to mel power before the logarithm.")
     window_frames: int = Field(151, ge=16, le=2_000, description="Frames a window: 151 is 1.5 s at a 10 ms hop.")
 
+    def frames(self, seconds: float, sample_rate: int) -> int:
+        """The whole number of hops that is nearest to so many seconds."""
+        return round(seconds * sample_rate / self.hop_length)
+
     @property
     def window_samples(self) -> int:
         """Samples that give exactly `window_frames` frames without padding."""
@@ -87,6 +91,5 @@ class FeaturesConfig(Settings):
 
     def row_samples(self, split: Split) -> int:
         """Samples that give exactly `row_frames` frames without padding."""
-        return self.frontend.window_samples + (self.row_frames(split) - self.frontend.window_frames) * (
-            self.frontend.hop_length
-        )
+        around = self.row_frames(split) - self.frontend.window_frames
+        return self.frontend.window_samples + around * self.frontend.hop_length

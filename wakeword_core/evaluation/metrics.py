@@ -27,7 +27,6 @@ __all__ = [
     "area_under_roc",
     "clip_metrics",
     "confusion",
-    "det_points",
     "equal_error_rate",
     "expected_calibration_error",
     "grouped",
@@ -205,16 +204,6 @@ def roc_points(scores: ArrayLike, labels: ArrayLike, *, corners_only: bool = Tru
     fpr, tpr, thresholds = roc_curve(truth, values, drop_intermediate=corners_only)
     thresholds[0] = np.nextafter(values.max(), np.inf)  # scikit-learn puts infinity there, which no file can hold
     return RocPoints(fpr, 1 - tpr, thresholds)
-
-
-def det_points(scores: ArrayLike, labels: ArrayLike) -> RocPoints:
-    """The part of the ROC that a DET plot (Martin et al. 1997) can show: where neither error rate is 0.
-
-    Normal deviates of 0 and 1 are infinite. Empty where the classes are perfectly separated.
-    """
-    points = roc_points(scores, labels)
-    shown = (points.fpr > 0) & (points.fnr > 0) & (points.fpr < 1) & (points.fnr < 1)
-    return RocPoints(*(values[shown] for values in points))
 
 
 def area_under_roc(scores: ArrayLike, labels: ArrayLike, max_fpr: float = 1.0) -> float:

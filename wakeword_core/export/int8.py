@@ -17,16 +17,11 @@ from wakeword_core.runtime import WakewordModel
 _CLIP_THRESHOLD = 0.5
 
 
-def _window(config: Config) -> tuple[int, int]:
-    """Frames a window, and how many of them follow the word."""
-    frontend = config.features.frontend
-    tail = config.features.tail_seconds * config.data.sample_rate / frontend.hop_length
-    return frontend.window_frames, round(tail)
-
-
 def make_int8(model: Path, train_features: Path, test_features: Path, config: Config, out: Path) -> dict[str, Any]:
     """Write `out/model.int8.onnx`; returns its sizes, and F1 on the test split's clips beside fp32's."""
-    windows = load_windows(train_features, clean_only=True).windows(*_window(config))
+    frontend = config.features.frontend
+    tail = frontend.frames(config.features.tail_seconds, config.data.sample_rate)
+    windows = load_windows(train_features, clean_only=True).windows(frontend.window_frames, tail)
     wanted = config.export.int8_calibration_windows
     chosen = np.linspace(0, len(windows) - 1, min(wanted, len(windows))).astype(int)
     summary = quantize_int8(model, windows[chosen].float().numpy(), config.export, out)

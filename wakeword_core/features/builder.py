@@ -24,8 +24,8 @@ from wakeword_core.features.augment import (
 )
 from wakeword_core.features.frontend import LogMel
 from wakeword_core.features.settings import AUGMENTED_SPLIT, feature_settings
-from wakeword_core.features.store import PARTS_FOLDER, Rows, write_part, write_split
-from wakeword_core.features.windows import NO_WORD_END, WindowPlan, label_indices, plan_windows, role_indices
+from wakeword_core.features.store import NO_WORD, PARTS_FOLDER, Rows, write_part, write_split
+from wakeword_core.features.windows import WindowPlan, label_indices, plan_windows, role_indices
 from wakeword_core.files import canonical_json, digest, hash_file, require_space
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards import Shard, iter_recordings, read_shard, shard_paths
@@ -211,7 +211,7 @@ class _Computer:
         frontend = self.features.frontend
         before = (plan.start + self.row - plan.word_end) / draws.speed
         frame = self.frames - 1 - np.rint(before / frontend.hop_length).astype(np.int64)
-        return np.where(plan.word_end == NO_WORD_END, NO_WORD_END, frame.clip(0, self.frames - 1))
+        return np.where(plan.word_end == NO_WORD, NO_WORD, frame.clip(0, self.frames - 1))
 
 
 def _take(draws: Draws, rows: npt.NDArray[np.int64]) -> Draws:

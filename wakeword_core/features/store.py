@@ -28,7 +28,9 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "file_ids": np.dtype("S64"),
 }
 """Per-row datasets: class index, index into ROLES, view, first sample in the recording, valid frames, last frame of
-the word (-1: no word), recording."""
+the word (or NO_WORD), recording."""
+NO_WORD = -1
+"""`word_ends` of a row that holds no wake word."""
 PARTS_FOLDER = "parts"
 
 
@@ -53,7 +55,7 @@ class WindowSet:
     views: "torch.Tensor"
     """int64 [rows], 0 is the clean view"""
     word_ends: "torch.Tensor"
-    """int64 [rows], frame at which the word ends; -1 where there is none"""
+    """int64 [rows], frame at which the word ends, or NO_WORD"""
     ids: npt.NDArray[np.str_]
     """recording of each row"""
 
@@ -65,7 +67,7 @@ class WindowSet:
         import torch
 
         last = self.mel.shape[2] - 1
-        ends = torch.where(self.word_ends < 0, last, self.word_ends + tail_frames).clamp(frames - 1, last)
+        ends = torch.where(self.word_ends == NO_WORD, last, self.word_ends + tail_frames).clamp(frames - 1, last)
         places = ends[:, None] - torch.arange(frames - 1, -1, -1)
         return self.mel.gather(2, places[:, None].expand(-1, self.mel.shape[1], -1))
 

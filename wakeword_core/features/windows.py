@@ -10,11 +10,11 @@ import numpy.typing as npt
 from wakeword_core.config import ROLES, FeaturesConfig, Split
 from wakeword_core.features.draws import uniforms
 from wakeword_core.features.settings import AUGMENTED_SPLIT
+from wakeword_core.features.store import NO_WORD
 from wakeword_core.shards import Shard
 
 _ALIGNED_ROLES = ("positive", "hard_negative")
 _SKIPPED_ROLES = ("rir",)
-NO_WORD_END = -1
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class WindowPlan:
     key: npt.NDArray[np.uint64]
     """seed of everything random about the row: a function of (recording, window, view, seed) alone"""
     word_end: npt.NDArray[np.int64]
-    """sample of the recording at which the word ends; -1 where there is none"""
+    """sample of the recording at which the word ends, or NO_WORD"""
 
     def __len__(self) -> int:
         return len(self.view)
@@ -74,7 +74,7 @@ def plan_windows(shard: Shard, split: Split, config: FeaturesConfig, sample_rate
     begin = np.where(view > 0, begin + np.rint(shift).astype(np.int64), begin)
     word_end = np.asarray([_speech_end(shard, index, sample_rate) for index in range(len(shard.ids))], np.int64)
     positive = np.asarray([role == "positive" for role in shard.roles])
-    return WindowPlan(rec, begin, view, key, np.where(positive[rec], word_end[rec], NO_WORD_END))
+    return WindowPlan(rec, begin, view, key, np.where(positive[rec], word_end[rec], NO_WORD))
 
 
 def _shifts(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from wakeword_core.config import Config, LossConfig, Split, TrainingConfig
+from wakeword_core.config import Config, Split, TrainingConfig
 from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.files import digest
 from wakeword_core.models.facts import count_parameters
@@ -225,20 +225,19 @@ def _train_batches(run: _Run, data: _Data, rows: Tensor, config: Config, epoch: 
     torch.manual_seed(derived_seed(config.seed, epoch, "dropout"))
     generator = torch.Generator(device).manual_seed(derived_seed(config.seed, epoch, "masks"))
     noises = run.noise.epoch(epoch, *rows.shape).to(rows.device)
-    hit, early = _zone_frames(settings.loss, config)
-    frames = config.features.frontend.window_frames
+    frontend, rate = config.features.frontend, config.data.sample_rate
+    hit, early = (frontend.frames(one, rate) for one in (settings.loss.hit_seconds, settings.loss.early_seconds))
     losses, norms = torch.zeros(2, len(rows), device=device)
     run.model.train()
     for position, chosen in enumerate(rows):
-        rate = learning_rate(run.step, total, settings)
         for group in run.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(run.step, total, settings)
         noise = data.train_mel[noises[position]].float() if noises.numel() else None
         ends, labels = data.word_ends[chosen], data.train_labels[chosen]
         x = augment(data.train_mel[chosen].float(), labels == 0, noise, settings.augment, data.warp, generator)
         x = spec_augment(run.model.normalise(x), settings.spec_augment, generator)
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=settings.amp and device == "cuda"):
-            logits, steps = row_logits(run.model.backbone, x, ends, frames, hit, generator)
+            logits, steps = row_logits(run.model.backbone, x, ends, frontend.window_frames, hit, generator)
         members = len(logits) // len(labels)
         zone = zones(ends.repeat(members), steps, hit, early)
         loss = stream_loss(logits.float(), labels.repeat(members), zone, settings.loss)
@@ -251,12 +250,6 @@ def _train_batches(run: _Run, data: _Data, rows: Tensor, config: Config, epoch: 
         run.step += 1
         run.progress("training", run.step, total)
     return losses, norms
-
-
-def _zone_frames(loss: LossConfig, config: Config) -> tuple[int, int]:
-    """Frames after a word's end in which it is to be found, and frames before it that are quiet no more."""
-    frames_a_second = config.data.sample_rate / config.features.frontend.hop_length
-    return round(loss.hit_seconds * frames_a_second), round(loss.early_seconds * frames_a_second)
 
 
 def _keep(run: _Run, out: Path) -> None:

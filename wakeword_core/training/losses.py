@@ -13,9 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wakeword_core.config import LossConfig
-
-NO_WORD = -1
-"""`word_ends` of a row that holds no wake word."""
+from wakeword_core.features.store import NO_WORD
 
 
 @dataclass(frozen=True)

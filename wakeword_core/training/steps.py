@@ -5,7 +5,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from wakeword_core.training.losses import NO_WORD
+from wakeword_core.features.store import NO_WORD
 
 
 class DenseBackbone(Protocol):

@@ -238,19 +238,16 @@ def test_partial_auc_is_the_scaled_area_under_the_start_of_the_roc(limit):
     assert metrics.area_under_roc(scores, labels) == roc_auc_score(labels, scores)
 
 
-def test_roc_and_det_points_can_be_reached_and_drawn():
+def test_roc_points_can_be_reached_and_drawn():
     scores, labels = drawn(6, 50, 300, places=2)
-    roc, det = metrics.roc_points(scores, labels), metrics.det_points(scores, labels)
+    roc = metrics.roc_points(scores, labels)
     assert (roc.fpr[0], roc.fnr[0], roc.fpr[-1], roc.fnr[-1]) == (0, 1, 1, 0)
     for fpr, fnr, threshold in zip(*roc, strict=True):
         said = scores >= threshold
         assert fpr == said[~labels].mean() and fnr == pytest.approx((~said[labels]).mean())
     np.testing.assert_array_equal(roc.tpr, 1 - roc.fnr)
     assert np.isfinite(roc.thresholds).all() and (np.diff(roc.thresholds) < 0).all()
-    assert len(det.fpr) and np.isfinite(stats.norm.ppf(det.fpr)).all() and np.isfinite(stats.norm.ppf(det.fnr)).all()
-    assert {(a, b) for a, b in zip(det.fpr, det.fnr, strict=True)} <= {(a, b) for a, b, _ in zip(*roc, strict=True)}
-    assert len(metrics.det_points([0.1, 0.9], [0, 1]).fpr) == 0
-    for function in (metrics.roc_points, metrics.det_points, metrics.area_under_roc):
+    for function in (metrics.roc_points, metrics.area_under_roc):
         with pytest.raises(ValueError, match="both classes"):
             function([0.1, 0.2], [1, 1])
         with pytest.raises(ValueError, match="finite"):
