@@ -86,7 +86,7 @@ def tta_metrics(
     shifts, total = config.evaluation.tta_shifts_ms, len(shard_paths(shards))
     if not shifts:
         return None
-    plain, averaged, labels = [], [], []
+    plain, averaged, labels, recordings = [], [], [], []
     cuts = (0, *(shift for shift in shifts if shift != 0))
     for number, cut in enumerate(shifted_windows(shards, split, config, cuts)):
         progress("shifted windows", number + 1, total)
@@ -96,12 +96,14 @@ def tta_metrics(
         plain.append(of[0])
         averaged.append(np.mean([of[shift] for shift in shifts], axis=0))
         labels.append(cut[0].columns["labels"] > 0)
+        recordings.append(cut[0].columns["file_ids"])
     seed = None if random is None else int(random.integers(2**63))
     metrics = (
         clip_metrics(
             wake_scores(np.concatenate(scores))[0],
             np.concatenate(labels),
             threshold,
+            recordings=np.concatenate(recordings),
             random=None if seed is None else np.random.default_rng(seed),
             confidence=config.evaluation.confidence,
         )

@@ -172,7 +172,10 @@ def _window_test(model: WakewordModel, inputs: Mapping[str, Artifact], config: C
     scores, labels = onnx_clip_scores(model.path, features)
     wake, _ = wake_scores(scores)
     positive = (labels > 0).astype(np.int64)
-    clips = clip_metrics(wake, positive, _CLIP_THRESHOLD, random=_random(config), confidence=confidence)
+    recordings = _recordings_of(FeatureFile(features))
+    clips = clip_metrics(
+        wake, positive, _CLIP_THRESHOLD, recordings=recordings, random=_random(config), confidence=confidence
+    )
     sets = {"test": asdict(clips)}
     shifted = tta_metrics(
         model.score_windows, shards, "test", config, _CLIP_THRESHOLD, random=_random(config), progress=progress
@@ -182,11 +185,13 @@ def _window_test(model: WakewordModel, inputs: Mapping[str, Artifact], config: C
     groups = {
         kind: {
             name: _group_figures(one)
-            for name, one in grouped(wake, positive, names, _CLIP_THRESHOLD, confidence=confidence).items()
+            for name, one in grouped(
+                wake, positive, names, _CLIP_THRESHOLD, recordings=recordings, confidence=confidence
+            ).items()
         }
-        for kind, names in window_groups(shards, _recordings_of(FeatureFile(features))).items()
+        for kind, names in window_groups(shards, recordings).items()
     }
-    classes = per_class(scores, labels, config.labels, _CLIP_THRESHOLD, confidence=confidence)
+    classes = per_class(scores, labels, config.labels, _CLIP_THRESHOLD, recordings=recordings, confidence=confidence)
     pictures = {
         "scores": plots.score_histogram(wake, labels > 0, model.threshold),
         "confusion": plots.confusion_picture(confusion(scores.argmax(1), labels, len(config.labels)), config.labels),

@@ -1,7 +1,7 @@
 """Confidence intervals: exact or Wilson for counts, a stratified bootstrap for everything else."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,14 @@ def wilson_interval(events: int, trials: int, confidence: float = 0.95) -> Inter
     return Interval(float(found.low), float(found.high))
 
 
+def pooled_interval(proportion: float, independent: int, confidence: float = 0.95) -> Interval:
+    """Wilson interval of a proportion over trials of which only so many are independent.
+
+    A recording that was heard in several conditions, or cut into several windows, is no more than one trial.
+    """
+    return wilson_interval(round(proportion * independent), independent, confidence)
+
+
 def poisson_interval(events: int, exposure: float, confidence: float = 0.95) -> Interval:
     """Exact two-sided interval (Garwood 1936) of a rate, in events a unit of `exposure`, which must be positive."""
     from scipy.stats import chi2
@@ -54,17 +62,20 @@ def bootstrap_intervals(
     random: np.random.Generator,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
+    recordings: NDArray[Any] | None = None,
 ) -> dict[str, Interval]:
     """Percentile intervals (Efron 1979) of metrics over windows with `labels` [n], each class resampled by itself.
 
+    With `recordings` [n] it is these that are drawn, each with all of its windows (Davison & Hinkley 1997, 3.8).
     An interval always holds the value of the windows themselves: resamples of the calibration error lie above it.
     A metric that is the same in every resample is left out: without an error, a bootstrap knows nothing of its size.
     """
     found = statistics(np.ones((1, len(labels))))
     drawn: dict[str, list[Doubles]] = {name: [] for name in found}
     step = max(1, _CELLS // len(labels))
+    classes = [_Drawn(rows, None if recordings is None else recordings[rows]) for rows in _by_class(labels)]
     for start in range(0, resamples, step):
-        values = statistics(_draws(labels, min(step, resamples - start), random))
+        values = statistics(_draws(classes, len(labels), min(step, resamples - start), random))
         for name, several in values.items():
             drawn[name].append(several)
     tail = (1 - confidence) / 2
@@ -77,12 +88,24 @@ def bootstrap_intervals(
     return intervals
 
 
-def _draws(labels: NDArray[np.bool_], resamples: int, random: np.random.Generator) -> Doubles:
-    """How often each of the windows is drawn, with replacement and within its class: [resamples, n]."""
-    counts = np.zeros((resamples, len(labels)))
-    for rows in (np.flatnonzero(labels), np.flatnonzero(~labels)):
-        if len(rows):
-            picks = random.integers(len(rows), size=(resamples, len(rows))) + len(rows) * np.arange(resamples)[:, None]
-            drawn = np.bincount(picks.ravel(), minlength=resamples * len(rows))
-            counts[:, rows] = drawn.reshape(resamples, len(rows))
+class _Drawn:
+    """Windows `rows` of one class, and which unit of what is drawn each of them belongs to."""
+
+    def __init__(self, rows: NDArray[np.int64], recordings: NDArray[Any] | None) -> None:
+        self.rows = rows
+        self.unit = np.arange(len(rows)) if recordings is None else np.unique(recordings, return_inverse=True)[1]
+        self.units = int(self.unit.max()) + 1
+
+
+def _by_class(labels: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    return [rows for rows in (np.flatnonzero(labels), np.flatnonzero(~labels)) if len(rows)]
+
+
+def _draws(classes: list[_Drawn], windows: int, resamples: int, random: np.random.Generator) -> Doubles:
+    """How often each of the windows is drawn, with replacement and within its class: [resamples, windows]."""
+    counts = np.zeros((resamples, windows))
+    for one in classes:
+        picks = random.integers(one.units, size=(resamples, one.units)) + one.units * np.arange(resamples)[:, None]
+        drawn = np.bincount(picks.ravel(), minlength=resamples * one.units).reshape(resamples, one.units)
+        counts[:, one.rows] = drawn[:, one.unit]
     return counts

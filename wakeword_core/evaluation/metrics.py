@@ -13,6 +13,7 @@ from wakeword_core.evaluation.intervals import (
     bootstrap_intervals,
     poisson_interval,
     poisson_upper_bound,
+    pooled_interval,
     wilson_interval,
 )
 from wakeword_core.evaluation.resampled import resampled_metrics
@@ -84,14 +85,16 @@ def clip_metrics(
     labels: ArrayLike,
     threshold: float = 0.5,
     *,
+    recordings: ArrayLike | None = None,
     random: np.random.Generator | None = None,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> ClipMetrics:
     """Every clip metric of wake-word probabilities [n] against labels [n] (true: a wake word).
 
-    Precision and F1 are 0 when nothing is detected. With `random` there are bootstrap intervals too: of `resamples`
-    stratified resamples, the same for the same generator.
+    Precision and F1 are 0 when nothing is detected. `recordings` [n] says whose window each one is: those of one
+    recording are alike, so that intervals count recordings. With `random` there are bootstrap intervals too: of
+    `resamples` stratified resamples, the same for the same generator.
     """
     from sklearn.metrics import brier_score_loss, f1_score, precision_score
 
@@ -102,18 +105,23 @@ def clip_metrics(
     error, at = equal_error_rate(values, truth) if both else (None, None)
     table = np.column_stack([1 - values, values])
     proportions = {
-        "accuracy": (tp + tn, len(truth)),
-        "precision": (tp, tp + fp),
-        "recall": (tp, tp + fn),
-        "fpr": (fp, fp + tn),
-        "fnr": (fn, fn + tp),
+        "accuracy": (tp + tn, np.ones_like(truth)),
+        "precision": (tp, said),
+        "recall": (tp, truth),
+        "fpr": (fp, ~truth),
+        "fnr": (fn, truth),
     }
-    intervals = {name: wilson_interval(*of, confidence) for name, of in proportions.items() if of[1]}
+    whose = np.arange(len(truth)) if recordings is None else _names(recordings, truth)
+    intervals = {
+        name: pooled_interval(count / among.sum(), len(np.unique(whose[among])), confidence)
+        for name, (count, among) in proportions.items()
+        if among.any()
+    }
     if random is not None:
         losses = {"brier": (values - truth) ** 2, "nll": _log_losses(table, truth.astype(int))}
         gaps = _calibration_gaps(table, truth.astype(int), CALIBRATION_BINS)
         several = resampled_metrics(values, truth, threshold, PARTIAL_AUC_FPRS, losses, gaps)
-        intervals |= bootstrap_intervals(several, truth, random, confidence, resamples)
+        intervals |= bootstrap_intervals(several, truth, random, confidence, resamples, whose)
     return ClipMetrics(
         count=len(truth),
         positives=tp + fn,
@@ -147,6 +155,7 @@ def per_class(
     names: Sequence[str],
     threshold: float = 0.5,
     *,
+    recordings: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> dict[str, ClipMetrics]:
     """Clip metrics of every class against the rest, from probabilities [n, classes] and class indices [n]."""
@@ -154,23 +163,38 @@ def per_class(
     if table.shape[1] != len(names):
         raise ValueError(f"probabilities {list(table.shape)} are not of {len(names)} classes")
     return {
-        name: clip_metrics(table[:, index], truth == index, threshold, confidence=confidence)
+        name: clip_metrics(table[:, index], truth == index, threshold, recordings=recordings, confidence=confidence)
         for index, name in enumerate(names)
     }
 
 
 def grouped(
-    scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, threshold: float = 0.5, *, confidence: float = 0.95
+    scores: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike,
+    threshold: float = 0.5,
+    *,
+    recordings: ArrayLike | None = None,
+    confidence: float = 0.95,
 ) -> dict[str, ClipMetrics]:
     """Clip metrics of every group of windows by its name, in order of names; `groups` [n] says whose each one is."""
     values, truth = _checked(scores, labels)
-    names = np.asarray(groups).astype(str)
-    if names.shape != truth.shape:
-        raise ValueError(f"groups {list(names.shape)} must be [n] as scores {list(values.shape)} are")
+    names = _names(groups, truth)
+    whose = np.arange(len(truth)) if recordings is None else _names(recordings, truth)
     chosen = {str(name): names == name for name in np.unique(names)}
     return {
-        name: clip_metrics(values[rows], truth[rows], threshold, confidence=confidence) for name, rows in chosen.items()
+        name: clip_metrics(values[rows], truth[rows], threshold, recordings=whose[rows], confidence=confidence)
+        for name, rows in chosen.items()
     }
+
+
+def _names(of: ArrayLike, truth: NDArray[np.bool_]) -> NDArray[np.str_]:
+    names = np.asarray(of).astype(str)
+    if names.shape != truth.shape:
+        raise ValueError(
+            f"{list(names.shape)} names of groups or recordings must be [n] as labels {list(truth.shape)} are"
+        )
+    return names
 
 
 def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.evaluation.conditions import Condition, target_conditions
-from wakeword_core.evaluation.intervals import Interval, poisson_interval, poisson_upper_bound, wilson_interval
+from wakeword_core.evaluation.intervals import (
+    Interval,
+    poisson_interval,
+    poisson_upper_bound,
+    pooled_interval,
+    wilson_interval,
+)
 from wakeword_core.evaluation.lanes import FalseAlarm, Found, Lane, Miss, confusables_accepted, lanes_of
 from wakeword_core.evaluation.stream_scores import Scorer, SessionScores, StreamScores, score_streams
 from wakeword_core.evaluation.streams import Word
@@ -19,7 +25,6 @@ from wakeword_core.evaluation.thresholds import (
     SweepPoint,
     headline,
     operating_points,
-    pooled_interval,
     sweep,
     threshold_for,
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.conditions import target_conditions
-from wakeword_core.evaluation.intervals import Interval, poisson_interval, poisson_upper_bound, wilson_interval
+from wakeword_core.evaluation.intervals import Interval, poisson_interval, poisson_upper_bound, pooled_interval
 from wakeword_core.evaluation.lanes import Lane, lanes_of
 from wakeword_core.evaluation.stream_scores import StreamScores
 from wakeword_core.evaluation.wording import percent, rate
@@ -188,11 +188,6 @@ def headline(scores: StreamScores, config: Config) -> StreamScores:
 def recordings(scores: StreamScores) -> int:
     """Wake words, counted once however many conditions they were heard in."""
     return max(sum(len(one.words) for one in scores.sessions if one.condition == each) for each in scores.conditions)
-
-
-def pooled_interval(frr: float, recordings: int, level: float) -> Interval:
-    """Interval of an FRR over several conditions: a recording is no more independent trials in all than in one."""
-    return wilson_interval(round(frr * recordings), recordings, level)
 
 
 def _claim(target_fah: float, alarms: int, hours: float, level: float) -> str:

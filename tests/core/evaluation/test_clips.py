@@ -56,11 +56,12 @@ def test_scores_of_all_shifts_are_averaged(shards, features):
     stored = load_windows(features, clean_only=True)
     labels = stored.labels.numpy() > 0
     assert found.shifts_ms == shifts
-    assert found.plain == clip_metrics(early_energy(stored.mel.float().numpy())[:, 1], labels, 0.4)
+    scores = early_energy(stored.mel.float().numpy())[:, 1]
+    assert found.plain == clip_metrics(scores, labels, 0.4, recordings=stored.ids)
     cut = list(shifted_windows(shards.folder, "test", Config(), shifts))
     scores = [[early_energy(rows.mel.astype(np.float32))[:, 1] for rows in several] for several in cut]
     mean = np.concatenate([np.mean(one, axis=0) for one in scores])
-    assert found.averaged == clip_metrics(mean, labels, 0.4)
+    assert found.averaged == clip_metrics(mean, labels, 0.4, recordings=stored.ids)
     assert found.averaged.brier != found.plain.brier
 
 

@@ -182,6 +182,30 @@ def test_every_metric_has_an_interval_that_holds_it():
     json.dumps(asdict(result), allow_nan=False)
 
 
+def test_windows_of_one_recording_count_once_in_every_interval():
+    scores, labels = drawn(2, 40, 200)
+    alone = metrics.clip_metrics(scores, labels, random=np.random.default_rng(0)).intervals
+    often = [np.repeat(one, 9) for one in (scores, labels, np.arange(240))]
+    counted = metrics.clip_metrics(*often[:2], recordings=often[2], random=np.random.default_rng(0)).intervals
+    assert counted.keys() == alone.keys()
+    for name, interval in alone.items():  # those by bootstrap are drawn in other batches
+        np.testing.assert_allclose(counted[name], interval, atol=0.15 * np.ptp(interval), err_msg=name)
+    assert counted["recall"] == alone["recall"]
+    fooled = metrics.clip_metrics(*often[:2], random=np.random.default_rng(0)).intervals
+    assert np.ptp(fooled["eer"]) < 0.5 * np.ptp(alone["eer"]) and np.ptp(fooled["fpr"]) < 0.5 * np.ptp(alone["fpr"])
+    with pytest.raises(ValueError, match="recordings"):
+        metrics.clip_metrics(scores, labels, recordings=np.arange(3))
+
+
+def test_groups_and_classes_count_recordings_too():
+    scores, labels = drawn(2, 40, 200)
+    recordings = np.arange(240) // 2
+    whole = metrics.clip_metrics(scores, labels, recordings=recordings).intervals
+    assert metrics.grouped(scores, labels, np.full(240, "all"), recordings=recordings)["all"].intervals == whole
+    table = np.column_stack([1 - scores, scores])
+    assert metrics.per_class(table, labels, ("no", "yes"), recordings=recordings)["yes"].intervals == whole
+
+
 def test_intervals_are_repeatable_narrow_with_more_windows_and_widen_with_confidence():
     def interval(scale, seed=0, confidence=0.95):
         random = np.random.default_rng(seed)
