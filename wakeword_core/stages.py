@@ -343,7 +343,7 @@ STAGES: tuple[Stage, ...] = (
         ),
         _report_settings,
         _make_report,
-        "2",
+        "3",
     ),
     Stage(
         "int8_model",
