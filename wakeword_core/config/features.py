@@ -82,8 +82,18 @@ class FeaturesConfig(Settings):
     )
     max_windows: int = Field(400, ge=1, le=100_000, description="Windows taken from one recording at most.")
     dtype: Literal["float16", "float32"] = Field("float16", description="Number format of stored features.")
-    batch_windows: int = Field(64, ge=1, le=65_536, description="Windows computed at once on a CPU.")
+    batch_windows: int = Field(32, ge=1, le=65_536, description="Windows that a CPU core computes at once.")
     gpu_batch_windows: int = Field(4_096, ge=1, le=65_536, description="Windows computed at once on a GPU.")
+
+    strategy: Literal["auto", "ram", "memmap", "stream"] = Field(
+        "auto",
+        description="How decoded shards are held while features are computed: all in memory, all in a scratch file, "
+        "or a few at a time. The features are the same.",
+    )
+    memory_gb: float = Field(
+        0.0, ge=0, le=4_096, description="Memory for decoded shards with strategy auto; 0: a quarter of the machine's."
+    )
+    workers: int = Field(0, ge=0, le=256, description="Threads that compute features on a CPU; 0: one a core.")
 
     def row_frames(self, split: Split) -> int:
         """Frames a stored row: a window, and in training the sound around it."""
@@ -93,3 +103,8 @@ class FeaturesConfig(Settings):
         """Samples that give exactly `row_frames` frames without padding."""
         around = self.row_frames(split) - self.frontend.window_frames
         return self.frontend.window_samples + around * self.frontend.hop_length
+
+    def row_bytes(self, split: Split) -> int:
+        """Bytes of the features of a stored row."""
+        width = 2 if self.dtype == "float16" else 4
+        return self.row_frames(split) * self.frontend.n_mels * width

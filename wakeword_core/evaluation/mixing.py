@@ -66,8 +66,7 @@ class Rooms:
     """Impulse responses for far words: the split's own recordings of rooms, else generated ones."""
 
     def __init__(self, shards_folder: Path, config: Config, random: np.random.Generator) -> None:
-        from wakeword_core.features.augment import generate_rooms
-        from wakeword_core.features.builder import recorded_rooms
+        from wakeword_core.features.materials import generate_rooms, recorded_rooms
 
         evaluation, rate = config.evaluation, config.data.sample_rate
         limits = evaluation.far_rt60_seconds

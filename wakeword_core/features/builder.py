@@ -1,44 +1,59 @@
-"""Shards to feature parts: cut, augment and transform windows in batches, one part a shard."""
+"""Shards to feature parts, one part a shard: read ahead, computed on all cores or a GPU, written in order.
 
-import hashlib
+Memory is bounded by a few shards and blocks of rows, whatever the number of recordings.
+"""
+
 import importlib.metadata
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import logging
+import os
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from wakeword_core.ahead import ahead
 from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config, FeaturesConfig, Split
 from wakeword_core.errors import DataError
-from wakeword_core.features.augment import (
-    Augmenter,
-    Draws,
-    draw,
-    generate_noise,
-    generate_rooms,
-    source_samples,
+from wakeword_core.features.blocks import (
+    Block,
+    BlockComputer,
+    CpuBlocks,
+    CudaBlocks,
+    block_rows,
+    one_thread_an_operation,
 )
-from wakeword_core.features.frontend import LogMel
-from wakeword_core.features.settings import AUGMENTED_SPLIT, feature_settings
-from wakeword_core.features.store import NO_WORD, PARTS_FOLDER, Rows, write_part, write_split
-from wakeword_core.features.windows import WindowPlan, label_indices, plan_windows, role_indices
+from wakeword_core.features.feed import READERS, Strategy, choose_strategy, decoded_shards
+from wakeword_core.features.materials import NOTHING, Materials, materials_for
+from wakeword_core.features.rows import RowComputer, Work, clean_rows
+from wakeword_core.features.settings import feature_settings
+from wakeword_core.features.store import PARTS_FOLDER, Columns, part_contents, write_part, write_split
+from wakeword_core.features.timings import Timings
+from wakeword_core.features.windows import plan_windows
 from wakeword_core.files import canonical_json, digest, hash_file, require_space
+from wakeword_core.interrupts import finishing
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards import Shard, iter_recordings, read_shard, shard_paths
+from wakeword_core.shards import Shard, read_shard, shard_paths
 
-VERSION = "2"
+log = logging.getLogger(__name__)
+
+VERSION = "3"
 """Enters every part's key: raise it when the same shard and settings give other numbers."""
-
-_NOISE_ROLES = ("noise", "background")
+_BLOCK_BYTES = 16 << 20
+_GPU_BLOCK_BYTES = 256 << 20
+"""Features that are computed and written as one piece."""
+_MEMORY_SHARE = 0.25
+"""Of the machine's memory, for decoded shards, where the configuration does not say."""
 
 
 @dataclass(frozen=True)
 class FeaturesSummary:
-    """What was built: rows by label, recordings, parts made and reused, audio seconds of all windows."""
+    """What was built, parts made and reused, audio seconds of all rows, and how fast it was."""
 
     rows: int
     recordings: int
@@ -49,18 +64,27 @@ class FeaturesSummary:
     window_seconds: float
     noise_seconds: float
     rooms: int
+    strategy: Strategy
+    rows_per_second: float
+    """of the parts that were built"""
+    timings: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Materials:
-    """What augmentation mixes in, and the hash that stands for it in a part's key."""
+class _Part:
+    """A part to be: its shard, the key of what it is made from, and where it goes."""
 
-    noise: npt.NDArray[np.int16]
-    rooms: npt.NDArray[np.float32]
+    shard: Path
     key: str
+    target: Path
 
 
-_NOTHING = _Materials(np.zeros(1, np.int16), np.zeros((0, 1), np.float32), "none")
+@dataclass(frozen=True)
+class Rows:
+    """Rows in memory: mel [rows, n_mels, frames] and the columns of the store, each [rows]."""
+
+    mel: np.ndarray[Any, Any]
+    columns: Columns
 
 
 def build_features(
@@ -68,44 +92,53 @@ def build_features(
 ) -> FeaturesSummary:
     """Compute the features of one split: `out/parts/*.h5` and `out/<split>.h5` over them.
 
-    Memory is bounded by a shard, the noise bank and one batch. Raises DataError when nothing can be cut.
+    Parts whose shard and settings are unchanged are taken from `parts`. A signal to stop is obeyed when the part that
+    is being written is whole. Raises DataError when nothing can be cut.
     """
     paths = shard_paths(shards)
-    features = config.features
-    materials = _materials(shards, split, config)
-    computer = _Computer(config, split, materials, torch.device(device))
-    made: list[Path] = []
-    total = {"rows": 0, "recordings": 0}
-    by_label: dict[str, int] = dict.fromkeys(config.labels, 0)
+    materials = materials_for(shards, split, config)
     attributes = _attributes(config, split)
-    for number, (path, shard) in enumerate(_prefetched(paths)):
-        plan = plan_windows(shard, split, features, config.data.sample_rate, config.seed)
-        target = out / PARTS_FOLDER / f"{path.stem}.h5"
-        key = digest([VERSION, hash_file(path), attributes["config_json"], split, materials.key])
-        if not parts.link(key, target):
-            require_space(out, _part_bytes(len(plan), features, split), f"feature part {path.stem} of {split}")
-            write_part(target, computer.rows(shard, plan), attributes)
-            parts.keep(key, target)
-        made.append(target)
-        total["rows"] += len(plan)
-        total["recordings"] += len(shard.ids)
-        classes, counts = np.unique(label_indices(shard, config.labels)[plan.recording], return_counts=True)
-        for index, count in zip(classes, counts, strict=True):
-            by_label[config.labels[index]] += int(count)
-        progress(f"features {split}", number + 1, len(paths))
-    if total["rows"] == 0:
+    planned = [_part(path, split, materials, attributes, out) for path in paths]
+    missing = [part for part in planned if not parts.link(part.key, part.target)]
+    made = len(planned) - len(missing)
+    progress(f"features {split}", made, len(planned))
+    threads = config.features.workers or len(os.sched_getaffinity(0))
+    timings = Timings(_lanes(device, threads))
+    strategy = _strategy([part.shard for part in missing], config.features)
+    rows = 0
+    if missing:
+        computer = RowComputer(config, split, materials, torch.device(device))
+        with decoded_shards([part.shard for part in missing], strategy, out, timings) as decoded:
+            made_parts = _build_parts(missing, decoded, computer, threads, config, split, attributes, timings)
+            with closing(made_parts), finishing() as asked_to_stop:
+                for part, count in made_parts:
+                    parts.keep(part.key, part.target)
+                    rows, made = rows + count, made + 1
+                    progress(f"features {split}", made, len(planned))
+                    if asked_to_stop():
+                        break
+            if made < len(planned):
+                raise KeyboardInterrupt
+    figures = timings.figures()
+    contents = [part_contents(part.target) for part in planned]
+    total = sum(one.rows for one in contents)
+    if total == 0:
         raise DataError(f"the {split} split has no recording to compute features from; see the manifest's summary")
-    write_split(out / f"{split}.h5", made, attributes)
+    write_split(out / f"{split}.h5", [part.target for part in planned], attributes)
+    by_label = sum((one.labels for one in contents), Counter())
     return FeaturesSummary(
-        rows=total["rows"],
-        recordings=total["recordings"],
-        rows_by_label=by_label,
-        parts=len(made),
-        parts_built=parts.built,
-        parts_reused=parts.reused,
-        window_seconds=round(total["rows"] * features.row_samples(split) / config.data.sample_rate, 1),
+        rows=total,
+        recordings=sum(one.recordings for one in contents),
+        rows_by_label={label: by_label[index] for index, label in enumerate(config.labels)},
+        parts=len(planned),
+        parts_built=len(missing),
+        parts_reused=len(planned) - len(missing),
+        window_seconds=round(total * config.features.row_samples(split) / config.data.sample_rate, 1),
         noise_seconds=round(len(materials.noise) / config.data.sample_rate, 1),
         rooms=len(materials.rooms),
+        strategy=strategy,
+        rows_per_second=round(rows / figures["wall_seconds"], 1) if rows else 0.0,
+        timings=figures,
     )
 
 
@@ -114,147 +147,87 @@ def shifted_windows(shards: Path, split: Split, config: Config, shifts_ms: Seque
 
     Yields, shard by shard, the rows of each shift; a shift of 0 gives what `build_features` stores, in its order.
     """
-    computer = _Computer(config, split, _NOTHING, torch.device("cpu"))
+    computer = RowComputer(config, split, NOTHING, torch.device("cpu"))
     rate = config.data.sample_rate
-    for _, shard in _prefetched(shard_paths(shards)):
-        plan = plan_windows(shard, split, config.features, rate, config.seed)
-        clean = plan.view == 0
-        plan = WindowPlan(**{name: getattr(plan, name)[clean] for name in WindowPlan.__dataclass_fields__})
+    for shard in ahead(read_shard, shard_paths(shards), 1, 1):
+        plan = clean_rows(plan_windows(shard, split, config.features, rate, config.seed))
         shifted = [replace(plan, start=plan.start + round(shift * rate / 1_000)) for shift in shifts_ms]
-        yield [computer.rows(shard, one) for one in shifted]
+        yield [_rows(computer, shard, computer.prepare(shard, one)) for one in shifted]
 
 
-class _Computer:
-    """Turns planned windows of a shard into rows; tables and materials live on the device."""
-
-    def __init__(self, config: Config, split: Split, materials: _Materials, device: torch.device) -> None:
-        self.config = config
-        self.features = config.features
-        self.device = device
-        self.row = config.features.row_samples(split)
-        self.frames = config.features.row_frames(split)
-        self.augmenter = Augmenter(materials.noise, materials.rooms, device)
-        self.rooms = len(materials.rooms)
-        self.mel = LogMel(config.features.frontend, config.data.sample_rate).to(device)
-
-    def rows(self, shard: Shard, plan: WindowPlan) -> Rows:
-        """All rows of one shard."""
-        flat = torch.from_numpy(np.concatenate(shard.audio) if shard.audio else np.zeros(0, np.int16)).to(self.device)
-        lengths = np.asarray([len(audio) for audio in shard.audio], np.int64)
-        offsets = np.cumsum(lengths) - lengths
-        clean = plan.view == 0
-        draws = draw(plan.key, clean, self.features.augment, self.rooms, len(self.augmenter.noise))
-        dtype = np.float16 if self.features.dtype == "float16" else np.float32
-        mel = np.empty((len(plan), self.features.frontend.n_mels, self.frames), dtype)
-        batch = self.features.gpu_batch_windows if self.device.type == "cuda" else self.features.batch_windows
-        # clean rows need no room, noise or speed: batch them apart
-        for chosen in (np.flatnonzero(clean), np.flatnonzero(~clean)):
-            for start in range(0, len(chosen), batch):
-                rows = chosen[start : start + batch]
-                mel[rows] = self._mel(flat, offsets, lengths, plan, draws, rows).to("cpu").numpy()
-        valid_start, valid_frames = self._valid(plan, draws, lengths)
-        columns = {
-            "labels": label_indices(shard, self.config.labels)[plan.recording],
-            "roles": role_indices(shard)[plan.recording],
-            "views": plan.view,
-            "starts": plan.start,
-            "valid_start": valid_start,
-            "valid_frames": valid_frames,
-            "word_ends": self._word_ends(plan, draws),
-            "file_ids": np.asarray(shard.ids, "S64")[plan.recording],
-        }
-        return Rows(mel, columns)
-
-    @torch.inference_mode()
-    def _mel(
-        self,
-        flat: torch.Tensor,
-        offsets: npt.NDArray[np.int64],
-        lengths: npt.NDArray[np.int64],
-        plan: WindowPlan,
-        draws: Draws,
-        rows: npt.NDArray[np.int64],
-    ) -> torch.Tensor:
-        augmented = bool((plan.view[rows] > 0).any())
-        samples = source_samples(self.row, self.features.augment) if augmented else self.row
-        recording = plan.recording[rows]
-        begin = torch.from_numpy(plan.start[rows] + self.row - samples).to(self.device)[:, None]
-        length = torch.from_numpy(lengths[recording]).to(self.device)[:, None]
-        offset = torch.from_numpy(offsets[recording]).to(self.device)[:, None]
-        inside = begin + torch.arange(samples, device=self.device)
-        within = (inside >= 0) & (inside < length)
-        audio = flat[(inside.clamp_(min=0).minimum(length - 1) + offset)].float().mul_(1.0 / 32768.0).mul_(within)
-        if augmented:
-            audio = self.augmenter(audio, _take(draws, rows), self.row)
-        mel: torch.Tensor = self.mel(audio)
-        return mel.half() if self.features.dtype == "float16" else mel
-
-    def _valid(
-        self, plan: WindowPlan, draws: Draws, lengths: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """First valid frame and their number: frames wholly inside the recording, or all where noise fills the rest."""
-        frontend = self.features.frontend
-        end = plan.start + self.row
-        length = lengths[plan.recording]
-        # speed moves the recording's edges relative to the row's end, which stays in place
-        first = self.row - np.floor(end / draws.speed).astype(np.int64)
-        last = self.row - np.ceil((end - length) / draws.speed).astype(np.int64)
-        hop = frontend.hop_length
-        start = np.clip(-(-first // hop), 0, self.frames)
-        stop = np.clip((np.minimum(last, self.row) - frontend.n_fft) // hop + 1, start, self.frames)
-        noisy = draws.noise_position >= 0
-        start = np.where(noisy, 0, start)
-        return start, np.where(noisy, self.frames, stop - start)
-
-    def _word_ends(self, plan: WindowPlan, draws: Draws) -> npt.NDArray[np.int64]:
-        """Frame whose last sample is nearest to the end of the word, which may lie outside of the row; or -1."""
-        frontend = self.features.frontend
-        before = (plan.start + self.row - plan.word_end) / draws.speed
-        frame = self.frames - 1 - np.rint(before / frontend.hop_length).astype(np.int64)
-        return np.where(plan.word_end == NO_WORD, NO_WORD, frame.clip(0, self.frames - 1))
+def _rows(computer: RowComputer, shard: Shard, work: Work) -> Rows:
+    blocks = CpuBlocks(computer, 1, Timings({}), computer.features.batch_windows)
+    return Rows(blocks(Block(work, 0, len(work))), computer.columns(shard, work))
 
 
-def _take(draws: Draws, rows: npt.NDArray[np.int64]) -> Draws:
-    return Draws(**{name: getattr(draws, name)[rows] for name in Draws.__dataclass_fields__})
+def _build_parts(
+    missing: Sequence[_Part],
+    decoded: Iterator[tuple[Path, Shard]],
+    computer: RowComputer,
+    threads: int,
+    config: Config,
+    split: Split,
+    attributes: dict[str, str],
+    timings: Timings,
+) -> Generator[tuple[_Part, int]]:
+    """Write the missing parts one after the other; yields each, and its rows, when it is whole."""
+    features = config.features
+    row_bytes = features.row_bytes(split)
+    on_gpu = computer.device.type == "cuda"
+    batch = features.gpu_batch_windows if on_gpu else features.batch_windows
+    rows = block_rows(row_bytes, batch, _GPU_BLOCK_BYTES if on_gpu else _BLOCK_BYTES)
+    compute: BlockComputer = (
+        CudaBlocks(computer, rows, timings, batch) if on_gpu else CpuBlocks(computer, threads, timings, batch)
+    )
+    prepared: list[tuple[Work, Columns]] = []
+
+    def blocks() -> Iterator[Block]:
+        for _, shard in decoded:
+            plan = plan_windows(shard, split, features, config.data.sample_rate, config.seed)
+            with timings.measure("prepare"):
+                work = computer.prepare(shard, plan)
+            prepared.append((work, computer.columns(shard, work)))
+            # a shard without rows is a part without rows
+            for first in range(0, max(len(work), 1), rows):
+                yield Block(work, first, min(first + rows, len(work)))
+
+    with closing(
+        ahead(compute, blocks(), compute.threads, compute.waiting, timings.ready, one_thread_an_operation)
+    ) as computed:
+        for part in missing:
+            first = next(computed)
+            work, columns = prepared.pop(0)
+            require_space(part.target.parent, len(work) * row_bytes, f"feature part {part.target.stem} of {split}")
+            own = _blocks_of(first, computed, -(-len(work) // rows))
+            write_part(part.target, len(work), own, columns, attributes, timings)
+            yield part, len(work)
 
 
-def _materials(shards: Path, split: Split, config: Config) -> _Materials:
-    """Noise and rooms from the split's own recordings, so that nothing of another split is heard in training."""
-    augment = config.features.augment
-    rate = config.data.sample_rate
-    if split != AUGMENTED_SPLIT or max(config.features.views, config.features.negative_views) == 1:
-        return _NOTHING
-    recorded = _bank(shards, _NOISE_ROLES, round(augment.noise_minutes * 60 * rate))
-    noise = np.concatenate([recorded, generate_noise(augment.generated_noise_minutes, rate, config.seed)])
-    rooms = recorded_rooms(shards, round(augment.rt60_seconds[1] * rate))
-    if not len(rooms):
-        rooms = generate_rooms(augment.generated_rirs, augment.rt60_seconds, rate, config.seed)
-    key = hashlib.sha256(noise.tobytes() + rooms.tobytes()).hexdigest()
-    return _Materials(noise, rooms, key)
+def _blocks_of(
+    first: np.ndarray[Any, Any], following: Iterator[np.ndarray[Any, Any]], count: int
+) -> Iterator[np.ndarray[Any, Any]]:
+    yield first
+    for _ in range(count - 1):
+        yield next(following)
 
 
-def _bank(shards: Path, roles: tuple[str, ...], limit: int) -> npt.NDArray[np.int16]:
-    """Recordings of `roles` end to end, in shard order, at most `limit` samples."""
-    taken, samples = [], 0
-    for recording in iter_recordings(shards, roles=roles):
-        piece = recording.audio[: limit - samples]
-        taken.append(piece)
-        samples += len(piece)
-        if samples >= limit:
-            break
-    return np.concatenate(taken) if taken else np.zeros(0, np.int16)
+def _part(path: Path, split: Split, materials: Materials, attributes: dict[str, str], out: Path) -> _Part:
+    key = digest([VERSION, hash_file(path), attributes["config_json"], split, materials.key])
+    return _Part(path, key, out / PARTS_FOLDER / f"{path.stem}.h5")
 
 
-def recorded_rooms(shards: Path, taps: int) -> npt.NDArray[np.float32]:
-    """Recorded impulse responses cut to `taps` from their direct sound, unit energy: [rooms, taps]."""
-    rooms = []
-    for recording in iter_recordings(shards, roles=("rir",)):
-        response = recording.audio.astype(np.float32)
-        response = response[int(np.abs(response).argmax()) :][:taps]
-        energy = float(np.linalg.norm(response))
-        if energy > 0:
-            rooms.append(np.pad(response / energy, (0, taps - len(response))))
-    return np.stack(rooms).astype(np.float32) if rooms else np.zeros((0, taps), np.float32)
+def _lanes(device: str, threads: int) -> dict[str, int]:
+    """Kinds of work, and how many threads do each."""
+    if torch.device(device).type == "cuda":
+        return {"read": READERS, "prepare": 1, "compute": 1, "copy to host": 1, "write": 1}
+    return {"read": READERS, "prepare": 1, "compute": threads, "write": 1}
+
+
+def _strategy(shards: Sequence[Path], features: FeaturesConfig) -> Strategy:
+    if features.strategy != "auto":
+        return features.strategy
+    memory = features.memory_gb * 1e9 or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _MEMORY_SHARE
+    return choose_strategy([path.stat().st_size for path in shards] or [0], memory)
 
 
 def _attributes(config: Config, split: Split) -> dict[str, str]:
@@ -266,18 +239,3 @@ def _attributes(config: Config, split: Split) -> dict[str, str]:
         "label2id_json": canonical_json({label: index for index, label in enumerate(config.labels)}),
         "versions_json": canonical_json(versions),
     }
-
-
-def _part_bytes(rows: int, features: FeaturesConfig, split: Split) -> int:
-    width = 2 if features.dtype == "float16" else 4
-    return rows * features.frontend.n_mels * features.row_frames(split) * width
-
-
-def _prefetched(paths: Sequence[Path]) -> Iterator[tuple[Path, Shard]]:
-    """Each shard, the next one being decoded while this one is computed."""
-    with ThreadPoolExecutor(1, thread_name_prefix="shard") as reader:
-        waiting = [reader.submit(read_shard, path) for path in paths[:1]]
-        for number, path in enumerate(paths):
-            shard = waiting.pop().result()
-            waiting += [reader.submit(read_shard, following) for following in paths[number + 1 : number + 2]]
-            yield path, shard

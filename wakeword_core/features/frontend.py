@@ -1,4 +1,4 @@
-"""The log-mel front end in torch, batched, for CPU and GPU."""
+"""The front end in torch, batched, for CPU and GPU."""
 
 import torch
 from torch import nn
@@ -6,8 +6,8 @@ from torch import nn
 from wakeword_core.config import FrontendConfig
 from wakeword_core.features.mel import analysis_window, mel_filterbank
 
-_CPU_CLIPS = 8
-"""Clips transformed at once on a CPU: their spectra stay inside the cache (2 to 3 times faster than 256)."""
+_CPU_FRAMES = 1_200
+"""Frames transformed at once on a CPU: their spectra stay inside the cache."""
 
 
 class LogMel(nn.Module):
@@ -20,22 +20,20 @@ class LogMel(nn.Module):
         super().__init__()
         self.frontend = frontend
         self.register_buffer("window", torch.from_numpy(analysis_window(frontend)), persistent=False)
-        self.register_buffer("filters", torch.from_numpy(mel_filterbank(frontend, sample_rate)), persistent=False)
+        filters = torch.from_numpy(mel_filterbank(frontend, sample_rate)).T.contiguous()
+        self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
         """Transform a batch; each clip's features depend on that clip alone."""
-        if audio.is_cuda or len(audio) <= _CPU_CLIPS:
-            return self._transform(audio)
-        return torch.cat([self._transform(clips) for clips in audio.split(_CPU_CLIPS)])
+        frames = 1 + (audio.shape[1] - self.frontend.n_fft) // self.frontend.hop_length
+        clips = len(audio) if audio.is_cuda else max(1, _CPU_FRAMES // frames)
+        mel = audio.new_empty(len(audio), self.frontend.n_mels, frames)
+        for start in range(0, len(audio), clips):
+            mel[start : start + clips] = self._transform(audio[start : start + clips])
+        return mel
 
     def _transform(self, audio: torch.Tensor) -> torch.Tensor:
-        spectrum = torch.stft(
-            audio,
-            n_fft=self.frontend.n_fft,
-            hop_length=self.frontend.hop_length,
-            window=self.window,
-            center=False,
-            return_complex=True,
-        )
-        power = spectrum.real.square() + spectrum.imag.square()
-        return torch.log(self.filters @ power + self.frontend.log_floor)
+        frames = audio.unfold(1, self.frontend.n_fft, self.frontend.hop_length) * self.window
+        squares = torch.view_as_real(torch.fft.rfft(frames)).square_()
+        power = squares[..., 0] + squares[..., 1]
+        return (power @ self.filters).add_(self.frontend.log_floor).log_().transpose(1, 2)

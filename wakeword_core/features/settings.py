@@ -4,13 +4,14 @@ from typing import Any
 
 from wakeword_core.config import Config, Split
 
+_HOW = {"batch_windows", "gpu_batch_windows", "strategy", "memory_gb", "workers"}
 AUGMENTED_SPLIT: Split = "train"
 """The only split with augmented views; validation and test are clean."""
 
 
 def feature_settings(config: Config, split: Split) -> dict[str, Any]:
-    """Settings that change the numbers of `split`; batch sizes do not, nor does augmentation outside training."""
-    features = config.features.model_dump(mode="json", exclude={"batch_windows", "gpu_batch_windows"})
+    """Settings that change the numbers of `split`: not how they are computed, nor augmentation outside training."""
+    features = config.features.model_dump(mode="json", exclude=_HOW)
     if split != AUGMENTED_SPLIT:
         for name in ("augment", "views", "negative_views", "jitter_seconds", "context_frames"):
             features.pop(name)

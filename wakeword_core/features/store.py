@@ -1,7 +1,8 @@
 """The feature store: one HDF5 part a shard, and a virtual file over the parts of a split."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.errors import ArtifactError
+from wakeword_core.features.timings import Timings
 from wakeword_core.files import replacing
 
 if TYPE_CHECKING:
@@ -34,12 +36,16 @@ NO_WORD = -1
 PARTS_FOLDER = "parts"
 
 
-@dataclass
-class Rows:
-    """The rows of one part in memory: mel [rows, n_mels, frames] and the columns of COLUMNS, each [rows]."""
+Columns = dict[str, npt.NDArray[Any]]
 
-    mel: npt.NDArray[Any]
-    columns: dict[str, npt.NDArray[Any]]
+
+@dataclass(frozen=True)
+class PartContents:
+    """What a part holds: rows, recordings, and rows by class index."""
+
+    rows: int
+    recordings: int
+    labels: Counter[int]
 
 
 @dataclass
@@ -72,16 +78,46 @@ class WindowSet:
         return self.mel.gather(2, places[:, None].expand(-1, self.mel.shape[1], -1))
 
 
-def write_part(path: Path, rows: Rows, attributes: dict[str, str]) -> None:
-    """Write one part; a part with a NaN or an infinity is refused."""
-    if not np.isfinite(rows.mel).all():
-        bad = rows.columns["file_ids"][~np.isfinite(rows.mel).all((1, 2))][0].decode()
-        raise ArtifactError(f"features of recording {bad} are not finite; the recording or the front end is broken")
+def write_part(
+    path: Path,
+    rows: int,
+    blocks: Iterable[npt.NDArray[Any]],
+    columns: Columns,
+    attributes: dict[str, str],
+    timings: Timings,
+) -> None:
+    """Write one part from its blocks [<= rows, n_mels, frames] in order; one with a NaN or an infinity is refused."""
     with replacing(path) as part, h5py.File(part, "w", libver="latest") as file:
-        file.create_dataset(MEL, data=rows.mel[:, None, None])
+        filled = 0
+        for block in blocks:
+            with timings.measure("write"):
+                if MEL not in file:
+                    file.create_dataset(MEL, (rows, 1, 1, *block.shape[1:]), block.dtype)
+                _require_finite(block, columns["file_ids"][filled : filled + len(block)])
+                file[MEL][filled : filled + len(block), 0, 0] = block
+            filled += len(block)
         for name, dtype in COLUMNS.items():
-            file.create_dataset(name, data=rows.columns[name].astype(dtype))
+            file.create_dataset(name, data=columns[name].astype(dtype))
         _describe(file, attributes)
+
+
+def _require_finite(block: npt.NDArray[Any], ids: npt.NDArray[Any]) -> None:
+    import torch
+
+    # a sum is finite only if all its terms are; of the logarithms here it cannot overflow
+    sums = torch.from_numpy(block).sum(dim=(1, 2), dtype=torch.float32).isfinite().numpy()
+    if not sums.all():
+        bad = ids[~sums][0].decode()
+        raise ArtifactError(f"features of recording {bad} are not finite; the recording or the front end is broken")
+
+
+def part_contents(path: Path) -> PartContents:
+    """Counts of a finished part."""
+    with h5py.File(path) as file:
+        classes, counts = np.unique(file["labels"][:], return_counts=True)
+        recordings = len(np.unique(file["file_ids"][:]))
+        labels = Counter(dict(zip(classes.tolist(), counts.tolist(), strict=True)))
+        return PartContents(len(file["labels"]), recordings, labels)
 
 
 def _describe(file: h5py.File, attributes: dict[str, str]) -> None:

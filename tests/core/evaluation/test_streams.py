@@ -10,7 +10,7 @@ from wakeword_core.errors import DataError
 from wakeword_core.evaluation import mixing, streams
 from wakeword_core.evaluation.conditions import Condition, all_conditions, target_conditions
 from wakeword_core.evaluation.streams import CONFUSABLE_ROLES, background_sessions, positive_sessions
-from wakeword_core.features.augment import generate_rooms
+from wakeword_core.features.materials import generate_rooms
 
 RATE = 16_000
 

@@ -15,7 +15,8 @@ from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.features.builder import build_features
 from wakeword_core.features.cmvn import Cmvn, check_cmvn, measure
 from wakeword_core.features.mel import log_mel
-from wakeword_core.features.store import MEL, FeatureFile, Rows, load_windows, write_part
+from wakeword_core.features.store import COLUMNS, MEL, FeatureFile, load_windows, write_part
+from wakeword_core.features.timings import Timings
 from wakeword_core.features.verify import verify_features
 from wakeword_core.shards import iter_recordings
 
@@ -159,12 +160,13 @@ def test_cmvn_of_nonsense_is_refused(tmp_path: Path) -> None:
         Cmvn.load(path)
 
 
-def test_features_that_are_not_finite_are_refused(built, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_features_that_are_not_finite_are_refused(wrong: float, built, tmp_path: Path) -> None:
     file = FeatureFile(built[1])
-    columns = {name: file.column(name)[:1] for name in ("labels", "roles", "views", "starts", "valid_start")}
-    columns |= {name: file.column(name)[:1] for name in ("valid_frames", "word_ends", "file_ids")}
-    with pytest.raises(ArtifactError, match="not finite"):
-        write_part(tmp_path / "bad.h5", Rows(np.full((1, 64, 151), np.nan, np.float16), columns), {})
+    columns = {name: file.column(name)[:3] for name in COLUMNS}
+    blocks = [np.zeros((2, 64, 151), np.float16), np.full((1, 64, 151), wrong, np.float16)]
+    with pytest.raises(ArtifactError, match=f"{columns['file_ids'][2].decode()} are not finite"):
+        write_part(tmp_path / "bad.h5", 3, blocks, columns, {}, Timings({}))
     assert not (tmp_path / "bad.h5").exists()
 
 

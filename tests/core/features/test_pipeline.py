@@ -1,0 +1,190 @@
+"""The builder's pipeline: the same bytes however it runs, bounded, and whole when stopped or out of memory."""
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wakeword_core.ahead import ahead
+from wakeword_core.artifacts import Parts
+from wakeword_core.config import Config
+from wakeword_core.errors import DataError
+from wakeword_core.features import builder
+from wakeword_core.features.blocks import FittingBatch, block_rows
+from wakeword_core.features.builder import build_features
+from wakeword_core.features.feed import choose_strategy
+from wakeword_core.features.timings import Timings
+from wakeword_core.interrupts import finishing
+
+
+def with_features(config: Config, **changes: object) -> Config:
+    return config.model_copy(update={"features": config.features.model_copy(update=changes)})
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(folder.glob("parts/*.h5"))}
+
+
+def test_strategies_and_threads_give_the_same_bytes(make_shards, config: Config, tmp_path, monkeypatch) -> None:
+    shards, found = make_shards(each=4, count=3), {}
+    monkeypatch.setattr(builder, "_BLOCK_BYTES", 1)  # several blocks a part
+    for strategy, workers in (("ram", 1), ("stream", 3), ("memmap", 2)):
+        out = tmp_path / strategy
+        out.mkdir()
+        settings = with_features(config, strategy=strategy, workers=workers, batch_windows=8)
+        summary = build_features(shards, "train", settings, "cpu", out, Parts(tmp_path / f"{strategy}-parts"))
+        assert summary.strategy == strategy and summary.parts_built == 3
+        assert sorted(one.name for one in out.iterdir()) == ["parts", "train.h5"]  # no scratch file is left
+        found[strategy] = hashes(out)
+    assert len(found["ram"]) == 3 and found["ram"] == found["stream"] == found["memmap"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "memory", "expected"),
+    [([10, 10, 10], 30, "ram"), ([10, 10, 11], 30, "memmap"), ([10] * 4, 30, "stream"), ([10] * 4, 29, "memmap")],
+)
+def test_the_strategy_follows_from_the_sizes(sizes: list[int], memory: float, expected: str) -> None:
+    assert choose_strategy(sizes, memory) == expected
+
+
+def test_the_summary_says_where_the_time_went(make_shards, config: Config, tmp_path) -> None:
+    parts = Parts(tmp_path / "parts")
+    first = build_features(make_shards(), "val", config, "cpu", tmp_path / "a", parts)
+    names = [one["stage"] for one in first.timings["stages"]]
+    assert names == ["read", "prepare", "compute", "write"] and first.timings["bottleneck"] in names
+    assert all(one["seconds"] > 0 for one in first.timings["stages"])
+    for one in first.timings["stages"]:
+        assert one["seconds"] <= one["threads"] * first.timings["wall_seconds"] + 0.01
+    assert first.rows_per_second > 0 and first.timings["peak_rss_mb"] > 50
+    again = build_features(make_shards(), "val", config, "cpu", tmp_path / "b", Parts(tmp_path / "parts"))
+    assert again.parts_built == 0 and again.rows_per_second == 0
+    assert (again.rows, again.recordings, again.rows_by_label) == (first.rows, first.recordings, first.rows_by_label)
+
+
+def test_ahead_keeps_the_order_and_never_holds_more_than_allowed() -> None:
+    alive, most, lock = 0, 0, threading.Lock()
+
+    def work(item: int) -> int:
+        nonlocal alive, most
+        with lock:
+            alive += 1
+            most = max(most, alive)
+        time.sleep(0.002 * (item % 3))
+        return item
+
+    results = []
+    for item in ahead(work, range(40), workers=4, waiting=5):
+        results.append(item)
+        with lock:
+            alive -= 1
+    assert results == list(range(40)) and most <= 6  # five that wait and the one that is taken
+
+
+def test_an_error_comes_in_its_turn_and_ends_the_work() -> None:
+    done = []
+
+    def work(item: int) -> int:
+        if item == 3:
+            raise DataError("three")
+        done.append(item)
+        return item
+
+    taken = []
+    with pytest.raises(DataError, match="three"):
+        for item in ahead(work, range(1_000), workers=2, waiting=4):
+            taken.append(item)
+    assert taken == [0, 1, 2] and len(done) < 20
+
+
+def test_exhausted_memory_halves_the_batch_and_goes_on() -> None:
+    asked = []
+
+    def compute(rows: np.ndarray) -> torch.Tensor:
+        asked.append(len(rows))
+        if len(rows) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.from_numpy(rows)
+
+    batch = FittingBatch(16)
+    pieces = list(batch.pieces(np.arange(20), compute))
+    assert torch.cat([found for _, found in pieces]).tolist() == list(range(20))
+    assert asked[:4] == [16, 8, 4, 2] and set(asked[4:]) == {2} and batch.size == 2
+
+    def never(rows: np.ndarray) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(DataError, match="single row"):
+        list(FittingBatch(4).pieces(np.arange(4), never))
+
+
+def test_blocks_are_whole_batches() -> None:
+    assert block_rows(row_bytes=1_000, batch=64, block_bytes=1_000_000) == 960
+    assert block_rows(row_bytes=1_000, batch=64, block_bytes=1) == 64
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_part_and_keeps_what_is_done(number, make_shards, config, tmp_path, monkeypatch) -> None:
+    """The signal comes while the first part is written: that part is kept, and a second build makes only the rest."""
+    write, written = builder.write_part, []
+
+    def interrupted(path: Path, *rest: object) -> None:
+        if not written:
+            os.kill(os.getpid(), number)
+        write(path, *rest)
+        written.append(path.name)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError("stopped")
+
+    before = signal.signal(number, stop)
+    try:
+        monkeypatch.setattr(builder, "write_part", interrupted)
+        with pytest.raises(InterruptedError):
+            build_features(make_shards(count=4), "train", config, "cpu", tmp_path / "a", Parts(tmp_path / "parts"))
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+    assert written == ["00000.h5"]
+    summary = build_features(make_shards(count=4), "train", config, "cpu", tmp_path / "b", Parts(tmp_path / "parts"))
+    assert (summary.parts_built, summary.parts_reused) == (3, 1)
+
+
+def test_a_second_signal_is_not_held_back() -> None:
+    with pytest.raises(KeyboardInterrupt), finishing() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked()
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("the second signal was held back")
+
+
+def test_outside_of_the_main_thread_nothing_is_held_back() -> None:
+    seen = []
+
+    def run() -> None:
+        with finishing() as asked:
+            seen.append(asked())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [False] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_timings_count_all_threads_together() -> None:
+    timings = Timings({"a": 2, "b": 1})
+    for _ in range(2):
+        with timings.measure("a"):
+            time.sleep(0.01)
+    timings.ready(3)
+    timings.ready(0)
+    figures = timings.figures()
+    a, b = figures["stages"]
+    assert (
+        a["seconds"] >= 0.02 and b["seconds"] == 0 and figures["bottleneck"] == "a" and figures["blocks_ready"] == 1.5
+    )

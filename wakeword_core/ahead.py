@@ -1,0 +1,40 @@
+"""Work done ahead of its consumer on threads: in order, and never more of it than was allowed."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ahead(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    waiting: int,
+    on_take: Callable[[int], None] | None = None,
+    start: Callable[[], None] | None = None,
+) -> Generator[Result]:
+    """Yield `work(item)` in the order of `items`, on `workers` threads, each of which begins with `start`.
+
+    At most `waiting` results are under way or ready at any time; `on_take` is told how many are ready when one is
+    taken. An error of `work` is raised in its turn, and what has not begun by then is left.
+    """
+    left = iter(items)
+    queue: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers, initializer=start)
+    try:
+        while True:
+            queue.extend(pool.submit(work, item) for item in islice(left, max(1, waiting) - len(queue)))
+            if not queue:
+                return
+            if on_take is not None:
+                on_take(sum(one.done() for one in queue))
+            result = queue.popleft().result()
+            yield result
+            del result  # or it would be kept while the next is waited for
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,149 @@
+"""Blocks of feature rows, computed on all cores or on a GPU, ready for the writer."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from wakeword_core.errors import DataError
+from wakeword_core.features.rows import Indices, RowComputer, Work
+from wakeword_core.features.timings import Timings
+
+log = logging.getLogger(__name__)
+
+_CPU_BLOCKS_A_THREAD = 2
+_GPU_BUFFERS = 3
+"""One is computed, one is copied to the host, one is written."""
+_VRAM_SHARE = 0.5
+_FLOATS_A_SAMPLE = 12
+"""Floats that a sample of a row takes on its way to features: frames overlap threefold, spectra as much again."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows `first` to `last` of a shard that is worked on."""
+
+    work: Work
+    first: int
+    last: int
+
+
+class BlockComputer(Protocol):
+    """Computes blocks on some threads; what it gives must be written before `waiting` more are taken."""
+
+    threads: int
+    waiting: int
+
+    def __call__(self, block: Block) -> npt.NDArray[Any]:
+        """Features [rows, n_mels, frames] of a block."""
+        ...
+
+
+class CpuBlocks:
+    """A block a thread; inside of it one operation after the other, so that no thread waits for another."""
+
+    def __init__(self, computer: RowComputer, threads: int, timings: Timings, batch: int) -> None:
+        self.computer, self.timings, self.batch = computer, timings, batch
+        self.threads, self.waiting = threads, threads * _CPU_BLOCKS_A_THREAD
+
+    def __call__(self, block: Block) -> npt.NDArray[Any]:
+        """Features [rows, n_mels, frames] of a block."""
+        computer = self.computer
+        with self.timings.measure("compute"), torch.inference_mode():
+            shape = (block.last - block.first, computer.mel.frontend.n_mels, computer.frames)
+            result = torch.empty(shape, dtype=computer.dtype)
+            for rows in computer.batches(block.work, block.first, block.last, self.batch):
+                result.index_copy_(0, torch.from_numpy(rows - block.first), computer.compute(block.work, rows))
+        found: npt.NDArray[Any] = result.numpy()
+        return found
+
+
+class CudaBlocks:
+    """One thread that keeps the GPU busy: rows are computed on one stream and copied to pinned memory on another."""
+
+    threads = 1
+    waiting = _GPU_BUFFERS - 1
+
+    def __init__(self, computer: RowComputer, rows: int, timings: Timings, batch: int) -> None:
+        """`rows`: most rows of a block."""
+        self.computer, self.timings = computer, timings
+        shape = (rows, computer.mel.frontend.n_mels, computer.frames)
+        on_device, on_host = (
+            [torch.empty(shape, dtype=computer.dtype, **where) for _ in range(_GPU_BUFFERS)]
+            for where in ({"device": computer.device}, {"pin_memory": True})
+        )
+        self._buffers = cycle(zip(on_device, on_host, strict=True))
+        self._compute, self._copy = torch.cuda.Stream(computer.device), torch.cuda.Stream(computer.device)
+        self._batch = FittingBatch(min(batch, _batch_in_vram(computer)))
+
+    def __call__(self, block: Block) -> npt.NDArray[Any]:
+        """Features [rows, n_mels, frames] of a block, in pinned memory that is used again."""
+        computer, count = self.computer, block.last - block.first
+        on_device, on_host = (buffer[:count] for buffer in next(self._buffers))
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]
+        with torch.inference_mode(), torch.cuda.stream(self._compute):
+            marks[0].record()
+            for rows in computer.batches(block.work, block.first, block.last, self._batch.size):
+                for piece, mel in self._batch.pieces(rows, lambda piece: computer.compute(block.work, piece)):
+                    on_device.index_copy_(0, torch.from_numpy(piece - block.first).to(computer.device), mel)
+            marks[1].record()
+        with torch.cuda.stream(self._copy):
+            self._copy.wait_event(marks[1])
+            marks[2].record()
+            on_host.copy_(on_device, non_blocking=True)
+            marks[3].record()
+        marks[3].synchronize()
+        self.timings.add("compute", marks[0].elapsed_time(marks[1]) / 1e3)
+        self.timings.add("copy to host", marks[2].elapsed_time(marks[3]) / 1e3)
+        found: npt.NDArray[Any] = on_host.numpy()
+        return found
+
+
+class FittingBatch:
+    """How many rows a GPU computes at once: half as many whenever its memory is exhausted."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def pieces(
+        self, rows: Indices, compute: Callable[[Indices], torch.Tensor]
+    ) -> Iterator[tuple[Indices, torch.Tensor]]:
+        """Yield (some of `rows`, their features) until all are done; DataError when a single row is too much."""
+        start = 0
+        while start < len(rows):
+            piece = rows[start : start + self.size]
+            try:
+                features = compute(piece)
+            except torch.OutOfMemoryError as error:
+                if len(piece) == 1:
+                    raise DataError(
+                        "the GPU's memory is too small for a single row of features; free some of it, or set "
+                        "training.device=cpu"
+                    ) from error
+                self.size = len(piece) // 2
+                log.warning("the GPU's memory is exhausted: %d rows at once from here on", self.size)
+                torch.cuda.empty_cache()
+                continue
+            yield piece, features
+            start += len(piece)
+
+
+def _batch_in_vram(computer: RowComputer) -> int:
+    free, _ = torch.cuda.mem_get_info(computer.device)
+    row_bytes = computer.margin * _FLOATS_A_SAMPLE * 4
+    return max(1, int(free * _VRAM_SHARE) // row_bytes)
+
+
+def one_thread_an_operation() -> None:
+    """For worker threads: each runs its own operations, so that a batch does not wait for all cores at every one."""
+    torch.set_num_threads(1)
+
+
+def block_rows(row_bytes: int, batch: int, block_bytes: int) -> int:
+    """Rows of a block: about `block_bytes` of features, in whole batches."""
+    return max(batch, int(np.floor(block_bytes / row_bytes / batch)) * batch)

@@ -1,0 +1,141 @@
+"""Rows of features: planned windows cut from a shard's recordings, augmented and transformed, a batch at a time."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from wakeword_core.config import Config, Split
+from wakeword_core.features.augment import Augmenter, Draws, cut, draw
+from wakeword_core.features.frontend import LogMel
+from wakeword_core.features.materials import Materials
+from wakeword_core.features.speed import STEPS, source_samples
+from wakeword_core.features.store import NO_WORD
+from wakeword_core.features.windows import WindowPlan, label_indices, role_indices
+from wakeword_core.shards import Shard
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A shard's recordings end to end with silence around, int16 on the device, and where each of them lies."""
+
+    samples: torch.Tensor
+    starts: Indices
+    lengths: Indices
+
+
+@dataclass(frozen=True)
+class Work:
+    """A shard that is ready for its rows to be computed."""
+
+    sound: Sound
+    plan: WindowPlan
+    draws: Draws
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+
+class RowComputer:
+    """Turns planned windows of a shard into rows; tables and materials live on the device."""
+
+    def __init__(self, config: Config, split: Split, materials: Materials, device: torch.device) -> None:
+        self.config = config
+        self.features = config.features
+        self.device = device
+        self.row = config.features.row_samples(split)
+        self.frames = config.features.row_frames(split)
+        self.augmenter = Augmenter(materials.noise, materials.rooms, device)
+        self.mel = LogMel(config.features.frontend, config.data.sample_rate).to(device)
+        self.dtype = torch.float16 if config.features.dtype == "float16" else torch.float32
+        self.margin = source_samples(self.row, config.features.augment.speed[1])
+        """Samples of silence around the recordings: no row begins earlier or ends later."""
+
+    def prepare(self, shard: Shard, plan: WindowPlan) -> Work:
+        """Put a shard's sound on the device and draw what happens to each of its rows."""
+        lengths = np.asarray([len(audio) for audio in shard.audio], np.int64)
+        around = np.zeros(self.margin, np.int16)
+        sound = torch.from_numpy(np.concatenate([around, *shard.audio, around])).to(self.device)
+        augmenter = self.augmenter
+        draws = draw(plan.key, plan.view == 0, self.features.augment, len(augmenter.rooms), len(augmenter.noise))
+        return Work(Sound(sound, self.margin + np.cumsum(lengths) - lengths, lengths), plan, draws)
+
+    def batches(self, work: Work, first: int, last: int, size: int) -> list[Indices]:
+        """Rows `first` to `last` in batches of at most `size`: the clean ones apart, the others by their speed."""
+        rows = np.arange(first, last)
+        clean = work.plan.view[rows] == 0
+        by_speed = rows[~clean][np.argsort(work.draws.speed[rows[~clean]], kind="stable")]
+        parts = (rows[clean], by_speed)
+        return [part[start : start + size] for part in parts for start in range(0, len(part), size)]
+
+    @torch.inference_mode()
+    def compute(self, work: Work, rows: Indices) -> torch.Tensor:
+        """Features of some rows, either all clean or all augmented: [rows, n_mels, frames] on the device."""
+        augmented = bool((work.plan.view[rows] > 0).any())
+        samples = self.row
+        if augmented:
+            samples = source_samples(self.row, work.draws.speed[rows].max() / STEPS)
+        audio = self._cut(work, rows, samples)
+        if augmented:
+            audio = self.augmenter(audio, work.draws.take(rows), self.row)
+        mel: torch.Tensor = self.mel(audio)
+        return mel.to(self.dtype)
+
+    def _cut(self, work: Work, rows: Indices, samples: int) -> torch.Tensor:
+        """The sound up to the end of each row, silent where its recording is not: [rows, samples]."""
+        sound, recording = work.sound, work.plan.recording[rows]
+        begin = work.plan.start[rows] + self.row - samples
+        audio = cut(sound.samples, torch.from_numpy(sound.starts[recording] + begin).to(self.device), samples)
+        end = sound.lengths[recording] - begin
+        outside = np.flatnonzero((begin < 0) | (end < samples))
+        if len(outside):
+            chosen = torch.from_numpy(outside).to(self.device)
+            place = torch.arange(samples, device=self.device)
+            low, high = (torch.from_numpy(edge[outside]).to(self.device)[:, None] for edge in (-begin, end))
+            audio[chosen] = audio[chosen].masked_fill_((place < low) | (place >= high), 0.0)
+        return audio
+
+    def columns(self, shard: Shard, work: Work) -> dict[str, npt.NDArray[np.generic]]:
+        """The columns of the store that go with a shard's rows: [rows] each."""
+        plan = work.plan
+        valid_start, valid_frames = self._valid(plan, work.draws, work.sound.lengths)
+        return {
+            "labels": label_indices(shard, self.config.labels)[plan.recording],
+            "roles": role_indices(shard)[plan.recording],
+            "views": plan.view,
+            "starts": plan.start,
+            "valid_start": valid_start,
+            "valid_frames": valid_frames,
+            "word_ends": self._word_ends(plan, work.draws),
+            "file_ids": np.asarray(shard.ids, "S64")[plan.recording],
+        }
+
+    def _valid(self, plan: WindowPlan, draws: Draws, lengths: Indices) -> tuple[Indices, Indices]:
+        """First valid frame and their number: frames wholly inside the recording, or all where noise fills the rest."""
+        frontend, speed = self.features.frontend, draws.speed / STEPS
+        end = plan.start + self.row
+        length = lengths[plan.recording]
+        # speed moves the recording's edges relative to the row's end, which stays in place
+        first = self.row - np.floor(end / speed).astype(np.int64)
+        last = self.row - np.ceil((end - length) / speed).astype(np.int64)
+        hop = frontend.hop_length
+        start = np.clip(-(-first // hop), 0, self.frames)
+        stop = np.clip((np.minimum(last, self.row) - frontend.n_fft) // hop + 1, start, self.frames)
+        noisy = draws.noise_position >= 0
+        start = np.where(noisy, 0, start)
+        return start, np.where(noisy, self.frames, stop - start)
+
+    def _word_ends(self, plan: WindowPlan, draws: Draws) -> Indices:
+        """Frame whose last sample is nearest to the end of the word, which may lie outside of the row; or NO_WORD."""
+        before = (plan.start + self.row - plan.word_end) * STEPS / draws.speed
+        frame = self.frames - 1 - np.rint(before / self.features.frontend.hop_length).astype(np.int64)
+        return np.where(plan.word_end == NO_WORD, NO_WORD, frame.clip(0, self.frames - 1))
+
+
+def clean_rows(plan: WindowPlan) -> WindowPlan:
+    """The rows of a plan that nothing is done to."""
+    chosen = plan.view == 0
+    return WindowPlan(**{one.name: getattr(plan, one.name)[chosen] for one in fields(plan)})

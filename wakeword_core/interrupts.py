@@ -1,0 +1,43 @@
+"""Signals to stop that wait until what is being written is whole."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def finishing() -> Iterator[Callable[[], bool]]:
+    """Hold back SIGINT and SIGTERM; gives a function that tells whether one came. Afterwards it takes its usual effect.
+
+    A second signal is not held back. Outside of the main thread, which alone gets signals, nothing is held back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    came: list[int] = []
+    before = {one: signal.getsignal(one) for one in _SIGNALS}
+
+    def restore() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        log.warning("stopping when the current part is whole; a second signal stops at once")
+        restore()
+
+    for one in _SIGNALS:
+        signal.signal(one, note)
+    try:
+        yield lambda: bool(came)
+    finally:
+        restore()
+        if came:
+            signal.raise_signal(came[0])
