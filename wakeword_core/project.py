@@ -114,7 +114,8 @@ class Project:
         if self._fingerprint is None or fresh:
             from wakeword_core.scan import scan
 
-            listing = scan(self.config.data.sources, self.scan_cache(), self.progress)
+            data = self.config.data
+            listing = scan(data.sources, self.scan_cache(), self.progress, missing=data.missing_source)
             self._fingerprint = listing.fingerprint
             self._found.clear()
         return self._fingerprint

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
 from wakeword_core.evaluation.detector import Detection, StreamingDetector, detect, wake_scores
-from wakeword_core.features.mel import NumpyLogMel, frame_count
+from wakeword_core.features.mel import NumpyFrontend, frame_count
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -40,21 +40,21 @@ def stride_frames(detector: DetectorConfig, frontend: FrontendConfig, sample_rat
 
 
 def window_scores(
-    mel: Floats,
-    window_frames: int,
+    features: Floats,
+    quiet: Floats,
     stride_frames: int,
     score: Callable[[Floats], Floats],
     batch: int,
-    log_floor: float = FrontendConfig().log_floor,
 ) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Score every window of log-mel frames [n_mels, frames] that ends on the grid.
+    """Score every window of frames [bands, frames] that ends on the grid.
 
-    `score` maps [n, n_mels, window_frames] to [n, classes] and gets at most `batch` windows at once. Returns the index
-    of each window's last frame [n] and the scores [n, classes] ([0, 0] when no window ends within the frames).
+    `quiet` [bands, window_frames - 1] stands before them. `score` maps [n, bands, window_frames] to [n, classes] and
+    gets at most `batch` windows at once. Returns the index of each window's last frame [n] and the scores [n, classes]
+    ([0, 0] when no window ends within the frames).
     """
-    quiet = np.full((mel.shape[0], window_frames - 1), np.log(np.float32(log_floor)), np.float32)
-    ends = np.arange((window_frames - 1) % stride_frames, mel.shape[1], stride_frames)
-    padded = np.concatenate([quiet, mel.astype(np.float32, copy=False)], axis=1)
+    window_frames = quiet.shape[1] + 1
+    ends = np.arange((window_frames - 1) % stride_frames, features.shape[1], stride_frames)
+    padded = np.concatenate([quiet, features.astype(np.float32, copy=False)], axis=1)
     return ends, _score_ends(padded, ends, window_frames, score, batch)
 
 
@@ -104,13 +104,13 @@ class WakewordModel:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
             raise ArtifactError(f"the card in {self.path} cannot be used ({reason}); export the model again") from error
         self._check_shapes()
-        self.log_mel = NumpyLogMel(self.frontend, self.sample_rate)
+        self.front_end = NumpyFrontend(self.frontend, self.sample_rate)
         self.stride_frames = stride_frames(self.detector, self.frontend, self.sample_rate)
 
     def _check_shapes(self) -> None:
         inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
         outputs = {value.name: list(value.shape) for value in self._session.get_outputs()}
-        wanted = [self.frontend.n_mels, self.frontend.window_frames]
+        wanted = [self.frontend.bands, self.frontend.window_frames]
         if inputs.get(_INPUT, [None])[1:] != wanted or _OUTPUT not in outputs or len(inputs) != 1:
             raise ArtifactError(
                 f"{self.path} takes {inputs} and gives {outputs}, but its card promises {_INPUT} [batch, {wanted[0]}, "
@@ -118,13 +118,15 @@ class WakewordModel:
             )
 
     def score_windows(self, windows: Floats) -> Floats:
-        """Log-mel windows float32 [n, n_mels, window_frames] -> class scores float32 [n, classes]."""
-        expected = (self.frontend.n_mels, self.frontend.window_frames)
+        """Windows of features float32 [n, bands, window_frames] -> class scores float32 [n, classes]."""
+        expected = (self.frontend.bands, self.frontend.window_frames)
         if windows.ndim != 3 or windows.shape[1:] != expected:
             raise DataError(f"windows must be [n, {expected[0]}, {expected[1]}], not {list(windows.shape)}")
         if not len(windows):
             return np.empty((0, len(self.labels)), np.float32)
-        scores: Floats = self._session.run([_OUTPUT], {_INPUT: windows.astype(np.float32, copy=False)})[0]
+        scores: Floats = self._session.run(
+            [_OUTPUT], {_INPUT: self.front_end.clamp(windows.astype(np.float32, copy=False))}
+        )[0]
         return scores
 
     def window_end(self, frame: int) -> float:
@@ -141,11 +143,11 @@ class WakewordModel:
         frames = frame_count(len(pcm), self.frontend)
         offset = (width - 1) % self.stride_frames
         block = _BLOCK_STRIDES * self.stride_frames
-        padded = self.quiet_frames(width - 1)
+        padded = self.front_end.silence(width - 1)
         found = [np.empty((0, len(self.labels)), np.float32)]
         for start in range(0, frames, block):
             stop = min(frames, start + block)
-            mel = self.log_mel(pcm[start * hop : (stop - 1) * hop + n_fft])
+            mel = self.front_end(pcm[start * hop : (stop - 1) * hop + n_fft])
             padded = np.concatenate([padded[:, padded.shape[1] - (width - 1) :], mel], axis=1)
             ends = np.arange(offset, stop - start, self.stride_frames)
             if len(ends):
@@ -172,10 +174,6 @@ class WakewordModel:
         labels = [self.labels[index] for index in best]
         return detect(times, wake, self.threshold_at(point, threshold), self.detector, labels)
 
-    def quiet_frames(self, frames: int) -> Floats:
-        """Log-mel frames of digital silence [n_mels, frames]."""
-        return np.full((self.frontend.n_mels, frames), np.log(np.float32(self.frontend.log_floor)), np.float32)
-
 
 class StreamScorer:
     """Scores of a stream as it arrives: every frame's features are made once, every window is scored once.
@@ -191,7 +189,7 @@ class StreamScorer:
         """Begin a new stream."""
         width = self.model.frontend.window_frames
         self._pending: Pcm = np.empty(0, np.int16)
-        self._ring = self.model.quiet_frames(width)
+        self._ring = self.model.front_end.silence(width)
         self._step = (width - 1) % self.model.stride_frames + 1
         self._frames = 0
         self._skip = 0
@@ -216,7 +214,7 @@ class StreamScorer:
 
     def _advance(self, audio: Pcm) -> Floats:
         """Add one step of frames to the ring and score the window that ends there: [1, classes]."""
-        mel = self.model.log_mel(audio)[:, -self._ring.shape[1] :]
+        mel = self.model.front_end(audio)[:, -self._ring.shape[1] :]
         self._ring = np.concatenate([self._ring[:, mel.shape[1] :], mel], axis=1)
         self._frames += self._step
         return self.model.score_windows(self._ring[None])

@@ -3,24 +3,28 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 import pandas as pd
 
 from wakeword_core.config import SPLITS, DataConfig, SourceConfig, Split
+from wakeword_core.path_rules import told_by
 
 _HELD_OUT_FIRST: tuple[Split, ...] = ("test", "val", "train")
 _HASH_DIGITS = 13
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 
-def speaker_groups(source: SourceConfig, paths: Sequence[str], ids: Sequence[str]) -> tuple[list[str], list[bool]]:
+def speaker_groups(
+    source: SourceConfig, paths: Sequence[str], ids: Sequence[str], stated: Sequence[str] | None = None
+) -> tuple[list[str], list[bool]]:
     """Speaker group of each recording, and whether it is known; an unknown speaker is a group of its own.
 
-    A group depends on the recording's own path and bytes only, so that new neighbours never change it.
+    A speaker that is stated counts before the source's rule; an empty text states none. A group depends on the
+    recording's own path, bytes and statement only, so that new neighbours never change it.
     """
     namespace = source.speaker_space or source.name
-    groups = [_group(source.speaker, path) for path in paths]
+    named = stated if stated is not None else [""] * len(paths)
+    groups = [name or _group(source.speaker, path) for name, path in zip(named, paths, strict=True)]
     names = [group if group is not None else one[:16] for group, one in zip(groups, ids, strict=True)]
     return [f"{namespace}/{name}" for name in names], [group is not None for group in groups]
 
@@ -34,7 +38,7 @@ def split_of(speaker: str, seed: int, config: DataConfig) -> Split:
 
 
 def assign_splits(speakers: pd.Series, fixed: pd.Series, seed: int, config: DataConfig) -> pd.Series:
-    """Split of each recording, given its speaker and the split its source is held in (None for none).
+    """Split of each recording, given its speaker and the split it is held in (anything else: in none).
 
     A speaker is on one side only: a recording held in test takes all others of its speaker there; then val, then train.
     """
@@ -48,10 +52,11 @@ def check_splits(frame: pd.DataFrame) -> list[str]:
     """Sentences about speakers or recordings that are in more than one split; empty when all is well."""
     problems = []
     for column, what in (("speaker", "speaker"), ("id", "recording")):
-        sides = frame.groupby(column)["split"].agg(lambda values: sorted(set(values), key=SPLITS.index))
+        places = frame[[column, "split"]].drop_duplicates()
+        places = places[places.duplicated(column, keep=False)]
         problems += [
-            f"{what} {name} is in {' and '.join(found)}; it must be in one split only"
-            for name, found in sides[sides.map(len) > 1].items()
+            f"{what} {name} is in {' and '.join(sorted(found, key=SPLITS.index))}; it must be in one split only"
+            for name, found in places.groupby(column)["split"]
         ]
     return problems
 
@@ -72,19 +77,14 @@ def check_classes(frame: pd.DataFrame, labels: Sequence[str], advice: Mapping[st
 
 def _group(rule: str, path: str) -> str | None:
     """Name of the speaker group by `rule`, or None when the rule says nothing about this path."""
-    name = PurePosixPath(path)
     if rule == "single":
         return "single"
-    if rule == "parent":
-        return name.parent.name or None
     if rule.startswith("block:"):
-        number = _NUMBER.search(name.stem)
+        name = path.rpartition("/")[2]
+        number = _NUMBER.search(name.rpartition(".")[0] or name)
         if number is None:
             return None
         block = int(number.group()) // int(rule.removeprefix("block:"))
-        prefix = path[: len(path) - len(name.name) + number.start()]
+        prefix = path[: len(path) - len(name) + number.start()]
         return f"{prefix}#{block}"
-    if rule.startswith("regex:"):
-        match = re.search(rule.removeprefix("regex:"), path)
-        return (match["speaker"] or None) if match else None
-    return None
+    return told_by(rule, "speaker", path)

@@ -62,15 +62,17 @@ def _make_speech(project: Project, build: Build, inputs: Inputs, split: Split | 
 
 def _manifest_settings(config: Config, split: Split | None) -> dict[str, Any]:
     settings = config.subset("phrase", "seed", "data")
-    settings["data"].pop("workers")
+    for name in ("workers", "missing_source"):
+        settings["data"].pop(name)
     # where a folder lies and how its files are picked shows in the listing's fingerprint already
     for source in settings["data"]["sources"]:
-        for name in ("path", "include", "exclude"):
+        for name in ("path", "include", "exclude", *(one for one in ("labels", "words") if not source[one])):
             source.pop(name)
     return settings
 
 
 def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    from wakeword_core.health_picture import health_picture
     from wakeword_core.manifest import build_manifest, quarantined, read_manifest, split_facets
 
     config, fingerprint = project.config, project.fingerprint()
@@ -85,6 +87,7 @@ def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split 
     )
     if project.fingerprint(fresh=True) != fingerprint:
         raise DataError("recordings changed while they were being read; run again when they are at rest")
+    (build.path / "health_picture.png").write_bytes(health_picture(summary))
     build.figures = asdict(summary)
     build.facets = {
         **split_facets(read_manifest(build.path)),
@@ -108,7 +111,7 @@ def _make_shards(project: Project, build: Build, inputs: Inputs, split: Split | 
     config = project.config
     summary = build_shards(
         read_manifest(inputs["raw_manifest"].path, split=split),
-        {source.name: source.path for source in project.sources()},
+        {source.name: source.root for source in project.sources()},
         config.data.sample_rate,
         config.shards,
         config.data.workers,

@@ -146,6 +146,38 @@ def test_a_missing_folder_and_an_empty_one_are_errors(tmp_path, build):
         build()
 
 
+def test_a_missing_source_is_counted_and_the_rest_is_used(tmp_path, recordings, build):
+    gone = source(tmp_path / "none", "gone")
+    frame, summary = build(source(recordings), gone)
+    assert len(frame) == summary.usable == 10 and set(frame["source"]) == {"mine"}
+    assert [one["source"] for one in summary.missing_sources] == ["gone"]
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["missing_sources"] == summary.missing_sources
+    with pytest.raises(DataError, match="does not exist"):
+        build(source(recordings), gone, config=DataConfig(missing_source="fail"))
+
+
+def test_a_source_whose_labels_do_not_fit_is_left_out_whole(tmp_path, recordings, build, write_tone, caplog):
+    write_tone(tmp_path / "tree" / "robin" / "a.wav", seed=40)
+    write_tone(tmp_path / "tree" / "cat" / "b.wav", seed=41)
+    tree = source(tmp_path / "tree", "tree", role="positive", labels="parent")
+    frame, summary = build(source(recordings), tree)
+    assert set(frame["source"]) == {"mine"} and "cat/b.wav is labelled 'cat'" in caplog.text
+    assert "no wake word" in summary.missing_sources[0]["problem"]
+    with pytest.raises(DataError, match="no wake word"):
+        build(source(recordings), tree, config=DataConfig(missing_source="fail"))
+
+
+def test_labels_and_speakers_from_folders(tmp_path, build, write_tone):
+    for index, name in enumerate(("ann/robin/a", "ann/cat/b", "bob/robin/c")):
+        write_tone(tmp_path / "tree" / f"{name}.wav", seed=index)
+    frame, summary = build(source(tmp_path / "tree", labels="parent", speaker="folder:1"))
+    assert frame["label"].tolist() == ["_negative", "robin", "robin"]
+    assert frame["role"].tolist() == ["negative", "positive", "positive"]
+    assert frame["speaker"].tolist() == ["mine/ann", "mine/ann", "mine/bob"]
+    assert frame["speech_ratio"].notna().tolist() == [False, True, True], "the span of a word is looked for"
+    assert summary.labels == {"_negative": 1, "robin": 2}
+
+
 def test_columns_and_measures(tmp_path, build):
     x = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     write(tmp_path / "r" / "ann" / "a.wav", np.stack([x, x], axis=1))
@@ -359,4 +391,4 @@ def test_quarantined_recordings_do_not_count():
 def test_a_cache_of_another_run_can_be_open_at_the_same_time(recordings, tmp_path, build):
     other = ScanCache(tmp_path / "cache")
     build(source(recordings))
-    assert len(other.hashes(recordings)) == 10
+    assert len(list(other.hashes(recordings))) == 10

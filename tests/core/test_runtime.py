@@ -14,7 +14,7 @@ from wakeword_core.audio import write_audio
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, DataError
 from wakeword_core.evaluation.detector import detect
-from wakeword_core.features.mel import NumpyLogMel, log_mel
+from wakeword_core.features.mel import NumpyFrontend, front_end
 from wakeword_core.runtime import Detector, StreamScorer, WakewordModel, window_scores
 
 FRONTEND = FrontendConfig(n_mels=16, window_frames=51)
@@ -134,7 +134,8 @@ def test_blocks_do_not_show_and_bound_memory(model, monkeypatch) -> None:
     times, scores = model.score_audio(pcm)
     lengths = []
     monkeypatch.setattr(runtime, "_BLOCK_STRIDES", 5)
-    monkeypatch.setattr(model, "log_mel", lambda x: lengths.append(len(x)) or log_mel(x, FRONTEND, 16_000))
+    original = NumpyFrontend.__call__
+    monkeypatch.setattr(NumpyFrontend, "__call__", lambda s, x: lengths.append(len(x)) or original(s, x))
     again_times, again = model.score_audio(pcm)
     np.testing.assert_array_equal(times, again_times)
     np.testing.assert_allclose(scores, again, atol=1e-6)
@@ -143,8 +144,8 @@ def test_blocks_do_not_show_and_bound_memory(model, monkeypatch) -> None:
 
 def test_streaming_makes_each_frame_once(model, monkeypatch) -> None:
     made = []
-    original = NumpyLogMel.__call__
-    monkeypatch.setattr(NumpyLogMel, "__call__", lambda s, x: made.append(original(s, x)) or made[-1])
+    original = NumpyFrontend.__call__
+    monkeypatch.setattr(NumpyFrontend, "__call__", lambda s, x: made.append(original(s, x)) or made[-1])
     pcm = bursts(3.0)
     scorer = StreamScorer(model)
     for start in range(0, len(pcm), 700):
@@ -156,7 +157,9 @@ def test_streaming_makes_each_frame_once(model, monkeypatch) -> None:
 
 def test_window_scores_agrees_with_score_audio(model) -> None:
     pcm = bursts(2.0)
-    ends, scores = window_scores(log_mel(pcm, FRONTEND, 16_000), 51, model.stride_frames, model.score_windows, 7)
+    ends, scores = window_scores(
+        front_end(pcm, FRONTEND, 16_000), model.front_end.silence(50), model.stride_frames, model.score_windows, 7
+    )
     times, expected = model.score_audio(pcm)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
     np.testing.assert_allclose([model.window_end(end) for end in ends], times)
@@ -166,10 +169,10 @@ def test_window_scores_agrees_with_score_audio(model) -> None:
 def test_short_audio_has_scores_after_quiet_and_none_at_all_has_none(model) -> None:
     times, scores = model.score_audio(bursts(0.3))
     assert len(times) == len(scores) > 0
-    padded = np.concatenate([model.quiet_frames(50), log_mel(bursts(0.3), FRONTEND, 16_000)], axis=1)
+    padded = np.concatenate([model.front_end.silence(50), front_end(bursts(0.3), FRONTEND, 16_000)], axis=1)
     end = round((times[-1] * 16_000 - 512) / 160)
     np.testing.assert_allclose(model.score_windows(padded[None, :, end : end + 51])[0], scores[-1], atol=1e-6)
-    np.testing.assert_allclose(model.quiet_frames(1), log_mel(np.zeros(512, np.int16), FRONTEND, 16_000))
+    np.testing.assert_allclose(model.front_end.silence(1), front_end(np.zeros(512, np.int16), FRONTEND, 16_000))
     assert [one.shape for one in model.score_audio(np.empty(0, np.int16))] == [(0,), (0, 2)]
     assert model.score_windows(np.empty((0, 16, 51), np.float32)).shape == (0, 2)
 

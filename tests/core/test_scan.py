@@ -2,12 +2,16 @@ import logging
 import os
 import sqlite3
 
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wakeword_core import scan as module
+from wakeword_core import scan_cache
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
-from wakeword_core.files import hash_file
+from wakeword_core.files import digest, hash_file
 from wakeword_core.scan import ScanCache, in_threads, list_recordings, scan
 
 
@@ -71,11 +75,10 @@ def test_no_recordings_names_the_patterns(tmp_path):
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
-    def refuse(top, onerror):
-        onerror(PermissionError(13, "Permission denied", str(top)))
-        yield from ()
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr(os, "walk", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=r"cannot list .* of source 'mine': Permission denied"):
         list_recordings(source(tmp_path))
 
@@ -98,6 +101,41 @@ def test_a_linked_file_outside_is_listed_but_not_read(tmp_path, cache):
     assert "leads outside" in rows.loc["link.wav", "error"]
     assert rows.loc["link.wav", "id"] != hash_file(tmp_path / "secret.wav")
     assert rows.loc["inside.wav", "id"] == rows.loc["d/b.wav", "id"]
+
+
+def test_a_hidden_folder_is_reached_by_a_link_and_no_folder_twice(tmp_path):
+    make(tmp_path, "r/.store/v1/a.wav", "r/seen/b.wav")
+    (tmp_path / "r" / "now").symlink_to(".store/v1")
+    (tmp_path / "r" / "again").symlink_to("seen")
+    (tmp_path / "r" / "seen" / "up").symlink_to("..")
+    (tmp_path / "r" / "then").symlink_to("now")
+    assert list_recordings(source(tmp_path / "r")) == ["now/a.wav", "seen/b.wav"]
+
+
+def test_a_link_out_of_a_linked_folder_is_refused(tmp_path):
+    make(tmp_path, "r/.store/a.wav", "other/b.wav")
+    (tmp_path / "r" / "now").symlink_to(".store")
+    (tmp_path / "r" / ".store" / "out").symlink_to(tmp_path / "other")
+    with pytest.raises(DataError, match="a link to a folder outside"):
+        list_recordings(source(tmp_path / "r"))
+
+
+def test_a_root_that_is_a_link_and_a_neighbour_that_begins_alike(tmp_path, cache):
+    make(tmp_path, "real/a.wav", "real2/b.wav")
+    (tmp_path / "root").symlink_to("real")
+    (tmp_path / "real" / "sly.wav").symlink_to(tmp_path / "real2" / "b.wav")
+    rows = scan([source(tmp_path / "root")], cache).rows.set_index("path")
+    assert rows.loc["a.wav", "error"] == "" and "leads outside" in rows.loc["sly.wav", "error"]
+
+
+def test_pipes_and_circles_of_links_do_not_hang(tmp_path, cache):
+    make(tmp_path, "r/a.wav")
+    os.mkfifo(tmp_path / "r" / "pipe.wav")
+    (tmp_path / "r" / "x.wav").symlink_to("y.wav")
+    (tmp_path / "r" / "y.wav").symlink_to("x.wav")
+    rows = scan([source(tmp_path / "r")], cache).rows.set_index("path")
+    assert rows.loc["pipe.wav", "error"] == "cannot be read (no ordinary file)"
+    assert all("symbolic links" in rows.loc[name, "error"] for name in ("x.wav", "y.wav"))
 
 
 def test_a_dangling_link_is_listed_with_its_error(tmp_path, cache):
@@ -154,6 +192,65 @@ def test_the_fingerprint_sees_every_change(tmp_path, cache, change):
     assert scan([source(tmp_path / "r", name=name)], cache).fingerprint != before
 
 
+def test_a_missing_source_is_named_and_the_rest_goes_on(tmp_path, cache, caplog):
+    make(tmp_path, "r/a.wav", "r/b.wav")
+    (tmp_path / "empty").mkdir()
+    sources = [source(tmp_path / "none", name="gone"), source(tmp_path / "r"), source(tmp_path / "empty", name="bare")]
+    listing = scan(sources, cache)
+    assert set(listing.rows["source"]) == {"mine"} and list(listing.missing) == ["gone", "bare"]
+    assert "'gone' is left out" in caplog.text and "does not exist" in listing.missing["gone"]
+    assert listing.fingerprint != scan(sources[1:2], cache).fingerprint
+    with pytest.raises(DataError, match=r"'gone' does not exist.*; source 'bare' has no recordings"):
+        scan(sources, cache, missing="fail")
+
+
+def test_a_broken_cache_is_no_missing_source(tmp_path, cache):
+    make(tmp_path, "r/a.wav")
+    cache.close()
+    with pytest.raises(DataError, match="scan cache"):
+        scan([source(tmp_path / "r")], cache)
+
+
+def test_rows_are_hashed_as_json_whatever_the_number_at_once(monkeypatch):
+    frame = pd.DataFrame({"a": ["x", "é", '"'] * 5, "b": [1.5, None, 2.0] * 5})
+    rows = [[one, None if pd.isna(other) else other] for one, other in frame.itertuples(index=False)]
+    for at_once in (1, 4, 15, 100):
+        monkeypatch.setattr(module, "_HASHED_AT_ONCE", at_once)
+        assert module.hash_rows(frame) == digest(rows)
+        assert module.hash_rows(frame.iloc[:0]) == digest([])
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.text("ab/ é-.0", min_size=1, max_size=6), unique=True, max_size=12), st.data())
+def test_remembered_hashes_are_found_whatever_the_names(tmp_path_factory, names, data):
+    """The cache and the listing are walked side by side: both must sort alike."""
+    folder = tmp_path_factory.mktemp("names")
+    paths = {f"{name.strip('/').replace('//', '/').replace('./', 'x/')}x.wav" for name in names}
+    make(folder / "r", "z.wav", *(path for path in paths if not any(one[0] == "." for one in path.split("/"))))
+    cache = ScanCache(folder / "cache")
+    first = scan([source(folder / "r")], cache).rows
+    changed = data.draw(st.sets(st.sampled_from(first["path"].tolist())))
+    for path in changed:
+        (folder / "r" / path).write_bytes(b"new" + path.encode())
+    read = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "hash_file", lambda path: read.append(path) or hash_file(path))
+        again = scan([source(folder / "r")], cache).rows
+    cache.close()
+    assert {str(path.relative_to(folder / "r")) for path in read} == changed
+    assert again["id"].tolist() == [hash_file(folder / "r" / path) for path in first["path"]]
+
+
+def test_more_files_than_are_asked_for_at_once(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(scan_cache, "_READ_AT_ONCE", 3)
+    monkeypatch.setattr(scan_cache, "_ASKED_AT_ONCE", 2)
+    make(tmp_path / "r", *(f"{index}.wav" for index in range(10)))
+    ids = scan([source(tmp_path / "r")], cache).rows["id"].tolist()
+    assert [row[0] for row in cache.hashes(tmp_path / "r")] == [f"{index}.wav" for index in range(10)]
+    cache.remember_facts([(one, "levels", {"peak": 1}) for one in ids])
+    assert dict(cache.facts("levels", ids)) == {one: {"peak": 1} for one in ids}
+
+
 def test_no_sources_give_an_empty_listing(cache):
     assert scan([], cache).rows.empty
 
@@ -162,7 +259,7 @@ def test_neighbouring_folders_do_not_share_the_cache(tmp_path, cache):
     make(tmp_path / "r", "a.wav")
     make(tmp_path / "r2", "a.wav")
     scan([source(tmp_path / "r"), source(tmp_path / "r2", name="two")], cache)
-    assert list(cache.hashes(tmp_path / "r")) == [str(tmp_path / "r" / "a.wav")]
+    assert [row[0] for row in cache.hashes(tmp_path / "r")] == ["a.wav"]
 
 
 def test_hashes_done_before_a_failure_are_kept(tmp_path, monkeypatch, cache):
@@ -174,7 +271,7 @@ def test_hashes_done_before_a_failure_are_kept(tmp_path, monkeypatch, cache):
 
     with pytest.raises(KeyboardInterrupt):
         scan([source(tmp_path / "r")], cache, stop, workers=1)
-    assert len(cache.hashes(tmp_path / "r")) == 5
+    assert len(list(cache.hashes(tmp_path / "r"))) == 5
 
 
 @pytest.mark.parametrize("damage", ["junk", "cut", "flip", "version"])
@@ -197,7 +294,7 @@ def test_a_damaged_cache_is_made_anew_with_a_warning(tmp_path, damage, caplog):
     with caplog.at_level(logging.WARNING):
         repaired = ScanCache(tmp_path / "cache")
     assert "made anew" in caplog.text
-    assert repaired.hashes(tmp_path / "r") == {}
+    assert list(repaired.hashes(tmp_path / "r")) == []
     assert scan([source(tmp_path / "r")], repaired).fingerprint == before
     assert len(list((tmp_path / "cache").glob("*damaged*"))) == 1
 
@@ -210,15 +307,15 @@ def test_a_cache_that_cannot_be_written_is_an_error(tmp_path):
 
 def test_a_locked_cache_is_an_error_and_is_not_thrown_away(tmp_path, cache, monkeypatch):
     cache.remember_facts([("1", "levels", 1)])
-    monkeypatch.setattr(module, "_open_cache", lambda path: sqlite3.connect(tmp_path / "none" / "x").execute(""))
+    monkeypatch.setattr(scan_cache, "_open_cache", lambda path: sqlite3.connect(tmp_path / "none" / "x").execute(""))
     with pytest.raises(DataError, match="cannot be opened"):
         ScanCache(tmp_path / "cache")
-    assert cache.path.is_file() and cache.facts("levels", ["1"]) == {"1": 1}
+    assert cache.path.is_file() and dict(cache.facts("levels", ["1"])) == {"1": 1}
 
 
 def test_a_failing_cache_is_a_clear_error(cache):
     cache.close()
-    for use in (lambda: cache.facts("levels", ["1"]), lambda: cache.remember_hashes([("a", 1, 1, "b")])):
+    for use in (lambda: next(cache.facts("levels", ["1"])), lambda: cache.remember_hashes([("a", 1, 1, "b")])):
         with pytest.raises(DataError, match=r"scan cache .* failed"):
             use()
 
@@ -234,15 +331,15 @@ def test_unreadable_files_are_listed_with_their_error(tmp_path, cache, monkeypat
     monkeypatch.setattr(module, "hash_file", refuse)
     rows = scan([source(tmp_path / "r")], cache).rows.set_index("path")
     assert rows.loc["b.wav", "error"] == "cannot be read (Permission denied)" and len(rows) == 2
-    assert rows["id"].nunique() == 2 and list(cache.hashes(tmp_path / "r")) == [str(tmp_path / "r" / "a.wav")]
+    assert rows["id"].nunique() == 2 and [row[0] for row in cache.hashes(tmp_path / "r")] == ["a.wav"]
 
 
 def test_facts_are_remembered_by_bytes_and_kind(tmp_path):
     first = ScanCache(tmp_path)
     first.remember_facts([("1", "levels", {"peak": 0.5}), ("2", "levels", {"peak": 0.25}), ("1", "header", [1])])
     again = ScanCache(tmp_path)
-    assert again.facts("levels", ["1", "3"]) == {"1": {"peak": 0.5}}
-    assert again.facts("header", ["1", "2"]) == {"1": [1]}
+    assert list(again.facts("levels", ["1", "3"])) == [("1", {"peak": 0.5})]
+    assert list(again.facts("header", ["1", "2"])) == [("1", [1])]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

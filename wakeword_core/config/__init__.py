@@ -9,7 +9,7 @@ from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Setti
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig, TuningConfig
 from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
 from wakeword_core.config.models import BcResNetConfig, ModelConfig, TcnConfig, TinyConvConfig
-from wakeword_core.config.recordings import DataConfig, ShardsConfig, SourceConfig, SynthesisConfig
+from wakeword_core.config.recordings import DataConfig, ShardsConfig, SourceConfig, SynthesisConfig, wake_words
 from wakeword_core.config.training import LossConfig, SpecAugmentConfig, TrainAugmentConfig, TrainingConfig
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "TrainAugmentConfig",
     "TrainingConfig",
     "TuningConfig",
+    "wake_words",
 ]
 
 
@@ -96,6 +97,18 @@ class Config(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _front_end_and_augmentation_fit(self) -> Self:
+        kind = self.features.frontend.kind
+        if kind == "mel_db" and self.features.context_frames:
+            raise ValueError("features.frontend.kind mel_db is clamped by the window: set features.context_frames=0")
+        if kind != "log_mel" and self.training.augment.changes_something:
+            raise ValueError(
+                f"training.augment changes log-mels, but features.frontend.kind is {kind}: set its "
+                "noise_probability, band_warp, colour_db and isolate_probability to 0"
+            )
+        return self
+
     @property
     def slug(self) -> str:
         """The phrase as a file and registry name."""
@@ -104,7 +117,7 @@ class Config(Settings):
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in order of class index: negatives first, then every wake word."""
-        words = {source.label or self.phrase for source in self.data.sources if source.role == "positive"}
+        words = wake_words(self.data.sources, self.phrase)
         return (NEGATIVE_LABEL, *sorted(words | {self.phrase} if self.synthesis.enabled or not words else words))
 
     def subset(self, *fields: str) -> dict[str, Any]:

@@ -8,16 +8,29 @@ from wakeword_core.config.base import Settings, Split
 
 
 class FrontendConfig(Settings):
-    """Log-mel front end; the same numbers are used in training, export and on the device."""
+    """What a frame of sound becomes; the same numbers are used in training, export and on the device."""
 
+    kind: Literal["log_mel", "mel_db", "mfcc"] = Field(
+        "log_mel",
+        description="Logarithms of mel bands; or decibels, clamped below the loudest of a window; or cepstra of them.",
+    )
     n_fft: int = Field(512, ge=64, le=8_192, description="Samples a Fourier transform.")
     win_length: int = Field(480, ge=32, le=8_192, description="Samples a Hann window (30 ms at 16 kHz).")
     hop_length: int = Field(160, ge=16, le=4_096, description="Samples between frames (10 ms at 16 kHz).")
     n_mels: int = Field(64, ge=8, le=256, description="Mel bands.")
     f_min: float = Field(60.0, ge=0, description="Lowest frequency in Hz.")
     f_max: float = Field(7_600.0, gt=0, description="Highest frequency in Hz.")
-    log_floor: float = Field(1e-6, gt=0, description="Added to mel power before the logarithm.")
+    log_floor: float = Field(
+        1e-6, gt=0, description="Added to mel power before the logarithm; for mel_db the least power instead."
+    )
+    top_db: float = Field(80.0, gt=0, le=200, description="For mel_db: a window's range below its loudest value.")
+    n_mfcc: int = Field(40, ge=1, le=256, description="For mfcc: cepstral coefficients, the first ones.")
     window_frames: int = Field(151, ge=16, le=2_000, description="Frames a window: 151 is 1.5 s at a 10 ms hop.")
+
+    @property
+    def bands(self) -> int:
+        """Numbers a frame."""
+        return self.n_mfcc if self.kind == "mfcc" else self.n_mels
 
     def frames(self, seconds: float, sample_rate: int) -> int:
         """The whole number of hops that is nearest to so many seconds."""
@@ -34,6 +47,8 @@ class FrontendConfig(Settings):
             raise ValueError("win_length must not exceed n_fft")
         if self.f_min >= self.f_max:
             raise ValueError("f_min must be below f_max")
+        if self.kind == "mfcc" and self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc must not exceed n_mels ({self.n_mels})")
         return self
 
 
@@ -107,4 +122,4 @@ class FeaturesConfig(Settings):
     def row_bytes(self, split: Split) -> int:
         """Bytes of the features of a stored row."""
         width = 2 if self.dtype == "float16" else 4
-        return self.row_frames(split) * self.frontend.n_mels * width
+        return self.row_frames(split) * self.frontend.bands * width

@@ -1,29 +1,48 @@
 """Which recordings there are, made or found, and how they are packed."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import Role, Settings, Split
 
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+"""Endings of a source's path that make it a table of recordings instead of a folder."""
+_FOLDER_RULE = re.compile(r"parent|folder:-?[1-9]\d?")
+_LONGEST_WORD = 60
+
 
 class SourceConfig(Settings):
-    """One folder of recordings that share a role, a licence and a rule for telling speakers apart."""
+    """One collection of recordings that share a role, a licence and a rule for telling speakers apart."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Short name; appears in reports.")]
-    path: Path = Field(description="Folder; ${VARIABLES} are expanded, relative to the configuration file.")
-    role: Role = Field(description="What its recordings are to the wake word.")
+    path: Path = Field(
+        description="Folder, or a table (.csv, .tsv, .parquet) with a column path, relative to the table's folder, and "
+        "optionally label, speaker, licence, role and split. ${VARIABLES} are expanded, relative to the configuration."
+    )
+    role: Role = Field(
+        description="What its recordings are to the wake word; with labels, those whose label is no wake word."
+    )
     label: str | None = Field(None, description="Class of positives; default: the phrase.")
+    labels: str | None = Field(
+        None,
+        description="How to tell a recording's label: 'parent' (folder name), 'folder:N' (Nth folder below the source, "
+        "or above the file when negative), or 'regex:...' with a group named label, matched on the relative path. "
+        "A label that is a wake word makes a positive. Default: from the role, or a table's column label.",
+    )
+    words: tuple[str, ...] = Field((), description="Wake words among the labels; default: label, or the phrase.")
     licence: str = Field("", description="Licence of the recordings, as an SPDX name where there is one.")
     include: tuple[str, ...] = Field(("**/*",), min_length=1, description="Glob patterns of the files to take.")
     exclude: tuple[str, ...] = Field((), description="Glob patterns of files to leave out.")
     speaker: str = Field(
         "unknown",
         description="How to tell speakers apart: 'unknown' (each recording its own group), 'single' (one speaker), "
-        "'parent' (folder name), 'block:N' (files whose numbers fall in the same N are one group), "
-        "or 'regex:...' with a group named speaker, matched on the relative path.",
+        "'parent' (folder name), 'folder:N' (Nth folder below the source, or above the file when negative), "
+        "'block:N' (files whose numbers fall in the same N are one group), or 'regex:...' with a group named speaker, "
+        "matched on the relative path.",
     )
     speaker_space: str | None = Field(
         None, description="Sources that share this name share their speakers; default: each source has its own."
@@ -33,22 +52,75 @@ class SourceConfig(Settings):
     @field_validator("speaker")
     @classmethod
     def _known_speaker_rule(cls, rule: str) -> str:
-        if rule in ("unknown", "single", "parent") or re.fullmatch(r"block:[1-9]\d*", rule):
+        if rule in ("unknown", "single") or re.fullmatch(r"block:[1-9]\d*", rule) or _tells(rule, "speaker"):
             return rule
-        if rule.startswith("regex:"):
-            try:
-                pattern = re.compile(rule.removeprefix("regex:"))
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from None
-            if "speaker" in pattern.groupindex:
-                return rule
-        raise ValueError("must be unknown, single, parent, block:N or regex:... with (?P<speaker>...)")
+        raise ValueError("must be unknown, single, parent, folder:N, block:N or regex:... with (?P<speaker>...)")
+
+    @field_validator("labels")
+    @classmethod
+    def _known_label_rule(cls, rule: str | None) -> str | None:
+        if rule is None or _tells(rule, "label"):
+            return rule
+        raise ValueError("must be parent, folder:N or regex:... with (?P<label>...)")
+
+    @field_validator("words")
+    @classmethod
+    def _speakable_words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            if not word.strip() or not word.isprintable() or word.startswith("_") or len(word) > _LONGEST_WORD:
+                raise ValueError(f"{word!r} is no wake word; use letters, and no underscore at its beginning")
+        if len(set(words)) != len(words):
+            raise ValueError("must not name a word twice")
+        return words
+
+    @model_validator(mode="after")
+    def _words_are_told_apart(self) -> Self:
+        if self.words and self.labels is None and not self.is_table:
+            raise ValueError(f"words of source {self.name!r} need labels, the rule that tells them apart")
+        return self
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its recordings are listed in a table instead of found in a folder."""
+        return self.path.suffix.lower() in TABLE_SUFFIXES
+
+    @property
+    def root(self) -> Path:
+        """The folder its recordings' paths start at, and must stay in."""
+        return self.path.parent if self.is_table else self.path
+
+
+def wake_words(sources: Iterable[SourceConfig], phrase: str) -> frozenset[str]:
+    """The wake words that the sources may have positives of; empty when none has any."""
+    words: set[str] = set()
+    for source in sources:
+        words |= set(source.words)
+        if source.role == "positive" and (source.label or not source.words):
+            words.add(source.label or phrase)
+    return frozenset(words)
+
+
+def _tells(rule: str, group: str) -> bool:
+    """Whether `rule` names a folder, or is a regular expression with `group`."""
+    if _FOLDER_RULE.fullmatch(rule):
+        return True
+    if not rule.startswith("regex:"):
+        return False
+    try:
+        return group in re.compile(rule.removeprefix("regex:")).groupindex
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
 
 
 class DataConfig(Settings):
     """Which recordings are used, which are fit for use, and how they are split."""
 
-    sources: tuple[SourceConfig, ...] = Field((), description="Folders of recordings.")
+    sources: tuple[SourceConfig, ...] = Field((), description="Folders and tables of recordings.")
+    missing_source: Literal["report", "fail"] = Field(
+        "report",
+        description="What a source that is missing or broken does: 'report' names it and goes on with the others, "
+        "'fail' ends the run.",
+    )
     sample_rate: int = Field(16_000, ge=8_000, le=48_000, description="Rate everything is brought to, in Hz.")
     min_seconds: float = Field(0.2, gt=0, description="Shorter recordings are quarantined.")
     max_seconds: float = Field(60.0, gt=0, description="Longer speech recordings are quarantined.")

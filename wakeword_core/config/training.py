@@ -34,6 +34,12 @@ class TrainAugmentConfig(Settings):
         self.require_ordered("gain_db", "noise_snr_db", "isolated_frames")
         return self
 
+    @property
+    def changes_something(self) -> bool:
+        """Whether any of it is on."""
+        chances = (self.noise_probability, self.isolate_probability, self.band_warp, self.colour_db)
+        return any(chances) or self.gain_db != (0.0, 0.0)
+
 
 class LossConfig(Settings):
     """What scores are asked for, and how much each kind of error counts."""

@@ -241,8 +241,8 @@ def _stream_players(
     moments = {(alarm.id, alarm.time) for alarm in alarms}
     fired = moment_excerpts(background_sessions(shards, config), moments, rate, window, seconds)
     return (
-        players([heard.get((miss.condition, miss.id)) for miss in misses], model.log_mel, rate),
-        players([fired.get((alarm.id, alarm.time)) for alarm in alarms], model.log_mel, rate),
+        players([heard.get((miss.condition, miss.id)) for miss in misses], model.front_end, rate),
+        players([fired.get((alarm.id, alarm.time)) for alarm in alarms], model.front_end, rate),
     )
 
 
@@ -263,7 +263,7 @@ def _suspicious(
         inputs["audio_shards[train]"].path, found.worst, rate, window, evaluation.report_clip_seconds
     )
     rows = [{**asdict(one), **(asdict(more) if more else {})} for one, more in zip(found.worst, described, strict=True)]
-    return {**asdict(found), "worst": rows}, players(excerpts, model.log_mel, rate)
+    return {**asdict(found), "worst": rows}, players(excerpts, model.front_end, rate)
 
 
 def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from wakeword_core.evaluation.sensitivities import Sensitivities
 from wakeword_core.evaluation.stream_scores import Scorer, StreamScores, score_streams
 from wakeword_core.evaluation.thresholds import Tradeoff
 from wakeword_core.evaluation.tuning import Tuning, tune_detector
-from wakeword_core.features.mel import NumpyLogMel
+from wakeword_core.features.mel import NumpyFrontend
 from wakeword_core.files import write_json
 from wakeword_core.models.scoring import ScoringModel, load_model, save_model
 from wakeword_core.progress import Progress, silent
@@ -75,17 +75,19 @@ def torch_scorer(model: ScoringModel, config: Config) -> Scorer:
     from wakeword_core.runtime import stride_frames, window_scores
 
     frontend, rate = config.features.frontend, config.data.sample_rate
-    mel = NumpyLogMel(frontend, rate)
+    front_end = NumpyFrontend(frontend, rate)
     stride = stride_frames(config.evaluation.detector, frontend, rate)
 
     def score_windows(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
-            scores: npt.NDArray[np.float32] = model(torch.from_numpy(np.ascontiguousarray(windows))).numpy()
+            scores: npt.NDArray[np.float32] = model(
+                torch.from_numpy(np.ascontiguousarray(front_end.clamp(windows)))
+            ).numpy()
         return scores
 
     def score(pcm: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         ends, scores = window_scores(
-            mel(pcm), frontend.window_frames, stride, score_windows, _BATCH, frontend.log_floor
+            front_end(pcm), front_end.silence(frontend.window_frames - 1), stride, score_windows, _BATCH
         )
         return (ends * frontend.hop_length + frontend.n_fft) / rate, scores
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wakeword_core.audio import Pcm, encode_flac
 from wakeword_core.evaluation.streams import Session
 
-LogMel = Callable[[Pcm], NDArray[np.float32]]
+FrontEnd = Callable[[Pcm], NDArray[np.float32]]
 """int16 [samples] -> log-mel [n_mels, frames]."""
 
 _PALETTE = "magma"
@@ -81,9 +81,9 @@ def moment_excerpts(
     return found
 
 
-def players(excerpts: Sequence[Excerpt | None], log_mel: LogMel, rate: int) -> list[Player | None]:
+def players(excerpts: Sequence[Excerpt | None], front_end: FrontEnd, rate: int) -> list[Player | None]:
     """The excerpts as players, their pictures on one scale of colours; None stays None."""
-    mels = [None if one is None or not len(one.pcm) else log_mel(one.pcm) for one in excerpts]
+    mels = [None if one is None or not len(one.pcm) else front_end(one.pcm) for one in excerpts]
     values = [mel.ravel() for mel in mels if mel is not None and mel.size]
     if not values:
         return [None] * len(excerpts)

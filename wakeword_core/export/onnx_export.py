@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from wakeword_core.config import ExportConfig
+from wakeword_core.config import ExportConfig, FrontendConfig
 from wakeword_core.errors import MissingDependencyError, WakewordError
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ def export_onnx(model: "ScoringModel", card: dict[str, Any], config: ExportConfi
 
     CMVN, calibration and softmax are inside, normalisation is folded into convolutions, the card is in the metadata,
     and the same model gives the same bytes. WakewordError when its scores differ from torch's by more than the
-    tolerance. `card` needs `frontend` (n_mels, window_frames).
+    tolerance. `card` needs `frontend`.
     """
     from wakeword_core.export.onnx_graph import compact, set_card, write_model
 
-    frontend = card["frontend"]
-    shape = (int(frontend["n_mels"]), int(frontend["window_frames"]))
+    frontend = FrontendConfig.model_validate(card["frontend"])
+    shape = (frontend.bands, frontend.window_frames)
     graph = compact(_trace(model, shape, config.opset))
     set_card(graph, card)
     path = out / FILE_NAME

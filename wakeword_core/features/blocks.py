@@ -17,6 +17,8 @@ from wakeword_core.features.timings import Timings
 log = logging.getLogger(__name__)
 
 _CPU_BLOCKS_A_THREAD = 2
+_CPU_BATCH_SAMPLES = 1 << 20
+"""Samples that a CPU core transforms at once: more of them would leave its cache."""
 _GPU_BUFFERS = 3
 """One is computed, one is copied to the host, one is written."""
 _VRAM_SHARE = 0.5
@@ -40,7 +42,7 @@ class BlockComputer(Protocol):
     waiting: int
 
     def __call__(self, block: Block) -> npt.NDArray[Any]:
-        """Features [rows, n_mels, frames] of a block."""
+        """Features [rows, bands, frames] of a block."""
         ...
 
 
@@ -48,19 +50,21 @@ class CpuBlocks:
     """A block a thread; inside of it one operation after the other, so that no thread waits for another."""
 
     def __init__(self, computer: RowComputer, threads: int, timings: Timings, batch: int) -> None:
-        self.computer, self.timings, self.batch = computer, timings, batch
+        self.computer, self.timings = computer, timings
+        self.batch = min(batch, max(1, _CPU_BATCH_SAMPLES // computer.row))
         self.threads, self.waiting = threads, threads * _CPU_BLOCKS_A_THREAD
 
     def __call__(self, block: Block) -> npt.NDArray[Any]:
-        """Features [rows, n_mels, frames] of a block."""
+        """Features [rows, bands, frames] of a block."""
         computer = self.computer
         with self.timings.measure("compute"), torch.inference_mode():
-            shape = (block.last - block.first, computer.mel.frontend.n_mels, computer.frames)
-            result = torch.empty(shape, dtype=computer.dtype)
+            shape = (block.last - block.first, computer.features.frontend.bands, computer.frames)
+            # numpy asks the system for large pages, of which a fresh block takes a few instead of thousands
+            result = np.empty(shape, np.float16 if computer.dtype is torch.float16 else np.float32)
+            features = torch.from_numpy(result)
             for rows in computer.batches(block.work, block.first, block.last, self.batch):
-                result.index_copy_(0, torch.from_numpy(rows - block.first), computer.compute(block.work, rows))
-        found: npt.NDArray[Any] = result.numpy()
-        return found
+                features.index_copy_(0, torch.from_numpy(rows - block.first), computer.compute(block.work, rows))
+        return result
 
 
 class CudaBlocks:
@@ -72,7 +76,7 @@ class CudaBlocks:
     def __init__(self, computer: RowComputer, rows: int, timings: Timings, batch: int) -> None:
         """`rows`: most rows of a block."""
         self.computer, self.timings = computer, timings
-        shape = (rows, computer.mel.frontend.n_mels, computer.frames)
+        shape = (rows, computer.features.frontend.bands, computer.frames)
         on_device, on_host = (
             [torch.empty(shape, dtype=computer.dtype, **where) for _ in range(_GPU_BUFFERS)]
             for where in ({"device": computer.device}, {"pin_memory": True})
@@ -82,7 +86,7 @@ class CudaBlocks:
         self._batch = FittingBatch(min(batch, _batch_in_vram(computer)))
 
     def __call__(self, block: Block) -> npt.NDArray[Any]:
-        """Features [rows, n_mels, frames] of a block, in pinned memory that is used again."""
+        """Features [rows, bands, frames] of a block, in pinned memory that is used again."""
         computer, count = self.computer, block.last - block.first
         on_device, on_host = (buffer[:count] for buffer in next(self._buffers))
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]

@@ -28,7 +28,7 @@ from wakeword_core.features.blocks import (
     block_rows,
     one_thread_an_operation,
 )
-from wakeword_core.features.feed import READERS, Strategy, choose_strategy, decoded_shards
+from wakeword_core.features.feed import READERS, Decoded, Strategy, choose_strategy, decoded_shards, joined
 from wakeword_core.features.materials import NOTHING, Materials, materials_for
 from wakeword_core.features.rows import RowComputer, Work, clean_rows
 from wakeword_core.features.settings import feature_settings
@@ -98,7 +98,11 @@ def build_features(
     paths = shard_paths(shards)
     materials = materials_for(shards, split, config)
     attributes = _attributes(config, split)
-    planned = [_part(path, split, materials, attributes, out) for path in paths]
+    hashes = ahead(hash_file, paths, READERS, len(paths))
+    planned = [
+        _Part(path, _key(one, split, materials, attributes), out / PARTS_FOLDER / f"{path.stem}.h5")
+        for path, one in zip(paths, hashes, strict=True)
+    ]
     missing = [part for part in planned if not parts.link(part.key, part.target)]
     made = len(planned) - len(missing)
     progress(f"features {split}", made, len(planned))
@@ -108,7 +112,7 @@ def build_features(
     rows = 0
     if missing:
         computer = RowComputer(config, split, materials, torch.device(device))
-        with decoded_shards([part.shard for part in missing], strategy, out, timings) as decoded:
+        with decoded_shards([part.shard for part in missing], strategy, computer.margin, out, timings) as decoded:
             made_parts = _build_parts(missing, decoded, computer, threads, config, split, attributes, timings)
             with closing(made_parts), finishing() as asked_to_stop:
                 for part, count in made_parts:
@@ -152,7 +156,8 @@ def shifted_windows(shards: Path, split: Split, config: Config, shifts_ms: Seque
     for shard in ahead(read_shard, shard_paths(shards), 1, 1):
         plan = clean_rows(plan_windows(shard, split, config.features, rate, config.seed))
         shifted = [replace(plan, start=plan.start + round(shift * rate / 1_000)) for shift in shifts_ms]
-        yield [_rows(computer, shard, computer.prepare(shard, one)) for one in shifted]
+        decoded = joined(shard, computer.margin)
+        yield [_rows(computer, shard, computer.prepare(decoded, one)) for one in shifted]
 
 
 def _rows(computer: RowComputer, shard: Shard, work: Work) -> Rows:
@@ -162,7 +167,7 @@ def _rows(computer: RowComputer, shard: Shard, work: Work) -> Rows:
 
 def _build_parts(
     missing: Sequence[_Part],
-    decoded: Iterator[tuple[Path, Shard]],
+    decoded: Iterator[Decoded],
     computer: RowComputer,
     threads: int,
     config: Config,
@@ -182,11 +187,11 @@ def _build_parts(
     prepared: list[tuple[Work, Columns]] = []
 
     def blocks() -> Iterator[Block]:
-        for _, shard in decoded:
-            plan = plan_windows(shard, split, features, config.data.sample_rate, config.seed)
+        for one in decoded:
             with timings.measure("prepare"):
-                work = computer.prepare(shard, plan)
-            prepared.append((work, computer.columns(shard, work)))
+                plan = plan_windows(one.shard, split, features, config.data.sample_rate, config.seed)
+                work = computer.prepare(one, plan)
+                prepared.append((work, computer.columns(one.shard, work)))
             # a shard without rows is a part without rows
             for first in range(0, max(len(work), 1), rows):
                 yield Block(work, first, min(first + rows, len(work)))
@@ -211,9 +216,9 @@ def _blocks_of(
         yield next(following)
 
 
-def _part(path: Path, split: Split, materials: Materials, attributes: dict[str, str], out: Path) -> _Part:
-    key = digest([VERSION, hash_file(path), attributes["config_json"], split, materials.key])
-    return _Part(path, key, out / PARTS_FOLDER / f"{path.stem}.h5")
+def _key(shard: str, split: Split, materials: Materials, attributes: dict[str, str]) -> str:
+    """Key of the part that is made from a shard with that hash."""
+    return digest([VERSION, shard, attributes["config_json"], split, materials.key])
 
 
 def _lanes(device: str, threads: int) -> dict[str, int]:

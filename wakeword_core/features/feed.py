@@ -4,11 +4,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from wakeword_core.ahead import ahead
 from wakeword_core.features.timings import Timings
@@ -32,18 +33,28 @@ def choose_strategy(shard_bytes: Sequence[int], memory_bytes: float) -> Strategy
     return "stream" if max(shard_bytes) * _STREAMED <= memory_bytes else "memmap"
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """A shard whose recordings lie end to end in `sound` [samples], with silence around; `audio` are views of it."""
+
+    shard: Shard
+    sound: npt.NDArray[np.int16]
+
+
 @contextmanager
 def decoded_shards(
-    paths: Sequence[Path], strategy: Strategy, scratch: Path, timings: Timings
-) -> Iterator[Iterator[tuple[Path, Shard]]]:
-    """An iterator over (path, shard) in order, read ahead on threads; a scratch file is gone afterwards."""
+    paths: Sequence[Path], strategy: Strategy, margin: int, scratch: Path, timings: Timings
+) -> Iterator[Iterator[Decoded]]:
+    """An iterator over shards in order, read ahead on threads, with `margin` samples of silence at either end of each.
+
+    A scratch file is gone afterwards.
+    """
     waiting = _STREAMED - 1 if strategy == "stream" else len(paths)
     folder = Path(tempfile.mkdtemp(prefix="decoded-", dir=scratch)) if strategy == "memmap" else None
 
-    def read(path: Path) -> tuple[Path, Shard]:
+    def read(path: Path) -> Decoded:
         with timings.measure("read"):
-            shard = read_shard(path)
-            return path, shard if folder is None else _on_disk(shard, folder / f"{path.stem}.pcm")
+            return joined(read_shard(path), margin, folder and folder / f"{path.stem}.pcm")
 
     if folder is not None:
         require_space(scratch, sum(path.stat().st_size for path in paths), "decoding shards to a scratch file")
@@ -56,13 +67,11 @@ def decoded_shards(
             shutil.rmtree(folder)
 
 
-def _on_disk(shard: Shard, path: Path) -> Shard:
-    """The same shard with its sound in a file, mapped into memory."""
-    if not sum(len(one) for one in shard.audio):
-        return shard
-    with path.open("wb") as file:
-        for one in shard.audio:
-            one.tofile(file)
-    whole = np.memmap(path, np.int16, "r")
-    edges = np.cumsum([len(one) for one in shard.audio])[:-1]
-    return replace(shard, audio=np.split(whole, edges))
+def joined(shard: Shard, margin: int, scratch: Path | None = None) -> Decoded:
+    """Put a shard's recordings end to end, in memory or in a new file that is mapped into it."""
+    lengths = [len(one) for one in shard.audio]
+    samples = margin + sum(lengths) + margin
+    sound = np.zeros(samples, np.int16) if scratch is None else np.memmap(scratch, np.int16, "w+", shape=(samples,))
+    np.concatenate([sound[:0], *shard.audio], out=sound[margin : samples - margin])
+    audio = np.split(sound[margin : samples - margin], np.cumsum(lengths)[:-1]) if lengths else []
+    return Decoded(replace(shard, audio=audio), sound)

@@ -4,36 +4,56 @@ import torch
 from torch import nn
 
 from wakeword_core.config import FrontendConfig
-from wakeword_core.features.mel import analysis_window, mel_filterbank
+from wakeword_core.features.mel import DECIBELS, analysis_window, cepstral_basis, frame_count, mel_filterbank
 
-_CPU_FRAMES = 1_200
+_CPU_FRAMES = 600
 """Frames transformed at once on a CPU: their spectra stay inside the cache."""
+_GROUPS = 4
+"""Neighbouring bands are summed together over the bins that they hear: a quarter of the whole product."""
 
 
-class LogMel(nn.Module):
-    """`log(mel power + log_floor)` of a batch: [batch, samples] in [-1, 1] -> [batch, n_mels, frames], no padding."""
+class TorchFrontend(nn.Module):
+    """Features of a batch, each clip of which is a window: [batch, samples] in [-1, 1] -> [batch, bands, frames].
+
+    Log-mels are `log(mel power + log_floor)`; nothing is padded.
+    """
 
     window: torch.Tensor
-    filters: torch.Tensor
 
     def __init__(self, frontend: FrontendConfig, sample_rate: int) -> None:
         super().__init__()
         self.frontend = frontend
         self.register_buffer("window", torch.from_numpy(analysis_window(frontend)), persistent=False)
-        filters = torch.from_numpy(mel_filterbank(frontend, sample_rate)).T.contiguous()
-        self.register_buffer("filters", filters, persistent=False)
+        # real and imaginary parts lie side by side, so that each filter is there for both
+        filters = torch.from_numpy(mel_filterbank(frontend, sample_rate)).T.repeat_interleave(2, 0)
+        self._heard: list[tuple[int, int]] = []
+        for number, group in enumerate(filters.tensor_split(_GROUPS, dim=1)):
+            heard = torch.nonzero(group.any(dim=1)).flatten()
+            low, high = (int(heard[0]), int(heard[-1]) + 1) if len(heard) else (0, 1)
+            self._heard.append((low, high))
+            self.register_buffer(f"filters_{number}", group[low:high].contiguous(), persistent=False)
+        if frontend.kind == "mfcc":
+            self.register_buffer("basis", torch.from_numpy(cepstral_basis(frontend)), persistent=False)
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
         """Transform a batch; each clip's features depend on that clip alone."""
-        frames = 1 + (audio.shape[1] - self.frontend.n_fft) // self.frontend.hop_length
-        clips = len(audio) if audio.is_cuda else max(1, _CPU_FRAMES // frames)
-        mel = audio.new_empty(len(audio), self.frontend.n_mels, frames)
-        for start in range(0, len(audio), clips):
-            mel[start : start + clips] = self._transform(audio[start : start + clips])
-        return mel
+        frames = frame_count(audio.shape[1], self.frontend)
+        clips = len(audio) if audio.is_cuda else max(1, _CPU_FRAMES // max(frames, 1))
+        features = audio.new_empty(len(audio), self.frontend.bands, frames)
+        for start in range(0, len(audio) if frames else 0, clips):
+            features[start : start + clips] = self._transform(audio[start : start + clips])
+        return features
 
     def _transform(self, audio: torch.Tensor) -> torch.Tensor:
         frames = audio.unfold(1, self.frontend.n_fft, self.frontend.hop_length) * self.window
-        squares = torch.view_as_real(torch.fft.rfft(frames)).square_()
-        power = squares[..., 0] + squares[..., 1]
-        return (power @ self.filters).add_(self.frontend.log_floor).log_().transpose(1, 2)
+        squares = torch.view_as_real(torch.fft.rfft(frames)).square_().flatten(-2)
+        bands = [squares[..., low:high] @ self.get_buffer(f"filters_{i}") for i, (low, high) in enumerate(self._heard)]
+        return self._compressed(torch.cat(bands, dim=-1)).transpose(1, 2)
+
+    def _compressed(self, power: torch.Tensor) -> torch.Tensor:
+        floor = self.frontend.log_floor
+        if self.frontend.kind == "mel_db":
+            decibels = power.clamp_min_(floor).log_().mul_(DECIBELS)
+            return torch.maximum(decibels, decibels.amax(dim=(1, 2), keepdim=True) - self.frontend.top_db)
+        logs = power.add_(floor).log_()
+        return logs @ self.get_buffer("basis") if self.frontend.kind == "mfcc" else logs

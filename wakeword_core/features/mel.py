@@ -1,4 +1,6 @@
-"""The log-mel front end in numpy: the one definition of filterbank and window, usable where there is no torch."""
+"""The front end in numpy: the one definition of window, filterbank and cepstra, usable where there is no torch."""
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -7,6 +9,8 @@ from wakeword_core.config import FrontendConfig
 
 _BLOCK_FRAMES = 2048
 _PCM_SCALE = 1.0 / 32768.0
+DECIBELS = 10.0 / math.log(10.0)
+"""In a power of e."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,20 +45,32 @@ def frame_count(samples: int, frontend: FrontendConfig) -> int:
     return max(0, 1 + (samples - frontend.n_fft) // frontend.hop_length)
 
 
-class NumpyLogMel:
-    """Log-mel of mono audio, `log(mel power + log_floor)`; tables are made once."""
+def cepstral_basis(frontend: FrontendConfig) -> Floats:
+    """The discrete cosine transform (type 2, orthonormal) from log-mels to cepstra: [n_mels, n_mfcc]."""
+    from scipy.fft import dct
+
+    basis: Floats = dct(np.eye(frontend.n_mels), norm="ortho")[:, : frontend.n_mfcc].astype(np.float32)
+    return basis
+
+
+class NumpyFrontend:
+    """Features of mono audio frame by frame; tables are made once."""
 
     def __init__(self, frontend: FrontendConfig, sample_rate: int) -> None:
         self.frontend = frontend
         self._window = analysis_window(frontend)
         self._filters = np.ascontiguousarray(mel_filterbank(frontend, sample_rate).T)
+        self._basis = cepstral_basis(frontend) if frontend.kind == "mfcc" else None
 
     def __call__(self, audio: npt.NDArray[np.int16] | Floats) -> Floats:
-        """[samples] int16 or float in [-1, 1] -> [n_mels, frames], frames = 1 + (samples - n_fft) // hop_length."""
+        """[samples] int16 or float in [-1, 1] -> [bands, frames], frames = 1 + (samples - n_fft) // hop_length.
+
+        Of mel_db the frames are not clamped yet: see `clamp`.
+        """
         frames = frame_count(len(audio), self.frontend)
-        mel = np.empty((self.frontend.n_mels, frames), np.float32)
+        features = np.empty((self.frontend.bands, frames), np.float32)
         if frames == 0:
-            return mel
+            return features
         scale = _PCM_SCALE if audio.dtype == np.int16 else 1.0
         hop, n_fft = self.frontend.hop_length, self.frontend.n_fft
         overlapping = np.lib.stride_tricks.sliding_window_view(audio, n_fft)[::hop]
@@ -62,11 +78,31 @@ class NumpyLogMel:
             block = overlapping[start : min(frames, start + _BLOCK_FRAMES)].astype(np.float32)
             block *= self._window * np.float32(scale)
             spectrum = np.fft.rfft(block, axis=1)
-            power = spectrum.real**2 + spectrum.imag**2
-            mel[:, start : start + len(block)] = np.log(power @ self._filters + self.frontend.log_floor).T
-        return mel
+            power = (spectrum.real**2 + spectrum.imag**2) @ self._filters
+            features[:, start : start + len(block)] = self._compressed(power).T
+        return features
+
+    def _compressed(self, power: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        floor = self.frontend.log_floor
+        if self.frontend.kind == "mel_db":
+            return DECIBELS * np.log(np.maximum(power, floor))
+        logs = np.log(power + floor)
+        return logs if self._basis is None else logs @ self._basis
+
+    def clamp(self, windows: Floats) -> Floats:
+        """Windows [..., bands, frames] as models see them: of mel_db nothing lies further than top_db below the top."""
+        if self.frontend.kind != "mel_db":
+            return windows
+        clamped: Floats = np.maximum(windows, windows.max(axis=(-2, -1), keepdims=True) - self.frontend.top_db)
+        return clamped
+
+    def silence(self, frames: int) -> Floats:
+        """Frames of digital silence: [bands, frames]."""
+        return np.repeat(self(np.zeros(self.frontend.n_fft, np.float32)), frames, axis=1)
 
 
-def log_mel(audio: npt.NDArray[np.int16] | Floats, frontend: FrontendConfig, sample_rate: int) -> Floats:
-    """Log-mel of one recording: [samples] -> [n_mels, frames]; see `NumpyLogMel`."""
-    return NumpyLogMel(frontend, sample_rate)(audio)
+def front_end(audio: npt.NDArray[np.int16] | Floats, frontend: FrontendConfig, sample_rate: int) -> Floats:
+    """Features of one recording, which is one window: [samples] -> [bands, frames]; see `NumpyFrontend`."""
+    features = NumpyFrontend(frontend, sample_rate)
+    found = features(audio)
+    return features.clamp(found) if found.size else found

@@ -8,7 +8,8 @@ import torch
 
 from wakeword_core.config import Config, Split
 from wakeword_core.features.augment import Augmenter, Draws, cut, draw
-from wakeword_core.features.frontend import LogMel
+from wakeword_core.features.feed import Decoded
+from wakeword_core.features.frontend import TorchFrontend
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.speed import STEPS, source_samples
 from wakeword_core.features.store import NO_WORD
@@ -49,16 +50,15 @@ class RowComputer:
         self.row = config.features.row_samples(split)
         self.frames = config.features.row_frames(split)
         self.augmenter = Augmenter(materials.noise, materials.rooms, device)
-        self.mel = LogMel(config.features.frontend, config.data.sample_rate).to(device)
+        self.front_end = TorchFrontend(config.features.frontend, config.data.sample_rate).to(device)
         self.dtype = torch.float16 if config.features.dtype == "float16" else torch.float32
         self.margin = source_samples(self.row, config.features.augment.speed[1])
         """Samples of silence around the recordings: no row begins earlier or ends later."""
 
-    def prepare(self, shard: Shard, plan: WindowPlan) -> Work:
-        """Put a shard's sound on the device and draw what happens to each of its rows."""
-        lengths = np.asarray([len(audio) for audio in shard.audio], np.int64)
-        around = np.zeros(self.margin, np.int16)
-        sound = torch.from_numpy(np.concatenate([around, *shard.audio, around])).to(self.device)
+    def prepare(self, decoded: Decoded, plan: WindowPlan) -> Work:
+        """Put a shard's sound, with `margin` around it, on the device and draw what happens to each of its rows."""
+        lengths = np.asarray([len(audio) for audio in decoded.shard.audio], np.int64)
+        sound = torch.from_numpy(decoded.sound).to(self.device)
         augmenter = self.augmenter
         draws = draw(plan.key, plan.view == 0, self.features.augment, len(augmenter.rooms), len(augmenter.noise))
         return Work(Sound(sound, self.margin + np.cumsum(lengths) - lengths, lengths), plan, draws)
@@ -73,7 +73,7 @@ class RowComputer:
 
     @torch.inference_mode()
     def compute(self, work: Work, rows: Indices) -> torch.Tensor:
-        """Features of some rows, either all clean or all augmented: [rows, n_mels, frames] on the device."""
+        """Features of some rows, either all clean or all augmented: [rows, bands, frames] on the device."""
         augmented = bool((work.plan.view[rows] > 0).any())
         samples = self.row
         if augmented:
@@ -81,8 +81,8 @@ class RowComputer:
         audio = self._cut(work, rows, samples)
         if augmented:
             audio = self.augmenter(audio, work.draws.take(rows), self.row)
-        mel: torch.Tensor = self.mel(audio)
-        return mel.to(self.dtype)
+        features: torch.Tensor = self.front_end(audio)
+        return features.to(self.dtype)
 
     def _cut(self, work: Work, rows: Indices, samples: int) -> torch.Tensor:
         """The sound up to the end of each row, silent where its recording is not: [rows, samples]."""

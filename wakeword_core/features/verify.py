@@ -16,7 +16,7 @@ def verify_features(folder: Path, shards: Path, split: Split, config: Config) ->
     file = FeatureFile(folder)
     frontend = config.features.frontend
     problems = []
-    expected_shape = (1, 1, frontend.n_mels, config.features.row_frames(split))
+    expected_shape = (1, 1, frontend.bands, config.features.row_frames(split))
     if file.shape[1:] != expected_shape:
         problems.append(f"rows of shape {file.shape[1:]} instead of {expected_shape}")
     if tuple(file.labels) != config.labels:

@@ -79,7 +79,7 @@ class ScoringModel(nn.Module):
 def new_model(config: Config) -> ScoringModel:
     """An untrained model for a project's windows and classes."""
     frontend = config.features.frontend
-    return ScoringModel(config.model, frontend.n_mels, frontend.window_frames, len(config.labels))
+    return ScoringModel(config.model, frontend.bands, frontend.window_frames, len(config.labels))
 
 
 def model_card(config: Config) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class _Run:
 
 
 def _check_windows(windows: "WindowSet", split: "Split", config: Config) -> None:
-    shape = (config.features.frontend.n_mels, config.features.row_frames(split))
+    shape = (config.features.frontend.bands, config.features.row_frames(split))
     name = "training" if split == "train" else "validation"
     if tuple(windows.mel.shape[1:]) != shape:
         raise DataError(

@@ -14,7 +14,7 @@ from wakeword_core.config import FrontendConfig
 from wakeword_core.evaluation.conditions import Condition
 from wakeword_core.evaluation.players import cut, mel_png, moment_excerpts, players, word_excerpts
 from wakeword_core.evaluation.streams import background_sessions, positive_sessions
-from wakeword_core.features.mel import NumpyLogMel
+from wakeword_core.features.mel import NumpyFrontend
 
 RATE = 16_000
 PCM = np.arange(-2 * RATE, 2 * RATE).astype(np.int16)  # every sample tells its place
@@ -81,22 +81,22 @@ def test_a_moment_of_a_long_recording_is_found_in_the_session_it_is_in(shards, c
 
 
 def test_players_hold_the_samples_and_a_picture_of_them():
-    log_mel = NumpyLogMel(FrontendConfig(), RATE)
+    front_end = NumpyFrontend(FrontendConfig(), RATE)
     noise = np.random.default_rng(3).integers(-2_000, 2_000, 4 * RATE).astype(np.int16)
     loud, quiet = cut(noise, RATE, 1.0, 1.5, 2.0), cut(noise // 200, RATE, 1.0, 1.5, 2.0)
-    found = players([loud, None, quiet], log_mel, RATE)
+    found = players([loud, None, quiet], front_end, RATE)
     assert found[1] is None
     samples, rate = soundfile.read(decoded(found[0].audio, "audio/flac"), dtype="int16")
     assert rate == RATE and np.array_equal(samples, loud.pcm)
     assert found[0].mark == pytest.approx((0.375, 0.625))
     pictures = [Image.open(decoded(one.picture, "image/png")) for one in (found[0], found[2])]
-    assert all(one.size == (log_mel(loud.pcm).shape[1], FrontendConfig().n_mels) for one in pictures)
+    assert all(one.size == (front_end(loud.pcm).shape[1], FrontendConfig().n_mels) for one in pictures)
     bright = [np.asarray(one.convert("L")).mean() for one in pictures]
     assert bright[0] > 2 * bright[1], "both have one scale: what is quiet looks quiet"
 
 
 def test_nothing_to_hear_gives_no_players():
-    assert players([None, None], NumpyLogMel(FrontendConfig(), RATE), RATE) == [None, None]
+    assert players([None, None], NumpyFrontend(FrontendConfig(), RATE), RATE) == [None, None]
 
 
 def test_low_frequencies_are_below():

@@ -14,7 +14,7 @@ from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.features.builder import build_features
 from wakeword_core.features.cmvn import Cmvn, check_cmvn, measure
-from wakeword_core.features.mel import log_mel
+from wakeword_core.features.mel import front_end
 from wakeword_core.features.store import COLUMNS, MEL, FeatureFile, load_windows, write_part
 from wakeword_core.features.timings import Timings
 from wakeword_core.features.verify import verify_features
@@ -62,7 +62,7 @@ def test_clean_rows_are_the_front_end_of_the_recording_itself(built, config: Con
         cut = np.zeros(size, np.int16)
         first, last = max(0, start), min(len(sound), start + size)
         cut[first - start : last - start] = sound[first:last]
-        expected = log_mel(cut, config.features.frontend, 16_000)
+        expected = front_end(cut, config.features.frontend, 16_000)
         np.testing.assert_allclose(windows.mel[row].float().numpy(), expected, atol=0.01)
 
 
@@ -201,3 +201,22 @@ def test_no_recordings_is_an_error(config: Config, tmp_path: Path, parts, monkey
     monkeypatch.setattr(builder, "shard_paths", lambda folder: [])
     with pytest.raises(DataError, match="val split has no recording"):
         build_features(tmp_path, "val", config, "cpu", tmp_path / "none", parts)
+
+
+@pytest.mark.parametrize("kind", ["mel_db", "mfcc"])
+def test_other_kinds_of_features_are_built_and_agree_with_the_devices(kind: str, make_shards, tmp_path, parts) -> None:
+    frontend = {"kind": kind, "n_mfcc": 20, "top_db": 40}
+    off = {"noise_probability": 0, "band_warp": 0, "colour_db": 0}
+    features = {"frontend": frontend, "context_frames": 0}
+    config = Config.model_validate({"features": features, "training": {"augment": off}})
+    shards = make_shards()
+    build_features(shards, "val", config, "cpu", tmp_path / "val", parts)
+    assert verify_features(tmp_path / "val", shards, "val", config) == []
+    file = FeatureFile(tmp_path / "val")
+    sounds = {one.id: one.audio for one in iter_recordings(shards)}
+    ids, starts = file.column("file_ids").astype(str), file.column("starts")
+    assert file.shape[3] == config.features.frontend.bands
+    for row, stored in enumerate(file.rows(range(len(file)))):
+        begin, size = int(starts[row]), config.features.frontend.window_samples
+        sound = np.pad(sounds[ids[row]], size)[begin + size : begin + 2 * size]
+        np.testing.assert_allclose(stored, front_end(sound, config.features.frontend, 16_000), atol=0.05)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakeword_core.config import FrontendConfig, SpecAugmentConfig, TrainAugmentConfig
-from wakeword_core.features.mel import log_mel
+from wakeword_core.features.mel import front_end
 from wakeword_core.training.augment import _COLOURS, BandWarp, augment, spec_augment
 
 FRONTEND = FrontendConfig()
@@ -126,7 +126,7 @@ def test_a_warp_reads_each_band_where_its_frequency_times_the_factor_was() -> No
 def test_a_tone_moves_to_its_frequency_by_the_factor(hertz: float, factor: float) -> None:
     time = np.arange(RATE // 4) / RATE
     tone, moved = (
-        log_mel((0.3 * np.sin(2 * np.pi * f * time)).astype(np.float32), FRONTEND, RATE)
+        front_end((0.3 * np.sin(2 * np.pi * f * time)).astype(np.float32), FRONTEND, RATE)
         for f in (hertz, hertz / factor)
     )
     found = BandWarp(FRONTEND, "cpu")(torch.from_numpy(tone)[None], torch.tensor([factor]))[0].numpy()
