@@ -85,6 +85,16 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
     return np.clip(resample(mono, probe(path).sample_rate, sample_rate), -1.0, 1.0)
 
 
+def read_pcm16(path: Path, sample_rate: int) -> Pcm:
+    """As `to_pcm16(read_audio(path, sample_rate))`, to the bit; mono 16-bit files at that rate skip the floats."""
+    with _opened(path) as file:
+        info = _info(path, file)
+        plain = (info.sample_rate, info.channels, file.subtype) == (sample_rate, 1, "PCM_16")
+        if plain and len(pcm := _read_int16(path, file)) == info.frames:
+            return pcm
+    return to_pcm16(read_audio(path, sample_rate))  # which also says what is wrong with a file that is cut
+
+
 def to_mono(channels: Samples) -> Samples:
     """Average [frames, channels] to [frames]."""
     if channels.shape[1] == 1:
@@ -190,6 +200,16 @@ def _opened(path: Path) -> "soundfile.SoundFile":
         raise AudioError(f"{path} cannot be opened ({error.strerror})") from error
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
         raise AudioError(f"{path} cannot be read as audio ({_brief(error)}); replace or remove it") from error
+
+
+def _read_int16(path: Path, file: "soundfile.SoundFile") -> Pcm:
+    import soundfile
+
+    try:
+        pcm: Pcm = file.read(dtype="int16")
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise AudioError(f"{path} breaks off while decoding ({_brief(error)}); replace or remove it") from error
+    return pcm
 
 
 def _info(path: Path, file: "soundfile.SoundFile") -> AudioInfo:

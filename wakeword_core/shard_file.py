@@ -1,6 +1,7 @@
 """One Parquet shard as a file: its columns, its sums, and reading it back row group by row group."""
 
 import hashlib
+import itertools
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,11 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.audio import Pcm, decode_wav, encode_wav
+import numpy as np
+
+from wakeword_core.audio import Pcm, decode_wav
 from wakeword_core.errors import ArtifactError, DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Wav = bytes | memoryview
+"""The bytes of a mono 16-bit WAV file at the shards' rate."""
 
 SHARDS_VERSION = 1
 """Part of every shard's key; raised when the same recordings would give other bytes."""
@@ -38,14 +44,14 @@ class Recording:
     audio: Pcm
 
 
-def write_recordings(path: Path, rows: Iterable[tuple[Any, Pcm]], sample_rate: int) -> list[int]:
-    """Write (manifest row, int16 [samples]) to a Parquet file as they come; the CRC-32 of each WAV file."""
+def write_recordings(path: Path, rows: Iterable[tuple[Any, Wav, float]], sample_rate: int) -> list[int]:
+    """Write (manifest row, WAV file, seconds) to a Parquet file as they come; the CRC-32 of each WAV file."""
     import pyarrow.parquet as pq
 
     schema = _schema(sample_rate)
     sums: list[int] = []
     whole = hashlib.sha256()
-    waiting: list[tuple[Any, bytes, float]] = []
+    waiting: list[tuple[Any, Wav, float]] = []
     waiting_bytes = 0
     with pq.ParquetWriter(
         path,
@@ -55,11 +61,10 @@ def write_recordings(path: Path, rows: Iterable[tuple[Any, Pcm]], sample_rate: i
         write_statistics=False,
         write_page_checksum=True,
     ) as writer:
-        for row, pcm in rows:
-            data = encode_wav(pcm, sample_rate)
+        for row, data, seconds in rows:
             sums.append(zlib.crc32(data))
             whole.update(data)
-            waiting.append((row, data, len(pcm) / sample_rate))
+            waiting.append((row, data, seconds))
             waiting_bytes += len(data)
             if waiting_bytes >= _ROW_GROUP_BYTES:
                 writer.write_table(_table(waiting, schema))
@@ -86,18 +91,58 @@ def _schema(sample_rate: int) -> "pa.Schema":
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
 
-def _table(rows: Sequence[tuple[Any, bytes, float]], schema: "pa.Schema") -> "pa.Table":
+def _table(rows: Sequence[tuple[Any, Wav, float]], schema: "pa.Schema") -> "pa.Table":
     import pyarrow as pa
 
-    columns: dict[str, Any] = {"audio": [{"bytes": data, "path": f"{row.id}.wav"} for row, data, _ in rows]}
-    columns |= {name: [getattr(row, name) for row, _, _ in rows] for name in TEXT_COLUMNS}
-    columns["seconds"] = [seconds for _, _, seconds in rows]
-    columns |= {name: [float(getattr(row, name)) for row, _, _ in rows] for name in SPEECH_COLUMNS}
-    return pa.Table.from_pydict(columns, schema=schema)
+    names = pa.array([f"{row.id}.wav" for row, _, _ in rows], pa.string())
+    columns = [pa.StructArray.from_arrays([_binary([data for _, data, _ in rows]), names], names=["bytes", "path"])]
+    columns += [pa.array([getattr(row, name) for row, _, _ in rows], pa.string()) for name in TEXT_COLUMNS]
+    columns.append(pa.array([seconds for _, _, seconds in rows], pa.float64()))
+    columns += [pa.array([float(getattr(row, name)) for row, _, _ in rows], pa.float64()) for name in SPEECH_COLUMNS]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _binary(values: Sequence[Wav]) -> "pa.Array":
+    """A binary column, its bytes copied once."""
+    import pyarrow as pa
+
+    ends = np.cumsum([0, *(len(value) for value in values)], dtype=np.int64)
+    if ends[-1] > np.iinfo(np.int32).max:
+        raise DataError("it holds more than 2 GB of audio, which no shard can hold; cut it in pieces")
+    buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(values))]
+    return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 
 
 def raw_rows(path: Path) -> Iterator[tuple[dict[str, Any], str, memoryview]]:
     """(other columns, id, WAV bytes) of every row, one row group in memory at a time."""
+    for table in _row_groups(path):
+        others = table.drop_columns(["audio"]).to_pylist()
+        for other, data in zip(others, _wavs(table), strict=True):
+            yield other, other["id"], data
+
+
+def read_checksums(path: Path) -> list[tuple[str, int]]:
+    """(id, CRC-32 of the WAV file) of every row as it lies on the disk; ArtifactError if it cannot be read."""
+    found: list[tuple[str, int]] = []
+    for table in _row_groups(path):
+        found += zip(table.column("id").to_pylist(), map(zlib.crc32, _wavs(table)), strict=True)
+    return found
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids of a shard in its order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        ids: list[str] = pq.read_table(path, columns=["id"], page_checksum_verification=True).column("id").to_pylist()
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from error
+    return ids
+
+
+def _row_groups(path: Path) -> Iterator["pa.Table"]:
+    """Every row group of a shard, its page checksums verified, one in memory at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -105,12 +150,27 @@ def raw_rows(path: Path) -> Iterator[tuple[dict[str, Any], str, memoryview]]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group).combine_chunks()
-                audio = table.column("audio").combine_chunks().field("bytes")
-                others = table.drop_columns(["audio"]).to_pylist()
-                for index, other in enumerate(others):
-                    yield other, other["id"], memoryview(audio[index].as_buffer())
+                if lacking := {"audio", "id"} - set(table.column_names):
+                    raise KeyError(f"no column {sorted(lacking)[0]}")
+                yield table
     except (OSError, KeyError, pa.ArrowException) as error:
-        raise ArtifactError(f"{path} is damaged ({str(error).splitlines()[0]}); build audio_shards again") from error
+        raise _damaged(path, str(error).splitlines()[0]) from error
+
+
+def _wavs(table: "pa.Table") -> Iterator[memoryview]:
+    """The audio of one row group, not copied."""
+    for chunk in table.column("audio").chunks:
+        if not len(chunk):
+            continue
+        column = chunk.field("bytes")
+        data = memoryview(column.buffers()[2] or b"")
+        ends = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1].tolist()
+        for begin, end in itertools.pairwise(ends):
+            yield data[begin:end]
+
+
+def _damaged(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(f"{path} is damaged ({why}); build audio_shards again")
 
 
 def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[Recording]:
@@ -120,7 +180,7 @@ def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[
             try:
                 pcm, _ = decode_wav(data)
             except DataError as error:
-                raise ArtifactError(f"{path} is damaged: recording {one}: {error}; build audio_shards again") from error
+                raise _damaged(path, f"recording {one}: {error}") from error
             yield Recording(audio=pcm, **other)
 
 
@@ -133,7 +193,7 @@ def file_sums(path: Path) -> dict[str, Any]:
         metadata = pq.read_metadata(path).metadata or {}
         facts: dict[str, Any] = json.loads(metadata[_SUMS.encode()])
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise ArtifactError(f"{path} is damaged (no sums: {error}); build audio_shards again") from error
+        raise _damaged(path, f"no sums: {error}") from error
     return facts
 
 

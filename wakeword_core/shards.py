@@ -1,15 +1,11 @@
 """One split's recordings packed in Parquet in the order of a hash: a shuffle that no new recording upsets."""
 
 import hashlib
-import logging
 import math
-import os
-import threading
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wakeword_core.artifacts import Parts
-from wakeword_core.audio import Pcm, read_audio, to_pcm16
+from wakeword_core.audio import Pcm
 from wakeword_core.config import ShardsConfig
-from wakeword_core.errors import ArtifactError, DataError, WakewordError
-from wakeword_core.files import contained, digest, hash_file, replacing, require_space
+from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.files import digest, require_space
+from wakeword_core.latest_parts import LatestParts
+from wakeword_core.packers import Packers
+from wakeword_core.packing import PackedRow, ShardJob
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shard_file import (
     SHARDS_VERSION,
@@ -30,9 +29,7 @@ from wakeword_core.shard_file import (
     Recording,
     check_sums,
     file_sums,
-    raw_rows,
     read_recordings,
-    write_recordings,
 )
 
 __all__ = [
@@ -47,10 +44,9 @@ __all__ = [
     "verify_shards",
 ]
 
-log = logging.getLogger(__name__)
-
 _MEGABYTE = 1e6
-_POLL_SECONDS = 0.2
+_BYTES_A_ROW = 512
+"""Upper bound of what a row takes besides its samples."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,8 @@ class ShardsSummary:
     bytes: int
     built: int
     reused: int
+    copied: int
+    """Recordings of built shards that an older shard held already."""
     labels: dict[str, int]
     roles: dict[str, int]
 
@@ -84,7 +82,9 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Planned:
+    """One shard to be: its manifest rows in order and the key of what they give."""
+
     index: int
     rows: pd.DataFrame
     key: str
@@ -104,39 +104,40 @@ def build_shards(
 ) -> ShardsSummary:
     """Write 00000.parquet and so on to `out` from the usable manifest rows of one split; `roots` is source -> folder.
 
-    Unchanged shards are taken from `parts`; the others are written by `workers` threads (0: one a core), read back and
-    compared, and only then named. DataError names the shard and the recording that failed after all retries.
+    Unchanged shards are taken from `parts`, and of changed ones the recordings that an older build of theirs holds. The
+    others are decoded by `workers` (0: one a core), read back and compared, and only then named. DataError names the
+    shard and the recording that failed after all retries.
     """
     if rows.empty:
         raise DataError("no usable recordings to pack in shards; look at the manifest's reasons")
-    jobs = _planned(rows, sample_rate, config, seed, out)
-    waiting = [job for job in jobs if not parts.link(job.key, job.target)]
-    needed = sum(_decoded_bytes(job.rows, sample_rate) for job in waiting)
+    shards = _planned(rows, sample_rate, config, seed, out)
+    latest = LatestParts(parts, [seed, sample_rate, sorted(set(rows.get("split", ())))])
+    waiting = {one.target: one for one in shards if not parts.link(one.key, one.target)}
+    needed = sum(_packed_bytes(one.rows, sample_rate) for one in waiting.values())
     require_space(out, int(needed), "packing recordings in shards")
-    total = sum(len(job.rows) for job in waiting)
-    done: Counter[str] = Counter()
-    stop = threading.Event()
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
-        running: dict[Future[None], _Job] = {}
-        try:
-            running = {pool.submit(_write_shard, job, roots, sample_rate, config, done, stop): job for job in waiting}
-            while running:
-                for future in wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    future.result()
-                    parts.keep(job.key, job.target)
-                progress("pack recordings", min(sum(done.values()), total), total)
-        finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-    seconds = sum(_seconds(job.target) for job in jobs)
+
+    def job(one: _Planned) -> ShardJob:
+        chosen = one.rows[list(PackedRow._fields)].itertuples(index=False, name=None)
+        previous = latest.find(one.index, len(shards))
+        return ShardJob([PackedRow(*row) for row in chosen], roots, sample_rate, previous)
+
+    sizes = {target: len(one.rows) for target, one in waiting.items()}
+    total, copied = sum(sizes.values()), 0
+    with Packers(workers, config.retries, _work(waiting.values())) as packers:
+        for update in packers.run({target: partial(job, one) for target, one in waiting.items()}):
+            if update.finished:
+                _keep(parts, waiting[update.finished])
+                copied += update.copied
+            progress("pack recordings", min(update.recordings, total), total)
+    latest.remember([one.key for one in shards])
     return ShardsSummary(
-        shards=len(jobs),
+        shards=len(shards),
         recordings=len(rows),
-        hours=round(seconds / 3600, 4),
-        bytes=sum(job.target.stat().st_size for job in jobs),
+        hours=round(sum(_seconds(one.target) for one in shards) / 3600, 4),
+        bytes=sum(one.target.stat().st_size for one in shards),
         built=len(waiting),
-        reused=len(jobs) - len(waiting),
+        reused=len(shards) - len(waiting),
+        copied=copied,
         labels={str(name): int(count) for name, count in sorted(rows["label"].value_counts().items())},
         roles={str(name): int(count) for name, count in sorted(rows["role"].value_counts().items())},
     )
@@ -211,19 +212,30 @@ def shard_count(decoded_bytes: float, recordings: int, config: ShardsConfig) -> 
     return 2 ** min(max(0, math.ceil(math.log2(max(wanted, 1.0)))), int(math.log2(max(recordings, 1))))
 
 
-def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: int, out: Path) -> list[_Job]:
+def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: int, out: Path) -> list[_Planned]:
     if rows["id"].duplicated().any():
         raise DataError(f"recording {rows['id'][rows['id'].duplicated()].iloc[0]} is twice among the rows to pack")
-    hashes = [hashlib.sha256(f"{seed}:{one}".encode()).hexdigest() for one in rows["id"]]
-    ordered = rows.assign(order=hashes).sort_values("order")
     count = shard_count(_decoded_bytes(rows, sample_rate), len(rows), config)
-    shard = ordered["order"].map(lambda text: int(text[:8], 16) % count)
-    jobs = []
+    hashes = [hashlib.sha256(f"{seed}:{one}".encode()).hexdigest() for one in rows["id"]]
+    order = np.argsort(np.array(hashes))
+    shard = np.array([int(text[:8], 16) % count for text in hashes])[order]
+    kept = rows[[*PackedRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
+    planned = []
     for index in range(count):
-        own = ordered[shard == index]
+        own = kept.iloc[order[shard == index]]
         key = digest({"version": SHARDS_VERSION, "sample_rate": sample_rate, "rows": _facts(own)})
-        jobs.append(_Job(index, own, key, out / _shard_name(index)))
-    return jobs
+        planned.append(_Planned(index, own, key, out / _shard_name(index)))
+    return planned
+
+
+def _keep(parts: Parts, one: _Planned) -> None:
+    try:
+        parts.keep(one.key, one.target)
+    except OSError as error:
+        raise DataError(
+            f"shard {one.target.name} cannot be kept in {parts.root} ({error.strerror}); free some space or choose "
+            "another --home"
+        ) from error
 
 
 def _facts(rows: pd.DataFrame) -> list[list[Any]]:
@@ -236,63 +248,16 @@ def _decoded_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
     return float(rows["seconds"].sum()) * sample_rate * 2
 
 
+def _packed_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
+    return _decoded_bytes(rows, sample_rate) + len(rows) * _BYTES_A_ROW
+
+
+def _work(shards: Iterable[_Planned]) -> float:
+    return sum(len(one.rows) + float(one.rows["seconds"].sum()) for one in shards)
+
+
 def _shard_name(index: int) -> str:
     return f"{index:05d}.parquet"
-
-
-def _write_shard(
-    job: _Job,
-    roots: Mapping[str, Path],
-    sample_rate: int,
-    config: ShardsConfig,
-    done: Counter[str],
-    stop: threading.Event,
-) -> None:
-    """Write and verify one shard, again if it fails; every thread counts under its own shard's name in `done`."""
-    name = job.target.name
-    for attempt in range(config.retries + 1):
-        done[name] = 0
-        try:
-            with replacing(job.target) as part:
-                sums = write_recordings(part, _decoded_rows(job, roots, sample_rate, done, stop), sample_rate)
-                _read_back(part, job, sums)
-            return
-        except (OSError, WakewordError) as error:
-            if stop.is_set():
-                return
-            log.warning("shard %s failed at try %d: %s", name, attempt + 1, error)
-            if attempt == config.retries:
-                raise DataError(f"shard {name} failed after {attempt + 1} tries: {error}") from error
-
-
-def _decoded_rows(
-    job: _Job, roots: Mapping[str, Path], sample_rate: int, done: Counter[str], stop: threading.Event
-) -> Iterator[tuple[Any, Pcm]]:
-    for row in job.rows.itertuples(index=False):
-        if stop.is_set():
-            raise DataError("stopped, because another shard failed")
-        yield row, _decoded(row, roots, sample_rate)
-        done[job.target.name] += 1
-
-
-def _decoded(row: Any, roots: Mapping[str, Path], sample_rate: int) -> Pcm:
-    name = f"{row.source}/{row.path}"
-    try:
-        path = contained(roots[row.source], row.path)
-        if hash_file(path) != row.id:
-            raise DataError("its bytes changed since the scan; run again to scan it anew")
-        return to_pcm16(read_audio(path, sample_rate))
-    except (OSError, WakewordError) as error:
-        raise DataError(f"recording {name}: {error}") from error
-
-
-def _read_back(part: Path, job: _Job, sums: Sequence[int]) -> None:
-    """Compare what lies on the disk with what was meant to be written."""
-    found = [(batch_id, zlib.crc32(data)) for _, batch_id, data in raw_rows(part)]
-    expected = list(zip(job.rows["id"], sums, strict=True))
-    if found != expected:
-        wrong = next((one[0] for one, other in zip(expected, found, strict=False) if one != other), "its row count")
-        raise DataError(f"{job.target} reads back other than it was written ({wrong}); is the disk sound?")
 
 
 def _seconds(path: Path) -> float:

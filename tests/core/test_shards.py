@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from wakeword_core import shard_file, shards
+from wakeword_core import packing, shard_file
 from wakeword_core.artifacts import Parts
 from wakeword_core.audio import decode_wav, read_audio, to_pcm16
 from wakeword_core.config import DataConfig, ShardsConfig, SourceConfig
@@ -257,9 +257,10 @@ def test_a_failed_shard_is_tried_again(rows_of, pack, monkeypatch, caplog):
     def flaky(*arguments, **options):
         if next(failures, False):
             raise OSError(5, "Input/output error")
-        return read_audio(*arguments, **options)
+        return read(*arguments, **options)
 
-    monkeypatch.setattr(shards, "read_audio", flaky)
+    read = packing._Reader._read
+    monkeypatch.setattr(packing._Reader, "_read", flaky)
     out, _, _ = pack(rows, config=ShardsConfig(count=1))
     assert verify_shards(out, rows) == [] and "failed at try 1" in caplog.text
     assert [path.name for path in out.iterdir()] == ["00000.parquet"]
@@ -272,11 +273,11 @@ def test_a_shard_that_keeps_failing_is_reported_and_leaves_nothing_half_made(
     rows = rows_of()
     tries = []
 
-    def broken(path, rate):
-        tries.append(path)
+    def broken(_reader, row):
+        tries.append(row)
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(shards, "read_audio", broken)
+    monkeypatch.setattr(packing._Reader, "_read", broken)
     with pytest.raises(DataError, match=rf"00000\.parquet failed after {retries + 1} tries: recording mine/spk.*Input"):
         pack(rows, config=ShardsConfig(count=1, retries=retries))
     assert len(tries) == retries + 1
@@ -287,29 +288,30 @@ def test_finished_shards_survive_a_failure(rows_of, pack, monkeypatch):
     rows = rows_of()
     reads = []
 
-    def breaks_later(path, rate):
-        reads.append(path)
+    def breaks_later(reader, row):
+        reads.append(row)
         if len(reads) > 8:
             raise OSError(5, "Input/output error")
-        return read_audio(path, rate)
+        return read(reader, row)
 
-    monkeypatch.setattr(shards, "read_audio", breaks_later)
+    read = packing._Reader._read
+    monkeypatch.setattr(packing._Reader, "_read", breaks_later)
     with pytest.raises(DataError):
         pack(rows, workers=1)
-    monkeypatch.setattr(shards, "read_audio", read_audio)
+    monkeypatch.setattr(packing._Reader, "_read", read)
     _, summary, _ = pack(rows, "again")
     assert summary.reused >= 1 and summary.built >= 1
 
 
 def test_what_reads_back_other_than_written_is_not_named(rows_of, pack, monkeypatch, tmp_path):
     rows = rows_of()
-    original = shards.write_recordings
+    original = packing.write_recordings
 
     def bad_disk(path, *arguments):
         sums = original(path, *arguments)
         return [sums[0] ^ 1, *sums[1:]]
 
-    monkeypatch.setattr(shards, "write_recordings", bad_disk)
+    monkeypatch.setattr(packing, "write_recordings", bad_disk)
     with pytest.raises(DataError, match="reads back other than it was written"):
         pack(rows, config=ShardsConfig(count=1))
     assert list((tmp_path / "out").iterdir()) == []

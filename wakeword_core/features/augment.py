@@ -95,8 +95,11 @@ class Augmenter:
         samples = audio.shape[1]
         size = next_fast_len(samples + self.rooms.shape[1] - 1, real=True)
         dry = audio[chosen]
-        spectrum = torch.fft.rfft(dry, size).mul_(self._room_spectra(torch.from_numpy(room[rows]), size))
-        wet = torch.fft.irfft(spectrum, size)[:, :samples]
+        spectra = self._room_spectra(torch.from_numpy(room[rows]), size)
+        # on a CPU the last bits of several transforms at once depend on how many they are
+        several = len(rows) if audio.is_cuda else 1
+        pairs = zip(dry.split(several), spectra.split(several), strict=True)
+        wet = torch.cat([torch.fft.irfft(torch.fft.rfft(one, size).mul_(of), size)[:, :samples] for one, of in pairs])
         # a room colours and smears, it does not make the talker louder
         power = _power(dry) / _power(wet).clamp_min(_LEAST_POWER)
         audio[chosen] = wet * power.sqrt()[:, None]
@@ -104,9 +107,9 @@ class Augmenter:
     def _room_spectra(self, chosen: torch.Tensor, size: int) -> torch.Tensor:
         chosen = chosen.to(self.device)
         if len(self.rooms) * size * self.rooms.element_size() > _KEPT_BYTES:
-            return torch.fft.rfft(self.rooms[chosen], size)
+            return torch.cat([torch.fft.rfft(room, size) for room in self.rooms[chosen].split(1)])
         if size not in self._spectra:
-            self._spectra[size] = torch.fft.rfft(self.rooms, size)
+            self._spectra[size] = torch.cat([torch.fft.rfft(room, size) for room in self.rooms.split(1)])
         return self._spectra[size][chosen]
 
     def _mix_noise(

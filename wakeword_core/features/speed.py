@@ -42,7 +42,8 @@ def resample_from_end(audio: torch.Tensor, steps: int, samples: int) -> torch.Te
     frames = padded.as_strided(
         (len(padded), blocks, len(weights)), (padded.shape[1], steps, 1), padded.storage_offset() + max(0, first)
     )
-    return (frames.reshape(-1, len(weights)) @ weights).view(len(audio), -1)[:, extra:]
+    # a product for each row by itself: of one for all of them, the last bits depend on how many rows there are
+    return torch.bmm(frames, weights.expand(len(padded), -1, -1)).view(len(audio), -1)[:, extra:]
 
 
 @lru_cache(maxsize=256)

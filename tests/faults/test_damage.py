@@ -1,0 +1,77 @@
+"""A shard that changed after it was written: the check finds it, and what is built again has the old bytes."""
+
+import pytest
+
+from wakeword_core.checks import checks_of
+from wakeword_core.errors import WakewordError
+
+
+def damage(path, how):
+    """Change a file where it lies, so that every hard link to it changes too."""
+    data = bytearray(path.read_bytes())
+    if how == "flip":
+        data[data.index(b"RIFF") + 1_000] ^= 4
+    with path.open("r+b") as file:
+        file.write(data)
+        file.truncate(len(data) // 2 if how == "cut" else len(data))
+
+
+@pytest.fixture
+def shard(trial):
+    return trial.build("audio_shards").file("00001.parquet")
+
+
+@pytest.fixture
+def verdict(trial):
+    def run():
+        project = trial.project()
+        artifact = project.store.all("audio_shards")[-1]
+        (check,) = checks_of("audio_shards")
+        return check.run(project, artifact, "train")
+
+    return run
+
+
+def test_a_flipped_bit_is_found_and_the_shard_made_again(trial, shard, verdict):
+    whole = shard.read_bytes()
+    assert verdict().passed
+    damage(shard, "flip")
+    found = verdict()
+    assert not found.passed and "00001.parquet" in found.description and "rebuild" in found.description
+    again = trial.build("audio_shards")
+    assert again.file("00001.parquet").read_bytes() == whole
+    assert (again.figures["built"], again.figures["reused"], again.figures["copied"]) == (1, 1, 0)
+    assert verdict().passed
+
+
+def test_a_cut_shard_is_noticed_without_being_read(trial, shard, verdict):
+    whole = shard.read_bytes()
+    damage(shard, "cut")
+    again = trial.build("audio_shards")
+    assert again.file("00001.parquet").read_bytes() == whole and again.figures["built"] == 1
+    assert verdict().passed
+
+
+def test_damaged_shards_are_neither_linked_nor_copied_from(trial, shard, caplog):
+    damage(shard, "flip")
+    damage(shard.with_name("00000.parquet"), "flip")
+    (trial.recordings / "yes" / "01.flac").unlink()
+    found = trial.build("audio_shards")
+    assert "is damaged and will be made again" in caplog.text
+    assert (found.figures["built"], found.figures["reused"], found.figures["copied"]) == (2, 0, 0)
+    assert found.content == trial.build("audio_shards", "fresh").content
+
+
+@pytest.mark.parametrize("how, said", [("deleted", "is gone since the scan"), ("replaced", "its bytes changed since")])
+def test_a_recording_that_is_not_what_was_scanned_is_named_and_not_packed(trial, how, said):
+    trial.build("raw_manifest")
+    project = trial.project()
+    project.fingerprint()  # what the build goes by from here on
+    path = trial.recordings / "no" / "06.flac"
+    if how == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes((trial.recordings / "no" / "09.flac").read_bytes())
+    with pytest.raises(WakewordError, match=rf"shard 0000\d\.parquet failed .*recording no/06\.flac.* {said}"):
+        project.build("audio_shards", "train")
+    assert project.store.all("audio_shards") == []
