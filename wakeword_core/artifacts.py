@@ -102,35 +102,55 @@ class Parts:
         self.root = root
         self.built = 0
         self.reused = 0
+        self.entries: dict[Path, FileEntry] = {}
+        """Of the files that were linked or kept here: they need not be read again to know their hash."""
 
     def link(self, key: str, target: Path) -> bool:
         """Link the part `key` to `target` if it is there and whole; True if so."""
         part = self.root / key
-        sizes = self.root / f"{key}.json"
-        if not part.is_file() or not sizes.is_file():
-            return False
-        if not _matches(part, sizes):
-            log.warning("part %s is damaged and will be made again", part)
-            part.unlink()
+        entry = self.entry(part)
+        if entry is None:
+            if part.is_file():
+                log.warning("part %s is damaged and will be made again", part)
+                part.unlink()
             return False
         link_or_copy(part, target)
+        self.entries[target] = entry
         self.reused += 1
         return True
 
     def keep(self, key: str, made: Path) -> None:
         """Remember the finished file `made` as the part `key`."""
         self.root.mkdir(parents=True, exist_ok=True)
-        link_or_copy(made, self.root / key)
-        write_json(self.root / f"{key}.json", asdict(FileEntry(made.stat().st_size, hash_file(made))))
+        part = self.root / key
+        link_or_copy(made, part)
+        self.entries[made] = entry = FileEntry(made.stat().st_size, hash_file(made))
+        write_json(self._note(part), {**asdict(entry), "seen": _identity(part)})
         self.built += 1
 
+    def entry(self, part: Path) -> FileEntry | None:
+        """Size and hash of a part, or None where it is missing or not what was kept.
 
-def _matches(part: Path, sizes: Path) -> bool:
-    try:
-        expected = FileEntry(**read_json(sizes))
-    except (ValueError, TypeError):
-        return False
-    return expected == FileEntry(part.stat().st_size, hash_file(part))
+        Its bytes are read only if the file was touched since it was kept: a disk that changes them by itself is found
+        when the artifact is verified.
+        """
+        try:
+            note = read_json(self._note(part))
+            entry, seen = FileEntry(note["size"], note["sha256"]), note.get("seen")
+            if seen == _identity(part):
+                return entry
+            return entry if entry == FileEntry(part.stat().st_size, hash_file(part)) else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def _note(self, part: Path) -> Path:
+        return part.with_name(f"{part.name}.json")
+
+
+def _identity(path: Path) -> list[int]:
+    """What changes when a file is written or replaced: size, time of modification in ns, inode."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
 def artifact_key(inputs: Mapping[str, str], config: Mapping[str, Any], code_version: str) -> str:
@@ -238,7 +258,8 @@ class ArtifactStore:
         seconds: float,
     ) -> None:
         files = {
-            path.relative_to(build.path).as_posix(): FileEntry(path.stat().st_size, hash_file(path))
+            path.relative_to(build.path).as_posix(): build.parts.entries.get(path)
+            or FileEntry(path.stat().st_size, hash_file(path))
             for path in sorted(build.path.rglob("*"))
             if path.is_file() and path.name != CARD
         }

@@ -12,6 +12,7 @@ import torch
 
 from wakeword_core.errors import DataError
 from wakeword_core.features.rows import Indices, RowComputer, Work
+from wakeword_core.features.store import copy_rows
 from wakeword_core.features.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -57,11 +58,12 @@ class CpuBlocks:
     def __call__(self, block: Block) -> npt.NDArray[Any]:
         """Features [rows, bands, frames] of a block."""
         computer = self.computer
+        shape = (block.last - block.first, computer.features.frontend.bands, computer.frames)
+        # numpy asks the system for large pages, of which a fresh block takes a few instead of thousands
+        result = np.empty(shape, np.float16 if computer.dtype is torch.float16 else np.float32)
+        _copy_older(block, result, self.timings)
+        features = torch.from_numpy(result)
         with self.timings.measure("compute"), torch.inference_mode():
-            shape = (block.last - block.first, computer.features.frontend.bands, computer.frames)
-            # numpy asks the system for large pages, of which a fresh block takes a few instead of thousands
-            result = np.empty(shape, np.float16 if computer.dtype is torch.float16 else np.float32)
-            features = torch.from_numpy(result)
             for rows in computer.batches(block.work, block.first, block.last, self.batch):
                 features.index_copy_(0, torch.from_numpy(rows - block.first), computer.compute(block.work, rows))
         return result
@@ -105,7 +107,15 @@ class CudaBlocks:
         self.timings.add("compute", marks[0].elapsed_time(marks[1]) / 1e3)
         self.timings.add("copy to host", marks[2].elapsed_time(marks[3]) / 1e3)
         found: npt.NDArray[Any] = on_host.numpy()
+        _copy_older(block, found, self.timings)
         return found
+
+
+def _copy_older(block: Block, features: npt.NDArray[Any], timings: Timings) -> None:
+    older = block.work.older
+    if older is not None:
+        with timings.measure("copy"):
+            copy_rows(older.part, older.rows[block.first : block.last], features)
 
 
 class FittingBatch:

@@ -30,13 +30,14 @@ from wakeword_core.features.blocks import (
 )
 from wakeword_core.features.feed import READERS, Decoded, Strategy, choose_strategy, decoded_shards, joined
 from wakeword_core.features.materials import NOTHING, Materials, materials_for
-from wakeword_core.features.rows import RowComputer, Work, clean_rows
+from wakeword_core.features.rows import RowComputer, Work, clean_rows, rows_in
 from wakeword_core.features.settings import feature_settings
 from wakeword_core.features.store import PARTS_FOLDER, Columns, part_contents, write_part, write_split
 from wakeword_core.features.timings import Timings
 from wakeword_core.features.windows import plan_windows
 from wakeword_core.files import canonical_json, digest, hash_file, require_space
 from wakeword_core.interrupts import finishing
+from wakeword_core.latest_parts import LatestParts
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards import Shard, read_shard, shard_paths
 
@@ -65,6 +66,8 @@ class FeaturesSummary:
     noise_seconds: float
     rooms: int
     strategy: Strategy
+    rows_computed: int
+    """the others were taken from parts, or from rows of older ones"""
     rows_per_second: float
     """of the parts that were built"""
     timings: dict[str, Any]
@@ -72,11 +75,12 @@ class FeaturesSummary:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part to be: its shard, the key of what it is made from, and where it goes."""
+    """A part to be: its shard, the key of what it is made from, where it goes, and what stood in its place before."""
 
     shard: Path
     key: str
     target: Path
+    older: Path | None
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,15 @@ def build_features(
     materials = materials_for(shards, split, config)
     attributes = _attributes(config, split)
     hashes = ahead(hash_file, paths, READERS, len(paths))
+    latest = LatestParts(parts, [VERSION, split, attributes, materials.key])
     planned = [
-        _Part(path, _key(one, split, materials, attributes), out / PARTS_FOLDER / f"{path.stem}.h5")
-        for path, one in zip(paths, hashes, strict=True)
+        _Part(
+            path,
+            _key(one, split, materials, attributes),
+            out / PARTS_FOLDER / f"{path.stem}.h5",
+            latest.find(index, len(paths)),
+        )
+        for index, (path, one) in enumerate(zip(paths, hashes, strict=True))
     ]
     missing = [part for part in planned if not parts.link(part.key, part.target)]
     made = len(planned) - len(missing)
@@ -109,20 +119,22 @@ def build_features(
     threads = config.features.workers or len(os.sched_getaffinity(0))
     timings = Timings(_lanes(device, threads))
     strategy = _strategy([part.shard for part in missing], config.features)
-    rows = 0
+    rows = computed = 0
     if missing:
         computer = RowComputer(config, split, materials, torch.device(device))
         with decoded_shards([part.shard for part in missing], strategy, computer.margin, out, timings) as decoded:
-            made_parts = _build_parts(missing, decoded, computer, threads, config, split, attributes, timings)
-            with closing(made_parts), finishing() as asked_to_stop:
-                for part, count in made_parts:
+            build = _build_parts(missing, parts, decoded, computer, threads, config, split, attributes, timings)
+            with closing(build), finishing() as asked_to_stop:
+                for part, work in build:
                     parts.keep(part.key, part.target)
-                    rows, made = rows + count, made + 1
+                    rows, made = rows + len(work), made + 1
+                    computed += len(work) if work.older is None else int((work.older.rows < 0).sum())
                     progress(f"features {split}", made, len(planned))
                     if asked_to_stop():
                         break
             if made < len(planned):
                 raise KeyboardInterrupt
+    latest.remember([part.key for part in planned])
     figures = timings.figures()
     contents = [part_contents(part.target) for part in planned]
     total = sum(one.rows for one in contents)
@@ -141,6 +153,7 @@ def build_features(
         noise_seconds=round(len(materials.noise) / config.data.sample_rate, 1),
         rooms=len(materials.rooms),
         strategy=strategy,
+        rows_computed=computed,
         rows_per_second=round(rows / figures["wall_seconds"], 1) if rows else 0.0,
         timings=figures,
     )
@@ -167,6 +180,7 @@ def _rows(computer: RowComputer, shard: Shard, work: Work) -> Rows:
 
 def _build_parts(
     missing: Sequence[_Part],
+    parts: Parts,
     decoded: Iterator[Decoded],
     computer: RowComputer,
     threads: int,
@@ -174,8 +188,8 @@ def _build_parts(
     split: Split,
     attributes: dict[str, str],
     timings: Timings,
-) -> Generator[tuple[_Part, int]]:
-    """Write the missing parts one after the other; yields each, and its rows, when it is whole."""
+) -> Generator[tuple[_Part, Work]]:
+    """Write the missing parts one after the other; yields each, and what it was made of, when it is whole."""
     features = config.features
     row_bytes = features.row_bytes(split)
     on_gpu = computer.device.type == "cuda"
@@ -187,10 +201,12 @@ def _build_parts(
     prepared: list[tuple[Work, Columns]] = []
 
     def blocks() -> Iterator[Block]:
-        for one in decoded:
+        for part, one in zip(missing, decoded, strict=True):
             with timings.measure("prepare"):
                 plan = plan_windows(one.shard, split, features, config.data.sample_rate, config.seed)
                 work = computer.prepare(one, plan)
+                if part.older is not None and parts.entry(part.older) is not None:
+                    work = replace(work, older=rows_in(part.older, plan))
                 prepared.append((work, computer.columns(one.shard, work)))
             # a shard without rows is a part without rows
             for first in range(0, max(len(work), 1), rows):
@@ -205,7 +221,7 @@ def _build_parts(
             require_space(part.target.parent, len(work) * row_bytes, f"feature part {part.target.stem} of {split}")
             own = _blocks_of(first, computed, -(-len(work) // rows))
             write_part(part.target, len(work), own, columns, attributes, timings)
-            yield part, len(work)
+            yield part, work
 
 
 def _blocks_of(
@@ -224,8 +240,8 @@ def _key(shard: str, split: Split, materials: Materials, attributes: dict[str, s
 def _lanes(device: str, threads: int) -> dict[str, int]:
     """Kinds of work, and how many threads do each."""
     if torch.device(device).type == "cuda":
-        return {"read": READERS, "prepare": 1, "compute": 1, "copy to host": 1, "write": 1}
-    return {"read": READERS, "prepare": 1, "compute": threads, "write": 1}
+        return {"read": READERS, "prepare": 1, "compute": 1, "copy": 1, "copy to host": 1, "write": 1}
+    return {"read": READERS, "prepare": 1, "compute": threads, "copy": threads, "write": 1}
 
 
 def _strategy(shards: Sequence[Path], features: FeaturesConfig) -> Strategy:

@@ -1,9 +1,12 @@
 """Rows of features: planned windows cut from a shard's recordings, augmented and transformed, a batch at a time."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
+import h5py
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
 from wakeword_core.config import Config, Split
@@ -29,12 +32,21 @@ class Sound:
 
 
 @dataclass(frozen=True)
+class Older:
+    """A part of an earlier build under the same settings, and which of its rows each planned row is: [rows], or -1."""
+
+    part: Path
+    rows: Indices
+
+
+@dataclass(frozen=True)
 class Work:
-    """A shard that is ready for its rows to be computed."""
+    """A shard that is ready for its rows to be computed, but for those that an older part has."""
 
     sound: Sound
     plan: WindowPlan
     draws: Draws
+    older: Older | None = None
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -64,8 +76,10 @@ class RowComputer:
         return Work(Sound(sound, self.margin + np.cumsum(lengths) - lengths, lengths), plan, draws)
 
     def batches(self, work: Work, first: int, last: int, size: int) -> list[Indices]:
-        """Rows `first` to `last` in batches of at most `size`: the clean ones apart, the others by their speed."""
+        """Rows `first` to `last` that no older part has, in batches of at most `size`: clean ones, others by speed."""
         rows = np.arange(first, last)
+        if work.older is not None:
+            rows = rows[work.older.rows[first:last] < 0]
         clean = work.plan.view[rows] == 0
         by_speed = rows[~clean][np.argsort(work.draws.speed[rows[~clean]], kind="stable")]
         parts = (rows[clean], by_speed)
@@ -111,6 +125,7 @@ class RowComputer:
             "valid_frames": valid_frames,
             "word_ends": self._word_ends(plan, work.draws),
             "file_ids": np.asarray(shard.ids, "S64")[plan.recording],
+            "keys": plan.key,
         }
 
     def _valid(self, plan: WindowPlan, draws: Draws, lengths: Indices) -> tuple[Indices, Indices]:
@@ -139,3 +154,16 @@ def clean_rows(plan: WindowPlan) -> WindowPlan:
     """The rows of a plan that nothing is done to."""
     chosen = plan.view == 0
     return WindowPlan(**{one.name: getattr(plan, one.name)[chosen] for one in fields(plan)})
+
+
+def rows_in(part: Path, plan: WindowPlan) -> Older:
+    """Which rows of a part, made under the same settings, a plan's are.
+
+    The key stands for recording, window, view and seed, and with the start for all that a row's numbers follow from;
+    they do not depend on the rows beside it.
+    """
+    with h5py.File(part) as file:
+        there = pd.DataFrame({"key": file["keys"][:], "start": file["starts"][:]})
+    there = there.assign(row=np.arange(len(there))).drop_duplicates(["key", "start"])
+    wanted = pd.DataFrame({"key": plan.key, "start": plan.start})
+    return Older(part, wanted.merge(there, how="left")["row"].fillna(-1).to_numpy(np.int64))

@@ -28,9 +28,10 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "valid_frames": np.dtype(np.int16),
     "word_ends": np.dtype(np.int16),
     "file_ids": np.dtype("S64"),
+    "keys": np.dtype(np.uint64),
 }
 """Per-row datasets: class index, index into ROLES, view, first sample in the recording, valid frames, last frame of
-the word (or NO_WORD), recording."""
+the word (or NO_WORD), recording, and the seed of everything random about the row."""
 NO_WORD = -1
 """`word_ends` of a row that holds no wake word."""
 PARTS_FOLDER = "parts"
@@ -109,6 +110,17 @@ def _require_finite(block: npt.NDArray[Any], ids: npt.NDArray[Any]) -> None:
     if (np.ascontiguousarray(block).view(bits) & exponent).max(initial=0) == exponent:
         bad = ids[~np.isfinite(block).all(axis=(1, 2))][0].decode()
         raise ArtifactError(f"features of recording {bad} are not finite; the recording or the front end is broken")
+
+
+def copy_rows(part: Path, rows: npt.NDArray[np.int64], target: npt.NDArray[Any]) -> None:
+    """Copy features of a part to the places in `target` [rows, ...] where `rows` [rows] is not negative."""
+    wanted = np.flatnonzero(rows >= 0)
+    if not len(wanted):
+        return
+    first, last = int(rows[wanted].min()), int(rows[wanted].max()) + 1
+    with h5py.File(part) as file:
+        # rows that stand together were together: one stretch holds hardly more than what is wanted
+        target[wanted] = file[MEL][first:last, 0, 0][rows[wanted] - first]
 
 
 def part_contents(path: Path) -> PartContents:
