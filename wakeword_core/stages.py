@@ -150,7 +150,9 @@ def _make_features(project: Project, build: Build, inputs: Inputs, split: Split 
     # a view of the parts: its bytes differ from one build to the next, while what is in it does not
     build.volatile = {f"{split}.h5"}
     (build.path / "mels.png").write_bytes(sample_mels(build.path, project.config))
-    build.figures = {"split": split, **asdict(summary)}
+    figures = asdict(summary)
+    timings = figures.pop("timings")
+    build.figures = {"split": split, **figures, **timings}
 
 
 # --- cmvn_stats

@@ -121,7 +121,7 @@ class DataConfig(Settings):
         description="What a source that is missing or broken does: 'report' names it and goes on with the others, "
         "'fail' ends the run.",
     )
-    sample_rate: int = Field(16_000, ge=8_000, le=48_000, description="Rate everything is brought to, in Hz.")
+    sample_rate: int = Field(16_000, ge=4_000, le=48_000, description="Rate everything is brought to, in Hz.")
     min_seconds: float = Field(0.2, gt=0, description="Shorter recordings are quarantined.")
     max_seconds: float = Field(60.0, gt=0, description="Longer speech recordings are quarantined.")
     max_background_seconds: float = Field(3_600.0, gt=0, description="Longer background or noise is quarantined.")

@@ -136,6 +136,8 @@ def build_features(
                 raise KeyboardInterrupt
     latest.remember([part.key for part in planned])
     figures = timings.figures()
+    if missing:
+        log.info("features %s: %d rows, %s is what the others wait for", split, computed, figures["bottleneck"])
     contents = [part_contents(part.target) for part in planned]
     total = sum(one.rows for one in contents)
     if total == 0:
