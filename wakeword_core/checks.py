@@ -53,6 +53,13 @@ def _usable(project: Project, artifact: Artifact, split: Split | None) -> Verdic
     return _from_problems(problems, "every label has usable recordings in every split")
 
 
+def _all_sources_read(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    missing = artifact.figures.get("missing_sources", [])
+    return _from_problems(
+        [f"{one['source']} is left out: {one['problem']}" for one in missing], "every source of recordings was read"
+    )
+
+
 def _disjoint(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
     from wakeword_core.manifest import read_manifest
     from wakeword_core.splits import check_splits
@@ -158,6 +165,7 @@ def _int8_faithful(project: Project, artifact: Artifact, split: Split | None) ->
 
 CHECKS: tuple[Check, ...] = (
     Check("usable_recordings", "raw_manifest", "Something usable in every split and label.", _usable),
+    Check("sources_read", "raw_manifest", "No source is missing or broken.", _all_sources_read, blocking=False),
     Check("splits_disjoint", "raw_manifest", "No speaker and no duplicate on two sides.", _disjoint),
     Check("shards_verify", "audio_shards", "Rows, ids and bytes of every shard verify.", _shards_verify),
     Check(

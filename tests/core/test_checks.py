@@ -66,6 +66,15 @@ def test_changed_bytes_are_found_and_the_artifact_set_aside(project: Project, st
     assert not found.path.exists() and list(found.path.parent.glob(".damaged-*"))
 
 
-def test_every_check_but_one_blocks() -> None:
-    assert [check.name for check in CHECKS if not check.blocking] == ["enough_background"]
+def test_a_source_that_was_left_out_is_a_warning_that_names_it(project: Project) -> None:
+    missing = [{"source": "kitchen", "problem": "its folder does not exist"}]
+    found = artifact(project, "raw_manifest", {"missing_sources": missing})
+    check = next(one for one in checks_of("raw_manifest") if one.name == "sources_read")
+    outcome = check.run(project, found, None)
+    assert not outcome.passed and "kitchen is left out: its folder does not exist" in outcome.description
+    assert check.run(project, replace(found, figures={"missing_sources": []}), None).passed
+
+
+def test_every_check_but_two_blocks() -> None:
+    assert [check.name for check in CHECKS if not check.blocking] == ["sources_read", "enough_background"]
     assert len({(check.stage, check.name) for check in CHECKS}) == len(CHECKS)
