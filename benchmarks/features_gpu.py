@@ -141,12 +141,12 @@ def _limits(device: str, work: Path, job: Job, summary: FeaturesSummary) -> dict
     sound, features = job.recordings * job.samples * 2, summary.rows * bands * job.frames * 2
     limits = {"write": features / _write_rate(work, min(features, 8 * CHUNK_BYTES))}
     if device == "cuda":
-        to_device, on_device = _copy_rates()
+        to_device, to_host, on_device = _copy_rates()
         limits |= {
             "copy to device": sound / to_device,
             "compute": (summary.rows * job.samples * 2 + features) / on_device,
         }
-        limits["copy to host"] = features / to_device
+        limits["copy to host"] = features / to_host
     return limits
 
 
@@ -157,13 +157,14 @@ def _write_rate(work: Path, size: int) -> float:
     with (work / "plain").open("wb", buffering=0) as file:
         for first in range(0, size, CHUNK_BYTES):
             file.write(data[: min(CHUNK_BYTES, size - first)])
+        os.fsync(file.fileno())
     seconds = time.perf_counter() - started
     os.unlink(work / "plain")
     return size / seconds
 
 
-def _copy_rates() -> tuple[float, float]:
-    """Bytes a second from pinned memory to the device, and read and written by a copy on the device."""
+def _copy_rates() -> tuple[float, float, float]:
+    """Bytes a second from pinned memory to the device, back, and read and written by a copy on the device."""
     import torch
 
     pinned = torch.empty(CHUNK_BYTES, dtype=torch.uint8, pin_memory=True)
@@ -179,7 +180,8 @@ def _copy_rates() -> tuple[float, float]:
             best = min(best, time.perf_counter() - started)
         return best
 
-    return CHUNK_BYTES / seconds(pinned, there), 2 * CHUNK_BYTES / seconds(there, beside)
+    there_and_back = CHUNK_BYTES / seconds(pinned, there), CHUNK_BYTES / seconds(there, pinned)
+    return *there_and_back, 2 * CHUNK_BYTES / seconds(there, beside)
 
 
 def _device_name(device: str) -> str:

@@ -20,21 +20,25 @@ def ahead(
 ) -> Generator[Result]:
     """Yield `work(item)` in the order of `items`, on `workers` threads, each of which begins with `start`.
 
-    At most `waiting` results are under way or ready at any time; `on_take` is told how many are ready when one is
-    taken. An error of `work` is raised in its turn, and what has not begun by then is left.
+    While the consumer has one result, at most `waiting` others are under way or ready; `on_take` is told how many are
+    ready when one is taken. An error of `work` is raised in its turn; what has not begun by then is left.
     """
     left = iter(items)
     queue: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, initializer=start)
+
+    def fill(most: int) -> None:
+        queue.extend(pool.submit(work, item) for item in islice(left, most - len(queue)))
+
     try:
-        while True:
-            queue.extend(pool.submit(work, item) for item in islice(left, max(1, waiting) - len(queue)))
-            if not queue:
-                return
+        fill(waiting + 1)
+        while queue:
             if on_take is not None:
                 on_take(sum(one.done() for one in queue))
             result = queue.popleft().result()
+            fill(waiting)
             yield result
             del result  # or it would be kept while the next is waited for
+            fill(waiting + 1)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -128,16 +128,16 @@ class Parts:
         write_json(self._note(part), {**asdict(entry), "seen": _identity(part)})
         self.built += 1
 
-    def entry(self, part: Path) -> FileEntry | None:
+    def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
         """Size and hash of a part, or None where it is missing or not what was kept.
 
-        Its bytes are read only if the file was touched since it was kept: a disk that changes them by itself is found
-        when the artifact is verified.
+        Without `read`, its bytes are read only if the file was touched since it was kept: a disk that changes them by
+        itself is found when the artifact is verified.
         """
         try:
             note = read_json(self._note(part))
             entry, seen = FileEntry(note["size"], note["sha256"]), note.get("seen")
-            if seen == _identity(part):
+            if seen == _identity(part) and not read:
                 return entry
             return entry if entry == FileEntry(part.stat().st_size, hash_file(part)) else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -26,15 +26,17 @@ def finishing() -> Iterator[Callable[[], bool]]:
 
     def restore() -> None:
         for one, handler in before.items():
-            signal.signal(one, handler)
+            if handler is not None:  # one that Python did not set cannot be set by it
+                signal.signal(one, handler)
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
         log.warning("stopping when the current part is whole; a second signal stops at once")
         restore()
 
-    for one in _SIGNALS:
-        signal.signal(one, note)
+    for one, handler in before.items():
+        if handler is not None:
+            signal.signal(one, note)
     try:
         yield lambda: bool(came)
     finally:

@@ -105,7 +105,7 @@ class Config(Settings):
         if kind != "log_mel" and self.training.augment.changes_something:
             raise ValueError(
                 f"training.augment changes log-mels, but features.frontend.kind is {kind}: set its "
-                "noise_probability, band_warp, colour_db and isolate_probability to 0"
+                "noise_probability, band_warp, colour_db, isolate_probability and gain_db to 0"
             )
         return self
 

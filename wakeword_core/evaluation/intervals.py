@@ -37,7 +37,8 @@ def pooled_interval(proportion: float, independent: int, confidence: float = 0.9
 
     A recording that was heard in several conditions, or cut into several windows, is no more than one trial.
     """
-    return wilson_interval(round(proportion * independent), independent, confidence)
+    low, high = wilson_interval(round(proportion * independent), independent, confidence)
+    return Interval(min(low, proportion), max(high, proportion))
 
 
 def poisson_interval(events: int, exposure: float, confidence: float = 0.95) -> Interval:

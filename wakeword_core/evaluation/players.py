@@ -12,7 +12,7 @@ from wakeword_core.audio import Pcm, encode_flac
 from wakeword_core.evaluation.streams import Session
 
 FrontEnd = Callable[[Pcm], NDArray[np.float32]]
-"""int16 [samples] -> log-mel [n_mels, frames]."""
+"""int16 [samples] -> features [bands, frames]."""
 
 _PALETTE = "magma"
 _COLOURS = 256

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, Protocol
@@ -20,8 +21,8 @@ log = logging.getLogger(__name__)
 _CPU_BLOCKS_A_THREAD = 2
 _CPU_BATCH_SAMPLES = 1 << 20
 """Samples that a CPU core transforms at once: more of them would leave its cache."""
-_GPU_BUFFERS = 3
-"""One is computed, one is copied to the host, one is written."""
+_GPU_BUFFERS = 2
+"""One is filled while the other is written."""
 _VRAM_SHARE = 0.5
 _FLOATS_A_SAMPLE = 12
 """Floats that a sample of a row takes on its way to features: frames overlap threefold, spectra as much again."""
@@ -37,7 +38,7 @@ class Block:
 
 
 class BlockComputer(Protocol):
-    """Computes blocks on some threads; what it gives must be written before `waiting` more are taken."""
+    """Computes blocks on some threads, at most `waiting` of them while one is written."""
 
     threads: int
     waiting: int
@@ -70,42 +71,36 @@ class CpuBlocks:
 
 
 class CudaBlocks:
-    """One thread that keeps the GPU busy: rows are computed on one stream and copied to pinned memory on another."""
+    """One thread that keeps the GPU busy while the block before is written from pinned memory."""
 
     threads = 1
-    waiting = _GPU_BUFFERS - 1
+    waiting = 1
 
     def __init__(self, computer: RowComputer, rows: int, timings: Timings, batch: int) -> None:
         """`rows`: most rows of a block."""
         self.computer, self.timings = computer, timings
         shape = (rows, computer.features.frontend.bands, computer.frames)
-        on_device, on_host = (
-            [torch.empty(shape, dtype=computer.dtype, **where) for _ in range(_GPU_BUFFERS)]
-            for where in ({"device": computer.device}, {"pin_memory": True})
-        )
-        self._buffers = cycle(zip(on_device, on_host, strict=True))
-        self._compute, self._copy = torch.cuda.Stream(computer.device), torch.cuda.Stream(computer.device)
+        self._on_device = torch.empty(shape, dtype=computer.dtype, device=computer.device)
+        on_host = [torch.empty(shape, dtype=computer.dtype, pin_memory=True) for _ in range(_GPU_BUFFERS)]
+        self._on_host = cycle(on_host)
         self._batch = FittingBatch(min(batch, _batch_in_vram(computer)))
 
     def __call__(self, block: Block) -> npt.NDArray[Any]:
-        """Features [rows, bands, frames] of a block, in pinned memory that is used again."""
+        """Features [rows, bands, frames] of a block, in pinned memory that is used again for the block after next."""
         computer, count = self.computer, block.last - block.first
-        on_device, on_host = (buffer[:count] for buffer in next(self._buffers))
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]
-        with torch.inference_mode(), torch.cuda.stream(self._compute):
+        on_device, on_host = self._on_device[:count], next(self._on_host)[:count]
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(3)]
+        with torch.inference_mode():
             marks[0].record()
             for rows in computer.batches(block.work, block.first, block.last, self._batch.size):
                 for piece, mel in self._batch.pieces(rows, lambda piece: computer.compute(block.work, piece)):
                     on_device.index_copy_(0, torch.from_numpy(piece - block.first).to(computer.device), mel)
             marks[1].record()
-        with torch.cuda.stream(self._copy):
-            self._copy.wait_event(marks[1])
-            marks[2].record()
             on_host.copy_(on_device, non_blocking=True)
-            marks[3].record()
-        marks[3].synchronize()
+            marks[2].record()
+        marks[2].synchronize()
         self.timings.add("compute", marks[0].elapsed_time(marks[1]) / 1e3)
-        self.timings.add("copy to host", marks[2].elapsed_time(marks[3]) / 1e3)
+        self.timings.add("copy to host", marks[1].elapsed_time(marks[2]) / 1e3)
         found: npt.NDArray[Any] = on_host.numpy()
         _copy_older(block, found, self.timings)
         return found
@@ -153,11 +148,23 @@ def _batch_in_vram(computer: RowComputer) -> int:
     return max(1, int(free * _VRAM_SHARE) // row_bytes)
 
 
-def one_thread_an_operation() -> None:
+@contextmanager
+def one_thread_an_operation() -> Iterator[None]:
+    """Torch as it was, afterwards: what its worker threads set, holds for every thread that begins later."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def single_thread() -> None:
     """For worker threads: each runs its own operations, so that a batch does not wait for all cores at every one."""
     torch.set_num_threads(1)
 
 
-def block_rows(row_bytes: int, batch: int, block_bytes: int) -> int:
-    """Rows of a block: about `block_bytes` of features, in whole batches."""
-    return max(batch, int(np.floor(block_bytes / row_bytes / batch)) * batch)
+def block_rows(rows: int, threads: int, row_bytes: int, batch: int, most_bytes: int) -> int:
+    """Rows of a block: about a thread's share of a part's rows, in whole batches, and no more bytes than allowed."""
+    share = -(-rows // threads)
+    whole = max(batch, share // batch * batch)
+    return max(1, min(whole, most_bytes // row_bytes))

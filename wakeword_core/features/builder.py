@@ -27,18 +27,20 @@ from wakeword_core.features.blocks import (
     CudaBlocks,
     block_rows,
     one_thread_an_operation,
+    single_thread,
 )
 from wakeword_core.features.feed import READERS, Decoded, Strategy, choose_strategy, decoded_shards, joined
 from wakeword_core.features.materials import NOTHING, Materials, materials_for
-from wakeword_core.features.rows import RowComputer, Work, clean_rows, rows_in
+from wakeword_core.features.rows import Older, RowComputer, Work, clean_rows, rows_in
 from wakeword_core.features.settings import feature_settings
 from wakeword_core.features.store import PARTS_FOLDER, Columns, part_contents, write_part, write_split
 from wakeword_core.features.timings import Timings
-from wakeword_core.features.windows import plan_windows
+from wakeword_core.features.windows import WindowPlan, plan_windows
 from wakeword_core.files import canonical_json, digest, hash_file, require_space
 from wakeword_core.interrupts import finishing
 from wakeword_core.latest_parts import LatestParts
 from wakeword_core.progress import Progress, silent
+from wakeword_core.shard_file import SHARDS_VERSION
 from wakeword_core.shards import Shard, read_shard, shard_paths
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,8 @@ VERSION = "3"
 """Enters every part's key: raise it when the same shard and settings give other numbers."""
 _BLOCK_BYTES = 16 << 20
 _GPU_BLOCK_BYTES = 256 << 20
-"""Features that are computed and written as one piece."""
+"""Most features that are computed and written as one piece."""
+_CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 _MEMORY_SHARE = 0.25
 """Of the machine's memory, for decoded shards, where the configuration does not say."""
 
@@ -103,7 +106,7 @@ def build_features(
     materials = materials_for(shards, split, config)
     attributes = _attributes(config, split)
     hashes = ahead(hash_file, paths, READERS, len(paths))
-    latest = LatestParts(parts, [VERSION, split, attributes, materials.key])
+    latest = LatestParts(parts, [VERSION, SHARDS_VERSION, split, attributes, materials.key, torch.device(device).type])
     planned = [
         _Part(
             path,
@@ -122,9 +125,10 @@ def build_features(
     rows = computed = 0
     if missing:
         computer = RowComputer(config, split, materials, torch.device(device))
-        with decoded_shards([part.shard for part in missing], strategy, computer.margin, out, timings) as decoded:
+        waiting = decoded_shards([part.shard for part in missing], strategy, computer.margin, out, timings)
+        with finishing() as asked_to_stop, waiting as decoded, one_thread_an_operation():
             build = _build_parts(missing, parts, decoded, computer, threads, config, split, attributes, timings)
-            with closing(build), finishing() as asked_to_stop:
+            with closing(build):
                 for part, work in build:
                     parts.keep(part.key, part.target)
                     rows, made = rows + len(work), made + 1
@@ -192,46 +196,39 @@ def _build_parts(
     timings: Timings,
 ) -> Generator[tuple[_Part, Work]]:
     """Write the missing parts one after the other; yields each, and what it was made of, when it is whole."""
-    features = config.features
-    row_bytes = features.row_bytes(split)
-    on_gpu = computer.device.type == "cuda"
-    batch = features.gpu_batch_windows if on_gpu else features.batch_windows
-    rows = block_rows(row_bytes, batch, _GPU_BLOCK_BYTES if on_gpu else _BLOCK_BYTES)
-    compute: BlockComputer = (
-        CudaBlocks(computer, rows, timings, batch) if on_gpu else CpuBlocks(computer, threads, timings, batch)
-    )
-    prepared: list[tuple[Work, Columns]] = []
-
-    def blocks() -> Iterator[Block]:
-        for part, one in zip(missing, decoded, strict=True):
-            with timings.measure("prepare"):
-                plan = plan_windows(one.shard, split, features, config.data.sample_rate, config.seed)
-                work = computer.prepare(one, plan)
-                if part.older is not None and parts.entry(part.older) is not None:
-                    work = replace(work, older=rows_in(part.older, plan))
-                prepared.append((work, computer.columns(one.shard, work)))
-            # a shard without rows is a part without rows
-            for first in range(0, max(len(work), 1), rows):
-                yield Block(work, first, min(first + rows, len(work)))
-
-    with closing(
-        ahead(compute, blocks(), compute.threads, compute.waiting, timings.ready, one_thread_an_operation)
-    ) as computed:
-        for part in missing:
-            first = next(computed)
-            work, columns = prepared.pop(0)
-            require_space(part.target.parent, len(work) * row_bytes, f"feature part {part.target.stem} of {split}")
-            own = _blocks_of(first, computed, -(-len(work) // rows))
-            write_part(part.target, len(work), own, columns, attributes, timings)
-            yield part, work
+    row_bytes = config.features.row_bytes(split)
+    compute, batch, most = _block_computer(computer, row_bytes, threads, timings)
+    for part, one in zip(missing, decoded, strict=True):
+        with timings.measure("prepare"):
+            plan = plan_windows(one.shard, split, config.features, config.data.sample_rate, config.seed)
+            work = replace(computer.prepare(one, plan), older=_older(part, parts, plan))
+            columns = computer.columns(one.shard, work)
+        require_space(part.target.parent, len(work) * row_bytes, f"feature part {part.target.stem} of {split}")
+        rows = block_rows(len(work), compute.threads, row_bytes, batch, most)
+        blocks = [Block(work, first, min(first + rows, len(work))) for first in range(0, max(len(work), 1), rows)]
+        # a part at a time, so that no more shards are held than `decoded` reads ahead
+        computed = ahead(compute, blocks, compute.threads, compute.waiting, timings.ready, single_thread)
+        with closing(computed):
+            write_part(part.target, len(work), computed, columns, attributes, timings)
+        yield part, work
 
 
-def _blocks_of(
-    first: np.ndarray[Any, Any], following: Iterator[np.ndarray[Any, Any]], count: int
-) -> Iterator[np.ndarray[Any, Any]]:
-    yield first
-    for _ in range(count - 1):
-        yield next(following)
+def _block_computer(
+    computer: RowComputer, row_bytes: int, threads: int, timings: Timings
+) -> tuple[BlockComputer, int, int]:
+    """What computes blocks on the device, the rows of its batches, and the most bytes of a block."""
+    features = computer.features
+    if computer.device.type == "cuda":
+        rows = max(1, _GPU_BLOCK_BYTES // row_bytes)
+        return CudaBlocks(computer, rows, timings, features.gpu_batch_windows), rows, _GPU_BLOCK_BYTES
+    return CpuBlocks(computer, threads, timings, features.batch_windows), features.batch_windows, _BLOCK_BYTES
+
+
+def _older(part: _Part, parts: Parts, plan: WindowPlan) -> Older | None:
+    """The rows that stood in a part's place, where they can be read and are what was written."""
+    if part.older is None or parts.entry(part.older, read=True) is None:
+        return None
+    return rows_in(part.older, plan)
 
 
 def _key(shard: str, split: Split, materials: Materials, attributes: dict[str, str]) -> str:
@@ -249,8 +246,17 @@ def _lanes(device: str, threads: int) -> dict[str, int]:
 def _strategy(shards: Sequence[Path], features: FeaturesConfig) -> Strategy:
     if features.strategy != "auto":
         return features.strategy
-    memory = features.memory_gb * 1e9 or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _MEMORY_SHARE
+    memory = features.memory_gb * 1e9 or _machine_memory() * _MEMORY_SHARE
     return choose_strategy([path.stat().st_size for path in shards] or [0], memory)
+
+
+def _machine_memory() -> float:
+    """Bytes of memory that this process may use: the machine's, or its container's."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(machine, int(_CONTAINER_MEMORY.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return machine
 
 
 def _attributes(config: Config, split: Split) -> dict[str, str]:

@@ -14,7 +14,7 @@ from wakeword_core.features.augment import Augmenter, Draws, cut, draw
 from wakeword_core.features.feed import Decoded
 from wakeword_core.features.frontend import TorchFrontend
 from wakeword_core.features.materials import Materials
-from wakeword_core.features.speed import STEPS, source_samples
+from wakeword_core.features.speed import STEPS, source_samples, whole_steps
 from wakeword_core.features.store import NO_WORD
 from wakeword_core.features.windows import WindowPlan, label_indices, role_indices
 from wakeword_core.shards import Shard
@@ -64,8 +64,8 @@ class RowComputer:
         self.augmenter = Augmenter(materials.noise, materials.rooms, device)
         self.front_end = TorchFrontend(config.features.frontend, config.data.sample_rate).to(device)
         self.dtype = torch.float16 if config.features.dtype == "float16" else torch.float32
-        self.margin = source_samples(self.row, config.features.augment.speed[1])
-        """Samples of silence around the recordings: no row begins earlier or ends later."""
+        self.margin = source_samples(self.row, float(whole_steps(config.features.augment.speed[1])) / STEPS)
+        """Samples of silence around the recordings, as many as a row needs at most."""
 
     def prepare(self, decoded: Decoded, plan: WindowPlan) -> Work:
         """Put a shard's sound, with `margin` around it, on the device and draw what happens to each of its rows."""
@@ -102,7 +102,9 @@ class RowComputer:
         """The sound up to the end of each row, silent where its recording is not: [rows, samples]."""
         sound, recording = work.sound, work.plan.recording[rows]
         begin = work.plan.start[rows] + self.row - samples
-        audio = cut(sound.samples, torch.from_numpy(sound.starts[recording] + begin).to(self.device), samples)
+        # a row that lies wholly beside its recording may lie beside the sound as well: it is silent anyway
+        start = (sound.starts[recording] + begin).clip(0, len(sound.samples) - samples)
+        audio = cut(sound.samples, torch.from_numpy(start).to(self.device), samples)
         end = sound.lengths[recording] - begin
         outside = np.flatnonzero((begin < 0) | (end < samples))
         if len(outside):
@@ -157,10 +159,9 @@ def clean_rows(plan: WindowPlan) -> WindowPlan:
 
 
 def rows_in(part: Path, plan: WindowPlan) -> Older:
-    """Which rows of a part, made under the same settings, a plan's are.
+    """Which rows of a whole part, made under the same settings on the same kind of device, a plan's are.
 
-    The key stands for recording, window, view and seed, and with the start for all that a row's numbers follow from;
-    they do not depend on the rows beside it.
+    The key stands for recording, window, view and seed, and with the start for all that a row's numbers follow from.
     """
     with h5py.File(part) as file:
         there = pd.DataFrame({"key": file["keys"][:], "start": file["starts"][:]})

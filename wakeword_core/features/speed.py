@@ -24,9 +24,9 @@ def source_samples(samples: int, fastest: float) -> int:
     return int(np.ceil(samples * max(1.0, fastest))) + TAPS
 
 
-def whole_steps(speed: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+def whole_steps(speed: npt.NDArray[np.floating] | float) -> npt.NDArray[np.int64]:
     """The nearest hundredths of some speeds."""
-    return np.rint(speed * STEPS).astype(np.int64)
+    return np.rint(np.asarray(speed) * STEPS).astype(np.int64)
 
 
 def resample_from_end(audio: torch.Tensor, steps: int, samples: int) -> torch.Tensor:

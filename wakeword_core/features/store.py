@@ -99,6 +99,8 @@ def write_part(
                 _require_finite(block, columns["file_ids"][filled : filled + len(block)])
                 file[MEL][filled : filled + len(block), 0, 0] = block
             filled += len(block)
+        if filled != rows:
+            raise ArtifactError(f"{path} got {filled} of {rows} rows of features")
         for name, dtype in COLUMNS.items():
             file.create_dataset(name, data=columns[name].astype(dtype))
         _describe(file, attributes)

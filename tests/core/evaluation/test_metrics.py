@@ -12,7 +12,7 @@ from scipy import stats
 from scipy.optimize import brentq
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from wakeword_core.evaluation import metrics
+from wakeword_core.evaluation import intervals, metrics
 from wakeword_core.evaluation.intervals import bootstrap_intervals
 from wakeword_core.evaluation.resampled import resampled_metrics
 
@@ -195,6 +195,13 @@ def test_windows_of_one_recording_count_once_in_every_interval():
     assert np.ptp(fooled["eer"]) < 0.5 * np.ptp(alone["eer"]) and np.ptp(fooled["fpr"]) < 0.5 * np.ptp(alone["fpr"])
     with pytest.raises(ValueError, match="recordings"):
         metrics.clip_metrics(scores, labels, recordings=np.arange(3))
+
+
+@pytest.mark.parametrize("confidence", [0.1, 0.5, 0.95])
+def test_a_pooled_interval_holds_its_proportion(confidence: float) -> None:
+    for proportion in np.linspace(0, 1, 41):
+        low, high = intervals.pooled_interval(float(proportion), 3, confidence)
+        assert low <= proportion <= high
 
 
 def test_groups_and_classes_count_recordings_too():

@@ -27,11 +27,11 @@ def config() -> Config:
 def make_shards(tmp_path: Path) -> Callable[..., Path]:
     """Write `each` recordings of four roles as one split's shards; the same name gives the same folder again."""
 
-    def make(name: str = "shards", each: int = 3, count: int = 2) -> Path:
+    def make(name: str = "shards", each: int = 3, count: int = 2, seconds_of: dict[str, float] = SECONDS) -> Path:
         rows = []
-        sounds = tmp_path / "sounds"
+        sounds = tmp_path / f"sounds-{sum(seconds_of.values()):g}"
         sounds.mkdir(exist_ok=True)
-        for role, seconds in SECONDS.items():
+        for role, seconds in seconds_of.items():
             for index in range(each):
                 path = sounds / f"{role}-{index}.wav"
                 generator = np.random.default_rng([index, len(role)])

@@ -103,15 +103,15 @@ def test_views_differ_from_each_other_and_the_clean_one(built) -> None:
         assert (views[a] - views[b]).abs().mean() > 0.1
 
 
-def test_the_same_build_gives_the_same_bytes_whatever_the_batch(
-    make_shards, config: Config, tmp_path: Path, built
-) -> None:
-    again = tmp_path / "again"
-    build_features(built[0], "train", config, "cpu", again, Parts(tmp_path / "other"))
-    assert tree_hash(again) == tree_hash(built[1])
-    small = config.model_copy(update={"features": config.features.model_copy(update={"batch_windows": 3})})
-    build_features(built[0], "train", small, "cpu", tmp_path / "small", Parts(tmp_path / "third"))
-    assert tree_hash(tmp_path / "small") == tree_hash(built[1])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_the_same_build_gives_the_same_bytes_whatever_the_batch(split, make_shards, config: Config, tmp_path) -> None:
+    shards, found = make_shards(), []
+    for batch in (32, 32, 3):
+        settings = config.model_copy(update={"features": config.features.model_copy(update={"batch_windows": batch})})
+        out = tmp_path / f"{len(found)}"
+        build_features(shards, split, settings, "cpu", out, Parts(tmp_path / f"parts{len(found)}"))
+        found.append(tree_hash(out))
+    assert found[0] == found[1] == found[2] and found[0]
 
 
 def test_only_rows_of_new_recordings_are_computed_and_history_leaves_no_trace(make_shards, tmp_path: Path) -> None:

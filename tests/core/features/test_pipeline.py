@@ -3,8 +3,11 @@
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,8 @@ import torch
 from wakeword_core.ahead import ahead
 from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
-from wakeword_core.errors import DataError
-from wakeword_core.features import builder
+from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.features import builder, feed
 from wakeword_core.features.blocks import FittingBatch, block_rows
 from wakeword_core.features.builder import build_features
 from wakeword_core.features.feed import choose_strategy
@@ -123,9 +126,90 @@ def test_exhausted_memory_halves_the_batch_and_goes_on() -> None:
         list(FittingBatch(4).pieces(np.arange(4), never))
 
 
-def test_blocks_are_whole_batches() -> None:
-    assert block_rows(row_bytes=1_000, batch=64, block_bytes=1_000_000) == 960
-    assert block_rows(row_bytes=1_000, batch=64, block_bytes=1) == 64
+def test_blocks_are_a_share_of_the_rows_in_whole_batches() -> None:
+    assert block_rows(rows=1_000, threads=2, row_bytes=1_000, batch=64, most_bytes=1_000_000) == 448
+    assert block_rows(rows=100_000, threads=2, row_bytes=1_000, batch=64, most_bytes=1_000_000) == 1_000
+    assert block_rows(rows=10, threads=4, row_bytes=1_000, batch=64, most_bytes=1_000_000) == 64
+    assert block_rows(rows=0, threads=4, row_bytes=1_000, batch=64, most_bytes=1) == 1
+
+
+def test_shards_that_are_held_do_not_grow_with_threads(make_shards, config: Config, tmp_path, monkeypatch) -> None:
+    alive, most = 0, 0
+    real = feed.joined
+
+    def counted(*given: object) -> feed.Decoded:
+        nonlocal alive, most
+        decoded = real(*given)
+        alive += 1
+        most = max(most, alive)
+        weakref.finalize(decoded.sound, gone)
+        return decoded
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    monkeypatch.setattr(feed, "joined", counted)
+    settings = with_features(config, strategy="stream", workers=16)
+    build_features(make_shards(count=12), "val", settings, "cpu", tmp_path / "f", Parts(tmp_path / "parts"))
+    assert alive == 0 and 2 <= most <= 5
+
+
+def test_a_damaged_shard_costs_no_part_before_it(make_shards, config: Config, tmp_path) -> None:
+    shards = make_shards(count=3)
+    damaged = shards / "00002.parquet"
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 255
+    damaged.write_bytes(data)
+    parts = Parts(tmp_path / "parts")
+    with pytest.raises(ArtifactError, match="00002"):
+        build_features(shards, "val", with_features(config, workers=4), "cpu", tmp_path / "f", parts)
+    assert parts.built == 2
+
+
+@pytest.mark.parametrize("hop", [1.0, 5.0])
+def test_rows_may_lie_wholly_beside_a_short_recording(hop: float, make_shards, tmp_path) -> None:
+    """The first recordings of a shard are shorter than the jitter of their views: what is not sound is silence."""
+    shards = make_shards(seconds_of={"negative": 0.25, "noise": 0.2, "positive": 0.9})
+    for seed in range(6):
+        context = {"context_frames": 0} if hop > 1 else {}
+        features = {"views": 4, "negative_views": 6, "negative_hop_seconds": hop, **context}
+        config = Config.model_validate({"seed": seed, "features": features})
+        summary = build_features(shards, "train", config, "cpu", tmp_path / f"{seed}", Parts(tmp_path / f"p{seed}"))
+        assert summary.rows > 0
+
+
+def test_a_default_sigterm_leaves_no_scratch_file(make_shards, tmp_path) -> None:
+    make_shards(count=4)
+    script = """
+import os, signal, sys
+from pathlib import Path
+from wakeword_core.artifacts import Parts
+from wakeword_core.config import Config
+from wakeword_core.features import builder
+write = builder.write_part
+def terminated(*given):
+    os.kill(os.getpid(), signal.SIGTERM)
+    write(*given)
+builder.write_part = terminated
+root = Path(sys.argv[1])
+(root / "out").mkdir()
+config = Config.model_validate({"features": {"strategy": "memmap"}})
+builder.build_features(root / "shards", "val", config, "cpu", root / "out", Parts(root / "parts"))
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert [one.name for one in (tmp_path / "out").iterdir()] == ["parts"]
+
+
+def test_threads_of_others_keep_theirs(make_shards, config: Config, tmp_path) -> None:
+    before = torch.get_num_threads()
+    build_features(make_shards(), "val", config, "cpu", tmp_path / "f", Parts(tmp_path / "parts"))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert found == [before] and torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
