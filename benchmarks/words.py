@@ -63,6 +63,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--preset", default="balanced")
     every = [(word, fold) for word in WORDS for fold in range(FOLDS)]
     parser.add_argument("--runs", nargs="+", type=_run, default=every, metavar="WORD:FOLD", help="default: all nine")
+    parser.add_argument(
+        "--words", type=int, default=1_600, help="synthetic single words among the negatives of training"
+    )
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings over the preset's")
     return parser.parse_args()
 
@@ -75,11 +78,12 @@ def _run(text: str) -> tuple[str, int]:
 
 
 def _config(word: str, fold: int, given: argparse.Namespace) -> Config:
-    """The preset, with the fold's sources and nothing synthetic, tested at 10 dB."""
+    """The preset, with the fold's sources and synthetic single words to learn from, tested at 10 dB."""
     base = load_config(None, [f"preset={given.preset}", *given.set]).model_dump(mode="json")
     base["phrase"] = word
     base["data"]["sources"] = sources(given.audio_root.resolve(), word, fold)
-    base["synthesis"]["enabled"] = False
+    nothing = {"positives": 0, "hard_negatives": 0, "negatives": 0, "background_minutes": 0.0}
+    base["synthesis"] |= {"enabled": given.words > 0, "words": given.words, **nothing}
     base["evaluation"] |= {"stream_snr_db": [10.0], "target_snr_db": [10.0], "far_snr_db": []}
     return Config.model_validate(base)
 
@@ -96,10 +100,8 @@ def _tested(word: str, fold: int, given: argparse.Namespace) -> Tested:
             continue
         for split in SPLITS if project.stages[stage].partitioned else (None,):
             _, built = project.build(stage, split)
-            print(
-                f"{word} {fold}: {stage}{f'[{split}]' if split else ''} {'built' if built else 'found'}",
-                file=sys.stderr,
-            )
+            place = f"{stage}[{split}]" if split else stage
+            print(f"{word} {fold}: {place} {'built' if built else 'found'}", file=sys.stderr, flush=True)
     model = WakewordModel(project.require("onnx_model").file("model.onnx"))
     scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)
     result = evaluate_streams(scores, model.threshold, config, model.detector)

@@ -153,6 +153,12 @@ class SynthesisConfig(Settings):
     positives: int = Field(600, ge=0, le=100_000, description="Recordings of the phrase.")
     hard_negatives: int = Field(600, ge=0, le=100_000, description="Recordings of phrases that sound alike.")
     negatives: int = Field(900, ge=0, le=100_000, description="Recordings of other sentences.")
+    words: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Recordings of one or two words by themselves, as negatives of training, which real data lack.",
+    )
     background_minutes: float = Field(6.0, ge=0, le=600, description="Synthetic background sound.")
     rate_range: tuple[int, int] = Field((120, 220), description="Words a minute of espeak-ng voices, from and to.")
     pitch_range: tuple[int, int] = Field((25, 75), description="espeak-ng pitch, 0 to 99, from and to.")

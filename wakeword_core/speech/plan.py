@@ -20,6 +20,8 @@ from wakeword_core.speech.hibari import SPEAKER_FACTORS
 Engine = Literal["espeak", "hibari"]
 SpokenRole = Literal["positive", "hard_negative", "negative"]
 SPOKEN_ROLES: tuple[SpokenRole, ...] = get_args(SpokenRole)
+WORDS = "words"
+"""Folder of single words, which are negatives."""
 
 BABBLE = "babble"
 SPEAKER_RULE = r"regex:(?:.*/)?\d+_(?P<speaker>[^_/]+)_[^/]*"
@@ -89,8 +91,15 @@ def neural_can_read(text: str) -> bool:
     return all(character.isascii() for character in plain if character.isalnum()) and any(map(str.isalnum, plain))
 
 
-def plan(phrase: str, config: SynthesisConfig, seed: int, confusables: Sequence[str], sentences: Sequence[str]) -> Plan:
-    """Lay out every recording: positives of `phrase`, hard negatives of `confusables`, negatives of `sentences`.
+def plan(
+    phrase: str,
+    config: SynthesisConfig,
+    seed: int,
+    confusables: Sequence[str],
+    sentences: Sequence[str],
+    words: Sequence[str] = (),
+) -> Plan:
+    """Lay out every recording: positives of `phrase`, hard negatives of `confusables`, negatives of the others.
 
     Texts are used in turn. Each role goes through the same voices in the same order, so that every split that has a
     voice's positives has its negatives too; with at least as many recordings as voices, each voice speaks.
@@ -105,17 +114,21 @@ def plan(phrase: str, config: SynthesisConfig, seed: int, confusables: Sequence[
         for role, count, texts in asked
         for utterance in plan_speech(role, texts, count if texts else 0, config, seed)
     ]
+    utterances += plan_speech("negative", words, config.words if words else 0, config, seed, WORDS)
     return Plan(tuple(utterances), tuple(plan_background(config, seed, sentences)))
 
 
-def plan_speech(role: Role, texts: Sequence[str], count: int, config: SynthesisConfig, seed: int) -> list[Utterance]:
-    """`count` recordings of `texts` in turn, by voices in turn."""
+def plan_speech(
+    role: Role, texts: Sequence[str], count: int, config: SynthesisConfig, seed: int, folder: str = ""
+) -> list[Utterance]:
+    """`count` recordings of `texts` in turn, by voices in turn, in a folder that is the role's unless given."""
+    folder = folder or role
     speakers = _espeak_turns(seed)
     factors = list(_generator(seed, "factors").permutation(SPEAKER_FACTORS))
     planned: list[Utterance] = []
     neural = 0
     for index in range(count):
-        generator = _generator(seed, role, index)
+        generator = _generator(seed, folder, index)
         text = texts[index % len(texts)]
         # Spread evenly, and the same for every count.
         due = int((index + 1) * config.neural_share) > int(index * config.neural_share)
@@ -124,7 +137,7 @@ def plan_speech(role: Role, texts: Sequence[str], count: int, config: SynthesisC
             neural += 1
         else:
             voice = ("espeak", speakers[(index - neural) % len(speakers)], 1.0)
-        planned.append(_utterance(role, index, text, voice, config, generator))
+        planned.append(_utterance(role, f"{folder}/{index:05d}", text, voice, config, generator))
     return planned
 
 
@@ -168,13 +181,15 @@ def _talkers(
     for number in range(int(generator.integers(*_TALKERS))):
         text = " ".join(sentences[int(generator.integers(len(sentences)))] for _ in range(_SENTENCES_A_TALKER))
         talker = _generator(seed, "talker", index, number)
-        talkers.append(_utterance("background", number, text, ("espeak", str(turns[number]), 1.0), config, talker))
+        talkers.append(
+            _utterance("background", f"{number:05d}", text, ("espeak", str(turns[number]), 1.0), config, talker)
+        )
     return tuple(talkers)
 
 
 def _utterance(
     role: Role,
-    index: int,
+    path: str,
     text: str,
     voice: tuple[Engine, str, float],
     config: SynthesisConfig,
@@ -186,7 +201,7 @@ def _utterance(
     ending = str(generator.choice(_ENDINGS, p=_ENDING_SHARES)) if text[-1].isalnum() else ""
     return Utterance(
         role=role,
-        path=f"{role}/{index:05d}_{speaker}_{accent}.flac",
+        path=f"{path}_{speaker}_{accent}.flac",
         text=text + ending,
         engine=engine,
         speaker=speaker,

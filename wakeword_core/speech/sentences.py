@@ -9,6 +9,7 @@ import numpy as np
 from wakeword_core.errors import DataError
 from wakeword_core.speech.phonetics import common_words
 
+_WORDS_A_PAIR = 4
 _GRAMMAR: dict[str, tuple[str, ...]] = {
     "sentence": (
         "{name}, {request}?", "hey {name}, {request}.", "okay, {request}.", "{request}, please.",
@@ -89,6 +90,26 @@ def everyday_sentences() -> list[str]:
     """The shipped sentences, as they are."""
     lines = (resources.files(__package__) / "sentences.txt").read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip()]
+
+
+def single_words(count: int, seed: int, guard: Guard) -> list[str]:
+    """`count` texts of one common word, every fourth of two, none of which the guard finds the phrase in.
+
+    The same for the same seed; a longer list begins with the shorter one. DataError when the guard refuses them all.
+    """
+    if count == 0:
+        return []
+    words = common_words()
+    kept = [word for word, refused in zip(words, guard.contains(words), strict=True) if not refused]
+    if not kept:
+        raise DataError("every common word sounds like the phrase; set synthesis.words to 0")
+    turns = np.random.default_rng([seed, len(kept)]).integers(len(kept), size=(count, 2)).tolist()
+    pairs = [f"{kept[one]} {kept[other]}" for one, other in turns]
+    refused = guard.contains(pairs)
+    return [
+        pairs[index] if index % _WORDS_A_PAIR == 0 and not refused[index] else kept[one]
+        for index, (one, _) in enumerate(turns)
+    ]
 
 
 def sentences(count: int, seed: int, guard: Guard) -> list[str]:

@@ -26,6 +26,7 @@ from wakeword_core.speech.plan import (
     BABBLE,
     SPEAKER_RULE,
     SPOKEN_ROLES,
+    WORDS,
     Plan,
     Scene,
     Utterance,
@@ -33,7 +34,7 @@ from wakeword_core.speech.plan import (
     plan,
     plan_speech,
 )
-from wakeword_core.speech.sentences import sentences
+from wakeword_core.speech.sentences import sentences, single_words
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ def synthesize(
 ) -> SynthesisSummary:
     """Write recordings for a wake word under `out`, as FLAC at `sample_rate` Hz, and `sources.json` that lists them.
 
-    `positive/`, `hard_negative/` and `negative/` hold speech, `background/<role>_<split>/` the rest. The bytes depend
-    on the phrase, the settings, the seed and the versions of the engines, not on `workers` (0: one a core).
+    `positive/`, `hard_negative/`, `negative/` and `words/` hold speech, `background/<role>_<split>/` the rest. The
+    bytes depend on the phrase, the settings, the seed and the engines' versions, not on `workers` (0: one a core).
     MissingDependencyError without the engines; DataError when the phrase gives no sound.
     """
     config = _readable(phrase, config)
@@ -86,7 +87,8 @@ def synthesize(
         raise DataError(f"nothing sounds like {phrase!r}; set synthesis.hard_negatives to 0 or choose another phrase")
     confusables = phonetics.draw(found, config.hard_negatives, np.random.default_rng([seed, len(found)]))
     spoken = sentences(max(config.negatives, 64 if config.background_minutes else 0), seed, guard)
-    planned = plan(phrase, config, seed, confusables, spoken)
+    words = single_words(config.words, seed, guard)
+    planned = plan(phrase, config, seed, confusables, spoken, words)
     _require_space(planned, sample_rate, out)
     seconds = _write_all((*planned.scenes, *planned.utterances), sample_rate, out, progress, workers)
     write_json(out / SOURCES_FILE, _sources(phrase, planned))
@@ -257,25 +259,27 @@ def _require_space(planned: Plan, sample_rate: int, out: Path) -> None:
 
 
 def _sources(phrase: str, planned: Plan) -> list[dict[str, Any]]:
-    """Sources as JSON values: one a spoken role and engine, and one a split for each kind of background.
+    """Sources as JSON values: one a folder of speech and engine, and one a split for each kind of background.
 
     The neural engine has one voice: at several pitches it is still one person, who cannot be on both sides. So it is
-    learnt from, and the other engine's voices are tested on, where there are both.
+    learnt from, and the other engine's voices are tested on, where there are both. Words alone are for learning.
     """
     entries: list[dict[str, Any]] = []
-    for role in SPOKEN_ROLES:
-        engines = sorted({item.engine for item in planned.utterances if item.role == role})
+    only_words = all(item.path.startswith(f"{WORDS}/") for item in planned.utterances)
+    for folder in (*SPOKEN_ROLES, WORDS):
+        engines = sorted({item.engine for item in planned.utterances if item.path.startswith(f"{folder}/")})
+        role = "negative" if folder == WORDS else folder
         for engine in engines:
             entry: dict[str, Any] = {
-                "name": f"synthetic_{role}_{engine}",
-                "path": role,
+                "name": f"synthetic_{folder}_{engine}",
+                "path": folder,
                 "include": [f"*_{engine}-*"],
                 "role": role,
                 "licence": _LICENCES[engine],
                 "speaker": SPEAKER_RULE,
                 "speaker_space": "synthetic",
             }
-            if engine == "hibari" and len(engines) > 1:
+            if only_words or (engine == "hibari" and len(engines) > 1):
                 entry["split"] = "train"
             entries.append(entry | ({"label": phrase} if role == "positive" else {}))
     for kind, split in dict.fromkeys((scene.role, scene.split) for scene in planned.scenes):

@@ -93,6 +93,28 @@ def test_bytes_depend_on_seed_and_not_on_workers(made, tmp_path, monkeypatch):
     assert {source.role for source in synthetic_sources(tmp_path / "other")} == {"positive"}
 
 
+def test_single_words_are_negatives_and_by_themselves_for_training(tmp_path):
+    nothing = {"positives": 0, "hard_negatives": 0, "negatives": 0, "background_minutes": 0}
+    summary = synthesize("jarvis", SynthesisConfig(words=24, **nothing), RATE, 1, tmp_path / "a")
+    assert summary.recordings == {"negative": 24} and summary.texts["negative"] > 15
+    sources = synthetic_sources(tmp_path / "a")
+    assert {one.name for one in sources} == {"synthetic_words_espeak", "synthetic_words_hibari"}
+    assert {(one.role, one.split, one.path.name) for one in sources} == {("negative", "train", "words")}
+    assert sum(len(list_recordings(one)) for one in sources) == 24
+    # beside speech of other kinds by the same voices they go where their speakers go
+    synthesize("jarvis", SMALL.model_copy(update={"words": 8}), RATE, 1, tmp_path / "b")
+    words = [one for one in synthetic_sources(tmp_path / "b") if one.path.name == "words"]
+    assert {one.split for one in words if one.name.endswith("espeak")} == {None}
+    assert {one.speaker_space for one in words} == {"synthetic"}
+
+
+def test_more_words_change_nothing_else(tmp_path):
+    for words in (0, 8):
+        synthesize("hey robin", SMALL.model_copy(update={"words": words}), RATE, 1, tmp_path / f"{words}")
+    without, added = hashes(tmp_path / "0"), hashes(tmp_path / "8")
+    assert without.items() < added.items() and len(added) == len(without) + 8
+
+
 def test_every_utterance_tells_on_the_sound():
     config = SynthesisConfig(neural_share=0.0)
     said = [render(item, RATE) for item in plan_speech("positive", ["hey robin"], 6, config, 1)]
