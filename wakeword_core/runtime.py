@@ -124,10 +124,12 @@ class WakewordModel:
             raise DataError(f"windows must be [n, {expected[0]}, {expected[1]}], not {list(windows.shape)}")
         if not len(windows):
             return np.empty((0, len(self.labels)), np.float32)
-        scores: Floats = self._session.run(
-            [_OUTPUT], {_INPUT: self.front_end.clamp(windows.astype(np.float32, copy=False))}
-        )[0]
+        scores: Floats = self._session.run([_OUTPUT], {_INPUT: windows.astype(np.float32, copy=False)})[0]
         return scores
+
+    def score_heard(self, windows: Floats) -> Floats:
+        """As `score_windows`, of windows cut from a stream, whose frames know nothing of one another yet."""
+        return self.score_windows(self.front_end.clamp(windows))
 
     def window_end(self, frame: int) -> float:
         """Time in seconds at which a window whose last frame is `frame` ends."""
@@ -151,7 +153,7 @@ class WakewordModel:
             padded = np.concatenate([padded[:, padded.shape[1] - (width - 1) :], mel], axis=1)
             ends = np.arange(offset, stop - start, self.stride_frames)
             if len(ends):
-                found.append(_score_ends(padded, ends, width, self.score_windows, batch))
+                found.append(_score_ends(padded, ends, width, self.score_heard, batch))
         grid = np.arange(offset, frames, self.stride_frames)
         return (grid * hop + n_fft) / self.sample_rate, np.concatenate(found)
 
@@ -217,7 +219,7 @@ class StreamScorer:
         mel = self.model.front_end(audio)[:, -self._ring.shape[1] :]
         self._ring = np.concatenate([self._ring[:, mel.shape[1] :], mel], axis=1)
         self._frames += self._step
-        return self.model.score_windows(self._ring[None])
+        return self.model.score_heard(self._ring[None])
 
 
 class Detector:

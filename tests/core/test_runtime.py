@@ -166,6 +166,20 @@ def test_window_scores_agrees_with_score_audio(model) -> None:
     assert 50 in ends  # the first whole window
 
 
+def test_decibels_are_clamped_in_each_window_that_is_heard_and_stored_ones_are_left_alone(tmp_path) -> None:
+    frontend = FRONTEND.model_copy(update={"kind": "mel_db", "top_db": 20.0})
+    path = save_model(tmp_path / "db.onnx", {**CARD, "frontend": frontend.model_dump(mode="json")})
+    model, pcm = WakewordModel(path), bursts(1.5)
+    _, scores = model.score_audio(pcm)
+    frames = np.concatenate([model.front_end.silence(50), model.front_end(pcm)], axis=1)
+    ends = range(50 % model.stride_frames, frames.shape[1] - 50, model.stride_frames)
+    windows = np.stack([frames[:, end : end + 51] for end in ends])
+    clamped = np.maximum(windows, windows.max(axis=(1, 2), keepdims=True) - 20.0)
+    np.testing.assert_allclose(scores, model.score_windows(clamped), atol=1e-6)
+    assert np.abs(scores - model.score_windows(windows)).max() > 1e-3
+    np.testing.assert_allclose(StreamScorer(model).push(pcm)[1], scores, atol=1e-6)
+
+
 def test_short_audio_has_scores_after_quiet_and_none_at_all_has_none(model) -> None:
     times, scores = model.score_audio(bursts(0.3))
     assert len(times) == len(scores) > 0
