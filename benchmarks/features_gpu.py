@@ -202,7 +202,7 @@ def _print_table(
     for name, one in stages.items():
         limit = f"{limits[name]:.2f}" if name in limits else ""
         table.add_row(name, str(one["threads"]), f"{one['seconds']:.2f}", limit)
-    for name in limits.keys() - stages.keys():
+    for name in sorted(limits.keys() - stages.keys()):
         table.add_row(name, "", "", f"{limits[name]:.2f}")
     Console(file=sys.stderr, width=110).print(table)
 

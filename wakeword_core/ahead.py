@@ -16,16 +16,15 @@ def ahead(
     workers: int,
     waiting: int,
     on_take: Callable[[int], None] | None = None,
-    start: Callable[[], None] | None = None,
 ) -> Generator[Result]:
-    """Yield `work(item)` in the order of `items`, on `workers` threads, each of which begins with `start`.
+    """Yield `work(item)` in the order of `items`, on `workers` threads.
 
     While the consumer has one result, at most `waiting` others are under way or ready; `on_take` is told how many are
     ready when one is taken. An error of `work` is raised in its turn; what has not begun by then is left.
     """
     left = iter(items)
     queue: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(workers, initializer=start)
+    pool = ThreadPoolExecutor(workers)
 
     def fill(most: int) -> None:
         queue.extend(pool.submit(work, item) for item in islice(left, most - len(queue)))

@@ -110,7 +110,7 @@ class Parts:
         part = self.root / key
         entry = self.entry(part)
         if entry is None:
-            if part.is_file():
+            if part.is_file() and self._note(part).is_file():  # without one, another build is about to keep it
                 log.warning("part %s is damaged and will be made again", part)
                 part.unlink()
             return False

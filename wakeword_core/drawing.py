@@ -1,4 +1,4 @@
-"""What every picture of the data shares: its size, its colours, and how it becomes a PNG."""
+"""What every picture shares: its size, its colours, and how it becomes a PNG."""
 
 import io
 from typing import TYPE_CHECKING, cast

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from wakeword_core.cores import available_cores
 from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import replacing
 from wakeword_core.packing import OnRow, ShardJob, pack_shard
@@ -43,7 +43,7 @@ class Packers:
     """A pool that writes shards; on leaving it every worker has ended and nothing half written is left."""
 
     def __init__(self, workers: int, retries: int, work: float) -> None:
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or available_cores()
         self.processes = self.workers > 1 and work >= PROCESSES_FROM
         self._retries = retries
         self._stop = threading.Event()

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Literal, TypeVar
 import pandas as pd
 
 from wakeword_core.config import SourceConfig
+from wakeword_core.cores import available_cores
 from wakeword_core.errors import DataError
 from wakeword_core.files import canonical_json, digest, hash_file
 from wakeword_core.progress import Progress, silent
@@ -108,7 +108,7 @@ def hash_rows(frame: pd.DataFrame) -> str:
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
     """Yield (item, work(item)) as they finish, on `workers` threads (0: one a core); only a few wait in memory."""
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or available_cores()
     waiting = iter(items)
     running: dict[Future[Result], Item] = {}
     finished: SimpleQueue[Future[Result]] = SimpleQueue()

@@ -129,16 +129,17 @@ def read_checksums(path: Path) -> list[tuple[str, int]]:
     return found
 
 
-def read_ids(path: Path) -> list[str]:
-    """The ids of a shard in its order."""
+def read_column(path: Path, name: str) -> list[str]:
+    """One column of text of a shard in its order, without its audio."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        ids: list[str] = pq.read_table(path, columns=["id"], page_checksum_verification=True).column("id").to_pylist()
+        table = pq.read_table(path, columns=[name], page_checksum_verification=True)
+        values: list[str] = table.column(name).to_pylist()
     except (OSError, KeyError, pa.ArrowException) as error:
         raise _damaged(path, str(error).splitlines()[0]) from error
-    return ids
+    return values
 
 
 def _row_groups(path: Path) -> Iterator["pa.Table"]:
@@ -175,6 +176,8 @@ def _damaged(path: Path, why: str) -> ArtifactError:
 
 def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[Recording]:
     """Every recording (of some roles) of one shard, one row group in memory at a time; ArtifactError if damaged."""
+    if roles is not None and set(roles).isdisjoint(read_column(path, "role")):
+        return
     for other, one, data in raw_rows(path):
         if roles is None or other["role"] in roles:
             try:

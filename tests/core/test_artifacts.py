@@ -312,3 +312,11 @@ def test_parts_are_shared_by_artifacts_of_a_stage(store):
 def test_recorded_versions_leave_out_what_is_not_installed(monkeypatch):
     monkeypatch.setattr(artifacts, "_RECORDED_VERSIONS", ("numpy", "no-such-package"))
     assert set(artifacts._versions()) == {"python", "numpy"}
+
+
+def test_a_part_that_another_build_is_about_to_keep_is_left_alone(tmp_path):
+    parts = Parts(tmp_path / "parts")
+    parts.root.mkdir()
+    (parts.root / "k").write_text("made by another, its note not yet written")
+    assert not parts.link("k", tmp_path / "target")
+    assert (parts.root / "k").exists() and not (tmp_path / "target").exists()

@@ -94,6 +94,12 @@ def test_roles_can_be_chosen(rows_of, pack):
     assert [one.id for one in iter_recordings(out, roles=["noise"])] == [rows.loc[3, "id"]]
 
 
+def test_audio_is_not_read_where_nobody_has_the_role(rows_of, pack, monkeypatch):
+    out, _, _ = pack(rows_of())
+    monkeypatch.setattr(shard_file, "raw_rows", lambda path: pytest.fail(f"read {path}"))
+    assert list(iter_recordings(out, roles=("rir",))) == []
+
+
 def test_recordings_are_brought_to_the_rate(tmp_path, rows_of, pack, recordings):
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)
     soundfile.write(recordings / "high.wav", np.stack([tone, tone], axis=1), 48_000)

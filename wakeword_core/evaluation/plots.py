@@ -1,24 +1,21 @@
 """Pictures of a training and of a test, each a PNG as bytes; colours that colour-blind people can tell apart."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from wakeword_core.drawing import PALETTE, as_png, new_figure
 from wakeword_core.evaluation.metrics import expected_calibration_error, reliability, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008)
-_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6B6B6B"
-_DPI = 130
+_BLUE, _ORANGE, _GREEN, _, _, _RED, _GREY = PALETTE
 _SIZE = (6.4, 4.2)
 _HISTOGRAM_BINS = 50
 _MEL_COLUMNS = 4
@@ -28,7 +25,6 @@ _LOG_ODDS_LIMIT = 12.0
 _MARKS = ((_GREEN, "^"), (_RED, "D"), (_ORANGE, "v"), (_GREY, "s"))
 _ROC_ZOOM = 50
 """The zoomed ROC begins at what is found at this part of its largest false-positive rate."""
-_COLOURS = 256
 
 
 class Point(Protocol):
@@ -54,7 +50,7 @@ class Marked:
 
 def training_curve(history: Sequence[Mapping[str, Any]]) -> bytes:
     """Losses above, validation AUC below, an epoch a point; rows as in the training's history."""
-    figure = _figure((_SIZE[0], 5.6))
+    figure = new_figure(_SIZE[0], 5.6)
     losses, aucs = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     epochs = [row["epoch"] for row in history]
     marker = {"marker": "o", "markersize": 3.5} if len(epochs) <= 40 else {}
@@ -75,7 +71,7 @@ def det_curve(points: Sequence[Point], marked: Mapping[str, Marked] | None = Non
 
     `hours` of background set what one false alarm is, and so where the place of none is drawn.
     """
-    figure = _figure()
+    figure = new_figure(*_SIZE)
     axes = figure.subplots()
     marks = dict(marked or {})
     # Below the threshold of most alarms events merge, which only folds the curve back.
@@ -113,7 +109,7 @@ def det_curve(points: Sequence[Point], marked: Mapping[str, Marked] | None = Non
 
 def roc_picture(fpr: ArrayLike, tpr: ArrayLike, areas: str, max_fpr: float) -> bytes:
     """ROC of windows: rates [n], rising; the region of the partial AUC is shaded, and shown larger. `areas`: title."""
-    figure = _figure((5.6, 4.6))
+    figure = new_figure(5.6, 4.6)
     axes = figure.subplots()
     x, y = np.asarray(fpr, dtype=np.float64), np.asarray(tpr, dtype=np.float64)
     edge = np.append(x[x < max_fpr], max_fpr)
@@ -134,7 +130,7 @@ def roc_picture(fpr: ArrayLike, tpr: ArrayLike, areas: str, max_fpr: float) -> b
 
 def reliability_diagram(before: ArrayLike, after: ArrayLike, labels: ArrayLike) -> bytes:
     """How often the top class was right at each confidence, for class probabilities [n, classes] before and after."""
-    figure = _figure((5.6, 5.8))
+    figure = new_figure(5.6, 5.8)
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     truth = np.asarray(labels, dtype=np.int64)
     # The top class is never less likely than one in the number of classes.
@@ -162,7 +158,7 @@ def reliability_diagram(before: ArrayLike, after: ArrayLike, labels: ArrayLike) 
 
 def score_histogram(scores: ArrayLike, labels: ArrayLike, threshold: float) -> bytes:
     """Scores [n] of wake words and of the rest (labels [n]), on a scale that opens up both ends."""
-    figure = _figure()
+    figure = new_figure(*_SIZE)
     axes = figure.subplots()
     values, truth = _log_odds(scores), np.asarray(labels).astype(bool)
     limit = float(min(_LOG_ODDS_LIMIT, max(np.abs(values).max(initial=1.0), 3.0)))
@@ -192,7 +188,7 @@ def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float) -> byte
         )
     columns = min(_MEL_COLUMNS, len(images))
     rows = -(-len(images) // columns)
-    figure = _figure((2.5 * columns + 1.2, 2.1 * rows + 0.7))
+    figure = new_figure(2.5 * columns + 1.2, 2.1 * rows + 0.7)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     low, high = np.percentile(images, [1, 99.5])
     for index, axes in enumerate(grid.flat):
@@ -218,7 +214,7 @@ def confusion_picture(counts: ArrayLike, labels: Sequence[str]) -> bytes:
     """Counts [classes, classes], rows the true class; shaded by the share of the row."""
     table = np.asarray(counts)
     side = max(3.6, 1.1 * len(labels) + 1.8)
-    figure = _figure((side + 0.8, side))
+    figure = new_figure(side + 0.8, side)
     axes = figure.subplots()
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     shown = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
@@ -236,31 +232,13 @@ def confusion_picture(counts: ArrayLike, labels: Sequence[str]) -> bytes:
     return _png(figure)
 
 
-def _figure(size: tuple[float, float] = _SIZE) -> "Figure":
-    """A figure of its own, without pyplot and its global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _png(figure: "Figure") -> bytes:
     for axes in figure.axes:
         if not axes.images and axes.get_label() != "<colorbar>":
             axes.grid(visible=True, color="#E3E3E3", lw=0.8)
             axes.set_axisbelow(True)
             axes.spines[["top", "right"]].set_visible(False)
-    from PIL import Image
-
-    canvas = cast("FigureCanvasAgg", figure.canvas)
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    file = io.BytesIO()
-    # A palette is a third of the size, and no version or date makes equal pictures differ.
-    picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
-    return file.getvalue()
+    return as_png(figure)
 
 
 def _mark_zero(axes: "Axes", zero: float) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, Protocol
@@ -49,7 +48,7 @@ class BlockComputer(Protocol):
 
 
 class CpuBlocks:
-    """A block a thread; inside of it one operation after the other, so that no thread waits for another."""
+    """A block a thread, each with one thread an operation: else a batch waits for all cores at every one."""
 
     def __init__(self, computer: RowComputer, threads: int, timings: Timings, batch: int) -> None:
         self.computer, self.timings = computer, timings
@@ -146,21 +145,6 @@ def _batch_in_vram(computer: RowComputer) -> int:
     free, _ = torch.cuda.mem_get_info(computer.device)
     row_bytes = computer.margin * _FLOATS_A_SAMPLE * 4
     return max(1, int(free * _VRAM_SHARE) // row_bytes)
-
-
-@contextmanager
-def one_thread_an_operation() -> Iterator[None]:
-    """Torch as it was, afterwards: what its worker threads set, holds for every thread that begins later."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def single_thread() -> None:
-    """For worker threads: each runs its own operations, so that a batch does not wait for all cores at every one."""
-    torch.set_num_threads(1)
 
 
 def block_rows(rows: int, threads: int, row_bytes: int, batch: int, most_bytes: int) -> int:

@@ -19,6 +19,7 @@ import torch
 from wakeword_core.ahead import ahead
 from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config, FeaturesConfig, Split
+from wakeword_core.cores import available_cores, torch_threads
 from wakeword_core.errors import DataError
 from wakeword_core.features.blocks import (
     Block,
@@ -26,8 +27,6 @@ from wakeword_core.features.blocks import (
     CpuBlocks,
     CudaBlocks,
     block_rows,
-    one_thread_an_operation,
-    single_thread,
 )
 from wakeword_core.features.feed import READERS, Decoded, Strategy, choose_strategy, decoded_shards, joined
 from wakeword_core.features.materials import NOTHING, Materials, materials_for
@@ -119,14 +118,14 @@ def build_features(
     missing = [part for part in planned if not parts.link(part.key, part.target)]
     made = len(planned) - len(missing)
     progress(f"features {split}", made, len(planned))
-    threads = config.features.workers or len(os.sched_getaffinity(0))
+    threads = config.features.workers or available_cores()
     timings = Timings(_lanes(device, threads))
     strategy = _strategy([part.shard for part in missing], config.features)
     rows = computed = 0
     if missing:
         computer = RowComputer(config, split, materials, torch.device(device))
         waiting = decoded_shards([part.shard for part in missing], strategy, computer.margin, out, timings)
-        with finishing() as asked_to_stop, waiting as decoded, one_thread_an_operation():
+        with finishing() as asked_to_stop, waiting as decoded, torch_threads(1):
             build = _build_parts(missing, parts, decoded, computer, threads, config, split, attributes, timings)
             with closing(build):
                 for part, work in build:
@@ -207,7 +206,7 @@ def _build_parts(
         rows = block_rows(len(work), compute.threads, row_bytes, batch, most)
         blocks = [Block(work, first, min(first + rows, len(work))) for first in range(0, max(len(work), 1), rows)]
         # a part at a time, so that no more shards are held than `decoded` reads ahead
-        computed = ahead(compute, blocks, compute.threads, compute.waiting, timings.ready, single_thread)
+        computed = ahead(compute, blocks, compute.threads, compute.waiting, timings.ready)
         with closing(computed):
             write_part(part.target, len(work), computed, columns, attributes, timings)
         yield part, work

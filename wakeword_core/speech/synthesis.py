@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from wakeword_core.audio import from_pcm16, resample, write_audio
 from wakeword_core.config import Role, SourceConfig, SynthesisConfig
+from wakeword_core.cores import available_cores
 from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import contained, read_json, require_space, write_json
 from wakeword_core.progress import Progress, silent
@@ -182,7 +183,7 @@ def _write_all(
 ) -> list[float]:
     """Render and write every item, in this process when there are few; returns their seconds in order."""
     tasks = [list(items[start : start + _ITEMS_A_TASK]) for start in range(0, len(items), _ITEMS_A_TASK)]
-    processes = min(workers or _cores(), max(1, len(items) // _WORTH_A_PROCESS))
+    processes = min(workers or available_cores(), max(1, len(items) // _WORTH_A_PROCESS))
     seconds: list[list[float]] = [[] for _ in tasks]
     done = 0
     progress("speech", 0, len(items))
@@ -235,10 +236,6 @@ def _write_task(items: list[Utterance | Scene], sample_rate: int, out: Path) -> 
         write_audio(out / item.path, sound, sample_rate)
         seconds.append(len(sound) / sample_rate)
     return seconds
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _readable(phrase: str, config: SynthesisConfig) -> SynthesisConfig:

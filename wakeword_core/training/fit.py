@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wakeword_core.config import Config, Split, TrainingConfig
+from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.files import digest
 from wakeword_core.models.facts import count_parameters
@@ -27,7 +28,7 @@ from wakeword_core.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from wakeword_core.training.device import choose_device, torch_threads
+from wakeword_core.training.device import choose_device
 from wakeword_core.training.losses import stream_loss, zones
 from wakeword_core.training.records import (
     HISTORY,

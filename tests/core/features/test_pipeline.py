@@ -17,11 +17,13 @@ import torch
 from wakeword_core.ahead import ahead
 from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
+from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features import builder, feed
 from wakeword_core.features.blocks import FittingBatch, block_rows
 from wakeword_core.features.builder import build_features
 from wakeword_core.features.feed import choose_strategy
+from wakeword_core.features.rows import RowComputer
 from wakeword_core.features.timings import Timings
 from wakeword_core.interrupts import finishing
 
@@ -186,6 +188,7 @@ import os, signal, sys
 from pathlib import Path
 from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
+from wakeword_core.cores import torch_threads
 from wakeword_core.features import builder
 write = builder.write_part
 def terminated(*given):
@@ -203,13 +206,30 @@ builder.build_features(root / "shards", "val", config, "cpu", root / "out", Part
 
 
 def test_threads_of_others_keep_theirs(make_shards, config: Config, tmp_path) -> None:
-    before = torch.get_num_threads()
-    build_features(make_shards(), "val", config, "cpu", tmp_path / "f", Parts(tmp_path / "parts"))
     found = []
-    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-    thread.start()
-    thread.join()
-    assert found == [before] and torch.get_num_threads() == before
+    with torch_threads(3):
+        build_features(make_shards(), "val", config, "cpu", tmp_path / "f", Parts(tmp_path / "parts"))
+        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert found == [3] and torch.get_num_threads() == 3
+
+
+def test_inside_of_a_block_nothing_is_parallel(make_shards, config: Config, tmp_path, monkeypatch) -> None:
+    found, compute = set(), RowComputer.compute
+    monkeypatch.setattr(RowComputer, "compute", lambda *given: found.add(torch.get_num_threads()) or compute(*given))
+    with torch_threads(3):
+        build_features(make_shards(), "val", config, "cpu", tmp_path / "f", Parts(tmp_path / "parts"))
+    assert found == {1}
+
+
+def test_a_containers_limit_counts_as_the_machines_memory(tmp_path, monkeypatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(builder, "_CONTAINER_MEMORY", limit)
+    whole = builder._machine_memory()
+    for text, expected in (("max", whole), ("4000000", 4_000_000), (str(2**62), whole)):
+        limit.write_text(text + "\n")
+        assert builder._machine_memory() == expected > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

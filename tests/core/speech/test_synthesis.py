@@ -178,6 +178,6 @@ def test_a_dead_worker_is_one_clear_error(monkeypatch, tmp_path):
 
     monkeypatch.setattr(synthesis, "ProcessPoolExecutor", Dead)
     monkeypatch.setattr(synthesis, "_WORTH_A_PROCESS", 2)
-    monkeypatch.setattr(synthesis, "_cores", lambda: 2)
+    monkeypatch.setattr(synthesis, "available_cores", lambda: 2)
     with pytest.raises(WakewordError, match="fewer workers"):
         synthesize_phrase("hey", 8, RATE, 1, tmp_path)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
-from wakeword_core.training.device import choose_device, torch_threads
+from wakeword_core.training.device import choose_device
 
 
 @pytest.mark.parametrize("available", [True, False])
