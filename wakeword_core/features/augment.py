@@ -11,7 +11,8 @@ import torch
 from scipy.fft import next_fast_len
 
 from wakeword_core.config import AugmentConfig
-from wakeword_core.features.draws import uniforms
+from wakeword_core.features.draws import Ring, mixed, uniforms
+from wakeword_core.features.materials import Materials
 from wakeword_core.features.speed import STEPS, resample_from_end, whole_steps
 
 PCM_SCALE = 1.0 / 32768.0
@@ -30,8 +31,10 @@ class Draws:
     """in hundredths"""
     room: npt.NDArray[np.int64]
     """index of the impulse response, -1 for none"""
-    noise_position: npt.NDArray[np.float64]
-    """where in the noise bank, as a share of it; -1 for none"""
+    noise_piece: npt.NDArray[np.int64]
+    """piece of the noise bank, -1 for none"""
+    noise_start: npt.NDArray[np.int64]
+    """sample of the noise bank that it begins at"""
     snr_db: npt.NDArray[np.float32]
     gain_db: npt.NDArray[np.float32]
 
@@ -41,31 +44,44 @@ class Draws:
 
 
 def draw(
-    keys: npt.NDArray[np.uint64], clean: npt.NDArray[np.bool_], config: AugmentConfig, rooms: int, noise_samples: int
+    keys: npt.NDArray[np.uint64], clean: npt.NDArray[np.bool_], config: AugmentConfig, materials: Materials
 ) -> Draws:
     """Draw the parameters of each row; `clean` rows get speed 1, no room, no noise and 0 dB."""
-    u = uniforms(keys, 8, stream=1)
+    u = uniforms(keys, 9, stream=1)
 
     def between(column: int, limits: tuple[float, float]) -> npt.NDArray[np.float32]:
         return (limits[0] + u[:, column] * (limits[1] - limits[0])).astype(np.float32)
 
     has_speed = (u[:, 0] < config.speed_probability) & ~clean
-    has_room = (u[:, 2] < config.rir_probability) & ~clean & (rooms > 0)
-    has_noise = (u[:, 4] < config.noise_probability) & ~clean & (noise_samples > 0)
+    has_room = (u[:, 2] < config.rir_probability) & ~clean & (len(materials.rooms) > 0)
+    has_noise = (u[:, 4] < config.noise_probability) & ~clean & (len(materials.noise) > 0)
+    piece, start = materials.noise.choose(u[:, 5], u[:, 8])
+    room = np.full(len(keys), -1)
+    room[has_room] = Ring(materials.room_keys).choose(u[has_room, 3])
     return Draws(
         speed=np.where(has_speed, whole_steps(between(1, config.speed)), STEPS),
-        room=np.where(has_room, (u[:, 3] * max(rooms, 1)).astype(np.int64), -1),
-        noise_position=np.where(has_noise, u[:, 5], -1.0),
+        room=room,
+        noise_piece=np.where(has_noise, piece, -1),
+        noise_start=np.where(has_noise, start, 0),
         snr_db=between(6, config.snr_db),
         gain_db=np.where(clean, 0.0, between(7, config.gain_db)).astype(np.float32),
     )
+
+
+def drawn_keys(keys: npt.NDArray[np.uint64], draws: Draws, materials: Materials) -> npt.NDArray[np.uint64]:
+    """Keys [rows] that stand for what is mixed into each row besides what its own key stands for."""
+    for chosen, of in ((draws.noise_piece, materials.noise.keys), (draws.room, materials.room_keys)):
+        drawn = np.flatnonzero(chosen >= 0)
+        keys = mixed(keys)
+        keys[drawn] ^= of[chosen[drawn]]
+    return keys
 
 
 class Augmenter:
     """Applies draws to batches of waveforms on one device."""
 
     def __init__(self, noise: npt.NDArray[np.int16], rooms: npt.NDArray[np.float32], device: torch.device) -> None:
-        """`noise` is one long recording [samples]; `rooms` are impulse responses [rooms, taps], direct sound first."""
+        """`noise` is long enough from where each row begins; `rooms` [rooms, taps], direct sound first."""
         self.device = device
         self.noise = torch.from_numpy(noise).to(device)
         self.rooms = torch.from_numpy(rooms).to(device)
@@ -75,7 +91,7 @@ class Augmenter:
         """[rows, samples >= window] in [-1, 1] -> [rows, window]; the end of each row stays the end."""
         audio = self._change_speed(audio, draws.speed, window)
         self._apply_rooms(audio, draws.room)
-        self._mix_noise(audio, draws.noise_position, draws.snr_db)
+        self._mix_noise(audio, draws)
         gain = torch.from_numpy(10.0 ** (draws.gain_db / 20.0)).to(audio)
         return audio.mul_(gain[:, None]).clamp_(-1.0, 1.0)
 
@@ -112,20 +128,15 @@ class Augmenter:
             self._spectra[size] = torch.cat([torch.fft.rfft(room, size) for room in self.rooms.split(1)])
         return self._spectra[size][chosen]
 
-    def _mix_noise(
-        self, audio: torch.Tensor, position: npt.NDArray[np.float64], snr_db: npt.NDArray[np.float32]
-    ) -> None:
-        rows = np.flatnonzero(position >= 0)
+    def _mix_noise(self, audio: torch.Tensor, draws: Draws) -> None:
+        rows = np.flatnonzero(draws.noise_piece >= 0)
         if not len(rows):
             return
         chosen = torch.from_numpy(rows).to(self.device)
-        window = audio.shape[1]
-        bank = self.noise.repeat(-(-window // len(self.noise))) if len(self.noise) < window else self.noise
-        start = (position[rows] * max(1, len(self.noise) - window)).astype(np.int64)
-        noise = cut(bank, torch.from_numpy(start).to(self.device), window)
+        noise = cut(self.noise, torch.from_numpy(draws.noise_start[rows]).to(self.device), audio.shape[1])
         speech = audio[chosen]
         speech_power = _active_power(speech).clamp_min(_MIN_POWER)
-        ratio = torch.from_numpy(10.0 ** (snr_db[rows] / 10.0)).to(audio)
+        ratio = torch.from_numpy(10.0 ** (draws.snr_db[rows] / 10.0)).to(audio)
         scale = (speech_power / (ratio * _power(noise).clamp_min(_LEAST_POWER))).sqrt()
         audio[chosen] = speech.addcmul_(noise, scale[:, None])
 

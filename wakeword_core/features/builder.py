@@ -34,7 +34,7 @@ from wakeword_core.features.rows import Older, RowComputer, Work, clean_rows, ro
 from wakeword_core.features.settings import feature_settings
 from wakeword_core.features.store import PARTS_FOLDER, Columns, part_contents, write_part, write_split
 from wakeword_core.features.timings import Timings
-from wakeword_core.features.windows import WindowPlan, plan_windows
+from wakeword_core.features.windows import plan_windows
 from wakeword_core.files import canonical_json, digest, hash_file, require_space
 from wakeword_core.interrupts import finishing
 from wakeword_core.latest_parts import LatestParts
@@ -44,7 +44,7 @@ from wakeword_core.shards import Shard, read_shard, shard_paths
 
 log = logging.getLogger(__name__)
 
-VERSION = "3"
+VERSION = "4"
 """Enters every part's key: raise it when the same shard and settings give other numbers."""
 _BLOCK_BYTES = 16 << 20
 _GPU_BLOCK_BYTES = 256 << 20
@@ -105,7 +105,7 @@ def build_features(
     materials = materials_for(shards, split, config)
     attributes = _attributes(config, split)
     hashes = ahead(hash_file, paths, READERS, len(paths))
-    latest = LatestParts(parts, [VERSION, SHARDS_VERSION, split, attributes, materials.key, torch.device(device).type])
+    latest = LatestParts(parts, [VERSION, SHARDS_VERSION, split, attributes, torch.device(device).type])
     planned = [
         _Part(
             path,
@@ -155,7 +155,7 @@ def build_features(
         parts_built=len(missing),
         parts_reused=len(planned) - len(missing),
         window_seconds=round(total * config.features.row_samples(split) / config.data.sample_rate, 1),
-        noise_seconds=round(len(materials.noise) / config.data.sample_rate, 1),
+        noise_seconds=round(materials.noise.seconds, 1),
         rooms=len(materials.rooms),
         strategy=strategy,
         rows_computed=computed,
@@ -200,7 +200,9 @@ def _build_parts(
     for part, one in zip(missing, decoded, strict=True):
         with timings.measure("prepare"):
             plan = plan_windows(one.shard, split, config.features, config.data.sample_rate, config.seed)
-            work = replace(computer.prepare(one, plan), older=_older(part, parts, plan))
+            work = computer.prepare(one, plan)
+            work = replace(work, older=_older(part, parts, work))
+            computer.make_noise(work)
             columns = computer.columns(one.shard, work)
         require_space(part.target.parent, len(work) * row_bytes, f"feature part {part.target.stem} of {split}")
         rows = block_rows(len(work), compute.threads, row_bytes, batch, most)
@@ -223,11 +225,11 @@ def _block_computer(
     return CpuBlocks(computer, threads, timings, features.batch_windows), features.batch_windows, _BLOCK_BYTES
 
 
-def _older(part: _Part, parts: Parts, plan: WindowPlan) -> Older | None:
+def _older(part: _Part, parts: Parts, work: Work) -> Older | None:
     """The rows that stood in a part's place, where they can be read and are what was written."""
     if part.older is None or parts.entry(part.older, read=True) is None:
         return None
-    return rows_in(part.older, plan)
+    return rows_in(part.older, work)
 
 
 def _key(shard: str, split: Split, materials: Materials, attributes: dict[str, str]) -> str:

@@ -5,9 +5,12 @@ import numpy.typing as npt
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _STREAM = 0xD1B54A32D192ED03
+_POINTS = 32
+"""Places of each thing on a ring: the share that chooses it is even to about a fifth."""
 
 
-def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mixed(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Keys spread over all of their 64 bits, one for one."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
@@ -15,6 +18,26 @@ def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 def uniforms(keys: npt.NDArray[np.uint64], count: int, *, stream: int) -> npt.NDArray[np.float64]:
     """`count` numbers in [0, 1) for each key: [keys, count]; SplitMix64 (Steele et al. 2014), one stream a purpose."""
-    base = _mix(keys + np.uint64((stream + 1) * _STREAM % 2**64))
+    base = mixed(keys + np.uint64((stream + 1) * _STREAM % 2**64))
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
-    return (_mix(base[:, None] + steps[None, :]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return _unit(mixed(base[:, None] + steps[None, :]))
+
+
+class Ring:
+    """Chooses among things by their keys, so that one more of n takes 1/n of the choices and moves no other.
+
+    Consistent hashing (Karger et al. 1997).
+    """
+
+    def __init__(self, keys: npt.NDArray[np.uint64]) -> None:
+        points = uniforms(keys, _POINTS, stream=2).ravel()
+        order = np.argsort(points, kind="stable")
+        self._points, self._of = points[order], order // _POINTS
+
+    def choose(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Which thing each number in [0, 1) falls to: [numbers]; there must be one."""
+        return self._of[np.searchsorted(self._points, numbers) % len(self._of)]
+
+
+def _unit(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

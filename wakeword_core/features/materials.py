@@ -8,29 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.config import Config, Split
+from wakeword_core.features.noise import NoiseBank
 from wakeword_core.features.settings import AUGMENTED_SPLIT
 from wakeword_core.shards import iter_recordings
 
 _NOISE_ROLES = ("noise", "background")
-_NOISE_PIECE_SECONDS = 2.0
-_NOISE_PEAK = 16_384
-_ENVELOPE_HERTZ = (50.0, 8_000.0)
-_ENVELOPE_KNOTS = 9
-_ENVELOPE_DB = (-30.0, 0.0)
-_BEAT_HERTZ = (0.2, 8.0)
-"""Shape of generated noise: a knot about every octave, each at a random level, and a beat as of speech or machines."""
 
 
 @dataclass(frozen=True)
 class Materials:
-    """Noise int16 [samples], impulse responses [rooms, taps], and the hash that stands for them in a part's key."""
+    """Noise, impulse responses float32 [rooms, taps] with what stands for each, and for all of it in a part's key."""
 
-    noise: npt.NDArray[np.int16]
+    noise: NoiseBank
     rooms: npt.NDArray[np.float32]
+    room_keys: npt.NDArray[np.uint64]
     key: str
-
-
-NOTHING = Materials(np.zeros(1, np.int16), np.zeros((0, 1), np.float32), "none")
 
 
 def materials_for(shards: Path, split: Split, config: Config) -> Materials:
@@ -39,25 +31,33 @@ def materials_for(shards: Path, split: Split, config: Config) -> Materials:
     rate = config.data.sample_rate
     if split != AUGMENTED_SPLIT or max(config.features.views, config.features.negative_views) == 1:
         return NOTHING
-    recorded = _bank(shards, _NOISE_ROLES, round(augment.noise_minutes * 60 * rate))
-    noise = np.concatenate([recorded, generate_noise(augment.generated_noise_minutes, rate, config.seed)])
+    recorded = _recorded_noise(shards, round(augment.noise_minutes * 60 * rate))
+    row = config.features.row_samples(split)
+    noise = NoiseBank(recorded, augment.generated_noise_minutes, row, rate, config.seed)
     rooms = recorded_rooms(shards, round(augment.rt60_seconds[1] * rate))
     if not len(rooms):
         rooms = generate_rooms(augment.generated_rirs, augment.rt60_seconds, rate, config.seed)
-    key = hashlib.sha256(noise.tobytes() + rooms.tobytes()).hexdigest()
-    return Materials(noise, rooms, key)
+    return _materials(noise, rooms)
 
 
-def _bank(shards: Path, roles: tuple[str, ...], limit: int) -> npt.NDArray[np.int16]:
-    """Recordings of `roles` end to end, in shard order, at most `limit` samples."""
-    taken, samples = [], 0
-    for recording in iter_recordings(shards, roles=roles):
-        piece = recording.audio[: limit - samples]
-        taken.append(piece)
-        samples += len(piece)
-        if samples >= limit:
+def _materials(noise: NoiseBank, rooms: npt.NDArray[np.float32]) -> Materials:
+    room_keys = np.frombuffer(b"".join(hashlib.sha256(room.tobytes()).digest()[:8] for room in rooms), np.uint64)
+    key = hashlib.sha256(np.sort(noise.keys).tobytes() + b"rooms" + np.sort(room_keys).tobytes()).hexdigest()
+    return Materials(noise, rooms, room_keys, key)
+
+
+NOTHING = _materials(NoiseBank([], 0.0, 0, 1, 0), np.zeros((0, 1), np.float32))
+
+
+def _recorded_noise(shards: Path, limit: int) -> list[tuple[str, npt.NDArray[np.int16]]]:
+    """(id, int16 [samples]) of recordings of noise, in shard order, at most `limit` samples."""
+    taken: list[tuple[str, npt.NDArray[np.int16]]] = []
+    for recording in iter_recordings(shards, roles=_NOISE_ROLES):
+        left = limit - sum(len(sound) for _, sound in taken)
+        if left <= 0:
             break
-    return np.concatenate(taken) if taken else np.zeros(0, np.int16)
+        taken.append((recording.id, recording.audio[:left]))
+    return taken
 
 
 def recorded_rooms(shards: Path, taps: int) -> npt.NDArray[np.float32]:
@@ -97,25 +97,3 @@ def generate_rooms(
     reverberant /= np.linalg.norm(reverberant, axis=1, keepdims=True) * direct_to_reverberant
     reverberant[:, 0] = 1.0
     return (reverberant / np.linalg.norm(reverberant, axis=1, keepdims=True)).astype(np.float32)
-
-
-def generate_noise(minutes: float, sample_rate: int, seed: int) -> npt.NDArray[np.int16]:
-    """Noise of ever other colour and beat to mix in, in pieces of two seconds: int16 [samples].
-
-    A few recordings of noise are soon known by heart, and then unknown noise is mistaken for speech or hides it. Each
-    piece is white noise under a random smooth spectral envelope, with a random slow modulation of its level.
-    """
-    generator = np.random.default_rng(np.random.SeedSequence([seed, 0x4E]))
-    piece = round(_NOISE_PIECE_SECONDS * sample_rate)
-    pieces = round(minutes * 60 / _NOISE_PIECE_SECONDS)
-    noise = np.empty((pieces, piece), np.int16)
-    octave = np.log2(np.maximum(np.fft.rfftfreq(piece, 1 / sample_rate), _ENVELOPE_HERTZ[0]))
-    knots = np.log2(np.geomspace(*_ENVELOPE_HERTZ, _ENVELOPE_KNOTS))
-    time = np.arange(piece) / sample_rate
-    for row in noise:
-        envelope_db = np.interp(octave, knots, generator.uniform(*_ENVELOPE_DB, _ENVELOPE_KNOTS))
-        spectrum = np.fft.rfft(generator.standard_normal(piece)) * 10.0 ** (envelope_db / 20.0)
-        beat = np.sin(2 * np.pi * (generator.uniform(*_BEAT_HERTZ) * time + generator.uniform()))
-        sound = np.fft.irfft(spectrum, piece) * (1.0 + generator.uniform(0, 0.9) * beat)
-        row[:] = np.rint(sound / np.abs(sound).max() * _NOISE_PEAK)
-    return noise.reshape(-1)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from wakeword_core.config import Config, Split
-from wakeword_core.features.augment import Augmenter, Draws, cut, draw
+from wakeword_core.features.augment import Augmenter, Draws, cut, draw, drawn_keys
 from wakeword_core.features.feed import Decoded
 from wakeword_core.features.frontend import TorchFrontend
 from wakeword_core.features.materials import Materials
@@ -46,6 +46,8 @@ class Work:
     sound: Sound
     plan: WindowPlan
     draws: Draws
+    keys: npt.NDArray[np.uint64]
+    """what stands for recording, window, view, seed and what is mixed in: [rows]"""
     older: Older | None = None
 
     def __len__(self) -> int:
@@ -61,7 +63,8 @@ class RowComputer:
         self.device = device
         self.row = config.features.row_samples(split)
         self.frames = config.features.row_frames(split)
-        self.augmenter = Augmenter(materials.noise, materials.rooms, device)
+        self.materials = materials
+        self.augmenter = Augmenter(materials.noise.samples, materials.rooms, device)
         self.front_end = TorchFrontend(config.features.frontend, config.data.sample_rate).to(device)
         self.dtype = torch.float16 if config.features.dtype == "float16" else torch.float32
         self.margin = source_samples(self.row, float(whole_steps(config.features.augment.speed[1])) / STEPS)
@@ -71,9 +74,19 @@ class RowComputer:
         """Put a shard's sound, with `margin` around it, on the device and draw what happens to each of its rows."""
         lengths = np.asarray([len(audio) for audio in decoded.shard.audio], np.int64)
         sound = torch.from_numpy(decoded.sound).to(self.device)
-        augmenter = self.augmenter
-        draws = draw(plan.key, plan.view == 0, self.features.augment, len(augmenter.rooms), len(augmenter.noise))
-        return Work(Sound(sound, self.margin + np.cumsum(lengths) - lengths, lengths), plan, draws)
+        draws = draw(plan.key, plan.view == 0, self.features.augment, self.materials)
+        keys = drawn_keys(plan.key, draws, self.materials)
+        return Work(Sound(sound, self.margin + np.cumsum(lengths) - lengths, lengths), plan, draws, keys)
+
+    def make_noise(self, work: Work) -> None:
+        """Generate the noise that the rows to be computed need and that is not there yet."""
+        wanted = work.draws.noise_piece >= 0
+        if work.older is not None:
+            wanted &= work.older.rows < 0
+        noise = self.materials.noise
+        for place in noise.make(work.draws.noise_piece[wanted]):
+            if self.device.type != "cpu":  # there the augmenter has the same memory
+                self.augmenter.noise[place] = torch.from_numpy(noise.samples[place]).to(self.device)
 
     def batches(self, work: Work, first: int, last: int, size: int) -> list[Indices]:
         """Rows `first` to `last` that no older part has, in batches of at most `size`: clean ones, others by speed."""
@@ -127,7 +140,7 @@ class RowComputer:
             "valid_frames": valid_frames,
             "word_ends": self._word_ends(plan, work.draws),
             "file_ids": np.asarray(shard.ids, "S64")[plan.recording],
-            "keys": plan.key,
+            "keys": work.keys,
         }
 
     def _valid(self, plan: WindowPlan, draws: Draws, lengths: Indices) -> tuple[Indices, Indices]:
@@ -141,7 +154,7 @@ class RowComputer:
         hop = frontend.hop_length
         start = np.clip(-(-first // hop), 0, self.frames)
         stop = np.clip((np.minimum(last, self.row) - frontend.n_fft) // hop + 1, start, self.frames)
-        noisy = draws.noise_position >= 0
+        noisy = draws.noise_piece >= 0
         start = np.where(noisy, 0, start)
         return start, np.where(noisy, self.frames, stop - start)
 
@@ -158,13 +171,13 @@ def clean_rows(plan: WindowPlan) -> WindowPlan:
     return WindowPlan(**{one.name: getattr(plan, one.name)[chosen] for one in fields(plan)})
 
 
-def rows_in(part: Path, plan: WindowPlan) -> Older:
-    """Which rows of a whole part, made under the same settings on the same kind of device, a plan's are.
+def rows_in(part: Path, work: Work) -> Older:
+    """Which rows of a whole part, made under the same settings on the same kind of device, those of some work are.
 
-    The key stands for recording, window, view and seed, and with the start for all that a row's numbers follow from.
+    The key with the start stands for all that a row's numbers follow from.
     """
     with h5py.File(part) as file:
         there = pd.DataFrame({"key": file["keys"][:], "start": file["starts"][:]})
     there = there.assign(row=np.arange(len(there))).drop_duplicates(["key", "start"])
-    wanted = pd.DataFrame({"key": plan.key, "start": plan.start})
+    wanted = pd.DataFrame({"key": work.keys, "start": work.plan.start})
     return Older(part, wanted.merge(there, how="left")["row"].fillna(-1).to_numpy(np.int64))

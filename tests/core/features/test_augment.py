@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from wakeword_core.config import AugmentConfig
 from wakeword_core.features.augment import Augmenter, Draws, draw
 from wakeword_core.features.draws import uniforms
-from wakeword_core.features.materials import generate_noise, generate_rooms
+from wakeword_core.features.materials import NOTHING, Materials, generate_rooms
+from wakeword_core.features.noise import NoiseBank, generate_piece
 
 RATE = 16_000
+NOISY = {"noise_piece": np.asarray([0]), "noise_start": np.asarray([30_000])}
 WINDOW = 24_512
 OFF = AugmentConfig(gain_db=(0, 0), noise_probability=0, rir_probability=0, speed_probability=0)
 
@@ -25,11 +27,21 @@ def peak_hertz(audio: torch.Tensor) -> float:
     return float(spectrum.argmax()) * RATE / audio.shape[-1]
 
 
+def bank(recordings: int = 0, minutes: float = 0.0) -> NoiseBank:
+    sounds = [np.random.default_rng(one).integers(-99, 99, 2_500 * one + 500) for one in range(recordings)]
+    return NoiseBank([(f"r{i}", one.astype(np.int16)) for i, one in enumerate(sounds)], minutes, 3_000, 1_000, 1)
+
+
+def materials(noise: NoiseBank, rooms: int = 0) -> Materials:
+    return Materials(noise, np.ones((rooms, 9), np.float32), np.arange(rooms, dtype=np.uint64), "")
+
+
 def nothing(rows: int = 1, **changes: np.ndarray) -> Draws:
     values = {
         "speed": np.full(rows, 100),
         "room": np.full(rows, -1),
-        "noise_position": np.full(rows, -1.0),
+        "noise_piece": np.full(rows, -1),
+        "noise_start": np.full(rows, 0),
         "snr_db": np.zeros(rows, np.float32),
         "gain_db": np.zeros(rows, np.float32),
     }
@@ -58,7 +70,7 @@ def test_each_row_of_a_batch_gets_its_own_speed() -> None:
 @pytest.mark.parametrize("snr", [0.0, 10.0, 20.0])
 def test_noise_is_mixed_at_the_ratio_drawn(snr: float) -> None:
     noise = np.random.default_rng(0).integers(-8_000, 8_000, 100_000).astype(np.int16)
-    draws = nothing(noise_position=np.asarray([0.3]), snr_db=np.asarray([snr], np.float32))
+    draws = nothing(**NOISY, snr_db=np.asarray([snr], np.float32))
     clean = tone(440)[:, -WINDOW:]
     added = augmenter(noise)(tone(440), draws, WINDOW) - clean
     measured = 10 * torch.log10(clean.square().mean() / added.square().mean())
@@ -69,7 +81,7 @@ def test_the_ratio_is_against_sound_and_not_padding() -> None:
     noise = np.random.default_rng(0).integers(-8_000, 8_000, 100_000).astype(np.int16)
     short = tone(440)
     short[:, : WINDOW - 4_000] = 0
-    draws = nothing(noise_position=np.asarray([0.3]), snr_db=np.asarray([10.0], np.float32))
+    draws = nothing(**NOISY, snr_db=np.asarray([10.0], np.float32))
     added = augmenter(noise)(short.clone(), draws, WINDOW) - short[:, -WINDOW:]
     measured = 10 * torch.log10(torch.tensor(0.1**2 / 2) / added.square().mean())
     assert float(measured) == pytest.approx(10.0, abs=0.3)
@@ -101,16 +113,16 @@ def test_gain_and_clipping() -> None:
 
 def test_clean_rows_are_left_alone() -> None:
     keys = np.arange(50, dtype=np.uint64)
-    draws = draw(keys, np.ones(50, bool), AugmentConfig(), rooms=5, noise_samples=9)
-    assert (draws.speed == 100).all() and (draws.room == -1).all() and (draws.noise_position < 0).all()
+    draws = draw(keys, np.ones(50, bool), AugmentConfig(), materials(bank(3), 5))
+    assert (draws.speed == 100).all() and (draws.room == -1).all() and (draws.noise_piece < 0).all()
     assert (draws.gain_db == 0).all()
 
 
 def test_probabilities_are_kept() -> None:
     keys = np.arange(20_000, dtype=np.uint64)
     config = AugmentConfig(noise_probability=0.7, rir_probability=0.25, speed_probability=0.5)
-    draws = draw(keys, np.zeros(20_000, bool), config, rooms=8, noise_samples=9)
-    assert (draws.noise_position >= 0).mean() == pytest.approx(0.7, abs=0.02)
+    draws = draw(keys, np.zeros(20_000, bool), config, materials(bank(3), 8))
+    assert (draws.noise_piece >= 0).mean() == pytest.approx(0.7, abs=0.02)
     assert (draws.room >= 0).mean() == pytest.approx(0.25, abs=0.02)
     changed = (draws.speed != 100).mean()  # of 21 speeds one is none
     assert changed == pytest.approx(0.5 * 20 / 21, abs=0.02) and set(np.unique(draws.speed)) == set(range(90, 111))
@@ -135,17 +147,59 @@ def test_draws_are_uniform_and_streams_differ() -> None:
         assert abs(np.corrcoef(a, b)[0, 1]) < 0.02
 
 
-def test_generated_noise_is_of_many_colours() -> None:
-    noise = generate_noise(1.0, RATE, seed=1)
-    assert noise.dtype == np.int16 and len(noise) == 60 * RATE and noise.std() > 500
-    power = np.abs(np.fft.rfft(noise.reshape(30, -1).astype(float), axis=1)) ** 2
+def test_generated_noise_is_of_many_colours_and_goes_round() -> None:
+    noise = np.stack([generate_piece(number, RATE, seed=1) for number in range(30)])
+    assert noise.dtype == np.int16 and noise.shape == (30, 2 * RATE) and noise.std() > 500
+    power = np.abs(np.fft.rfft(noise.astype(float), axis=1)) ** 2
     tilt = 10 * np.log10(power[:, 200:2_000].mean(1) / power[:, 6_000:14_000].mean(1))
     assert np.ptp(tilt) > 20
-    np.testing.assert_array_equal(noise, generate_noise(1.0, RATE, seed=1))
-    assert (generate_noise(1.0, RATE, seed=2) != noise).any()
+    np.testing.assert_array_equal(noise[7], generate_piece(7, RATE, seed=1))
+    assert (generate_piece(7, RATE, seed=2) != noise[7]).any()
+    steps = np.abs(np.diff(noise.astype(float), axis=1))
+    assert (np.abs(noise[:, 0] - noise[:, -1].astype(float)) <= steps.max(1)).all()
 
 
 def test_without_noise_none_is_mixed() -> None:
     keys = np.arange(50, dtype=np.uint64)
-    draws = draw(keys, np.zeros(50, bool), AugmentConfig(noise_probability=1), rooms=0, noise_samples=0)
-    assert (draws.noise_position < 0).all() and len(generate_noise(0, RATE, seed=1)) == 0
+    draws = draw(keys, np.zeros(50, bool), AugmentConfig(noise_probability=1), NOTHING)
+    assert (draws.noise_piece < 0).all() and (draws.room < 0).all() and len(bank()) == 0
+
+
+def test_rows_hear_every_piece_of_noise_and_stay_inside_it() -> None:
+    noise, u = bank(4, minutes=0.2), uniforms(np.arange(40_000, dtype=np.uint64), 2, stream=1)
+    pieces, starts = noise.choose(u[:, 0], u[:, 1])
+    noise.make(pieces)
+    # recordings of 0.5, 3 and 5.5 s give a piece each or two, one of 8 s three; 12 s are generated, two at a time
+    assert len(noise) == 1 + 1 + 2 + 3 + 6
+    heard = np.bincount(pieces, minlength=len(noise)) / len(pieces)
+    assert heard.min() > 0.5 / len(noise) and heard.max() < 2 / len(noise)
+    assert starts.min() >= 0 and (starts + 3_000).max() <= len(noise.samples)
+    loudest = np.abs(np.lib.stride_tricks.sliding_window_view(noise.samples, 3_000)[::50]).max(1)
+    assert (loudest > 0).all()
+
+
+def test_a_short_recording_of_noise_goes_round() -> None:
+    sound = np.arange(1, 501, dtype=np.int16)
+    noise = NoiseBank([("short", sound), ("empty", sound[:0])], 0.0, 3_000, 1_000, 1)
+    _, starts = noise.choose(np.full(9, 0.5), np.linspace(0, 0.999, 9))
+    assert len(noise) == 1 and len(set(starts.tolist())) == 9
+    for start in starts:
+        np.testing.assert_array_equal(noise.samples[start : start + 3_000], np.resize(np.roll(sound, -start), 3_000))
+
+
+def test_a_piece_is_generated_when_it_is_taken_and_the_same_in_any_order() -> None:
+    at_once, one_by_one = bank(2, minutes=0.5), bank(2, minutes=0.5)
+    every = np.arange(len(at_once))
+    filled = at_once.make(every)
+    assert len(filled) == 15 and not at_once.make(every)
+    assert sum(len(one_by_one.make(every[[piece]])) for piece in every[::-1]) == 15
+    np.testing.assert_array_equal(at_once.samples, one_by_one.samples)
+
+
+def test_one_more_recording_of_noise_moves_the_rows_that_choose_it_and_no_other() -> None:
+    u = uniforms(np.arange(20_000, dtype=np.uint64), 2, stream=1)
+    fewer, more = bank(8, minutes=1.0), bank(9, minutes=1.0)
+    before, after = (one.keys[one.choose(u[:, 0], u[:, 1])[0]] for one in (fewer, more))
+    moved = before != after
+    assert set(after[moved]) == set(more.keys) - set(fewer.keys)
+    assert moved.mean() == pytest.approx(1 - len(fewer) / len(more), rel=0.3)

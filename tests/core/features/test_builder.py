@@ -115,8 +115,8 @@ def test_the_same_build_gives_the_same_bytes_whatever_the_batch(split, make_shar
 
 
 def test_only_rows_of_new_recordings_are_computed_and_history_leaves_no_trace(make_shards, tmp_path: Path) -> None:
-    # no recorded noise: what is mixed in would be other noise with every recording of it
-    augment = {"noise_probability": 0.0, "noise_minutes": 1e-9}
+    # no recorded noise, of which a new recording changes the rows that choose it
+    augment = {"noise_minutes": 1e-9}
     quiet = Config.model_validate({"features": {"views": 3, "negative_views": 2, "augment": augment}})
     first, more = make_shards("one", each=3, count=2), make_shards("two", each=4, count=2)
     before = build_features(first, "train", quiet, "cpu", tmp_path / "f1", Parts(tmp_path / "parts"))
@@ -124,6 +124,18 @@ def test_only_rows_of_new_recordings_are_computed_and_history_leaves_no_trace(ma
     after = build_features(more, "train", quiet, "cpu", tmp_path / "f2", Parts(tmp_path / "parts"))
     assert after.rows_computed == after.rows - before.rows > 0 and after.parts_built > 0
     build_features(more, "train", quiet, "cpu", tmp_path / "f3", Parts(tmp_path / "elsewhere"))
+    assert tree_hash(tmp_path / "f2") == tree_hash(tmp_path / "f3")
+
+
+def test_a_new_recording_of_noise_changes_the_rows_that_choose_it(make_shards, tmp_path: Path) -> None:
+    augment = {"noise_probability": 1.0, "generated_noise_minutes": 1.0}
+    noisy = Config.model_validate({"features": {"views": 3, "negative_views": 2, "augment": augment}})
+    first, more = make_shards("one", each=3, count=2), make_shards("two", each=4, count=2)
+    before = build_features(first, "train", noisy, "cpu", tmp_path / "f1", Parts(tmp_path / "parts"))
+    after = build_features(more, "train", noisy, "cpu", tmp_path / "f2", Parts(tmp_path / "parts"))
+    changed = after.rows_computed - (after.rows - before.rows)
+    assert 0 < changed < before.rows / 4
+    build_features(more, "train", noisy, "cpu", tmp_path / "f3", Parts(tmp_path / "elsewhere"))
     assert tree_hash(tmp_path / "f2") == tree_hash(tmp_path / "f3")
 
 
