@@ -16,27 +16,28 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def finishing() -> Iterator[Callable[[], bool]]:
     """Hold back SIGINT and SIGTERM; gives a function that tells whether one came. Afterwards it takes its usual effect.
 
-    A second signal is not held back. Outside of the main thread, which alone gets signals, nothing is held back.
+    A second signal is not held back, and one that is ignored, as of a job in the background, stays so. Outside of the
+    main thread, which alone gets signals, nothing is held back.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     came: list[int] = []
-    before = {one: signal.getsignal(one) for one in _SIGNALS}
+    handlers = {one: signal.getsignal(one) for one in _SIGNALS}
+    # one that Python did not set (None) cannot be set by it
+    before = {one: handler for one, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
 
     def restore() -> None:
         for one, handler in before.items():
-            if handler is not None:  # one that Python did not set cannot be set by it
-                signal.signal(one, handler)
+            signal.signal(one, handler)
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
         log.warning("stopping when the current part is whole; a second signal stops at once")
         restore()
 
-    for one, handler in before.items():
-        if handler is not None:
-            signal.signal(one, note)
+    for one in before:
+        signal.signal(one, note)
     try:
         yield lambda: bool(came)
     finally:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -259,7 +260,23 @@ def test_a_signal_waits_for_the_part_and_keeps_what_is_done(number, make_shards,
     assert (summary.parts_built, summary.parts_reused) == (3, 1)
 
 
-def test_a_second_signal_is_not_held_back() -> None:
+@pytest.fixture
+def usual_interrupt() -> Iterator[None]:
+    """SIGINT as in a terminal: a test run in the background starts with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_ignored_signal_stays_ignored(usual_interrupt: None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with finishing() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not asked()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_a_second_signal_is_not_held_back(usual_interrupt: None) -> None:
     with pytest.raises(KeyboardInterrupt), finishing() as asked:
         os.kill(os.getpid(), signal.SIGINT)
         assert asked()
@@ -267,7 +284,7 @@ def test_a_second_signal_is_not_held_back() -> None:
         pytest.fail("the second signal was held back")
 
 
-def test_outside_of_the_main_thread_nothing_is_held_back() -> None:
+def test_outside_of_the_main_thread_nothing_is_held_back(usual_interrupt: None) -> None:
     seen = []
 
     def run() -> None:
