@@ -3,6 +3,7 @@
 Order follows the air: the talker (speed) is in a room (impulse response) with noise, before a microphone (gain).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,6 +15,7 @@ from wakeword_core.config import AugmentConfig
 from wakeword_core.features.draws import Ring, mixed, uniforms
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.speed import STEPS, resample_from_end, whole_steps
+from wakeword_core.features.transfer import on_device
 
 PCM_SCALE = 1.0 / 32768.0
 _MIN_POWER = 1e-8
@@ -37,6 +39,8 @@ class Draws:
     """sample of the noise bank that it begins at"""
     snr_db: npt.NDArray[np.float32]
     gain_db: npt.NDArray[np.float32]
+    key: npt.NDArray[np.uint64]
+    """what stands for the row's own key and for what is mixed in"""
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Draws":
         """The draws of some rows."""
@@ -56,24 +60,28 @@ def draw(
     has_room = (u[:, 2] < config.rir_probability) & ~clean & (len(materials.rooms) > 0)
     has_noise = (u[:, 4] < config.noise_probability) & ~clean & (len(materials.noise) > 0)
     piece, start = materials.noise.choose(u[:, 5], u[:, 8])
+    piece = np.where(has_noise, piece, -1)
     room = np.full(len(keys), -1)
     room[has_room] = Ring(materials.room_keys).choose(u[has_room, 3])
     return Draws(
         speed=np.where(has_speed, whole_steps(between(1, config.speed)), STEPS),
         room=room,
-        noise_piece=np.where(has_noise, piece, -1),
+        noise_piece=piece,
         noise_start=np.where(has_noise, start, 0),
         snr_db=between(6, config.snr_db),
         gain_db=np.where(clean, 0.0, between(7, config.gain_db)).astype(np.float32),
+        key=_drawn_keys(keys, (piece, materials.noise.keys), (room, materials.room_keys)),
     )
 
 
-def drawn_keys(keys: npt.NDArray[np.uint64], draws: Draws, materials: Materials) -> npt.NDArray[np.uint64]:
-    """Keys [rows] that stand for what is mixed into each row besides what its own key stands for."""
-    for chosen, of in ((draws.noise_piece, materials.noise.keys), (draws.room, materials.room_keys)):
-        drawn = np.flatnonzero(chosen >= 0)
+def _drawn_keys(
+    keys: npt.NDArray[np.uint64], *drawn: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]
+) -> npt.NDArray[np.uint64]:
+    """Keys [rows] that stand for rows and for what is chosen [rows] for each (or -1) among things with their keys."""
+    for chosen, things in drawn:
+        rows = np.flatnonzero(chosen >= 0)
         keys = mixed(keys)
-        keys[drawn] ^= of[chosen[drawn]]
+        keys[rows] ^= things[chosen[rows]]
     return keys
 
 
@@ -92,13 +100,18 @@ class Augmenter:
         audio = self._change_speed(audio, draws.speed, window)
         self._apply_rooms(audio, draws.room)
         self._mix_noise(audio, draws)
-        gain = torch.from_numpy(10.0 ** (draws.gain_db / 20.0)).to(audio)
+        gain = _of_decibels(draws.gain_db, 20.0, self.device)
         return audio.mul_(gain[:, None]).clamp_(-1.0, 1.0)
+
+    def put_noise(self, noise: npt.NDArray[np.int16], places: Sequence[slice]) -> None:
+        """Copy what is new in the noise [samples] that this was made with to the device."""
+        for place in places:
+            self.noise[place] = on_device(noise[place], self.device)
 
     def _change_speed(self, audio: torch.Tensor, speed: npt.NDArray[np.int64], window: int) -> torch.Tensor:
         result = torch.empty(len(audio), window, device=self.device)
         for steps in np.unique(speed).tolist():
-            chosen = torch.from_numpy(np.flatnonzero(speed == steps)).to(self.device)
+            chosen = on_device(np.flatnonzero(speed == steps), self.device)
             rows = audio[chosen]
             result[chosen] = rows[:, -window:] if steps == STEPS else resample_from_end(rows, steps, window)
         return result
@@ -107,11 +120,11 @@ class Augmenter:
         rows = np.flatnonzero(room >= 0)
         if not len(rows):
             return
-        chosen = torch.from_numpy(rows).to(self.device)
+        chosen = on_device(rows, self.device)
         samples = audio.shape[1]
         size = next_fast_len(samples + self.rooms.shape[1] - 1, real=True)
         dry = audio[chosen]
-        spectra = self._room_spectra(torch.from_numpy(room[rows]), size)
+        spectra = self._room_spectra(on_device(room[rows], self.device), size)
         # on a CPU the last bits of several transforms at once depend on how many they are
         several = len(rows) if audio.is_cuda else 1
         pairs = zip(dry.split(several), spectra.split(several), strict=True)
@@ -121,7 +134,6 @@ class Augmenter:
         audio[chosen] = wet * power.sqrt()[:, None]
 
     def _room_spectra(self, chosen: torch.Tensor, size: int) -> torch.Tensor:
-        chosen = chosen.to(self.device)
         if len(self.rooms) * size * self.rooms.element_size() > _KEPT_BYTES:
             return torch.cat([torch.fft.rfft(room, size) for room in self.rooms[chosen].split(1)])
         if size not in self._spectra:
@@ -132,11 +144,11 @@ class Augmenter:
         rows = np.flatnonzero(draws.noise_piece >= 0)
         if not len(rows):
             return
-        chosen = torch.from_numpy(rows).to(self.device)
-        noise = cut(self.noise, torch.from_numpy(draws.noise_start[rows]).to(self.device), audio.shape[1])
+        chosen = on_device(rows, self.device)
+        noise = cut(self.noise, on_device(draws.noise_start[rows], self.device), audio.shape[1])
         speech = audio[chosen]
         speech_power = _active_power(speech).clamp_min(_MIN_POWER)
-        ratio = torch.from_numpy(10.0 ** (draws.snr_db[rows] / 10.0)).to(audio)
+        ratio = _of_decibels(draws.snr_db[rows], 10.0, self.device)
         scale = (speech_power / (ratio * _power(noise).clamp_min(_LEAST_POWER))).sqrt()
         audio[chosen] = speech.addcmul_(noise, scale[:, None])
 
@@ -145,6 +157,11 @@ def cut(sound: torch.Tensor, start: torch.Tensor, samples: int) -> torch.Tensor:
     """Pieces of int16 sound [n] from sample `start` [rows] on, each within it: float [rows, samples] in [-1, 1]."""
     pieces = sound.as_strided((len(sound) - samples + 1, samples), (1, 1))
     return pieces.index_select(0, start).float().mul_(PCM_SCALE)
+
+
+def _of_decibels(decibels: npt.NDArray[np.float32], a_decade: float, device: torch.device) -> torch.Tensor:
+    """Ratios of amplitude (20 dB a decade) or power (10): [rows]."""
+    return on_device(np.power(10.0, decibels / a_decade, dtype=np.float32), device)
 
 
 def _power(audio: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ import importlib.metadata
 import logging
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,21 +21,16 @@ from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config, FeaturesConfig, Split
 from wakeword_core.cores import available_cores, torch_threads
 from wakeword_core.errors import DataError
-from wakeword_core.features.blocks import (
-    Block,
-    BlockComputer,
-    CpuBlocks,
-    CudaBlocks,
-    block_rows,
-)
-from wakeword_core.features.feed import READERS, Decoded, Strategy, choose_strategy, decoded_shards, joined
+from wakeword_core.features.blocks import Block, CpuBlocks
+from wakeword_core.features.feed import Strategy, choose_strategy, decoded_shards, joined, reader_threads
 from wakeword_core.features.materials import NOTHING, Materials, materials_for
-from wakeword_core.features.rows import Older, RowComputer, Work, clean_rows, rows_in
+from wakeword_core.features.part_builder import Part, PartBuilder
+from wakeword_core.features.rows import RowComputer, Work, clean_rows
 from wakeword_core.features.settings import feature_settings
-from wakeword_core.features.store import PARTS_FOLDER, Columns, part_contents, write_part, write_split
+from wakeword_core.features.store import PARTS_FOLDER, Columns, part_contents, write_split
 from wakeword_core.features.timings import Timings
 from wakeword_core.features.windows import plan_windows
-from wakeword_core.files import canonical_json, digest, hash_file, require_space
+from wakeword_core.files import canonical_json, digest, hash_file
 from wakeword_core.interrupts import finishing
 from wakeword_core.latest_parts import LatestParts
 from wakeword_core.progress import Progress, silent
@@ -46,9 +41,6 @@ log = logging.getLogger(__name__)
 
 VERSION = "4"
 """Enters every part's key: raise it when the same shard and settings give other numbers."""
-_BLOCK_BYTES = 16 << 20
-_GPU_BLOCK_BYTES = 256 << 20
-"""Most features that are computed and written as one piece."""
 _CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 _MEMORY_SHARE = 0.25
 """Of the machine's memory, for decoded shards, where the configuration does not say."""
@@ -76,16 +68,6 @@ class FeaturesSummary:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A part to be: its shard, the key of what it is made from, where it goes, and what stood in its place before."""
-
-    shard: Path
-    key: str
-    target: Path
-    older: Path | None
-
-
-@dataclass(frozen=True)
 class Rows:
     """Rows in memory: mel [rows, n_mels, frames] and the columns of the store, each [rows]."""
 
@@ -104,10 +86,11 @@ def build_features(
     paths = shard_paths(shards)
     materials = materials_for(shards, split, config)
     attributes = _attributes(config, split)
-    hashes = ahead(hash_file, paths, READERS, len(paths))
+    readers = reader_threads(on_gpu=torch.device(device).type == "cuda")
+    hashes = ahead(hash_file, paths, readers, len(paths))
     latest = LatestParts(parts, [VERSION, SHARDS_VERSION, split, attributes, torch.device(device).type])
     planned = [
-        _Part(
+        Part(
             path,
             _key(one, split, materials, attributes),
             out / PARTS_FOLDER / f"{path.stem}.h5",
@@ -119,15 +102,15 @@ def build_features(
     made = len(planned) - len(missing)
     progress(f"features {split}", made, len(planned))
     threads = config.features.workers or available_cores()
-    timings = Timings(_lanes(device, threads))
-    strategy = _strategy([part.shard for part in missing], config.features)
+    timings = Timings(_lanes(device, threads, readers))
+    strategy = _strategy([part.shard for part in missing], config.features, readers)
     rows = computed = 0
     if missing:
         computer = RowComputer(config, split, materials, torch.device(device))
-        waiting = decoded_shards([part.shard for part in missing], strategy, computer.margin, out, timings)
+        waiting = decoded_shards([part.shard for part in missing], strategy, computer.margin, out, timings, readers)
         with finishing() as asked_to_stop, waiting as decoded, torch_threads(1):
-            build = _build_parts(missing, parts, decoded, computer, threads, config, split, attributes, timings)
-            with closing(build):
+            builder = PartBuilder(computer, parts, threads, attributes, timings)
+            with closing(builder.build(missing, decoded)) as build:
                 for part, work in build:
                     parts.keep(part.key, part.target)
                     rows, made = rows + len(work), made + 1
@@ -175,7 +158,7 @@ def shifted_windows(shards: Path, split: Split, config: Config, shifts_ms: Seque
         plan = clean_rows(plan_windows(shard, split, config.features, rate, config.seed))
         shifted = [replace(plan, start=plan.start + round(shift * rate / 1_000)) for shift in shifts_ms]
         decoded = joined(shard, computer.margin)
-        yield [_rows(computer, shard, computer.prepare(decoded, one)) for one in shifted]
+        yield [_rows(computer, shard, computer.prepare(decoded, one, computer.draw(one))) for one in shifted]
 
 
 def _rows(computer: RowComputer, shard: Shard, work: Work) -> Rows:
@@ -183,72 +166,24 @@ def _rows(computer: RowComputer, shard: Shard, work: Work) -> Rows:
     return Rows(blocks(Block(work, 0, len(work))), computer.columns(shard, work))
 
 
-def _build_parts(
-    missing: Sequence[_Part],
-    parts: Parts,
-    decoded: Iterator[Decoded],
-    computer: RowComputer,
-    threads: int,
-    config: Config,
-    split: Split,
-    attributes: dict[str, str],
-    timings: Timings,
-) -> Generator[tuple[_Part, Work]]:
-    """Write the missing parts one after the other; yields each, and what it was made of, when it is whole."""
-    row_bytes = config.features.row_bytes(split)
-    compute, batch, most = _block_computer(computer, row_bytes, threads, timings)
-    for part, one in zip(missing, decoded, strict=True):
-        with timings.measure("prepare"):
-            plan = plan_windows(one.shard, split, config.features, config.data.sample_rate, config.seed)
-            work = computer.prepare(one, plan)
-            work = replace(work, older=_older(part, parts, work))
-            computer.make_noise(work)
-            columns = computer.columns(one.shard, work)
-        require_space(part.target.parent, len(work) * row_bytes, f"feature part {part.target.stem} of {split}")
-        rows = block_rows(len(work), compute.threads, row_bytes, batch, most)
-        blocks = [Block(work, first, min(first + rows, len(work))) for first in range(0, max(len(work), 1), rows)]
-        # a part at a time, so that no more shards are held than `decoded` reads ahead
-        computed = ahead(compute, blocks, compute.threads, compute.waiting, timings.ready)
-        with closing(computed):
-            write_part(part.target, len(work), computed, columns, attributes, timings)
-        yield part, work
-
-
-def _block_computer(
-    computer: RowComputer, row_bytes: int, threads: int, timings: Timings
-) -> tuple[BlockComputer, int, int]:
-    """What computes blocks on the device, the rows of its batches, and the most bytes of a block."""
-    features = computer.features
-    if computer.device.type == "cuda":
-        rows = max(1, _GPU_BLOCK_BYTES // row_bytes)
-        return CudaBlocks(computer, rows, timings, features.gpu_batch_windows), rows, _GPU_BLOCK_BYTES
-    return CpuBlocks(computer, threads, timings, features.batch_windows), features.batch_windows, _BLOCK_BYTES
-
-
-def _older(part: _Part, parts: Parts, work: Work) -> Older | None:
-    """The rows that stood in a part's place, where they can be read and are what was written."""
-    if part.older is None or parts.entry(part.older, read=True) is None:
-        return None
-    return rows_in(part.older, work)
-
-
 def _key(shard: str, split: Split, materials: Materials, attributes: dict[str, str]) -> str:
     """Key of the part that is made from a shard with that hash."""
     return digest([VERSION, shard, attributes["config_json"], split, materials.key])
 
 
-def _lanes(device: str, threads: int) -> dict[str, int]:
-    """Kinds of work, and how many threads do each."""
+def _lanes(device: str, threads: int, readers: int) -> dict[str, int]:
+    """Kinds of work, and how many threads (or copies at once) do each."""
     if torch.device(device).type == "cuda":
-        return {"read": READERS, "prepare": 1, "compute": 1, "copy": 1, "copy to host": 1, "write": 1}
-    return {"read": READERS, "prepare": 1, "compute": threads, "copy": threads, "write": 1}
+        on_gpu = dict.fromkeys(("copy to device", "compute", "copy to host"), 1)
+        return {"read": readers, "prepare": 1, **on_gpu, "copy": 1, "write": 1}
+    return {"read": readers, "prepare": 1, "compute": threads, "copy": threads, "write": 1}
 
 
-def _strategy(shards: Sequence[Path], features: FeaturesConfig) -> Strategy:
+def _strategy(shards: Sequence[Path], features: FeaturesConfig, readers: int) -> Strategy:
     if features.strategy != "auto":
         return features.strategy
     memory = features.memory_gb * 1e9 or _machine_memory() * _MEMORY_SHARE
-    return choose_strategy([path.stat().st_size for path in shards] or [0], memory)
+    return choose_strategy([path.stat().st_size for path in shards] or [0], memory, readers)
 
 
 def _machine_memory() -> float:

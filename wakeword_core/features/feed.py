@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.ahead import ahead
+from wakeword_core.cores import available_cores
 from wakeword_core.features.timings import Timings
 from wakeword_core.files import require_space
 from wakeword_core.shards import Shard, read_shard
@@ -19,18 +20,22 @@ from wakeword_core.shards import Shard, read_shard
 Strategy = Literal["ram", "memmap", "stream"]
 READERS = 2
 """Threads that read and decode shards; each holds one more."""
-_STREAMED = READERS + 1
-"""Shards that exist decoded with `stream`: one a reader, and the one that is computed."""
+_MOST_READERS = 8
 
 
-def choose_strategy(shard_bytes: Sequence[int], memory_bytes: float) -> Strategy:
+def reader_threads(on_gpu: bool) -> int:
+    """Threads that read and decode: more of them where a GPU computes, and the cores have nothing else to do."""
+    return max(READERS, min(_MOST_READERS, available_cores() - 2)) if on_gpu else READERS
+
+
+def choose_strategy(shard_bytes: Sequence[int], memory_bytes: float, readers: int = READERS) -> Strategy:
     """How to hold decoded shards of some sizes in so much memory.
 
     `ram` when all fit; `stream`, a few at a time, when those fit; else `memmap`, which the system can page out.
     """
     if sum(shard_bytes) <= memory_bytes:
         return "ram"
-    return "stream" if max(shard_bytes) * _STREAMED <= memory_bytes else "memmap"
+    return "stream" if max(shard_bytes) * (readers + 1) <= memory_bytes else "memmap"
 
 
 @dataclass(frozen=True)
@@ -43,13 +48,13 @@ class Decoded:
 
 @contextmanager
 def decoded_shards(
-    paths: Sequence[Path], strategy: Strategy, margin: int, scratch: Path, timings: Timings
+    paths: Sequence[Path], strategy: Strategy, margin: int, scratch: Path, timings: Timings, readers: int = READERS
 ) -> Iterator[Iterator[Decoded]]:
     """An iterator over shards in order, read ahead on threads, with `margin` samples of silence at either end of each.
 
     A scratch file is gone afterwards.
     """
-    waiting = _STREAMED - 1 if strategy == "stream" else len(paths)
+    waiting = readers if strategy == "stream" else len(paths)
     folder = Path(tempfile.mkdtemp(prefix="decoded-", dir=scratch)) if strategy == "memmap" else None
 
     def read(path: Path) -> Decoded:
@@ -58,7 +63,7 @@ def decoded_shards(
 
     if folder is not None:
         require_space(scratch, sum(path.stat().st_size for path in paths), "decoding shards to a scratch file")
-    shards = ahead(read, paths, READERS, waiting)
+    shards = ahead(read, paths, readers, waiting)
     try:
         yield shards
     finally:

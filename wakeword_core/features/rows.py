@@ -10,12 +10,14 @@ import pandas as pd
 import torch
 
 from wakeword_core.config import Config, Split
-from wakeword_core.features.augment import Augmenter, Draws, cut, draw, drawn_keys
+from wakeword_core.features.augment import Augmenter, Draws, cut, draw
 from wakeword_core.features.feed import Decoded
 from wakeword_core.features.frontend import TorchFrontend
+from wakeword_core.features.graphs import Recurring
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.speed import STEPS, source_samples, whole_steps
 from wakeword_core.features.store import NO_WORD
+from wakeword_core.features.transfer import on_device
 from wakeword_core.features.windows import WindowPlan, label_indices, role_indices
 from wakeword_core.shards import Shard
 
@@ -29,6 +31,19 @@ class Sound:
     samples: torch.Tensor
     starts: Indices
     lengths: Indices
+    copied: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
+    """before and after the copy to a GPU"""
+
+    def wait_on(self, stream: torch.cuda.Stream) -> None:
+        """Let a stream of the GPU use the samples once they are there."""
+        assert self.copied is not None
+        stream.wait_event(self.copied[1])
+        self.samples.record_stream(stream)
+
+    def copy_seconds(self) -> float:
+        """How long the copy took, once it is made."""
+        assert self.copied is not None
+        return self.copied[0].elapsed_time(self.copied[1]) / 1e3
 
 
 @dataclass(frozen=True)
@@ -46,8 +61,6 @@ class Work:
     sound: Sound
     plan: WindowPlan
     draws: Draws
-    keys: npt.NDArray[np.uint64]
-    """what stands for recording, window, view, seed and what is mixed in: [rows]"""
     older: Older | None = None
 
     def __len__(self) -> int:
@@ -59,34 +72,40 @@ class RowComputer:
 
     def __init__(self, config: Config, split: Split, materials: Materials, device: torch.device) -> None:
         self.config = config
+        self.split = split
         self.features = config.features
         self.device = device
         self.row = config.features.row_samples(split)
         self.frames = config.features.row_frames(split)
         self.materials = materials
         self.augmenter = Augmenter(materials.noise.samples, materials.rooms, device)
-        self.front_end = TorchFrontend(config.features.frontend, config.data.sample_rate).to(device)
+        front_end = TorchFrontend(config.features.frontend, config.data.sample_rate).to(device)
+        self.front_end = Recurring(front_end) if device.type == "cuda" else front_end
+        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.dtype = torch.float16 if config.features.dtype == "float16" else torch.float32
         self.margin = source_samples(self.row, float(whole_steps(config.features.augment.speed[1])) / STEPS)
         """Samples of silence around the recordings, as many as a row needs at most."""
 
-    def prepare(self, decoded: Decoded, plan: WindowPlan) -> Work:
-        """Put a shard's sound, with `margin` around it, on the device and draw what happens to each of its rows."""
-        lengths = np.asarray([len(audio) for audio in decoded.shard.audio], np.int64)
-        sound = torch.from_numpy(decoded.sound).to(self.device)
-        draws = draw(plan.key, plan.view == 0, self.features.augment, self.materials)
-        keys = drawn_keys(plan.key, draws, self.materials)
-        return Work(Sound(sound, self.margin + np.cumsum(lengths) - lengths, lengths), plan, draws, keys)
+    def draw(self, plan: WindowPlan) -> Draws:
+        """What happens to each row of a plan."""
+        return draw(plan.key, plan.view == 0, self.features.augment, self.materials)
 
-    def make_noise(self, work: Work) -> None:
-        """Generate the noise that the rows to be computed need and that is not there yet."""
-        wanted = work.draws.noise_piece >= 0
-        if work.older is not None:
-            wanted &= work.older.rows < 0
-        noise = self.materials.noise
-        for place in noise.make(work.draws.noise_piece[wanted]):
-            if self.device.type != "cpu":  # there the augmenter has the same memory
-                self.augmenter.noise[place] = torch.from_numpy(noise.samples[place]).to(self.device)
+    def prepare(self, decoded: Decoded, plan: WindowPlan, draws: Draws, older: Older | None = None) -> Work:
+        """Put a shard's sound, with `margin` around it, and the noise for its rows on the device."""
+        lengths = np.asarray([len(audio) for audio in decoded.shard.audio], np.int64)
+        starts = self.margin + np.cumsum(lengths) - lengths
+        needed = (draws.noise_piece >= 0) & (True if older is None else older.rows < 0)
+        made = self.materials.noise.make(draws.noise_piece[needed])
+        if self._copies is None:  # the augmenter has the same memory
+            return Work(Sound(torch.from_numpy(decoded.sound), starts, lengths), plan, draws, older)
+        with torch.cuda.stream(self._copies):
+            self.augmenter.put_noise(self.materials.noise.samples, made)
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            pinned = torch.from_numpy(decoded.sound).pin_memory()
+            begin.record()
+            sound = pinned.to(self.device, non_blocking=True)
+            end.record()
+        return Work(Sound(sound, starts, lengths, (begin, end)), plan, draws, older)
 
     def batches(self, work: Work, first: int, last: int, size: int) -> list[Indices]:
         """Rows `first` to `last` that no older part has, in batches of at most `size`: clean ones, others by speed."""
@@ -117,13 +136,13 @@ class RowComputer:
         begin = work.plan.start[rows] + self.row - samples
         # a row that lies wholly beside its recording may lie beside the sound as well: it is silent anyway
         start = (sound.starts[recording] + begin).clip(0, len(sound.samples) - samples)
-        audio = cut(sound.samples, torch.from_numpy(start).to(self.device), samples)
+        audio = cut(sound.samples, on_device(start, self.device), samples)
         end = sound.lengths[recording] - begin
         outside = np.flatnonzero((begin < 0) | (end < samples))
         if len(outside):
-            chosen = torch.from_numpy(outside).to(self.device)
+            chosen = on_device(outside, self.device)
             place = torch.arange(samples, device=self.device)
-            low, high = (torch.from_numpy(edge[outside]).to(self.device)[:, None] for edge in (-begin, end))
+            low, high = (on_device(edge[outside], self.device)[:, None] for edge in (-begin, end))
             audio[chosen] = audio[chosen].masked_fill_((place < low) | (place >= high), 0.0)
         return audio
 
@@ -140,7 +159,7 @@ class RowComputer:
             "valid_frames": valid_frames,
             "word_ends": self._word_ends(plan, work.draws),
             "file_ids": np.asarray(shard.ids, "S64")[plan.recording],
-            "keys": work.keys,
+            "keys": work.draws.key,
         }
 
     def _valid(self, plan: WindowPlan, draws: Draws, lengths: Indices) -> tuple[Indices, Indices]:
@@ -171,13 +190,13 @@ def clean_rows(plan: WindowPlan) -> WindowPlan:
     return WindowPlan(**{one.name: getattr(plan, one.name)[chosen] for one in fields(plan)})
 
 
-def rows_in(part: Path, work: Work) -> Older:
-    """Which rows of a whole part, made under the same settings on the same kind of device, those of some work are.
+def rows_in(part: Path, plan: WindowPlan, draws: Draws) -> Older:
+    """Which rows of a whole part, made under the same settings on the same kind of device, a plan's are.
 
-    The key with the start stands for all that a row's numbers follow from.
+    The key that is drawn stands, with the start, for all that a row's numbers follow from.
     """
     with h5py.File(part) as file:
         there = pd.DataFrame({"key": file["keys"][:], "start": file["starts"][:]})
     there = there.assign(row=np.arange(len(there))).drop_duplicates(["key", "start"])
-    wanted = pd.DataFrame({"key": work.keys, "start": work.plan.start})
+    wanted = pd.DataFrame({"key": draws.key, "start": plan.start})
     return Older(part, wanted.merge(there, how="left")["row"].fillna(-1).to_numpy(np.int64))

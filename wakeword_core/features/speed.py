@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from wakeword_core.features.transfer import on_device
+
 STEPS = 100
 """Speeds are whole hundredths."""
 TAPS = 16
@@ -36,7 +38,7 @@ def resample_from_end(audio: torch.Tensor, steps: int, samples: int) -> torch.Te
     pitch change together, as with a tape.
     """
     filters, first, extra = _filters(steps, audio.shape[1], samples)
-    weights = torch.from_numpy(filters).to(audio.device)
+    weights = on_device(filters, audio.device)
     padded = functional.pad(audio, (max(0, -first), _HALF))
     blocks = (samples + extra) // STEPS
     frames = padded.as_strided(

@@ -44,6 +44,7 @@ def nothing(rows: int = 1, **changes: np.ndarray) -> Draws:
         "noise_start": np.full(rows, 0),
         "snr_db": np.zeros(rows, np.float32),
         "gain_db": np.zeros(rows, np.float32),
+        "key": np.zeros(rows, np.uint64),
     }
     return Draws(**{**values, **changes})
 

@@ -224,12 +224,12 @@ def test_changed_labels_are_found(built, config: Config) -> None:
 
 
 def test_a_full_disk_is_said_before_writing(make_shards, config: Config, tmp_path: Path, parts, monkeypatch) -> None:
-    from wakeword_core.features import builder
+    from wakeword_core.features import part_builder
 
     def full(folder: Path, needed: int, what: str) -> None:
         raise WakewordError(f"{what} needs more")
 
-    monkeypatch.setattr(builder, "require_space", full)
+    monkeypatch.setattr(part_builder, "require_space", full)
     with pytest.raises(WakewordError, match="feature part"):
         build_features(make_shards(), "train", config, "cpu", tmp_path / "full", parts)
     assert not list((tmp_path / "full").rglob("*.h5"))

@@ -20,9 +20,10 @@ from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.features import builder, feed
-from wakeword_core.features.blocks import FittingBatch, block_rows
+from wakeword_core.features import builder, feed, part_builder
+from wakeword_core.features.blocks import block_rows
 from wakeword_core.features.builder import build_features
+from wakeword_core.features.cuda_blocks import FittingBatch
 from wakeword_core.features.feed import choose_strategy
 from wakeword_core.features.rows import RowComputer
 from wakeword_core.features.timings import Timings
@@ -39,7 +40,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def test_strategies_and_threads_give_the_same_bytes(make_shards, config: Config, tmp_path, monkeypatch) -> None:
     shards, found = make_shards(each=4, count=3), {}
-    monkeypatch.setattr(builder, "_BLOCK_BYTES", 1)  # several blocks a part
+    monkeypatch.setattr(part_builder, "_BLOCK_BYTES", 1)  # several blocks a part
     for strategy, workers in (("ram", 1), ("stream", 3), ("memmap", 2)):
         out = tmp_path / strategy
         out.mkdir()
@@ -190,12 +191,12 @@ from pathlib import Path
 from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
-from wakeword_core.features import builder
-write = builder.write_part
+from wakeword_core.features import builder, part_builder
+write = part_builder.write_part
 def terminated(*given):
     os.kill(os.getpid(), signal.SIGTERM)
     write(*given)
-builder.write_part = terminated
+part_builder.write_part = terminated
 root = Path(sys.argv[1])
 (root / "out").mkdir()
 config = Config.model_validate({"features": {"strategy": "memmap"}})
@@ -236,7 +237,7 @@ def test_a_containers_limit_counts_as_the_machines_memory(tmp_path, monkeypatch)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_part_and_keeps_what_is_done(number, make_shards, config, tmp_path, monkeypatch) -> None:
     """The signal comes while the first part is written: that part is kept, and a second build makes only the rest."""
-    write, written = builder.write_part, []
+    write, written = part_builder.write_part, []
 
     def interrupted(path: Path, *rest: object) -> None:
         if not written:
@@ -249,7 +250,7 @@ def test_a_signal_waits_for_the_part_and_keeps_what_is_done(number, make_shards,
 
     before = signal.signal(number, stop)
     try:
-        monkeypatch.setattr(builder, "write_part", interrupted)
+        monkeypatch.setattr(part_builder, "write_part", interrupted)
         with pytest.raises(InterruptedError):
             build_features(make_shards(count=4), "train", config, "cpu", tmp_path / "a", Parts(tmp_path / "parts"))
         assert signal.getsignal(number) is stop

@@ -1,0 +1,67 @@
+"""On a GPU: the numbers of a CPU, whatever the strategy, graphs and batches."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wakeword_core.artifacts import Parts
+from wakeword_core.config import Config
+from wakeword_core.features import cuda_blocks
+from wakeword_core.features.builder import build_features
+from wakeword_core.features.frontend import TorchFrontend
+from wakeword_core.features.graphs import Recurring
+from wakeword_core.features.store import FeatureFile
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def features_of(shards: Path, split, config: Config, device: str, out: Path) -> np.ndarray:
+    build_features(shards, split, config, device, out, Parts(out / "kept"))
+    file = FeatureFile(out)
+    return file.rows(range(len(file)))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("kind", ["log_mel", "mel_db", "mfcc"])
+def test_a_gpu_agrees_with_a_cpu(split, kind, make_shards, tmp_path: Path) -> None:
+    config = Config.model_validate({"features": {"frontend": {"kind": kind}, "gpu_batch_windows": 7}})
+    shards = make_shards(each=4, count=3)
+    cpu, gpu = (features_of(shards, split, config, device, tmp_path / device) for device in ("cpu", "cuda"))
+    assert np.abs(cpu - gpu).max() <= 0.02 * max(1.0, np.abs(cpu).max() / 16)
+
+
+def test_strategies_give_the_same_on_a_gpu(make_shards, config: Config, tmp_path: Path) -> None:
+    shards, found = make_shards(each=4, count=3), []
+    for strategy in ("ram", "memmap", "stream"):
+        settings = config.model_copy(update={"features": config.features.model_copy(update={"strategy": strategy})})
+        found.append(features_of(shards, "train", settings, "cuda", tmp_path / strategy))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_a_graph_gives_what_the_front_end_gives(config: Config) -> None:
+    front_end = TorchFrontend(config.features.frontend, 16_000).cuda()
+    graphed = Recurring(front_end)
+    with torch.inference_mode():
+        for rows in (5, 5, 3, 5, 3, 3):
+            audio = torch.randn(rows, config.features.frontend.window_samples, device="cuda") * 0.1
+            torch.testing.assert_close(graphed(audio).clone(), front_end(audio), rtol=0, atol=1e-5)
+
+
+def test_a_full_gpu_gets_smaller_batches(make_shards, config: Config, tmp_path: Path, monkeypatch, caplog) -> None:
+    shards, compute = make_shards(each=4), cuda_blocks.RowComputer.compute
+
+    def limited(computer, work, rows):
+        if len(rows) > 3:
+            raise torch.OutOfMemoryError("pretended")
+        return compute(computer, work, rows)
+
+    whole = features_of(shards, "train", config, "cuda", tmp_path / "whole")
+    monkeypatch.setattr(cuda_blocks.RowComputer, "compute", limited)
+    with caplog.at_level(logging.WARNING):
+        halved = features_of(shards, "train", config, "cuda", tmp_path / "halved")
+    assert "memory is exhausted" in caplog.text
+    assert np.abs(whole - halved).max() < 0.02
