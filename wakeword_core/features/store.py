@@ -128,7 +128,7 @@ def copy_rows(part: Path, rows: npt.NDArray[np.int64], target: npt.NDArray[Any])
         for stretch in np.split(wanted, breaks):
             place = target[stretch[0] : stretch[-1] + 1]
             file.seek(begin + int(rows[stretch[0]]) * target[0].nbytes)
-            if file.readinto(place) != place.nbytes:
+            if file.readinto(place.data) != place.nbytes:
                 raise ArtifactError(f"{part} ends too early; delete it, and it is built again")
 
 
