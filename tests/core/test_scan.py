@@ -1,6 +1,8 @@
 import logging
 import os
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -303,6 +305,21 @@ def test_a_cache_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot write the scan cache"):
         ScanCache(tmp_path / "file")
+
+
+def test_two_processes_may_make_the_cache_at_once(tmp_path):
+    """The second sees no tables, and waits while the first makes them."""
+    first = sqlite3.connect(tmp_path / "scan.sqlite", isolation_level=None)
+    first.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(lambda: list(ScanCache(tmp_path).hashes(tmp_path)))
+        while not second.running():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        for statement in scan_cache._SCHEMA.split(";")[:-1]:
+            first.execute(statement)
+        first.execute("COMMIT")
+        assert second.result() == []
 
 
 def test_a_locked_cache_is_an_error_and_is_not_thrown_away(tmp_path, cache, monkeypatch):
