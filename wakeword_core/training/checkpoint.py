@@ -70,7 +70,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "run": checkpoint.run,
         "step": checkpoint.step,
         "history": [asdict(record) for record in checkpoint.history],
-        "sha256": _hash(tensors),
+        "sha256": tensors_hash(tensors),
     }
     last = folder / LAST
     with replacing(last) as part:
@@ -104,7 +104,7 @@ def _read(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             facts: dict[str, Any] = json.loads(file.metadata()["checkpoint"])
             tensors: Tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if facts["sha256"] != _hash(tensors):
+        if facts["sha256"] != tensors_hash(tensors):
             raise ArtifactError(f"the checkpoint {path} is damaged (its hash differs)")
         groups: dict[str, Tensors] = {"model": {}, "average": {}, "best": {}, "optimizer": {}}
         for name, tensor in tensors.items():
@@ -116,10 +116,11 @@ def _read(path: Path) -> Checkpoint:
         raise ArtifactError(f"the checkpoint {path} is damaged ({error})") from error
 
 
-def _hash(tensors: Tensors) -> str:
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) over names, types, shapes and bytes of tensors, whatever their order."""
     whole = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        whole.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        whole.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()

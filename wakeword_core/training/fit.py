@@ -27,6 +27,7 @@ from wakeword_core.training.checkpoint import (
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
+    tensors_hash,
 )
 from wakeword_core.training.device import choose_device
 from wakeword_core.training.losses import stream_loss, zones
@@ -64,10 +65,11 @@ def train(
     out: Path,
     progress: Progress = silent,
     on_epoch: Callable[[EpochRecord], None] = _ignore,
+    start_from: ScoringModel | None = None,
 ) -> TrainingSummary:
     """Train a model and write `model.safetensors`, `model.json` and `history.jsonl` to `out`.
 
-    The averaged weights (EMA) are the ones that are validated, stopped on, saved and returned. A killed training that
+    It begins anew, or with the weights of `start_from`. The averaged weights (EMA) are the ones that are validated, stopped on, saved and returned. A killed training that
     is called again with the same data, settings and `out` goes on after its last finished epoch and ends with the same
     weights, bit for bit on a CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class
     has no windows, ConfigError when training diverges.
@@ -79,7 +81,7 @@ def train(
     device = choose_device(config.training.device)
     cuda = [torch.cuda.current_device()] if device == "cuda" else []
     with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda):
-        run = _start(cmvn, config, device, run_hash(train, val, cmvn, config))
+        run = _start(cmvn, config, device, run_hash(train, val, cmvn, config, start_from), start_from)
         _resume(run, out)
         run.sampler, run.noise, run.progress = sampler, NoiseSampler(train, config.seed), progress
         data = _Data(
@@ -97,7 +99,9 @@ def train(
         return _finish(run, config, out)
 
 
-def run_hash(train: "WindowSet", val: "WindowSet", cmvn: "Cmvn", config: Config) -> str:
+def run_hash(
+    train: "WindowSet", val: "WindowSet", cmvn: "Cmvn", config: Config, start_from: ScoringModel | None = None
+) -> str:
     """Hash of what a training's result depends on, to tell whether a checkpoint belongs to it."""
     settings = config.subset("seed", "model", "training", "features.frontend")
     for name in ("device", "threads", "min_val_auc"):
@@ -109,6 +113,8 @@ def run_hash(train: "WindowSet", val: "WindowSet", cmvn: "Cmvn", config: Config)
             whole.update(tensor.cpu().contiguous().numpy().data)
     for values in (cmvn.mean, cmvn.std):
         whole.update(values.tobytes())
+    if start_from is not None:
+        whole.update(tensors_hash(start_from.state_dict()).encode())
     return whole.hexdigest()
 
 
@@ -152,9 +158,13 @@ def _check_windows(windows: "WindowSet", split: "Split", config: Config) -> None
         raise DataError(f"{name} windows have labels outside 0 to {len(config.labels) - 1}; build the features again")
 
 
-def _start(cmvn: "Cmvn", config: Config, device: str, identity: str) -> _Run:
+def _start(cmvn: "Cmvn", config: Config, device: str, identity: str, start_from: ScoringModel | None) -> _Run:
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     model = new_model(config)
+    if start_from is not None:
+        if start_from.config != config.model:
+            raise ConfigError("the model to train further has another architecture; train a new one from the beginning")
+        model.load_state_dict(start_from.state_dict(), strict=True)
     model.set_cmvn(cmvn)
     model.to(device)
     return _Run(identity, model, ema.averaged_copy(model), _optimizer(model, config.training))

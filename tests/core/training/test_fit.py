@@ -72,6 +72,22 @@ def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
+def test_a_model_is_trained_further_from_its_weights(tmp_path: Path) -> None:
+    config = config_for(epochs=4, learning_rate=1e-2)
+    train(TRAIN, VAL, CMVN, config, tmp_path / "first")
+    first, _ = load_model(tmp_path / "first")
+    still = config_for(epochs=1, learning_rate=1e-12, weight_decay=0.0)
+    train(TRAIN, VAL, CMVN, still, tmp_path / "second", start_from=first)
+    second = weights(tmp_path / "second")
+    learned = [name for name, one in first.named_parameters()]
+    assert learned and all(torch.allclose(second[name], first.state_dict()[name], atol=1e-6) for name in learned)
+    train(TRAIN, VAL, CMVN, still, tmp_path / "second")  # a checkpoint of a training from elsewhere is not used
+    assert not torch.allclose(weights(tmp_path / "second")[learned[0]], second[learned[0]], atol=1e-6)
+    other = config_for(TinyConvConfig(channels=5), epochs=1)
+    with pytest.raises(ConfigError, match="another architecture"):
+        train(TRAIN, VAL, CMVN, other, tmp_path / "third", start_from=first)
+
+
 def test_the_averaged_weights_are_validated_saved_and_loaded(tmp_path: Path) -> None:
     """What load_model gives scores exactly what the best epoch's record says."""
     raw: list[torch.Tensor] = []
