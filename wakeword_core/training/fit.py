@@ -69,10 +69,10 @@ def train(
 ) -> TrainingSummary:
     """Train a model and write `model.safetensors`, `model.json` and `history.jsonl` to `out`.
 
-    It begins anew, or with the weights of `start_from`. The averaged weights (EMA) are the ones that are validated, stopped on, saved and returned. A killed training that
-    is called again with the same data, settings and `out` goes on after its last finished epoch and ends with the same
-    weights, bit for bit on a CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class
-    has no windows, ConfigError when training diverges.
+    It begins anew, or with the weights of `start_from`. The averaged weights (EMA) are the ones that are validated,
+    stopped on, saved and returned. A killed training that is called again with the same data, settings and `out` goes on
+    after its last finished epoch and ends with the same weights, bit for bit on a CPU. `on_epoch` is called once the
+    epoch is safe on disk. Raises DataError when a class has no windows, ConfigError when training diverges.
     """
     _check_windows(train, "train", config)
     _check_windows(val, "val", config)
