@@ -13,11 +13,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def finishing() -> Iterator[Callable[[], bool]]:
+def finishing(what: str = "part") -> Iterator[Callable[[], bool]]:
     """Hold back SIGINT and SIGTERM; gives a function that tells whether one came. Afterwards it takes its usual effect.
 
-    A second signal is not held back, and one that is ignored, as of a job in the background, stays so. Outside of the
-    main thread, which alone gets signals, nothing is held back.
+    `what` is named to whoever sent it. A second signal is not held back, and one that is ignored, as of a job in the
+    background, stays so. Outside of the main thread, which alone gets signals, nothing is held back.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -33,7 +33,7 @@ def finishing() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        log.warning("stopping when the current part is whole; a second signal stops at once")
+        log.warning("stopping when the current %s is whole; a second signal stops at once", what)
         restore()
 
     for one in before:

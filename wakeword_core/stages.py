@@ -189,8 +189,9 @@ def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | N
     from wakeword_core.evaluation.plots import training_curve
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
-    from wakeword_core.training.fit import CHECKPOINTS, train
+    from wakeword_core.training.fit import train
     from wakeword_core.training.records import HISTORY, read_history
+    from wakeword_core.training.run import CHECKPOINTS
 
     build.device = _device(project.config)
     summary = train(

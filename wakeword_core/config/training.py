@@ -66,13 +66,34 @@ class TrainingConfig(Settings):
     mix: tuple[float, float, float] = Field(
         (0.3, 0.5, 0.2), description="Shares of positives, negatives and hard negatives in a batch."
     )
-    learning_rate: float = Field(3e-3, gt=0, le=1, description="Peak learning rate of AdamW.")
-    weight_decay: float = Field(1e-2, ge=0, le=1, description="Decoupled weight decay; not on norms and biases.")
-    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the rate rises linearly.")
+    optimizer: Literal["adamw", "adam", "sgd", "muon"] = Field(
+        "adamw", description="AdamW, Adam, SGD with Nesterov's momentum, or Muon for matrices with AdamW for the rest."
+    )
+    learning_rate: float = Field(3e-3, gt=0, le=1, description="Peak learning rate.")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="Weight decay; not on norms and biases.")
+    momentum: float = Field(0.95, ge=0, lt=1, description="Momentum of SGD and Muon.")
+    schedule: Literal["cosine", "one_cycle", "step", "plateau", "constant"] = Field(
+        "cosine", description="What the learning rate does after its warm-up."
+    )
+    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the rate rises.")
     final_lr_fraction: float = Field(0.01, ge=0, le=1, description="Rate at the end of the cosine, of the peak.")
+    drop_at: tuple[float, ...] = Field(
+        (0.5, 0.75), description="With schedule 'step': where the rate drops, as shares of the steps after warm-up."
+    )
+    drop_factor: float = Field(0.3, gt=0, lt=1, description="What a drop of 'step' or 'plateau' leaves of the rate.")
+    plateau_patience: int = Field(
+        3, ge=1, le=1_000, description="With schedule 'plateau': epochs without a better score before a drop."
+    )
     loss: LossConfig = LossConfig()
     ema_decay: float = Field(0.998, ge=0, lt=1, description="Exponential moving average of weights; 0: none.")
+    ema_final_decay: float | None = Field(
+        None, ge=0, lt=1, description="Decay that the average rises to at the end, such as 0.9995; null: as before."
+    )
+    ema_final_fraction: float = Field(0.2, gt=0, le=1, description="Share of all steps, the last, over which it rises.")
     clip_norm: float = Field(5.0, gt=0, description="Gradients are scaled down to this norm.")
+    adaptive_clip: float = Field(
+        0.0, ge=0, description="And to so many times the median norm of the last steps, 5 being usual; 0: they are not."
+    )
     val_max_fpr: float = Field(
         0.1, gt=0, le=1, description="The validation score is the partial ROC-AUC up to this rate."
     )
@@ -84,13 +105,22 @@ class TrainingConfig(Settings):
     )
     augment: TrainAugmentConfig = TrainAugmentConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
-    amp: bool = Field(True, description="bfloat16 autocast on CUDA; no effect on a CPU.")
+    micro_batch: int = Field(
+        0, ge=0, le=65_536, description="Windows computed at once, whose gradients are added up; 0: the whole batch."
+    )
+    amp: bool = Field(True, description="Autocast to amp_dtype on CUDA; no effect on a CPU.")
+    amp_dtype: Literal["bfloat16", "float16"] = Field(
+        "bfloat16", description="Number format of autocast; float16 comes with a gradient scaler."
+    )
+    channels_last: bool = Field(True, description="Memory format of 2-D models on CUDA; no effect on a CPU.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where features and training run.")
     threads: int = Field(0, ge=0, le=256, description="Torch threads; 0: all cores.")
     min_val_auc: float = Field(0.7, ge=0.5, lt=1, description="The model check fails below this ROC-AUC on validation.")
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
+        if any(not 0 < place < 1 for place in self.drop_at) or list(self.drop_at) != sorted(self.drop_at):
+            raise ValueError("drop_at needs growing shares between 0 and 1")
         if any(share < 0 for share in self.mix) or self.mix[0] <= 0 or self.mix[0] >= sum(self.mix):
             raise ValueError("mix needs a positive share for positives and for at least one kind of negative")
         return self

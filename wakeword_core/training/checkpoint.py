@@ -1,7 +1,7 @@
 """Training state on disk: one safetensors file a checkpoint, so that weights and bookkeeping cannot disagree.
 
-`last` and `previous` are kept; each holds the best weights so far too. There is no random state to keep: everything
-random in an epoch is a function of (seed, epoch).
+`last` and `previous` are kept; each holds the best weights so far too. Everything random in an epoch is a function of
+(seed, epoch), so random states are kept of an epoch only that was stopped in the middle.
 """
 
 import hashlib
@@ -36,39 +36,29 @@ class Checkpoint:
     run: str
     """Hash of what the training depends on; another run's checkpoint is not used."""
     step: int
-    model: Tensors
-    average: Tensors
-    best: Tensors
-    optimizer: Tensors
-    """`<parameter index>.<name>` -> state of the optimizer."""
+    micro_batch: int
+    """Rows that were computed at once."""
+    scaler: dict[str, Any]
     history: tuple[EpochRecord, ...]
+    tensors: dict[str, Tensors]
+    """GROUPS -> name -> tensor; a group without any is empty."""
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
-    """The state of every parameter as named tensors."""
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave; groups and their settings stay as configured."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+GROUPS = ("model", "average", "best", "optimizer", "clipper", "started", "random")
+"""What the tensors are of: weights, their average, the best so far, optimizers (`<optimizer>.<parameter>.<name>`), the
+usual norm of gradients; and of an epoch that was stopped in the middle, losses and norms, and random states."""
+_FACTS = ("run", "step", "micro_batch", "scaler")
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Make `checkpoint` the last one and keep the last as the previous; a kill at any time leaves a whole one."""
     tensors = {
         f"{group}/{name}": tensor.detach().cpu().contiguous()
-        for group in ("model", "average", "best", "optimizer")
-        for name, tensor in getattr(checkpoint, group).items()
+        for group in GROUPS
+        for name, tensor in checkpoint.tensors[group].items()
     }
     facts = {
-        "run": checkpoint.run,
-        "step": checkpoint.step,
+        **{name: getattr(checkpoint, name) for name in _FACTS},
         "history": [asdict(record) for record in checkpoint.history],
         "sha256": tensors_hash(tensors),
     }
@@ -106,12 +96,13 @@ def _read(path: Path) -> Checkpoint:
             tensors: Tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if facts["sha256"] != tensors_hash(tensors):
             raise ArtifactError(f"the checkpoint {path} is damaged (its hash differs)")
-        groups: dict[str, Tensors] = {"model": {}, "average": {}, "best": {}, "optimizer": {}}
+        groups: dict[str, Tensors] = {name: {} for name in GROUPS}
         for name, tensor in tensors.items():
             group, rest = name.split("/", 1)
             groups[group][rest] = tensor
         history = tuple(EpochRecord(**record) for record in facts["history"])
-        return Checkpoint(run=facts["run"], step=facts["step"], history=history, **groups)
+        kept: dict[str, Any] = {name: facts[name] for name in _FACTS}
+        return Checkpoint(history=history, tensors=groups, **kept)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"the checkpoint {path} is damaged ({error})") from error
 

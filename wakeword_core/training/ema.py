@@ -6,12 +6,24 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from wakeword_core.config import TrainingConfig
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def ramped_decay(decay: float, step: int) -> float:
     """Decay of the 0-based `step`: small at first, so that the random initial weights are soon forgotten."""
     return min(decay, (1 + step) / (10 + step))
+
+
+def decay_of(step: int, total_steps: int, config: TrainingConfig) -> float:
+    """Decay of the 0-based `step`: `ramped_decay`, rising to `ema_final_decay` over the last `ema_final_fraction`."""
+    decay = config.ema_decay
+    begin = total_steps * (1.0 - config.ema_final_fraction)
+    if config.ema_final_decay is not None and step > begin:
+        share = (step - begin) / max(total_steps - 1 - begin, 1)
+        decay += (config.ema_final_decay - decay) * min(share, 1.0)
+    return ramped_decay(decay, step)
 
 
 def averaged_copy(model: Model) -> Model:

@@ -1,47 +1,27 @@
-"""The training loop: from windows to the weights that are saved."""
+"""Training: from windows to the weights that are saved."""
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wakeword_core.config import Config, Split, TrainingConfig
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError, DataError
-from wakeword_core.files import digest
+from wakeword_core.interrupts import finishing
 from wakeword_core.models.facts import count_parameters
-from wakeword_core.models.scoring import ScoringModel, model_card, new_model, save_model
+from wakeword_core.models.scoring import ScoringModel, model_card, save_model
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training import ema
-from wakeword_core.training.augment import BandWarp, augment, spec_augment
-from wakeword_core.training.checkpoint import (
-    Checkpoint,
-    Tensors,
-    load_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
-    save_checkpoint,
-    tensors_hash,
-)
 from wakeword_core.training.device import choose_device
-from wakeword_core.training.losses import stream_loss, zones
-from wakeword_core.training.records import (
-    HISTORY,
-    EpochRecord,
-    TrainingSummary,
-    kept_of,
-    out_of_patience,
-    write_history,
-)
-from wakeword_core.training.sampler import BalancedSampler, NoiseSampler, derived_seed
-from wakeword_core.training.schedule import learning_rate
-from wakeword_core.training.steps import row_logits
+from wakeword_core.training.epoch import Batches, StoppedError, train_epoch
+from wakeword_core.training.objective import Objective, TrainingRows
+from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_of, out_of_patience
+from wakeword_core.training.run import Run, new_run, resume, run_hash, save_run
+from wakeword_core.training.sampler import BalancedSampler, NoiseSampler
 from wakeword_core.training.validation import check_validation, validate
 
 if TYPE_CHECKING:
@@ -49,8 +29,6 @@ if TYPE_CHECKING:
     from wakeword_core.features.store import WindowSet
 
 log = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
 
 
 def _ignore(record: EpochRecord) -> None:
@@ -70,9 +48,10 @@ def train(
     """Train a model and write `model.safetensors`, `model.json` and `history.jsonl` to `out`.
 
     It begins anew, or with the weights of `start_from`. The averaged weights (EMA) are the ones that are validated,
-    stopped on, saved and returned. A killed training that is called again with the same data, settings and `out` goes on
-    after its last finished epoch and ends with the same weights, bit for bit on a CPU. `on_epoch` is called once the
-    epoch is safe on disk. Raises DataError when a class has no windows, ConfigError when training diverges.
+    stopped on, saved and returned. A killed training that is called again with the same data, settings and `out` goes
+    on after its last finished epoch, one that got a signal to stop after its last batch, and ends with the same
+    weights, bit for bit on a CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class
+    has no windows, ConfigError when training diverges.
     """
     _check_windows(train, "train", config)
     _check_windows(val, "val", config)
@@ -80,70 +59,21 @@ def train(
     sampler = BalancedSampler(train, config.labels, config.training, config.seed)
     device = choose_device(config.training.device)
     cuda = [torch.cuda.current_device()] if device == "cuda" else []
-    with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda):
-        run = _start(cmvn, config, device, run_hash(train, val, cmvn, config, start_from), start_from)
-        _resume(run, out)
-        run.sampler, run.noise, run.progress = sampler, NoiseSampler(train, config.seed), progress
-        data = _Data(
-            train.mel.to(device),
-            train.labels.to(device),
-            train.word_ends.to(device),
-            val.mel.to(device),
-            val.labels.to(device),
-            BandWarp(config.features.frontend, device),
-        )
+    with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda), finishing("batch") as asked:
+        run = new_run(cmvn, config, device, run_hash(train, val, cmvn, config, start_from), start_from)
+        resume(run, out)
+        rows = TrainingRows(train.mel.to(device), train.labels.to(device), train.word_ends.to(device))
+        batches = Batches(Objective(rows, config), sampler, NoiseSampler(train, config.seed), progress, asked)
+        seen = val.mel.to(device), val.labels.to(device)
         while not _finished(run, config.training):
-            _one_epoch(run, data, config)
-            _keep(run, out)
+            try:
+                _one_epoch(run, batches, seen, config)
+            except StoppedError:
+                save_run(run, out)
+                raise KeyboardInterrupt from None
+            save_run(run, out)
             on_epoch(run.history[-1])
-        return _finish(run, config, out)
-
-
-def run_hash(
-    train: "WindowSet", val: "WindowSet", cmvn: "Cmvn", config: Config, start_from: ScoringModel | None = None
-) -> str:
-    """Hash of what a training's result depends on, to tell whether a checkpoint belongs to it."""
-    settings = config.subset("seed", "model", "training", "features.frontend")
-    for name in ("device", "threads", "min_val_auc"):
-        settings["training"].pop(name)
-    whole = hashlib.sha256(digest({**settings, "labels": list(config.labels)}).encode())
-    for windows in (train, val):
-        for tensor in (windows.mel, windows.labels, windows.roles, windows.word_ends):
-            whole.update(str(tuple(tensor.shape)).encode())
-            whole.update(tensor.cpu().contiguous().numpy().data)
-    for values in (cmvn.mean, cmvn.std):
-        whole.update(values.tobytes())
-    if start_from is not None:
-        whole.update(tensors_hash(start_from.state_dict()).encode())
-    return whole.hexdigest()
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Windows on the device, and what goes with their shape."""
-
-    train_mel: Tensor
-    train_labels: Tensor
-    word_ends: Tensor
-    val_mel: Tensor
-    val_labels: Tensor
-    warp: BandWarp
-
-
-@dataclass
-class _Run:
-    """What changes while training goes on."""
-
-    hash: str
-    model: ScoringModel
-    average: ScoringModel
-    optimizer: torch.optim.Optimizer
-    best: Tensors = field(default_factory=dict)
-    history: list[EpochRecord] = field(default_factory=list)
-    step: int = 0
-    sampler: BalancedSampler = field(init=False)
-    noise: NoiseSampler = field(init=False)
-    progress: Progress = silent
+        return _finish(run, sampler, config, out)
 
 
 def _check_windows(windows: "WindowSet", split: "Split", config: Config) -> None:
@@ -158,55 +88,20 @@ def _check_windows(windows: "WindowSet", split: "Split", config: Config) -> None
         raise DataError(f"{name} windows have labels outside 0 to {len(config.labels) - 1}; build the features again")
 
 
-def _start(cmvn: "Cmvn", config: Config, device: str, identity: str, start_from: ScoringModel | None) -> _Run:
-    torch.manual_seed(derived_seed(config.seed, 0, "weights"))
-    model = new_model(config)
-    if start_from is not None:
-        if start_from.config != config.model:
-            raise ConfigError("the model to train further has another architecture; train a new one from the beginning")
-        model.load_state_dict(start_from.state_dict(), strict=True)
-    model.set_cmvn(cmvn)
-    model.to(device)
-    return _Run(identity, model, ema.averaged_copy(model), _optimizer(model, config.training))
-
-
-def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019); norms and biases are not decayed."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [one for one in parameters if one.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-
-
-def _resume(run: _Run, out: Path) -> None:
-    checkpoint = load_checkpoint(out / CHECKPOINTS, run.hash)
-    if checkpoint is None:
-        return
-    run.model.load_state_dict(checkpoint.model, strict=True)
-    run.average.load_state_dict(checkpoint.average, strict=True)
-    restore_optimizer(run.optimizer, checkpoint.optimizer)
-    run.best, run.step, run.history = checkpoint.best, checkpoint.step, list(checkpoint.history)
-    write_history(out / HISTORY, run.history)
-    log.info("training goes on after epoch %d", len(run.history))
-
-
-def _finished(run: _Run, config: TrainingConfig) -> bool:
+def _finished(run: Run, config: TrainingConfig) -> bool:
     impatient = config.keep == "best" and out_of_patience(run.history, config.patience)
     return len(run.history) >= config.epochs or impatient
 
 
-def _one_epoch(run: _Run, data: _Data, config: Config) -> None:
-    """Train and validate one epoch and append its record; the best weights so far are kept."""
+def _one_epoch(run: Run, batches: Batches, val: tuple[Tensor, Tensor], config: Config) -> None:
+    """Train and validate (on mel and labels) one epoch and append its record; the best weights so far are kept."""
     settings = config.training
     epoch = len(run.history)
-    started = time.monotonic()
-    rows = run.sampler.epoch(epoch).to(data.train_mel.device)
-    losses, norms = _train_batches(run, data, rows, config, epoch)
+    started, before = time.monotonic(), run.step
+    losses, norms = train_epoch(run, batches, config)
     loss, norm = float(losses.mean()), float(norms.mean())
     trained = time.monotonic()
-    figures = validate(run.average, data.val_mel, data.val_labels, settings.batch_size, settings.val_max_fpr)
+    figures = validate(run.average, *val, settings.batch_size, settings.val_max_fpr)
     if not all(torch.isfinite(torch.tensor([loss, norm, figures.loss]))):
         raise ConfigError(
             f"training diverged in epoch {epoch + 1} (its loss is not finite) with training.learning_rate "
@@ -218,9 +113,9 @@ def _one_epoch(run: _Run, data: _Data, config: Config) -> None:
         val_loss=figures.loss,
         val_auc=figures.auc,
         val_pauc=figures.pauc,
-        learning_rate=run.optimizer.param_groups[0]["lr"],
+        learning_rate=run.optimizers.rate,
         gradient_norm=norm,
-        samples_per_second=rows.numel() / (trained - started),
+        samples_per_second=(run.step - before) * settings.batch_size / (trained - started),
         seconds=time.monotonic() - started,
     )
     run.history.append(record)
@@ -228,56 +123,7 @@ def _one_epoch(run: _Run, data: _Data, config: Config) -> None:
         run.best = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
 
 
-def _train_batches(run: _Run, data: _Data, rows: Tensor, config: Config, epoch: int) -> tuple[Tensor, Tensor]:
-    """One step for each row of `rows` [steps, batch]; losses and gradient norms, [steps] each, on the device."""
-    settings = config.training
-    device = data.train_mel.device.type
-    total = len(rows) * settings.epochs
-    torch.manual_seed(derived_seed(config.seed, epoch, "dropout"))
-    generator = torch.Generator(device).manual_seed(derived_seed(config.seed, epoch, "masks"))
-    noises = run.noise.epoch(epoch, *rows.shape).to(rows.device)
-    frontend, rate = config.features.frontend, config.data.sample_rate
-    hit, early = (frontend.frames(one, rate) for one in (settings.loss.hit_seconds, settings.loss.early_seconds))
-    losses, norms = torch.zeros(2, len(rows), device=device)
-    run.model.train()
-    for position, chosen in enumerate(rows):
-        for group in run.optimizer.param_groups:
-            group["lr"] = learning_rate(run.step, total, settings)
-        noise = data.train_mel[noises[position]].float() if noises.numel() else None
-        ends, labels = data.word_ends[chosen], data.train_labels[chosen]
-        x = augment(data.train_mel[chosen].float(), labels == 0, noise, settings.augment, data.warp, generator)
-        x = spec_augment(run.model.normalise(x), settings.spec_augment, generator)
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=settings.amp and device == "cuda"):
-            logits, steps = row_logits(run.model.backbone, x, ends, frontend.window_frames, hit, generator)
-        members = len(logits) // len(labels)
-        zone = zones(ends.repeat(members), steps, hit, early)
-        loss = stream_loss(logits.float(), labels.repeat(members), zone, settings.loss)
-        run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norms[position] = nn.utils.clip_grad_norm_(run.model.parameters(), settings.clip_norm)
-        losses[position] = loss.detach()
-        run.optimizer.step()
-        ema.update(run.average, run.model, ema.ramped_decay(settings.ema_decay, run.step))
-        run.step += 1
-        run.progress("training", run.step, total)
-    return losses, norms
-
-
-def _keep(run: _Run, out: Path) -> None:
-    checkpoint = Checkpoint(
-        run=run.hash,
-        step=run.step,
-        model=run.model.state_dict(),
-        average=run.average.state_dict(),
-        best=run.best,
-        optimizer=optimizer_tensors(run.optimizer),
-        history=tuple(run.history),
-    )
-    save_checkpoint(out / CHECKPOINTS, checkpoint)
-    write_history(out / HISTORY, run.history)
-
-
-def _finish(run: _Run, config: Config, out: Path) -> TrainingSummary:
+def _finish(run: Run, sampler: BalancedSampler, config: Config, out: Path) -> TrainingSummary:
     best = kept_of(run.history, config.training.keep)
     assert best is not None
     run.average.load_state_dict(run.best, strict=True)
@@ -285,7 +131,7 @@ def _finish(run: _Run, config: Config, out: Path) -> TrainingSummary:
     stopped = len(run.history) < config.training.epochs
     if stopped:
         log.info("stopped after epoch %d: nothing better since epoch %d", len(run.history), best.epoch)
-    samples = run.sampler.steps * config.training.batch_size
+    samples = sampler.steps * config.training.batch_size
     training_seconds = sum(samples / record.samples_per_second for record in run.history)
     return TrainingSummary(
         epochs=len(run.history),

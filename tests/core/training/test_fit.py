@@ -29,9 +29,9 @@ from wakeword_core.config import ROLES, BcResNetConfig, TcnConfig, TinyConvConfi
 from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.features.store import WindowSet
 from wakeword_core.models.scoring import load_model
-from wakeword_core.training import fit
 from wakeword_core.training.checkpoint import LAST
 from wakeword_core.training.fit import train
+from wakeword_core.training.optimizers import make_optimizers
 from wakeword_core.training.records import EpochRecord, best_of
 from wakeword_core.training.schedule import learning_rate
 from wakeword_core.training.validation import validate
@@ -178,11 +178,11 @@ def test_norms_and_biases_are_not_decayed() -> None:
     from wakeword_core.models.scoring import new_model
 
     model = new_model(config_for())
-    optimizer = fit._optimizer(model, TrainingConfig(weight_decay=0.3))
-    decayed = {id(one) for group in optimizer.param_groups if group["weight_decay"] for one in group["params"]}
+    groups = make_optimizers(model.named_parameters(), TrainingConfig(weight_decay=0.3)).groups
+    decayed = {id(one) for group in groups if group["weight_decay"] for one in group["params"]}
     for name, parameter in model.named_parameters():
         assert (id(parameter) in decayed) == (name.endswith("weight") and "norm" not in name), name
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
 
 def test_global_random_state_and_threads_stay(tmp_path: Path) -> None:

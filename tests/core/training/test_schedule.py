@@ -1,11 +1,17 @@
 """The learning rate, step by step."""
 
+from pathlib import Path
+
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sweeps_to_train import CMVN, TRAIN, VAL, config_for, history
 
 from wakeword_core.config import TrainingConfig
-from wakeword_core.training.schedule import learning_rate
+from wakeword_core.training.fit import train
+from wakeword_core.training.optimizers import Optimizers
+from wakeword_core.training.schedule import learning_rate, plateau_drops
 
 
 def test_curve_by_hand() -> None:
@@ -29,3 +35,57 @@ def test_rises_to_the_peak_and_falls_to_the_end(total: int, warmup: float, final
     assert all(0 <= rate <= 0.5 + 1e-12 for rate in curve)
     if total - round(warmup * total) >= 2:
         assert curve[-1] == pytest.approx(0.5 * final)
+
+
+def curve(total: int, **settings: object) -> list[float]:
+    config = TrainingConfig(learning_rate=0.5, **settings)
+    return [learning_rate(step, total, config) for step in range(total)]
+
+
+def test_one_cycle_is_torchs() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.5)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, total_steps=50, pct_start=0.3)
+    expected = []
+    for _ in range(50):
+        expected.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    assert curve(50, schedule="one_cycle", warmup_fraction=0.3) == pytest.approx(expected, rel=1e-6)
+
+
+def test_steps_and_constant_by_hand() -> None:
+    rates = curve(12, schedule="step", warmup_fraction=0.17, drop_at=(0.4, 0.8), drop_factor=0.1)
+    assert rates == pytest.approx([0.25, 0.5, *[0.5] * 4, *[0.05] * 4, *[0.005] * 2])
+    assert curve(4, schedule="constant", warmup_fraction=0.5) == pytest.approx([0.25, 0.5, 0.5, 0.5])
+
+
+@settings(max_examples=40, deadline=None)
+@given(scores=st.lists(st.integers(0, 5), max_size=30), patience=st.integers(1, 4))
+def test_plateaus_are_torchs(scores: list[int], patience: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    # torch drops when more epochs than its patience were no better
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="max", factor=0.5, patience=patience - 1, threshold=0.0
+    )
+    for score in scores:
+        theirs.step(float(score))
+    drops = plateau_drops([(float(score),) for score in scores], patience)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5**drops)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "step", "plateau", "constant"])
+def test_the_rates_of_a_training_are_the_schedules(schedule: str, tmp_path: Path, monkeypatch) -> None:
+    """Every step of a real training, also where the loss stands still: elsewhere a rate stayed in its warm-up."""
+    realised, step = [], Optimizers.step
+    monkeypatch.setattr(Optimizers, "step", lambda self, *given: realised.append(self.rate) or step(self, *given))
+    config = config_for(
+        schedule=schedule, warmup_fraction=0.25, plateau_patience=1, drop_factor=0.5, learning_rate=1e-9
+    )
+    train(TRAIN, VAL, CMVN, config, tmp_path)
+    scores = [record.score for record in history(tmp_path)]
+    expected = [learning_rate(step, 24, config.training, scores[: step // 4]) for step in range(24)]
+    assert realised == pytest.approx(expected) and len(set(realised)) > 4
+    assert [record.learning_rate for record in history(tmp_path)] == pytest.approx(expected[3::4])
+    if schedule == "plateau":
+        assert realised[-1] < realised[8]

@@ -1,0 +1,146 @@
+"""An epoch: micro-batches, memory that runs out, signals in its middle, and how weights are averaged."""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sweeps_to_train import CMVN, CONTEXT, LONG, TINY_TCN, VAL, config_for, history, same_weights, untimed
+
+from wakeword_core.config import ROLES, Config, TcnConfig, TrainingConfig
+from wakeword_core.errors import ConfigError
+from wakeword_core.training import ema
+from wakeword_core.training.epoch import _micro_batches
+from wakeword_core.training.fit import train
+from wakeword_core.training.objective import Objective
+from wakeword_core.training.sampler import BalancedSampler
+
+DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
+
+
+def config(**training: Any) -> Config:
+    return config_for(DROPS, CONTEXT, **{"epochs": 3, "adaptive_clip": 5.0, **training})
+
+
+@pytest.fixture
+def term_raises() -> Iterator[None]:
+    """SIGTERM ends this process unless something is done about it."""
+
+    def stop(*_: object) -> None:
+        raise InterruptedError("stopped")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_signal_in_the_middle_of_an_epoch_loses_no_batch(optimizer: str, term_raises: None, tmp_path: Path) -> None:
+    settings = config(optimizer=optimizer)
+    whole = train(LONG, VAL, CMVN, settings, tmp_path / "whole")
+
+    def signalled(what: str, done: int, total: int) -> None:
+        if done in (2, 6, 8):  # in the first epoch, in the second, and at its end
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    first: list[int] = []
+    for at in (2, 6, 8):
+        with pytest.raises(InterruptedError):
+            train(
+                LONG,
+                VAL,
+                CMVN,
+                settings,
+                tmp_path / "parts",
+                lambda what, done, total: (first.append(done), signalled(what, done, total)),
+            )
+        assert first[-1] == at
+    first.clear()
+    parts = train(LONG, VAL, CMVN, settings, tmp_path / "parts", lambda what, done, total: first.append(done))
+    assert first == [9, 10, 11, 12]
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
+    timed = {"seconds": 0, "samples_per_second": 0}
+    assert replace(whole, **timed) == replace(parts, **timed)
+
+
+def test_memory_that_runs_out_halves_the_micro_batch_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(LONG, VAL, CMVN, config(micro_batch=4), tmp_path / "small")
+    real, most = Objective.__call__, []
+
+    def limited(self: Objective, model: Any, chosen: torch.Tensor, *rest: Any) -> torch.Tensor:
+        loss = real(self, model, chosen, *rest)  # random numbers are drawn before the memory is full
+        if len(chosen) > 4:
+            raise torch.OutOfMemoryError("full")
+        most.append(len(chosen))
+        return loss
+
+    monkeypatch.setattr(Objective, "__call__", limited)
+    with caplog.at_level(logging.WARNING):
+        train(LONG, VAL, CMVN, config(), tmp_path / "halved")
+    assert [record.message for record in caplog.records if "exhausted" in record.message] == [
+        f"the GPU's memory is exhausted: batches are computed {rows} rows at once from here on" for rows in (8, 4)
+    ]
+    assert set(most) == {4} and len(most) == 3 * 4 * 4
+    assert same_weights(tmp_path / "small", tmp_path / "halved")
+
+
+def test_memory_for_not_a_single_row_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(Objective, "__call__", full)
+    with pytest.raises(ConfigError, match="too small for a single row"):
+        train(LONG, VAL, CMVN, config(), tmp_path)
+
+
+def test_micro_batches_are_a_share_of_every_kind() -> None:
+    sampler = BalancedSampler(LONG, ("negative", "word"), TrainingConfig(batch_size=24, steps_per_epoch=1), seed=0)
+    batch = sampler.epoch(0)[0]
+    for most, count in ((24, 1), (12, 2), (8, 3), (7, 4)):
+        parts = [batch[part] for part in _micro_batches(len(batch), most)]
+        assert len(parts) == count and max(map(len, parts)) <= most
+        assert sorted(torch.cat(parts).tolist()) == sorted(batch.tolist())
+        for part in parts:
+            assert set(LONG.roles[part].tolist()) >= {ROLES.index(one) for one in ("positive", "hard_negative")}
+
+
+def test_gradients_of_micro_batches_add_up_to_the_batchs() -> None:
+    """Where rows do not see each other: with the statistics of batch norm fixed, and nothing drawn at random."""
+    plain = config_for(
+        context=CONTEXT,
+        augment={"band_warp": 0, "colour_db": 0, "noise_probability": 0},
+        spec_augment={"time_masks": 0, "mel_masks": 0},
+    )
+    from wakeword_core.models.scoring import new_model
+    from wakeword_core.training.objective import TrainingRows
+
+    torch.manual_seed(0)
+    model = new_model(plain).eval()
+    objective = Objective(TrainingRows(LONG.mel, LONG.labels, LONG.word_ends), plain)
+    rows = torch.cat([torch.nonzero(LONG.roles == ROLES.index(one)).flatten()[:8] for one in ("positive", "negative")])
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for most in (16, 4):
+        model.zero_grad()
+        for part in _micro_batches(16, most):
+            (objective(model, rows[part], None, generator) * (len(rows[part]) / 16)).backward()
+        found.append(torch.cat([one.grad.flatten() for one in model.parameters()]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+def test_the_average_gets_slower_at_the_end() -> None:
+    settings = TrainingConfig(ema_decay=0.999, ema_final_decay=0.9995, ema_final_fraction=0.25)
+    decays = [ema.decay_of(step, 40_000, settings) for step in range(40_000)]
+    assert decays[0] == 0.1 and decays[20_000] == 0.999 and decays[30_000] == 0.999
+    assert decays[-1] == pytest.approx(0.9995) and decays[35_000] == pytest.approx(0.99925, abs=1e-6)
+    assert decays == sorted(decays)
+    plain = TrainingConfig(ema_decay=0.999)
+    assert max(ema.decay_of(step, 40_000, plain) for step in range(40_000)) == 0.999

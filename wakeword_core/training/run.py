@@ -1,0 +1,146 @@
+"""The state of a training: what changes while it goes on, and its way to disk and back."""
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+
+from wakeword_core.config import Config
+from wakeword_core.errors import ConfigError
+from wakeword_core.files import digest
+from wakeword_core.models.scoring import ScoringModel, new_model
+from wakeword_core.training import ema
+from wakeword_core.training.checkpoint import Checkpoint, Tensors, load_checkpoint, save_checkpoint, tensors_hash
+from wakeword_core.training.clipping import Clipper
+from wakeword_core.training.optimizers import Optimizers, make_optimizers
+from wakeword_core.training.records import HISTORY, EpochRecord, write_history
+from wakeword_core.training.sampler import derived_seed
+
+if TYPE_CHECKING:
+    from wakeword_core.features.cmvn import Cmvn
+    from wakeword_core.features.store import WindowSet
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+_CHANGES_NOTHING = ("device", "threads", "min_val_auc")
+"""Settings of training that its result does not depend on."""
+
+
+@dataclass
+class Run:
+    """What changes while training goes on."""
+
+    hash: str
+    """of what its result depends on"""
+    device: torch.device
+    model: ScoringModel
+    average: ScoringModel
+    optimizers: Optimizers
+    clipper: Clipper
+    scaler: GradScaler
+    micro_batch: int
+    """rows at once, fewer when memory was exhausted"""
+    best: Tensors = field(default_factory=dict)
+    history: list[EpochRecord] = field(default_factory=list)
+    step: int = 0
+    started: "Started | None" = None
+    """the epoch that was stopped in the middle"""
+
+
+@dataclass(frozen=True)
+class Started:
+    """The part of an epoch that is done: losses and gradient norms [steps], and what is random about the rest."""
+
+    losses: Tensor
+    norms: Tensor
+    random: Tensors
+
+
+def run_hash(
+    train: "WindowSet", val: "WindowSet", cmvn: "Cmvn", config: Config, start_from: ScoringModel | None = None
+) -> str:
+    """Hash of what a training's result depends on, to tell whether a checkpoint belongs to it."""
+    settings = config.subset("seed", "model", "training", "features.frontend")
+    for name in _CHANGES_NOTHING:
+        settings["training"].pop(name)
+    whole = hashlib.sha256(digest({**settings, "labels": list(config.labels)}).encode())
+    for windows in (train, val):
+        for tensor in (windows.mel, windows.labels, windows.roles, windows.word_ends):
+            whole.update(str(tuple(tensor.shape)).encode())
+            whole.update(tensor.cpu().contiguous().numpy().data)
+    for values in (cmvn.mean, cmvn.std):
+        whole.update(values.tobytes())
+    if start_from is not None:
+        whole.update(tensors_hash(start_from.state_dict()).encode())
+    return whole.hexdigest()
+
+
+def new_run(cmvn: "Cmvn", config: Config, device: str, identity: str, start_from: ScoringModel | None) -> Run:
+    """A training before its first step; draws from torch's default generator."""
+    settings = config.training
+    torch.manual_seed(derived_seed(config.seed, 0, "weights"))
+    model = new_model(config)
+    if start_from is not None:
+        if start_from.config != config.model:
+            raise ConfigError("the model to train further has another architecture; train a new one from the beginning")
+        model.load_state_dict(start_from.state_dict(), strict=True)
+    model.set_cmvn(cmvn)
+    model.to(device)
+    if device == "cuda" and settings.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    scaled = device == "cuda" and settings.amp and settings.amp_dtype == "float16"
+    return Run(
+        hash=identity,
+        device=torch.device(device),
+        model=model,
+        average=ema.averaged_copy(model),
+        optimizers=make_optimizers(model.named_parameters(), settings),
+        clipper=Clipper(settings, device),
+        scaler=GradScaler(device, enabled=scaled),
+        micro_batch=min(settings.micro_batch or settings.batch_size, settings.batch_size),
+    )
+
+
+def save_run(run: Run, out: Path) -> None:
+    """Make the state the last checkpoint in `out`, and write the history beside."""
+    started = run.started
+    tensors = {
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict(),
+        "best": run.best,
+        "optimizer": run.optimizers.tensors(),
+        "clipper": {"norms": run.clipper.norms},
+        "started": {} if started is None else {"losses": started.losses, "norms": started.norms},
+        "random": {} if started is None else started.random,
+    }
+    scaler = run.scaler.state_dict()
+    checkpoint = Checkpoint(run.hash, run.step, run.micro_batch, scaler, tuple(run.history), tensors)
+    save_checkpoint(out / CHECKPOINTS, checkpoint)
+    write_history(out / HISTORY, run.history)
+
+
+def resume(run: Run, out: Path) -> None:
+    """Go on from the newest whole checkpoint of this training in `out`, if there is one."""
+    checkpoint = load_checkpoint(out / CHECKPOINTS, run.hash)
+    if checkpoint is None:
+        return
+    tensors = checkpoint.tensors
+    run.model.load_state_dict(tensors["model"], strict=True)
+    run.average.load_state_dict(tensors["average"], strict=True)
+    run.optimizers.restore(tensors["optimizer"])
+    run.clipper.norms = tensors["clipper"]["norms"].to(run.device)
+    run.scaler.load_state_dict(checkpoint.scaler)
+    run.best, run.step, run.history = tensors["best"], checkpoint.step, list(checkpoint.history)
+    run.micro_batch = checkpoint.micro_batch
+    if tensors["started"]:
+        losses, norms = (tensors["started"][name].to(run.device) for name in ("losses", "norms"))
+        run.started = Started(losses, norms, tensors["random"])
+    write_history(out / HISTORY, run.history)
+    middle = "" if run.started is None else f" and {len(run.started.losses)} batches"
+    log.info("training goes on after epoch %d%s", len(run.history), middle)
