@@ -20,14 +20,22 @@ def ahead(
     """Yield `work(item)` in the order of `items`, on `workers` threads.
 
     While the consumer has one result, at most `waiting` others are under way or ready; `on_take` is told how many are
-    ready when one is taken. An error of `work` is raised in its turn; what has not begun by then is left.
+    ready when one is taken. An error of `work` or of `items` is raised in its turn; what has not begun by
+    then is left.
     """
     left = iter(items)
     queue: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers)
 
     def fill(most: int) -> None:
-        queue.extend(pool.submit(work, item) for item in islice(left, most - len(queue)))
+        nonlocal left
+        try:
+            queue.extend(pool.submit(work, item) for item in islice(left, most - len(queue)))
+        except Exception as error:  # of the items: raised in its turn, after the results before it
+            failed: Future[Result] = Future()
+            failed.set_exception(error)
+            queue.append(failed)
+            left = iter(())
 
     try:
         fill(waiting + 1)

@@ -109,8 +109,9 @@ def _open_cache(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60.0)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        # in this order: another process may make both in between
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
         if not tables:
             connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
         elif version != _CACHE_VERSION or not {"files", "facts"} <= tables:

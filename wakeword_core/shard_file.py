@@ -129,14 +129,14 @@ def read_checksums(path: Path) -> list[tuple[str, int]]:
     return found
 
 
-def read_column(path: Path, name: str) -> list[str]:
-    """One column of text of a shard in its order, without its audio."""
+def read_column(path: Path, name: str) -> list[Any]:
+    """One column of a shard in its order, not its audio."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         table = pq.read_table(path, columns=[name], page_checksum_verification=True)
-        values: list[str] = table.column(name).to_pylist()
+        values: list[Any] = table.column(name).to_pylist()
     except (OSError, KeyError, pa.ArrowException) as error:
         raise _damaged(path, str(error).splitlines()[0]) from error
     return values

@@ -322,6 +322,31 @@ def test_two_processes_may_make_the_cache_at_once(tmp_path):
         assert second.result() == []
 
 
+@pytest.mark.parametrize("after", ["sqlite_master", "user_version"])
+def test_a_cache_that_another_process_makes_meanwhile_is_no_damaged_one(tmp_path, monkeypatch, caplog, after):
+    others, making = [], []
+
+    class Connection(sqlite3.Connection):
+        def execute(self, query, *given):
+            found = super().execute(query, *given)
+            if after not in query or others or making:
+                return found
+            making.append(True)
+            rows = found.fetchall()
+            others.append(ScanCache(tmp_path))
+            return Rows(rows)
+
+    class Rows(list):
+        def fetchone(self):
+            return self[0]
+
+    real = sqlite3.connect
+    monkeypatch.setattr(scan_cache.sqlite3, "connect", lambda path, timeout: real(path, timeout, factory=Connection))
+    cache = ScanCache(tmp_path)
+    others[0].remember_facts([("1", "levels", 1)])
+    assert dict(cache.facts("levels", ["1"])) == {"1": 1} and "anew" not in caplog.text
+
+
 def test_a_locked_cache_is_an_error_and_is_not_thrown_away(tmp_path, cache, monkeypatch):
     cache.remember_facts([("1", "levels", 1)])
     monkeypatch.setattr(scan_cache, "_open_cache", lambda path: sqlite3.connect(tmp_path / "none" / "x").execute(""))

@@ -41,6 +41,10 @@ class BlockComputer(Protocol):
         """Features [rows, bands, frames] of a block that was begun, where it is written."""
         ...
 
+    def close(self) -> None:
+        """Wait for what is under way."""
+        ...
+
 
 class CpuBlocks:
     """A block a thread, each with one thread an operation: else a batch waits for all cores at every one."""
@@ -68,6 +72,9 @@ class CpuBlocks:
     def finish(self, begun: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """It is finished."""
         return begun
+
+    def close(self) -> None:
+        """Nothing is under way."""
 
 
 def copy_older(block: Block, features: npt.NDArray[Any], timings: Timings) -> None:

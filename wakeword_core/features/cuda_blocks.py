@@ -26,6 +26,10 @@ _FLOATS_A_SAMPLE = 12
 """Floats that a sample of a row takes on its way to features: frames overlap threefold, spectra as much again."""
 
 
+_EXHAUSTED = ("CUFFT_INTERNAL_ERROR", "CUFFT_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What libraries say that take memory of their own."""
+
+
 @dataclass(frozen=True)
 class Coming:
     """A block on its way to pinned memory, and the events before and after its computing and its copy."""
@@ -50,7 +54,9 @@ class CudaBlocks:
         here = [torch.empty(shape, dtype=computer.dtype, pin_memory=True) for _ in range(_BUFFERS)]
         self._buffers = cycle(zip(there, here, strict=True))
         self._streams = torch.cuda.Stream(computer.device), torch.cuda.Stream(computer.device)
-        self._batch = FittingBatch(min(batch, _batch_in_vram(computer)))
+        for stream in self._streams:  # the buffers and the noise were made on the default one
+            stream.wait_stream(torch.cuda.default_stream(computer.device))
+        self._batch = FittingBatch(min(batch, _batch_in_vram(computer)), self._free)
 
     def __call__(self, block: Block) -> Coming:
         """Put a block in the queue; its buffers are used again for the third block after it."""
@@ -70,6 +76,16 @@ class CudaBlocks:
                 here.copy_(there, non_blocking=True)
                 marks[3].record()
         return Coming(block, here, marks)
+
+    def close(self) -> None:
+        """Wait until the GPU uses none of the memory that is about to be freed."""
+        for stream in self._streams:
+            stream.synchronize()
+
+    def _free(self) -> None:
+        self.close()
+        self._computer.forget_graphs()
+        torch.cuda.empty_cache()
 
     def _compute(self, block: Block, target: torch.Tensor) -> None:
         computer = self._computer
@@ -93,8 +109,9 @@ class CudaBlocks:
 class FittingBatch:
     """How many rows a GPU computes at once: half as many whenever its memory is exhausted."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, free: Callable[[], None] = torch.cuda.empty_cache) -> None:
+        """`free` gives back what memory it can."""
+        self.size, self._free = size, free
 
     def pieces(
         self, rows: Indices, compute: Callable[[Indices], torch.Tensor]
@@ -103,20 +120,28 @@ class FittingBatch:
         start = 0
         while start < len(rows):
             piece = rows[start : start + self.size]
-            try:
-                features = compute(piece)
-            except torch.OutOfMemoryError as error:
-                if len(piece) == 1:
-                    raise DataError(
-                        "the GPU's memory is too small for a single row of features; free some of it, or set "
-                        "training.device=cpu"
-                    ) from error
+            features = self._tried(piece, compute)
+            if features is None:  # outside of the except clause, whose traceback keeps what filled the memory
                 self.size = len(piece) // 2
+                self._free()
                 log.warning("the GPU's memory is exhausted: %d rows at once from here on", self.size)
-                torch.cuda.empty_cache()
                 continue
             yield piece, features
             start += len(piece)
+
+    def _tried(self, piece: Indices, compute: Callable[[Indices], torch.Tensor]) -> torch.Tensor | None:
+        """Features of some rows, or None where the memory does not hold them."""
+        try:
+            return compute(piece)
+        except RuntimeError as error:
+            if not (isinstance(error, torch.OutOfMemoryError) or any(name in str(error) for name in _EXHAUSTED)):
+                raise
+            if len(piece) > 1:
+                return None
+            raise DataError(
+                "the GPU's memory is too small for a single row of features; free some of it, or set "
+                "training.device=cpu"
+            ) from error
 
 
 def _batch_in_vram(computer: RowComputer) -> int:

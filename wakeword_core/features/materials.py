@@ -1,6 +1,8 @@
 """What augmentation mixes in: noise and rooms, recorded or generated, and the key that stands for them."""
 
 import hashlib
+import math
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +12,14 @@ import numpy.typing as npt
 from wakeword_core.config import Config, Split
 from wakeword_core.features.noise import NoiseBank
 from wakeword_core.features.settings import AUGMENTED_SPLIT
-from wakeword_core.shards import iter_recordings
+from wakeword_core.shard_file import read_column
+from wakeword_core.shards import iter_recordings, shard_paths
 
 _NOISE_ROLES = ("noise", "background")
+_STRETCH_SECONDS = 30.0
+"""Long recordings are taken in stretches, so that where not all fits there is some of many."""
+
+Pcm = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,8 @@ def materials_for(shards: Path, split: Split, config: Config) -> Materials:
     rate = config.data.sample_rate
     if split != AUGMENTED_SPLIT or max(config.features.views, config.features.negative_views) == 1:
         return NOTHING
-    recorded = _recorded_noise(shards, round(augment.noise_minutes * 60 * rate))
     row = config.features.row_samples(split)
+    recorded = _recorded_noise(shards, augment.noise_minutes * 60, row / rate, rate)
     noise = NoiseBank(recorded, augment.generated_noise_minutes, row, rate, config.seed)
     rooms = recorded_rooms(shards, round(augment.rt60_seconds[1] * rate))
     if not len(rooms):
@@ -49,15 +56,27 @@ def _materials(noise: NoiseBank, rooms: npt.NDArray[np.float32]) -> Materials:
 NOTHING = _materials(NoiseBank([], 0.0, 0, 1, 0), np.zeros((0, 1), np.float32))
 
 
-def _recorded_noise(shards: Path, limit: int) -> list[tuple[str, npt.NDArray[np.int16]]]:
-    """(id, int16 [samples]) of recordings of noise, in shard order, at most `limit` samples."""
-    taken: list[tuple[str, npt.NDArray[np.int16]]] = []
-    for recording in iter_recordings(shards, roles=_NOISE_ROLES):
-        left = limit - sum(len(sound) for _, sound in taken)
-        if left <= 0:
-            break
-        taken.append((recording.id, recording.audio[:left]))
-    return taken
+def _recorded_noise(shards: Path, seconds: float, row_seconds: float, rate: int) -> list[tuple[str, Pcm]]:
+    """(name, int16 [samples]) of stretches of recorded noise, as many as `seconds` hold, whatever the shards."""
+    found: list[tuple[str, int, float]] = []
+    for path in shard_paths(shards):
+        columns = (read_column(path, name) for name in ("id", "role", "seconds"))
+        for one, role, length in zip(*columns, strict=True):
+            if role in _NOISE_ROLES:
+                firsts = range(max(1, math.ceil((length - row_seconds) / _STRETCH_SECONDS)))
+                found += [(one, first, min(length - first * _STRETCH_SECONDS, _STRETCH_SECONDS)) for first in firsts]
+    # by a hash, so that one more recording takes the place of a few others at most
+    found.sort(key=lambda one: hashlib.sha256(f"{one[0]}:{one[1]}".encode()).digest())
+    until = np.cumsum([length for _, _, length in found])
+    kept = defaultdict(list)
+    for one, first, _ in found[: int(np.searchsorted(until, seconds, "right"))]:
+        kept[one].append(first)
+    step, more = round(_STRETCH_SECONDS * rate), round(row_seconds * rate)
+    return [
+        (f"{one.id}:{first}", one.audio[first * step : (first + 1) * step + more].copy())
+        for one in iter_recordings(shards, roles=_NOISE_ROLES)
+        for first in sorted(kept.get(one.id, []))
+    ]
 
 
 def recorded_rooms(shards: Path, taps: int) -> npt.NDArray[np.float32]:

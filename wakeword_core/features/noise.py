@@ -1,6 +1,6 @@
 """Noise to mix into training rows, recorded and generated, in pieces that a row chooses by hash.
 
-A new recording of noise is chosen by as many rows as there are pieces to choose from, and no other row changes.
+A new recording of noise is chosen by its share of the rows, and no other row changes.
 """
 
 import hashlib
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from wakeword_core.features.draws import Ring
 
 _PIECE_SECONDS = 2.0
+_LEAST_SECONDS = 0.1
+"""What is shorter and went round would be a tone."""
 _PEAK = 16_384
 _ENVELOPE_HERTZ = (50.0, 8_000.0)
 _ENVELOPE_KNOTS = 9
@@ -27,31 +29,40 @@ class NoiseBank:
     """Noise end to end, int16 [samples], of which a row takes a piece; generated pieces are made when first taken."""
 
     def __init__(
-        self, recorded: Iterable[tuple[str, Pcm]], generated_minutes: float, row: int, sample_rate: int, seed: int
+        self,
+        recorded: Iterable[tuple[str, Pcm]],
+        generated_minutes: float,
+        row_samples: int,
+        sample_rate: int,
+        seed: int,
     ) -> None:
-        """`recorded`: (what stands for it, int16 [samples]); `row`: samples that a row needs from where it begins."""
+        """`recorded`: (what stands for it, int16 [samples]); a row needs `row_samples` from where it begins."""
         self._rate, self._seed = sample_rate, seed
+        self.seconds = generated_minutes * 60
+        """of noise, recorded and generated"""
         piece = round(_PIECE_SECONDS * sample_rate)
         held, names, starts, spans, at = [], [], [], [], 0
         for name, sound in recorded:
-            if not len(sound):
+            if len(sound) < _LEAST_SECONDS * sample_rate:
                 continue
             # what is shorter than a row and a piece goes round
-            kept = np.resize(sound, max(len(sound), row + min(len(sound), piece)))
-            first = np.arange(0, len(kept) - row, piece)
-            names += [f"{name}:{len(sound)}:{start}" for start in first]
-            starts.append(at + first)
-            spans.append(np.minimum(piece, len(kept) - row - first))
+            kept = np.resize(sound, max(len(sound), row_samples + min(len(sound), piece)))
+            room = len(kept) - row_samples
+            pieces = max(1, round(room / piece))
+            names += [f"{name}:{number}" for number in range(pieces)]
+            starts.append(at + np.arange(pieces) * room // pieces)
+            spans.append(np.full(pieces, room // pieces))
+            self.seconds += len(sound) / sample_rate
             held.append(kept)
             at += len(kept)
         made = round(generated_minutes * 60 / _PIECE_SECONDS)
         self._recorded = len(names)
         names += [f"generated:{seed}:{sample_rate}:{number}" for number in range(made)]
-        starts.append(at + np.arange(made) * (row + piece))
+        starts.append(at + np.arange(made) * (row_samples + piece))
         spans.append(np.full(made, piece))
-        held.append(np.zeros(made * (row + piece), np.int16))
+        held.append(np.zeros(made * (row_samples + piece), np.int16))
         self.samples: Pcm = np.concatenate(held)
-        self._length = row + piece
+        self._length = row_samples + piece
         self._starts, self._spans = (np.concatenate(one).astype(np.int64) for one in (starts, spans))
         self._made = np.arange(len(names)) < self._recorded
         digests = b"".join(hashlib.sha256(name.encode()).digest()[:8] for name in names)
@@ -61,11 +72,6 @@ class NoiseBank:
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    @property
-    def seconds(self) -> float:
-        """Of all pieces together."""
-        return float(self._spans.sum()) / self._rate
 
     def choose(self, which: npt.NDArray[np.float64], where: npt.NDArray[np.float64]) -> tuple[Indices, Indices]:
         """For numbers in [0, 1), [rows] each: the piece that a row takes, and the sample of the bank it begins at."""

@@ -57,7 +57,7 @@ class PartBuilder:
         """Write parts, each from its decoded shard; yields each, and what it was made of, when it is whole."""
         begun: deque[_Prepared] = deque()
         prepared = (self._prepare(part, one) for part, one in zip(missing, decoded, strict=True))
-        with closing(self._computed(prepared, begun)) as computed:
+        with closing(self._compute), closing(self._computed(prepared, begun)) as computed:
             for first in computed:
                 one = begun.popleft()
                 rest = islice(computed, len(one.blocks) - 1)

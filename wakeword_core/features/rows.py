@@ -80,11 +80,17 @@ class RowComputer:
         self.materials = materials
         self.augmenter = Augmenter(materials.noise.samples, materials.rooms, device)
         front_end = TorchFrontend(config.features.frontend, config.data.sample_rate).to(device)
-        self.front_end = Recurring(front_end) if device.type == "cuda" else front_end
+        self._graphs = Recurring(front_end) if device.type == "cuda" else None
+        self.front_end = self._graphs or front_end
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.dtype = torch.float16 if config.features.dtype == "float16" else torch.float32
         self.margin = source_samples(self.row, float(whole_steps(config.features.augment.speed[1])) / STEPS)
         """Samples of silence around the recordings, as many as a row needs at most."""
+
+    def forget_graphs(self) -> None:
+        """Free the memory that CUDA graphs hold."""
+        if self._graphs is not None:
+            self._graphs.forget()
 
     def draw(self, plan: WindowPlan) -> Draws:
         """What happens to each row of a plan."""

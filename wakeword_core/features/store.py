@@ -31,7 +31,7 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "keys": np.dtype(np.uint64),
 }
 """Per-row datasets: class index, index into ROLES, view, first sample in the recording, valid frames, last frame of
-the word (or NO_WORD), recording, and the seed of everything random about the row."""
+the word (or NO_WORD), recording, and what stands for recording, window, view, seed and what is mixed in."""
 NO_WORD = -1
 """`word_ends` of a row that holds no wake word."""
 PARTS_FOLDER = "parts"
@@ -124,7 +124,7 @@ def copy_rows(part: Path, rows: npt.NDArray[np.int64], target: npt.NDArray[Any])
     with h5py.File(part) as file:
         begin = file[MEL].id.get_offset()
     # not through HDF5, which does one thing at a time for all threads
-    with part.open("rb", buffering=0) as file:
+    with part.open("rb") as file:
         for stretch in np.split(wanted, breaks):
             place = target[stretch[0] : stretch[-1] + 1]
             file.seek(begin + int(rows[stretch[0]]) * target[0].nbytes)

@@ -170,8 +170,8 @@ def test_rows_hear_every_piece_of_noise_and_stay_inside_it() -> None:
     noise, u = bank(4, minutes=0.2), uniforms(np.arange(40_000, dtype=np.uint64), 2, stream=1)
     pieces, starts = noise.choose(u[:, 0], u[:, 1])
     noise.make(pieces)
-    # recordings of 0.5, 3 and 5.5 s give a piece each or two, one of 8 s three; 12 s are generated, two at a time
-    assert len(noise) == 1 + 1 + 2 + 3 + 6
+    # recordings of 0.5 and 3 s give a piece each, of 5.5 and 8 s one and two; 12 s are generated, two at a time
+    assert len(noise) == 1 + 1 + 1 + 2 + 6 and noise.seconds == pytest.approx(0.5 + 3 + 5.5 + 8 + 12)
     heard = np.bincount(pieces, minlength=len(noise)) / len(pieces)
     assert heard.min() > 0.5 / len(noise) and heard.max() < 2 / len(noise)
     assert starts.min() >= 0 and (starts + 3_000).max() <= len(noise.samples)

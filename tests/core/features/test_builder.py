@@ -14,6 +14,7 @@ from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.features.builder import build_features
 from wakeword_core.features.cmvn import Cmvn, check_cmvn, measure
+from wakeword_core.features.materials import materials_for
 from wakeword_core.features.mel import front_end
 from wakeword_core.features.store import COLUMNS, MEL, FeatureFile, load_windows, write_part
 from wakeword_core.features.timings import Timings
@@ -137,6 +138,33 @@ def test_a_new_recording_of_noise_changes_the_rows_that_choose_it(make_shards, t
     assert 0 < changed < before.rows / 4
     build_features(more, "train", noisy, "cpu", tmp_path / "f3", Parts(tmp_path / "elsewhere"))
     assert tree_hash(tmp_path / "f2") == tree_hash(tmp_path / "f3")
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_noise_that_is_kept_does_not_depend_on_shards(count, make_shards, tmp_path: Path) -> None:
+    """Of 7 recordings of 3 s, two fit: the same in any shards, and with one more recording one of them at least."""
+    augment = {"noise_minutes": 6.5 / 60, "generated_noise_minutes": 0.0}
+    config = Config.model_validate({"features": {"views": 2, "augment": augment}})
+    one, other = (
+        materials_for(make_shards(f"in-{shards}", each=7, count=shards), "train", config).noise for shards in (1, count)
+    )
+    assert one.seconds == other.seconds == 6.0 and set(one.keys) == set(other.keys) and len(one) == 2
+    more = materials_for(make_shards("more", each=8, count=count), "train", config).noise
+    assert len(more) == 2 and len(set(one.keys) & set(more.keys)) >= 1
+
+
+def test_of_a_long_recording_of_noise_as_much_is_kept_as_fits(make_shards, tmp_path: Path) -> None:
+    shards = make_shards(seconds_of={"noise": 100.0, "positive": 1.0}, each=1, count=1)
+    augment = {"noise_minutes": 1.1, "generated_noise_minutes": 0.0}
+    config = Config.model_validate({"features": {"views": 2, "augment": augment}})
+    noise = materials_for(shards, "train", config).noise
+    # in stretches of half a minute, each with a row more
+    assert 66.0 - 30.0 <= noise.seconds <= 66.0 + 3 * 3.1
+    (audio,) = [one.audio for one in iter_recordings(shards, roles=("noise",))]
+    row = config.features.row_samples("train")
+    _, starts = noise.choose(np.linspace(0, 0.999, 50), np.linspace(0, 0.999, 50))
+    everything = audio.tobytes()
+    assert all(noise.samples[start : start + row].tobytes() in everything for start in starts)
 
 
 def test_rows_of_other_settings_or_of_a_damaged_part_are_not_taken(make_shards, config: Config, tmp_path: Path) -> None:

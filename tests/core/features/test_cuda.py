@@ -9,7 +9,8 @@ import torch
 
 from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
-from wakeword_core.features import cuda_blocks
+from wakeword_core.errors import ArtifactError
+from wakeword_core.features import cuda_blocks, part_builder
 from wakeword_core.features.builder import build_features
 from wakeword_core.features.frontend import TorchFrontend
 from wakeword_core.features.graphs import Recurring
@@ -24,9 +25,11 @@ def features_of(shards: Path, split, config: Config, device: str, out: Path) -> 
     return file.rows(range(len(file)))
 
 
+@pytest.mark.parametrize("block_bytes", [1, 1 << 20])
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("kind", ["log_mel", "mel_db", "mfcc"])
-def test_a_gpu_agrees_with_a_cpu(split, kind, make_shards, tmp_path: Path) -> None:
+def test_a_gpu_agrees_with_a_cpu(block_bytes, split, kind, make_shards, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(part_builder, "_GPU_BLOCK_BYTES", block_bytes)  # blocks of a row, or of all rows
     config = Config.model_validate({"features": {"frontend": {"kind": kind}, "gpu_batch_windows": 7}})
     shards = make_shards(each=4, count=3)
     cpu, gpu = (features_of(shards, split, config, device, tmp_path / device) for device in ("cpu", "cuda"))
@@ -49,6 +52,26 @@ def test_a_graph_gives_what_the_front_end_gives(config: Config) -> None:
         for rows in (5, 5, 3, 5, 3, 3):
             audio = torch.randn(rows, config.features.frontend.window_samples, device="cuda") * 0.1
             torch.testing.assert_close(graphed(audio).clone(), front_end(audio), rtol=0, atol=1e-5)
+
+
+def test_rows_of_an_older_part_are_kept_on_a_gpu(make_shards, config: Config, tmp_path: Path) -> None:
+    first, more = make_shards("one", each=3, count=2), make_shards("two", each=4, count=2)
+    build_features(first, "train", config, "cuda", tmp_path / "f1", Parts(tmp_path / "parts"))
+    again = build_features(more, "train", config, "cuda", tmp_path / "f2", Parts(tmp_path / "parts"))
+    assert 0 < again.rows_computed < again.rows
+    fresh = features_of(more, "train", config, "cuda", tmp_path / "f3")
+    file = FeatureFile(tmp_path / "f2")
+    assert np.abs(file.rows(range(len(file))) - fresh).max() < 0.02
+
+
+def test_a_damaged_shard_costs_no_part_before_it_on_a_gpu(make_shards, config: Config, tmp_path: Path) -> None:
+    shards, parts = make_shards(count=3), Parts(tmp_path / "parts")
+    data = bytearray((shards / "00002.parquet").read_bytes())
+    data[len(data) // 2] ^= 255
+    (shards / "00002.parquet").write_bytes(data)
+    with pytest.raises(ArtifactError, match="00002"):
+        build_features(shards, "train", config, "cuda", tmp_path / "f", parts)
+    assert parts.built == 2
 
 
 def test_a_full_gpu_gets_smaller_batches(make_shards, config: Config, tmp_path: Path, monkeypatch, caplog) -> None:

@@ -39,12 +39,22 @@ def test_every_shape_is_recorded_when_it_comes_again_and_replayed_from_then_on(r
     assert recorder.recorded == [4, 3] and recorder.replayed == [4, 4, 3, 3]
 
 
-def test_no_more_shapes_are_kept_than_allowed(recorder: Recorder) -> None:
+def test_no_more_shapes_are_recorded_than_allowed_whatever_was_seen_once(recorder: Recorder) -> None:
     same = Recurring(lambda given: given, recorder)
+    for rows in range(100, 100 + 2 * MOST_GRAPHS):  # never again
+        same(torch.zeros(rows, 1))
     for _ in range(3):
         for rows in range(1, MOST_GRAPHS + 9):
             assert len(same(torch.zeros(rows, 1))) == rows
     assert recorder.recorded == list(range(1, MOST_GRAPHS + 1))
+
+
+def test_now_and_then_a_recorded_shape_is_computed(recorder: Recorder) -> None:
+    computed = []
+    same = Recurring(lambda given: computed.append(1) or given, lambda function, example: lambda given: given)
+    for _ in range(1_000):
+        same(torch.zeros(2))
+    assert 2 <= len(computed) <= 30
 
 
 def test_memory_that_is_exhausted_while_recording_is_told_and_tried_again(recorder: Recorder) -> None:
@@ -53,6 +63,18 @@ def test_memory_that_is_exhausted_while_recording_is_told_and_tried_again(record
     recorder.full = True
     with pytest.raises(torch.OutOfMemoryError):
         same(torch.zeros(2))
+    same.forget()
     recorder.full = False
-    same(torch.zeros(2))
-    assert recorder.replayed == [2]
+    for _ in range(3):
+        same(torch.zeros(2))
+    assert recorder.recorded == [2] and recorder.replayed == [2, 2]
+
+
+def test_what_cannot_be_recorded_is_computed(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(function, example):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    double = Recurring(lambda given: given * 2, refuse)
+    for _ in range(4):
+        assert double(torch.ones(3)).tolist() == [2, 2, 2]
+    assert caplog.text.count("without a CUDA graph") == 1

@@ -21,7 +21,7 @@ from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features import builder, feed, part_builder
-from wakeword_core.features.blocks import block_rows
+from wakeword_core.features.blocks import CpuBlocks, block_rows
 from wakeword_core.features.builder import build_features
 from wakeword_core.features.cuda_blocks import FittingBatch
 from wakeword_core.features.feed import choose_strategy
@@ -123,6 +123,21 @@ def test_exhausted_memory_halves_the_batch_and_goes_on() -> None:
     assert torch.cat([found for _, found in pieces]).tolist() == list(range(20))
     assert asked[:4] == [16, 8, 4, 2] and set(asked[4:]) == {2} and batch.size == 2
 
+    freed = []
+
+    def in_a_library(rows: np.ndarray) -> torch.Tensor:
+        if len(rows) > 5:
+            raise RuntimeError("cuFFT error: CUFFT_INTERNAL_ERROR")
+        return torch.from_numpy(rows)
+
+    assert len(list(FittingBatch(16, lambda: freed.append(1)).pieces(np.arange(8), in_a_library))) == 2 and freed == [1]
+
+    def broken(rows: np.ndarray) -> torch.Tensor:
+        raise RuntimeError("an error of another kind")
+
+    with pytest.raises(RuntimeError, match="another kind"):
+        list(FittingBatch(16).pieces(np.arange(8), broken))
+
     def never(rows: np.ndarray) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -159,7 +174,11 @@ def test_shards_that_are_held_do_not_grow_with_threads(make_shards, config: Conf
     assert alive == 0 and 2 <= most <= 5
 
 
-def test_a_damaged_shard_costs_no_part_before_it(make_shards, config: Config, tmp_path) -> None:
+@pytest.mark.parametrize("across_parts", [False, True])
+def test_a_damaged_shard_costs_no_part_before_it(
+    across_parts, make_shards, config: Config, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(CpuBlocks, "across_parts", across_parts)  # True is how a GPU works
     shards = make_shards(count=3)
     damaged = shards / "00002.parquet"
     data = bytearray(damaged.read_bytes())
