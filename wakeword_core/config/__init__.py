@@ -10,7 +10,7 @@ from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, E
 from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
 from wakeword_core.config.models import BcResNetConfig, ModelConfig, TcnConfig, TinyConvConfig
 from wakeword_core.config.recordings import DataConfig, ShardsConfig, SourceConfig, SynthesisConfig, wake_words
-from wakeword_core.config.training import LossConfig, SpecAugmentConfig, TrainAugmentConfig, TrainingConfig
+from wakeword_core.config.training import LossConfig, SpecAugmentConfig, TrainAugmentConfig, TrainingConfig, ValMetric
 
 __all__ = [
     "NEGATIVE_LABEL",
@@ -40,6 +40,7 @@ __all__ = [
     "TrainAugmentConfig",
     "TrainingConfig",
     "TuningConfig",
+    "ValMetric",
     "wake_words",
 ]
 

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from wakeword_core.config.base import Settings
 
+ValMetric = Literal["pauc", "loss", "f1", "frr"]
+
 
 class SpecAugmentConfig(Settings):
     """SpecAugment (Park et al. 2019) masks, drawn anew for every batch on the device."""
@@ -26,6 +28,7 @@ class TrainAugmentConfig(Settings):
         0.0, ge=0, le=1, description="How often a negative row falls silent but for a stretch of it."
     )
     isolated_frames: tuple[int, int] = Field((25, 110), description="Frames of that stretch, from and to.")
+    shift_frames: int = Field(0, ge=0, le=500, description="Frames that a row is moved by at most, either way.")
     noise_probability: float = Field(0.6, ge=0, le=1, description="How often a row of noise is mixed in.")
     noise_snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
 
@@ -36,7 +39,7 @@ class TrainAugmentConfig(Settings):
 
     @property
     def changes_something(self) -> bool:
-        """Whether any of it is on."""
+        """Whether any of it is on that changes what log-mels say."""
         chances = (self.noise_probability, self.isolate_probability, self.band_warp, self.colour_db)
         return any(chances) or self.gain_db != (0.0, 0.0)
 
@@ -63,8 +66,11 @@ class TrainingConfig(Settings):
         400, ge=1, le=1_000_000, description="Most batches an epoch with steps_per_epoch 0."
     )
     batch_size: int = Field(128, ge=2, le=65_536, description="Windows a batch.")
+    sampler: Literal["balanced", "plain"] = Field(
+        "balanced", description="Batches in the shares of mix, or windows as they come, in random order."
+    )
     mix: tuple[float, float, float] = Field(
-        (0.3, 0.5, 0.2), description="Shares of positives, negatives and hard negatives in a batch."
+        (0.3, 0.5, 0.2), description="Shares of positives, negatives and hard negatives in a balanced batch."
     )
     optimizer: Literal["adamw", "adam", "sgd", "muon"] = Field(
         "adamw", description="AdamW, Adam, SGD with Nesterov's momentum, or Muon for matrices with AdamW for the rest."
@@ -94,8 +100,13 @@ class TrainingConfig(Settings):
     adaptive_clip: float = Field(
         0.0, ge=0, description="And to so many times the median norm of the last steps, 5 being usual; 0: they are not."
     )
-    val_max_fpr: float = Field(
-        0.1, gt=0, le=1, description="The validation score is the partial ROC-AUC up to this rate."
+    val_metric: ValMetric = Field(
+        "pauc",
+        description="The validation score: partial ROC-AUC, the loss, F1, or misses at val_false_alarms_per_hour.",
+    )
+    val_max_fpr: float = Field(0.1, gt=0, le=1, description="Rate that the partial ROC-AUC goes up to.")
+    val_false_alarms_per_hour: float = Field(
+        0.5, ge=0, le=3_600, description="With val_metric 'frr': windows an hour that may be taken for a word."
     )
     keep: Literal["last", "best"] = Field(
         "last", description="Which epoch's averaged weights are the model: the last, or the best on validation."

@@ -15,7 +15,7 @@ from wakeword_core.training import ema
 from wakeword_core.training.checkpoint import Tensors
 from wakeword_core.training.objective import Objective
 from wakeword_core.training.run import Run, Started
-from wakeword_core.training.sampler import BalancedSampler, NoiseSampler, derived_seed
+from wakeword_core.training.sampler import NoiseSampler, Sampler, derived_seed
 from wakeword_core.training.schedule import learning_rate
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Batches:
     """What an epoch goes through, and whom it tells."""
 
     objective: Objective
-    sampler: BalancedSampler
+    sampler: Sampler
     noise: NoiseSampler
     progress: Progress
     asked_to_stop: Callable[[], bool]

@@ -21,8 +21,8 @@ from wakeword_core.training.epoch import Batches, StoppedError, train_epoch
 from wakeword_core.training.objective import Objective, TrainingRows
 from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_of, out_of_patience
 from wakeword_core.training.run import Run, new_run, resume, run_hash, save_run
-from wakeword_core.training.sampler import BalancedSampler, NoiseSampler
-from wakeword_core.training.validation import check_validation, validate
+from wakeword_core.training.sampler import NoiseSampler, Sampler
+from wakeword_core.training.validation import allowed_alarms, check_validation, validate
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -56,7 +56,7 @@ def train(
     _check_windows(train, "train", config)
     _check_windows(val, "val", config)
     check_validation(val.labels)
-    sampler = BalancedSampler(train, config.labels, config.training, config.seed)
+    sampler = Sampler(train, config.labels, config.training, config.seed)
     device = choose_device(config.training.device)
     cuda = [torch.cuda.current_device()] if device == "cuda" else []
     with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda), finishing("batch") as asked:
@@ -101,7 +101,8 @@ def _one_epoch(run: Run, batches: Batches, val: tuple[Tensor, Tensor], config: C
     losses, norms = train_epoch(run, batches, config)
     loss, norm = float(losses.mean()), float(norms.mean())
     trained = time.monotonic()
-    figures = validate(run.average, *val, settings.batch_size, settings.val_max_fpr)
+    alarms = allowed_alarms(val[1], config)
+    figures = validate(run.average, *val, settings.batch_size, settings.val_max_fpr, alarms)
     if not all(torch.isfinite(torch.tensor([loss, norm, figures.loss]))):
         raise ConfigError(
             f"training diverged in epoch {epoch + 1} (its loss is not finite) with training.learning_rate "
@@ -113,6 +114,9 @@ def _one_epoch(run: Run, batches: Batches, val: tuple[Tensor, Tensor], config: C
         val_loss=figures.loss,
         val_auc=figures.auc,
         val_pauc=figures.pauc,
+        val_f1=figures.f1,
+        val_frr=figures.frr,
+        val_score=figures.value(settings.val_metric),
         learning_rate=run.optimizers.rate,
         gradient_norm=norm,
         samples_per_second=(run.step - before) * settings.batch_size / (trained - started),
@@ -123,7 +127,7 @@ def _one_epoch(run: Run, batches: Batches, val: tuple[Tensor, Tensor], config: C
         run.best = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
 
 
-def _finish(run: Run, sampler: BalancedSampler, config: Config, out: Path) -> TrainingSummary:
+def _finish(run: Run, sampler: Sampler, config: Config, out: Path) -> TrainingSummary:
     best = kept_of(run.history, config.training.keep)
     assert best is not None
     run.average.load_state_dict(run.best, strict=True)
@@ -136,10 +140,12 @@ def _finish(run: Run, sampler: BalancedSampler, config: Config, out: Path) -> Tr
     return TrainingSummary(
         epochs=len(run.history),
         best_epoch=best.epoch,
-        best_score=best.val_pauc,
+        best_score=best.val_score,
         val_loss=best.val_loss,
         val_auc=best.val_auc,
         val_pauc=best.val_pauc,
+        val_f1=best.val_f1,
+        val_frr=best.val_frr,
         parameters=count_parameters(run.average),
         seconds=sum(record.seconds for record in run.history),
         samples_per_second=len(run.history) * samples / training_seconds,

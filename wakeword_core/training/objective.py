@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wakeword_core.config import Config
 from wakeword_core.models.scoring import ScoringModel
-from wakeword_core.training.augment import BandWarp, augment, spec_augment
+from wakeword_core.training.augment import BandWarp, augment, spec_augment, time_shift
 from wakeword_core.training.losses import stream_loss, zones
 from wakeword_core.training.steps import row_logits
 
@@ -38,8 +38,10 @@ class Objective:
         """Loss of rows `chosen` [batch] with rows of noise [batch] to mix in: a scalar."""
         settings, rows = self._settings, self.rows
         noise = None if noises is None else rows.mel[noises].float()
-        ends, labels = rows.word_ends[chosen], rows.labels[chosen]
-        x = augment(rows.mel[chosen].float(), labels == 0, noise, settings.augment, self._warp, generator)
+        labels = rows.labels[chosen]
+        shift = settings.augment.shift_frames
+        x, ends = time_shift(rows.mel[chosen].float(), rows.word_ends[chosen], shift, generator)
+        x = augment(x, labels == 0, noise, settings.augment, self._warp, generator)
         x = spec_augment(model.normalise(x), settings.spec_augment, generator)
         with torch.autocast("cuda", dtype=self._autocast, enabled=settings.amp and self._device.type == "cuda"):
             logits, steps = row_logits(model.backbone, x, ends, self._frontend.window_frames, self._hit, generator)

@@ -22,6 +22,10 @@ class EpochRecord:
     val_loss: float
     val_auc: float
     val_pauc: float
+    val_f1: float
+    val_frr: float
+    val_score: float
+    """What is maximised: one of these, or the loss below zero."""
     learning_rate: float
     """Of the last step."""
     gradient_norm: float
@@ -33,8 +37,8 @@ class EpochRecord:
 
     @property
     def score(self) -> tuple[float, float]:
-        """What is maximised: partial AUC, and the smaller validation loss among equals."""
-        return self.val_pauc, -self.val_loss
+        """What is maximised, and the smaller validation loss among equals."""
+        return self.val_score, -self.val_loss
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class TrainingSummary:
     val_loss: float
     val_auc: float
     val_pauc: float
+    val_f1: float
+    val_frr: float
     parameters: int
     seconds: float
     samples_per_second: float

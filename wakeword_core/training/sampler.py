@@ -1,4 +1,4 @@
-"""Which windows make up each batch: fixed shares of positives, negatives and hard negatives."""
+"""Which windows make up each batch: fixed shares of positives, negatives and hard negatives, or what there is."""
 
 import logging
 import math
@@ -31,13 +31,15 @@ class Pool:
     per_batch: int
 
 
-class BalancedSampler:
+class Sampler:
     """Batches as rows of a window set; epoch `e` of seed `s` is always the same."""
 
     def __init__(self, windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig, seed: int) -> None:
         self.seed = seed
-        self.pools = _pools(windows, labels, config)
-        self.steps = config.steps_per_epoch or self._once_through_negatives(config)
+        balanced = _pools(windows, labels, config)
+        everything = Pool("everything", torch.arange(len(windows)), config.batch_size)
+        self.pools = balanced if config.sampler == "balanced" else [everything]
+        self.steps = config.steps_per_epoch or self._once_through(config)
 
     def epoch(self, epoch: int) -> Tensor:
         """Rows int64 [steps, batch_size] of the 0-based epoch; no window repeats before all of its kind were used."""
@@ -45,7 +47,8 @@ class BalancedSampler:
         drawn = [_without_early_repeats(pool, self.steps, generator) for pool in self.pools]
         return torch.cat(drawn, dim=1)
 
-    def _once_through_negatives(self, config: TrainingConfig) -> int:
+    def _once_through(self, config: TrainingConfig) -> int:
+        """Steps in which all negatives are seen, where they have a share of their own."""
         pools = [pool for pool in self.pools if pool.name == NEGATIVE_LABEL] or self.pools[-1:]
         return min(math.ceil(len(pools[0].rows) / pools[0].per_batch), config.max_steps_per_epoch)
 

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.nn import functional
 
+from wakeword_core.config import Config, ValMetric
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.metrics import area_under_roc
 from wakeword_core.models.scoring import ScoringModel
@@ -13,12 +17,20 @@ from wakeword_core.models.scoring import ScoringModel
 
 @dataclass(frozen=True)
 class ValidationFigures:
-    """Cross-entropy and ranking of validation windows by the score that a detector goes by."""
+    """Cross-entropy of validation windows, and how the score that a detector goes by tells them apart."""
 
     loss: float
     auc: float
     pauc: float
     """Standardised partial ROC-AUC (McClish 1989)."""
+    f1: float
+    """where a wake word is likelier than all else"""
+    frr: float
+    """Share of words missed where as many other windows as allowed are not told from them."""
+
+    def value(self, metric: ValMetric) -> float:
+        """What is maximised by that name."""
+        return {"pauc": self.pauc, "loss": -self.loss, "f1": self.f1, "frr": -self.frr}[metric]
 
 
 def check_validation(labels: Tensor) -> None:
@@ -29,14 +41,36 @@ def check_validation(labels: Tensor) -> None:
 
 
 @torch.inference_mode()
-def validate(model: ScoringModel, mel: Tensor, labels: Tensor, batch_size: int, max_fpr: float) -> ValidationFigures:
-    """Figures of `model` (in eval mode) on mel [rows, n_mels, frames] and labels [rows], all on its device."""
+def validate(
+    model: ScoringModel, mel: Tensor, labels: Tensor, batch_size: int, max_fpr: float, alarms: int = 0
+) -> ValidationFigures:
+    """Figures of `model` (in eval mode) on mel [rows, n_mels, frames] and labels [rows], all on its device.
+
+    `max_fpr` is where the partial AUC ends, `alarms` how many windows without a word may score over the threshold of
+    the misses.
+    """
     logits = torch.cat([model.logits(batch) for batch in torch.split(mel, batch_size)])
     loss = float(functional.cross_entropy(logits, labels))
     if not bool(logits.isfinite().all()):
-        return ValidationFigures(float("nan"), 0.0, 0.0)
+        return ValidationFigures(float("nan"), 0.0, 0.0, 0.0, 1.0)
     scores, truth = _wake_log_odds(logits).cpu().numpy(), (labels > 0).cpu().numpy()
-    return ValidationFigures(loss, area_under_roc(scores, truth), area_under_roc(scores, truth, max_fpr))
+    f1 = float(f1_score(truth, scores >= 0, zero_division=0.0))
+    ranking = area_under_roc(scores, truth), area_under_roc(scores, truth, max_fpr)
+    return ValidationFigures(loss, *ranking, f1, _missed(scores[truth], scores[~truth], alarms))
+
+
+def allowed_alarms(labels: Tensor, config: Config) -> int:
+    """Windows without a word that may be taken for one: so many an hour of them, which follow each other by a hop."""
+    hours = int((labels == 0).sum()) * config.features.negative_hop_seconds / 3600
+    return int(hours * config.training.val_false_alarms_per_hour)
+
+
+def _missed(words: NDArray[np.float64], others: NDArray[np.float64], alarms: int) -> float:
+    """Share of words that do not score above all but `alarms` of the others."""
+    if alarms >= len(others):
+        return 0.0
+    threshold = np.sort(others)[len(others) - 1 - alarms]
+    return float((words <= threshold).mean())
 
 
 def _wake_log_odds(logits: Tensor) -> Tensor:

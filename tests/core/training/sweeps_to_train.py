@@ -33,6 +33,7 @@ AUGMENT = {
     "gain_db": (-1.0, 1.0),
     "isolate_probability": 0.5,
     "isolated_frames": (10, 16),
+    "shift_frames": 1,
     "noise_probability": 0.5,
     "noise_snr_db": (10.0, 20.0),
 }

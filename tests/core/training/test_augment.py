@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wakeword_core.config import FrontendConfig, SpecAugmentConfig, TrainAugmentConfig
 from wakeword_core.features.mel import front_end
-from wakeword_core.training.augment import _COLOURS, BandWarp, augment, spec_augment
+from wakeword_core.training.augment import _COLOURS, BandWarp, augment, spec_augment, time_shift
 
 FRONTEND = FrontendConfig()
 RATE = 16_000
@@ -227,3 +227,19 @@ def test_augmentation_is_drawn_from_the_generator_only_and_leaves_what_it_is_giv
     assert torch.equal(x, before[0])
     assert torch.equal(noise, before[1])
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_row_is_moved_with_its_word() -> None:
+    x = torch.arange(20.0).expand(200, 3, 20).contiguous()
+    ends = torch.tensor([10, -1, 1, 19]).repeat(50)
+    moved, after = time_shift(x, ends, 4, torch.Generator().manual_seed(0))
+    words = ends >= 0
+    assert torch.equal(moved[words, 0].gather(1, after[words, None])[:, 0], ends[words].float())
+    assert bool((after[~words] == -1).all()) and after.max() <= 19 and after[words].min() >= 0
+    steps = {int(one) for one in (after - ends)[ends == 10]}
+    assert steps == set(range(-4, 5))
+    starts = moved[ends == -1, 0, 10] - 10
+    assert {int(one) for one in starts} == set(range(-4, 5))
+    assert bool((moved.diff(dim=2) >= 0).all()) and float(moved.min()) == 0 and float(moved.max()) == 19
+    same, still = time_shift(x, ends, 0, torch.Generator())
+    assert same is x and still is ends

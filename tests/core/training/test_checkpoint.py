@@ -20,7 +20,7 @@ from wakeword_core.training.records import EpochRecord
 
 def _checkpoint(step: int) -> Checkpoint:
     weights = {"w": torch.full((2, 3), float(step)), "count": torch.tensor(step), "half": torch.ones(3).half()}
-    record = EpochRecord(1, 1 / 3, 0.1, 0.5, 0.7, 1e-3, 1.0, 100.0, 1.0)
+    record = EpochRecord(1, 1 / 3, 0.1, 0.5, 0.7, 0.4, 0.2, 0.7, 1e-3, 1.0, 100.0, 1.0)
     tensors = {name: {} for name in GROUPS} | {
         "model": weights,
         "average": {"w": torch.zeros(0)},

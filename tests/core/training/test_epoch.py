@@ -18,7 +18,7 @@ from wakeword_core.training import ema
 from wakeword_core.training.epoch import _micro_batches
 from wakeword_core.training.fit import train
 from wakeword_core.training.objective import Objective
-from wakeword_core.training.sampler import BalancedSampler
+from wakeword_core.training.sampler import Sampler
 
 DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
 
@@ -102,7 +102,7 @@ def test_memory_for_not_a_single_row_is_an_error(tmp_path: Path, monkeypatch: py
 
 
 def test_micro_batches_are_a_share_of_every_kind() -> None:
-    sampler = BalancedSampler(LONG, ("negative", "word"), TrainingConfig(batch_size=24, steps_per_epoch=1), seed=0)
+    sampler = Sampler(LONG, ("negative", "word"), TrainingConfig(batch_size=24, steps_per_epoch=1), seed=0)
     batch = sampler.epoch(0)[0]
     for most, count in ((24, 1), (12, 2), (8, 3), (7, 4)):
         parts = [batch[part] for part in _micro_batches(len(batch), most)]

@@ -24,6 +24,7 @@ OTHER_AUGMENT = {
     "gain_db": (2.0, 3.0),
     "isolate_probability": 0.0,
     "isolated_frames": (4, 6),
+    "shift_frames": 5,
     "noise_probability": 0.0,
     "noise_snr_db": (0.0, 0.0),
 }

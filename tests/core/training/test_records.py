@@ -7,7 +7,7 @@ from wakeword_core.training.records import EpochRecord, best_of, kept_of, out_of
 
 
 def record(epoch: int, pauc: float, loss: float = 1.0) -> EpochRecord:
-    return EpochRecord(epoch, 1.0, loss, 0.5, pauc, 1e-3, 1.0, 100.0, 1.0)
+    return EpochRecord(epoch, 1.0, loss, 0.5, pauc, 0.5, 0.5, pauc, 1e-3, 1.0, 100.0, 1.0)
 
 
 def test_the_first_epoch_is_the_best_however_bad() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wakeword_core.config import ROLES, TrainingConfig
 from wakeword_core.errors import DataError
 from wakeword_core.features.store import WindowSet
-from wakeword_core.training.sampler import BalancedSampler, NoiseSampler, _whole_shares, derived_seed
+from wakeword_core.training.sampler import NoiseSampler, Sampler, _whole_shares, derived_seed
 
 LABELS = ("_negative", "hey")
 
@@ -27,7 +27,7 @@ def _windows(*kinds: tuple[str, int, int]) -> WindowSet:
 
 
 def _mixture(windows: WindowSet, config: TrainingConfig, labels: tuple[str, ...] = LABELS) -> list[Counter[str]]:
-    rows = BalancedSampler(windows, labels, config, 1).epoch(0)
+    rows = Sampler(windows, labels, config, 1).epoch(0)
     return [Counter(ROLES[int(role)] for role in windows.roles[batch]) for batch in rows]
 
 
@@ -39,7 +39,7 @@ def test_every_batch_has_the_configured_shares() -> None:
 
 def test_background_and_noise_count_as_negatives() -> None:
     windows = _windows(("positive", 1, 9), ("negative", 0, 20), ("background", 0, 20), ("noise", 0, 20))
-    rows = BalancedSampler(windows, LABELS, TrainingConfig(batch_size=10), 1).epoch(0)
+    rows = Sampler(windows, LABELS, TrainingConfig(batch_size=10), 1).epoch(0)
     seen = {ROLES[int(role)] for role in windows.roles[rows].flatten()}
     assert seen == {"positive", "negative", "background", "noise"}
 
@@ -71,33 +71,33 @@ def test_hard_negatives_alone_take_the_share_of_negatives(mix: tuple[float, floa
 def test_a_missing_class_is_an_error(kinds: list[tuple[str, int, int]], message: str) -> None:
     windows = _windows(*kinds, ("rir", 0, 1))
     with pytest.raises(DataError, match=message):
-        BalancedSampler(windows, LABELS, TrainingConfig(), 1)
+        Sampler(windows, LABELS, TrainingConfig(), 1)
 
 
 def test_rare_wake_words_get_as_much_as_frequent_ones_and_none_may_be_missing() -> None:
     windows = _windows(("positive", 1, 500), ("positive", 2, 5), ("negative", 0, 100))
     labels = ("_negative", "a", "b")
-    rows = BalancedSampler(windows, labels, TrainingConfig(batch_size=20, mix=(0.4, 0.6, 0)), 1).epoch(0)
+    rows = Sampler(windows, labels, TrainingConfig(batch_size=20, mix=(0.4, 0.6, 0)), 1).epoch(0)
     assert torch.equal(torch.bincount(windows.labels[rows].flatten()), torch.tensor([12, 4, 4]) * len(rows))
     with pytest.raises(DataError, match="'c'"):
-        BalancedSampler(windows, (*labels, "c"), TrainingConfig(), 1)
+        Sampler(windows, (*labels, "c"), TrainingConfig(), 1)
 
 
 def test_steps_are_once_through_the_negatives_up_to_the_limit() -> None:
     windows = _windows(("positive", 1, 30), ("negative", 0, 301), ("hard_negative", 0, 5_000))
     config = TrainingConfig(batch_size=20, mix=(0.3, 0.5, 0.2))
-    sampler = BalancedSampler(windows, LABELS, config, 1)
+    sampler = Sampler(windows, LABELS, config, 1)
     assert sampler.steps == 31
     negatives = sampler.epoch(0).flatten()
     assert len(set(negatives.tolist()) & set(range(30, 331))) == 301
     limited = config.model_copy(update={"max_steps_per_epoch": 7})
-    assert BalancedSampler(windows, LABELS, limited, 1).steps == 7
-    assert BalancedSampler(windows, LABELS, config.model_copy(update={"steps_per_epoch": 900}), 1).steps == 900
+    assert Sampler(windows, LABELS, limited, 1).steps == 7
+    assert Sampler(windows, LABELS, config.model_copy(update={"steps_per_epoch": 900}), 1).steps == 900
 
 
 def test_no_window_repeats_before_all_were_used() -> None:
     windows = _windows(("positive", 1, 7), ("negative", 0, 500))
-    rows = BalancedSampler(windows, LABELS, TrainingConfig(batch_size=10, steps_per_epoch=20), 1).epoch(0)
+    rows = Sampler(windows, LABELS, TrainingConfig(batch_size=10, steps_per_epoch=20), 1).epoch(0)
     positives = rows[rows < 7].tolist()
     for start in range(0, len(positives) - 6, 7):
         assert sorted(positives[start : start + 7]) == list(range(7))
@@ -106,7 +106,7 @@ def test_no_window_repeats_before_all_were_used() -> None:
 def test_epochs_differ_and_depend_on_seed_and_epoch_only() -> None:
     windows = _windows(("positive", 1, 30), ("negative", 0, 100))
     config = TrainingConfig(batch_size=10)
-    one, same, other = (BalancedSampler(windows, LABELS, config, seed) for seed in (1, 1, 2))
+    one, same, other = (Sampler(windows, LABELS, config, seed) for seed in (1, 1, 2))
     state = torch.random.get_rng_state()
     one.epoch(0)
     assert torch.equal(one.epoch(3), same.epoch(3))
@@ -119,7 +119,7 @@ def test_epochs_differ_and_depend_on_seed_and_epoch_only() -> None:
 def test_a_batch_too_small_for_its_kinds_is_an_error() -> None:
     windows = _windows(("positive", 1, 3), ("negative", 0, 3), ("hard_negative", 0, 3))
     with pytest.raises(DataError, match="batch_size is 2"):
-        BalancedSampler(windows, LABELS, TrainingConfig(batch_size=2), 1)
+        Sampler(windows, LABELS, TrainingConfig(batch_size=2), 1)
 
 
 @settings(max_examples=60, deadline=None)
@@ -156,3 +156,13 @@ def test_noise_depends_on_seed_and_epoch_only() -> None:
 def test_without_noise_none_is_drawn() -> None:
     windows = _windows(("positive", 1, 9), ("negative", 0, 20), ("hard_negative", 0, 5))
     assert NoiseSampler(windows, 1).epoch(0, 6, 25).numel() == 0
+
+
+def test_plain_batches_hold_every_window_once_before_any_twice() -> None:
+    windows = _windows(("positive", 1, 30), ("negative", 0, 50))
+    sampler = Sampler(windows, LABELS, TrainingConfig(sampler="plain", batch_size=16), seed=3)
+    first, second = sampler.epoch(0), sampler.epoch(1)
+    assert first.shape == (5, 16) and sorted(first.flatten().tolist()) == list(range(80))
+    assert not torch.equal(first, second) and torch.equal(first, sampler.epoch(0))
+    with pytest.raises(DataError, match="no window of 'hey'"):
+        Sampler(_windows(("negative", 0, 50)), LABELS, TrainingConfig(sampler="plain", batch_size=16), seed=3)

@@ -1,18 +1,22 @@
 """Validation figures against scikit-learn and by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from sweeps_to_train import CMVN, TRAIN, VAL, config_for, history
 from torch import nn
 from torch.nn import functional
 
-from wakeword_core.config import TinyConvConfig
+from wakeword_core.config import Config, TinyConvConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.detector import wake_scores
 from wakeword_core.evaluation.metrics import clip_metrics
 from wakeword_core.models.scoring import ScoringModel
-from wakeword_core.training.validation import check_validation, validate
+from wakeword_core.training.fit import train
+from wakeword_core.training.validation import ValidationFigures, allowed_alarms, check_validation, validate
 
 
 class _Given(nn.Module):
@@ -75,3 +79,43 @@ def test_scores_that_are_not_finite_are_told_not_raised(model: ScoringModel) -> 
 def test_validation_needs_both_sides(labels: list[int], message: str) -> None:
     with pytest.raises(DataError, match=f"no window of {message}"):
         check_validation(torch.tensor(labels))
+
+
+def _figures(model: ScoringModel, words: list[float], others: list[float], alarms: int = 0) -> ValidationFigures:
+    """Of log-odds of one wake word."""
+    odds = torch.tensor([*words, *others])
+    logits = torch.stack([torch.zeros(len(odds)), odds, torch.full((len(odds),), -1e4)], dim=1)
+    labels = torch.tensor([1] * len(words) + [0] * len(others))
+    return validate(model, _mel(logits), labels, 64, 0.1, alarms)
+
+
+def test_f1_and_misses_by_hand(model: ScoringModel) -> None:
+    words, others = [3.0, 2.0, 1.0, -1.0], [-3.0, -2.0, 0.5, 1.5, -4.0]
+    found = _figures(model, words, others)
+    assert found.f1 == pytest.approx(2 * 3 / (2 * 3 + 2 + 1))
+    assert [_figures(model, words, others, alarms).frr for alarms in range(6)] == [0.5, 0.25, 0, 0, 0, 0]
+    assert _figures(model, [1.0], [1.0]).frr == 1.0  # what is not told apart is missed
+    assert _figures(model, [-9.0], [-9.5]).f1 == 0.0
+
+
+def test_what_is_maximised(model: ScoringModel) -> None:
+    found = _figures(model, [3.0, 1.0], [2.0, -2.0])
+    assert [found.value(one) for one in ("pauc", "loss", "f1", "frr")] == [found.pauc, -found.loss, found.f1, -0.5]
+
+
+def test_alarms_are_counted_by_the_hour() -> None:
+    config = Config.model_validate(
+        {"features": {"negative_hop_seconds": 0.5}, "training": {"val_false_alarms_per_hour": 2.0}}
+    )
+    labels = torch.cat([torch.ones(9_999), torch.zeros(3 * 7_200 + 10)]).long()
+    assert allowed_alarms(labels, config) == 6
+
+
+@pytest.mark.parametrize("metric", ["pauc", "loss", "f1", "frr"])
+def test_a_training_goes_by_the_metric_that_is_chosen(metric: str, tmp_path: Path) -> None:
+    config = config_for(epochs=5, val_metric=metric, learning_rate=1e-2)
+    summary = train(TRAIN, VAL, CMVN, config, tmp_path)
+    records = history(tmp_path)
+    sign = 1 if metric in ("pauc", "f1") else -1
+    assert [one.val_score for one in records] == [sign * getattr(one, f"val_{metric}") for one in records]
+    assert summary.best_score == max(one.val_score for one in records)
