@@ -32,6 +32,7 @@ def speaker_groups(
 def split_of(speaker: str, seed: int, config: DataConfig) -> Split:
     """The split a speaker falls in by hash alone: the same on every machine, whatever else there is."""
     share = int(hashlib.sha256(f"{seed}:{speaker}".encode()).hexdigest()[:_HASH_DIGITS], 16) / 16**_HASH_DIGITS
+    share = (share + config.split_rotation) % 1.0
     if share < config.test_fraction:
         return "test"
     return "val" if share < config.test_fraction + config.val_fraction else "train"

@@ -69,13 +69,32 @@ def run(
     config: ConfigFile = None,
     home: Home = None,
     settings: Settings = None,
+    left_out: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="NAME", help="Leave out a part of training, to see what it is worth."),
+    ] = None,
     select: Annotated[list[str] | None, typer.Option(help="Only these assets.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the wake word of a configuration, recorded in Dagster; only what changed is built."""
+    from wakeword_core.ablations import without
     from wakeword_pipeline.command_run import run_config
 
-    run_config(config, home, settings or [], select or [], as_json=as_json)
+    run_config(config, home, [*without(left_out or []), *(settings or [])], select or [], as_json=as_json)
+
+
+@app.command()
+def cross_validate(
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+    folds: Annotated[int, typer.Option(min=2, max=50, help="Builds, each with other speakers in its test.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Make and test the wake word once for each fold of the speakers: mean and spread."""
+    from wakeword_pipeline.command_folds import run_folds
+
+    run_folds(config, home, settings or [], folds, as_json=as_json)
 
 
 @app.command()

@@ -131,6 +131,9 @@ class DataConfig(Settings):
     max_clipped_ratio: float = Field(0.05, ge=0, le=1, description="More samples than this at full scale is clipped.")
     val_fraction: float = Field(0.15, gt=0, lt=1, description="Share of speaker groups for validation.")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of speaker groups for the test.")
+    split_rotation: float = Field(
+        0.0, ge=0, lt=1, description="Share by which speaker groups move on through test, validation and training."
+    )
     vad_threshold: float = Field(0.5, gt=0, lt=1, description="Speech probability above which a frame is speech.")
     workers: int = Field(0, ge=0, le=256, description="Threads that decode; 0 means one a core.")
 
