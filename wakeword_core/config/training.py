@@ -114,6 +114,7 @@ class TrainingConfig(Settings):
     patience: int = Field(
         8, ge=1, le=10_000, description="With keep 'best': epochs without a better validation score before stopping."
     )
+    keep_every: int = Field(0, ge=0, le=10_000, description="Every so many epochs the model is kept besides; 0: never.")
     augment: TrainAugmentConfig = TrainAugmentConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     micro_batch: int = Field(

@@ -18,6 +18,7 @@ from wakeword_core.evaluation.detector import wake_scores
 from wakeword_core.evaluation.metrics import (
     PARTIAL_AUC_FPRS,
     ClipMetrics,
+    by_recording,
     clip_metrics,
     confusion,
     grouped,
@@ -176,7 +177,11 @@ def _window_test(model: WakewordModel, inputs: Mapping[str, Artifact], config: C
     clips = clip_metrics(
         wake, positive, _CLIP_THRESHOLD, recordings=recordings, random=_random(config), confidence=confidence
     )
-    sets = {"test": asdict(clips)}
+    highest, said, names = by_recording(wake, positive, recordings)
+    whole = clip_metrics(
+        highest, said, _CLIP_THRESHOLD, recordings=names, random=_random(config), confidence=confidence
+    )
+    sets = {"test": asdict(clips), "test, recordings by their highest window": asdict(whole)}
     shifted = tta_metrics(
         model.score_windows, shards, "test", config, _CLIP_THRESHOLD, random=_random(config), progress=progress
     )

@@ -26,6 +26,7 @@ __all__ = [
     "ReliabilityBin",
     "RocPoints",
     "area_under_roc",
+    "by_recording",
     "clip_metrics",
     "confusion",
     "equal_error_rate",
@@ -186,6 +187,18 @@ def grouped(
         name: clip_metrics(values[rows], truth[rows], threshold, recordings=whose[rows], confidence=confidence)
         for name, rows in chosen.items()
     }
+
+
+def by_recording(
+    scores: ArrayLike, labels: ArrayLike, recordings: ArrayLike
+) -> tuple[Doubles, NDArray[np.bool_], NDArray[np.str_]]:
+    """Score, label and name of each recording, of those of its windows [n]: it says a word where any of them does."""
+    values, truth = _checked(scores, labels)
+    names, whose = np.unique(_names(recordings, truth), return_inverse=True)
+    highest, positive = np.full(len(names), -np.inf), np.zeros(len(names), bool)
+    np.maximum.at(highest, whose, values)
+    np.logical_or.at(positive, whose, truth)
+    return highest, positive, names
 
 
 def _names(of: ArrayLike, truth: NDArray[np.bool_]) -> NDArray[np.str_]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+EPOCHS = "epochs"
+"""The folder beside the model with those of earlier epochs."""
+
 
 def _ignore(record: EpochRecord) -> None:
     """The epoch callback of a caller that does not want to know."""
@@ -72,6 +75,7 @@ def train(
                 save_run(run, out)
                 raise KeyboardInterrupt from None
             save_run(run, out)
+            _keep_epoch(run, config, out)
             on_epoch(run.history[-1])
         return _finish(run, sampler, config, out)
 
@@ -125,6 +129,15 @@ def _one_epoch(run: Run, batches: Batches, val: tuple[Tensor, Tensor], config: C
     run.history.append(record)
     if kept_of(run.history, settings.keep) is record:
         run.best = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
+
+
+def _keep_epoch(run: Run, config: Config, out: Path) -> None:
+    """Every `keep_every` epochs the model as it is then, to be looked at or gone back to."""
+    epoch, every = len(run.history), config.training.keep_every
+    if every and epoch % every == 0:
+        folder = out / EPOCHS / f"{epoch:05d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(folder, run.average, model_card(config))
 
 
 def _finish(run: Run, sampler: Sampler, config: Config, out: Path) -> TrainingSummary:

@@ -327,3 +327,13 @@ def test_calibration_error_is_the_gap_of_its_bins():
     bins = metrics.reliability(table.max(1), table.argmax(1) == labels)
     expected = sum(one.count * abs(one.confidence - one.accuracy) for one in bins) / 400
     assert metrics.expected_calibration_error(table, labels) == pytest.approx(expected)
+
+
+def test_a_recording_is_judged_by_its_highest_window() -> None:
+    scores, labels = [0.1, 0.9, 0.2, 0.6, 0.4], [0, 1, 0, 0, 0]
+    highest, said, names = metrics.by_recording(scores, labels, ["b", "a", "b", "c", "a"])
+    assert names.tolist() == ["a", "b", "c"] and highest.tolist() == [0.9, 0.2, 0.6] and said.tolist() == [1, 0, 0]
+    whole = metrics.clip_metrics(highest, said)
+    assert (whole.count, whole.true_positives, whole.false_positives) == (3, 1, 1)
+    with pytest.raises(ValueError, match="names of groups"):
+        metrics.by_recording(scores, labels, ["a"])

@@ -107,6 +107,16 @@ def test_the_averaged_weights_are_validated_saved_and_loaded(tmp_path: Path) -> 
     assert not torch.equal(weights(tmp_path)["backbone.classifier.weight"], raw[summary.best_epoch - 1])
 
 
+def test_models_of_earlier_epochs_are_kept(tmp_path: Path) -> None:
+    config = config_for(epochs=5, keep_every=2, keep="last")
+    train(TRAIN, VAL, CMVN, config, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "epochs").iterdir()) == ["00002", "00004"]
+    for epoch in (2, 4):
+        model, _ = load_model(tmp_path / "epochs" / f"{epoch:05d}")
+        figures = validate(model, VAL.mel, VAL.labels, 16, config.training.val_max_fpr)
+        assert figures.loss == history(tmp_path)[epoch - 1].val_loss
+
+
 def test_without_averaging_the_raw_weights_are_saved(tmp_path: Path) -> None:
     raw: list[dict[str, torch.Tensor]] = []
 
