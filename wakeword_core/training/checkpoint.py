@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ PREVIOUS = "previous.safetensors"
 
 Tensors = dict[str, Tensor]
 
+_GROUPS = ("model", "average", "best", "optimizer", "objective")
+"""Fields of `Checkpoint` that hold tensors."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -42,6 +45,8 @@ class Checkpoint:
     optimizer: Tensors
     """`<parameter index>.<name>` -> state of the optimizer."""
     history: tuple[EpochRecord, ...]
+    objective: Tensors = field(default_factory=dict)
+    """What is trained beside the model and is no part of it."""
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
@@ -63,7 +68,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Make `checkpoint` the last one and keep the last as the previous; a kill at any time leaves a whole one."""
     tensors = {
         f"{group}/{name}": tensor.detach().cpu().contiguous()
-        for group in ("model", "average", "best", "optimizer")
+        for group in _GROUPS
         for name, tensor in getattr(checkpoint, group).items()
     }
     facts = {
@@ -106,7 +111,7 @@ def _read(path: Path) -> Checkpoint:
             tensors: Tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if facts["sha256"] != tensors_hash(tensors):
             raise ArtifactError(f"the checkpoint {path} is damaged (its hash differs)")
-        groups: dict[str, Tensors] = {"model": {}, "average": {}, "best": {}, "optimizer": {}}
+        groups: dict[str, Tensors] = {group: {} for group in _GROUPS}
         for name, tensor in tensors.items():
             group, rest = name.split("/", 1)
             groups[group][rest] = tensor

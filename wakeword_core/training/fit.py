@@ -19,7 +19,6 @@ from wakeword_core.models.facts import count_parameters
 from wakeword_core.models.scoring import ScoringModel, model_card, new_model, save_model
 from wakeword_core.progress import Progress, silent
 from wakeword_core.training import ema
-from wakeword_core.training.augment import BandWarp, augment, spec_augment
 from wakeword_core.training.checkpoint import (
     Checkpoint,
     Tensors,
@@ -30,7 +29,7 @@ from wakeword_core.training.checkpoint import (
     tensors_hash,
 )
 from wakeword_core.training.device import choose_device
-from wakeword_core.training.losses import stream_loss, zones
+from wakeword_core.training.objective import Objective, TrainRows
 from wakeword_core.training.records import (
     HISTORY,
     EpochRecord,
@@ -41,7 +40,6 @@ from wakeword_core.training.records import (
 )
 from wakeword_core.training.sampler import BalancedSampler, NoiseSampler, derived_seed
 from wakeword_core.training.schedule import learning_rate
-from wakeword_core.training.steps import row_logits
 from wakeword_core.training.validation import check_validation, validate
 
 if TYPE_CHECKING:
@@ -81,17 +79,10 @@ def train(
     device = choose_device(config.training.device)
     cuda = [torch.cuda.current_device()] if device == "cuda" else []
     with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda):
-        run = _start(cmvn, config, device, run_hash(train, val, cmvn, config, start_from), start_from)
+        run = _start(train, cmvn, config, device, run_hash(train, val, cmvn, config, start_from), start_from)
         _resume(run, out)
         run.sampler, run.noise, run.progress = sampler, NoiseSampler(train, config.seed), progress
-        data = _Data(
-            train.mel.to(device),
-            train.labels.to(device),
-            train.word_ends.to(device),
-            val.mel.to(device),
-            val.labels.to(device),
-            BandWarp(config.features.frontend, device),
-        )
+        data = _Data(TrainRows.of(train, config, device), val.mel.to(device), val.labels.to(device))
         while not _finished(run, config.training):
             _one_epoch(run, data, config)
             _keep(run, out)
@@ -120,14 +111,11 @@ def run_hash(
 
 @dataclass(frozen=True)
 class _Data:
-    """Windows on the device, and what goes with their shape."""
+    """Windows on the device."""
 
-    train_mel: Tensor
-    train_labels: Tensor
-    word_ends: Tensor
+    train: TrainRows
     val_mel: Tensor
     val_labels: Tensor
-    warp: BandWarp
 
 
 @dataclass
@@ -137,6 +125,7 @@ class _Run:
     hash: str
     model: ScoringModel
     average: ScoringModel
+    objective: Objective
     optimizer: torch.optim.Optimizer
     best: Tensors = field(default_factory=dict)
     history: list[EpochRecord] = field(default_factory=list)
@@ -158,7 +147,9 @@ def _check_windows(windows: "WindowSet", split: "Split", config: Config) -> None
         raise DataError(f"{name} windows have labels outside 0 to {len(config.labels) - 1}; build the features again")
 
 
-def _start(cmvn: "Cmvn", config: Config, device: str, identity: str, start_from: ScoringModel | None) -> _Run:
+def _start(
+    train: "WindowSet", cmvn: "Cmvn", config: Config, device: str, identity: str, start_from: ScoringModel | None
+) -> _Run:
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     model = new_model(config)
     if start_from is not None:
@@ -167,7 +158,11 @@ def _start(cmvn: "Cmvn", config: Config, device: str, identity: str, start_from:
         model.load_state_dict(start_from.state_dict(), strict=True)
     model.set_cmvn(cmvn)
     model.to(device)
-    return _Run(identity, model, ema.averaged_copy(model), _optimizer(model, config.training))
+    objective = Objective(config, model, train.labels).to(device)
+    optimizer = _optimizer(model, config.training)
+    if beside := list(objective.parameters()):
+        optimizer.add_param_group({"params": beside, "weight_decay": 0.0})
+    return _Run(identity, model, ema.averaged_copy(model), objective, optimizer)
 
 
 def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -186,6 +181,7 @@ def _resume(run: _Run, out: Path) -> None:
         return
     run.model.load_state_dict(checkpoint.model, strict=True)
     run.average.load_state_dict(checkpoint.average, strict=True)
+    run.objective.load_state_dict(checkpoint.objective, strict=True)
     restore_optimizer(run.optimizer, checkpoint.optimizer)
     run.best, run.step, run.history = checkpoint.best, checkpoint.step, list(checkpoint.history)
     write_history(out / HISTORY, run.history)
@@ -202,7 +198,7 @@ def _one_epoch(run: _Run, data: _Data, config: Config) -> None:
     settings = config.training
     epoch = len(run.history)
     started = time.monotonic()
-    rows = run.sampler.epoch(epoch).to(data.train_mel.device)
+    rows = run.sampler.epoch(epoch).to(data.train.mel.device)
     losses, norms = _train_batches(run, data, rows, config, epoch)
     loss, norm = float(losses.mean()), float(norms.mean())
     trained = time.monotonic()
@@ -231,30 +227,22 @@ def _one_epoch(run: _Run, data: _Data, config: Config) -> None:
 def _train_batches(run: _Run, data: _Data, rows: Tensor, config: Config, epoch: int) -> tuple[Tensor, Tensor]:
     """One step for each row of `rows` [steps, batch]; losses and gradient norms, [steps] each, on the device."""
     settings = config.training
-    device = data.train_mel.device.type
+    device = data.train.mel.device.type
     total = len(rows) * settings.epochs
     torch.manual_seed(derived_seed(config.seed, epoch, "dropout"))
     generator = torch.Generator(device).manual_seed(derived_seed(config.seed, epoch, "masks"))
     noises = run.noise.epoch(epoch, *rows.shape).to(rows.device)
-    frontend, rate = config.features.frontend, config.data.sample_rate
-    hit, early = (frontend.frames(one, rate) for one in (settings.loss.hit_seconds, settings.loss.early_seconds))
     losses, norms = torch.zeros(2, len(rows), device=device)
     run.model.train()
+    trained = [*run.model.parameters(), *run.objective.parameters()]
     for position, chosen in enumerate(rows):
         for group in run.optimizer.param_groups:
             group["lr"] = learning_rate(run.step, total, settings)
-        noise = data.train_mel[noises[position]].float() if noises.numel() else None
-        ends, labels = data.word_ends[chosen], data.train_labels[chosen]
-        x = augment(data.train_mel[chosen].float(), labels == 0, noise, settings.augment, data.warp, generator)
-        x = spec_augment(run.model.normalise(x), settings.spec_augment, generator)
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=settings.amp and device == "cuda"):
-            logits, steps = row_logits(run.model.backbone, x, ends, frontend.window_frames, hit, generator)
-        members = len(logits) // len(labels)
-        zone = zones(ends.repeat(members), steps, hit, early)
-        loss = stream_loss(logits.float(), labels.repeat(members), zone, settings.loss)
+        noise = noises[position] if noises.numel() else None
+        loss = run.objective(run.model, data.train, chosen, noise, generator)
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norms[position] = nn.utils.clip_grad_norm_(run.model.parameters(), settings.clip_norm)
+        norms[position] = nn.utils.clip_grad_norm_(trained, settings.clip_norm)
         losses[position] = loss.detach()
         run.optimizer.step()
         ema.update(run.average, run.model, ema.ramped_decay(settings.ema_decay, run.step))
@@ -269,6 +257,7 @@ def _keep(run: _Run, out: Path) -> None:
         step=run.step,
         model=run.model.state_dict(),
         average=run.average.state_dict(),
+        objective=run.objective.state_dict(),
         best=run.best,
         optimizer=optimizer_tensors(run.optimizer),
         history=tuple(run.history),
