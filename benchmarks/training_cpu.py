@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -142,7 +143,7 @@ def _side(given: argparse.Namespace) -> dict[str, Any]:
     from wakeword_core.features.store import load_windows
     from wakeword_core.project import Project
     from wakeword_core.training.epoch import Batches, train_epoch
-    from wakeword_core.training.objective import Objective, TrainingRows
+    from wakeword_core.training.objective import TrainRows
     from wakeword_core.training.run import new_run
     from wakeword_core.training.sampler import NoiseSampler, Sampler
     from wakeword_core.training.validation import validate
@@ -152,14 +153,14 @@ def _side(given: argparse.Namespace) -> dict[str, Any]:
     train, val = (load_windows(project.require("mel_features", split).path) for split in ("train", "val"))
     cmvn = Cmvn.load(project.require("cmvn_stats").file("cmvn.json"))
     sampler, noise = Sampler(train, config.labels, config.training, 0), NoiseSampler(train, 0)
-    run = new_run(cmvn, config, "cpu", "", None)
-    rows = TrainingRows(train.mel, train.labels, train.word_ends)
+    run = new_run(train, cmvn, config, "cpu", "")
+    rows = TrainRows.of(train, config, "cpu")
     feed = SIDES[given.side](project, config)
     spent, validating, reached = 0.0, 0.0, None
     for epoch in range(config.training.epochs):
         started = time.perf_counter()
         if feed is None:
-            batches = Batches(Objective(rows, config), sampler, noise, lambda *_: None, lambda: False)
+            batches = Batches(rows, sampler, noise, lambda *_: None, lambda: False)
             train_epoch(run, batches, config)
         else:
             chosen = sampler.epoch(epoch)
@@ -180,7 +181,6 @@ def _fed_epoch(run: Any, batches: Iterator[Any], rows: Any, config: Config, step
     import torch
 
     from wakeword_core.training import ema
-    from wakeword_core.training.objective import Objective, TrainingRows
     from wakeword_core.training.schedule import learning_rate
 
     total = config.training.epochs * steps
@@ -188,12 +188,12 @@ def _fed_epoch(run: Any, batches: Iterator[Any], rows: Any, config: Config, step
     run.model.train()
     for chosen, mel, noise in batches:
         count = len(chosen)
-        fed = TrainingRows(torch.cat([mel, noise]), rows.labels[chosen], rows.word_ends[chosen])
-        objective = Objective(fed, config)
+        own = {name: getattr(rows, name)[chosen] for name in ("labels", "word_ends", "hard")}
+        fed = replace(rows, mel=torch.cat([mel, noise]), **own)
         run.optimizers.zero_grad()
         run.optimizers.rate = learning_rate(run.step, total, config.training)
         places = torch.arange(count)
-        objective(run.model, places, places + count if len(noise) else None, generator).backward()
+        run.objective(run.model, fed, places, places + count if len(noise) else None, generator).backward()
         run.optimizers.step(run.clipper, run.scaler)
         ema.update(run.average, run.model, ema.decay_of(run.step, total, config.training))
         run.step += 1

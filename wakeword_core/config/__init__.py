@@ -110,6 +110,15 @@ class Config(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _weights_of_classes_that_are_there(self) -> Self:
+        weights = self.training.loss.class_weights
+        unknown = sorted(set(weights) - set(self.labels)) if isinstance(weights, dict) else []
+        if unknown:
+            known = ", ".join(self.labels)
+            raise ValueError(f"training.loss.class_weights names {unknown[0]!r}, but the classes are {known}")
+        return self
+
     @property
     def slug(self) -> str:
         """The phrase as a file and registry name."""

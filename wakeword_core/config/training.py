@@ -1,12 +1,15 @@
 """The optimisation of one model."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import Settings
 
 ValMetric = Literal["pauc", "loss", "f1", "frr"]
+
+_LARGEST_WEIGHT = 1e6
+"""Of a class: more is a slip of the pen, and float32 has no more digits than that to add the others to."""
 
 
 class SpecAugmentConfig(Settings):
@@ -47,7 +50,18 @@ class TrainAugmentConfig(Settings):
 class LossConfig(Settings):
     """What scores are asked for, and how much each kind of error counts."""
 
+    kind: Literal["cross_entropy", "focal"] = Field(
+        "cross_entropy", description="Loss of a step; focal: what is right already counts less (Lin et al. 2017)."
+    )
+    focal_gamma: float = Field(2.0, ge=0, le=10, description="For focal: how much less; 0: as much as ever.")
+    focal_alpha: float | None = Field(
+        None, gt=0, lt=1, description="For focal: factor of wake words, 1 - alpha being that of the rest; null: none."
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Probability mass moved to the other classes.")
+    pooling: Literal["stream", "window"] = Field(
+        "stream",
+        description="What counts: a row's best or worst steps, words and the rest apart; or one step of every row.",
+    )
     hit_seconds: float = Field(0.3, ge=0, le=2, description="A word is to be heard in this time after its end.")
     best_steps: int = Field(8, ge=1, le=1_000, description="How many scores in that time count, the best.")
     early_seconds: float = Field(0.2, ge=0, le=2, description="Until this long before a word's end nothing is heard.")
@@ -55,6 +69,42 @@ class LossConfig(Settings):
     worst_early_steps: int = Field(3, ge=1, le=1_000, description="How many of those count, the worst.")
     worst_steps: int = Field(5, ge=1, le=1_000, description="How many scores of a negative row count, the worst.")
     all_steps_weight: float = Field(0.5, ge=0, le=10, description="Weight of the mean over all its scores.")
+    class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
+        "none",
+        description="Weights of the classes, on top of the shares in mix: 'balanced' is in inverse proportion to their "
+        "training windows; or a number for each label, 1 where none is given. The rest is '_negative'.",
+    )
+    hard_negative_weight: float = Field(
+        1.0, gt=0, le=100, description="How many rows a hard negative counts for among the negatives of its batch."
+    )
+    metric: Literal["none", "triplet", "arcface"] = Field(
+        "none", description="What is asked of embeddings besides: batch-hard triplets, or angles to class centres."
+    )
+    metric_weight: float = Field(0.2, gt=0, le=100, description="Weight of that loss.")
+    triplet_distance: Literal["euclidean", "cosine"] = Field(
+        "euclidean", description="For triplet: between embeddings."
+    )
+    triplet_margin: float = Field(
+        0.3, ge=0, le=100, description="For triplet: by how much another class must be farther than the same word."
+    )
+    triplet_soft_margin: bool = Field(False, description="For triplet: log(1 + exp(.)) in place of the margin.")
+    arcface_scale: float = Field(30.0, gt=0, le=1_000, description="For arcface: what cosines are multiplied with.")
+    arcface_margin: float = Field(
+        0.3, ge=0, le=1.5, description="For arcface: angle added to the class's own, radians."
+    )
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _known_weights(cls, value: Any) -> Any:
+        if value in ("none", "balanced"):
+            return value
+        if isinstance(value, dict) and all(_is_weight(one) for one in value.values()):
+            return value
+        raise ValueError(f"must be none, balanced, or a number above 0 and up to {_LARGEST_WEIGHT:,.0f} for each label")
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LARGEST_WEIGHT
 
 
 class TrainingConfig(Settings):

@@ -44,9 +44,10 @@ class Checkpoint:
     """GROUPS -> name -> tensor; a group without any is empty."""
 
 
-GROUPS = ("model", "average", "best", "optimizer", "clipper", "started", "random")
-"""What the tensors are of: weights, their average, the best so far, optimizers (`<optimizer>.<parameter>.<name>`), the
-usual norm of gradients; and of an epoch that was stopped in the middle, losses and norms, and random states."""
+GROUPS = ("model", "average", "best", "objective", "optimizer", "clipper", "started", "random")
+"""What the tensors are of: weights, their average, the best so far, what is trained beside the model, optimizers
+(`<optimizer>.<parameter>.<name>`), the usual norm of gradients; and of an epoch that was stopped in the middle, losses
+and norms, and random states."""
 _FACTS = ("run", "step", "micro_batch", "scaler")
 
 

@@ -13,7 +13,7 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.progress import Progress
 from wakeword_core.training import ema
 from wakeword_core.training.checkpoint import Tensors
-from wakeword_core.training.objective import Objective
+from wakeword_core.training.objective import TrainRows
 from wakeword_core.training.run import Run, Started
 from wakeword_core.training.sampler import NoiseSampler, Sampler, derived_seed
 from wakeword_core.training.schedule import learning_rate
@@ -29,7 +29,7 @@ class StoppedError(Exception):
 class Batches:
     """What an epoch goes through, and whom it tells."""
 
-    objective: Objective
+    rows: TrainRows
     sampler: Sampler
     noise: NoiseSampler
     progress: Progress
@@ -62,7 +62,7 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> tuple[Tensor, Ten
             raise StoppedError
         run.optimizers.rate = learning_rate(run.step, total, settings, scores)
         noise = noises[position] if noises.numel() else None
-        losses[position] = _gradients(run, batches.objective, rows[position], noise, masks)
+        losses[position] = _gradients(run, batches.rows, rows[position], noise, masks)
         norms[position] = run.optimizers.step(run.clipper, run.scaler)
         ema.update(run.average, run.model, ema.decay_of(run.step, total, settings))
         run.step += 1
@@ -70,15 +70,13 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> tuple[Tensor, Ten
     return losses, norms
 
 
-def _gradients(
-    run: Run, objective: Objective, rows: Tensor, noises: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    """Gradients of the mean loss of `rows` [batch], computed in as many micro-batches as memory asks for; the loss."""
+def _gradients(run: Run, windows: TrainRows, rows: Tensor, noises: Tensor | None, generator: torch.Generator) -> Tensor:
+    """Gradients of the loss of `rows` [batch] of the windows, in as many micro-batches as memory asks for; the loss."""
     while True:
         before = _random(generator)
         statistics = [one.clone() for one in run.model.buffers()]  # of batch norms, which a forward pass moves
         try:
-            return _accumulated(run, objective, rows, noises, generator)
+            return _accumulated(run, windows, rows, noises, generator)
         except torch.OutOfMemoryError as error:
             if run.micro_batch == 1:
                 raise ConfigError(
@@ -97,12 +95,13 @@ def _gradients(
 
 
 def _accumulated(
-    run: Run, objective: Objective, rows: Tensor, noises: Tensor | None, generator: torch.Generator
+    run: Run, windows: TrainRows, rows: Tensor, noises: Tensor | None, generator: torch.Generator
 ) -> Tensor:
     run.optimizers.zero_grad()
     total = torch.zeros((), device=run.device)
     for part in _micro_batches(len(rows), run.micro_batch):
-        loss = objective(run.model, rows[part], None if noises is None else noises[part], generator)
+        noise = None if noises is None else noises[part]
+        loss = run.objective(run.model, windows, rows[part], noise, generator)
         loss = loss * (len(rows[part]) / len(rows))
         run.scaler.scale(loss).backward()
         total += loss.detach()

@@ -18,7 +18,7 @@ from wakeword_core.models.scoring import ScoringModel, model_card, save_model
 from wakeword_core.progress import Progress, silent
 from wakeword_core.training.device import choose_device
 from wakeword_core.training.epoch import Batches, StoppedError, train_epoch
-from wakeword_core.training.objective import Objective, TrainingRows
+from wakeword_core.training.objective import TrainRows
 from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_of, out_of_patience
 from wakeword_core.training.run import Run, new_run, resume, run_hash, save_run
 from wakeword_core.training.sampler import NoiseSampler, Sampler
@@ -63,10 +63,11 @@ def train(
     device = choose_device(config.training.device)
     cuda = [torch.cuda.current_device()] if device == "cuda" else []
     with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda), finishing("batch") as asked:
-        run = new_run(cmvn, config, device, run_hash(train, val, cmvn, config, start_from), start_from)
+        identity = run_hash(train, val, cmvn, config, start_from)
+        run = new_run(train, cmvn, config, device, identity, start_from)
         resume(run, out)
-        rows = TrainingRows(train.mel.to(device), train.labels.to(device), train.word_ends.to(device))
-        batches = Batches(Objective(rows, config), sampler, NoiseSampler(train, config.seed), progress, asked)
+        rows = TrainRows.of(train, config, device)
+        batches = Batches(rows, sampler, NoiseSampler(train, config.seed), progress, asked)
         seen = val.mel.to(device), val.labels.to(device)
         while not _finished(run, config.training):
             try:

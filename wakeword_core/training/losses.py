@@ -1,9 +1,10 @@
 """What training minimises: one loss for scores at every step of a stretch of audio, of which a window is one step.
 
-A wake word has to be found between its end and `hit_seconds` later, so its loss is that of its `best_steps` there
-(max pooling over time: Sun et al. 2016), which forgives an end that was marked a little early or late. Of the single
-best step it would make a peak so narrow that a detector's smoothing misses it.
+With pooling "stream", a wake word has to be found between its end and `hit_seconds` later, so its loss is that of its
+`best_steps` there (max pooling over time: Sun et al. 2016), which forgives an end that was marked a little early or
+late. Of the single best step it would make a peak so narrow that a detector's smoothing misses it.
 Everything else must be quiet at every step, so its loss is that of the worst steps, and a little of all of them.
+With pooling "window" every row is one step, and the loss is that of plain classification.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wakeword_core.config import LossConfig
+from wakeword_core.errors import DataError
 from wakeword_core.features.store import NO_WORD
 
 
@@ -24,6 +26,19 @@ class Zones:
     """one of these must be the word"""
     quiet: Tensor
     """none of these may be any word"""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much classes and rows count; None: all alike."""
+
+    classes: Tensor | None = None
+    """[classes], above 0: factor of the loss of a step that is to be this class; their sum is divided by"""
+    rows: Tensor | None = None
+    """[batch], above 0: a row counts as if it stood in the batch so many times"""
+
+
+_EQUAL = Weights()
 
 
 def zones(word_ends: Tensor, step_ends: Tensor, hit_frames: int, early_frames: int) -> Zones:
@@ -39,27 +54,124 @@ def zones(word_ends: Tensor, step_ends: Tensor, hit_frames: int, early_frames: i
     return Zones(hit, none | ((at < end - early_frames) & ~hit))
 
 
-def stream_loss(logits: Tensor, labels: Tensor, zone: Zones, config: LossConfig) -> Tensor:
+def one_step(zone: Zones, generator: torch.Generator) -> Tensor:
+    """One step of each row, drawn evenly from its hit zone, or from all steps of a row without a word: int64 [batch].
+
+    As models that see whole windows get theirs (`steps.row_logits`), so that the same is asked of both. The step
+    nearest to the word's end would teach one place only, and the end is marked no better than to a few steps, while a
+    detector may hear the word anywhere in the zone; the last step of a negative row would leave most of it unseen.
+    """
+    allowed = torch.where(zone.hit.any(dim=1, keepdim=True), zone.hit, zone.quiet)
+    draws = torch.rand(allowed.shape, generator=generator, device=allowed.device)
+    return draws.masked_fill(~allowed, -1.0).argmax(dim=1)
+
+
+def class_weights(config: LossConfig, labels: tuple[str, ...], windows: Tensor) -> Tensor | None:
+    """Weight of each class, float32 [classes], from the class indices of all training windows [rows]; None: all alike.
+
+    "balanced" is rows / (classes * rows of the class), as scikit-learn's compute_class_weight has it.
+    Raises DataError when a class has no window to be balanced by.
+    """
+    if config.class_weights == "none":
+        return None
+    if isinstance(config.class_weights, dict):
+        return torch.tensor([config.class_weights.get(label, 1.0) for label in labels])
+    counts = torch.bincount(windows.cpu(), minlength=len(labels))
+    if not bool((counts > 0).all()):
+        absent = labels[int(counts.argmin())]
+        raise DataError(
+            f"the training split has no window of {absent!r}, so that training.loss.class_weights cannot be balanced; "
+            "add recordings of it or give the weights as numbers"
+        )
+    return (len(windows) / (len(labels) * counts.double())).float()
+
+
+def classification_loss(
+    logits: Tensor, labels: Tensor, zone: Zones, chosen: Tensor | None, config: LossConfig, weights: Weights = _EQUAL
+) -> Tensor:
+    """The configured loss of logits [batch, classes, steps] and class indices [batch] -> scalar, in nats.
+
+    `chosen` [batch] is the step of each row that pooling "window" looks at, as `one_step` gives it.
+    """
+    if config.pooling == "stream":
+        return stream_loss(logits, labels, zone, config, weights)
+    assert chosen is not None, "pooling 'window' needs a step of each row"
+    place = chosen[:, None, None].expand(-1, logits.shape[1], 1)
+    return window_loss(logits.gather(2, place)[:, :, 0], labels, config, weights)
+
+
+def stream_loss(logits: Tensor, labels: Tensor, zone: Zones, config: LossConfig, weights: Weights = _EQUAL) -> Tensor:
     """Mean loss of each kind of row: logits [batch, classes, steps], class indices [batch] -> scalar, in nats.
 
-    `label_smoothing` moves that much probability to the other classes (Szegedy et al. 2016).
+    Words and other rows are averaged apart, so that each kind counts as much as the other however many rows it has.
+    Weights of rows act inside a kind: its mean is over rows that stand there so many times. Weights of classes act
+    across kinds: each step's loss is multiplied with the weight of the class that it is to be (0 before a word), and
+    the sum of the kinds is divided by the mean weight of their rows, a kind being one row. So weights that are all
+    equal change nothing, whatever they are, and only their ratios count.
     """
-    log_p = torch.log_softmax(logits, dim=1)
-    spread = log_p.mean(dim=1)  # [batch, steps]: what smoothing adds, at every step
+    scores = _scores(logits, config, weights)
+    spread = scores.mean(dim=1)  # [batch, steps]: what smoothing adds, at every step
     eps = config.label_smoothing
     word = labels > 0
     loss = logits.new_zeros(())
+    weight = []  # mean weight of the rows of each kind
     if bool(word.any()):
-        mine = log_p[word].gather(1, labels[word][:, None, None].expand(-1, 1, log_p.shape[2]))[:, 0]
+        mine = scores[word].gather(1, labels[word][:, None, None].expand(-1, 1, scores.shape[2]))[:, 0]
         found = (1 - eps) * mine + eps * spread[word]
-        loss = loss - _best(found, zone.hit[word], config.best_steps).mean()
-        early = (-log_p[word][:, 0]).masked_fill(~zone.quiet[word], 0.0)
-        loss = loss + config.early_weight * _worst(early, config.worst_early_steps).mean()
+        loss = loss - _mean(_best(found, zone.hit[word], config.best_steps), weights, word)
+        early = (-scores[word][:, 0]).masked_fill(~zone.quiet[word], 0.0)
+        loss = loss + config.early_weight * _mean(_worst(early, config.worst_early_steps), weights, word)
+        weight += [] if weights.classes is None else [_mean(weights.classes[labels[word]], weights, word)]
     if bool((~word).any()):
-        wrong = -((1 - eps) * log_p[~word][:, 0] + eps * spread[~word])
-        worst = wrong.topk(min(config.worst_steps, wrong.shape[1]), dim=1).values
-        loss = loss + worst.mean() + config.all_steps_weight * wrong.mean()
-    return loss
+        wrong = -((1 - eps) * scores[~word][:, 0] + eps * spread[~word])
+        worst = _mean(_worst(wrong, config.worst_steps), weights, ~word)
+        loss = loss + worst + config.all_steps_weight * _mean(wrong, weights, ~word)
+        weight += [] if weights.classes is None else [weights.classes[0]]
+    return loss / torch.stack(weight).mean() if weight else loss
+
+
+def window_loss(logits: Tensor, labels: Tensor, config: LossConfig, weights: Weights = _EQUAL) -> Tensor:
+    """Mean loss of rows of one step: logits [batch, classes], class indices [batch] -> scalar, in nats.
+
+    As torch.nn.CrossEntropyLoss(weight, label_smoothing): each class's part of the loss, the smoothed ones included,
+    is multiplied with its weight, and the sum is divided by the sum of the weights of the rows' own classes.
+    """
+    if not len(labels):
+        return logits.new_zeros(())
+    scores = _scores(logits[:, :, None], config, weights)[:, :, 0]
+    eps = config.label_smoothing
+    loss = -((1 - eps) * scores.gather(1, labels[:, None])[:, 0] + eps * scores.mean(dim=1))
+    counts = torch.ones_like(loss) if weights.rows is None else weights.rows
+    shares = counts if weights.classes is None else counts * weights.classes[labels]
+    return (loss * counts).sum() / shares.sum()
+
+
+def _scores(logits: Tensor, config: LossConfig, weights: Weights) -> Tensor:
+    """Minus the loss of each step if it is to be this class, [batch, classes, steps]: its log-probability, or focal.
+
+    `label_smoothing` moves that much probability to the other classes (Szegedy et al. 2016). Focal loss takes each
+    class's part of the smoothed sum down by that class's own (1 - p) ** gamma, as Keras's CategoricalFocalCrossentropy
+    does: by that of the right class, smoothing would lose its effect the surer a model is. Its alpha is no weight to be
+    averaged with: as in Lin et al. 2017 nothing is divided by it.
+    """
+    scores = torch.log_softmax(logits, dim=1)
+    if config.kind == "focal":
+        # the power has no finite slope at 0, which is where a sure step is
+        wrong = (-torch.expm1(scores)).clamp_min(torch.finfo(scores.dtype).eps)
+        scores = wrong**config.focal_gamma * scores
+        if config.focal_alpha is not None:
+            factors = scores.new_full((scores.shape[1], 1), config.focal_alpha)
+            factors[0] = 1 - config.focal_alpha
+            scores = scores * factors
+    return scores if weights.classes is None else scores * weights.classes[:, None]
+
+
+def _mean(values: Tensor, weights: Weights, kind: Tensor) -> Tensor:
+    """Mean over the rows of a kind (bool [batch]), [rows] or [rows, steps], each as often as it counts."""
+    if weights.rows is None:
+        return values.mean()
+    counts = weights.rows[kind]
+    return (values.flatten(1).mean(dim=1) if values.ndim > 1 else values).mul(counts).sum() / counts.sum()
 
 
 def _best(values: Tensor, allowed: Tensor, count: int) -> Tensor:

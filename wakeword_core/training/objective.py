@@ -1,54 +1,105 @@
-"""From rows of the training windows to the loss that is minimised, micro-batch by micro-batch."""
+"""From rows of the training set to the loss of a step: what is done to the rows, and what is asked of their scores."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from wakeword_core.config import Config
+from wakeword_core.config import ROLES, Config
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.training.augment import BandWarp, augment, spec_augment, time_shift
-from wakeword_core.training.losses import stream_loss, zones
+from wakeword_core.training.losses import Weights, class_weights, classification_loss, one_step, zones
+from wakeword_core.training.metric_learning import MetricLoss, window_embeddings
 from wakeword_core.training.steps import row_logits
+
+if TYPE_CHECKING:
+    from wakeword_core.features.store import WindowSet
 
 
 @dataclass(frozen=True)
-class TrainingRows:
-    """The training windows on the device: mel [rows, n_mels, frames], class and end of the word [rows] each."""
+class TrainRows:
+    """The training split on the device, and what goes with its shape."""
 
     mel: Tensor
     labels: Tensor
     word_ends: Tensor
+    hard: Tensor
+    """bool [rows], whether its role is hard_negative"""
+    warp: BandWarp
+
+    @classmethod
+    def of(cls, windows: "WindowSet", config: Config, device: str) -> "TrainRows":
+        """As the window set has them."""
+        hard = windows.roles == ROLES.index("hard_negative")
+        warp = BandWarp(config.features.frontend, device)
+        labels, ends = windows.labels.to(device), windows.word_ends.to(device)
+        return cls(windows.mel.to(device), labels, ends, hard.to(device), warp)
 
 
-class Objective:
-    """The loss of some rows, augmented and scored; all that is random about it comes from `generator` and dropout."""
+class Objective(nn.Module):
+    """What training minimises: the classification loss and, where asked for, a metric loss of the embeddings.
 
-    def __init__(self, rows: TrainingRows, config: Config) -> None:
-        self.rows = rows
-        self._settings, self._frontend = config.training, config.features.frontend
-        self._device = rows.mel.device
-        self._warp = BandWarp(config.features.frontend, self._device)
-        loss, rate = config.training.loss, config.data.sample_rate
-        self._hit, self._early = (self._frontend.frames(one, rate) for one in (loss.hit_seconds, loss.early_seconds))
+    Its parameters are trained beside the model's and its state dict is kept in checkpoints; the model has neither.
+    """
 
-    def __call__(
-        self, model: ScoringModel, chosen: Tensor, noises: Tensor | None, generator: torch.Generator
+    class_weights: Tensor | None
+
+    def __init__(self, config: Config, model: ScoringModel, train_labels: Tensor) -> None:
+        """For training windows of classes `train_labels` [rows]; draws from torch's default generator if at all."""
+        super().__init__()
+        self.config = config
+        loss = config.training.loss
+        weights = class_weights(loss, config.labels, train_labels)
+        self.register_buffer("class_weights", weights, persistent=False)
+        shape = (model.n_mels, model.frames, model.classes)
+        self.metric = MetricLoss(loss, model.backbone, *shape) if loss.metric != "none" else None
+
+    def forward(
+        self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator
     ) -> Tensor:
-        """Loss of rows `chosen` [batch] with rows of noise [batch] to mix in: a scalar."""
-        settings, rows = self._settings, self.rows
-        noise = None if noises is None else rows.mel[noises].float()
+        """Loss of the rows `chosen` [batch], augmented, with the rows `noise` [batch] (if any) mixed in -> scalar.
+
+        Everything random comes from `generator`, on the device of the rows, but dropout, which draws from torch's own.
+        """
+        training, frontend = self.config.training, self.config.features.frontend
+        loss, rate = training.loss, self.config.data.sample_rate
+        hit, early = (frontend.frames(one, rate) for one in (loss.hit_seconds, loss.early_seconds))
         labels = rows.labels[chosen]
-        shift = settings.augment.shift_frames
+        x, ends = self._features(model, rows, chosen, noise, generator)
+        embeddings = None
+        with torch.autocast("cuda", dtype=self._number_format, enabled=training.amp and x.device.type == "cuda"):
+            logits, steps = row_logits(model.backbone, x, ends, model.frames, hit, generator)
+            members = len(logits) // len(labels)
+            zone = zones(ends.repeat(members), steps, hit, early)
+            # an ensemble's members each have a step of their own to be judged by, but share a window to embed
+            places = one_step(zone, generator) if loss.pooling == "window" or self.metric is not None else None
+            if self.metric is not None and places is not None:
+                seen = steps.gather(1, places[:, None])[: len(labels), 0]
+                embeddings = window_embeddings(model.backbone, x, seen, model.frames)
+        weights = Weights(self.class_weights, self._counts(rows, chosen, members))
+        total = classification_loss(logits.float(), labels.repeat(members), zone, places, loss, weights)
+        if self.metric is not None and embeddings is not None:
+            total = total + loss.metric_weight * self.metric(embeddings.float(), labels)
+        return total
+
+    def _features(
+        self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Augmented, normalised and masked rows [batch, n_mels, frames], and where their words end [batch]."""
+        training = self.config.training
+        mixed = None if noise is None else rows.mel[noise].float()
+        negative = rows.labels[chosen] == 0
+        shift = training.augment.shift_frames
         x, ends = time_shift(rows.mel[chosen].float(), rows.word_ends[chosen], shift, generator)
-        x = augment(x, labels == 0, noise, settings.augment, self._warp, generator)
-        x = spec_augment(model.normalise(x), settings.spec_augment, generator)
-        with torch.autocast("cuda", dtype=self._autocast, enabled=settings.amp and self._device.type == "cuda"):
-            logits, steps = row_logits(model.backbone, x, ends, self._frontend.window_frames, self._hit, generator)
-        members = len(logits) // len(labels)
-        zone = zones(ends.repeat(members), steps, self._hit, self._early)
-        return stream_loss(logits.float(), labels.repeat(members), zone, settings.loss)
+        x = augment(x, negative, mixed, training.augment, rows.warp, generator)
+        return spec_augment(model.normalise(x), training.spec_augment, generator), ends
 
     @property
-    def _autocast(self) -> torch.dtype:
-        return torch.float16 if self._settings.amp_dtype == "float16" else torch.bfloat16
+    def _number_format(self) -> torch.dtype:
+        return torch.float16 if self.config.training.amp_dtype == "float16" else torch.bfloat16
+
+    def _counts(self, rows: TrainRows, chosen: Tensor, members: int) -> Tensor | None:
+        """How many rows each one counts for, [members * batch]; None: one."""
+        weight = self.config.training.loss.hard_negative_weight
+        return None if weight == 1 else torch.where(rows.hard[chosen], weight, 1.0).repeat(members)

@@ -14,6 +14,7 @@ CLASSIFIER = "classifier"
 """Name of the last layer in every backbone, which AdamW moves even where Muon moves other matrices."""
 
 Named = list[tuple[str, nn.Parameter]]
+Parameters = list[nn.Parameter]
 
 
 class Optimizers:
@@ -100,28 +101,33 @@ class Matrices:
             weight.grad = matrix.grad = None
 
 
-def make_optimizers(named: Iterable[tuple[str, nn.Parameter]], config: TrainingConfig) -> Optimizers:
-    """What `config.optimizer` says for (name, parameter); norms and biases are not decayed."""
-    return _MAKERS[config.optimizer](list(named), config)
+def make_optimizers(
+    named: Iterable[tuple[str, nn.Parameter]], config: TrainingConfig, undecayed: Iterable[nn.Parameter] = ()
+) -> Optimizers:
+    """What `config.optimizer` says for (name, parameter); norms, biases and `undecayed` others are not decayed."""
+    return _MAKERS[config.optimizer](list(named), list(undecayed), config)
 
 
-def _adamw(named: Named, config: TrainingConfig) -> Optimizers:
+def _adamw(named: Named, undecayed: Parameters, config: TrainingConfig) -> Optimizers:
     """AdamW (Loshchilov and Hutter 2019)."""
-    return Optimizers([torch.optim.AdamW(_decayed_apart(named, config), lr=config.learning_rate, fused=True)])
+    return Optimizers(
+        [torch.optim.AdamW(_decayed_apart(named, undecayed, config), lr=config.learning_rate, fused=True)]
+    )
 
 
-def _adam(named: Named, config: TrainingConfig) -> Optimizers:
+def _adam(named: Named, undecayed: Parameters, config: TrainingConfig) -> Optimizers:
     """Adam (Kingma and Ba 2015), whose decay is part of the gradient."""
-    return Optimizers([torch.optim.Adam(_decayed_apart(named, config), lr=config.learning_rate, fused=True)])
+    groups = _decayed_apart(named, undecayed, config)
+    return Optimizers([torch.optim.Adam(groups, lr=config.learning_rate, fused=True)])
 
 
-def _sgd(named: Named, config: TrainingConfig) -> Optimizers:
+def _sgd(named: Named, undecayed: Parameters, config: TrainingConfig) -> Optimizers:
     """Stochastic gradient descent, with Nesterov's momentum (Sutskever et al. 2013) where it has any."""
-    groups, momentum = _decayed_apart(named, config), config.momentum
+    groups, momentum = _decayed_apart(named, undecayed, config), config.momentum
     return Optimizers([torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum, nesterov=momentum > 0)])
 
 
-def _muon(named: Named, config: TrainingConfig) -> Optimizers:
+def _muon(named: Named, undecayed: Parameters, config: TrainingConfig) -> Optimizers:
     """Muon (Jordan et al. 2024) for the matrices between first and last layer, AdamW for all else.
 
     Rates are matched to AdamW's by their root mean square (Liu et al. 2025), so that one schedule serves both. Weights
@@ -134,12 +140,12 @@ def _muon(named: Named, config: TrainingConfig) -> Optimizers:
     settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     settings |= {"momentum": config.momentum, "nesterov": True, "adjust_lr_fn": "match_rms_adamw"}
     parts: list[torch.optim.Optimizer] = [torch.optim.Muon(seen_as.parameters, **settings)] if matrices else []
-    if rest:
-        parts.append(torch.optim.AdamW(_decayed_apart(rest, config), lr=config.learning_rate, fused=True))
+    if rest or undecayed:
+        parts.append(torch.optim.AdamW(_decayed_apart(rest, undecayed, config), lr=config.learning_rate, fused=True))
     return Optimizers(parts, seen_as)
 
 
-_MAKERS: dict[str, Callable[[Named, TrainingConfig], Optimizers]] = {
+_MAKERS: dict[str, Callable[[Named, Parameters, TrainingConfig], Optimizers]] = {
     "adamw": _adamw,
     "adam": _adam,
     "sgd": _sgd,
@@ -147,10 +153,10 @@ _MAKERS: dict[str, Callable[[Named, TrainingConfig], Optimizers]] = {
 }
 
 
-def _decayed_apart(named: Named, config: TrainingConfig) -> list[dict[str, Any]]:
+def _decayed_apart(named: Named, undecayed: Parameters, config: TrainingConfig) -> list[dict[str, Any]]:
     groups = [
         {"params": [one for _, one in named if one.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [one for _, one in named if one.ndim <= 1], "weight_decay": 0.0},
+        {"params": [*(one for _, one in named if one.ndim <= 1), *undecayed], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 

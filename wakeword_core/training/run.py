@@ -17,6 +17,7 @@ from wakeword_core.models.scoring import ScoringModel, new_model
 from wakeword_core.training import ema
 from wakeword_core.training.checkpoint import Checkpoint, Tensors, load_checkpoint, save_checkpoint, tensors_hash
 from wakeword_core.training.clipping import Clipper
+from wakeword_core.training.objective import Objective
 from wakeword_core.training.optimizers import Optimizers, make_optimizers
 from wakeword_core.training.records import HISTORY, EpochRecord, write_history
 from wakeword_core.training.sampler import derived_seed
@@ -41,6 +42,7 @@ class Run:
     device: torch.device
     model: ScoringModel
     average: ScoringModel
+    objective: Objective
     optimizers: Optimizers
     clipper: Clipper
     scaler: GradScaler
@@ -81,7 +83,9 @@ def run_hash(
     return whole.hexdigest()
 
 
-def new_run(cmvn: "Cmvn", config: Config, device: str, identity: str, start_from: ScoringModel | None) -> Run:
+def new_run(
+    train: "WindowSet", cmvn: "Cmvn", config: Config, device: str, identity: str, start_from: ScoringModel | None = None
+) -> Run:
     """A training before its first step; draws from torch's default generator."""
     settings = config.training
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
@@ -94,13 +98,15 @@ def new_run(cmvn: "Cmvn", config: Config, device: str, identity: str, start_from
     model.to(device)
     if device == "cuda" and settings.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = Objective(config, model, train.labels).to(device)
     scaled = device == "cuda" and settings.amp and settings.amp_dtype == "float16"
     return Run(
         hash=identity,
         device=torch.device(device),
         model=model,
         average=ema.averaged_copy(model),
-        optimizers=make_optimizers(model.named_parameters(), settings),
+        objective=objective,
+        optimizers=make_optimizers(model.named_parameters(), settings, objective.parameters()),
         clipper=Clipper(settings, device),
         scaler=GradScaler(device, enabled=scaled),
         micro_batch=min(settings.micro_batch or settings.batch_size, settings.batch_size),
@@ -114,6 +120,7 @@ def save_run(run: Run, out: Path) -> None:
         "model": run.model.state_dict(),
         "average": run.average.state_dict(),
         "best": run.best,
+        "objective": run.objective.state_dict(),
         "optimizer": run.optimizers.tensors(),
         "clipper": {"norms": run.clipper.norms},
         "started": {} if started is None else {"losses": started.losses, "norms": started.norms},
@@ -133,6 +140,7 @@ def resume(run: Run, out: Path) -> None:
     tensors = checkpoint.tensors
     run.model.load_state_dict(tensors["model"], strict=True)
     run.average.load_state_dict(tensors["average"], strict=True)
+    run.objective.load_state_dict(tensors["objective"], strict=True)
     run.optimizers.restore(tensors["optimizer"])
     run.clipper.norms = tensors["clipper"]["norms"].to(run.device)
     run.scaler.load_state_dict(checkpoint.scaler)

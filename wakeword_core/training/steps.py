@@ -39,6 +39,13 @@ def row_logits(
     low = torch.where(word_ends == NO_WORD, frames - 1, word_ends.clamp(frames - 1, last))
     high = torch.where(word_ends == NO_WORD, last, (word_ends + hit_frames).clamp(frames - 1, last))
     ends = low + (share * (high - low + 1)).long().minimum(high - low)
-    places = ends[:, None] - torch.arange(frames - 1, -1, -1, device=x.device)
-    window = x.gather(2, places[:, None].expand(-1, x.shape[1], -1))
-    return cast(Tensor, backbone(window))[:, :, None], ends[:, None]
+    return cast(Tensor, backbone(windows_ending(x, ends, frames)))[:, :, None], ends[:, None]
+
+
+def windows_ending(x: Tensor, ends: Tensor, frames: int) -> Tensor:
+    """The `frames` frames of each row of x [batch, n_mels, any] that end with frame `ends` [batch].
+
+    What would lie before a row is 0, which is the mean of the training data where x is normalised.
+    """
+    places = (ends[:, None] - torch.arange(frames - 1, -1, -1, device=x.device))[:, None]
+    return x.gather(2, places.clamp_min(0).expand(-1, x.shape[1], -1)).masked_fill(places < 0, 0.0)

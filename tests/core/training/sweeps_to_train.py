@@ -18,7 +18,11 @@ N_MELS, FRAMES = 16, 32
 CONTEXT = 24
 """Frames that rows hold besides a window, where a test is about that."""
 LOSS = {
+    "kind": "cross_entropy",
+    "focal_gamma": 2.0,
+    "focal_alpha": None,
     "label_smoothing": 0.02,
+    "pooling": "stream",
     "hit_seconds": 0.1,
     "best_steps": 2,
     "early_seconds": 0.03,
@@ -26,6 +30,15 @@ LOSS = {
     "worst_early_steps": 2,
     "worst_steps": 2,
     "all_steps_weight": 0.5,
+    "class_weights": "none",
+    "hard_negative_weight": 1.0,
+    "metric": "none",
+    "metric_weight": 0.2,
+    "triplet_distance": "euclidean",
+    "triplet_margin": 0.3,
+    "triplet_soft_margin": False,
+    "arcface_scale": 30.0,
+    "arcface_margin": 0.3,
 }
 AUGMENT = {
     "band_warp": 0.05,
@@ -33,7 +46,7 @@ AUGMENT = {
     "gain_db": (-1.0, 1.0),
     "isolate_probability": 0.5,
     "isolated_frames": (10, 16),
-    "shift_frames": 1,
+    "shift_frames": 0,
     "noise_probability": 0.5,
     "noise_snr_db": (10.0, 20.0),
 }

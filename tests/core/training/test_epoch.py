@@ -17,7 +17,7 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.training import ema
 from wakeword_core.training.epoch import _micro_batches
 from wakeword_core.training.fit import train
-from wakeword_core.training.objective import Objective
+from wakeword_core.training.objective import Objective, TrainRows
 from wakeword_core.training.sampler import Sampler
 
 DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
@@ -73,16 +73,16 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(LONG, VAL, CMVN, config(micro_batch=4), tmp_path / "small")
-    real, most = Objective.__call__, []
+    real, most = Objective.forward, []
 
-    def limited(self: Objective, model: Any, chosen: torch.Tensor, *rest: Any) -> torch.Tensor:
-        loss = real(self, model, chosen, *rest)  # random numbers are drawn before the memory is full
+    def limited(self: Objective, model: Any, rows: Any, chosen: torch.Tensor, *rest: Any) -> torch.Tensor:
+        loss = real(self, model, rows, chosen, *rest)  # random numbers are drawn before the memory is full
         if len(chosen) > 4:
             raise torch.OutOfMemoryError("full")
         most.append(len(chosen))
         return loss
 
-    monkeypatch.setattr(Objective, "__call__", limited)
+    monkeypatch.setattr(Objective, "forward", limited)
     with caplog.at_level(logging.WARNING):
         train(LONG, VAL, CMVN, config(), tmp_path / "halved")
     assert [record.message for record in caplog.records if "exhausted" in record.message] == [
@@ -96,7 +96,7 @@ def test_memory_for_not_a_single_row_is_an_error(tmp_path: Path, monkeypatch: py
     def full(*_: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(Objective, "__call__", full)
+    monkeypatch.setattr(Objective, "forward", full)
     with pytest.raises(ConfigError, match="too small for a single row"):
         train(LONG, VAL, CMVN, config(), tmp_path)
 
@@ -120,18 +120,17 @@ def test_gradients_of_micro_batches_add_up_to_the_batchs() -> None:
         spec_augment={"time_masks": 0, "mel_masks": 0},
     )
     from wakeword_core.models.scoring import new_model
-    from wakeword_core.training.objective import TrainingRows
 
     torch.manual_seed(0)
     model = new_model(plain).eval()
-    objective = Objective(TrainingRows(LONG.mel, LONG.labels, LONG.word_ends), plain)
+    objective, windows = Objective(plain, model, LONG.labels), TrainRows.of(LONG, plain, "cpu")
     rows = torch.cat([torch.nonzero(LONG.roles == ROLES.index(one)).flatten()[:8] for one in ("positive", "negative")])
     generator = torch.Generator().manual_seed(0)
     found = []
     for most in (16, 4):
         model.zero_grad()
         for part in _micro_batches(16, most):
-            (objective(model, rows[part], None, generator) * (len(rows[part]) / 16)).backward()
+            (objective(model, windows, rows[part], None, generator) * (len(rows[part]) / 16)).backward()
         found.append(torch.cat([one.grad.flatten() for one in model.parameters()]))
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from sweeps_to_train import (
     CMVN,
     CONTEXT,
     LONG,
+    LOSS,
     TINY_TCN,
     TRAIN,
     VAL,
@@ -22,6 +24,7 @@ from sweeps_to_train import (
     history,
     same_weights,
     untimed,
+    weights,
 )
 
 from wakeword_core.config import BcResNetConfig, TcnConfig, TinyConvConfig
@@ -62,6 +65,30 @@ def test_three_epochs_and_three_more_are_six_bit_for_bit(model: Any, keep: str, 
     assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
     timed = {"seconds": 0, "samples_per_second": 0}
     assert replace(whole, **timed) == replace(parts, **timed)
+
+
+def test_what_is_trained_beside_the_model_goes_on_too(tmp_path: Path) -> None:
+    """ArcFace's centres and what the optimizer knows of them; the model that is saved has neither."""
+    loss = {**LOSS, "metric": "arcface", "metric_weight": 5.0, "pooling": "window", "class_weights": "balanced"}
+    config = config_for(TcnConfig(**TINY_TCN, dropout=0.3, members=2), CONTEXT, steps_per_epoch=2, loss=loss)
+    train(LONG, VAL, CMVN, config, tmp_path / "whole")
+
+    def kill(record: EpochRecord) -> None:
+        if record.epoch == 3:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(LONG, VAL, CMVN, config, tmp_path / "parts", on_epoch=kill)
+    early = load_file(tmp_path / "parts" / "checkpoints" / LAST)
+    train(LONG, VAL, CMVN, config, tmp_path / "parts")
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
+    whole, parts = (load_file(tmp_path / name / "checkpoints" / LAST) for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys() == early.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    centres = "objective/metric.centres"
+    assert whole[centres].shape == (2, 2, 16) and not torch.equal(whole[centres], early[centres])
+    assert not any("centres" in name for name in weights(tmp_path / "whole"))
 
 
 _SCRIPT = """

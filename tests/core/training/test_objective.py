@@ -1,0 +1,166 @@
+"""From rows to a loss: every setting reaches it, whatever the backbone, and every loss is learnt from."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TINY_TCN, VAL, config_for, windows_for
+from torch import nn
+from torch.nn import functional
+
+from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig
+from wakeword_core.models.scoring import ScoringModel, new_model
+from wakeword_core.training import objective as module
+from wakeword_core.training.fit import train
+from wakeword_core.training.objective import Objective, TrainRows
+
+PLAIN = {"band_warp": 0, "colour_db": 0, "gain_db": (0, 0), "isolate_probability": 0, "noise_probability": 0}
+CHOSEN = torch.tensor([0, 1, 2, 3, 4, 5, 8, 9])
+"""Rows of LONG: words at 0, 4 and 8, hard negatives at 1, 5 and 9."""
+
+
+def _config(model: Any = None, **loss: Any) -> Config:
+    nothing = {"time_masks": 0, "mel_masks": 0}
+    return config_for(model, CONTEXT, loss={**LOSS, **loss}, augment=PLAIN, spec_augment=nothing)
+
+
+def _parts(config: Config) -> tuple[ScoringModel, Objective, TrainRows]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = new_model(config).train()
+        model.set_cmvn(CMVN)
+        return model, Objective(config, model, LONG.labels), TrainRows.of(LONG, config, "cpu")
+
+
+def _loss(config: Config, seed: int = 0, rows: TrainRows | None = None) -> float:
+    model, objective, found = _parts(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        generator = torch.Generator().manual_seed(seed)
+        return float(objective(model, rows or found, CHOSEN, None, generator).detach())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_window_pooling_of_whole_windows_is_torchs_cross_entropy(weights: str, smoothing: float) -> None:
+    config = _config(
+        TinyConvConfig(channels=4, dropout=0), pooling="window", class_weights=weights, label_smoothing=smoothing
+    )
+    model, objective, rows = _parts(config)
+    seen: list[torch.Tensor] = []
+    model.backbone.register_forward_hook(lambda _, inputs, output: seen.append(output.detach()))
+    loss = objective(model, rows, CHOSEN, None, torch.Generator().manual_seed(0))
+    classes = None if weights == "none" else torch.tensor([80 / (2 * 60), 80 / (2 * 20)])
+    wanted = functional.cross_entropy(seen[0], LONG.labels[CHOSEN], weight=classes, label_smoothing=smoothing)
+    assert float(loss.detach()) == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("pooling", ["stream", "window"])
+def test_hard_negatives_count_as_if_they_stood_there_more_often(
+    pooling: str, members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(TcnConfig(**TINY_TCN, members=members, dropout=0), pooling=pooling, hard_negative_weight=3.0)
+    found: list[list[float] | None] = []
+    original = module.classification_loss
+
+    def spy(*arguments: Any) -> torch.Tensor:
+        weights = arguments[5]
+        found.append(None if weights.rows is None else weights.rows.tolist())
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "classification_loss", spy)
+    heavy, plain = _loss(config), _loss(_config(config.model, pooling=pooling))
+    assert found == [[1, 3, 1, 1, 1, 3, 1, 3] * members, None]
+    assert heavy != plain
+    none = TrainRows.of(
+        replace(LONG, roles=torch.where(LONG.roles == ROLES.index("hard_negative"), 1, LONG.roles)), config, "cpu"
+    )
+    assert _loss(config, rows=none) == pytest.approx(plain, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [{"pooling": "window"}, {"metric": "triplet"}, {"metric": "arcface"}], ids=str)
+def test_the_step_of_each_row_comes_from_the_generator(loss: dict[str, Any]) -> None:
+    config = _config(TcnConfig(**TINY_TCN, dropout=0), **loss)
+    assert _loss(config, 1) == _loss(config, 1)
+    assert _loss(config, 1) != _loss(config, 2)
+
+
+def test_the_default_draws_nothing() -> None:
+    config = _config(TcnConfig(**TINY_TCN, dropout=0))
+    model, objective, rows = _parts(config)
+    generator = torch.Generator().manual_seed(0)
+    reference = torch.Generator().manual_seed(0)
+    torch.randn(len(CHOSEN), 5, generator=reference)  # what augmentation draws at least, on or off
+    torch.rand(len(CHOSEN), generator=reference)
+    before = torch.random.get_rng_state()
+    objective(model, rows, CHOSEN, None, generator)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(generator.get_state(), reference.get_state())
+    assert not list(objective.parameters()) and not objective.state_dict()
+
+
+@pytest.mark.parametrize("metric", ["triplet", "arcface"])
+def test_the_metric_loss_is_added_with_its_weight(metric: str) -> None:
+    model = TcnConfig(**TINY_TCN, dropout=0)
+    none, one, two = (
+        _loss(_config(model, **loss)) for loss in ({}, *({"metric": metric, "metric_weight": w} for w in (0.5, 1.0)))
+    )
+    assert one > none
+    assert two - none == pytest.approx(2 * (one - none), rel=1e-4)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_window_that_is_embedded_ends_where_a_word_may_be_heard(
+    members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(TcnConfig(**TINY_TCN, members=members), metric="triplet")
+    found: list[torch.Tensor] = []
+    original = module.window_embeddings
+
+    def spy(backbone: nn.Module, x: torch.Tensor, ends: torch.Tensor, frames: int) -> torch.Tensor:
+        found.append(ends)
+        return original(backbone, x, ends, frames)
+
+    monkeypatch.setattr(module, "window_embeddings", spy)
+    for seed in range(20):
+        _loss(config, seed)
+    ends = torch.stack(found)
+    assert ends.shape == (20, len(CHOSEN))
+    words = LONG.word_ends[CHOSEN]
+    hit = config.features.frontend.frames(config.training.loss.hit_seconds, config.data.sample_rate)
+    late = (ends - words)[:, words >= 0]
+    assert int(late.min()) >= 0 and int(late.max()) <= hit and late.unique().numel() > 1
+    assert ends[:, words < 0].unique().numel() > 8
+
+
+LEARNT: dict[str, tuple[Any, dict[str, Any]]] = {
+    "focal": (TcnConfig(**TINY_TCN), {"kind": "focal"}),
+    "focal, weighted": (
+        TcnConfig(**TINY_TCN),
+        {"kind": "focal", "focal_gamma": 1.0, "focal_alpha": 0.4, "class_weights": "balanced"},
+    ),
+    "one step, dense": (TcnConfig(**TINY_TCN), {"pooling": "window"}),
+    "one step, windows": (TinyConvConfig(channels=8), {"pooling": "window", "kind": "focal"}),
+    "weights by label": (TcnConfig(**TINY_TCN), {"class_weights": {"hey robin": 2.0, "_negative": 1.0}}),
+    "hard negatives": (TcnConfig(**TINY_TCN), {"hard_negative_weight": 3.0}),
+    "triplets": (TcnConfig(**TINY_TCN), {"metric": "triplet"}),
+    "triplets of angles": (
+        TinyConvConfig(channels=8),
+        {"metric": "triplet", "triplet_distance": "cosine", "triplet_soft_margin": True},
+    ),
+    "arcface": (TinyConvConfig(channels=8), {"metric": "arcface", "pooling": "window"}),
+    "arcface of an ensemble": (TcnConfig(**TINY_TCN, members=2), {"metric": "arcface"}),
+}
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_every_loss_is_learnt_from(name: str, tmp_path: Path) -> None:
+    model, loss = LEARNT[name]
+    masks = {"time_frames": 4, "mel_bands": 2}
+    chosen = {"epochs": 30, "learning_rate": 1e-2, "ema_decay": 0.9, "keep": "last", "spec_augment": masks}
+    config = config_for(model, CONTEXT, **chosen, loss={**LOSS, **loss})
+    summary = train(windows_for(1, rows=160, context=CONTEXT), VAL, CMVN, config, tmp_path)
+    assert summary.val_auc > 0.9
