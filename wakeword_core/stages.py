@@ -214,7 +214,7 @@ def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | N
 
 
 def _tuning_settings(config: Config, split: Split | None) -> dict[str, Any]:
-    return tuning_settings(config, _training_settings(config, split), _features_settings(config, "train"))
+    return tuning_settings(config, _training_settings(config, split))
 
 
 # --- calibrated_model

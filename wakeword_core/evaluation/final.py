@@ -167,7 +167,7 @@ def _tuning_in_words(tuning: Mapping[str, Any]) -> dict[str, str]:
     if not tuning["tuned"]:
         return {}
     outcome = "kept" if tuning["kept"] else "not kept, since validation suffered"
-    return {"tuned on mined negatives": f"{tuning['clips']} clips, {outcome}"}
+    return {"tuned on mined negatives": f"{tuning['mined_clips']} clips, {outcome}"}
 
 
 def _key_figures(result: StreamResult) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, Any]:
             "bytes": onnx.files["model.onnx"].size,
             "key": onnx.key,
         },
-        "tuning": {name: inputs["tuned_model"].figures[name] for name in ("tuned", "kept", "clips")},
+        "tuning": {name: inputs["tuned_model"].figures[name] for name in ("tuned", "kept", "mined_clips")},
     }
 
 

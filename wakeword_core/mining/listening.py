@@ -32,16 +32,17 @@ class Layout:
     step: int
     hop: int
     n_fft: int
+    edge: int
+    """Samples of a recording that its first window holds; of a shorter one, all."""
     after: int
     """Samples of quiet after a recording that are heard as its own."""
-    rate: int
 
     @classmethod
     def of(cls, config: Config, step: int) -> "Layout":
-        """For windows as configured; a recording is heard as long after its end as training rows are after a word."""
+        """For windows as configured, from a beginning as in training to as long after the end as rows last there."""
         frontend, rate = config.features.frontend, config.data.sample_rate
-        after = row_tail(config.features, rate)
-        return cls(frontend.window_frames, step, frontend.hop_length, frontend.n_fft, after, rate)
+        edge, after = round(config.features.edge_seconds * rate), row_tail(config.features, rate)
+        return cls(frontend.window_frames, step, frontend.hop_length, frontend.n_fft, edge, after)
 
     @property
     def window_samples(self) -> int:
@@ -105,7 +106,8 @@ class _Tape:
         quiet = max(layout.window_samples, layout.after)
         begin = -(-(self._end + quiet) // layout.grid) * layout.grid
         self._append(begin - self._end, recording.audio)
-        first = -(-(begin + layout.n_fft - layout.window_samples) // layout.grid)
+        edge = max(layout.n_fft, min(layout.edge, len(recording.audio)))
+        first = -(-(begin + edge - layout.window_samples) // layout.grid)
         last = (begin + len(recording.audio) + layout.after - layout.window_samples) // layout.grid
         first_end = first * layout.grid + layout.window_samples - begin
         self._waiting.append(_Place(recording, first, last, first_end))

@@ -12,7 +12,9 @@ Inputs = dict[str, Artifact]
 
 _WHAT_IS_MINED = ("min_score", "lockout_seconds", "per_recording", "max_clips")
 _HOW_IT_IS_TUNED = ("epochs", "learning_rate_fraction")
-_WHERE_CLIPS_END = ("features.context_frames", "features.tail_seconds", "features.jitter_seconds")
+_WHERE_IT_BEGINS_AND_ENDS = tuple(
+    f"features.{name}" for name in ("context_frames", "edge_seconds", "tail_seconds", "jitter_seconds")
+)
 _FIGURES_OF_A_MODEL = ("val_loss", "val_auc", "val_pauc", "parameters")
 
 
@@ -20,16 +22,19 @@ def mining_settings(config: Config, split: Split | None) -> dict[str, Any]:
     """What mined clips depend on; switched off, on nothing else."""
     if not config.mining.enabled:
         return config.subset("mining.enabled")
-    return config.subset("mining.enabled", *(f"mining.{name}" for name in _WHAT_IS_MINED), *_WHERE_CLIPS_END)
+    return config.subset("mining.enabled", *(f"mining.{name}" for name in _WHAT_IS_MINED), *_WHERE_IT_BEGINS_AND_ENDS)
 
 
-def tuning_settings(config: Config, training: dict[str, Any], features: dict[str, Any]) -> dict[str, Any]:
-    """What a tuning depends on, given what a training and the training split's features do; switched off, nothing."""
+def tuning_settings(config: Config, training: dict[str, Any]) -> dict[str, Any]:
+    """What a tuning depends on besides its inputs, given what a training does; switched off, on nothing else.
+
+    How features are made is written in those of the training split, which are an input.
+    """
     if not config.mining.enabled:
         return config.subset("mining.enabled")
     own = config.subset("mining.enabled", *(f"mining.{name}" for name in _HOW_IT_IS_TUNED))
     rest = {name: value for name, value in training["training"].items() if name != "epochs"}
-    return {**training, "training": rest, "features": features, **own}
+    return {**training, "training": rest, **own}
 
 
 def make_mined(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
@@ -61,7 +66,7 @@ def make_tuned(project: Project, build: Build, inputs: Inputs, split: Split | No
         for name in trained.files:
             link_or_copy(trained.file(name), build.path / name)
         unchanged = {name: trained.figures[name] for name in _FIGURES_OF_A_MODEL}
-        build.figures = {"tuned": False, "kept": False, "clips": 0, **unchanged}
+        build.figures = {"tuned": False, "kept": False, "mined_clips": 0, **unchanged}
         return
     from wakeword_core.evaluation.plots import history_curve
     from wakeword_core.features.cmvn import Cmvn

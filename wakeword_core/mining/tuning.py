@@ -74,7 +74,7 @@ def tune(
     return {
         "tuned": True,
         "kept": kept,
-        "clips": len(scores[""]),
+        "mined_clips": len(scores[""]),
         "mined_windows": len(mined),
         **{f"mean_clip_score{name}": float(found.mean()) for name, found in scores.items()},
         **asdict(summary),
