@@ -14,6 +14,8 @@ from wakeword_core.project import Project
 _MEAN_TOLERANCE = 1e-2
 _VARIANCE_TOLERANCE = 1e-2
 _NLL_TOLERANCE = 1e-6
+_PAUC_TOLERANCE = 1e-3
+"""By as much a ranking may differ from one device to another."""
 _PARITY_WINDOWS = 256
 _SHOWN = 5
 
@@ -46,6 +48,14 @@ def _from_problems(problems: list[str], fine: str) -> Verdict:
     return Verdict(False, "; ".join(problems[:_SHOWN]) + more, {"problems": len(problems)})
 
 
+def _set_aside_if_damaged(project: Project, artifact: Artifact) -> Verdict | None:
+    damaged = artifact.damaged(read=True)
+    if not damaged:
+        return None
+    project.store.discard(artifact)
+    return Verdict(False, f"{', '.join(damaged)} changed on disk; set aside, run again to rebuild it")
+
+
 def _usable(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
     from wakeword_core.manifest import check_manifest, read_manifest
 
@@ -71,10 +81,8 @@ def _shards_verify(project: Project, artifact: Artifact, split: Split | None) ->
     from wakeword_core.manifest import read_manifest
     from wakeword_core.shards import verify_shards
 
-    damaged = artifact.damaged(read=True)
-    if damaged:
-        project.store.discard(artifact)
-        return Verdict(False, f"{', '.join(damaged)} changed on disk; set aside, run again to rebuild it")
+    if broken := _set_aside_if_damaged(project, artifact):
+        return broken
     rows = read_manifest(project.require("raw_manifest").path, split=split)
     return _from_problems(verify_shards(artifact.path, rows), f"{len(rows)} recordings verify")
 
@@ -83,10 +91,8 @@ def _features_consistent(project: Project, artifact: Artifact, split: Split | No
     from wakeword_core.features.verify import verify_features
 
     assert split is not None
-    damaged = artifact.damaged(read=True)
-    if damaged:
-        project.store.discard(artifact)
-        return Verdict(False, f"{', '.join(damaged)} changed on disk; set aside, run again to rebuild it")
+    if broken := _set_aside_if_damaged(project, artifact):
+        return broken
     shards = project.require("audio_shards", split)
     problems = verify_features(artifact.path, shards.path, split, project.config)
     return _from_problems(problems, f"{artifact.figures['rows']} windows are finite and match their shards")
@@ -113,6 +119,45 @@ def _beats_chance(project: Project, artifact: Artifact, split: Split | None) -> 
         return Verdict(False, "validation holds only one class, so nothing can be said of the model")
     description = f"ROC-AUC on validation is {auc:.4f}; at least {needed} is needed (training.min_val_auc)"
     return Verdict(auc >= needed, description, {"val_auc": auc})
+
+
+def _mined_from_training(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.manifest import read_manifest
+    from wakeword_core.mining.clips import check_origins, read_clips
+
+    clips = read_clips(artifact.path)
+    rows = read_manifest(project.require("raw_manifest").path, columns=("id", "split", "status"))
+    fine = f"the origins of all {len(clips)} clips are in the training split alone"
+    return _from_problems(check_origins(clips, rows), fine)
+
+
+def _clips_verify(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.mining.clips import read_clips
+    from wakeword_core.shards import verify_shards
+
+    if broken := _set_aside_if_damaged(project, artifact):
+        return broken
+    clips = read_clips(artifact.path)
+    return _from_problems(verify_shards(artifact.path, clips), f"{len(clips)} clips verify")
+
+
+def _tuning_not_worse(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.models.scoring import WEIGHTS
+
+    trained = project.require("trained_model")
+    if artifact.files[WEIGHTS] == trained.files[WEIGHTS]:
+        return Verdict(True, "the trained model as it was")
+    from wakeword_core.features.store import load_windows
+    from wakeword_core.mining.tuning import validation_figures
+
+    val = load_windows(project.require("mel_features", "val").path)
+    before, after = (validation_figures(one.path, val, project.config, "cpu") for one in (trained, artifact))
+    description = (
+        f"partial ROC-AUC on validation {before.pauc:.4f} -> {after.pauc:.4f}, "
+        f"loss {before.loss:.4f} -> {after.loss:.4f}"
+    )
+    passed = after.pauc >= before.pauc - _PAUC_TOLERANCE
+    return Verdict(passed, description, {"pauc_before": before.pauc, "pauc_after": after.pauc})
 
 
 def _nll_not_worse(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
@@ -176,6 +221,9 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("normalises", "cmvn_stats", "Training data normalise to mean 0 and variance 1.", _normalises),
     Check("beats_chance", "trained_model", "Better than chance on validation by a margin.", _beats_chance),
+    Check("mined_from_training", "mined_negatives", "Every clip is from the training split.", _mined_from_training),
+    Check("clips_verify", "mined_negatives", "Rows, ids and bytes of the clips' shards verify.", _clips_verify),
+    Check("tuning_not_worse", "tuned_model", "No worse on validation than before tuning.", _tuning_not_worse),
     Check("nll_not_worse", "calibrated_model", "Calibration does not worsen NLL on validation.", _nll_not_worse),
     Check("equals_torch", "onnx_model", "The same scores as torch.", _equals_torch),
     Check("enough_background", "metrics_report", "Enough background to show the target.", _measured, blocking=False),

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,12 +66,24 @@ def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> int:
     DataError names the recording that cannot be used, or says that what lies on the disk is not what was written.
     """
     found = _Found(0)
-    sums = write_recordings(path, _rows(job, on_row, found), job.sample_rate)
-    expected = list(zip((row.id for row in job.rows), sums, strict=True))
+    write_and_read_back(path, _rows(job, on_row, found), job.sample_rate)
+    return found.taken
+
+
+def write_and_read_back(path: Path, rows: Iterable[tuple[PackedRow, Wav, float]], sample_rate: int) -> None:
+    """Write (row, WAV file, seconds) to a shard as they come; DataError if what lies on the disk then is not that."""
+    ids: list[str] = []
+
+    def noted() -> Iterator[tuple[PackedRow, Wav, float]]:
+        for row, data, seconds in rows:
+            ids.append(row.id)
+            yield row, data, seconds
+
+    sums = write_recordings(path, noted(), sample_rate)
+    expected = list(zip(ids, sums, strict=True))
     if (read := read_checksums(path)) != expected:
         wrong = next((one[0] for one, other in zip(expected, read, strict=False) if one != other), "its row count")
         raise DataError(f"{path} reads back other than it was written ({wrong}); is the disk sound?")
-    return found.taken
 
 
 @dataclass

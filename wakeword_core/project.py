@@ -244,9 +244,10 @@ def _difference(
 
 
 def _changed_settings(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Names of settings that differ; those that one side does not have come last, since they follow from others."""
     if isinstance(old, dict) and isinstance(new, dict):
         names: list[str] = []
-        for key in sorted(old.keys() | new.keys()):
+        for key in sorted(old.keys() | new.keys(), key=lambda one: (one in old.keys() ^ new.keys(), one)):
             names += _changed_settings(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
         return names
     return [] if old == new else [prefix]

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +39,9 @@ __all__ = [
     "build_shards",
     "iter_recordings",
     "read_shard",
+    "seconds_by_role",
     "shard_count",
+    "shard_name",
     "shard_paths",
     "verify_shards",
 ]
@@ -148,9 +150,14 @@ def shard_paths(folder: Path) -> list[Path]:
     found = sorted(folder.glob("[0-9]*.parquet"))
     if not found:
         raise ArtifactError(f"{folder} holds no shards; build audio_shards first")
-    if [path.name for path in found] != [_shard_name(index) for index in range(len(found))]:
+    if [path.name for path in found] != [shard_name(index) for index in range(len(found))]:
         raise ArtifactError(f"{folder} lacks a shard: {len(found)} files up to {found[-1].name}; build it again")
     return found
+
+
+def shard_name(index: int) -> str:
+    """What the shard of that number is called in its folder."""
+    return f"{index:05d}.parquet"
 
 
 def read_shard(path: Path) -> Shard:
@@ -174,6 +181,18 @@ def iter_recordings(folder: Path, roles: Sequence[str] | None = None) -> Iterato
     """Every recording of a split's shards (of some roles), shard by shard in hash order, one row group at a time."""
     for path in shard_paths(folder):
         yield from read_recordings(path, roles)
+
+
+def seconds_by_role(folder: Path) -> dict[str, float]:
+    """Role -> seconds of its recordings in a split's shards, from their columns alone."""
+    import pyarrow.parquet as pq
+
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for path in shard_paths(folder):
+        table = pq.read_table(path, columns=["role", "seconds"])
+        for role, length in zip(table["role"].to_pylist(), table["seconds"].to_pylist(), strict=True):
+            seconds[role] += length
+    return dict(seconds)
 
 
 def verify_shards(folder: Path, rows: pd.DataFrame) -> list[str]:
@@ -224,7 +243,7 @@ def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: i
     for index in range(count):
         own = kept.iloc[order[shard == index]]
         key = digest({"version": SHARDS_VERSION, "sample_rate": sample_rate, "rows": _facts(own)})
-        planned.append(_Planned(index, own, key, out / _shard_name(index)))
+        planned.append(_Planned(index, own, key, out / shard_name(index)))
     return planned
 
 
@@ -254,10 +273,6 @@ def _packed_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
 
 def _work(shards: Iterable[_Planned]) -> float:
     return sum(len(one.rows) + float(one.rows["seconds"].sum()) for one in shards)
-
-
-def _shard_name(index: int) -> str:
-    return f"{index:05d}.parquet"
 
 
 def _seconds(path: Path) -> float:

@@ -8,6 +8,7 @@ from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest
+from wakeword_core.mining.stages import make_mined, make_tuned, mining_settings, tuning_settings
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
 
 Inputs = dict[str, Artifact]
@@ -186,11 +187,11 @@ def _training_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 
 def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    from wakeword_core.evaluation.plots import training_curve
+    from wakeword_core.evaluation.plots import history_curve
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
     from wakeword_core.training.fit import train
-    from wakeword_core.training.records import HISTORY, read_history
+    from wakeword_core.training.records import HISTORY
     from wakeword_core.training.run import CHECKPOINTS
 
     build.device = _device(project.config)
@@ -204,11 +205,17 @@ def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | N
         project.on_epoch or (lambda record: None),
     )
     build.volatile = {HISTORY}
-    history = [asdict(record) for record in read_history(build.path / HISTORY)]
-    (build.path / "training_curve.png").write_bytes(training_curve(history))
+    (build.path / "training_curve.png").write_bytes(history_curve(build.path / HISTORY))
     build.figures = asdict(summary)
     # not before everything else is written: until then a killed build goes on from its last epoch
     shutil.rmtree(build.path / CHECKPOINTS)
+
+
+# --- tuned_model
+
+
+def _tuning_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    return tuning_settings(config, _training_settings(config, split))
 
 
 # --- calibrated_model
@@ -225,7 +232,7 @@ def _make_calibrated(project: Project, build: Build, inputs: Inputs, split: Spli
     from wakeword_core.evaluation.operating import calibrate_model
 
     build.figures = calibrate_model(
-        inputs["trained_model"].path,
+        inputs["tuned_model"].path,
         inputs["mel_features[val]"].path,
         inputs["audio_shards[val]"].path,
         project.config,
@@ -328,8 +335,29 @@ STAGES: tuple[Stage, ...] = (
         resumable=True,
     ),
     Stage(
+        "mined_negatives",
+        (Input("trained_model"), Input("audio_shards", split="train")),
+        mining_settings,
+        make_mined,
+        "1",
+    ),
+    Stage(
+        "tuned_model",
+        (
+            Input("trained_model"),
+            Input("mined_negatives"),
+            Input("mel_features", split="train"),
+            Input("mel_features", split="val"),
+            Input("cmvn_stats"),
+        ),
+        _tuning_settings,
+        make_tuned,
+        "1",
+        resumable=True,
+    ),
+    Stage(
         "calibrated_model",
-        (Input("trained_model"), Input("mel_features", split="val"), Input("audio_shards", split="val")),
+        (Input("tuned_model"), Input("mel_features", split="val"), Input("audio_shards", split="val")),
         _calibration_settings,
         _make_calibrated,
         "3",
@@ -341,6 +369,7 @@ STAGES: tuple[Stage, ...] = (
             Input("onnx_model"),
             Input("calibrated_model"),
             Input("trained_model"),
+            Input("tuned_model"),
             Input("mel_features", split="train"),
             Input("mel_features", split="test"),
             Input("audio_shards", split="train"),
@@ -349,7 +378,7 @@ STAGES: tuple[Stage, ...] = (
         ),
         _report_settings,
         _make_report,
-        "3",
+        "4",
     ),
     Stage(
         "int8_model",

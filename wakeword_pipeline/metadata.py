@@ -8,7 +8,7 @@ import dagster as dg
 
 from wakeword_core.artifacts import Artifact
 
-_ROW_FIGURES = ("recordings", "rows")
+_ROW_FIGURES = ("recordings", "rows", "clips")
 _PICTURE_SUFFIX = ".png"
 _PAGE_SUFFIX = ".html"
 _DIGITS = 6

@@ -1,4 +1,4 @@
-"""MLflow: one run a training, with what went in, what came out, and the way back to Dagster."""
+"""MLflow: one run a training or tuning, with what went in, what came out, and the way back to Dagster."""
 
 import logging
 import time
@@ -17,9 +17,15 @@ from wakeword_core.project import Project
 
 log = logging.getLogger(__name__)
 
+TRAINED = "trained_model"
+TUNED = "tuned_model"
+"""The stages that have runs; that of a tuning is a child of the training's."""
 KEY_TAG = "artifact_key"
 RUN_TAG = "dagster_run_id"
+STAGE_TAG = "stage"
+_PARENT_TAG = "mlflow.parentRunId"
 ALIAS = "candidate"
+_PARAMS = ("phrase", "seed", "features", "model", "training")
 _METRIC_SKIPPED = {"epoch"}
 _EVERY_EPOCH = "val_loss"
 """A figure that every epoch has."""
@@ -28,9 +34,10 @@ _EVERY_EPOCH = "val_loss"
 class Training:
     """The MLflow run of one training; it begins with the first epoch, so that a training found complete makes none."""
 
-    def __init__(self, store: "MlflowResource", dagster_run_id: str) -> None:
+    def __init__(self, store: "MlflowResource", dagster_run_id: str, stage: str) -> None:
         self._store = store
         self._dagster_run_id = dagster_run_id
+        self._stage = stage
         self._client: Any = None
         self._run_id = ""
         self._logged: set[int] = set()
@@ -39,7 +46,7 @@ class Training:
     @contextmanager
     def of(self, project: Project) -> Iterator[None]:
         """While `project` builds its model: epochs are logged, and a failure marks the run as failed."""
-        self._begin = lambda: self._store.begin(project, self._dagster_run_id)
+        self._begin = lambda: self._store.begin(project, self._stage, self._dagster_run_id)
         try:
             yield
         except BaseException:
@@ -70,6 +77,11 @@ class Training:
         self._ensure()
         self._store.finish(self._client, self._run_id, artifact)
         return self._run_id
+
+    def run_of(self, project: Project, artifact: Artifact, built: bool) -> str:
+        """The finished run of an artifact: the one it was found with, unless it was built now or MLflow lost it."""
+        # a training that was cut off after its last epoch is complete, but MLflow has not heard of it
+        return (not built and self._store.find(artifact.key)) or self.finish(project, artifact)
 
     def _ensure(self) -> None:
         if not self._run_id:
@@ -105,14 +117,14 @@ class MlflowResource(dg.ConfigurableResource):
                 MlflowClient(tracking_uri=_uri(part), registry_uri=_uri(part)).search_experiments(max_results=1)
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
-    def lazy_training(self, dagster_run_id: str) -> Training:
-        """A run that will begin when its training does."""
-        return Training(self, dagster_run_id)
+    def lazy_training(self, dagster_run_id: str, stage: str = TRAINED) -> Training:
+        """A run that will begin when the training of that stage does."""
+        return Training(self, dagster_run_id, stage)
 
-    def begin(self, project: Project, dagster_run_id: str) -> tuple[Any, str]:
+    def begin(self, project: Project, stage: str, dagster_run_id: str) -> tuple[Any, str]:
         """The run of this training: continued when an earlier try was cut off, else new."""
         client, config = self.client(), project.config
-        key = project.expected_key("trained_model")
+        key = project.expected_key(stage)
         experiment = self._experiment_id(client)
         unfinished = client.search_runs(
             [experiment], f"tags.{KEY_TAG} = '{key}' and attributes.status != 'FINISHED'", max_results=1
@@ -122,9 +134,14 @@ class MlflowResource(dg.ConfigurableResource):
             client.update_run(run_id, status="RUNNING")
             client.set_tag(run_id, RUN_TAG, dagster_run_id)
             return client, run_id
-        tags = {KEY_TAG: key, RUN_TAG: dagster_run_id, "phrase": config.phrase}
-        run_id = client.create_run(experiment, tags=tags, run_name=f"{config.slug}-{key[:8]}").info.run_id
-        _log_params(client, run_id, config)
+        tags = {KEY_TAG: key, RUN_TAG: dagster_run_id, STAGE_TAG: stage, "phrase": config.phrase}
+        name, groups = f"{config.slug}-{key[:8]}", _PARAMS
+        if stage == TUNED:
+            name, groups = f"{config.slug}-tuned-{key[:8]}", (*_PARAMS, "mining")
+            if parent := self.find(project.require(TRAINED).key):
+                tags[_PARENT_TAG] = parent
+        run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
+        _log_params(client, run_id, config, groups)
         return client, run_id
 
     def finish(self, client: Any, run_id: str, artifact: Artifact) -> None:
@@ -133,7 +150,9 @@ class MlflowResource(dg.ConfigurableResource):
             client.log_artifact(run_id, str(artifact.file(name)), artifact_path="model")
         _log_inputs(client, run_id, artifact)
         for name, value in artifact.figures.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if isinstance(value, bool):
+                client.set_tag(run_id, name, str(value).lower())
+            elif isinstance(value, int | float):
                 client.log_metric(run_id, f"final_{name}", float(value))
         client.set_terminated(run_id, "FINISHED")
 
@@ -172,10 +191,10 @@ def _uri(database: Path) -> str:
     return f"sqlite:///{database}"
 
 
-def _log_params(client: Any, run_id: str, config: Config) -> None:
+def _log_params(client: Any, run_id: str, config: Config, groups: tuple[str, ...]) -> None:
     from mlflow.entities import Param
 
-    flat = _flatten(config.subset("phrase", "seed", "features", "model", "training"))
+    flat = _flatten(config.subset(*groups))
     client.log_batch(run_id, params=[Param(name, str(value)[:500]) for name, value in flat.items()])
 
 

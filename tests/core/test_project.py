@@ -133,3 +133,7 @@ def test_a_project_without_recordings_says_what_to_do(make_project) -> None:
 def test_settings_that_changed_are_found_in_depth() -> None:
     old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": 3}
     assert project_module._changed_settings(old, new) == ["a.c", "d", "e"]
+
+
+def test_a_switch_is_named_before_the_settings_it_brings() -> None:
+    assert project_module._changed_settings({"on": True, "first": 1}, {"on": False}) == ["on", "first"]

@@ -20,12 +20,15 @@ GRAPH = {
     "mel_features": ("features", {"audio_shards"}),
     "cmvn_stats": ("features", {"mel_features"}),
     "trained_model": ("model", {"mel_features", "cmvn_stats"}),
-    "calibrated_model": ("model", {"trained_model", "mel_features", "audio_shards"}),
+    "mined_negatives": ("model", {"trained_model", "audio_shards"}),
+    "tuned_model": ("model", {"trained_model", "mined_negatives", "mel_features", "cmvn_stats"}),
+    "calibrated_model": ("model", {"tuned_model", "mel_features", "audio_shards"}),
     "onnx_model": ("delivery", {"calibrated_model"}),
     "int8_model": ("delivery", {"onnx_model", "mel_features"}),
     "metrics_report": (
         "delivery",
-        {"onnx_model", "calibrated_model", "trained_model", "raw_manifest", "mel_features", "audio_shards"},
+        {"onnx_model", "calibrated_model", "trained_model", "tuned_model", "raw_manifest", "mel_features"}
+        | {"audio_shards"},
     ),
 }
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Settings, Split
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig, TuningConfig
 from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
+from wakeword_core.config.mining import MiningConfig
 from wakeword_core.config.models import BcResNetConfig, ModelConfig, TcnConfig, TinyConvConfig
 from wakeword_core.config.recordings import DataConfig, ShardsConfig, SourceConfig, SynthesisConfig, wake_words
 from wakeword_core.config.training import LossConfig, SpecAugmentConfig, TrainAugmentConfig, TrainingConfig, ValMetric
@@ -27,6 +28,7 @@ __all__ = [
     "FeaturesConfig",
     "FrontendConfig",
     "LossConfig",
+    "MiningConfig",
     "ModelConfig",
     "Role",
     "Settings",
@@ -68,6 +70,7 @@ class Config(Settings):
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig = TcnConfig()
     training: TrainingConfig = TrainingConfig()
+    mining: MiningConfig = MiningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
 

@@ -44,7 +44,7 @@ from wakeword_core.files import read_json, write_json
 from wakeword_core.manifest import quarantined, read_manifest
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.training.records import HISTORY, read_history
+from wakeword_core.training.records import HISTORY
 
 VOLATILE = frozenset({"report.html", "comparison.json", "suspicious.json"})
 """Files that tell of more than the inputs: an earlier report, the names of files, speeds."""
@@ -89,7 +89,6 @@ def final_test(
         "suspicious": suspicious,
         **_about(inputs, config),
     }
-    history = [asdict(one) for one in read_history(inputs["trained_model"].file(HISTORY))]
     reliability = inputs["calibrated_model"].file("reliability.png").read_bytes()
     misses, alarms = _stream_players(stream.result, streams.conditions, model, shards, config)
     contents = {name: {"content": one.content} for name, one in inputs.items()}
@@ -97,7 +96,7 @@ def final_test(
     exhibits = Exhibits(
         pictures={
             **stream.pictures, **windows.pictures, "reliability": reliability,
-            "training": plots.training_curve(history),
+            "training": plots.history_curve(inputs["trained_model"].file(HISTORY)),
         },
         misses=misses,
         false_alarms=alarms,
@@ -107,6 +106,7 @@ def final_test(
         model={
             "CPU ms a second of audio": f"{onnx.figures['cpu_ms_per_s']:.2f}",
             "detector": _in_words(model.detector),
+            **_tuning_in_words(inputs["tuned_model"].figures),
         },
     )  # fmt: skip
     write_report(out, metrics, exhibits)
@@ -161,6 +161,14 @@ def _in_words(detector: DetectorConfig) -> str:
     held = f", {detector.hold} times in a row" if detector.hold > 1 else ""
     smoothed = f"{detector.votes} of {looked_at}" if detector.votes else f"mean of {looked_at}"
     return f"{smoothed} at or above the threshold{held}; off below {detector.off_ratio:g} of it"
+
+
+def _tuning_in_words(tuning: Mapping[str, Any]) -> dict[str, str]:
+    """What became of the tuning on mined negatives; nothing where there was none."""
+    if not tuning["tuned"]:
+        return {}
+    outcome = "kept" if tuning["kept"] else "not kept, since validation suffered"
+    return {"tuned on mined negatives": f"{tuning['mined_clips']} clips, {outcome}"}
 
 
 def _key_figures(result: StreamResult) -> dict[str, Any]:
@@ -282,6 +290,7 @@ def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, Any]:
             "bytes": onnx.files["model.onnx"].size,
             "key": onnx.key,
         },
+        "tuning": {name: inputs["tuned_model"].figures[name] for name in ("tuned", "kept", "mined_clips")},
     }
 
 

@@ -22,6 +22,7 @@ from wakeword_core.evaluation.streams import (
     positive_sessions,
 )
 from wakeword_core.progress import Progress, silent
+from wakeword_core.shards import seconds_by_role
 
 Scorer = Callable[[NDArray[np.int16]], tuple[NDArray[Any], NDArray[Any]]]
 """int16 [samples] -> (times in seconds [n], scores [n] or [n, classes])."""
@@ -121,14 +122,8 @@ def score_streams(
 
 def _planned_seconds(shards_folder: Path, conditions: int, confusables: bool) -> float:
     """Seconds of recordings that will be scored, from the shards' columns alone."""
-    import pyarrow.parquet as pq
-
-    from wakeword_core.shards import shard_paths
-
     once = BACKGROUND_ROLES + (CONFUSABLE_ROLES if confusables else ())
-    total = 0.0
-    for path in shard_paths(shards_folder):
-        table = pq.read_table(path, columns=["role", "seconds"])
-        for role, seconds in zip(table["role"].to_pylist(), table["seconds"].to_pylist(), strict=True):
-            total += seconds * ((role in POSITIVE_ROLES) * conditions + (role in once))
-    return total
+    return sum(
+        seconds * ((role in POSITIVE_ROLES) * conditions + (role in once))
+        for role, seconds in seconds_by_role(shards_folder).items()
+    )

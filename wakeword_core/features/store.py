@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features.timings import Timings
 from wakeword_core.files import replacing
 
@@ -70,6 +70,24 @@ class WindowSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def joined(self, other: "WindowSet") -> "WindowSet":
+        """These rows, then those of another set of the same shape and number format."""
+        import torch
+
+        if self.mel.shape[1:] != other.mel.shape[1:] or self.mel.dtype != other.mel.dtype:
+            raise DataError(
+                f"windows {list(self.mel.shape[1:])} of {self.mel.dtype} cannot be joined with "
+                f"{list(other.mel.shape[1:])} of {other.mel.dtype}; build the features again"
+            )
+        return WindowSet(
+            mel=torch.cat([self.mel, other.mel]),
+            labels=torch.cat([self.labels, other.labels]),
+            roles=torch.cat([self.roles, other.roles]),
+            views=torch.cat([self.views, other.views]),
+            word_ends=torch.cat([self.word_ends, other.word_ends]),
+            ids=np.concatenate([self.ids, other.ids]),
+        )
 
     def windows(self, frames: int, tail_frames: int) -> "torch.Tensor":
         """One window of each row, [rows, n_mels, frames]: to `tail_frames` after the word, or to the row's end."""

@@ -87,13 +87,21 @@ def _shifts(
     """
     u = uniforms(key, 1, stream=0)[:, 0]
     context = config.row_samples("train") - config.frontend.window_samples
-    after = _row_tail(config, sample_rate)
+    after = row_tail(config, sample_rate)
     # without context a row is a window, in which the word ends up to tail + jitter before its end
     word = u * (context - after) if context else u * after - round(config.tail_seconds * sample_rate)
     return np.where(aligned, word, (u - 0.5) * _hop(config, "train", sample_rate))
 
 
-def _row_tail(config: FeaturesConfig, sample_rate: int) -> int:
+def aligned_reach(config: FeaturesConfig, sample_rate: int) -> tuple[int, int]:
+    """Samples before and after the end of a word that training rows aligned on it hold, at its own speed."""
+    row, after = config.row_samples("train"), row_tail(config, sample_rate)
+    context = row - config.frontend.window_samples
+    # without context clean rows end a tail after the word, and others up to as much earlier or a jitter later
+    return (row - after, context) if context else (row, after)
+
+
+def row_tail(config: FeaturesConfig, sample_rate: int) -> int:
     """Samples that a training row holds after the end of the word at least."""
     return round((config.tail_seconds + config.jitter_seconds) * sample_rate)
 
@@ -131,7 +139,7 @@ def _starts(
     """Row starts of one recording, and whether each is aligned on speech."""
     length, row = len(shard.audio[index]), config.row_samples(split)
     longer = row > config.frontend.window_samples
-    after = _row_tail(config, sample_rate) if longer else round(config.tail_seconds * sample_rate)
+    after = row_tail(config, sample_rate) if longer else round(config.tail_seconds * sample_rate)
     starts: list[int] = []
     if shard.roles[index] in _ALIGNED_ROLES:
         starts.append(_speech_end(shard, index, sample_rate) + after - row)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from wakeword_pipeline.assets.features import mel_features
 from wakeword_pipeline.assets.ingest import OWNERS, audio_shards, raw_manifest
-from wakeword_pipeline.assets.model import calibrated_model, trained_model
+from wakeword_pipeline.assets.model import calibrated_model, trained_model, tuned_model
 from wakeword_pipeline.automation import on_change
 from wakeword_pipeline.checks import check_specs
 from wakeword_pipeline.materialize import materialize
@@ -32,6 +32,7 @@ def onnx_model(context: dg.AssetExecutionContext, project: ProjectResource) -> d
         onnx_model,
         calibrated_model,
         trained_model,
+        tuned_model,
         raw_manifest,
         dg.AssetDep(mel_features, partition_mapping=only("train", "test")),
         dg.AssetDep(audio_shards, partition_mapping=only("train", "test")),

@@ -1,4 +1,4 @@
-"""The model: trained and calibrated."""
+"""The model: trained, tuned on what it wrongly fires at, and calibrated."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from wakeword_pipeline.checks import check_specs
 from wakeword_pipeline.materialize import materialize
 from wakeword_pipeline.partitions import only
 from wakeword_pipeline.resources import ProjectResource
-from wakeword_pipeline.tracking import MlflowResource
+from wakeword_pipeline.tracking import TRAINED, TUNED, MlflowResource
 
 GROUP = "model"
 
@@ -34,17 +34,65 @@ def trained_model(
     opened = project.open(on_epoch=training.log_epoch)
 
     def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
-        # a training that was cut off after its last epoch is complete, but MLflow has not heard of it
-        run_id = (not built and mlflow.find(artifact.key)) or training.finish(opened, artifact)
-        return {"mlflow_run_id": run_id, **(mlflow.register(run_id, opened.config.slug) if passed else {})}
+        run_id = training.run_of(opened, artifact, built)
+        # with mining, the candidate is what becomes of this model
+        registered = passed and not opened.config.mining.enabled
+        return {"mlflow_run_id": run_id, **(mlflow.register(run_id, opened.config.slug) if registered else {})}
 
     with training.of(opened):
         return materialize(context, opened, link)
 
 
 @dg.asset(
+    deps=[trained_model, dg.AssetDep(audio_shards, partition_mapping=only("train"))],
+    group_name=GROUP,
+    kinds={"pytorch", "parquet"},
+    owners=OWNERS,
+    pool=GPU_POOL,
+    check_specs=check_specs("mined_negatives"),
+    automation_condition=on_change(),
+)
+def mined_negatives(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Clips of the training split that the trained model takes for a wake word; none unless mining is enabled."""
+    return materialize(context, project.open())
+
+
+@dg.asset(
     deps=[
         trained_model,
+        mined_negatives,
+        dg.AssetDep(mel_features, partition_mapping=only("train", "val")),
+        cmvn_stats,
+    ],
+    group_name=GROUP,
+    kinds={"pytorch", "mlflow"},
+    owners=OWNERS,
+    pool=GPU_POOL,
+    check_specs=check_specs("tuned_model"),
+    automation_condition=on_change(),
+)
+def tuned_model(
+    context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+) -> dg.MaterializeResult:
+    """The network after some epochs with the mined clips, if validation does not suffer; else as it was trained."""
+    tuning = mlflow.lazy_training(context.run_id, TUNED)
+    opened = project.open(on_epoch=tuning.log_epoch)
+
+    def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
+        if not opened.config.mining.enabled:
+            return {}
+        run_id = tuning.run_of(opened, artifact, built) if artifact.figures["tuned"] else ""
+        shown = {"mlflow_run_id": run_id} if run_id else {}
+        weights = run_id if artifact.figures["kept"] else mlflow.find(artifact.inputs[TRAINED]["key"])
+        return {**shown, **(mlflow.register(weights, opened.config.slug) if passed and weights else {})}
+
+    with tuning.of(opened):
+        return materialize(context, opened, link)
+
+
+@dg.asset(
+    deps=[
+        tuned_model,
         dg.AssetDep(mel_features, partition_mapping=only("val")),
         dg.AssetDep(audio_shards, partition_mapping=only("val")),
     ],

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -65,6 +66,19 @@ def test_clean_rows_are_the_front_end_of_the_recording_itself(built, config: Con
         cut[first - start : last - start] = sound[first:last]
         expected = front_end(cut, config.features.frontend, 16_000)
         np.testing.assert_allclose(windows.mel[row].float().numpy(), expected, atol=0.01)
+
+
+def test_sets_of_windows_are_joined_row_by_row(built) -> None:
+    windows, clean = load_windows(built[1]), load_windows(built[1], clean_only=True)
+    both = windows.joined(clean)
+    assert len(both) == len(windows) + len(clean) and both.mel.dtype == windows.mel.dtype
+    for name in ("mel", "labels", "roles", "views", "word_ends", "ids"):
+        found = getattr(both, name)
+        assert (found[: len(windows)] == getattr(windows, name)).all(), name
+        assert (found[len(windows) :] == getattr(clean, name)).all(), name
+    for other in (replace(clean, mel=clean.mel[:, :, :-1]), replace(clean, mel=clean.mel.float())):
+        with pytest.raises(DataError, match="cannot be joined"):
+            windows.joined(other)
 
 
 def test_a_row_says_where_its_word_ends(built, config: Config) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wakeword_core.config import FeaturesConfig
-from wakeword_core.features.windows import label_indices, plan_windows
+from wakeword_core.features.windows import aligned_reach, label_indices, plan_windows
 from wakeword_core.shards import Shard
 
 RATE = 16_000
@@ -49,6 +49,17 @@ def test_a_training_row_ends_a_tail_and_jitter_after_the_word_and_views_later() 
     # a window that ends with the word is whole inside every row, and so is the time after it
     assert moved.min() >= AFTER - 1e-3 and moved.max() <= (ROW - WINDOW) / RATE
     assert np.ptp(moved) > 0.5
+
+
+@pytest.mark.parametrize("context", [0, 60, 150])
+def test_the_reach_of_aligned_rows_holds_all_of_them_and_no_more(context: int) -> None:
+    features = FEATURES.model_copy(update={"context_frames": context, "views": 64})
+    recordings = [("positive", 9.0, 4.0 + index / 100) for index in range(60)]
+    plan = plan_windows(shard(*recordings), "train", features, RATE, seed=1)
+    before, after = aligned_reach(features, RATE)
+    begins, ends = plan.start - plan.word_end, plan.start + features.row_samples("train") - plan.word_end
+    assert -before <= begins.min() < -before + 0.01 * RATE
+    assert after - 0.01 * RATE < ends.max() <= after
 
 
 def test_every_window_of_a_long_negative_is_in_a_training_row() -> None:

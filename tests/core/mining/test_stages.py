@@ -1,0 +1,267 @@
+"""Mining and tuning as stages of a real, if small, project."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from toy_project import MINING, Toy
+
+from wakeword_core import manifest, stages
+from wakeword_core.artifacts import Artifact
+from wakeword_core.checks import checks_of
+from wakeword_core.config import Config
+from wakeword_core.mining import tuning
+from wakeword_core.mining.clips import read_clips
+from wakeword_core.mining.tuning import no_worse, tuning_config, validation_figures
+from wakeword_core.project import Project
+from wakeword_core.shards import iter_recordings
+from wakeword_core.training.records import HISTORY, read_history
+from wakeword_core.training.validation import ValidationFigures
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a build."""
+
+
+def build(project: Project) -> tuple[Artifact, Artifact]:
+    return project.build("mined_negatives")[0], project.build("tuned_model")[0]
+
+
+def verdicts(project: Project, artifact: Artifact) -> dict[str, Any]:
+    return {check.name: check.run(project, artifact, None) for check in checks_of(artifact.stage)}
+
+
+def garble(folder: Path) -> int:
+    """Overwrite files where they lie, so that they seem whole and nothing in them can be read."""
+    paths = [path for path in folder.rglob("*") if path.suffix in (".parquet", ".h5")]
+    for path in paths:
+        size = path.stat().st_size
+        path.unlink()
+        path.write_bytes(b"\0" * size)
+    return len(paths)
+
+
+def contents(artifact: Artifact) -> dict[str, str]:
+    return {name: entry.sha256 for name, entry in artifact.files.items() if name != HISTORY}
+
+
+@pytest.fixture(scope="module")
+def built(toy: Toy) -> tuple[Project, Artifact, Artifact]:
+    project = toy.project(**MINING)
+    return project, *build(project)
+
+
+def test_the_false_alarms_of_the_background_are_mined(toy: Toy, built) -> None:
+    project, mined, _ = built
+    found = read_clips(mined.path)
+    assert set(found["origin_role"]) == {"background"} and set(found["source"]) == {"train-background"}
+    sweeps = found["time"] % 2  # each begins at second 1 or 3 and lasts 0.3 s
+    assert len(found) >= 3 and sweeps.between(1.1, 1.5).all()
+    assert mined.figures["listened"] == 15 and mined.figures["clips"] == len(found)
+    assert all(one.passed for one in verdicts(project, mined).values())
+
+
+def test_tuning_lowers_the_scores_of_the_clips_and_keeps_what_is_no_worse(built) -> None:
+    project, mined, tuned = built
+    figures = tuned.figures
+    assert figures["tuned"] and figures["mined_clips"] == mined.figures["clips"]
+    # a row aligned on the window that scored and two that slide over the clip, each in two views
+    assert figures["mined_windows"] == 6 * mined.figures["clips"]
+    assert figures["mean_clip_score_tuned"] < figures["mean_clip_score"]
+    trained = project.require("trained_model")
+    assert figures["kept"] and contents(tuned)["model.safetensors"] != contents(trained)["model.safetensors"]
+    assert figures["val_pauc"] == figures["tuned_val_pauc"] >= figures["base_val_pauc"]
+    assert figures["base_val_loss"] == trained.figures["val_loss"]
+    assert [record.epoch for record in read_history(tuned.file(HISTORY))] == [1, 2, 3, 4]
+    assert set(tuned.files) == set(trained.files)
+    assert contents(tuned)["model.json"] == contents(trained)["model.json"]
+    verdict = verdicts(project, tuned)["tuning_not_worse"]
+    assert verdict.passed and verdict.figures["pauc_after"] == pytest.approx(figures["val_pauc"], abs=1e-4)
+
+
+def test_weights_that_are_worse_on_validation_are_not_kept(toy: Toy, tmp_path: Path) -> None:
+    spoilt = {**MINING, "min_score": 0.1, "epochs": 2, "learning_rate_fraction": 1.0}
+    project = toy.project(toy.copy(tmp_path / "home"), **spoilt)
+    tuned = build(project)[1]
+    trained = project.require("trained_model")
+    figures = tuned.figures
+    assert figures["tuned"] and not figures["kept"]
+    assert (figures["tuned_val_pauc"], -figures["tuned_val_loss"]) < (figures["val_pauc"], -figures["val_loss"])
+    assert figures["val_loss"] == trained.figures["val_loss"]
+    assert contents(tuned)["model.safetensors"] == contents(trained)["model.safetensors"]
+    assert len(read_history(tuned.file(HISTORY))) == 2  # of the attempt
+    assert verdicts(project, tuned)["tuning_not_worse"].description == "the trained model as it was"
+
+
+def test_the_check_sees_a_model_that_suffered(toy: Toy, built, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, _, tuned = built
+    before = validation_figures(project.require("trained_model").path, _val(toy), project.config, "cpu")
+    figures = iter((before, replace(before, pauc=before.pauc - 0.05)))
+    monkeypatch.setattr(tuning, "validation_figures", lambda *_: next(figures))
+    assert not verdicts(project, tuned)["tuning_not_worse"].passed
+
+
+def _val(toy: Toy):
+    from wakeword_core.features.store import load_windows
+
+    return load_windows(toy.project().require("mel_features", "val").path)
+
+
+@pytest.mark.parametrize(
+    ("pauc", "loss", "expected"), [(0.9, 0.3, True), (0.9, 0.31, False), (0.91, 0.9, True), (0.89, 0.1, False)]
+)
+def test_what_training_calls_best_decides(pauc: float, loss: float, expected: bool) -> None:
+    after, before = ValidationFigures(loss, 0.5, pauc, 0.5, 0.9), ValidationFigures(0.3, 0.99, 0.9, 0.6, 0.1)
+    assert no_worse(after, before, "pauc") is expected
+
+
+def test_other_splits_are_never_read(toy: Toy, built, tmp_path: Path) -> None:
+    """Neither their sound nor, but for validation's windows, which the tuning is measured on, their features."""
+    home = toy.copy(tmp_path / "home")
+    project = toy.project(home, **MINING)
+    held_out = [project.require("audio_shards", split).path for split in ("val", "test")]
+    validation = project.require("mel_features", "val").path
+    windows = {path: path.read_bytes() for path in validation.rglob("*.h5")}
+    assert sum(garble(folder) for folder in (*held_out, validation)) >= 5
+    with pytest.raises(Exception, match="damaged"):
+        list(iter_recordings(held_out[0]))
+    for one in ("mined_negatives", "tuned_model"):
+        for old in (home / "store" / one).glob("[!.]*"):
+            old.rename(old.with_name(f".old-{old.name}"))
+    mined, was_built = project.build("mined_negatives")
+    assert was_built and mined.content == built[1].content
+    for path, data in windows.items():
+        path.write_bytes(data)
+    tuned, was_built = project.build("tuned_model")
+    assert was_built and tuned.content == built[2].content
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_check_fails_when_an_origin_is_held_out(split: str, built, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, mined, _ = built
+    origin = read_clips(mined.path)["origin"].iloc[0]
+    read = manifest.read_manifest
+
+    def moved(*arguments: Any, **options: Any) -> pd.DataFrame:
+        rows = read(*arguments, **options)
+        rows.loc[rows["id"] == origin, "split"] = split
+        return rows
+
+    monkeypatch.setattr(manifest, "read_manifest", moved)
+    verdict = verdicts(project, mined)["mined_from_training"]
+    assert not verdict.passed and origin in verdict.description and f"is in {split}" in verdict.description
+    assert next(check for check in checks_of("mined_negatives") if check.name == "mined_from_training").blocking
+
+
+def test_a_clip_that_changed_on_the_disk_is_set_aside(toy: Toy, built, tmp_path: Path) -> None:
+    project = toy.project(toy.copy(tmp_path / "home"), **MINING)
+    mined = project.require("mined_negatives")
+    shard = mined.file("00000.parquet")
+    data = bytearray(shard.read_bytes())
+    data[data.index(b"RIFF") + 1_000] ^= 4
+    shard.write_bytes(data)
+    verdict = verdicts(project, mined)["clips_verify"]
+    assert not verdict.passed and "00000.parquet" in verdict.description and not mined.path.exists()
+
+
+def test_switched_off_it_is_quick_and_the_trained_model_goes_on(toy: Toy) -> None:
+    project = toy.project()
+    started = time.process_time()
+    mined, tuned = build(project)
+    assert time.process_time() - started < 1
+    assert mined.figures == {"enabled": False, "clips": 0} and len(read_clips(mined.path)) == 0
+    trained = project.require("trained_model")
+    assert tuned.files == trained.files and tuned.content == trained.content
+    assert not tuned.figures["tuned"] and not tuned.figures["kept"]
+    assert tuned.figures["parameters"] == trained.figures["parameters"]
+    assert all(one.passed for found in (mined, tuned) for one in verdicts(project, found).values())
+
+
+def test_nothing_found_leaves_the_trained_model_as_it_is(toy: Toy) -> None:
+    project = toy.project(**{**MINING, "min_score": 0.9999})
+    mined, tuned = build(project)
+    assert mined.figures["clips"] == 0 and mined.figures["listened"] == 15
+    assert tuned.content == project.require("trained_model").content and not tuned.figures["tuned"]
+    assert all(one.passed for found in (mined, tuned) for one in verdicts(project, found).values())
+
+
+def test_a_killed_tuning_goes_on_after_its_last_epoch_to_the_same_bytes(toy: Toy, built, tmp_path: Path) -> None:
+    home = toy.copy(tmp_path / "home")
+    for old in (home / "store" / "tuned_model").glob("[!.]*"):
+        old.rename(old.with_name(f".old-{old.name}"))
+    seen: list[int] = []
+
+    def kill(record: Any) -> None:
+        seen.append(record.epoch)
+        if record.epoch == 2:
+            raise KilledError
+
+    killed = toy.project(home, **MINING)
+    killed.on_epoch = kill
+    with pytest.raises(KilledError):
+        killed.build("tuned_model")
+    assert killed.find("tuned_model") is None
+    project = toy.project(home, **MINING)
+    project.on_epoch = lambda record: seen.append(record.epoch)
+    tuned, _ = project.build("tuned_model")
+    assert seen == [1, 2, 3, 4]
+    assert contents(tuned) == contents(built[2]) and tuned.content == built[2].content
+    assert list((home / "store" / "tuned_model").glob(".building-*")) == []
+
+
+UNUSED = {
+    "epochs": 9, "learning_rate_fraction": 0.9, "min_score": 0.9, "max_clips": 7, "per_recording": 3,
+    "lockout_seconds": 9.0,
+}  # fmt: skip
+TUNING = ("epochs", "learning_rate_fraction")
+
+
+def keys(config: Config) -> dict[str, Any]:
+    return {stage.name: stage.settings(config, "train" if stage.partitioned else None) for stage in stages.STAGES}
+
+
+def config_of(base: dict[str, Any] | None = None, **mining: Any) -> Config:
+    return Config.model_validate({**(base or {}), "mining": mining})
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_settings_count_only_where_they_matter(name: str) -> None:
+    assert keys(config_of(**{name: UNUSED[name]})) == keys(Config())  # switched off, nothing does
+    before, after = (keys(config_of(enabled=True, **more)) for more in ({}, {name: UNUSED[name]}))
+    changed = {stage for stage in before if before[stage] != after[stage]}
+    assert changed == {"tuned_model" if name in TUNING else "mined_negatives"}
+
+
+@pytest.mark.parametrize(
+    ("tree", "changed"),
+    [
+        ({"training": {"epochs": 5}}, set()),
+        ({"training": {"device": "cpu", "threads": 1}}, set()),
+        ({"training": {"learning_rate": 0.1}}, {"tuned_model"}),
+        ({"features": {"frontend": {"n_mels": 40}}}, {"tuned_model"}),
+        ({"features": {"views": 5}}, set()),  # which is in the training split's features, an input
+        ({"features": {"context_frames": 90}}, {"mined_negatives"}),
+        ({"features": {"strategy": "ram"}}, set()),
+        ({"evaluation": {"gap_seconds": 2}}, set()),
+    ],
+)
+def test_settings_of_others_count_where_they_matter(tree: dict[str, Any], changed: set[str]) -> None:
+    both = ("mined_negatives", "tuned_model")
+    before, after = (keys(config_of(base, enabled=True)) for base in ({}, tree))
+    assert {stage for stage in both if before[stage] != after[stage]} == changed
+    before, after = (keys(config_of(base)) for base in ({}, tree))
+    assert all(before[stage] == after[stage] for stage in both)
+
+
+def test_mining_is_no_part_of_what_comes_before_it() -> None:
+    off, on = keys(Config()), keys(config_of(enabled=True))
+    assert {stage for stage in off if off[stage] != on[stage]} == {"mined_negatives", "tuned_model"}
+
+
+def test_the_tuning_has_epochs_and_a_rate_of_its_own() -> None:
+    config = tuning_config(config_of({"training": {"epochs": 30, "learning_rate": 0.01}}, learning_rate_fraction=0.5))
+    assert (config.training.epochs, config.training.learning_rate) == (4, 0.005)
+    rest = {"epochs", "learning_rate"}
+    assert config.training.model_dump(exclude=rest) == Config().training.model_dump(exclude=rest)

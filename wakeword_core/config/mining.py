@@ -1,0 +1,25 @@
+"""Learning from what the trained model wrongly fires at."""
+
+from pydantic import Field
+
+from wakeword_core.config.base import Settings
+
+
+class MiningConfig(Settings):
+    """Sounds of the training split that the trained model takes for a wake word, and its tuning on them."""
+
+    enabled: bool = Field(
+        False, description="Whether the trained model is tuned on what it wrongly fires at in the training split."
+    )
+    min_score: float = Field(
+        0.3, gt=0, lt=1, description="From this score on, not calibrated, a sound without a wake word is an event."
+    )
+    lockout_seconds: float = Field(
+        2.0, ge=0, le=60, description="Of events in a recording that are closer than this the highest one counts."
+    )
+    per_recording: int = Field(10, ge=1, le=1_000, description="Clips of one recording at most, the highest first.")
+    max_clips: int = Field(2_000, ge=1, le=20_000, description="Clips at most, the highest first.")
+    epochs: int = Field(4, ge=1, le=1_000, description="Epochs of the tuning.")
+    learning_rate_fraction: float = Field(
+        0.2, gt=0, le=1, description="Peak learning rate of the tuning, as a share of training.learning_rate."
+    )

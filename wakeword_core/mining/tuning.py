@@ -1,0 +1,117 @@
+"""The trained model tuned on the clips it fired at, and kept only if validation does not suffer."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from wakeword_core.artifacts import Parts
+from wakeword_core.config import Config, ValMetric
+from wakeword_core.cores import torch_threads
+from wakeword_core.features.builder import build_features
+from wakeword_core.features.cmvn import Cmvn
+from wakeword_core.features.store import WindowSet, load_windows
+from wakeword_core.files import link_or_copy
+from wakeword_core.mining.miner import highest_scores
+from wakeword_core.models.scoring import CARD, WEIGHTS, load_model
+from wakeword_core.progress import Progress, silent
+from wakeword_core.training.fit import train
+from wakeword_core.training.records import HISTORY, EpochRecord
+from wakeword_core.training.validation import ValidationFigures, allowed_alarms, validate
+
+ATTEMPT = "tuning"
+"""Folder of the build that holds the training while it lasts, and what it goes on from when it is killed."""
+_FEATURES = "mined_features"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Folders that a tuning reads: the trained model, mined shards, and features of both splits."""
+
+    model: Path
+    mined: Path
+    train: Path
+    val: Path
+
+
+def tuning_config(config: Config) -> Config:
+    """The configuration with the epochs and the learning rate of the tuning in place of the training's."""
+    training, mining = config.training, config.mining
+    changed = {"epochs": mining.epochs, "learning_rate": training.learning_rate * mining.learning_rate_fraction}
+    return config.model_copy(update={"training": training.model_copy(update=changed)})
+
+
+def tune(
+    sources: Sources,
+    cmvn: Cmvn,
+    config: Config,
+    device: str,
+    out: Path,
+    parts: Parts,
+    progress: Progress = silent,
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+) -> dict[str, Any]:
+    """Write the better model on validation, tuned or as it was, and the tuning's history to `out`; returns figures.
+
+    Mined clips join the training windows as hard negatives with augmented views of their own. A killed tuning that is
+    called again goes on after its last finished epoch, as any training; see `ATTEMPT`.
+    """
+    val = load_windows(sources.val)
+    base, _ = load_model(sources.model)
+    before = validation_figures(sources.model, val, config, device)
+    mined = _mined_windows(sources.mined, config, device, out / _FEATURES, parts, progress)
+    windows = load_windows(sources.train).joined(mined)
+    attempt = out / ATTEMPT
+    summary = train(windows, val, cmvn, tuning_config(config), attempt, progress, on_epoch, start_from=base)
+    after = ValidationFigures(**{one.name: getattr(summary, f"val_{one.name}") for one in fields(ValidationFigures)})
+    kept = no_worse(after, before, config.training.val_metric)
+    for name in (WEIGHTS, CARD):
+        link_or_copy((attempt if kept else sources.model) / name, out / name)
+    link_or_copy(attempt / HISTORY, out / HISTORY)
+    tuned, _ = load_model(attempt)
+    scores = {name: highest_scores(one, sources.mined, config, device) for name, one in (("", base), ("_tuned", tuned))}
+    return {
+        "tuned": True,
+        "kept": kept,
+        "mined_clips": len(scores[""]),
+        "mined_windows": len(mined),
+        **{f"mean_clip_score{name}": float(found.mean()) for name, found in scores.items()},
+        **asdict(summary),
+        **_named(after if kept else before, "val"),
+        **_named(before, "base_val"),
+        **_named(after, "tuned_val"),
+    }
+
+
+def no_worse(after: ValidationFigures, before: ValidationFigures, metric: ValMetric) -> bool:
+    """Whether tuned weights may be kept: by what training calls its best, the metric it goes by and then the loss."""
+    return (after.value(metric), -after.loss) >= (before.value(metric), -before.loss)
+
+
+def validation_figures(model: Path, val: WindowSet, config: Config, device: str) -> ValidationFigures:
+    """Figures of the model in a folder on validation windows, as training measures them after an epoch."""
+    training = config.training
+    loaded, alarms = load_model(model)[0].to(device), allowed_alarms(val.labels, config)
+    mel, labels = val.mel.to(device), val.labels.to(device)
+    with torch_threads(training.threads):
+        return validate(loaded, mel, labels, training.batch_size, training.val_max_fpr, alarms)
+
+
+def clean_up(out: Path) -> None:
+    """Remove what only a tuning that is to go on needs; what is left is the result."""
+    for name in (_FEATURES, ATTEMPT):
+        shutil.rmtree(out / name)
+
+
+def _mined_windows(shards: Path, config: Config, device: str, out: Path, parts: Parts, progress: Progress) -> WindowSet:
+    """Rows of mined clips, clean and augmented, as those of the training split are made."""
+    if out.exists():  # of a build that was killed; its finished parts are kept elsewhere
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    build_features(shards, "train", config, device, out, parts, progress)
+    return load_windows(out)
+
+
+def _named(figures: ValidationFigures, prefix: str) -> dict[str, float]:
+    return {f"{prefix}_{name}": value for name, value in asdict(figures).items()}
