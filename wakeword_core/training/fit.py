@@ -72,14 +72,14 @@ def train(
     weights, bit for bit on a CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class
     has no windows, ConfigError when training diverges.
     """
-    _check_windows(train, "train", config)
-    _check_windows(val, "val", config)
+    check_windows(train, "train", config)
+    check_windows(val, "val", config)
     check_validation(val.labels)
     sampler = BalancedSampler(train, config.labels, config.training, config.seed)
     device = choose_device(config.training.device)
     cuda = [torch.cuda.current_device()] if device == "cuda" else []
     with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda):
-        run = _start(train, cmvn, config, device, run_hash(train, val, cmvn, config, start_from), start_from)
+        run = new_run(train, cmvn, config, device, run_hash(train, val, cmvn, config, start_from), start_from)
         _resume(run, out)
         run.sampler, run.noise, run.progress = sampler, NoiseSampler(train, config.seed), progress
         data = _Data(TrainRows.of(train, config, device), val.mel.to(device), val.labels.to(device))
@@ -135,7 +135,8 @@ class _Run:
     progress: Progress = silent
 
 
-def _check_windows(windows: "WindowSet", split: "Split", config: Config) -> None:
+def check_windows(windows: "WindowSet", split: "Split", config: Config) -> None:
+    """DataError when windows do not fit the configuration's shape or classes."""
     shape = (config.features.frontend.bands, config.features.row_frames(split))
     name = "training" if split == "train" else "validation"
     if tuple(windows.mel.shape[1:]) != shape:
@@ -147,9 +148,10 @@ def _check_windows(windows: "WindowSet", split: "Split", config: Config) -> None
         raise DataError(f"{name} windows have labels outside 0 to {len(config.labels) - 1}; build the features again")
 
 
-def _start(
+def new_run(
     train: "WindowSet", cmvn: "Cmvn", config: Config, device: str, identity: str, start_from: ScoringModel | None
 ) -> _Run:
+    """A training before its first step: weights drawn from the seed, or those of `start_from`."""
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     model = new_model(config)
     if start_from is not None:
