@@ -123,6 +123,23 @@ def status(config: ConfigFile = None, home: Home = None, settings: Settings = No
 
 
 @app.command()
+def lr_find(
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+    low: Annotated[float, typer.Option(min=1e-12, max=1, help="Lowest rate.")] = 1e-6,
+    high: Annotated[float, typer.Option(min=1e-12, max=100, help="Highest rate.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=20, max=100_000, help="Batches, each at a higher rate.")] = 200,
+    out: Annotated[Path | None, typer.Option(help="File for the picture. [default: in the home]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for a learning rate: train on the built features at rising rates, and see when the loss is lowest."""
+    from wakeword_pipeline.command_lr import find_learning_rate
+
+    find_learning_rate(config, home, settings or [], (low, high, steps), out, as_json=as_json)
+
+
+@app.command()
 def score(
     model: Model,
     audio: Audio,

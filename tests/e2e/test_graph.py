@@ -54,6 +54,17 @@ def test_the_killed_training_went_on_from_its_checkpoint(built) -> None:
     assert sorted(epochs) == [1, 2, 3, 4]
 
 
+def test_a_learning_rate_is_looked_for_on_the_built_features(built, tmp_path: Path) -> None:
+    picture = tmp_path / "rates.png"
+    options = ("--steps", "20", "--low", "1e-4", "--high", "1e-1", "--set", "training.batch_size=16")
+    printed = built.wakeword("lr-find", *options, "--out", str(picture), "--json")
+    found = json.loads(printed.splitlines()[-1])
+    assert 1e-4 <= found["lowest"] <= 1e-1 and found["suggestion"] == pytest.approx(found["lowest"] / 10)
+    assert f"--set training.learning_rate={found['suggestion']:.2g}" in printed
+    assert picture.read_bytes().startswith(b"\x89PNG") and found["picture"] == str(picture)
+    assert "suggested" in printed and "set in training.learning_rate" in printed
+
+
 def test_nothing_is_left_half_made(built) -> None:
     leftovers = [p for p in built.path.glob("store/*/.building-*")] + [p for p in built.path.rglob("*.part")]
     assert leftovers == []

@@ -16,6 +16,7 @@ SURFACE = {
     "run": {"--config", "--home", "--set", "--select", "--json"},
     "ui": {"--config", "--home", "--host", "--port"},
     "status": {"--config", "--home", "--set", "--json"},
+    "lr-find": {"--config", "--home", "--set", "--low", "--high", "--steps", "--out", "--json"},
     "score": {"--out"},
     "detect": {"--sensitivity", "--threshold", "--json"},
     "synth": {"--out", "--count", "--seed"},
@@ -134,6 +135,13 @@ def test_status_of_an_empty_home_is_all_missing(tmp_path: Path, monkeypatch) -> 
     states = json.loads(done.output.splitlines()[-1])
     assert {state["state"] for state in states} == {"missing"} and len(states) == 14
     assert "missing" in CliRunner().invoke(app, ["status", "--config", "wakeword.yaml"]).output
+
+
+def test_without_features_there_is_no_learning_rate_to_look_for(monkeypatch, capsys, tmp_path: Path) -> None:
+    (tmp_path / "wakeword.yaml").write_text("phrase: hey robin\nsynthesis: {enabled: true}\n")
+    monkeypatch.chdir(tmp_path)
+    status, message = failing(monkeypatch, capsys, "lr-find")
+    assert status == 1 and "mel_features[train] is not built" in message and len(message.strip().splitlines()) == 1
 
 
 def test_synth_makes_recordings(tmp_path: Path) -> None:

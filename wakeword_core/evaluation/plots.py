@@ -73,6 +73,27 @@ def training_curve(history: Sequence[Mapping[str, Any]]) -> bytes:
     return _png(figure)
 
 
+def rate_curve(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], marks: Mapping[str, float]
+) -> bytes:
+    """A learning-rate range test: the loss of a batch at each rate, rising, and rates to mark, by name."""
+    figure = new_figure(*_SIZE)
+    axes = figure.subplots()
+    axes.plot(rates, losses, "o", color=_GREY, markersize=2.5, alpha=0.6, label="batches", zorder=1)
+    axes.plot(rates, smoothed, color=_BLUE, lw=2, label="smoothed")
+    for (name, rate), (color, shape) in zip(marks.items(), cycle(_MARKS)):
+        axes.axvline(rate, color=color, ls=":", lw=1.3)
+        loss = float(np.interp(np.log(rate), np.log(rates), smoothed))
+        axes.plot(rate, loss, shape, color=color, markersize=8, ls="none", zorder=5, label=f"{name}: {rate:.2g}")
+    # What runs away at the end is told by its beginning; all of it would leave no room for the rest.
+    low, high = min(smoothed), max(smoothed[: int(np.argmin(smoothed)) + 1])
+    axes.set_ylim(max(0.0, low - 0.3 * (high - low)), high + 0.5 * (high - low))
+    axes.set_xscale("log")
+    axes.set(xlabel="learning rate", ylabel="training loss (nats)", title="Learning-rate range test")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return _png(figure)
+
+
 def det_curve(points: Sequence[Point], marked: Mapping[str, Marked] | None = None, hours: float | None = None) -> bytes:
     """Misses against false alarms an hour for every threshold of a sweep, with named operating points marked.
 

@@ -56,8 +56,8 @@ def train(
     weights, bit for bit on a CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class
     has no windows, ConfigError when training diverges.
     """
-    _check_windows(train, "train", config)
-    _check_windows(val, "val", config)
+    check_windows(train, "train", config)
+    check_windows(val, "val", config)
     check_validation(val.labels)
     sampler = Sampler(train, config.labels, config.training, config.seed)
     device = choose_device(config.training.device)
@@ -81,7 +81,8 @@ def train(
         return _finish(run, sampler, config, out)
 
 
-def _check_windows(windows: "WindowSet", split: "Split", config: Config) -> None:
+def check_windows(windows: "WindowSet", split: "Split", config: Config) -> None:
+    """DataError when windows do not fit the configuration's shape or classes."""
     shape = (config.features.frontend.bands, config.features.row_frames(split))
     name = "training" if split == "train" else "validation"
     if tuple(windows.mel.shape[1:]) != shape:

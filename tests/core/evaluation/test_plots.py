@@ -32,6 +32,10 @@ def size(png):
     ("draw", "other"),
     [
         (lambda: plots.training_curve(HISTORY), lambda: plots.training_curve(HISTORY[:1])),
+        (
+            lambda: plots.rate_curve([1e-4, 1e-3, 1e-2], [3, 1, 9], [2.5, 1.5, 7], {"suggested": 2e-4}),
+            lambda: plots.rate_curve([1e-4, 1e-3, 1e-2], [3, 1, 9], [2.5, 1.5, 7], {"suggested": 2e-3}),
+        ),
         (lambda: plots.det_curve(POINTS, MARKED, 5.0), lambda: plots.det_curve(POINTS)),
         (lambda: plots.det_curve(POINTS, MARKED), lambda: plots.det_curve(POINTS, {"strict": MARKED["strict"]})),
         (lambda: plots.det_curve(SILENT), lambda: plots.det_curve(SILENT, {"a": plots.Marked(0.5, 0.5, 0.1, 0)}, 0.1)),

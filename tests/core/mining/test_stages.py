@@ -1,6 +1,7 @@
 """Mining and tuning as stages of a real, if small, project."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 

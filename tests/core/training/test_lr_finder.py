@@ -1,0 +1,206 @@
+"""The range test finds rates that train well, and leaves no trace."""
+
+import copy
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TINY_TCN, VAL, KilledError, config_for, windows_for
+
+from wakeword_core.config import TcnConfig, TinyConvConfig
+from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.training.fit import train
+from wakeword_core.training.lr_finder import Rates, find_rate, range_test
+from wakeword_core.training.objective import Objective, TrainRows
+from wakeword_core.training.run import new_run
+from wakeword_core.training.sampler import NoiseSampler, Sampler
+
+FEW = Rates(1e-5, 1e-1, 20)
+
+
+def _tensors(value: Any, name: str = "") -> dict[str, Any]:
+    """Every tensor and number in a state dict, by place."""
+    if isinstance(value, dict):
+        return {k: v for key, one in value.items() for k, v in _tensors(one, f"{name}/{key}").items()}
+    if isinstance(value, list | tuple):
+        return {k: v for key, one in enumerate(value) for k, v in _tensors(one, f"{name}/{key}").items()}
+    return {name: value}
+
+
+def _same(one: Any, other: Any) -> bool:
+    mine, theirs = _tensors(one), _tensors(other)
+    return mine.keys() == theirs.keys() and all(
+        torch.equal(mine[name], theirs[name]) if isinstance(mine[name], torch.Tensor) else mine[name] == theirs[name]
+        for name in mine
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_nothing_is_different_afterwards(optimizer: str, tmp_path: Path) -> None:
+    """In the middle of a training, with dropout, ArcFace's centres, gradients and moments there."""
+    loss = {**LOSS, "metric": "arcface"}
+    config = config_for(TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, loss=loss, optimizer=optimizer, adaptive_clip=5.0)
+    sampler, noise = (Sampler(LONG, config.labels, config.training, 1), NoiseSampler(LONG, 1))
+    with torch.random.fork_rng(devices=[]):
+        run = new_run(LONG, CMVN, config, "cpu", "", None)
+        rows, batches = TrainRows.of(LONG, config, "cpu"), sampler.epoch(0)
+        for chosen in batches[:2]:
+            run.optimizers.zero_grad()
+            run.objective(run.model, rows, chosen, None, torch.Generator().manual_seed(0)).backward()
+            run.optimizers.step(run.clipper, run.scaler)
+        run.model.eval()
+
+        def state() -> dict[str, Any]:
+            grads = [one.grad for one in (*run.model.parameters(), *run.objective.parameters())]
+            return {
+                "model": run.model.state_dict(),
+                "objective": run.objective.state_dict(),
+                "optimizer": run.optimizers.tensors(),
+                "groups": [{**group, "params": len(group["params"])} for group in run.optimizers.groups],
+                "norms": run.clipper.norms,
+                "gradients": grads,
+                "mode": run.model.training,
+                "torch": torch.random.get_rng_state(),
+                "numpy": [part.tolist() if isinstance(part, np.ndarray) else part for part in np.random.get_state()],
+                "python": random.getstate(),
+                "windows": [LONG.mel, LONG.labels, LONG.word_ends, LONG.roles],
+                "batches": [sampler.epoch(1), sampler.epoch(2)],
+                "noise": [noise.epoch(1, 4, 16)],
+                "seeds": [torch.initial_seed()],
+            }
+
+        before = copy.deepcopy(state())
+        assert len(before["optimizer"]) >= len(before["gradients"]) > 0 and len(before["norms"]) == 2
+        found = range_test(run, LONG, config, FEW)
+        assert _same(before, state())
+        assert found.losses[-1] != found.losses[0]
+
+
+def test_the_test_itself_leaves_the_random_state_and_threads() -> None:
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    find_rate(LONG, CMVN, config_for(context=CONTEXT, threads=threads + 1), FEW)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+def test_a_test_that_is_stopped_leaves_the_random_state_too() -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        raise KilledError
+
+    state = torch.random.get_rng_state()
+    with pytest.raises(KilledError):
+        find_rate(LONG, CMVN, config_for(context=CONTEXT), FEW, stop)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_rates_grow_by_a_factor_and_the_same_seed_gives_the_same_curve() -> None:
+    seen: list[tuple[str, int, int]] = []
+    config = config_for(context=CONTEXT)
+    found = find_rate(LONG, CMVN, config, FEW, lambda *one: seen.append(one))
+    assert found.rates[0] == pytest.approx(1e-5) and found.rates[-1] == pytest.approx(1e-1)
+    ratios = np.diff(np.log(found.rates))
+    assert ratios == pytest.approx(np.full(19, np.log(1e4) / 19))
+    assert seen == [("learning rates", done, 20) for done in range(1, 21)]
+    assert len(found.losses) == len(found.smoothed) == 20 and not found.diverged
+    assert find_rate(LONG, CMVN, config, FEW) == found
+    assert find_rate(LONG, CMVN, config.model_copy(update={"seed": 2}), FEW).losses != found.losses
+
+
+def test_its_batches_are_those_of_the_training(tmp_path: Path) -> None:
+    """At one rate without a schedule, losses are the training's own, epoch by epoch."""
+    still = {"learning_rate": 1e-9, "warmup_fraction": 0, "final_lr_fraction": 1, "epochs": 5, "steps_per_epoch": 4}
+    config = config_for(TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, **still)
+    found = find_rate(LONG, CMVN, config, Rates(1e-9, 1.0001e-9, 20))
+    losses: list[float] = []
+    train(LONG, VAL, CMVN, config, tmp_path, on_epoch=lambda record: losses.append(record.train_loss))
+    assert np.reshape(found.losses, (5, 4)).mean(axis=1) == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arch", "epochs"), [("tcn", 24), ("tiny_conv", 12)])
+def test_the_suggestion_is_near_the_best_rate(arch: str, epochs: int, tmp_path: Path) -> None:
+    """Of a small sweep of whole trainings, by the loss on validation."""
+    model = {"tcn": TcnConfig(**TINY_TCN), "tiny_conv": TinyConvConfig(channels=8)}[arch]
+    data, losses = windows_for(1, rows=160, context=CONTEXT), {}
+    chosen = {"epochs": epochs, "ema_decay": 0.9, "keep": "last"}
+    found = find_rate(data, CMVN, config_for(model, CONTEXT, **chosen))
+    for rate in (3e-3, 3e-2, 3e-1):
+        config = config_for(model, CONTEXT, **chosen, learning_rate=rate)
+        losses[rate] = train(data, VAL, CMVN, config, tmp_path / str(rate)).val_loss
+    best = min(losses, key=lambda rate: losses[rate])
+    assert best / 10 < found.suggestion < best * 10
+    assert found.lowest == pytest.approx(10 * found.suggestion)
+
+
+def _fed(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
+    """Make the objective give these losses, whatever the model does."""
+    left = iter(losses)
+
+    def forward(self: Objective, model: Any, *_: Any) -> torch.Tensor:
+        return next(model.parameters()).sum() * 0 + next(left)
+
+    monkeypatch.setattr(Objective, "forward", forward)
+
+
+def test_marks_of_a_known_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flat at 2, down in an arc around 1e-3, lowest at 1e-2, up again; with noise of a batch."""
+    place = np.linspace(-6, 0, 200)
+    curve = np.where(place < -2, 1 + 1 / (1 + np.exp(4 * (place + 3))), 1 + 0.9 * (place + 2) + 1 / (1 + np.exp(4)))
+    noise = np.random.default_rng(0).normal(0, 0.1, 200)
+    _fed(monkeypatch, (curve + noise).tolist())
+    found = find_rate(LONG, CMVN, config_for(context=CONTEXT))
+    assert np.log10(found.steepest) == pytest.approx(-3, abs=0.35)
+    assert np.log10(found.lowest) == pytest.approx(-2.1, abs=0.35)
+    assert found.suggestion == pytest.approx(found.lowest / 10)
+    assert np.abs(np.asarray(found.smoothed) - curve).mean() < 0.5 * np.abs(noise).mean()
+    assert found.loss_at(found.lowest) == pytest.approx(min(found.smoothed))
+    assert found.loss_at(1e-9) == found.smoothed[0] and found.loss_at(9.0) == found.smoothed[-1]
+
+
+@pytest.mark.parametrize("end", [float("nan"), float("inf"), 1e6, 20.0])
+def test_it_ends_when_the_loss_runs_away_and_what_was_before_still_counts(
+    end: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = [*np.linspace(2, 1, 100).tolist(), *[end] * 100]
+    _fed(monkeypatch, losses)
+    found = find_rate(LONG, CMVN, config_for(context=CONTEXT))
+    assert found.diverged and 100 <= len(found.rates) < 110
+    assert np.isfinite(found.losses).all() and max(found.smoothed) <= 4.5
+    # the losses that ran away before it was noticed move the lowest a little down, never up
+    assert 0.3 < found.lowest / np.geomspace(1e-6, 1, 200)[99] <= 1
+
+
+def test_a_loss_that_runs_away_at_once_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    _fed(monkeypatch, [1.0] * 5 + [float("nan")])
+    with pytest.raises(ConfigError, match=r"after 5 batches.*begin below 1e-05"):
+        find_rate(LONG, CMVN, config_for(context=CONTEXT), FEW)
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [((0, 1, 50), "above 0"), ((1e-2, 1e-2, 50), "rise"), ((1e-1, 1e-2, 50), "rise"), ((1e-5, 1, 19), "20 or more")],
+)
+def test_ranges_that_are_none_are_refused(rates: tuple[float, float, int], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Rates(*rates)
+
+
+def test_windows_that_cannot_be_trained_on_are_refused() -> None:
+    with pytest.raises(DataError, match=r"training windows are \(16, 56\)"):
+        find_rate(LONG, CMVN, config_for(), FEW)
+    with pytest.raises(DataError, match="no window of 'hey robin'"):
+        find_rate(replace(LONG, labels=LONG.labels * 0), CMVN, config_for(context=CONTEXT), FEW)
+
+
+def test_a_model_that_is_trained_further_is_tested_as_it_is(tmp_path: Path) -> None:
+    config = config_for(TcnConfig(**TINY_TCN, dropout=0), CONTEXT, epochs=8, learning_rate=3e-2, ema_decay=0)
+    train(LONG, VAL, CMVN, config, tmp_path)
+    from wakeword_core.models.scoring import load_model
+
+    model, _ = load_model(tmp_path)
+    new, further = (find_rate(LONG, CMVN, config, FEW, start_from=one) for one in (None, model))
+    assert further.smoothed[0] < 0.8 * new.smoothed[0]

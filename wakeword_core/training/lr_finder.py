@@ -1,0 +1,203 @@
+"""The learning-rate range test (Smith 2017): the rate grows batch by batch, and the loss tells which rates learn."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+
+from wakeword_core.config import Config
+from wakeword_core.cores import torch_threads
+from wakeword_core.errors import ConfigError
+from wakeword_core.models.scoring import ScoringModel
+from wakeword_core.progress import Progress, silent
+from wakeword_core.training.clipping import Clipper
+from wakeword_core.training.device import choose_device
+from wakeword_core.training.fit import check_windows
+from wakeword_core.training.objective import TrainRows
+from wakeword_core.training.optimizers import make_optimizers
+from wakeword_core.training.run import Run, new_run
+from wakeword_core.training.sampler import NoiseSampler, Sampler, derived_seed
+
+if TYPE_CHECKING:
+    from wakeword_core.features.cmvn import Cmvn
+    from wakeword_core.features.store import WindowSet
+
+FEWEST_STEPS = 20
+"""A curve of fewer batches is too coarse to read anything from."""
+_MEMORY = 0.9
+"""Of the running mean that divergence is told by: about ten batches."""
+_DIVERGED = 4.0
+"""The test ends when the running mean is so many times its lowest."""
+_SMOOTHING_DECADES = 0.2
+"""Standard deviation of the bell curve that losses are smoothed with, in decades of the rate."""
+_BELOW_LOWEST = 10.0
+"""The suggestion is the rate of the lowest loss by this."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Which learning rates are tried, one a batch, each a fixed factor above the one before."""
+
+    low: float = 1e-6
+    high: float = 1.0
+    steps: int = 200
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high:
+            raise ConfigError(f"the rates go from {self.low:g} to {self.high:g}, but must be above 0 and rise")
+        if self.steps < FEWEST_STEPS:
+            raise ConfigError(f"a range test of {self.steps} batches says nothing; give it {FEWEST_STEPS} or more")
+
+    def all(self) -> NDArray[np.float64]:
+        """[steps]"""
+        return np.geomspace(self.low, self.high, self.steps)
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """Losses of batches at rising rates, and what to make of them."""
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    """Of each batch before its step, in nats."""
+    smoothed: tuple[float, ...]
+    diverged: bool
+    """Whether the loss ran away, which ended the test."""
+    steepest: float
+    """The rate at which the smoothed loss falls fastest with the logarithm of the rate."""
+    lowest: float
+    """The rate at which the smoothed loss is lowest."""
+
+    @property
+    def suggestion(self) -> float:
+        """A tenth of the rate with the lowest loss.
+
+        At the lowest loss itself learning is about to fail, so the peak of a schedule belongs below it. The steepest
+        descent is another common choice, but says little here: the loss falls fastest while the scores of untrained
+        models come down to how rare wake words are, which any rate brings about, and the more batches the test has,
+        the lower is the rate at which that happens.
+        """
+        return self.lowest / _BELOW_LOWEST
+
+    def loss_at(self, rate: float) -> float:
+        """Smoothed loss at a rate, between the tried ones in proportion to its logarithm; at the ends beyond them."""
+        return float(np.interp(np.log(rate), np.log(self.rates), self.smoothed))
+
+
+def find_rate(
+    train: "WindowSet",
+    cmvn: "Cmvn",
+    config: Config,
+    rates: Rates = Rates(),
+    progress: Progress = silent,
+    start_from: ScoringModel | None = None,
+) -> RangeTest:
+    """The range test of a training that would begin now, on its first batches; nothing is written or kept.
+
+    Raises DataError when a class has no windows, ConfigError when the loss diverges too soon to tell anything.
+    """
+    check_windows(train, "train", config)
+    device = choose_device(config.training.device)
+    cuda = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda):
+        return range_test(new_run(train, cmvn, config, device, "", start_from), train, config, rates, progress)
+
+
+def range_test(
+    run: Run, train: "WindowSet", config: Config, rates: Rates = Rates(), progress: Progress = silent
+) -> RangeTest:
+    """Train copies of what a run trains, on its device, a batch at each rate; it ends early when the loss diverges.
+
+    The run, and torch's random state, are afterwards as they were.
+    """
+    model, objective = copy.deepcopy((run.model, run.objective))
+    optimizers = make_optimizers(model.named_parameters(), config.training, objective.parameters())
+    optimizers.restore({name: tensor.clone() for name, tensor in run.optimizers.tensors().items()})
+    clipper, scaler = Clipper(config.training, run.device), GradScaler(run.device.type, enabled=run.scaler.is_enabled())
+    tried, losses, stop = rates.all(), list[float](), _Divergence()
+    device = model.mean.device
+    rows = TrainRows.of(train, config, str(device))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        model.train()
+        for rate, (chosen, noise, generator) in zip(tried, _batches(train, config, device), strict=False):
+            optimizers.rate = float(rate)
+            loss = objective(model, rows, chosen, noise, generator)
+            if stop.at(float(loss.detach())):
+                break
+            losses.append(float(loss.detach()))
+            optimizers.zero_grad()
+            scaler.scale(loss).backward()
+            optimizers.step(clipper, scaler)
+            progress("learning rates", len(losses), rates.steps)
+    if len(losses) < FEWEST_STEPS:
+        raise ConfigError(
+            f"the loss diverged after {len(losses)} batches, at a learning rate of {tried[len(losses)]:.2g}, which is "
+            f"too soon to tell anything; begin below {rates.low:g}"
+        )
+    return _read(tried[: len(losses)], np.asarray(losses), stop)
+
+
+class _Divergence:
+    """Tells when losses run away: a running mean far above its lowest, or no number at all."""
+
+    def __init__(self) -> None:
+        self.lowest, self.happened = np.inf, False
+        self._mean, self._weight = 0.0, 0.0
+
+    @property
+    def limit(self) -> float:
+        """Losses above this have run away."""
+        return _DIVERGED * self.lowest
+
+    def at(self, loss: float) -> bool:
+        """Take notice of the next loss; whether the test is over."""
+        self._mean = _MEMORY * self._mean + (1 - _MEMORY) * loss
+        self._weight = _MEMORY * self._weight + (1 - _MEMORY)
+        mean = self._mean / self._weight
+        self.lowest = min(self.lowest, mean)
+        self.happened = not np.isfinite(loss) or mean > self.limit
+        return self.happened
+
+
+def _batches(
+    train: "WindowSet", config: Config, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
+    """The batches of a training: rows, rows of noise, and where the rest of what is random comes from."""
+    sampler = Sampler(train, config.labels, config.training, config.seed)
+    noise = NoiseSampler(train, config.seed)
+    for epoch in count():
+        torch.manual_seed(derived_seed(config.seed, epoch, "dropout"))
+        generator = torch.Generator(device).manual_seed(derived_seed(config.seed, epoch, "masks"))
+        rows = sampler.epoch(epoch).to(device)
+        noises = noise.epoch(epoch, *rows.shape).to(device)
+        for position, chosen in enumerate(rows):
+            yield chosen, noises[position] if noises.numel() else None, generator
+
+
+def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], stop: _Divergence) -> RangeTest:
+    """Smooth a curve and find its marks.
+
+    A symmetric bell over the rates, unlike a running mean, does not move them to higher rates. Losses that have run
+    away are alike, or the last of them would be all that is seen in its neighbourhood.
+    """
+    decades = np.log10(rates)
+    kept = np.minimum(losses, stop.limit)
+    smoothed = gaussian_filter1d(kept, _SMOOTHING_DECADES / (decades[1] - decades[0]), mode="nearest")
+    lowest = int(smoothed.argmin())
+    slopes = np.gradient(smoothed, decades)[: lowest + 1]
+    return RangeTest(
+        rates=tuple(rates.tolist()),
+        losses=tuple(losses.tolist()),
+        smoothed=tuple(smoothed.tolist()),
+        diverged=stop.happened,
+        steepest=float(rates[slopes.argmin()]),
+        lowest=float(rates[lowest]),
+    )
