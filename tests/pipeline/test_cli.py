@@ -13,7 +13,8 @@ from wakeword_pipeline.cli import app, main
 
 SURFACE = {
     "demo": {"--home", "--phrase", "--fast", "--json"},
-    "run": {"--config", "--home", "--set", "--select", "--json"},
+    "run": {"--config", "--home", "--set", "--without", "--select", "--json"},
+    "cross-validate": {"--config", "--home", "--set", "--folds", "--json"},
     "ui": {"--config", "--home", "--host", "--port"},
     "status": {"--config", "--home", "--set", "--json"},
     "lr-find": {"--config", "--home", "--set", "--low", "--high", "--steps", "--out", "--json"},
@@ -133,7 +134,7 @@ def test_status_of_an_empty_home_is_all_missing(tmp_path: Path, monkeypatch) -> 
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["status", "--config", "wakeword.yaml", "--json"])
     states = json.loads(done.output.splitlines()[-1])
-    assert {state["state"] for state in states} == {"missing"} and len(states) == 14
+    assert {state["state"] for state in states} == {"missing"} and len(states) == 16
     assert "missing" in CliRunner().invoke(app, ["status", "--config", "wakeword.yaml"]).output
 
 

@@ -30,7 +30,7 @@ def trained_model(
     context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
 ) -> dg.MaterializeResult:
     """The network after training: averaged weights of the best epoch, with the curve that led there, in MLflow."""
-    training = mlflow.lazy_training(context.run_id)
+    training = mlflow.lazy_training(context.run.run_id)
     opened = project.open(on_epoch=training.log_epoch)
 
     def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def tuned_model(
     context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
 ) -> dg.MaterializeResult:
     """The network after some epochs with the mined clips, if validation does not suffer; else as it was trained."""
-    tuning = mlflow.lazy_training(context.run_id, TUNED)
+    tuning = mlflow.lazy_training(context.run.run_id, TUNED)
     opened = project.open(on_epoch=tuning.log_epoch)
 
     def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
