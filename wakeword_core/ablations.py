@@ -15,6 +15,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "noise": ("training.augment.noise_probability=0",),
     "isolation": ("training.augment.isolate_probability=0",),
     "time-shift": ("training.augment.shift_frames=0",),
+    "mixup": ("training.augment.mixup_alpha=0",),
     "spec-augment": ("training.spec_augment.time_masks=0", "training.spec_augment.mel_masks=0"),
     "averaging": ("training.ema_decay=0", "training.ema_final_decay=null"),
     "balance": ("training.sampler=plain",),

@@ -8,6 +8,7 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.loading import load_config
 
 EVERYTHING = ["training.augment.shift_frames=4", "training.augment.isolate_probability=0.2", "synthesis.words=9"]
+EVERYTHING += ["training.augment.mixup_alpha=0.3"]
 EVERYTHING += ["training.augment.gain_db=[-3, 3]"]
 
 

@@ -32,6 +32,12 @@ class TrainAugmentConfig(Settings):
     )
     isolated_frames: tuple[int, int] = Field((25, 110), description="Frames of that stretch, from and to.")
     shift_frames: int = Field(0, ge=0, le=500, description="Frames that a row is moved by at most, either way.")
+    mixup_alpha: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Rows of a batch are mixed, in shares drawn from Beta(alpha, alpha); 0: never.",
+    )
     noise_probability: float = Field(0.6, ge=0, le=1, description="How often a row of noise is mixed in.")
     noise_snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
 

@@ -7,6 +7,7 @@ another microphone, and noise is added in the power domain, which is where indep
 import math
 
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
 
 from wakeword_core.config import FrontendConfig, SpecAugmentConfig, TrainAugmentConfig
@@ -73,6 +74,20 @@ def time_shift(x: Tensor, word_ends: Tensor, frames: int, generator: torch.Gener
     moves = torch.where(word_ends < 0, moves, moved - word_ends)
     source = (torch.arange(last + 1, device=x.device) - moves[:, None]).clamp(0, last)
     return x.gather(2, source[:, None].expand_as(x)), moved
+
+
+def mixup(x: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    """Rows of a batch x [batch, ...] mixed with each other (Zhang et al. 2018): the mixture, partners [batch], a share.
+
+    The share, of the row itself, is the larger part of a draw from Beta(alpha, alpha), the same for all rows; what is
+    mixed belongs to both labels in these shares. With alpha 0 nothing is mixed. `generator` must be on the device of x.
+    """
+    if alpha == 0:
+        return x, torch.arange(len(x), device=x.device), 1.0
+    drawn = float(betaincinv(alpha, alpha, float(torch.rand((), generator=generator, device=x.device))))
+    share = max(drawn, 1.0 - drawn)
+    partners = torch.randperm(len(x), generator=generator, device=x.device)
+    return torch.lerp(x[partners], x, share), partners, share
 
 
 def spec_augment(x: Tensor, config: SpecAugmentConfig, generator: torch.Generator) -> Tensor:

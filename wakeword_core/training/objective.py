@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from wakeword_core.config import ROLES, Config
 from wakeword_core.models.scoring import ScoringModel
-from wakeword_core.training.augment import BandWarp, augment, spec_augment, time_shift
-from wakeword_core.training.losses import Weights, class_weights, classification_loss, one_step, zones
+from wakeword_core.training.augment import BandWarp, augment, mixup, spec_augment, time_shift
+from wakeword_core.training.losses import Weights, Zones, class_weights, classification_loss, one_step, zones
 from wakeword_core.training.metric_learning import MetricLoss, window_embeddings
 from wakeword_core.training.steps import row_logits
 
@@ -37,6 +37,16 @@ class TrainRows:
         return cls(windows.mel.to(device), labels, ends, hard.to(device), warp)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What scores are held against: class indices, zones, the step that pooling "window" looks at, and row counts."""
+
+    labels: Tensor
+    zone: Zones
+    places: Tensor | None
+    counts: Tensor | None
+
+
 class Objective(nn.Module):
     """What training minimises: the classification loss and, where asked for, a metric loss of the embeddings.
 
@@ -49,7 +59,8 @@ class Objective(nn.Module):
         """For training windows of classes `train_labels` [rows]; draws from torch's default generator if at all."""
         super().__init__()
         self.config = config
-        loss = config.training.loss
+        loss, frontend, rate = config.training.loss, config.features.frontend, config.data.sample_rate
+        self._hit, self._early = (frontend.frames(one, rate) for one in (loss.hit_seconds, loss.early_seconds))
         weights = class_weights(loss, config.labels, train_labels)
         self.register_buffer("class_weights", weights, persistent=False)
         shape = (model.n_mels, model.frames, model.classes)
@@ -62,26 +73,39 @@ class Objective(nn.Module):
 
         Everything random comes from `generator`, on the device of the rows, but dropout, which draws from torch's own.
         """
-        training, frontend = self.config.training, self.config.features.frontend
-        loss, rate = training.loss, self.config.data.sample_rate
-        hit, early = (frontend.frames(one, rate) for one in (loss.hit_seconds, loss.early_seconds))
-        labels = rows.labels[chosen]
+        training, loss = self.config.training, self.config.training.loss
         x, ends = self._features(model, rows, chosen, noise, generator)
+        x, partners, share = mixup(x, training.augment.mixup_alpha, generator)
         embeddings = None
         with torch.autocast("cuda", dtype=self._number_format, enabled=training.amp and x.device.type == "cuda"):
-            logits, steps = row_logits(model.backbone, x, ends, model.frames, hit, generator)
-            members = len(logits) // len(labels)
-            zone = zones(ends.repeat(members), steps, hit, early)
-            # an ensemble's members each have a step of their own to be judged by, but share a window to embed
-            places = one_step(zone, generator) if loss.pooling == "window" or self.metric is not None else None
-            if self.metric is not None and places is not None:
-                seen = steps.gather(1, places[:, None])[: len(labels), 0]
+            logits, steps = row_logits(model.backbone, x, ends, model.frames, self._hit, generator)
+            asked = self._asked(rows, chosen, ends, steps, generator)
+            if self.metric is not None and asked.places is not None:
+                seen = steps.gather(1, asked.places[:, None])[: len(chosen), 0]
                 embeddings = window_embeddings(model.backbone, x, seen, model.frames)
-        weights = Weights(self.class_weights, self._counts(rows, chosen, members))
-        total = classification_loss(logits.float(), labels.repeat(members), zone, places, loss, weights)
+        total = self._classified(logits, asked)
+        if share < 1:
+            partner = self._asked(rows, chosen[partners], ends[partners], steps, generator)
+            total = share * total + (1 - share) * self._classified(logits, partner)
         if self.metric is not None and embeddings is not None:
-            total = total + loss.metric_weight * self.metric(embeddings.float(), labels)
+            total = total + loss.metric_weight * self.metric(embeddings.float(), rows.labels[chosen])
         return total
+
+    def _asked(
+        self, rows: TrainRows, chosen: Tensor, ends: Tensor, steps: Tensor, generator: torch.Generator
+    ) -> "_Asked":
+        """What is asked of rows whose words end at `ends` [batch], of scores at `steps` [members * batch, steps]."""
+        members = len(steps) // len(chosen)
+        zone = zones(ends.repeat(members), steps, self._hit, self._early)
+        # an ensemble's members each have a step of their own to be judged by, but share a window to embed
+        looked_at = self.config.training.loss.pooling == "window" or self.metric is not None
+        places = one_step(zone, generator) if looked_at else None
+        return _Asked(rows.labels[chosen].repeat(members), zone, places, self._counts(rows, chosen, members))
+
+    def _classified(self, logits: Tensor, asked: "_Asked") -> Tensor:
+        weights = Weights(self.class_weights, asked.counts)
+        loss = self.config.training.loss
+        return classification_loss(logits.float(), asked.labels, asked.zone, asked.places, loss, weights)
 
     def _features(
         self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator

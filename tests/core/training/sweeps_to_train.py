@@ -47,6 +47,7 @@ AUGMENT = {
     "isolate_probability": 0.5,
     "isolated_frames": (10, 16),
     "shift_frames": 0,
+    "mixup_alpha": 0.0,
     "noise_probability": 0.5,
     "noise_snr_db": (10.0, 20.0),
 }

@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from wakeword_core.config import FrontendConfig, SpecAugmentConfig, TrainAugmentConfig
 from wakeword_core.features.mel import front_end
-from wakeword_core.training.augment import _COLOURS, BandWarp, augment, spec_augment, time_shift
+from wakeword_core.training.augment import _COLOURS, BandWarp, augment, mixup, spec_augment, time_shift
 
 FRONTEND = FrontendConfig()
 RATE = 16_000
@@ -243,3 +244,17 @@ def test_a_row_is_moved_with_its_word() -> None:
     assert bool((moved.diff(dim=2) >= 0).all()) and float(moved.min()) == 0 and float(moved.max()) == 19
     same, still = time_shift(x, ends, 0, torch.Generator())
     assert same is x and still is ends
+
+
+def test_rows_are_mixed_with_others_of_their_batch() -> None:
+    x = torch.randn(9, 4, 5, generator=torch.Generator().manual_seed(1))
+    shares = []
+    for seed in range(300):
+        mixed, partners, share = mixup(x, 0.4, torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(mixed, share * x + (1 - share) * x[partners])
+        assert sorted(partners.tolist()) == list(range(9)) and 0.5 <= share <= 1.0
+        shares.append(share)
+    expected = stats.beta(0.4, 0.4).rvs(100_000, random_state=0)
+    assert stats.kstest(shares, np.maximum(expected, 1 - expected)).pvalue > 0.01
+    same, partners, share = mixup(x, 0.0, torch.Generator())
+    assert same is x and partners.tolist() == list(range(9)) and share == 1.0

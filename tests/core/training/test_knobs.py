@@ -26,6 +26,7 @@ OTHER_AUGMENT = {
     "isolate_probability": 0.0,
     "isolated_frames": (4, 6),
     "shift_frames": 5,
+    "mixup_alpha": 1.0,
     "noise_probability": 0.0,
     "noise_snr_db": (0.0, 0.0),
 }

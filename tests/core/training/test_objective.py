@@ -164,3 +164,30 @@ def test_every_loss_is_learnt_from(name: str, tmp_path: Path) -> None:
     config = config_for(model, CONTEXT, **chosen, loss={**LOSS, **loss})
     summary = train(windows_for(1, rows=160, context=CONTEXT), VAL, CMVN, config, tmp_path)
     assert summary.val_auc > 0.9
+
+
+def test_what_is_mixed_is_judged_by_both_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share of each row's loss is its own and the rest its partner's, at the same scores."""
+    config = _config(pooling="window")
+    config = config.model_copy(
+        update={
+            "training": config.training.model_copy(
+                update={"augment": config.training.augment.model_copy(update={"mixup_alpha": 0.4})}
+            )
+        }
+    )
+    found: list[tuple[list[int], float]] = []
+    original = module.classification_loss
+
+    def spy(logits: torch.Tensor, labels: torch.Tensor, *rest: Any) -> torch.Tensor:
+        loss = original(logits, labels, *rest)
+        found.append((labels.tolist(), float(loss.detach())))
+        return loss
+
+    partners = torch.tensor([1, 0, 3, 2, 5, 4, 7, 6])
+    monkeypatch.setattr(module, "mixup", lambda x, alpha, generator: (x, partners, 0.75))
+    monkeypatch.setattr(module, "classification_loss", spy)
+    total = _loss(config)
+    (own, mine), (other, theirs) = found
+    assert own == LONG.labels[CHOSEN].tolist() and other == LONG.labels[CHOSEN][partners].tolist()
+    assert total == pytest.approx(0.75 * mine + 0.25 * theirs)
