@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TINY_TCN, VAL, config_for, windows_for
@@ -164,3 +165,16 @@ def test_every_loss_is_learnt_from(name: str, tmp_path: Path) -> None:
     config = config_for(model, CONTEXT, **chosen, loss={**LOSS, **loss})
     summary = train(windows_for(1, rows=160, context=CONTEXT), VAL, CMVN, config, tmp_path)
     assert summary.val_auc > 0.9
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("metric", ["triplet", "arcface"])
+@pytest.mark.parametrize("pooling", ["stream", "window"])
+def test_everything_at_once_on_cuda_with_amp(pooling: str, metric: str, tmp_path: Path) -> None:
+    loss = {"kind": "focal", "focal_alpha": 0.4, "class_weights": "balanced", "hard_negative_weight": 2.0}
+    for members in (1, 2):
+        model = TcnConfig(**TINY_TCN, members=members)
+        config = config_for(model, CONTEXT, device="cuda", loss={**LOSS, **loss, "pooling": pooling, "metric": metric})
+        summary = train(LONG, VAL, CMVN, config, tmp_path / str(members))
+        assert np.isfinite(summary.val_loss)
