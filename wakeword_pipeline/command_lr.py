@@ -55,7 +55,7 @@ def find_learning_rate(
         table.add_row(escape(name), f"{rate:.2g}", f"{found.loss_at(rate):.3f}")
     Console().print(table)
     end = f"ended at {found.rates[-1]:.2g}, where the loss ran away" if found.diverged else "the loss never ran away"
-    print(f"{len(found.rates)} batches; {end}")
+    print(f"{len(found.rates)} batches; {found.too_narrow or end}")
     print(f"suggestion: --set training.learning_rate={found.suggestion:.2g}")
     print(f"picture: {picture}")
     if as_json:

@@ -87,6 +87,15 @@ class RangeTest:
         """
         return self.lowest / _BELOW_LOWEST
 
+    @property
+    def too_narrow(self) -> str:
+        """What to change where the lowest loss is at an end of the rates, so that it may lie beyond; empty if not."""
+        if self.lowest == self.rates[0]:
+            return "the loss was lowest at the lowest rate: begin with a lower one"
+        if self.lowest == self.rates[-1] and not self.diverged:
+            return "the loss was still falling at the highest rate: go to a higher one, or there in more batches"
+        return ""
+
     def loss_at(self, rate: float) -> float:
         """Smoothed loss at a rate, between the tried ones in proportion to its logarithm; at the ends beyond them."""
         return float(np.interp(np.log(rate), np.log(self.rates), self.smoothed))

@@ -1,4 +1,4 @@
-"""Zones by hand, and the loss against plain loops."""
+"""The loss against plain loops, against torch, and as it was before it could be chosen."""
 
 from typing import Any
 
@@ -7,16 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from torch.nn import functional
 
 from wakeword_core.config import LossConfig
-from wakeword_core.errors import DataError
 from wakeword_core.training.losses import (
     NO_WORD,
     Weights,
     Zones,
-    class_weights,
     classification_loss,
     one_step,
     stream_loss,
@@ -50,52 +47,6 @@ def _batch(classes: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor,
     labels = torch.tensor([0, 1, 2, 0, 3, 0, 1, 0]).clamp_max(classes - 1)
     ends = torch.where(labels > 0, torch.tensor([0, 20, 8, 0, 33, 0, 90, 0]), NO_WORD)
     return _logits(8, classes, 12, seed=seed), labels, zones(ends, _steps(list(range(0, 36, 3)), 8), 8, 6)
-
-
-def test_zones_by_hand() -> None:
-    ends = torch.tensor([NO_WORD, 10, 12])
-    found = zones(ends, _steps([3, 6, 9, 12, 15, 18], 3), hit_frames=5, early_frames=4)
-    no, yes = False, True
-    assert found.hit.tolist() == [
-        [no, no, no, no, no, no],
-        [no, no, no, yes, yes, no],
-        [no, no, no, yes, yes, no],
-    ]
-    assert found.quiet.tolist() == [
-        [yes, yes, yes, yes, yes, yes],
-        [yes, no, no, no, no, no],
-        [yes, yes, no, no, no, no],
-    ]
-
-
-def test_limits_of_zones_are_whole_frames() -> None:
-    found = zones(torch.tensor([10]), _steps(list(range(20)), 1), hit_frames=3, early_frames=2)
-    assert torch.nonzero(found.hit[0]).flatten().tolist() == [10, 11, 12, 13]
-    assert torch.nonzero(found.quiet[0]).flatten().tolist() == list(range(8))
-
-
-@pytest.mark.parametrize(("end", "nearest"), [(0, 0), (14, 2), (16, 2), (17, 2), (18, 3), (99, 4)])
-def test_a_word_without_a_step_in_its_zone_takes_the_nearest(end: int, nearest: int) -> None:
-    found = zones(torch.tensor([end]), _steps([5, 10, 15, 20, 25], 1), hit_frames=0, early_frames=0)
-    assert torch.nonzero(found.hit[0]).flatten().tolist() == [nearest]
-    assert not bool((found.hit & found.quiet).any())
-    before = [step < end and position != nearest for position, step in enumerate((5, 10, 15, 20, 25))]
-    assert found.quiet[0].tolist() == before
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    ends=st.lists(st.integers(-1, 60), min_size=1, max_size=6),
-    hit=st.integers(0, 40),
-    early=st.integers(0, 40),
-    stride=st.integers(1, 9),
-)
-def test_every_word_has_a_hit_and_no_step_asks_two_things(ends: list[int], hit: int, early: int, stride: int) -> None:
-    found = zones(torch.tensor(ends), _steps(list(range(20, 50, stride)), len(ends)), hit, early)
-    word = torch.tensor(ends) != NO_WORD
-    assert torch.equal(found.hit.any(1), word)
-    assert not bool((found.hit & found.quiet).any())
-    assert bool(found.quiet[~word].all())
 
 
 def _step_losses(values: list[float], target: int, config: LossConfig, weights: np.ndarray) -> float:
@@ -420,61 +371,6 @@ def test_a_row_that_counts_n_times_is_a_row_that_stands_there_n_times(
     repeated = (logits[rows], labels[rows], Zones(zone.hit[rows], zone.quiet[rows]), config, Weights(classes))
     found = _both(logits, labels, zone, config, Weights(classes, torch.tensor(counts).double()))
     assert found == pytest.approx(_both(*repeated), rel=1e-9)
-
-
-def test_balanced_weights_are_those_of_scikit_learn() -> None:
-    from sklearn.utils.class_weight import compute_class_weight
-
-    windows = torch.tensor([0] * 70 + [1] * 9 + [2] * 3)
-    found = class_weights(_config(class_weights="balanced"), ("_negative", "a", "b"), windows)
-    wanted = compute_class_weight("balanced", classes=np.arange(3), y=windows.numpy())
-    assert found is not None and found.numpy() == pytest.approx(wanted, rel=1e-6)
-
-
-def test_weights_are_given_by_label_and_are_1_where_they_are_not() -> None:
-    labels = ("_negative", "hey robin", "stop")
-    windows = torch.tensor([0, 1, 2])
-    found = class_weights(_config(class_weights={"stop": 3, "_negative": 0.5}), labels, windows)
-    assert found is not None and found.tolist() == [0.5, 1.0, 3.0]
-    assert class_weights(_config(), labels, windows) is None
-
-
-def test_a_class_without_windows_cannot_be_balanced() -> None:
-    with pytest.raises(DataError, match="no window of 'stop'"):
-        class_weights(_config(class_weights="balanced"), ("_negative", "hey robin", "stop"), torch.tensor([0, 1, 1]))
-
-
-@pytest.mark.parametrize("wrong", ["equal", 2, {"stop": 0}, {"stop": -1.0}, {"stop": 1e9}, {"stop": True}, {"a": "b"}])
-def test_wrong_class_weights_are_refused(wrong: Any) -> None:
-    with pytest.raises(ValidationError, match="must be none, balanced, or a number above 0"):
-        LossConfig(class_weights=wrong)
-
-
-def test_weights_of_classes_that_are_not_there_are_refused() -> None:
-    from wakeword_core.config import Config
-
-    loss = {"class_weights": {"hey robin": 2.0, "_negative": 0.5}}
-    assert Config.model_validate({"training": {"loss": loss}}).training.loss.class_weights == loss["class_weights"]
-    with pytest.raises(ValidationError, match=r"'hey robin', but the classes are _negative, alexa"):
-        Config.model_validate({"phrase": "alexa", "training": {"loss": loss}})
-
-
-def test_the_one_step_is_any_of_a_words_hit_zone_and_any_of_other_rows() -> None:
-    ends = torch.tensor([NO_WORD, 10, 40]).repeat_interleave(400)
-    zone = zones(ends, _steps([3, 6, 9, 12, 15, 18], 1200), hit_frames=6, early_frames=4)
-    found = one_step(zone, torch.Generator().manual_seed(0)).view(3, 400)
-    for row, allowed in zip(found, ([0, 1, 2, 3, 4, 5], [3, 4], [5]), strict=True):
-        counts = torch.bincount(row, minlength=6).double()
-        assert torch.nonzero(counts).flatten().tolist() == allowed
-        assert float((counts[allowed] / 400 - 1 / len(allowed)).abs().max()) < 0.1
-
-
-def test_the_one_step_comes_from_the_generator_only() -> None:
-    _, _, zone = _batch()
-    state = torch.random.get_rng_state()
-    one, same, other = (one_step(zone, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(one, same) and not torch.equal(one, other)
-    assert torch.equal(state, torch.random.get_rng_state())
 
 
 def test_window_pooling_looks_at_the_one_step_and_nothing_else() -> None:

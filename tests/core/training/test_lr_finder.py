@@ -174,6 +174,22 @@ def test_it_ends_when_the_loss_runs_away_and_what_was_before_still_counts(
     assert 0.3 < found.lowest / np.geomspace(1e-6, 1, 200)[99] <= 1
 
 
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        (np.linspace(2, 1, 20), "go to a higher one"),
+        (np.linspace(1, 2, 20), "begin with a lower one"),
+        ([*np.linspace(2, 1, 12), *np.linspace(1, 2, 8)], ""),
+        ([*np.linspace(2, 1, 20), float("nan")], ""),
+    ],
+    ids=["falls", "rises", "both", "falls and runs away"],
+)
+def test_a_lowest_loss_at_an_end_of_the_rates_is_said(losses: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fed(monkeypatch, list(losses))
+    found = find_rate(LONG, CMVN, config_for(context=CONTEXT), Rates(1e-5, 1e-1, len(losses)))
+    assert said in found.too_narrow and bool(said) == bool(found.too_narrow)
+
+
 def test_a_loss_that_runs_away_at_once_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     _fed(monkeypatch, [1.0] * 5 + [float("nan")])
     with pytest.raises(ConfigError, match=r"after 5 batches.*begin below 1e-05"):

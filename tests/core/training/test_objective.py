@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TINY_TCN, VAL, config_for, windows_for
@@ -191,3 +192,16 @@ def test_what_is_mixed_is_judged_by_both_labels(monkeypatch: pytest.MonkeyPatch)
     (own, mine), (other, theirs) = found
     assert own == LONG.labels[CHOSEN].tolist() and other == LONG.labels[CHOSEN][partners].tolist()
     assert total == pytest.approx(0.75 * mine + 0.25 * theirs)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("metric", ["triplet", "arcface"])
+@pytest.mark.parametrize("pooling", ["stream", "window"])
+def test_everything_at_once_on_cuda_with_amp(pooling: str, metric: str, tmp_path: Path) -> None:
+    loss = {"kind": "focal", "focal_alpha": 0.4, "class_weights": "balanced", "hard_negative_weight": 2.0}
+    for members in (1, 2):
+        model = TcnConfig(**TINY_TCN, members=members)
+        config = config_for(model, CONTEXT, device="cuda", loss={**LOSS, **loss, "pooling": pooling, "metric": metric})
+        summary = train(LONG, VAL, CMVN, config, tmp_path / str(members))
+        assert np.isfinite(summary.val_loss)
