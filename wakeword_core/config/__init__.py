@@ -9,7 +9,20 @@ from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Setti
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig, TuningConfig
 from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
 from wakeword_core.config.mining import MiningConfig
-from wakeword_core.config.models import BcResNetConfig, ModelConfig, TcnConfig, TinyConvConfig
+from wakeword_core.config.models import (
+    BcResNetConfig,
+    CdDnnConfig,
+    ConformerConfig,
+    CrnnConfig,
+    DsCnnConfig,
+    MixedNetConfig,
+    MobileNetV3Config,
+    ModelConfig,
+    ResNet18Config,
+    ResNet34Config,
+    TcnConfig,
+    TinyConvConfig,
+)
 from wakeword_core.config.recordings import DataConfig, ShardsConfig, SourceConfig, SynthesisConfig, wake_words
 from wakeword_core.config.training import LossConfig, SpecAugmentConfig, TrainAugmentConfig, TrainingConfig, ValMetric
 
@@ -20,16 +33,24 @@ __all__ = [
     "AugmentConfig",
     "BcResNetConfig",
     "CalibrationConfig",
+    "CdDnnConfig",
     "Config",
+    "ConformerConfig",
+    "CrnnConfig",
     "DataConfig",
     "DetectorConfig",
+    "DsCnnConfig",
     "EvaluationConfig",
     "ExportConfig",
     "FeaturesConfig",
     "FrontendConfig",
     "LossConfig",
     "MiningConfig",
+    "MixedNetConfig",
+    "MobileNetV3Config",
     "ModelConfig",
+    "ResNet18Config",
+    "ResNet34Config",
     "Role",
     "Settings",
     "ShardsConfig",

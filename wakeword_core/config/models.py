@@ -1,8 +1,8 @@
 """The architectures."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import Settings
 
@@ -27,6 +27,7 @@ class TinyConvConfig(Settings):
 
     arch: Literal["tiny_conv"] = "tiny_conv"
     channels: int = Field(24, ge=4, le=256, description="Channels of the first layer; they double twice.")
+    separable: bool = Field(False, description="Depthwise separable convolutions after the first layer.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
 
 
@@ -45,4 +46,129 @@ class TcnConfig(Settings):
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
 
 
-ModelConfig = Annotated[BcResNetConfig | TinyConvConfig | TcnConfig, Field(discriminator="arch")]
+class _ResNetConfig(Settings):
+    width: int = Field(64, ge=4, le=256, description="Channels of the first stage; they double three times.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
+
+
+class ResNet18Config(_ResNetConfig):
+    """ResNet of 18 layers (He et al. 2016); 64 channels are the paper's."""
+
+    arch: Literal["resnet18"] = "resnet18"
+
+
+class ResNet34Config(_ResNetConfig):
+    """ResNet of 34 layers (He et al. 2016); 64 channels are the paper's."""
+
+    arch: Literal["resnet34"] = "resnet34"
+
+
+class MobileNetV3Config(Settings):
+    """MobileNetV3-Small (Howard et al. 2019): inverted residuals with squeeze-and-excite."""
+
+    arch: Literal["mobilenetv3"] = "mobilenetv3"
+    width: float = Field(1.0, ge=0.1, le=2, description="Multiplier of all channels, rounded to multiples of 8.")
+    gru_units: int = Field(
+        0, ge=0, le=1_024, description="Units of a GRU over time before the classifier; 0: pooling, as in the paper."
+    )
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the classifier.")
+
+
+class DsCnnConfig(Settings):
+    """DS-CNN (Zhang et al. 2017): depthwise separable convolutions; the defaults are the paper's small one."""
+
+    arch: Literal["ds_cnn"] = "ds_cnn"
+    channels: int = Field(64, ge=4, le=512, description="Channels of every layer: 64, 172 or 276 in the paper.")
+    blocks: int = Field(4, ge=1, le=16, description="Depthwise separable layers: 4, 4 or 5 in the paper.")
+    stride: int = Field(4, ge=1, le=8, description="Bands and frames a step after the first layer; in the paper 2.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
+
+
+class CrnnConfig(Settings):
+    """CRNN (Arik et al. 2017): a strided convolution, recurrent layers and a hidden layer; the paper's sizes."""
+
+    arch: Literal["crnn"] = "crnn"
+    channels: int = Field(32, ge=4, le=256, description="Channels of the convolution.")
+    kernel_bands: int = Field(5, ge=1, le=31, description="Bands that the convolution sees.")
+    kernel_frames: int = Field(20, ge=1, le=64, description="Frames that the convolution sees.")
+    stride_bands: int = Field(2, ge=1, le=8, description="Bands between two places of the convolution.")
+    stride_frames: int = Field(8, ge=1, le=32, description="Frames between two steps.")
+    cell: Literal["gru", "lstm"] = Field("gru", description="Kind of recurrent layers.")
+    units: int = Field(32, ge=4, le=512, description="Units of each recurrent layer, in each direction.")
+    layers: int = Field(2, ge=1, le=6, description="Recurrent layers.")
+    bidirectional: bool = Field(True, description="Whether recurrent layers run over time both ways.")
+    hidden_units: int = Field(64, ge=4, le=1_024, description="Units of the layer before the classifier.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
+
+
+class CdDnnConfig(Settings):
+    """A fully connected network over stacked frames (Chen et al. 2014), the classical keyword spotter."""
+
+    arch: Literal["cd_dnn"] = "cd_dnn"
+    stacked_frames: int = Field(41, ge=1, le=200, description="Frames stacked to one input.")
+    frame_step: int = Field(3, ge=1, le=8, description="Frames from a stacked one to the next: 3 takes every third.")
+    stride: int = Field(3, ge=1, le=8, description="Frames between two steps.")
+    hidden_units: int = Field(128, ge=8, le=2_048, description="Units of each hidden layer.")
+    hidden_layers: int = Field(3, ge=1, le=10, description="Hidden layers.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
+
+
+class ConformerConfig(Settings):
+    """Conformer (Gulati et al. 2020): self-attention and convolution, over every fourth frame."""
+
+    arch: Literal["conformer"] = "conformer"
+    channels: int = Field(64, ge=8, le=512, description="Numbers a step; a multiple of heads.")
+    layers: int = Field(4, ge=1, le=20, description="Blocks.")
+    heads: int = Field(4, ge=1, le=16, description="Heads of self-attention.")
+    expansion: int = Field(4, ge=1, le=8, description="Width of the feed-forward layers, in channels.")
+    kernel: int = Field(15, ge=3, le=63, description="Steps that the convolution of a block sees; odd.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout in the blocks and before the classifier.")
+
+    @field_validator("kernel")
+    @classmethod
+    def _centred(cls, kernel: int) -> int:
+        if kernel % 2 == 0:
+            raise ValueError("must be odd")
+        return kernel
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.channels % self.heads:
+            raise ValueError("channels must be a multiple of heads")
+        return self
+
+
+_Kernels = Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(min_length=1, max_length=8)]
+
+
+class MixedNetConfig(Settings):
+    """A streaming network of mixed depthwise kernels (after Tan and Le 2019, and microWakeWord's mixednet)."""
+
+    arch: Literal["mixednet"] = "mixednet"
+    stem_channels: int = Field(32, ge=8, le=512, description="Channels of the first layer.")
+    channels: int = Field(64, ge=8, le=512, description="Channels of every block.")
+    kernels: tuple[_Kernels, ...] = Field(
+        ((5,), (7, 11), (9, 15), (17,)),
+        min_length=1,
+        max_length=24,
+        description="Steps that the depthwise convolutions of each block see; several share its channels.",
+    )
+    stride: int = Field(3, ge=1, le=8, description="Frames a step after the first layer.")
+    head_steps: int = Field(5, ge=1, le=64, description="Last steps that the classifier sees.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
+
+
+ModelConfig = Annotated[
+    BcResNetConfig
+    | TinyConvConfig
+    | TcnConfig
+    | MixedNetConfig
+    | CdDnnConfig
+    | DsCnnConfig
+    | CrnnConfig
+    | MobileNetV3Config
+    | ResNet18Config
+    | ResNet34Config
+    | ConformerConfig,
+    Field(discriminator="arch"),
+]

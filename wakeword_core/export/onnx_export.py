@@ -137,6 +137,8 @@ def _quietly() -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
+            # recurrent layers keep a second list of their weights, which tracing swaps and puts back
+            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

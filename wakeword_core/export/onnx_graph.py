@@ -74,7 +74,8 @@ def softmax_inputs(path: Path, windows: npt.NDArray[np.float32], batch: int = 64
     import onnxruntime
 
     model = onnx.load(path)
-    name = next(node.input[0] for node in model.graph.node if node.op_type == "Softmax")
+    scores = model.graph.output[0].name  # attention has softmaxes of its own
+    name = next(node.input[0] for node in model.graph.node if node.op_type == "Softmax" and scores in node.output)
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

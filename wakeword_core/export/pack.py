@@ -1,10 +1,12 @@
 """Weight-only INT8 for models so small that the graph itself is most of the file.
 
-Every convolution and linear weight is a matrix of one row an output channel. Rows of one length, of whatever layer,
-lie in one INT8 matrix with one scale a row; `Cast` and `Mul` restore them and `Split` hands them out, all of which a
-runtime folds once when it loads the model. Everything else (biases, normalisation, scales) lies in one float16 vector.
+Every convolution and linear weight is a matrix of one row an output channel, and those of recurrent layers have a row
+for each gate of each unit. Rows of one length, of whatever layer, lie in one INT8 matrix with one scale a row; `Cast`
+and `Mul` restore them and `Split` hands them out, all of which a runtime folds once when it loads the model.
+Everything else (biases, normalisation, scales) lies in one float16 vector.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +19,9 @@ from wakeword_core.export.onnx_graph import compact, constant, initializers
 
 Array = npt.NDArray[np.generic]
 
+_WEIGHT_INPUTS = {"Conv": (1,), "Gemm": (1,), "MatMul": (1,), "GRU": (1, 2), "LSTM": (1, 2)}
+"""Which inputs of an operator are weights."""
+_RECURRENT = ("GRU", "LSTM")
 _INT8_LIMIT = 127
 _MIN_INT8_VALUES = 96
 """Below about this many values, float16 takes no more bytes than INT8 with its scales."""
@@ -34,10 +39,11 @@ class _Restoring:
     def add(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
         self.nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
 
-    def hand_out(self, source: str, pieces: Mapping[str, tuple[int, ...]], rank: int) -> None:
-        """Cut `source` (of `rank` dimensions) along its first axis into the named pieces of the given shapes."""
-        flat = {name: name if len(shape) == rank else f"{name}_rows" for name, shape in pieces.items()}
-        sizes = [int(np.prod(shape)) if rank == 1 else shape[0] for shape in pieces.values()]
+    def hand_out(self, source: str, pieces: Mapping[str, tuple[int, ...]], row: tuple[int, ...]) -> None:
+        """Cut `source` [n, *row] along its first axis into the named pieces of the given shapes."""
+        rows = {name: math.prod(shape) // math.prod(row) for name, shape in pieces.items()}
+        flat = {name: name if shape == (rows[name], *row) else f"{name}_rows" for name, shape in pieces.items()}
+        sizes = [*rows.values()]
         if len(pieces) > 1:
             self.add(
                 "Split",
@@ -66,13 +72,14 @@ def pack_weights(model: ModelProto) -> ModelProto:
     kept = [TensorProto.FromString(t.SerializeToString()) for name, t in known.items() if name not in floats]
     del packed.graph.initializer[:]
     packed.graph.initializer.extend(kept)
-    weights = {node.input[1] for node in packed.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")}
+    used = {name: node.op_type for node in packed.graph.node for name in _weights_of(node)}
     by_length: dict[int, dict[str, Array]] = defaultdict(dict)
     vectors: dict[str, Array] = {}
     restoring = _Restoring(packed)
     for name, values in floats.items():
-        if name in weights and values.ndim > 1 and values.size >= _MIN_INT8_VALUES:
-            by_length[values.size // values.shape[0]][name] = values
+        if name in used and values.ndim > 1 and values.size >= _MIN_INT8_VALUES:
+            length = values.shape[-1] if used[name] in _RECURRENT else values.size // values.shape[0]
+            by_length[length][name] = values
         elif values.size >= _MIN_FILL_VALUES and (values == values.ravel()[0]).all():
             restoring.fill(name, values)
         else:
@@ -89,6 +96,10 @@ def pack_weights(model: ModelProto) -> ModelProto:
     return compact(packed)
 
 
+def _weights_of(node: NodeProto) -> list[str]:
+    return [node.input[place] for place in _WEIGHT_INPUTS.get(node.op_type, ())]
+
+
 def _quantize_rows(length: int, group: Mapping[str, Array]) -> tuple[npt.NDArray[np.int8], Array]:
     """Rows as INT8 [rows, length] and their scales [rows, 1], which float16 holds exactly."""
     rows = np.concatenate([values.reshape(-1, length) for values in group.values()]).astype(np.float32)
@@ -102,11 +113,11 @@ def _add_vectors(restoring: _Restoring, vectors: Mapping[str, Array]) -> None:
         return
     joined = np.concatenate([values.ravel() for values in vectors.values()]).astype(np.float16)
     restoring.add("Cast", [constant(restoring.model, "half", joined)], ["vectors"], to=TensorProto.FLOAT)
-    restoring.hand_out("vectors", {name: values.shape for name, values in vectors.items()}, rank=1)
+    restoring.hand_out("vectors", {name: values.shape for name, values in vectors.items()}, row=())
 
 
 def _add_matrix(restoring: _Restoring, length: int, rows: npt.NDArray[np.int8], group: Mapping[str, Array]) -> None:
     source, restored = f"rows_{length}", f"restored_{length}"
     restoring.add("Cast", [constant(restoring.model, f"{source}_int8", rows)], [source], to=TensorProto.FLOAT)
     restoring.add("Mul", [source, f"scale_{length}"], [restored])
-    restoring.hand_out(restored, {name: values.shape for name, values in group.items()}, rank=2)
+    restoring.hand_out(restored, {name: values.shape for name, values in group.items()}, row=(length,))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import BcResNetConfig
+from wakeword_core.models.initialisation import he_initialise
 from wakeword_core.models.toeplitz import products_pay, toeplitz
 
 _BASE_CHANNELS = 8
@@ -157,7 +158,5 @@ class BcResNet(nn.Module):
 def bc_resnet(config: BcResNetConfig, n_mels: int, frames: int, classes: int) -> BcResNet:
     """BC-ResNet of the configured width, with He initialisation."""
     model = BcResNet(config, n_mels, classes)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    he_initialise(model, "fan_out")
     return model

@@ -1,9 +1,7 @@
-"""A temporal convolutional network over mel channels that gives the same scores on a window as on endless audio.
+"""A temporal convolutional network over mel channels.
 
-Residual blocks of dilated convolutions (Bai et al. 2018) without any padding: what a step gives depends on the frames
-of its own receptive field alone, wherever the window began. So one pass over a long stretch (`dense`) gives the scores
-of every window in it, which training and streaming both use. The classifier is a convolution over the last steps.
-Plain convolutions, not separable ones: at this width they cost a CPU no more, and INT8 loses less on them.
+Residual blocks of dilated convolutions (Bai et al. 2018) without any padding. Plain convolutions, not separable ones:
+at this width they cost a CPU no more, and INT8 loses less on them.
 """
 
 from typing import cast
@@ -13,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import TcnConfig
+from wakeword_core.models.initialisation import he_initialise
+from wakeword_core.models.streaming import StreamingBackbone
 
 _STEM_OVERLAP = 2
 
@@ -31,55 +31,24 @@ class ResidualBlock(nn.Module):
         return functional.relu(x[:, :, self.lost :] + self.norm(self.convolution(x)))
 
 
-class Tcn(nn.Module):
+class Tcn(StreamingBackbone):
     """Temporal convolutional network whose last step ends at the last frame."""
 
-    streams = True
-
     def __init__(self, config: TcnConfig, n_mels: int, classes: int) -> None:
-        super().__init__()
-        self.stride = config.stride
-        self.stem_kernel = config.stride + _STEM_OVERLAP
-        self.stem = nn.Conv1d(n_mels, config.channels, self.stem_kernel, stride=config.stride, bias=False)
+        lost = config.head_steps - 1 + sum((config.kernel - 1) * one for one in config.dilations)
+        super().__init__(stem_frames=config.stride + _STEM_OVERLAP, stride=config.stride, lost_steps=lost)
+        self.stem = nn.Conv1d(n_mels, config.channels, self.stem_frames, stride=config.stride, bias=False)
         self.stem_norm = nn.BatchNorm1d(config.channels)
         self.blocks = nn.ModuleList(ResidualBlock(config.channels, config.kernel, one) for one in config.dilations)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Conv1d(config.channels, classes, config.head_steps)
-        steps = config.head_steps - 1 + sum((config.kernel - 1) * one for one in config.dilations)
-        self.receptive_field_frames = self.stem_kernel + config.stride * steps
 
-    def output_frames(self, frames: int) -> Tensor:
-        """Last frame of each step that `dense` gives for `frames` frames: int64 [steps]."""
-        first = min(self.receptive_field_frames, frames) - 1
-        return torch.arange(frames - 1, first - 1, -self.stride).flip(0)
-
-    def trunk(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, channels, steps]; the last step ends exactly at the last frame."""
-        x = x[:, :, (x.shape[2] - self.stem_kernel) % self.stride :]
+    def steps(self, x: Tensor) -> Tensor:
+        """[batch, n_mels, stem_frames + n * stride] -> [batch, channels, steps]."""
         x = functional.relu(self.stem_norm(self.stem(x)))
         for block in self.blocks:
             x = block(x)
         return x
-
-    def dense(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> logits [batch, classes, steps], one step for each of `output_frames`."""
-        logits: Tensor = self.classifier(self.dropout(self.trunk(self._long_enough(x))))
-        return logits
-
-    def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, channels * head_steps]: the last steps, which the classifier sees."""
-        return self.trunk(self._last_window(x)).flatten(1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> logits [batch, classes] at the last frame."""
-        return self.dense(self._last_window(x))[:, :, -1]
-
-    def _last_window(self, x: Tensor) -> Tensor:
-        return self._long_enough(x)[:, :, -self.receptive_field_frames :]
-
-    def _long_enough(self, x: Tensor) -> Tensor:
-        """Windows shorter than the receptive field begin with the mean of the training data."""
-        return functional.pad(x, (max(self.receptive_field_frames - x.shape[2], 0), 0))
 
 
 class TcnEnsemble(nn.Module):
@@ -93,6 +62,7 @@ class TcnEnsemble(nn.Module):
     def __init__(self, members: list[Tcn]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.stride = members[0].stride
         self.receptive_field_frames = members[0].receptive_field_frames
 
     def output_frames(self, frames: int) -> Tensor:
@@ -121,7 +91,5 @@ def tcn(config: TcnConfig, n_mels: int, frames: int, classes: int) -> Tcn | TcnE
     """TCN of the configured size, with He initialisation; several of them when it has members."""
     members = [Tcn(config, n_mels, classes) for _ in range(config.members)]
     for model in members:
-        for module in model.modules():
-            if isinstance(module, nn.Conv1d) and module is not model.classifier:
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        he_initialise(model)
     return members[0] if len(members) == 1 else TcnEnsemble(members)

@@ -1,13 +1,17 @@
 """A microcontroller-class network: three strided 2-D convolutions and one learned pooling.
 
 Pooling is a global depthwise convolution (Chen et al. 2018, MobileFaceNets), which keeps where in the window and the
-spectrum something was; a plain mean would forget the order of the sounds.
+spectrum something was; a plain mean would forget the order of the sounds. With depthwise separable convolutions (Howard
+et al. 2017, MobileNets) it has a fraction of the products.
 """
 
 from torch import Tensor, nn
 
 from wakeword_core.config import TinyConvConfig
+from wakeword_core.models.initialisation import he_initialise
+from wakeword_core.models.layers import convolution, separable_convolution
 from wakeword_core.models.toeplitz import products_pay
+from wakeword_core.models.windowed import WindowBackbone
 
 _STEM_KERNEL = 5
 _KERNEL = 3
@@ -20,21 +24,18 @@ def _halved(size: int, times: int) -> int:
     return size
 
 
-def _stage(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride=_STRIDE, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
-
-
-class TinyConv(nn.Module):
+class TinyConv(WindowBackbone):
     """Small 2-D convolutional network for windows of a fixed number of frames."""
-
-    streams = False
 
     def __init__(self, config: TinyConvConfig, n_mels: int, frames: int, classes: int) -> None:
         super().__init__()
         width = config.channels
+        # the first layer has one input channel, so that there is nothing to separate
+        stage = separable_convolution if config.separable else convolution
         self.stages = nn.Sequential(
-            _stage(1, width, _STEM_KERNEL), _stage(width, 2 * width, _KERNEL), _stage(2 * width, 4 * width, _KERNEL)
+            convolution(1, width, _STEM_KERNEL, stride=_STRIDE),
+            stage(width, 2 * width, _KERNEL, stride=_STRIDE),
+            stage(2 * width, 4 * width, _KERNEL, stride=_STRIDE),
         )
         size = (_halved(n_mels, 3), _halved(frames, 3))
         self.pool = nn.Conv2d(4 * width, 4 * width, size, groups=4 * width, bias=False)
@@ -49,16 +50,9 @@ class TinyConv(nn.Module):
         pooled: Tensor = self.pool_norm(y)
         return pooled.flatten(1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> logits [batch, classes]."""
-        logits: Tensor = self.classifier(self.dropout(self.embed(x)))
-        return logits
-
 
 def tiny_conv(config: TinyConvConfig, n_mels: int, frames: int, classes: int) -> TinyConv:
     """Small 2-D convolutional network, with He initialisation."""
     model = TinyConv(config, n_mels, frames, classes)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    he_initialise(model)
     return model

@@ -1,0 +1,86 @@
+"""A streaming network of mixed depthwise kernels for microcontrollers.
+
+Blocks of depthwise convolutions over time, whose channels have kernels of different lengths (MixConv, Tan and Le 2019),
+and pointwise ones, after a first layer that takes every third frame: the class of network that microWakeWord runs on
+microcontrollers (Ahrendt 2024, its `mixednet`), written without any padding.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wakeword_core.config import MixedNetConfig
+from wakeword_core.models.initialisation import he_initialise
+from wakeword_core.models.streaming import StreamingBackbone
+
+_STEM_OVERLAP = 2
+"""Frames that the first layer sees besides the new ones, as in the TCN."""
+
+
+class MixedConvolution(nn.Module):
+    """Depthwise convolution over time in groups of channels of nearly one size, each with a kernel of its own length.
+
+    All kernels end at the same step.
+    """
+
+    def __init__(self, channels: int, kernels: Sequence[int]) -> None:
+        super().__init__()
+        self.lost = max(kernels) - 1
+        groups = len(kernels)
+        self.sizes = [channels // groups + (group < channels % groups) for group in range(groups)]
+        self.groups = nn.ModuleList(
+            nn.Conv1d(size, size, kernel, groups=size, bias=False)
+            for size, kernel in zip(self.sizes, kernels, strict=True)
+        )
+        self.skipped = [max(kernels) - kernel for kernel in kernels]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, steps] -> [batch, channels, steps - lost]."""
+        parts = zip(self.groups, x.split(self.sizes, dim=1), self.skipped, strict=True)
+        return torch.cat([group(part[:, :, skipped:]) for group, part, skipped in parts], dim=1)
+
+
+class MixedBlock(nn.Module):
+    """Mixed depthwise convolution, pointwise convolution, batch norm, ReLU; a residual where channels agree."""
+
+    def __init__(self, inputs: int, outputs: int, kernels: Sequence[int]) -> None:
+        super().__init__()
+        self.depthwise = MixedConvolution(inputs, kernels)
+        self.pointwise = nn.Conv1d(inputs, outputs, 1, bias=False)
+        self.norm = nn.BatchNorm1d(outputs)
+        self.residual = inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels in, steps] -> [batch, channels out, steps - lost]."""
+        y: Tensor = self.norm(self.pointwise(self.depthwise(x)))
+        return functional.relu(x[:, :, self.depthwise.lost :] + y if self.residual else y)
+
+
+class MixedNet(StreamingBackbone):
+    """Mixed-kernel separable network whose last step ends at the last frame."""
+
+    def __init__(self, config: MixedNetConfig, n_mels: int, classes: int) -> None:
+        lost = config.head_steps - 1 + sum(max(kernels) - 1 for kernels in config.kernels)
+        super().__init__(stem_frames=config.stride + _STEM_OVERLAP, stride=config.stride, lost_steps=lost)
+        self.stem = nn.Conv1d(n_mels, config.stem_channels, self.stem_frames, config.stride, bias=False)
+        self.stem_norm = nn.BatchNorm1d(config.stem_channels)
+        inputs = (config.stem_channels, *[config.channels] * (len(config.kernels) - 1))
+        self.blocks = nn.Sequential(
+            *(MixedBlock(one, config.channels, kernels) for one, kernels in zip(inputs, config.kernels, strict=True))
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Conv1d(config.channels, classes, config.head_steps)
+
+    def steps(self, x: Tensor) -> Tensor:
+        """[batch, n_mels, stem_frames + n * stride] -> [batch, channels, steps]."""
+        y: Tensor = self.blocks(functional.relu(self.stem_norm(self.stem(x))))
+        return y
+
+
+def mixednet(config: MixedNetConfig, n_mels: int, frames: int, classes: int) -> MixedNet:
+    """Mixed-kernel network of the configured size, with He initialisation."""
+    model = MixedNet(config, n_mels, classes)
+    he_initialise(model)
+    return model

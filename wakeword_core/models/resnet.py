@@ -1,0 +1,61 @@
+"""ResNet-18 and ResNet-34 (He et al. 2016, "Deep Residual Learning for Image Recognition") for log-mel windows.
+
+The paper's stem is for photographs: 7 x 7 with stride 2 and pooling leave a quarter of each side. A window of 64 bands
+and 151 frames is already small, so the stem here is 3 x 3 with stride 2, on one channel, without pooling.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wakeword_core.config import ResNet18Config, ResNet34Config
+from wakeword_core.models.initialisation import he_initialise
+from wakeword_core.models.layers import convolution
+from wakeword_core.models.windowed import WindowBackbone
+
+_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+"""Blocks of each stage (table 1 of the paper); every stage has twice the channels of the one before."""
+_KERNEL = 3
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions and a shortcut around them, a projection where the shape changes (option B of the paper)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = convolution(inputs, outputs, _KERNEL, stride=stride)
+        self.second = convolution(outputs, outputs, _KERNEL, activation=None)
+        same = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if same else convolution(inputs, outputs, 1, stride=stride, activation=None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels in, bands, steps] -> [batch, channels out, bands / stride, steps / stride]."""
+        return functional.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+class ResNet(WindowBackbone):
+    """Residual network of basic blocks."""
+
+    def __init__(self, config: ResNet18Config | ResNet34Config, classes: int) -> None:
+        super().__init__()
+        self.stem = convolution(1, config.width, _KERNEL, stride=2)
+        blocks, inputs = [], config.width
+        for stage, count in enumerate(_BLOCKS[config.arch]):
+            outputs = config.width * 2**stage
+            for position in range(count):
+                blocks.append(BasicBlock(inputs, outputs, stride=2 if stage > 0 and position == 0 else 1))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(inputs, classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """[batch, n_mels, frames] -> [batch, 8 * width]: the mean over bands and steps."""
+        y: Tensor = self.blocks(self.stem(x[:, None]))
+        return y.mean(dim=(2, 3))
+
+
+def resnet(config: ResNet18Config | ResNet34Config, n_mels: int, frames: int, classes: int) -> ResNet:
+    """ResNet of the configured depth and width, with He initialisation; for windows of any size."""
+    model = ResNet(config, classes)
+    he_initialise(model, "fan_out")
+    return model
