@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from wakeword_core.config import Config
 from wakeword_core.errors import ConfigError
 from wakeword_core.loading import PRESETS, load_config, save_config
+from wakeword_core.models import REGISTRY
 from wakeword_core.models.facts import count_parameters
 from wakeword_core.models.scoring import new_model
 
@@ -85,6 +86,13 @@ def test_another_architecture_replaces_the_presets_model(write):
     assert load_config(write("model:\n  channels: 32\n")).model.arch == "tcn"
 
 
+@pytest.mark.parametrize("arch", REGISTRY)
+def test_every_architecture_can_be_named_alone(write, arch):
+    config = load_config(write(f"model: {{arch: {arch}}}\n"), preset="tiny")
+    assert config.model.arch == arch
+    assert load_config(None, [f"model.arch={arch}", "model.dropout=0.25"]).model.dropout == 0.25
+
+
 @pytest.mark.parametrize(
     "overrides", [["model.arch=bc_resnet", "model.tau=2"], ["model.tau=2", "model.arch=bc_resnet"]]
 )
@@ -160,7 +168,17 @@ def test_variables_in_source_paths(write, monkeypatch):
         ("model.tau=2", "model.tau is not a setting; it belongs to model.arch=bc_resnet"),
         ("model.chanels=3", "model.chanels is not a setting; did you mean model.channels?"),
         ("model.kernel=1", "model.kernel is 1, but must be at least 2"),
-        ("model.arch=foo", "model.arch is 'foo', but must be 'bc_resnet', 'tiny_conv' or 'tcn'"),
+        (
+            "model.arch=foo",
+            "model.arch is 'foo', but must be 'bc_resnet', 'tiny_conv', 'tcn', 'mixednet', 'cd_dnn', 'ds_cnn', 'crnn', "
+            "'mobilenetv3', 'resnet18', 'resnet34' or 'conformer'",
+        ),
+        ("model.gru_units=8", "model.gru_units is not a setting; it belongs to model.arch=mobilenetv3"),
+        ("model={arch: crnn, cell: rnn}", "model.cell is 'rnn', but must be 'gru' or 'lstm'"),
+        ("model={arch: conformer, kernel: 4}", "model.kernel is 4, but must be odd"),
+        ("model={arch: conformer, channels: 66}", "model.channels is 66, but channels must be a multiple of heads (4)"),
+        ("model={arch: mixednet, kernels: [5, 7]}", "model.kernels.0 is 5, but must be a list"),
+        ("model={arch: mixednet, kernels: [[5], [0]]}", "model.kernels.1.0 is 0, but must be at least 1"),
         ("model={arch: bc_resnet, tau: 4}", "model.tau is 4, but must be 1, 1.5, 2, 3, 6 or 8"),
         ("training.epoch=3", "training.epoch is not a setting; did you mean training.epochs?"),
         ("epochs=3", "epochs is not a setting; did you mean training.epochs?"),

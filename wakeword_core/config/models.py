@@ -134,7 +134,7 @@ class ConformerConfig(Settings):
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         if self.channels % self.heads:
-            raise ValueError("channels must be a multiple of heads")
+            raise ValueError(f"channels must be a multiple of heads ({self.heads})")
         return self
 
 

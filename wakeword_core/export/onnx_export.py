@@ -24,6 +24,7 @@ FILE_NAME = "model.onnx"
 _INPUT = "log_mel"
 _OUTPUT = "scores"
 _PARITY_WINDOWS = 16
+_ANY_SIZE = 2**31
 _QUIET_LOGGERS = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
 
 
@@ -104,7 +105,7 @@ def _trace(model: "ScoringModel", shape: tuple[int, int], opset: int) -> "ModelP
     import torch
 
     try:
-        import onnxscript  # noqa: F401  the exporter needs it and says so less clearly
+        from onnxscript.optimizer import fold_constants  # the exporter needs it, too, and says so less clearly
     except ImportError as error:
         raise MissingDependencyError("exporting a model needs onnxscript: pip install onnxscript") from error
     training, device = model.training, next(model.buffers()).device
@@ -124,6 +125,9 @@ def _trace(model: "ScoringModel", shape: tuple[int, int], opset: int) -> "ModelP
     finally:
         model.train(training).to(device)
     assert program is not None
+    # The exporter leaves large constants to be computed when the model is loaded: weights of recurrent layers, whose
+    # gates ONNX has in another order. Only what is stored as weights can be packed.
+    fold_constants(program.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
     return program.model_proto
 
 

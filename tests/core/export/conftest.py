@@ -6,12 +6,27 @@ import numpy as np
 import pytest
 import torch
 
-from wakeword_core.config import BcResNetConfig, Config, ExportConfig, TcnConfig, TinyConvConfig
+from wakeword_core.config import (
+    BcResNetConfig,
+    Config,
+    ConformerConfig,
+    CrnnConfig,
+    ExportConfig,
+    TcnConfig,
+    TinyConvConfig,
+)
 from wakeword_core.export.onnx_export import export_onnx
 from wakeword_core.features.cmvn import Cmvn
 from wakeword_core.models.scoring import ScoringModel, model_card, new_model
 
-ARCHITECTURES = {"tcn": TcnConfig(), "tiny_conv": TinyConvConfig(), "bc_resnet": BcResNetConfig()}
+ARCHITECTURES = {
+    "tcn": TcnConfig(),
+    "tiny_conv": TinyConvConfig(),
+    "bc_resnet": BcResNetConfig(),
+    "crnn": CrnnConfig(cell="lstm", units=16),
+    "conformer": ConformerConfig(layers=1),
+}
+"""Of each kind of layers one; that every architecture is exported right is tested with the models."""
 
 
 def toy_windows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

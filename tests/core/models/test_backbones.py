@@ -1,4 +1,4 @@
-"""Every backbone of the registry: shapes, equal paths, learning, export; and what is special about each."""
+"""What every backbone of the registry does: shapes, equal paths, learning, files, export, streaming."""
 
 import copy
 import sys
@@ -6,28 +6,54 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 from torch.nn import functional
 
-from wakeword_core.config import BcResNetConfig, TcnConfig, TinyConvConfig
+from wakeword_core.config import Config, ExportConfig, FeaturesConfig, FrontendConfig, LossConfig, ModelConfig
 from wakeword_core.errors import ConfigError
+from wakeword_core.export.onnx_export import export_onnx
+from wakeword_core.export.onnx_graph import write_model
+from wakeword_core.export.pack import pack_weights
+from wakeword_core.features.cmvn import Cmvn
 from wakeword_core.models import MIN_FRAMES, REGISTRY, build_model
-from wakeword_core.models.bc_resnet import SubSpectralNorm, sub_bands
-from wakeword_core.models.facts import count_parameters
+from wakeword_core.models.scoring import ScoringModel, load_model, model_card, new_model, save_model
+from wakeword_core.runtime import WakewordModel
+from wakeword_core.training.losses import NO_WORD, stream_loss, zones
+from wakeword_core.training.steps import row_logits
 
-SMALL: dict[str, Any] = {
-    "bc_resnet": BcResNetConfig(dropout=0.0),
-    "tiny_conv": TinyConvConfig(channels=8, dropout=0.0),
-    "tcn": TcnConfig(channels=24, kernel=3, dilations=(1, 1, 2, 2), stride=3, head_steps=3, dropout=0.0),
-    "tcn_ensemble": TcnConfig(
-        members=2, channels=24, kernel=3, dilations=(1, 1, 2, 2), stride=3, head_steps=3, dropout=0.0
-    ),
+TCN = {"arch": "tcn", "channels": 24, "kernel": 3, "dilations": (1, 1, 2, 2), "stride": 3, "head_steps": 3}
+CRNN = {"arch": "crnn", "channels": 8, "units": 12, "hidden_units": 16, "stride_frames": 4}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "bc_resnet": {"arch": "bc_resnet"},
+    "tiny_conv": {"arch": "tiny_conv", "channels": 8},
+    "tiny_conv_separable": {"arch": "tiny_conv", "channels": 8, "separable": True},
+    "tcn": TCN,
+    "tcn_ensemble": {**TCN, "members": 2},
+    "mixednet": {"arch": "mixednet", "stem_channels": 16, "channels": 25, "kernels": ((3,), (3, 5), (5,)), "stride": 2},
+    "cd_dnn": {"arch": "cd_dnn", "stacked_frames": 14, "frame_step": 3, "hidden_units": 24},
+    "ds_cnn": {"arch": "ds_cnn", "channels": 16, "blocks": 2, "stride": 2},
+    "crnn_gru": {**CRNN, "layers": 1, "bidirectional": False},
+    "crnn_lstm": {**CRNN, "cell": "lstm"},
+    "mobilenetv3": {"arch": "mobilenetv3", "width": 0.25},
+    "mobilenetv3_gru": {"arch": "mobilenetv3", "width": 0.25, "gru_units": 12},
+    "resnet18": {"arch": "resnet18", "width": 4},
+    "resnet34": {"arch": "resnet34", "width": 4},
+    "conformer": {"arch": "conformer", "channels": 24, "layers": 1, "heads": 2, "expansion": 2, "kernel": 7},
 }
-ARCHS = sorted(SMALL)
-BY_PRODUCTS = ["bc_resnet", "tiny_conv"]
+SMALL: dict[str, Any] = {
+    name: TypeAdapter(ModelConfig).validate_python({**settings, "dropout": 0.0}) for name, settings in SETTINGS.items()
+}
+"""Every architecture and every option that changes its layers, in sizes that tests can afford."""
+ARCHS = list(SMALL)
+STREAMING = ["tcn", "tcn_ensemble", "mixednet", "cd_dnn"]
+BY_PRODUCTS = ["bc_resnet", "tiny_conv", "tiny_conv_separable"]
 """Those that compute some convolutions as matrix products on a CPU."""
+BANDS, FRAMES = 16, 48
+"""Windows of the models that are written to files."""
 
 
 def _model(config: Any, n_mels: int = 40, frames: int = 50, classes: int = 2) -> nn.Module:
@@ -36,12 +62,58 @@ def _model(config: Any, n_mels: int = 40, frames: int = 50, classes: int = 2) ->
         return build_model(config, n_mels, frames, classes)
 
 
+def _settled(config: Any, n_mels: int = 40, frames: int = 50, classes: int = 2) -> nn.Module:
+    """In eval mode, with running statistics that are not the trivial ones."""
+    model = _momentless(_model(config, n_mels, frames, classes))
+    with torch.no_grad():
+        model.train()(torch.randn(64, n_mels, frames, generator=torch.Generator().manual_seed(7)) * 2 + 1)
+    return model.eval()
+
+
+def _momentless(model: nn.Module) -> nn.Module:
+    """With running statistics that one batch sets."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = None
+    return model
+
+
+def _project(arch: str) -> Config:
+    """Two wake words in one model."""
+    words = [{"name": one, "path": "/x", "role": "positive", "label": one} for one in ("robin", "stop")]
+    frontend = FrontendConfig(n_mels=BANDS, window_frames=FRAMES)
+    features = FeaturesConfig(frontend=frontend)
+    return Config.model_validate(
+        {"model": SMALL[arch], "features": features, "phrase": "robin", "data": {"sources": words}}
+    )
+
+
+def _scoring(config: Config) -> ScoringModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = new_model(config)
+    model.set_cmvn(Cmvn(np.full(BANDS, -6.0, np.float32), np.full(BANDS, 2.0, np.float32)))
+    assert model.classes == 3
+    x = torch.randn(64, BANDS, FRAMES, generator=torch.Generator().manual_seed(7)) * 2 - 6
+    with torch.no_grad():
+        _momentless(model).train()(x)
+        logits = model.eval().logits(x)
+        for member in getattr(model.backbone, "members", [model.backbone]):
+            # so that scores are neither constant nor saturated
+            member.classifier.bias -= logits.mean(0)
+            for parameter in member.classifier.parameters():
+                parameter /= logits.std(0).mean()
+    return model
+
+
 def test_the_small_models_cover_the_registry() -> None:
     assert set(REGISTRY) == {config.arch for config in SMALL.values()}
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-@pytest.mark.parametrize(("n_mels", "frames", "classes"), [(40, 98, 12), (64, 151, 2), (80, MIN_FRAMES, 3), (8, 33, 2)])
+@pytest.mark.parametrize(
+    ("n_mels", "frames", "classes"), [(16, MIN_FRAMES, 2), (40, 98, 12), (64, 151, 2), (80, MIN_FRAMES, 3), (8, 33, 2)]
+)
 def test_shapes_in_both_modes(arch: str, n_mels: int, frames: int, classes: int) -> None:
     model = _model(SMALL[arch], n_mels, frames, classes)
     x = torch.randn(3, n_mels, frames, generator=torch.Generator().manual_seed(1))
@@ -56,7 +128,7 @@ def test_shapes_in_both_modes(arch: str, n_mels: int, frames: int, classes: int)
 
 def test_too_short_windows_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"window_frames is 31.*at least 32"):
-        build_model(TcnConfig(), 64, 31, 2)
+        build_model(SMALL["tcn"], 64, 31, 2)
 
 
 @pytest.mark.parametrize("arch", BY_PRODUCTS)
@@ -115,59 +187,114 @@ def test_dropout_acts_in_training_only(arch: str) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_onnx_export_has_the_scores_of_torch(arch: str, tmp_path: Path) -> None:
-    import onnx
-    import onnxruntime
-
-    model = _model(SMALL[arch])
-    x = torch.randn(5, 40, 50, generator=torch.Generator().manual_seed(2))
+def test_a_row_has_its_scores_whatever_its_neighbours(arch: str) -> None:
+    model = _settled(SMALL[arch]).double()
+    x = torch.randn(5, 40, 50, generator=torch.Generator().manual_seed(1)).double()
+    loud = x.clone()
+    loud[1:] = 100 * loud[1:].flip(2)
     with torch.no_grad():
-        model.train()(x)  # so that the running statistics are not the trivial ones
-        wanted = model.eval()(x).numpy()
-    path = tmp_path / "model.onnx"
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    torch.onnx.export(
-        model,
-        (x[:2],),
-        path,
-        input_names=["x"],
-        dynamo=True,
-        dynamic_shapes=({0: batch},),
-        external_data=False,
-        verbose=False,
-    )
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    operators = [node.op_type for node in onnx.load(path).graph.node]
-    layers = sum(isinstance(module, nn.Conv1d | nn.Conv2d) for module in model.modules())
-    assert operators.count("Conv") == layers
-    assert "MatMul" not in operators
+        whole = model(x)
+        torch.testing.assert_close(whole, model(x), atol=0, rtol=0)
+        torch.testing.assert_close(whole, torch.cat([model(row[None]) for row in x]), atol=1e-10, rtol=1e-10)
+        torch.testing.assert_close(whole[0], model(loud)[0], atol=1e-10, rtol=1e-10)
+        assert not torch.allclose(whole[1], model(loud)[1])
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_classifier_sees_the_embedding(arch: str) -> None:
+    model = _settled(SMALL[arch], classes=4)
+    x = torch.randn(3, 40, 50, generator=torch.Generator().manual_seed(1))
+    members = list(getattr(model, "members", [model]))
+    with torch.no_grad():
+        parts = model.embed(x).chunk(len(members), dim=1)  # type: ignore[operator]
+        logits = [
+            part @ member.classifier.weight.flatten(1).T + member.classifier.bias
+            for part, member in zip(parts, members, strict=True)
+        ]
+        torch.testing.assert_close(torch.stack(logits).mean(0), model(x))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_gradient_reaches_every_parameter(arch: str) -> None:
+    model = _model(SMALL[arch], classes=3).train()
+    x = torch.randn(9, 40, 50, generator=torch.Generator().manual_seed(1))
+    functional.cross_entropy(model(x), torch.arange(9) % 3).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.isfinite().all()) and float(parameter.grad.abs().max()) > 0, name
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_saved_and_loaded_is_the_same(arch: str, tmp_path: Path) -> None:
+    config = _project(arch)
+    model = _scoring(config)
+    save_model(tmp_path, model, model_card(config))
+    loaded, _ = load_model(tmp_path)
+    assert loaded.config == SMALL[arch]
+    x = torch.randn(4, BANDS, FRAMES, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        assert torch.equal(loaded(x), model(x))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_onnx_export_has_the_scores_of_torch(arch: str, tmp_path: Path) -> None:
+    config = _project(arch)
+    model = _scoring(config)
+    card = {**model_card(config), "detector": config.evaluation.detector.model_dump(mode="json"), "threshold": 0.5}
+    summary = export_onnx(model, card, ExportConfig(), tmp_path)
+    assert summary.parity < 1e-5 and summary.logit_parity < 1e-4
+    x = torch.randn(5, BANDS, FRAMES, generator=torch.Generator().manual_seed(2)) * 2 - 6
+    with torch.no_grad():
+        wanted = model(x).numpy()
+    assert wanted.std(0).min() > 1e-3  # constant scores would agree with anything
+    exported = WakewordModel(tmp_path)
     for rows in (1, 5):
-        (found,) = session.run(None, {"x": x[:rows].numpy()})
-        assert np.abs(found - wanted[:rows]).max() < 1e-4
+        np.testing.assert_allclose(exported.score_windows(x[:rows].numpy()), wanted[:rows], atol=1e-5)
+    graph = onnx.load(tmp_path / "model.onnx")
+    operators = [node.op_type for node in graph.graph.node]
+    assert operators.count("Conv") == sum(isinstance(one, nn.Conv1d | nn.Conv2d) for one in model.modules())
+    assert arch not in BY_PRODUCTS or "MatMul" not in operators
+    packed = tmp_path / "packed.onnx"
+    write_model(pack_weights(graph), packed)
+    small = WakewordModel(packed).score_windows(x.numpy())
+    assert 0 < np.abs(small - wanted).max() < 0.1
 
 
-def test_bc_resnet_has_the_papers_size() -> None:
-    """Kim et al. 2021, table 1: 9.2k to 321k parameters for 40 mels and 12 classes."""
-    sizes = {tau: count_parameters(_model(BcResNetConfig(tau=tau), 40, 101, 12)) for tau in (1, 1.5, 2, 3, 6, 8)}
-    assert abs(sizes[1] - 9_200) < 200
-    assert abs(sizes[2] - 27_300) < 500
-    assert abs(sizes[3] - 54_200) < 1_000
-    assert abs(sizes[6] - 188_000) < 3_000
-    assert abs(sizes[8] - 321_000) < 3_000
-    assert sizes[1] < sizes[1.5] < sizes[2]
+@pytest.mark.parametrize("arch", ARCHS)
+def test_training_takes_every_step_of_what_streams_and_a_window_of_the_rest(arch: str) -> None:
+    model = _model(SMALL[arch], 16, 40, 3).train()
+    x = torch.randn(6, 16, 90, generator=torch.Generator().manual_seed(1))
+    ends, labels = torch.tensor([60, 60, 70, 70, NO_WORD, NO_WORD]), torch.tensor([1, 2, 1, 2, 0, 0])
+    logits, steps = row_logits(model, x, ends, 40, 10, torch.Generator().manual_seed(2))
+    members = len(logits) // 6
+    dense = arch in STREAMING
+    assert members == (2 if arch == "tcn_ensemble" else 1)
+    assert logits.shape[1:] == (3, len(model.output_frames(90)) if dense else 1)  # type: ignore[operator,arg-type]
+    zone = zones(ends.repeat(members), steps, 10, 20)
+    stream_loss(logits, labels.repeat(members), zone, LossConfig()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and float(parameter.grad.abs().max()) > 0, name
 
 
-@pytest.mark.parametrize(("frequencies", "bands"), [(20, 5), (10, 5), (5, 5), (32, 4), (16, 4), (8, 4), (7, 1), (1, 1)])
-def test_sub_bands_divide_the_frequencies(frequencies: int, bands: int) -> None:
-    assert sub_bands(frequencies) == bands
+def test_what_streams_has_a_score_at_every_step_and_nothing_else_has() -> None:
+    streaming = [arch for arch in ARCHS if _model(SMALL[arch]).streams]
+    assert streaming == STREAMING == [arch for arch in ARCHS if hasattr(_model(SMALL[arch]), "dense")]
 
 
-def test_sub_spectral_norm_normalises_each_band_by_itself() -> None:
-    x = torch.randn(8, 2, 10, 30, generator=torch.Generator().manual_seed(0))
-    x = x * torch.arange(1, 11)[:, None] + torch.arange(10)[:, None] * 7
-    y = SubSpectralNorm(2, 5).train()(x)
-    for channel in range(2):
-        for band in range(5):
-            part = y[:, channel, 2 * band : 2 * band + 2]
-            assert abs(part.mean().item()) < 1e-4
-            assert abs(part.var(correction=0).item() - 1) < 1e-3
+@pytest.mark.parametrize("arch", STREAMING)
+@pytest.mark.parametrize("more", [0, 1, 2, 31])
+def test_a_stretch_has_the_scores_of_its_windows(arch: str, more: int) -> None:
+    model: Any = _settled(SMALL[arch], n_mels=16, frames=32, classes=3).double()
+    reach = model.receptive_field_frames
+    x = torch.randn(2, 16, reach + more, generator=torch.Generator().manual_seed(1)).double()
+    with torch.no_grad():
+        steps, ends = model.dense(x), model.output_frames(reach + more)
+        assert steps.shape == (2, 3, more // model.stride + 1)
+        assert int(ends[-1]) == reach + more - 1 and bool((ends.diff() == model.stride).all())
+        for position, end in enumerate(ends.tolist()):
+            window = x[:, :, end + 1 - reach : end + 1]
+            torch.testing.assert_close(steps[:, :, position], model(window))
+            torch.testing.assert_close(steps[:, :, position], model(x[:, :, : end + 1]))
+            changed = window.clone()
+            changed[:, :, 0] += 10
+            assert not torch.allclose(steps[:, :, position], model(changed))

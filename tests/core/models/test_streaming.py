@@ -1,0 +1,114 @@
+"""Networks that stream: what is special about the mixed-kernel and the fully connected one, and what stays as it is."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from wakeword_core.config import CdDnnConfig, MixedNetConfig, TcnConfig
+from wakeword_core.models import build_model
+from wakeword_core.models.cd_dnn import cd_dnn
+from wakeword_core.models.facts import count_parameters, describe
+from wakeword_core.models.mixednet import MixedConvolution, mixednet
+
+N_MELS = 8
+
+
+def _x(frames: int, rows: int = 2) -> torch.Tensor:
+    return torch.randn(rows, N_MELS, frames, generator=torch.Generator().manual_seed(frames)).double()
+
+
+def test_the_default_mixednet_fits_a_microcontroller() -> None:
+    model = build_model(MixedNetConfig(), 64, 151, 2)
+    assert count_parameters(model) < 60_000
+    facts = describe(model, 64, 151)
+    assert facts.streams
+    assert facts.receptive_field_frames <= 151
+    assert facts.macs_per_second < 2e6
+
+
+@pytest.mark.parametrize(("channels", "kernels"), [(8, (5,)), (8, (3, 7)), (10, (9, 3, 4)), (5, (1, 2, 3, 4))])
+def test_a_mixed_convolution_has_kernels_that_end_at_the_same_step(channels: int, kernels: tuple[int, ...]) -> None:
+    """Equal to one depthwise convolution whose shorter kernels begin with zeros."""
+    layer = MixedConvolution(channels, kernels).double()
+    longest = max(kernels)
+    rows = [functional.pad(group.weight, (longest - group.weight.shape[2], 0)) for group in layer.groups]  # type: ignore[arg-type,union-attr,operator]
+    assert sorted({len(one) for one in rows}) in (
+        [channels // len(kernels)],
+        [channels // len(kernels), channels // len(kernels) + 1],
+    )
+    x = torch.randn(3, channels, 20, generator=torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        wanted = functional.conv1d(x, torch.cat(rows), groups=channels)
+        torch.testing.assert_close(layer(x), wanted)
+    assert layer.lost == longest - 1 == 20 - wanted.shape[2]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    stride=st.integers(1, 8),
+    kernels=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=3), min_size=1, max_size=3),
+    head_steps=st.integers(1, 4),
+    more=st.integers(0, 40),
+)
+def test_each_step_of_mixednet_is_the_window_that_ends_there(
+    stride: int, kernels: list[list[int]], head_steps: int, more: int
+) -> None:
+    config = MixedNetConfig(stem_channels=8, channels=8, stride=stride, kernels=kernels, head_steps=head_steps)  # type: ignore[arg-type]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = mixednet(config, N_MELS, 50, 3).double().eval()
+    reach = model.receptive_field_frames
+    assert reach == stride + 2 + stride * (head_steps - 1 + sum(max(one) - 1 for one in kernels))
+    x = _x(reach + more)
+    with torch.no_grad():
+        steps, ends = model.dense(x), model.output_frames(reach + more)
+        assert steps.shape == (2, 3, len(ends)) == (2, 3, more // stride + 1)
+        for position, end in enumerate(ends.tolist()):
+            torch.testing.assert_close(steps[:, :, position], model(x[:, :, end + 1 - reach : end + 1]))
+
+
+def test_the_residual_of_mixednet_ends_at_the_same_step() -> None:
+    model = mixednet(MixedNetConfig(stem_channels=8, channels=8, kernels=((3, 5),)), N_MELS, 50, 2).double().eval()
+    block = model.blocks[0]
+    x = _x(20).relu()
+    with torch.no_grad():
+        block.pointwise.weight.zero_()  # type: ignore[union-attr,operator]
+        assert torch.equal(block(x), x[:, :, 4:])
+
+
+@pytest.mark.parametrize("frame_step", [1, 3])
+def test_cd_dnn_is_fully_connected_over_stacked_frames(frame_step: int) -> None:
+    config = CdDnnConfig(stacked_frames=7, frame_step=frame_step, stride=2, hidden_units=16, hidden_layers=2)
+    model = cd_dnn(config, N_MELS, 50, 3).double().eval()
+    assert model.receptive_field_frames == 6 * frame_step + 1
+    x = _x(50)
+    with torch.no_grad():
+        for position, end in enumerate(model.output_frames(50).tolist()):
+            stacked = torch.stack([x[:, :, end - back * frame_step] for back in reversed(range(7))], dim=2).flatten(1)
+            for layer in model.layers:
+                linear, norm, _ = layer  # type: ignore[misc]
+                stacked = functional.linear(stacked, linear.weight.flatten(1))
+                scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+                stacked = ((stacked - norm.running_mean) * scale + norm.bias).relu()
+            logits = functional.linear(stacked, model.classifier.weight.flatten(1), model.classifier.bias)
+            torch.testing.assert_close(model.dense(x)[:, :, position], logits)
+
+
+def test_cd_dnn_has_the_papers_size() -> None:
+    """Chen et al. 2014: 244 thousand parameters with 40 bands, 41 frames and 3 layers of 128."""
+    model = build_model(CdDnnConfig(), 40, 151, 4)
+    norms = sum(count_parameters(one) for one in model.modules() if isinstance(one, nn.BatchNorm1d))
+    assert abs(count_parameters(model) - norms - 244_000) < 1_000
+
+
+def test_weights_of_the_tcn_keep_their_names_and_order() -> None:
+    """Models that were saved before are loaded by them."""
+    model = build_model(TcnConfig(dilations=(1, 2)), 64, 151, 2)
+    norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    wanted = ["stem.weight", *(f"stem_norm.{one}" for one in norm)]
+    for block in range(2):
+        wanted += [f"blocks.{block}.convolution.weight", *(f"blocks.{block}.norm.{one}" for one in norm)]
+    assert list(model.state_dict()) == [*wanted, "classifier.weight", "classifier.bias"]
