@@ -29,8 +29,8 @@ class MetricLoss(nn.Module):
     Its parameters (ArcFace's centres) belong in the optimizer, undecayed, since only their directions count, and its
     state dict in the checkpoint; neither is any part of the model, which does without.
 
-    An ensemble's members are judged each by its own embedding, and their losses are averaged, as their scores are in
-    the classification loss: a common one would let a member rely on the others, who err alike then.
+    An ensemble's members are judged each by its own embedding, and their losses are averaged, as in the classification
+    loss: a common one would let a member rely on the others, who err alike then.
     """
 
     def __init__(self, config: LossConfig, backbone: nn.Module, n_mels: int, frames: int, classes: int) -> None:
