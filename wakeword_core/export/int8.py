@@ -13,6 +13,7 @@ from wakeword_core.evaluation.metrics import clip_metrics
 from wakeword_core.export.quantize import FILE_NAME, quantize_int8
 from wakeword_core.features.store import load_windows
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.training.steps import windows_ending
 
 _CLIP_THRESHOLD = 0.5
 
@@ -21,7 +22,8 @@ def make_int8(model: Path, train_features: Path, test_features: Path, config: Co
     """Write `out/model.int8.onnx`; returns its sizes, and F1 on the test split's clips beside fp32's."""
     frontend = config.features.frontend
     tail = frontend.frames(config.features.tail_seconds, config.data.sample_rate)
-    windows = load_windows(train_features, clean_only=True).windows(frontend.window_frames, tail)
+    rows = load_windows(train_features, clean_only=True)
+    windows = windows_ending(rows.mel, rows.window_ends(frontend.window_frames, tail), frontend.window_frames)
     wanted = config.export.int8_calibration_windows
     chosen = np.linspace(0, len(windows) - 1, min(wanted, len(windows))).astype(int)
     summary = quantize_int8(model, windows[chosen].float().numpy(), config.export, out)

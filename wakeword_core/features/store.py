@@ -89,14 +89,12 @@ class WindowSet:
             ids=np.concatenate([self.ids, other.ids]),
         )
 
-    def windows(self, frames: int, tail_frames: int) -> "torch.Tensor":
-        """One window of each row, [rows, n_mels, frames]: to `tail_frames` after the word, or to the row's end."""
+    def window_ends(self, frames: int, tail_frames: int) -> "torch.Tensor":
+        """Last frame [rows] of a window of `frames`: `tail_frames` after each row's word, or the row's last."""
         import torch
 
         last = self.mel.shape[2] - 1
-        ends = torch.where(self.word_ends == NO_WORD, last, self.word_ends + tail_frames).clamp(frames - 1, last)
-        places = ends[:, None] - torch.arange(frames - 1, -1, -1)
-        return self.mel.gather(2, places[:, None].expand(-1, self.mel.shape[1], -1))
+        return torch.where(self.word_ends == NO_WORD, last, self.word_ends + tail_frames).clamp(frames - 1, last)
 
 
 def write_part(

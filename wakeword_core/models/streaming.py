@@ -5,12 +5,14 @@ window began. So one pass over a long stretch (`dense`) gives the scores of ever
 streaming both use. The classifier is a convolution over the last steps.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class StreamingBackbone(nn.Module):
+class StreamingBackbone(nn.Module, ABC):
     """A causal network without padding; a kind of network defines `steps`, `dropout` and `classifier`."""
 
     streams = True
@@ -23,9 +25,9 @@ class StreamingBackbone(nn.Module):
         self.stride, self.stem_frames = stride, stem_frames
         self.receptive_field_frames = stem_frames + stride * lost_steps
 
+    @abstractmethod
     def steps(self, x: Tensor) -> Tensor:
         """[batch, n_mels, stem_frames + n * stride] -> [batch, channels, steps], nothing padded."""
-        raise NotImplementedError(f"{type(self).__name__} has to define its layers")
 
     def output_frames(self, frames: int) -> Tensor:
         """Last frame of each step that `dense` gives for `frames` frames: int64 [steps]."""

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,12 +41,9 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> tuple[Tensor, Ten
 
     Raises StoppedError between two batches, and ConfigError when the memory does not hold a single row.
     """
-    epoch, settings = len(run.history), config.training
-    rows = batches.sampler.epoch(epoch).to(run.device)
-    noises = batches.noise.epoch(epoch, *rows.shape).to(run.device)
+    settings = config.training
+    rows, noises, masks = draw_epoch(batches.sampler, batches.noise, len(run.history), config.seed, run.device)
     total = len(rows) * settings.epochs
-    torch.manual_seed(derived_seed(config.seed, epoch, "dropout"))
-    masks = torch.Generator(run.device).manual_seed(derived_seed(config.seed, epoch, "masks"))
     losses, norms = torch.zeros(2, len(rows), device=run.device)
     first = 0
     if run.started is not None:
@@ -61,13 +58,27 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> tuple[Tensor, Ten
             run.started = Started(losses[:position], norms[:position], _random(masks))
             raise StoppedError
         run.optimizers.rate = learning_rate(run.step, total, settings, scores)
-        noise = noises[position] if noises.numel() else None
-        losses[position] = _gradients(run, batches.rows, rows[position], noise, masks)
+        losses[position] = _gradients(run, batches.rows, rows[position], noises[position], masks)
         norms[position] = run.optimizers.step(run.clipper, run.scaler)
         ema.update(run.average, run.model, ema.decay_of(run.step, total, settings))
         run.step += 1
         batches.progress("training", run.step, total)
     return losses, norms
+
+
+def draw_epoch(
+    sampler: Sampler, noise: NoiseSampler, epoch: int, seed: int, device: torch.device
+) -> tuple[Tensor, Sequence[Tensor | None], torch.Generator]:
+    """What is random about the 0-based epoch, dropout included, which draws from torch's default generator.
+
+    Returns each batch's rows [steps, batch], its rows of noise ([batch] or None, steps of them), and where the rest is
+    drawn from.
+    """
+    rows = sampler.epoch(epoch).to(device)
+    noises = noise.epoch(epoch, *rows.shape).to(device)
+    torch.manual_seed(derived_seed(seed, epoch, "dropout"))
+    masks = torch.Generator(device).manual_seed(derived_seed(seed, epoch, "masks"))
+    return rows, noises.unbind() if noises.numel() else [None] * len(rows), masks
 
 
 def _gradients(run: Run, windows: TrainRows, rows: Tensor, noises: Tensor | None, generator: torch.Generator) -> Tensor:

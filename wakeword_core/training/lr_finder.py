@@ -20,11 +20,12 @@ from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
 from wakeword_core.training.clipping import Clipper
 from wakeword_core.training.device import choose_device
+from wakeword_core.training.epoch import draw_epoch
 from wakeword_core.training.fit import check_windows
 from wakeword_core.training.objective import TrainRows
 from wakeword_core.training.optimizers import make_optimizers
 from wakeword_core.training.run import Run, new_run
-from wakeword_core.training.sampler import NoiseSampler, Sampler, derived_seed
+from wakeword_core.training.sampler import NoiseSampler, Sampler
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -183,12 +184,9 @@ def _batches(
     sampler = Sampler(train, config.labels, config.training, config.seed)
     noise = NoiseSampler(train, config.seed)
     for epoch in count():
-        torch.manual_seed(derived_seed(config.seed, epoch, "dropout"))
-        generator = torch.Generator(device).manual_seed(derived_seed(config.seed, epoch, "masks"))
-        rows = sampler.epoch(epoch).to(device)
-        noises = noise.epoch(epoch, *rows.shape).to(device)
-        for position, chosen in enumerate(rows):
-            yield chosen, noises[position] if noises.numel() else None, generator
+        rows, noises, generator = draw_epoch(sampler, noise, epoch, config.seed, device)
+        for chosen, mixed in zip(rows, noises, strict=True):
+            yield chosen, mixed, generator
 
 
 def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], stop: _Divergence) -> RangeTest:

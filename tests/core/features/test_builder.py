@@ -21,6 +21,7 @@ from wakeword_core.features.store import COLUMNS, MEL, FeatureFile, load_windows
 from wakeword_core.features.timings import Timings
 from wakeword_core.features.verify import verify_features
 from wakeword_core.shards import iter_recordings
+from wakeword_core.training.steps import windows_ending
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_speed_moves_the_end_of_the_word_within_the_row(make_shards, config: Con
 
 def test_a_window_of_a_row_ends_after_its_word(built, config: Config) -> None:
     rows = load_windows(built[1], clean_only=True)
-    windows = rows.windows(151, 10)
+    windows = windows_ending(rows.mel, rows.window_ends(151, 10), 151)
     assert windows.shape == (len(rows), 64, 151)
     for row in range(len(rows)):
         end = int(rows.word_ends[row]) + 10 if rows.labels[row] else 300
