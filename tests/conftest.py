@@ -22,6 +22,7 @@ def _own_surroundings(monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
+    _slow_files_first(items)
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_tests:
         return
@@ -30,3 +31,9 @@ def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in gpu_tests:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def _slow_files_first(items):
+    """Workers take whole files in this order: a long one at the end would keep one worker busy and the rest idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

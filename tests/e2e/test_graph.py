@@ -11,6 +11,7 @@ import pytest
 
 from wakeword_core.config import SPLITS
 
+pytestmark = pytest.mark.slow
 PARTITIONED = ("audio_shards", "mel_features")
 PLAIN = (
     "synthetic_speech",

@@ -1,5 +1,6 @@
 """Models whose scores say something: statistics from data, and log-odds spread around zero."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +74,30 @@ def fresh(arch: str) -> tuple[ScoringModel, dict]:
     return model, {**model_card(config), "detector": detector, "threshold": 0.5, "keys": {"cmvn_stats": "abc"}}
 
 
-@pytest.fixture(scope="session", params=list(ARCHITECTURES))
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    """(architecture, model, card, summary, folder) of each architecture, exported."""
-    model, card = fresh(request.param)
-    settled(model)
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    return request.param, model, card, export_onnx(model, card, ExportConfig(), folder), folder
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory):
+    """The function that exports an architecture, once: (architecture, model, card, summary, folder)."""
+
+    @cache
+    def export(arch: str):
+        model, card = fresh(arch)
+        settled(model)
+        folder: Path = tmp_path_factory.mktemp(arch)
+        return arch, model, card, export_onnx(model, card, ExportConfig(), folder), folder
+
+    return export
+
+
+@pytest.fixture(params=list(ARCHITECTURES))
+def exported(request: pytest.FixtureRequest, exports):
+    """Each architecture, exported."""
+    return exports(request.param)
+
+
+@pytest.fixture
+def exported_tiny(exports):
+    """The smallest one, where tracing every architecture again would take seconds and show no more."""
+    return exports("tiny_conv")
 
 
 @pytest.fixture(scope="session")

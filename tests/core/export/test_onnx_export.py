@@ -38,13 +38,12 @@ def test_temperature_and_cmvn_are_inside(exported) -> None:
     assert np.abs(WakewordModel(folder).score_windows(WINDOWS) - wrong).max() > 1e-3
 
 
-def test_a_wrong_graph_is_found_though_scores_are_saturated(exported, tmp_path) -> None:
-    if exported[0] != "tiny_conv":
-        pytest.skip("one architecture is enough; tracing takes seconds")
-    model = copy.deepcopy(exported[1])
+def test_a_wrong_graph_is_found_though_scores_are_saturated(exported_tiny, tmp_path) -> None:
+    _, whole, card, *_ = exported_tiny
+    model = copy.deepcopy(whole)
     with torch.no_grad():  # a bias this large makes every score 0 or 1
         model.backbone.classifier.bias[1] += 400.0
-    export_onnx(model, exported[2], ExportConfig(), tmp_path)
+    export_onnx(model, card, ExportConfig(), tmp_path)
     path = tmp_path / "model.onnx"
     damaged = onnx.load(path)
     gemm = next(node for node in damaged.graph.node if node.op_type == "Gemm")
@@ -75,10 +74,8 @@ def test_card_batch_and_single_file(exported) -> None:
     assert summary.bytes < 4 * summary.parameters * 1.3
 
 
-def test_the_same_model_gives_the_same_bytes(exported, tmp_path) -> None:
-    arch, model, card, _, folder = exported
-    if arch != "tiny_conv":
-        pytest.skip("one architecture is enough; tracing takes seconds")
+def test_the_same_model_gives_the_same_bytes(exported_tiny, tmp_path) -> None:
+    _, model, card, _, folder = exported_tiny
     export_onnx(model, card, ExportConfig(), tmp_path)
     assert (tmp_path / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
     with pytest.raises(WakewordError, match="parity_tolerance"):
@@ -104,10 +101,8 @@ def test_external_data_counts_and_must_be_there(exported, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("method", ["temperature", "vector", "isotonic"])
-def test_every_calibration_is_inside_and_equals_torch(exported, sweeps, tmp_path, method) -> None:
-    arch, trained, card, _, folder = exported
-    if arch != "tiny_conv":
-        pytest.skip("one architecture is enough; tracing takes seconds")
+def test_every_calibration_is_inside_and_equals_torch(exported_tiny, sweeps, tmp_path, method) -> None:
+    _, trained, card, _, folder = exported_tiny
     model = copy.deepcopy(trained)
     windows, _ = sweeps(160, 1)
     with torch.no_grad():
