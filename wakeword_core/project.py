@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 RAW_AUDIO = "raw_audio"
 
 
+def _always(config: Config) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Input:
     """An edge of the graph: the stage it comes from, and which split or facet of it."""
@@ -27,6 +31,8 @@ class Input:
     split: Split | Literal["same"] | None = None
     facet: str | Literal["split"] | None = None
     """Depend on a named facet of the input instead of all of it; 'split' is the facet of the consumer's split."""
+    decides: Callable[[Config], bool] = _always
+    """Whether the result depends on it; else it is only measured on, and a change of it makes nothing stale."""
 
     def name(self, split: Split | None) -> str:
         """How the input is called in artifact.json: `stage` or `stage[split]`."""
@@ -217,6 +223,8 @@ class Project:
     def _inputs(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]:
         inputs: dict[str, dict[str, str]] = {}
         for one in stage.inputs:
+            if not one.decides(self.config):
+                continue
             if one.stage == RAW_AUDIO:
                 content = self.fingerprint()
                 inputs[RAW_AUDIO] = {"stage": RAW_AUDIO, "key": content[:20], "content": content}

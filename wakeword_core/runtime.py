@@ -97,8 +97,7 @@ class WakewordModel:
             self.threshold = float(self.card["threshold"])
             self.frontend = FrontendConfig.model_validate(self.card["frontend"])
             self.detector = DetectorConfig.model_validate(self.card["detector"])
-            # models exported before there were any have a threshold only
-            self.operating_points: dict[str, dict[str, Any]] = dict(self.card.get("operating_points", {}))
+            self.operating_points: dict[str, dict[str, Any]] = dict(self.card["operating_points"])
             self._thresholds = {name: float(one["threshold"]) for name, one in self.operating_points.items()}
         except (AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
@@ -164,9 +163,7 @@ class WakewordModel:
         if threshold is not None:
             raise ConfigError(f"a threshold ({threshold:g}) and a sensitivity ({point}) were given; give one of them")
         if point not in self._thresholds:
-            raise ConfigError(
-                f"{self.path} has no sensitivity {point!r}; it has {', '.join(self._thresholds) or 'none'}"
-            )
+            raise ConfigError(f"{self.path} has no sensitivity {point!r}; it has {', '.join(self._thresholds)}")
         return self._thresholds[point]
 
     def detect(self, pcm: Pcm, threshold: float | None = None, point: str | None = None) -> list[Detection]:

@@ -186,12 +186,17 @@ def _training_settings(config: Config, split: Split | None) -> dict[str, Any]:
     return {**settings, "labels": list(config.labels)}
 
 
+def _best_epoch_is_kept(config: Config) -> bool:
+    """Whether validation decides about the weights; with the last epoch's it is only measured on."""
+    return config.training.keep == "best"
+
+
 def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     from wakeword_core.evaluation.plots import history_curve
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
     from wakeword_core.training.fit import train
-    from wakeword_core.training.records import HISTORY
+    from wakeword_core.training.records import CURVE, HISTORY
     from wakeword_core.training.run import CHECKPOINTS
 
     build.device = _device(project.config)
@@ -204,14 +209,19 @@ def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | N
         project.progress,
         project.on_epoch or (lambda record: None),
     )
-    build.volatile = {HISTORY}
-    (build.path / "training_curve.png").write_bytes(history_curve(build.path / HISTORY))
+    (build.path / CURVE).write_bytes(history_curve(build.path / HISTORY))
+    # of validation, too, which need not have a part in the weights
+    build.volatile = {HISTORY, CURVE}
     build.figures = asdict(summary)
     # not before everything else is written: until then a killed build goes on from its last epoch
     shutil.rmtree(build.path / CHECKPOINTS)
 
 
 # --- tuned_model
+
+
+def _models_are_tuned(config: Config) -> bool:
+    return config.mining.enabled
 
 
 def _tuning_settings(config: Config, split: Split | None) -> dict[str, Any]:
@@ -328,7 +338,11 @@ STAGES: tuple[Stage, ...] = (
     Stage("cmvn_stats", (Input("mel_features", split="train"),), _no_settings, _make_cmvn, "1"),
     Stage(
         "trained_model",
-        (Input("mel_features", split="train"), Input("mel_features", split="val"), Input("cmvn_stats")),
+        (
+            Input("mel_features", split="train"),
+            Input("mel_features", split="val", decides=_best_epoch_is_kept),
+            Input("cmvn_stats"),
+        ),
         _training_settings,
         _make_model,
         "2",
@@ -347,7 +361,7 @@ STAGES: tuple[Stage, ...] = (
             Input("trained_model"),
             Input("mined_negatives"),
             Input("mel_features", split="train"),
-            Input("mel_features", split="val"),
+            Input("mel_features", split="val", decides=_models_are_tuned),
             Input("cmvn_stats"),
         ),
         _tuning_settings,
@@ -360,7 +374,7 @@ STAGES: tuple[Stage, ...] = (
         (Input("tuned_model"), Input("mel_features", split="val"), Input("audio_shards", split="val")),
         _calibration_settings,
         _make_calibrated,
-        "3",
+        "4",
     ),
     Stage("onnx_model", (Input("calibrated_model"),), _onnx_settings, _make_onnx, "2"),
     Stage(
@@ -378,7 +392,7 @@ STAGES: tuple[Stage, ...] = (
         ),
         _report_settings,
         _make_report,
-        "4",
+        "5",
     ),
     Stage(
         "int8_model",

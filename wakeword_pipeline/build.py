@@ -9,33 +9,25 @@ from typing import Any
 
 import dagster as dg
 
-from wakeword_core.config import SPLITS, Config
-from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.config import Config
+from wakeword_core.errors import WakewordError
 from wakeword_core.loading import save_config
 from wakeword_core.project import RAW_AUDIO, Project, State
 from wakeword_pipeline.abandoned import BUILD_TAG, close_abandoned_runs, running
 from wakeword_pipeline.automation import observe_job
 from wakeword_pipeline.checks import SETTINGS, check_settings
 from wakeword_pipeline.definitions import define
+from wakeword_pipeline.phases import MANIFEST, Phase, plan, recorded
 from wakeword_pipeline.resources import ProjectResource
 
 log = logging.getLogger(__name__)
 
-_MANIFEST = "raw_manifest"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """On the terminal our own log lines are enough; Dagster's run log, which holds them too, is in the UI."""
 
 
 class BuildFailedError(WakewordError):
     """A run or a blocking check failed."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One Dagster run: some assets, of one split or unpartitioned."""
-
-    assets: tuple[str, ...]
-    partition: str | None = None
 
 
 @dataclass
@@ -47,23 +39,6 @@ class Outcome:
     seconds: float = 0.0
     manifest_key: str = ""
     """Key of the manifest, where it was part of the build."""
-
-
-def plan(project: Project, select: Sequence[str] = ()) -> list[Phase]:
-    """The runs of a build of `select` (default: everything): unpartitioned ingest, a run a split, the rest."""
-    stages = project.stages
-    unknown = [name for name in select if name not in stages]
-    if unknown:
-        raise ConfigError(f"{unknown[0]} is not an asset of this project; there are {', '.join(stages)}")
-    chosen = [stage for stage in stages.values() if not select or stage.name in select]
-    partitioned = tuple(stage.name for stage in chosen if stage.partitioned)
-    names = list(stages)
-    first_partitioned = min(names.index(stage.name) for stage in stages.values() if stage.partitioned)
-    plain = [stage.name for stage in chosen if not stage.partitioned]
-    before = tuple(name for name in plain if names.index(name) < first_partitioned)
-    after = tuple(name for name in plain if names.index(name) > first_partitioned)
-    phases = [Phase(before), *(Phase(partitioned, split) for split in SPLITS), Phase(after)]
-    return [phase for phase in phases if phase.assets]
 
 
 def run_build(project: Project, select: Sequence[str] = ()) -> Outcome:
@@ -85,12 +60,12 @@ def run_build(project: Project, select: Sequence[str] = ()) -> Outcome:
     save_config(project.config, config_path)
     with running(project.home, build):
         for phase in phases:
-            if _MANIFEST not in phase.assets:
+            if MANIFEST not in phase.assets:
                 project.pinned_fingerprint = project.fingerprint()
             pinned = project.pinned_fingerprint
             bound = ProjectResource(config_path=str(config_path), home=str(project.home), fingerprint=pinned)
             definitions = define(bound)
-            if _MANIFEST in phase.assets:
+            if MANIFEST in phase.assets:
                 observe = definitions.resolve_job_def(observe_job.name)
                 observe.execute_in_process(instance=instance, tags={BUILD_TAG: build}, run_config=_QUIET)
             _run_phase(phase, build, instance, definitions, outcome)
@@ -101,7 +76,7 @@ def run_build(project: Project, select: Sequence[str] = ()) -> Outcome:
 
 def _listed(project: Project, outcome: Outcome) -> str:
     """The recordings' content that the manifest of this build is about."""
-    manifest = project.store.find(_MANIFEST, outcome.manifest_key)
+    manifest = project.store.find(MANIFEST, outcome.manifest_key)
     return manifest.inputs[RAW_AUDIO]["content"] if manifest else ""
 
 
@@ -122,7 +97,7 @@ def _run_phase(
         found = event.step_materialization_data.materialization
         name = found.asset_key.to_user_string() + (f"[{phase.partition}]" if phase.partition else "")
         (outcome.reused if found.metadata["reused"].value else outcome.built).append(name)
-        if name == _MANIFEST:
+        if name == MANIFEST:
             outcome.manifest_key = str(found.metadata["artifact_key"].value)
     failed = [f"{event.step_key}{where}: {_reason(event)}" for event in result.all_events if event.is_step_failure]
     failed += [
@@ -155,20 +130,7 @@ def _nothing_to_do(project: Project, phases: Sequence[Phase], instance: dg.Dagst
     wanted = [states[name] for phase in phases for name in _names(phase)]
     if any(state.state != "fresh" for state in wanted):
         return False
-    return all(_recorded(state, instance) for state in wanted) and _checks_passed(project.config, wanted, instance)
-
-
-def _recorded(state: State, instance: dg.DagsterInstance) -> bool:
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(
-            asset_key=dg.AssetKey(state.stage), asset_partitions=[state.split] if state.split else None
-        ),
-        limit=1,
-    ).records
-    if not records or state.artifact is None:
-        return False
-    tags = records[0].asset_materialization.tags or {}  # type: ignore[union-attr]
-    return tags.get("dagster/data_version") == state.artifact.content
+    return all(recorded(state, instance) for state in wanted) and _checks_passed(project.config, wanted, instance)
 
 
 def _checks_passed(config: Config, states: Sequence[State], instance: dg.DagsterInstance) -> bool:

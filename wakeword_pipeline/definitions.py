@@ -1,26 +1,45 @@
 """Everything Dagster loads."""
 
+import logging
+from pathlib import Path
+
 import dagster as dg
 
-from wakeword_pipeline import automation
+from wakeword_core.config import Config
+from wakeword_core.errors import WakewordError
+from wakeword_core.loading import load_config
 from wakeword_pipeline.assets import delivery, features, ingest, model
+from wakeword_pipeline.automation import build_all, nightly_schedule, observe_job, rebuild_sensor
+from wakeword_pipeline.graph import that_decide
 from wakeword_pipeline.home import config_path, home_path
 from wakeword_pipeline.resources import ProjectResource
 from wakeword_pipeline.tracking import MlflowResource
+
+log = logging.getLogger(__name__)
 
 ASSETS = dg.load_assets_from_modules([ingest, features, model, delivery])
 
 
 def define(project: ProjectResource) -> dg.Definitions:
     """The definitions for one project."""
+    config = _config(project)
     return dg.Definitions(
-        assets=ASSETS,
+        assets=that_decide(ASSETS, config),
         resources={"project": project, "mlflow": MlflowResource(home=project.home)},
-        sensors=[automation.rebuild_on_change],
-        schedules=[automation.observe_often, automation.observe_nightly],
-        jobs=[automation.observe_job],
+        sensors=[rebuild_sensor(config)],
+        schedules=[nightly_schedule(config)],
+        jobs=[observe_job, build_all],
         executor=dg.in_process_executor,
     )
+
+
+def _config(project: ProjectResource) -> Config:
+    """The project's configuration; where that is broken the default one, and whoever starts a run is told."""
+    try:
+        return load_config(Path(project.config_path) if project.config_path else None, project.overrides)
+    except WakewordError as error:
+        log.warning("the graph is drawn with default settings: %s", error)
+        return Config()
 
 
 defs = define(ProjectResource(config_path=str(config_path()), home=str(home_path())))

@@ -96,6 +96,23 @@ def test_a_raised_code_version_is_named(make_project, monkeypatch: pytest.Monkey
     assert states(make_project())["stats"] == ("stale", "its code changed from version 1 to 2")
 
 
+def test_an_input_that_decides_nothing_is_there_to_be_measured_on(
+    make_project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its changes make nothing stale, until a setting has it decide."""
+    watching = Input("shards", split="val", decides=lambda config: config.seed == 3)
+    graph = (*GRAPH[:2], Stage("stats", (*GRAPH[2].inputs, watching), nothing, write("stats"), "1"))
+    monkeypatch.setattr(stages, "STAGES", graph)
+    project = make_project()
+    build_all(project)
+    stats = project.require("stats")
+    assert "shards[val]=" in stats.file("data.txt").read_text() and set(stats.inputs) == {"shards[train]"}
+    assert states(make_project(seed=2))["stats"][0] == "stale"  # the manifest is
+    watched = make_project(seed=3)
+    watched.build("raw_manifest")
+    assert states(watched)["stats"] == ("stale", "shards[val] changed")
+
+
 def test_damage_is_named_and_repaired(make_project) -> None:
     project = make_project()
     build_all(project)

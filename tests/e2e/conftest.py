@@ -17,6 +17,8 @@ import soundfile
 from wakeword_core.config import SynthesisConfig
 from wakeword_core.speech.synthesis import synthesize
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 CONFIG = """
 phrase: hey robin
 preset: tiny

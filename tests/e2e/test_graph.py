@@ -1,15 +1,25 @@
 """The whole graph through the command line and Dagster, on a small synthetic set."""
 
 import json
+import time
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
+from daemon import daemon, materialized, wait_until
 
 from wakeword_core.config import SPLITS
+from wakeword_core.loading import load_config
+from wakeword_core.project import Project
+from wakeword_core.splits import split_of
+from wakeword_pipeline.phases import due
 
 pytestmark = pytest.mark.slow
 PARTITIONED = ("audio_shards", "mel_features")
@@ -204,6 +214,32 @@ def test_a_failed_check_stops_what_is_downstream_and_says_why(built) -> None:
     assert "beats_chance" in message and "training.min_val_auc" in message
     states = json.loads(built.wakeword("status", "--json", "--config", "wakeword.yaml", *options[:2], *options[2:]))
     assert {s["asset"]: s["state"] for s in states}["calibrated_model"] != "fresh"
+
+
+@pytest.mark.server
+def test_the_daemon_rebuilds_what_changed_recordings_reach_and_nothing_else(built, instance) -> None:
+    """A recording in validation leaves the network alone, another name everything but the manifest."""
+    config = built.folder / "automatic.yaml"
+    settings = "automation: {rebuild_on_change: true, check_seconds: 5, quiet_seconds: 1}\n"
+    config.write_text((built.folder / "wakeword.yaml").read_text() + settings)
+    built.run("--config", str(config))
+    loaded = load_config(config)
+    spoken = next(f"more{number}" for number in count() if split_of(f"kitchen/more{number}", 1, loaded.data) == "val")
+    recordings = built.folder / "recordings"
+    sound, rate = soundfile.read(recordings / "person03.wav")
+
+    def changed_by(change: Callable[[], Any]) -> set[str]:
+        before = time.time()
+        change()
+        wait_until(lambda: not due(Project(loaded, built.path), instance), built.path)
+        return materialized(instance, (*PLAIN, *PARTITIONED), before)
+
+    with daemon(built.path, config):
+        added = changed_by(lambda: soundfile.write(recordings / f"{spoken}.wav", 0.8 * sound, rate))
+        renamed = changed_by(lambda: (recordings / "person05.wav").rename(recordings / "person05.WAV"))
+    late = {"calibrated_model", "onnx_model", "metrics_report", "int8_model"}
+    assert added == {"raw_manifest", "audio_shards[val]", "mel_features[val]", *late}
+    assert renamed == {"raw_manifest"}
 
 
 def test_a_wrong_setting_is_one_sentence_and_writes_nothing(built, tmp_path: Path) -> None:

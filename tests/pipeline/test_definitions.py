@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -10,7 +11,9 @@ from wakeword_core.checks import CHECKS
 from wakeword_core.config import Config
 from wakeword_core.project import RAW_AUDIO
 from wakeword_core.stages import STAGES
-from wakeword_pipeline.definitions import ASSETS, defs
+from wakeword_pipeline.definitions import ASSETS, define, defs
+from wakeword_pipeline.graph import that_decide
+from wakeword_pipeline.resources import ProjectResource
 
 GRAPH = {
     "raw_audio": ("ingest", set()),
@@ -54,11 +57,38 @@ def test_dagsters_edges_are_the_projects(graph) -> None:
         assert graph.get(dg.AssetKey(stage.name)).is_partitioned == stage.partitioned
 
 
+@pytest.mark.parametrize(
+    ("settings", "trained", "tuned"),
+    [
+        ({}, {"train"}, {"train"}),
+        ({"training": {"keep": "best"}}, {"train", "val"}, {"train"}),
+        ({"mining": {"enabled": True}}, {"train"}, {"train", "val"}),
+    ],
+)
+def test_validation_is_an_edge_where_it_decides(settings: dict, trained: set[str], tuned: set[str]) -> None:
+    assets = that_decide(ASSETS, Config.model_validate(settings))
+    graph = dg.Definitions(assets=assets, resources=defs.resources).resolve_asset_graph()
+    for name, expected in (("trained_model", trained), ("tuned_model", tuned)):
+        mapping = graph.get(dg.AssetKey(name)).partition_mappings[dg.AssetKey("mel_features")]
+        assert set(mapping.partition_keys) == expected
+
+
+def test_a_broken_configuration_still_shows_the_graph(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "broken.yaml").write_text("training: {epochs: many}")
+    shown = define(ProjectResource(config_path=str(tmp_path / "broken.yaml"), home=str(tmp_path)))
+    assert len(list(shown.resolve_asset_graph().asset_nodes)) == len(GRAPH)
+    assert "default settings" in caplog.text and "training.epochs is 'many'" in caplog.text
+
+
 def test_every_asset_is_described_owned_and_of_a_kind(graph) -> None:
     for node in graph.asset_nodes:
         assert node.description
         if node.key.to_user_string() != RAW_AUDIO:
             assert node.owners == ["team:wakeword"] and node.kinds
+
+
+def test_a_server_can_load_everything() -> None:
+    dg.Definitions.validate_loadable(defs)
 
 
 def test_only_splits_are_partitions(graph) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from wakeword_core.config.automation import AutomationConfig
 from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Settings, Split
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig, TuningConfig
 from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
@@ -31,6 +32,7 @@ __all__ = [
     "ROLES",
     "SPLITS",
     "AugmentConfig",
+    "AutomationConfig",
     "BcResNetConfig",
     "CalibrationConfig",
     "CdDnnConfig",
@@ -94,6 +96,7 @@ class Config(Settings):
     mining: MiningConfig = MiningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
+    automation: AutomationConfig = AutomationConfig()
 
     @field_validator("phrase")
     @classmethod

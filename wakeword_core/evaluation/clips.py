@@ -100,14 +100,15 @@ def tta_metrics(
     seed = None if random is None else int(random.integers(2**63))
     metrics = (
         clip_metrics(
-            wake_scores(np.concatenate(scores))[0],
+            wake_scores(scores)[0],
             np.concatenate(labels),
             threshold,
+            any_word=1 - scores[:, 0],
             recordings=np.concatenate(recordings),
             random=None if seed is None else np.random.default_rng(seed),
             confidence=config.evaluation.confidence,
         )
-        for scores in (plain, averaged)
+        for scores in map(np.concatenate, (plain, averaged))
     )
     return TtaMetrics(shifts, *metrics)
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 TEST_DATA = "audio_shards[test]"
 """The input that holds the recordings a report measures on."""
 _NO_TEST_SETTINGS = (
-    "detector", "operating_points", "operating_point", "target_fah", "fah_points", "tuning", "calibration",
+    "detector", "operating_points", "operating_point", "fah_points", "tuning", "calibration",
     "sweep_points", "confidence", "tta_shifts_ms", "report_clips", "report_suspicious_clips", "report_clip_seconds",
 )  # fmt: skip
 """Settings under `evaluation` that belong to the model or to what is read off the test, not to the test."""
@@ -101,17 +101,10 @@ def _headline(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[di
 def _conditions(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
     """FRR under each condition that both have."""
     one, other = (
-        {_condition_name(found): found["frr"] for found in _at(report, ("stream", "conditions")) or []}
+        {found["name"]: found["frr"] for found in _at(report, ("stream", "conditions")) or []}
         for report in (metrics, earlier)
     )
     return [_row(f"FRR, {name}", "percent", one[name], other[name], True) for name in one if name in other]
-
-
-def _condition_name(condition: Mapping[str, Any]) -> str:
-    """The condition's name; reports of before conditions had names tell the ratio only."""
-    if "name" in condition:
-        return str(condition["name"])
-    return "clean" if condition["snr_db"] is None else f"{condition['snr_db']:g} dB"
 
 
 def _points(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -182,12 +182,25 @@ def _window_test(model: WakewordModel, inputs: Mapping[str, Artifact], config: C
     wake, _ = wake_scores(scores)
     positive = (labels > 0).astype(np.int64)
     recordings = _recordings_of(FeatureFile(features))
+    any_word = 1 - scores[:, 0]
     clips = clip_metrics(
-        wake, positive, _CLIP_THRESHOLD, recordings=recordings, random=_random(config), confidence=confidence
+        wake,
+        positive,
+        _CLIP_THRESHOLD,
+        any_word=any_word,
+        recordings=recordings,
+        random=_random(config),
+        confidence=confidence,
     )
     highest, said, names = by_recording(wake, positive, recordings)
     whole = clip_metrics(
-        highest, said, _CLIP_THRESHOLD, recordings=names, random=_random(config), confidence=confidence
+        highest,
+        said,
+        _CLIP_THRESHOLD,
+        any_word=by_recording(any_word, positive, recordings)[0],
+        recordings=names,
+        random=_random(config),
+        confidence=confidence,
     )
     sets = {"test": asdict(clips), "test, recordings by their highest window": asdict(whole)}
     shifted = tta_metrics(

@@ -22,23 +22,26 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson_interval(events: int, trials: int, confidence: float = 0.95) -> Interval:
-    """Wilson score interval of a proportion; (0, 1) without trials."""
-    from scipy.stats import binomtest
+def wilson_interval(events: float, trials: float, confidence: float = 0.95) -> Interval:
+    """Wilson score interval (Wilson 1927) of events among trials, whole or effective ones; (0, 1) without any."""
+    from scipy.stats import norm
 
     if trials == 0:
         return Interval(0.0, 1.0)
-    found = binomtest(events, trials).proportion_ci(confidence, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    z, proportion = norm.ppf((1 + confidence) / 2), events / trials
+    middle = (proportion + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    reach = z / (1 + z**2 / trials) * np.sqrt(proportion * (1 - proportion) / trials + (z / (2 * trials)) ** 2)
+    # at 0 and 1 rounding leaves the ends a hair inside
+    return Interval(float(min(max(middle - reach, 0.0), proportion)), float(max(min(middle + reach, 1.0), proportion)))
 
 
-def pooled_interval(proportion: float, independent: int, confidence: float = 0.95) -> Interval:
-    """Wilson interval of a proportion over trials of which only so many are independent.
+def effective_trials(units: NDArray[Any]) -> float:
+    """How many independent trials trials [n] are worth that belong to `units` [n] (Kish 1965): (sum m)^2 / sum m^2.
 
-    A recording that was heard in several conditions, or cut into several windows, is no more than one trial.
+    A recording that was cut into m windows is one trial; many recordings of which one has most windows, hardly more.
     """
-    low, high = wilson_interval(round(proportion * independent), independent, confidence)
-    return Interval(min(low, proportion), max(high, proportion))
+    _, sizes = np.unique(units, return_counts=True)
+    return float(sizes.sum() ** 2 / np.square(sizes, dtype=np.float64).sum()) if len(sizes) else 0.0
 
 
 def poisson_interval(events: int, exposure: float, confidence: float = 0.95) -> Interval:

@@ -1,6 +1,7 @@
 """One session's scores made ready for a detector at many thresholds: hits, misses and false alarms as events."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,9 @@ class Lane:
         self.peaks = self._peaks()
         # a recording that goes on from the session before was heard there already, as far as where it goes on
         first = session.sources[0] if session.sources else None
-        self.counted_from = first.start if first and session.background and first.offset > 0 else -np.inf
+        self.goes_on_with = first.id if first and session.background and first.offset > 0 else ""
+        self.counted_from = first.start if first and self.goes_on_with else -np.inf
+        self.counted_until = np.inf
 
     def found(self, threshold: float) -> Found:
         """What the detector makes of it at a threshold."""
@@ -102,9 +105,10 @@ class Lane:
         ]
 
     def alarm_events(self, threshold: float) -> NDArray[np.int64]:
-        """Events (indices of scores) in background that the session before did not count already."""
+        """Events (indices of scores) in background, those left out that a neighbouring session counts."""
         events = event_indices(self.prepared, threshold, self.detector)
-        return events[self.prepared.times[events] >= self.counted_from]
+        times = self.prepared.times[events]
+        return events[(times >= self.counted_from) & (times <= self.counted_until)]
 
     def false_alarms(self, threshold: float, labels: tuple[str, ...]) -> list[FalseAlarm]:
         """Every event, by the recording that sounded last."""
@@ -134,7 +138,12 @@ class Lane:
 
 def lanes_of(scores: StreamScores, config: Config, detector: DetectorConfig) -> list[Lane]:
     """Every session of words and background made ready for many thresholds."""
-    return [Lane(session, scores.labels, config, detector) for session in scores.sessions]
+    lanes = [Lane(session, scores.labels, config, detector) for session in scores.sessions]
+    for one, following in pairwise(lanes):
+        last = one.session.sources[-1]
+        if last.id == following.goes_on_with:  # what the pause behind the cut hears is heard again after it
+            one.counted_until = last.end
+    return lanes
 
 
 def confusables_accepted(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,9 +11,9 @@ from wakeword_core.evaluation.intervals import (
     RESAMPLES,
     Interval,
     bootstrap_intervals,
+    effective_trials,
     poisson_interval,
     poisson_upper_bound,
-    pooled_interval,
     wilson_interval,
 )
 from wakeword_core.evaluation.resampled import resampled_metrics
@@ -86,6 +86,7 @@ def clip_metrics(
     labels: ArrayLike,
     threshold: float = 0.5,
     *,
+    any_word: ArrayLike | None = None,
     recordings: ArrayLike | None = None,
     random: np.random.Generator | None = None,
     confidence: float = 0.95,
@@ -93,9 +94,10 @@ def clip_metrics(
 ) -> ClipMetrics:
     """Every clip metric of wake-word probabilities [n] against labels [n] (true: a wake word).
 
-    Precision and F1 are 0 when nothing is detected. `recordings` [n] says whose window each one is: those of one
-    recording are alike, so that intervals count recordings. With `random` there are bootstrap intervals too: of
-    `resamples` stratified resamples, the same for the same generator.
+    Of several wake words, scores are those of the likeliest, and `any_word` [n] is the probability of there being one:
+    ECE, Brier score and NLL are of that. Precision and F1 are 0 when nothing is detected. `recordings` [n] says whose
+    window each one is: those of one recording are alike, so that intervals count recordings. With `random` there are
+    bootstrap intervals too: of `resamples` stratified resamples, the same for the same generator.
     """
     from sklearn.metrics import brier_score_loss, f1_score, precision_score
 
@@ -104,7 +106,8 @@ def clip_metrics(
     (tn, fp), (fn, tp) = confusion(said.astype(int), truth.astype(int), classes=2).tolist()
     both = 0 < truth.sum() < len(truth)
     error, at = equal_error_rate(values, truth) if both else (None, None)
-    table = np.column_stack([1 - values, values])
+    chances, _ = _checked(values if any_word is None else any_word, truth)
+    table = np.column_stack([1 - chances, chances])
     proportions = {
         "accuracy": (tp + tn, np.ones_like(truth)),
         "precision": (tp, said),
@@ -114,12 +117,12 @@ def clip_metrics(
     }
     whose = np.arange(len(truth)) if recordings is None else _names(recordings, truth)
     intervals = {
-        name: pooled_interval(count / among.sum(), len(np.unique(whose[among])), confidence)
+        name: _proportion_interval(count / among.sum(), whose[among], confidence)
         for name, (count, among) in proportions.items()
         if among.any()
     }
     if random is not None:
-        losses = {"brier": (values - truth) ** 2, "nll": _log_losses(table, truth.astype(int))}
+        losses = {"brier": (chances - truth) ** 2, "nll": _log_losses(table, truth.astype(int))}
         gaps = _calibration_gaps(table, truth.astype(int), CALIBRATION_BINS)
         several = resampled_metrics(values, truth, threshold, PARTIAL_AUC_FPRS, losses, gaps)
         intervals |= bootstrap_intervals(several, truth, random, confidence, resamples, whose)
@@ -144,10 +147,16 @@ def clip_metrics(
         eer=error,
         eer_threshold=at,
         ece=expected_calibration_error(table, truth.astype(int)),
-        brier=float(brier_score_loss(truth, values, pos_label=True)),
+        brier=float(brier_score_loss(truth, chances, pos_label=True)),
         nll=negative_log_likelihood(table, truth.astype(int)),
         intervals=intervals,
     )
+
+
+def _proportion_interval(proportion: float, units: NDArray[Any], confidence: float) -> Interval:
+    """Of a proportion over trials [n] that belong to `units` [n]."""
+    trials = effective_trials(units)
+    return wilson_interval(proportion * trials, trials, confidence)
 
 
 def per_class(
@@ -319,9 +328,8 @@ def _log_losses(table: Doubles, truth: NDArray[np.int64]) -> Doubles:
 def _bin_of(values: Doubles, bins: int, adaptive: bool) -> NDArray[np.int64]:
     if not adaptive:
         return np.minimum((values * bins).astype(np.int64), bins - 1)
-    index = np.empty(len(values), np.int64)
-    index[np.argsort(values, kind="stable")] = np.arange(len(values)) * bins // len(values)
-    return index
+    ranks = np.searchsorted(np.sort(values), values)  # equal values share a rank, so that no bin divides them
+    return ranks * bins // len(values)
 
 
 def _calibration_gaps(table: Doubles, truth: NDArray[np.int64], bins: int, adaptive: bool = False) -> Doubles:
@@ -359,4 +367,8 @@ def _checked_classes(probabilities: ArrayLike, labels: ArrayLike | Sequence[int]
     table, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     if table.ndim != 2 or table.shape[:1] != truth.shape or len(truth) == 0:
         raise ValueError(f"probabilities {list(table.shape)} and labels {list(truth.shape)} do not fit")
+    if not ((table >= 0) & (table <= 1)).all():
+        raise ValueError("probabilities must be finite and between 0 and 1")
+    if truth.min() < 0 or truth.max() >= table.shape[1]:
+        raise ValueError(f"labels go from {truth.min()} to {truth.max()}, but there are {table.shape[1]} classes")
     return table, truth

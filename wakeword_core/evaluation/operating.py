@@ -64,7 +64,7 @@ def choose_sensitivities(
     """The detector and the threshold of every operating point for scores of validation's streams."""
     tuning = tune_detector(scores, config, progress)
     tradeoff = Tradeoff(scores, config, tuning.detector)
-    points = {name: tradeoff.point(target) for name, target in config.evaluation.operating_points.items()}
+    points = tradeoff.points(config.evaluation.operating_points)
     return Sensitivities(config.evaluation.operating_point, tuning.detector, points), tuning
 
 

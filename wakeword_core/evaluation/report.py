@@ -8,10 +8,8 @@ from typing import Any
 
 from wakeword_core.evaluation import wording
 from wakeword_core.evaluation.players import Player, data_uri
-from wakeword_core.evaluation.wording import claim, number, percent, rate, reservations, seconds
+from wakeword_core.evaluation.wording import number, percent, rate, seconds
 from wakeword_core.files import write_json, write_text
-
-__all__ = ["Exhibits", "claim", "reservations", "write_report"]
 
 _SHOWN = 20
 """Rows of a list on the page; metrics.json has them all."""
@@ -122,9 +120,9 @@ def _sections(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "phrase": metrics["phrase"],
         "headline": _headline(metrics),
-        "notes": reservations(metrics),
+        "notes": wording.reservations(metrics),
         "stream": stream,
-        "claim": claim(stream) if stream else "",
+        "claim": wording.claim(stream) if stream else "",
         "points": points,
         "point_notes": [(one["name"], one["note"]) for one in points if one["note"]],
         "operating": _operating(metrics, alone=not points),

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,6 @@ from wakeword_core.evaluation.conditions import Condition, target_conditions
 from wakeword_core.evaluation.intervals import (
     Interval,
     poisson_interval,
-    poisson_upper_bound,
-    pooled_interval,
     wilson_interval,
 )
 from wakeword_core.evaluation.lanes import FalseAlarm, Found, Lane, Miss, confusables_accepted, lanes_of
@@ -44,7 +41,6 @@ __all__ = [
     "evaluate_streams",
     "named_point_results",
     "operating_points",
-    "result_figures",
     "score_streams",
     "sweep",
     "threshold_for",
@@ -92,8 +88,6 @@ class StreamResult:
     """Every condition, the targets or not."""
     fah: float
     fah_interval: Interval
-    fah_below: float
-    """One-sided bound: FAH is below it at the level of confidence."""
     confidence: float
     false_alarm_count: int
     background_hours: float
@@ -165,11 +159,10 @@ def evaluate_streams(scores: StreamScores, threshold: float, config: Config, det
         words=words,
         misses=len(misses),
         frr=len(misses) / words,
-        frr_interval=pooled_interval(len(misses) / words, max(len(one.hits) for one in chosen), level),
+        frr_interval=_interval_of_recordings(len(misses), [len(one.hits) for one in chosen], level),
         conditions=[one.result(level) for one in heard],
         fah=len(alarms) / hours,
         fah_interval=poisson_interval(len(alarms), hours, level),
-        fah_below=poisson_upper_bound(len(alarms), hours, level),
         confidence=level,
         false_alarm_count=len(alarms),
         background_hours=hours,
@@ -190,14 +183,15 @@ def named_point_results(
     return {name: evaluate_streams(scores, point.threshold, config, detector) for name, point in points.items()}
 
 
-def result_figures(result: StreamResult) -> dict[str, Any]:
-    """The result as JSON values."""
-    return asdict(result)
-
-
 def _heard(lanes: list[Lane], condition: Condition, threshold: float) -> _Heard:
     chosen = [lane for lane in lanes if lane.session.condition == condition]
     return _Heard(condition, chosen, [lane.found(threshold) for lane in chosen])
+
+
+def _interval_of_recordings(missed: int, words: list[int], level: float) -> Interval:
+    """Of misses among words in several conditions, so many in each: the same recordings are no more trials than one."""
+    trials = max(words)
+    return wilson_interval(missed / sum(words) * trials, trials, level)
 
 
 def _grouped(heard: list[_Heard], group: Callable[[Word | Miss], str], level: float) -> list[GroupRate]:
@@ -211,7 +205,7 @@ def _grouped(heard: list[_Heard], group: Callable[[Word | Miss], str], level: fl
             words=count,
             misses=missed[name],
             frr=missed[name] / count,
-            frr_interval=pooled_interval(missed[name] / count, max(one[name] for one in counts), level),
+            frr_interval=_interval_of_recordings(missed[name], [one[name] for one in counts], level),
         )
         for name, count in words.items()
     ]

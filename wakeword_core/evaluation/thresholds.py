@@ -1,7 +1,7 @@
 """Which threshold to take: operating points for a rate of false alarms, and the curve of all there is to take."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.conditions import target_conditions
-from wakeword_core.evaluation.intervals import Interval, poisson_interval, poisson_upper_bound, pooled_interval
+from wakeword_core.evaluation.intervals import Interval, poisson_interval, poisson_upper_bound, wilson_interval
 from wakeword_core.evaluation.lanes import Lane, lanes_of
 from wakeword_core.evaluation.stream_scores import StreamScores
 from wakeword_core.evaluation.wording import percent, rate
 
-_LEAST_LOGIT_DISTANCE = 1e-6
-"""Scores this near 0 or 1 are all alike: float32 cannot tell them apart."""
+_LEAST_LOGIT_DISTANCE = 1e-7
+"""Scores nearer to 0 or 1 are all alike: just above this float32 stops to tell them from 1."""
 _LOWEST_SWEPT, _HIGHEST_SWEPT = 1e-3, 1 - 1e-3
 
 
@@ -88,13 +88,33 @@ class Tradeoff:
         """About `sweep_points` thresholds, rising: a grid in logits, and where words and alarms peak."""
         return [self.at(threshold) for threshold in _swept(self._peaks, self._quiet, self.config)]
 
+    def points(self, targets: Mapping[str, float]) -> dict[str, OperatingPoint]:
+        """The operating points for targets by name, the strictest first; a laxer one never has a higher threshold.
+
+        Events that merge as a threshold falls can make it so by themselves: then the stricter threshold serves both.
+        """
+        points: dict[str, OperatingPoint] = {}
+        stricter = ""
+        for name, target in sorted(targets.items(), key=lambda one: one[1]):
+            point = self.point(target)
+            above = points.get(stricter)
+            if above is not None and above.reachable and point.threshold >= above.threshold:
+                point = self._at_point(target, Choice(self.at(above.threshold), True, point.lowest_fah, -np.inf))
+                same = f"the threshold is that of {stricter}, which so few hours cannot tell it from"
+                point = replace(point, note=f"{point.note}; {same}")
+            points[name], stricter = point, name
+        return points
+
     def point(self, target_fah: float) -> OperatingPoint:
-        """The operating point for a target, with intervals; for an unreachable one every threshold is looked at."""
-        found, hours = self.choose(target_fah), self.scores.background_hours
+        """The operating point for a target, with intervals; where the search finds none, the sweep is looked at."""
+        found = self.choose(target_fah)
         if not found.reachable:
-            found = _fewest_alarms([found.point, *self.sweep()])
-        level = self.config.evaluation.confidence
-        alarms = self.alarms(found.point.threshold)
+            found = _best_within([found.point, *self.sweep()], target_fah)
+        return self._at_point(target_fah, found)
+
+    def _at_point(self, target_fah: float, found: Choice) -> OperatingPoint:
+        hours, level = self.scores.background_hours, self.config.evaluation.confidence
+        alarms, trials = self.alarms(found.point.threshold), recordings(self.scores)
         return OperatingPoint(
             target_fah=target_fah,
             threshold=found.point.threshold,
@@ -102,7 +122,7 @@ class Tradeoff:
             fah=found.point.fah,
             reachable=found.reachable,
             lowest_fah=found.lowest_fah,
-            frr_interval=pooled_interval(found.point.frr, recordings(self.scores), level),
+            frr_interval=wilson_interval(found.point.frr * trials, trials, level),
             fah_interval=poisson_interval(alarms, hours, level),
             false_alarms=alarms,
             background_hours=hours,
@@ -202,6 +222,15 @@ def _claim(target_fah: float, alarms: int, hours: float, level: float) -> str:
 def _unreachable(lowest_fah: float) -> str:
     """What to say of a target that no threshold meets."""
     return f"unreachable: lowest is {rate(lowest_fah)} an hour"
+
+
+def _best_within(points: list[SweepPoint], target_fah: float) -> Choice:
+    """Of points that meet a target the one with the fewest misses; where none does, the one with the fewest alarms."""
+    fewest = _fewest_alarms(points)
+    within = [one for one in points if one.fah <= target_fah and one.frr < 1]
+    if not within:
+        return fewest
+    return Choice(min(within, key=lambda one: (one.frr, -one.threshold)), True, fewest.lowest_fah, -np.inf)
 
 
 def _fewest_alarms(points: list[SweepPoint]) -> Choice:

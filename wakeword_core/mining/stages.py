@@ -10,6 +10,7 @@ from wakeword_core.project import Project
 
 Inputs = dict[str, Artifact]
 
+
 _WHAT_IS_MINED = ("min_score", "lockout_seconds", "per_recording", "max_clips")
 _HOW_IT_IS_TUNED = ("epochs", "learning_rate_fraction")
 _WHERE_IT_BEGINS_AND_ENDS = tuple(
@@ -58,9 +59,9 @@ def make_mined(project: Project, build: Build, inputs: Inputs, split: Split | No
 
 def make_tuned(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     """The trained model after some epochs with mined clips, or as it is where there are none."""
-    from wakeword_core.training.records import HISTORY
+    from wakeword_core.training.records import CURVE, HISTORY
 
-    build.volatile = {HISTORY}
+    build.volatile = {HISTORY, CURVE}
     trained, mined = inputs["trained_model"], inputs["mined_negatives"]
     if not mined.figures["clips"]:
         for name in trained.files:
@@ -85,6 +86,6 @@ def make_tuned(project: Project, build: Build, inputs: Inputs, split: Split | No
         project.progress,
         project.on_epoch or (lambda record: None),
     )
-    (build.path / "training_curve.png").write_bytes(history_curve(build.path / HISTORY))
+    (build.path / CURVE).write_bytes(history_curve(build.path / HISTORY))
     # not before everything else is written: until then a killed build goes on from its last epoch
     clean_up(build.path)

@@ -9,6 +9,7 @@ from typing import Literal
 from wakeword_core.files import write_text
 
 HISTORY = "history.jsonl"
+CURVE = "training_curve.png"
 """The file in a trained model's artifact that holds its epochs."""
 
 

@@ -2,25 +2,21 @@
 
 import dagster as dg
 
-from wakeword_pipeline.assets.features import mel_features
-from wakeword_pipeline.assets.ingest import OWNERS, audio_shards, raw_manifest
-from wakeword_pipeline.assets.model import calibrated_model, trained_model, tuned_model
-from wakeword_pipeline.automation import on_change
+from wakeword_pipeline.assets.ingest import OWNERS
 from wakeword_pipeline.checks import check_specs
+from wakeword_pipeline.graph import inputs_of
 from wakeword_pipeline.materialize import materialize
-from wakeword_pipeline.partitions import only
 from wakeword_pipeline.resources import ProjectResource
 
 GROUP = "delivery"
 
 
 @dg.asset(
-    deps=[calibrated_model],
+    deps=inputs_of("onnx_model"),
     group_name=GROUP,
     kinds={"onnx"},
     owners=OWNERS,
     check_specs=check_specs("onnx_model"),
-    automation_condition=on_change(),
 )
 def onnx_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Normalisation, network, temperature and softmax in one ONNX file that carries its own card."""
@@ -28,20 +24,11 @@ def onnx_model(context: dg.AssetExecutionContext, project: ProjectResource) -> d
 
 
 @dg.asset(
-    deps=[
-        onnx_model,
-        calibrated_model,
-        trained_model,
-        tuned_model,
-        raw_manifest,
-        dg.AssetDep(mel_features, partition_mapping=only("train", "test")),
-        dg.AssetDep(audio_shards, partition_mapping=only("train", "test")),
-    ],
+    deps=inputs_of("metrics_report"),
     group_name=GROUP,
     kinds={"onnx", "html"},
     owners=OWNERS,
     check_specs=check_specs("metrics_report"),
-    automation_condition=on_change(),
 )
 def metrics_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """What a user will feel: the exported model on continuous audio from recordings nobody trained or tuned on."""
@@ -49,12 +36,11 @@ def metrics_report(context: dg.AssetExecutionContext, project: ProjectResource) 
 
 
 @dg.asset(
-    deps=[onnx_model, dg.AssetDep(mel_features, partition_mapping=only("train", "test"))],
+    deps=inputs_of("int8_model"),
     group_name=GROUP,
     kinds={"onnx"},
     owners=OWNERS,
     check_specs=check_specs("int8_model"),
-    automation_condition=on_change(),
 )
 def int8_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """The ONNX model in 8-bit integers, ranges set on training windows, compared on the test split."""

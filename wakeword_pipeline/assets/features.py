@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from wakeword_pipeline.assets.ingest import OWNERS, audio_shards
-from wakeword_pipeline.automation import on_change
+from wakeword_pipeline.assets.ingest import OWNERS
 from wakeword_pipeline.checks import check_specs
+from wakeword_pipeline.graph import inputs_of
 from wakeword_pipeline.materialize import materialize
-from wakeword_pipeline.partitions import only, splits
+from wakeword_pipeline.partitions import splits
 from wakeword_pipeline.resources import ProjectResource
 
 GROUP = "features"
@@ -14,14 +14,13 @@ GPU_POOL = "gpu"
 
 
 @dg.asset(
-    deps=[audio_shards],
+    deps=inputs_of("mel_features"),
     partitions_def=splits,
     group_name=GROUP,
     kinds={"pytorch", "hdf5"},
     owners=OWNERS,
     pool=GPU_POOL,
     check_specs=check_specs("mel_features"),
-    automation_condition=on_change(),
 )
 def mel_features(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Log-mel windows in HDF5; in the training split several augmented views of each."""
@@ -29,12 +28,11 @@ def mel_features(context: dg.AssetExecutionContext, project: ProjectResource) ->
 
 
 @dg.asset(
-    deps=[dg.AssetDep(mel_features, partition_mapping=only("train"))],
+    deps=inputs_of("cmvn_stats"),
     group_name=GROUP,
     kinds={"numpy"},
     owners=OWNERS,
     check_specs=check_specs("cmvn_stats"),
-    automation_condition=on_change(),
 )
 def cmvn_stats(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Mean and deviation of each mel band over the training split's valid frames."""

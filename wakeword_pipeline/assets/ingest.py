@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from wakeword_pipeline.automation import on_change
 from wakeword_pipeline.checks import check_specs
+from wakeword_pipeline.graph import inputs_of
 from wakeword_pipeline.materialize import failures_in_words, materialize
 from wakeword_pipeline.partitions import splits
 from wakeword_pipeline.resources import ProjectResource
@@ -19,7 +19,7 @@ def raw_audio(project: ProjectResource) -> dg.DataVersion:
         return dg.DataVersion(project.open().fingerprint())
 
 
-@dg.asset(group_name=GROUP, kinds={"python", "flac"}, owners=OWNERS, automation_condition=on_change())
+@dg.asset(group_name=GROUP, kinds={"python", "flac"}, owners=OWNERS)
 def synthetic_speech(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Recordings of the phrase, of phrases like it and of other sentences, made from text; an optional source."""
     opened = project.open()
@@ -29,12 +29,11 @@ def synthetic_speech(context: dg.AssetExecutionContext, project: ProjectResource
 
 
 @dg.asset(
-    deps=[raw_audio, synthetic_speech],
+    deps=inputs_of("raw_manifest"),
     group_name=GROUP,
     kinds={"python", "parquet"},
     owners=OWNERS,
     check_specs=check_specs("raw_manifest"),
-    automation_condition=on_change(),
 )
 def raw_manifest(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """One row a recording: what it is, whose voice, how healthy, and in which split; nothing is dropped silently."""
@@ -42,13 +41,12 @@ def raw_manifest(context: dg.AssetExecutionContext, project: ProjectResource) ->
 
 
 @dg.asset(
-    deps=[raw_manifest],
+    deps=inputs_of("audio_shards"),
     partitions_def=splits,
     group_name=GROUP,
     kinds={"python", "parquet"},
     owners=OWNERS,
     check_specs=check_specs("audio_shards"),
-    automation_condition=on_change(),
 )
 def audio_shards(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """A split's recordings, decoded and shuffled by hash into Parquet that Hugging Face `datasets` reads."""

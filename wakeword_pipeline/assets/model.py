@@ -5,12 +5,11 @@ from typing import Any
 import dagster as dg
 
 from wakeword_core.artifacts import Artifact
-from wakeword_pipeline.assets.features import GPU_POOL, cmvn_stats, mel_features
-from wakeword_pipeline.assets.ingest import OWNERS, audio_shards
-from wakeword_pipeline.automation import on_change
+from wakeword_pipeline.assets.features import GPU_POOL
+from wakeword_pipeline.assets.ingest import OWNERS
 from wakeword_pipeline.checks import check_specs
+from wakeword_pipeline.graph import inputs_of
 from wakeword_pipeline.materialize import materialize
-from wakeword_pipeline.partitions import only
 from wakeword_pipeline.resources import ProjectResource
 from wakeword_pipeline.tracking import TRAINED, TUNED, MlflowResource
 
@@ -18,13 +17,12 @@ GROUP = "model"
 
 
 @dg.asset(
-    deps=[dg.AssetDep(mel_features, partition_mapping=only("train", "val")), cmvn_stats],
+    deps=inputs_of("trained_model"),
     group_name=GROUP,
     kinds={"pytorch", "mlflow"},
     owners=OWNERS,
     pool=GPU_POOL,
     check_specs=check_specs("trained_model"),
-    automation_condition=on_change(),
 )
 def trained_model(
     context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
@@ -44,13 +42,12 @@ def trained_model(
 
 
 @dg.asset(
-    deps=[trained_model, dg.AssetDep(audio_shards, partition_mapping=only("train"))],
+    deps=inputs_of("mined_negatives"),
     group_name=GROUP,
     kinds={"pytorch", "parquet"},
     owners=OWNERS,
     pool=GPU_POOL,
     check_specs=check_specs("mined_negatives"),
-    automation_condition=on_change(),
 )
 def mined_negatives(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Clips of the training split that the trained model takes for a wake word; none unless mining is enabled."""
@@ -58,18 +55,12 @@ def mined_negatives(context: dg.AssetExecutionContext, project: ProjectResource)
 
 
 @dg.asset(
-    deps=[
-        trained_model,
-        mined_negatives,
-        dg.AssetDep(mel_features, partition_mapping=only("train", "val")),
-        cmvn_stats,
-    ],
+    deps=inputs_of("tuned_model"),
     group_name=GROUP,
     kinds={"pytorch", "mlflow"},
     owners=OWNERS,
     pool=GPU_POOL,
     check_specs=check_specs("tuned_model"),
-    automation_condition=on_change(),
 )
 def tuned_model(
     context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
@@ -91,16 +82,11 @@ def tuned_model(
 
 
 @dg.asset(
-    deps=[
-        tuned_model,
-        dg.AssetDep(mel_features, partition_mapping=only("val")),
-        dg.AssetDep(audio_shards, partition_mapping=only("val")),
-    ],
+    deps=inputs_of("calibrated_model"),
     group_name=GROUP,
     kinds={"pytorch"},
     owners=OWNERS,
     check_specs=check_specs("calibrated_model"),
-    automation_condition=on_change(),
 )
 def calibrated_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """The model with its calibration, detector and operating points, all set on validation."""

@@ -95,7 +95,7 @@ def test_other_test_data_and_settings_are_said(tmp_path):
 
 def test_a_report_of_an_older_kind(tmp_path):
     def change(card, metrics):
-        metrics["stream"]["conditions"] = [{"snr_db": None, "frr": 0.1}, {"snr_db": 10.0, "frr": 0.2}]
+        metrics["stream"]["conditions"] = [{"name": "clean", "frr": 0.1}]
         del metrics["clips"], metrics["fah_points"]
         card["config"]["evaluation"] = {"target_fah": 0.5}
 

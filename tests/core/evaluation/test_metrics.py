@@ -106,16 +106,42 @@ def test_calibration_error_by_hand():
         metrics.expected_calibration_error(table, [1])
 
 
+def test_bins_of_equal_numbers_do_not_divide_equal_scores():
+    """Which of ten predictions of 0.9 is the wrong one says nothing about calibration."""
+    for wrong in range(10):
+        labels = (np.arange(10) != wrong).astype(int)
+        table = np.tile([0.1, 0.9], (10, 1))
+        assert metrics.expected_calibration_error(table, labels, 2, adaptive=True) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("table", "labels", "message"),
+    [
+        ([[0.9, 0.1]], [-1], "labels go from -1"),
+        ([[0.9, 0.1]], [2], "there are 2 classes"),
+        ([[np.nan, 0.1]], [0], "finite"),
+        ([[1.9, 0.1]], [0], "between 0 and 1"),
+    ],
+)
+def test_what_is_no_class_or_probability_is_refused(table, labels, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.negative_log_likelihood(table, labels)
+
+
 def test_certain_and_wrong_stays_finite():
     assert np.isfinite(metrics.negative_log_likelihood([[1.0, 0.0]], [1]))
 
 
-def test_wilson_interval_matches_the_formula():
-    low, high = metrics.wilson_interval(3, 50)
-    z, p, n = stats.norm.ppf(0.975), 3 / 50, 50
-    middle = (p + z**2 / 2 / n) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / 4 / n**2)
-    assert (low, high) == pytest.approx((middle - half, middle + half))
+@pytest.mark.parametrize("confidence", [0.1, 0.5, 0.95])
+@pytest.mark.parametrize(("events", "trials"), [(3, 50), (0, 7), (7, 7), (1, 1)])
+def test_wilson_intervals_are_scipys(events: int, trials: int, confidence: float) -> None:
+    expected = stats.binomtest(events, trials).proportion_ci(confidence, method="wilson")
+    assert metrics.wilson_interval(events, trials, confidence) == pytest.approx((expected.low, expected.high))
+
+
+def test_wilson_intervals_of_what_is_not_whole_lie_between() -> None:
+    low, middle, high = (metrics.wilson_interval(events, 90) for events in (1, 1.5, 2))
+    assert low.low < middle.low < high.low and low.high < middle.high < high.high
     assert metrics.wilson_interval(0, 0) == (0, 1)
 
 
@@ -198,10 +224,29 @@ def test_windows_of_one_recording_count_once_in_every_interval():
 
 
 @pytest.mark.parametrize("confidence", [0.1, 0.5, 0.95])
-def test_a_pooled_interval_holds_its_proportion(confidence: float) -> None:
+def test_an_interval_holds_its_proportion(confidence: float) -> None:
     for proportion in np.linspace(0, 1, 41):
-        low, high = intervals.pooled_interval(float(proportion), 3, confidence)
+        low, high = intervals.wilson_interval(3 * float(proportion), 3, confidence)
         assert low <= proportion <= high
+
+
+def test_one_long_recording_is_hardly_more_than_one_trial() -> None:
+    whose = np.append(np.zeros(900), np.arange(1, 101))
+    assert intervals.effective_trials(whose) == pytest.approx(1000**2 / (900**2 + 100))
+    assert intervals.effective_trials(np.arange(50)) == 50 and intervals.effective_trials(np.zeros(0)) == 0
+    scores = np.append(np.full(900, 0.9), np.full(100, 0.1))
+    low, high = metrics.clip_metrics(scores, np.zeros(1000), recordings=whose).intervals["fpr"]
+    assert high - low > 0.6
+
+
+def test_calibration_of_several_words_is_of_there_being_one() -> None:
+    """Sure of some word, but not of which: what the likeliest one has says nothing about that."""
+    table = np.tile([[0.02, 0.49, 0.49], [0.9, 0.05, 0.05]], (5, 1))
+    words = np.tile([1, 0], 5)
+    either = metrics.clip_metrics(table[:, 1:].max(1), words, any_word=1 - table[:, 0])
+    assert either.ece == pytest.approx((0.02 + 0.1) / 2) and either.brier == pytest.approx((0.02**2 + 0.1**2) / 2)
+    assert either.nll == pytest.approx(-np.log([0.98, 0.9]).mean())
+    assert metrics.clip_metrics(table[:, 1:].max(1), words).ece > 0.2
 
 
 def test_groups_and_classes_count_recordings_too():

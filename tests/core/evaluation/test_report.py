@@ -49,7 +49,6 @@ STREAM = StreamResult(
     ],
     fah=0.0,
     fah_interval=Interval(0.0, 0.3689),
-    fah_below=0.2996,
     confidence=0.95,
     false_alarm_count=0,
     background_hours=10.0,

@@ -72,6 +72,63 @@ def test_an_unreachable_target_says_so(made):
     assert not deaf.reachable and deaf.frr == 1
 
 
+def made_of(made, quiet: list[tuple[float, float, float]], word: float):
+    """Background of a minute with levels (from, to, score), and a word with one score."""
+    times, _ = made.track([], 60)
+    values = np.zeros(len(times))
+    for start, end, level in quiet:
+        values[(times >= start) & (times < end)] = level
+    one = np.ones(len(times), dtype=int)
+    background = SessionScores(None, times, values, one, (), (SourceSpan("s", "b", 0, 60),))
+    return made.streams(background, made.positives([(5.6, word)], [5.0]))
+
+
+def test_events_that_merge_at_a_low_threshold_can_meet_a_target(made):
+    """Two peaks joined by what is between them: above it two events, which are too many, below it a single one."""
+    scores = made_of(made, [(20, 20.2, 0.95), (20.2, 23.8, 0.5), (23.8, 24, 0.95)], 0.45)
+    point = threshold_for(scores, 60.0, PLAIN, DETECTOR)
+    assert point.reachable and point.fah == 60 and point.frr == 0 and "unreachable" not in point.note
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_a_laxer_point_never_has_a_higher_threshold(made, seed):
+    random = np.random.default_rng(seed)
+    quiet, place = [], 3.0
+    while place < 55:
+        length = random.uniform(0.1, 4)
+        quiet.append((place, place + length, random.uniform(0.2, 0.95)))
+        place += length + random.choice([0, 2.0])
+    tradeoff = Tradeoff(made_of(made, quiet, random.uniform(0.3, 0.99)), PLAIN, DETECTOR)
+    targets = {"lenient": 240.0, "strict": 5.0, "balanced": 60.0, "open": 120.0}
+    points = tradeoff.points(targets)
+    assert list(points) == ["strict", "balanced", "open", "lenient"]
+    for name, point in points.items():
+        assert point.target_fah == targets[name] and point.reachable == (point.fah <= point.target_fah)
+    reachable = [one.threshold for one in points.values() if one.reachable]
+    assert reachable == sorted(reachable, reverse=True)
+
+
+def test_points_that_the_hours_cannot_tell_apart_say_so(made):
+    points = Tradeoff(made_of(made, [(20, 20.2, 0.5)], 0.9), PLAIN, DETECTOR).points({"strict": 0.1, "balanced": 0.5})
+    assert points["strict"].threshold == points["balanced"].threshold
+    assert "that of strict" in points["balanced"].note and "that of" not in points["strict"].note
+
+
+def test_an_alarm_where_a_recording_was_cut_counts_once(made):
+    """A sound at the cut is heard in the pause behind it, and again where the recording goes on."""
+    times, _ = made.track([], 50)
+    one = np.ones(len(times), dtype=int)
+    ends = np.where((times >= 48.0) & (times < 48.3), 0.9, 0.0)
+    goes_on = np.where((times >= 3.0) & (times < 3.3), 0.9, 0.0)
+    first = SessionScores(None, times, ends, one, (), (SourceSpan("s", "b", 0, 47.9),))
+    apart = SessionScores(None, times, goes_on, one, (), (SourceSpan("s", "c", 0, 47.9),))
+    next_part = SessionScores(None, times, goes_on, one, (), (SourceSpan("s", "b", 2.9, 47.9, 47.9),))
+    words = made.positives([(5.6, 0.95)], [5.0])
+    assert Tradeoff(made.streams(first, next_part, words), PLAIN, DETECTOR).alarms(0.5) == 1
+    assert Tradeoff(made.streams(first, apart, words), PLAIN, DETECTOR).alarms(0.5) == 2
+
+
 def test_saturated_scores_still_leave_a_threshold_between(made):
     high, higher = 1 - 1e-9, 1.0
     point = threshold_for(

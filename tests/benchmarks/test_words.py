@@ -1,0 +1,57 @@
+"""The arithmetic of the benchmark of words: what is read off a fold, and what several folds say together."""
+
+import argparse
+
+import numpy as np
+import pytest
+import words
+
+from wakeword_core.config import Config
+from wakeword_core.evaluation.conditions import Condition
+from wakeword_core.evaluation.stream_scores import SessionScores, StreamScores
+from wakeword_core.evaluation.streams import SourceSpan, Word
+
+
+def one_fold(word: str, fold: int, frr: dict[str, float | None], clips: int = 100) -> words.Tested:
+    return words.Tested(word, fold, frr, clips, 2.0, 5, 1, 1.0, "key")
+
+
+def at(*frr: float | None) -> dict[str, float | None]:
+    return dict(zip(("0.1", "0.5", "1", "2"), frr, strict=True))
+
+
+def test_folds_count_by_their_words_and_an_unreachable_one_is_told() -> None:
+    found = words._word_figures(
+        "alexa", [one_fold("alexa", 0, at(None, 0.1, 0.1, 0)), one_fold("alexa", 1, at(0, 0, 0, 0), 300)]
+    )
+    assert found["frr_at_fah"] == {"0.1": None, "0.5": pytest.approx(0.025), "1": pytest.approx(0.025), "2": 0}
+    assert found["words"] == 400 and found["background_hours"] == 4
+    assert found["chosen_on_validation"] == {"frr": 10 / 400, "fah": 2 / 4}
+
+
+def test_some_folds_are_no_ratio_to_the_goal() -> None:
+    results = [words._word_figures(word, [one_fold(word, 0, at(0.1, 0.05, 0, 0))]) for word in words.WORDS]
+    given = argparse.Namespace(runs=list(words.EVERY_RUN), preset="accurate", set=[])
+    assert words._summary(results, given)["ratio"] == pytest.approx(0.03 / 0.05)
+    given.runs = given.runs[:3]
+    some = words._summary(results, given)
+    assert some["ratio"] is None and some["folds"] == "3 of 9" and some["mean_frr_at_fah"]["0.5"] == pytest.approx(0.05)
+
+
+def test_thresholds_are_read_off_with_the_exported_models_detector() -> None:
+    """A mean over eight scores does not hear a word of one; the score by itself is heard."""
+    times = np.arange(750) * 0.08
+    scores = np.where(np.isclose(times, 5.6), 0.9, 0.01)
+    one = np.ones(len(times), dtype=int)
+    spoken = (Word("hey robin", "w", 5.0, 5.8),)
+    streams = StreamScores(
+        (
+            SessionScores(None, times, np.full(len(times), 0.2), one, (), (SourceSpan("s", "b", 0, 60),)),
+            SessionScores(Condition(10.0), times, scores, one, spoken, (SourceSpan("s", "p", 0, 60),)),
+        ),
+        ("_negative", "hey robin"),
+    )
+    config = Config.model_validate({"evaluation": {"stream_snr_db": [10.0], "target_snr_db": [10.0]}})
+    by_itself, smoothed = (config.evaluation.detector.model_copy(update={"smoothing": n, "votes": 0}) for n in (1, 8))
+    assert words._read_off(streams, config, by_itself)["0.5"] == 0
+    assert words._read_off(streams, config, smoothed)["0.5"] is None
