@@ -33,7 +33,6 @@ from wakeword_core.artifacts import ArtifactStore
 from wakeword_core.config import Config, DetectorConfig, Split
 from wakeword_core.errors import ArtifactError, ConfigError, WakewordError
 from wakeword_core.evaluation.conditions import Condition
-from wakeword_core.evaluation.detector import wake_scores
 from wakeword_core.evaluation.stream_scores import SessionScores, StreamScores
 from wakeword_core.evaluation.stream_test import evaluate_streams, threshold_for
 from wakeword_core.evaluation.streams import (
@@ -70,10 +69,7 @@ class Heard:
 
     def add(self, session: Session, condition: Condition | None, *, confusable: bool = False) -> None:
         """Play a session from a fresh start; `condition` None: it holds no wake word."""
-        times, raw = self.engine.score(session.pcm)
-        scores, classes = wake_scores(raw)
-        words, sources = tuple(session.words), tuple(session.sources)
-        found = SessionScores(condition, times, scores, classes, words, sources)
+        found = SessionScores.of(session, condition, self.engine.score)
         (self.confusables if confusable else self.sessions).append(found)
 
     def scores(self, config: Config) -> StreamScores:
@@ -136,12 +132,9 @@ def _first(sessions: Iterator[Session], minutes: float | None) -> Iterator[tuple
 
 
 def _planned(folder: Path, roles: Sequence[str], minutes: float | None) -> float:
-    import pyarrow.parquet as pq
+    from wakeword_core.shards import seconds_by_role
 
-    from wakeword_core.shards import shard_paths
-
-    tables = [pq.read_table(path, columns=["role", "seconds"]).to_pylist() for path in shard_paths(folder)]
-    seconds = sum(row["seconds"] for table in tables for row in table if row["role"] in roles)
+    seconds = sum(length for role, length in seconds_by_role(folder).items() if role in roles)
     return seconds if minutes is None else min(seconds, 60 * minutes)
 
 

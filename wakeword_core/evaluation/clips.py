@@ -22,7 +22,8 @@ _LEAST_REST = 0.05
 
 Doubles = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
-Scorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
+WindowScorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
+"""Log-mel windows [n, n_mels, frames] -> class probabilities [n, classes]."""
 
 
 def clip_logits(model_folder: Path, features_folder: Path) -> tuple[Doubles, Labels]:
@@ -66,7 +67,7 @@ class TtaMetrics:
 
 
 def tta_metrics(
-    score: Scorer,
+    score: WindowScorer,
     shards: Path,
     split: Split,
     config: Config,
@@ -113,7 +114,7 @@ def tta_metrics(
     return TtaMetrics(shifts, *metrics)
 
 
-def _scored(score: Scorer, mel: npt.NDArray[np.floating]) -> Doubles:
+def _scored(score: WindowScorer, mel: npt.NDArray[np.floating]) -> Doubles:
     batches = np.array_split(mel.astype(np.float32), max(1, -(-len(mel) // _BATCH)))
     return np.concatenate([score(batch) for batch in batches]).astype(np.float64)
 

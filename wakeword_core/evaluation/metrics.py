@@ -44,7 +44,8 @@ __all__ = [
 CALIBRATION_BINS = 15
 PARTIAL_AUC_FPRS = {"pauc_01": 0.1, "pauc_005": 0.05}
 """False-positive rates that the partial ROC-AUCs go up to."""
-_LEAST_PROBABILITY = 1e-12
+LEAST_PROBABILITY = 1e-12
+"""What a probability counts as at least, where its logarithm is taken."""
 
 Doubles = NDArray[np.float64]
 
@@ -321,7 +322,7 @@ def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> floa
 
 
 def _log_losses(table: Doubles, truth: NDArray[np.int64]) -> Doubles:
-    losses: Doubles = -np.log(np.maximum(table[np.arange(len(truth)), truth], _LEAST_PROBABILITY))
+    losses: Doubles = -np.log(np.maximum(table[np.arange(len(truth)), truth], LEAST_PROBABILITY))
     return losses
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wakeword_core.audio import from_pcm16, to_pcm16
 from wakeword_core.config import Config, Role
 from wakeword_core.errors import DataError
 from wakeword_core.shards import iter_recordings
@@ -17,7 +18,6 @@ Floats = NDArray[np.float32]
 
 NOISE_ROLES: tuple[Role, ...] = ("noise", "background", "negative")
 """What may lie under the words, best first."""
-FULL_SCALE = np.float32(32_768.0)
 _FLOOR_SECONDS = 8.0
 """The floor repeats after this long: nobody hears it, and normal numbers are slow to draw."""
 _OTHER_ROOMS = 2**31
@@ -42,7 +42,7 @@ class NoiseBed:
             taken.append(self._rest[:missing])
             missing -= len(taken[-1])
             self._rest = self._rest[len(taken[-1]) :]
-        return np.concatenate(taken).astype(np.float32) / FULL_SCALE
+        return from_pcm16(np.concatenate(taken))
 
     def _cycle(self) -> Iterator[NDArray[np.int16]]:
         role = self._role()
@@ -145,5 +145,4 @@ def floor(config: Config, random: np.random.Generator) -> Floats:
 
 def pcm(sound: Floats, under: Floats) -> NDArray[np.int16]:
     """Add the floor `under` to a sound [samples] and round to 16 bits."""
-    whole = (sound + np.resize(under, len(sound))) * FULL_SCALE
-    return np.clip(np.rint(whole), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    return to_pcm16(sound + np.resize(under, len(sound)))

@@ -13,7 +13,7 @@ from wakeword_core.evaluation.clips import clip_logits
 from wakeword_core.evaluation.conditions import target_conditions
 from wakeword_core.evaluation.plots import reliability_diagram
 from wakeword_core.evaluation.sensitivities import Sensitivities
-from wakeword_core.evaluation.stream_scores import Scorer, StreamScores, score_streams
+from wakeword_core.evaluation.stream_scores import StreamScorer, StreamScores, score_streams
 from wakeword_core.evaluation.thresholds import Tradeoff
 from wakeword_core.evaluation.tuning import Tuning, tune_detector
 from wakeword_core.features.mel import NumpyFrontend
@@ -68,7 +68,7 @@ def choose_sensitivities(
     return Sensitivities(config.evaluation.operating_point, tuning.detector, points), tuning
 
 
-def torch_scorer(model: ScoringModel, config: Config) -> Scorer:
+def torch_scorer(model: ScoringModel, config: Config) -> StreamScorer:
     """Streaming scores through torch: what the exported model will give, before there is one."""
     import torch
 

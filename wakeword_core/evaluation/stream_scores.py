@@ -24,7 +24,7 @@ from wakeword_core.evaluation.streams import (
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards import seconds_by_role
 
-Scorer = Callable[[NDArray[np.int16]], tuple[NDArray[Any], NDArray[Any]]]
+StreamScorer = Callable[[NDArray[np.int16]], tuple[NDArray[Any], NDArray[Any]]]
 """int16 [samples] -> (times in seconds [n], scores [n] or [n, classes])."""
 
 
@@ -41,6 +41,14 @@ class SessionScores:
     classes: NDArray[np.int64]
     words: tuple[Word, ...]
     sources: tuple[SourceSpan, ...]
+
+    @classmethod
+    def of(cls, session: Session, condition: Condition | None, score: StreamScorer) -> "SessionScores":
+        """What a scorer makes of a session that it hears from a fresh start."""
+        times, raw = score(session.pcm)
+        scores, classes = wake_scores(raw)
+        moments = np.asarray(times, dtype=np.float64)
+        return cls(condition, moments, scores, classes, tuple(session.words), tuple(session.sources))
 
     @property
     def background(self) -> bool:
@@ -85,7 +93,7 @@ class StreamScores:
 
 
 def score_streams(
-    scorer: Scorer,
+    scorer: StreamScorer,
     shards_folder: Path,
     config: Config,
     progress: Progress = silent,
@@ -102,10 +110,7 @@ def score_streams(
 
     def scored(session: Session, condition: Condition | None = None) -> SessionScores:
         nonlocal done
-        times, raw = scorer(session.pcm)
-        scores, classes = wake_scores(raw)
-        moments = np.asarray(times, dtype=np.float64)
-        found = SessionScores(condition, moments, scores, classes, tuple(session.words), tuple(session.sources))
+        found = SessionScores.of(session, condition, scorer)
         done += found.seconds
         progress("stream test (s)", min(round(done), round(planned)), round(planned))
         return found

@@ -15,7 +15,7 @@ from wakeword_core.evaluation.intervals import (
     wilson_interval,
 )
 from wakeword_core.evaluation.lanes import FalseAlarm, Found, Lane, Miss, confusables_accepted, lanes_of
-from wakeword_core.evaluation.stream_scores import Scorer, SessionScores, StreamScores, score_streams
+from wakeword_core.evaluation.stream_scores import SessionScores, StreamScorer, StreamScores, score_streams
 from wakeword_core.evaluation.streams import Word
 from wakeword_core.evaluation.thresholds import (
     OperatingPoint,
@@ -33,9 +33,9 @@ __all__ = [
     "GroupRate",
     "Miss",
     "OperatingPoint",
-    "Scorer",
     "SessionScores",
     "StreamResult",
+    "StreamScorer",
     "StreamScores",
     "SweepPoint",
     "evaluate_streams",

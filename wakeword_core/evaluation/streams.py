@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wakeword_core.audio import from_pcm16
 from wakeword_core.config import Config, Role
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.conditions import Condition
-from wakeword_core.evaluation.mixing import FULL_SCALE, NoiseBed, Rooms, floor, mix, pcm
+from wakeword_core.evaluation.mixing import NoiseBed, Rooms, floor, mix, pcm
 from wakeword_core.shards import Recording, iter_recordings
 
 POSITIVE_ROLES: tuple[Role, ...] = ("positive",)
@@ -133,7 +134,7 @@ def background_sessions(
         sound = np.zeros(length, dtype=np.float32)
         for piece, position in zip(pieces, positions, strict=True):
             heard = piece.recording.audio[piece.offset - piece.lead : piece.offset + piece.length]
-            sound[position - piece.lead : position + piece.length] = heard / FULL_SCALE
+            sound[position - piece.lead : position + piece.length] = from_pcm16(heard)
         yield Session(pcm(sound, under), [], _spans(pieces, positions, layout))
 
 
@@ -184,7 +185,7 @@ def _speech(
     """The recordings at their places; from across rooms, if any, their reverberation runs into the pauses."""
     speech = np.zeros(length, dtype=np.float32)
     for piece, position, word in zip(pieces, positions, words, strict=True):
-        sound = piece.recording.audio.astype(np.float32) / FULL_SCALE
+        sound = from_pcm16(piece.recording.audio)
         if rooms is not None:
             sound = rooms.across(sound, slice(word.start - position, word.stop - position))
         speech[position : position + len(sound)] += sound[: length - position]

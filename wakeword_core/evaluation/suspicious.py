@@ -1,27 +1,25 @@
 """Training recordings that the finished model does not believe: silent, cut wrongly, or not what their label says."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wakeword_core.audio import from_pcm16
 from wakeword_core.evaluation import players
+from wakeword_core.evaluation.clips import WindowScorer
 from wakeword_core.evaluation.detector import wake_scores
+from wakeword_core.evaluation.metrics import LEAST_PROBABILITY
 from wakeword_core.evaluation.players import Excerpt
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards import Recording, iter_recordings
 
-Windows = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Log-mel windows [n, n_mels, frames] -> class probabilities [n, classes]."""
-
 _ROWS = 256
 _OTHERS_OVERLAP = 4
 """Windows without a word begin every so many parts of a window: a word is found a little early or late as well."""
 _HALF = 0.5
-_LEAST_PROBABILITY = 1e-9
 _LEAST_POWER = 1e-12
 
 
@@ -74,7 +72,7 @@ class Cut:
 
 
 def suspicious_recordings(
-    score: Windows, features: Path, cut: Cut, count: int, progress: Progress = silent
+    score: WindowScorer, features: Path, cut: Cut, count: int, progress: Progress = silent
 ) -> SuspiciousRecordings:
     """The recordings of the highest loss over the clean views of a split's features: `count`, half of them positives.
 
@@ -123,7 +121,7 @@ def describe(
 
 
 def _described(one: Recording) -> Described:
-    power = float(np.mean(np.square(one.audio / 32_768.0))) if len(one.audio) else 0.0
+    power = float(np.mean(np.square(from_pcm16(one.audio)))) if len(one.audio) else 0.0
     known = bool(np.isfinite(one.speech_start) and np.isfinite(one.speech_end))
     return Described(
         source=one.source,
@@ -145,7 +143,7 @@ class _Deciding:
 
 
 def _deciding_windows(
-    score: Windows,
+    score: WindowScorer,
     file: FeatureFile,
     clean: NDArray[np.bool_],
     labels: NDArray[np.int64],
@@ -161,7 +159,7 @@ def _deciding_windows(
             places = _places(mel.shape[2], int(ends[start + row]), label > 0, cut)
             windows = np.stack([mel[row][:, place : place + cut.frames] for place in places]).astype(np.float32)
             probabilities = np.asarray(score(windows), dtype=np.float64)
-            lost = -np.log(np.maximum(probabilities[:, label], _LEAST_PROBABILITY))
+            lost = -np.log(np.maximum(probabilities[:, label], LEAST_PROBABILITY))
             own = probabilities[:, label] if label else wake_scores(probabilities)[0]
             best = int(lost.argmin() if label else lost.argmax())
             for column, value in ((losses, lost[best]), (scores, own[best]), (offsets, places[best])):

@@ -14,10 +14,10 @@ from scipy.fft import next_fast_len
 from wakeword_core.config import AugmentConfig
 from wakeword_core.features.draws import Ring, mixed, uniforms
 from wakeword_core.features.materials import Materials
+from wakeword_core.features.mel import PCM_SCALE
 from wakeword_core.features.speed import STEPS, resample_from_end, whole_steps
 from wakeword_core.features.transfer import on_device
 
-PCM_SCALE = 1.0 / 32768.0
 _MIN_POWER = 1e-8
 """Power below which a window counts as silent (-80 dBFS): noise is then set against this."""
 _LEAST_POWER = 1e-12

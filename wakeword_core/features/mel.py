@@ -8,7 +8,7 @@ import numpy.typing as npt
 from wakeword_core.config import FrontendConfig
 
 _BLOCK_FRAMES = 2048
-_PCM_SCALE = 1.0 / 32768.0
+PCM_SCALE = 1.0 / 32_768.0
 DECIBELS = 10.0 / math.log(10.0)
 """In a power of e."""
 
@@ -71,7 +71,7 @@ class NumpyFrontend:
         features = np.empty((self.frontend.bands, frames), np.float32)
         if frames == 0:
             return features
-        scale = _PCM_SCALE if audio.dtype == np.int16 else 1.0
+        scale = PCM_SCALE if audio.dtype == np.int16 else 1.0
         hop, n_fft = self.frontend.hop_length, self.frontend.n_fft
         overlapping = np.lib.stride_tricks.sliding_window_view(audio, n_fft)[::hop]
         for start in range(0, frames, _BLOCK_FRAMES):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from wakeword_core.config import Config
-from wakeword_core.features.augment import PCM_SCALE
 from wakeword_core.features.frontend import TorchFrontend
+from wakeword_core.features.mel import PCM_SCALE
 from wakeword_core.mining.listening import Layout
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.training.steps import DenseBackbone
