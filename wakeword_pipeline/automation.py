@@ -94,7 +94,7 @@ def rebuild_sensor(config: Config) -> dg.SensorDefinition:
             watch, phases, why = look(Watch.of(context.cursor), opened, context.instance, time.time())
             if not phases:
                 return dg.SensorResult(skip_reason=why, cursor=watch.cursor)
-            requests = [_request(phase, opened, watch.building) for phase in phases]
+            requests = [_request(phase, project, opened.config, watch.building) for phase in phases]
         failed = [run for one in requests for run in context.instance.get_runs(_with_key(one.run_key), limit=1)]
         if failed:
             reason = f"run {failed[0].run_id[:8]} did not finish; run it again, or change what made it fail"
@@ -140,14 +140,15 @@ def _is_listed(fingerprint: str, project: Project, instance: dg.DagsterInstance)
     return recorded(manifest, instance)
 
 
-def _request(phase: Phase, project: Project, fingerprint: str) -> dg.RunRequest:
+def _request(phase: Phase, project: ProjectResource, config: Config, fingerprint: str) -> dg.RunRequest:
     """The run of a phase; asked for again for the same recordings and settings, it is the same."""
-    key = digest([asdict(phase), fingerprint, project.config.model_dump(mode="json")])
+    key = digest([asdict(phase), fingerprint, config.model_dump(mode="json")])
+    pinned = {"config_path": project.config_path, "home": project.home, "overrides": project.overrides}
     return dg.RunRequest(
         run_key=key,
         asset_selection=[dg.AssetKey(name) for name in phase.assets],
         partition_key=phase.partition,
-        run_config={"resources": {"project": {"config": {"fingerprint": fingerprint}}}},
+        run_config={"resources": {"project": {"config": {**pinned, "fingerprint": fingerprint}}}},
     )
 
 

@@ -185,7 +185,8 @@ def test_the_sensor_asks_for_runs_of_pinned_recordings_once(world: World, tick) 
     second = tick(first.cursor)
     (request,) = second.run_requests
     assert request.asset_selection == [dg.AssetKey("raw_manifest")] and request.partition_key is None
-    assert request.run_config == {"resources": {"project": {"config": {"fingerprint": "a-b-c"}}}}
+    given = request.run_config["resources"]["project"]["config"]
+    assert given["fingerprint"] == "a-b-c" and given["home"] == str(world.home) and not given["overrides"]
     assert second.asset_events[0].tags == {"dagster/data_version": "a-b-c"}
     assert tick(second.cursor).run_requests[0].run_key == request.run_key
     world.instance.add_run(a_run(world.instance, dg.DagsterRunStatus.STARTED, request.run_key))
