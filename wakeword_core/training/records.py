@@ -10,7 +10,7 @@ from wakeword_core.files import write_text
 
 HISTORY = "history.jsonl"
 CURVE = "training_curve.png"
-"""The file in a trained model's artifact that holds its epochs."""
+"""Files in a trained model's artifact: its epochs, and a picture of them."""
 
 
 @dataclass(frozen=True)

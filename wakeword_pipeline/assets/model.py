@@ -27,7 +27,7 @@ GROUP = "model"
 def trained_model(
     context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
 ) -> dg.MaterializeResult:
-    """The network after training: averaged weights of the best epoch, with the curve that led there, in MLflow."""
+    """The network after training, the averaged weights of its last or best epoch, with its curve, in MLflow."""
     training = mlflow.lazy_training(context.run.run_id)
     opened = project.open(on_epoch=training.log_epoch)
 

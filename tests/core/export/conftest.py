@@ -71,7 +71,13 @@ def fresh(arch: str) -> tuple[ScoringModel, dict]:
     model = new_model(config)
     model.set_cmvn(Cmvn(np.full(64, -6.0, np.float32), np.linspace(1.5, 2.5, 64, dtype=np.float32)))
     detector = config.evaluation.detector.model_dump(mode="json")
-    return model, {**model_card(config), "detector": detector, "threshold": 0.5, "keys": {"cmvn_stats": "abc"}}
+    return model, {
+        **model_card(config),
+        "detector": detector,
+        "threshold": 0.5,
+        "operating_points": {},
+        "keys": {"cmvn_stats": "abc"},
+    }
 
 
 @pytest.fixture(scope="session")

@@ -100,16 +100,6 @@ def test_a_block_adds_to_the_steps_it_ends_at() -> None:
         torch.testing.assert_close(block(_x(20)), 2 * _x(20)[:, :, 8:].relu(), rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("more", [-9, 0, 20])
-def test_the_embedding_is_what_the_classifier_sees(more: int) -> None:
-    model = _model(head_steps=4)
-    x = _x(model.receptive_field_frames + more)
-    with torch.no_grad():
-        seen = model.embed(x)
-        assert seen.shape == (2, 8 * 4)
-        torch.testing.assert_close(seen @ model.classifier.weight.flatten(1).T + model.classifier.bias, model(x))
-
-
 def test_a_deeper_or_wider_reach_costs_steps_not_errors_in_training() -> None:
     model = _model(kernel=5, dilations=(1, 4, 8), head_steps=3, dropout=0.5).train()
     x = _x(40)

@@ -138,21 +138,16 @@ def test_the_window_that_is_embedded_ends_where_a_word_may_be_heard(
 
 
 LEARNT: dict[str, tuple[Any, dict[str, Any]]] = {
-    "focal": (TcnConfig(**TINY_TCN), {"kind": "focal"}),
     "focal, weighted": (
         TcnConfig(**TINY_TCN),
         {"kind": "focal", "focal_gamma": 1.0, "focal_alpha": 0.4, "class_weights": "balanced"},
     ),
     "one step, dense": (TcnConfig(**TINY_TCN), {"pooling": "window"}),
     "one step, windows": (TinyConvConfig(channels=8), {"pooling": "window", "kind": "focal"}),
-    "weights by label": (TcnConfig(**TINY_TCN), {"class_weights": {"hey robin": 2.0, "_negative": 1.0}}),
-    "hard negatives": (TcnConfig(**TINY_TCN), {"hard_negative_weight": 3.0}),
-    "triplets": (TcnConfig(**TINY_TCN), {"metric": "triplet"}),
     "triplets of angles": (
         TinyConvConfig(channels=8),
         {"metric": "triplet", "triplet_distance": "cosine", "triplet_soft_margin": True},
     ),
-    "arcface": (TinyConvConfig(channels=8), {"metric": "arcface", "pooling": "window"}),
     "arcface of an ensemble": (TcnConfig(**TINY_TCN, members=2), {"metric": "arcface"}),
 }
 
