@@ -3,6 +3,7 @@ import onnx
 from sklearn.metrics import f1_score
 
 from wakeword_core.config import ExportConfig
+from wakeword_core.errors import DataError
 from wakeword_core.export.onnx_graph import model_bytes
 from wakeword_core.export.quantize import quantize_int8
 from wakeword_core.runtime import WakewordModel
@@ -40,3 +41,15 @@ def test_falls_back_to_packed_weights_when_static_loses_too_much(trained_tcn, sw
     assert [one["method"] for one in summary.tried] == ["static", "weights"]
     assert summary.tried[0]["ratio"] == static.ratio
     assert summary.within_limits and summary.ratio <= config.int8_max_ratio
+
+
+def test_one_sided_decisions_are_not_taken_for_agreement(trained_tcn, tmp_path) -> None:
+    quiet = np.full((16, 64, 151), -13.0, np.float32) + GENERATOR.normal(0, 0.01, (16, 64, 151)).astype(np.float32)
+    summary = quantize_int8(trained_tcn[1] / "model.onnx", quiet, ExportConfig(), tmp_path)
+    assert summary.decision_f1 is None
+    assert summary.within_limits == (summary.margin_error <= 0.01)
+
+
+def test_no_windows_is_an_error(trained_tcn, tmp_path) -> None:
+    with pytest.raises(DataError, match="calibration"):
+        quantize_int8(trained_tcn[1] / "model.onnx", np.empty((0, 64, 151), np.float32), ExportConfig(), tmp_path)
