@@ -1,5 +1,6 @@
 import numpy as np
 import onnx
+import pytest
 from sklearn.metrics import f1_score
 
 from wakeword_core.config import ExportConfig
