@@ -1,15 +1,21 @@
 """What assets are given: the project (configuration and home) and the MLflow store."""
 
+import logging
 from collections.abc import Callable
 from contextvars import ContextVar
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from wakeword_core.errors import WakewordError
 from wakeword_core.progress import Progress
 from wakeword_core.project import Project
 from wakeword_pipeline.logs import Bars
+from wakeword_pipeline.registry import champion_key
+
+log = logging.getLogger(__name__)
 
 current_progress: ContextVar[Progress | None] = ContextVar("current_progress", default=None)
 """Where stages report to: the command line puts its bars here; a run that the UI started writes log lines."""
@@ -24,10 +30,28 @@ class ProjectResource(dg.ConfigurableResource):
     fingerprint: str = ""
     """Content of the recordings that a running build is about; empty: as they are now."""
 
+    def stale_after(self) -> timedelta | None:
+        """Age at which assets stop being fresh; None where they never do, or where the configuration cannot be read."""
+        from wakeword_core.loading import load_config
+
+        try:
+            hours = load_config(Path(self.config_path), self.overrides).checks.stale_after_hours
+        except WakewordError as error:  # whatever is built says so as well; the graph can be looked at without it
+            log.warning("%s; until then assets never grow stale", error)
+            return None
+        return None if hours is None else timedelta(hours=hours)
+
     def open(self, on_epoch: Callable[[Any], None] | None = None) -> Project:
         """The project as configured now."""
         from wakeword_core.loading import load_config
 
         config = load_config(Path(self.config_path) if self.config_path else None, self.overrides)
         progress = current_progress.get() or Bars(lines_only=True)
-        return Project(config, Path(self.home), progress, on_epoch, self.fingerprint)
+        return Project(
+            config,
+            Path(self.home),
+            progress,
+            on_epoch,
+            reference_model=lambda: champion_key(self.home, config.slug),
+            pinned_fingerprint=self.fingerprint,
+        )

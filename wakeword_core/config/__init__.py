@@ -6,6 +6,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Settings, Split
+from wakeword_core.config.checks import ChecksConfig
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig, TuningConfig
 from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
 from wakeword_core.config.mining import MiningConfig
@@ -34,6 +35,7 @@ __all__ = [
     "BcResNetConfig",
     "CalibrationConfig",
     "CdDnnConfig",
+    "ChecksConfig",
     "Config",
     "ConformerConfig",
     "CrnnConfig",
@@ -94,6 +96,7 @@ class Config(Settings):
     mining: MiningConfig = MiningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
+    checks: ChecksConfig = ChecksConfig()
 
     @field_validator("phrase")
     @classmethod
