@@ -5,7 +5,6 @@ Layout: `<root>/<stage>/<key>/` with `artifact.json` and the stage's files. Whil
 parts) are kept once under `<root>/<stage>.parts/` and hard-linked into the artifacts that hold them.
 """
 
-import fcntl
 import logging
 import os
 import platform
@@ -21,10 +20,15 @@ from typing import Any
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import digest, hash_file, link_or_copy, read_json, unfinished_parts, write_json
+from wakeword_core.locks import alone, exclusive, is_held, shared
 
 log = logging.getLogger(__name__)
 
 CARD = "artifact.json"
+BUILDING, LOCK, PARTS = ".building-", ".lock-", ".parts"
+"""How folders of unfinished artifacts and locks begin, and folders of reusable pieces end."""
+_IN_USE = ".in-use"
+"""Held by all who build or read, and alone by who deletes."""
 _KEY_LENGTH = 20
 _RECORDED_VERSIONS = ("numpy", "torch", "torchaudio", "soundfile", "h5py", "pyarrow", "onnx", "onnxruntime")
 
@@ -110,7 +114,7 @@ class Parts:
         part = self.root / key
         entry = self.entry(part)
         if entry is None:
-            if part.is_file() and self._note(part).is_file():  # without one, another build is about to keep it
+            if part.is_file() and self.note(part).is_file():  # without one, another build is about to keep it
                 log.warning("part %s is damaged and will be made again", part)
                 part.unlink()
             return False
@@ -125,7 +129,7 @@ class Parts:
         part = self.root / key
         link_or_copy(made, part)
         self.entries[made] = entry = FileEntry(made.stat().st_size, hash_file(made))
-        write_json(self._note(part), {**asdict(entry), "seen": _identity(part)})
+        write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
         self.built += 1
 
     def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
@@ -135,7 +139,7 @@ class Parts:
         itself is found when the artifact is verified.
         """
         try:
-            note = read_json(self._note(part))
+            note = read_json(self.note(part))
             entry, seen = FileEntry(note["size"], note["sha256"]), note.get("seen")
             if seen == _identity(part) and not read:
                 return entry
@@ -143,7 +147,9 @@ class Parts:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
-    def _note(self, part: Path) -> Path:
+    @staticmethod
+    def note(part: Path) -> Path:
+        """Where size and hash of a part are kept."""
         return part.with_name(f"{part.name}.json")
 
 
@@ -179,6 +185,40 @@ class ArtifactStore:
             log.warning("%s %s is damaged (%s) and will be built again", stage, key, ", ".join(wrong[:3]))
             return None
         return artifact
+
+    def cards(self) -> Iterator[Artifact]:
+        """Every artifact whose card can be read, whether its files are whole or not."""
+        for card in sorted(self.root.glob(f"*/*/{CARD}")):
+            if not card.parent.name.startswith("."):
+                try:
+                    yield _load(card.parent)
+                except ArtifactError as error:
+                    log.warning("%s", error)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Meanwhile no other process deletes anything here; waits for one that does."""
+        self._make_folder(self.root)
+        if not os.access(self.root, os.W_OK):  # nor can anything be deleted from it
+            yield
+            return
+        with shared(self.root / _IN_USE, f"another process is deleting artifacts of {self.root}"):
+            yield
+
+    @contextmanager
+    def undisturbed(self, what: str) -> Iterator[None]:
+        """Meanwhile nothing is built or read here; ArtifactError that names `what` if something is at work."""
+        self._make_folder(self.root)
+        busy = (
+            f"{what} must wait: another process builds, reads or deletes in {self.root}; run it again when that has "
+            "ended, or stop it (a stopped build goes on where it was)"
+        )
+        with alone(self.root / _IN_USE, busy):
+            yield
+
+    def is_building(self, stage: str, key: str) -> bool:
+        """Whether a process builds that artifact now."""
+        return is_held(self._lock(stage, key))
 
     def all(self, stage: str | None = None) -> list[Artifact]:
         """Every complete artifact on disk (of one stage), newest last."""
@@ -220,21 +260,18 @@ class ArtifactStore:
         if not rebuild and (found := self.find(stage, key)):
             return found, False
         folder = self.root / stage
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArtifactError(f"cannot write to {folder}: {error.strerror}; choose another --home") from error
-        with _locked(folder / f".lock-{key}", f"{stage} {key}"):
+        self._make_folder(folder)
+        with exclusive(self._lock(stage, key), f"another process is building {stage} {key}"):
             if not rebuild and (found := self.find(stage, key)):
                 return found, False
-            building = folder / f".building-{key}"
+            building = folder / f"{BUILDING}{key}"
             if not resumable and building.exists():
                 shutil.rmtree(building)
             building.mkdir(exist_ok=True)
             for stray in unfinished_parts(building):
                 stray.unlink()
             started = time.monotonic()
-            build = Build(building, key, Parts(self.root / f"{stage}.parts"))
+            build = Build(building, key, Parts(self.root / f"{stage}{PARTS}"))
             make(build)
             self._finish(build, stage, inputs, config, code_version, time.monotonic() - started)
         finished = self.find(stage, key)
@@ -247,6 +284,15 @@ class ArtifactStore:
         aside = artifact.path.with_name(f".damaged-{artifact.key}-{time.time_ns()}")
         artifact.path.rename(aside)
         log.warning("%s %s was damaged; moved to %s", artifact.stage, artifact.key, aside)
+
+    def _lock(self, stage: str, key: str) -> Path:
+        return self.root / stage / f"{LOCK}{key}"
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"cannot write to {folder}: {error.strerror}; choose another --home") from error
 
     def _finish(
         self,
@@ -312,18 +358,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _locked(path: Path, what: str) -> Iterator[None]:
-    try:
-        opened = path.open("w")
-    except OSError as error:
-        raise ArtifactError(f"cannot write to {path.parent}: {error.strerror}; choose another --home") from error
-    with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.warning("another process is building %s; waiting for it", what)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -1,11 +1,12 @@
 """What must hold of each artifact before anything is built on it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
+from wakeword_core.artifact_graph import manifest_behind
 from wakeword_core.artifacts import Artifact
 from wakeword_core.config import Split
 from wakeword_core.files import read_json
@@ -18,6 +19,11 @@ _PAUC_TOLERANCE = 1e-3
 """By as much a ranking may differ from one device to another."""
 _PARITY_WINDOWS = 256
 _SHOWN = 5
+_LISTED = 100
+"""Pairs and shifts among a check's figures, at most."""
+
+Severity = Literal["error", "warning"]
+"""An error is something wrong, a warning something to look at; only a blocking error stops a build."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class Verdict:
     passed: bool
     description: str
     figures: dict[str, Any] = field(default_factory=dict)
+    severity: Severity | None = None
+    """Of a failure, where it depends on how much is wrong; else it is the check's."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,12 @@ class Check:
     description: str
     run: Callable[[Project, Artifact, Split | None], Verdict]
     blocking: bool = True
-    """Whether what is downstream must not be built when it fails; otherwise it warns."""
+    """Whether what is downstream must not be built when it fails."""
+
+    @property
+    def severity(self) -> Severity:
+        """Of a failure, unless its verdict says otherwise."""
+        return "error" if self.blocking else "warning"
 
 
 def _from_problems(problems: list[str], fine: str) -> Verdict:
@@ -75,6 +88,53 @@ def _disjoint(project: Project, artifact: Artifact, split: Split | None) -> Verd
     from wakeword_core.splits import check_splits
 
     return _from_problems(check_splits(read_manifest(artifact.path)), "no speaker and no recording is in two splits")
+
+
+def _data_as_before(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.drift import drift
+    from wakeword_core.manifest import read_manifest
+
+    key = project.reference_model()
+    if not key:
+        return Verdict(True, "there is no champion yet whose data these could be compared with")
+    reference = manifest_behind(project.store, key)
+    if reference is None:
+        return Verdict(True, f"the manifest that the champion ({key}) was made from is gone: nothing to compare with")
+    limits = project.config.checks
+    columns = ("split", "status", "label", "rms_dbfs", "seconds")
+    before, now = (read_manifest(path, columns=columns) for path in (reference.path, artifact.path))
+    shifts = drift(before, now, limits.drift_warning_psi)
+    if not shifts:
+        return Verdict(True, "there are too few recordings to tell drift from chance")
+    worst = shifts[0]
+    description = (
+        f"since the champion, {worst.name} moved most: PSI {worst.psi:.3f} ({limits.drift_warning_psi:g} warns, "
+        f"{limits.drift_error_psi:g} is an error)"
+    )
+    figures = {"worst_psi": worst.psi, "shifts": [asdict(one) for one in shifts[:_LISTED]]}
+    severity: Severity = "error" if worst.psi >= limits.drift_error_psi else "warning"
+    return Verdict(worst.psi < limits.drift_warning_psi, description, figures, severity)
+
+
+def _no_copies_across_splits(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.manifest import read_fingerprints
+    from wakeword_core.near_duplicates import near_duplicates
+
+    rows = read_fingerprints(artifact.path)
+    pairs = near_duplicates(rows, project.config.checks.near_duplicate_similarity)
+    names = (rows["split"] + ": " + rows["source"] + "/" + rows["path"]).to_numpy()
+    problems = [
+        f"{names[one.first]} and {names[one.second]} sound the same ({one.similarity:.3f})"
+        for one in pairs.itertuples(index=False)
+    ]
+    found = _from_problems(problems, f"none of {len(rows)} recordings sounds like a copy of one in another split")
+    return replace(found, figures={**found.figures, "pairs": problems[:_LISTED]})
+
+
+def _speech_verifies(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    if broken := _set_aside_if_damaged(project, artifact):
+        return broken
+    return Verdict(True, f"all {len(artifact.files)} files are as they were written")
 
 
 def _shards_verify(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
@@ -209,9 +269,24 @@ def _int8_faithful(project: Project, artifact: Artifact, split: Split | None) ->
 
 
 CHECKS: tuple[Check, ...] = (
+    Check("speech_verifies", "synthetic_speech", "Every recording is as it was made.", _speech_verifies),
     Check("usable_recordings", "raw_manifest", "Something usable in every split and label.", _usable),
     Check("sources_read", "raw_manifest", "No source is missing or broken.", _all_sources_read, blocking=False),
     Check("splits_disjoint", "raw_manifest", "No speaker and no duplicate on two sides.", _disjoint),
+    Check(
+        "no_copies_across_splits",
+        "raw_manifest",
+        "No recording sounds like a copy of one in another split.",
+        _no_copies_across_splits,
+        blocking=False,
+    ),
+    Check(
+        "data_as_before",
+        "raw_manifest",
+        "Class mix, loudness and duration as in the data of the champion.",
+        _data_as_before,
+        blocking=False,
+    ),
     Check("shards_verify", "audio_shards", "Rows, ids and bytes of every shard verify.", _shards_verify),
     Check(
         "features_consistent",

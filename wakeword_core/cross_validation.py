@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from wakeword_core.artifacts import Artifact
 from wakeword_core.config import SPLITS, Config
 from wakeword_core.errors import ConfigError
 from wakeword_core.progress import Progress, silent
@@ -65,12 +66,18 @@ def cross_validate(config: Config, home: Path, folds: int, progress: Progress = 
     """Build each fold up to its report in `home`, where what is there already is found, and yield it."""
     for number, one in enumerate(fold_configs(config, folds)):
         project = Project(one, home, progress)
-        for stage, spec in project.stages.items():
-            for split in SPLITS if spec.partitioned else (None,):
-                artifact, _ = project.build(stage, split)
-            if stage == REPORT:
-                yield Fold(number, artifact.key, artifact.figures)
-                break
+        with project.store.in_use():
+            report = _built_up_to_report(project)
+        yield Fold(number, report.key, report.figures)
+
+
+def _built_up_to_report(project: Project) -> Artifact:
+    for stage, spec in project.stages.items():
+        for split in SPLITS if spec.partitioned else (None,):
+            artifact, _ = project.build(stage, split)
+        if stage == REPORT:
+            break
+    return artifact
 
 
 def together(folds: Sequence[Fold]) -> Together:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from wakeword_core.audio import AudioError, Samples, probe, read_blocks, resample, to_mono
 from wakeword_core.config import DataConfig
+from wakeword_core.spectral_fingerprint import BandPowers, fingerprint
 from wakeword_core.vad import VAD_SAMPLE_RATE, SpeechDetector, energy_span
 
 SPEECH_ROLES = ("positive", "negative", "hard_negative")
@@ -42,31 +43,39 @@ def measure_header(path: Path) -> dict[str, Any]:
     return {**facts, "seconds": info.seconds}
 
 
-def measure_sound(
-    path: Path, sample_rate: int, detector: SpeechDetector | None, threshold: float
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Levels and, with a detector, the span of speech of one recording, decoded once and in bounded memory.
+@dataclass(frozen=True)
+class Sound:
+    """What is measured of a recording's sound."""
 
-    Levels: peak (any channel, full scale is 1), rms_dbfs (of the channels' average), clipped_ratio, finite; or error.
-    Speech: speech_ratio, speech_start and speech_end in seconds, and heard: whether the detector found any.
-    """
+    levels: dict[str, Any]
+    """peak (any channel, full scale is 1), rms_dbfs (of the channels' average), clipped_ratio, finite; or error."""
+    speech: dict[str, Any] | None = None
+    """speech_ratio, speech_start and speech_end in seconds, and heard: whether the detector found any."""
+    fingerprint: bytes | None = None
+    """What it sounds like, patch by patch; None when it cannot be decoded or holds no numbers."""
+
+
+def measure_sound(path: Path, sample_rate: int, detector: SpeechDetector | None, threshold: float) -> Sound:
+    """Levels, fingerprint and, with a detector, the span of speech of one recording, decoded once in bounded memory."""
+    powers = BandPowers(sample_rate)
     peak, squares, clipped, frames, values, finite = 0.0, 0.0, 0, 0, 0, True
     kept: list[Samples] = []
     try:
         for block in read_blocks(path):
             finite = finite and bool(np.isfinite(block).all())
             if not finite:
-                return {"finite": False}, None
+                return Sound({"finite": False})
             mono = to_mono(block)
             size = np.abs(block)
             peak = max(peak, float(size.max()))
             clipped += int(np.count_nonzero(size >= _FULL_SCALE))
             squares += float(np.dot(mono.astype(np.float64), mono))
             frames, values = frames + len(mono), values + block.size
+            powers.add(mono)
             if detector is not None:
                 kept.append(mono)
     except AudioError as error:
-        return {"error": _without_path(error, path)}, None
+        return Sound({"error": _without_path(error, path)})
     level = 10 * np.log10(squares / frames) if squares > 0 else _QUIETEST_DBFS
     levels = {
         "peak": round(peak, 6),
@@ -74,8 +83,9 @@ def measure_sound(
         "clipped_ratio": round(clipped / max(values, 1), 6),
         "finite": True,
     }
+    heard_as = fingerprint(powers.finish()).tobytes()
     if detector is None or not kept:
-        return levels, None
+        return Sound(levels, None, heard_as)
     sound = resample(np.concatenate(kept), sample_rate, VAD_SAMPLE_RATE)
     span = detector.span(sound, threshold)
     where = span or energy_span(sound)
@@ -86,7 +96,7 @@ def measure_sound(
         "speech_end": round(min(where.end_seconds, length), 4),
         "heard": span is not None,
     }
-    return levels, speech
+    return Sound(levels, speech, heard_as)
 
 
 def longest_seconds(roles: pd.Series, config: DataConfig) -> pd.Series:

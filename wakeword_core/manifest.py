@@ -1,5 +1,6 @@
 """One row a recording: what it is, whether it is fit for use, who speaks in it, and which split it is in."""
 
+import base64
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ import pandas as pd
 from wakeword_core.config import SPLITS, DataConfig, SourceConfig, wake_words
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import replacing, write_json
+from wakeword_core.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.health import NOT_HEARD, Fault, header_faults, sound_faults
 from wakeword_core.labels import labelled
 from wakeword_core.manifest_summary import ManifestSummary, summarize
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 __all__ = ["ManifestSummary", "build_manifest", "check_manifest", "check_splits", "read_manifest", "split_facets"]
 
 MANIFEST = "manifest.parquet"
+FINGERPRINTS = "fingerprints.parquet"
 SUMMARY = "summary.json"
 COLUMNS = (
     "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "sample_rate", "channels",
@@ -31,6 +34,7 @@ COLUMNS = (
     "reason", "split",
 )  # fmt: skip
 _FACET_COLUMNS = ["id", "label", "role", "speaker", "source", "seconds", "speech_start", "speech_end"]
+_ALL_FORGOTTEN = "every recording there is has been forgotten; add others under data.sources"
 _NO_SOURCES = "there are no sources of recordings; add one under data.sources, or enable synthesis"
 
 
@@ -42,15 +46,18 @@ def build_manifest(
     cache: ScanCache,
     out: Path,
     progress: Progress = silent,
+    forgotten: Forgotten = NOTHING_FORGOTTEN,
 ) -> ManifestSummary:
-    """Scan, measure, judge and split all recordings; writes manifest.parquet and summary.json to `out`.
+    """Scan, measure, judge and split all recordings; writes MANIFEST, FINGERPRINTS and summary.json to `out`.
 
+    What is `forgotten` has no row, since a row says whose voice it is: its number is all that is told.
     Unfit recordings stay in the manifest with status "quarantined" and a reason. Only recordings not seen before are
     decoded. A source that is missing or broken is left out and named in the summary; DataError when nothing is left,
     or with `missing_source: fail`.
     """
-    listing = scan(sources, cache, progress, workers=config.workers, missing=config.missing_source)
+    listing = scan(sources, cache, progress, workers=config.workers, missing=config.missing_source, forgotten=forgotten)
     rows, missing = _described(listing, sources, config, phrase)
+    left_out = listing.forgotten
     del listing
     measures = Measures(rows["id"])
     faults: list[Fault] = []
@@ -66,7 +73,7 @@ def build_manifest(
     rows.loc[unheard, "reason"] = NOT_HEARD
     rows["split"] = assign_splits(rows["speaker"], rows["fixed"], seed, config)
     _write(rows, out)
-    summary = summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing)
+    summary = summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, left_out)
     write_json(out / SUMMARY, asdict(summary))
     return summary
 
@@ -89,6 +96,15 @@ def read_manifest(
     if usable:
         frame = frame[frame["status"] == "ok"]
     return frame.reset_index(drop=True)
+
+
+def read_fingerprints(folder: Path) -> pd.DataFrame:
+    """The usable recordings of a manifest that have a fingerprint: source, path, split, fingerprint (bytes)."""
+    import pyarrow.parquet as pq
+
+    rows = read_manifest(folder, columns=("id", "source", "path", "split", "status"))
+    table = pq.read_table(folder / FINGERPRINTS, page_checksum_verification=True).to_pandas()
+    return rows.merge(table, on="id")[["source", "path", "split", "fingerprint"]]
 
 
 def quarantined(folder: Path) -> list[dict[str, str]]:
@@ -133,7 +149,8 @@ def _described(
             log.warning("source %r is left out: %s", name, error)
             missing[str(name)] = str(error)
     if not parts:
-        raise DataError("; ".join(missing.values()) if missing else _NO_SOURCES)
+        everything = _ALL_FORGOTTEN if listing.forgotten else _NO_SOURCES
+        raise DataError("; ".join(missing.values()) if missing else everything)
     return pd.concat(parts, ignore_index=True).rename(columns={"error": "unread"}), missing
 
 
@@ -195,3 +212,9 @@ def _write(rows: pd.DataFrame, out: Path) -> None:
     table = pa.Table.from_pandas(rows[list(COLUMNS)], preserve_index=False).replace_schema_metadata(None)
     with replacing(out / MANIFEST) as part:
         pq.write_table(table, part, write_page_checksum=True)
+    known = rows[(rows["status"] == "ok") & (rows["patches"] != "")]
+    prints = pa.table(
+        {"id": known["id"], "fingerprint": pa.array(map(base64.b64decode, known["patches"]), pa.binary())}
+    )
+    with replacing(out / FINGERPRINTS) as part:
+        pq.write_table(prints.replace_schema_metadata(None), part, write_page_checksum=True)

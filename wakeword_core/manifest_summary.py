@@ -36,9 +36,13 @@ class ManifestSummary:
     """A row a split and label: recordings, their share of the split, hours, speakers, and how many are left out."""
     missing_sources: list[dict[str, str]] = field(default_factory=list)
     """Sources of which nothing is used: {source, problem}."""
+    forgotten: int = 0
+    """Files that are there, but that somebody asked to forget."""
 
 
-def summarize(rows: pd.DataFrame, notes: Mapping[str, int], missing: Mapping[str, str]) -> ManifestSummary:
+def summarize(
+    rows: pd.DataFrame, notes: Mapping[str, int], missing: Mapping[str, str], forgotten: int = 0
+) -> ManifestSummary:
     """The figures of all rows of a manifest, with their kind of fault; `missing` is source -> problem."""
     columns = ["label", "role", "split", "speaker", "speaker_known", "source", "licence", "seconds"]
     ok = rows["status"] == "ok"
@@ -63,6 +67,7 @@ def summarize(rows: pd.DataFrame, notes: Mapping[str, int], missing: Mapping[str
         notes={name: count for name, count in notes.items() if count},
         health=_health(by_split, rows.loc[~ok, ["split", "label"]]),
         missing_sources=[{"source": name, "problem": problem} for name, problem in missing.items()],
+        forgotten=forgotten,
     )
 
 

@@ -1,5 +1,6 @@
 """What is measured of each recording: read from the recordings once, then remembered by their bytes."""
 
+import base64
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wakeword_core import spectral_fingerprint
 from wakeword_core.config import DataConfig, SourceConfig
-from wakeword_core.health import SPAN_ROLES, measure_header, measure_sound
+from wakeword_core.health import SPAN_ROLES, Sound, measure_header, measure_sound
 from wakeword_core.progress import Progress
 from wakeword_core.scan import ScanCache, in_threads
 from wakeword_core.vad import SpeechDetector
@@ -18,6 +20,9 @@ from wakeword_core.vad import SpeechDetector
 HEADER = {"sample_rate": 0, "channels": 0, "frames": 0, "seconds": np.nan}
 LEVELS = {"peak": np.nan, "rms_dbfs": np.nan, "clipped_ratio": np.nan, "finite": True}
 SPEECH = {"speech_ratio": np.nan, "speech_start": np.nan, "speech_end": np.nan, "heard": np.nan}
+FINGERPRINT = {"patches": ""}
+"""Bytes in base64; empty where nothing can be told."""
+_FINGERPRINT_KIND = f"fingerprint {spectral_fingerprint.VERSION}"
 _SAVE_SECONDS = 2.0
 _PUT_AT_ONCE = 4_096
 _MEGABYTE = 1e6
@@ -46,7 +51,10 @@ class Facts:
 
     def __init__(self, places: dict[str, int], row_places: np.ndarray, defaults: Mapping[str, Any]) -> None:
         self._places, self._row_places, self._defaults = places, row_places, defaults
-        self._values = {name: np.full(len(places), default) for name, default in defaults.items()}
+        self._values = {
+            name: np.full(len(places), default, dtype=object if isinstance(default, str) else None)
+            for name, default in defaults.items()
+        }
         self._errors: dict[int, str] = {}
         self._known = np.zeros(len(places), dtype=bool)
 
@@ -123,33 +131,39 @@ def add_sound(
     cache: ScanCache,
     progress: Progress,
 ) -> None:
-    """Add what the sound of the `fit` rows is: the columns of `LEVELS` and `SPEECH`, and levels_error."""
+    """Add what the sound of the `fit` rows is: the columns of `LEVELS`, `SPEECH` and `FINGERPRINT`, levels_error."""
     spoken = rows["role"].isin(SPAN_ROLES)
     speech_kind = f"speech {config.vad_threshold:g}"
-    levels, speech = measures.column(LEVELS), measures.column(SPEECH)
+    levels, speech, prints = (measures.column(defaults) for defaults in (LEVELS, SPEECH, FINGERPRINT))
     levels.put_all(cache.facts("levels", measures.ids(fit)))
     speech.put_all(cache.facts(speech_kind, measures.ids(fit & spoken)))
-    unfit = levels.known & np.isnan(levels.values("peak"))  # broken or not numbers: there is no speech to find
-    needed = fit & (~levels.known | (spoken & ~speech.known & ~unfit))
+    prints.put_all(cache.facts(_FINGERPRINT_KIND, measures.ids(fit)))
+    unfit = levels.known & np.isnan(levels.values("peak"))  # broken or not numbers: there is nothing more to find
+    needed = fit & (~levels.known | (~unfit & (~prints.known | (spoken & ~speech.known))))
     wanted = set(rows["id"][needed & spoken])
     missing = rows[needed].drop_duplicates("id")
     rates = dict(zip(missing["id"], missing["sample_rate"], strict=True))
     detector = SpeechDetector() if wanted else None
 
-    def measure(job: tuple[str, Path]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    def measure(job: tuple[str, Path]) -> Sound:
         return measure_sound(job[1], rates[job[0]], detector if job[0] in wanted else None, config.vad_threshold)
 
     with _Saver(cache) as saved:
         measured = in_threads(measure, _jobs(missing, sources), config.workers)
-        for done, ((one, _), (level, span)) in enumerate(measured):
-            levels.put(one, level)
-            saved.add(one, "levels", level)
-            if span is not None:
-                speech.put(one, span)
-                saved.add(one, speech_kind, span)
+        for done, ((one, _), sound) in enumerate(measured):
+            levels.put(one, sound.levels)
+            saved.add(one, "levels", sound.levels)
+            if sound.speech is not None:
+                speech.put(one, sound.speech)
+                saved.add(one, speech_kind, sound.speech)
+            if sound.fingerprint is not None:
+                patches = {"patches": base64.b64encode(sound.fingerprint).decode()}
+                prints.put(one, patches)
+                saved.add(one, _FINGERPRINT_KIND, patches)
             progress("measure recordings", done + 1, len(missing))
     levels.add_to(rows, "levels_error")
     speech.add_to(rows)
+    prints.add_to(rows)
     rows.loc[~spoken, ["speech_ratio", "speech_start", "speech_end"]] = np.nan
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from wakeword_core.artifacts import Artifact, ArtifactStore, Build, artifact_key
 from wakeword_core.config import Config, SourceConfig, Split
 from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.forgotten import Forgotten
 from wakeword_core.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ class Project:
     home: Path
     progress: Progress = silent
     on_epoch: Callable[[Any], None] | None = None
+    reference_model: Callable[[], str] = lambda: ""
+    """Tells the key of the model that is in use, whose data new data are compared with; empty: there is none."""
     pinned_fingerprint: str = ""
     """Take the recordings to be as they were then: a build goes on with what its manifest lists, whatever arrives."""
     built: list[str] = field(default_factory=list)
@@ -118,13 +121,29 @@ class Project:
         if self.pinned_fingerprint:
             return self.pinned_fingerprint
         if self._fingerprint is None or fresh:
-            from wakeword_core.scan import scan
-
-            data = self.config.data
-            listing = scan(data.sources, self.scan_cache(), self.progress, missing=data.missing_source)
-            self._fingerprint = listing.fingerprint
+            self._fingerprint = self.forgotten().enter(self._listing().fingerprint)
             self._found.clear()
         return self._fingerprint
+
+    def missing_sources(self) -> dict[str, str]:
+        """Configured sources that cannot be listed now, and why."""
+        return self._listing().missing
+
+    def _listing(self) -> Any:
+        from wakeword_core.scan import scan
+
+        data = self.config.data
+        return scan(
+            data.sources,
+            self.scan_cache(),
+            self.progress,
+            missing=data.missing_source,
+            forgotten=self.forgotten(),
+        )
+
+    def forgotten(self) -> Forgotten:
+        """What this home must never use again, as it is known now."""
+        return Forgotten.load(self.home)
 
     def scan_cache(self) -> Any:
         """The cache of file hashes and health facts under this home."""
@@ -160,6 +179,10 @@ class Project:
 
     def build(self, stage: str, split: Split | None = None) -> tuple[Artifact, bool]:
         """Build a stage whose inputs are there, or find it complete: (artifact, built now)."""
+        with self.store.in_use():
+            return self._build(stage, split)
+
+    def _build(self, stage: str, split: Split | None) -> tuple[Artifact, bool]:
         spec = self.stages[stage]
         if spec.partitioned != (split is not None):
             raise ArtifactError(f"{stage} {'needs' if spec.partitioned else 'has no'} split")

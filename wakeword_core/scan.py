@@ -16,8 +16,10 @@ from wakeword_core.config import SourceConfig
 from wakeword_core.cores import available_cores
 from wakeword_core.errors import DataError
 from wakeword_core.files import canonical_json, digest, hash_file
+from wakeword_core.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.progress import Progress, silent
 from wakeword_core.scan_cache import ScanCache
+from wakeword_core.splits import speaker_groups
 from wakeword_core.tables import locate, read_table
 from wakeword_core.walk import Found, find_recordings, list_recordings
 
@@ -47,6 +49,8 @@ class Listing:
     """Source -> what its table states, a row for each of its rows, for sources that are tables."""
     missing: dict[str, str] = field(default_factory=dict)
     """Source -> why nothing of it could be listed."""
+    forgotten: int = 0
+    """Files that are there and must not be used."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,12 @@ def scan(
     *,
     workers: int = 0,
     missing: Literal["report", "fail"] = "report",
+    forgotten: Forgotten = NOTHING_FORGOTTEN,
 ) -> Listing:
     """List and hash every recording; a file whose size and modification time are remembered is not opened.
 
-    A source that is missing or broken is logged and left out, or, with `missing="fail"`, a DataError.
+    A source that is missing or broken is logged and left out, or, with `missing="fail"`, a DataError. What is
+    `forgotten` is counted, and listed no more than if it were not there.
     """
     listed: list[_Listed] = []
     failed: dict[str, str] = {}
@@ -82,17 +88,24 @@ def scan(
         raise DataError("; ".join(failed.values()))
     for name, problem in failed.items():
         log.warning("source %r is left out: %s", name, problem)
-    frames, stated = [_empty_frame()], {}
+    frames, stated, left_out = [_empty_frame()], {}, 0
     while listed:
         one = listed.pop(0)  # so that its files are forgotten once they are rows
-        frames.append(_scanned(one, cache, progress, workers))
-        if one.table is not None:
-            stated[one.source.name] = one.table.drop(columns="path")
+        frame, table = _scanned(one, cache, progress, workers), one.table
+        if forgotten.anything:
+            named = table["speaker"].tolist() if table is not None and "speaker" in table else None
+            speakers, _ = speaker_groups(one.source, frame["path"].tolist(), frame["id"].tolist(), named)
+            kept = ~forgotten.among(frame["id"], speakers)
+            frame, table = frame[kept], None if table is None else table[kept].reset_index(drop=True)
+            left_out += int((~kept).sum())
+        frames.append(frame)
+        if table is not None:
+            stated[one.source.name] = table.drop(columns="path")
     rows = pd.concat(frames, ignore_index=True)
     fingerprint = hash_rows(rows[["source", "path", "id"]])
     if failed or stated:
         fingerprint = digest([fingerprint, failed, {name: hash_rows(table) for name, table in stated.items()}])
-    return Listing(rows, fingerprint, stated, failed)
+    return Listing(rows, fingerprint, stated, failed, left_out)
 
 
 def hash_rows(frame: pd.DataFrame) -> str:

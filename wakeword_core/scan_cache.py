@@ -96,6 +96,12 @@ class ScanCache:
         with self._transaction():
             self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", encoded)
 
+    def forget_facts(self, ids: Iterable[str]) -> None:
+        """Remove everything that was measured of some recordings, from the file's free pages too."""
+        with self._transaction():
+            self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection.executemany("DELETE FROM facts WHERE sha256 = ?", [(one,) for one in ids])
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         try:

@@ -74,7 +74,7 @@ def _manifest_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     from wakeword_core.health_picture import health_picture
-    from wakeword_core.manifest import build_manifest, quarantined, read_manifest, split_facets
+    from wakeword_core.manifest import FINGERPRINTS, build_manifest, quarantined, read_manifest, split_facets
 
     config, fingerprint = project.config, project.fingerprint()
     summary = build_manifest(
@@ -85,7 +85,10 @@ def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split 
         project.scan_cache(),
         build.path,
         project.progress,
+        project.forgotten(),
     )
+    # follows from the recordings, but for the rounding of another processor
+    build.volatile = {FINGERPRINTS}
     if project.fingerprint(fresh=True) != fingerprint:
         raise DataError("recordings changed while they were being read; run again when they are at rest")
     (build.path / "health_picture.png").write_bytes(health_picture(summary))
@@ -318,7 +321,7 @@ def _make_int8(project: Project, build: Build, inputs: Inputs, split: Split | No
 
 STAGES: tuple[Stage, ...] = (
     Stage("synthetic_speech", (), _speech_settings, _make_speech, "1", optional=lambda c: c.synthesis.enabled),
-    Stage("raw_manifest", (Input(RAW_AUDIO), Input("synthetic_speech")), _manifest_settings, _make_manifest, "1"),
+    Stage("raw_manifest", (Input(RAW_AUDIO), Input("synthetic_speech")), _manifest_settings, _make_manifest, "2"),
     Stage(
         "audio_shards",
         (Input("raw_manifest", facet="split"),),

@@ -1,12 +1,14 @@
 """Builds that were killed: Dagster still calls their runs started and lets them hold the GPU pool."""
 
-import fcntl
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+
+from wakeword_core.errors import WakewordError
+from wakeword_core.locks import exclusive, is_held
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +21,7 @@ def running(home: Path, build: str) -> Iterator[None]:
     """While a build runs it holds a lock that the system takes away when its process dies, however it dies."""
     lock = _lock_of(home, build)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with exclusive(lock, f"another process has the build {build}"):
         try:
             yield
         finally:
@@ -32,7 +33,7 @@ def close_abandoned_runs(home: Path, instance: dg.DagsterInstance) -> int:
     closed = 0
     for run in instance.get_runs(dg.RunsFilter(statuses=list(_ALIVE))):
         build = run.tags.get(BUILD_TAG)
-        if build is None or _is_held(_lock_of(home, build)):
+        if build is None or is_held(_lock_of(home, build)):
             continue
         instance.report_run_failed(run, "the process that ran this build is gone; it was killed or lost power")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
@@ -43,16 +44,16 @@ def close_abandoned_runs(home: Path, instance: dg.DagsterInstance) -> int:
     return closed
 
 
+def require_rest(home: Path, instance: dg.DagsterInstance, what: str) -> None:
+    """WakewordError when a run is at work, whose next step reads what the last one made; killed builds do not count."""
+    close_abandoned_runs(home, instance)
+    alive = instance.get_runs(dg.RunsFilter(statuses=list(_ALIVE)))
+    if alive:
+        raise WakewordError(
+            f"{what} must wait: Dagster run {alive[0].run_id} is at work; run it again when that has ended, or end the "
+            "run in `wakeword ui`"
+        )
+
+
 def _lock_of(home: Path, build: str) -> Path:
     return home / "dagster" / "builds" / f"{build}.lock"
-
-
-def _is_held(lock: Path) -> bool:
-    if not lock.is_file():
-        return False
-    with lock.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -58,7 +58,7 @@ def run_build(project: Project, select: Sequence[str] = ()) -> Outcome:
     build = uuid.uuid4().hex[:12]
     config_path = project.home / "dagster" / "builds" / f"{build}.yaml"
     save_config(project.config, config_path)
-    with running(project.home, build):
+    with running(project.home, build), project.store.in_use():
         for phase in phases:
             if MANIFEST not in phase.assets:
                 project.pinned_fingerprint = project.fingerprint()

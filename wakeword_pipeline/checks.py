@@ -10,13 +10,14 @@ from wakeword_core.config import Config, Split
 from wakeword_core.files import digest
 from wakeword_core.project import Project
 
+_SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
 SETTINGS = "settings"
 """Metadata of a check: hash of the limits it was held against, which are no part of any artifact's key."""
 
 
 def check_settings(config: Config) -> str:
     """Hash of everything in the configuration that only checks look at."""
-    limits = ("training.min_val_auc", "export", "evaluation.operating_points", "evaluation.operating_point")
+    limits = ("training.min_val_auc", "export", "checks", "evaluation.operating_points", "evaluation.operating_point")
     return digest(config.subset(*limits))
 
 
@@ -24,6 +25,14 @@ def check_specs(stage: str) -> list[dg.AssetCheckSpec]:
     """The checks of an asset; a failed blocking one stops everything downstream in the run."""
     return [
         dg.AssetCheckSpec(check.name, asset=stage, description=check.description, blocking=check.blocking)
+        for check in checks_of(stage)
+    ]
+
+
+def checks_of_nothing(stage: str, why: str) -> list[dg.AssetCheckResult]:
+    """The checks of a stage that the configuration does not have: they hold."""
+    return [
+        dg.AssetCheckResult(passed=True, asset_key=stage, check_name=check.name, description=why)
         for check in checks_of(stage)
     ]
 
@@ -37,6 +46,6 @@ def run_checks(project: Project, artifact: Artifact, split: Split | None) -> Ite
             asset_key=artifact.stage,
             check_name=check.name,
             description=verdict.description,
-            severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+            severity=_SEVERITIES[verdict.severity or check.severity],
             metadata={**verdict.figures, SETTINGS: check_settings(project.config)},
         )

@@ -123,6 +123,43 @@ def status(config: ConfigFile = None, home: Home = None, settings: Settings = No
 
 
 @app.command()
+def forget(
+    recording: Annotated[
+        str | None, typer.Argument(help="A file, there or gone, an id, or 8 digits or more of one.")
+    ] = None,
+    speaker: Annotated[str | None, typer.Option(help="Every recording of this speaker, now and later.")] = None,
+    reason: Annotated[str, typer.Option(help="Why, as it is to be remembered.")] = "",
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build everything again without it.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete what was made from it, after asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Never again use a recording or a speaker, and say which artifacts and models were made from it."""
+    from wakeword_pipeline.command_forget import Wanted, run_forget
+
+    wanted = Wanted(recording, speaker, reason, rebuild=rebuild, purge=purge, ask=not yes)
+    run_forget(wanted, config, home, settings or [], as_json=as_json)
+
+
+@app.command()
+def gc(
+    keep: Annotated[int, typer.Option(min=1, max=1_000, help="The last builds whose artifacts stay.")] = 3,
+    really: Annotated[bool, typer.Option("--delete", help="Delete it; otherwise it is only listed.")] = False,
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """What neither the last builds, nor a candidate or champion, nor a build to come needs; `--delete` deletes it."""
+    from wakeword_pipeline.command_gc import collect_garbage
+
+    collect_garbage(config, home, settings or [], keep, really=really, as_json=as_json)
+
+
+@app.command()
 def lr_find(
     config: ConfigFile = None,
     home: Home = None,

@@ -29,8 +29,13 @@ def find_learning_rate(
 
     Raises ArtifactError when the features are not built.
     """
-    loaded = load_config(config_path(config), settings)
-    project = Project(loaded, home_path(home))
+    project = Project(load_config(config_path(config), settings), home_path(home))
+    with project.store.in_use():
+        _find(project, rates, out, as_json=as_json)
+
+
+def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *, as_json: bool) -> None:
+    loaded = project.config
     features = project.require("mel_features", "train").path
     statistics = project.require("cmvn_stats").file("cmvn.json")
     # torch loads in seconds: only now, when there is something to learn from

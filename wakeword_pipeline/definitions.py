@@ -10,6 +10,7 @@ from wakeword_core.errors import WakewordError
 from wakeword_core.loading import load_config
 from wakeword_pipeline.assets import delivery, features, ingest, model
 from wakeword_pipeline.automation import build_all, nightly_schedule, observe_job, rebuild_sensor
+from wakeword_pipeline.freshness import with_freshness
 from wakeword_pipeline.graph import that_decide
 from wakeword_pipeline.home import config_path, home_path
 from wakeword_pipeline.resources import ProjectResource
@@ -18,13 +19,15 @@ from wakeword_pipeline.tracking import MlflowResource
 log = logging.getLogger(__name__)
 
 ASSETS = dg.load_assets_from_modules([ingest, features, model, delivery])
+CHECKS = dg.load_asset_checks_from_modules([ingest])
 
 
 def define(project: ProjectResource) -> dg.Definitions:
     """The definitions for one project."""
     config = _config(project)
     return dg.Definitions(
-        assets=that_decide(ASSETS, config),
+        assets=with_freshness(that_decide(ASSETS, config), config.checks.stale_after),
+        asset_checks=CHECKS,
         resources={"project": project, "mlflow": MlflowResource(home=project.home)},
         sensors=[rebuild_sensor(config)],
         schedules=[nightly_schedule(config)],

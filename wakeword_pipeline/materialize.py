@@ -41,7 +41,7 @@ def materialize(
     """
     stage = context.asset_key.to_user_string()
     split = split_of(context)
-    with failures_in_words():
+    with failures_in_words(), project.store.in_use():
         artifact, built = project.build(stage, split)
         # a check sets a damaged artifact aside: its pictures are read before
         metadata = {**artifact_metadata(artifact), "reused": not built}

@@ -10,6 +10,7 @@ import dagster as dg
 from wakeword_core.progress import Progress
 from wakeword_core.project import Project
 from wakeword_pipeline.logs import Bars
+from wakeword_pipeline.registry import champion_key
 
 current_progress: ContextVar[Progress | None] = ContextVar("current_progress", default=None)
 """Where stages report to: the command line puts its bars here; a run that the UI started writes log lines."""
@@ -30,4 +31,11 @@ class ProjectResource(dg.ConfigurableResource):
 
         config = load_config(Path(self.config_path) if self.config_path else None, self.overrides)
         progress = current_progress.get() or Bars(lines_only=True)
-        return Project(config, Path(self.home), progress, on_epoch, self.fingerprint)
+        return Project(
+            config,
+            Path(self.home),
+            progress,
+            on_epoch,
+            reference_model=lambda: champion_key(self.home, config.slug),
+            pinned_fingerprint=self.fingerprint,
+        )

@@ -102,6 +102,11 @@ class MlflowResource(dg.ConfigurableResource):
         return _uri(self._database)
 
     @property
+    def exists(self) -> bool:
+        """Whether anything was ever tracked; `client` makes the store."""
+        return self._database.is_file()
+
+    @property
     def _database(self) -> Path:
         return Path(self.home).resolve() / "mlflow.db"
 
@@ -111,7 +116,7 @@ class MlflowResource(dg.ConfigurableResource):
 
         for name in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        if not self._database.is_file():
+        if not self.exists:
             # making the tables takes seconds, and a database that was cut off in the middle of that can never be opened
             with replacing(self._database) as part:
                 MlflowClient(tracking_uri=_uri(part), registry_uri=_uri(part)).search_experiments(max_results=1)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from wakeword_core.artifacts import Artifact, ArtifactStore, Build
@@ -10,6 +11,7 @@ from wakeword_core.checks import CHECKS, checks_of
 from wakeword_core.config import Config
 from wakeword_core.files import write_json
 from wakeword_core.project import Project
+from wakeword_core.spectral_fingerprint import SIZE
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_too_little_background_is_a_warning_and_says_so(project: Project) -> Non
     assert verdict(project, replace(found, figures={"background_hours": 2.5, "false_alarms": 1})).passed
 
 
-@pytest.mark.parametrize("stage", ["audio_shards", "mel_features"])
+@pytest.mark.parametrize("stage", ["synthetic_speech", "audio_shards", "mel_features"])
 def test_changed_bytes_are_found_and_the_artifact_set_aside(project: Project, stage: str) -> None:
     found = artifact(project, stage)
     path = found.file("data.json")
@@ -75,6 +77,27 @@ def test_a_source_that_was_left_out_is_a_warning_that_names_it(project: Project)
     assert check.run(project, replace(found, figures={"missing_sources": []}), None).passed
 
 
-def test_every_check_but_two_blocks() -> None:
-    assert [check.name for check in CHECKS if not check.blocking] == ["sources_read", "enough_background"]
+def test_copies_in_two_splits_are_a_warning_that_names_them(project: Project) -> None:
+    import pandas as pd
+
+    sounds = np.random.default_rng(1).integers(-20, 20, (3, SIZE), dtype=np.int8)
+    rows = pd.DataFrame({"id": list("abcd"), "source": "kitchen", "path": ["1.wav", "2.wav", "3.wav", "4.wav"]})
+    rows = rows.assign(split=["train", "test", "val", "train"], status="ok")
+    prints = pd.DataFrame({"id": list("abcd"), "fingerprint": [sounds[one].tobytes() for one in (0, 1, 0, 2)]})
+
+    def make(build: Build) -> None:
+        rows.to_parquet(build.path / "manifest.parquet")
+        prints.to_parquet(build.path / "fingerprints.parquet")
+
+    found, _ = project.store.build("raw_manifest", {}, {}, "1", make)
+    check = next(one for one in checks_of("raw_manifest") if one.name == "no_copies_across_splits")
+    outcome = check.run(project, found, None)
+    assert not outcome.passed and not check.blocking and check.severity == "warning"
+    assert "train: kitchen/1.wav and val: kitchen/3.wav sound the same (1.000)" in outcome.description
+    assert outcome.figures["problems"] == 1 and len(outcome.figures["pairs"]) == 1
+
+
+def test_these_checks_do_not_block_and_all_others_do() -> None:
+    free = ["sources_read", "no_copies_across_splits", "data_as_before", "enough_background"]
+    assert [check.name for check in CHECKS if not check.blocking] == free
     assert len({(check.stage, check.name) for check in CHECKS}) == len(CHECKS)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from wakeword_core import cross_validation
+from wakeword_core.artifacts import ArtifactStore
 from wakeword_core.config import Config
 from wakeword_core.cross_validation import Fold, cross_validate, fold_configs, together
 from wakeword_core.errors import ConfigError
@@ -66,7 +67,7 @@ def test_each_fold_is_built_up_to_its_report(monkeypatch: pytest.MonkeyPatch, tm
             built.append((one.data.split_rotation, stage, split))
             return SimpleNamespace(key=f"{stage}{one.data.split_rotation}", figures={"frr": 0.5}), True
 
-        return SimpleNamespace(stages=stages, build=build)
+        return SimpleNamespace(stages=stages, build=build, store=ArtifactStore(home))
 
     monkeypatch.setattr(cross_validation, "Project", project)
     found = list(cross_validate(config(), tmp_path, 2))

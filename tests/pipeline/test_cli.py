@@ -17,6 +17,8 @@ SURFACE = {
     "cross-validate": {"--config", "--home", "--set", "--folds", "--json"},
     "ui": {"--config", "--home", "--host", "--port"},
     "status": {"--config", "--home", "--set", "--json"},
+    "forget": {"--speaker", "--reason", "--rebuild", "--purge", "--yes", "--config", "--home", "--set", "--json"},
+    "gc": {"--keep", "--delete", "--config", "--home", "--set", "--json"},
     "lr-find": {"--config", "--home", "--set", "--low", "--high", "--steps", "--out", "--json"},
     "score": {"--out"},
     "detect": {"--sensitivity", "--threshold", "--json"},

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -11,6 +12,7 @@ from wakeword_core.checks import CHECKS
 from wakeword_core.config import Config
 from wakeword_core.project import RAW_AUDIO
 from wakeword_core.stages import STAGES
+from wakeword_pipeline.automation import observe_job
 from wakeword_pipeline.definitions import ASSETS, define, defs
 from wakeword_pipeline.graph import that_decide
 from wakeword_pipeline.resources import ProjectResource
@@ -97,10 +99,36 @@ def test_only_splits_are_partitions(graph) -> None:
     assert graph.get(dg.AssetKey("mel_features")).partitions_def.get_partition_keys() == ["train", "val", "test"]
 
 
-def test_every_stage_with_checks_has_them_in_the_graph(graph) -> None:
+def test_the_checks_of_every_stage_are_in_the_graph(graph) -> None:
     specs = {spec.key: spec.blocking for asset in ASSETS if hasattr(asset, "check_specs") for spec in asset.check_specs}
     assert specs == {dg.AssetCheckKey(dg.AssetKey(check.stage), check.name): check.blocking for check in CHECKS}
-    assert {stage.name for stage in STAGES} - {check.stage for check in CHECKS} == {"synthetic_speech"}
+
+
+def test_every_asset_has_a_check(graph) -> None:
+    checked = {key.asset_key for key in graph.asset_check_keys}
+    assert {node.key for node in graph.asset_nodes} == checked
+
+
+def test_assets_grow_stale_only_where_that_is_asked_for(tmp_path: Path, graph) -> None:
+    assert all(node.freshness_policy is None for node in graph.asset_nodes)
+    (tmp_path / "config.yaml").write_text("checks: {stale_after_hours: 48}\n")
+    aging = define(ProjectResource(config_path=str(tmp_path / "config.yaml"), home=str(tmp_path / "home")))
+    policies = {node.key.to_user_string(): node.freshness_policy for node in aging.resolve_asset_graph().asset_nodes}
+    assert policies.pop(RAW_AUDIO) is None and len(policies) == len(STAGES)
+    for policy in policies.values():
+        assert policy.fail_window.to_timedelta() == timedelta(hours=48) > policy.warn_window.to_timedelta()
+    missing = define(ProjectResource(config_path=str(tmp_path / "none.yaml"), home=str(tmp_path / "home")))
+    assert all(node.freshness_policy is None for node in missing.resolve_asset_graph().asset_nodes)
+
+
+def test_a_source_that_is_missing_warns_where_recordings_are_observed(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("data: {sources: [{name: attic, path: gone, role: noise}]}\n")
+    bound = define(ProjectResource(config_path=str(tmp_path / "config.yaml"), home=str(tmp_path / "home")))
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        result = bound.resolve_job_def(observe_job.name).execute_in_process(instance=instance)
+    (found,) = result.get_asset_check_evaluations()
+    assert result.success and not found.passed and found.severity is dg.AssetCheckSeverity.WARN
+    assert "attic: the folder" in found.description
 
 
 def test_the_gpu_is_used_by_one_at_a_time() -> None:

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.automation import AutomationConfig
 from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Settings, Split
+from wakeword_core.config.checks import ChecksConfig
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig, TuningConfig
 from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
 from wakeword_core.config.mining import MiningConfig
@@ -36,6 +37,7 @@ __all__ = [
     "BcResNetConfig",
     "CalibrationConfig",
     "CdDnnConfig",
+    "ChecksConfig",
     "Config",
     "ConformerConfig",
     "CrnnConfig",
@@ -97,6 +99,7 @@ class Config(Settings):
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
     automation: AutomationConfig = AutomationConfig()
+    checks: ChecksConfig = ChecksConfig()
 
     @field_validator("phrase")
     @classmethod

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from wakeword_pipeline.checks import check_specs
+from wakeword_pipeline.checks import check_specs, checks_of_nothing
 from wakeword_pipeline.graph import inputs_of
 from wakeword_pipeline.materialize import failures_in_words, materialize
 from wakeword_pipeline.partitions import splits
@@ -19,12 +19,36 @@ def raw_audio(project: ProjectResource) -> dg.DataVersion:
         return dg.DataVersion(project.open().fingerprint())
 
 
-@dg.asset(group_name=GROUP, kinds={"python", "flac"}, owners=OWNERS)
+@dg.asset_check(
+    asset=raw_audio, name="sources_listed", description="Every source of recordings is there and can be listed."
+)
+def sources_listed(project: ProjectResource) -> dg.AssetCheckResult:
+    """Warns of sources that are missing or broken; the others are used."""
+    with failures_in_words():
+        missing = project.open().missing_sources()
+    problems = "; ".join(f"{name}: {problem}" for name, problem in missing.items())
+    return dg.AssetCheckResult(
+        passed=not missing,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=problems or "every source of recordings was listed",
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "flac"},
+    owners=OWNERS,
+    check_specs=check_specs("synthetic_speech"),
+)
 def synthetic_speech(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Recordings of the phrase, of phrases like it and of other sentences, made from text; an optional source."""
     opened = project.open()
     if context.asset_key.to_user_string() not in opened.stages:
-        return dg.MaterializeResult(data_version=dg.DataVersion("off"), metadata={"enabled": False, "reused": True})
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion("off"),
+            metadata={"enabled": False, "reused": True},
+            check_results=checks_of_nothing("synthetic_speech", "synthetic speech is switched off"),
+        )
     return materialize(context, opened)
 
 

@@ -1,0 +1,39 @@
+"""What checks are held against, besides the limits of what they check."""
+
+from datetime import timedelta
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from wakeword_core.config.base import Settings
+
+
+class ChecksConfig(Settings):
+    """When the data or a model's age are worth a warning or an error."""
+
+    drift_warning_psi: float = Field(
+        0.1, gt=0, le=10, description="Population stability index of the data against the champion's that warns."
+    )
+    drift_error_psi: float = Field(
+        0.25, gt=0, le=10, description="Population stability index of the data against the champion's that is an error."
+    )
+    near_duplicate_similarity: float = Field(
+        0.97,
+        ge=0.8,
+        le=1,
+        description="Cosine of spectral fingerprints from which recordings of two splits count as copies.",
+    )
+    stale_after_hours: float | None = Field(
+        None, gt=0, le=100_000, description="Age at which assets stop being fresh in Dagster; default: never."
+    )
+
+    @property
+    def stale_after(self) -> timedelta | None:
+        """That age; None: never."""
+        return None if self.stale_after_hours is None else timedelta(hours=self.stale_after_hours)
+
+    @model_validator(mode="after")
+    def _warns_first(self) -> Self:
+        if self.drift_warning_psi > self.drift_error_psi:
+            raise ValueError("drift_warning_psi must not exceed drift_error_psi")
+        return self

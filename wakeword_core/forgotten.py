@@ -1,0 +1,101 @@
+"""Tombstones: recordings and speakers of which nothing new may be made, kept in the home as hashes alone."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from wakeword_core.errors import DataError
+from wakeword_core.files import digest, read_json, write_json
+
+FILE = "forgotten.json"
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """One recording or speaker that is to be forgotten."""
+
+    kind: Literal["recording", "speaker"]
+    sha256: str
+    """Of the recording's bytes, or of the speaker group's name: the name itself is not kept."""
+    date: str
+    """UTC, ISO 8601."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """All tombstones of a home, which hold for every project in it."""
+
+    tombstones: tuple[Tombstone, ...] = ()
+
+    @classmethod
+    def load(cls, home: Path) -> "Forgotten":
+        """Those of a home; DataError when they cannot be read, since without them everything would come back."""
+        path = home / FILE
+        try:
+            return cls(tuple(Tombstone(**one) for one in read_json(path)))
+        except FileNotFoundError:
+            return NOTHING_FORGOTTEN
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(
+                f"{path}, which names the recordings to forget, cannot be read ({error}); restore it from a backup: "
+                "without it they would be used again"
+            ) from error
+
+    def save(self, home: Path) -> None:
+        """Write them to a home, whole or not at all; DataError when that fails."""
+        try:
+            write_json(home / FILE, [asdict(one) for one in self.tombstones])
+        except OSError as error:
+            raise DataError(f"cannot write {home / FILE}: {error.strerror}; nothing was forgotten") from error
+
+    def adding(self, ids: Iterable[str], speakers: Iterable[str], reason: str) -> "Forgotten":
+        """These and new ones of today; what is forgotten already keeps its date and reason."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        wanted = [Tombstone("recording", one, now, reason) for one in ids]
+        wanted += [Tombstone("speaker", speaker_hash(one), now, reason) for one in speakers]
+        there: dict[tuple[str, str], Tombstone] = {}
+        for one in (*self.tombstones, *wanted):
+            there.setdefault((one.kind, one.sha256), one)
+        return Forgotten(tuple(there.values()))
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is any tombstone."""
+        return bool(self.tombstones)
+
+    def among(self, ids: pd.Series, speakers: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Which recordings are forgotten, given the id and speaker group of each: [recordings]."""
+        hashes = pd.Series(speakers, index=ids.index, dtype="str").map(speaker_hash) if self._speakers else None
+        found: npt.NDArray[np.bool_] = ids.isin(self._recordings).to_numpy()
+        return found if hashes is None else found | hashes.isin(self._speakers).to_numpy()
+
+    def enter(self, fingerprint: str) -> str:
+        """A fingerprint of recordings that another one takes the place of whenever something is forgotten."""
+        if not self.tombstones:
+            return fingerprint
+        return digest([fingerprint, sorted(self._recordings), sorted(self._speakers)])
+
+    @cached_property
+    def _recordings(self) -> frozenset[str]:
+        return frozenset(one.sha256 for one in self.tombstones if one.kind == "recording")
+
+    @cached_property
+    def _speakers(self) -> frozenset[str]:
+        return frozenset(one.sha256 for one in self.tombstones if one.kind == "speaker")
+
+
+NOTHING_FORGOTTEN = Forgotten()
+
+
+def speaker_hash(speaker: str) -> str:
+    """What stands for a speaker group in a tombstone."""
+    return hashlib.sha256(speaker.encode()).hexdigest()

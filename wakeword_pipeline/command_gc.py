@@ -1,0 +1,91 @@
+"""The command that finds what nothing needs any more, and deletes it when asked to."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wakeword_core.artifact_graph import ArtifactGraph, Name
+from wakeword_core.cleaning import Item, delete, freed_bytes, garbage
+from wakeword_core.config import SPLITS
+from wakeword_core.errors import ArtifactError, WakewordError
+from wakeword_core.loading import load_config
+from wakeword_core.project import Project
+from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
+from wakeword_pipeline.item_table import items_json, print_items, shown_size, things
+
+
+def collect_garbage(
+    config: Path | None, home: Path | None, settings: Sequence[str], keep: int, *, really: bool, as_json: bool
+) -> None:
+    """List, and if `really` delete, what neither the last `keep` builds, nor a model with an alias, nor `status` names.
+
+    WakewordError when something is to be deleted while a build is running.
+    """
+    folder = home_path(home)
+    if not (folder / "store").is_dir():
+        raise WakewordError(f"{folder} holds no artifacts; name a home with --home")
+    path = config_path(config) if config else last_config(folder)
+    project = Project(load_config(path, settings), folder)
+    prepare_home(folder, path)
+    if really:
+        import dagster as dg
+
+        from wakeword_pipeline.abandoned import require_rest
+
+        require_rest(folder, dg.DagsterInstance.get(), "gc --delete")
+        with project.store.undisturbed("gc --delete"):
+            items = _garbage(project, keep)
+            result = {"items": items_json(items), "freed": freed_bytes(items), "deleted": True}
+            delete(items)
+    else:
+        items = _garbage(project, keep)
+        result = {"items": items_json(items), "freed": freed_bytes(items), "deleted": False}
+    _report(items, result, folder)
+    if as_json:
+        print(json.dumps(result))
+
+
+def _garbage(project: Project, keep: int) -> list[Item]:
+    present = {(state.stage, state.artifact.key) for state in project.status() if state.artifact}
+    return garbage(project.store, present | _recorded(keep) | _registered(project), _to_be(project))
+
+
+def _to_be(project: Project) -> set[Name]:
+    """Artifacts that the next build makes, as far as their keys are known: one that was killed may go on."""
+    found = set()
+    for stage in project.stages.values():
+        for split in SPLITS if stage.partitioned else (None,):
+            try:
+                found.add((stage.name, project.expected_key(stage.name, split)))
+            except ArtifactError:
+                continue  # an input is to be built first
+    return found
+
+
+def _recorded(keep: int) -> set[Name]:
+    import dagster as dg
+
+    from wakeword_pipeline.recorded import last_builds
+
+    return last_builds(dg.DagsterInstance.get(), keep)
+
+
+def _registered(project: Project) -> set[Name]:
+    """Models with an alias, candidate or champion, and everything that was made from them."""
+    from wakeword_pipeline.registry import model_runs
+
+    aliased = {
+        (run.stage, run.key) for run in model_runs(str(project.home)) if any(one.aliases for one in run.versions)
+    }
+    return ArtifactGraph(project.store).downstream(aliased)
+
+
+def _report(items: Sequence[Item], result: dict[str, Any], home: Path) -> None:
+    if not items:
+        print(f"everything in {home} is needed")
+    elif result["deleted"]:
+        print(f"deleted {things(items)} from {home}: {shown_size(result['freed'])} freed")
+    else:
+        print_items("not needed any more", items)
+        print("nothing was deleted; `wakeword gc --delete` does it")
