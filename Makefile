@@ -59,5 +59,5 @@ $(SPEECH): | $(BIN)
 $(DEV): | $(BIN)
 	@echo "Installing in $(VENV) (5 GB; a few minutes, once)"
 	@rm -f $(VENV)/.installed-*
-	@$(PIP) -e '.[bench,dev,speech]'
+	@$(PIP) -e '.[bench,dev,postgres,speech]'
 	@touch $@ $(SPEECH)

@@ -67,11 +67,16 @@ def run_build(project: Project, select: Sequence[str] = ()) -> Outcome:
             definitions = define(bound)
             if MANIFEST in phase.assets:
                 observe = definitions.resolve_job_def(observe_job.name)
-                observe.execute_in_process(instance=instance, tags={BUILD_TAG: build}, run_config=_QUIET)
+                observe.execute_in_process(instance=instance, tags=_tags(build), run_config=_QUIET)
             _run_phase(phase, build, instance, definitions, outcome)
             project.pinned_fingerprint = project.pinned_fingerprint or _listed(project, outcome)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def _tags(build: str) -> dict[str, str]:
+    """Of a run in this process; were it killed, the daemon has no worker to start again."""
+    return {BUILD_TAG: build, "dagster/max_retries": "0"}
 
 
 def _listed(project: Project, outcome: Outcome) -> str:
@@ -89,7 +94,7 @@ def _run_phase(
         asset_selection=[dg.AssetKey(name) for name in phase.assets],
         instance=instance,
         partition_key=phase.partition,
-        tags={BUILD_TAG: build},
+        tags=_tags(build),
         run_config=_QUIET,
         raise_on_error=False,
     )

@@ -1,6 +1,8 @@
 """Where a project's results live, and how Dagster is pointed at them."""
 
+import importlib.util
 import os
+import re
 from pathlib import Path
 
 from wakeword_core.errors import ConfigError, WakewordError
@@ -8,6 +10,7 @@ from wakeword_core.files import read_json, write_json, write_text
 
 HOME_VARIABLE = "WAKEWORD_HOME"
 CONFIG_VARIABLE = "WAKEWORD_CONFIG"
+POSTGRES_VARIABLE = "WAKEWORD_POSTGRES_URL"
 DEFAULT_HOME = ".wakeword"
 DEFAULT_CONFIG = "wakeword.yaml"
 _LAST = "last.json"
@@ -30,7 +33,7 @@ def prepare_home(home: Path, config: Path) -> None:
     try:
         dagster_home.mkdir(parents=True, exist_ok=True)
         instance = dagster_home / "dagster.yaml"
-        text = _INSTANCE_FILE.read_text(encoding="utf-8")
+        text = _instance_text()
         if not instance.is_file() or instance.read_text(encoding="utf-8") != text:
             write_text(instance, text)
         write_json(home / _LAST, {"config": str(config)})
@@ -40,6 +43,22 @@ def prepare_home(home: Path, config: Path) -> None:
     os.environ[HOME_VARIABLE] = str(home)
     os.environ[CONFIG_VARIABLE] = str(config)
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "true")
+
+
+def _instance_text() -> str:
+    """The instance file; runs and events go to PostgreSQL where the environment has its address, which stays there."""
+    text = _INSTANCE_FILE.read_text(encoding="utf-8")
+    if not os.environ.get(POSTGRES_VARIABLE):
+        return text
+    if importlib.util.find_spec("dagster_postgres") is None:
+        raise ConfigError(f"{POSTGRES_VARIABLE} is set, but dagster-postgres is missing: pip install '.[postgres]'")
+    import yaml
+
+    # SQLAlchemy would take another driver than dagster-postgres brings along
+    os.environ[POSTGRES_VARIABLE] = re.sub("^postgres(ql)?://", "postgresql+psycopg2://", os.environ[POSTGRES_VARIABLE])
+    tree = yaml.safe_load(text)
+    tree["storage"] = {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
+    return yaml.safe_dump(tree, sort_keys=False)
 
 
 def last_config(home: Path) -> Path:
