@@ -25,7 +25,8 @@ from wakeword_core.files import digest, hash_file, link_or_copy, read_json, unfi
 log = logging.getLogger(__name__)
 
 CARD = "artifact.json"
-_KEY_LENGTH = 20
+KEY_LENGTH = 20
+"""Characters of an artifact's key."""
 _RECORDED_VERSIONS = ("numpy", "torch", "torchaudio", "soundfile", "h5py", "pyarrow", "onnx", "onnxruntime")
 
 
@@ -155,7 +156,7 @@ def _identity(path: Path) -> list[int]:
 
 def artifact_key(inputs: Mapping[str, str], config: Mapping[str, Any], code_version: str) -> str:
     """The key of a stage's result: a hash of its inputs' contents, its settings and its code version."""
-    return digest({"inputs": dict(inputs), "config": dict(config), "code_version": code_version})[:_KEY_LENGTH]
+    return digest({"inputs": dict(inputs), "config": dict(config), "code_version": code_version})[:KEY_LENGTH]
 
 
 class ArtifactStore:
@@ -185,6 +186,16 @@ class ArtifactStore:
         names = {(card.parent.parent.name, card.parent.name) for card in self.root.glob(f"{stage or '*'}/*/{CARD}")}
         found = [self.find(*name) for name in names if not name[1].startswith(".")]
         return sorted((one for one in found if one), key=lambda artifact: artifact.created)
+
+    def cards(self) -> list[Artifact]:
+        """Every artifact on disk as its card describes it, newest last; its files are not looked at."""
+        found = []
+        for card in self.root.glob(f"*/[!.]*/{CARD}"):
+            try:
+                found.append(_load(card.parent))
+            except ArtifactError as error:
+                log.warning("%s", error)
+        return sorted(found, key=lambda artifact: (artifact.created, artifact.stage, artifact.key))
 
     def upstream(self, artifact: Artifact) -> dict[str, str]:
         """Keys of everything that `artifact` was made from, as recorded when each was built: input name -> key."""

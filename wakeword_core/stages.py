@@ -7,6 +7,7 @@ from typing import Any
 from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
 from wakeword_core.errors import DataError
+from wakeword_core.export.bundle import BUNDLE_INPUTS, bundle_settings, make_bundle
 from wakeword_core.files import digest
 from wakeword_core.mining.stages import make_mined, make_tuned, mining_settings, tuning_settings
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
@@ -74,7 +75,7 @@ def _manifest_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     from wakeword_core.health_picture import health_picture
-    from wakeword_core.manifest import build_manifest, quarantined, read_manifest, split_facets
+    from wakeword_core.manifest import build_manifest, quarantined, read_manifest, sources_facet, split_facets
 
     config, fingerprint = project.config, project.fingerprint()
     summary = build_manifest(
@@ -93,6 +94,7 @@ def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split 
     build.facets = {
         **split_facets(read_manifest(build.path)),
         "summary": digest([build.figures, quarantined(build.path)]),
+        "sources": sources_facet(read_manifest(build.path)),
     }
 
 
@@ -260,7 +262,11 @@ def _make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | No
         **card,
         "phrase": project.config.phrase,
         **Sensitivities.load(calibrated.path).card(),
-        "keys": {"calibrated_model": calibrated.key, **project.store.upstream(calibrated)},
+        "keys": {
+            "onnx_model": build.key,
+            "calibrated_model": calibrated.key,
+            **project.store.upstream(calibrated),
+        },
     }
     summary = export_onnx(model, card, project.config.export, build.path)
     build.figures = {**asdict(summary), "cpu_ms_per_s": cpu_ms_per_second(build.path / "model.onnx")}
@@ -308,7 +314,7 @@ def _make_int8(project: Project, build: Build, inputs: Inputs, split: Split | No
 
 STAGES: tuple[Stage, ...] = (
     Stage("synthetic_speech", (), _speech_settings, _make_speech, "1", optional=lambda c: c.synthesis.enabled),
-    Stage("raw_manifest", (Input(RAW_AUDIO), Input("synthetic_speech")), _manifest_settings, _make_manifest, "1"),
+    Stage("raw_manifest", (Input(RAW_AUDIO), Input("synthetic_speech")), _manifest_settings, _make_manifest, "2"),
     Stage(
         "audio_shards",
         (Input("raw_manifest", facet="split"),),
@@ -362,7 +368,7 @@ STAGES: tuple[Stage, ...] = (
         _make_calibrated,
         "3",
     ),
-    Stage("onnx_model", (Input("calibrated_model"),), _onnx_settings, _make_onnx, "2"),
+    Stage("onnx_model", (Input("calibrated_model"),), _onnx_settings, _make_onnx, "3"),
     Stage(
         "metrics_report",
         (
@@ -385,7 +391,8 @@ STAGES: tuple[Stage, ...] = (
         (Input("onnx_model"), Input("mel_features", split="train"), Input("mel_features", split="test")),
         _int8_settings,
         _make_int8,
-        "2",
+        "3",
     ),
+    Stage("model_bundle", BUNDLE_INPUTS, bundle_settings, make_bundle, "1"),
 )
 """The graph in build order."""
