@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from wakeword_core.config import SPLITS
 from wakeword_core.evaluation.wording import percent, rate
 from wakeword_core.lineage.graph import Node, NodeId, is_recordings
 from wakeword_core.lineage.licences import mix_of
@@ -50,7 +50,7 @@ def _print_model(console: Console, file: ModelFile) -> None:
         test = card["metrics"]["test"]
         console.print(
             f"made {card['created'][:10]}; on its test {percent(test['frr'])} of {test['words']:,} words missed, "
-            f"{rate(test['fah'])} false alarms an hour ({test['background_hours']:.2f} h)"
+            f"{rate(test['fah'])} false alarms an hour ({rate(test['background_hours'])} h)"
         )
     console.print()
 
@@ -80,10 +80,15 @@ def _grow(branch: Tree, nodes: list[Node], step: Callable[[Node], list[Node]], s
     seen = set() if seen is None else seen
     for node in nodes:
         if node.id in seen:
-            branch.add(Text.assemble(_name(node), (f"  {node.key[:KEY_SHOWN]}  (above)", "dim")))
+            branch.add(_line(_name(node), (f"  {node.key[:KEY_SHOWN]}  (above)", "dim")))
             continue
         seen.add(node.id)
         _grow(branch.add(_label(node)), step(node), step, seen)
+
+
+def _line(*parts: str | tuple[str, str]) -> Text:
+    """Text that stays on its line."""
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 
 def _name(node: Node) -> str:
@@ -93,22 +98,25 @@ def _name(node: Node) -> str:
 def _label(node: Node) -> Text:
     built = f"  {node.created[:16].replace('T', ' ')}" if node.created else ""
     code = f"  code {node.code_version}" if node.code_version else ""
-    return Text.assemble((_name(node), "bold"), (f"  {node.key[:KEY_SHOWN]}", "cyan"), (f"{built}{code}", "dim"))
+    return _line((_name(node), "bold"), (f"  {node.key[:KEY_SHOWN]}", "cyan"), (f"{built}{code}", "dim"))
 
 
 def _print_data(console: Console, data: dict[str, Any]) -> None:
     unknown = f" and {data['unknown_speakers']:,} by unknown ones" if data["unknown_speakers"] else ""
     title = f"\n{data['recordings']:,} recordings, {data['hours']:.2f} h, {data['speakers']:,} known speakers{unknown}"
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("source", overflow="fold")
     table.add_column("licence", overflow="fold")
-    for heading in ("recordings", "hours", "speakers", *data["splits"]):
+    splits = [split for split in SPLITS if split in data["splits"]]
+    for heading in ("recordings", "hours", "speakers", *splits):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in data["sources"]:
-        splits = (f"{one['splits'].get(split, 0):,}" for split in data["splits"])
+        by_split = (f"{one['splits'].get(split, 0):,}" for split in splits)
         licence = Text(one["licence"], _PERMISSION_STYLES[one["commercial_use"]])
         speakers = f"{one['speakers']:,}" if one["speakers"] else "unknown"
-        table.add_row(Text(one["source"]), licence, f"{one['recordings']:,}", f"{one['hours']:.2f}", speakers, *splits)
+        table.add_row(
+            Text(one["source"]), licence, f"{one['recordings']:,}", f"{one['hours']:.2f}", speakers, *by_split
+        )
     console.print(table)
     _print_permission(console, data["sources"])
 

@@ -71,8 +71,8 @@ def test_everything_is_missing_then_fresh(make_project) -> None:
 def test_a_changed_setting_is_named_and_what_depends_on_it_waits(make_project) -> None:
     build_all(make_project(seed=1))
     found = states(make_project(seed=11))
-    assert found["raw_manifest"] == ("stale", "the setting seed changed")
-    assert found["shards[val]"] == ("stale", "raw_manifest must be built first")
+    assert found["raw_manifest"] == ("stale", "seed 1 → 11")
+    assert found["shards[val]"] == ("stale", "waits for raw_manifest")
 
 
 def test_a_facet_that_stays_the_same_keeps_what_is_below_fresh(make_project) -> None:
@@ -93,7 +93,7 @@ def test_a_raised_code_version_is_named(make_project, monkeypatch: pytest.Monkey
     build_all(make_project())
     newer = (*GRAPH[:2], Stage("stats", GRAPH[2].inputs, nothing, write("stats"), "2"))
     monkeypatch.setattr(stages, "STAGES", newer)
-    assert states(make_project())["stats"] == ("stale", "its code changed from version 1 to 2")
+    assert states(make_project())["stats"] == ("stale", "code version 1 → 2")
 
 
 def test_damage_is_named_and_repaired(make_project) -> None:

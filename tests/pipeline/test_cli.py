@@ -17,6 +17,8 @@ SURFACE = {
     "cross-validate": {"--config", "--home", "--set", "--folds", "--json"},
     "ui": {"--config", "--home", "--host", "--port"},
     "status": {"--config", "--home", "--set", "--json"},
+    "lineage": {"--home", "--recordings", "--json"},
+    "verify": {"--config", "--home", "--set", "--json"},
     "lr-find": {"--config", "--home", "--set", "--low", "--high", "--steps", "--out", "--json"},
     "score": {"--out"},
     "detect": {"--sensitivity", "--threshold", "--json"},
@@ -134,7 +136,7 @@ def test_status_of_an_empty_home_is_all_missing(tmp_path: Path, monkeypatch) -> 
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["status", "--config", "wakeword.yaml", "--json"])
     states = json.loads(done.output.splitlines()[-1])
-    assert {state["state"] for state in states} == {"missing"} and len(states) == 16
+    assert {state["state"] for state in states} == {"missing"} and len(states) == 17
     assert "missing" in CliRunner().invoke(app, ["status", "--config", "wakeword.yaml"]).output
 
 

@@ -20,6 +20,7 @@ COLUMNS = (
 )  # fmt: skip
 """What is told of a recording."""
 _SECONDS_AN_HOUR = 3_600
+_LEAST_OF_AN_ID = 6
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,17 @@ class Found:
 
 
 def find_recordings(graph: Graph, store: Path, wanted: str) -> list[Found]:
-    """Rows, of every manifest on disk, oldest first, whose id begins with `wanted` or whose path is or ends with it."""
+    """Rows, of every manifest on disk, oldest first, whose id begins with `wanted` or whose path is or ends with it.
+
+    Less than `_LEAST_OF_AN_ID` characters are no beginning of an id.
+    """
     ending = wanted.removeprefix("./")
+    beginning = wanted if len(wanted) >= _LEAST_OF_AN_ID else " "
     found = []
     for manifest in _manifests(graph, store):
         rows = _rows(manifest, store)
         places = rows["source"] + "/" + rows["path"]
-        chosen = rows["id"].str.startswith(wanted) | (places == ending) | places.str.endswith(f"/{ending}")
+        chosen = rows["id"].str.startswith(beginning) | (places == ending) | places.str.endswith(f"/{ending}")
         found += [Found(manifest, row) for row in rows[chosen].to_dict("records")]
     return found
 

@@ -39,6 +39,11 @@ class State:
         return artifact_name(self.stage, self.split)
 
     @property
+    def waits(self) -> str:
+        """What is to be built first, where that is all; else empty."""
+        return "" if self.own_causes or not self.causes else self.causes[0].name
+
+    @property
     def own_causes(self) -> list[Cause]:
         """Causes but that something before it is to be built first."""
         return [cause for cause in self.causes if cause.kind != "waits"]
@@ -98,7 +103,7 @@ class Comparison:
         self._roots[stage.name, split] = {artifact_name(stage.name, split)} if causes else waits
         if waits:
             names = [name for name in self._project.names() if name in waits]
-            causes.append(Cause("waits", f"after {', '.join(names)}", ", ".join(names)))
+            causes.append(Cause("waits", f"waits for {', '.join(names)}", ", ".join(names)))
         return State(stage.name, split, "stale", _sentence(causes), last, tuple(causes))
 
     def _waits(self, stage: Stage, split: Split | None) -> set[str]:

@@ -52,7 +52,7 @@ def verify(path: Path, store: ArtifactStore, project: Project | None) -> Verific
         return Verification(file, "matches", where, artifact)
     outdated = _outdated(project, artifact, cards)
     if outdated:
-        return Verification(file, "outdated", f"{where}, but older than what it is made from", artifact, outdated)
+        return Verification(file, "outdated", f"{where}, but what it is made from is newer now", artifact, outdated)
     return Verification(file, "current", f"{where}, and what it would build now", artifact)
 
 
