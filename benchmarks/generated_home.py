@@ -4,10 +4,10 @@ Keys, inputs, settings and the manifest are what the project itself would make; 
 are a few bytes each, and the recordings cannot be listened to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -17,8 +17,10 @@ from wakeword_core.loading import save_config
 from wakeword_core.manifest import COLUMNS, MANIFEST, sources_facet, split_facets
 from wakeword_core.project import Project, Stage
 
+Make = Callable[[Project, Build, dict[str, Artifact], Split | None], None]
+
 CONFIG = "wakeword.yaml"
-A_SPEAKER = 100
+A_SPEAKER = 20
 """Recordings of each speaker, in a folder."""
 _PLACES = ("train", "train", "train", "val", "test")
 """Splits of the speakers, in turns."""
@@ -31,10 +33,13 @@ _SOURCES: tuple[tuple[str, str, str], ...] = (
 class GeneratedProject(Project):
     """A project whose stages leave a few bytes each."""
 
+    makers: ClassVar[dict[str, Make]] = {}
+    """Stages that leave more than that."""
+
     @property
     def stages(self) -> dict[str, Stage]:
         """The graph, with other bodies."""
-        makers = {"raw_manifest": _make_manifest}
+        makers = {"raw_manifest": _make_manifest, **self.makers}
         return {name: replace(one, make=makers.get(name, _make_file)) for name, one in super().stages.items()}
 
     def build_all(self) -> None:
@@ -44,7 +49,9 @@ class GeneratedProject(Project):
                 self.build(name, split)
 
 
-def generate_home(folder: Path, recordings: int, models: int = 1) -> Config:
+def generate_home(
+    folder: Path, recordings: int, models: int = 1, kind: type[GeneratedProject] = GeneratedProject
+) -> Config:
     """Write `recordings` below `folder/recordings`, `wakeword.yaml` and a home with the artifacts of so many models.
 
     The models differ in `training.epochs`, of which the configuration has the last one's.
@@ -59,7 +66,7 @@ def generate_home(folder: Path, recordings: int, models: int = 1) -> Config:
     for epochs in range(1, models + 1):
         tree = {"phrase": "robin", "data": {"sources": sources}, "training": {"epochs": epochs}}
         config = Config.model_validate(tree)
-        GeneratedProject(config, folder / "home").build_all()
+        kind(config, folder / "home").build_all()
     save_config(config, folder / CONFIG)
     return config
 
@@ -96,6 +103,7 @@ def _make_manifest(project: Project, build: Build, inputs: dict[str, Artifact], 
     values |= {"speech_start": 0.2, "speech_end": 0.8}
     rows = rows.assign(**values)[list(COLUMNS)]
     rows.to_parquet(build.path / MANIFEST, index=False)
+    build.figures = {"quarantined": 0}
     build.facets = {**split_facets(rows), "summary": "0" * 64, "sources": sources_facet(rows)}
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from wakeword_core import project as project_module
 from wakeword_core import stages
 from wakeword_core.artifacts import Build
 from wakeword_core.config import Config
@@ -86,7 +85,7 @@ def test_a_changed_input_is_named(make_project) -> None:
     build_all(make_project(seed=1))
     project = make_project(seed=11)
     project.build("raw_manifest")
-    assert states(project)["shards[train]"] == ("stale", "raw_manifest changed")
+    assert states(project)["shards[train]"] == ("stale", "raw_manifest changed (seed 1 → 11)")
 
 
 def test_a_raised_code_version_is_named(make_project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,12 +127,3 @@ def test_upstream_reaches_the_recordings(make_project) -> None:
 def test_a_project_without_recordings_says_what_to_do(make_project) -> None:
     with pytest.raises(DataError, match=r"synthesis\.enabled"):
         make_project().sources()
-
-
-def test_settings_that_changed_are_found_in_depth() -> None:
-    old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": 3}
-    assert project_module._changed_settings(old, new) == ["a.c", "d", "e"]
-
-
-def test_a_switch_is_named_before_the_settings_it_brings() -> None:
-    assert project_module._changed_settings({"on": True, "first": 1}, {"on": False}) == ["on", "first"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST = "raw_manifest"
+MANIFEST_FILE = "manifest.parquet"
 SHARDS = "audio_shards"
 COLUMNS = (
     "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "seconds", "status", "split",

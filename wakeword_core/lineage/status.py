@@ -8,7 +8,7 @@ from wakeword_core.artifacts import Artifact
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.lineage.changes import Cause, code_cause, recording_changes, setting_causes
 from wakeword_core.lineage.graph import Graph, Node
-from wakeword_core.lineage.recordings import MANIFEST
+from wakeword_core.lineage.recordings import MANIFEST, MANIFEST_FILE
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage, artifact_name
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ class Comparison:
 
     def _recordings_changed(self, last: Artifact) -> Cause:
         """What there is now, held against the manifest, of the sources that are folders or tables of the user."""
+        if last.damaged(read=False):
+            return Cause("recordings", "recordings changed", RAW_AUDIO)
         old = _manifest_rows(last)
         configured = {source["name"] for source in last.config["data"]["sources"]}
         changes = recording_changes(old[old["source"].isin(configured)], self._listed)
@@ -158,7 +160,7 @@ class Comparison:
         before, after = (self._project.store.find(stage, key) for key in (old, new))
         if before is None or after is None:
             return ""
-        if stage == MANIFEST and split:
+        if stage == MANIFEST and split and all(MANIFEST_FILE in one.files for one in (before, after)):
             rows = [_manifest_rows(one, split) for one in (before, after)]
             changes = recording_changes(*rows, described=_DESCRIBED)
             return f" ({changes})" if changes.any else ""
