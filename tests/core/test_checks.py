@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,6 +76,16 @@ def test_a_source_that_was_left_out_is_a_warning_that_names_it(project: Project)
     assert check.run(project, replace(found, figures={"missing_sources": []}), None).passed
 
 
-def test_every_check_but_two_blocks() -> None:
-    assert [check.name for check in CHECKS if not check.blocking] == ["sources_read", "enough_background"]
+def test_every_check_but_three_blocks() -> None:
+    assert [check.name for check in CHECKS if not check.blocking] == [
+        "sources_read", "enough_background", "licences_stated",
+    ]  # fmt: skip
     assert len({(check.stage, check.name) for check in CHECKS}) == len(CHECKS)
+
+
+def test_a_source_without_a_licence_is_a_warning_that_names_it() -> None:
+    check = next(one for one in CHECKS if one.name == "licences_stated")
+    stated = SimpleNamespace(figures={"without_licence": [], "commercial_use": "allowed"})
+    assert check.run(None, stated, None).passed
+    found = check.run(None, SimpleNamespace(figures={**stated.figures, "without_licence": ["street"]}), None)
+    assert not found.passed and "street" in found.description and "data.sources" in found.description

@@ -51,7 +51,7 @@ class ModelFile:
 def read_model_file(path: Path) -> ModelFile:
     """Read the cards of an exported model, a file or the folder that holds it; ArtifactError if it is not one."""
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     from wakeword_core.export.onnx_graph import CARD_KEY
     from wakeword_core.runtime import model_file

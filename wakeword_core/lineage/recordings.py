@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST = "raw_manifest"
-MANIFEST_FILE = "manifest.parquet"
 SHARDS = "audio_shards"
 COLUMNS = (
     "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "seconds", "status", "split",

@@ -8,7 +8,7 @@ from wakeword_core.artifacts import Artifact
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.lineage.changes import Cause, code_cause, recording_changes, setting_causes
 from wakeword_core.lineage.graph import Graph, Node
-from wakeword_core.lineage.recordings import MANIFEST, MANIFEST_FILE
+from wakeword_core.lineage.recordings import MANIFEST
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage, artifact_name
 
 if TYPE_CHECKING:
@@ -160,9 +160,8 @@ class Comparison:
         before, after = (self._project.store.find(stage, key) for key in (old, new))
         if before is None or after is None:
             return ""
-        if stage == MANIFEST and split and all(MANIFEST_FILE in one.files for one in (before, after)):
-            rows = [_manifest_rows(one, split) for one in (before, after)]
-            changes = recording_changes(*rows, described=_DESCRIBED)
+        if stage == MANIFEST and split and _lists_recordings(before) and _lists_recordings(after):
+            changes = recording_changes(_manifest_rows(before, split), _manifest_rows(after, split), _DESCRIBED)
             return f" ({changes})" if changes.any else ""
         causes = [
             *setting_causes(before.config, after.config),
@@ -175,6 +174,12 @@ def _sentence(causes: Iterable[Cause]) -> str:
     told = [cause.sentence for cause in causes]
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     return "; ".join(told[:_SHOWN]) + more
+
+
+def _lists_recordings(manifest: Artifact) -> bool:
+    from wakeword_core.manifest import MANIFEST as FILE
+
+    return FILE in manifest.files
 
 
 def _manifest_rows(manifest: Artifact, split: Split | None = None) -> "pd.DataFrame":
