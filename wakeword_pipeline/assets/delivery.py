@@ -84,14 +84,10 @@ def model_bundle(
     def describe(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
         text = artifact.file(CARD_MARKDOWN).read_text(encoding="utf-8")
         card = read_json(artifact.file(CARD_JSON))
-        version = mlflow.describe(opened.config.slug, _weights(artifact), text, _registry_tags(artifact, card))
+        weights = [opened.require(stage).key for stage in (TUNED, TRAINED)]
+        version = mlflow.describe(opened.config.slug, weights, text, _registry_tags(artifact, card))
         shown = {} if version is None else {"mlflow_model": opened.config.slug, "mlflow_model_version": version}
         return {"model_card": dg.MetadataValue.md(text), **shown}
-
-    def _weights(artifact: Artifact) -> list[str]:
-        """Keys of the artifacts that the registered weights may come from, the likeliest first."""
-        keys = opened.store.upstream(artifact)
-        return [keys[stage] for stage in (TUNED, TRAINED)]
 
     return materialize(context, opened, describe)
 
