@@ -98,7 +98,7 @@ def _tested(word: str, fold: int, given: argparse.Namespace) -> Tested:
     config = _config(word, fold, given)
     project = Project(config, given.home.resolve())
     for stage in project.stages:
-        if stage in ("metrics_report", "int8_model"):
+        if stage in ("metrics_report", "int8_model", "model_bundle"):
             continue
         for split in SPLITS if project.stages[stage].partitioned else (None,):
             _, built = project.build(stage, split)

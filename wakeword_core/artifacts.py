@@ -29,7 +29,8 @@ BUILDING, LOCK, PARTS = ".building-", ".lock-", ".parts"
 """How folders of unfinished artifacts and locks begin, and folders of reusable pieces end."""
 _IN_USE = ".in-use"
 """Held by all who build or read, and alone by who deletes."""
-_KEY_LENGTH = 20
+KEY_LENGTH = 20
+"""Characters of an artifact's key."""
 _RECORDED_VERSIONS = ("numpy", "torch", "torchaudio", "soundfile", "h5py", "pyarrow", "onnx", "onnxruntime")
 
 
@@ -161,7 +162,7 @@ def _identity(path: Path) -> list[int]:
 
 def artifact_key(inputs: Mapping[str, str], config: Mapping[str, Any], code_version: str) -> str:
     """The key of a stage's result: a hash of its inputs' contents, its settings and its code version."""
-    return digest({"inputs": dict(inputs), "config": dict(config), "code_version": code_version})[:_KEY_LENGTH]
+    return digest({"inputs": dict(inputs), "config": dict(config), "code_version": code_version})[:KEY_LENGTH]
 
 
 class ArtifactStore:
@@ -185,15 +186,6 @@ class ArtifactStore:
             log.warning("%s %s is damaged (%s) and will be built again", stage, key, ", ".join(wrong[:3]))
             return None
         return artifact
-
-    def cards(self) -> Iterator[Artifact]:
-        """Every artifact whose card can be read, whether its files are whole or not."""
-        for card in sorted(self.root.glob(f"*/*/{CARD}")):
-            if not card.parent.name.startswith("."):
-                try:
-                    yield _load(card.parent)
-                except ArtifactError as error:
-                    log.warning("%s", error)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -225,6 +217,16 @@ class ArtifactStore:
         names = {(card.parent.parent.name, card.parent.name) for card in self.root.glob(f"{stage or '*'}/*/{CARD}")}
         found = [self.find(*name) for name in names if not name[1].startswith(".")]
         return sorted((one for one in found if one), key=lambda artifact: artifact.created)
+
+    def cards(self) -> list[Artifact]:
+        """Every artifact on disk as its card describes it, newest last; its files are not looked at."""
+        found = []
+        for card in self.root.glob(f"*/[!.]*/{CARD}"):
+            try:
+                found.append(_load(card.parent))
+            except ArtifactError as error:
+                log.warning("%s", error)
+        return sorted(found, key=lambda artifact: (artifact.created, artifact.stage, artifact.key))
 
     def upstream(self, artifact: Artifact) -> dict[str, str]:
         """Keys of everything that `artifact` was made from, as recorded when each was built: input name -> key."""

@@ -268,6 +268,24 @@ def _int8_faithful(project: Project, artifact: Artifact, split: Split | None) ->
     return Verdict(passed, description, {"f1_drop": drop, "size_ratio": ratio})
 
 
+def _sealed(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.lineage.model_file import read_model_file
+
+    names = [name for name in artifact.files if name.endswith(".onnx")]
+    seals = {name: read_model_file(artifact.file(name)).seal for name in names}
+    problems = [f"{name}: {seal}" for name, seal in seals.items() if seal != "whole"]
+    return _from_problems(problems, f"{', '.join(names)} can tell by themselves that they are unaltered")
+
+
+def _licences_stated(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    without = artifact.figures["without_licence"]
+    allowed = artifact.figures["commercial_use"]
+    if not without:
+        return Verdict(True, f"every source has a licence; commercial use of what the model learnt from: {allowed}")
+    described = f"no licence is stated for {', '.join(without[:_SHOWN])}{' and more' if len(without) > _SHOWN else ''}"
+    return Verdict(False, f"{described}; name it under data.sources", {"sources": len(without)})
+
+
 CHECKS: tuple[Check, ...] = (
     Check("speech_verifies", "synthetic_speech", "Every recording is as it was made.", _speech_verifies),
     Check("usable_recordings", "raw_manifest", "Something usable in every split and label.", _usable),
@@ -303,6 +321,8 @@ CHECKS: tuple[Check, ...] = (
     Check("equals_torch", "onnx_model", "The same scores as torch.", _equals_torch),
     Check("enough_background", "metrics_report", "Enough background to show the target.", _measured, blocking=False),
     Check("int8_faithful", "int8_model", "F1 within one point and a third of the size.", _int8_faithful),
+    Check("sealed", "model_bundle", "The models' own digests are right.", _sealed),
+    Check("licences_stated", "model_bundle", "Every source has a licence.", _licences_stated, blocking=False),
 )
 """All checks, in graph order."""
 

@@ -122,6 +122,14 @@ def split_facets(frame: pd.DataFrame) -> dict[str, str]:
     return facets
 
 
+def sources_facet(frame: pd.DataFrame) -> str:
+    """Hash over what a model card says of each source's usable recordings: licences, splits, speakers and length."""
+    counted = frame.groupby(["source", "licence", "split"]).agg(
+        recordings=("id", "size"), seconds=("seconds", "sum"), speakers=("speaker", "nunique")
+    )
+    return hash_rows(counted.round(3).reset_index())
+
+
 def check_manifest(frame: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     """Sentences about labels (and the negatives) that some split has nothing usable of; empty when all is well."""
     usable = frame[(frame["status"] == "ok") & (frame["role"] != "rir")]

@@ -7,13 +7,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from wakeword_core.artifacts import Artifact, ArtifactStore, Build, artifact_key
-from wakeword_core.config import Config, SourceConfig, Split
+from wakeword_core.artifacts import KEY_LENGTH, Artifact, ArtifactStore, Build, artifact_key
+from wakeword_core.config import SPLITS, Config, SourceConfig, Split
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.forgotten import Forgotten
 from wakeword_core.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from wakeword_core.lineage.status import State
+    from wakeword_core.scan import Listing
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +39,13 @@ class Input:
     decides: Callable[[Config], bool] = _always
     """Whether the result depends on it; else it is only measured on, and a change of it makes nothing stale."""
 
+    def at(self, split: Split | None) -> Split | None:
+        """Which split of its stage the input is, for a consumer of `split`."""
+        return split if self.split == "same" else self.split
+
     def name(self, split: Split | None) -> str:
         """How the input is called in artifact.json: `stage` or `stage[split]`."""
-        chosen = split if self.split == "same" else self.split
-        return f"{self.stage}[{chosen}]" if chosen else self.stage
+        return artifact_name(self.stage, self.at(split))
 
 
 @dataclass(frozen=True)
@@ -56,22 +63,6 @@ class Stage:
     resumable: bool = False
     optional: Callable[[Config], bool] | None = None
     """Whether the configuration has this stage at all; None: always."""
-
-
-@dataclass(frozen=True)
-class State:
-    """Where one artifact stands: fresh (complete under the expected key), stale (an older one exists) or missing."""
-
-    stage: str
-    split: Split | None
-    state: Literal["fresh", "stale", "missing"]
-    because: str
-    artifact: Artifact | None
-
-    @property
-    def name(self) -> str:
-        """`stage` or `stage[split]`."""
-        return f"{self.stage}[{self.split}]" if self.split else self.stage
 
 
 @dataclass
@@ -121,25 +112,19 @@ class Project:
         if self.pinned_fingerprint:
             return self.pinned_fingerprint
         if self._fingerprint is None or fresh:
-            self._fingerprint = self.forgotten().enter(self._listing().fingerprint)
-            self._found.clear()
+            self.listing()
+        assert self._fingerprint is not None
         return self._fingerprint
 
-    def missing_sources(self) -> dict[str, str]:
-        """Configured sources that cannot be listed now, and why."""
-        return self._listing().missing
-
-    def _listing(self) -> Any:
+    def listing(self) -> "Listing":
+        """Every recording in the configured folders, as it is now; unchanged files are not read again."""
         from wakeword_core.scan import scan
 
-        data = self.config.data
-        return scan(
-            data.sources,
-            self.scan_cache(),
-            self.progress,
-            missing=data.missing_source,
-            forgotten=self.forgotten(),
-        )
+        data, forgotten = self.config.data, self.forgotten()
+        listing = scan(data.sources, self.scan_cache(), self.progress, missing=data.missing_source, forgotten=forgotten)
+        self._fingerprint = forgotten.enter(listing.fingerprint)
+        self._found.clear()
+        return listing
 
     def forgotten(self) -> Forgotten:
         """What this home must never use again, as it is known now."""
@@ -173,8 +158,7 @@ class Project:
         """As `find`, but an error that says what to run when there is none."""
         found = self.find(stage, split)
         if found is None:
-            name = f"{stage}[{split}]" if split else stage
-            raise ArtifactError(f"{name} is not built for the present recordings and settings; materialize it first")
+            raise _not_built(artifact_name(stage, split))
         return found
 
     def build(self, stage: str, split: Split | None = None) -> tuple[Artifact, bool]:
@@ -189,12 +173,12 @@ class Project:
         if stage == "raw_manifest":
             self.fingerprint(fresh=True)
         inputs = self._inputs(spec, split)
-        artifacts = {one.name(split): self._artifact(one, split) for one in spec.inputs if self._has(one)}
+        artifacts = {one.name(split): self.require(one.stage, one.at(split)) for one in self.made_inputs(spec)}
 
         def make(build: Build) -> None:
             spec.make(self, build, artifacts, split)
 
-        name = f"{stage}[{split}]" if split else stage
+        name = artifact_name(stage, split)
         artifact, built = self.store.build(
             stage, inputs, spec.settings(self.config, split), spec.version, make, resumable=spec.resumable
         )
@@ -204,81 +188,54 @@ class Project:
         log.info("%s %s %.1f s: %s", name, how, artifact.seconds, artifact.key)
         return artifact, built
 
-    def status(self) -> list[State]:
+    def status(self) -> list["State"]:
         """Each artifact of the graph in build order, and why it is stale or missing."""
-        from wakeword_core.config import SPLITS
+        from wakeword_core.lineage.status import status
 
-        states: list[State] = []
-        for stage in self.stages.values():
-            for split in SPLITS if stage.partitioned else (None,):
-                states.append(self._state(stage, split))
-        return states
+        return status(self)
 
-    def _state(self, stage: Stage, split: Split | None) -> State:
-        found = self.find(stage.name, split)
-        if found:
-            return State(stage.name, split, "fresh", "", found)
-        older = [one for one in self.store.all(stage.name) if one.config.get("split") == split]
-        last = older[-1] if older else None
-        try:
-            inputs = self._inputs(stage, split)
-            damaged = (self.store.root / stage.name / self.expected_key(stage.name, split)).exists()
-        except ArtifactError:
-            if last is None:
-                return State(stage.name, split, "missing", "never built", None)
-            waiting = [one.name(split) for one in stage.inputs if self._has(one) and not self._present(one, split)]
-            return State(stage.name, split, "stale", f"{', '.join(waiting)} must be built first", last)
-        if damaged:
-            return State(stage.name, split, "stale", "its files are damaged", last)
-        if last is None:
-            return State(stage.name, split, "missing", "never built", None)
-        return State(stage.name, split, "stale", _difference(last, inputs, stage, self.config, split), last)
+    def names(self) -> list[str]:
+        """Names of all artifacts, `stage` or `stage[split]`, in build order."""
+        return [
+            artifact_name(stage.name, split)
+            for stage in self.stages.values()
+            for split in (SPLITS if stage.partitioned else (None,))
+        ]
 
-    def _has(self, one: Input) -> bool:
-        return one.stage != RAW_AUDIO and one.stage in self.stages
+    def made_inputs(self, stage: Stage) -> list[Input]:
+        """The inputs of a stage that are artifacts of this configuration."""
+        return [one for one in stage.inputs if one.stage in self.stages]
 
-    def _present(self, one: Input, split: Split | None) -> bool:
-        return self.find(one.stage, split if one.split == "same" else one.split) is not None
+    def deciding_inputs(self, stage: Stage) -> list[Input]:
+        """What the result of a stage depends on under this configuration."""
+        return [one for one in stage.inputs if one.stage in (RAW_AUDIO, *self.stages) and one.decides(self.config)]
 
-    def _artifact(self, one: Input, split: Split | None) -> Artifact:
-        return self.require(one.stage, split if one.split == "same" else one.split)
+    def input_of(self, one: Input, split: Split | None) -> dict[str, str] | None:
+        """What an input of the consumer's `split` is now: stage, key and content; None when it is not built."""
+        if one.stage == RAW_AUDIO:
+            content = self.fingerprint()
+            return {"stage": RAW_AUDIO, "key": content[:KEY_LENGTH], "content": content}
+        artifact = self.find(one.stage, one.at(split))
+        if artifact is None:
+            return None
+        facet = split if one.facet == "split" else one.facet
+        content = artifact.facets[facet] if facet else artifact.content
+        return {"stage": one.stage, "key": artifact.key, "content": content}
 
     def _inputs(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]:
         inputs: dict[str, dict[str, str]] = {}
-        for one in stage.inputs:
-            if not one.decides(self.config):
-                continue
-            if one.stage == RAW_AUDIO:
-                content = self.fingerprint()
-                inputs[RAW_AUDIO] = {"stage": RAW_AUDIO, "key": content[:20], "content": content}
-            elif self._has(one):
-                artifact = self._artifact(one, split)
-                facet = split if one.facet == "split" else one.facet
-                content = artifact.facets[facet] if facet else artifact.content
-                inputs[one.name(split)] = {"stage": one.stage, "key": artifact.key, "content": content}
+        for one in self.deciding_inputs(stage):
+            found = self.input_of(one, split)
+            if found is None:
+                raise _not_built(one.name(split))
+            inputs[one.name(split)] = found
         return inputs
 
 
-def _difference(
-    last: Artifact, inputs: dict[str, dict[str, str]], stage: Stage, config: Config, split: Split | None
-) -> str:
-    """What changed since `last` was built, in words."""
-    changed = [name for name, one in inputs.items() if last.inputs.get(name, {}).get("content") != one["content"]]
-    changed += [name for name in last.inputs if name not in inputs]
-    if changed:
-        return f"{', '.join(changed)} changed"
-    settings = stage.settings(config, split)
-    names = _changed_settings(last.config, settings)
-    if names:
-        return f"the setting {', '.join(names[:3])} changed"
-    return f"its code changed from version {last.code_version} to {stage.version}"
+def artifact_name(stage: str, split: str | None) -> str:
+    """`stage`, or `stage[split]` for an artifact of one split."""
+    return f"{stage}[{split}]" if split else stage
 
 
-def _changed_settings(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Names of settings that differ; those that one side does not have come last, since they follow from others."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        names: list[str] = []
-        for key in sorted(old.keys() | new.keys(), key=lambda one: (one in old.keys() ^ new.keys(), one)):
-            names += _changed_settings(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
-        return names
-    return [] if old == new else [prefix]
+def _not_built(name: str) -> ArtifactError:
+    return ArtifactError(f"{name} is not built for the present recordings and settings; materialize it first")

@@ -87,7 +87,7 @@ class WakewordModel:
     """
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
-        self.path = _model_file(Path(path))
+        self.path = model_file(Path(path))
         self._session = _open_session(self.path, threads)
         self.card = _read_card(self._session, self.path)
         try:
@@ -260,7 +260,8 @@ def check_pcm(pcm: Any) -> None:
         raise DataError(f"audio must be a numpy array of int16 samples, one channel, [samples]; this is {given}")
 
 
-def _model_file(path: Path) -> Path:
+def model_file(path: Path) -> Path:
+    """The model at `path`, a file or the folder that holds it; ArtifactError if there is none or it is too large."""
     candidates = [path / name for name in MODEL_FILES] if path.is_dir() else [path]
     file = next((one for one in candidates if one.is_file()), None)
     if file is None:

@@ -7,6 +7,8 @@ from typing import Any
 from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
 from wakeword_core.errors import DataError
+from wakeword_core.export.bundle import BUNDLE_INPUTS, bundle_settings, make_bundle
+from wakeword_core.export.stages import int8_settings, make_int8, make_onnx, onnx_settings
 from wakeword_core.files import digest
 from wakeword_core.mining.stages import make_mined, make_tuned, mining_settings, tuning_settings
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
@@ -74,7 +76,14 @@ def _manifest_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     from wakeword_core.health_picture import health_picture
-    from wakeword_core.manifest import FINGERPRINTS, build_manifest, quarantined, read_manifest, split_facets
+    from wakeword_core.manifest import (
+        FINGERPRINTS,
+        build_manifest,
+        quarantined,
+        read_manifest,
+        sources_facet,
+        split_facets,
+    )
 
     config, fingerprint = project.config, project.fingerprint()
     summary = build_manifest(
@@ -96,6 +105,7 @@ def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split 
     build.facets = {
         **split_facets(read_manifest(build.path)),
         "summary": digest([build.figures, quarantined(build.path)]),
+        "sources": sources_facet(read_manifest(build.path)),
     }
 
 
@@ -254,31 +264,6 @@ def _make_calibrated(project: Project, build: Build, inputs: Inputs, split: Spli
     )
 
 
-# --- onnx_model
-
-
-def _onnx_settings(config: Config, split: Split | None) -> dict[str, Any]:
-    return config.subset("phrase", "export.opset", "export.parity_tolerance")
-
-
-def _make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    from wakeword_core.evaluation.sensitivities import Sensitivities
-    from wakeword_core.export.cost import cpu_ms_per_second
-    from wakeword_core.export.onnx_export import export_onnx
-    from wakeword_core.models.scoring import load_model
-
-    calibrated = inputs["calibrated_model"]
-    model, card = load_model(calibrated.path)
-    card = {
-        **card,
-        "phrase": project.config.phrase,
-        **Sensitivities.load(calibrated.path).card(),
-        "keys": {"calibrated_model": calibrated.key, **project.store.upstream(calibrated)},
-    }
-    summary = export_onnx(model, card, project.config.export, build.path)
-    build.figures = {**asdict(summary), "cpu_ms_per_s": cpu_ms_per_second(build.path / "model.onnx")}
-
-
 # --- metrics_report
 
 
@@ -300,28 +285,9 @@ def _make_report(project: Project, build: Build, inputs: Inputs, split: Split | 
     build.volatile = set(VOLATILE)
 
 
-# --- int8_model
-
-
-def _int8_settings(config: Config, split: Split | None) -> dict[str, Any]:
-    return config.subset("export.int8_calibration_windows", "export.int8_max_ratio", "export.int8_max_f1_drop")
-
-
-def _make_int8(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    from wakeword_core.export.int8 import make_int8
-
-    build.figures = make_int8(
-        inputs["onnx_model"].file("model.onnx"),
-        inputs["mel_features[train]"].path,
-        inputs["mel_features[test]"].path,
-        project.config,
-        build.path,
-    )
-
-
 STAGES: tuple[Stage, ...] = (
     Stage("synthetic_speech", (), _speech_settings, _make_speech, "1", optional=lambda c: c.synthesis.enabled),
-    Stage("raw_manifest", (Input(RAW_AUDIO), Input("synthetic_speech")), _manifest_settings, _make_manifest, "2"),
+    Stage("raw_manifest", (Input(RAW_AUDIO), Input("synthetic_speech")), _manifest_settings, _make_manifest, "3"),
     Stage(
         "audio_shards",
         (Input("raw_manifest", facet="split"),),
@@ -379,7 +345,7 @@ STAGES: tuple[Stage, ...] = (
         _make_calibrated,
         "4",
     ),
-    Stage("onnx_model", (Input("calibrated_model"),), _onnx_settings, _make_onnx, "2"),
+    Stage("onnx_model", (Input("calibrated_model"),), onnx_settings, make_onnx, "3"),
     Stage(
         "metrics_report",
         (
@@ -400,9 +366,10 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "int8_model",
         (Input("onnx_model"), Input("mel_features", split="train"), Input("mel_features", split="test")),
-        _int8_settings,
-        _make_int8,
-        "2",
+        int8_settings,
+        make_int8,
+        "3",
     ),
+    Stage("model_bundle", BUNDLE_INPUTS, bundle_settings, make_bundle, "1"),
 )
 """The graph in build order."""

@@ -11,8 +11,9 @@ import dagster as dg
 
 from wakeword_core.config import Config
 from wakeword_core.errors import WakewordError
+from wakeword_core.lineage.status import State
 from wakeword_core.loading import save_config
-from wakeword_core.project import RAW_AUDIO, Project, State
+from wakeword_core.project import RAW_AUDIO, Project
 from wakeword_pipeline.abandoned import BUILD_TAG, close_abandoned_runs, running
 from wakeword_pipeline.automation import observe_job
 from wakeword_pipeline.checks import SETTINGS, check_settings

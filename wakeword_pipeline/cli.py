@@ -117,9 +117,43 @@ def ui(
 @app.command()
 def status(config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """Each asset: fresh, stale (and because of what) or missing."""
-    from wakeword_pipeline.command_run import show_status
+    from wakeword_pipeline.command_status import show_status
 
     show_status(config, home, settings or [], as_json=as_json)
+
+
+@app.command()
+def lineage(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A model file, an artifact (key, its beginning, name or folder) or a recording (path, id)."
+        ),
+    ],
+    home: Home = None,
+    recordings: Annotated[
+        bool, typer.Option("--recordings", help="List the recordings behind it, a line each.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What something was made from, down to the recordings, and what was made from it."""
+    from wakeword_pipeline.command_lineage import show_lineage
+
+    show_lineage(what, home, recordings=recordings, as_json=as_json)
+
+
+@app.command()
+def verify(
+    model: Model,
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether a model file is unaltered, is this home's, and is what would be built now; status 1 if not."""
+    from wakeword_pipeline.command_verify import verify_model
+
+    verify_model(model, config, home, settings or [], as_json=as_json)
 
 
 @app.command()

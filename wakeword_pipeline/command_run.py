@@ -1,4 +1,4 @@
-"""The commands that build: run, demo and status, and the tables they print."""
+"""The commands that build, run and demo, and the table they print."""
 
 import json
 import os
@@ -14,12 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from wakeword_core.config import Config
+from wakeword_core.export.bundle import CARD_MARKDOWN, MODEL
 from wakeword_core.loading import load_config, save_config
 from wakeword_core.project import Project
-from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
+from wakeword_pipeline.home import config_path, home_path, prepare_home
 from wakeword_pipeline.logs import Bars, banner
-
-_STYLES = {"fresh": "green", "stale": "yellow", "missing": "red"}
 
 
 def run_config(
@@ -40,36 +39,6 @@ def run_demo(home: Path | None, phrase: str, *, fast: bool, as_json: bool) -> No
     path = folder / f"{loaded.slug}.yaml"
     save_config(loaded, path)
     _build(path, folder, loaded, (), as_json=as_json)
-
-
-def show_status(config: Path | None, home: Path | None, settings: Sequence[str], *, as_json: bool) -> None:
-    """Print each asset's state."""
-    folder = home_path(home)
-    path = config_path(config) if config else last_config(folder)
-    states = Project(load_config(path, settings), folder).status()
-    if as_json:
-        rows = [
-            {
-                "asset": state.name,
-                "state": state.state,
-                "because": state.because,
-                "key": state.artifact.key if state.artifact else None,
-                "created": state.artifact.created if state.artifact else None,
-                "path": str(state.artifact.path) if state.artifact else None,
-            }
-            for state in states
-        ]
-        print(json.dumps(rows))
-        return
-    table = Table(title=f"{path.name} on {folder}", title_justify="left")
-    for column in ("asset", "state", "key", "built", "why"):
-        table.add_column(column, no_wrap=column != "why")
-    for state in states:
-        found = state.artifact
-        shown = f"[{_STYLES[state.state]}]{state.state}[/]"
-        when = found.created[:16].replace("T", " ") if found else ""
-        table.add_row(escape(state.name), shown, found.key[:10] if found else "", when, escape(state.because))
-    Console().print(table)
 
 
 def _build(path: Path, home: Path, config: Config, select: Sequence[str], *, as_json: bool) -> None:
@@ -107,6 +76,9 @@ _MIN_FREE_BYTES = 500_000_000
 def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
     """The outcome of a build as one flat object; figures of stages that are not built are None."""
     report, onnx, int8 = (project.find(name) for name in ("metrics_report", "onnx_model", "int8_model"))
+    # the bundle's model is the same with its whole card inside
+    bundle = project.find("model_bundle")
+    shipped = bundle or onnx
     figures = report.figures if report else {}
     names = ("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables")
     names += ("confusables_accepted", "confidence", "threshold", "eer")
@@ -114,10 +86,11 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
         "phrase": project.config.phrase,
         **{name: figures.get(name) for name in names},
         "cpu_ms_per_s": onnx.figures["cpu_ms_per_s"] if onnx else None,
-        "model_bytes": onnx.figures["bytes"] if onnx else None,
+        "model_bytes": shipped.figures["bytes"] if shipped else None,
         "int8_bytes": int8.figures["bytes"] if int8 else None,
         **outcome,
-        "model": str(onnx.file("model.onnx")) if onnx else None,
+        "model": str(shipped.file(MODEL)) if shipped else None,
+        "model_card": str(bundle.file(CARD_MARKDOWN)) if bundle else None,
         "report": str(report.file("report.html")) if report else None,
     }
 
@@ -158,8 +131,9 @@ def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
             ("CPU", f"{result['cpu_ms_per_s']:.1f} ms a second of audio, one core"),
             ("model", _shown(result["model"])),
         ]
-    if result["report"]:
-        rows.append(("report", _shown(result["report"])))
+    rows += [
+        (name, _shown(result[key])) for name, key in (("model card", "model_card"), ("report", "report")) if result[key]
+    ]
     rows.append(("built", ", ".join(result["built"]) or "nothing: all was complete"))
     if result["reused"] and result["built"]:
         rows.append(("reused", ", ".join(result["reused"])))

@@ -7,7 +7,8 @@ import dagster as dg
 
 from wakeword_core.config import SPLITS
 from wakeword_core.errors import ConfigError
-from wakeword_core.project import Project, State
+from wakeword_core.lineage.status import State
+from wakeword_core.project import Project
 
 MANIFEST = "raw_manifest"
 

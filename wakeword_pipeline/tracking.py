@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +27,8 @@ _PARENT_TAG = "mlflow.parentRunId"
 ALIAS = "candidate"
 _PARAMS = ("phrase", "seed", "features", "model", "training")
 _METRIC_SKIPPED = {"epoch"}
+_MAX_DESCRIPTION = 4_900
+"""Characters of a description; some databases behind MLflow hold no more than 5,000."""
 _EVERY_EPOCH = "val_loss"
 """A figure that every epoch has."""
 
@@ -190,6 +192,22 @@ class MlflowResource(dg.ConfigurableResource):
         version = known[0].version if known else client.create_model_version(name, source, run_id=run_id).version
         client.set_registered_model_alias(name, ALIAS, version)
         return {"mlflow_model": name, "mlflow_model_version": int(version), "mlflow_alias": ALIAS}
+
+    def describe(self, name: str, artifact_keys: Sequence[str], text: str, tags: Mapping[str, str]) -> int | None:
+        """Give the registered version of the first of the artifacts that has one a description and tags.
+
+        Returns its number; None where the registry has no version of any of them, as after a failed check.
+        """
+        client = self.client()
+        if len(text) > _MAX_DESCRIPTION:
+            text = text[:_MAX_DESCRIPTION].rpartition("\n")[0] + "\n\n(cut here; the whole card is in the bundle)"
+        for run_id in filter(None, map(self.find, artifact_keys)):
+            for version in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
+                client.update_model_version(name, version.version, text)
+                for tag, value in tags.items():
+                    client.set_model_version_tag(name, version.version, tag, value)
+                return int(version.version)
+        return None
 
 
 def _uri(database: Path) -> str:

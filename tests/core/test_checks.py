@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,6 +99,14 @@ def test_copies_in_two_splits_are_a_warning_that_names_them(project: Project) ->
 
 
 def test_these_checks_do_not_block_and_all_others_do() -> None:
-    free = ["sources_read", "no_copies_across_splits", "data_as_before", "enough_background"]
+    free = ["sources_read", "no_copies_across_splits", "data_as_before", "enough_background", "licences_stated"]
     assert [check.name for check in CHECKS if not check.blocking] == free
     assert len({(check.stage, check.name) for check in CHECKS}) == len(CHECKS)
+
+
+def test_a_source_without_a_licence_is_a_warning_that_names_it() -> None:
+    check = next(one for one in CHECKS if one.name == "licences_stated")
+    stated = SimpleNamespace(figures={"without_licence": [], "commercial_use": "allowed"})
+    assert check.run(None, stated, None).passed
+    found = check.run(None, SimpleNamespace(figures={**stated.figures, "without_licence": ["street"]}), None)
+    assert not found.passed and "street" in found.description and "data.sources" in found.description

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from wakeword_core import project as project_module
 from wakeword_core import stages
 from wakeword_core.artifacts import Build
 from wakeword_core.config import Config
@@ -71,8 +70,8 @@ def test_everything_is_missing_then_fresh(make_project) -> None:
 def test_a_changed_setting_is_named_and_what_depends_on_it_waits(make_project) -> None:
     build_all(make_project(seed=1))
     found = states(make_project(seed=11))
-    assert found["raw_manifest"] == ("stale", "the setting seed changed")
-    assert found["shards[val]"] == ("stale", "raw_manifest must be built first")
+    assert found["raw_manifest"] == ("stale", "seed 1 → 11")
+    assert found["shards[val]"] == ("stale", "waits for raw_manifest")
 
 
 def test_a_facet_that_stays_the_same_keeps_what_is_below_fresh(make_project) -> None:
@@ -86,14 +85,14 @@ def test_a_changed_input_is_named(make_project) -> None:
     build_all(make_project(seed=1))
     project = make_project(seed=11)
     project.build("raw_manifest")
-    assert states(project)["shards[train]"] == ("stale", "raw_manifest changed")
+    assert states(project)["shards[train]"] == ("stale", "raw_manifest changed (seed 1 → 11)")
 
 
 def test_a_raised_code_version_is_named(make_project, monkeypatch: pytest.MonkeyPatch) -> None:
     build_all(make_project())
     newer = (*GRAPH[:2], Stage("stats", GRAPH[2].inputs, nothing, write("stats"), "2"))
     monkeypatch.setattr(stages, "STAGES", newer)
-    assert states(make_project())["stats"] == ("stale", "its code changed from version 1 to 2")
+    assert states(make_project())["stats"] == ("stale", "code version 1 → 2")
 
 
 def test_an_input_that_decides_nothing_is_there_to_be_measured_on(
@@ -110,7 +109,7 @@ def test_an_input_that_decides_nothing_is_there_to_be_measured_on(
     assert states(make_project(seed=2))["stats"][0] == "stale"  # the manifest is
     watched = make_project(seed=3)
     watched.build("raw_manifest")
-    assert states(watched)["stats"] == ("stale", "shards[val] changed")
+    assert states(watched)["stats"] == ("stale", "shards[val] is new")
 
 
 def test_damage_is_named_and_repaired(make_project) -> None:
@@ -145,12 +144,3 @@ def test_upstream_reaches_the_recordings(make_project) -> None:
 def test_a_project_without_recordings_says_what_to_do(make_project) -> None:
     with pytest.raises(DataError, match=r"synthesis\.enabled"):
         make_project().sources()
-
-
-def test_settings_that_changed_are_found_in_depth() -> None:
-    old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": 3}
-    assert project_module._changed_settings(old, new) == ["a.c", "d", "e"]
-
-
-def test_a_switch_is_named_before_the_settings_it_brings() -> None:
-    assert project_module._changed_settings({"on": True, "first": 1}, {"on": False}) == ["on", "first"]

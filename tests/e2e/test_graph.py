@@ -35,6 +35,7 @@ PLAIN = (
     "onnx_model",
     "metrics_report",
     "int8_model",
+    "model_bundle",
 )
 LATE = set(PLAIN[PLAIN.index("trained_model") :])
 """What a training is followed by, and itself."""

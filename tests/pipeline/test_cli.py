@@ -19,6 +19,8 @@ SURFACE = {
     "status": {"--config", "--home", "--set", "--json"},
     "forget": {"--speaker", "--reason", "--rebuild", "--purge", "--yes", "--config", "--home", "--set", "--json"},
     "gc": {"--keep", "--delete", "--config", "--home", "--set", "--json"},
+    "lineage": {"--home", "--recordings", "--json"},
+    "verify": {"--config", "--home", "--set", "--json"},
     "lr-find": {"--config", "--home", "--set", "--low", "--high", "--steps", "--out", "--json"},
     "score": {"--out"},
     "detect": {"--sensitivity", "--threshold", "--json"},
@@ -136,7 +138,7 @@ def test_status_of_an_empty_home_is_all_missing(tmp_path: Path, monkeypatch) -> 
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["status", "--config", "wakeword.yaml", "--json"])
     states = json.loads(done.output.splitlines()[-1])
-    assert {state["state"] for state in states} == {"missing"} and len(states) == 16
+    assert {state["state"] for state in states} == {"missing"} and len(states) == 17
     assert "missing" in CliRunner().invoke(app, ["status", "--config", "wakeword.yaml"]).output
 
 

@@ -35,6 +35,7 @@ GRAPH = {
         {"onnx_model", "calibrated_model", "trained_model", "tuned_model", "raw_manifest", "mel_features"}
         | {"audio_shards"},
     ),
+    "model_bundle": ("delivery", {"onnx_model", "int8_model", "metrics_report", "raw_manifest"}),
 }
 
 

@@ -13,6 +13,7 @@ import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wakeword_core.errors import WakewordError
+from wakeword_core.export.seal import seal
 from wakeword_core.files import canonical_json, replacing
 
 CARD_KEY = "wakeword"
@@ -45,7 +46,11 @@ def set_card(model: ModelProto, card: dict[str, Any]) -> None:
 
 
 def write_model(model: ModelProto, out: Path) -> int:
-    """Check the model, write it as one file that appears whole, and return its bytes; equal models give equal files."""
+    """Check and seal the model, write it as one file that appears whole, and return its bytes.
+
+    Equal models give equal files.
+    """
+    seal(model)
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString(deterministic=True)
     with replacing(out) as part:

@@ -25,7 +25,7 @@ def raw_audio(project: ProjectResource) -> dg.DataVersion:
 def sources_listed(project: ProjectResource) -> dg.AssetCheckResult:
     """Warns of sources that are missing or broken; the others are used."""
     with failures_in_words():
-        missing = project.open().missing_sources()
+        missing = project.open().listing().missing
     problems = "; ".join(f"{name}: {problem}" for name, problem in missing.items())
     return dg.AssetCheckResult(
         passed=not missing,

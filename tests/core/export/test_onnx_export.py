@@ -16,6 +16,7 @@ from wakeword_core.export.onnx_export import export_onnx, logit_parity, parity
 from wakeword_core.export.onnx_graph import compact, model_bytes, write_model
 from wakeword_core.export.pack import pack_weights
 from wakeword_core.export.quantize import quantize_int8
+from wakeword_core.export.seal import SEAL_KEY, check_seal
 from wakeword_core.runtime import WakewordModel
 
 WINDOWS = np.random.default_rng(3).normal(-6.0, 2.0, (24, 64, 151)).astype(np.float32)
@@ -66,7 +67,9 @@ def test_no_normalisation_is_left_behind_a_convolution(exported) -> None:
 def test_card_batch_and_single_file(exported) -> None:
     _, _, card, summary, folder = exported
     model = onnx.load(folder / "model.onnx", load_external_data=False)
-    assert {entry.key: json.loads(entry.value) for entry in model.metadata_props} == {"wakeword": card}
+    metadata = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert metadata.pop("wakeword") == card and set(metadata.pop(SEAL_KEY)) == {"graph", "card"} and not metadata
+    assert check_seal(model) == "whole"
     assert [path.name for path in folder.iterdir() if path.name.startswith("model.onnx")] == ["model.onnx"]
     assert summary.bytes == model_bytes(folder / "model.onnx") == (folder / "model.onnx").stat().st_size
     loaded = WakewordModel(folder)

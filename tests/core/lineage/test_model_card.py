@@ -1,0 +1,65 @@
+"""The card: complete, readable, and honest about licences."""
+
+import json
+
+import onnx
+import pytest
+
+from wakeword_core.export.model_card import card_markdown
+from wakeword_core.files import read_json
+
+
+@pytest.fixture(scope="module")
+def card(home) -> dict:
+    return read_json(home.project().require("model_bundle").file("model_card.json"))
+
+
+def test_the_file_carries_the_same_card(home, card) -> None:
+    metadata = {entry.key: entry.value for entry in onnx.load(home.bundle()).metadata_props}
+    assert json.loads(metadata["wakeword_model_card"]) == card and {"wakeword", "wakeword_seal"} <= set(metadata)
+
+
+def test_it_tells_data_metrics_settings_versions_and_every_key(home, card) -> None:
+    assert (card["phrase"], card["model"]["threshold"], card["model"]["sample_rate"]) == ("robin", 0.6, 16_000)
+    assert card["data"]["recordings"] == 300 and card["data"]["speakers"] == 15
+    assert card["metrics"]["test"]["frr_interval"] == [0.02, 0.1] and card["metrics"]["target_fah"] == 0.5
+    assert set(card["metrics"]["operating_points"]["strict"]) == {"target_fah", "validation", "test"}
+    assert card["settings"]["trained_model"]["training"]["epochs"] == 2
+    assert "onnx" in card["versions"] and card["model"]["calibration"]["parameters"] == {"temperature": 1.2}
+    project = home.project()
+    keys = {one["name"]: one["key"] for one in card["lineage"]}
+    expected = {state.name: state.artifact.key for state in project.status()}
+    assert keys == {**expected, "raw_audio": project.fingerprint()[:20]}
+
+
+def test_where_recordings_lie_on_this_machine_is_nobodys_business(home, card) -> None:
+    assert str(home.folder) not in json.dumps(card)
+
+
+def test_a_source_without_a_licence_is_called_out(card) -> None:
+    learnt = card["data"]["learnt_from"]
+    assert card["data"]["without_licence"] == ["street"]
+    assert learnt["commercial_use"] == "unclear" and learnt["because"] == ["not stated"]
+    assert learnt["credit"] == ["CC-BY-4.0"]
+    assert "**No licence is stated for street.**" in card_markdown(card)
+
+
+def test_the_markdown_says_what_the_card_says(card) -> None:
+    text = card_markdown(card)
+    assert text.startswith("# robin\n") and "None" not in text
+    assert "| missed | **5 %** of 200 words" in text and "## Limits\n\n- 4 false alarms in 10 hours" in text
+    assert all(one["key"] in text for one in card["lineage"])
+    tables = [line for line in text.splitlines() if line.startswith("| street")]
+    assert tables == ["| street | not stated | unclear | 100 | 0.03 | 5 | 60 | 20 | 20 |"]
+
+
+def test_a_name_with_a_bar_breaks_no_table(card) -> None:
+    source = {**card["data"]["sources"][0], "licence": "a|b\nc"}
+    text = card_markdown({**card, "data": {**card["data"], "sources": [source]}})
+    assert "| a\\|b c |" in text
+
+
+def test_a_model_nobody_needs_to_ask_about_says_so(card) -> None:
+    learnt = {"recordings": 1, "licences": ["CC0-1.0"], "commercial_use": "allowed", "because": [], "credit": []}
+    text = card_markdown({**card, "data": {**card["data"], "without_licence": [], "learnt_from": learnt}})
+    assert "No licence" not in text and "is **allowed**." in text

@@ -1,0 +1,80 @@
+"""What is handed on: the model with its whole card inside, the small one beside it, and the card to read."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from wakeword_core.artifacts import Artifact, Build
+from wakeword_core.config import Config, Split
+from wakeword_core.errors import ArtifactError
+from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
+from wakeword_core.project import Input, Project
+
+STAGE = "model_bundle"
+MODEL = "model.onnx"
+INT8_MODEL = "model.int8.onnx"
+CARD_JSON = "model_card.json"
+CARD_MARKDOWN = "model_card.md"
+PICTURE = "lineage.png"
+BUNDLE_INPUTS = (
+    Input("onnx_model"), Input("int8_model"), Input("metrics_report"), Input("raw_manifest", facet="sources"),
+)  # fmt: skip
+
+
+def bundle_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """What the bundle depends on, besides its inputs."""
+    return config.subset("phrase")
+
+
+def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:
+    """Write the models, `model_card.json`, `model_card.md` and `lineage.png`.
+
+    The float model carries the whole card. The INT8 model is for places where every kilobyte counts: it is the one
+    that was compared with the float model, with the short card.
+    """
+    import onnx
+
+    from wakeword_core.export.model_card import card_markdown, describe_model, evidence_for
+    from wakeword_core.export.onnx_graph import CARD_KEY, write_model
+    from wakeword_core.lineage.graph import Edge, Node
+    from wakeword_core.lineage.model_file import MODEL_CARD_KEY
+    from wakeword_core.lineage.picture import lineage_picture
+
+    path = inputs["onnx_model"].file(MODEL)
+    model = onnx.load(path)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    if CARD_KEY not in properties:
+        raise ArtifactError(f"{path} carries no card; build onnx_model again")
+    edges = (Edge(name, one.stage, one.key, one.content) for name, one in inputs.items())
+    node = Node(STAGE, build.key, inputs=tuple(edges))
+    metrics = read_json(inputs["metrics_report"].file("metrics.json"))
+    evidence = evidence_for(node, project.store, json.loads(properties[CARD_KEY]), metrics)
+    card = describe_model(node, project.config.slug, evidence)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = MODEL_CARD_KEY, canonical_json(card)
+    size = write_model(model, build.path / MODEL)
+    link_or_copy(inputs["int8_model"].file(INT8_MODEL), build.path / INT8_MODEL)
+    write_json(build.path / CARD_JSON, card)
+    write_text(build.path / CARD_MARKDOWN, card_markdown(card))
+    (build.path / PICTURE).write_bytes(lineage_picture(evidence.graph, node))
+    build.figures = _figures(card, size)
+
+
+def _figures(card: Mapping[str, Any], size: int) -> dict[str, Any]:
+    data = card["data"]
+    return {
+        "bytes": size,
+        "int8_bytes": card["model"]["int8_bytes"],
+        "recordings": data["recordings"],
+        "hours": data["hours"],
+        "speakers": data["speakers"],
+        "commercial_use": data["learnt_from"]["commercial_use"],
+        "without_licence": data["without_licence"],
+        "sources": [_row(one) for one in data["sources"]],
+        "limits": card["limits"],
+    }
+
+
+def _row(source: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("source", "licence", "commercial_use", "recordings", "hours", "speakers")
+    return {name: source[name] for name in names}

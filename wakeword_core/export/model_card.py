@@ -1,0 +1,151 @@
+"""What a model is, what it was made from and what it is worth: as JSON, and as Markdown for people."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from wakeword_core.artifacts import Artifact, ArtifactStore
+from wakeword_core.evaluation.wording import claim, number, percent, rate, reservations
+from wakeword_core.lineage.graph import Graph, Node
+from wakeword_core.lineage.licences import NOT_STATED, commercial_use, mix_of, wants_credit
+from wakeword_core.lineage.recordings import MANIFEST, count, count_by_source, recordings_behind
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FORMAT = 1
+_TEST_FIGURES = (
+    "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval", "background_hours",
+    "confidence", "latency_p50", "latency_p95", "confusables", "confusables_accepted",
+)  # fmt: skip
+_POINT_FIGURES = ("threshold", "frr", "frr_interval", "fah", "fah_interval")
+_CLIP_FIGURES = ("eer", "roc_auc", "f1")
+_LEARNT_FROM = ("train", "val")
+"""Splits that shape the model: its weights, and its calibration and thresholds."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a card is written from."""
+
+    graph: Graph
+    """With the node that the card is of."""
+    cards: Mapping[tuple[str, str], Artifact]
+    """Every artifact of the graph by (stage, key)."""
+    recordings: "pd.DataFrame"
+    """As `recordings_behind` returns them for the node."""
+    runtime: Mapping[str, Any]
+    """The card that the runtime reads: labels, front end, detector, thresholds."""
+    metrics: Mapping[str, Any]
+    """The report's metrics.json."""
+
+
+def evidence_for(node: Node, store: ArtifactStore, runtime: Mapping[str, Any], metrics: Mapping[str, Any]) -> Evidence:
+    """The evidence for a node that is being built, from the artifacts of its store."""
+    cards = store.cards()
+    graph = Graph([*(Node.of_artifact(one) for one in cards), node])
+    rows = recordings_behind(graph, node, store.root)
+    return Evidence(graph, {(one.stage, one.key): one for one in cards}, rows, runtime, metrics)
+
+
+def describe_model(node: Node, name: str, evidence: Evidence) -> dict[str, Any]:
+    """The model card as JSON values; the same evidence gives the same card."""
+    behind = [one for one in evidence.graph.upstream(node) if one.id in evidence.cards]
+    artifacts = {one.stage: evidence.cards[one.id] for one in reversed(behind)}
+    onnx, runtime, metrics = artifacts["onnx_model"], evidence.runtime, evidence.metrics
+    calibration = metrics["calibration"]
+    return {
+        "format": _FORMAT,
+        "name": name,
+        "phrase": runtime["phrase"],
+        "created": onnx.created,
+        "model": {
+            "architecture": runtime["model"]["arch"],
+            "parameters": onnx.figures["parameters"],
+            "bytes": onnx.figures["bytes"],
+            "int8_bytes": artifacts["int8_model"].figures["bytes"],
+            "int8_method": artifacts["int8_model"].figures["method"],
+            "cpu_ms_per_s": round(onnx.figures["cpu_ms_per_s"], 2),
+            "labels": runtime["labels"],
+            "threshold": runtime["threshold"],
+            "detector": runtime["detector"],
+            "calibration": {name: calibration[name] for name in ("method", "parameters") if name in calibration},
+            "frontend": runtime["frontend"],
+            "sample_rate": runtime["sample_rate"],
+        },
+        "data": _data(evidence.recordings, artifacts[MANIFEST]),
+        "metrics": _metrics(metrics),
+        "limits": _limits(evidence, artifacts[MANIFEST]),
+        "settings": {one.name: evidence.cards[one.id].config for one in behind if one.split in (None, "train")},
+        "versions": {**onnx.versions, "device": artifacts["trained_model"].device},
+        "lineage": [one.to_json() for one in (node, *evidence.graph.upstream(node))],
+    }
+
+
+def card_markdown(card: Mapping[str, Any]) -> str:
+    """The card for people."""
+    from jinja2 import Environment, StrictUndefined
+
+    text = (resources.files("wakeword_core") / "export" / "model_card.md.j2").read_text(encoding="utf-8")
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    environment.filters |= {"percent": percent, "rate": rate, "number": number, "cell": _cell}
+    return environment.from_string(text).render(card)
+
+
+def _data(rows: "pd.DataFrame", manifest: Artifact) -> dict[str, Any]:
+    learnt = rows[rows["split"].isin(_LEARNT_FROM)]
+    licences = set(learnt["licence"].where(learnt["licence"] != "", NOT_STATED))
+    sources = [
+        {**{name: value for name, value in asdict(one).items() if name != "counts"}, **asdict(one.counts)}
+        for one in count_by_source(rows)
+    ]
+    return {
+        **asdict(count(rows)),
+        "quarantined": manifest.figures["quarantined"],
+        "sources": sources,
+        "learnt_from": {
+            "recordings": len(learnt),
+            "licences": sorted(licences),
+            "commercial_use": mix_of(licences),
+            "because": sorted(one for one in licences if commercial_use(one) != "allowed"),
+            "credit": sorted(one for one in licences if wants_credit(one)),
+        },
+        "without_licence": sorted({one["source"] for one in sources if one["licence"] == NOT_STATED}),
+    }
+
+
+def _metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What the test on continuous audio gave at each operating point; shares, and events an hour."""
+    return {
+        "operating_point": metrics["operating_point"]["name"],
+        "target_fah": metrics["operating_point"]["target_fah"],
+        "test": {name: metrics["stream"][name] for name in _TEST_FIGURES},
+        "operating_points": {
+            name: {
+                "target_fah": sides["validation"]["target_fah"],
+                **{side: {figure: sides[side][figure] for figure in _POINT_FIGURES} for side in ("validation", "test")},
+            }
+            for name, sides in metrics["operating_points"].items()
+        },
+        "clips": {name: metrics["clips"]["test"][name] for name in _CLIP_FIGURES},
+    }
+
+
+def _limits(evidence: Evidence, manifest: Artifact) -> list[str]:
+    rows, metrics = evidence.recordings, evidence.metrics
+    recorded = {source["name"] for source in manifest.config["data"]["sources"]}
+    spoken = rows[(rows["split"] == "test") & (rows["role"] == "positive")]
+    synthetic = int((~spoken["source"].isin(recorded)).sum())
+    limits = [claim(metrics["stream"]), *reservations(metrics)]
+    if synthetic:
+        limits.append(
+            f"{synthetic:,} of the {len(spoken):,} words of the test are speech made from text: "
+            "how real people are heard in real rooms is not shown by them."
+        )
+    return limits
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break a table of Markdown."""
+    return " ".join(str(text).replace("|", "\\|").split())

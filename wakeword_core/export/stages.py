@@ -1,0 +1,56 @@
+"""What the stages of the delivery do: the settings they depend on, and the calls that build them."""
+
+from dataclasses import asdict
+from typing import Any
+
+from wakeword_core.artifacts import Artifact, Build
+from wakeword_core.config import Config, Split
+from wakeword_core.project import Project
+
+Inputs = dict[str, Artifact]
+
+
+def onnx_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """What the exported model depends on besides the calibrated one."""
+    return config.subset("phrase", "export.opset", "export.parity_tolerance")
+
+
+def make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    """The calibrated model in one file, with its card, and what it costs."""
+    from wakeword_core.evaluation.sensitivities import Sensitivities
+    from wakeword_core.export.cost import cpu_ms_per_second
+    from wakeword_core.export.onnx_export import export_onnx
+    from wakeword_core.models.scoring import load_model
+
+    calibrated = inputs["calibrated_model"]
+    model, card = load_model(calibrated.path)
+    card = {
+        **card,
+        "phrase": project.config.phrase,
+        **Sensitivities.load(calibrated.path).card(),
+        "keys": {
+            "onnx_model": build.key,
+            "calibrated_model": calibrated.key,
+            **project.store.upstream(calibrated),
+        },
+    }
+    summary = export_onnx(model, card, project.config.export, build.path)
+    build.figures = {**asdict(summary), "cpu_ms_per_s": cpu_ms_per_second(build.path / "model.onnx")}
+
+
+def int8_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """What the model in integers depends on besides its inputs."""
+    return config.subset("export.int8_calibration_windows", "export.int8_max_ratio", "export.int8_max_f1_drop")
+
+
+def make_int8(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    """The exported model in 8-bit integers, held against it on the test split."""
+    from wakeword_core.export.int8 import make_int8
+
+    build.figures = make_int8(
+        inputs["onnx_model"].file("model.onnx"),
+        inputs["mel_features[train]"].path,
+        inputs["mel_features[test]"].path,
+        project.config,
+        build.path,
+    )

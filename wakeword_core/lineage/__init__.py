@@ -1,0 +1,1 @@
+"""What was made from what: the graph of artifacts, the recordings behind it, and what is out of date and why."""

@@ -1,0 +1,78 @@
+"""An exported model file read for its history: no session, no home, only what travels in the file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wakeword_core.errors import ArtifactError
+from wakeword_core.export.seal import Seal, check_seal
+from wakeword_core.files import hash_file
+from wakeword_core.lineage.graph import Node
+
+MODEL_CARD_KEY = "wakeword_model_card"
+"""Entry of `metadata_props` that holds the model card as JSON."""
+
+_EXPORTED = "onnx_model"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file's identity and the cards in it."""
+
+    path: Path
+    sha256: str
+    seal: Seal
+    card: Mapping[str, Any]
+    """What the runtime reads."""
+    model_card: Mapping[str, Any] | None
+    """The whole card; INT8 models and those that were taken from the store before the bundle have none."""
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Keys of everything the model was made from, by name."""
+        keys = self.card.get("keys")
+        return {str(name): str(key) for name, key in keys.items()} if isinstance(keys, dict) else {}
+
+    def nodes(self) -> list[Node]:
+        """The graph in the file, the model itself first; without a whole card, all keys as inputs of the model."""
+        if self.model_card is not None:
+            entries = self.model_card.get("lineage")
+            if not isinstance(entries, list) or not entries:
+                raise ArtifactError(f"the model card in {self.path} names no lineage; export the model again")
+            return [Node.from_json(entry) for entry in entries]
+        keys = self.keys
+        inputs = {name: key for name, key in sorted(keys.items()) if name != _EXPORTED}
+        tree = {"name": _EXPORTED, "key": keys.get(_EXPORTED, ""), "created": "", "code_version": "", "inputs": inputs}
+        return [Node.from_json(tree)]
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read the cards of an exported model, a file or the folder that holds it; ArtifactError if it is not one."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    from wakeword_core.export.onnx_graph import CARD_KEY
+    from wakeword_core.runtime import model_file
+
+    file = model_file(path)
+    try:
+        model = onnx.load(file, load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise ArtifactError(f"{file} is not an ONNX model ({' '.join(str(error).split())[:100]})") from error
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    if CARD_KEY not in properties:
+        raise ArtifactError(f"{file} carries no {CARD_KEY!r} card, so it was not exported by this project")
+    model_card = _json(properties[MODEL_CARD_KEY], file) if MODEL_CARD_KEY in properties else None
+    return ModelFile(file, hash_file(file), check_seal(model), _json(properties[CARD_KEY], file), model_card)
+
+
+def _json(text: str, file: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(text)
+    except ValueError as error:
+        raise ArtifactError(f"the card in {file} is not JSON ({error}); export the model again") from error
+    if not isinstance(tree, dict):
+        raise ArtifactError(f"the card in {file} is not a JSON object; export the model again")
+    return tree

@@ -1,0 +1,100 @@
+"""What a person may ask about: an artifact, a model file or a recording, by path, key or name."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wakeword_core.artifacts import CARD, ArtifactStore
+from wakeword_core.errors import ArtifactError
+from wakeword_core.files import hash_file
+from wakeword_core.lineage.graph import Graph, Node
+from wakeword_core.lineage.model_file import ModelFile, read_model_file
+from wakeword_core.lineage.recordings import Found, find_recordings, used_in
+from wakeword_core.runtime import MODEL_FILES
+
+_KEY = re.compile(r"[0-9a-f]{4,64}")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was asked about, in the graph that is known of it."""
+
+    graph: Graph
+    node: Node | None
+    """The artifact; None for a recording."""
+    model: ModelFile | None = None
+    recording: tuple[Found, ...] = field(default=())
+    """The recording in each manifest that lists it, oldest first."""
+
+    @property
+    def starts(self) -> list[Node]:
+        """What came of it begins here: the artifact, or the shards that hold the recording."""
+        return [self.node] if self.node else used_in(self.graph, self.recording)
+
+
+def find_subject(wanted: str, store: ArtifactStore) -> Subject:
+    """The artifact, model file or recording that `wanted` names; ArtifactError when it is none or several.
+
+    A path to a model, an artifact's folder or a recording; `stage`, `stage[split]` (the newest one) or `stage/key`; a
+    key, a recording's id, or the beginning of one; a recording's path as its manifest has it.
+    """
+    graph = Graph.of_store(store)
+    path = Path(wanted)
+    if path.suffix == ".onnx" or (path.is_dir() and any((path / name).is_file() for name in MODEL_FILES)):
+        return _model(read_model_file(path), graph, store)
+    # what was made from text lies in an artifact's folder, and is a recording all the same
+    if path.is_file() and (listed := find_recordings(graph, store.root, hash_file(path))):
+        return _recording(wanted, listed, graph)
+    if artifact := _artifact_around(path, graph):
+        return Subject(graph, artifact)
+    if named := _named(wanted, graph):
+        return Subject(graph, named)
+    if listed := find_recordings(graph, store.root, wanted):
+        return _recording(wanted, listed, graph)
+    raise ArtifactError(
+        f"{wanted!r} is no artifact, model file or recording that {store.root} knows; give a path, a key, a "
+        "recording's id or the --home that it belongs to"
+    )
+
+
+def _model(file: ModelFile, known: Graph, store: ArtifactStore) -> Subject:
+    """A model in the graph of its own card and of the store, which knows more."""
+    nodes = file.nodes()
+    graph = Graph([*nodes, *known.nodes.values()])
+    owner = next((one for one in store.cards() if any(file.sha256 == e.sha256 for e in one.files.values())), None)
+    return Subject(graph, graph.nodes[(owner.stage, owner.key) if owner else nodes[0].id], file)
+
+
+def _artifact_around(path: Path, graph: Graph) -> Node | None:
+    """The artifact whose folder, or a file in it, `path` is."""
+    whole = path.resolve()
+    folder = next((one for one in (whole, *whole.parents) if (one / CARD).is_file()), None)
+    return graph.nodes.get((folder.parent.name, folder.name)) if folder and path.exists() else None
+
+
+def _named(wanted: str, graph: Graph) -> Node | None:
+    nodes = sorted(graph.nodes.values(), key=lambda node: node.created)
+    if by_name := [node for node in nodes if node.name == wanted]:
+        return by_name[-1]
+    stage, _, key = wanted.rpartition("/")
+    if not _KEY.fullmatch(key):
+        return None
+    found = [node for node in nodes if node.key.startswith(key) and stage in ("", node.stage, node.name)]
+    if len(found) > 1:
+        raise ArtifactError(f"{wanted} begins the keys of {_listed([f'{one.name}/{one.key}' for one in found])}")
+    return found[0] if found else None
+
+
+def _recording(wanted: str, found: list[Found], graph: Graph) -> Subject:
+    """The one recording among rows of manifests: the newest bytes where those at its place changed."""
+    places = sorted({f"{one.row['source']}/{one.row['path']}" for one in found})
+    if len(places) > 1 and len({one.row["id"] for one in found}) > 1:
+        raise ArtifactError(f"{wanted!r} may be {_listed(places)}; give more of its path")
+    newest = found[-1].row["id"]
+    return Subject(graph, None, recording=tuple(one for one in found if one.row["id"] == newest))
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,99 @@
+"""Is a model file what it says it is, what this home made, and still what this home would make?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wakeword_core.artifacts import Artifact, ArtifactStore
+from wakeword_core.config import Split
+from wakeword_core.lineage.graph import Graph, Node, NodeId
+from wakeword_core.lineage.model_file import ModelFile, read_model_file
+from wakeword_core.lineage.status import Comparison, State
+from wakeword_core.project import Project, artifact_name
+
+Verdict = Literal["current", "outdated", "matches", "altered", "differs", "whole", "unsealed"]
+GOOD: tuple[Verdict, ...] = ("current", "matches", "whole")
+"""Verdicts that nothing is wrong."""
+
+_WEIGHTS_OF = ("model_bundle", "onnx_model")
+"""Where a card names the model's own artifact, the most telling first."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What is known of a model file."""
+
+    file: ModelFile
+    verdict: Verdict
+    sentence: str
+    artifact: Artifact | None = None
+    """The artifact of this home that the file is, byte for byte."""
+    outdated: tuple[State, ...] = ()
+    """What would be built anew now, of what the model was made from, where something is wrong with it itself."""
+
+
+def verify(path: Path, store: ArtifactStore, project: Project | None) -> Verification:
+    """Recompute the file's digests, look for it in the store and, with a project, hold it against what is there now.
+
+    Verdicts: `current`, or `outdated` when recordings, settings or code are newer; `matches` the store, where there is
+    no project to hold it against; `altered`; `differs` from what the store has under the key that the card names;
+    `whole` or `unsealed` for a file that the store does not know.
+    """
+    file = read_model_file(path)
+    if file.seal not in ("whole", "unsealed"):
+        what = "weights or graph" if file.seal == "graph altered" else "card"
+        return Verification(file, "altered", f"its {what} changed since it was exported")
+    cards = {(one.stage, one.key): one for one in store.cards()}
+    artifact = next((one for one in cards.values() if _holds(one, file.sha256)), None)
+    if artifact is None:
+        return _stranger(file, cards)
+    where = f"the {artifact.stage} {artifact.key} of this home, byte for byte"
+    if project is None:
+        return Verification(file, "matches", where, artifact)
+    outdated = _outdated(project, artifact, cards)
+    if outdated:
+        return Verification(file, "outdated", f"{where}, but what it is made from is newer now", artifact, outdated)
+    return Verification(file, "current", f"{where}, and what it would build now", artifact)
+
+
+def _holds(artifact: Artifact, sha256: str) -> bool:
+    return any(entry.sha256 == sha256 for entry in artifact.files.values())
+
+
+def _stranger(file: ModelFile, cards: dict[NodeId, Artifact]) -> Verification:
+    """The verdict on a file whose bytes are in no artifact."""
+    claimed = {node.id for node in file.nodes() if node.stage in _WEIGHTS_OF}
+    own = next((cards[one] for one in sorted(claimed) if one in cards), None)
+    if own is not None and file.seal == "unsealed":
+        return Verification(file, "altered", f"it says that it is {own.stage} {own.key}, whose bytes here are others")
+    if own is not None:
+        sentence = (
+            f"it says that it is {own.stage} {own.key}, whose bytes here are others: it was built elsewhere, or edited "
+            "and sealed anew"
+        )
+        return Verification(file, "differs", sentence)
+    if file.seal == "unsealed":
+        return Verification(
+            file, "unsealed", "it carries no digest and this home does not know it: nothing can be said"
+        )
+    return Verification(file, "whole", "weights and card are as they were exported; this home does not know the model")
+
+
+def _outdated(project: Project, artifact: Artifact, cards: dict[NodeId, Artifact]) -> tuple[State, ...]:
+    """States, against the artifacts behind this one, of those that are not what would be built now."""
+    graph = Graph(Node.of_artifact(one) for one in cards.values())
+    node = graph.nodes[artifact.stage, artifact.key]
+    behind: dict[str, Artifact] = {}
+    for one in (node, *graph.upstream(node)):
+        if one.id in cards:
+            behind.setdefault(one.name, cards[one.id])
+
+    def latest(stage: str, split: Split | None) -> Artifact | None:
+        return behind.get(artifact_name(stage, split))
+
+    if artifact.stage in project.stages and project.find(artifact.stage) == artifact:
+        return ()
+    states = [one for one in Comparison(project, latest, exact=True).states() if one.name in behind]
+    stale = {one.name: one for one in states if one.state != "fresh"}
+    # what only follows from another is not told
+    return tuple(one for one in stale.values() if any(cause.name not in stale for cause in one.own_causes))
