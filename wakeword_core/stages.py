@@ -252,6 +252,8 @@ def _make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | No
     from wakeword_core.evaluation.sensitivities import Sensitivities
     from wakeword_core.export.cost import cpu_ms_per_second
     from wakeword_core.export.onnx_export import export_onnx
+    from wakeword_core.export.platforms import needs
+    from wakeword_core.export.streaming import export_streaming
     from wakeword_core.models.scoring import load_model
 
     calibrated = inputs["calibrated_model"]
@@ -263,7 +265,14 @@ def _make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | No
         "keys": {"calibrated_model": calibrated.key, **project.store.upstream(calibrated)},
     }
     summary = export_onnx(model, card, project.config.export, build.path)
-    build.figures = {**asdict(summary), "cpu_ms_per_s": cpu_ms_per_second(build.path / "model.onnx")}
+    path = build.path / "model.onnx"
+    streaming = asdict(export_streaming(path, project.config.export.parity_tolerance, build.path))
+    build.figures = {
+        **asdict(summary),
+        **{f"streaming_{name}": value for name, value in streaming.items()},
+        **{f"device_{name}": value for name, value in asdict(needs(path)).items()},
+        "cpu_ms_per_s": cpu_ms_per_second(path),
+    }
 
 
 # --- metrics_report
@@ -362,7 +371,7 @@ STAGES: tuple[Stage, ...] = (
         _make_calibrated,
         "3",
     ),
-    Stage("onnx_model", (Input("calibrated_model"),), _onnx_settings, _make_onnx, "2"),
+    Stage("onnx_model", (Input("calibrated_model"),), _onnx_settings, _make_onnx, "3"),
     Stage(
         "metrics_report",
         (

@@ -23,7 +23,7 @@ GROUP = "delivery"
     automation_condition=on_change(),
 )
 def onnx_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    """Normalisation, network, temperature and softmax in one ONNX file that carries its own card."""
+    """The model as ONNX files that carry their own card: of windows of features, and of a stream of samples."""
     return materialize(context, project.open())
 
 
