@@ -21,10 +21,10 @@ def stride_frames(detector: DetectorConfig, frontend: FrontendConfig, sample_rat
 class ExportedModel:
     """What every exported file says of itself; a kind of file defines how it is run.
 
-    `path` is an .onnx file or a folder that holds one of `names`; ArtifactError when it is missing, too large, damaged or
-    not one of ours. `threads` is the number of threads of one inference. `operating_points` are the sensitivities that
-    validation chose thresholds for, by name: threshold, target_fah and what they gave there; one of them, named by the
-    card's `operating_point`, is `threshold`.
+    `path` is an .onnx file or a folder that holds one of `names`; ArtifactError when it is missing, too large, damaged
+    or not one of ours. `threads` is the number of threads of one inference. `operating_points` are the sensitivities
+    that validation chose thresholds for, by name: threshold, target_fah and what they gave there; one of them, named by
+    the card's `operating_point`, is `threshold`.
     """
 
     names: tuple[str, ...]

@@ -7,7 +7,6 @@ for digital silence. Scores lie on a fixed grid of frames, `stride_frames` apart
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -148,7 +147,7 @@ class WakewordModel(ExportedModel):
 class Detector:
     """Detections in a live stream; those of `WakewordModel.detect` on the same audio, however it is cut.
 
-    The streaming model is used where there is one beside the model (or is given alone), a ring buffer of windows where not.
+    Where there is a streaming model beside the model it is used (or it is given alone), else a ring buffer of windows.
     `point` names an operating point of the model; without it and `threshold`, the model's own threshold counts.
     """
 

@@ -43,9 +43,9 @@ PLATFORMS: dict[Platform, Budget] = {
     "phone": Budget(64 * _MIB, 128 * _MIB, 5e9),
     "server": Budget(1_024 * _MIB, 4_096 * _MIB, 20e9),
 }
-"""ESP32-S3: 512 KiB SRAM, 8 MiB flash, floating point at 240 MHz; with 8 MiB of PSRAM and 16 MiB of flash. RP2040: 264 KiB,
-2 MiB, 133 MHz without floating point, about 130 cycles a multiply-add. Nano 33 BLE: 256 KiB, 1 MiB, 64 MHz with it. The
-Raspberry Pis: Cortex-A53, A72, A76. Orders of magnitude, to tell what cannot work from what can."""
+"""ESP32-S3: 512 KiB SRAM, 8 MiB flash, floating point at 240 MHz; with PSRAM 8 MiB of it and 16 MiB flash. RP2040:
+264 KiB, 2 MiB, 133 MHz without floating point, about 130 cycles a multiply-add. Nano 33 BLE: 256 KiB, 1 MiB, 64 MHz
+with it. The Raspberry Pis: Cortex-A53, A72, A76. Orders of magnitude, to tell what cannot work from what can."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class StreamGraph:
 
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
-    states: dict[str, tuple[tuple[int, ...], type]] = field(default_factory=dict)
+    states: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
 
     def add(self, operator: str, *inputs: str, to: str = "", **attributes: Any) -> str:
         """Add a node of one output, named `to` or anyhow; returns the name."""
@@ -39,7 +39,7 @@ class StreamGraph:
         """A constant int64 [n]."""
         return self.constant(np.asarray(values, np.int64))
 
-    def state(self, name: str, shape: tuple[int, ...], kind: type = np.float32) -> str:
+    def state(self, name: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT) -> str:
         """Declare a state; a node has to give `NEXT + name`. Returns the name of the input."""
         self.states[name] = (shape, kind)
         return name
@@ -67,8 +67,7 @@ class StreamGraph:
 
     def model(self, given: Shaped, scores: Shaped, opset: int, ir_version: int) -> ModelProto:
         """The finished model: `given` and the states in, `scores` and the states out."""
-        kinds = {np.float32: TensorProto.FLOAT, np.int64: TensorProto.INT64}
-        states = [(name, kinds[kind], shape) for name, (shape, kind) in self.states.items()]
+        states = [(name, kind, shape) for name, (shape, kind) in self.states.items()]
         inputs = [(given[0], TensorProto.FLOAT, given[1]), *states]
         outputs = [(scores[0], TensorProto.FLOAT, scores[1]), *((NEXT + n, k, s) for n, k, s in states)]
         graph = helper.make_graph(

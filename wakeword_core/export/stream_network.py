@@ -1,9 +1,9 @@
 """From the graph of a window to the same network on a stream, in which every step is computed once.
 
-In a network without padding over time all layers end at the last frame. So a layer can compute its new steps alone if it
-keeps those of its input that the next ones need, and what crops the beginning of a window falls away. A layer that takes
-every third frame takes all of them here, and the layers above look three times as far apart (the "algorithme a trous",
-Holschneider et al. 1989): every frame has a score, whatever the phase.
+In a network without padding over time all layers end at the last frame. So a layer can compute its new steps alone if
+it keeps those of its input that the next ones need, and what crops the beginning of a window falls away. A layer that
+takes every third frame takes all of them here, and the layers above look three times as far apart (the "algorithme a
+trous", Holschneider et al. 1989): every frame has a score, whatever the phase.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,8 @@ from wakeword_core.export.onnx_graph import initializers
 from wakeword_core.export.stream_graph import StreamGraph
 
 _CHANNELS, _TIME = 1, 2
-_ELEMENTWISE = frozenset(
-    "Add Sub Mul Div Max Min Relu LeakyRelu Clip Sigmoid Tanh Elu Gelu HardSwish HardSigmoid Identity".split()
-)
+_ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "Elu", "Gelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid")
+_ELEMENTWISE = frozenset((*_ACTIVATIONS, "Add", "Sub", "Mul", "Div", "Max", "Min", "Identity"))
 
 
 class CannotStreamError(Exception):

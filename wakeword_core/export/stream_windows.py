@@ -16,10 +16,10 @@ _PREFIX = "clip_"
 def add_windows(
     graph: StreamGraph, clip: ModelProto, features: str, frontend: FrontendConfig, stride: int, classes: int
 ) -> str:
-    """Features [1, bands, n] -> scores [n, classes] of the newest window, of which there is one every `stride` frames."""
+    """Features [1, bands, n] -> scores [n, classes] of the newest window; there is one every `stride` frames."""
     reach = frontend.window_frames - 1
     buffer = graph.remembering(_RING, features, (1, frontend.bands, reach))
-    waiting = graph.add("Squeeze", graph.state(WAIT, (1,), np.int64), graph.integers(0))
+    waiting = graph.add("Squeeze", graph.state(WAIT, (1,), TensorProto.INT64), graph.integers(0))
     count = graph.add("Squeeze", graph.sliced(graph.add("Shape", features), (2,)), graph.integers(0))
     zero, one, every = (graph.constant(np.asarray(value, np.int64)) for value in (0, 1, stride))
     # frame j is past the ends of (j - waiting + stride) // stride new windows

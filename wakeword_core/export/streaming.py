@@ -87,7 +87,7 @@ def streaming_parity(clip: WakewordModel, streaming: StreamingModel) -> float:
 
 
 def streaming_network(clip: WakewordModel, network: ModelProto) -> ModelProto:
-    """The network alone, without the front end: `features` [1, bands, steps] and states in. Raises CannotStreamError."""
+    """The network without the front end: `features` [1, bands, steps] and states in. Raises CannotStreamError."""
     graph = StreamGraph()
     given = (_FEATURES, (1, clip.frontend.bands, "steps"))
     graph.add("Identity", _native(graph, clip, network, _FEATURES), to=SCORES)

@@ -18,6 +18,7 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.export.onnx_export import export_onnx
 from wakeword_core.export.onnx_graph import write_model
 from wakeword_core.export.pack import pack_weights
+from wakeword_core.export.streaming import export_streaming
 from wakeword_core.features.cmvn import Cmvn
 from wakeword_core.models import MIN_FRAMES, REGISTRY, build_model
 from wakeword_core.models.scoring import ScoringModel, load_model, model_card, new_model, save_model
@@ -251,6 +252,7 @@ def test_onnx_export_has_the_scores_of_torch(arch: str, tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = model(x).numpy()
     assert wanted.std(0).min() > 1e-3  # constant scores would agree with anything
+    assert export_streaming(tmp_path / "model.onnx", 1e-4, tmp_path).native == (arch in STREAMING)
     exported = WakewordModel(tmp_path)
     for rows in (1, 5):
         np.testing.assert_allclose(exported.score_windows(x[:rows].numpy()), wanted[:rows], atol=1e-5)
