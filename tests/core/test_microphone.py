@@ -1,4 +1,4 @@
-"""The microphone without one: a stand-in for sounddevice, and what is said where it, PortAudio or a device is missing."""
+"""The microphone without one: a stand-in for sounddevice, and what is said where something is missing."""
 
 import builtins
 import sys
@@ -15,7 +15,7 @@ from wakeword_core.microphone import microphone
 class Device:
     """What sounddevice gives of a stream: calls back with blocks as soon as it is entered."""
 
-    blocks: list[np.ndarray] = []
+    blocks: tuple[np.ndarray, ...] = ()
     status = ""
 
     def __init__(self, **settings) -> None:
@@ -78,7 +78,7 @@ def test_a_missing_device_is_named(device) -> None:
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(ImportError("no module"), "pip install"), (OSError("PortAudio library not found"), "libportaudio2")],
+    [(ImportError("no module"), "pip install"), (OSError("no PortAudio"), "libportaudio2")],
 )
 def test_what_is_missing_is_one_sentence(monkeypatch, error, said) -> None:
     original = builtins.__import__
