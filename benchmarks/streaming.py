@@ -5,9 +5,9 @@
 
 Each engine runs in a process of its own, on one core; sides take turns, round by round, on the same noise, and the
 median of rounds counts: processor time and wall time for a second of audio. Start-up is the time to import, to load
-and to score the first chunk; memory is the peak of the process. This project's models are untrained networks of the
-presets' architectures (`mixednet` is the one for microcontrollers): what they cost does not depend on their weights.
-So nothing but the packages is needed: `pip install 'wakeword[bench]'`.
+and to score the first chunk; memory is the peak of the process, read from /proc (so: Linux). This project's models are
+untrained networks of the presets' architectures (`mixednet` is the one for microcontrollers): what they cost does not
+depend on their weights. So nothing but the packages is needed: `pip install 'wakeword[bench]'`.
 
 The ratio is the worst of four, two for each chunk: microWakeWord's processor time over that of `mixednet`, and a tenth
 of openWakeWord's over that of `balanced`; from 1 on all goals are met. The last line of standard output is one JSON
@@ -17,7 +17,6 @@ object.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -158,13 +157,16 @@ def load(name: str, model: str) -> Any:
         return engine
     loaded = WakewordModel(Path(model))
     engine = Own(loaded)
+    engine.native = None
     if loaded.streaming is not None:
         engine.files, engine.native = [loaded.streaming.path], loaded.streaming.native
     return engine
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+    """Peak resident memory; `getrusage` would tell that of the process it was started from, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1_024
 
 
 def compare(models: dict[str, Path], rounds: int, seconds: float) -> dict[str, Any]:
