@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from wakeword_core import __version__
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.errors import ConfigError, DataError, MissingDependencyError
-from wakeword_core.runtime import StreamScorer, WakewordModel
+from wakeword_core.runtime import WakewordModel
+from wakeword_core.stream_scorers import stream_scorer
 
 OURS = "wakeword"
 RATE = 16_000
@@ -63,7 +64,7 @@ class Own(Engine):
     def __init__(self, model: WakewordModel) -> None:
         self.detector = model.detector
         self.files = [model.path]
-        self._scorer = StreamScorer(model)
+        self._scorer = stream_scorer(model)
 
     def reset(self) -> None:
         self._scorer.reset()

@@ -244,6 +244,16 @@ def _equals_torch(project: Project, artifact: Artifact, split: Split | None) -> 
     return Verdict(difference <= allowed, description, {"max_difference": difference})
 
 
+def _fits_platform(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    from wakeword_core.export.platforms import needs, problems
+
+    platform = project.config.export.platform
+    if platform is None:
+        return Verdict(True, "export.platform names no device to fit on")
+    found = needs(artifact.file("model.onnx"))
+    return _from_problems(problems(found, platform), f"fits {platform}: {found.described()}")
+
+
 def _measured(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
     found = artifact.figures
     hours = found["background_hours"]
@@ -319,6 +329,7 @@ CHECKS: tuple[Check, ...] = (
     Check("tuning_not_worse", "tuned_model", "No worse on validation than before tuning.", _tuning_not_worse),
     Check("nll_not_worse", "calibrated_model", "Calibration does not worsen NLL on validation.", _nll_not_worse),
     Check("equals_torch", "onnx_model", "The same scores as torch.", _equals_torch),
+    Check("fits_platform", "onnx_model", "Flash, memory and products that the device has.", _fits_platform),
     Check("enough_background", "metrics_report", "Enough background to show the target.", _measured, blocking=False),
     Check("int8_faithful", "int8_model", "F1 within one point and a third of the size.", _int8_faithful),
     Check("sealed", "model_bundle", "The models' own digests are right.", _sealed),

@@ -345,7 +345,7 @@ STAGES: tuple[Stage, ...] = (
         _make_calibrated,
         "4",
     ),
-    Stage("onnx_model", (Input("calibrated_model"),), onnx_settings, make_onnx, "3"),
+    Stage("onnx_model", (Input("calibrated_model"),), onnx_settings, make_onnx, "4"),
     Stage(
         "metrics_report",
         (

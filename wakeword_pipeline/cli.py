@@ -28,6 +28,10 @@ Settings = Annotated[
 ]
 Model = Annotated[Path, typer.Argument(help="An exported .onnx file, or the folder that holds model.onnx.")]
 Audio = Annotated[list[Path], typer.Argument(help="Recordings.")]
+Sensitivity = Annotated[
+    str | None, typer.Option(help="strict, balanced or lenient: an operating point. [default: the model's own]")
+]
+Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Score that counts, in place of a sensitivity.")]
 _SPINS = "30000"
 """How often a waiting worker thread of torch looks for work before it sleeps: about 0.1 ms."""
 
@@ -228,12 +232,8 @@ def score(
 def detect(
     model: Model,
     audio: Audio,
-    sensitivity: Annotated[
-        str | None, typer.Option(help="strict, balanced or lenient: an operating point. [default: the model's own]")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Score that counts, in place of a sensitivity.")
-    ] = None,
+    sensitivity: Sensitivity = None,
+    threshold: Threshold = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the wake word in recordings."""
@@ -256,6 +256,23 @@ def detect(
                 print(f"{path}\tnothing found")
     if as_json:
         print(json.dumps(found))
+
+
+@app.command()
+def listen(
+    model: Model,
+    device: Annotated[
+        str | None, typer.Option(help="Number of a microphone, or part of its name. [default: the system's]")
+    ] = None,
+    sensitivity: Sensitivity = None,
+    threshold: Threshold = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long. [default: never]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each detection.")] = False,
+) -> None:
+    """Find the wake word in what the microphone hears."""
+    from wakeword_pipeline.command_listen import listen as listen_to
+
+    listen_to(model, device, sensitivity, threshold, seconds, as_json=as_json)
 
 
 @app.command()

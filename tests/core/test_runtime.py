@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from wakeword_core import runtime, scoring_files
+from wakeword_core import exported, runtime, scoring_files
 from wakeword_core.audio import write_audio
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, DataError
 from wakeword_core.evaluation.detector import detect
 from wakeword_core.features.mel import NumpyFrontend, front_end
-from wakeword_core.runtime import Detector, StreamScorer, WakewordModel, window_scores
+from wakeword_core.runtime import Detector, WakewordModel, window_scores
+from wakeword_core.stream_scorers import WindowScorer
 
 FRONTEND = FrontendConfig(n_mels=16, window_frames=51)
 CARD = {
@@ -73,9 +74,9 @@ def model(tmp_path_factory):
 @given(st.integers(0, 40_000), st.lists(st.integers(0, 9_000), min_size=1, max_size=8), st.integers(0, 3))
 def test_any_chunking_gives_the_same_scores_and_events(model, samples, sizes, seed) -> None:
     pcm = bursts(2.6, seed)[:samples]
-    whole, detector = StreamScorer(model), Detector(model)
+    whole, detector = WindowScorer(model), Detector(model)
     expected_times, expected = whole.push(pcm)
-    pieces, events, start, turn, scorer = [], [], 0, 0, StreamScorer(model)
+    pieces, events, start, turn, scorer = [], [], 0, 0, WindowScorer(model)
     while start < len(pcm):
         size = max(1, sizes[turn % len(sizes)])
         pieces.append(scorer.push(pcm[start : start + size]))
@@ -142,7 +143,7 @@ def test_streaming_makes_each_frame_once(model, monkeypatch) -> None:
     original = NumpyFrontend.__call__
     monkeypatch.setattr(NumpyFrontend, "__call__", lambda s, x: made.append(original(s, x)) or made[-1])
     pcm = bursts(3.0)
-    scorer = StreamScorer(model)
+    scorer = WindowScorer(model)
     for start in range(0, len(pcm), 700):
         scorer.push(pcm[start : start + 700])
     frames = sum(mel.shape[1] for mel in made)
@@ -172,7 +173,7 @@ def test_decibels_are_clamped_in_each_window_that_is_heard_and_stored_ones_are_l
     clamped = np.maximum(windows, windows.max(axis=(1, 2), keepdims=True) - 20.0)
     np.testing.assert_allclose(scores, model.score_windows(clamped), atol=1e-6)
     assert np.abs(scores - model.score_windows(windows)).max() > 1e-3
-    np.testing.assert_allclose(StreamScorer(model).push(pcm)[1], scores, atol=1e-6)
+    np.testing.assert_allclose(WindowScorer(model).push(pcm)[1], scores, atol=1e-6)
 
 
 def test_short_audio_has_scores_after_quiet_and_none_at_all_has_none(model) -> None:
@@ -189,7 +190,7 @@ def test_short_audio_has_scores_after_quiet_and_none_at_all_has_none(model) -> N
 def test_hop_longer_than_the_transform(tmp_path) -> None:
     frontend = FRONTEND.model_copy(update={"n_fft": 256, "win_length": 256, "hop_length": 640})
     sparse = WakewordModel(save_model(tmp_path / "m.onnx", {**CARD, "frontend": frontend.model_dump(mode="json")}))
-    pcm, scorer = bursts(3.0), StreamScorer(sparse)
+    pcm, scorer = bursts(3.0), WindowScorer(sparse)
     pieces = [scorer.push(pcm[start : start + 333])[1] for start in range(0, len(pcm), 333)]
     np.testing.assert_allclose(np.concatenate(pieces), sparse.score_audio(pcm)[1], atol=1e-5)
 
@@ -232,7 +233,7 @@ def test_models_that_are_not_ours(tmp_path, monkeypatch) -> None:
         WakewordModel(tmp_path / "text.onnx")
     with pytest.raises(ArtifactError, match="no model at"):
         WakewordModel(tmp_path)
-    monkeypatch.setattr(runtime, "_MAX_MODEL_BYTES", 10)
+    monkeypatch.setattr(exported, "_MAX_MODEL_BYTES", 10)
     with pytest.raises(ArtifactError, match="MB"):
         WakewordModel(save_model(tmp_path / "m.onnx"))
 

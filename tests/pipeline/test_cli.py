@@ -24,6 +24,7 @@ SURFACE = {
     "lr-find": {"--config", "--home", "--set", "--low", "--high", "--steps", "--out", "--json"},
     "score": {"--out"},
     "detect": {"--sensitivity", "--threshold", "--json"},
+    "listen": {"--device", "--sensitivity", "--threshold", "--seconds", "--json"},
     "synth": {"--out", "--count", "--seed"},
 }
 

@@ -1,7 +1,7 @@
 """Every setting of the project, typed, bounded and described; nothing else in the code holds a tunable number."""
 
 import re
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -53,6 +53,7 @@ __all__ = [
     "MixedNetConfig",
     "MobileNetV3Config",
     "ModelConfig",
+    "Platform",
     "ResNet18Config",
     "ResNet34Config",
     "Role",
@@ -72,6 +73,11 @@ __all__ = [
 ]
 
 
+Platform = Literal[
+    "esp32_s3", "esp32_s3_psram", "rp2040", "nano_33_ble", "rpi_zero_2", "rpi_4", "rpi_5", "phone", "server"
+]
+
+
 class ExportConfig(Settings):
     """How the model ships."""
 
@@ -82,6 +88,7 @@ class ExportConfig(Settings):
     int8_calibration_windows: int = Field(512, ge=8, le=100_000, description="Training windows that set INT8 ranges.")
     int8_max_ratio: float = Field(0.35, gt=0, le=1, description="Largest INT8 size as a share of fp32.")
     int8_max_f1_drop: float = Field(0.01, ge=0, le=1, description="Largest loss of F1 on the test split.")
+    platform: Platform | None = Field(None, description="Device that the model has to fit on; null: any.")
 
 
 class Config(Settings):

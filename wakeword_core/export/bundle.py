@@ -9,6 +9,7 @@ from wakeword_core.config import Config, Split
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
 from wakeword_core.project import Input, Project
+from wakeword_core.streaming_model import STREAMING_FILE
 
 STAGE = "model_bundle"
 MODEL = "model.onnx"
@@ -29,8 +30,8 @@ def bundle_settings(config: Config, split: Split | None) -> dict[str, Any]:
 def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:
     """Write the models, `model_card.json`, `model_card.md` and `lineage.png`.
 
-    The float model carries the whole card. The INT8 model is for places where every kilobyte counts: it is the one
-    that was compared with the float model, with the short card.
+    The float model carries the whole card. The one that streams and the INT8 model, for places where every kilobyte
+    counts, are those that were compared with it, with the short card.
     """
     import onnx
 
@@ -53,6 +54,7 @@ def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], spl
     entry = model.metadata_props.add()
     entry.key, entry.value = MODEL_CARD_KEY, canonical_json(card)
     size = write_model(model, build.path / MODEL)
+    link_or_copy(inputs["onnx_model"].file(STREAMING_FILE), build.path / STREAMING_FILE)
     link_or_copy(inputs["int8_model"].file(INT8_MODEL), build.path / INT8_MODEL)
     write_json(build.path / CARD_JSON, card)
     write_text(build.path / CARD_MARKDOWN, card_markdown(card))

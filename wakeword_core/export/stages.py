@@ -16,10 +16,12 @@ def onnx_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 
 def make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    """The calibrated model in one file, with its card, and what it costs."""
+    """The calibrated model in one file, the same as it streams, and what both cost."""
     from wakeword_core.evaluation.sensitivities import Sensitivities
     from wakeword_core.export.cost import cpu_ms_per_second
     from wakeword_core.export.onnx_export import export_onnx
+    from wakeword_core.export.platforms import needs
+    from wakeword_core.export.streaming import export_streaming
     from wakeword_core.models.scoring import load_model
 
     calibrated = inputs["calibrated_model"]
@@ -35,7 +37,14 @@ def make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | Non
         },
     }
     summary = export_onnx(model, card, project.config.export, build.path)
-    build.figures = {**asdict(summary), "cpu_ms_per_s": cpu_ms_per_second(build.path / "model.onnx")}
+    path = build.path / "model.onnx"
+    streaming = asdict(export_streaming(path, project.config.export.parity_tolerance, build.path))
+    build.figures = {
+        **asdict(summary),
+        **{f"streaming_{name}": value for name, value in streaming.items()},
+        **{f"device_{name}": value for name, value in asdict(needs(path)).items()},
+        "cpu_ms_per_s": cpu_ms_per_second(path),
+    }
 
 
 def int8_settings(config: Config, split: Split | None) -> dict[str, Any]:

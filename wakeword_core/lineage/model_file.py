@@ -54,9 +54,10 @@ def read_model_file(path: Path) -> ModelFile:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     from wakeword_core.export.onnx_graph import CARD_KEY
-    from wakeword_core.runtime import model_file
+    from wakeword_core.exported import model_file
+    from wakeword_core.runtime import WakewordModel
 
-    file = model_file(path)
+    file = model_file(path, WakewordModel.names)
     try:
         model = onnx.load(file, load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:

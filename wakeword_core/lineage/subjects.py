@@ -10,7 +10,7 @@ from wakeword_core.files import hash_file
 from wakeword_core.lineage.graph import Graph, Node
 from wakeword_core.lineage.model_file import ModelFile, read_model_file
 from wakeword_core.lineage.recordings import Found, find_recordings, used_in
-from wakeword_core.runtime import MODEL_FILES
+from wakeword_core.runtime import WakewordModel
 
 _KEY = re.compile(r"[0-9a-f]{4,64}")
 _SHOWN = 5
@@ -41,7 +41,7 @@ def find_subject(wanted: str, store: ArtifactStore) -> Subject:
     """
     graph = Graph.of_store(store)
     path = Path(wanted)
-    if path.suffix == ".onnx" or (path.is_dir() and any((path / name).is_file() for name in MODEL_FILES)):
+    if path.suffix == ".onnx" or (path.is_dir() and any((path / name).is_file() for name in WakewordModel.names)):
         return _model(read_model_file(path), graph, store)
     # what was made from text lies in an artifact's folder, and is a recording all the same
     if path.is_file() and (listed := find_recordings(graph, store.root, hash_file(path))):

@@ -25,7 +25,7 @@ GROUP = "delivery"
     check_specs=check_specs("onnx_model"),
 )
 def onnx_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    """Normalisation, network, temperature and softmax in one ONNX file that carries its own card."""
+    """The model as ONNX files that carry their own card: of windows of features, and of a stream of samples."""
     return materialize(context, project.open())
 
 

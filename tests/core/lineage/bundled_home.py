@@ -54,8 +54,10 @@ def _make_onnx(project, build, inputs, split) -> None:
         "phrase": project.config.phrase, "labels": ["_negative", "robin"], "sample_rate": 16_000, "threshold": 0.6,
         "frontend": FrontendConfig(n_mels=16, window_frames=51).model_dump(mode="json"),
         "detector": DetectorConfig().model_dump(mode="json"), "model": {"arch": "tcn"}, "keys": keys,
+        "operating_points": {},
     }  # fmt: skip
     size = write_model(small_model(card), build.path / "model.onnx")
+    write_model(small_model(card), build.path / "model.streaming.onnx")
     build.figures = {"bytes": size, "parameters": 1_632, "cpu_ms_per_s": 3.0}
 
 

@@ -18,8 +18,10 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.export.onnx_export import export_onnx
 from wakeword_core.export.onnx_graph import write_model
 from wakeword_core.export.pack import pack_weights
+from wakeword_core.export.streaming import export_streaming
 from wakeword_core.features.cmvn import Cmvn
 from wakeword_core.models import MIN_FRAMES, REGISTRY, build_model
+from wakeword_core.models.mixednet import MixedConvolution
 from wakeword_core.models.scoring import ScoringModel, load_model, model_card, new_model, save_model
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.training.losses import NO_WORD, stream_loss, zones
@@ -252,12 +254,15 @@ def test_onnx_export_has_the_scores_of_torch(arch: str, tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = model(x).numpy()
     assert wanted.std(0).min() > 1e-3  # constant scores would agree with anything
+    assert export_streaming(tmp_path / "model.onnx", 1e-4, tmp_path).native == (arch in STREAMING)
     exported = WakewordModel(tmp_path)
     for rows in (1, 5):
         np.testing.assert_allclose(exported.score_windows(x[:rows].numpy()), wanted[:rows], atol=1e-5)
     graph = onnx.load(tmp_path / "model.onnx")
     operators = [node.op_type for node in graph.graph.node]
-    assert operators.count("Conv") == sum(isinstance(one, nn.Conv1d | nn.Conv2d) for one in model.modules())
+    convolutions = sum(isinstance(one, nn.Conv1d | nn.Conv2d) for one in model.modules())
+    mixed = [one for one in model.modules() if isinstance(one, MixedConvolution)]
+    assert operators.count("Conv") == convolutions - sum(len(one.groups) - 1 for one in mixed)
     assert arch not in BY_PRODUCTS or "MatMul" not in operators
     packed = tmp_path / "packed.onnx"
     write_model(pack_weights(graph), packed)

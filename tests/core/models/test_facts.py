@@ -42,9 +42,10 @@ def test_mixednet_facts_by_hand() -> None:
     facts = describe(build_model(config, 40, 51, 3), 40, 51)
     stem, first, second, classifier = 40 * 8 * 5, 4 * 3 + 4 * 5 + 8 * 12, 12 * 4 + 12 * 12, 12 * 3 * 2
     assert facts.parameters == stem + first + second + classifier + 2 * (8 + 12 + 12) + 3
-    # 9 steps after the first layer, 5 and 2 after the blocks, 1 of the classifier; the kernel of 3 begins later
-    assert facts.macs == 9 * stem + 5 * first + 2 * second + classifier
-    assert facts.macs_per_second == pytest.approx(100 / 3 * (stem + first + second + classifier))
+    # 9 steps after the first layer, 5 and 2 after the blocks, 1 of the classifier; the kernel of 3 has zeros in front
+    padded = first + 4 * 2
+    assert facts.macs == 9 * stem + 5 * padded + 2 * second + classifier
+    assert facts.macs_per_second == pytest.approx(100 / 3 * (stem + padded + second + classifier))
     assert facts.receptive_field_frames == 5 + 3 * (4 + 3 + 1)
 
 

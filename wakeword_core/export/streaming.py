@@ -1,0 +1,148 @@
+"""The window model as one self-contained file that streams: samples in, scores out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto
+
+from wakeword_core.errors import WakewordError
+from wakeword_core.export.onnx_graph import compact, set_card, write_model
+from wakeword_core.export.stream_front_end import add_front_end
+from wakeword_core.export.stream_graph import Shaped, StreamGraph
+from wakeword_core.export.stream_network import CannotStreamError, add_network
+from wakeword_core.export.stream_windows import WAIT, add_windows
+from wakeword_core.runtime import WakewordModel
+from wakeword_core.stream_scorers import GraphScorer
+from wakeword_core.streaming_model import AUDIO, NEXT, SCORES, STREAMING_FILE, StreamingModel
+
+_FEATURES = "features"
+_PARITY_SECONDS = 3.0
+_PARITY_CHUNK = 1_111
+"""Samples: no multiple of anything."""
+_LEVELS = (3.0, 300.0, 3_000.0)
+"""Standard deviations, in int16 steps, of the noise that is compared."""
+_LEVEL_SAMPLES = 4_000
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class StreamingSummary:
+    """Figures of a streaming model."""
+
+    native: bool
+    """Whether each step of each layer is computed once; else windows of a ring buffer are scored."""
+    reason: str
+    """Why not, or nothing."""
+    bytes: int
+    state_bytes: int
+    """What is kept of a stream."""
+    parity: float
+    """Largest difference of a score from the window model's on the same noise."""
+
+
+def export_streaming(clip_path: Path, tolerance: float, out: Path) -> StreamingSummary:
+    """Write `out/model.streaming.onnx` from an exported `model.onnx`; `StreamingModel` tells the contract.
+
+    WakewordError when its scores differ from the window model's by more than `tolerance`.
+    """
+    clip = WakewordModel(clip_path)
+    graph, reason = _stream(clip, onnx.load(clip_path))
+    states = _after_quiet(graph, clip)
+    facts = {
+        "native": not reason,
+        "reason": reason,
+        "hop_length": clip.frontend.hop_length,
+        "stride_frames": clip.stride_frames,
+        "states": {name: _described(values) for name, values in states.items()},
+        "made_from": clip.graph_digest,
+    }
+    set_card(graph, {**clip.card, "streaming": facts})
+    path = out / STREAMING_FILE
+    size = write_model(graph, path)
+    difference = streaming_parity(clip, StreamingModel(path))
+    if not difference <= tolerance:
+        raise WakewordError(
+            f"scores of {path} differ from those of {clip_path} by {difference:.2g}, more than "
+            f"export.parity_tolerance ({tolerance:g}); report this with the model's configuration"
+        )
+    return StreamingSummary(not reason, reason, size, sum(values.nbytes for values in states.values()), difference)
+
+
+def streaming_parity(clip: WakewordModel, streaming: StreamingModel) -> float:
+    """Largest absolute difference between the scores of both on noise of changing levels, in chunks of any size."""
+    generator = np.random.default_rng(0)
+    samples = round(_PARITY_SECONDS * clip.sample_rate)
+    levels = np.repeat(generator.choice(_LEVELS, samples // _LEVEL_SAMPLES + 1), _LEVEL_SAMPLES)[:samples]
+    pcm = (generator.normal(0.0, 1.0, samples) * levels).astype(np.int16)
+    _, expected = clip.score_audio(pcm)
+    scorer = GraphScorer(streaming)
+    found = np.concatenate([scorer.push(pcm[at : at + _PARITY_CHUNK])[1] for at in range(0, samples, _PARITY_CHUNK)])
+    return float(np.abs(found - expected[: len(found)]).max(initial=0.0))
+
+
+def streaming_network(clip: WakewordModel, network: ModelProto) -> ModelProto:
+    """The network without the front end: `features` [1, bands, steps] and states in. Raises CannotStreamError."""
+    graph = StreamGraph()
+    given = (_FEATURES, (1, clip.frontend.bands, "steps"))
+    graph.add("Identity", _native(graph, clip, network, _FEATURES), to=SCORES)
+    return compact(graph.model(given, _scores(clip), network.opset_import[0].version, network.ir_version))
+
+
+def _stream(clip: WakewordModel, network: ModelProto) -> tuple[ModelProto, str]:
+    """The graph, and why it needs windows if it does."""
+    reason, add = "", _native
+    try:
+        _native(StreamGraph(), clip, network, _FEATURES)
+    except CannotStreamError as error:
+        reason, add = str(error), _windowed
+    graph = StreamGraph()
+    features = add_front_end(graph, AUDIO, clip.frontend, clip.sample_rate)
+    graph.add("Identity", add(graph, clip, network, features), to=SCORES)
+    given = (AUDIO, ("samples",))
+    model = graph.model(given, _scores(clip), network.opset_import[0].version, network.ir_version)
+    # names in a branch are those around it, which `compact` does not look into
+    return (model if reason else compact(model)), reason
+
+
+def _scores(clip: WakewordModel) -> Shaped:
+    return (SCORES, ("steps", len(clip.labels)))
+
+
+def _native(graph: StreamGraph, clip: WakewordModel, network: ModelProto, features: str) -> str:
+    if clip.frontend.kind == "mel_db":
+        raise CannotStreamError("mel_db is clamped below the loudest frame of a window")
+    return add_network(graph, network, features)
+
+
+def _windowed(graph: StreamGraph, clip: WakewordModel, network: ModelProto, features: str) -> str:
+    return add_windows(graph, network, features, clip.frontend, clip.stride_frames, len(clip.labels))
+
+
+def _after_quiet(model: ModelProto, clip: WakewordModel) -> Arrays:
+    """The states once a window of digital silence was heard, at the place in the grid where a stream begins."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+    inputs = [one for one in session.get_inputs() if one.name != AUDIO]
+    start = {one.name: np.zeros(one.shape, kinds[one.type]) for one in inputs}
+    if WAIT in start:
+        start[WAIT][:] = clip.first_end
+    windows = -(-clip.frontend.window_frames // clip.stride_frames)
+    silence = np.zeros(windows * clip.stride_frames * clip.frontend.hop_length, np.float32)
+    settled = session.run([NEXT + name for name in start], {AUDIO: silence, **start})
+    return dict(zip(start, settled, strict=True))
+
+
+def _described(state: npt.NDArray[Any]) -> dict[str, Any]:
+    """A state that is constant over time, as the card has it; numbers are as short as float32 allows."""
+    start = state[:1] if state.ndim == 1 else state.reshape(*state.shape[:2], -1)[0, :, -1]
+    numbers = [int(one) if state.dtype == np.int64 else float(str(one)) for one in start]
+    return {"shape": list(state.shape), "start": numbers, "type": str(state.dtype)}

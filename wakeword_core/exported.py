@@ -1,0 +1,123 @@
+"""An exported file and the card in it. Needs numpy and onnxruntime, never torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from wakeword_core.config import DetectorConfig, FrontendConfig
+from wakeword_core.errors import ArtifactError, ConfigError, MissingDependencyError
+from wakeword_core.export.seal import SEAL_KEY
+
+_CARD_KEY = "wakeword"
+_MAX_MODEL_BYTES = 256 * 2**20
+
+
+def stride_frames(detector: DetectorConfig, frontend: FrontendConfig, sample_rate: int) -> int:
+    """Frames between two scores: the nearest to `stride_seconds`, at least one."""
+    return max(1, frontend.frames(detector.stride_seconds, sample_rate))
+
+
+class ExportedModel:
+    """What every exported file says of itself; a kind of file defines how it is run.
+
+    `path` is an .onnx file or a folder that holds one of `names`; ArtifactError when it is missing, too large, damaged
+    or not one of ours. `threads` is the number of threads of one inference. `operating_points` are the sensitivities
+    that validation chose thresholds for, by name: threshold, target_fah and what they gave there; one of them, named by
+    the card's `operating_point`, is `threshold`.
+    """
+
+    names: tuple[str, ...]
+    """What is looked for in a folder, in this order."""
+
+    def __init__(self, path: Path | str, threads: int = 1) -> None:
+        self.path = model_file(Path(path), self.names)
+        self.threads = threads
+        self._session = _open_session(self.path, threads)
+        self.card = _read_card(self._session, self.path)
+        try:
+            self.phrase = str(self.card["phrase"])
+            self.labels = tuple(str(label) for label in self.card["labels"])
+            self.sample_rate = int(self.card["sample_rate"])
+            self.threshold = float(self.card["threshold"])
+            self.frontend = FrontendConfig.model_validate(self.card["frontend"])
+            self.detector = DetectorConfig.model_validate(self.card["detector"])
+            self.operating_points: dict[str, dict[str, Any]] = dict(self.card["operating_points"])
+            self._thresholds = {name: float(one["threshold"]) for name, one in self.operating_points.items()}
+        except (AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+            raise ArtifactError(f"the card in {self.path} cannot be used ({reason}); export the model again") from error
+        self.stride_frames = stride_frames(self.detector, self.frontend, self.sample_rate)
+
+    @property
+    def graph_digest(self) -> str:
+        """The digest of weights and nodes that it was sealed with, whatever card it carries; empty without one."""
+        sealed = self._session.get_modelmeta().custom_metadata_map.get(SEAL_KEY)
+        try:
+            return str(json.loads(sealed)["graph"]) if sealed else ""
+        except (ValueError, TypeError, KeyError) as error:
+            raise ArtifactError(f"the seal of {self.path} cannot be read ({error}); export the model again") from error
+
+    @property
+    def first_end(self) -> int:
+        """The first frame that a window which is scored ends at; from there on they end `stride_frames` apart."""
+        return (self.frontend.window_frames - 1) % self.stride_frames
+
+    def window_end(self, frame: Any) -> Any:
+        """Time in seconds at which a window whose last frame is `frame` (or each of [n]) ends."""
+        return (frame * self.frontend.hop_length + self.frontend.n_fft) / self.sample_rate
+
+    def threshold_at(self, point: str | None = None, threshold: float | None = None) -> float:
+        """The threshold of an operating point, or `threshold`, or the model's own; ConfigError for an unknown point."""
+        if point is None:
+            return self.threshold if threshold is None else threshold
+        if threshold is not None:
+            raise ConfigError(f"a threshold ({threshold:g}) and a sensitivity ({point}) were given; give one of them")
+        if point not in self._thresholds:
+            raise ConfigError(f"{self.path} has no sensitivity {point!r}; it has {', '.join(self._thresholds)}")
+        return self._thresholds[point]
+
+
+def model_file(path: Path, names: tuple[str, ...]) -> Path:
+    """The model at `path`, a file or a folder that holds one of `names`; ArtifactError if there is none or it is too
+    large."""
+    candidates = [path / name for name in names] if path.is_dir() else [path]
+    file = next((one for one in candidates if one.is_file()), None)
+    if file is None:
+        raise ArtifactError(f"there is no model at {path}; give an exported .onnx file or the folder that holds it")
+    if file.stat().st_size > _MAX_MODEL_BYTES:
+        raise ArtifactError(
+            f"{file} has {file.stat().st_size / 2**20:,.0f} MB, more than the {_MAX_MODEL_BYTES // 2**20} MB that a "
+            "wake-word model may have; it is not one of ours"
+        )
+    return file
+
+
+def _open_session(file: Path, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("running a model needs onnxruntime: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common public base
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtifactError(f"{file} is not an ONNX model that can run here ({reason[:200]})") from error
+
+
+def _read_card(session: Any, file: Path) -> dict[str, Any]:
+    text = session.get_modelmeta().custom_metadata_map.get(_CARD_KEY)
+    if text is None:
+        raise ArtifactError(f"{file} carries no {_CARD_KEY!r} card, so it was not exported by this project")
+    try:
+        card = json.loads(text)
+    except ValueError as error:
+        raise ArtifactError(f"the card in {file} is not JSON ({error}); export the model again") from error
+    if not isinstance(card, dict):
+        raise ArtifactError(f"the card in {file} is not a JSON object; export the model again")
+    return card
