@@ -6,6 +6,7 @@ from typing import Any
 
 from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
+from wakeword_core.config.training import CHANGES_NO_RESULT
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest
 from wakeword_core.mining.stages import make_mined, make_tuned, mining_settings, tuning_settings
@@ -181,7 +182,7 @@ def _make_cmvn(project: Project, build: Build, inputs: Inputs, split: Split | No
 
 def _training_settings(config: Config, split: Split | None) -> dict[str, Any]:
     settings = config.subset("phrase", "seed", "model", "training", "features.frontend", "data.sample_rate")
-    for name in ("device", "threads", "min_val_auc"):
+    for name in CHANGES_NO_RESULT:
         settings["training"].pop(name)
     return {**settings, "labels": list(config.labels)}
 
