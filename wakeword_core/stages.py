@@ -332,7 +332,7 @@ STAGES: tuple[Stage, ...] = (
         (Input("mel_features", split="train"), Input("mel_features", split="val"), Input("cmvn_stats")),
         _training_settings,
         _make_model,
-        "2",
+        "3",
         resumable=True,
     ),
     Stage(
@@ -353,7 +353,7 @@ STAGES: tuple[Stage, ...] = (
         ),
         _tuning_settings,
         make_tuned,
-        "1",
+        "2",
         resumable=True,
     ),
     Stage(

@@ -107,9 +107,7 @@ def _drawn(run: Run, windows: TrainRows, rows: Tensor, noise: Tensor | None, gen
     try:
         return run.objective.draw(run.model, windows, rows, noise, generator)
     except torch.OutOfMemoryError as error:
-        raise ConfigError(
-            f"the GPU's memory is too small for {len(rows)} rows; lower training.batch_size"
-        ) from error
+        raise ConfigError(f"the GPU's memory is too small for {len(rows)} rows; lower training.batch_size") from error
 
 
 def _gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from sweeps_to_train import (
     KilledError,
     config_for,
     history,
-    same_weights,
     weights,
 )
 
@@ -30,7 +28,6 @@ from wakeword_core.config import BcResNetConfig, Config, TcnConfig
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.training import launch
 from wakeword_core.training.distributed import ALONE, SharedNorm, ranks_here, under_torchrun
-from wakeword_core.training.epoch import _micro_batches
 from wakeword_core.training.fit import train
 from wakeword_core.training.objective import Objective
 from wakeword_core.training.records import EpochRecord
@@ -47,6 +44,10 @@ def _config(model: Any = None, **training: Any) -> Config:
 
 def _train(config: Config, out: Path, *further: Any) -> None:
     train(LONG, VAL, CMVN, config, out, *further)
+
+
+def _changed(config: Config, **settings: Any) -> Config:
+    return config.model_copy(update={"training": config.training.model_copy(update=settings)})
 
 
 def _in_ranks(count: int, what: Callable[[int], None]) -> list[int]:
@@ -88,7 +89,7 @@ def _assert_near(one: Path, other: Path) -> None:
         (3, _config(loss=WEIGHTED, augment=MIXED, sampler="difficulty")),
         (2, _config(TcnConfig(**TINY_TCN, dropout=0, members=2), loss={**WEIGHTED, "pooling": "window"})),
         (2, _config(loss={**LOSS, "metric": "arcface"}, optimizer="muon", learning_rate=1e-3)),
-        (2, _config(BcResNetConfig(dropout=0), steps_per_epoch=1)),
+        (2, _config(BcResNetConfig(dropout=0), epochs=1, steps_per_epoch=1)),  # the next step is another by chance
     ],
     ids=["plain", "weighted, mixed, difficult", "members", "arcface, muon", "bc_resnet"],
 )
@@ -96,3 +97,122 @@ def test_a_training_of_several_is_that_of_one(count: int, config: Config, tmp_pa
     _train(config, tmp_path / "one")
     assert _in_ranks(count, lambda rank: _train(config, tmp_path / "several")) == [0] * count
     _assert_near(tmp_path / "one", tmp_path / "several")
+
+
+def test_a_stopped_training_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
+    config = _config(sampler="difficulty")
+    _train(config, tmp_path / "one")
+
+    def stopped(what: str, done: int, total: int) -> None:
+        if done == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def part(rank: int) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if rank == 1:  # that one of them has a signal stops them all, after the same batch
+            _train(config, tmp_path / "several", stopped)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                _train(config, tmp_path / "several")
+
+    assert _in_ranks(2, part) == [0, -signal.SIGTERM]
+    assert len(history(tmp_path / "several")) == 1
+    done: list[int] = []
+    _train(config, tmp_path / "several", lambda what, step, total: done.append(step))
+    assert done == [4]
+    _assert_near(tmp_path / "one", tmp_path / "several")
+
+
+def test_processes_that_differ_or_run_out_of_memory_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def differing(rank: int) -> None:
+        with pytest.raises(ConfigError, match="differ in data, settings or checkpoints"):
+            _train(_config(learning_rate=0.01 * (rank + 1)), tmp_path / "differing")
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    def exhausted(rank: int) -> None:
+        monkeypatch.setattr(Objective, "forward", full)
+        with pytest.raises(ConfigError, match=r"set training\.micro_batch=4"):
+            _train(_config(), tmp_path / "exhausted")
+
+    assert _in_ranks(2, differing) == [0, 0]
+    assert _in_ranks(2, exhausted) == [0, 0]
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 5), (6, 3, 4, 2)], ids=["1d", "2d"])
+def test_shared_norms_are_batch_norms_of_all_rows(shape: tuple[int, ...], tmp_path: Path) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 2 + 5
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    whole = (torch.nn.BatchNorm1d if len(shape) == 3 else torch.nn.BatchNorm2d)(3)
+
+    def forward(norm: torch.nn.Module, rows: slice) -> list[torch.Tensor]:
+        seen = x[rows].clone().requires_grad_()
+        y = norm(seen)
+        (y * weight[rows]).sum().backward()
+        return [y.detach(), seen.grad]
+
+    wanted = forward(whole, slice(None))
+
+    def shared(rank: int) -> None:
+        rows = slice(0, 4) if rank == 0 else slice(4, 6)
+        with ranks_here("cpu") as ranks:
+            norm = SharedNorm(type(whole)(3))
+            found = forward(norm, rows)
+            gradients = [one.grad for one in norm.parameters()]
+            ranks.add_up(gradients)
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other[rows], rtol=1e-4, atol=1e-5)
+        for one, other in zip(gradients, whole.parameters(), strict=True):
+            torch.testing.assert_close(one, other.grad, rtol=1e-4, atol=1e-5)
+        for one, other in zip(norm.buffers(), whole.buffers(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(norm.eval()(x), whole.eval()(x))
+
+    assert _in_ranks(2, shared) == [0, 0]
+
+
+def test_alone_nothing_is_asked_of_others() -> None:
+    assert not under_torchrun()
+    with ranks_here("cpu") as ranks:
+        assert ranks == ALONE and ranks.first
+    assert ranks.any(True) and not ranks.any(False) and ranks.of_first([1.5]) == [1.5]
+    with pytest.raises(ValueError, match="processes is 3, but a batch has 2"):
+        config_for(batch_size=2, processes=3)
+
+
+def test_torchrun_is_started_listened_to_and_stopped(tmp_path: Path) -> None:
+    """By the setting alone: what a user with two GPUs does, on the CPU. Ended in the middle, it goes on."""
+    config = _config(processes=2, loss=WEIGHTED, threads=1)
+    told: list[tuple[str, int, int]] = []
+    records: list[EpochRecord] = []
+
+    def kill(record: EpochRecord) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        _train(config, tmp_path / "several", lambda *one: told.append(one), kill)
+    _train(config, tmp_path / "several", lambda *one: told.append(one), records.append)
+    assert told[-1] == ("training", 4, 4) and records[-1].epoch == 2 and len(records) < 2
+    assert not (tmp_path / "several" / "checkpoints" / "processes").exists()
+    _train(_changed(config, processes=1), tmp_path / "one")
+    _assert_near(tmp_path / "one", tmp_path / "several")
+
+
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """In the place of the processes' module, one of which one is killed."""
+    package = tmp_path / "package"
+    package.mkdir()
+    script = "import os, signal, time\n"
+    script += "os.kill(os.getpid(), signal.SIGKILL) if os.environ['RANK'] == '1' else time.sleep(60)\n"
+    (package / "dies.py").write_text(script)
+    monkeypatch.setattr(launch, "_MODULE", "dies")
+    monkeypatch.setenv("PYTHONPATH", str(package))
+    return
+
+
+def test_a_process_that_dies_ends_all_with_a_sentence(dying: None, tmp_path: Path) -> None:
+    with pytest.raises(WakewordError, match=r"ended with exit status -9; .*processes\.log has what it said"):
+        _train(_config(processes=2), tmp_path / "out")
+    assert "SIGKILL" in (tmp_path / "out" / "checkpoints" / "processes.log").read_text()

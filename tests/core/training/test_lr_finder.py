@@ -13,10 +13,10 @@ from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TINY_TCN, VAL, KilledErro
 
 from wakeword_core.config import TcnConfig, TinyConvConfig
 from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.training.batch import TrainRows
 from wakeword_core.training.fit import train
 from wakeword_core.training.lr_finder import Rates, find_rate, range_test
-from wakeword_core.training.batch import TrainRows
-from wakeword_core.training.objective import Objective
+from wakeword_core.training.objective import Judged, Objective
 from wakeword_core.training.run import new_run
 from wakeword_core.training.sampler import NoiseSampler, Sampler
 
@@ -142,8 +142,8 @@ def _fed(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     """Make the objective give these losses, whatever the model does."""
     left = iter(losses)
 
-    def forward(self: Objective, model: Any, *_: Any) -> torch.Tensor:
-        return next(model.parameters()).sum() * 0 + next(left)
+    def forward(self: Objective, model: Any, *_: Any) -> Judged:
+        return Judged(next(model.parameters()).sum() * 0 + next(left), torch.empty(0))
 
     monkeypatch.setattr(Objective, "forward", forward)
 

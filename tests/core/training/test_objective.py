@@ -14,9 +14,9 @@ from torch.nn import functional
 from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig
 from wakeword_core.models.scoring import ScoringModel, new_model
 from wakeword_core.training import objective as module
+from wakeword_core.training.batch import TrainRows
 from wakeword_core.training.fit import train
 from wakeword_core.training.losses import Weights
-from wakeword_core.training.batch import TrainRows
 from wakeword_core.training.objective import Objective
 
 PLAIN = {"band_warp": 0, "colour_db": 0, "gain_db": (0, 0), "isolate_probability": 0, "noise_probability": 0}
@@ -37,9 +37,7 @@ def _parts(config: Config) -> tuple[ScoringModel, Objective, TrainRows]:
         return model, Objective(config, model, LONG.labels), TrainRows.of(LONG, config, "cpu")
 
 
-def _judged(
-    model: ScoringModel, objective: Objective, rows: TrainRows, generator: torch.Generator
-) -> torch.Tensor:
+def _judged(model: ScoringModel, objective: Objective, rows: TrainRows, generator: torch.Generator) -> torch.Tensor:
     return objective(model, objective.draw(model, rows, CHOSEN, None, generator)).loss
 
 
