@@ -29,6 +29,7 @@ from wakeword_core.training.run import CHECKPOINTS
 log = logging.getLogger(__name__)
 
 _JOB, _LOG = "processes", "processes.log"
+_TORCHRUN = ("-m", "torch.distributed.run", "--standalone")
 _MODULE = "wakeword_core.training"
 _STOP_SECONDS = 60.0
 """torchrun kills processes that do not end on a signal after 30 s."""
@@ -115,12 +116,12 @@ def _started(
     folder: Path, processes: int, out: Path, output: Path
 ) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
     """torchrun, and the lines that its processes write; whatever happens, it and they have ended afterwards."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *_TORCHRUN, "--nproc-per-node", str(processes), "-m", _MODULE, str(folder), str(out)]
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, available_cores() // processes)))
     with output.open("w", encoding="utf-8") as said:
         process = subprocess.Popen(
-            [*command, "-m", _MODULE, str(folder), str(out)],
+            command,
             stdout=subprocess.PIPE,
             stderr=said,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": threads},

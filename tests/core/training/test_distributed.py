@@ -1,10 +1,11 @@
 """Several processes end where one does: forked ones that meet by Gloo on the CPU, and ones that torchrun starts."""
 
+import dataclasses
 import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sweeps_to_train import (
 
 from wakeword_core.config import BcResNetConfig, Config, TcnConfig
 from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.progress import silent
 from wakeword_core.training import launch
 from wakeword_core.training.distributed import ALONE, SharedNorm, ranks_here, under_torchrun
 from wakeword_core.training.fit import train
@@ -181,38 +183,88 @@ def test_alone_nothing_is_asked_of_others() -> None:
         config_for(batch_size=2, processes=3)
 
 
-def test_torchrun_is_started_listened_to_and_stopped(tmp_path: Path) -> None:
-    """By the setting alone: what a user with two GPUs does, on the CPU. Ended in the middle, it goes on."""
+def test_torchrun_is_started_and_listened_to(tmp_path: Path) -> None:
+    """By the setting alone: what a user with two GPUs does, on the CPU."""
     config = _config(processes=2, loss=WEIGHTED, threads=1)
     told: list[tuple[str, int, int]] = []
     records: list[EpochRecord] = []
-
-    def kill(record: EpochRecord) -> None:
-        raise KilledError
-
-    with pytest.raises(KilledError):
-        _train(config, tmp_path / "several", lambda *one: told.append(one), kill)
     _train(config, tmp_path / "several", lambda *one: told.append(one), records.append)
-    assert told[-1] == ("training", 4, 4) and records[-1].epoch == 2 and len(records) < 2
+    assert told[-1] == ("training", 4, 4) and records == history(tmp_path / "several") and len(records) == 2
     assert not (tmp_path / "several" / "checkpoints" / "processes").exists()
     _train(_changed(config, processes=1), tmp_path / "one")
     _assert_near(tmp_path / "one", tmp_path / "several")
 
 
+_RECORD = dataclasses.asdict(
+    EpochRecord(**{one.name: 1 if one.name == "epoch" else 0.5 for one in dataclasses.fields(EpochRecord)})
+)
+_WAITS = "time.sleep(60)"
+
+
 @pytest.fixture
-def dying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """In the place of the processes' module, one of which one is killed."""
-    package = tmp_path / "package"
-    package.mkdir()
-    script = "import os, signal, time\n"
-    script += "os.kill(os.getpid(), signal.SIGKILL) if os.environ['RANK'] == '1' else time.sleep(60)\n"
-    (package / "dies.py").write_text(script)
-    monkeypatch.setattr(launch, "_MODULE", "dies")
-    monkeypatch.setenv("PYTHONPATH", str(package))
-    return
+def torchrun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Put a script in torchrun's place, which can `tell` and knows its job as `job`."""
+
+    def replaced(code: str) -> None:
+        script = tmp_path / "torchrun.py"
+        lines = ["import json, os, signal, sys, time", "job = json.load(open(sys.argv[-2] + '/job.json'))"]
+        lines += ["def tell(**what): print(json.dumps(what), flush=True)", code]
+        script.write_text("\n".join(lines))
+        monkeypatch.setattr(launch, "_TORCHRUN", (str(script),))
+
+    return replaced
 
 
-def test_a_process_that_dies_ends_all_with_a_sentence(dying: None, tmp_path: Path) -> None:
+def test_a_process_that_dies_is_a_sentence(torchrun: Callable[[str], None], tmp_path: Path) -> None:
+    torchrun("sys.exit('Root Cause:\\n exitcode  : -9 (pid: 5)')")
     with pytest.raises(WakewordError, match=r"ended with exit status -9; .*processes\.log has what it said"):
         _train(_config(processes=2), tmp_path / "out")
-    assert "SIGKILL" in (tmp_path / "out" / "checkpoints" / "processes.log").read_text()
+    assert "Root Cause" in (tmp_path / "out" / "checkpoints" / "processes.log").read_text()
+    torchrun("sys.exit(1)")
+    with pytest.raises(WakewordError, match="ended by itself"):
+        _train(_config(processes=2), tmp_path / "out")
+
+
+def test_what_goes_wrong_in_a_process_is_raised_here(torchrun: Callable[[str], None], tmp_path: Path) -> None:
+    torchrun(f"tell(error=['ConfigError', 'diverged']); {_WAITS}")
+    with pytest.raises(ConfigError, match="diverged"):
+        _train(_config(processes=2), tmp_path)
+
+    def kill(record: EpochRecord) -> None:
+        raise KilledError
+
+    torchrun(f"tell(epoch={_RECORD}); {_WAITS}")
+    with pytest.raises(KilledError):
+        _train(_config(processes=2), tmp_path, silent, kill)
+
+
+def test_when_memory_is_exhausted_all_start_again_with_fewer_rows(
+    torchrun: Callable[[str], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = "{0: 8, 8: 4}"
+    torchrun(
+        f"at_once = job['micro_batch']\n"
+        f"if at_once != 4: tell(fewer_rows={rows}[at_once]); {_WAITS}\n"
+        "tell(error=['ConfigError', f'{at_once} rows at once'])"
+    )
+    with pytest.raises(ConfigError, match="4 rows at once"):
+        _train(_config(processes=2), tmp_path)
+    assert [one.args[0] for one in caplog.records if "exhausted" in one.message] == [8, 4]
+
+
+def test_a_signal_is_passed_on_and_all_have_ended_before_it_takes_effect(
+    torchrun: Callable[[str], None], tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved"
+    torchrun(
+        "def stop(*_): time.sleep(0.2); open(" + repr(str(saved)) + ", 'w'); sys.exit(1)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "while True: tell(progress=['training', 1, 4]); time.sleep(0.05)"
+    )
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(_config(processes=2), tmp_path / "out", interrupt)
+    assert saved.exists()
