@@ -40,19 +40,14 @@ STEPS = ("raw_manifest", "audio_shards", "mel_features", "cmvn_stats")
 
 def main() -> int:
     """Run the benchmark, or one side of it."""
-    given = _arguments()
+    parser = arguments(__doc__ or "", model="tcn", recordings=2_000)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)
+    given = parser.parse_args()
     if given.side:
         print(json.dumps(_side(given)))
         return 0
-    with tempfile.TemporaryDirectory(dir=given.folder, prefix="bench-training-") as name:
-        given.folder = Path(name)
-        _prepare(given)
-        rounds = [{side: _child(side, given) for side in SIDES} for _ in range(given.rounds)]
-    results = {side: _figures([one[side] for one in rounds]) for side in SIDES}
-    ratios = {
-        side: round(results["project"]["samples_per_second"] / results[side]["samples_per_second"], 2) for side in GOALS
-    }
-    _print_table(results, ratios)
+    results, ratios = compare(given)
     summary = {
         "name": "training_cpu",
         "ratio": ratios["audio files"],
@@ -69,16 +64,30 @@ def main() -> int:
     return 0
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recordings", type=int, default=2_000, help="of training; validation has half as many")
-    parser.add_argument("--model", default="tcn", help="architecture")
+def compare(given: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """Run every side on `given.device`: its figures, and how many times as fast as each rival this project is."""
+    with tempfile.TemporaryDirectory(dir=given.folder, prefix="bench-training-") as name:
+        given.folder = Path(name)
+        _prepare(given)
+        rounds = [{side: _child(side, given) for side in SIDES} for _ in range(given.rounds)]
+    results = {side: _figures([one[side] for one in rounds]) for side in SIDES}
+    ratios = {
+        side: round(results["project"]["samples_per_second"] / results[side]["samples_per_second"], 2) for side in GOALS
+    }
+    _print_table(results, ratios)
+    return results, ratios
+
+
+def arguments(about: str, model: str, recordings: int) -> argparse.ArgumentParser:
+    """What every benchmark of training can be told."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recordings", type=int, default=recordings, help="of training; validation has half as many")
+    parser.add_argument("--model", default=model, help="architecture")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--f1", type=float, default=0.95, help="of validation, to be reached")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side runs")
     parser.add_argument("--folder", type=Path, help="where the temporary files go")
-    parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser
 
 
 def _config(given: argparse.Namespace) -> Config:
@@ -92,7 +101,7 @@ def _config(given: argparse.Namespace) -> Config:
     config["data"] |= {"sources": sources}
     config["synthesis"]["enabled"] = False
     config["features"] |= {"views": 1, "negative_views": 1, "context_frames": 0, "jitter_seconds": 0.0}
-    config["training"] |= {"epochs": given.epochs, "device": "cpu", "keep": "last"}
+    config["training"] |= {"epochs": given.epochs, "device": given.device, "keep": "last"}
     return Config.model_validate(config)
 
 
@@ -128,7 +137,7 @@ def _write(folder: Path, count: int, seed: int) -> None:
 
 def _child(side: str, given: argparse.Namespace) -> dict[str, Any]:
     options = {"--side": side, "--folder": given.folder, "--recordings": given.recordings}
-    options |= {"--model": given.model, "--epochs": given.epochs, "--f1": given.f1}
+    options |= {"--model": given.model, "--epochs": given.epochs, "--f1": given.f1, "--device": given.device}
     command = [sys.executable, __file__, *(str(one) for pair in options.items() for one in pair)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -136,14 +145,16 @@ def _child(side: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _side(given: argparse.Namespace) -> dict[str, Any]:
-    """Train with one side's feed: samples a second of the training alone, and seconds to the F1."""
+    """Train with one side's feed: samples a second of the training alone, seconds to the F1, and how busy a GPU is."""
     import torch
 
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
     from wakeword_core.project import Project
+    from wakeword_core.training.batch import TrainRows
+    from wakeword_core.training.compiling import compile_backbone
+    from wakeword_core.training.distributed import ALONE
     from wakeword_core.training.epoch import Batches, train_epoch
-    from wakeword_core.training.objective import TrainRows
     from wakeword_core.training.run import new_run
     from wakeword_core.training.sampler import NoiseSampler, Sampler
     from wakeword_core.training.validation import validate
@@ -153,27 +164,49 @@ def _side(given: argparse.Namespace) -> dict[str, Any]:
     train, val = (load_windows(project.require("mel_features", split).path) for split in ("train", "val"))
     cmvn = Cmvn.load(project.require("cmvn_stats").file("cmvn.json"))
     sampler, noise = Sampler(train, config.labels, config.training, 0), NoiseSampler(train, 0)
-    run = new_run(train, cmvn, config, "cpu", "")
-    rows = TrainRows.of(train, config, "cpu")
+    run = new_run(train, cmvn, config, given.device, "")
+    rows = TrainRows.of(train, config, given.device)
+    mel, labels = val.mel.to(given.device), val.labels.to(given.device)
     feed = SIDES[given.side](project, config)
-    spent, validating, reached = 0.0, 0.0, None
-    for epoch in range(config.training.epochs):
-        started = time.perf_counter()
+    if feed is None:
+        compile_backbone(run.model.backbone, config.training, ALONE, given.device)
+
+    def train_once(epoch: int) -> None:
         if feed is None:
-            batches = Batches(rows, sampler, noise, lambda *_: None, lambda: False)
-            train_epoch(run, batches, config)
+            train_epoch(run, Batches(rows, sampler, noise, lambda *_: None, lambda: False), config)
         else:
             chosen = sampler.epoch(epoch)
             _fed_epoch(run, feed(chosen, noise.epoch(epoch, *chosen.shape)), rows, config, sampler.steps)
+        if given.device == "cuda":
+            torch.cuda.synchronize()
+
+    if given.device == "cuda":  # what is compiled and chosen once belongs to no epoch
+        train_once(0)
+    spent, validating, reached = 0.0, 0.0, None
+    for epoch in range(config.training.epochs):
+        started = time.perf_counter()
+        train_once(epoch)
         spent += time.perf_counter() - started
         started = time.perf_counter()
         with torch.inference_mode():
-            figures = validate(run.average, val.mel, val.labels, config.training.batch_size, 0.1)
+            figures = validate(run.average, mel, labels, config.training.batch_size, 0.1)
         validating += time.perf_counter() - started
         if reached is None and figures.f1 >= given.f1:
             reached = spent + validating
     samples = config.training.epochs * sampler.steps * config.training.batch_size
-    return {"samples_per_second": samples / spent, "seconds_to_f1": reached, "val_f1": figures.f1}
+    found = {"samples_per_second": samples / spent, "seconds_to_f1": reached, "val_f1": figures.f1}
+    return found | ({"busy": _busy_share(lambda: train_once(0))} if given.device == "cuda" else {})
+
+
+def _busy_share(work: Callable[[], None]) -> float:
+    """Share of the time of some work in which the GPU computes, by the time of its kernels."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        started = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - started
+    return sum(one.self_device_time_total for one in profiler.key_averages()) / 1e6 / seconds
 
 
 def _fed_epoch(run: Any, batches: Iterator[Any], rows: Any, config: Config, steps: int) -> None:
@@ -184,16 +217,18 @@ def _fed_epoch(run: Any, batches: Iterator[Any], rows: Any, config: Config, step
     from wakeword_core.training.schedule import learning_rate
 
     total = config.training.epochs * steps
-    generator = torch.Generator().manual_seed(run.step)
+    generator = torch.Generator(run.device).manual_seed(run.step)
     run.model.train()
-    for chosen, mel, noise in batches:
-        count = len(chosen)
+    for rows_of_batch, mel, noise in batches:
+        chosen, count = rows_of_batch.to(run.device), len(rows_of_batch)
         own = {name: getattr(rows, name)[chosen] for name in ("labels", "word_ends", "hard")}
-        fed = replace(rows, mel=torch.cat([mel, noise]), **own)
+        fed = replace(rows, mel=torch.cat([mel, noise]).to(run.device), **own)
         run.optimizers.zero_grad()
         run.optimizers.rate = learning_rate(run.step, total, config.training)
-        places = torch.arange(count)
-        run.objective(run.model, fed, places, places + count if len(noise) else None, generator).backward()
+        places = torch.arange(count, device=run.device)
+        mixed = places + count if len(noise) else None
+        batch = run.objective.draw(run.model, fed, places, mixed, generator)
+        run.objective(run.model, batch).loss.backward()
         run.optimizers.step(run.clipper, run.scaler)
         ema.update(run.average, run.model, ema.decay_of(run.step, total, config.training))
         run.step += 1
@@ -295,6 +330,7 @@ def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "runs": [round(one["samples_per_second"], 1) for one in runs],
         "seconds_to_f1": round(median(reached), 2) if all(reached) else None,
         "val_f1": round(median(one["val_f1"] for one in runs), 4),
+        **({"busy": round(median(one["busy"] for one in runs), 3)} if "busy" in runs[0] else {}),
     }
 
 

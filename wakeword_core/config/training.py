@@ -8,6 +8,8 @@ from wakeword_core.config.base import Settings
 
 ValMetric = Literal["pauc", "loss", "f1", "frr"]
 
+CHANGES_NO_RESULT = ("device", "threads", "processes", "compile", "min_val_auc")
+"""Settings of training that its result does not depend on, but for rounding."""
 _LARGEST_WEIGHT = 1e6
 """Of a class: more is a slip of the pen, and float32 has no more digits than that to add the others to."""
 
@@ -122,11 +124,20 @@ class TrainingConfig(Settings):
         400, ge=1, le=1_000_000, description="Most batches an epoch with steps_per_epoch 0."
     )
     batch_size: int = Field(128, ge=2, le=65_536, description="Windows a batch.")
-    sampler: Literal["balanced", "plain"] = Field(
-        "balanced", description="Batches in the shares of mix, or windows as they come, in random order."
+    sampler: Literal["balanced", "difficulty", "plain"] = Field(
+        "balanced",
+        description="Batches in the shares of mix, these by how wrong the model was about each window, or windows as "
+        "they come; in random order.",
+    )
+    difficulty_floor: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="With sampler 'difficulty': how often a window comes that the model is right about, to one that "
+        "it is wrong about.",
     )
     mix: tuple[float, float, float] = Field(
-        (0.3, 0.5, 0.2), description="Shares of positives, negatives and hard negatives in a balanced batch."
+        (0.3, 0.5, 0.2), description="Shares of positives, negatives and hard negatives in a batch."
     )
     optimizer: Literal["adamw", "adam", "sgd", "muon"] = Field(
         "adamw", description="AdamW, Adam, SGD with Nesterov's momentum, or Muon for matrices with AdamW for the rest."
@@ -174,13 +185,19 @@ class TrainingConfig(Settings):
     augment: TrainAugmentConfig = TrainAugmentConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     micro_batch: int = Field(
-        0, ge=0, le=65_536, description="Windows computed at once, whose gradients are added up; 0: the whole batch."
+        0, ge=0, le=65_536, description="Windows that a process computes at once, whose gradients are added up; 0: all."
     )
     amp: bool = Field(True, description="Autocast to amp_dtype on CUDA; no effect on a CPU.")
     amp_dtype: Literal["bfloat16", "float16"] = Field(
         "bfloat16", description="Number format of autocast; float16 comes with a gradient scaler."
     )
     channels_last: bool = Field(True, description="Memory format of 2-D models on CUDA; no effect on a CPU.")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="Compile the network with torch.compile; auto: on CUDA, where there is a compiler."
+    )
+    processes: int = Field(
+        1, ge=1, le=64, description="Processes that share each batch; on CUDA each has a GPU of its own."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where features and training run.")
     threads: int = Field(0, ge=0, le=256, description="Torch threads; 0: all cores.")
     min_val_auc: float = Field(0.7, ge=0.5, lt=1, description="The model check fails below this ROC-AUC on validation.")
@@ -189,6 +206,8 @@ class TrainingConfig(Settings):
     def _shares(self) -> Self:
         if any(not 0 < place < 1 for place in self.drop_at) or list(self.drop_at) != sorted(self.drop_at):
             raise ValueError("drop_at needs growing shares between 0 and 1")
+        if self.processes > self.batch_size:
+            raise ValueError(f"processes is {self.processes}, but a batch has {self.batch_size} windows to share")
         if any(share < 0 for share in self.mix) or self.mix[0] <= 0 or self.mix[0] >= sum(self.mix):
             raise ValueError("mix needs a positive share for positives and for at least one kind of negative")
         return self

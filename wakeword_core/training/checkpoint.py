@@ -44,10 +44,10 @@ class Checkpoint:
     """GROUPS -> name -> tensor; a group without any is empty."""
 
 
-GROUPS = ("model", "average", "best", "objective", "optimizer", "clipper", "started", "random")
+GROUPS = ("model", "average", "best", "objective", "optimizer", "clipper", "difficulty", "started", "random")
 """What the tensors are of: weights, their average, the best so far, what is trained beside the model, optimizers
-(`<optimizer>.<parameter>.<name>`), the usual norm of gradients; and of an epoch that was stopped in the middle, losses
-and norms, and random states."""
+(`<optimizer>.<parameter>.<name>`), the usual norm of gradients, how difficult rows are; and of an epoch that was
+stopped in the middle, what it left behind and random states."""
 _FACTS = ("run", "step", "micro_batch", "scaler")
 
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,17 @@ from wakeword_core.interrupts import finishing
 from wakeword_core.models.facts import count_parameters
 from wakeword_core.models.scoring import ScoringModel, model_card, save_model
 from wakeword_core.progress import Progress, silent
+from wakeword_core.training.batch import TrainRows
+from wakeword_core.training.compiling import compile_backbone
 from wakeword_core.training.device import choose_device
+from wakeword_core.training.distributed import ranks_here, under_torchrun
 from wakeword_core.training.epoch import Batches, StoppedError, train_epoch
-from wakeword_core.training.objective import TrainRows
+from wakeword_core.training.job import Job
+from wakeword_core.training.launch import train_in_processes
 from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_of, out_of_patience
 from wakeword_core.training.run import Run, new_run, resume, run_hash, save_run
-from wakeword_core.training.sampler import NoiseSampler, Sampler
-from wakeword_core.training.validation import allowed_alarms, check_validation, validate
+from wakeword_core.training.sampler import NoiseSampler, Sampler, derived_seed
+from wakeword_core.training.validation import ValidationFigures, allowed_alarms, check_validation, validate
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -55,30 +60,47 @@ def train(
     on after its last finished epoch, one that got a signal to stop after its last batch, and ends with the same
     weights, bit for bit on a CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class
     has no windows, ConfigError when training diverges.
+
+    With `training.processes` it starts others to do it. One that torchrun started is one of several already: each
+    calls this with the same arguments, and the first alone writes to `out`, which all can read.
     """
+    job = Job(train, val, cmvn, config, start_from)
     check_windows(train, "train", config)
     check_windows(val, "val", config)
     check_validation(val.labels)
-    sampler = Sampler(train, config.labels, config.training, config.seed)
-    device = choose_device(config.training.device)
-    cuda = [torch.cuda.current_device()] if device == "cuda" else []
-    with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda), finishing("batch") as asked:
-        identity = run_hash(train, val, cmvn, config, start_from)
-        run = new_run(train, cmvn, config, device, identity, start_from)
-        resume(run, out)
-        rows = TrainRows.of(train, config, device)
-        batches = Batches(rows, sampler, NoiseSampler(train, config.seed), progress, asked)
-        seen = val.mel.to(device), val.labels.to(device)
-        while not _finished(run, config.training):
-            try:
-                _one_epoch(run, batches, seen, config)
-            except StoppedError:
-                save_run(run, out)
-                raise KeyboardInterrupt from None
-            save_run(run, out)
-            _keep_epoch(run, config, out)
-            on_epoch(run.history[-1])
-        return _finish(run, sampler, config, out)
+    if config.training.processes > 1 and not under_torchrun():
+        return train_in_processes(job, out, progress, on_epoch)
+    return train_here(job, out, progress, on_epoch)
+
+
+def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[EpochRecord], None]) -> TrainingSummary:
+    """As `train`, for windows that fit, in this process, which may be one of several."""
+    config, settings = job.config, job.config.training
+    sampler = Sampler(job.train, config.labels, settings, config.seed)
+    device = choose_device(settings.device)
+    with ranks_here(device) as ranks, torch_threads(settings.threads or ranks.cores), finishing("batch") as asked:
+        cuda = [torch.cuda.current_device()] if device == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            identity = run_hash(job.train, job.val, job.cmvn, config, job.start_from)
+            run = new_run(job.train, job.cmvn, config, device, identity, job.start_from, ranks)
+            run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
+            _resume(run, out)
+            compile_backbone(run.model.backbone, settings, ranks, device)
+            rows = TrainRows.of(job.train, config, device)
+            batches = Batches(rows, sampler, NoiseSampler(job.train, config.seed), progress, asked)
+            seen = job.val.mel.to(device), job.val.labels.to(device)
+            while not _finished(run, settings):
+                try:
+                    _one_epoch(run, batches, seen, config)
+                except StoppedError:
+                    if ranks.first:
+                        save_run(run, out)
+                    raise KeyboardInterrupt from None
+                if ranks.first:
+                    save_run(run, out)
+                    _keep_epoch(run, config, out)
+                    on_epoch(run.history[-1])
+            return _finish(run, sampler, config, out)
 
 
 def check_windows(windows: "WindowSet", split: "Split", config: Config) -> None:
@@ -99,16 +121,25 @@ def _finished(run: Run, config: TrainingConfig) -> bool:
     return len(run.history) >= config.epochs or impatient
 
 
+def _resume(run: Run, out: Path) -> None:
+    """Each process goes on from the same checkpoint; the first looks for it alone, since it removes damaged ones."""
+    if run.ranks.first:
+        resume(run, out)
+    run.ranks.wait()
+    if not run.ranks.first:
+        resume(run, out)
+    run.ranks.check_alike("data, settings or checkpoints", derived_seed(run.step, 0, run.hash))
+
+
 def _one_epoch(run: Run, batches: Batches, val: tuple[Tensor, Tensor], config: Config) -> None:
     """Train and validate (on mel and labels) one epoch and append its record; the best weights so far are kept."""
     settings = config.training
     epoch = len(run.history)
     started, before = time.monotonic(), run.step
-    losses, norms = train_epoch(run, batches, config)
-    loss, norm = float(losses.mean()), float(norms.mean())
+    trace = train_epoch(run, batches, config)
+    loss, norm = float(trace.losses.mean()), float(trace.norms.mean())
     trained = time.monotonic()
-    alarms = allowed_alarms(val[1], config)
-    figures = validate(run.average, *val, settings.batch_size, settings.val_max_fpr, alarms)
+    figures = _validated(run, val, config)
     if not all(torch.isfinite(torch.tensor([loss, norm, figures.loss]))):
         raise ConfigError(
             f"training diverged in epoch {epoch + 1} (its loss is not finite) with training.learning_rate "
@@ -133,6 +164,15 @@ def _one_epoch(run: Run, batches: Batches, val: tuple[Tensor, Tensor], config: C
         run.best = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
 
 
+def _validated(run: Run, val: tuple[Tensor, Tensor], config: Config) -> ValidationFigures:
+    """Figures of the average, which one process measures for all, so that all decide alike."""
+    settings, measured = config.training, [0.0] * len(fields(ValidationFigures))
+    if run.ranks.first:
+        alarms = allowed_alarms(val[1], config)
+        measured = list(astuple(validate(run.average, *val, settings.batch_size, settings.val_max_fpr, alarms)))
+    return ValidationFigures(*run.ranks.of_first(measured))
+
+
 def _keep_epoch(run: Run, config: Config, out: Path) -> None:
     """Every `keep_every` epochs the model as it is then, to be looked at or gone back to."""
     epoch, every = len(run.history), config.training.keep_every
@@ -146,7 +186,8 @@ def _finish(run: Run, sampler: Sampler, config: Config, out: Path) -> TrainingSu
     best = kept_of(run.history, config.training.keep)
     assert best is not None
     run.average.load_state_dict(run.best, strict=True)
-    save_model(out, run.average, model_card(config))
+    if run.ranks.first:
+        save_model(out, run.average, model_card(config))
     stopped = len(run.history) < config.training.epochs
     if stopped:
         log.info("stopped after epoch %d: nothing better since epoch %d", len(run.history), best.epoch)

@@ -8,6 +8,7 @@ With pooling "window" every row is one step, and the loss is that of plain class
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class Weights:
     """[batch], above 0: a row counts as if it stood in the batch so many times"""
 
 
-_EQUAL = Weights()
+EQUAL = Weights()
 
 
 def zones(word_ends: Tensor, step_ends: Tensor, hit_frames: int, early_frames: int) -> Zones:
@@ -86,67 +87,66 @@ def class_weights(config: LossConfig, labels: tuple[str, ...], windows: Tensor) 
     return (len(windows) / (len(labels) * counts.double())).float()
 
 
-def classification_loss(
-    logits: Tensor, labels: Tensor, zone: Zones, chosen: Tensor | None, config: LossConfig, weights: Weights = _EQUAL
-) -> Tensor:
-    """The configured loss of logits [batch, classes, steps] and class indices [batch] -> scalar, in nats.
+def row_shares(labels: Tensor, pooling: Literal["stream", "window"], weights: Weights = EQUAL) -> Tensor:
+    """What the loss of each row is multiplied with so that their sum is the batch's loss: float64 [batch].
 
-    `chosen` [batch] is the step of each row that pooling "window" looks at, as `one_step` gives it.
+    They follow from the class indices [batch] of the whole batch alone, so that its parts can be computed apart, one
+    after the other or on several devices, and add up to the same loss and gradients.
+
+    With pooling "stream" words and other rows are averaged apart, so that each kind counts as much as the other however
+    many rows it has. Weights of rows act inside a kind: its mean is over rows that stand there so many times. Weights
+    of classes act across kinds: the sum of the kinds is divided by the mean weight of their rows, a kind being one row.
+    So weights that are all equal change nothing, whatever they are, and only their ratios count.
+    With "window" it is as in torch.nn.CrossEntropyLoss(weight): the sum is divided by that of the weights of the rows'
+    own classes.
+    """
+    counts = torch.ones_like(labels, dtype=torch.float64) if weights.rows is None else weights.rows.double()
+    own = counts if weights.classes is None else counts * weights.classes.double()[labels]
+    if pooling == "window":
+        return counts / own.sum()
+    word = labels > 0
+    of_kind = torch.where(word, counts[word].sum(), counts[~word].sum())
+    kinds = word.any().double() + (~word).any().double()
+    return counts / of_kind * (kinds / (own / of_kind).sum())
+
+
+def row_losses(
+    logits: Tensor,
+    labels: Tensor,
+    zone: Zones,
+    chosen: Tensor | None,
+    config: LossConfig,
+    classes: Tensor | None = None,
+) -> Tensor:
+    """The configured loss of each row: logits [batch, classes, steps], class indices [batch] -> [batch], in nats.
+
+    `chosen` [batch] is the step of each row that pooling "window" looks at, as `one_step` gives it. Each class's part
+    of a step's loss, the smoothed ones included, is multiplied with its weight in `classes`, if there are any.
     """
     if config.pooling == "stream":
-        return stream_loss(logits, labels, zone, config, weights)
+        return _stream_losses(_scores(logits, config, classes), labels, zone, config)
     assert chosen is not None, "pooling 'window' needs a step of each row"
     place = chosen[:, None, None].expand(-1, logits.shape[1], 1)
-    return window_loss(logits.gather(2, place)[:, :, 0], labels, config, weights)
+    scores = _scores(logits.gather(2, place), config, classes)[:, :, 0]
+    eps = config.label_smoothing
+    return -((1 - eps) * scores.gather(1, labels[:, None])[:, 0] + eps * scores.mean(dim=1))
 
 
-def stream_loss(logits: Tensor, labels: Tensor, zone: Zones, config: LossConfig, weights: Weights = _EQUAL) -> Tensor:
-    """Mean loss of each kind of row: logits [batch, classes, steps], class indices [batch] -> scalar, in nats.
-
-    Words and other rows are averaged apart, so that each kind counts as much as the other however many rows it has.
-    Weights of rows act inside a kind: its mean is over rows that stand there so many times. Weights of classes act
-    across kinds: each step's loss is multiplied with the weight of the class that it is to be (0 before a word), and
-    the sum of the kinds is divided by the mean weight of their rows, a kind being one row. So weights that are all
-    equal change nothing, whatever they are, and only their ratios count.
-    """
-    scores = _scores(logits, config, weights)
+def _stream_losses(scores: Tensor, labels: Tensor, zone: Zones, config: LossConfig) -> Tensor:
     spread = scores.mean(dim=1)  # [batch, steps]: what smoothing adds, at every step
     eps = config.label_smoothing
     word = labels > 0
-    loss = logits.new_zeros(())
-    weight = []  # mean weight of the rows of each kind
-    if bool(word.any()):
-        mine = scores[word].gather(1, labels[word][:, None, None].expand(-1, 1, scores.shape[2]))[:, 0]
-        found = (1 - eps) * mine + eps * spread[word]
-        loss = loss - _mean(_best(found, zone.hit[word], config.best_steps), weights, word)
-        early = (-scores[word][:, 0]).masked_fill(~zone.quiet[word], 0.0)
-        loss = loss + config.early_weight * _mean(_worst(early, config.worst_early_steps), weights, word)
-        weight += [] if weights.classes is None else [_mean(weights.classes[labels[word]], weights, word)]
-    if bool((~word).any()):
-        wrong = -((1 - eps) * scores[~word][:, 0] + eps * spread[~word])
-        worst = _mean(_worst(wrong, config.worst_steps), weights, ~word)
-        loss = loss + worst + config.all_steps_weight * _mean(wrong, weights, ~word)
-        weight += [] if weights.classes is None else [weights.classes[0]]
-    return loss / torch.stack(weight).mean() if weight else loss
+    mine = scores[word].gather(1, labels[word][:, None, None].expand(-1, 1, scores.shape[2]))[:, 0]
+    found = (1 - eps) * mine + eps * spread[word]
+    early = (-scores[word][:, 0]).masked_fill(~zone.quiet[word], 0.0)
+    missed = -best(found, zone.hit[word], config.best_steps)
+    missed = missed + config.early_weight * worst(early, config.worst_early_steps)
+    wrong = -((1 - eps) * scores[~word][:, 0] + eps * spread[~word])
+    alarms = worst(wrong, config.worst_steps) + config.all_steps_weight * wrong.mean(dim=1)
+    return spread.new_zeros(len(labels)).index_put((word,), missed).index_put((~word,), alarms)
 
 
-def window_loss(logits: Tensor, labels: Tensor, config: LossConfig, weights: Weights = _EQUAL) -> Tensor:
-    """Mean loss of rows of one step: logits [batch, classes], class indices [batch] -> scalar, in nats.
-
-    As torch.nn.CrossEntropyLoss(weight, label_smoothing): each class's part of the loss, the smoothed ones included,
-    is multiplied with its weight, and the sum is divided by the sum of the weights of the rows' own classes.
-    """
-    if not len(labels):
-        return logits.new_zeros(())
-    scores = _scores(logits[:, :, None], config, weights)[:, :, 0]
-    eps = config.label_smoothing
-    loss = -((1 - eps) * scores.gather(1, labels[:, None])[:, 0] + eps * scores.mean(dim=1))
-    counts = torch.ones_like(loss) if weights.rows is None else weights.rows
-    shares = counts if weights.classes is None else counts * weights.classes[labels]
-    return (loss * counts).sum() / shares.sum()
-
-
-def _scores(logits: Tensor, config: LossConfig, weights: Weights) -> Tensor:
+def _scores(logits: Tensor, config: LossConfig, classes: Tensor | None) -> Tensor:
     """Minus the loss of each step if it is to be this class, [batch, classes, steps]: its log-probability, or focal.
 
     `label_smoothing` moves that much probability to the other classes (Szegedy et al. 2016). Focal loss takes each
@@ -163,23 +163,16 @@ def _scores(logits: Tensor, config: LossConfig, weights: Weights) -> Tensor:
             factors = scores.new_full((scores.shape[1], 1), config.focal_alpha)
             factors[0] = 1 - config.focal_alpha
             scores = scores * factors
-    return scores if weights.classes is None else scores * weights.classes[:, None]
+    return scores if classes is None else scores * classes[:, None]
 
 
-def _mean(values: Tensor, weights: Weights, kind: Tensor) -> Tensor:
-    """Mean over the rows of a kind (bool [batch]), [rows] or [rows, steps], each as often as it counts."""
-    if weights.rows is None:
-        return values.mean()
-    counts = weights.rows[kind]
-    return (values.flatten(1).mean(dim=1) if values.ndim > 1 else values).mul(counts).sum() / counts.sum()
-
-
-def _best(values: Tensor, allowed: Tensor, count: int) -> Tensor:
-    """Mean of the `count` largest allowed values of each row, of as many as there are: [rows]."""
+def best(values: Tensor, allowed: Tensor, count: int) -> Tensor:
+    """Mean of the `count` largest allowed values of each row [batch, steps], of as many as there are: [batch]."""
     ranked = values.masked_fill(~allowed, -torch.inf).topk(min(count, values.shape[1]), dim=1).values
     taken = ranked.isfinite()
     return ranked.masked_fill(~taken, 0.0).sum(dim=1) / taken.sum(dim=1)
 
 
-def _worst(values: Tensor, count: int) -> Tensor:
-    return values.topk(min(count, values.shape[1]), dim=1).values
+def worst(values: Tensor, count: int) -> Tensor:
+    """Mean of the `count` largest values of each row [batch, steps], of as many as there are: [batch]."""
+    return values.topk(min(count, values.shape[1]), dim=1).values.mean(dim=1)

@@ -18,11 +18,11 @@ from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
+from wakeword_core.training.batch import TrainRows
 from wakeword_core.training.clipping import Clipper
 from wakeword_core.training.device import choose_device
 from wakeword_core.training.epoch import draw_epoch
 from wakeword_core.training.fit import check_windows
-from wakeword_core.training.objective import TrainRows
 from wakeword_core.training.optimizers import make_optimizers
 from wakeword_core.training.run import Run, new_run
 from wakeword_core.training.sampler import NoiseSampler, Sampler
@@ -139,7 +139,7 @@ def range_test(
         model.train()
         for rate, (chosen, noise, generator) in zip(tried, _batches(train, config, device), strict=False):
             optimizers.rate = float(rate)
-            loss = objective(model, rows, chosen, noise, generator)
+            loss = objective(model, objective.draw(model, rows, chosen, noise, generator)).loss
             if stop.at(float(loss.detach())):
                 break
             losses.append(float(loss.detach()))

@@ -1,50 +1,25 @@
 """From rows of the training set to the loss of a step: what is done to the rows, and what is asked of their scores."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from wakeword_core.config import ROLES, Config
+from wakeword_core.config import Config
 from wakeword_core.models.scoring import ScoringModel
-from wakeword_core.training.augment import BandWarp, augment, mixup, spec_augment, time_shift
-from wakeword_core.training.losses import Weights, Zones, class_weights, classification_loss, one_step, zones
+from wakeword_core.training.augment import augment, mixup, spec_augment, time_shift
+from wakeword_core.training.batch import Asked, Batch, TrainRows
+from wakeword_core.training.losses import Weights, class_weights, one_step, row_losses, row_shares, zones
 from wakeword_core.training.metric_learning import MetricLoss, window_embeddings
-from wakeword_core.training.steps import row_logits
-
-if TYPE_CHECKING:
-    from wakeword_core.features.store import WindowSet
+from wakeword_core.training.steps import members, row_logits, step_ends
 
 
-@dataclass(frozen=True)
-class TrainRows:
-    """The training split on the device, and what goes with its shape."""
+class Judged(NamedTuple):
+    """The loss of a batch, a scalar, and the scores that it is of."""
 
-    mel: Tensor
-    labels: Tensor
-    word_ends: Tensor
-    hard: Tensor
-    """bool [rows], whether its role is hard_negative"""
-    warp: BandWarp
-
-    @classmethod
-    def of(cls, windows: "WindowSet", config: Config, device: str) -> "TrainRows":
-        """As the window set has them."""
-        hard = windows.roles == ROLES.index("hard_negative")
-        warp = BandWarp(config.features.frontend, device)
-        labels, ends = windows.labels.to(device), windows.word_ends.to(device)
-        return cls(windows.mel.to(device), labels, ends, hard.to(device), warp)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What scores are held against: class indices, zones, the step that pooling "window" looks at, and row counts."""
-
-    labels: Tensor
-    zone: Zones
-    places: Tensor | None
-    counts: Tensor | None
+    loss: Tensor
+    logits: Tensor
+    """[members * batch, classes, steps]"""
 
 
 class Objective(nn.Module):
@@ -66,46 +41,69 @@ class Objective(nn.Module):
         shape = (model.n_mels, model.frames, model.classes)
         self.metric = MetricLoss(loss, model.backbone, *shape) if loss.metric != "none" else None
 
-    def forward(
+    @torch.no_grad()
+    def draw(
         self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator
-    ) -> Tensor:
-        """Loss of the rows `chosen` [batch], augmented, with the rows `noise` [batch] (if any) mixed in -> scalar.
+    ) -> Batch:
+        """The batch of the rows `chosen` [batch], augmented, with the rows `noise` [batch] (if any) mixed in.
 
-        Everything random comes from `generator`, on the device of the rows, but dropout, which draws from torch's own.
+        Everything random comes from `generator`, on the device of the rows.
         """
-        training, loss = self.config.training, self.config.training.loss
         x, ends = self._features(model, rows, chosen, noise, generator)
-        x, partners, share = mixup(x, training.augment.mixup_alpha, generator)
-        embeddings = None
-        with torch.autocast("cuda", dtype=self._number_format, enabled=training.amp and x.device.type == "cuda"):
-            logits, steps = row_logits(model.backbone, x, ends, model.frames, self._hit, generator)
-            asked = self._asked(rows, chosen, ends, steps, generator)
-            if self.metric is not None and asked.places is not None:
-                seen = steps.gather(1, asked.places[:, None])[: len(chosen), 0]
-                embeddings = window_embeddings(model.backbone, x, seen, model.frames)
-        total = self._classified(logits, asked)
+        x, partners, share = mixup(x, self.config.training.augment.mixup_alpha, generator)
+        steps = step_ends(model.backbone, ends, x.shape[2], model.frames, self._hit, generator)
+        count = members(model.backbone)
+        asked = [self._asked(rows, chosen, ends, steps, count, share, generator)]
         if share < 1:
-            partner = self._asked(rows, chosen[partners], ends[partners], steps, generator)
-            total = share * total + (1 - share) * self._classified(logits, partner)
+            asked.append(self._asked(rows, chosen[partners], ends[partners], steps, count, 1 - share, generator))
+        return Batch(x, rows.labels[chosen], steps, tuple(asked))
+
+    def forward(self, model: ScoringModel, batch: Batch) -> Judged:
+        """Loss of a batch, or of its part of the batch that it is a part of; dropout draws from torch's generators.
+
+        Parts add up to the whole but for batch norms and triplets, which see the rows of their part only.
+        """
+        training, x = self.config.training, batch.x
+        asked, embeddings = batch.asked[0], None
+        with torch.autocast("cuda", dtype=self._number_format, enabled=training.amp and x.device.type == "cuda"):
+            logits = row_logits(model.backbone, x, batch.step_ends, model.frames)
+            if self.metric is not None and asked.places is not None:
+                # an ensemble's members each have a step of their own to be judged by, but share a window to embed
+                seen = batch.step_ends.gather(1, asked.places[: len(x), None])[:, 0]
+                embeddings = window_embeddings(model.backbone, x, seen, model.frames)
+        logits = logits.float()
+        total = torch.stack([self._classified(logits, one) for one in batch.asked]).sum()
         if self.metric is not None and embeddings is not None:
-            total = total + loss.metric_weight * self.metric(embeddings.float(), rows.labels[chosen])
-        return total
+            metric = self.metric(embeddings.float(), batch.labels)
+            total = total + training.loss.metric_weight * batch.share * metric
+        return Judged(total, logits)
 
     def _asked(
-        self, rows: TrainRows, chosen: Tensor, ends: Tensor, steps: Tensor, generator: torch.Generator
-    ) -> "_Asked":
-        """What is asked of rows whose words end at `ends` [batch], of scores at `steps` [members * batch, steps]."""
-        members = len(steps) // len(chosen)
-        zone = zones(ends.repeat(members), steps, self._hit, self._early)
-        # an ensemble's members each have a step of their own to be judged by, but share a window to embed
-        looked_at = self.config.training.loss.pooling == "window" or self.metric is not None
-        places = one_step(zone, generator) if looked_at else None
-        return _Asked(rows.labels[chosen].repeat(members), zone, places, self._counts(rows, chosen, members))
+        self,
+        rows: TrainRows,
+        chosen: Tensor,
+        ends: Tensor,
+        steps: Tensor,
+        count: int,
+        share: float,
+        generator: torch.Generator,
+    ) -> Asked:
+        """What is asked, with this share of the loss, of rows whose words end at [batch], of scores at [batch, steps].
 
-    def _classified(self, logits: Tensor, asked: "_Asked") -> Tensor:
-        weights = Weights(self.class_weights, asked.counts)
+        Of an ensemble, whose scores come once each of `count` members, each makes up its part of the loss.
+        """
+        loss, labels = self.config.training.loss, rows.labels[chosen]
+        zone = zones(ends.repeat(count), steps.repeat(count, 1), self._hit, self._early)
+        looked_at = loss.pooling == "window" or self.metric is not None
+        places = one_step(zone, generator) if looked_at else None
+        weights = Weights(self.class_weights, self._counts(rows, chosen))
+        shares = row_shares(labels, loss.pooling, weights) * (share / count)
+        return Asked(labels.repeat(count), zone, places, shares.float().repeat(count))
+
+    def _classified(self, logits: Tensor, asked: Asked) -> Tensor:
         loss = self.config.training.loss
-        return classification_loss(logits.float(), asked.labels, asked.zone, asked.places, loss, weights)
+        losses = row_losses(logits, asked.labels, asked.zone, asked.places, loss, self.class_weights)
+        return (losses * asked.shares).sum()
 
     def _features(
         self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator
@@ -123,7 +121,7 @@ class Objective(nn.Module):
     def _number_format(self) -> torch.dtype:
         return torch.float16 if self.config.training.amp_dtype == "float16" else torch.bfloat16
 
-    def _counts(self, rows: TrainRows, chosen: Tensor, members: int) -> Tensor | None:
-        """How many rows each one counts for, [members * batch]; None: one."""
+    def _counts(self, rows: TrainRows, chosen: Tensor) -> Tensor | None:
+        """How many rows each one counts for, [batch]; None: one."""
         weight = self.config.training.loss.hard_negative_weight
-        return None if weight == 1 else torch.where(rows.hard[chosen], weight, 1.0).repeat(members)
+        return None if weight == 1 else torch.where(rows.hard[chosen], weight, 1.0)

@@ -11,12 +11,15 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import Config
+from wakeword_core.config.training import CHANGES_NO_RESULT
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import digest
 from wakeword_core.models.scoring import ScoringModel, new_model
 from wakeword_core.training import ema
 from wakeword_core.training.checkpoint import Checkpoint, Tensors, load_checkpoint, save_checkpoint, tensors_hash
 from wakeword_core.training.clipping import Clipper
+from wakeword_core.training.difficulty import UNSEEN
+from wakeword_core.training.distributed import ALONE, Ranks, share_norms
 from wakeword_core.training.objective import Objective
 from wakeword_core.training.optimizers import Optimizers, make_optimizers
 from wakeword_core.training.records import HISTORY, EpochRecord, write_history
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-_CHANGES_NOTHING = ("device", "threads", "min_val_auc")
-"""Settings of training that its result does not depend on."""
 
 
 @dataclass
@@ -48,6 +49,9 @@ class Run:
     scaler: GradScaler
     micro_batch: int
     """rows at once, fewer when memory was exhausted"""
+    ranks: Ranks = ALONE
+    difficulty: Tensor | None = None
+    """how wrong the model was about each row when it last saw it, [rows] on the CPU, where the sampler goes by that"""
     best: Tensors = field(default_factory=dict)
     history: list[EpochRecord] = field(default_factory=list)
     step: int = 0
@@ -56,12 +60,38 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Started:
-    """The part of an epoch that is done: losses and gradient norms [steps], and what is random about the rest."""
+class Trace:
+    """What an epoch leaves behind, step by step."""
 
     losses: Tensor
+    """[steps]"""
     norms: Tensor
+    """of gradients, [steps]"""
+    wrong: Tensor
+    """how wrong the model was about each row of each batch, [steps, batch], or [steps, 0] where nobody asks"""
+
+    @classmethod
+    def of(cls, steps: int, rows: int, device: torch.device) -> "Trace":
+        """Of so many steps, in each of which so many rows are judged, to be filled in."""
+        losses, norms = torch.zeros(2, steps, device=device)
+        return cls(losses, norms, torch.zeros(steps, rows, device=device))
+
+    def tensors(self, steps: int | None = None) -> Tensors:
+        """Its tensors by name, of the first steps."""
+        return {name: tensor[:steps] for name, tensor in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Started:
+    """The part of an epoch that is done, and what is random about the rest."""
+
+    trace: Tensors
     random: Tensors
+
+    @property
+    def steps(self) -> int:
+        """How many are done."""
+        return len(self.trace["losses"])
 
 
 def run_hash(
@@ -69,7 +99,7 @@ def run_hash(
 ) -> str:
     """Hash of what a training's result depends on, to tell whether a checkpoint belongs to it."""
     settings = config.subset("seed", "model", "training", "features.frontend")
-    for name in _CHANGES_NOTHING:
+    for name in CHANGES_NO_RESULT:
         settings["training"].pop(name)
     whole = hashlib.sha256(digest({**settings, "labels": list(config.labels)}).encode())
     for windows in (train, val):
@@ -84,7 +114,13 @@ def run_hash(
 
 
 def new_run(
-    train: "WindowSet", cmvn: "Cmvn", config: Config, device: str, identity: str, start_from: ScoringModel | None = None
+    train: "WindowSet",
+    cmvn: "Cmvn",
+    config: Config,
+    device: str,
+    identity: str,
+    start_from: ScoringModel | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """A training before its first step; draws from torch's default generator."""
     settings = config.training
@@ -100,16 +136,20 @@ def new_run(
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = Objective(config, model, train.labels).to(device)
     scaled = device == "cuda" and settings.amp and settings.amp_dtype == "float16"
+    average = ema.averaged_copy(model)
+    share_norms(model, ranks)
     return Run(
         hash=identity,
         device=torch.device(device),
         model=model,
-        average=ema.averaged_copy(model),
+        average=average,
         objective=objective,
         optimizers=make_optimizers(model.named_parameters(), settings, objective.parameters()),
         clipper=Clipper(settings, device),
         scaler=GradScaler(device, enabled=scaled),
         micro_batch=min(settings.micro_batch or settings.batch_size, settings.batch_size),
+        ranks=ranks,
+        difficulty=torch.full((len(train),), UNSEEN) if settings.sampler == "difficulty" else None,
     )
 
 
@@ -123,7 +163,8 @@ def save_run(run: Run, out: Path) -> None:
         "objective": run.objective.state_dict(),
         "optimizer": run.optimizers.tensors(),
         "clipper": {"norms": run.clipper.norms},
-        "started": {} if started is None else {"losses": started.losses, "norms": started.norms},
+        "difficulty": {} if run.difficulty is None else {"rows": run.difficulty},
+        "started": {} if started is None else started.trace,
         "random": {} if started is None else started.random,
     }
     scaler = run.scaler.state_dict()
@@ -145,10 +186,12 @@ def resume(run: Run, out: Path) -> None:
     run.clipper.norms = tensors["clipper"]["norms"].to(run.device)
     run.scaler.load_state_dict(checkpoint.scaler)
     run.best, run.step, run.history = tensors["best"], checkpoint.step, list(checkpoint.history)
-    run.micro_batch = checkpoint.micro_batch
+    run.micro_batch = min(run.micro_batch, checkpoint.micro_batch)
+    if run.difficulty is not None:
+        run.difficulty = tensors["difficulty"]["rows"]
     if tensors["started"]:
-        losses, norms = (tensors["started"][name].to(run.device) for name in ("losses", "norms"))
-        run.started = Started(losses, norms, tensors["random"])
-    write_history(out / HISTORY, run.history)
-    middle = "" if run.started is None else f" and {len(run.started.losses)} batches"
+        run.started = Started(tensors["started"], tensors["random"])
+    if run.ranks.first:
+        write_history(out / HISTORY, run.history)
+    middle = "" if run.started is None else f" and {run.started.steps} batches"
     log.info("training goes on after epoch %d%s", len(run.history), middle)

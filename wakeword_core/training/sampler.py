@@ -1,4 +1,7 @@
-"""Which windows make up each batch: fixed shares of positives, negatives and hard negatives, or what there is."""
+"""Which windows make up each batch: fixed shares of positives, negatives and hard negatives, or what there is.
+
+In fixed shares, rows of a kind are drawn alike, or by how difficult each was for the model.
+"""
 
 import logging
 import math
@@ -11,6 +14,7 @@ from torch import Tensor
 from wakeword_core.config import NEGATIVE_LABEL, ROLES, TrainingConfig
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest
+from wakeword_core.training.difficulty import drawn_by_weight
 
 if TYPE_CHECKING:
     from wakeword_core.features.store import WindowSet
@@ -38,13 +42,22 @@ class Sampler:
         self.seed = seed
         balanced = _pools(windows, labels, config)
         everything = Pool("everything", torch.arange(len(windows)), config.batch_size)
-        self.pools = balanced if config.sampler == "balanced" else [everything]
+        self.pools = [everything] if config.sampler == "plain" else balanced
+        self._floor = config.difficulty_floor
         self.steps = config.steps_per_epoch or self._once_through(config)
 
-    def epoch(self, epoch: int) -> Tensor:
-        """Rows int64 [steps, batch_size] of the 0-based epoch; no window repeats before all of its kind were used."""
+    def epoch(self, epoch: int, difficulty: Tensor | None = None) -> Tensor:
+        """Rows int64 [steps, batch_size] of the 0-based epoch; no window repeats before all of its kind were used.
+
+        With their `difficulty` [rows], from 0 to 1, windows come in proportion to it, and with 0 as often as the
+        floor says; those that come more than once are spread over the epoch.
+        """
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, "batches"))
-        drawn = [_without_early_repeats(pool, self.steps, generator) for pool in self.pools]
+        if difficulty is None:
+            drawn = [_without_early_repeats(pool, self.steps, generator) for pool in self.pools]
+        else:
+            weights = self._floor + (1 - self._floor) * difficulty.double()
+            drawn = [_by_weight(pool, weights, self.steps, generator) for pool in self.pools]
         return torch.cat(drawn, dim=1)
 
     def _once_through(self, config: TrainingConfig) -> int:
@@ -79,6 +92,11 @@ def _without_early_repeats(pool: Pool, steps: int, generator: torch.Generator) -
     rounds = math.ceil(count / len(pool.rows))
     order = torch.cat([torch.randperm(len(pool.rows), generator=generator) for _ in range(rounds)])
     return pool.rows[order[:count]].view(steps, pool.per_batch)
+
+
+def _by_weight(pool: Pool, weights: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    drawn = drawn_by_weight(weights[pool.rows], steps * pool.per_batch, generator)
+    return pool.rows[drawn].view(steps, pool.per_batch)
 
 
 def _pools(windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig) -> list[Pool]:

@@ -20,26 +20,37 @@ class DenseBackbone(Protocol):
         ...
 
 
-def row_logits(
-    backbone: nn.Module, x: Tensor, word_ends: Tensor, frames: int, hit_frames: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Logits [batch, classes, steps] of rows [batch, n_mels, frames], and the last frame of each step [batch, steps].
+def members(backbone: nn.Module) -> int:
+    """How often `row_logits` gives each row: once a member by ensembles in training, otherwise once."""
+    return len(getattr(backbone, "members", [None])) if backbone.training else 1
+
+
+def step_ends(
+    backbone: nn.Module, word_ends: Tensor, row_frames: int, frames: int, hit_frames: int, generator: torch.Generator
+) -> Tensor:
+    """The last frame of each step that rows of `row_frames` are scored at, int64 [batch, steps].
 
     A backbone without `dense` gives one step: of the window of `frames` frames that ends up to `hit_frames` after the
-    word, or anywhere in a row without a word (`word_ends` [batch] is NO_WORD). An ensemble in training gives the batch
-    once a member.
+    word, or anywhere in a row without a word (`word_ends` [batch] is NO_WORD).
     """
     if hasattr(backbone, "dense"):
-        dense = cast(DenseBackbone, backbone)
-        steps = dense.output_frames(x.shape[2]).to(x.device)
-        logits = dense.dense(x)
-        return logits, steps.expand(len(logits), -1)
-    last = x.shape[2] - 1
-    share = torch.rand(len(x), generator=generator, device=x.device)
+        steps = cast(DenseBackbone, backbone).output_frames(row_frames)
+        return steps.to(word_ends.device).expand(len(word_ends), -1)
+    last = row_frames - 1
+    share = torch.rand(len(word_ends), generator=generator, device=word_ends.device)
     low = torch.where(word_ends == NO_WORD, frames - 1, word_ends.clamp(frames - 1, last))
     high = torch.where(word_ends == NO_WORD, last, (word_ends + hit_frames).clamp(frames - 1, last))
-    ends = low + (share * (high - low + 1)).long().minimum(high - low)
-    return cast(Tensor, backbone(windows_ending(x, ends, frames)))[:, :, None], ends[:, None]
+    return (low + (share * (high - low + 1)).long().minimum(high - low))[:, None]
+
+
+def row_logits(backbone: nn.Module, x: Tensor, ends: Tensor, frames: int) -> Tensor:
+    """Logits [members * batch, classes, steps] of rows [batch, n_mels, any] at the steps that end at [batch, steps].
+
+    An ensemble in training gives the batch once a member.
+    """
+    if hasattr(backbone, "dense"):
+        return cast(DenseBackbone, backbone).dense(x)
+    return cast(Tensor, backbone(windows_ending(x, ends[:, 0], frames)))[:, :, None]
 
 
 def windows_ending(x: Tensor, ends: Tensor, frames: int) -> Tensor:

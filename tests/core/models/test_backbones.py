@@ -24,8 +24,8 @@ from wakeword_core.models import MIN_FRAMES, REGISTRY, build_model
 from wakeword_core.models.mixednet import MixedConvolution
 from wakeword_core.models.scoring import ScoringModel, load_model, model_card, new_model, save_model
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.training.losses import NO_WORD, stream_loss, zones
-from wakeword_core.training.steps import row_logits
+from wakeword_core.training.losses import NO_WORD, row_losses, zones
+from wakeword_core.training.steps import members, row_logits, step_ends
 
 TCN = {"arch": "tcn", "channels": 24, "kernel": 3, "dilations": (1, 1, 2, 2), "stride": 3, "head_steps": 3}
 CRNN = {"arch": "crnn", "channels": 8, "units": 12, "hidden_units": 16, "stride_frames": 4}
@@ -275,13 +275,14 @@ def test_training_takes_every_step_of_what_streams_and_a_window_of_the_rest(arch
     model = _model(SMALL[arch], 16, 40, 3).train()
     x = torch.randn(6, 16, 90, generator=torch.Generator().manual_seed(1))
     ends, labels = torch.tensor([60, 60, 70, 70, NO_WORD, NO_WORD]), torch.tensor([1, 2, 1, 2, 0, 0])
-    logits, steps = row_logits(model, x, ends, 40, 10, torch.Generator().manual_seed(2))
-    members = len(logits) // 6
+    steps = step_ends(model, ends, 90, 40, 10, torch.Generator().manual_seed(2))
+    logits = row_logits(model, x, steps, 40)
+    count = members(model)
     dense = arch in STREAMING
-    assert members == (2 if arch == "tcn_ensemble" else 1)
+    assert count == (2 if arch == "tcn_ensemble" else 1) and len(logits) == 6 * count
     assert logits.shape[1:] == (3, len(model.output_frames(90)) if dense else 1)  # type: ignore[operator,arg-type]
-    zone = zones(ends.repeat(members), steps, 10, 20)
-    stream_loss(logits, labels.repeat(members), zone, LossConfig()).backward()
+    zone = zones(ends.repeat(count), steps.repeat(count, 1), 10, 20)
+    row_losses(logits, labels.repeat(count), zone, None, LossConfig()).mean().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and float(parameter.grad.abs().max()) > 0, name
 

@@ -1,6 +1,7 @@
 """An epoch: micro-batches, memory that runs out, signals in its middle, and how weights are averaged."""
 
 import logging
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -10,14 +11,29 @@ from typing import Any
 
 import pytest
 import torch
-from sweeps_to_train import CMVN, CONTEXT, LONG, TINY_TCN, VAL, config_for, history, same_weights, untimed
+from sweeps_to_train import (
+    AUGMENT,
+    CMVN,
+    CONTEXT,
+    LONG,
+    LOSS,
+    TINY_TCN,
+    VAL,
+    config_for,
+    history,
+    same_weights,
+    untimed,
+)
 
-from wakeword_core.config import ROLES, Config, TcnConfig, TrainingConfig
+from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig, TrainingConfig
 from wakeword_core.errors import ConfigError
+from wakeword_core.models.scoring import new_model
 from wakeword_core.training import ema
+from wakeword_core.training.batch import Batch, TrainRows
+from wakeword_core.training.distributed import Ranks
 from wakeword_core.training.epoch import _micro_batches
 from wakeword_core.training.fit import train
-from wakeword_core.training.objective import Objective, TrainRows
+from wakeword_core.training.objective import Judged, Objective
 from wakeword_core.training.sampler import Sampler
 
 DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
@@ -75,12 +91,12 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_nothing_else(
     train(LONG, VAL, CMVN, config(micro_batch=4), tmp_path / "small")
     real, most = Objective.forward, []
 
-    def limited(self: Objective, model: Any, rows: Any, chosen: torch.Tensor, *rest: Any) -> torch.Tensor:
-        loss = real(self, model, rows, chosen, *rest)  # random numbers are drawn before the memory is full
-        if len(chosen) > 4:
+    def limited(self: Objective, model: Any, batch: Batch) -> Judged:
+        judged = real(self, model, batch)  # random numbers are drawn before the memory is full
+        if len(batch.labels) > 4:
             raise torch.OutOfMemoryError("full")
-        most.append(len(chosen))
-        return loss
+        most.append(len(batch.labels))
+        return judged
 
     monkeypatch.setattr(Objective, "forward", limited)
     with caplog.at_level(logging.WARNING):
@@ -96,9 +112,11 @@ def test_memory_for_not_a_single_row_is_an_error(tmp_path: Path, monkeypatch: py
     def full(*_: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(Objective, "forward", full)
-    with pytest.raises(ConfigError, match="too small for a single row"):
-        train(LONG, VAL, CMVN, config(), tmp_path)
+    for name, wrong in (("forward", "too small for a single row"), ("draw", "for 16 rows; lower training.batch_size")):
+        with monkeypatch.context() as patch:
+            patch.setattr(Objective, name, full)
+            with pytest.raises(ConfigError, match=wrong):
+                train(LONG, VAL, CMVN, config(), tmp_path)
 
 
 def test_micro_batches_are_a_share_of_every_kind() -> None:
@@ -112,27 +130,50 @@ def test_micro_batches_are_a_share_of_every_kind() -> None:
             assert set(LONG.roles[part].tolist()) >= {ROLES.index(one) for one in ("positive", "hard_negative")}
 
 
-def test_gradients_of_micro_batches_add_up_to_the_batchs() -> None:
-    """Where rows do not see each other: with the statistics of batch norm fixed, and nothing drawn at random."""
-    plain = config_for(
-        context=CONTEXT,
-        augment={"band_warp": 0, "colour_db": 0, "noise_probability": 0},
-        spec_augment={"time_masks": 0, "mel_masks": 0},
-    )
-    from wakeword_core.models.scoring import new_model
+@pytest.mark.parametrize(("rows", "most", "count"), [(16, 16, 2), (16, 3, 2), (17, 4, 3), (5, 1, 2), (4, 1, 4)])
+def test_processes_share_a_batch_and_have_as_many_parts_each(rows: int, most: int, count: int) -> None:
+    shared = [[list(range(rows)[part]) for part in _micro_batches(rows, most, Ranks(r, count))] for r in range(count)]
+    assert sorted(row for parts in shared for part in parts for row in part) == list(range(rows))
+    assert len({len(parts) for parts in shared}) == 1 and all(part for parts in shared for part in parts)
+    if rows % count == 0:
+        assert max(len(part) for parts in shared for part in parts) <= most
 
+
+WINDOW = {"pooling": "window", "class_weights": "balanced", "hard_negative_weight": 3.0, "label_smoothing": 0.1}
+EXACT: dict[str, tuple[Any, dict[str, Any], float]] = {
+    "plain": (TcnConfig(**TINY_TCN), {}, 0.0),
+    "weighted": (TcnConfig(**TINY_TCN), {"class_weights": "balanced", "hard_negative_weight": 3.0}, 0.0),
+    "focal, mixed": (TcnConfig(**TINY_TCN), {"kind": "focal", "focal_alpha": 0.3, "hard_negative_weight": 2.0}, 0.5),
+    "members": (TcnConfig(**TINY_TCN, members=2), {"metric": "arcface", "class_weights": "balanced"}, 0.0),
+    "window": (TcnConfig(**TINY_TCN, members=2), WINDOW, 0.5),
+    "whole windows": (TinyConvConfig(channels=4), {**WINDOW, "metric": "arcface"}, 0.5),
+}
+
+
+@pytest.mark.parametrize("most", [5, 1])
+@pytest.mark.parametrize("name", EXACT)
+def test_losses_and_gradients_of_micro_batches_add_up_to_the_batchs(name: str, most: int) -> None:
+    """With the statistics of batch norm fixed; words and other rows in no even shares, some parts without any."""
+    architecture, loss, mixed = EXACT[name]
+    settings = config_for(architecture, CONTEXT, loss={**LOSS, **loss}, augment={**AUGMENT, "mixup_alpha": mixed})
     torch.manual_seed(0)
-    model = new_model(plain).eval()
-    objective, windows = Objective(plain, model, LONG.labels), TrainRows.of(LONG, plain, "cpu")
-    rows = torch.cat([torch.nonzero(LONG.roles == ROLES.index(one)).flatten()[:8] for one in ("positive", "negative")])
-    generator = torch.Generator().manual_seed(0)
+    model = new_model(settings).train()
+    objective, windows = Objective(settings, model, LONG.labels), TrainRows.of(LONG, settings, "cpu")
+    for one in model.modules():
+        if isinstance(one, torch.nn.modules.batchnorm._BatchNorm | torch.nn.Dropout):
+            one.eval()
+    rows = torch.tensor([0, 4, 8, 1, 2, 3, 5, 6, 9, 10, 13])
+    batch = objective.draw(model, windows, rows, rows.flip(0), torch.Generator().manual_seed(0))
     found = []
-    for most in (16, 4):
-        model.zero_grad()
-        for part in _micro_batches(16, most):
-            (objective(model, windows, rows[part], None, generator) * (len(rows[part]) / 16)).backward()
-        found.append(torch.cat([one.grad.flatten() for one in model.parameters()]))
-    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
+    for at_once in (11, most):
+        model.zero_grad(), objective.zero_grad()
+        losses = [objective(model, batch.part(part)).loss for part in _micro_batches(11, at_once)]
+        sum(losses).backward()
+        gradients = [one.grad.flatten() for one in (*model.parameters(), *objective.parameters())]
+        found.append(torch.cat([sum(losses).detach()[None], *gradients]))
+    assert len(losses) == math.ceil(11 / most)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=2e-6)
+    assert float(found[0].abs().max()) > 0.1
 
 
 def test_the_average_gets_slower_at_the_end() -> None:

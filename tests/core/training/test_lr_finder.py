@@ -13,9 +13,10 @@ from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TINY_TCN, VAL, KilledErro
 
 from wakeword_core.config import TcnConfig, TinyConvConfig
 from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.training.batch import TrainRows
 from wakeword_core.training.fit import train
 from wakeword_core.training.lr_finder import Rates, find_rate, range_test
-from wakeword_core.training.objective import Objective, TrainRows
+from wakeword_core.training.objective import Judged, Objective
 from wakeword_core.training.run import new_run
 from wakeword_core.training.sampler import NoiseSampler, Sampler
 
@@ -50,7 +51,8 @@ def test_nothing_is_different_afterwards(optimizer: str, tmp_path: Path) -> None
         rows, batches = TrainRows.of(LONG, config, "cpu"), sampler.epoch(0)
         for chosen in batches[:2]:
             run.optimizers.zero_grad()
-            run.objective(run.model, rows, chosen, None, torch.Generator().manual_seed(0)).backward()
+            batch = run.objective.draw(run.model, rows, chosen, None, torch.Generator().manual_seed(0))
+            run.objective(run.model, batch).loss.backward()
             run.optimizers.step(run.clipper, run.scaler)
         run.model.eval()
 
@@ -140,8 +142,8 @@ def _fed(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     """Make the objective give these losses, whatever the model does."""
     left = iter(losses)
 
-    def forward(self: Objective, model: Any, *_: Any) -> torch.Tensor:
-        return next(model.parameters()).sum() * 0 + next(left)
+    def forward(self: Objective, model: Any, *_: Any) -> Judged:
+        return Judged(next(model.parameters()).sum() * 0 + next(left), torch.empty(0))
 
     monkeypatch.setattr(Objective, "forward", forward)
 

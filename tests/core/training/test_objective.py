@@ -14,8 +14,10 @@ from torch.nn import functional
 from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig
 from wakeword_core.models.scoring import ScoringModel, new_model
 from wakeword_core.training import objective as module
+from wakeword_core.training.batch import TrainRows
 from wakeword_core.training.fit import train
-from wakeword_core.training.objective import Objective, TrainRows
+from wakeword_core.training.losses import Weights
+from wakeword_core.training.objective import Objective
 
 PLAIN = {"band_warp": 0, "colour_db": 0, "gain_db": (0, 0), "isolate_probability": 0, "noise_probability": 0}
 CHOSEN = torch.tensor([0, 1, 2, 3, 4, 5, 8, 9])
@@ -35,12 +37,16 @@ def _parts(config: Config) -> tuple[ScoringModel, Objective, TrainRows]:
         return model, Objective(config, model, LONG.labels), TrainRows.of(LONG, config, "cpu")
 
 
+def _judged(model: ScoringModel, objective: Objective, rows: TrainRows, generator: torch.Generator) -> torch.Tensor:
+    return objective(model, objective.draw(model, rows, CHOSEN, None, generator)).loss
+
+
 def _loss(config: Config, seed: int = 0, rows: TrainRows | None = None) -> float:
     model, objective, found = _parts(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         generator = torch.Generator().manual_seed(seed)
-        return float(objective(model, rows or found, CHOSEN, None, generator).detach())
+        return float(_judged(model, objective, rows or found, generator).detach())
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -52,7 +58,7 @@ def test_window_pooling_of_whole_windows_is_torchs_cross_entropy(weights: str, s
     model, objective, rows = _parts(config)
     seen: list[torch.Tensor] = []
     model.backbone.register_forward_hook(lambda _, inputs, output: seen.append(output.detach()))
-    loss = objective(model, rows, CHOSEN, None, torch.Generator().manual_seed(0))
+    loss = _judged(model, objective, rows, torch.Generator().manual_seed(0))
     classes = None if weights == "none" else torch.tensor([80 / (2 * 60), 80 / (2 * 20)])
     wanted = functional.cross_entropy(seen[0], LONG.labels[CHOSEN], weight=classes, label_smoothing=smoothing)
     assert float(loss.detach()) == pytest.approx(float(wanted), rel=1e-5)
@@ -65,16 +71,15 @@ def test_hard_negatives_count_as_if_they_stood_there_more_often(
 ) -> None:
     config = _config(TcnConfig(**TINY_TCN, members=members, dropout=0), pooling=pooling, hard_negative_weight=3.0)
     found: list[list[float] | None] = []
-    original = module.classification_loss
+    original = module.row_shares
 
-    def spy(*arguments: Any) -> torch.Tensor:
-        weights = arguments[5]
+    def spy(labels: torch.Tensor, pooling: Any, weights: Weights) -> torch.Tensor:
         found.append(None if weights.rows is None else weights.rows.tolist())
-        return original(*arguments)
+        return original(labels, pooling, weights)
 
-    monkeypatch.setattr(module, "classification_loss", spy)
+    monkeypatch.setattr(module, "row_shares", spy)
     heavy, plain = _loss(config), _loss(_config(config.model, pooling=pooling))
-    assert found == [[1, 3, 1, 1, 1, 3, 1, 3] * members, None]
+    assert found == [[1, 3, 1, 1, 1, 3, 1, 3], None]
     assert heavy != plain
     none = TrainRows.of(
         replace(LONG, roles=torch.where(LONG.roles == ROLES.index("hard_negative"), 1, LONG.roles)), config, "cpu"
@@ -97,7 +102,7 @@ def test_the_default_draws_nothing() -> None:
     torch.randn(len(CHOSEN), 5, generator=reference)  # what augmentation draws at least, on or off
     torch.rand(len(CHOSEN), generator=reference)
     before = torch.random.get_rng_state()
-    objective(model, rows, CHOSEN, None, generator)
+    _judged(model, objective, rows, generator)
     assert torch.equal(before, torch.random.get_rng_state())
     assert torch.equal(generator.get_state(), reference.get_state())
     assert not list(objective.parameters()) and not objective.state_dict()
@@ -173,16 +178,16 @@ def test_what_is_mixed_is_judged_by_both_labels(monkeypatch: pytest.MonkeyPatch)
         }
     )
     found: list[tuple[list[int], float]] = []
-    original = module.classification_loss
+    original = module.row_losses
 
     def spy(logits: torch.Tensor, labels: torch.Tensor, *rest: Any) -> torch.Tensor:
-        loss = original(logits, labels, *rest)
-        found.append((labels.tolist(), float(loss.detach())))
-        return loss
+        losses = original(logits, labels, *rest)
+        found.append((labels.tolist(), float(losses.detach().mean())))
+        return losses
 
     partners = torch.tensor([1, 0, 3, 2, 5, 4, 7, 6])
     monkeypatch.setattr(module, "mixup", lambda x, alpha, generator: (x, partners, 0.75))
-    monkeypatch.setattr(module, "classification_loss", spy)
+    monkeypatch.setattr(module, "row_losses", spy)
     total = _loss(config)
     (own, mine), (other, theirs) = found
     assert own == LONG.labels[CHOSEN].tolist() and other == LONG.labels[CHOSEN][partners].tolist()

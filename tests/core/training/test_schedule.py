@@ -1,17 +1,22 @@
 """The learning rate, step by step."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageColor
 from sweeps_to_train import CMVN, TRAIN, VAL, config_for, history
 
 from wakeword_core.config import TrainingConfig
+from wakeword_core.drawing import PALETTE
 from wakeword_core.training.fit import train
 from wakeword_core.training.optimizers import Optimizers
 from wakeword_core.training.schedule import learning_rate, plateau_drops
+from wakeword_core.training.schedule_picture import SCHEDULES, example_rates, rates_picture
 
 
 def test_curve_by_hand() -> None:
@@ -74,8 +79,23 @@ def test_plateaus_are_torchs(scores: list[int], patience: int) -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5**drops)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "step", "plateau", "constant"])
-def test_the_rates_of_a_training_are_the_schedules(schedule: str, tmp_path: Path, monkeypatch) -> None:
+@pytest.fixture(scope="module")
+def realised_rates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[float]]]:
+    """Schedule -> the rate of each step of a training; at the end they are stored as a picture."""
+    rates: dict[str, list[float]] = {}
+    yield rates
+    picture = tmp_path_factory.mktemp("schedules") / "realised_rates.png"
+    picture.write_bytes(rates_picture(rates))
+    with Image.open(picture) as image:
+        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}
+    drawn = {ImageColor.getrgb(one) for one in PALETTE[: len(rates)]}
+    assert {min(colours, key=lambda one: math.dist(one, wanted)) for wanted in drawn} == drawn & colours
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_rates_of_a_training_are_the_schedules(
+    schedule: str, realised_rates: dict[str, list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every step of a real training, also where the loss stands still: elsewhere a rate stayed in its warm-up."""
     realised, step = [], Optimizers.step
     monkeypatch.setattr(Optimizers, "step", lambda self, *given: realised.append(self.rate) or step(self, *given))
@@ -89,3 +109,12 @@ def test_the_rates_of_a_training_are_the_schedules(schedule: str, tmp_path: Path
     assert [record.learning_rate for record in history(tmp_path)] == pytest.approx(expected[3::4])
     if schedule == "plateau":
         assert realised[-1] < realised[8]
+    realised_rates[schedule] = realised
+
+
+def test_the_picture_of_the_documents_is_of_every_schedule() -> None:
+    rates = example_rates()
+    assert tuple(rates) == SCHEDULES and len({tuple(one) for one in rates.values()}) == 5
+    assert len({len(one) for one in rates.values()}) == 1
+    assert len(set(rates["plateau"][500:])) == 3 and rates["plateau"][-1] < rates["plateau"][500]
+    assert rates_picture(rates) != rates_picture({name: one for name, one in rates.items() if name != "step"})

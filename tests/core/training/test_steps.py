@@ -9,7 +9,7 @@ from torch import nn
 from wakeword_core.config import TcnConfig
 from wakeword_core.models.tcn import tcn
 from wakeword_core.training.losses import NO_WORD
-from wakeword_core.training.steps import row_logits
+from wakeword_core.training.steps import members, row_logits, step_ends
 
 N_MELS, FRAMES = 8, 32
 
@@ -24,6 +24,14 @@ class _Windowed(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.seen = x
         return torch.stack([x[:, 0, 0], x[:, 0, -1]], dim=1)
+
+
+def _scored(
+    model: nn.Module, x: torch.Tensor, words: torch.Tensor, hit: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of rows, and where their steps end."""
+    ends = step_ends(model, words, x.shape[2], FRAMES, hit, generator)
+    return row_logits(model, x, ends, FRAMES), ends
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -42,7 +50,7 @@ def _ramps(rows: int, frames: int) -> torch.Tensor:
 def _read(ends: list[int], frames: int, hit: int, seed: int = 0, rows: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
     """First and last frame of the window of each of `rows` repeats of each end: [rows, ends] each."""
     words = torch.tensor(ends).repeat(rows)
-    logits, steps = row_logits(_Windowed(), _ramps(len(words), frames), words, FRAMES, hit, _generator(seed))
+    logits, steps = _scored(_Windowed(), _ramps(len(words), frames), words, hit, _generator(seed))
     assert logits.shape == (len(words), 2, 1)
     assert steps.shape == (len(words), 1)
     found = logits[:, :, 0] - 1_000 * torch.arange(len(words))[:, None]
@@ -59,7 +67,7 @@ def test_dense_backbones_give_every_step(more: int) -> None:
     x = torch.randn(4, N_MELS, FRAMES + more, generator=_generator())
     generator = _generator()
     state = generator.get_state()
-    logits, steps = row_logits(model, x, torch.tensor([5, NO_WORD, 30, 40]), FRAMES, 9, generator)
+    logits, steps = _scored(model, x, torch.tensor([5, NO_WORD, 30, 40]), 9, generator)
     wanted = model.output_frames(FRAMES + more)
     assert torch.equal(logits, model.dense(x))
     assert logits.shape == (4, 3, len(wanted))
@@ -75,10 +83,10 @@ def test_ensembles_give_the_batch_once_a_member_in_training(training: bool) -> N
         model = tcn(config, N_MELS, FRAMES, 3).train(training)
     x = torch.randn(4, N_MELS, FRAMES + 9, generator=_generator())
     with torch.random.fork_rng(devices=[]):
-        logits, steps = row_logits(model, x, torch.tensor([5, NO_WORD, 30, 40]), FRAMES, 9, _generator())
+        logits, steps = _scored(model, x, torch.tensor([5, NO_WORD, 30, 40]), 9, _generator())
     ends = model.output_frames(FRAMES + 9)
     assert logits.shape == (12 if training else 4, 3, len(ends))
-    assert torch.equal(steps, ends.expand(len(logits), -1))
+    assert torch.equal(steps, ends.expand(4, -1)) and members(model) == len(logits) // 4
 
 
 @pytest.mark.parametrize(
@@ -103,7 +111,7 @@ def test_a_window_ends_anywhere_in_its_range_and_nowhere_else(end: int, hit: int
 def test_the_window_is_the_rows_own_and_whole() -> None:
     model, x = _Windowed(), _ramps(5, 60)
     ends = torch.tensor([NO_WORD, 33, 40, 50, NO_WORD])
-    _, steps = row_logits(model, x, ends, FRAMES, 5, _generator())
+    _, steps = _scored(model, x, ends, 5, _generator())
     for row, end in enumerate(steps[:, 0].tolist()):
         assert torch.equal(model.seen[row], x[row, :, end + 1 - FRAMES : end + 1])
 
@@ -119,6 +127,6 @@ def test_ends_are_drawn_from_the_generator_only() -> None:
 
 def test_rows_as_short_as_a_window_are_the_window() -> None:
     model, x = _Windowed(), _ramps(3, FRAMES)
-    _, steps = row_logits(model, x, torch.tensor([5, NO_WORD, 31]), FRAMES, 9, _generator())
+    _, steps = _scored(model, x, torch.tensor([5, NO_WORD, 31]), 9, _generator())
     assert torch.equal(model.seen, x)
     assert steps.flatten().tolist() == [FRAMES - 1] * 3

@@ -1,0 +1,34 @@
+"""The losses of whole batches, as sums over their rows."""
+
+import torch
+
+from wakeword_core.config import LossConfig
+from wakeword_core.training.losses import Weights, Zones, row_losses, row_shares
+
+EQUAL = Weights()
+
+
+def classification_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    zone: Zones | None,
+    chosen: torch.Tensor | None,
+    config: LossConfig,
+    weights: Weights = EQUAL,
+) -> torch.Tensor:
+    losses = row_losses(logits, labels, zone, chosen, config, weights.classes)
+    return (losses * row_shares(labels, config.pooling, weights).to(losses.dtype)).sum()
+
+
+def stream_loss(
+    logits: torch.Tensor, labels: torch.Tensor, zone: Zones, config: LossConfig, weights: Weights = EQUAL
+) -> torch.Tensor:
+    return classification_loss(logits, labels, zone, None, config.model_copy(update={"pooling": "stream"}), weights)
+
+
+def window_loss(
+    logits: torch.Tensor, labels: torch.Tensor, config: LossConfig, weights: Weights = EQUAL
+) -> torch.Tensor:
+    """Of logits [batch, classes]."""
+    config, place = config.model_copy(update={"pooling": "window"}), torch.zeros_like(labels)
+    return classification_loss(logits[:, :, None], labels, None, place, config, weights)
