@@ -65,7 +65,7 @@ class LossConfig(Settings):
     focal_alpha: float | None = Field(
         None, gt=0, lt=1, description="For focal: factor of wake words, 1 - alpha being that of the rest; null: none."
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Probability mass moved to the other classes.")
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Probability mass spread over all classes.")
     pooling: Literal["stream", "window"] = Field(
         "stream",
         description="What counts: a row's best or worst steps, words and the rest apart; or one step of every row.",
@@ -158,7 +158,12 @@ class TrainingConfig(Settings):
         3, ge=1, le=1_000, description="With schedule 'plateau': epochs without a better score before a drop."
     )
     loss: LossConfig = LossConfig()
-    ema_decay: float = Field(0.998, ge=0, lt=1, description="Exponential moving average of weights; 0: none.")
+    ema_decay: float = Field(
+        0.998,
+        ge=0,
+        lt=1,
+        description="Exponential moving average of weights, with (1 + step) / (10 + step) while that is less; 0: none.",
+    )
     ema_final_decay: float | None = Field(
         None, ge=0, lt=1, description="Decay that the average rises to at the end, such as 0.9995; null: as before."
     )
@@ -191,9 +196,9 @@ class TrainingConfig(Settings):
     amp_dtype: Literal["bfloat16", "float16"] = Field(
         "bfloat16", description="Number format of autocast; float16 comes with a gradient scaler."
     )
-    channels_last: bool = Field(True, description="Memory format of 2-D models on CUDA; no effect on a CPU.")
+    channels_last: bool = Field(True, description="Memory format of 2-D models on CUDA, but with Muon.")
     compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="Compile the network with torch.compile; auto: on CUDA, where there is a compiler."
+        "off", description="Compile the network with torch.compile; auto: on CUDA, where there is a compiler."
     )
     processes: int = Field(
         1, ge=1, le=64, description="Processes that share each batch; on CUDA each has a GPU of its own."
@@ -208,6 +213,12 @@ class TrainingConfig(Settings):
             raise ValueError("drop_at needs growing shares between 0 and 1")
         if self.processes > self.batch_size:
             raise ValueError(f"processes is {self.processes}, but a batch has {self.batch_size} windows to share")
+        if self.loss.metric != "none" and self.augment.mixup_alpha > 0:
+            raise ValueError(
+                "loss.metric judges rows of one label: set augment.mixup_alpha to 0, or the metric to none"
+            )
+        if self.loss.metric == "triplet" and 0 < self.micro_batch < self.batch_size:
+            raise ValueError("triplets are looked for in a whole batch: set micro_batch to 0, or lower batch_size")
         if any(share < 0 for share in self.mix) or self.mix[0] <= 0 or self.mix[0] >= sum(self.mix):
             raise ValueError("mix needs a positive share for positives and for at least one kind of negative")
         return self

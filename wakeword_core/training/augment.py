@@ -60,17 +60,21 @@ def augment(
     return x
 
 
-def time_shift(x: Tensor, word_ends: Tensor, frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rows x [batch, n_mels, frames] moved by up to so many frames either way, edges repeated; and their words' ends.
+def time_shift(
+    x: Tensor, word_ends: Tensor, most: int, window: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Rows x [batch, n_mels, frames] moved by up to `most` frames either way, edges repeated; and their words' ends.
 
-    `word_ends` [batch] is the last frame of each word, or negative; a word is not moved out of its row. Moves are whole
-    frames. `generator` must be on the device of `x`, which is not changed.
+    `word_ends` [batch] is the last frame of each word, or negative; a word is not moved out of its row: it ends in it,
+    and not earlier than a `window` of frames does, or than it did. Moves are whole frames. `generator` must be on the
+    device of `x`, which is not changed.
     """
-    if frames == 0:
+    if most == 0:
         return x, word_ends
     last = x.shape[2] - 1
-    moves = torch.randint(-frames, frames + 1, (len(x),), generator=generator, device=x.device)
-    moved = torch.where(word_ends < 0, word_ends, (word_ends + moves).clamp(0, last))
+    moves = torch.randint(-most, most + 1, (len(x),), generator=generator, device=x.device)
+    earliest = word_ends.clamp(max=min(window - 1, last))
+    moved = torch.where(word_ends < 0, word_ends, (word_ends + moves).clamp(max=last).maximum(earliest))
     moves = torch.where(word_ends < 0, moves, moved - word_ends)
     source = (torch.arange(last + 1, device=x.device) - moves[:, None]).clamp(0, last)
     return x.gather(2, source[:, None].expand_as(x)), moved

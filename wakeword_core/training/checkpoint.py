@@ -38,6 +38,8 @@ class Checkpoint:
     step: int
     micro_batch: int
     """Rows that were computed at once."""
+    device: str
+    """cpu or cuda: random states and the scaler's are of that alone."""
     scaler: dict[str, Any]
     history: tuple[EpochRecord, ...]
     tensors: dict[str, Tensors]
@@ -48,7 +50,7 @@ GROUPS = ("model", "average", "best", "objective", "optimizer", "clipper", "diff
 """What the tensors are of: weights, their average, the best so far, what is trained beside the model, optimizers
 (`<optimizer>.<parameter>.<name>`), the usual norm of gradients, how difficult rows are; and of an epoch that was
 stopped in the middle, what it left behind and random states."""
-_FACTS = ("run", "step", "micro_batch", "scaler")
+_FACTS = ("run", "step", "micro_batch", "device", "scaler")
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -104,7 +106,7 @@ def _read(path: Path) -> Checkpoint:
         history = tuple(EpochRecord(**record) for record in facts["history"])
         kept: dict[str, Any] = {name: facts[name] for name in _FACTS}
         return Checkpoint(history=history, tensors=groups, **kept)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"the checkpoint {path} is damaged ({error})") from error
 
 

@@ -17,13 +17,16 @@ def ramped_decay(decay: float, step: int) -> float:
 
 
 def decay_of(step: int, total_steps: int, config: TrainingConfig) -> float:
-    """Decay of the 0-based `step`: `ramped_decay`, rising to `ema_final_decay` over the last `ema_final_fraction`."""
-    decay = config.ema_decay
+    """Decay of the 0-based `step`: `ramped_decay`, rising to `ema_final_decay` over the last `ema_final_fraction`.
+
+    The ramp holds until the rise begins, which ends at the final decay however short the training is.
+    """
     begin = total_steps * (1.0 - config.ema_final_fraction)
+    decay = ramped_decay(config.ema_decay, min(step, int(begin)) if config.ema_final_decay is not None else step)
     if config.ema_final_decay is not None and step > begin:
         share = (step - begin) / max(total_steps - 1 - begin, 1)
         decay += (config.ema_final_decay - decay) * min(share, 1.0)
-    return ramped_decay(decay, step)
+    return decay
 
 
 def averaged_copy(model: Model) -> Model:

@@ -25,7 +25,7 @@ from wakeword_core.training.epoch import Batches, StoppedError, train_epoch
 from wakeword_core.training.job import Job
 from wakeword_core.training.launch import train_in_processes
 from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_of, out_of_patience
-from wakeword_core.training.run import Run, new_run, resume, run_hash, save_run
+from wakeword_core.training.run import Run, Trace, new_run, resume, run_hash, save_run
 from wakeword_core.training.sampler import NoiseSampler, Sampler, derived_seed
 from wakeword_core.training.validation import ValidationFigures, allowed_alarms, check_validation, validate
 
@@ -97,8 +97,8 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
                         save_run(run, out)
                     raise KeyboardInterrupt from None
                 if ranks.first:
+                    _keep_epoch(run, config, out)  # before it counts as done: a killed run keeps it again
                     save_run(run, out)
-                    _keep_epoch(run, config, out)
                     on_epoch(run.history[-1])
             return _finish(run, sampler, config, out)
 
@@ -137,7 +137,7 @@ def _one_epoch(run: Run, batches: Batches, val: tuple[Tensor, Tensor], config: C
     epoch = len(run.history)
     started, before = time.monotonic(), run.step
     trace = train_epoch(run, batches, config)
-    loss, norm = float(trace.losses.mean()), float(trace.norms.mean())
+    loss, norm = float(trace.losses.mean()), _mean_norm(run, trace)
     trained = time.monotonic()
     figures = _validated(run, val, config)
     if not all(torch.isfinite(torch.tensor([loss, norm, figures.loss]))):
@@ -164,12 +164,18 @@ def _one_epoch(run: Run, batches: Batches, val: tuple[Tensor, Tensor], config: C
         run.best = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
 
 
+def _mean_norm(run: Run, trace: Trace) -> float:
+    """Of the gradients; with float16's scaler without the steps that it skipped to find its scale."""
+    norms = trace.norms
+    return float(norms[norms.isfinite()].mean() if run.scaler.is_enabled() else norms.mean())
+
+
 def _validated(run: Run, val: tuple[Tensor, Tensor], config: Config) -> ValidationFigures:
     """Figures of the average, which one process measures for all, so that all decide alike."""
     settings, measured = config.training, [0.0] * len(fields(ValidationFigures))
     if run.ranks.first:
         alarms = allowed_alarms(val[1], config)
-        measured = list(astuple(validate(run.average, *val, settings.batch_size, settings.val_max_fpr, alarms)))
+        measured = list(astuple(validate(run.average, *val, run.micro_batch, settings.val_max_fpr, alarms)))
     return ValidationFigures(*run.ranks.of_first(measured))
 
 

@@ -49,10 +49,19 @@ def zones(word_ends: Tensor, step_ends: Tensor, hit_frames: int, early_frames: i
     """
     end, at = word_ends[:, None], step_ends
     none = end == NO_WORD
-    hit = (at >= end) & (at <= end + hit_frames) & ~none
+    hit = _within(end, at, hit_frames) & ~none
     nearest = functional.one_hot((at - end).abs().argmin(dim=1), at.shape[1]).bool()
     hit = torch.where(hit.any(dim=1, keepdim=True) | none, hit, nearest)
     return Zones(hit, none | ((at < end - early_frames) & ~hit))
+
+
+def heard_in(word_ends: Tensor, step_ends: Tensor, hit_frames: int) -> Tensor:
+    """Whether any step [batch, steps] of a row lies where its word, which ends at [batch], is to be heard: [batch]."""
+    return _within(word_ends[:, None], step_ends, hit_frames).any(dim=1)
+
+
+def _within(end: Tensor, at: Tensor, hit_frames: int) -> Tensor:
+    return (at >= end) & (at <= end + hit_frames)
 
 
 def one_step(zone: Zones, generator: torch.Generator) -> Tensor:

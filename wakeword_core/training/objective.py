@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from wakeword_core.config import Config
+from wakeword_core.features.store import NO_WORD
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.training.augment import augment, mixup, spec_augment, time_shift
 from wakeword_core.training.batch import Asked, Batch, TrainRows
-from wakeword_core.training.losses import Weights, class_weights, one_step, row_losses, row_shares, zones
+from wakeword_core.training.losses import Weights, class_weights, heard_in, one_step, row_losses, row_shares, zones
 from wakeword_core.training.metric_learning import MetricLoss, window_embeddings
 from wakeword_core.training.steps import members, row_logits, step_ends
 
@@ -20,6 +21,13 @@ class Judged(NamedTuple):
     loss: Tensor
     logits: Tensor
     """[members * batch, classes, steps]"""
+
+
+def _one_of(ends: Tensor, others: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """For each row the end of its own word, with that share of the chances, or of the other's; a word before none."""
+    own = torch.rand(ends.shape, generator=generator, device=ends.device) < share
+    chosen = torch.where(own, ends, others)
+    return torch.where(chosen == NO_WORD, torch.where(own, others, ends), chosen)
 
 
 class Objective(nn.Module):
@@ -51,7 +59,8 @@ class Objective(nn.Module):
         """
         x, ends = self._features(model, rows, chosen, noise, generator)
         x, partners, share = mixup(x, self.config.training.augment.mixup_alpha, generator)
-        steps = step_ends(model.backbone, ends, x.shape[2], model.frames, self._hit, generator)
+        placed = ends if share == 1 else _one_of(ends, ends[partners], share, generator)
+        steps = step_ends(model.backbone, placed, x.shape[2], model.frames, self._hit, generator)
         count = members(model.backbone)
         asked = [self._asked(rows, chosen, ends, steps, count, share, generator)]
         if share < 1:
@@ -98,6 +107,8 @@ class Objective(nn.Module):
         places = one_step(zone, generator) if looked_at else None
         weights = Weights(self.class_weights, self._counts(rows, chosen))
         shares = row_shares(labels, loss.pooling, weights) * (share / count)
+        if share < 1:  # a window that was placed for one of two mixed words may not hold the other
+            shares = shares * ((ends == NO_WORD) | heard_in(ends, steps, self._hit))
         return Asked(labels.repeat(count), zone, places, shares.float().repeat(count))
 
     def _classified(self, logits: Tensor, asked: Asked) -> Tensor:
@@ -113,7 +124,7 @@ class Objective(nn.Module):
         mixed = None if noise is None else rows.mel[noise].float()
         negative = rows.labels[chosen] == 0
         shift = training.augment.shift_frames
-        x, ends = time_shift(rows.mel[chosen].float(), rows.word_ends[chosen], shift, generator)
+        x, ends = time_shift(rows.mel[chosen].float(), rows.word_ends[chosen], shift, model.frames, generator)
         x = augment(x, negative, mixed, training.augment, rows.warp, generator)
         return spec_augment(model.normalise(x), training.spec_augment, generator), ends
 

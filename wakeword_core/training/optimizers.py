@@ -128,7 +128,7 @@ def _sgd(named: Named, undecayed: Parameters, config: TrainingConfig) -> Optimiz
 
 
 def _muon(named: Named, undecayed: Parameters, config: TrainingConfig) -> Optimizers:
-    """Muon (Jordan et al. 2024) for the matrices between first and last layer, AdamW for all else.
+    """Muon (Jordan et al. 2024) for the matrices before the last layer, AdamW for all else.
 
     Rates are matched to AdamW's by their root mean square (Liu et al. 2025), so that one schedule serves both. Weights
     of depthwise convolutions are no matrices: each of their filters is by itself.
@@ -155,11 +155,16 @@ _MAKERS: dict[str, Callable[[Named, Parameters, TrainingConfig], Optimizers]] = 
 
 def _decayed_apart(named: Named, undecayed: Parameters, config: TrainingConfig) -> list[dict[str, Any]]:
     groups = [
-        {"params": [one for _, one in named if one.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [*(one for _, one in named if one.ndim <= 1), *undecayed], "weight_decay": 0.0},
+        {"params": [one for name, one in named if _is_weight(name, one)], "weight_decay": config.weight_decay},
+        {"params": [*(one for name, one in named if not _is_weight(name, one)), *undecayed], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
 
+def _is_weight(name: str, parameter: nn.Parameter) -> bool:
+    """Whether it is no norm's and no bias, of whatever shape: attention has some of two dimensions."""
+    return parameter.ndim > 1 and name.rsplit(".", 1)[-1] != "bias"
+
+
 def _is_matrix(name: str, weight: nn.Parameter) -> bool:
-    return weight.ndim > 1 and weight.shape[1] > 1 and CLASSIFIER not in name.split(".")
+    return _is_weight(name, weight) and weight.shape[1] > 1 and CLASSIFIER not in name.split(".")

@@ -126,13 +126,14 @@ def new_run(
     settings = config.training
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     model = new_model(config)
+    _check_reach(model)
     if start_from is not None:
         if start_from.config != config.model:
             raise ConfigError("the model to train further has another architecture; train a new one from the beginning")
         model.load_state_dict(start_from.state_dict(), strict=True)
     model.set_cmvn(cmvn)
     model.to(device)
-    if device == "cuda" and settings.channels_last:
+    if device == "cuda" and settings.channels_last and settings.optimizer != "muon":  # which sees weights as matrices
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = Objective(config, model, train.labels).to(device)
     scaled = device == "cuda" and settings.amp and settings.amp_dtype == "float16"
@@ -153,6 +154,16 @@ def new_run(
     )
 
 
+def _check_reach(model: ScoringModel) -> None:
+    """ConfigError when a network that streams looks back farther than a window: it would never see that in use."""
+    reach = getattr(model.backbone, "receptive_field_frames", 0)
+    if reach > model.frames:
+        raise ConfigError(
+            f"the network sees {reach} frames, but features.frontend.window_frames is {model.frames}; make the window "
+            "longer, or the network's kernels or dilations smaller"
+        )
+
+
 def save_run(run: Run, out: Path) -> None:
     """Make the state the last checkpoint in `out`, and write the history beside."""
     started = run.started
@@ -168,7 +179,8 @@ def save_run(run: Run, out: Path) -> None:
         "random": {} if started is None else started.random,
     }
     scaler = run.scaler.state_dict()
-    checkpoint = Checkpoint(run.hash, run.step, run.micro_batch, scaler, tuple(run.history), tensors)
+    device = run.device.type
+    checkpoint = Checkpoint(run.hash, run.step, run.micro_batch, device, scaler, tuple(run.history), tensors)
     save_checkpoint(out / CHECKPOINTS, checkpoint)
     write_history(out / HISTORY, run.history)
 
@@ -184,12 +196,17 @@ def resume(run: Run, out: Path) -> None:
     run.objective.load_state_dict(tensors["objective"], strict=True)
     run.optimizers.restore(tensors["optimizer"])
     run.clipper.norms = tensors["clipper"]["norms"].to(run.device)
-    run.scaler.load_state_dict(checkpoint.scaler)
+    same_device = checkpoint.device == run.device.type
+    if same_device:
+        run.scaler.load_state_dict(checkpoint.scaler)
     run.best, run.step, run.history = tensors["best"], checkpoint.step, list(checkpoint.history)
     run.micro_batch = min(run.micro_batch, checkpoint.micro_batch)
     if run.difficulty is not None:
         run.difficulty = tensors["difficulty"]["rows"]
-    if tensors["started"]:
+    if tensors["started"] and not same_device:
+        log.warning("the epoch begun on %s is begun again: its random numbers cannot go on here", checkpoint.device)
+        run.step -= len(tensors["started"]["losses"])
+    elif tensors["started"]:
         run.started = Started(tensors["started"], tensors["random"])
     if run.ranks.first:
         write_history(out / HISTORY, run.history)

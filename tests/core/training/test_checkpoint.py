@@ -27,7 +27,7 @@ def _checkpoint(step: int) -> Checkpoint:
         "optimizer": {"0.0.exp_avg": torch.ones(2)},
         "random": {"cpu": torch.get_rng_state()},
     }
-    return Checkpoint("run", step, 16, {"scale": 2.0}, (record,) * step, tensors)
+    return Checkpoint("run", step, 16, "cpu", {"scale": 2.0}, (record,) * step, tensors)
 
 
 def _same(one: Checkpoint, other: Checkpoint) -> bool:
@@ -131,3 +131,18 @@ def test_another_runs_checkpoint_is_not_used(tmp_path: Path, caplog: pytest.LogC
     save_checkpoint(tmp_path, replace(_checkpoint(1), run="other"))
     assert load_checkpoint(tmp_path, "run") is None
     assert "other data or settings" in caplog.text
+
+
+def test_a_checkpoint_that_cannot_be_opened_now_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, _checkpoint(1))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("wakeword_core.training.checkpoint.safe_open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        load_checkpoint(tmp_path, "run")
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path, "run") is not None

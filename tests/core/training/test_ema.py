@@ -1,8 +1,10 @@
 """The moving average of weights and batch norm statistics."""
 
+import pytest
 import torch
 from torch import nn
 
+from wakeword_core.config import TrainingConfig
 from wakeword_core.training import ema
 
 
@@ -53,3 +55,12 @@ def test_decay_ramps_up_to_the_configured_one() -> None:
     assert ramp == sorted(ramp)
     assert ramp[-1] == 0.9
     assert ema.ramped_decay(0.0, 1_000) == 0.0
+
+
+def test_the_final_decay_is_reached_however_short_the_training() -> None:
+    settings = TrainingConfig(ema_decay=0.999, ema_final_decay=0.9995, ema_final_fraction=0.25)
+    for total in (20, 200, 20_000):
+        decays = [ema.decay_of(step, total, settings) for step in range(total)]
+        assert decays[-1] == pytest.approx(0.9995) and decays == sorted(decays)
+        begin = int(0.75 * total)
+        assert decays[begin - 1] == ema.ramped_decay(0.999, begin - 1) < 0.9995

@@ -146,7 +146,7 @@ EXACT: dict[str, tuple[Any, dict[str, Any], float]] = {
     "focal, mixed": (TcnConfig(**TINY_TCN), {"kind": "focal", "focal_alpha": 0.3, "hard_negative_weight": 2.0}, 0.5),
     "members": (TcnConfig(**TINY_TCN, members=2), {"metric": "arcface", "class_weights": "balanced"}, 0.0),
     "window": (TcnConfig(**TINY_TCN, members=2), WINDOW, 0.5),
-    "whole windows": (TinyConvConfig(channels=4), {**WINDOW, "metric": "arcface"}, 0.5),
+    "whole windows": (TinyConvConfig(channels=4), WINDOW, 0.5),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from sweeps_to_train import (
     weights,
     windows_for,
 )
+from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import ROLES, BcResNetConfig, TcnConfig, TinyConvConfig, TrainingConfig
 from wakeword_core.errors import ConfigError, DataError
@@ -243,3 +245,20 @@ def test_trains_on_cuda_with_amp(tmp_path: Path) -> None:
     for index, model in enumerate((None, BcResNetConfig(), TinyConvConfig())):
         summary = train(LONG, VAL, CMVN, config_for(model, CONTEXT, device="cuda"), tmp_path / str(index))
         assert np.isfinite(summary.val_loss)
+
+
+def test_steps_that_float16s_scaler_skips_are_no_divergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts far too high, as it may on a GPU, and comes down by halves; skipped steps leave the average alone."""
+    scaler = GradScaler("cpu", init_scale=3.3e38, growth_interval=10_000)
+    monkeypatch.setattr("wakeword_core.training.run.GradScaler", lambda *_, **__: scaler)
+    config = config_for(steps_per_epoch=12, epochs=2)
+    records: list[EpochRecord] = []
+    train(TRAIN, VAL, CMVN, config, tmp_path, on_epoch=records.append)
+    assert all(math.isfinite(record.gradient_norm) and math.isfinite(record.train_loss) for record in records)
+    assert scaler.get_scale() < 3e38
+
+
+def test_a_network_that_looks_back_farther_than_a_window_is_refused(tmp_path: Path) -> None:
+    config = config_for(TcnConfig(channels=8, dilations=(1, 2, 4, 8), head_steps=2, kernel=3))
+    with pytest.raises(ConfigError, match=r"the network sees \d+ frames, but features.frontend.window_frames is"):
+        train(TRAIN, VAL, CMVN, config, tmp_path)

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TINY_TCN, VAL, config_for, windows_for
 from torch import nn
 from torch.nn import functional
 
-from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig
+from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig, TrainingConfig
 from wakeword_core.models.scoring import ScoringModel, new_model
 from wakeword_core.training import objective as module
 from wakeword_core.training.batch import TrainRows
@@ -205,3 +206,32 @@ def test_everything_at_once_on_cuda_with_amp(pooling: str, metric: str, tmp_path
         config = config_for(model, CONTEXT, device="cuda", loss={**LOSS, **loss, "pooling": pooling, "metric": metric})
         summary = train(LONG, VAL, CMVN, config, tmp_path / str(members))
         assert np.isfinite(summary.val_loss)
+
+
+def test_a_mixed_row_is_asked_only_for_words_that_its_window_holds() -> None:
+    """A network of whole windows sees one of two mixed words; what it cannot hear is not asked of it."""
+    config = _config(TinyConvConfig(channels=4), pooling="window")
+    mixed = {"augment": config.training.augment.model_copy(update={"mixup_alpha": 5.0})}
+    config = config.model_copy(update={"training": config.training.model_copy(update=mixed)})
+    model, objective, rows = _parts(config)
+    chosen = torch.arange(len(LONG)).repeat(4)
+    batch = objective.draw(model, rows, chosen, None, torch.Generator().manual_seed(3))
+    at, hit = batch.step_ends[:, 0], objective._hit
+    assert len(batch.asked) == 2
+    own = LONG.word_ends[chosen]
+    asked = batch.asked[0].shares > 0
+    held = (own < 0) | ((at >= own) & (at <= own + hit))
+    assert torch.equal(asked, held) and bool(held.any()) and not bool(held.all())
+    assert bool((batch.asked[1].shares > 0)[~held].float().mean() > 0.9)  # it was placed for the other word
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        {"loss": {"metric": "arcface"}, "augment": {"mixup_alpha": 0.4}},
+        {"loss": {"metric": "triplet"}, "micro_batch": 32},
+    ],
+)
+def test_what_cannot_go_together_is_said(together: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"mixup_alpha to 0|micro_batch to 0"):
+        TrainingConfig.model_validate(together)

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from sweeps_to_train import config_for
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
-from wakeword_core.config import TrainingConfig
+from wakeword_core.config import ModelConfig, TrainingConfig
+from wakeword_core.models import REGISTRY, build_model
 from wakeword_core.models.scoring import new_model
 from wakeword_core.training.clipping import USUAL_STEPS, Clipper
 from wakeword_core.training.optimizers import Optimizers, make_optimizers
@@ -152,3 +154,20 @@ def test_a_broken_gradient_is_told_and_does_not_become_usual() -> None:
         told, _ = clipped(norm, clipper)
         assert math.isfinite(told) == math.isfinite(norm)
     assert bool(clipper.norms.isfinite().all()) and clipped(9.0, clipper)[1] <= 10.0
+
+
+@pytest.mark.parametrize("arch", REGISTRY)
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_no_bias_and_no_norm_of_any_network_decays(arch: str, kind: str) -> None:
+    model = build_model(TypeAdapter(ModelConfig).validate_python({"arch": arch}), 40, 64, 2)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    norms = {
+        id(one)
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm)
+        for one in module.parameters()
+    }
+    optimizers = make_optimizers(model.named_parameters(), settings(kind))
+    decayed = [one for group in optimizers.groups if group["weight_decay"] > 0 for one in group["params"]]
+    assert decayed and not norms & {id(one) for one in decayed}
+    assert not [names[id(one)] for one in decayed if names.get(id(one), "").endswith("bias")]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ from sweeps_to_train import (
 
 from wakeword_core.config import BcResNetConfig, TcnConfig, TinyConvConfig
 from wakeword_core.training import fit
-from wakeword_core.training.checkpoint import LAST
+from wakeword_core.training.checkpoint import LAST, load_checkpoint, save_checkpoint
 from wakeword_core.training.fit import train
 from wakeword_core.training.records import EpochRecord
+from wakeword_core.training.run import CHECKPOINTS, run_hash
 
 
 @pytest.mark.parametrize(
@@ -185,3 +187,22 @@ def test_stopping_early_is_remembered_on_resume(tmp_path: Path, monkeypatch: pyt
             train(TRAIN, shuffled, CMVN, config, tmp_path)
     epochs = len(history(tmp_path))
     assert train(TRAIN, shuffled, CMVN, config, tmp_path).epochs == epochs
+
+
+def test_an_epoch_begun_on_another_kind_of_device_begins_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Random states of a GPU mean nothing to a CPU; all else goes on."""
+    config = config_for(steps_per_epoch=4, epochs=3)
+    asked = iter([False] * 6 + [True] * 100)
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(fit, "finishing", lambda _: nullcontext(lambda: next(asked)))
+        train(TRAIN, VAL, CMVN, config, tmp_path)
+    folder = tmp_path / CHECKPOINTS
+    identity = run_hash(TRAIN, VAL, CMVN, config)
+    stopped = load_checkpoint(folder, identity)
+    assert stopped is not None and len(stopped.tensors["started"]["losses"]) == 2
+    save_checkpoint(folder, replace(stopped, device="cuda"))
+    train(TRAIN, VAL, CMVN, config, tmp_path)
+    assert "the epoch begun on cuda is begun again" in caplog.text
+    assert [record.epoch for record in history(tmp_path)] == [1, 2, 3]
