@@ -23,7 +23,7 @@ ui: $(SPEECH)
 test: lint
 	@rm -f .coverage .coverage.*
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
-		$(BIN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15 --cov --cov-report=term --cov-fail-under=85 $(ARGS)
+		$(BIN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15 --cov --cov-report=term --cov-fail-under=85 $(ARGS)
 
 lint: $(DEV)
 	@$(BIN) .ci/check_files.py

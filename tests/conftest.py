@@ -1,8 +1,14 @@
 """What every test may rely on: no settings or log handlers of another test or of the developer's shell."""
 
 import logging
+import signal
 
 import pytest
+
+# a job in the background of a shell inherits that these are ignored, and so would all that tests start
+for _one in (signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(_one) is signal.SIG_IGN:
+        signal.signal(_one, signal.default_int_handler if _one == signal.SIGINT else signal.SIG_DFL)
 
 _LOGGERS = ("wakeword_core", "wakeword_pipeline")
 

@@ -263,7 +263,7 @@ def test_a_signal_is_passed_on_and_all_have_ended_before_it_takes_effect(
     )
 
     def interrupt(what: str, done: int, total: int) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
         _train(_config(processes=2), tmp_path / "out", interrupt)
