@@ -5,11 +5,6 @@ import signal
 
 import pytest
 
-# a job in the background of a shell inherits that these are ignored, and so would all that tests start
-for _one in (signal.SIGINT, signal.SIGTERM):
-    if signal.getsignal(_one) is signal.SIG_IGN:
-        signal.signal(_one, signal.default_int_handler if _one == signal.SIGINT else signal.SIG_DFL)
-
 _LOGGERS = ("wakeword_core", "wakeword_pipeline")
 
 
@@ -25,6 +20,13 @@ def _own_surroundings(monkeypatch):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = handlers, True
         logger.setLevel(level)
+
+
+def pytest_configure():
+    """A job in the background of a shell inherits that these are ignored, and so would all that tests start."""
+    for one, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(one) is signal.SIG_IGN:
+            signal.signal(one, usual)
 
 
 def pytest_collection_modifyitems(items):

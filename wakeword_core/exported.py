@@ -10,7 +10,8 @@ from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, MissingDependencyError
 from wakeword_core.export.seal import SEAL_KEY
 
-_CARD_KEY = "wakeword"
+CARD_KEY = "wakeword"
+"""Entry of `metadata_props` that holds what the runtime reads, as JSON."""
 _MAX_MODEL_BYTES = 256 * 2**20
 
 
@@ -111,9 +112,14 @@ def _open_session(file: Path, threads: int) -> Any:
 
 
 def _read_card(session: Any, file: Path) -> dict[str, Any]:
-    text = session.get_modelmeta().custom_metadata_map.get(_CARD_KEY)
+    text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
     if text is None:
-        raise ArtifactError(f"{file} carries no {_CARD_KEY!r} card, so it was not exported by this project")
+        raise ArtifactError(f"{file} carries no {CARD_KEY!r} card, so it was not exported by this project")
+    return parse_card(text, file)
+
+
+def parse_card(text: str, file: Path) -> dict[str, Any]:
+    """A card as it stands in the metadata of `file`; ArtifactError if it is no JSON object."""
     try:
         card = json.loads(text)
     except ValueError as error:

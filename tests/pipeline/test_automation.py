@@ -1,5 +1,6 @@
 """When the sensor begins builds, and of what: on a graph of three stages that write text."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from wakeword_core import stages
 from wakeword_core.artifacts import Build
 from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
-from wakeword_pipeline.automation import SENSOR, Watch, look, nightly_schedule, rebuild_sensor
+from wakeword_pipeline.automation import SENSOR, Watch, build_all, look, nightly_schedule, rebuild_sensor
 from wakeword_pipeline.phases import Phase
 
 QUIET = 60
@@ -62,9 +63,9 @@ class World:
         for phase in phases:
             for name in phase.assets:
                 artifact, _ = self.project.build(name, phase.partition)
-                version = {"dagster/data_version": artifact.content}
+                version, key = {"dagster/data_version": artifact.content}, {"artifact_key": artifact.key}
                 self.instance.report_runless_asset_event(
-                    dg.AssetMaterialization(name, partition=phase.partition, tags=version)
+                    dg.AssetMaterialization(name, partition=phase.partition, tags=version, metadata=key)
                 )
 
     def rest(self) -> list[list[Phase]]:
@@ -204,3 +205,33 @@ def test_a_run_that_failed_is_not_begun_again(world: World, tick) -> None:
 
 def a_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, run_key: str) -> dg.DagsterRun:
     return dg.DagsterRun(job_name="any", status=status, tags={"dagster/run_key": run_key})
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_nightly_build_is_the_command(status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wakeword_pipeline.resources import ProjectResource
+
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, status)
+
+    monkeypatch.setattr("wakeword_pipeline.automation.subprocess.run", run)
+    resource = ProjectResource(config_path="a.yaml", home=str(tmp_path), overrides=["training.epochs=3"])
+    result = build_all.execute_in_process(resources={"project": resource}, raise_on_error=False)
+    assert result.success == (status == 0)
+    assert ran[0][2:] == [
+        "wakeword_pipeline.cli", "run", "--config", "a.yaml", "--home", str(tmp_path), "--set", "training.epochs=3",
+    ]  # fmt: skip
+
+
+def test_an_idle_tick_asks_for_no_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compares whole listings, which is too much for every half minute of nothing."""
+    world.rest()
+
+    def asked(project: Project) -> None:
+        raise AssertionError("nothing has changed")
+
+    monkeypatch.setattr(Project, "status", asked)
+    assert world.look() == ([], "the recordings are as they were")

@@ -36,7 +36,8 @@ def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], spl
     import onnx
 
     from wakeword_core.export.model_card import card_markdown, describe_model, evidence_for
-    from wakeword_core.export.onnx_graph import CARD_KEY, write_model
+    from wakeword_core.export.onnx_graph import write_model
+    from wakeword_core.exported import CARD_KEY
     from wakeword_core.lineage.graph import Edge, Node
     from wakeword_core.lineage.model_file import MODEL_CARD_KEY
     from wakeword_core.lineage.picture import lineage_picture

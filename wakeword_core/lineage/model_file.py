@@ -1,6 +1,5 @@
 """An exported model file read for its history: no session, no home, only what travels in the file."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +52,7 @@ def read_model_file(path: Path) -> ModelFile:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    from wakeword_core.export.onnx_graph import CARD_KEY
-    from wakeword_core.exported import model_file
+    from wakeword_core.exported import CARD_KEY, model_file, parse_card
     from wakeword_core.runtime import WakewordModel
 
     file = model_file(path, WakewordModel.names)
@@ -65,15 +63,5 @@ def read_model_file(path: Path) -> ModelFile:
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if CARD_KEY not in properties:
         raise ArtifactError(f"{file} carries no {CARD_KEY!r} card, so it was not exported by this project")
-    model_card = _json(properties[MODEL_CARD_KEY], file) if MODEL_CARD_KEY in properties else None
-    return ModelFile(file, hash_file(file), check_seal(model), _json(properties[CARD_KEY], file), model_card)
-
-
-def _json(text: str, file: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(text)
-    except ValueError as error:
-        raise ArtifactError(f"the card in {file} is not JSON ({error}); export the model again") from error
-    if not isinstance(tree, dict):
-        raise ArtifactError(f"the card in {file} is not a JSON object; export the model again")
-    return tree
+    model_card = parse_card(properties[MODEL_CARD_KEY], file) if MODEL_CARD_KEY in properties else None
+    return ModelFile(file, hash_file(file), check_seal(model), parse_card(properties[CARD_KEY], file), model_card)
