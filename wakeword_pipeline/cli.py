@@ -10,6 +10,7 @@ import typer
 
 from wakeword_core import __version__
 from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_pipeline.command_ui import Service, open_ui
 
 app = typer.Typer(
     help="Make a wake word: recordings (or just a phrase) in, a calibrated model with its whole history out.",
@@ -107,15 +108,10 @@ def ui(
     home: Home = None,
     host: Annotated[str, typer.Option(help="Address to listen on; there is no login.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
+    service: Annotated[Service, typer.Option(help="One of its two processes, for a server.")] = Service.BOTH,
 ) -> None:
     """Open Dagster on the same home: the graph, its runs, checks and lineage."""
-    from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
-
-    folder = home_path(home)
-    prepare_home(folder, config_path(config) if config else last_config(folder))
-    print(f"Dagster on http://{host}:{port} (home {folder}); stop it with Ctrl-C", flush=True)
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "wakeword_pipeline.definitions"]
-    os.execv(sys.executable, [*command, "--host", host, "--port", str(port)])
+    open_ui(config, home, host, port, service)
 
 
 @app.command()

@@ -18,15 +18,8 @@ _SECONDS = 400
 @contextmanager
 def daemon(home: Path, config: Path) -> Iterator[None]:
     """While it runs, sensors and schedules that are on do what they say; its output is in `home/daemon.log`."""
-    dagster_home = str(home / "dagster")
-    environment = {
-        **os.environ,
-        "DAGSTER_HOME": dagster_home,
-        "WAKEWORD_DAGSTER": dagster_home,
-        "WAKEWORD_HOME": str(home),
-        "WAKEWORD_CONFIG": str(config),
-    }
-    command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "wakeword_pipeline.definitions"]
+    environment = {**os.environ, "WAKEWORD_HOME": str(home)}
+    command = [sys.executable, "-m", "wakeword_pipeline.cli", "ui", "--service", "daemon", "--config", str(config)]
     with (home / "daemon.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:

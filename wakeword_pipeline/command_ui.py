@@ -1,0 +1,34 @@
+"""The command that opens Dagster, or runs one of the two processes that it consists of, as a service."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+
+from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
+
+_DEFINITIONS = ("-m", "wakeword_pipeline.definitions")
+
+
+class Service(StrEnum):
+    """What of Dagster to run."""
+
+    BOTH = "both"
+    WEB = "web"
+    DAEMON = "daemon"
+
+
+def open_ui(config: Path | None, home: Path | None, host: str, port: int, service: Service) -> None:
+    """Become Dagster's web server, its daemon, or both, on a home that is made ready for them."""
+    folder = home_path(home)
+    prepare_home(folder, config_path(config) if config else last_config(folder))
+    if service is not Service.DAEMON:
+        print(f"Dagster on http://{host}:{port} (home {folder}); stop it with Ctrl-C", flush=True)
+    os.execv(sys.executable, [sys.executable, *_arguments(host, port, service)])
+
+
+def _arguments(host: str, port: int, service: Service) -> list[str]:
+    if service is Service.DAEMON:
+        return ["-m", "dagster._daemon", "run", *_DEFINITIONS]
+    command = ["-m", "dagster_webserver"] if service is Service.WEB else ["-m", "dagster", "dev"]
+    return [*command, *_DEFINITIONS, "--host", host, "--port", str(port)]
