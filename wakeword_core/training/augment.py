@@ -142,7 +142,8 @@ def _with_noise(x: Tensor, noise: Tensor, config: TrainAugmentConfig, generator:
     speech = torch.quantile(x.exp().mean(dim=1), _LOUD_SHARE, dim=1).clamp_min(_LEAST_POWER)
     level = noise.exp().mean(dim=(1, 2)).clamp_min(_LEAST_POWER)
     gain = speech.log() - level.log() - snr_db * _NEPERS_A_DB
-    return torch.where(chosen[:, None, None], torch.logaddexp(x, noise + gain[:, None, None]), x)
+    gain = gain.masked_fill(~chosen, -math.inf)  # of no noise at all
+    return torch.logaddexp(x, noise + gain[:, None, None])
 
 
 def _mel(hertz: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from wakeword_core.training.distributed import ranks_here, under_torchrun
 from wakeword_core.training.epoch import Batches, StoppedError, train_epoch
 from wakeword_core.training.job import Job
 from wakeword_core.training.launch import train_in_processes
+from wakeword_core.training.memory import freed_memory_kept
 from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_of, out_of_patience
 from wakeword_core.training.run import Run, Trace, new_run, resume, run_hash, save_run
 from wakeword_core.training.sampler import NoiseSampler, Sampler, derived_seed
@@ -78,7 +79,12 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
     config, settings = job.config, job.config.training
     sampler = Sampler(job.train, config.labels, settings, config.seed)
     device = choose_device(settings.device)
-    with ranks_here(device) as ranks, torch_threads(settings.threads or ranks.cores), finishing("batch") as asked:
+    with (
+        ranks_here(device) as ranks,
+        torch_threads(settings.threads or ranks.cores),
+        freed_memory_kept(),
+        finishing("batch") as asked,
+    ):
         cuda = [torch.cuda.current_device()] if device == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
             identity = run_hash(job.train, job.val, job.cmvn, config, job.start_from)
