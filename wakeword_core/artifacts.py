@@ -76,6 +76,10 @@ class Artifact:
         """Bytes of all files together."""
         return sum(entry.size for entry in self.files.values())
 
+    def holds(self, sha256: str) -> bool:
+        """Whether one of its files has that hash."""
+        return any(entry.sha256 == sha256 for entry in self.files.values())
+
     def damaged(self, *, read: bool) -> list[str]:
         """Names of files that are missing, of another size or, with `read`, of other bytes."""
         wrong = []
@@ -227,18 +231,6 @@ class ArtifactStore:
             except ArtifactError as error:
                 log.warning("%s", error)
         return sorted(found, key=lambda artifact: (artifact.created, artifact.stage, artifact.key))
-
-    def upstream(self, artifact: Artifact) -> dict[str, str]:
-        """Keys of everything that `artifact` was made from, as recorded when each was built: input name -> key."""
-        keys: dict[str, str] = {}
-        waiting = dict(artifact.inputs)
-        while waiting:
-            name, one = waiting.popitem()
-            keys[name] = one["key"]
-            card = self.root / one["stage"] / one["key"] / CARD
-            if card.is_file():
-                waiting |= {name: one for name, one in _load(card.parent).inputs.items() if name not in keys}
-        return dict(sorted(keys.items()))
 
     def build(
         self,

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from wakeword_core.artifact_graph import manifest_behind
 from wakeword_core.artifacts import Artifact
 from wakeword_core.config import Split
 from wakeword_core.files import read_json
@@ -92,6 +91,7 @@ def _disjoint(project: Project, artifact: Artifact, split: Split | None) -> Verd
 
 def _data_as_before(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
     from wakeword_core.drift import drift
+    from wakeword_core.lineage.recordings import manifest_behind
     from wakeword_core.manifest import read_manifest
 
     key = project.reference_model()

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wakeword_core.artifact_graph import ArtifactGraph, Name
 from wakeword_core.artifacts import BUILDING, LOCK, PARTS, Artifact, ArtifactStore, Parts
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import read_json
+from wakeword_core.lineage.graph import Graph, NodeId
 
 _DELETING = ".deleting-"
 _NOTE_SUFFIX = ".json"
@@ -32,15 +32,16 @@ class Item:
         return sum(path.lstat().st_size for path in _files(self.paths))
 
 
-def garbage(store: ArtifactStore, roots: Collection[Name], resumable: Collection[Name]) -> list[Item]:
+def garbage(store: ArtifactStore, roots: Collection[NodeId], resumable: Collection[NodeId]) -> list[Item]:
     """What neither is among the roots nor was used to make them; unfinished builds too, but for the `resumable`."""
-    graph = ArtifactGraph(store)
-    kept = graph.upstream(roots)
+    graph = Graph.of_store(store)
+    starts = graph.known(roots)
+    kept = {one.id for one in (*starts, *graph.upstream(*starts))}
     unreachable = [artifact for name, artifact in graph.artifacts.items() if name not in kept]
     return [
         *(artifact_item(one, "nothing that stays was made from it") for one in unreachable),
         *leftovers(store, graph, resumable),
-        *unshared_pieces(store, (graph.artifacts[name] for name in kept), resumable),
+        *unshared_pieces(store, (one for name, one in graph.artifacts.items() if name in kept), resumable),
     ]
 
 
@@ -54,7 +55,7 @@ def shown_key(key: str) -> str:
     return key[:_SHOWN_KEY]
 
 
-def leftovers(store: ArtifactStore, graph: ArtifactGraph, resumable: Collection[Name] = ()) -> list[Item]:
+def leftovers(store: ArtifactStore, graph: Graph, resumable: Collection[NodeId] = ()) -> list[Item]:
     """Folders that are no artifacts: of killed builds nobody goes on with, set aside, half deleted, without a card."""
     artifacts = {artifact.path for artifact in graph.artifacts.values()}
     found = []
@@ -71,7 +72,7 @@ def leftovers(store: ArtifactStore, graph: ArtifactGraph, resumable: Collection[
     return found
 
 
-def unshared_pieces(store: ArtifactStore, kept: Iterable[Artifact], resumable: Collection[Name] = ()) -> list[Item]:
+def unshared_pieces(store: ArtifactStore, kept: Iterable[Artifact], resumable: Collection[NodeId] = ()) -> list[Item]:
     """Reusable pieces, an item a stage, that neither an artifact in `kept` nor a `resumable` build holds."""
     held = {entry.sha256 for artifact in kept for entry in artifact.files.values()}
     linked = {_place(path) for stage, key in resumable for path in _files([store.root / stage / f"{BUILDING}{key}"])}

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from wakeword_core.artifact_graph import ArtifactGraph, Name
 from wakeword_core.artifacts import Artifact, ArtifactStore
 from wakeword_core.cleaning import Item, artifact_item, leftovers, shown_key, unshared_pieces
 from wakeword_core.content_search import held_ids
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import hash_file
+from wakeword_core.lineage.graph import Graph, Node
+from wakeword_core.lineage.recordings import MANIFEST, SHARDS
 from wakeword_core.manifest import read_manifest
 from wakeword_core.project import RAW_AUDIO
 
-_MANIFEST, _SHARDS = "raw_manifest", "audio_shards"
-_BY_CONTENT = (_MANIFEST, _SHARDS)
+_BY_CONTENT = (MANIFEST, SHARDS)
 """Stages whose files tell which recordings they hold; all others hold what their inputs do."""
-_SOURCES = (RAW_AUDIO, "synthetic_speech", _MANIFEST)
+_SOURCES = (RAW_AUDIO, "synthetic_speech", MANIFEST)
 """Inputs that may be gone without leaving it open what is in an artifact."""
 _COLUMNS = ("id", "speaker", "source", "path")
 _ID_PREFIX = re.compile(r"[0-9a-f]{8,64}")
@@ -30,7 +30,7 @@ _SHOWN = 8
 def known_recordings(store: ArtifactStore) -> pd.DataFrame:
     """Every recording that any manifest of a store lists: columns id, speaker, source, path."""
     frames = [pd.DataFrame(columns=list(_COLUMNS), dtype="str")]
-    frames += [read_manifest(one.path, usable=False, columns=_COLUMNS) for one in store.all(_MANIFEST)]
+    frames += [read_manifest(one.path, usable=False, columns=_COLUMNS) for one in store.all(MANIFEST)]
     return pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
@@ -82,33 +82,29 @@ def affected(store: ArtifactStore, ids: Collection[str]) -> list[Item]:
     made from those that hold it counts as a whole. What cannot be traced back because an input is gone counts too, and
     so do unfinished builds and pieces that no other artifact shares: what they hold is not written down.
     """
-    graph = ArtifactGraph(store)
-    because = dict(_seeds(graph, ids))
-    waiting = list(because)
+    graph = Graph.of_store(store)
+    seeds = {node.id: (node, why) for node in graph.nodes.values() if (why := _why(graph, node, ids))}
+    because = {name: why for name, (_, why) in seeds.items()}
+    waiting = [node for node, _ in seeds.values()]
     while waiting:
-        name = waiting.pop()
-        for one in sorted(graph.consumers(name)):
-            if one[0] not in _BY_CONTENT and one not in because:
-                because[one] = f"made from {name[0]} {shown_key(name[1])}"
+        node = waiting.pop()
+        for one in graph.consumers(node):
+            if one.stage not in _BY_CONTENT and one.id not in because:
+                because[one.id] = f"made from {node.stage} {shown_key(node.key)}"
                 waiting.append(one)
-    found = sorted((graph.artifacts[name] for name in because), key=lambda artifact: artifact.created)
-    clean = (artifact for name, artifact in graph.artifacts.items() if name not in because)
     return [
-        *(artifact_item(one, because[one.stage, one.key]) for one in found),
+        *(artifact_item(one, because[name]) for name, one in graph.artifacts.items() if name in because),
         *leftovers(store, graph),
-        *unshared_pieces(store, clean),
+        *unshared_pieces(store, (one for name, one in graph.artifacts.items() if name not in because)),
     ]
 
 
-def _seeds(graph: ArtifactGraph, ids: Collection[str]) -> Iterator[tuple[Name, str]]:
-    for name, artifact in graph.artifacts.items():
-        if artifact.stage in _BY_CONTENT:
-            if why := _holds(artifact, ids):
-                yield name, why
-        else:
-            gone = sorted(one for one in graph.inputs[name] if one not in graph.artifacts and one[0] not in _SOURCES)
-            if gone:
-                yield name, f"{gone[0][0]} {shown_key(gone[0][1])}, which it was made from, is gone: it may hold it"
+def _why(graph: Graph, node: Node, ids: Collection[str]) -> str:
+    """Why an artifact holds some of `ids`, or may, by what is in itself and not by its inputs; empty if it does not."""
+    if node.artifact and node.stage in _BY_CONTENT:
+        return _holds(node.artifact, ids)
+    gone = [one for one in graph.inputs(node) if one.artifact is None and one.stage not in _SOURCES]
+    return f"{gone[0].stage} {shown_key(gone[0].key)}, which it was made from, is gone: it may hold it" if gone else ""
 
 
 def _holds(artifact: Artifact, ids: Collection[str]) -> str:

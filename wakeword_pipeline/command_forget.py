@@ -91,13 +91,13 @@ def _bury(project: Project, wanted: Wanted) -> list[str]:
 
 def _affected(project: Project, ids: Collection[str]) -> Affected:
     """What is affected now; a run of which the artifact is gone already may be made from the recordings too."""
-    from wakeword_core.artifact_graph import ArtifactGraph
     from wakeword_core.forgetting import affected
+    from wakeword_core.lineage.graph import Graph
     from wakeword_pipeline.registry import model_runs
 
     items = affected(project.store, ids)
     named = {(item.stage, item.paths[0].name) for item in items}
-    clean = ArtifactGraph(project.store).artifacts.keys() - named
+    clean = Graph.of_store(project.store).artifacts.keys() - named
     return Affected(items, [run for run in model_runs(str(project.home)) if (run.stage, run.key) not in clean])
 
 

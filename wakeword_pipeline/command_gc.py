@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.artifact_graph import ArtifactGraph, Name
 from wakeword_core.cleaning import Item, delete, freed_bytes, garbage
 from wakeword_core.config import SPLITS
 from wakeword_core.errors import ArtifactError, WakewordError
+from wakeword_core.lineage.graph import Graph, NodeId
 from wakeword_core.loading import load_config
 from wakeword_core.project import Project
 from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
@@ -51,7 +51,7 @@ def _garbage(project: Project, keep: int) -> list[Item]:
     return garbage(project.store, present | _recorded(keep) | _registered(project), _to_be(project))
 
 
-def _to_be(project: Project) -> set[Name]:
+def _to_be(project: Project) -> set[NodeId]:
     """Artifacts that the next build makes, as far as their keys are known: one that was killed may go on."""
     found = set()
     for stage in project.stages.values():
@@ -63,7 +63,7 @@ def _to_be(project: Project) -> set[Name]:
     return found
 
 
-def _recorded(keep: int) -> set[Name]:
+def _recorded(keep: int) -> set[NodeId]:
     import dagster as dg
 
     from wakeword_pipeline.recorded import last_builds
@@ -71,14 +71,16 @@ def _recorded(keep: int) -> set[Name]:
     return last_builds(dg.DagsterInstance.get(), keep)
 
 
-def _registered(project: Project) -> set[Name]:
+def _registered(project: Project) -> set[NodeId]:
     """Models with an alias, candidate or champion, and everything that was made from them."""
     from wakeword_pipeline.registry import model_runs
 
     aliased = {
         (run.stage, run.key) for run in model_runs(str(project.home)) if any(one.aliases for one in run.versions)
     }
-    return ArtifactGraph(project.store).downstream(aliased)
+    graph = Graph.of_store(project.store)
+    models = graph.known(aliased)
+    return {one.id for one in (*models, *graph.downstream(*models))}
 
 
 def _report(items: Sequence[Item], result: dict[str, Any], home: Path) -> None:

@@ -4,18 +4,18 @@ from collections import defaultdict
 
 import dagster as dg
 
-from wakeword_core.artifact_graph import Name
+from wakeword_core.lineage.graph import NodeId
 from wakeword_pipeline.abandoned import BUILD_TAG
 
 _RUNS_AT_ONCE = 100
 
 
-def last_builds(instance: dg.DagsterInstance, count: int) -> set[Name]:
+def last_builds(instance: dg.DagsterInstance, count: int) -> set[NodeId]:
     """Artifacts of the last `count` builds that failed nowhere; all runs with one build tag are a build.
 
     A run that the UI started is a build of its own. Runs that made no artifact do not count.
     """
-    builds: defaultdict[str, set[Name]] = defaultdict(set)
+    builds: defaultdict[str, set[NodeId]] = defaultdict(set)
     failed: set[str] = set()
     cursor: str | None = None
     while True:
@@ -32,12 +32,12 @@ def last_builds(instance: dg.DagsterInstance, count: int) -> set[Name]:
         cursor = runs[-1].run_id
 
 
-def _good(builds: dict[str, set[Name]], failed: set[str]) -> list[str]:
+def _good(builds: dict[str, set[NodeId]], failed: set[str]) -> list[str]:
     """Builds that made something and failed nowhere, as far as is known, the newest first."""
     return [build for build, artifacts in builds.items() if artifacts and build not in failed]
 
 
-def _artifacts(instance: dg.DagsterInstance, run_id: str) -> set[Name]:
+def _artifacts(instance: dg.DagsterInstance, run_id: str) -> set[NodeId]:
     found = set()
     for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records:
         made = record.event_log_entry.asset_materialization

@@ -1,15 +1,18 @@
 """What nothing needs is found and deleted; what a build reads, in this process or another, never is."""
 
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from wakeword_core.artifact_graph import ArtifactGraph, manifest_behind
-from wakeword_core.artifacts import Artifact, ArtifactStore, Build
+from wakeword_core.artifacts import CARD, Artifact, ArtifactStore, Build
 from wakeword_core.cleaning import delete, freed_bytes, garbage
 from wakeword_core.errors import ArtifactError
+from wakeword_core.files import read_json, write_json
+from wakeword_core.lineage.recordings import manifest_behind
 
 READER = """
 import sys
@@ -144,13 +147,14 @@ def test_a_build_waits_for_a_deletion_and_says_so(store: ArtifactStore, caplog) 
     assert inside.is_set() and "is deleting artifacts" in caplog.text
 
 
-def test_the_graph_reaches_both_ways(store: ArtifactStore) -> None:
-    manifest = make(store, "raw_manifest")
-    model = make(store, "model", manifest)
-    onnx, report = make(store, "onnx", model), make(store, "report", model, manifest)
-    graph = ArtifactGraph(store)
-    assert graph.downstream([name(model)]) == {name(one) for one in (model, onnx, report)}
-    assert graph.upstream([name(onnx), ("model", "gone")]) == {name(one) for one in (onnx, model, manifest)}
+def test_what_stands_in_for_an_input_that_is_gone_stays(store: ArtifactStore) -> None:
+    gone, same, other = (make(store, "raw_manifest", text=text) for text in ("one", "two", "three"))
+    again = replace(same, content=gone.content)
+    write_json(same.path / CARD, {**read_json(same.path / CARD), "content": again.content})
+    model = make(store, "model", gone)
+    shutil.rmtree(gone.path)
+    assert [item.paths[0].name for item in garbage(store, [name(model)], [])] == [other.key]
+    assert manifest_behind(store, model.key) == again
 
 
 def other_process(code: str, store: ArtifactStore) -> subprocess.Popen[str]:

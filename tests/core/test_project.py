@@ -8,6 +8,7 @@ from wakeword_core import stages
 from wakeword_core.artifacts import Build
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.lineage.graph import keys_behind
 from wakeword_core.project import Input, Project, Stage
 
 
@@ -137,7 +138,7 @@ def test_a_split_is_needed_exactly_where_there_are_splits(make_project) -> None:
 def test_upstream_reaches_the_recordings(make_project) -> None:
     project = make_project()
     build_all(project)
-    keys = project.store.upstream(project.require("stats"))
+    keys = keys_behind(project.store, project.require("stats"))
     assert set(keys) == {"shards[train]", "raw_manifest", "raw_audio"}
 
 

@@ -31,8 +31,6 @@ class Evidence:
 
     graph: Graph
     """With the node that the card is of."""
-    cards: Mapping[tuple[str, str], Artifact]
-    """Every artifact of the graph by (stage, key)."""
     recordings: "pd.DataFrame"
     """As `recordings_behind` returns them for the node."""
     runtime: Mapping[str, Any]
@@ -43,16 +41,15 @@ class Evidence:
 
 def evidence_for(node: Node, store: ArtifactStore, runtime: Mapping[str, Any], metrics: Mapping[str, Any]) -> Evidence:
     """The evidence for a node that is being built, from the artifacts of its store."""
-    cards = store.cards()
-    graph = Graph([*(Node.of_artifact(one) for one in cards), node])
+    graph = Graph([*Graph.of_store(store).nodes.values(), node])
     rows = recordings_behind(graph, node, store.root)
-    return Evidence(graph, {(one.stage, one.key): one for one in cards}, rows, runtime, metrics)
+    return Evidence(graph, rows, runtime, metrics)
 
 
 def describe_model(node: Node, name: str, evidence: Evidence) -> dict[str, Any]:
     """The model card as JSON values; the same evidence gives the same card."""
-    behind = [one for one in evidence.graph.upstream(node) if one.id in evidence.cards]
-    artifacts = {one.stage: evidence.cards[one.id] for one in reversed(behind)}
+    behind = evidence.graph.upstream(node)
+    artifacts = {one.stage: one.artifact for one in reversed(behind) if one.artifact}
     onnx, runtime, metrics = artifacts["onnx_model"], evidence.runtime, evidence.metrics
     calibration = metrics["calibration"]
     return {
@@ -77,9 +74,9 @@ def describe_model(node: Node, name: str, evidence: Evidence) -> dict[str, Any]:
         "data": _data(evidence.recordings, artifacts[MANIFEST]),
         "metrics": _metrics(metrics),
         "limits": _limits(evidence, artifacts[MANIFEST]),
-        "settings": {one.name: evidence.cards[one.id].config for one in behind if one.split in (None, "train")},
+        "settings": {one.name: one.artifact.config for one in behind if one.artifact and one.split in (None, "train")},
         "versions": {**onnx.versions, "device": artifacts["trained_model"].device},
-        "lineage": [one.to_json() for one in (node, *evidence.graph.upstream(node))],
+        "lineage": [one.to_json() for one in (node, *behind)],
     }
 
 

@@ -22,6 +22,7 @@ def make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | Non
     from wakeword_core.export.onnx_export import export_onnx
     from wakeword_core.export.platforms import needs
     from wakeword_core.export.streaming import export_streaming
+    from wakeword_core.lineage.graph import keys_behind
     from wakeword_core.models.scoring import load_model
 
     calibrated = inputs["calibrated_model"]
@@ -33,7 +34,7 @@ def make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | Non
         "keys": {
             "onnx_model": build.key,
             "calibrated_model": calibrated.key,
-            **project.store.upstream(calibrated),
+            **keys_behind(project.store, calibrated),
         },
     }
     summary = export_onnx(model, card, project.config.export, build.path)

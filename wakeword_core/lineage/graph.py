@@ -1,7 +1,10 @@
-"""Which artifacts were made from which: read from a store's cards, or from the card inside a model file."""
+"""Which artifacts were made from which: read from a store's cards, or from the card inside a model file.
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+This is the one definition of an edge; lineage, status, gc and forget all go by it.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from wakeword_core.artifacts import Artifact, ArtifactStore
@@ -36,6 +39,8 @@ class Node:
     created: str = ""
     code_version: str = ""
     inputs: tuple[Edge, ...] = ()
+    artifact: Artifact | None = field(default=None, compare=False, repr=False)
+    """As its store has it; None for recordings, for what is gone, and for what only a model's card tells of."""
 
     @property
     def id(self) -> NodeId:
@@ -87,41 +92,49 @@ class Node:
             artifact.created,
             artifact.code_version,
             edges,
+            artifact,
         )
 
 
 class Graph:
     """Artifacts and their inputs, both ways.
 
-    An input is found by its key or, where that artifact is gone or was never needed again, by its content: a manifest
-    that was made again without changing a split stands behind that split's shards as the one they were packed from.
+    An edge leads to the artifact that was recorded as an input or, where that one is gone, to the newest of the same
+    content: a manifest that was made again without changing a split then stands behind that split's shards.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.nodes = {node.id: node for node in nodes}
-        self._by_content: dict[tuple[str, str], list[Node]] = {}
+        self._newest: dict[tuple[str, str], Node] = {}
         for node in sorted(self.nodes.values(), key=lambda one: one.created):
-            for content in node.contents:
-                self._by_content.setdefault((node.stage, content), []).append(node)
-        self._consumers: dict[NodeId, list[Node]] = {}
-        for node in list(self.nodes.values()):
-            for edge in node.inputs:
-                for maker in self._makers(edge):
-                    self._consumers.setdefault(maker.id, []).append(node)
+            self._newest.update({(node.stage, content): node for content in node.contents})
+        self._inputs = {node.id: [self._maker(edge) for edge in node.inputs] for node in self.nodes.values()}
+        self._consumers: dict[NodeId, dict[NodeId, Node]] = {}
+        for node in sorted(self.nodes.values(), key=lambda one: (one.created, one.name)):
+            for source in self._inputs[node.id]:
+                self._consumers.setdefault(source.id, {})[node.id] = node
 
     @classmethod
     def of_store(cls, store: ArtifactStore) -> "Graph":
         """Every artifact that a store has a card of."""
         return cls(Node.of_artifact(one) for one in store.cards())
 
+    @property
+    def artifacts(self) -> dict[NodeId, Artifact]:
+        """Those of the nodes that lie in a store, oldest first."""
+        return {node.id: node.artifact for node in self.nodes.values() if node.artifact}
+
+    def known(self, names: Iterable[NodeId]) -> list[Node]:
+        """The nodes of those names that are here."""
+        return [self.nodes[name] for name in names if name in self.nodes]
+
     def inputs(self, node: Node) -> list[Node]:
         """What `node` was made from; what is not known here appears by its key alone."""
-        return [self.maker(edge) for edge in node.inputs]
+        return list(self._inputs.get(node.id, ()))
 
     def consumers(self, node: Node) -> list[Node]:
-        """What was made from `node`, oldest first."""
-        found = {one.id: one for one in self._consumers.get(node.id, [])}
-        return sorted(found.values(), key=lambda one: (one.created, one.name))
+        """What was made from `node`, oldest first: all that it is one of the inputs of."""
+        return list(self._consumers.get(node.id, {}).values())
 
     def direct_inputs(self, node: Node) -> list[Node]:
         """The inputs of `node` that are not behind another input of it, too: these show the whole graph."""
@@ -133,35 +146,37 @@ class Graph:
         """What was made from `node` itself, without what also comes by way of another of its consumers."""
         return [one for one in self.consumers(node) if any(source.id == node.id for source in self.direct_inputs(one))]
 
-    def upstream(self, node: Node) -> list[Node]:
-        """Everything behind `node`, nearest first, without itself."""
-        return self._reached(node, self.inputs)
+    def upstream(self, *nodes: Node) -> list[Node]:
+        """Everything behind the nodes, nearest first, without themselves."""
+        return _reached(nodes, self.inputs)
 
-    def downstream(self, node: Node) -> list[Node]:
-        """Everything that came of `node`, nearest first, without itself."""
-        return self._reached(node, self.consumers)
+    def downstream(self, *nodes: Node) -> list[Node]:
+        """Everything that came of the nodes, nearest first, without themselves."""
+        return _reached(nodes, self.consumers)
 
-    def maker(self, edge: Edge) -> Node:
-        """The artifact at the other end of an edge: the recorded one, else the newest of the same content."""
-        makers = self._makers(edge)
-        exact = next((one for one in makers if one.key == edge.key), None)
-        return exact or (makers[-1] if makers else Node(edge.stage, edge.key, _parts(edge.name)[1]))
+    def _maker(self, edge: Edge) -> Node:
+        """The artifact at the other end of an edge."""
+        recorded = self.nodes.get((edge.stage, edge.key))
+        # a content that was not recorded is empty, and no artifact has that one
+        found = recorded or self._newest.get((edge.stage, edge.content))
+        return found or Node(edge.stage, edge.key, _parts(edge.name)[1])
 
-    def _makers(self, edge: Edge) -> list[Node]:
-        """Every artifact that could stand at the other end of an edge, newest last."""
-        makers = self._by_content.get((edge.stage, edge.content), []) if edge.content else []
-        exact = self.nodes.get((edge.stage, edge.key))
-        return makers if exact is None or exact in makers else [*makers, exact]
 
-    def _reached(self, start: Node, step: Callable[[Node], list[Node]]) -> list[Node]:
-        found: dict[NodeId, Node] = {}
-        waiting = step(start)
-        while waiting:
-            for node in waiting:
-                found.setdefault(node.id, node)
-            waiting = [new for node in waiting for new in step(node) if new.id not in found]
-            waiting = list({node.id: node for node in waiting}.values())
-        return [node for node in found.values() if node.id != start.id]
+def keys_behind(store: ArtifactStore, artifact: Artifact) -> dict[str, str]:
+    """Keys of everything that an artifact was made from, by name; of two with one name, that of the nearer one."""
+    graph = Graph.of_store(store)
+    behind = graph.upstream(graph.nodes[artifact.stage, artifact.key])
+    return dict(sorted((one.name, one.key) for one in reversed(behind)))
+
+
+def _reached(starts: Collection[Node], step: Callable[[Node], list[Node]]) -> list[Node]:
+    found = {node.id: node for node in starts}
+    waiting = list(starts)
+    while waiting:
+        new = {one.id: one for node in waiting for one in step(node) if one.id not in found}
+        found |= new
+        waiting = list(new.values())
+    return list(found.values())[len({node.id for node in starts}) :]
 
 
 def is_recordings(node: Node) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wakeword_core.artifacts import Artifact, ArtifactStore
 from wakeword_core.config import SPLITS
 from wakeword_core.errors import ArtifactError
 from wakeword_core.lineage.graph import Graph, Node, NodeId
@@ -117,6 +118,14 @@ def find_recordings(graph: Graph, store: Path, wanted: str) -> list[Found]:
     return found
 
 
+def manifest_behind(store: ArtifactStore, key: str) -> Artifact | None:
+    """The newest manifest that the artifact of that key, of whatever stage, was made from; None when it is gone."""
+    graph = Graph.of_store(store)
+    starts = [node for node in graph.nodes.values() if node.key == key]
+    behind = [node.artifact for node in (*starts, *graph.upstream(*starts)) if node.artifact and node.stage == MANIFEST]
+    return max(behind, key=lambda artifact: artifact.created, default=None)
+
+
 def used_in(graph: Graph, found: Iterable[Found]) -> list[Node]:
     """Shards that hold the recording, in every version of its split, oldest first; none where it is quarantined."""
     shards: dict[NodeId, Node] = {}
@@ -134,7 +143,8 @@ def _newest_manifest(graph: Graph, shards: Node) -> Node:
     if edge is None:
         raise ArtifactError(f"{shards.name} {shards.key} names no manifest; build it again")
     same = [one for one in graph.nodes.values() if one.stage == MANIFEST and edge.content in one.contents]
-    return max(same, key=lambda one: one.created, default=graph.maker(edge))
+    recorded = next(one for one in graph.inputs(shards) if one.stage == MANIFEST)
+    return max(same, key=lambda one: one.created, default=recorded)
 
 
 def _manifests(graph: Graph, store: Path) -> list[Node]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from wakeword_core.artifacts import Artifact
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.lineage.changes import Cause, code_cause, recording_changes, setting_causes
-from wakeword_core.lineage.graph import Graph, Node
+from wakeword_core.lineage.graph import Graph
 from wakeword_core.lineage.recordings import MANIFEST
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage, artifact_name
 
@@ -56,15 +56,14 @@ def status(project: Project) -> list[State]:
 
 def newest_of_phrase(project: Project) -> Latest:
     """The newest artifact of a stage with nothing in it that was made for another phrase."""
-    cards = project.store.cards()
-    graph = Graph(Node.of_artifact(one) for one in cards)
-    phrases = {(one.stage, one.key): one.config["phrase"] for one in cards if "phrase" in one.config}
+    graph = Graph.of_store(project.store)
+    phrases = {name: one.config["phrase"] for name, one in graph.artifacts.items() if "phrase" in one.config}
     newest: dict[tuple[str, str | None], Artifact] = {}
-    for card in cards:
-        node = graph.nodes[card.stage, card.key]
+    for name, artifact in graph.artifacts.items():
+        node = graph.nodes[name]
         behind = {phrases[one.id] for one in (node, *graph.upstream(node)) if one.id in phrases}
         if behind <= {project.config.phrase}:
-            newest[card.stage, node.split] = card
+            newest[node.stage, node.split] = artifact
     return lambda stage, split: newest.get((stage, split))
 
 

@@ -42,7 +42,7 @@ def find_subject(wanted: str, store: ArtifactStore) -> Subject:
     graph = Graph.of_store(store)
     path = Path(wanted)
     if path.suffix == ".onnx" or (path.is_dir() and any((path / name).is_file() for name in WakewordModel.names)):
-        return _model(read_model_file(path), graph, store)
+        return _model(read_model_file(path), graph)
     # what was made from text lies in an artifact's folder, and is a recording all the same
     if path.is_file() and (listed := find_recordings(graph, store.root, hash_file(path))):
         return _recording(wanted, listed, graph)
@@ -58,12 +58,12 @@ def find_subject(wanted: str, store: ArtifactStore) -> Subject:
     )
 
 
-def _model(file: ModelFile, known: Graph, store: ArtifactStore) -> Subject:
+def _model(file: ModelFile, known: Graph) -> Subject:
     """A model in the graph of its own card and of the store, which knows more."""
     nodes = file.nodes()
     graph = Graph([*nodes, *known.nodes.values()])
-    owner = next((one for one in store.cards() if any(file.sha256 == e.sha256 for e in one.files.values())), None)
-    return Subject(graph, graph.nodes[(owner.stage, owner.key) if owner else nodes[0].id], file)
+    owner = next((name for name, one in known.artifacts.items() if one.holds(file.sha256)), nodes[0].id)
+    return Subject(graph, graph.nodes[owner], file)
 
 
 def _artifact_around(path: Path, graph: Graph) -> Node | None:

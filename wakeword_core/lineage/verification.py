@@ -6,7 +6,7 @@ from typing import Literal
 
 from wakeword_core.artifacts import Artifact, ArtifactStore
 from wakeword_core.config import Split
-from wakeword_core.lineage.graph import Graph, Node, NodeId
+from wakeword_core.lineage.graph import Graph
 from wakeword_core.lineage.model_file import ModelFile, read_model_file
 from wakeword_core.lineage.status import Comparison, State
 from wakeword_core.project import Project, artifact_name
@@ -43,27 +43,23 @@ def verify(path: Path, store: ArtifactStore, project: Project | None) -> Verific
     if file.seal not in ("whole", "unsealed"):
         what = "weights or graph" if file.seal == "graph altered" else "card"
         return Verification(file, "altered", f"its {what} changed since it was exported")
-    cards = {(one.stage, one.key): one for one in store.cards()}
-    artifact = next((one for one in cards.values() if _holds(one, file.sha256)), None)
+    graph = Graph.of_store(store)
+    artifact = next((one for one in graph.artifacts.values() if one.holds(file.sha256)), None)
     if artifact is None:
-        return _stranger(file, cards)
+        return _stranger(file, graph)
     where = f"the {artifact.stage} {artifact.key} of this home, byte for byte"
     if project is None:
         return Verification(file, "matches", where, artifact)
-    outdated = _outdated(project, artifact, cards)
+    outdated = _outdated(project, artifact, graph)
     if outdated:
         return Verification(file, "outdated", f"{where}, but what it is made from is newer now", artifact, outdated)
     return Verification(file, "current", f"{where}, and what it would build now", artifact)
 
 
-def _holds(artifact: Artifact, sha256: str) -> bool:
-    return any(entry.sha256 == sha256 for entry in artifact.files.values())
-
-
-def _stranger(file: ModelFile, cards: dict[NodeId, Artifact]) -> Verification:
+def _stranger(file: ModelFile, graph: Graph) -> Verification:
     """The verdict on a file whose bytes are in no artifact."""
     claimed = {node.id for node in file.nodes() if node.stage in _WEIGHTS_OF}
-    own = next((cards[one] for one in sorted(claimed) if one in cards), None)
+    own = next(iter(graph.known(sorted(claimed))), None)
     if own is not None and file.seal == "unsealed":
         return Verification(file, "altered", f"it says that it is {own.stage} {own.key}, whose bytes here are others")
     if own is not None:
@@ -79,14 +75,13 @@ def _stranger(file: ModelFile, cards: dict[NodeId, Artifact]) -> Verification:
     return Verification(file, "whole", "weights and card are as they were exported; this home does not know the model")
 
 
-def _outdated(project: Project, artifact: Artifact, cards: dict[NodeId, Artifact]) -> tuple[State, ...]:
+def _outdated(project: Project, artifact: Artifact, graph: Graph) -> tuple[State, ...]:
     """States, against the artifacts behind this one, of those that are not what would be built now."""
-    graph = Graph(Node.of_artifact(one) for one in cards.values())
     node = graph.nodes[artifact.stage, artifact.key]
     behind: dict[str, Artifact] = {}
     for one in (node, *graph.upstream(node)):
-        if one.id in cards:
-            behind.setdefault(one.name, cards[one.id])
+        if one.artifact:
+            behind.setdefault(one.name, one.artifact)
 
     def latest(stage: str, split: Split | None) -> Artifact | None:
         return behind.get(artifact_name(stage, split))

@@ -12,6 +12,7 @@ from wakeword_core.config import Config, DetectorConfig, FrontendConfig
 from wakeword_core.export.bundle import make_bundle
 from wakeword_core.export.onnx_graph import set_card, write_model
 from wakeword_core.files import write_json
+from wakeword_core.lineage.graph import keys_behind
 
 RECORDINGS = 300
 
@@ -49,7 +50,7 @@ def small_model(card: dict) -> ModelProto:
 
 
 def _make_onnx(project, build, inputs, split) -> None:
-    keys = {"onnx_model": build.key, **project.store.upstream(inputs["calibrated_model"])}
+    keys = {"onnx_model": build.key, **keys_behind(project.store, inputs["calibrated_model"])}
     card = {
         "phrase": project.config.phrase, "labels": ["_negative", "robin"], "sample_rate": 16_000, "threshold": 0.6,
         "frontend": FrontendConfig(n_mels=16, window_frames=51).model_dump(mode="json"),

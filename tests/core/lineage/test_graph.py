@@ -1,6 +1,8 @@
 """Both ways through the graph, by key and by content, and as it travels in a card."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.lineage.graph import Edge, Graph, Node
@@ -36,14 +38,34 @@ def test_an_input_behind_another_input_is_not_a_direct_one() -> None:
     assert ids(graph.direct_consumers(MANIFEST)) == {"s1"} and ids(graph.consumers(MANIFEST)) == {"s1", "r1"}
 
 
-def test_a_newer_artifact_with_the_same_split_stands_behind_what_was_reused() -> None:
+def test_a_newer_artifact_with_the_same_split_stands_in_for_one_that_is_gone() -> None:
     newer = node("raw_manifest", "m2", content="other", train="T", val="changed")
+    newest = node("raw_manifest", "m3", content="third", train="T", val="changed")
+    unlike = node("raw_manifest", "m4", content="other", train="changed")
     graph = Graph([*CHAIN, newer])
-    assert ids(graph.downstream(newer)) == {"s1", "o1", "r1"}
-    assert ids(graph.inputs(SHARDS)) == {"m1"}  # what it was really made from
-    assert ids(Graph([newer, SHARDS]).inputs(SHARDS)) == {"m2"}  # or what is left of it
-    unlike = node("raw_manifest", "m3", content="other", train="changed")
-    assert Graph([*CHAIN, unlike]).downstream(unlike) == []
+    assert ids(graph.inputs(SHARDS)) == {"m1"} and graph.downstream(newer) == []  # as it was really made
+    left = Graph([newest, newer, unlike, SHARDS, MODEL])
+    assert ids(left.inputs(SHARDS)) == {"m3"} and ids(left.downstream(newest)) == {"s1", "o1"}
+    assert left.downstream(newer) == left.downstream(unlike) == []
+
+
+@given(st.lists(st.tuples(st.sets(st.integers(0, 9)), st.booleans()), max_size=10))
+@settings(deadline=None)
+def test_consumers_are_those_it_is_an_input_of(made: list[tuple[set[int], bool]]) -> None:
+    nodes: list[Node] = []
+    for place, (sources, _) in enumerate(made):
+        behind = [nodes[one] for one in sorted(sources) if one < place]
+        nodes.append(node("stage", str(place), *behind, content=f"content {place % 3}"))
+    graph = Graph(one for one, (_, kept) in zip(nodes, made, strict=True) if kept)
+    ways = {(one.id, source.id) for one in graph.nodes.values() for source in graph.inputs(one)}
+    here = {(one.id, source.id) for source in graph.nodes.values() for one in graph.consumers(source)}
+    assert here == {way for way in ways if way[1] in graph.nodes}
+
+
+def test_several_starts_are_not_told_themselves() -> None:
+    graph = Graph(CHAIN)
+    assert ids(graph.upstream(REPORT, SHARDS)) == {"m1", "o1"} and graph.upstream() == []
+    assert graph.known([SHARDS.id, ("audio_shards", "gone")]) == [SHARDS]
 
 
 def test_what_is_gone_appears_by_its_key() -> None:
