@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 Samples = NDArray[np.float32]
 Pcm = NDArray[np.int16]
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
-
 _PCM_SCALE = 32_768.0
 _PCM_MAX = 32_767.0
 _BLOCK_FRAMES = 1 << 20

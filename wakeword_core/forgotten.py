@@ -8,10 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest, read_json, write_json
 
@@ -72,11 +68,11 @@ class Forgotten:
         """Whether there is any tombstone."""
         return bool(self.tombstones)
 
-    def among(self, ids: pd.Series, speakers: Sequence[str]) -> npt.NDArray[np.bool_]:
+    def among(self, ids: Sequence[str], speakers: Sequence[str]) -> list[bool]:
         """Which recordings are forgotten, given the id and speaker group of each: [recordings]."""
-        hashes = pd.Series(speakers, index=ids.index, dtype="str").map(speaker_hash) if self._speakers else None
-        found: npt.NDArray[np.bool_] = ids.isin(self._recordings).to_numpy()
-        return found if hashes is None else found | hashes.isin(self._speakers).to_numpy()
+        there = set(speakers) if self._speakers else ()
+        silenced = {speaker for speaker in there if speaker_hash(speaker) in self._speakers}
+        return [one in self._recordings or who in silenced for one, who in zip(ids, speakers, strict=True)]
 
     def enter(self, fingerprint: str) -> str:
         """A fingerprint of recordings that another one takes the place of whenever something is forgotten."""

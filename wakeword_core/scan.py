@@ -5,12 +5,11 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import cached_property
+from itertools import compress, islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal, TypeVar
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.cores import available_cores
@@ -23,6 +22,9 @@ from wakeword_core.splits import speaker_groups
 from wakeword_core.tables import locate, read_table
 from wakeword_core.walk import Found, find_recordings, list_recordings
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["Listing", "ScanCache", "hash_rows", "in_threads", "list_recordings", "scan"]
 
 log = logging.getLogger(__name__)
@@ -33,24 +35,36 @@ Result = TypeVar("Result")
 _SAVE_EVERY = 2_000
 _WAITING_A_WORKER = 8
 _HASHED_AT_ONCE = 4_096
+_NOTHING = ("", 0, 0, "")
+"""What comes after the last row of the cache."""
+_COLUMNS = {"source": "str", "path": "str", "id": "str", "size": "int64", "error": "str"}
+"""Of a listing, with the type that pandas gives them."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Every recording of every source: columns source, path (relative), id (SHA-256 of the bytes), size, error.
+    """Every recording of every source."""
 
-    `error` is empty, or says why the file could not even be read; its id is then made from its name.
-    """
-
-    rows: pd.DataFrame
+    columns: dict[str, list[Any]]
+    """As `rows`, which load pandas; to tell that nothing changed, that is not needed."""
     fingerprint: str
     """Hash over (source, path, id) of every row, what tables state about them, and the sources that are missing."""
-    stated: dict[str, pd.DataFrame] = field(default_factory=dict)
+    stated: "dict[str, pd.DataFrame]" = field(default_factory=dict)
     """Source -> what its table states, a row for each of its rows, for sources that are tables."""
     missing: dict[str, str] = field(default_factory=dict)
     """Source -> why nothing of it could be listed."""
     forgotten: int = 0
     """Files that are there and must not be used."""
+
+    @cached_property
+    def rows(self) -> "pd.DataFrame":
+        """A row each: source, path (relative), id (SHA-256 of the bytes), size, error.
+
+        `error` is empty, or says why the file could not even be read; its id is then made from its name.
+        """
+        import pandas as pd
+
+        return pd.DataFrame({name: pd.Series(self.columns[name], dtype=kind) for name, kind in _COLUMNS.items()})
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ class _Listed:
     source: SourceConfig
     root: Path
     found: list[Found]
-    table: pd.DataFrame | None
+    table: "pd.DataFrame | None"
 
 
 def scan(
@@ -88,35 +102,33 @@ def scan(
         raise DataError("; ".join(failed.values()))
     for name, problem in failed.items():
         log.warning("source %r is left out: %s", name, problem)
-    frames, stated, left_out = [_empty_frame()], {}, 0
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    stated, left_out = {}, 0
     while listed:
         one = listed.pop(0)  # so that its files are forgotten once they are rows
-        frame, table = _scanned(one, cache, progress, workers), one.table
+        found, table = _scanned(one, cache, progress, workers), one.table
         if forgotten.anything:
             named = table["speaker"].tolist() if table is not None and "speaker" in table else None
-            speakers, _ = speaker_groups(one.source, frame["path"].tolist(), frame["id"].tolist(), named)
-            kept = ~forgotten.among(frame["id"], speakers)
-            frame, table = frame[kept], None if table is None else table[kept].reset_index(drop=True)
-            left_out += int((~kept).sum())
-        frames.append(frame)
+            speakers, _ = speaker_groups(one.source, found["path"], found["id"], named)
+            kept = [not gone for gone in forgotten.among(found["id"], speakers)]
+            found = {name: list(compress(values, kept)) for name, values in found.items()}
+            table = None if table is None else table[kept].reset_index(drop=True)
+            left_out += kept.count(False)
+        for name, values in found.items():
+            columns[name] += values
         if table is not None:
             stated[one.source.name] = table.drop(columns="path")
-    rows = pd.concat(frames, ignore_index=True)
-    fingerprint = hash_rows(rows[["source", "path", "id"]])
+    rows = zip(columns["source"], columns["path"], columns["id"], strict=True)
+    fingerprint = _hash_parts(iter(lambda: list(islice(rows, _HASHED_AT_ONCE)), []))
     if failed or stated:
-        fingerprint = digest([fingerprint, failed, {name: hash_rows(table) for name, table in stated.items()}])
-    return Listing(rows, fingerprint, stated, failed, left_out)
+        fingerprint = digest([fingerprint, failed, {name: hash_rows(frame) for name, frame in stated.items()}])
+    return Listing(columns, fingerprint, stated, failed, left_out)
 
 
-def hash_rows(frame: pd.DataFrame) -> str:
+def hash_rows(frame: "pd.DataFrame") -> str:
     """SHA-256 (hex) of a frame's rows as JSON lists, missing values as null; a part of them in memory at a time."""
-    total = hashlib.sha256(b"[")
-    for start in range(0, len(frame), _HASHED_AT_ONCE):
-        rows = frame.iloc[start : start + _HASHED_AT_ONCE]
-        text = canonical_json(rows.astype(object).where(rows.notna(), None).to_numpy().tolist())
-        total.update(("," if start else "").encode() + text[1:-1].encode())
-    total.update(b"]")
-    return total.hexdigest()
+    parts = (frame.iloc[start : start + _HASHED_AT_ONCE] for start in range(0, len(frame), _HASHED_AT_ONCE))
+    return _hash_parts(part.astype(object).where(part.notna(), None).to_numpy().tolist() for part in parts)
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
@@ -148,24 +160,24 @@ def _listed(source: SourceConfig) -> _Listed:
     return _Listed(source, root, list(locate(str(root), sorted(set(table["path"])))), table)
 
 
-def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> pd.DataFrame:
+def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> dict[str, list[Any]]:
+    """The columns of one source: a row for each file, or for each row of its table."""
     name, found = listed.source.name, listed.found
     ids, errors = _hashes(listed, cache, progress, workers)
     for index in errors:
         ids[index] = digest(["unreadable", name, found[index].path])
-    frame = pd.DataFrame(
-        {
-            "source": name,
-            "path": [one.path for one in found],
-            "id": ids,
-            "size": [one.size for one in found],
-            "error": [errors.get(index, "") for index in range(len(found))],
-        }
-    )
+    columns: dict[str, list[Any]] = {
+        "source": [name] * len(found),
+        "path": [one.path for one in found],
+        "id": ids,
+        "size": [one.size for one in found],
+        "error": [errors.get(index, "") for index in range(len(found))],
+    }
     if listed.table is None:
-        return frame
+        return columns
     places = {one.path: index for index, one in enumerate(found)}
-    return frame.iloc[[places[path] for path in listed.table["path"]]]
+    order = [places[path] for path in listed.table["path"]]
+    return {name: [values[place] for place in order] for name, values in columns.items()}
 
 
 def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> tuple[list[str], dict[int, str]]:
@@ -202,23 +214,27 @@ def _remembered(listed: _Listed, cache: ScanCache) -> tuple[list[str], list[int]
     """The remembered hash of each file, empty where there is none, and the places of readable files without one."""
     ids, unread = [""] * len(listed.found), []
     rows = cache.hashes(listed.root)
-    known = next(rows, None)
-    for index, one in enumerate(listed.found):
-        if one.error:
+    known, known_size, known_mtime, sha256 = next(rows, _NOTHING)
+    for index, (path, size, mtime_ns, error) in enumerate(listed.found):
+        if error:
             continue
-        while known is not None and known[0] < one.path:  # both are sorted
-            known = next(rows, None)
-        if known is not None and known[:3] == one[:3]:
-            ids[index] = known[3]
+        while known and known < path:  # both are sorted
+            known, known_size, known_mtime, sha256 = next(rows, _NOTHING)
+        if known == path and known_size == size and known_mtime == mtime_ns:
+            ids[index] = sha256
         else:
             unread.append(index)
     return ids, unread
 
 
-def _empty_frame() -> pd.DataFrame:
-    texts = {name: pd.Series([], dtype="str") for name in ("source", "path", "id", "error")}
-    frame = pd.DataFrame({**texts, "size": pd.Series([], dtype="int64")})
-    return frame[["source", "path", "id", "size", "error"]]
+def _hash_parts(parts: Iterable[Sequence[Sequence[Any]]]) -> str:
+    """SHA-256 (hex) of rows as JSON lists, of which a part comes at a time: the same however they are cut."""
+    total, between = hashlib.sha256(b"["), b""
+    for rows in filter(None, parts):
+        total.update(between + canonical_json(rows)[1:-1].encode())
+        between = b","
+    total.update(b"]")
+    return total.hexdigest()
 
 
 def _hash_or_error(path: Path) -> str | OSError:

@@ -64,15 +64,18 @@ class ScanCache:
     def hashes(self, root: Path) -> Iterator[tuple[str, int, int, str]]:
         """(path relative to `root`, size, mtime_ns, SHA-256) of every remembered file below it, sorted by path."""
         low, high = f"{root}{os.sep}", f"{root}{chr(ord(os.sep) + 1)}"
-        query = "SELECT path, size, mtime_ns, sha256 FROM files WHERE path > ? AND path < ? ORDER BY path LIMIT ?"
-        after, start = low, len(low)
+        query = (
+            f"SELECT substr(path, {len(low) + 1}), size, mtime_ns, sha256 FROM files WHERE path > ? AND path < ? "
+            "ORDER BY path LIMIT ?"
+        )
+        after = low
         while True:
             with self._transaction():
                 rows = self._connection.execute(query, (after, high, _READ_AT_ONCE)).fetchall()
-            yield from ((path[start:], size, mtime_ns, sha256) for path, size, mtime_ns, sha256 in rows)
+            yield from rows
             if len(rows) < _READ_AT_ONCE:
                 return
-            after = rows[-1][0]
+            after = low + rows[-1][0]
 
     def remember_hashes(self, rows: Iterable[tuple[str, int, int, str]]) -> None:
         """Store rows (absolute path, size, mtime_ns, SHA-256), all or none."""

@@ -3,11 +3,13 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from wakeword_core.config import SPLITS, DataConfig, SourceConfig, Split
 from wakeword_core.path_rules import told_by
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _HELD_OUT_FIRST: tuple[Split, ...] = ("test", "val", "train")
 _HASH_DIGITS = 13
@@ -38,7 +40,7 @@ def split_of(speaker: str, seed: int, config: DataConfig) -> Split:
     return "val" if share < config.test_fraction + config.val_fraction else "train"
 
 
-def assign_splits(speakers: pd.Series, fixed: pd.Series, seed: int, config: DataConfig) -> pd.Series:
+def assign_splits(speakers: "pd.Series", fixed: "pd.Series", seed: int, config: DataConfig) -> "pd.Series":
     """Split of each recording, given its speaker and the split it is held in (anything else: in none).
 
     A speaker is on one side only: a recording held in test takes all others of its speaker there; then val, then train.
@@ -49,7 +51,7 @@ def assign_splits(speakers: pd.Series, fixed: pd.Series, seed: int, config: Data
     return speakers.map(splits)
 
 
-def check_splits(frame: pd.DataFrame) -> list[str]:
+def check_splits(frame: "pd.DataFrame") -> list[str]:
     """Sentences about speakers or recordings that are in more than one split; empty when all is well."""
     problems = []
     for column, what in (("speaker", "speaker"), ("id", "recording")):
@@ -62,7 +64,7 @@ def check_splits(frame: pd.DataFrame) -> list[str]:
     return problems
 
 
-def check_classes(frame: pd.DataFrame, labels: Sequence[str], advice: Mapping[str, str]) -> list[str]:
+def check_classes(frame: "pd.DataFrame", labels: Sequence[str], advice: Mapping[str, str]) -> list[str]:
     """Sentences about labels that a split has no recording of, in a frame with columns label, split and speaker."""
     problems = []
     for label in labels:

@@ -6,12 +6,14 @@ import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from wakeword_core.config import ROLES, SPLITS, SourceConfig
 from wakeword_core.errors import DataError
 from wakeword_core.walk import Found, chooser, file_state, inside
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STATED = ("label", "speaker", "licence", "role", "split")
 """Columns a table may have besides path; an empty cell states nothing."""
@@ -23,11 +25,13 @@ _REFUSED = "cannot be read (a path that leads outside its source's folder; copy 
 _NO_NAME = "cannot be read (no file can have this name)"
 
 
-def read_table(source: SourceConfig) -> pd.DataFrame:
+def read_table(source: SourceConfig) -> "pd.DataFrame":
     """The rows that the source's patterns choose: path, and those of `STATED` that the table has, all as text.
 
     DataError when the table is missing or broken, has no column path, a misspelt one, or a role or split that is none.
     """
+    import pandas as pd
+
     table = source.path
     if not table.is_file():
         state = "is not a file" if os.path.lexists(table) else "does not exist"
@@ -120,7 +124,7 @@ def _columns(header: Sequence[str], where: str) -> dict[str, int]:
     return {name: names.index(name) for name in known if name in names}
 
 
-def _check_rows(rows: pd.DataFrame, source: SourceConfig) -> None:
+def _check_rows(rows: "pd.DataFrame", source: SourceConfig) -> None:
     where = f"of the table {source.path} of source {source.name!r}"
     empty = rows.index[rows["path"] == ""]
     if len(empty):

@@ -9,12 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from wakeword_core.audio import AUDIO_SUFFIXES
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
 
 log = logging.getLogger(__name__)
 
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
 _OTHER_SOUND = frozenset({".m4a", ".aac", ".wma", ".mp4", ".amr", ".webm", ".3gp", ".caf"})
 """Sound that is not read: it is mentioned, so that nobody wonders where it went."""
 _EVERYTHING = ("**/*",)
@@ -90,13 +90,17 @@ def file_state(path: str) -> tuple[int, int, str]:
     try:
         return _checked(os.stat(path))
     except OSError as error:
-        return 0, 0, f"cannot be read ({error.strerror})"
+        return _unread(error.strerror)
 
 
 def _checked(state: os.stat_result) -> tuple[int, int, str]:
     if not stat.S_ISREG(state.st_mode):  # opening a pipe would wait for ever
-        return 0, 0, f"cannot be read ({_NO_FILE})"
+        return _unread(_NO_FILE)
     return state.st_size, state.st_mtime_ns, ""
+
+
+def _unread(why: str | None) -> tuple[int, int, str]:
+    return 0, 0, f"cannot be read ({why})"
 
 
 def _chosen(source: SourceConfig, base: str) -> tuple[list[Found], list[str]]:
@@ -110,21 +114,19 @@ def _chosen(source: SourceConfig, base: str) -> tuple[list[Found], list[str]]:
         path = prefix + name
         if suffix in AUDIO_SUFFIXES:
             if chosen(path):
-                found.append(Found(path, *_entry_state(entry, base)))
+                found.append(_found(path, entry, base))
         elif suffix in _OTHER_SOUND and chosen(path):
             others.append(path)
     return found, sorted(others)
 
 
-def _entry_state(entry: os.DirEntry[str], base: str) -> tuple[int, int, str]:
-    if not entry.is_symlink():
-        try:
-            return _checked(entry.stat(follow_symlinks=False))
-        except OSError as error:
-            return 0, 0, f"cannot be read ({error.strerror})"
-    if not inside(entry.path, base):
-        return 0, 0, f"cannot be read ({_OUTSIDE})"
-    return file_state(entry.path)
+def _found(path: str, entry: os.DirEntry[str], base: str) -> Found:
+    if entry.is_symlink():
+        return Found(path, *(file_state(entry.path) if inside(entry.path, base) else _unread(_OUTSIDE)))
+    try:
+        return Found(path, *_checked(entry.stat(follow_symlinks=False)))
+    except OSError as error:
+        return Found(path, *_unread(error.strerror))
 
 
 def _walk(base: str, source: SourceConfig) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -75,7 +75,7 @@ class Comparison:
         self._project = project
         self._latest = latest
         self._exact = exact
-        self._listed = project.listing().rows
+        self._listing = project.listing()
         self._now: dict[tuple[str, Split | None], Artifact | None] = {}
         self._roots: dict[tuple[str, Split | None], set[str]] = {}
 
@@ -149,7 +149,7 @@ class Comparison:
             return Cause("recordings", "recordings changed", RAW_AUDIO)
         old = _manifest_rows(last)
         configured = {source["name"] for source in last.config["data"]["sources"]}
-        changes = recording_changes(old[old["source"].isin(configured)], self._listed)
+        changes = recording_changes(old[old["source"].isin(configured)], self._listing.rows)
         what = str(changes) if changes.any else "what tables or missing sources say of the recordings changed"
         return Cause("recordings", what, RAW_AUDIO)
 
