@@ -169,6 +169,11 @@ def artifact_key(inputs: Mapping[str, str], config: Mapping[str, Any], code_vers
     return digest({"inputs": dict(inputs), "config": dict(config), "code_version": code_version})[:KEY_LENGTH]
 
 
+def artifact_name(stage: str, split: str | None) -> str:
+    """`stage`, or `stage[split]` for an artifact of one split."""
+    return f"{stage}[{split}]" if split else stage
+
+
 class ArtifactStore:
     """Artifacts under one folder."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wakeword_core.artifacts import KEY_LENGTH, Artifact, ArtifactStore, Build, artifact_key
+from wakeword_core.artifacts import KEY_LENGTH, Artifact, ArtifactStore, Build, artifact_key, artifact_name
 from wakeword_core.config import SPLITS, Config, SourceConfig, Split
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.forgotten import Forgotten
@@ -230,11 +230,6 @@ class Project:
                 raise _not_built(one.name(split))
             inputs[one.name(split)] = found
         return inputs
-
-
-def artifact_name(stage: str, split: str | None) -> str:
-    """`stage`, or `stage[split]` for an artifact of one split."""
-    return f"{stage}[{split}]" if split else stage
 
 
 def _not_built(name: str) -> ArtifactError:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wakeword_core.artifacts import Artifact, ArtifactStore
+from wakeword_core.artifacts import Artifact, ArtifactStore, artifact_name
 from wakeword_core.errors import ArtifactError
-from wakeword_core.project import RAW_AUDIO, artifact_name
 
 NodeId = tuple[str, str]
 """(stage, key)"""
@@ -177,11 +176,6 @@ def _reached(starts: Collection[Node], step: Callable[[Node], list[Node]]) -> li
         found |= new
         waiting = list(new.values())
     return list(found.values())[len({node.id for node in starts}) :]
-
-
-def is_recordings(node: Node) -> bool:
-    """Whether the node is the recordings themselves instead of something made from them."""
-    return node.stage == RAW_AUDIO
 
 
 def _parts(name: str) -> tuple[str, str | None]:

@@ -10,6 +10,7 @@ from wakeword_core.config import SPLITS
 from wakeword_core.errors import ArtifactError
 from wakeword_core.lineage.graph import Graph, Node, NodeId
 from wakeword_core.lineage.licences import NOT_STATED, commercial_use
+from wakeword_core.project import RAW_AUDIO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,11 @@ COLUMNS = (
 """What is told of a recording."""
 _SECONDS_AN_HOUR = 3_600
 _LEAST_OF_AN_ID = 6
+
+
+def is_recordings(node: Node) -> bool:
+    """Whether the node is the recordings themselves instead of something made from them."""
+    return node.stage == RAW_AUDIO
 
 
 @dataclass(frozen=True)

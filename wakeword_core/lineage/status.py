@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from wakeword_core.artifacts import Artifact
+from wakeword_core.artifacts import Artifact, artifact_name
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.lineage.changes import Cause, code_cause, recording_changes, setting_causes
 from wakeword_core.lineage.graph import Graph
 from wakeword_core.lineage.recordings import MANIFEST
-from wakeword_core.project import RAW_AUDIO, Input, Project, Stage, artifact_name
+from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
