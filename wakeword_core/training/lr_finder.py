@@ -182,7 +182,7 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
     """The batches of a training: rows, rows of noise, and where the rest of what is random comes from."""
     sampler = Sampler(train, config.labels, config.training, config.seed)
-    noise = NoiseSampler(train, config.seed)
+    noise = NoiseSampler(train, config.seed, config.training.clean_share)
     for epoch in count():
         rows, noises, generator = draw_epoch(sampler, noise, epoch, config.seed, device)
         for chosen, mixed in zip(rows, noises, strict=True):
