@@ -1,6 +1,7 @@
 """Every speaker group is in the test once: as many builds as folds, and what their reports say together."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 REPORT = "metrics_report"
 FIGURES = ("frr", "fah", "eer", "roc_auc", "f1", "latency_p50")
 """Of each fold's report, whose mean and spread are told."""
+_LIMITS = dict.fromkeys(FIGURES, (0.0, 1.0)) | {"fah": (0.0, math.inf), "latency_p50": (-math.inf, math.inf)}
+"""What there is of each."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def together(folds: Sequence[Fold], confidence: float = 0.95) -> Together | None
     return Together(
         mean={name: mean(several) for name, several in values.items()},
         deviation={name: stdev(several) for name, several in values.items()},
-        interval={name: mean_interval(several, confidence) for name, several in values.items()},
+        interval={name: _within(mean_interval(several, confidence), name) for name, several in values.items()},
         frr=misses / words,
         fah=alarms / hours,
         words=words,
@@ -150,3 +153,9 @@ def together(folds: Sequence[Fold], confidence: float = 0.95) -> Together | None
         false_alarms=alarms,
         background_hours=hours,
     )
+
+
+def _within(interval: Interval, name: str) -> Interval:
+    """Of a few folds it may reach beyond what there is."""
+    least, most = _LIMITS[name]
+    return Interval(max(interval.low, least), min(interval.high, most))
