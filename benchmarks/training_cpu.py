@@ -2,10 +2,15 @@
 
     python benchmarks/training_cpu.py --folder /tmp --recordings 2000 --rounds 3
 
-The same network, loss, augmentation of batches, optimizer, batches and number of steps, fed in three ways: by this
-project, which holds the windows in memory; by a torch Dataset and DataLoader over the same HDF5 file, a window at a
-time; and by one over the audio files, which reads, cuts, mixes in noise and computes the features of a window at a
-time. The task is to tell rising sweeps from falling ones in noise, which is learned soon; the seconds until the F1 of
+The same network, loss, augmentation, optimizer, batches and number of steps, fed in three ways: by this project, which
+holds the windows in memory; by a torch Dataset and DataLoader over the same HDF5 file, a window at a time; and by one
+over the audio files, which reads, cuts, mixes in noise and computes the features of a window at a time. HDF5's side
+ends with this project's weights, bit for bit; the audio files' side mixes noise into the sound, where the others mix it
+into the features: once, and for the same share of the windows. Each rival runs with every number of `--workers` and
+counts at its best. On nobody's clock is what is done once: computed features, loaded windows, started workers, a first
+batch.
+
+The task is to tell rising sweeps from falling ones in noise, which is learned soon; the seconds until the F1 of
 validation is `--f1` count training and validation, from the first batch on. Sides alternate; each runs in a process of
 its own. The last line is one JSON object; `ratio` is samples a second over those of the audio files' side.
 """
@@ -17,22 +22,39 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from training_feeds import Fed, Feed, from_audio_files, from_hdf5
 
 from wakeword_core.config import Config
+from wakeword_core.cores import available_cores
 from wakeword_core.loading import load_config
+from wakeword_core.progress import silent
+from wakeword_core.project import Project
 
+if TYPE_CHECKING:
+    import torch
+
+    from wakeword_core.training.epoch import Batches
+    from wakeword_core.training.records import EpochRecord
+    from wakeword_core.training.run import Run
+
+SPINS = "30000"
+"""How often a waiting thread looks for work before it sleeps, as the command line has it: workers need the cores."""
 RATE, SECONDS = 16_000, 1.6
 SWEEP_HERTZ = (400.0, 3_000.0)
 SWEEP_SECONDS = 0.6
 KINDS = {"positive": 0.25, "hard_negative": 0.25, "negative": 0.4, "noise": 0.1}
 """Role -> its share of the recordings."""
+OWN = "project"
+FEEDS: dict[str, Callable[[Project, Config], Feed]] = {"HDF5": from_hdf5, "audio files": from_audio_files}
+"""What this project is compared with."""
 GOALS = {"audio files": 3.0, "HDF5": 1.0}
 """Side -> how many times as fast this project is to be."""
 STEPS = ("raw_manifest", "audio_shards", "mel_features", "cmvn_stats")
@@ -42,10 +64,10 @@ def main() -> int:
     """Run the benchmark, or one side of it."""
     parser = arguments(__doc__ or "", model="tcn", recordings=2_000)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help=argparse.SUPPRESS)
-    parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=[OWN, *FEEDS], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
-        print(json.dumps(_side(given)))
+        print(json.dumps(run_side(given)))
         return 0
     results, ratios = compare(given)
     summary = {
@@ -56,7 +78,7 @@ def main() -> int:
         "goals": GOALS,
         "model": given.model,
         "recordings": given.recordings,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "f1": given.f1,
         "sides": results,
     }
@@ -68,12 +90,12 @@ def compare(given: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[
     """Run every side on `given.device`: its figures, and how many times as fast as each rival this project is."""
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="bench-training-") as name:
         given.folder = Path(name)
-        _prepare(given)
-        rounds = [{side: _child(side, given) for side in SIDES} for _ in range(given.rounds)]
-    results = {side: _figures([one[side] for one in rounds]) for side in SIDES}
-    ratios = {
-        side: round(results["project"]["samples_per_second"] / results[side]["samples_per_second"], 2) for side in GOALS
-    }
+        prepare(given)
+        ways = [(OWN, 0), *((side, workers) for side in FEEDS for workers in sorted(set(given.workers)))]
+        rounds = [{way: _child(*way, given) for way in ways} for _ in range(given.rounds)]
+    results = {side: at_its_best(side, rounds) for side in (OWN, *FEEDS)}
+    own = results[OWN]["samples_per_second"]
+    ratios = {side: round(own / results[side]["samples_per_second"], 2) for side in GOALS}
     _print_table(results, ratios)
     return results, ratios
 
@@ -86,11 +108,15 @@ def arguments(about: str, model: str, recordings: int) -> argparse.ArgumentParse
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--f1", type=float, default=0.95, help="of validation, to be reached")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side runs")
+    cores = available_cores()
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[max(cores // 2, 1), cores], help="of a DataLoader, each tried"
+    )
     parser.add_argument("--folder", type=Path, help="where the temporary files go")
     return parser
 
 
-def _config(given: argparse.Namespace) -> Config:
+def config_of(given: argparse.Namespace) -> Config:
     """Windows without context, one view of each: what every side can feed."""
     sources = [
         {"name": f"{split}_{role}", "path": str(given.folder / split / role), "role": role, "split": split}
@@ -105,12 +131,11 @@ def _config(given: argparse.Namespace) -> Config:
     return Config.model_validate(config)
 
 
-def _prepare(given: argparse.Namespace) -> None:
-    from wakeword_core.project import Project
-
+def prepare(given: argparse.Namespace) -> None:
+    """Write the recordings and build what all sides start from."""
     for seed, (split, share) in enumerate({"train": 1.0, "val": 0.5, "test": 0.02}.items()):
         _write(given.folder / split, round(given.recordings * share), seed)
-    project = Project(_config(given), given.folder / "home")
+    project = Project(config_of(given), given.folder / "home")
     for stage in STEPS:
         for split in ("train", "val") if project.stages[stage].partitioned else (None,):
             project.build(stage, split)
@@ -135,70 +160,142 @@ def _write(folder: Path, count: int, seed: int) -> None:
             soundfile.write(folder / role / f"{number:05d}.wav", sound, RATE, subtype="PCM_16")
 
 
-def _child(side: str, given: argparse.Namespace) -> dict[str, Any]:
-    options = {"--side": side, "--folder": given.folder, "--recordings": given.recordings}
+def _child(side: str, workers: int, given: argparse.Namespace) -> dict[str, Any]:
+    options = {"--side": side, "--workers": workers, "--folder": given.folder, "--recordings": given.recordings}
     options |= {"--model": given.model, "--epochs": given.epochs, "--f1": given.f1, "--device": given.device}
     command = [sys.executable, __file__, *(str(one) for pair in options.items() for one in pair)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    environment = {"GOMP_SPINCOUNT": SPINS, **os.environ}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def _side(given: argparse.Namespace) -> dict[str, Any]:
-    """Train with one side's feed: samples a second of the training alone, seconds to the F1, and how busy a GPU is."""
+def run_side(given: argparse.Namespace) -> dict[str, Any]:
+    """Train as one side does: samples a second of the training alone, seconds to the F1, and how busy a GPU is."""
     import torch
 
+    from wakeword_core.training.checkpoint import tensors_hash
+    from wakeword_core.training.validation import validate
+
+    config = config_of(given)
+    project = Project(config, given.folder / "home")
+    run, batches, val = _begun(project, config)
+    _warm_up(run, batches, config)
+    rounds = config.training.epochs + (given.device == "cuda")  # one more, in which it is looked at
+    if given.side == OWN:
+        train_once = _own_epochs(run, batches, config)
+    else:
+        train_once = _fed_epochs(run, batches, config, FEEDS[given.side](project, config), given.workers[0], rounds)
+    spent, validating, reached = 0.0, 0.0, None
+    for _ in range(config.training.epochs):
+        started = time.perf_counter()
+        train_once()
+        if given.device == "cuda":
+            torch.cuda.synchronize()
+        spent += time.perf_counter() - started
+        started = time.perf_counter()
+        figures = validate(run.average, *val, config.training.batch_size, config.training.val_max_fpr)
+        validating += time.perf_counter() - started
+        run.history.append(_record(len(run.history) + 1))
+        if reached is None and figures.f1 >= given.f1:
+            reached = spent + validating
+    samples = config.training.epochs * batches.sampler.steps * config.training.batch_size
+    found = {"samples_per_second": samples / spent, "seconds_to_f1": reached, "val_f1": figures.f1}
+    found |= {"steps": run.step, "weights": tensors_hash(run.average.state_dict())}
+    return found | ({"busy": _busy_share(train_once)} if given.device == "cuda" else {})
+
+
+def _begun(project: Project, config: Config) -> "tuple[Run, Batches, tuple[torch.Tensor, torch.Tensor]]":
+    """A training before its first step, what it goes through, and mel and labels of validation."""
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
-    from wakeword_core.project import Project
     from wakeword_core.training.batch import TrainRows
     from wakeword_core.training.compiling import compile_backbone
     from wakeword_core.training.distributed import ALONE
-    from wakeword_core.training.epoch import Batches, train_epoch
+    from wakeword_core.training.epoch import Batches
     from wakeword_core.training.run import new_run
     from wakeword_core.training.sampler import NoiseSampler, Sampler
-    from wakeword_core.training.validation import validate
 
-    config = _config(given)
-    project = Project(config, given.folder / "home")
     train, val = (load_windows(project.require("mel_features", split).path) for split in ("train", "val"))
     cmvn = Cmvn.load(project.require("cmvn_stats").file("cmvn.json"))
-    sampler, noise = Sampler(train, config.labels, config.training, 0), NoiseSampler(train, 0)
-    run = new_run(train, cmvn, config, given.device, "")
-    rows = TrainRows.of(train, config, given.device)
-    mel, labels = val.mel.to(given.device), val.labels.to(given.device)
-    feed = SIDES[given.side](project, config)
-    if feed is None:
-        compile_backbone(run.model.backbone, config.training, ALONE, given.device)
-
-    def train_once(epoch: int) -> None:
-        if feed is None:
-            train_epoch(run, Batches(rows, sampler, noise, lambda *_: None, lambda: False), config)
-        else:
-            chosen = sampler.epoch(epoch)
-            _fed_epoch(run, feed(chosen, noise.epoch(epoch, *chosen.shape)), rows, config, sampler.steps)
-        if given.device == "cuda":
-            torch.cuda.synchronize()
-
-    if given.device == "cuda":  # what is compiled and chosen once belongs to no epoch
-        train_once(0)
-    spent, validating, reached = 0.0, 0.0, None
-    for epoch in range(config.training.epochs):
-        started = time.perf_counter()
-        train_once(epoch)
-        spent += time.perf_counter() - started
-        started = time.perf_counter()
-        with torch.inference_mode():
-            figures = validate(run.average, mel, labels, config.training.batch_size, 0.1)
-        validating += time.perf_counter() - started
-        if reached is None and figures.f1 >= given.f1:
-            reached = spent + validating
-    samples = config.training.epochs * sampler.steps * config.training.batch_size
-    found = {"samples_per_second": samples / spent, "seconds_to_f1": reached, "val_f1": figures.f1}
-    return found | ({"busy": _busy_share(lambda: train_once(0))} if given.device == "cuda" else {})
+    settings, device = config.training, config.training.device
+    run = new_run(train, cmvn, config, device, "")
+    compile_backbone(run.model.backbone, settings, ALONE, device)
+    sampler, noise = Sampler(train, config.labels, settings, config.seed), NoiseSampler(train, config.seed)
+    batches = Batches(TrainRows.of(train, config, device), sampler, noise, silent, lambda: False)
+    return run, batches, (val.mel.to(device), val.labels.to(device))
 
 
-def _busy_share(work: Callable[[], None]) -> float:
+def _record(epoch: int) -> "EpochRecord":
+    """An epoch is over, by which the next one is told from it; nothing goes by its figures."""
+    from wakeword_core.training.records import EpochRecord
+
+    return EpochRecord(**dict.fromkeys((one.name for one in fields(EpochRecord)), 0.0) | {"epoch": epoch})
+
+
+def _warm_up(run: "Run", batches: "Batches", config: Config) -> None:
+    """Forwards and back once, without a step: what is compiled and chosen once belongs to no epoch."""
+    from wakeword_core.training.epoch import draw_epoch
+
+    kept = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    rows, noises, masks = draw_epoch(batches.sampler, batches.noise, 0, config.seed, run.device)
+    run.model.train()
+    batch = run.objective.draw(run.model, batches.rows, rows[0], noises[0], masks)
+    run.objective(run.model, batch).loss.backward()
+    run.optimizers.zero_grad()
+    run.model.load_state_dict(kept)  # batch norms have moved
+
+
+def _own_epochs(run: "Run", batches: "Batches", config: Config) -> Callable[[], object]:
+    """The next epoch of this project's own loop, each time it is called."""
+    from wakeword_core.training.epoch import train_epoch
+
+    return lambda: train_epoch(run, batches, config)
+
+
+def _fed_epochs(
+    run: "Run", batches: "Batches", config: Config, feed: Feed, workers: int, rounds: int
+) -> Callable[[], object]:
+    """What `train_epoch` does, each time it is called, with the windows that a feed gives for so many rounds."""
+    import torch
+
+    from wakeword_core.training.epoch import draw_epoch
+
+    chosen = [batches.sampler.epoch(epoch) for epoch in range(rounds)]
+    noises = [batches.noise.epoch(epoch, *rows.shape) for epoch, rows in enumerate(chosen)]
+    fed = feed(torch.cat(chosen), torch.cat(noises), workers)
+
+    def train_once() -> None:
+        _, _, masks = draw_epoch(batches.sampler, batches.noise, len(run.history), config.seed, run.device)
+        run.model.train()
+        for one in islice(fed, batches.sampler.steps):
+            _step(run, batches, one, config, masks)
+
+    return train_once
+
+
+def _step(run: "Run", batches: "Batches", fed: Fed, config: Config, masks: "torch.Generator") -> None:
+    import torch
+
+    from wakeword_core.training import ema
+    from wakeword_core.training.schedule import learning_rate
+
+    total = config.training.epochs * batches.sampler.steps
+    rows, mel = fed.rows.to(run.device), fed.mel.to(run.device, non_blocking=True)
+    own = {name: getattr(batches.rows, name)[rows] for name in ("labels", "word_ends", "hard")}
+    places, mixed = torch.arange(len(rows), device=run.device), None
+    if fed.noise is not None:
+        mel, mixed = torch.cat([mel, batches.rows.mel[fed.noise.to(run.device)]]), places + len(rows)
+    run.optimizers.zero_grad()
+    run.optimizers.rate = learning_rate(run.step, total, config.training)
+    batch = run.objective.draw(run.model, replace(batches.rows, mel=mel, **own), places, mixed, masks)
+    run.scaler.scale(run.objective(run.model, batch).loss).backward()
+    run.optimizers.step(run.clipper, run.scaler)
+    ema.update(run.average, run.model, ema.decay_of(run.step, total, config.training))
+    run.step += 1
+
+
+def _busy_share(work: Callable[[], object]) -> float:
     """Share of the time of some work in which the GPU computes, by the time of its kernels."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -209,118 +306,11 @@ def _busy_share(work: Callable[[], None]) -> float:
     return sum(one.self_device_time_total for one in profiler.key_averages()) / 1e6 / seconds
 
 
-def _fed_epoch(run: Any, batches: Iterator[Any], rows: Any, config: Config, steps: int) -> None:
-    """What `train_epoch` does, with windows [batch, n_mels, frames] and noise that come from elsewhere."""
-    import torch
-
-    from wakeword_core.training import ema
-    from wakeword_core.training.schedule import learning_rate
-
-    total = config.training.epochs * steps
-    generator = torch.Generator(run.device).manual_seed(run.step)
-    run.model.train()
-    for rows_of_batch, mel, noise in batches:
-        chosen, count = rows_of_batch.to(run.device), len(rows_of_batch)
-        own = {name: getattr(rows, name)[chosen] for name in ("labels", "word_ends", "hard")}
-        fed = replace(rows, mel=torch.cat([mel, noise]).to(run.device), **own)
-        run.optimizers.zero_grad()
-        run.optimizers.rate = learning_rate(run.step, total, config.training)
-        places = torch.arange(count, device=run.device)
-        mixed = places + count if len(noise) else None
-        batch = run.objective.draw(run.model, fed, places, mixed, generator)
-        run.objective(run.model, batch).loss.backward()
-        run.optimizers.step(run.clipper, run.scaler)
-        ema.update(run.average, run.model, ema.decay_of(run.step, total, config.training))
-        run.step += 1
-
-
-def _in_memory(project: Any, config: Config) -> None:
-    """This project's own loop needs no feed."""
-
-
-def _hdf5(project: Any, config: Config) -> Callable[..., Iterator[Any]]:
-    """A window at a time from the same file."""
-    import h5py
-    import torch
-
-    from wakeword_core.features.store import MEL, FeatureFile
-
-    path = FeatureFile(project.require("mel_features", "train").path).path
-
-    class Windows(torch.utils.data.Dataset[torch.Tensor]):
-        file: Any = None
-
-        def __getitem__(self, row: int) -> torch.Tensor:
-            if self.file is None:  # each worker opens it for itself
-                self.file = h5py.File(path)
-            return torch.from_numpy(self.file[MEL][row, 0, 0])
-
-    return _loaded(Windows())
-
-
-def _audio_files(project: Any, config: Config) -> Callable[..., Iterator[Any]]:
-    """A window at a time from the recordings: read, cut, mixed with noise, transformed."""
-    import pandas as pd
-    import soundfile
-    import torch
-    from torchaudio.transforms import MelSpectrogram
-
-    from wakeword_core.features.store import FeatureFile
-    from wakeword_core.manifest import read_manifest
-
-    manifest = read_manifest(project.require("raw_manifest").path, "train")
-    roots = {source.name: source.root for source in project.sources()}
-    places = pd.Series([str(roots[one.source] / one.path) for one in manifest.itertuples()], manifest["id"])
-    file = FeatureFile(project.require("mel_features", "train").path)
-    paths = places[file.column("file_ids").astype(str)].tolist()
-    starts = file.column("starts").tolist()
-    frontend = config.features.frontend
-    noises = places[manifest.loc[manifest["role"] == "noise", "id"]].tolist()
-    mel = MelSpectrogram(
-        RATE,
-        frontend.n_fft,
-        frontend.win_length,
-        frontend.hop_length,
-        f_min=frontend.f_min,
-        f_max=frontend.f_max,
-        n_mels=frontend.n_mels,
-        center=False,
-    )
-    samples = frontend.window_samples
-
-    class Windows(torch.utils.data.Dataset[torch.Tensor]):
-        def __getitem__(self, row: int) -> torch.Tensor:
-            window, start = torch.zeros(samples), starts[row]
-            sound, _ = soundfile.read(paths[row], dtype="float32", start=max(start, 0), frames=samples + min(start, 0))
-            window[max(-start, 0) :][: len(sound)] = torch.from_numpy(sound)
-            noise, _ = soundfile.read(noises[row % len(noises)], dtype="float32", frames=samples)
-            power = window.square().mean() / 10.0 ** np.random.uniform(0.0, 2.5)
-            window += torch.from_numpy(np.resize(noise, samples)) * (power / np.square(noise).mean()).sqrt()
-            return torch.log(mel(window) + frontend.log_floor).half()
-
-    return _loaded(Windows())
-
-
-def _loaded(windows: Any) -> Callable[..., Iterator[Any]]:
-    """Batches of a data set, as a DataLoader with a worker a core gives them: (rows, windows, windows of noise)."""
-    import torch
-
-    def feed(epoch: Any, noises: Any) -> Iterator[Any]:
-        both = torch.cat([epoch, noises], dim=1) if noises.numel() else epoch
-        loader = torch.utils.data.DataLoader(
-            windows, batch_sampler=both.tolist(), num_workers=len(os.sched_getaffinity(0)), persistent_workers=False
-        )
-        for chosen, mel in zip(epoch, loader, strict=True):
-            yield chosen, mel[: len(chosen)], mel[len(chosen) :]
-
-    return feed
-
-
-SIDES: dict[str, Callable[[Any, Config], Any]] = {
-    "project": _in_memory,
-    "HDF5": _hdf5,
-    "audio files": _audio_files,
-}
+def at_its_best(side: str, rounds: list[dict[tuple[str, int], dict[str, Any]]]) -> dict[str, Any]:
+    """Medians of a side over the rounds, with the number of workers that is the fastest."""
+    ways = [way for way in rounds[0] if way[0] == side]
+    figures = [_figures([one[way] for one in rounds]) | {"workers": way[1]} for way in ways]
+    return max(figures, key=lambda one: float(one["samples_per_second"]))
 
 
 def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -339,13 +329,29 @@ def _print_table(results: dict[str, dict[str, Any]], ratios: dict[str, float]) -
     from rich.table import Table
 
     table = Table(title="Training")
-    for heading in ("fed by", "samples a second", "runs", "seconds to the F1", "F1 at the end", "this project is"):
+    for heading in (
+        "fed by",
+        "workers",
+        "samples a second",
+        "runs",
+        "seconds to the F1",
+        "F1 at the end",
+        "this project is",
+    ):
         table.add_column(heading, justify="left" if heading == "fed by" else "right")
     for side, one in results.items():
         runs = ", ".join(f"{run:.0f}" for run in one["runs"])
         reached = "not reached" if one["seconds_to_f1"] is None else f"{one['seconds_to_f1']:.1f}"
         times = f"{ratios[side]:.2f} times as fast" if side in ratios else ""
-        table.add_row(side, f"{one['samples_per_second']:.0f}", runs, reached, f"{one['val_f1']:.3f}", times)
+        table.add_row(
+            side,
+            str(one["workers"] or ""),
+            f"{one['samples_per_second']:.0f}",
+            runs,
+            reached,
+            f"{one['val_f1']:.3f}",
+            times,
+        )
     Console(file=sys.stderr, width=120).print(table)
 
 

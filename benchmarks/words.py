@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -20,10 +21,11 @@ from typing import Any
 
 from folds import FOLDS, WORDS, sources
 
+from wakeword_core.artifacts import Artifact
 from wakeword_core.config import SPLITS, Config, DetectorConfig
 from wakeword_core.evaluation.stream_scores import StreamScores
 from wakeword_core.loading import load_config
-from wakeword_core.project import Project
+from wakeword_core.project import Project, artifact_name
 
 GOALS = {"accurate": {0.5: 0.03, 0.1: 0.06}, "balanced": {0.5: 0.045, 0.1: 0.09}}
 """Preset -> false alarms an hour -> misses to stay under, in the mean over the words."""
@@ -97,20 +99,13 @@ def _tested(word: str, fold: int, given: argparse.Namespace) -> Tested:
     started = time.monotonic()
     config = _config(word, fold, given)
     project = Project(config, given.home.resolve())
-    for stage in project.stages:
-        if stage in ("metrics_report", "int8_model", "model_bundle"):
-            continue
-        for split in SPLITS if project.stages[stage].partitioned else (None,):
-            _, built = project.build(stage, split)
-            place = f"{stage}[{split}]" if split else stage
-            print(f"{word} {fold}: {place} {'built' if built else 'found'}", file=sys.stderr, flush=True)
-    model = WakewordModel(project.require("onnx_model").file("model.onnx"))
+    model = WakewordModel(built_up_to_onnx(project, f"{word} {fold}").file("model.onnx"))
     scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)
     result = evaluate_streams(scores, model.threshold, config, model.detector)
     found = Tested(
         word,
         fold,
-        _read_off(scores, config, model.detector),
+        read_off(scores, config, model.detector, TARGETS),
         result.words,
         result.background_hours,
         result.misses,
@@ -135,14 +130,26 @@ def _fold_figures(one: Tested) -> dict[str, Any]:
     }
 
 
-def _read_off(scores: StreamScores, config: Config, detector: DetectorConfig) -> dict[str, float | None]:
-    """FRR at each target, or None where it cannot be reached."""
+def built_up_to_onnx(project: Project, name: str) -> Artifact:
+    """The exported model of a project, of which all is built but what only reports; `name` is told with each step."""
+    for stage in project.stages:
+        if stage in ("metrics_report", "int8_model", "model_bundle"):
+            continue
+        for split in SPLITS if project.stages[stage].partitioned else (None,):
+            _, built = project.build(stage, split)
+            done = "built" if built else "found"
+            print(f"{name}: {artifact_name(stage, split)} {done}", file=sys.stderr, flush=True)
+    return project.require("onnx_model")
+
+
+def read_off(
+    scores: StreamScores, config: Config, detector: DetectorConfig, targets: Iterable[float]
+) -> dict[str, float | None]:
+    """FRR at each target of false alarms an hour, or None where it cannot be reached."""
     from wakeword_core.evaluation.thresholds import threshold_for
 
-    points = [threshold_for(scores, target, config, detector) for target in TARGETS]
-    return {
-        f"{target:g}": point.frr if point.reachable else None for target, point in zip(TARGETS, points, strict=True)
-    }
+    points = {target: threshold_for(scores, target, config, detector) for target in targets}
+    return {f"{target:g}": point.frr if point.reachable else None for target, point in points.items()}
 
 
 def _word_figures(word: str, tested: list[Tested]) -> dict[str, Any]:

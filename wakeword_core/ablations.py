@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from wakeword_core.errors import ConfigError
 
 ABLATIONS: dict[str, tuple[str, ...]] = {
-    "views": ("features.views=1", "features.negative_views=1"),
+    "views": ("training.clean_share=1",),
     "speed": ("features.augment.speed_probability=0",),
     "rooms": ("features.augment.rir_probability=0",),
     "stored-noise": ("features.augment.noise_probability=0",),

@@ -6,7 +6,7 @@ from typing import Any
 
 from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
-from wakeword_core.config.training import CHANGES_NO_RESULT
+from wakeword_core.config.training import deciding_settings
 from wakeword_core.errors import DataError
 from wakeword_core.export.bundle import BUNDLE_INPUTS, bundle_settings, make_bundle
 from wakeword_core.export.stages import int8_settings, make_int8, make_onnx, onnx_settings
@@ -195,9 +195,8 @@ def _make_cmvn(project: Project, build: Build, inputs: Inputs, split: Split | No
 
 def _training_settings(config: Config, split: Split | None) -> dict[str, Any]:
     settings = config.subset("phrase", "seed", "model", "training", "features.frontend", "data.sample_rate")
-    for name in CHANGES_NO_RESULT:
-        settings["training"].pop(name)
-    return {**settings, "labels": list(config.labels)}
+    decides = {"training": deciding_settings(settings["training"])}
+    return {**settings, **decides, "labels": list(config.labels)}
 
 
 def _best_epoch_is_kept(config: Config) -> bool:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import dagster as dg
@@ -23,6 +23,8 @@ TUNED = "tuned_model"
 KEY_TAG = "artifact_key"
 RUN_TAG = "dagster_run_id"
 STAGE_TAG = "stage"
+_FOLDER = "model"
+"""Of a run: where the artifact's files are."""
 _PARENT_TAG = "mlflow.parentRunId"
 ALIAS = "candidate"
 _PARAMS = ("phrase", "seed", "features", "model", "training")
@@ -152,9 +154,10 @@ class MlflowResource(dg.ConfigurableResource):
         return client, run_id
 
     def finish(self, client: Any, run_id: str, artifact: Artifact) -> None:
-        """Log files, inputs and final figures, and close the run."""
+        """Log files, in their folders, inputs and final figures, and close the run."""
         for name in artifact.files:
-            client.log_artifact(run_id, str(artifact.file(name)), artifact_path="model")
+            folder = PurePosixPath(_FOLDER, name).parent
+            client.log_artifact(run_id, str(artifact.file(name)), artifact_path=str(folder))
         _log_inputs(client, run_id, artifact)
         for name, value in artifact.figures.items():
             if isinstance(value, bool):
@@ -188,7 +191,7 @@ class MlflowResource(dg.ConfigurableResource):
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-        source = f"{client.get_run(run_id).info.artifact_uri}/model"
+        source = f"{client.get_run(run_id).info.artifact_uri}/{_FOLDER}"
         version = known[0].version if known else client.create_model_version(name, source, run_id=run_id).version
         client.set_registered_model_alias(name, ALIAS, version)
         return {"mlflow_model": name, "mlflow_model_version": int(version), "mlflow_alias": ALIAS}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from wakeword_core.artifacts import ArtifactStore, Build
 from wakeword_pipeline.tracking import KEY_TAG, MlflowResource
 
 
@@ -43,3 +44,24 @@ def test_the_registered_version_is_described_by_its_card(tmp_path: Path) -> None
     version = client.get_model_version_by_alias("robin", "candidate")
     assert version.tags["frr"] == "0.05" and len(version.description) <= 5_000
     assert version.description.startswith(long) and version.description.endswith("the whole card is in the bundle)")
+
+
+def test_files_of_earlier_epochs_keep_their_folders(tmp_path: Path) -> None:
+    """They have the names of the model's own files."""
+
+    texts = {"model.json": "last", "epochs/00002/model.json": "2", "epochs/00004/model.json": "4"}
+
+    def make(build: Build) -> None:
+        for name, text in texts.items():
+            (build.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (build.path / name).write_text(text)
+        build.figures = {"val_auc": 0.9}
+
+    artifact, _ = ArtifactStore(tmp_path / "home" / "store").build("trained_model", {}, {}, "1", make)
+    store = MlflowResource(home=str(tmp_path / "home"))
+    client = store.client()
+    run = client.create_run(client.create_experiment("wakeword", artifact_location=(tmp_path / "runs").as_uri()))
+    store.finish(client, run.info.run_id, artifact)
+    logged = next((tmp_path / "runs").rglob("artifacts")) / "model"
+    found = {str(path.relative_to(logged)): path.read_text() for path in logged.rglob("*.json")}
+    assert found == texts

@@ -1,5 +1,6 @@
 """The optimisation of one model."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -10,8 +11,19 @@ ValMetric = Literal["pauc", "loss", "f1", "frr"]
 
 CHANGES_NO_RESULT = ("device", "threads", "processes", "compile", "min_val_auc")
 """Settings of training that its result does not depend on, but for rounding."""
+_NOT_USED = {"clean_share": None}
+"""Settings that came later, and the values with which they do nothing: a training without them is what it was."""
 _LARGEST_WEIGHT = 1e6
 """Of a class: more is a slip of the pen, and float32 has no more digits than that to add the others to."""
+
+
+def deciding_settings(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings of training as JSON values, those that its result depends on."""
+    return {
+        name: value
+        for name, value in training.items()
+        if name not in CHANGES_NO_RESULT and not (name in _NOT_USED and value == _NOT_USED[name])
+    }
 
 
 class SpecAugmentConfig(Settings):
@@ -138,6 +150,13 @@ class TrainingConfig(Settings):
     )
     mix: tuple[float, float, float] = Field(
         (0.3, 0.5, 0.2), description="Shares of positives, negatives and hard negatives in a batch."
+    )
+    clean_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of an epoch that are clean views, of every kind of window, the rest being augmented ones; "
+        "null: as many as there are; 1: clean ones only, noise to mix in too.",
     )
     optimizer: Literal["adamw", "adam", "sgd", "muon"] = Field(
         "adamw", description="AdamW, Adam, SGD with Nesterov's momentum, or Muon for matrices with AdamW for the rest."

@@ -1,6 +1,8 @@
-"""Confidence intervals: exact or Wilson for counts, a stratified bootstrap for everything else."""
+"""Confidence intervals: exact or Wilson for counts, Student's for means, a stratified bootstrap for all else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from math import sqrt
+from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +60,15 @@ def poisson_upper_bound(events: int, exposure: float, confidence: float = 0.95) 
     from scipy.stats import chi2
 
     return float(chi2.ppf(confidence, 2 * events + 2) / 2 / exposure)
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Student's interval (1908) of what at least two independent values are in the mean."""
+    from scipy.stats import t
+
+    middle, error = mean(values), stdev(values) / sqrt(len(values))
+    reach = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * error
+    return Interval(middle - reach, middle + reach)
 
 
 def bootstrap_intervals(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
-import onnxruntime
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from wakeword_core.export.onnx_graph import initializers
@@ -47,6 +46,8 @@ def _computed(model: ModelProto, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
     names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
     del every.graph.output[:]
     every.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

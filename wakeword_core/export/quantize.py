@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import ModelProto
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from wakeword_core.config import ExportConfig
 from wakeword_core.errors import DataError
@@ -122,7 +120,9 @@ def _fidelity(reference: npt.NDArray[np.float64], found: npt.NDArray[np.float64]
     return float(2 * (expected & decided).sum() / (expected.sum() + decided.sum())), error
 
 
-class _Batches(CalibrationDataReader):
+class _Batches:
+    """A CalibrationDataReader, which onnxruntime knows by its method."""
+
     def __init__(self, windows: Windows) -> None:
         self._batches: Iterator[Windows] = (windows[i : i + _BATCH] for i in range(0, len(windows), _BATCH))
 
@@ -132,6 +132,10 @@ class _Batches(CalibrationDataReader):
 
 
 def _static(onnx_path: Path, windows: Windows) -> ModelProto:
+    # only now: onnxruntime leaves files in the home folder when it is imported
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
         quant_pre_process(onnx_path, prepared, skip_symbolic_shape=True)

@@ -72,7 +72,7 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> Trace:
             torch.manual_seed(derived_seed(config.seed, run.step, f"dropout of process {run.ranks.index}"))
         run.optimizers.rate = learning_rate(run.step, total, settings, scores)
         batch = _drawn(run, batches.rows, rows[position], noises[position], masks)
-        trace.losses[position], trace.wrong[position] = _gradients(run, batch, settings.loss)
+        trace.losses[position], trace.wrong[position] = gradients(run, batch, settings.loss)
         trace.norms[position] = run.optimizers.step(run.clipper, run.scaler)
         if not (run.scaler.is_enabled() and trace.norms[position].isinf()):  # else the scaler has skipped the step
             ema.update(run.average, run.model, ema.decay_of(run.step, total, settings))
@@ -111,7 +111,7 @@ def _drawn(run: Run, windows: TrainRows, rows: Tensor, noise: Tensor | None, gen
         raise ConfigError(f"the GPU's memory is too small for {len(rows)} rows; lower training.batch_size") from error
 
 
-def _gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
+def gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
     """Gradients of the loss of a batch, in as many micro-batches as memory asks for.
 
     Returns the loss, and how wrong the model was about each row, [batch] or [0] where nobody asks.

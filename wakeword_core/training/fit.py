@@ -93,7 +93,8 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
             _resume(run, out)
             compile_backbone(run.model.backbone, settings, ranks, device)
             rows = TrainRows.of(job.train, config, device)
-            batches = Batches(rows, sampler, NoiseSampler(job.train, config.seed), progress, asked)
+            noise = NoiseSampler(job.train, config.seed, settings.clean_share)
+            batches = Batches(rows, sampler, noise, progress, asked)
             seen = job.val.mel.to(device), job.val.labels.to(device)
             while not _finished(run, settings):
                 try:

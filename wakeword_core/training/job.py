@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TENSORS = "windows.safetensors"
 _FACTS = "job.json"
 _START = "start_from"
-_USED = ("mel", "labels", "roles", "word_ends")
+_USED = ("mel", "labels", "roles", "views", "word_ends")
 """What training uses of a window set."""
 
 
@@ -58,7 +58,7 @@ def load_job(folder: Path) -> Job:
 
     def windows(split: str) -> WindowSet:
         used = {name: tensors[f"{split}.{name}"] for name in _USED}
-        return WindowSet(views=torch.zeros_like(used["labels"]), ids=np.empty(0, np.str_), **used)
+        return WindowSet(ids=np.empty(0, np.str_), **used)
 
     cmvn = Cmvn(tensors["cmvn.mean"].numpy(), tensors["cmvn.std"].numpy())
     start_from = load_model(folder / _START)[0] if facts["further"] else None

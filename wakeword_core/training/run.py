@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import Config
-from wakeword_core.config.training import CHANGES_NO_RESULT
+from wakeword_core.config.training import deciding_settings
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import digest
 from wakeword_core.models.scoring import ScoringModel, new_model
@@ -99,9 +99,10 @@ def run_hash(
 ) -> str:
     """Hash of what a training's result depends on, to tell whether a checkpoint belongs to it."""
     settings = config.subset("seed", "model", "training", "features.frontend")
-    for name in CHANGES_NO_RESULT:
-        settings["training"].pop(name)
-    whole = hashlib.sha256(digest({**settings, "labels": list(config.labels)}).encode())
+    decides = {"training": deciding_settings(settings["training"])}
+    whole = hashlib.sha256(digest({**settings, **decides, "labels": list(config.labels)}).encode())
+    if config.training.clean_share is not None:
+        whole.update(train.views.cpu().contiguous().numpy().data)
     for windows in (train, val):
         for tensor in (windows.mel, windows.labels, windows.roles, windows.word_ends):
             whole.update(str(tuple(tensor.shape)).encode())

@@ -1,11 +1,12 @@
 """Which windows make up each batch: fixed shares of positives, negatives and hard negatives, or what there is.
 
-In fixed shares, rows of a kind are drawn alike, or by how difficult each was for the model.
+In fixed shares, rows of a kind are drawn alike, or by how difficult each was for the model; and clean and augmented
+views as they come, or these in a fixed share too.
 """
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +35,11 @@ class Pool:
     """int64 [n] on the CPU"""
     per_batch: int
 
+    def views(self, clean: Tensor) -> tuple["Pool", "Pool"]:
+        """Its clean rows, as `clean` [windows] tells them, and its augmented ones, as pools of their own."""
+        kinds = clean[self.rows]
+        return replace(self, rows=self.rows[kinds]), replace(self, rows=self.rows[~kinds])
+
 
 class Sampler:
     """Batches as rows of a window set; epoch `e` of seed `s` is always the same."""
@@ -44,21 +50,37 @@ class Sampler:
         everything = Pool("everything", torch.arange(len(windows)), config.batch_size)
         self.pools = [everything] if config.sampler == "plain" else balanced
         self._floor = config.difficulty_floor
+        self._clean = windows.views.cpu() == 0
+        self._clean_share = config.clean_share
         self.steps = config.steps_per_epoch or self._once_through(config)
 
     def epoch(self, epoch: int, difficulty: Tensor | None = None) -> Tensor:
         """Rows int64 [steps, batch_size] of the 0-based epoch; no window repeats before all of its kind were used.
 
         With their `difficulty` [rows], from 0 to 1, windows come in proportion to it, and with 0 as often as the
-        floor says; those that come more than once are spread over the epoch.
+        floor says; those that come more than once are spread over the epoch. All this is so among the clean views and
+        among the augmented ones where these have fixed shares.
         """
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, "batches"))
-        if difficulty is None:
-            drawn = [_without_early_repeats(pool, self.steps, generator) for pool in self.pools]
-        else:
-            weights = self._floor + (1 - self._floor) * difficulty.double()
-            drawn = [_by_weight(pool, weights, self.steps, generator) for pool in self.pools]
+        weights = None if difficulty is None else self._floor + (1 - self._floor) * difficulty.double()
+        drawn = [self._drawn(pool, weights, generator).view(self.steps, pool.per_batch) for pool in self.pools]
         return torch.cat(drawn, dim=1)
+
+    def _drawn(self, pool: Pool, weights: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Rows of a pool for the steps of an epoch, one after the other: [steps * per_batch]."""
+        count = self.steps * pool.per_batch
+        if self._clean_share is None:
+            return _rows(pool, weights, count, generator)
+        clean, augmented = pool.views(self._clean)
+        of_clean = round(count * self._clean_share)
+        if not len(clean.rows) or not len(augmented.rows):  # of a kind of which there is one sort of views only
+            return _rows(pool, weights, count, generator)
+        is_clean = torch.zeros(count, dtype=torch.bool)
+        is_clean[torch.randperm(count, generator=generator)[:of_clean]] = True
+        drawn = torch.empty(count, dtype=torch.int64)
+        drawn[is_clean] = _rows(clean, weights, of_clean, generator)
+        drawn[~is_clean] = _rows(augmented, weights, count - of_clean, generator)
+        return drawn
 
     def _once_through(self, config: TrainingConfig) -> int:
         """Steps in which all negatives are seen, where they have a share of their own."""
@@ -67,10 +89,15 @@ class Sampler:
 
 
 class NoiseSampler:
-    """Rows of noise to mix in, drawn with replacement; none where a window set has none."""
+    """Rows of noise to mix in, drawn with replacement; none where a window set has none.
 
-    def __init__(self, windows: "WindowSet", seed: int) -> None:
+    Where a training draws nothing but clean views, these are clean ones too.
+    """
+
+    def __init__(self, windows: "WindowSet", seed: int, clean_share: float | None = None) -> None:
         noisy = torch.isin(windows.roles.cpu(), torch.tensor([ROLES.index(role) for role in _NOISE_ROLES]))
+        if clean_share == 1:
+            noisy &= windows.views.cpu() == 0
         self.rows = torch.nonzero(noisy).flatten()
         self.seed = seed
 
@@ -87,16 +114,13 @@ def derived_seed(seed: int, epoch: int, purpose: str) -> int:
     return int(digest([seed, epoch, purpose])[:16], 16) >> 1
 
 
-def _without_early_repeats(pool: Pool, steps: int, generator: torch.Generator) -> Tensor:
-    count = steps * pool.per_batch
+def _rows(pool: Pool, weights: Tensor | None, count: int, generator: torch.Generator) -> Tensor:
+    """So many rows of a pool, by their weights [windows] if there are any, else without early repeats."""
+    if weights is not None:
+        return pool.rows[drawn_by_weight(weights[pool.rows], count, generator)]
     rounds = math.ceil(count / len(pool.rows))
-    order = torch.cat([torch.randperm(len(pool.rows), generator=generator) for _ in range(rounds)])
-    return pool.rows[order[:count]].view(steps, pool.per_batch)
-
-
-def _by_weight(pool: Pool, weights: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    drawn = drawn_by_weight(weights[pool.rows], steps * pool.per_batch, generator)
-    return pool.rows[drawn].view(steps, pool.per_batch)
+    order = [torch.randperm(len(pool.rows), generator=generator) for _ in range(rounds)]
+    return pool.rows[torch.cat(order)[:count]] if order else pool.rows[:0]
 
 
 def _pools(windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig) -> list[Pool]:

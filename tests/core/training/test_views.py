@@ -1,0 +1,119 @@
+"""How often the clean and the augmented views of recordings are drawn."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sweeps_to_train import CMVN, CONTEXT, LONG, TINY_TCN, VAL, KilledError, config_for, history, same_weights, untimed
+
+from wakeword_core.ablations import without
+from wakeword_core.config import Config, TcnConfig
+from wakeword_core.features.store import WindowSet
+from wakeword_core.loading import load_config
+from wakeword_core.stages import STAGES
+from wakeword_core.training.fit import train
+from wakeword_core.training.job import Job, load_job
+from wakeword_core.training.records import EpochRecord
+from wakeword_core.training.run import run_hash
+from wakeword_core.training.sampler import NoiseSampler, Sampler
+
+VIEWED = replace(LONG, views=torch.arange(len(LONG)) // 4 % 2)
+"""Of each kind of window half are clean and half augmented."""
+CLEAN = VIEWED.views == 0
+
+
+def config(clean_share: float | None, **training: Any) -> Config:
+    chosen = {"epochs": 2, "steps_per_epoch": 5, "clean_share": clean_share, "keep": "last"}
+    return config_for(TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, **{**chosen, **training})
+
+
+def rows(clean_share: float | None, difficulty: torch.Tensor | None = None, **training: Any) -> torch.Tensor:
+    settings = config(clean_share, **training)
+    return Sampler(VIEWED, settings.labels, settings.training, 1).epoch(0, difficulty)
+
+
+@pytest.mark.parametrize("sampler", ["balanced", "difficulty", "plain"])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
+def test_an_epoch_has_the_share_of_clean_views_in_every_kind(share: float, sampler: str) -> None:
+    difficulty = torch.linspace(0, 1, len(VIEWED)) if sampler == "difficulty" else None
+    drawn = rows(share, difficulty, sampler=sampler, batch_size=40, mix=(0.25, 0.5, 0.25))
+    assert drawn.shape == (5, 40)
+    # of what comes first in each batch, then second, ...: a kind has a place of its own where shares are fixed
+    kinds = [slice(None)] if sampler == "plain" else [slice(0, 10), slice(10, 30), slice(30, 40)]
+    for kind in kinds:
+        assert CLEAN[drawn[:, kind]].float().mean() == pytest.approx(share)
+    if 0 < share < 1:
+        assert 0 < int(CLEAN[drawn[0]].sum()) < 40
+
+
+def test_clean_views_come_without_early_repeats_and_otherwise_another_epoch() -> None:
+    drawn = rows(0.5, batch_size=40, mix=(0.25, 0.5, 0.25))[:, :10].flatten()
+    counts = torch.bincount(drawn, minlength=len(VIEWED))[VIEWED.labels > 0]
+    assert int(counts.max()) - int(counts.min()) <= 1
+    settings = config(0.5)
+    sampler = Sampler(VIEWED, settings.labels, settings.training, 1)
+    assert torch.equal(sampler.epoch(3), sampler.epoch(3)) and not torch.equal(sampler.epoch(3), sampler.epoch(4))
+
+
+def test_difficult_windows_come_more_often_among_views_of_their_sort() -> None:
+    difficulty = torch.zeros(len(VIEWED))
+    hard = [0, 4]  # a positive in its clean and one in its augmented view
+    difficulty[hard] = 1
+    counts = torch.bincount(rows(0.8, difficulty, batch_size=40, sampler="difficulty").flatten())
+    assert counts[0] > 2 * counts[8] and counts[4] > 2 * counts[12] and counts[0] > counts[4]
+
+
+def test_without_a_share_views_make_no_difference_and_a_kind_of_one_sort_keeps_it() -> None:
+    assert torch.equal(rows(None), Sampler(LONG, config(None).labels, config(None).training, 1).epoch(0))
+    settings = config(0.3)
+    assert bool(CLEAN.any()) and Sampler(LONG, settings.labels, settings.training, 1).epoch(0).shape == (5, 16)
+
+
+def test_noise_to_mix_in_is_clean_where_everything_is() -> None:
+    some, clean = (NoiseSampler(VIEWED, 1, share).epoch(0, 20, 16) for share in (0.9, 1.0))
+    assert bool(CLEAN[clean].all()) and not bool(CLEAN[some].all())
+
+
+def test_a_training_on_clean_views_sees_no_other(tmp_path: Path) -> None:
+    """Whatever the augmented views hold; with all views it does."""
+    broken = replace(VIEWED, mel=torch.where(CLEAN[:, None, None], VIEWED.mel, -VIEWED.mel))
+    for name, windows, share in (("a", VIEWED, 1.0), ("b", broken, 1.0), ("c", VIEWED, None), ("d", broken, None)):
+        train(windows, VAL, CMVN, config(share, epochs=1), tmp_path / name)
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+    assert not same_weights(tmp_path / "a", tmp_path / "c") and not same_weights(tmp_path / "c", tmp_path / "d")
+
+
+@pytest.mark.parametrize("sampler", ["balanced", "difficulty"])
+def test_a_killed_training_goes_on_bit_for_bit(sampler: str, tmp_path: Path) -> None:
+    settings = config(0.3, epochs=3, sampler=sampler)
+    train(VIEWED, VAL, CMVN, settings, tmp_path / "whole")
+
+    def kill(record: EpochRecord) -> None:
+        if record.epoch == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(VIEWED, VAL, CMVN, settings, tmp_path / "parts", on_epoch=kill)
+    train(VIEWED, VAL, CMVN, settings, tmp_path / "parts")
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
+
+
+def test_processes_that_share_the_training_know_the_views(tmp_path: Path) -> None:
+    settings = config(0.3)
+    Job(VIEWED, VAL, CMVN, settings).save(tmp_path)
+    found: WindowSet = load_job(tmp_path).train
+    assert torch.equal(found.views, VIEWED.views)
+    assert run_hash(found, VAL, CMVN, settings) == run_hash(VIEWED, VAL, CMVN, settings)
+
+
+def test_a_share_is_part_of_the_key_and_none_leaves_keys_and_checkpoints_as_they_were() -> None:
+    depends_on = next(stage.settings for stage in STAGES if stage.name == "trained_model")
+    whole, less = (load_config(None, more) for more in ([], without(["views"])))
+    assert "clean_share" not in depends_on(whole, None)["training"]
+    assert depends_on(less, None)["training"]["clean_share"] == 1
+    assert less.features == whole.features
+    hashes = [run_hash(windows, VAL, CMVN, config(share)) for windows in (LONG, VIEWED) for share in (None, 0.5)]
+    assert hashes[0] == hashes[2] and len(set(hashes)) == 3
