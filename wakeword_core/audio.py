@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Samples = NDArray[np.float32]
 Pcm = NDArray[np.int16]
+Source = Path | bytes
+"""A file on disk or in memory."""
 
 _PCM_SCALE = 32_768.0
 _PCM_MAX = 32_767.0
@@ -58,29 +60,22 @@ def read_blocks(path: Path) -> Iterator[Samples]:
 
     AudioError when it cannot be decoded to the end its header announces.
     """
-    import soundfile
-
     with _opened(path) as file:
-        info = _info(path, file)
-        done = 0
-        while done < info.frames:
-            try:
-                block = file.read(min(_BLOCK_FRAMES, info.frames - done), dtype="float32", always_2d=True)
-            except (soundfile.SoundFileError, RuntimeError) as error:
-                raise AudioError(f"{path} breaks off while decoding ({_brief(error)}); replace or remove it") from error
-            if not len(block):
-                raise AudioError(f"{path} breaks off after {done} of {info.frames} frames; replace or remove it")
-            done += len(block)
-            yield block
+        yield from _blocks(path, file, _info(path, file))
 
 
 def read_audio(path: Path, sample_rate: int) -> Samples:
     """Decode a recording to mono float32 [samples] in [-1, 1] at `sample_rate` Hz; channels are averaged."""
-    blocks = [to_mono(block) for block in read_blocks(path)]
-    mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.empty(0, np.float32)])
-    if not np.isfinite(mono).all():
-        raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite); replace or remove it")
-    return np.clip(resample(mono, probe(path).sample_rate, sample_rate), -1.0, 1.0)
+    with _opened(path) as file:
+        return _mono(path, file, _info(path, file), sample_rate)
+
+
+def decode_audio(data: bytes, sample_rate: int, check: Callable[[AudioInfo], None]) -> Samples:
+    """As `read_audio`, of a file in memory; `check` sees what its header says, and may raise, before it is decoded."""
+    with _opened(data) as file:
+        info = _info(data, file)
+        check(info)
+        return _mono(data, file, info, sample_rate)
 
 
 def read_pcm16(path: Path, sample_rate: int) -> Pcm:
@@ -108,6 +103,26 @@ def resample(x: Samples, source_rate: int, target_rate: int) -> Samples:
     import soxr
 
     return np.asarray(soxr.resample(x, source_rate, target_rate, quality="HQ"), dtype=np.float32)
+
+
+class StreamResampler:
+    """`resample` of a stream as it arrives; what it gives is behind by the filter's length until it is finished."""
+
+    def __init__(self, source_rate: int, target_rate: int) -> None:
+        self._stream = None
+        if source_rate != target_rate:
+            import soxr
+
+            self._stream = soxr.ResampleStream(source_rate, target_rate, 1, dtype="float32", quality="HQ")
+
+    def push(self, x: Samples) -> Samples:
+        """Take [samples] of any number; those at the target rate that they complete."""
+        return x if self._stream is None else self._stream.resample_chunk(x)
+
+    def finish(self) -> Samples:
+        """The stream is over: what is still to come."""
+        empty = np.empty(0, np.float32)
+        return empty if self._stream is None else self._stream.resample_chunk(empty, last=True)
 
 
 def to_pcm16(x: Samples) -> Pcm:
@@ -186,18 +201,54 @@ def encode_flac(pcm: Pcm, sample_rate: int) -> bytes:
     return file.getvalue()
 
 
-def _opened(path: Path) -> "soundfile.SoundFile":
+def _opened(source: Source) -> "soundfile.SoundFile":
     import soundfile
 
     try:
-        with path.open("rb") as raw:
-            if not raw.read(1):
-                raise AudioError(f"{path} is an empty file; replace or remove it")
-        return soundfile.SoundFile(path)
+        if _is_empty(source):
+            raise AudioError(f"{_name(source)} is an empty file; replace or remove it")
+        return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
     except OSError as error:
-        raise AudioError(f"{path} cannot be opened ({error.strerror})") from error
+        raise AudioError(f"{_name(source)} cannot be opened ({error.strerror})") from error
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
-        raise AudioError(f"{path} cannot be read as audio ({_brief(error)}); replace or remove it") from error
+        raise AudioError(f"{_name(source)} cannot be read as audio ({_brief(error)}); replace or remove it") from error
+
+
+def _is_empty(source: Source) -> bool:
+    if isinstance(source, bytes):
+        return not source
+    with source.open("rb") as raw:
+        return not raw.read(1)
+
+
+def _name(source: Source) -> str:
+    return "the audio" if isinstance(source, bytes) else str(source)
+
+
+def _blocks(source: Source, file: "soundfile.SoundFile", info: AudioInfo) -> Iterator[Samples]:
+    import soundfile
+
+    done = 0
+    while done < info.frames:
+        try:
+            block = file.read(min(_BLOCK_FRAMES, info.frames - done), dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, RuntimeError) as error:
+            raise AudioError(
+                f"{_name(source)} breaks off while decoding ({_brief(error)}); replace or remove it"
+            ) from error
+        if not len(block):
+            raise AudioError(f"{_name(source)} breaks off after {done} of {info.frames} frames; replace or remove it")
+        done += len(block)
+        yield block
+
+
+def _mono(source: Source, file: "soundfile.SoundFile", info: AudioInfo, sample_rate: int) -> Samples:
+    blocks = [to_mono(block) for block in _blocks(source, file, info)]
+    mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.empty(0, np.float32)])
+    resampled = resample(mono, info.sample_rate, sample_rate)  # which can make too large numbers infinite
+    if not np.isfinite(resampled).all():
+        raise AudioError(f"{_name(source)} holds samples that are not numbers (NaN or infinite); replace or remove it")
+    return np.clip(resampled, -1.0, 1.0)
 
 
 def _read_int16(path: Path, file: "soundfile.SoundFile") -> Pcm:
@@ -210,9 +261,9 @@ def _read_int16(path: Path, file: "soundfile.SoundFile") -> Pcm:
     return pcm
 
 
-def _info(path: Path, file: "soundfile.SoundFile") -> AudioInfo:
+def _info(source: Source, file: "soundfile.SoundFile") -> AudioInfo:
     if not 0 <= file.frames < _LONGEST_FRAMES or file.samplerate <= 0:
-        raise AudioError(f"{path} does not say how long it is (a stream?); write it to a file again")
+        raise AudioError(f"{_name(source)} does not say how long it is (a stream?); write it to a file again")
     return AudioInfo(frames=file.frames, sample_rate=file.samplerate, channels=file.channels)
 
 

@@ -113,12 +113,16 @@ class WakewordModel(ExportedModel):
         """As `score_windows`, of windows cut from a stream, whose frames know nothing of one another yet."""
         return self.score_windows(self.front_end.clamp(windows))
 
-    def score_audio(self, pcm: Pcm, batch: int = _BATCH_WINDOWS) -> tuple[Times, Floats]:
+    def score_audio(
+        self, pcm: Pcm, batch: int = _BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
+    ) -> tuple[Times, Floats]:
         """Mono int16 [samples] at `sample_rate` -> end of each window in seconds [n] and class scores [n, classes].
 
-        Features are made in blocks, so that memory does not grow with the audio but for the result.
+        Features are made in blocks, so that memory does not grow with the audio but for the result. `score`, which
+        gets at most `batch` windows at once, does what `score_heard` does in another way.
         """
         check_pcm(pcm)
+        score = score or self.score_heard
         hop, n_fft, width = self.frontend.hop_length, self.frontend.n_fft, self.frontend.window_frames
         frames = frame_count(len(pcm), self.frontend)
         offset = self.first_end
@@ -131,7 +135,7 @@ class WakewordModel(ExportedModel):
             padded = np.concatenate([padded[:, padded.shape[1] - (width - 1) :], mel], axis=1)
             ends = np.arange(offset, stop - start, self.stride_frames)
             if len(ends):
-                found.append(_score_ends(padded, ends, width, self.score_heard, batch))
+                found.append(_score_ends(padded, ends, width, score, batch))
         grid = np.arange(offset, frames, self.stride_frames)
         return (grid * hop + n_fft) / self.sample_rate, np.concatenate(found)
 
@@ -156,17 +160,18 @@ class Detector:
         self.model = model
         self._scorer = stream_scorer(model)
         self._decision = StreamingDetector(model.threshold_at(point, threshold), model.detector)
-        self.score = 0.0
+        self.reset()
 
     def process(self, chunk: Pcm) -> list[Detection]:
         """Take mono int16 [samples] of any length at the model's rate; the detections that it completes.
 
-        `score` then holds the latest score of the likeliest wake word.
+        `times` [k] and `scores` [k, classes] are then those of the chunk, and `score` is the latest score of the
+        likeliest wake word.
         """
         found = []
-        times, scores = self._scorer.push(chunk)
-        wake, best = wake_scores(scores)
-        for time, score, label in zip(times, wake, best, strict=True):
+        self.times, self.scores = self._scorer.push(chunk)
+        wake, best = wake_scores(self.scores)
+        for time, score, label in zip(self.times, wake, best, strict=True):
             self.score = float(score)
             event = self._decision.push(float(time), self.score, self.model.labels[label])
             if event is not None:
@@ -177,4 +182,5 @@ class Detector:
         """Begin a new stream at time 0."""
         self._scorer.reset()
         self._decision.reset()
+        self.times, self.scores = np.empty(0), np.empty((0, len(self.model.labels)), np.float32)
         self.score = 0.0

@@ -272,6 +272,27 @@ def listen(
 
 
 @app.command()
+def serve(
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="An exported .onnx file, or the folder that holds it. [default: the home's newest bundle]"),
+    ] = None,
+    judge: Annotated[Path | None, typer.Option(help="A second model that confirms what the first one hears.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: serving.host]")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="[default: serving.port]")] = None,
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+) -> None:
+    """Answer over HTTP and WebSockets whether the wake word is in recordings and streams."""
+    from wakeword_pipeline.command_serve import serve_model
+
+    given = {"host": host, "port": port}
+    named = [f"serving.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
+    serve_model(model, judge, config, home, [*(settings or []), *named])
+
+
+@app.command()
 def synth(
     phrase: Annotated[str, typer.Argument(help="What is to be said.")],
     out: Annotated[Path, typer.Option(help="Folder for the recordings.")],

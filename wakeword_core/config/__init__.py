@@ -26,6 +26,7 @@ from wakeword_core.config.models import (
     TinyConvConfig,
 )
 from wakeword_core.config.recordings import DataConfig, ShardsConfig, SourceConfig, SynthesisConfig, wake_words
+from wakeword_core.config.serving import CascadeConfig, ServingConfig
 from wakeword_core.config.training import LossConfig, SpecAugmentConfig, TrainAugmentConfig, TrainingConfig, ValMetric
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "AutomationConfig",
     "BcResNetConfig",
     "CalibrationConfig",
+    "CascadeConfig",
     "CdDnnConfig",
     "ChecksConfig",
     "Config",
@@ -57,6 +59,7 @@ __all__ = [
     "ResNet18Config",
     "ResNet34Config",
     "Role",
+    "ServingConfig",
     "Settings",
     "ShardsConfig",
     "SourceConfig",
@@ -107,6 +110,7 @@ class Config(Settings):
     export: ExportConfig = ExportConfig()
     automation: AutomationConfig = AutomationConfig()
     checks: ChecksConfig = ChecksConfig()
+    serving: ServingConfig = ServingConfig()
 
     @field_validator("phrase")
     @classmethod

@@ -1,0 +1,153 @@
+"""A small model that hears loudness, sounds, and servers of it: in this process and as a process of their own."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from onnx import TensorProto, helper, numpy_helper
+
+from wakeword_core.config import DetectorConfig, FrontendConfig, ServingConfig
+from wakeword_core.runtime import WakewordModel
+
+RATE = 16_000
+FRONTEND = FrontendConfig(n_mels=16, window_frames=51)
+WORD = "hey robin"
+
+
+def save_model(folder, bias=2.0, threshold=0.6, labels=("_negative", WORD), rate=RATE, key="artifact-key", **detector):
+    """A linear scorer: audio that is loud at the window's end is the wake word, less so with less bias."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weight = np.linspace(-0.5, 1.0, 51, dtype=np.float32)[None].repeat(16, 0).ravel() / 120
+    gemm = np.stack([-weight] + [weight] * (len(labels) - 1), 1)
+    biases = np.array([-bias] + [bias] * (len(labels) - 1), np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["log_mel"], ["f"]),
+        helper.make_node("Gemm", ["f", "w", "b"], ["l"]),
+        helper.make_node("Softmax", ["l"], ["scores"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes, "g",
+        [helper.make_tensor_value_info("log_mel", TensorProto.FLOAT, ["batch", 16, 51])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", len(labels)])],
+        [numpy_helper.from_array(gemm, "w"), numpy_helper.from_array(biases, "b")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    card = {
+        "phrase": labels[1], "labels": labels, "sample_rate": rate, "frontend": FRONTEND.model_dump(mode="json"),
+        "detector": DetectorConfig(lockout_seconds=0.3, **detector).model_dump(mode="json"), "threshold": threshold,
+        "operating_points": {}, "keys": {"onnx_model": key},
+    }  # fmt: skip
+    helper.set_model_props(model, {"wakeword": json.dumps(card)})
+    onnx.save(model, folder / "model.onnx")
+    return folder
+
+
+def loud_and_quiet(seconds=3.0, seed=0, rate=RATE, level=8_000.0):
+    """Noise that is loud from the middle of each 1.5 s on for a quarter of a second: int16 [samples].
+
+    At a level of 400 the sentry's highest score is 0.95, and that of a model of bias 1 is 0.79.
+    """
+    times = np.arange(round(seconds * rate)) / rate
+    levels = np.where((times % 1.5 > 0.75) & (times % 1.5 < 1.0), level, level / 2_700)
+    return (np.random.default_rng(seed).normal(0, 1, len(times)) * levels).clip(-32_768, 32_767).astype(np.int16)
+
+
+def encoded(pcm, rate=RATE, format="WAV", subtype=None):
+    """An audio file of int16 or float [samples] or [samples, channels] in memory."""
+    file = io.BytesIO()
+    channels = 1 if pcm.ndim == 1 else pcm.shape[1]
+    with soundfile.SoundFile(file, "w", rate, channels, subtype, format=format) as out:
+        for start in range(0, len(pcm), 100_000):  # libsndfile crashes on a long OGG at once
+            out.write(pcm[start : start + 100_000])
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    return save_model
+
+
+@pytest.fixture(scope="session")
+def sound():
+    return loud_and_quiet
+
+
+@pytest.fixture(scope="session")
+def encode():
+    return encoded
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """The sentry, with the model that streams beside it."""
+    from wakeword_core.export.streaming import export_streaming
+
+    made = save_model(tmp_path_factory.mktemp("models") / "sentry")
+    export_streaming(made / "model.onnx", 1e-3, made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def model(folder):
+    return WakewordModel(folder)
+
+
+@pytest.fixture
+def serving(folder):
+    """`with serving(judge=..., token=..., queue_length=...) as client:` a server in this process."""
+    from fastapi.testclient import TestClient
+
+    from wakeword_core.serving.app import create_app
+    from wakeword_core.serving.service import Service
+
+    @contextmanager
+    def start(judge=None, token="", sentry=folder, loopback=True, **settings):
+        chosen = ServingConfig.model_validate({"allowed_hosts": ["testserver"], "workers": 4, **settings})
+        app = create_app(service := Service(chosen, sentry, judge), token, loopback=loopback)
+        with TestClient(app, raise_server_exceptions=False) as client:
+            client.service = service
+            yield client
+
+    return start
+
+
+@pytest.fixture
+def process(folder, tmp_path):
+    """`with process("--set", ..., token=...) as (url, process):` `wakeword serve` on a free port."""
+
+    @contextmanager
+    def start(*arguments, token=""):
+        command = [sys.executable, "-m", "wakeword_pipeline.cli", "serve", str(folder), "--port", "0", *arguments]
+        environment = {**os.environ, "WAKEWORD_TOKEN": token, "OMP_NUM_THREADS": "1"}
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as running:
+            try:
+                line = running.stderr.readline()
+                assert " on http" in line, line + running.stderr.read()
+                yield line.split(" on ")[1].split(";")[0], running
+            finally:
+                running.send_signal(signal.SIGCONT)
+                running.kill()
+
+    return start
+
+
+@pytest.fixture
+def eventually():
+    """Wait until something is so."""
+
+    def wait(condition, seconds=10.0):
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, "it never came to be"
+            time.sleep(0.01)
+
+    return wait

@@ -1,0 +1,263 @@
+"""`wakeword serve` as a process, and the client against it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from wakeword_core.config import ServingConfig
+from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.serving.access import is_loopback
+from wakeword_core.serving.client import JudgeClient, JudgeError
+from wakeword_core.serving.server import serve
+from wakeword_core.serving.service import Service
+
+pytestmark = pytest.mark.server
+GROWTH_BYTES = 8e6
+
+
+@pytest.fixture(scope="module")
+def server(folder, tmp_path_factory):
+    """One that most tests share: with a token, short of patience, as fast as can be."""
+    settings = {"body_seconds": 0.6, "stream_speed": 1_000, "stream_message_bytes": 10_000, "max_streams": 2}
+    named = [argument for name, value in settings.items() for argument in ("--set", f"serving.{name}={value}")]
+    command = [sys.executable, "-m", "wakeword_pipeline.cli", "serve", str(folder), "--port", "0", *named]
+    environment = {**os.environ, "WAKEWORD_TOKEN": "secret", "OMP_NUM_THREADS": "1"}
+    where = tmp_path_factory.mktemp("server")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=where, env=environment) as process:
+        line = process.stderr.readline()
+        assert "serving 'hey robin' (artifact-key) on http://127.0.0.1:" in line
+        process.url = line.split(" on ")[1].split(";")[0]
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def client(server):
+    with JudgeClient(server.url, "secret") as one:
+        yield one
+
+
+def metric(client, name):
+    """A number of /metrics; 0 if it was never counted."""
+    lines = client.metrics().splitlines()
+    return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name} ")), 0.0)
+
+
+def connected(server):
+    port = int(server.url.rsplit(":", 1)[1])
+    return socket.create_connection(("127.0.0.1", port), timeout=10), port
+
+
+def test_the_client_agrees_with_the_runtime(client, model, sound, encode, tmp_path, folder):
+    expected = [round(one.time, 3) for one in model.detect(sound())]
+    (tmp_path / "a.flac").write_bytes(encode(sound(), format="FLAC"))
+    for verdict in (
+        client.verify_pcm(sound(), 16_000),
+        client.verify(encode(sound())),
+        client.verify(tmp_path / "a.flac"),
+    ):
+        assert verdict.prediction and [one.time for one in verdict.events] == expected
+    assert client.verify_pcm(sound(), 16_000).events == verdict.events
+    assert client.model().words == ["hey robin"]
+    assert client.streaming_model() == (folder / "model.streaming.onnx").read_bytes()
+
+
+def test_the_client_says_why(server, client):
+    with pytest.raises(JudgeError, match="none of them") as error:
+        client.verify(b"not audio")
+    assert (error.value.status, error.value.code) == (415, "unsupported_audio")
+    with JudgeClient(server.url, "wrong") as other, pytest.raises(JudgeError, match="the token is wrong"):
+        other.model()
+    with JudgeClient("http://127.0.0.1:1") as other, pytest.raises(JudgeError, match="cannot be asked"):
+        other.model()
+
+
+async def heard(client, pcm, rate, size=1_000):
+    """Events and scores [n, classes] of a stream."""
+    events, rows = [], []
+
+    async def send(stream):
+        for start in range(0, len(pcm), size):
+            await stream.send(pcm[start : start + size])
+        await stream.end()
+
+    async with client.stream(rate) as stream:
+        sending = asyncio.create_task(send(stream))
+        async for message in stream:
+            if message["type"] == "event":
+                events.append(message)
+            else:
+                rows += message["scores"]
+        await sending
+    return events, np.asarray(rows)
+
+
+def test_a_stream_of_the_client_agrees_with_the_runtime(client, model, sound):
+    pcm = sound(3.5)
+    events, rows = asyncio.run(heard(client, pcm, 16_000))
+    expected = model.detect(pcm)
+    assert [one["time"] for one in events] == [round(one.time, 3) for one in expected] and len(events) == 2
+    np.testing.assert_allclose(rows, model.score_audio(pcm)[1], atol=2e-3)
+    again, _ = asyncio.run(heard(client, sound(3.5, rate=48_000), 48_000, 4_800))
+    assert len(again) == 2
+
+
+def test_a_stream_that_is_refused(server, client, sound):
+    with pytest.raises(JudgeError, match="sample rate is 1 Hz"):
+        asyncio.run(heard(client, sound(1.0), 1))
+    with pytest.raises(JudgeError, match="10,000 bytes"):
+        asyncio.run(heard(client, sound(1.0), 16_000, 6_000))
+    with pytest.raises(JudgeError, match="broke"):  # far too large: cut off unread
+        asyncio.run(heard(client, sound(20.0), 16_000, 300_000))
+    with pytest.raises(JudgeError, match="token is wrong"):
+        asyncio.run(heard(JudgeClient(server.url, "wrong"), sound(1.0), 16_000))
+
+
+def answer_to(server, request, then=()):
+    """The first line and the body of what a raw request gets; `then` is sent after it, piece by piece."""
+    connection, port = connected(server)
+    with connection:
+        connection.sendall(request.replace(b"PORT", str(port).encode()))
+        for piece in then:
+            try:
+                connection.sendall(piece)
+            except OSError:
+                break
+            time.sleep(0.1)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):  # whoever is refused while sending may not see why
+            while data := connection.recv(65_536):
+                answer += data
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head.split(b"\r\n")[0].decode(), body
+
+
+HEAD = (
+    b"POST /v1/verify HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nAuthorization: Bearer secret\r\n"
+    b"Content-Type: audio/wav\r\nConnection: close\r\n"
+)
+
+
+def test_a_slow_upload_is_let_go(server):
+    began = time.monotonic()
+    status, body = answer_to(server, HEAD + b"Content-Length: 1000\r\n\r\n", [b"RIFF"] * 20)
+    assert "408" in status and json.loads(body)["code"] == "slow_upload" and time.monotonic() - began < 8
+
+
+def test_a_huge_upload_is_refused_before_it_is_sent(server):
+    status, body = answer_to(server, HEAD + b"Content-Length: 100000000000\r\n\r\n")
+    assert "413" in status and json.loads(body)["code"] == "too_large"
+
+
+def test_a_huge_upload_of_unknown_length_is_refused_on_the_way(server, client):
+    counted = 'wakeword_requests_total{method="POST",route="/v1/verify",status="413"}'
+    before = metric(client, counted)
+    chunk = b"400000\r\n" + b"x" * 0x400000 + b"\r\n"
+    answer_to(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", [chunk] * 4)
+    assert metric(client, counted) == before + 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\0\1\2\3\r\n\r\n",
+        b"GET /health HTTP/1.1\r\n\r\n",
+        HEAD + b"Content-Length: -1\r\n\r\n",
+        HEAD + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n",
+        HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_a_400(server, request_):
+    assert "400" in answer_to(server, request_)[0]
+
+
+def test_endless_headers_are_cut_off(server, client):
+    status, _ = answer_to(server, b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ", [b"x" * 100_000] * 5)
+    assert "400" in status or not status
+    assert client.model().phrase == "hey robin"
+
+
+def test_a_client_that_leaves_costs_nothing(server, client, eventually):
+    connection, port = connected(server)
+    connection.sendall(HEAD.replace(b"PORT", str(port).encode()) + b"Content-Length: 1000\r\n\r\nRIFF")
+    connection.close()
+    gone = 'wakeword_requests_total{method="POST",route="/v1/verify",status="499"}'
+    eventually(lambda: metric(client, gone) == 1)
+    eventually(lambda: metric(client, "wakeword_queue_depth") == 0)
+
+
+def test_streams_for_long_do_not_grow(server, client, sound):
+    """Hours of audio at full speed would take hours here; a minute after a warm-up shows what each second leaves."""
+    pcm = sound(15.0)
+    process = psutil.Process(server.pid)
+    asyncio.run(heard(client, pcm, 16_000, 4_000))
+    before = process.memory_info().rss
+    for _ in range(4):
+        asyncio.run(heard(client, pcm, 16_000, 4_000))
+    assert process.memory_info().rss - before < GROWTH_BYTES
+    assert metric(client, "wakeword_streams") == 0
+
+
+def test_at_the_end_what_is_in_work_is_finished(process, sound, encode, eventually):
+    with process("--set", "serving.batch_wait_ms=100", "--set", "serving.batch_windows=4000") as (url, running):
+        verdicts = []
+        with JudgeClient(url) as client:
+            asking = threading.Thread(target=lambda: verdicts.append(client.verify(encode(sound(20.0)))))
+            asking.start()
+            eventually(lambda: metric(client, "wakeword_queue_depth") == 1)
+            running.terminate()
+            asking.join(10)
+        assert running.wait(10) in (0, -15) and verdicts[0].prediction
+        with pytest.raises(JudgeError, match="cannot be asked"):
+            JudgeClient(url).model()
+        assert "Traceback" not in running.stderr.read()
+
+
+def test_no_heavy_library_is_loaded(folder):
+    code = (
+        "import sys\nfrom wakeword_core.serving import server\n"
+        "from wakeword_pipeline import cli, command_serve\n"
+        "def serve(service, announce):\n"
+        "    with service: pass\n"
+        "    heavy = {'torch', 'dagster', 'mlflow', 'onnx', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "    assert not heavy, heavy\n"
+        "    print('served')\n"
+        "server.serve = serve\n"
+        f"sys.argv = ['wakeword', 'serve', {str(folder)!r}]\ncli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "served\n", done.stderr
+
+
+def test_others_can_only_connect_with_a_token(folder, monkeypatch):
+    monkeypatch.delenv("WAKEWORD_TOKEN", raising=False)
+    open_to_all = ServingConfig(host="0.0.0.0", port=0)
+    with pytest.raises(ConfigError, match="set a token in the environment variable WAKEWORD_TOKEN"):
+        serve(Service(open_to_all, folder), lambda address: pytest.fail("it served"))
+
+
+def test_a_port_that_is_taken_is_said(folder):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = ServingConfig(port=taken.getsockname()[1])
+        with pytest.raises(WakewordError, match=r"cannot listen on 127\.0\.0\.1, port \d+ .*choose others"):
+            serve(Service(settings, folder), lambda address: None)
+    with pytest.raises(WakewordError, match="cannot listen on no-such-host"):
+        serve(Service(ServingConfig(host="no-such-host.invalid"), folder), lambda address: None)
+
+
+@pytest.mark.parametrize(
+    ("address", "own"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("0.0.0.0", False), ("::", False), ("10.0.0.1", False)],
+)
+def test_what_is_loopback(address, own):
+    assert is_loopback(address) is own

@@ -1,0 +1,86 @@
+"""What the server answers, and what its client gets: the same classes on both sides."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+DecidedBy = Literal["sentry", "judge"]
+
+
+class Event(BaseModel):
+    """A wake word that was heard and, where there is a judge, confirmed."""
+
+    word: str
+    time: float = Field(description="Seconds from the beginning of the audio.")
+    score: float = Field(description="What was held against the threshold.", ge=0, le=1)
+
+
+class Verdict(BaseModel):
+    """Whether a wake word is in the audio."""
+
+    prediction: bool = Field(description="Whether there is one: the confidence reaches the threshold.")
+    confidence: float = Field(description="The highest threshold at which there would be one.", ge=0, le=1)
+    label: str = Field(description="The likeliest wake word.")
+    threshold: float = Field(description="Of the model that decided.", ge=0, le=1)
+    decided_by: DecidedBy = Field(description="The sentry alone says no; with a judge, only that says yes.")
+    sentry_score: float = Field(description="The sentry's highest score in it.", ge=0, le=1)
+    judge_score: float | None = Field(
+        description="The judge's score where it was called; null where it was not.", ge=0, le=1
+    )
+    events: list[Event]
+    seconds: float = Field(description="Length of the audio.", ge=0)
+    timings_ms: dict[str, float] = Field(description="Milliseconds of each step: queue, decode, sentry, judge.")
+    model: str = Field(description="Key of the model that decided.")
+
+
+class Judge(BaseModel):
+    """The second model and how it is asked."""
+
+    key: str
+    threshold: float
+    combine: str
+    before_seconds: float
+    after_seconds: float
+
+
+class Limits(BaseModel):
+    """What is taken at most."""
+
+    max_bytes: int
+    max_seconds: float
+    stream_message_bytes: int
+    stream_speed: float
+
+
+class ModelAnswer(BaseModel):
+    """The model that listens."""
+
+    key: str = Field(description="Of the artifact it was exported as.")
+    phrase: str
+    words: list[str] = Field(description="The wake words; scores have a column for each, after that of all else.")
+    sample_rate: int
+    threshold: float
+    hop_length: int = Field(description="Samples from one frame to the next.")
+    stride_frames: int = Field(description="Frames from one score to the next.")
+    streaming: dict[str, Any] | None = Field(
+        description="How to run /v1/model/streaming.onnx: `states` names its inputs besides `audio`; null without one."
+    )
+    judge: Judge | None
+    limits: Limits
+    card: dict[str, Any] = Field(description="The whole card in the file.")
+
+
+class State(BaseModel):
+    """Whether the server is there."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    type: str = Field("about:blank", description="Always about:blank: `code` says which problem it is.")
+    title: str = Field(description="The status in words.")
+    status: int
+    code: str = Field(description="Which problem it is, for programs.")
+    detail: str = Field(description="One sentence for people: what is wrong and what to do.")

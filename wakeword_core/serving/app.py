@@ -1,0 +1,133 @@
+"""The application: its routes, and what stands before them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from wakeword_core import __version__
+from wakeword_core.serving.access import LOOPBACK_NAMES, BearerToken, Gate
+from wakeword_core.serving.answers import ModelAnswer, Problem, State, Verdict
+from wakeword_core.serving.metrics import CONTENT_TYPE, Counting
+from wakeword_core.serving.problems import RefusedError, add_problem_handlers, problem_responses
+from wakeword_core.serving.service import Service
+from wakeword_core.serving.stream_route import add_stream
+from wakeword_core.serving.uploads import REQUEST_BODY, read_upload
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def create_app(service: Service, token: str = "", *, loopback: bool = True) -> FastAPI:
+    """The application of a service, which runs while the application does.
+
+    With a `token` all but /health, /ready and /openapi.json asks for it. On `loopback` it answers to this machine's
+    names only.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with service:
+            yield
+
+    settings = service.settings
+    hosts = (*settings.allowed_hosts, *LOOPBACK_NAMES) if loopback else settings.allowed_hosts
+    cors = Middleware(CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"])
+    app = FastAPI(
+        title="wakeword",
+        summary=f"Listens for {service.model_answer.phrase!r}.",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=problem_responses(403, 421),
+        middleware=[
+            Middleware(Counting, metrics=service.metrics),
+            Middleware(Gate, hosts=hosts, origins=settings.allowed_origins),
+            *([cors] if settings.allowed_origins else []),
+        ],
+    )
+    add_problem_handlers(app)
+    bearer = BearerToken(token) if token else None
+    app.include_router(_open_routes(service))
+    app.include_router(
+        _routes(service),
+        dependencies=[Depends(bearer)] if bearer else [],
+        responses=problem_responses(401) if bearer else {},
+    )
+    add_stream(app, service, bearer)
+    _describe_problem(app)
+    return app
+
+
+def _open_routes(service: Service) -> APIRouter:
+    router = APIRouter(tags=["state"])
+
+    @router.get("/health", summary="The process answers.")
+    async def health() -> State:
+        return State()
+
+    @router.get("/ready", summary="Further requests will be taken.", responses=problem_responses(503))
+    async def ready() -> State:
+        if service.is_full:
+            raise RefusedError(503, "queue_full", "all places in the queue are taken")
+        return State()
+
+    return router
+
+
+def _routes(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.post(
+        "/v1/verify",
+        summary="Whether a wake word is in an audio file.",
+        tags=["verification"],
+        openapi_extra={"requestBody": REQUEST_BODY},
+        responses=problem_responses(408, 413, 415, 422, 429, 503),
+    )
+    async def verify(request: Request) -> Verdict:
+        with service.admitted():
+            data = await read_upload(request, service.settings)
+            return await service.verify(data, request)
+
+    @router.get("/v1/model", summary="The model that listens.", tags=["model"])
+    async def model() -> ModelAnswer:
+        return service.model_answer
+
+    @router.get(
+        "/v1/model/streaming.onnx",
+        summary="The model as a file that streams, to be run where the sound is.",
+        tags=["model"],
+        response_class=Response,
+        responses={200: {"content": {"application/octet-stream": _BINARY}}, **problem_responses(404)},
+    )
+    async def streaming() -> Response:
+        if service.streaming_bytes is None:
+            raise RefusedError(404, "no_streaming_model", "there was no streaming model beside the model; export again")
+        return Response(service.streaming_bytes, media_type="application/octet-stream")
+
+    @router.get(
+        "/metrics",
+        summary="What the server counts, for Prometheus.",
+        tags=["state"],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    return router
+
+
+def _describe_problem(app: FastAPI) -> None:
+    """Problems are answered by handlers, of which OpenAPI would not know."""
+    described = app.openapi
+
+    def openapi() -> dict[str, object]:
+        tree = described()
+        tree["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+        return tree
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,80 @@
+"""Windows of several requests scored in one run of a model."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.runtime import WakewordModel
+
+Floats = npt.NDArray[np.float32]
+Observer = Callable[[int, int], None]
+
+
+class _Job(NamedTuple):
+    windows: Floats
+    scores: "Future[Floats]"
+
+
+class BatchingScorer:
+    """One thread that runs the model on whatever windows wait; as a context, it runs while that is open.
+
+    A run begins with the first window that comes, and takes in what follows within `wait_seconds`, until there are
+    `batch_windows` or more. `observe` is told the number of requests and windows of each run.
+    """
+
+    def __init__(self, model: WakewordModel, batch_windows: int, wait_seconds: float, observe: Observer) -> None:
+        self.model = model
+        self.batch_windows = batch_windows
+        self._wait, self._observe = wait_seconds, observe
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+
+    def __enter__(self) -> "BatchingScorer":
+        self._thread = threading.Thread(target=self._run, name="wakeword-batches", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+
+    def __call__(self, windows: Floats) -> Floats:
+        """Features float32 [n, bands, window_frames] of a stream -> class scores [n, classes]; waits for its run."""
+        job = _Job(windows, Future())
+        self._waiting.put(job)
+        return job.scores.result()
+
+    def _run(self) -> None:
+        while jobs := self._gathered():
+            try:
+                scores = self.model.score_heard(np.concatenate([job.windows for job in jobs]))
+            except Exception as error:
+                for job in jobs:
+                    job.scores.set_exception(error)
+                continue
+            self._observe(len(jobs), len(scores))
+            ends = np.cumsum([len(job.windows) for job in jobs])
+            for job, part in zip(jobs, np.split(scores, ends[:-1]), strict=True):
+                job.scores.set_result(part)
+
+    def _gathered(self) -> list[_Job]:
+        """The jobs of the next run; none when it is over."""
+        job = self._waiting.get()
+        jobs, windows, until = [], 0, time.monotonic() + self._wait
+        while job is not None:
+            jobs.append(job)
+            windows += len(job.windows)
+            if windows >= self.batch_windows:
+                break
+            try:
+                job = self._waiting.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            if job is None:
+                self._waiting.put(None)  # for the next time
+        return jobs

@@ -1,0 +1,126 @@
+"""The other side of the server: clips to verdicts, streams to events. Needs httpx2 and websockets."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from wakeword_core.audio import encode_wav
+from wakeword_core.errors import WakewordError
+from wakeword_core.serving.answers import ModelAnswer, Problem, Verdict
+
+Pcm = npt.NDArray[np.int16]
+_TIMEOUT_SECONDS = 60.0
+
+
+class JudgeError(WakewordError):
+    """What the server refused, or that it could not be asked: then `status` is 0. `code` is for programs."""
+
+    def __init__(self, detail: str, code: str, status: int = 0) -> None:
+        super().__init__(detail)
+        self.code, self.status = code, status
+
+
+class JudgeClient:
+    """Asks a server at `url`, as http://127.0.0.1:8765, with its token if it wants one. A context that closes itself.
+
+    Every method raises JudgeError for what the server refuses.
+    """
+
+    def __init__(self, url: str, token: str = "", timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+        self._url, self._timeout = url.rstrip("/"), timeout_seconds
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx2.Client(base_url=self._url, headers=self._headers, timeout=timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def verify(self, audio: Path | bytes) -> Verdict:
+        """Whether a wake word is in a WAV, FLAC or OGG file."""
+        data = audio if isinstance(audio, bytes) else audio.read_bytes()
+        headers = {"Content-Type": "application/octet-stream"}
+        return Verdict.model_validate_json(self._ask("POST", "/v1/verify", content=data, headers=headers))
+
+    def verify_pcm(self, pcm: Pcm, sample_rate: int) -> Verdict:
+        """Whether a wake word is in int16 [samples] of one channel."""
+        return self.verify(encode_wav(pcm, sample_rate))
+
+    def model(self) -> ModelAnswer:
+        """The model that listens."""
+        return ModelAnswer.model_validate_json(self._ask("GET", "/v1/model"))
+
+    def streaming_model(self) -> bytes:
+        """That model as model.streaming.onnx."""
+        return self._ask("GET", "/v1/model/streaming.onnx")
+
+    def metrics(self) -> str:
+        """What the server counts, in the text format of Prometheus."""
+        return self._ask("GET", "/metrics").decode()
+
+    @asynccontextmanager
+    async def stream(self, sample_rate: int) -> AsyncIterator["JudgeStream"]:
+        """A stream of int16 samples at a rate."""
+        url = self._url.replace("http", "ws", 1) + "/v1/stream"
+        try:
+            async with connect(url, additional_headers=self._headers, open_timeout=self._timeout) as connection:
+                try:
+                    await connection.send(json.dumps({"sample_rate": sample_rate}))
+                    yield JudgeStream(connection)
+                except ConnectionClosed:
+                    async for _ in JudgeStream(connection):  # what it said before it closed is still to be read
+                        pass
+                    raise
+        except (OSError, WebSocketException) as error:
+            raise JudgeError(f"the stream to {self._url} broke ({error})", "unreachable") from error
+
+    def _ask(self, method: str, path: str, **given: Any) -> bytes:
+        try:
+            response = self._http.request(method, path, **given)
+        except httpx2.HTTPError as error:
+            raise JudgeError(f"{self._url} cannot be asked ({error})", "unreachable") from error
+        if response.is_success:
+            return response.content
+        try:
+            problem = Problem.model_validate_json(response.content)
+        except ValidationError:
+            raise JudgeError(
+                f"{self._url}{path} answered {response.status_code}, and is no server of ours", "unknown",
+                response.status_code,
+            ) from None  # fmt: skip
+        raise JudgeError(problem.detail, problem.code, problem.status)
+
+
+class JudgeStream:
+    """An open stream. Iterating gives the server's messages (docs/serving.md) until it has answered the end."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    async def send(self, pcm: Pcm) -> None:
+        """Send int16 [samples]; waits while the server hears less fast than they come."""
+        await self._connection.send(np.ascontiguousarray(pcm, "<i2").tobytes())
+
+    async def end(self) -> None:
+        """There is no more: the server answers what is left and closes."""
+        await self._connection.send(json.dumps({"type": "end"}))
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        async for text in self._connection:
+            message: dict[str, Any] = json.loads(text)
+            if message["type"] == "error":
+                raise JudgeError(message["detail"], message["code"])
+            yield message

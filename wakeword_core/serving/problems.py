@@ -1,0 +1,78 @@
+"""Everything that is refused, in one shape: application/problem+json, as in RFC 9457."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from wakeword_core.serving.answers import Problem
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+CLIENT_GONE = 499
+"""What a request counts as whose client went away; nobody gets it."""
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+class RefusedError(Exception):
+    """A request that is answered with a problem."""
+
+    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.headers = status, code, detail, dict(headers or {})
+
+    @property
+    def problem(self) -> Problem:
+        """What the client is told."""
+        title = HTTPStatus(self.status).phrase
+        return Problem(type="about:blank", title=title, status=self.status, code=self.code, detail=self.detail)
+
+    def response(self) -> Response:
+        """The same as a response."""
+        return JSONResponse(self.problem.model_dump(), self.status, self.headers, MEDIA_TYPE)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of these statuses."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer with a problem whatever goes wrong."""
+
+    @app.exception_handler(RefusedError)
+    def refused(request: Request, error: RefusedError) -> Response:
+        return error.response()
+
+    @app.exception_handler(HTTPException)
+    def of_the_router(request: Request, error: HTTPException) -> Response:
+        code = _CODES.get(error.status_code, "refused")
+        detail = f"{request.method} {request.url.path[:100]}: {error.detail}; /openapi.json tells what there is"
+        return RefusedError(error.status_code, code, detail, error.headers).response()
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        return RefusedError(422, "invalid_request", f"{where}: {first['msg']}").response()
+
+    @app.exception_handler(ClientDisconnect)
+    def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_GONE)
+
+    @app.exception_handler(Exception)
+    def unexpected(request: Request, error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        detail = "the server failed on this request, and its log says why; please report it"
+        return RefusedError(500, "internal_error", detail).response()

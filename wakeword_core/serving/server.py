@@ -1,0 +1,66 @@
+"""The process that serves: its socket, who may reach it, and its end."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from wakeword_core.config import ServingConfig
+from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.serving.access import is_loopback
+from wakeword_core.serving.app import create_app
+from wakeword_core.serving.service import Service
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 1_024
+_KEEP_ALIVE_SECONDS = 30
+_MESSAGE_MARGIN = 4
+"""Messages of streams up to so many times their limit are refused with a sentence, larger ones cut off unread."""
+
+
+def serve(service: Service, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is in work; `announce` gets the address once it can be reached.
+
+    ConfigError without a token where others than this machine can connect; WakewordError when the port is taken.
+    """
+    settings = service.settings
+    with _listening_socket(settings) as listener:
+        address, port = listener.getsockname()[:2]
+        token, loopback = os.environ.get(settings.token_variable, ""), is_loopback(address)
+        if not token and not loopback:
+            raise ConfigError(
+                f"serving.host is {settings.host}, which others can reach: set a token in the environment variable "
+                f"{settings.token_variable}, or use 127.0.0.1"
+            )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(service, token, loopback=loopback),
+                http="h11",  # which bounds headers
+                log_config=None,
+                log_level=logging.WARNING,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=settings.shutdown_seconds,
+                ws="websockets-sansio",
+                ws_max_size=_MESSAGE_MARGIN * settings.stream_message_bytes,
+                ws_per_message_deflate=False,  # a message could be a bomb
+            )
+        )
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each character that is wrong
+        announce(f"http://{f'[{address}]' if ':' in address else address}:{port}")
+        server.run(sockets=[listener])
+
+
+def _listening_socket(settings: ServingConfig) -> socket.socket:
+    host, port = settings.host, settings.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise WakewordError(
+            f"cannot listen on {host}, port {port} ({error.strerror}); choose others with --host and --port"
+        ) from error

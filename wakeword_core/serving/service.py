@@ -1,0 +1,177 @@
+"""The models and threads behind a server, and how much they take on at once."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+
+import numpy as np
+from fastapi import Request
+
+from wakeword_core.audio import encode_wav
+from wakeword_core.config import ServingConfig
+from wakeword_core.runtime import WakewordModel
+from wakeword_core.serving.answers import Judge, Limits, ModelAnswer, Verdict
+from wakeword_core.serving.batching import BatchingScorer
+from wakeword_core.serving.cascade import Cascade, ServedModel, model_key
+from wakeword_core.serving.listening import Listening
+from wakeword_core.serving.metrics import Metrics
+from wakeword_core.serving.problems import RefusedError
+from wakeword_core.serving.verification import Verifier, Work
+
+Result = TypeVar("Result")
+_RETRY = {"Retry-After": "1"}
+
+
+class Service:
+    """Verifies uploads and listens to streams; as a context, its threads run while that is open.
+
+    `judge` is the second model of the cascade, if there is one. ArtifactError or ConfigError for models that cannot be
+    used, or not together.
+    """
+
+    def __init__(self, settings: ServingConfig, sentry: Path | str, judge: Path | str | None = None) -> None:
+        policy = settings.cascade
+        self.settings = settings
+        self.metrics = Metrics()
+        self._scorers: list[BatchingScorer] = []
+        first = self._served("sentry", WakewordModel(sentry, settings.threads), policy.sentry_threshold)
+        second = (
+            None
+            if judge is None
+            else self._served("judge", WakewordModel(judge, settings.threads), policy.judge_threshold)
+        )
+        self.cascade = Cascade(first, second, policy)
+        streaming = first.model.streaming
+        self.streaming_bytes = streaming.path.read_bytes() if streaming else None
+        self.model_answer = self._described()
+        self._verifier = Verifier(self.cascade, settings.max_seconds, self.metrics)
+        self._admitted = self._streams = 0
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        for scorer in self._scorers:
+            self._stack.enter_context(scorer)
+        workers = self.settings.workers
+        self._uploads = self._stack.enter_context(ThreadPoolExecutor(workers, "wakeword-upload"))
+        self._listeners = self._stack.enter_context(ThreadPoolExecutor(workers, "wakeword-stream"))
+        self._warm_up()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a further upload would be refused."""
+        return self._admitted >= self.settings.queue_length
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Take a place in the queue, from before an upload is read until it is answered; RefusedError (429) if none."""
+        if self.is_full:
+            raise RefusedError(
+                429, "queue_full", f"{self.settings.queue_length} requests are in work or waiting; try again", _RETRY
+            )
+        self._admitted += 1
+        self.metrics.queue_depth.inc()
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+            self.metrics.queue_depth.dec()
+
+    @contextmanager
+    def stream_opened(self) -> Iterator[None]:
+        """Take one of the places for streams; RefusedError (429) if there is none."""
+        if self._streams >= self.settings.max_streams:
+            raise RefusedError(
+                429, "too_many_streams", f"{self.settings.max_streams} streams are open; try again later", _RETRY
+            )
+        self._streams += 1
+        self.metrics.streams.inc()
+        try:
+            yield
+        finally:
+            self._streams -= 1
+            self.metrics.streams.dec()
+
+    async def verify(self, data: bytes, request: Request) -> Verdict:
+        """The verdict on an audio file; RefusedError (503) when it takes too long. Dropped when the client goes."""
+        work = Work()
+        answer = asyncio.get_running_loop().run_in_executor(self._uploads, self._verifier.verify, data, work)
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait(
+                (answer, gone), timeout=self.settings.answer_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if answer.done():
+                return answer.result()
+            raise RefusedError(
+                503, "timeout", f"there was no answer within {self.settings.answer_seconds:g} s; try again", _RETRY
+            )
+        finally:
+            work.abandoned.set()
+            answer.cancel()
+            gone.cancel()
+
+    async def listen(self, step: Callable[..., Result], *given: object) -> Result:
+        """Run one step of a stream in a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._listeners, step, *given)
+
+    def listening(self, sample_rate: int) -> Listening:
+        """A new stream."""
+        return Listening(self.cascade, sample_rate, self.metrics)
+
+    def _served(self, part: str, model: WakewordModel, threshold: float | None) -> ServedModel:
+        windows = self.metrics.batch_windows.labels(part)
+        requests = self.metrics.batch_requests.labels(part)
+
+        def observe(of_requests: int, of_windows: int) -> None:
+            requests.observe(of_requests)
+            windows.observe(of_windows)
+
+        settings = self.settings
+        scorer = BatchingScorer(model, settings.batch_windows, settings.batch_wait_ms / 1e3, observe)
+        self._scorers.append(scorer)
+        counts = model.threshold_at(threshold=threshold)
+        return ServedModel(model, model_key(model), counts, scorer, settings.batch_windows)
+
+    def _warm_up(self) -> None:
+        """What is imported and planned at the first request should not make that one slow."""
+        rate = self.cascade.sentry.model.sample_rate
+        silence = np.zeros(self.cascade.sentry.model.frontend.window_samples, np.int16)
+        self._verifier.verify(encode_wav(silence, rate), Work())
+        self.listening(rate).push(silence)
+
+    def _described(self) -> ModelAnswer:
+        sentry, judge = self.cascade.sentry, self.cascade.judge
+        model, policy = sentry.model, self.settings.cascade
+        return ModelAnswer(
+            key=sentry.key,
+            phrase=model.phrase,
+            words=list(model.labels[1:]),
+            sample_rate=model.sample_rate,
+            threshold=sentry.threshold,
+            hop_length=model.frontend.hop_length,
+            stride_frames=model.stride_frames,
+            streaming=model.streaming.facts if model.streaming else None,
+            judge=judge
+            and Judge(
+                key=judge.key,
+                threshold=judge.threshold,
+                combine=policy.combine,
+                before_seconds=policy.before_seconds,
+                after_seconds=policy.after_seconds,
+            ),
+            limits=Limits.model_validate(self.settings.model_dump(include=set(Limits.model_fields))),
+            card=model.card,
+        )
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the client has gone, of a request whose body was read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

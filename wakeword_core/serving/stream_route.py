@@ -1,0 +1,136 @@
+"""The WebSocket: PCM in, scores and events out; docs/serving.md tells the protocol."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+from wakeword_core.serving.access import SUBPROTOCOL, BearerToken
+from wakeword_core.serving.decoding import check_rate
+from wakeword_core.serving.listening import Listening, Message
+from wakeword_core.serving.problems import RefusedError
+from wakeword_core.serving.service import Service
+
+STREAM_PATH = "/v1/stream"
+_POLICY, _TOO_LARGE, _TRY_LATER, _DONE = 1008, 1009, 1013, 1000
+_CLOSE_CODES = {413: _TOO_LARGE, 429: _TRY_LATER}
+_BURST_SECONDS = 2.0
+"""Audio that may come at once, whatever the pace."""
+_LEAST_SECONDS = 0.001
+"""What a message counts for at least, so that tiny ones are paced too."""
+_SAMPLE_BYTES = 2
+
+
+def add_stream(app: FastAPI, service: Service, bearer: BearerToken | None) -> None:
+    """Add the route."""
+
+    @app.websocket(STREAM_PATH)
+    async def stream(websocket: WebSocket) -> None:
+        offered = websocket.scope.get("subprotocols", [])
+        await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        try:
+            if bearer is not None:
+                bearer.check_stream(websocket)
+            with service.stream_opened():
+                await _Conversation(websocket, service).run()
+        except RefusedError as error:
+            await _refuse(websocket, error)
+        except WebSocketDisconnect:
+            pass
+
+
+async def _refuse(websocket: WebSocket, error: RefusedError) -> None:
+    """Say why, and close; a client that has gone meanwhile does not mind."""
+    try:
+        await websocket.send_json({"type": "error", "code": error.code, "detail": error.detail})
+        await websocket.close(_CLOSE_CODES.get(error.status, _POLICY), error.code)
+    except (WebSocketDisconnect, RuntimeError):
+        pass
+
+
+class Pace:
+    """Holds a stream back to `speed` times real time, after a burst."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._ahead, self._last = 0.0, time.monotonic()
+
+    def pause(self, seconds: float) -> float:
+        """How long to wait before so much more audio is heard."""
+        now = time.monotonic()
+        self._ahead = max(0.0, self._ahead - self._speed * (now - self._last)) + max(seconds, _LEAST_SECONDS)
+        self._last = now
+        return max(0.0, (self._ahead - _BURST_SECONDS) / self._speed)
+
+
+class _Conversation:
+    def __init__(self, websocket: WebSocket, service: Service) -> None:
+        self._websocket, self._service, self._settings = websocket, service, service.settings
+        self._rate = service.cascade.sentry.model.sample_rate
+        self._listening: Listening | None = None
+        self._pace = Pace(self._settings.stream_speed)
+        self._odd = b""
+
+    async def run(self) -> None:
+        """Until the client has done or gone; RefusedError for what it may not do."""
+        while True:
+            message = await self._soon(self._websocket.receive(), "nothing came")
+            if message["type"] == "websocket.disconnect":
+                return
+            text, data = message.get("text"), message.get("bytes")
+            size = len(text.encode() if text is not None else data)
+            if size > self._settings.stream_message_bytes:
+                limit = self._settings.stream_message_bytes
+                raise RefusedError(413, "message_too_large", f"a message may have {limit:,} bytes; send smaller ones")
+            if text is None:
+                await self._hear(data)
+            elif await self._told(text):
+                await self._websocket.close(_DONE)
+                return
+
+    async def _hear(self, data: bytes) -> None:
+        data = self._odd + data
+        whole = len(data) // _SAMPLE_BYTES * _SAMPLE_BYTES
+        self._odd = data[whole:]
+        pcm = np.frombuffer(data[:whole], "<i2").astype(np.int16)
+        await asyncio.sleep(self._pace.pause(len(pcm) / self._rate))
+        if len(pcm):
+            await self._tell(await self._service.listen(self._begun().push, pcm))
+
+    async def _told(self, text: str) -> bool:
+        """Heed a text message; True if it was the last."""
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            said = None
+        if said == {"type": "end"}:
+            await self._tell(await self._service.listen(self._begun().finish))
+            return True
+        rate = said.get("sample_rate") if isinstance(said, dict) and set(said) == {"sample_rate"} else None
+        if type(rate) is not int or self._listening is not None:
+            raise RefusedError(
+                422, "unknown_message",
+                'a text message is {"sample_rate": 16000} before the first audio, or {"type": "end"} after the last',
+            )  # fmt: skip
+        check_rate(rate)
+        self._rate = rate
+        return False
+
+    def _begun(self) -> Listening:
+        if self._listening is None:
+            self._listening = self._service.listening(self._rate)
+        return self._listening
+
+    async def _tell(self, messages: list[Message]) -> None:
+        for message in messages:
+            await self._soon(self._websocket.send_json(message), "nothing was taken")
+
+    async def _soon(self, what: Any, why: str) -> Any:
+        seconds = self._settings.stream_idle_seconds
+        try:
+            return await asyncio.wait_for(what, seconds)
+        except TimeoutError:
+            raise RefusedError(408, "idle", f"{why} for {seconds:g} s") from None

@@ -1,0 +1,123 @@
+"""One upload from its bytes to a verdict, in a worker thread."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from wakeword_core.audio import to_pcm16
+from wakeword_core.evaluation.detector import Detection, detect, prepare, wake_scores
+from wakeword_core.serving.answers import Event, Verdict
+from wakeword_core.serving.cascade import Cascade, Decision, Pcm
+from wakeword_core.serving.decoding import decode_upload
+from wakeword_core.serving.metrics import Metrics
+from wakeword_core.serving.problems import RefusedError
+
+TIME_DIGITS, SCORE_DIGITS = 3, 5
+"""Decimals of what is answered."""
+
+
+class AbandonedError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Work:
+    """A verification on its way: what its steps take, and whether anybody still waits for it."""
+
+    def __init__(self) -> None:
+        self.abandoned = threading.Event()
+        self.timings_ms: dict[str, float] = {}
+        self._queued = time.perf_counter()
+
+    def begin(self) -> None:
+        """It has a worker now."""
+        self.timings_ms["queue"] = _milliseconds_since(self._queued)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step, unless nobody waits: AbandonedError."""
+        if self.abandoned.is_set():
+            raise AbandonedError
+        began = time.perf_counter()
+        yield
+        self.timings_ms[name] = self.timings_ms.get(name, 0.0) + _milliseconds_since(began)
+
+
+class Verifier:
+    """Decodes, scores and decides."""
+
+    def __init__(self, cascade: Cascade, max_seconds: float, metrics: Metrics) -> None:
+        self._cascade, self._max_seconds, self._metrics = cascade, max_seconds, metrics
+
+    def verify(self, data: bytes, work: Work) -> Verdict:
+        """The verdict on an audio file; RefusedError for one that cannot be heard, AbandonedError if nobody waits."""
+        work.begin()
+        sentry = self._cascade.sentry.model
+        with work.step("decode"):
+            pcm = to_pcm16(decode_upload(data, self._max_seconds, sentry.sample_rate))
+        with work.step("sentry"):
+            times, scores = self._cascade.sentry.score_audio(pcm)
+            if not len(times):
+                least = sentry.window_end(sentry.first_end)
+                raise RefusedError(422, "too_short", f"the audio must have {least:.3f} s at least; send more")
+            wake, best = wake_scores(scores)
+            held = prepare(times, wake, sentry.detector).held
+            labels = [sentry.labels[index] for index in best]
+            calls = detect(times, wake, self._cascade.sentry.threshold, sentry.detector, labels)
+        loudest = int(np.argmax(held))
+        peak = Detection(float(times[loudest]), min(1.0, float(held[loudest])), labels[loudest])
+        decisions = self._decided(calls, pcm, work)
+        for step, milliseconds in work.timings_ms.items():
+            self._metrics.steps.labels(step).observe(milliseconds / 1e3)
+        return self._verdict(peak, decisions, len(pcm) / sentry.sample_rate, work)
+
+    def _decided(self, calls: list[Detection], pcm: Pcm, work: Work) -> list[tuple[Detection, Decision]]:
+        decided = []
+        for call in calls:
+            start, stop = self._cascade.span(call.time)
+            if self._cascade.judge is None:
+                decision = self._cascade.decide(call, pcm)
+            else:
+                with work.step("judge"):
+                    decision = self._cascade.decide(call, pcm[max(0, start) : stop])
+            self._metrics.events.labels("upload", self._cascade.decided_by, str(decision.accepted).lower()).inc()
+            decided.append((call, decision))
+        return decided
+
+    def _verdict(
+        self, peak: Detection, decided: list[tuple[Detection, Decision]], seconds: float, work: Work
+    ) -> Verdict:
+        by_judge = self._cascade.judge is not None and bool(decided)
+        call, decision = max(
+            decided if by_judge else [(peak, Decision(bool(decided), peak.score, None))],
+            key=lambda one: one[1].confidence,
+        )
+        decider = self._cascade.decider if by_judge else self._cascade.sentry
+        return Verdict(
+            prediction=decision.accepted,
+            confidence=round(decision.confidence, SCORE_DIGITS),
+            label=call.label,
+            threshold=decider.threshold,
+            decided_by="judge" if by_judge else "sentry",
+            sentry_score=round(peak.score, SCORE_DIGITS),
+            judge_score=None if decision.judge_score is None else round(decision.judge_score, SCORE_DIGITS),
+            events=[event_of(one, outcome) for one, outcome in decided if outcome.accepted],
+            seconds=round(seconds, TIME_DIGITS),
+            timings_ms={name: round(value, TIME_DIGITS) for name, value in work.timings_ms.items()},
+            model=decider.key,
+        )
+
+
+def event_of(call: Detection, decision: Decision) -> Event:
+    """What is told of a call that was accepted."""
+    return Event(
+        word=call.label,
+        time=round(call.time, TIME_DIGITS),
+        score=min(1.0, round(decision.confidence, SCORE_DIGITS)),
+    )
+
+
+def _milliseconds_since(began: float) -> float:
+    return 1e3 * (time.perf_counter() - began)
