@@ -21,7 +21,7 @@ class Verdict(BaseModel):
     prediction: bool = Field(description="Whether there is one: the confidence reaches the threshold.")
     confidence: float = Field(description="The highest threshold at which there would be one.", ge=0, le=1)
     label: str = Field(description="The likeliest wake word.")
-    threshold: float = Field(description="Of the model that decided.", ge=0, le=1)
+    threshold: float = Field(description="Of the model that decided.")
     decided_by: DecidedBy = Field(description="The sentry alone says no; with a judge, only that says yes.")
     sentry_score: float = Field(description="The sentry's highest score in it.", ge=0, le=1)
     judge_score: float | None = Field(

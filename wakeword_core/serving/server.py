@@ -29,7 +29,7 @@ def serve(service: Service, announce: Callable[[str], None]) -> None:
     settings = service.settings
     with _listening_socket(settings) as listener:
         address, port = listener.getsockname()[:2]
-        token, loopback = os.environ.get(settings.token_variable, ""), is_loopback(address)
+        token, loopback = os.environ.get(settings.token_variable, "").strip(), is_loopback(address)
         if not token and not loopback:
             raise ConfigError(
                 f"serving.host is {settings.host}, which others can reach: set a token in the environment variable "

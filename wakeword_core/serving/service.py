@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from wakeword_core.audio import encode_wav
 from wakeword_core.config import ServingConfig
@@ -99,7 +100,10 @@ class Service:
             self.metrics.streams.dec()
 
     async def verify(self, data: bytes, request: Request) -> Verdict:
-        """The verdict on an audio file; RefusedError (503) when it takes too long. Dropped when the client goes."""
+        """The verdict on an audio file; RefusedError (503) when it takes too long.
+
+        When the client goes, ClientDisconnect, and what is not done yet is dropped.
+        """
         work = Work()
         answer = asyncio.get_running_loop().run_in_executor(self._uploads, self._verifier.verify, data, work)
         gone = asyncio.ensure_future(_gone(request))
@@ -109,6 +113,8 @@ class Service:
             )
             if answer.done():
                 return answer.result()
+            if gone.done():
+                raise ClientDisconnect
             raise RefusedError(
                 503, "timeout", f"there was no answer within {self.settings.answer_seconds:g} s; try again", _RETRY
             )

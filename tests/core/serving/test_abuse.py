@@ -1,9 +1,11 @@
 """What must be refused: always with a problem that says why, never with a 500, and before the work it would make."""
 
+import asyncio
 import struct
 import threading
 import time
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.requests import ClientDisconnect
 
 from wakeword_core import audio
 from wakeword_core.config import ServingConfig
@@ -373,6 +376,21 @@ def test_an_answer_that_takes_too_long_is_503_and_its_work_is_dropped(serving, h
         eventually(lambda: not client.service._uploads._work_queue.qsize())
         assert len(began) == 1 and began[0].abandoned.is_set() and "decode" not in began[0].timings_ms
         assert not client.service._admitted
+
+
+def test_the_work_of_a_client_that_has_gone_is_dropped(held, folder, sound, encode):
+    let_go, began = held
+
+    async def gone():
+        while not began:
+            await asyncio.sleep(0.01)
+        return {"type": "http.disconnect"}
+
+    with Service(ServingConfig(), folder) as service:
+        with pytest.raises(ClientDisconnect):
+            asyncio.run(service.verify(encode(sound()), SimpleNamespace(receive=gone)))
+        let_go.set()
+    assert began[0].abandoned.is_set() and "decode" not in began[0].timings_ms
 
 
 def test_a_failure_is_told_without_its_reason_and_does_not_stay(serving, monkeypatch, sound, encode, caplog):

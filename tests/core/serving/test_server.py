@@ -13,6 +13,8 @@ import time
 import numpy as np
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from wakeword_core.config import ServingConfig
 from wakeword_core.errors import ConfigError, WakewordError
@@ -221,6 +223,17 @@ def test_at_the_end_what_is_in_work_is_finished(process, sound, encode, eventual
         with pytest.raises(JudgeError, match="cannot be asked"):
             JudgeClient(url).model()
         assert "Traceback" not in running.stderr.read()
+
+
+def test_at_the_end_streams_are_closed(process, sound):
+    with process() as (url, running), connect(url.replace("http", "ws") + "/v1/stream") as stream:
+        stream.send(sound(1.0).tobytes())
+        assert json.loads(stream.recv(10))["type"] == "scores"
+        running.terminate()
+        with pytest.raises(ConnectionClosed):
+            while True:
+                stream.recv(10)
+        assert stream.close_code == 1_012 and running.wait(10) in (0, -15)
 
 
 def test_no_heavy_library_is_loaded(folder):
