@@ -8,10 +8,9 @@ from pathlib import Path
 from wakeword_core.artifacts import ArtifactStore
 from wakeword_core.config import ServingConfig
 from wakeword_core.errors import ArtifactError, MissingDependencyError
+from wakeword_core.export.bundle import STAGE
 from wakeword_core.loading import load_config
 from wakeword_pipeline.home import CONFIG_VARIABLE, config_path, home_path
-
-_BUNDLE = "model_bundle"
 
 
 def serve_model(
@@ -36,7 +35,7 @@ def serve_model(
 
 def newest_bundle(home: Path) -> Path:
     """The model bundle that was built last in a home; ArtifactError if there is none."""
-    bundles = ArtifactStore(home / "store").all(_BUNDLE)
+    bundles = ArtifactStore(home / "store").all(STAGE)
     if not bundles:
         raise ArtifactError(f"there is no model bundle in {home}; name a model, or build one with wakeword run")
     return bundles[-1].path

@@ -77,11 +77,8 @@ class Verifier:
         decided = []
         for call in calls:
             start, stop = self._cascade.span(call.time)
-            if self._cascade.judge is None:
-                decision = self._cascade.decide(call, pcm)
-            else:
-                with work.step("judge"):
-                    decision = self._cascade.decide(call, pcm[max(0, start) : stop])
+            with work.step(self._cascade.decided_by):
+                decision = self._cascade.decide(call, pcm[max(0, start) : stop])
             self._metrics.events.labels("upload", self._cascade.decided_by, str(decision.accepted).lower()).inc()
             decided.append((call, decision))
         return decided

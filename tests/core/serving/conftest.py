@@ -71,6 +71,22 @@ def encoded(pcm, rate=RATE, format="WAV", subtype=None):
     return file.getvalue()
 
 
+def refused_with(response, status, code):
+    """The problem, in its one shape."""
+    from wakeword_core.serving.answers import Problem
+
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = Problem.model_validate_json(response.content)
+    assert (problem.status, problem.code) == (status, code) and problem.detail
+    return problem
+
+
+@pytest.fixture(scope="session")
+def refused():
+    return refused_with
+
+
 @pytest.fixture(scope="session")
 def make_model():
     return save_model
@@ -151,3 +167,24 @@ def eventually():
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def new_app(folder):
+    """Make an application that asks for the token `secret`."""
+    from wakeword_core.serving.app import create_app
+    from wakeword_core.serving.service import Service
+
+    def make():
+        return create_app(Service(ServingConfig(allowed_hosts=("testserver",)), folder), "secret")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lasting(new_app):
+    """A server in this process that is not started anew for each test."""
+    from fastapi.testclient import TestClient
+
+    with TestClient(new_app(), raise_server_exceptions=False) as client:
+        yield client

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import schemathesis
-from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -18,22 +17,10 @@ from starlette.requests import ClientDisconnect
 
 from wakeword_core import audio
 from wakeword_core.config import ServingConfig
-from wakeword_core.serving.access import BearerToken
-from wakeword_core.serving.answers import Problem
-from wakeword_core.serving.app import create_app
 from wakeword_core.serving.service import Service
 from wakeword_core.serving.verification import Verifier
 
 OCTETS = {"Content-Type": "application/octet-stream"}
-
-
-def refused(response, status, code):
-    """The problem, in its one shape."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = Problem.model_validate_json(response.content)
-    assert (problem.status, problem.code) == (status, code) and problem.detail
-    return problem
 
 
 def header(rate=16_000, channels=1, frames=16_000, code=1, bits=16):
@@ -76,14 +63,14 @@ def client(serving):
         (header(code=99), 422, "broken_audio"),
     ],
 )
-def test_files_that_are_no_audio(client, data, status, code):
+def test_files_that_are_no_audio(refused, client, data, status, code):
     refused(client.post("/v1/verify", content=data, headers=OCTETS), status, code)
     if data:
         refused(client.post("/v1/verify", files={"file": ("a", data)}), status, code)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers(client, sound, encode, value):
+def test_samples_that_are_no_numbers(refused, client, sound, encode, value):
     x = sound() / 32_768
     x[20_000] = value
     problem = refused(
@@ -101,13 +88,13 @@ def test_samples_beyond_all_bounds_are_clipped(client, encode):
 
 
 @pytest.mark.parametrize(("format", "share"), [("WAV", 0.5), ("FLAC", 0.5), ("FLAC", 0.01), ("OGG", 0.01)])
-def test_files_that_are_cut(client, sound, encode, format, share):
+def test_files_that_are_cut(refused, client, sound, encode, format, share):
     data = encode(sound(), format=format)
     refused(client.post("/v1/verify", content=data[: int(len(data) * share)], headers=OCTETS), 422, "broken_audio")
 
 
 @pytest.mark.parametrize(("format", "channels"), [("FLAC", 1), ("FLAC", 8), ("OGG", 1)])
-def test_a_bomb_is_refused_by_its_header(client, encode, monkeypatch, format, channels):
+def test_a_bomb_is_refused_by_its_header(refused, client, encode, monkeypatch, format, channels):
     bomb = encode(np.zeros((600 * 16_000 // channels, channels), np.int16), format=format)
     assert len(bomb) < 600_000
     monkeypatch.setattr(audio, "_mono", lambda *given: pytest.fail("it was decoded"))
@@ -131,29 +118,25 @@ def test_a_header_that_promises_too_little_bounds_what_is_decoded(client, encode
     assert response.status_code in (200, 422) and peak < 30e6
 
 
-def test_an_upload_that_is_too_large_is_refused_unread(serving):
-    read = []
-
-    def endless():
-        for _ in range(10_000):
-            read.append(1)
-            yield b"x" * 1_000
-
+def test_an_upload_that_is_too_large(refused, serving):
+    pieces = [b"x" * 1_000] * 11
     with serving(max_bytes=10_000) as client:
         lengths = {"Content-Length": "20000000000", **OCTETS}
-        refused(client.post("/v1/verify", content=endless(), headers=lengths), 413, "too_large")
-        form = {"file": ("a.wav", b"RIFF" + b"x" * 20_000)}
-        refused(client.post("/v1/verify", files=form), 413, "too_large")
+        refused(client.post("/v1/verify", content=iter(pieces), headers=lengths), 413, "too_large")
+        refused(client.post("/v1/verify", files={"file": ("a.wav", b"RIFF" + b"x" * 10_000)}), 413, "too_large")
+        refused(client.post("/v1/verify", files={"file": ("a.wav", b"RIFF" + b"x" * 30_000)}), 413, "too_large")
         refused(client.post("/v1/verify", content=b"x" * 10_001, headers=OCTETS), 413, "too_large")
-        assert refused(client.post("/v1/verify", content=endless(), headers=OCTETS), 413, "too_large").detail.endswith(
-            "OGG"
+        assert (
+            "10,000 bytes"
+            in refused(client.post("/v1/verify", content=iter(pieces), headers=OCTETS), 413, "too_large").detail
         )
+        refused(client.post("/v1/verify", content=b"x" * 10_000, headers=OCTETS), 415, "unsupported_audio")
 
 
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/json", "audio/mpeg", "multipart/mixed", "", "/", "audio/*"]
 )
-def test_types_that_are_not_taken(client, kind):
+def test_types_that_are_not_taken(refused, client, kind):
     refused(client.post("/v1/verify", content=b"RIFF", headers={"Content-Type": kind}), 415, "unsupported_type")
 
 
@@ -176,28 +159,14 @@ def part(disposition):
         ("; boundary=" + "b" * 300, b"--b\r\n\r\n" * 100),
     ],
 )
-def test_broken_forms(client, parameters, body):
+def test_broken_forms(refused, client, parameters, body):
     headers = {"Content-Type": "multipart/form-data" + parameters}
     refused(client.post("/v1/verify", content=body, headers=headers), 422, "broken_form")
 
 
-def test_a_form_of_many_parts(client):
+def test_a_form_of_many_parts(refused, client):
     refused(client.post("/v1/verify", files=[("file", ("a", b"x"))] * 3), 422, "broken_form")
     refused(client.post("/v1/verify", files={"file": ("a", b"x")}, data={"more": "y"}), 422, "broken_form")
-
-
-@pytest.fixture(scope="module")
-def new_app(folder):
-    def make():
-        return create_app(Service(ServingConfig(allowed_hosts=("testserver",)), folder), "secret")
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def lasting(new_app):
-    with TestClient(new_app(), raise_server_exceptions=False) as client:
-        yield client
 
 
 MAGIC = st.sampled_from(
@@ -248,82 +217,6 @@ def test_the_api_does_what_openapi_says(new_app):
     assert len(seen) == 6
 
 
-@pytest.mark.parametrize(
-    "given", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic secret", "secret", "Bearer sécret"]
-)
-@pytest.mark.parametrize("path", ["/v1/verify", "/v1/model", "/v1/model/streaming.onnx", "/metrics"])
-def test_without_the_token_nothing_is_told(lasting, path, given):
-    headers = {} if given is None else {"Authorization": given.encode("latin-1")}
-    response = lasting.request("POST" if path == "/v1/verify" else "GET", path, headers=headers)
-    refused(response, 401, "unauthorized")
-    assert response.headers["www-authenticate"] == "Bearer"
-
-
-def test_the_token_opens_and_states_need_none(lasting):
-    assert lasting.get("/v1/model?token=wrong", headers={"Authorization": "bearer secret"}).status_code == 200
-    assert [lasting.get(path).status_code for path in ("/health", "/ready", "/openapi.json")] == [200] * 3
-
-
-def test_the_token_is_compared_in_constant_time(monkeypatch):
-    from wakeword_core.serving import access
-
-    compared = []
-    monkeypatch.setattr(access.secrets, "compare_digest", lambda one, other: compared.append(one) or False)
-    with pytest.raises(access.RefusedError):
-        BearerToken("secret")._require("secret")
-    assert compared == [b"secret"]
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"host": "evil.example"}, 421), ({"host": ""}, 421), ({"host": "[::1"}, 421),
-        ({"host": "127.0.0.1.evil.example"}, 421),
-        ({"host": "localhost:1234"}, 200), ({"host": "[::1]:80"}, 200), ({"host": "127.0.0.1"}, 200),
-        ({"origin": "https://evil.example"}, 403), ({"origin": "null"}, 403), ({"origin": "http://[::1"}, 403),
-        ({"origin": "http://testserver"}, 200), ({"origin": "http://testserver:81"}, 403),
-    ],
-)  # fmt: skip
-def test_other_names_and_pages_are_refused(client, headers, status):
-    response = client.get("/health", headers=headers)
-    assert response.status_code == status
-    assert "access-control-allow-origin" not in response.headers
-    if status != 200:
-        refused(response, status, "wrong_host" if "host" in headers else "wrong_origin")
-
-
-def test_origins_that_are_allowed_may_ask(serving):
-    with serving(allowed_origins=["https://app.example"], token="secret") as client:
-        preflight = {"origin": "https://app.example", "access-control-request-method": "POST"}
-        answer = client.options("/v1/verify", headers={**preflight, "access-control-request-headers": "authorization"})
-        assert answer.status_code == 200 and answer.headers["access-control-allow-origin"] == "https://app.example"
-        assert client.get("/health", headers={"origin": "https://other.example"}).status_code == 403
-
-
-def test_off_loopback_any_name_will_do_unless_some_are_given(serving):
-    with serving(loopback=False, allowed_hosts=[]) as client:
-        assert client.get("/health", headers={"host": "judge.example"}).status_code == 200
-    with serving(loopback=False) as client:
-        assert client.get("/health", headers={"host": "localhost"}).status_code == 421
-
-
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/../etc/passwd", "/v1/model/..%2f..%2fetc%2fpasswd", "/%00", "//evil.example/"]
-)
-def test_paths_that_are_not_there(client, path):
-    response = client.get(path)
-    refused(response, 404, "not_found")
-
-
-def test_methods_that_are_not_there(client):
-    response = client.delete("/v1/verify")
-    refused(response, 405, "method_not_allowed")
-    assert response.headers["allow"] == "POST"
-    client.request("BREW", "/v1/verify")
-    text = client.get("/metrics").text
-    assert 'method="other"' in text and "BREW" not in text
-
-
 @pytest.fixture
 def held(monkeypatch):
     """Verifications that last until they are let go; the second tells how many began."""
@@ -340,7 +233,7 @@ def held(monkeypatch):
     let_go.set()
 
 
-def test_a_full_queue_is_429_and_not_ready(serving, held, sound, encode, eventually):
+def test_a_full_queue_is_429_and_not_ready(refused, serving, held, sound, encode, eventually):
     let_go, _ = held
     data = encode(sound(0.5))
     with serving(queue_length=2, workers=1) as client:
@@ -365,7 +258,9 @@ def test_a_full_queue_is_429_and_not_ready(serving, held, sound, encode, eventua
         assert answers == [200, 200] and client.get("/ready").status_code == 200
 
 
-def test_an_answer_that_takes_too_long_is_503_and_its_work_is_dropped(serving, held, sound, encode, eventually):
+def test_an_answer_that_takes_too_long_is_503_and_its_work_is_dropped(
+    refused, serving, held, sound, encode, eventually
+):
     let_go, began = held
     with serving(answer_seconds=0.1, workers=1) as client:
         for _ in range(2):  # the second never gets a worker
@@ -393,7 +288,7 @@ def test_the_work_of_a_client_that_has_gone_is_dropped(held, folder, sound, enco
     assert began[0].abandoned.is_set() and "decode" not in began[0].timings_ms
 
 
-def test_a_failure_is_told_without_its_reason_and_does_not_stay(serving, monkeypatch, sound, encode, caplog):
+def test_a_failure_is_told_without_its_reason_and_does_not_stay(refused, serving, monkeypatch, sound, encode, caplog):
     with serving() as client:
         scorer = client.service._scorers[0]
         with monkeypatch.context() as broken:

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
@@ -210,19 +209,33 @@ def test_streams_for_long_do_not_grow(server, client, sound):
     assert metric(client, "wakeword_streams") == 0
 
 
-def test_at_the_end_what_is_in_work_is_finished(process, sound, encode, eventually):
-    with process("--set", "serving.batch_wait_ms=100", "--set", "serving.batch_windows=4000") as (url, running):
-        verdicts = []
-        with JudgeClient(url) as client:
-            asking = threading.Thread(target=lambda: verdicts.append(client.verify(encode(sound(20.0)))))
-            asking.start()
+def test_one_is_in_work_another_is_refused_and_at_the_end_the_first_is_finished(process, sound, encode, eventually):
+    data = encode(sound())
+    head = HEAD.replace(b"Authorization: Bearer secret\r\n", b"") + b"Content-Length: %d\r\n\r\n" % len(data)
+    with process("--set", "serving.queue_length=1") as (url, running), JudgeClient(url) as client:
+        port = url.rsplit(":", 1)[1]
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=20) as connection:
+            connection.sendall(head.replace(b"PORT", port.encode()) + data[:1_000])
             eventually(lambda: metric(client, "wakeword_queue_depth") == 1)
+            with pytest.raises(JudgeError, match="try again") as full:
+                client.verify(data)
+            assert (full.value.status, full.value.code) == (429, "queue_full")
             running.terminate()
-            asking.join(10)
-        assert running.wait(10) in (0, -15) and verdicts[0].prediction
-        with pytest.raises(JudgeError, match="cannot be asked"):
-            JudgeClient(url).model()
+            eventually(lambda: not reachable(url))
+            connection.sendall(data[1_000:])
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 200") and b'"prediction":true' in answer
+        assert running.wait(10) in (0, -15)
         assert "Traceback" not in running.stderr.read()
+
+
+def reachable(url):
+    try:
+        with JudgeClient(url) as client:
+            client.model()
+    except JudgeError:
+        return False
+    return True
 
 
 def test_at_the_end_streams_are_closed(process, sound):
