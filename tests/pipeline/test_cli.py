@@ -25,6 +25,7 @@ SURFACE = {
     "score": {"--out"},
     "detect": {"--sensitivity", "--threshold", "--json"},
     "listen": {"--device", "--sensitivity", "--threshold", "--seconds", "--json"},
+    "serve": {"--judge", "--host", "--port", "--config", "--home", "--set"},
     "synth": {"--out", "--count", "--seed"},
 }
 
