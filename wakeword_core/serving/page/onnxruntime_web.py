@@ -12,9 +12,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.error
+import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
@@ -70,11 +72,6 @@ def fetch(cache: Path) -> Path:
             _download(address, package)
             _unpack(package, unpacked)
             _put_in_place(unpacked, folder)
-    except urllib.error.URLError as error:
-        raise OnnxruntimeWebError(
-            f"onnxruntime-web {VERSION} could not be fetched from {address} ({error.reason}); see that the npm "
-            f"registry can be reached, or name another with {_REGISTRY_VARIABLE}"
-        ) from error
     except OSError as error:
         raise OnnxruntimeWebError(f"onnxruntime-web {VERSION} could not be kept in {cache} ({error})") from error
     return folder
@@ -83,11 +80,15 @@ def fetch(cache: Path) -> Path:
 def registry() -> str:
     """The address of the npm registry without a slash at its end: the environment's, npm's own, or the usual one.
 
-    ConfigError when it is no web address.
+    ConfigError when it is no web address, or one with a password, which would show in messages.
     """
     given = os.environ.get(_REGISTRY_VARIABLE) or os.environ.get(_REGISTRY_VARIABLE.upper()) or _registry_of_npm()
-    if not given.startswith(("https://", "http://")):
-        raise ConfigError(f"the npm registry is {given!r}; it has to begin with https:// or http://")
+    parts = urllib.parse.urlsplit(given)
+    if "@" in parts.netloc or parts.scheme not in ("https", "http") or not parts.netloc:
+        raise ConfigError(
+            f"the npm registry has to be an address such as {DEFAULT_REGISTRY}, without a name and a password; "
+            f"see {_REGISTRY_VARIABLE} and npm config get registry"
+        )
     return given.rstrip("/")
 
 
@@ -103,10 +104,10 @@ def _registry_of_npm() -> str:
 
 
 def _download(address: str, target: Path) -> None:
-    """Write what `address` gives to `target`, if it is what was pinned."""
+    """Write what `address` gives to `target`; OnnxruntimeWebError if it is not what was pinned."""
     digest, size = hashlib.sha512(), 0
-    with urllib.request.urlopen(address, timeout=_PATIENCE_SECONDS) as source, target.open("wb") as file:
-        while block := source.read(_READ_BYTES):
+    with target.open("wb") as file:
+        for block in _blocks(address):
             size += len(block)
             if size > _MAX_PACKAGE_BYTES:
                 raise OnnxruntimeWebError(f"{address} gives more than {_MAX_PACKAGE_BYTES // 2**20} MB; it is not used")
@@ -114,6 +115,18 @@ def _download(address: str, target: Path) -> None:
             file.write(block)
     if (found := "sha512-" + base64.b64encode(digest.digest()).decode()) != INTEGRITY:
         raise OnnxruntimeWebError(f"{address} gives another file than was pinned ({found}); it is not used")
+
+
+def _blocks(address: str) -> Iterator[bytes]:
+    try:
+        with urllib.request.urlopen(address, timeout=_PATIENCE_SECONDS) as source:
+            while block := source.read(_READ_BYTES):
+                yield block
+    except (OSError, HTTPException) as error:
+        raise OnnxruntimeWebError(
+            f"onnxruntime-web {VERSION} could not be fetched from {address} ({error}); see that the npm registry "
+            f"can be reached, or name another with {_REGISTRY_VARIABLE}"
+        ) from error
 
 
 def _unpack(package: Path, folder: Path) -> None:

@@ -44,6 +44,7 @@ export class OnServer {
     Object.assign(this, { socket, tell, due, step: streaming.stride_frames * hop, sent: 0, pushes: [] });
     return new Promise((resolve, reject) => {
       const fail = (sentence) => {
+        this.lost = sentence;
         [...this.pushes, { reject }].forEach((one) => one.reject(new Error(sentence)));
         this.end();
       };
@@ -65,7 +66,8 @@ export class OnServer {
     this.settle();
   }
 
-  push(pcm) { // resolves when what it completes was told
+  async push(pcm) { // resolves when what it completes was told
+    if (!this.socket) throw new Error(this.lost);
     this.socket.send(pcm);
     this.sent += pcm.length;
     const pushed = new Promise((resolve, reject) => this.pushes.push({ sent: this.sent, resolve, reject }));
