@@ -1,6 +1,5 @@
 """A server with the page, a model that hears tones, and a browser whose microphone hears a file."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from wakeword_core.serving.page import onnxruntime_web
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from page_server import running
+from page_server import chromium, running
 from tone_model import RATE, tone_model, tones
 
 CACHE = Path(__file__).parents[4] / ".wakeword" / "cache"
@@ -61,20 +60,9 @@ def address(tone_models, onnxruntime_web_cache):
 
 @pytest.fixture(scope="module")
 def browser(recording):
-    """Chromium, whose microphone hears the recording over and over."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("needs Chromium")
-    arguments = [
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={recording}",
-    ]
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=executable, args=arguments)
-        yield chromium
-        chromium.close()
+    """Chromium that hears the recording."""
+    with chromium(recording) as started:
+        yield started
 
 
 @pytest.fixture

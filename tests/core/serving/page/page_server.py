@@ -1,9 +1,11 @@
-"""The page on a server in a thread."""
+"""The page on a server in a thread, and a browser to look at it."""
 
+import shutil
 import threading
 import time
 from contextlib import contextmanager
 
+import pytest
 import uvicorn
 from stub_server import stub_app
 
@@ -29,3 +31,21 @@ def running(folder, cache, token=""):
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def chromium(recording):
+    """Chromium, whose microphone hears a WAV file over and over; skips where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("needs Chromium")
+    arguments = [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={recording}",
+    ]
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=executable, args=arguments)
+        yield browser
+        browser.close()

@@ -23,6 +23,11 @@ window.AudioContext = class extends Usual {
   }
 };
 """
+SLOW_MICROPHONE = """
+const usual = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = (wanted) =>
+  new Promise((resolve) => (window.allow = () => resolve(usual(wanted))));
+"""
 REFUSED = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotAllowedError'); };"
 NO_MICROPHONES = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined });"
 COLOURS = """(id) => {
@@ -141,14 +146,32 @@ def test_a_microphone_that_cannot_be_had_is_a_sentence(visit, address) -> None:
     insecure.locator("role=alert", has_text="over HTTPS or on localhost").wait_for()
 
 
-def test_a_server_that_goes_away_is_a_sentence(visit, tone_models, onnxruntime_web_cache) -> None:
+def test_the_model_moves_while_it_listens_and_a_server_that_goes_away_is_a_sentence(
+    visit, tone_models, onnxruntime_web_cache
+) -> None:
     with running(tone_models[0], onnxruntime_web_cache) as url:
         page = ready(visit(url))
+        page.click("text=Start the microphone")
+        page.locator("#detections tr").first.wait_for()
         page.check("text=on the server")
         page.locator("#runs", has_text="on the server").wait_for()
-        hear_both_words(page)
+        page.locator("#state", has_text="Listening.").wait_for()
+        page.locator("#detections tr").first.wait_for()
     page.locator("role=alert", has_text="The connection to the server is lost").wait_for()
     assert page.is_visible("text=Start the microphone")
+
+
+def test_what_is_begun_last_counts(visit, address, recording) -> None:
+    page = ready(visit(address, SLOW_MICROPHONE))
+    page.click("text=Start the microphone")
+    score_file(page, recording)
+    page.evaluate("window.allow()")
+    page.locator("#listen:enabled").wait_for()
+    assert page.inner_text("#listen") == "Start the microphone" and len(detected(page)) == 2
+    page.evaluate("document.querySelector('[value=server]').click()")
+    page.set_input_files("#file", recording)
+    page.locator("#state", has_text="2 detected in 4.0 s").wait_for()
+    assert page.is_checked("text=on the server") == ("on the server" in page.inner_text("#runs"))
 
 
 def test_the_card_is_told_before_the_model_is_there(visit, address) -> None:
