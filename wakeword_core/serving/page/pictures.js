@@ -4,6 +4,7 @@ const MEL_COLUMNS = 1200; // at most
 const MEL_RANGE = [-13.8, 4]; // logarithms of power from black to the brightest
 const COLOURS = [[10, 7, 40], [92, 18, 110], [187, 55, 84], [249, 142, 9], [252, 255, 164]];
 const PART = 4; // pixels that are kept free above and below
+const SAMPLES = 64; // that are looked at for a pixel of the waveform, about
 
 function begin(canvas) { // -> what is drawn with, its width and height in CSS pixels
   const { clientWidth: width, clientHeight: height } = canvas, pixels = window.devicePixelRatio;
@@ -44,13 +45,14 @@ export function drawScores(canvas, { points, events, threshold, words, from, to 
 
 export function drawWaveform(canvas, { sound, soundStart, rate, from, to }) {
   const [brush, width, height] = begin(canvas);
-  const perPixel = ((to - from) * rate) / width, y = (value) => (1 - value / 32768) * (height / 2);
+  const perPixel = ((to - from) * rate) / width, every = Math.ceil(perPixel / SAMPLES);
+  const y = (value) => (1 - value / 32768) * (height / 2);
   line(brush, colour("line"), [[0, height / 2], [width, height / 2]]);
   brush.fillStyle = colour("wave");
   for (let pixel = 0; pixel < width; pixel++) {
     const first = Math.floor(from * rate + pixel * perPixel) - soundStart;
     let [low, high] = [0, 0];
-    for (let i = Math.max(0, first); i < Math.min(sound.length, first + perPixel); i++)
+    for (let i = Math.max(0, first); i < Math.min(sound.length, first + perPixel); i += every)
       [low, high] = [Math.min(low, sound[i]), Math.max(high, sound[i])];
     brush.fillRect(pixel, y(high), 1, Math.max(0.5, y(low) - y(high)));
   }
