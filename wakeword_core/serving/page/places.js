@@ -32,7 +32,9 @@ export class InBrowser {
 }
 
 export class OnServer {
-  static async open(ask, card, token) { return Object.assign(new OnServer(), { card, token, words: "on the server" }); }
+  static async open(ask, card, { stream_message_bytes: most }, token) {
+    return Object.assign(new OnServer(), { card, token, samples: Math.floor(most / 2), words: "on the server" });
+  }
 
   begin(tell) {
     this.end();
@@ -68,7 +70,7 @@ export class OnServer {
 
   async push(pcm) { // resolves when what it completes was told
     if (!this.socket) throw new Error(this.lost);
-    this.socket.send(pcm);
+    for (let at = 0; at < pcm.length; at += this.samples) this.socket.send(pcm.slice(at, at + this.samples));
     this.sent += pcm.length;
     const pushed = new Promise((resolve, reject) => this.pushes.push({ sent: this.sent, resolve, reject }));
     this.settle();

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 import uvicorn
-from stub_server import stub_app
 
-from wakeword_core.serving.page.routes import page_routes
+from wakeword_core.config import ServingConfig
+from wakeword_core.serving.app import create_app
+from wakeword_core.serving.service import Service
 
 NOWHERE = "http://127.0.0.1:9"
 """Where nobody answers."""
@@ -18,8 +19,8 @@ NOWHERE = "http://127.0.0.1:9"
 @contextmanager
 def running(folder, cache, token=""):
     """The address of a server in a thread."""
-    app = stub_app(folder, token)
-    app.include_router(page_routes(cache))
+    settings = ServingConfig(stream_message_bytes=10_000)
+    app = create_app(Service(settings, folder), token, page_cache=cache)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="websockets-sansio"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

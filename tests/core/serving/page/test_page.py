@@ -56,16 +56,16 @@ def score_file(page, path) -> None:
     page.locator("#state", has_text="detected").wait_for()
 
 
-def hear_both_words(page) -> None:
+def hear(page, *words) -> None:
     page.click("text=Start the microphone")
-    for word in ("low", "high"):
+    for word in words:
         page.locator("#detections tr", has_text=word).first.wait_for()
 
 
 def test_the_microphone_is_heard_and_shown(visit, address) -> None:
     page = ready(visit(address, COUNT_TONES))
     assert "in this browser, with onnxruntime-web" in page.inner_text("#runs")
-    hear_both_words(page)
+    hear(page, "low", "high")
     assert page.inner_text("#state") == "Listening." and "for a chunk of 40 ms" in page.inner_text("#latency")
     assert page.evaluate("document.getElementById('level').value") > 0
     assert page.evaluate("window.tones") == len(detected(page))
@@ -81,7 +81,7 @@ def test_the_microphone_is_heard_and_shown(visit, address) -> None:
 def test_where_the_sample_rate_is_fixed_the_page_changes_it_and_muted_it_makes_no_sound(visit, address) -> None:
     page = ready(visit(address, COUNT_TONES + ONE_RATE))
     page.uncheck("text=Sound at each detection")
-    hear_both_words(page)
+    hear(page, "low")
     assert page.evaluate("window.tones") == 0
 
 
@@ -96,7 +96,7 @@ def test_without_onnxruntime_web_the_server_scores_and_the_page_says_why(
         ready(page)
         assert "on the server, since it cannot run in this browser" in page.inner_text("#runs")
         assert NOWHERE in page.inner_text("#runs") and page.is_checked("text=on the server")
-        hear_both_words(page)
+        hear(page, "low")
         page.close()
 
 
@@ -178,7 +178,7 @@ def test_the_card_is_told_before_the_model_is_there(visit, address) -> None:
     page = visit(address)
     page.locator("#card", has_text="Key").wait_for()
     card = page.inner_text("#card")
-    for fact in ("low, high", "0123456789abcdef", "0.600 (balanced)", "12.5 % on validation", "0.50 an hour"):
+    for fact in ("low, high", "0123456789abcdef", "0.600 (balanced)", "3.0 % in its test", "0.25 an hour", "CC-BY-4.0"):
         assert fact in card
     assert page.title() == page.inner_text("h1") == "low, high"
 
@@ -211,6 +211,13 @@ def test_it_fits_a_telephone_can_be_read_and_has_names_for_all_that_is_used(visi
         ):  # fmt: skip
             assert contrast(page.evaluate(colour, front), page.evaluate(colour, back)) >= 4.5, (scheme, front, back)
     assert len(grounds) == 2
+
+
+def test_without_a_model_card_it_tells_what_validation_gave(visit, tone_models, onnxruntime_web_cache) -> None:
+    with running(tone_models[1], onnxruntime_web_cache) as url:
+        page = visit(url)
+        page.locator("#card", has_text="12.5 % on validation").wait_for()
+        page.close()
 
 
 def contrast(one, other) -> float:
