@@ -61,6 +61,14 @@ class ExportedModel:
             raise ArtifactError(f"the seal of {self.path} cannot be read ({error}); export the model again") from error
 
     @property
+    def model_card(self) -> dict[str, Any] | None:
+        """The whole model card, which a bundle's `model.onnx` carries."""
+        from wakeword_core.lineage.model_file import MODEL_CARD_KEY
+
+        text = self._session.get_modelmeta().custom_metadata_map.get(MODEL_CARD_KEY)
+        return parse_card(text, self.path) if text else None
+
+    @property
     def first_end(self) -> int:
         """The first frame that a window which is scored ends at; from there on they end `stride_frames` apart."""
         return (self.frontend.window_frames - 1) % self.stride_frames

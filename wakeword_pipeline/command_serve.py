@@ -18,7 +18,8 @@ def serve_model(
 ) -> None:
     """Serve a model, or the newest bundle of a home, until SIGINT or SIGTERM."""
     chosen = _settings(config, settings)
-    path = model or newest_bundle(home_path(home))
+    place = home_path(home)
+    path = model or newest_bundle(place)
     try:
         from wakeword_core.serving.server import serve
         from wakeword_core.serving.service import Service
@@ -30,7 +31,7 @@ def serve_model(
         what = f"{service.model_answer.phrase!r} ({service.model_answer.key})"
         print(f"serving {what} on {address}; stop with Ctrl-C", file=sys.stderr, flush=True)
 
-    serve(service, announce)
+    serve(service, announce, place / "cache")
 
 
 def newest_bundle(home: Path) -> Path:

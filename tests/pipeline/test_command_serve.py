@@ -21,7 +21,7 @@ def served(monkeypatch, tmp_path):
         def __init__(self, settings, sentry, judge):
             made.append((settings, sentry, judge))
 
-    fake = SimpleNamespace(Service=Service, serve=lambda service, announce: announce("http://127.0.0.1:1"))
+    fake = SimpleNamespace(Service=Service, serve=lambda service, announce, page_cache: announce("http://127.0.0.1:1"))
     for name in ("server", "service"):
         monkeypatch.setitem(sys.modules, f"wakeword_core.serving.{name}", fake)
     monkeypatch.chdir(tmp_path)

@@ -67,7 +67,10 @@ class ModelAnswer(BaseModel):
     )
     judge: Judge | None
     limits: Limits
-    card: dict[str, Any] = Field(description="The whole card in the file.")
+    card: dict[str, Any] = Field(description="What the runtime reads in the file.")
+    model_card: dict[str, Any] | None = Field(
+        None, description="The model card in the file: data, metrics, limits, lineage; null in one that is no bundle's."
+    )
 
 
 class State(BaseModel):

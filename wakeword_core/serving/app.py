@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.middleware import Middleware
@@ -11,6 +12,7 @@ from wakeword_core import __version__
 from wakeword_core.serving.access import LOOPBACK_NAMES, BearerToken, Gate
 from wakeword_core.serving.answers import ModelAnswer, Problem, State, Verdict
 from wakeword_core.serving.metrics import CONTENT_TYPE, Counting
+from wakeword_core.serving.page.routes import page_routes
 from wakeword_core.serving.problems import RefusedError, add_problem_handlers, problem_responses
 from wakeword_core.serving.service import Service
 from wakeword_core.serving.stream_route import add_stream
@@ -19,11 +21,11 @@ from wakeword_core.serving.uploads import REQUEST_BODY, read_upload
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def create_app(service: Service, token: str = "", *, loopback: bool = True) -> FastAPI:
+def create_app(service: Service, token: str = "", *, loopback: bool = True, page_cache: Path | None = None) -> FastAPI:
     """The application of a service, which runs while the application does.
 
-    With a `token` all but /health, /ready and /openapi.json asks for it. On `loopback` it answers to this machine's
-    names only.
+    With a `token` all but /health, /ready, /openapi.json and the page asks for it. On `loopback` it answers to this
+    machine's names only. There is a page where there is a folder of caches for what its browsers need.
     """
 
     @asynccontextmanager
@@ -57,6 +59,8 @@ def create_app(service: Service, token: str = "", *, loopback: bool = True) -> F
         responses=problem_responses(401) if bearer else {},
     )
     add_stream(app, service, bearer)
+    if page_cache is not None:
+        app.include_router(page_routes(page_cache))
     _describe_problem(app)
     return app
 

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import uvicorn
 
@@ -21,7 +22,7 @@ _MESSAGE_MARGIN = 4
 """Messages of streams up to so many times their limit are refused with a sentence, larger ones cut off unread."""
 
 
-def serve(service: Service, announce: Callable[[str], None]) -> None:
+def serve(service: Service, announce: Callable[[str], None], page_cache: Path | None = None) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is in work; `announce` gets the address once it can be reached.
 
     ConfigError without a token where others than this machine can connect; WakewordError when the port is taken.
@@ -37,7 +38,7 @@ def serve(service: Service, announce: Callable[[str], None]) -> None:
             )
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(service, token, loopback=loopback),
+                create_app(service, token, loopback=loopback, page_cache=page_cache),
                 http="h11",  # which bounds headers
                 log_config=None,
                 log_level=logging.WARNING,

@@ -174,6 +174,7 @@ class Service:
             ),
             limits=Limits.model_validate(self.settings.model_dump(include=set(Limits.model_fields))),
             card=model.card,
+            model_card=model.model_card,
         )
 
 

@@ -253,7 +253,7 @@ def test_no_heavy_library_is_loaded(folder):
     code = (
         "import sys\nfrom wakeword_core.serving import server\n"
         "from wakeword_pipeline import cli, command_serve\n"
-        "def serve(service, announce):\n"
+        "def serve(service, announce, page_cache):\n"
         "    with service: pass\n"
         "    heavy = {'torch', 'dagster', 'mlflow', 'onnx', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
         "    assert not heavy, heavy\n"

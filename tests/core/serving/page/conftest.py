@@ -1,0 +1,87 @@
+"""A server with the page, a model that hears tones, and a browser whose microphone hears a file."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from wakeword_core.audio import from_pcm16, write_audio
+from wakeword_core.config import DetectorConfig
+from wakeword_core.runtime import WakewordModel
+from wakeword_core.serving.page import onnxruntime_web
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from page_server import chromium, running
+from tone_model import RATE, tone_model, tones
+
+CACHE = Path(__file__).parents[4] / ".wakeword" / "cache"
+
+
+@pytest.fixture(scope="session")
+def onnxruntime_web_cache():
+    """The folder of caches of this checkout, with onnxruntime-web in it."""
+    try:
+        onnxruntime_web.fetch(CACHE)
+    except onnxruntime_web.OnnxruntimeWebError as error:
+        pytest.skip(str(error))
+    return CACHE
+
+
+@pytest.fixture(scope="session")
+def tone_models(tmp_path_factory):
+    """The model that streams natively, and the same of windows with another rule of detections."""
+    folder = tmp_path_factory.mktemp("tones")
+    native = tone_model(folder / "native", DetectorConfig(lockout_seconds=0.3))
+    voting = DetectorConfig(lockout_seconds=0.3, smoothing=4, votes=3, hold=2)
+    return native, tone_model(folder / "windows", voting, native=False)
+
+
+@pytest.fixture(scope="session")
+def model(tone_models):
+    """The first of them."""
+    return WakewordModel(tone_models[0])
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory):
+    """A file with both tones."""
+    path = tmp_path_factory.mktemp("sound") / "tones.wav"
+    write_audio(path, from_pcm16(tones()), RATE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(tone_models, onnxruntime_web_cache):
+    """Where the page is served."""
+    with running(tone_models[0], onnxruntime_web_cache) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser(recording):
+    """Chromium that hears the recording."""
+    with chromium(recording) as started:
+        yield started
+
+
+@pytest.fixture
+def visit(browser):
+    """The function that opens an address once `script` ran there; no page may complain in the console unless told."""
+    contexts, complaints = [], []
+
+    def open_page(url, script="", complaint="(none)", **options):
+        context = browser.new_context(**options)
+        context.set_default_timeout(30_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if complaint not in message.text else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.add_init_script(script)
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []

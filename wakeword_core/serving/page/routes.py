@@ -1,0 +1,135 @@
+"""The page at `/`, its scripts, and onnxruntime-web where it could be had."""
+
+import base64
+import hashlib
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from wakeword_core.errors import WakewordError
+from wakeword_core.serving.page import onnxruntime_web
+
+log = logging.getLogger(__name__)
+
+_INDEX = "index.html"
+_SCRIPTS = ("detector.js", "microphone_worklet.js", "pictures.js", "places.js", "sound.js")
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
+"""Not as mimetypes has them, which each system changes: a browser runs no script of another type."""
+_INLINE = re.compile(rb"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_RUNTIME = f"ort/{onnxruntime_web.VERSION}"
+_RETRY_SECONDS = 60.0
+"""How long a reason counts, until it is tried again."""
+
+
+class RuntimeFacts(BaseModel):
+    """What a browser can run the model with."""
+
+    version: str = Field(onnxruntime_web.VERSION, description="Of onnxruntime-web.")
+    module: str = Field("", description="Where its module lies, relative to the page; empty if it is not here.")
+    reason: str = Field("", description="Why it is not here.")
+
+
+class BrowserRuntime:
+    """onnxruntime-web in the folder of caches; requests run in threads, so that fetching it stops no other."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache, self._lock = cache, threading.Lock()
+        self._found = RuntimeFacts(reason="it was not asked for yet")
+        self._look_again = -math.inf
+
+    def facts(self) -> RuntimeFacts:
+        """Where it lies, fetched if need be; or why it is not here."""
+        with self._lock:
+            if not self._found.module and time.monotonic() >= self._look_again:
+                self._found = self._look()
+                self._look_again = time.monotonic() + _RETRY_SECONDS
+            return self._found
+
+    def _look(self) -> RuntimeFacts:
+        if not onnxruntime_web.is_whole(onnxruntime_web.files_folder(self._cache)):
+            log.warning("fetching onnxruntime-web %s for the page (33 MB, once)", onnxruntime_web.VERSION)
+        try:
+            onnxruntime_web.fetch(self._cache)
+        except WakewordError as error:
+            log.warning("the page lets the model run on the server: %s", error)
+            return RuntimeFacts(reason=str(error))
+        return RuntimeFacts(module=f"{_RUNTIME}/{onnxruntime_web.MODULE}")
+
+    def file(self, name: str) -> Response:
+        """One of its files, which never changes under its address."""
+        path = onnxruntime_web.files_folder(self._cache) / name
+        if name not in onnxruntime_web.FILES or not self.facts().module:
+            raise HTTPException(404, f"onnxruntime-web {onnxruntime_web.VERSION} has no {name[:100]!r} here")
+        headers = {**_HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
+        return FileResponse(path, headers=headers, media_type=_TYPES[path.suffix])
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A small file, held in memory."""
+
+    content: bytes
+    headers: Mapping[str, str]
+
+    def response(self, request: Request) -> Response:
+        """The file, or 304 where the browser has it already."""
+        if request.headers.get("if-none-match") == self.headers["ETag"]:
+            return Response(status_code=304, headers=self.headers)
+        return Response(self.content, headers=self.headers)
+
+
+def page_routes(cache: Path) -> APIRouter:
+    """Routes of the page; onnxruntime-web is kept in the folder `cache`, fetched when the page first asks for it."""
+    router = APIRouter(include_in_schema=False)
+    for name in (_INDEX, *_SCRIPTS):
+        file = _page_file(name)
+        router.add_api_route("/" if name == _INDEX else f"/{name}", file.response, response_model=None)
+    runtime = BrowserRuntime(cache)
+    router.add_api_route("/ort", runtime.facts)
+    router.add_api_route(f"/{_RUNTIME}/{{name}}", runtime.file, response_model=None)
+    return router
+
+
+def _page_file(name: str) -> PageFile:
+    content = files(__package__).joinpath(name).read_bytes()
+    headers = {
+        **_HEADERS,
+        "Content-Type": f"{_TYPES[Path(name).suffix]}; charset=utf-8",
+        "Cache-Control": "no-cache",
+        "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+    }
+    if name == _INDEX:
+        headers["Content-Security-Policy"] = content_security_policy(content)
+        headers["Permissions-Policy"] = "microphone=(self)"
+    return PageFile(content, headers)
+
+
+def content_security_policy(page: bytes) -> str:
+    """Allow what the page needs: files of this server, its own inline script and style by hash, and WebAssembly."""
+    hashes: dict[bytes, list[str]] = {b"script": [], b"style": []}
+    for kind, text in _INLINE.findall(page):
+        hashes[kind].append(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'")
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src 'self' 'wasm-unsafe-eval' {' '.join(hashes[b'script'])}",
+            f"style-src {' '.join(hashes[b'style'])}",
+            "connect-src 'self'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
