@@ -80,7 +80,7 @@ def build(name: str, folder: Path) -> Path:
     config = Config(model=MixedNetConfig()) if name == "mixednet" else load_config(None, preset=name)
     detector = config.evaluation.detector.model_dump(mode="json")
     folder.mkdir()
-    card = {**model_card(config), "detector": detector, "threshold": 0.5}
+    card = {**model_card(config), "detector": detector, "threshold": 0.5, "operating_points": {}}
     export_onnx(new_model(config).eval(), card, config.export, folder)
     export_streaming(folder / "model.onnx", config.export.parity_tolerance, folder)
     return folder

@@ -87,10 +87,15 @@ def softmax_inputs(path: Path, windows: npt.NDArray[np.float32], batch: int = 64
     return np.concatenate([session.run([name], {model.graph.input[0].name: piece})[0] for piece in pieces])
 
 
-def compact(model: ModelProto) -> ModelProto:
-    """The same function in fewer bytes: no notes, shapes, defaults or duplicates; inputs and outputs keep names."""
+def compact(model: ModelProto, *, shapes: bool = False) -> ModelProto:
+    """The same function in fewer bytes: no notes, defaults or duplicates; inputs and outputs keep names.
+
+    What is stated of the shapes of tensors in between goes, too, unless `shapes` is set.
+    """
     small = ModelProto()
     small.CopyFrom(model)
+    if not shapes:
+        del small.graph.value_info[:]
     _constants_to_initializers(small)
     _simplify_batch_norms(small)
     _strip_notes(small)
@@ -132,7 +137,6 @@ def _simplify_batch_norms(model: ModelProto) -> None:
 
 def _strip_notes(model: ModelProto) -> None:
     graph = model.graph
-    del graph.value_info[:]
     del graph.metadata_props[:]
     graph.name = "g"
     for field in ("producer_version", "domain", "doc_string"):
@@ -216,5 +220,5 @@ def _shorten_names(model: ModelProto) -> None:
     for node in graph.node:
         node.input[:] = [short.get(name, name) for name in node.input]
         node.output[:] = [short.get(name, name) for name in node.output]
-    for tensor in graph.initializer:
-        tensor.name = short[tensor.name]
+    for named in (*graph.initializer, *graph.value_info):
+        named.name = short[named.name]

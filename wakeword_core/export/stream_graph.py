@@ -22,6 +22,8 @@ class StreamGraph:
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     states: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
+    shapes: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
+    """What is known of tensors in between, for runtimes that compute faster what they know to be of one shape."""
 
     def add(self, operator: str, *inputs: str, to: str = "", **attributes: Any) -> str:
         """Add a node of one output, named `to` or anyhow; returns the name."""
@@ -50,10 +52,14 @@ class StreamGraph:
         starts: tuple[int, ...],
         ends: tuple[int | None, ...] = (None,),
         axes: tuple[int, ...] = (0,),
+        step: int = 1,
         to: str = "",
     ) -> str:
-        """`tensor[start:end]` along each of `axes`."""
-        bounds = (starts, [_TO_END if end is None else end for end in ends], axes)
+        """`tensor[start:end:step]` along each of `axes`."""
+        open_end = _TO_END if step > 0 else -_TO_END
+        bounds = [starts, [open_end if end is None else end for end in ends], axes]
+        if step != 1:
+            bounds.append([step] * len(axes))
         return self.add("Slice", tensor, *(self.integers(*one) for one in bounds), to=to)
 
     def remembering(self, name: str, tensor: str, shape: tuple[int, ...]) -> str:
@@ -75,6 +81,7 @@ class StreamGraph:
             "stream",
             [helper.make_tensor_value_info(*one) for one in inputs],
             [helper.make_tensor_value_info(*one) for one in outputs],
+            value_info=[helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in self.shapes.items()],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
         for name, values in self.constants.items():

@@ -13,7 +13,7 @@ from wakeword_core.errors import WakewordError
 from wakeword_core.export.onnx_graph import compact, set_card, write_model
 from wakeword_core.export.stream_front_end import add_front_end
 from wakeword_core.export.stream_graph import Shaped, StreamGraph
-from wakeword_core.export.stream_network import CannotStreamError, add_network
+from wakeword_core.export.stream_network import STEPS, CannotStreamError, add_network
 from wakeword_core.export.stream_windows import WAIT, add_windows
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.stream_scorers import GraphScorer
@@ -86,9 +86,9 @@ def streaming_parity(clip: WakewordModel, streaming: StreamingModel) -> float:
 
 
 def streaming_network(clip: WakewordModel, network: ModelProto) -> ModelProto:
-    """The network without the front end: `features` [1, bands, steps] and states in. Raises CannotStreamError."""
+    """The network without the front end: `features` [steps, bands] and states in. Raises CannotStreamError."""
     graph = StreamGraph()
-    given = (_FEATURES, (1, clip.frontend.bands, "steps"))
+    given = (_FEATURES, (STEPS, clip.frontend.bands))
     graph.add("Identity", _native(graph, clip, network, _FEATURES), to=SCORES)
     return compact(graph.model(given, _scores(clip), network.opset_import[0].version, network.ir_version))
 
@@ -106,7 +106,7 @@ def _stream(clip: WakewordModel, network: ModelProto) -> tuple[ModelProto, str]:
     given = (AUDIO, ("samples",))
     model = graph.model(given, _scores(clip), network.opset_import[0].version, network.ir_version)
     # names in a branch are those around it, which `compact` does not look into
-    return (model if reason else compact(model)), reason
+    return (model if reason else compact(model, shapes=True)), reason
 
 
 def _scores(clip: WakewordModel) -> Shaped:

@@ -183,7 +183,7 @@ def test_each_step_is_computed_once(tmp_path) -> None:
     """The states are what the layers still need, no window of features."""
     summary = export_streaming(layers(Clip()).save(tmp_path), 1e-4, tmp_path)
     shapes = {name: one["shape"] for name, one in StreamingModel(tmp_path).facts["states"].items()}
-    assert sorted(shapes.values()) == sorted([[352], [1, 16, 4], [1, 8, 3], [1, 8, 6], [1, 8, 6]])
+    assert sorted(shapes.values()) == sorted([[352], [1, 16, 1, 4], [1, 8, 1, 3], [1, 8, 1, 6], [1, 8, 1, 6]])
     assert summary.state_bytes == 4 * (352 + 16 * 4 + 8 * 15)
 
 
