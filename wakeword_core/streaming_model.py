@@ -27,8 +27,10 @@ from wakeword_core.exported import ExportedModel
 Floats = npt.NDArray[np.float32]
 States = dict[str, npt.NDArray[Any]]
 
-STREAMING_SUFFIX = ".streaming.onnx"
-STREAMING_FILE = f"model{STREAMING_SUFFIX}"
+STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
+STREAMING_FILE, INT8_STREAMING_FILE = (f"model{suffix}" for suffix in STREAMING_SUFFIXES)
+STREAMING_FILES = {"model.onnx": STREAMING_FILE, "model.int8.onnx": INT8_STREAMING_FILE}
+"""What the same model is called as it streams."""
 AUDIO = "audio"
 SCORES = "scores"
 NEXT = "next_"
@@ -40,7 +42,7 @@ TAIL = "audio_tail"
 class StreamingModel(ExportedModel):
     """An exported model that keeps what it needs of a stream in states; see the contract above."""
 
-    names = (STREAMING_FILE,)
+    names = tuple(STREAMING_FILES.values())
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
         super().__init__(path, threads)

@@ -3,16 +3,17 @@
 In a network without padding over time all layers end at the last frame. So a layer can compute its new steps alone if
 it keeps those of its input that the next ones need, and what crops the beginning of a window falls away. A layer that
 takes every third frame takes all of them here, and the layers above look three times as far apart (the "algorithme a
-trous", Holschneider et al. 1989): every frame has a score, whatever the phase.
+trous", Holschneider et al. 1989): every frame has a score, whatever the phase. A network in INT8 keeps its scales, and
+what it needs of its layers' inputs is kept in integers.
 
 Tensors get an axis of height 1, [1, channels, 1, n]: onnxruntime has its fast kernels for convolutions of images alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wakeword_core.export.onnx_graph import initializers
 from wakeword_core.export.stream_graph import StreamGraph
@@ -23,7 +24,8 @@ STEPS = "steps"
 """What the size of the time axis is called, so that a runtime can tell which tensors are of one shape."""
 _ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "Elu", "Gelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid")
 _AFFINE = ("Add", "Sub", "Mul", "Div")
-_ELEMENTWISE = frozenset((*_ACTIVATIONS, "Add", "Sub", "Mul", "Div", "Max", "Min", "Identity"))
+_QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+_ELEMENTWISE = frozenset((*_ACTIVATIONS, *_AFFINE, "Max", "Min", "Identity", _QUANTIZE, _DEQUANTIZE))
 
 
 Affine = tuple[np.ndarray, np.ndarray]
@@ -58,6 +60,10 @@ class _Network:
         self.plain: dict[str, str] = {}
         """What has none (any more): scores on their way, and constants that were used."""
         self.buffers: dict[tuple[str, int], str] = {}
+        self.integers: dict[str, NodeProto] = {}
+        """The nodes that give tensors with a time axis from integers, by what they give."""
+        self.restored: dict[str, NodeProto] = {}
+        """The nodes of the window's graph that give constants from integers, by what they give."""
 
     def add(self) -> str:
         rules: dict[str, Callable[[NodeProto], None]] = {
@@ -69,7 +75,9 @@ class _Network:
             "Concat": self._across_channels,
         }
         for node in self.clip.graph.node:
-            if not any(name in self.timed for name in node.input):
+            if node.op_type == _DEQUANTIZE and all(name in self.known for name in node.input):
+                self.restored[node.output[0]] = node
+            elif not any(name in self.timed for name in node.input):
                 self._copy(node, self.plain)
             elif node.op_type in rules:
                 rules[node.op_type](node)
@@ -96,13 +104,13 @@ class _Network:
 
     def _pass(self, node: NodeProto) -> None:
         source, target = node.input[0], node.output[0]
-        for of in (self.timed, self.stride, self.affine):
-            if source in of:
-                of[target] = of[source]  # type: ignore[index]
+        self.timed[target], self.stride[target] = self.timed[source], self.stride[source]
+        if source in self.affine:
+            self.affine[target] = self.affine[source]
 
     def _convolve(self, node: NodeProto) -> None:
         source, given = node.input[0], {one.name: helper.get_attribute_value(one) for one in node.attribute}
-        weight, *bias = (self._constant(name) for name in node.input[1:])
+        weight, *bias = (self._constant(name) for name in self._stored(node.input[1:]))
         stride, dilation = (given.pop(name, [1])[0] for name in ("strides", "dilations"))
         if weight.ndim != 3 or any(given.pop("pads", ())) or given.pop("auto_pad", b"NOTSET") != b"NOTSET":
             raise CannotStreamError("a convolution pads its window or has more than one axis besides channels")
@@ -110,25 +118,45 @@ class _Network:
         if (self.steps[source] - 1 - reach) % stride:
             raise CannotStreamError("a strided layer does not end at the last frame")
         groups = given.get("group", 1)
-        if groups > 1:
+        if groups > 1 or node.input[1] in self.restored:
             self._settle(source)
         weight, bias = _taking_over(self.affine.get(source), weight, bias)
         spread = self.stride[source]
         whole = self._remembered(source, weight.shape[1] * groups, reach * spread)
-        parameters = [self.graph.constant(one) for one in (weight[:, :, None], *bias)]
+        names = [*node.input[1:], ""]  # there is a bias more where a shift was taken over
+        parameters = [self._parameter(*one) for one in zip(names, (weight[:, :, None], *bias), strict=False)]
         made = self.graph.add("Conv", whole, *parameters, group=groups, dilations=[1, dilation * spread])
         self._made(node.output[0], made, spread * stride)
 
-    def _made(self, name: str, tensor: str, stride: int) -> None:
+    def _stored(self, names: Sequence[str]) -> list[str]:
+        """What constants are restored from, or themselves."""
+        return [self.restored[name].input[0] if name in self.restored else name for name in names]
+
+    def _parameter(self, name: str, values: np.ndarray) -> str:
+        """A constant of the stream for that of the window: `values`, restored as there if they are integers there."""
+        if name not in self.restored:
+            return self.graph.constant(values)
+        node = self.restored[name]
+        scales = [self._use(one, wide=False) for one in node.input[1:]]
+        given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        return self.graph.add(_DEQUANTIZE, self.graph.constant(values), *scales, **given)
+
+    def _made(self, name: str, tensor: str, stride: int, kind: int = TensorProto.FLOAT) -> None:
         self.timed[name], self.stride[name] = tensor, stride
-        self.graph.shapes[tensor] = (1, self.channels[name], 1, STEPS)
+        if self.channels.get(name):
+            self.graph.shapes[tensor] = (kind, (1, self.channels[name], 1, STEPS))
 
     def _remembered(self, source: str, channels: int, steps: int) -> str:
         """A tensor with `steps` earlier steps in front; layers that need the same share them."""
         tensor = self.timed[source]
         if (tensor, steps) not in self.buffers:
-            name = f"layer_{len(self.buffers)}"
-            self.buffers[tensor, steps] = self.graph.remembering(name, tensor, (1, channels, 1, steps))
+            name, shape = f"layer_{len(self.buffers)}", (1, channels, 1, steps)
+            if tensor in self.integers:
+                stored, *scales = self.integers[tensor].input
+                whole = self.graph.remembering(name, stored, shape, TensorProto.INT8)
+                self.buffers[tensor, steps] = self.graph.add(_DEQUANTIZE, whole, *scales)
+            else:
+                self.buffers[tensor, steps] = self.graph.remembering(name, tensor, shape)
         return self.buffers[tensor, steps]
 
     def _across_channels(self, node: NodeProto) -> None:
@@ -153,9 +181,12 @@ class _Network:
             return
         for name in timed:
             self._settle(name)
-        self._copy(node, self.timed)
+        copied = self._copy(node, self.timed)
+        kind, stride = TensorProto.INT8 if node.op_type == _QUANTIZE else TensorProto.FLOAT, strides.pop()
         for name in node.output:
-            self._made(name, self.timed[name], strides.copy().pop())
+            self._made(name, self.timed[name], stride, kind)
+        if node.op_type == _DEQUANTIZE:
+            self.integers[copied.output[0]] = copied
 
     def _then(self, operator: str, before: Affine | None, constant: str) -> Affine:
         """What is to be done to a tensor, and then `operator` with a constant [channels, 1]."""
@@ -183,21 +214,22 @@ class _Network:
         rows = self.graph.add("Transpose", self.timed[node.input[0]], perm=[0, 2, 3, 1])
         self.plain[node.output[0]] = self.graph.add("Squeeze", rows, self.graph.integers(0, 1))
 
-    def _copy(self, node: NodeProto, names: dict[str, str]) -> None:
+    def _copy(self, node: NodeProto, names: dict[str, str]) -> NodeProto:
         copied = NodeProto.FromString(node.SerializeToString())
         wide = names is self.timed
-        copied.input[:] = [self.timed.get(name) or self._use(name, wide) for name in node.input]
+        copied.input[:] = [self.timed.get(name) or self._use(name, wide=wide) for name in node.input]
         copied.output[:] = [f"clip_{name}" for name in node.output]
         names.update(zip(node.output, copied.output, strict=True))
         self.graph.nodes.append(copied)
+        return copied
 
-    def _use(self, name: str, wide: bool) -> str:
+    def _use(self, name: str, *, wide: bool) -> str:
         """A constant by its name in the window's graph; `wide`: with an axis of height 1 where it has a time axis."""
         if name and name not in self.plain:
-            values = self._constant(name)
+            values = self._constant(*self._stored([name]))
             if wide and values.ndim > 1:
                 return self.graph.constant(values[..., None])
-            self.plain[name] = self.graph.constant(values)
+            self.plain[name] = self._parameter(name, values)
         return self.plain.get(name, name)
 
     def _constant(self, name: str) -> np.ndarray:
