@@ -78,7 +78,7 @@ def quantize(onnx_path: Path, windows: Windows, calibration: Calibration, *, dyn
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=_QUANTIZED,
                 per_channel=True,
-                activation_type=QuantType.QInt8,
+                activation_type=QuantType.QUInt8,  # x86 has no fast kernels of signed activations
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod[_METHODS[calibration]],
                 extra_options={"CalibStridedMinMax": reader.stride},

@@ -153,7 +153,7 @@ class _Network:
             name, shape = f"layer_{len(self.buffers)}", (1, channels, 1, steps)
             if tensor in self.integers:
                 stored, *scales = self.integers[tensor].input
-                whole = self.graph.remembering(name, stored, shape, TensorProto.INT8)
+                whole = self.graph.remembering(name, stored, shape, self.graph.shapes[stored][0])
                 self.buffers[tensor, steps] = self.graph.add(_DEQUANTIZE, whole, *scales)
             else:
                 self.buffers[tensor, steps] = self.graph.remembering(name, tensor, shape)
@@ -182,7 +182,9 @@ class _Network:
         for name in timed:
             self._settle(name)
         copied = self._copy(node, self.timed)
-        kind, stride = TensorProto.INT8 if node.op_type == _QUANTIZE else TensorProto.FLOAT, strides.pop()
+        kind, stride = TensorProto.FLOAT, strides.pop()
+        if node.op_type == _QUANTIZE:
+            kind = helper.np_dtype_to_tensor_dtype(self._constant(node.input[2]).dtype)
         for name in node.output:
             self._made(name, self.timed[name], stride, kind)
         if node.op_type == _DEQUANTIZE:

@@ -130,7 +130,7 @@ def _after_quiet(model: ModelProto, clip: WakewordModel) -> Arrays:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int8)": np.int8}
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(uint8)": np.uint8}
     inputs = [one for one in session.get_inputs() if one.name != AUDIO]
     start = {one.name: np.zeros(one.shape, kinds[one.type]) for one in inputs}
     if WAIT in start:

@@ -73,7 +73,7 @@ def _streams_as_its_windows(folder: Path, figures: dict) -> None:
     assert model.path.name == "model.int8.onnx" and model.streaming is not None
     assert figures["streaming_native"] and figures["streaming_bytes"] < 1.3 * figures["bytes"]
     states = model.streaming.facts["states"]
-    assert [one["type"] for name, one in sorted(states.items())] == ["float32", *["int8"] * (len(states) - 1)]
+    assert [one["type"] for name, one in sorted(states.items())] == ["float32", *["uint8"] * (len(states) - 1)]
     random = np.random.default_rng(1)
     pcm = (random.normal(0, 1, 24_000) * np.repeat(random.choice([30, 3_000], 6), 4_000)).astype(np.int16)
     expected, scorer = model.score_audio(pcm)[1], stream_scorer(model)
