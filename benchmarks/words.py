@@ -133,7 +133,7 @@ def _fold_figures(one: Tested) -> dict[str, Any]:
 def built_up_to_onnx(project: Project, name: str) -> Artifact:
     """The exported model of a project, of which all is built but what only reports; `name` is told with each step."""
     for stage in project.stages:
-        if stage in ("metrics_report", "int8_model", "model_bundle"):
+        if stage in ("metrics_report", "int8_model", "fp16_model", "model_bundle"):
             continue
         for split in SPLITS if project.stages[stage].partitioned else (None,):
             _, built = project.build(stage, split)

@@ -278,6 +278,13 @@ def _int8_faithful(project: Project, artifact: Artifact, split: Split | None) ->
     return Verdict(passed, description, {"f1_drop": drop, "size_ratio": ratio})
 
 
+def _fp16_faithful(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    allowed, found = project.config.export.int8_max_f1_drop, artifact.figures
+    drop = found["f1_fp32"] - found["f1_fp16"]
+    description = f"F1 {found['f1_fp32']:.4f} -> {found['f1_fp16']:.4f} (a drop of {allowed} is allowed)"
+    return Verdict(drop <= allowed, description, {"f1_drop": drop})
+
+
 def _sealed(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
     from wakeword_core.lineage.model_file import read_model_file
 
@@ -332,6 +339,7 @@ CHECKS: tuple[Check, ...] = (
     Check("fits_platform", "onnx_model", "Flash, memory and products that the device has.", _fits_platform),
     Check("enough_background", "metrics_report", "Enough background to show the target.", _measured, blocking=False),
     Check("int8_faithful", "int8_model", "F1 within one point and a third of the size.", _int8_faithful),
+    Check("fp16_faithful", "fp16_model", "F1 within one point.", _fp16_faithful),
     Check("sealed", "model_bundle", "The models' own digests are right.", _sealed),
     Check("licences_stated", "model_bundle", "Every source has a licence.", _licences_stated, blocking=False),
 )

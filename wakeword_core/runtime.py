@@ -16,13 +16,12 @@ from wakeword_core.evaluation.detector import Detection, StreamingDetector, dete
 from wakeword_core.exported import ExportedModel
 from wakeword_core.features.mel import NumpyFrontend, frame_count
 from wakeword_core.stream_scorers import check_pcm, stream_scorer
-from wakeword_core.streaming_model import STREAMING_FILE, StreamingModel
+from wakeword_core.streaming_model import STREAMING_FILES, StreamingModel
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
 Times = npt.NDArray[np.float64]
 
-MODEL_FILE = "model.onnx"
 _INPUT = "log_mel"
 _OUTPUT = "scores"
 _BATCH_WINDOWS = 64
@@ -71,7 +70,7 @@ def _score_ends(
 class WakewordModel(ExportedModel):
     """A model of windows: `model.onnx`, or the same in INT8."""
 
-    names = (MODEL_FILE, "model.int8.onnx")
+    names = tuple(STREAMING_FILES)
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
         super().__init__(path, threads)
@@ -91,12 +90,14 @@ class WakewordModel(ExportedModel):
     @cached_property
     def streaming(self) -> StreamingModel | None:
         """The streaming model that was made from this file and lies beside it; ArtifactError when it is of another."""
-        beside = self.path.with_name(STREAMING_FILE)
-        if self.path.name != MODEL_FILE or not beside.is_file():
+        if self.path.name not in STREAMING_FILES:
+            return None
+        beside = self.path.with_name(STREAMING_FILES[self.path.name])
+        if not beside.is_file():
             return None
         found = StreamingModel(beside, self.threads)
         if found.facts.get("made_from") != self.graph_digest:
-            raise ArtifactError(f"{beside} was not made from the {MODEL_FILE} beside it; export the model again")
+            raise ArtifactError(f"{beside} was not made from the {self.path.name} beside it; export the model again")
         return found
 
     def score_windows(self, windows: Floats) -> Floats:

@@ -5,11 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from wakeword_core.artifacts import Artifact, Build
-from wakeword_core.config import Config, Split
+from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.config.training import deciding_settings
 from wakeword_core.errors import DataError
 from wakeword_core.export.bundle import BUNDLE_INPUTS, bundle_settings, make_bundle
-from wakeword_core.export.stages import int8_settings, make_int8, make_onnx, onnx_settings
+from wakeword_core.export.stages import fp16_settings, int8_settings, make_fp16, make_int8, make_onnx, onnx_settings
 from wakeword_core.files import digest
 from wakeword_core.mining.stages import make_mined, make_tuned, mining_settings, tuning_settings
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
@@ -345,7 +345,7 @@ STAGES: tuple[Stage, ...] = (
         _make_calibrated,
         "4",
     ),
-    Stage("onnx_model", (Input("calibrated_model"),), onnx_settings, make_onnx, "4"),
+    Stage("onnx_model", (Input("calibrated_model"),), onnx_settings, make_onnx, "5"),
     Stage(
         "metrics_report",
         (
@@ -365,11 +365,18 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "int8_model",
-        (Input("onnx_model"), Input("mel_features", split="train"), Input("mel_features", split="test")),
+        (Input("onnx_model"), *(Input("mel_features", split=one) for one in SPLITS)),
         int8_settings,
         make_int8,
-        "3",
+        "4",
     ),
-    Stage("model_bundle", BUNDLE_INPUTS, bundle_settings, make_bundle, "1"),
+    Stage(
+        "fp16_model",
+        (Input("onnx_model"), Input("mel_features", split="test")),
+        fp16_settings,
+        make_fp16,
+        "1",
+    ),
+    Stage("model_bundle", BUNDLE_INPUTS, bundle_settings, make_bundle, "2"),
 )
 """The graph in build order."""

@@ -27,8 +27,10 @@ from wakeword_core.exported import ExportedModel
 Floats = npt.NDArray[np.float32]
 States = dict[str, npt.NDArray[Any]]
 
-STREAMING_SUFFIX = ".streaming.onnx"
-STREAMING_FILE = f"model{STREAMING_SUFFIX}"
+STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
+STREAMING_FILE, INT8_STREAMING_FILE = (f"model{suffix}" for suffix in STREAMING_SUFFIXES)
+STREAMING_FILES = {"model.onnx": STREAMING_FILE, "model.int8.onnx": INT8_STREAMING_FILE}
+"""What the same model is called as it streams."""
 AUDIO = "audio"
 SCORES = "scores"
 NEXT = "next_"
@@ -40,7 +42,7 @@ TAIL = "audio_tail"
 class StreamingModel(ExportedModel):
     """An exported model that keeps what it needs of a stream in states; see the contract above."""
 
-    names = (STREAMING_FILE,)
+    names = tuple(STREAMING_FILES.values())
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
         super().__init__(path, threads)
@@ -63,7 +65,8 @@ class StreamingModel(ExportedModel):
 class Stream:
     """One stream's states. They lie in two sets of arrays, of which each run reads one and writes the other.
 
-    Bound to the session once, they cost a run of a small network a third less than arrays that come and go.
+    Bound to the session once, they cost a run of a small network a third less than arrays that come and go. So are
+    samples and scores, as long as chunks stay of one size.
     """
 
     def __init__(self, session: Any, start: States, hop: int, classes: int) -> None:
@@ -78,6 +81,7 @@ class Stream:
                 binding.bind_ortvalue_input(name, values[turn][name])
                 binding.bind_ortvalue_output(NEXT + name, values[1 - turn][name])
         self._turn = 0
+        self._audio, self._scores = np.empty(0, np.float32), np.empty((0, classes), np.float32)
 
     def set_tail(self, samples: Floats) -> None:
         """Take float32 [n_fft - hop_length] for the samples right before the next run's."""
@@ -85,15 +89,22 @@ class Stream:
 
     def run(self, audio: Floats) -> Floats:
         """Audio float32 [n * hop_length] in [-1, 1] -> scores float32 [n, classes]; n is above 0."""
+        if len(audio) != len(self._audio):
+            self._bind(len(audio))
+        self._audio[:] = audio
+        self._session.run_with_iobinding(self._bindings[self._turn])
+        self._turn = 1 - self._turn
+        return self._scores.copy()
+
+    def _bind(self, samples: int) -> None:
         from onnxruntime import OrtValue
 
-        scores = np.empty((len(audio) // self._hop, self._classes), np.float32)
-        binding = self._bindings[self._turn]
-        binding.bind_cpu_input(AUDIO, audio)
-        binding.bind_ortvalue_output(SCORES, OrtValue.ortvalue_from_numpy(scores))
-        self._session.run_with_iobinding(binding)
-        self._turn = 1 - self._turn
-        return scores
+        self._audio = np.empty(samples, np.float32)
+        self._scores = np.empty((samples // self._hop, self._classes), np.float32)
+        audio, scores = (OrtValue.ortvalue_from_numpy(one) for one in (self._audio, self._scores))
+        for binding in self._bindings:
+            binding.bind_ortvalue_input(AUDIO, audio)
+            binding.bind_ortvalue_output(SCORES, scores)
 
 
 def _start(shape: list[int], start: list[float], type: str) -> npt.NDArray[Any]:

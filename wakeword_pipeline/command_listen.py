@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wakeword_core.microphone import microphone
 from wakeword_core.runtime import Detector, WakewordModel
-from wakeword_core.streaming_model import STREAMING_FILE, STREAMING_SUFFIX, StreamingModel
+from wakeword_core.streaming_model import STREAMING_FILE, STREAMING_SUFFIXES, StreamingModel
 
 _WIDTH = 40
 
@@ -48,7 +48,7 @@ def _model(path: Path) -> WakewordModel | StreamingModel:
     if path.is_dir():
         alone = not any((path / name).is_file() for name in WakewordModel.names) and (path / STREAMING_FILE).is_file()
     else:
-        alone = path.name.endswith(STREAMING_SUFFIX)
+        alone = path.name.endswith(STREAMING_SUFFIXES)
     return StreamingModel(path) if alone else WakewordModel(path)
 
 

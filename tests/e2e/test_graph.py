@@ -35,6 +35,7 @@ PLAIN = (
     "onnx_model",
     "metrics_report",
     "int8_model",
+    "fp16_model",
     "model_bundle",
 )
 LATE = set(PLAIN[PLAIN.index("trained_model") :])
@@ -222,7 +223,7 @@ def test_the_daemon_rebuilds_what_changed_recordings_reach_and_nothing_else(buil
     with daemon(built.path, config):
         added = changed_by(lambda: soundfile.write(recordings / f"{spoken}.wav", 0.8 * sound, rate))
         renamed = changed_by(lambda: shutil.move(recordings / "person05.wav", elsewhere))
-    late = {"calibrated_model", "onnx_model", "metrics_report", "int8_model", "model_bundle"}
+    late = {"calibrated_model", "onnx_model", "metrics_report", "int8_model", "fp16_model", "model_bundle"}
     assert added == {"raw_manifest", "audio_shards[val]", "mel_features[val]", *late}
     assert renamed == {"raw_manifest"}
 

@@ -30,12 +30,13 @@ GRAPH = {
     "calibrated_model": ("model", {"tuned_model", "mel_features", "audio_shards"}),
     "onnx_model": ("delivery", {"calibrated_model"}),
     "int8_model": ("delivery", {"onnx_model", "mel_features"}),
+    "fp16_model": ("delivery", {"onnx_model", "mel_features"}),
     "metrics_report": (
         "delivery",
         {"onnx_model", "calibrated_model", "trained_model", "tuned_model", "raw_manifest", "mel_features"}
         | {"audio_shards"},
     ),
-    "model_bundle": ("delivery", {"onnx_model", "int8_model", "metrics_report", "raw_manifest"}),
+    "model_bundle": ("delivery", {"onnx_model", "int8_model", "fp16_model", "metrics_report", "raw_manifest"}),
 }
 
 

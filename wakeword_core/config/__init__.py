@@ -90,7 +90,9 @@ class ExportConfig(Settings):
     )
     int8_calibration_windows: int = Field(512, ge=8, le=100_000, description="Training windows that set INT8 ranges.")
     int8_max_ratio: float = Field(0.35, gt=0, le=1, description="Largest INT8 size as a share of fp32.")
-    int8_max_f1_drop: float = Field(0.01, ge=0, le=1, description="Largest loss of F1 on the test split.")
+    int8_max_f1_drop: float = Field(
+        0.01, ge=0, le=1, description="Largest loss of F1 on the test split, in INT8 and in float16."
+    )
     platform: Platform | None = Field(None, description="Device that the model has to fit on; null: any.")
 
 

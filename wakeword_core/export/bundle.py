@@ -9,17 +9,23 @@ from wakeword_core.config import Config, Split
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
 from wakeword_core.project import Input, Project
-from wakeword_core.streaming_model import STREAMING_FILE
+from wakeword_core.streaming_model import INT8_STREAMING_FILE, STREAMING_FILE
 
 STAGE = "model_bundle"
 MODEL = "model.onnx"
-INT8_MODEL = "model.int8.onnx"
 CARD_JSON = "model_card.json"
 CARD_MARKDOWN = "model_card.md"
 PICTURE = "lineage.png"
 BUNDLE_INPUTS = (
-    Input("onnx_model"), Input("int8_model"), Input("metrics_report"), Input("raw_manifest", facet="sources"),
+    Input("onnx_model"), Input("int8_model"), Input("fp16_model"), Input("metrics_report"),
+    Input("raw_manifest", facet="sources"),
 )  # fmt: skip
+_COPIED = {
+    "onnx_model": (STREAMING_FILE,),
+    "int8_model": ("model.int8.onnx", INT8_STREAMING_FILE),
+    "fp16_model": ("model.fp16.onnx",),
+}
+"""Models that are handed on as they are, by their stage."""
 
 
 def bundle_settings(config: Config, split: Split | None) -> dict[str, Any]:
@@ -30,8 +36,8 @@ def bundle_settings(config: Config, split: Split | None) -> dict[str, Any]:
 def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:
     """Write the models, `model_card.json`, `model_card.md` and `lineage.png`.
 
-    The float model carries the whole card. The one that streams and the INT8 model, for places where every kilobyte
-    counts, are those that were compared with it, with the short card.
+    The float model carries the whole card. Those that stream and the INT8 and float16 models, for places where every
+    kilobyte counts, are those that were compared with it, with the short card.
     """
     import onnx
 
@@ -55,8 +61,9 @@ def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], spl
     entry = model.metadata_props.add()
     entry.key, entry.value = MODEL_CARD_KEY, canonical_json(card)
     size = write_model(model, build.path / MODEL)
-    link_or_copy(inputs["onnx_model"].file(STREAMING_FILE), build.path / STREAMING_FILE)
-    link_or_copy(inputs["int8_model"].file(INT8_MODEL), build.path / INT8_MODEL)
+    for stage, names in _COPIED.items():
+        for name in names:
+            link_or_copy(inputs[stage].file(name), build.path / name)
     write_json(build.path / CARD_JSON, card)
     write_text(build.path / CARD_MARKDOWN, card_markdown(card))
     (build.path / PICTURE).write_bytes(lineage_picture(evidence.graph, node))
@@ -68,6 +75,7 @@ def _figures(card: Mapping[str, Any], size: int) -> dict[str, Any]:
     return {
         "bytes": size,
         "int8_bytes": card["model"]["int8_bytes"],
+        "fp16_bytes": card["model"]["fp16_bytes"],
         "recordings": data["recordings"],
         "hours": data["hours"],
         "speakers": data["speakers"],

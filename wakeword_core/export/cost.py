@@ -12,6 +12,8 @@ _CHUNK_SECONDS = 0.08
 _LOUDNESS = 1_000.0
 """Standard deviation of the noise in int16 steps, about -30 dBFS."""
 _ROUNDS = 5
+_WARM_UPS, _WINDOWS = 3, 25
+"""Runs of single windows that do not count, and that do."""
 
 
 def cpu_ms_per_second(model_path: Path, seconds: float = 4.0) -> float:
@@ -33,3 +35,16 @@ def cpu_ms_per_second(model_path: Path, seconds: float = 4.0) -> float:
             detector.process(chunk)
         rounds.append(time.process_time() - started)
     return 1_000.0 * statistics.median(rounds[1:]) / seconds
+
+
+def cpu_ms_per_window(model_path: Path) -> float:
+    """Milliseconds of processor time (one thread) that the network takes for one window of noise: a median."""
+    model = WakewordModel(model_path, threads=1)
+    shape = (1, model.frontend.bands, model.frontend.window_frames)
+    window = np.random.default_rng(0).normal(0.0, 1.0, shape).astype(np.float32)
+    spent = []
+    for _ in range(_WARM_UPS + _WINDOWS):
+        started = time.process_time()
+        model.score_windows(window)
+        spent.append(time.process_time() - started)
+    return 1_000.0 * statistics.median(spent[_WARM_UPS:])

@@ -1,4 +1,4 @@
-"""The INT8 stage: quantize on training windows, then compare with fp32 on the test split."""
+"""The INT8 stage: calibrate on training windows, choose on validation, compare with fp32 on the test split."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,45 +7,54 @@ from typing import Any
 import numpy as np
 
 from wakeword_core.config import Config
-from wakeword_core.evaluation.clips import onnx_clip_scores
-from wakeword_core.evaluation.detector import wake_scores
-from wakeword_core.evaluation.metrics import clip_metrics
-from wakeword_core.export.quantize import FILE_NAME, quantize_int8
+from wakeword_core.export.beside_fp32 import beside_fp32
+from wakeword_core.export.cost import cpu_ms_per_second
+from wakeword_core.export.quantize import FILE_NAME, Held, quantize_int8
+from wakeword_core.export.streaming import export_streaming
 from wakeword_core.features.store import load_windows
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.training.steps import windows_ending
 
-_CLIP_THRESHOLD = 0.5
+STREAMING_TOLERANCE = 0.05
+"""Largest difference of a score between windows and stream. Features that differ in their last bit may be rounded to
+another of the 256 steps, and so may what follows from them."""
 
 
-def make_int8(model: Path, train_features: Path, test_features: Path, config: Config, out: Path) -> dict[str, Any]:
-    """Write `out/model.int8.onnx`; returns its sizes, and F1 on the test split's clips beside fp32's."""
+def make_int8(
+    model: Path, train_features: Path, val_features: Path, test_features: Path, config: Config, out: Path
+) -> dict[str, Any]:
+    """Write `model.int8.onnx` and `model.streaming.int8.onnx` into `out`; returns their figures beside fp32's."""
+    held = load_windows(val_features, clean_only=True)
+    summary = quantize_int8(
+        model,
+        _calibration_windows(train_features, config),
+        Held(held.mel.numpy(), held.labels.numpy() > 0, WakewordModel(model).threshold),
+        config.export,
+        out,
+    )
+    kept, small = summary.kept, out / FILE_NAME
+    streaming = asdict(export_streaming(small, STREAMING_TOLERANCE, out))
+    return {
+        "method": kept.method,
+        "calibration": kept.calibration,
+        "calibration_windows": summary.calibration_windows,
+        "within_limits": kept.within_limits,
+        "val_f1_fp32": summary.val_f1_fp32,
+        "val_f1_int8": kept.val_f1,
+        "margin_error": kept.margin_error,
+        **beside_fp32(model, small, "int8", test_features),
+        **{f"streaming_{name}": value for name, value in streaming.items()},
+        **{f"cpu_ms_per_s_{name}": cpu_ms_per_second(path) for name, path in (("fp32", model), ("int8", small))},
+        "tried": summary.tried,
+    }
+
+
+def _calibration_windows(train_features: Path, config: Config) -> np.ndarray:
+    """Evenly spaced clean windows of training that end where those of validation do: [n, bands, frames]."""
     frontend = config.features.frontend
     tail = frontend.frames(config.features.tail_seconds, config.data.sample_rate)
     rows = load_windows(train_features, clean_only=True)
     windows = windows_ending(rows.mel, rows.window_ends(frontend.window_frames, tail), frontend.window_frames)
-    wanted = config.export.int8_calibration_windows
-    chosen = np.linspace(0, len(windows) - 1, min(wanted, len(windows))).astype(int)
-    summary = quantize_int8(model, windows[chosen].float().numpy(), config.export, out)
-    scores = {
-        name: onnx_clip_scores(path, test_features) for name, path in (("fp32", model), ("int8", out / FILE_NAME))
-    }
-    f1 = {
-        name: clip_metrics(wake_scores(found)[0], (labels > 0).astype(int), _CLIP_THRESHOLD).f1
-        for name, (found, labels) in scores.items()
-    }
-    difference = np.abs(scores["fp32"][0] - scores["int8"][0])
-    wake = {name: wake_scores(found)[0] for name, (found, _) in scores.items()}
-    changed = {
-        f"changed_at_{name}": int(((wake["fp32"] >= point["threshold"]) != (wake["int8"] >= point["threshold"])).sum())
-        for name, point in WakewordModel(model).operating_points.items()
-    }
-    return {
-        **{name: value for name, value in asdict(summary).items() if name != "ratio"},
-        "size_ratio": summary.ratio,
-        "f1_fp32": f1["fp32"],
-        "f1_int8": f1["int8"],
-        "mean_score_difference": float(difference.mean()),
-        "windows": len(difference),
-        **changed,
-    }
+    chosen = np.linspace(0, len(windows) - 1, min(config.export.int8_calibration_windows, len(windows))).astype(int)
+    found: np.ndarray = windows[chosen].float().numpy()
+    return found

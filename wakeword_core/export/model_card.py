@@ -63,6 +63,7 @@ def describe_model(node: Node, name: str, evidence: Evidence) -> dict[str, Any]:
             "bytes": onnx.figures["bytes"],
             "int8_bytes": artifacts["int8_model"].figures["bytes"],
             "int8_method": artifacts["int8_model"].figures["method"],
+            "fp16_bytes": artifacts["fp16_model"].figures["bytes"],
             "cpu_ms_per_s": round(onnx.figures["cpu_ms_per_s"], 2),
             "labels": runtime["labels"],
             "threshold": runtime["threshold"],

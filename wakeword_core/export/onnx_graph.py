@@ -43,6 +43,13 @@ def set_card(model: ModelProto, card: dict[str, Any]) -> None:
     entry.key, entry.value = CARD_KEY, canonical_json(card)
 
 
+def take_metadata(model: ModelProto, original: ModelProto) -> ModelProto:
+    """Give a model that was made from another the metadata of that one, in place of its own; returns it."""
+    del model.metadata_props[:]
+    model.metadata_props.extend(original.metadata_props)
+    return model
+
+
 def write_model(model: ModelProto, out: Path) -> int:
     """Check and seal the model, write it as one file that appears whole, and return its bytes.
 
@@ -72,7 +79,7 @@ def model_bytes(path: Path) -> int:
     return path.stat().st_size + sum((path.parent / name).stat().st_size for name in names)
 
 
-def softmax_inputs(path: Path, windows: npt.NDArray[np.float32], batch: int = 64) -> npt.NDArray[np.float32]:
+def softmax_inputs(path: Path, windows: npt.NDArray[np.floating], batch: int = 64) -> npt.NDArray[np.float32]:
     """What enters the model's softmax (calibrated logits) for log-mel windows: [n, classes]."""
     import onnxruntime
 
@@ -83,14 +90,20 @@ def softmax_inputs(path: Path, windows: npt.NDArray[np.float32], batch: int = 64
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    given = model.graph.input[0].name
     pieces = [windows[start : start + batch] for start in range(0, len(windows), batch)]
-    return np.concatenate([session.run([name], {model.graph.input[0].name: piece})[0] for piece in pieces])
+    return np.concatenate([session.run([name], {given: piece.astype(np.float32, copy=False)})[0] for piece in pieces])
 
 
-def compact(model: ModelProto) -> ModelProto:
-    """The same function in fewer bytes: no notes, shapes, defaults or duplicates; inputs and outputs keep names."""
+def compact(model: ModelProto, *, shapes: bool = False) -> ModelProto:
+    """The same function in fewer bytes: no notes, defaults or duplicates; inputs and outputs keep names.
+
+    What is stated of the shapes of tensors in between goes, too, unless `shapes` is set.
+    """
     small = ModelProto()
     small.CopyFrom(model)
+    if not shapes:
+        del small.graph.value_info[:]
     _constants_to_initializers(small)
     _simplify_batch_norms(small)
     _strip_notes(small)
@@ -132,7 +145,6 @@ def _simplify_batch_norms(model: ModelProto) -> None:
 
 def _strip_notes(model: ModelProto) -> None:
     graph = model.graph
-    del graph.value_info[:]
     del graph.metadata_props[:]
     graph.name = "g"
     for field in ("producer_version", "domain", "doc_string"):
@@ -216,5 +228,5 @@ def _shorten_names(model: ModelProto) -> None:
     for node in graph.node:
         node.input[:] = [short.get(name, name) for name in node.input]
         node.output[:] = [short.get(name, name) for name in node.output]
-    for tensor in graph.initializer:
-        tensor.name = short[tensor.name]
+    for named in (*graph.initializer, *graph.value_info):
+        named.name = short[named.name]

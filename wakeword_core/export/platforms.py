@@ -105,7 +105,7 @@ def _streaming_cost(network: onnx.ModelProto, bands: int, frames: int) -> GraphC
     features, *states = network.graph.input
     shapes = {one.name: [dim.dim_value for dim in one.type.tensor_type.shape.dim] for one in states}
     zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    return graph_cost(network, {features.name: np.zeros((1, bands, frames), np.float32), **zeros})
+    return graph_cost(network, {features.name: np.zeros((frames, bands), np.float32), **zeros})
 
 
 def _front_end(frontend: FrontendConfig, sample_rate: int) -> GraphCost:

@@ -60,7 +60,20 @@ def make_int8(project: Project, build: Build, inputs: Inputs, split: Split | Non
     build.figures = make_int8(
         inputs["onnx_model"].file("model.onnx"),
         inputs["mel_features[train]"].path,
+        inputs["mel_features[val]"].path,
         inputs["mel_features[test]"].path,
         project.config,
         build.path,
     )
+
+
+def fp16_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """What the model in float16 depends on: its inputs alone."""
+    return {}
+
+
+def make_fp16(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
+    """The exported model in float16, held against it on the test split."""
+    from wakeword_core.export.float16 import make_fp16
+
+    build.figures = make_fp16(inputs["onnx_model"].file("model.onnx"), inputs["mel_features[test]"].path, build.path)

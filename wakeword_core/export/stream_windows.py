@@ -16,11 +16,12 @@ _PREFIX = "clip_"
 def add_windows(
     graph: StreamGraph, clip: ModelProto, features: str, frontend: FrontendConfig, stride: int, classes: int
 ) -> str:
-    """Features [1, bands, n] -> scores [n, classes] of the newest window; there is one every `stride` frames."""
+    """Features [n, bands] -> scores [n, classes] of the newest window; there is one every `stride` frames."""
     reach = frontend.window_frames - 1
-    buffer = graph.remembering(_RING, features, (1, frontend.bands, reach))
+    frames = graph.add("Transpose", graph.add("Unsqueeze", features, graph.integers(0)), perm=[0, 2, 1])
+    buffer = graph.remembering(_RING, frames, (1, frontend.bands, reach))
     waiting = graph.add("Squeeze", graph.state(WAIT, (1,), TensorProto.INT64), graph.integers(0))
-    count = graph.add("Squeeze", graph.sliced(graph.add("Shape", features), (2,)), graph.integers(0))
+    count = graph.add("Squeeze", graph.sliced(graph.add("Shape", features), (0,), (1,)), graph.integers(0))
     zero, one, every = (graph.constant(np.asarray(value, np.int64)) for value in (0, 1, stride))
     # frame j is past the ends of (j - waiting + stride) // stride new windows
     ahead = graph.add("Sub", every, waiting)
@@ -30,14 +31,14 @@ def add_windows(
     graph.add("Reshape", left, graph.integers(1), to=NEXT + WAIT)
 
     ends = graph.add("Unsqueeze", graph.add("Range", waiting, count, every), graph.integers(1))
-    frames = graph.add("Add", ends, graph.constant(np.arange(reach + 1, dtype=np.int64)))
+    places = graph.add("Add", ends, graph.constant(np.arange(reach + 1, dtype=np.int64)))
     held = graph.state(_HELD, (1, classes))
     none = graph.add("Equal", windows, graph.integers(0))
     new = graph.add(
         "If",
         none,
         then_branch=_no_scores(classes),
-        else_branch=_scores(clip, buffer, frames, frontend),
+        else_branch=_scores(clip, buffer, places, frontend),
     )
     scores = graph.add("Concat", held, new, axis=0)
     graph.sliced(scores, (-1,), to=NEXT + _HELD)

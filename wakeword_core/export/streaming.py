@@ -13,11 +13,11 @@ from wakeword_core.errors import WakewordError
 from wakeword_core.export.onnx_graph import compact, set_card, write_model
 from wakeword_core.export.stream_front_end import add_front_end
 from wakeword_core.export.stream_graph import Shaped, StreamGraph
-from wakeword_core.export.stream_network import CannotStreamError, add_network
+from wakeword_core.export.stream_network import STEPS, CannotStreamError, add_network
 from wakeword_core.export.stream_windows import WAIT, add_windows
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.stream_scorers import GraphScorer
-from wakeword_core.streaming_model import AUDIO, NEXT, SCORES, STREAMING_FILE, StreamingModel
+from wakeword_core.streaming_model import AUDIO, NEXT, SCORES, STREAMING_FILES, StreamingModel
 
 _FEATURES = "features"
 _PARITY_SECONDS = 3.0
@@ -46,7 +46,7 @@ class StreamingSummary:
 
 
 def export_streaming(clip_path: Path, tolerance: float, out: Path) -> StreamingSummary:
-    """Write `out/model.streaming.onnx` from an exported `model.onnx`; `StreamingModel` tells the contract.
+    """Write what streams of an exported `model.onnx` (or INT8 model) into `out`; `StreamingModel` tells the contract.
 
     WakewordError when its scores differ from the window model's by more than `tolerance`.
     """
@@ -62,13 +62,13 @@ def export_streaming(clip_path: Path, tolerance: float, out: Path) -> StreamingS
         "made_from": clip.graph_digest,
     }
     set_card(graph, {**clip.card, "streaming": facts})
-    path = out / STREAMING_FILE
+    path = out / STREAMING_FILES[clip_path.name]
     size = write_model(graph, path)
     difference = streaming_parity(clip, StreamingModel(path))
     if not difference <= tolerance:
         raise WakewordError(
             f"scores of {path} differ from those of {clip_path} by {difference:.2g}, more than "
-            f"export.parity_tolerance ({tolerance:g}); report this with the model's configuration"
+            f"{tolerance:g}; report this with the model's configuration"
         )
     return StreamingSummary(not reason, reason, size, sum(values.nbytes for values in states.values()), difference)
 
@@ -86,11 +86,11 @@ def streaming_parity(clip: WakewordModel, streaming: StreamingModel) -> float:
 
 
 def streaming_network(clip: WakewordModel, network: ModelProto) -> ModelProto:
-    """The network without the front end: `features` [1, bands, steps] and states in. Raises CannotStreamError."""
+    """The network without the front end: `features` [steps, bands] and states in. Raises CannotStreamError."""
     graph = StreamGraph()
-    given = (_FEATURES, (1, clip.frontend.bands, "steps"))
+    given = (_FEATURES, (STEPS, clip.frontend.bands))
     graph.add("Identity", _native(graph, clip, network, _FEATURES), to=SCORES)
-    return compact(graph.model(given, _scores(clip), network.opset_import[0].version, network.ir_version))
+    return compact(graph.model(given, _scores(clip), network))
 
 
 def _stream(clip: WakewordModel, network: ModelProto) -> tuple[ModelProto, str]:
@@ -104,9 +104,9 @@ def _stream(clip: WakewordModel, network: ModelProto) -> tuple[ModelProto, str]:
     features = add_front_end(graph, AUDIO, clip.frontend, clip.sample_rate)
     graph.add("Identity", add(graph, clip, network, features), to=SCORES)
     given = (AUDIO, ("samples",))
-    model = graph.model(given, _scores(clip), network.opset_import[0].version, network.ir_version)
+    model = graph.model(given, _scores(clip), network)
     # names in a branch are those around it, which `compact` does not look into
-    return (model if reason else compact(model)), reason
+    return (model if reason else compact(model, shapes=True)), reason
 
 
 def _scores(clip: WakewordModel) -> Shaped:
@@ -130,7 +130,7 @@ def _after_quiet(model: ModelProto, clip: WakewordModel) -> Arrays:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(uint8)": np.uint8}
     inputs = [one for one in session.get_inputs() if one.name != AUDIO]
     start = {one.name: np.zeros(one.shape, kinds[one.type]) for one in inputs}
     if WAIT in start:
@@ -144,5 +144,5 @@ def _after_quiet(model: ModelProto, clip: WakewordModel) -> Arrays:
 def _described(state: npt.NDArray[Any]) -> dict[str, Any]:
     """A state that is constant over time, as the card has it; numbers are as short as float32 allows."""
     start = state[:1] if state.ndim == 1 else state.reshape(*state.shape[:2], -1)[0, :, -1]
-    numbers = [int(one) if state.dtype == np.int64 else float(str(one)) for one in start]
+    numbers = [int(one) if np.issubdtype(state.dtype, np.integer) else float(str(one)) for one in start]
     return {"shape": list(state.shape), "start": numbers, "type": str(state.dtype)}

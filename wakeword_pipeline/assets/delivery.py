@@ -49,7 +49,19 @@ def metrics_report(context: dg.AssetExecutionContext, project: ProjectResource) 
     check_specs=check_specs("int8_model"),
 )
 def int8_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    """The ONNX model in 8-bit integers, ranges set on training windows, compared on the test split."""
+    """The ONNX model in 8-bit integers: ranges set on training windows, chosen on validation, compared on the test."""
+    return materialize(context, project.open())
+
+
+@dg.asset(
+    deps=inputs_of("fp16_model"),
+    group_name=GROUP,
+    kinds={"onnx"},
+    owners=OWNERS,
+    check_specs=check_specs("fp16_model"),
+)
+def fp16_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """The ONNX model in float16, compared on the test split."""
     return materialize(context, project.open())
 
 

@@ -1,5 +1,6 @@
 """The INT8 stage on stored features whose training rows are longer than windows."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from wakeword_core.config import ROLES, Config
-from wakeword_core.export import int8
-from wakeword_core.export.int8 import make_int8
+from wakeword_core.export import beside_fp32, int8
+from wakeword_core.export import quantize as quantizing
+from wakeword_core.export.int8 import STREAMING_TOLERANCE, make_int8
 from wakeword_core.features.store import WindowSet
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.stream_scorers import GraphScorer, stream_scorer
 
 CONTEXT, TAIL = 40, 10
 
@@ -34,21 +37,46 @@ def test_int8_is_calibrated_on_windows_that_end_behind_the_word(
     stored = WindowSet(
         torch.from_numpy(rows), torch.from_numpy(labels), role, role * 0, ends, np.arange(96).astype(str)
     )
-    calibrated_on = []
+    others, said = sweeps(120, 3)
+    validation = dataclasses.replace(stored, mel=torch.from_numpy(others), labels=torch.from_numpy(said))
+    splits = {Path("train"): stored, Path("val"): validation}
+    given = []
 
-    def quantize(path, chosen, config, out):
-        calibrated_on.append(chosen)
-        return whole(path, chosen, config, out)
+    def quantize(path, chosen, held, config, out):
+        given.append((chosen, held))
+        return whole(path, chosen, held, config, out)
 
     whole = int8.quantize_int8
-    monkeypatch.setattr(int8, "load_windows", lambda path, clean_only: stored)
+    monkeypatch.setattr(int8, "load_windows", lambda path, clean_only: splits[path])
     monkeypatch.setattr(int8, "quantize_int8", quantize)
+    monkeypatch.setattr(quantizing, "CALIBRATIONS", ("minmax",))
     monkeypatch.setattr(
-        int8, "onnx_clip_scores", lambda path, features: (WakewordModel(path).score_windows(tests), truth)
+        beside_fp32, "onnx_clip_scores", lambda path, features: (WakewordModel(path).score_windows(tests), truth)
     )
-    figures = make_int8(folder / "model.onnx", tmp_path, tmp_path, _config(), tmp_path)
-    np.testing.assert_array_equal(calibrated_on[0], windows)
+    figures = make_int8(folder / "model.onnx", *map(Path, ("train", "val", "test")), _config(), tmp_path)
+    calibrated_on, held = given[0]
+    np.testing.assert_array_equal(calibrated_on, windows)
+    np.testing.assert_array_equal(held.windows, others)
+    np.testing.assert_array_equal(held.words, said > 0)
+    assert held.threshold == figures["threshold"] == WakewordModel(folder).threshold
     assert figures["size_ratio"] <= 0.35
     assert figures["f1_fp32"] > 0.75
     assert figures["f1_int8"] >= figures["f1_fp32"] - Config().export.int8_max_f1_drop
     assert 0 < figures["mean_score_difference"] < 0.1
+    assert [one["method"] for one in figures["tried"]] == ["static", "weights"]
+    _streams_as_its_windows(tmp_path, figures)
+
+
+def _streams_as_its_windows(folder: Path, figures: dict) -> None:
+    """Each layer once, in integers, and what is kept of the layers' inputs are bytes."""
+    model = WakewordModel(folder)
+    assert model.path.name == "model.int8.onnx" and model.streaming is not None
+    assert figures["streaming_native"] and figures["streaming_bytes"] < 1.3 * figures["bytes"]
+    states = model.streaming.facts["states"]
+    assert [one["type"] for name, one in sorted(states.items())] == ["float32", *["uint8"] * (len(states) - 1)]
+    random = np.random.default_rng(1)
+    pcm = (random.normal(0, 1, 24_000) * np.repeat(random.choice([30, 3_000], 6), 4_000)).astype(np.int16)
+    expected, scorer = model.score_audio(pcm)[1], stream_scorer(model)
+    assert isinstance(scorer, GraphScorer) and np.ptp(expected[:, 1]) > 0.01
+    found = np.concatenate([scorer.push(pcm[at : at + 777])[1] for at in range(0, len(pcm), 777)])
+    np.testing.assert_allclose(found, expected, atol=STREAMING_TOLERANCE)

@@ -12,10 +12,10 @@ from wakeword_core.config import ExportConfig
 from wakeword_core.errors import WakewordError
 from wakeword_core.evaluation.calibration import calibrate, calibrated, fit_calibration
 from wakeword_core.export.cost import cpu_ms_per_second
+from wakeword_core.export.integers import quantize
 from wakeword_core.export.onnx_export import export_onnx, logit_parity, parity
-from wakeword_core.export.onnx_graph import compact, model_bytes, write_model
+from wakeword_core.export.onnx_graph import compact, model_bytes, take_metadata, write_model
 from wakeword_core.export.pack import pack_weights
-from wakeword_core.export.quantize import quantize_int8
 from wakeword_core.export.seal import SEAL_KEY, check_seal
 from wakeword_core.runtime import WakewordModel
 
@@ -121,7 +121,8 @@ def test_every_calibration_is_inside_and_equals_torch(exported_tiny, sweeps, tmp
     np.testing.assert_allclose(scores, calibrated(logits, method, calibration.parameters), atol=1e-5)
     assert np.abs(scores - WakewordModel(folder).score_windows(windows)).max() > 0.02
     # as INT8: nothing behind the network is rounded but by the float16 of stored numbers
-    quantize_int8(tmp_path / "model.onnx", windows, ExportConfig(), tmp_path)
+    integers = quantize(tmp_path / "model.onnx", windows, "minmax", dynamic=False)
+    write_model(take_metadata(integers, onnx.load(tmp_path / "model.onnx")), tmp_path / "model.int8.onnx")
     small = WakewordModel(tmp_path / "model.int8.onnx").score_windows(windows)
     assert np.isfinite(small).all() and np.corrcoef(scores[:, 1], small[:, 1])[0, 1] > 0.99
     pack = tmp_path / "packed.onnx"

@@ -64,8 +64,15 @@ def _make_onnx(project, build, inputs, split) -> None:
 
 def _make_int8(project, build, inputs, split) -> None:
     data = inputs["onnx_model"].file("model.onnx").read_bytes()
-    (build.path / "model.int8.onnx").write_bytes(data)
+    for name in ("model.int8.onnx", "model.streaming.int8.onnx"):
+        (build.path / name).write_bytes(data)
     build.figures = {"bytes": len(data), "method": "weights"}
+
+
+def _make_fp16(project, build, inputs, split) -> None:
+    data = inputs["onnx_model"].file("model.onnx").read_bytes()
+    (build.path / "model.fp16.onnx").write_bytes(data)
+    build.figures = {"bytes": len(data)}
 
 
 def _make_report(project, build, inputs, split) -> None:
@@ -76,7 +83,8 @@ class BundledProject(GeneratedProject):
     """A generated project with models that can be opened."""
 
     makers: ClassVar[dict[str, Make]] = {
-        "onnx_model": _make_onnx, "int8_model": _make_int8, "metrics_report": _make_report, "model_bundle": make_bundle,
+        "onnx_model": _make_onnx, "int8_model": _make_int8, "fp16_model": _make_fp16,
+        "metrics_report": _make_report, "model_bundle": make_bundle,
     }  # fmt: skip
 
 

@@ -1,0 +1,33 @@
+"""The model in float16."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from wakeword_core.export.float16 import make_fp16
+from wakeword_core.export.onnx_graph import model_bytes
+from wakeword_core.runtime import WakewordModel
+
+
+def test_half_the_size_and_the_same_decisions(trained_tcn, sweeps, tmp_path, monkeypatch) -> None:
+    windows, labels = sweeps(200, 9)
+    monkeypatch.setattr(
+        "wakeword_core.export.beside_fp32.onnx_clip_scores",
+        lambda path, features: (WakewordModel(path).score_windows(windows), labels),
+    )
+    folder = trained_tcn[1]
+    figures = make_fp16(folder / "model.onnx", tmp_path, tmp_path)
+    path = tmp_path / "model.fp16.onnx"
+    assert figures["bytes"] == model_bytes(path) and 0.48 < figures["size_ratio"] < 0.55
+    assert figures["f1_fp32"] > 0.75 and abs(figures["f1_fp32"] - figures["f1_fp16"]) < 0.01
+    assert 0 < figures["mean_score_difference"] < 0.005
+    assert figures["window_ms_fp32"] > 0 and figures["window_ms_fp16"] > 0
+    model = onnx.load(path)
+    ends = (*model.graph.input, *model.graph.output)
+    assert {one.type.tensor_type.elem_type for one in ends} == {TensorProto.FLOAT}
+    large = [one for one in model.graph.initializer if np.prod(one.dims) > 100]
+    assert {one.data_type for one in large} == {TensorProto.FLOAT16}
+    assert WakewordModel(path).card == WakewordModel(folder).card
+    first = path.read_bytes()
+    make_fp16(folder / "model.onnx", tmp_path, tmp_path)
+    assert path.read_bytes() == first
