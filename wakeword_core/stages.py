@@ -13,6 +13,7 @@ from wakeword_core.export.stages import int8_settings, make_int8, make_onnx, onn
 from wakeword_core.files import digest
 from wakeword_core.mining.stages import make_mined, make_tuned, mining_settings, tuning_settings
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
+from wakeword_core.registry.stages import COMPARISON_INPUTS, comparison_settings, make_comparison
 
 Inputs = dict[str, Artifact]
 
@@ -370,6 +371,7 @@ STAGES: tuple[Stage, ...] = (
         make_int8,
         "3",
     ),
-    Stage("model_bundle", BUNDLE_INPUTS, bundle_settings, make_bundle, "1"),
+    Stage("model_bundle", BUNDLE_INPUTS, bundle_settings, make_bundle, "2"),
+    Stage("champion_comparison", COMPARISON_INPUTS, comparison_settings, make_comparison, "1"),
 )
 """The graph in build order."""

@@ -17,6 +17,8 @@ INT8_MODEL = "model.int8.onnx"
 CARD_JSON = "model_card.json"
 CARD_MARKDOWN = "model_card.md"
 PICTURE = "lineage.png"
+MODEL_FACET = "model"
+"""The exported model in it, whatever else changes."""
 BUNDLE_INPUTS = (
     Input("onnx_model"), Input("int8_model"), Input("metrics_report"), Input("raw_manifest", facet="sources"),
 )  # fmt: skip
@@ -61,6 +63,7 @@ def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], spl
     write_text(build.path / CARD_MARKDOWN, card_markdown(card))
     (build.path / PICTURE).write_bytes(lineage_picture(evidence.graph, node))
     build.figures = _figures(card, size)
+    build.facets = {MODEL_FACET: inputs["onnx_model"].content}
 
 
 def _figures(card: Mapping[str, Any], size: int) -> dict[str, Any]:
