@@ -275,14 +275,18 @@ def _report_settings(config: Config, split: Split | None) -> dict[str, Any]:
 def _make_report(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     from wakeword_core.evaluation.final import VOLATILE, final_test
 
-    # what the report is compared with has no part in its key: the newest of the same phrase that is there
+    # what the report is compared with has no part in its key: the champion's, else the newest of the same phrase
     earlier = [
         one
         for one in project.store.all("metrics_report")
         if one.config["phrase"] == project.config.phrase and one.key != build.key
     ]
-    previous = earlier[-1].path if earlier else None
-    build.figures = final_test(project.config, inputs, build.path, project.progress, previous)
+    champion = project.opponent()
+    champions = [one for one in earlier if champion and one.inputs["onnx_model"]["key"] == champion.key]
+    previous = next((one.path for one in reversed(champions or earlier)), None)
+    build.figures = final_test(
+        project.config, inputs, build.path, project.progress, previous, of_champion=bool(champions)
+    )
     build.volatile = set(VOLATILE)
 
 

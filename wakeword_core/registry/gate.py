@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from wakeword_core.artifacts import Artifact, ArtifactStore
+from wakeword_core.artifacts import Artifact, ArtifactStore, artifact_name
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.errors import ArtifactError, WakewordError
-from wakeword_core.project import Project, artifact_name
+from wakeword_core.project import Project
 from wakeword_core.registry.history import Decision, Entry, Registry
 from wakeword_core.registry.stages import STAGE
 
@@ -202,6 +202,4 @@ def _artifact_keys(registry: Registry, key: str) -> list[str]:
 def _require_model(store: ArtifactStore, key: str) -> None:
     model = store.find(MODEL, key)
     if model is None or model.damaged(read=True):
-        raise ArtifactError(
-            f"the files of {key} are gone or damaged; nothing was changed. Build it again from its data"
-        )
+        raise ArtifactError(f"the files of {key} are gone or damaged; nothing was changed; build it again")

@@ -1,14 +1,17 @@
 """What the stage champion_comparison does: the settings it depends on, and the call that builds it."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wakeword_core.artifacts import Artifact, Build
-from wakeword_core.config import Config, Split
+from wakeword_core.config import Config, RegistryConfig, Split
 from wakeword_core.errors import WakewordError
 from wakeword_core.export.bundle import MODEL_FACET
 from wakeword_core.files import write_json
 from wakeword_core.project import CHAMPION, Input, Project
+
+if TYPE_CHECKING:
+    from wakeword_core.registry.trial import Contrast, Heard
 
 STAGE = "champion_comparison"
 COMPARISON = "comparison.json"
@@ -23,6 +26,7 @@ _EVALUATION = (
     "sweep_points", "operating_points", "operating_point", "confidence",
 )  # fmt: skip
 _LEARNT = ("train", "val")
+_DIGITS = 6
 
 
 def comparison_settings(config: Config, split: Split | None) -> dict[str, Any]:
@@ -77,8 +81,6 @@ def _compared(project: Project, build: Build, inputs: dict[str, Artifact], champ
         for one in (inputs["onnx_model"], champion)
     )
     found = contrasts(mine, theirs, config)
-    against = [one for one in found if one.worse(config.registry)]
-    told = "; ".join(one.described(config.registry) for one in against or found[:1])
     learnt = len(mine.heard & _learnt_by(project, champion))
     marked = {
         f"{name}, as shipped": Marked(one.target.target_fah, one.shipped.threshold, one.shipped.frr, one.shipped.fah)
@@ -90,25 +92,9 @@ def _compared(project: Project, build: Build, inputs: dict[str, Artifact], champ
     return {
         "opponent": champion.key,
         "compared": True,
-        "passed": not against,
-        "sentence": f"{_VERDICTS[config.registry.rule][not against]} the champion {champion.key}: {told}"
-        + (f"; the champion learnt from {learnt} of the test's recordings, which flatters it" if learnt else ""),
-        "table": [
-            {
-                "figure": one.name,
-                "candidate": one.candidate,
-                "champion": one.champion,
-                "difference": one.difference,
-                "low": one.interval.low,
-                "high": one.interval.high,
-                "p_value": one.p_value,
-                "candidate_only": one.candidate_only,
-                "champion_only": one.champion_only,
-                "least_excess": one.least_excess,
-                "worse": one.worse(config.registry),
-            }
-            for one in found
-        ],
+        "passed": not any(one.worse(config.registry) for one in found),
+        "sentence": _sentence(mine, theirs, found, champion.key, learnt, config.registry),
+        "table": [_row(one, config.registry) for one in found],
         "recordings": mine.recordings,
         "words": mine.shipped.words,
         "background_hours": hours,
@@ -118,15 +104,47 @@ def _compared(project: Project, build: Build, inputs: dict[str, Artifact], champ
     }
 
 
+def _row(one: "Contrast", settings: RegistryConfig) -> dict[str, Any]:
+    figures = {
+        "candidate": one.candidate, "champion": one.champion, "difference": one.difference,
+        "low": one.interval.low, "high": one.interval.high, "p_value": one.p_value,
+    }  # fmt: skip
+    return {
+        "figure": one.name,
+        **{name: float(f"{value:.{_DIGITS}g}") for name, value in figures.items()},
+        "candidate_only": one.candidate_only,
+        "champion_only": one.champion_only,
+        "least_excess": one.least_excess,
+        "worse": one.worse(settings),
+    }
+
+
 _VERDICTS = {
     "not_worse": {True: "not shown to be worse than", False: "worse than"},
     "non_inferior": {True: "as good within the margins as", False: "not shown to be as good within the margins as"},
 }
 
 
+def _sentence(
+    mine: "Heard", theirs: "Heard", found: "list[Contrast]", champion: str, learnt: int, settings: RegistryConfig
+) -> str:
+    """The verdict, the figures that decide, and what a reader has to know about them."""
+    against = [one for one in found if one.worse(settings)]
+    notes = [one.described(settings) for one in against or found[:1]]
+    lost = [name for name, one in (("candidate", mine), ("champion", theirs)) if not one.target.reachable]
+    if lost:
+        who = f"the {lost[0]} finds no" if len(lost) == 1 else "neither finds a"
+        notes.append(f"{who} word at a threshold with so few false alarms")
+    if settings.rule == "not_worse" and not against:
+        notes.append(f"an excess of fewer than {found[0].least_excess} of {mine.recordings} recordings could not show")
+    if learnt:
+        notes.append(f"the champion learnt from {learnt} of the test's recordings, which flatters it")
+    return f"{_VERDICTS[settings.rule][not against]} the champion {champion}: {'; '.join(notes)}"
+
+
 def _learnt_by(project: Project, champion: Artifact) -> set[str]:
     """Recordings that the champion was trained or calibrated on, as far as its manifest is there."""
-    from wakeword_core.artifact_graph import manifest_behind
+    from wakeword_core.lineage.recordings import manifest_behind
     from wakeword_core.manifest import read_manifest
 
     manifest = manifest_behind(project.store, champion.key)
