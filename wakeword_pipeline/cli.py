@@ -188,7 +188,7 @@ def gc(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """What neither the last builds, nor a candidate or champion, nor a build to come needs; `--delete` deletes it."""
+    """What neither the last builds, nor candidates and champions, nor a build to come needs; `--delete` deletes it."""
     from wakeword_pipeline.command_gc import collect_garbage
 
     collect_garbage(config, home, settings or [], keep, really=really, as_json=as_json)
