@@ -100,7 +100,7 @@ def _print(rows: Sequence[dict[str, Any]], registry: Registry) -> None:
     table = Table(title=title, title_justify="left", title_style="bold", show_lines=True)
     for heading in ("", "model"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("decided (UTC)", no_wrap=True)
+    table.add_column("decided\n(UTC)", no_wrap=True)
     for heading in ("missed", "alarms/h"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("because", overflow="fold", ratio=1)

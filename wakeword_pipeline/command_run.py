@@ -94,8 +94,8 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
         "model": str(shipped.file(MODEL)) if shipped else None,
         "model_card": str(bundle.file(CARD_MARKDOWN)) if bundle else None,
         "report": str(report.file("report.html")) if report else None,
-        "role": registry.role(entry.key) if entry else None,
-        "because": entry.reason if entry else None,
+        "registry_role": registry.role(entry.key) if entry else None,
+        "registry_reason": entry.reason if entry else None,
     }
 
 
@@ -138,8 +138,8 @@ def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
     rows += [
         (name, _shown(result[key])) for name, key in (("model card", "model_card"), ("report", "report")) if result[key]
     ]
-    if result["role"]:
-        rows.append(("registry", f"{result['role']}: {result['because']}"))
+    if result["registry_role"]:
+        rows.append(("registry", f"{result['registry_role']}: {result['registry_reason']}"))
     rows.append(("built", ", ".join(result["built"]) or "nothing: all was complete"))
     if result["reused"] and result["built"]:
         rows.append(("reused", ", ".join(result["reused"])))

@@ -193,7 +193,7 @@ def test_score_and_detect(built, tmp_path: Path) -> None:
 
 
 def test_the_first_model_is_champion_and_says_so(built) -> None:
-    assert built.result["role"] == "champion" and "all checks pass" in built.result["because"]
+    assert built.result["registry_role"] == "champion" and "all checks pass" in built.result["registry_reason"]
     (model,) = json.loads(built.wakeword("models", "--json"))["models"]
     assert model["role"] == "champion" and Path(built.result["model"]).parent == Path(model["path"])
     assert model["figures"]["frr"] == built.result["frr"]

@@ -24,12 +24,14 @@ def decide(project: Project) -> Entry:
     A champion stays what it is, and who was rolled back does not come back by itself.
     """
     comparison, model = project.require(STAGE), project.require(MODEL)
+    if settled := _settled(project.registry(), model.key):
+        return settled
     failures = failed_checks(project)
     report = project.find("metrics_report")
     with project.registry().changing() as registry:
+        if settled := _settled(registry, model.key):
+            return settled
         last, champion = registry.last(model.key), registry.champion
-        if last and (registry.role(model.key) == "champion" or last.decision == "rolled_back"):
-            return last
         decision, cleared, reason = _ruling(project, comparison, failures, champion)
         entry = Entry(
             key=model.key,
@@ -45,6 +47,12 @@ def decide(project: Project) -> Entry:
             return last
         registry.adding(entry)
         return entry
+
+
+def _settled(registry: Registry, key: str) -> Entry | None:
+    """What was decided last about a model that the gate has no say in any more."""
+    last = registry.last(key)
+    return last if last and (registry.role(key) == "champion" or last.decision == "rolled_back") else None
 
 
 def _ruling(

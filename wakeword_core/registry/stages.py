@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, RegistryConfig, Split
-from wakeword_core.errors import WakewordError
+from wakeword_core.errors import ArtifactError, WakewordError
 from wakeword_core.export.bundle import MODEL_FACET
 from wakeword_core.files import write_json
 from wakeword_core.project import CHAMPION, Input, Project
@@ -63,7 +63,10 @@ def _cannot_be_heard(champion: Artifact, config: Config) -> str:
     from wakeword_core.runtime import MODEL_FILE, WakewordModel
 
     if champion.damaged(read=True):
-        return "its files are damaged"
+        raise ArtifactError(
+            f"the files of the champion {champion.key} are damaged, so that nothing can be held against it; restore "
+            f"{champion.path} from a backup, or go back to the champion before it with `wakeword rollback`"
+        )
     try:
         return incomparable(WakewordModel(champion.file(MODEL_FILE)), config)
     except WakewordError as error:

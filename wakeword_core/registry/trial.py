@@ -73,7 +73,8 @@ class Contrast:
     def described(self, settings: RegistryConfig) -> str:
         """The figure of both in words, and what the rule looks at."""
         low, high = (signed(end, self.kind) for end in self.interval)
-        facts = f"{signed(self.difference, self.kind)}, {percent(1 - 2 * settings.level)} interval {low} to {high}"
+        span = f"{low.removesuffix(' points')} to {high}"
+        facts = f"{signed(self.difference, self.kind)}, {percent(1 - 2 * settings.level)} interval {span}"
         if settings.rule == "non_inferior":
             facts += f"; {measure(self.margin, 'points' if self.kind == 'percent' else self.kind)} allowed"
         else:

@@ -123,6 +123,12 @@ def test_files_of_champions_that_are_gone_are_an_error_and_no_champion(rivals: R
     assert [one.decision for one in remove_deleted(rivals.home, {key(first), "f" * 20}, "asked")] == ["removed"]
     with pytest.raises(WakewordError, match="the only champion that is left"):
         rollback(second, "")
+    file = second.require(MODEL).file("model.onnx")
+    content = file.read_bytes()
+    file.write_bytes(content[::-1])
+    with pytest.raises(WakewordError, match=r"champion .* are damaged.*wakeword rollback"):
+        rivals.build(seed=3)
+    file.write_bytes(content)
     second.require(MODEL).path.rename(rivals.folder / "gone too")
     third = rivals.build(seed=3)
     entry = decide(third)
