@@ -13,6 +13,7 @@ import pandas as pd
 
 from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.export.bundle import MODEL_FACET
 from wakeword_core.loading import save_config
 from wakeword_core.manifest import COLUMNS, MANIFEST, sources_facet, split_facets
 from wakeword_core.project import Project, Stage
@@ -39,7 +40,7 @@ class GeneratedProject(Project):
     @property
     def stages(self) -> dict[str, Stage]:
         """The graph, with other bodies."""
-        makers = {"raw_manifest": _make_manifest, **self.makers}
+        makers = {"raw_manifest": _make_manifest, "model_bundle": _make_bundle, **self.makers}
         return {name: replace(one, make=makers.get(name, _make_file)) for name, one in super().stages.items()}
 
     def build_all(self) -> None:
@@ -105,6 +106,11 @@ def _make_manifest(project: Project, build: Build, inputs: dict[str, Artifact], 
     rows.to_parquet(build.path / MANIFEST, index=False)
     build.figures = {"quarantined": 0}
     build.facets = {**split_facets(rows), "summary": "0" * 64, "sources": sources_facet(rows)}
+
+
+def _make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:
+    _make_file(project, build, inputs, split)
+    build.facets = {MODEL_FACET: inputs["onnx_model"].content}
 
 
 def _make_file(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:

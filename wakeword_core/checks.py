@@ -94,12 +94,13 @@ def _data_as_before(project: Project, artifact: Artifact, split: Split | None) -
     from wakeword_core.lineage.recordings import manifest_behind
     from wakeword_core.manifest import read_manifest
 
-    key = project.reference_model()
-    if not key:
+    champion = project.registry().champion
+    if champion is None:
         return Verdict(True, "there is no champion yet whose data these could be compared with")
-    reference = manifest_behind(project.store, key)
+    reference = manifest_behind(project.store, champion.key)
     if reference is None:
-        return Verdict(True, f"the manifest that the champion ({key}) was made from is gone: nothing to compare with")
+        gone = f"the manifest that the champion ({champion.key}) was made from is gone: nothing to compare with"
+        return Verdict(True, gone)
     limits = project.config.checks
     columns = ("split", "status", "label", "rms_dbfs", "seconds")
     before, now = (read_manifest(path, columns=columns) for path in (reference.path, artifact.path))
@@ -303,6 +304,14 @@ def _licences_stated(project: Project, artifact: Artifact, split: Split | None) 
     return Verdict(False, f"{described}; name it under data.sources", {"sources": len(without)})
 
 
+def _not_worse_than_champion(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    found = artifact.figures
+    # what cannot be compared is for a person to decide about
+    severity: Severity = "error" if found["compared"] else "warning"
+    figures = {row["figure"]: row["difference"] for row in found["table"]}
+    return Verdict(found["passed"], found["sentence"], figures, severity)
+
+
 CHECKS: tuple[Check, ...] = (
     Check("speech_verifies", "synthetic_speech", "Every recording is as it was made.", _speech_verifies),
     Check("usable_recordings", "raw_manifest", "Something usable in every split and label.", _usable),
@@ -342,6 +351,13 @@ CHECKS: tuple[Check, ...] = (
     Check("fp16_faithful", "fp16_model", "F1 within one point.", _fp16_faithful),
     Check("sealed", "model_bundle", "The models' own digests are right.", _sealed),
     Check("licences_stated", "model_bundle", "Every source has a licence.", _licences_stated, blocking=False),
+    Check(
+        "not_worse_than_champion",
+        "champion_comparison",
+        "Not worse than the champion on the same test; else it does not take its place.",
+        _not_worse_than_champion,
+        blocking=False,
+    ),
 )
 """All checks, in graph order."""
 

@@ -17,11 +17,14 @@ from wakeword_core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from wakeword_core.lineage.status import State
+    from wakeword_core.registry.history import Registry
     from wakeword_core.scan import Listing
 
 log = logging.getLogger(__name__)
 
 RAW_AUDIO = "raw_audio"
+CHAMPION = "champion"
+"""The input of a comparison that no stage of this configuration makes: the model that the new one is held against."""
 
 
 def _always(config: Config) -> bool:
@@ -73,8 +76,6 @@ class Project:
     home: Path
     progress: Progress = silent
     on_epoch: Callable[[Any], None] | None = None
-    reference_model: Callable[[], str] = lambda: ""
-    """Tells the key of the model that is in use, whose data new data are compared with; empty: there is none."""
     pinned_fingerprint: str = ""
     """Take the recordings to be as they were then: a build goes on with what its manifest lists, whatever arrives."""
     built: list[str] = field(default_factory=list)
@@ -130,6 +131,18 @@ class Project:
         """What this home must never use again, as it is known now."""
         return Forgotten.load(self.home)
 
+    def registry(self) -> "Registry":
+        """What became of this project's models, as it is known now; DataError when that cannot be read."""
+        from wakeword_core.registry.history import Registry
+
+        return Registry.of(self.home, self.config)
+
+    def opponent(self) -> Artifact | None:
+        """The exported model that the present one is held against; None where there is none, or its files are gone."""
+        present = self.find("onnx_model")
+        key = self.registry().opponent(present.key if present else "")
+        return self.store.find("onnx_model", key) if key else None
+
     def scan_cache(self) -> Any:
         """The cache of file hashes and health facts under this home."""
         from wakeword_core.scan import ScanCache
@@ -174,6 +187,8 @@ class Project:
             self.fingerprint(fresh=True)
         inputs = self._inputs(spec, split)
         artifacts = {one.name(split): self.require(one.stage, one.at(split)) for one in self.made_inputs(spec)}
+        if CHAMPION in inputs:
+            artifacts[CHAMPION] = self._stored(inputs[CHAMPION])
 
         def make(build: Build) -> None:
             spec.make(self, build, artifacts, split)
@@ -208,19 +223,31 @@ class Project:
 
     def deciding_inputs(self, stage: Stage) -> list[Input]:
         """What the result of a stage depends on under this configuration."""
-        return [one for one in stage.inputs if one.stage in (RAW_AUDIO, *self.stages) and one.decides(self.config)]
+        return [one for one in stage.inputs if self._is_there(one) and one.decides(self.config)]
+
+    def _is_there(self, one: Input) -> bool:
+        """Whether this configuration, or the home, has what an input is of."""
+        if one.stage == CHAMPION:
+            return self.opponent() is not None
+        return one.stage in (RAW_AUDIO, *self.stages)
 
     def input_of(self, one: Input, split: Split | None) -> dict[str, str] | None:
         """What an input of the consumer's `split` is now: stage, key and content; None when it is not built."""
         if one.stage == RAW_AUDIO:
             content = self.fingerprint()
             return {"stage": RAW_AUDIO, "key": content[:KEY_LENGTH], "content": content}
-        artifact = self.find(one.stage, one.at(split))
+        artifact = self.opponent() if one.stage == CHAMPION else self.find(one.stage, one.at(split))
         if artifact is None:
             return None
         facet = split if one.facet == "split" else one.facet
         content = artifact.facets[facet] if facet else artifact.content
-        return {"stage": one.stage, "key": artifact.key, "content": content}
+        return {"stage": artifact.stage, "key": artifact.key, "content": content}
+
+    def _stored(self, one: dict[str, str]) -> Artifact:
+        artifact = self.store.find(one["stage"], one["key"])
+        if artifact is None:
+            raise ArtifactError(f"{one['stage']} {one['key']} was deleted or damaged just now; run again")
+        return artifact
 
     def _inputs(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]:
         inputs: dict[str, dict[str, str]] = {}

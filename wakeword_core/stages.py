@@ -13,6 +13,7 @@ from wakeword_core.export.stages import fp16_settings, int8_settings, make_fp16,
 from wakeword_core.files import digest
 from wakeword_core.mining.stages import make_mined, make_tuned, mining_settings, tuning_settings
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
+from wakeword_core.registry.stages import COMPARISON_INPUTS, comparison_settings, make_comparison
 
 Inputs = dict[str, Artifact]
 
@@ -274,14 +275,18 @@ def _report_settings(config: Config, split: Split | None) -> dict[str, Any]:
 def _make_report(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     from wakeword_core.evaluation.final import VOLATILE, final_test
 
-    # what the report is compared with has no part in its key: the newest of the same phrase that is there
+    # what the report is compared with has no part in its key: the champion's, else the newest of the same phrase
     earlier = [
         one
         for one in project.store.all("metrics_report")
         if one.config["phrase"] == project.config.phrase and one.key != build.key
     ]
-    previous = earlier[-1].path if earlier else None
-    build.figures = final_test(project.config, inputs, build.path, project.progress, previous)
+    champion = project.opponent()
+    champions = [one for one in earlier if champion and one.inputs["onnx_model"]["key"] == champion.key]
+    previous = next((one.path for one in reversed(champions or earlier)), None)
+    build.figures = final_test(
+        project.config, inputs, build.path, project.progress, previous, of_champion=bool(champions)
+    )
     build.volatile = set(VOLATILE)
 
 
@@ -378,5 +383,6 @@ STAGES: tuple[Stage, ...] = (
         "1",
     ),
     Stage("model_bundle", BUNDLE_INPUTS, bundle_settings, make_bundle, "2"),
+    Stage("champion_comparison", COMPARISON_INPUTS, comparison_settings, make_comparison, "1"),
 )
 """The graph in build order."""

@@ -33,6 +33,7 @@ Sensitivity = Annotated[
     str | None, typer.Option(help="strict, balanced or lenient: an operating point. [default: the model's own]")
 ]
 Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Score that counts, in place of a sensitivity.")]
+Reason = Annotated[str, typer.Option(help="Why, as it is to be remembered.")]
 _SPINS = "30000"
 """How often a waiting worker thread of torch looks for work before it sleeps: about 0.1 ms."""
 
@@ -162,7 +163,7 @@ def forget(
         str | None, typer.Argument(help="A file, there or gone, an id, or 8 digits or more of one.")
     ] = None,
     speaker: Annotated[str | None, typer.Option(help="Every recording of this speaker, now and later.")] = None,
-    reason: Annotated[str, typer.Option(help="Why, as it is to be remembered.")] = "",
+    reason: Reason = "",
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build everything again without it.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Delete what was made from it, after asking.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -187,10 +188,41 @@ def gc(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """What neither the last builds, nor a candidate or champion, nor a build to come needs; `--delete` deletes it."""
+    """What neither the last builds, nor candidates and champions, nor a build to come needs; `--delete` deletes it."""
     from wakeword_pipeline.command_gc import collect_garbage
 
     collect_garbage(config, home, settings or [], keep, really=really, as_json=as_json)
+
+
+@app.command()
+def models(config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Every model of the project: champion, candidate, refused or retired, and why."""
+    from wakeword_pipeline.command_models import show_models
+
+    show_models(config, home, settings or [], as_json=as_json)
+
+
+@app.command()
+def promote(
+    key: Annotated[str, typer.Argument(help="The beginning of a model's key, as `wakeword models` has it.")],
+    force: Annotated[bool, typer.Option("--force", help="Against the gate; needs --reason.")] = False,
+    reason: Reason = "",
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+) -> None:
+    """Make a model champion: a candidate, or with --force any model whose files are there."""
+    from wakeword_pipeline.command_models import promote_model
+
+    promote_model(key, reason, config, home, settings or [], force=force)
+
+
+@app.command()
+def rollback(reason: Reason = "", config: ConfigFile = None, home: Home = None, settings: Settings = None) -> None:
+    """Make the champion before this one champion again; this one does not come back by itself."""
+    from wakeword_pipeline.command_models import roll_back
+
+    roll_back(reason, config, home, settings or [])
 
 
 @app.command()

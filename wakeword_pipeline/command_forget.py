@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.cleaning import Item, delete, freed_bytes
+from wakeword_core.cleaning import Item, delete, freed_bytes, shown_key
 from wakeword_core.errors import ArtifactError, ConfigError
 from wakeword_core.loading import load_config
 from wakeword_core.project import Project
@@ -118,7 +118,7 @@ def _purge(project: Project, config: Path, ids: Collection[str], found: Affected
     import dagster as dg
 
     from wakeword_pipeline.abandoned import require_rest
-    from wakeword_pipeline.registry import delete_runs
+    from wakeword_pipeline.registry import delete_runs, mirror
 
     prepare_home(project.home, config)
     require_rest(project.home, dg.DagsterInstance.get(), "forget --purge")
@@ -128,6 +128,7 @@ def _purge(project: Project, config: Path, ids: Collection[str], found: Affected
             freed = freed_bytes(items)
             delete(items)
             print(f"deleted {things(items)}: {shown_size(freed)} freed")
+            _enter(project, items, wanted.reason)
             _require_gone(project, ids)
     elif found.items:
         print("nothing was deleted")
@@ -135,7 +136,18 @@ def _purge(project: Project, config: Path, ids: Collection[str], found: Affected
     if found.runs and _agreed(f"Delete {len(found.runs)} runs and their versions of models from MLflow?", wanted):
         delete_runs(str(project.home), found.runs)
         print(f"deleted {len(found.runs)} runs from MLflow")
+    mirror(project)
     return True
+
+
+def _enter(project: Project, items: Collection[Item], reason: str) -> None:
+    """Tell the registries which of their models were deleted."""
+    from wakeword_core.registry.gate import MODEL, remove_deleted
+
+    keys = {item.paths[0].name for item in items if item.stage == MODEL}
+    why = "made from what was forgotten" + (f" ({reason})" if reason else "")
+    for entry in remove_deleted(project.home, keys, why):
+        print(f"model {shown_key(entry.key)} is removed from the registry")
 
 
 def _agreed(question: str, wanted: Wanted) -> bool:

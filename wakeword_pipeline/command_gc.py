@@ -18,7 +18,7 @@ from wakeword_pipeline.item_table import items_json, print_items, shown_size, th
 def collect_garbage(
     config: Path | None, home: Path | None, settings: Sequence[str], keep: int, *, really: bool, as_json: bool
 ) -> None:
-    """List, and if `really` delete, what neither the last `keep` builds, nor a model with an alias, nor `status` names.
+    """List, and if `really` delete, what neither the last `keep` builds, nor the registry, nor `status` names.
 
     WakewordError when something is to be deleted while a build is running.
     """
@@ -72,15 +72,17 @@ def _recorded(keep: int) -> set[NodeId]:
 
 
 def _registered(project: Project) -> set[NodeId]:
-    """Models with an alias, candidate or champion, and everything that was made from them."""
-    from wakeword_pipeline.registry import model_runs
+    """Champions and those before them, candidates, and everything made from them, for all projects of the home.
 
-    aliased = {
-        (run.stage, run.key) for run in model_runs(str(project.home)) if any(one.aliases for one in run.versions)
-    }
+    But for comparisons, which would keep whoever they were held against.
+    """
+    from wakeword_core.registry.gate import MODEL
+    from wakeword_core.registry.history import Registry
+    from wakeword_core.registry.stages import STAGE
+
     graph = Graph.of_store(project.store)
-    models = graph.known(aliased)
-    return {one.id for one in (*models, *graph.downstream(*models))}
+    models = graph.known((MODEL, key) for registry in Registry.all(project.home) for key in registry.in_use)
+    return {one.id for one in (*models, *graph.downstream(*models)) if one.stage != STAGE}
 
 
 def _report(items: Sequence[Item], result: dict[str, Any], home: Path) -> None:

@@ -79,6 +79,8 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
     # the bundle's model is the same with its whole card inside
     bundle = project.find("model_bundle")
     shipped = bundle or onnx
+    registry = project.registry()
+    entry = registry.last(onnx.key) if onnx else None
     figures = report.figures if report else {}
     names = ("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables")
     names += ("confusables_accepted", "confidence", "threshold", "eer")
@@ -92,6 +94,8 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
         "model": str(shipped.file(MODEL)) if shipped else None,
         "model_card": str(bundle.file(CARD_MARKDOWN)) if bundle else None,
         "report": str(report.file("report.html")) if report else None,
+        "registry_role": registry.role(entry.key) if entry else None,
+        "registry_reason": entry.reason if entry else None,
     }
 
 
@@ -134,6 +138,8 @@ def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
     rows += [
         (name, _shown(result[key])) for name, key in (("model card", "model_card"), ("report", "report")) if result[key]
     ]
+    if result["registry_role"]:
+        rows.append(("registry", f"{result['registry_role']}: {result['registry_reason']}"))
     rows.append(("built", ", ".join(result["built"]) or "nothing: all was complete"))
     if result["reused"] and result["built"]:
         rows.append(("reused", ", ".join(result["reused"])))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import dagster as dg
 
 from wakeword_core.config import Config
-from wakeword_core.project import Input
+from wakeword_core.project import CHAMPION, Input
 from wakeword_core.stages import STAGES
 from wakeword_pipeline.partitions import only
 
@@ -32,5 +32,7 @@ def that_decide(assets: Iterable[Asset], config: Config) -> Sequence[Asset]:
 def _edges(inputs: Iterable[Input]) -> list[dg.AssetDep]:
     splits: dict[str, list[str]] = {}
     for one in inputs:
+        if one.stage == CHAMPION:  # an artifact of an earlier build: the asset would depend on itself
+            continue
         splits.setdefault(one.stage, []).extend([one.split] if one.split not in (None, "same") else [])
     return [dg.AssetDep(name, partition_mapping=only(*of) if of else None) for name, of in splits.items()]

@@ -1,17 +1,20 @@
-"""What MLflow keeps of models: which version has which alias, and the runs and versions of artifacts that must go."""
+"""What MLflow keeps of models: aliases and tags as our registry has them, and runs of artifacts that must go."""
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 from wakeword_core.errors import ArtifactError
-from wakeword_pipeline.tracking import KEY_TAG, STAGE_TAG, MlflowResource
+from wakeword_core.project import Project
+from wakeword_core.registry.history import Entry, Registry
+from wakeword_pipeline.tracking import KEY_TAG, STAGE_TAG, TRAINED, TUNED, MlflowResource
 
-CHAMPION = "champion"
+_ALIASES = ("champion", "candidate")
 _PAGE = 500
+_MAX_TAG = 1_000
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,49 @@ def model_runs(home: str) -> list[ModelRun]:
     ]
 
 
-def champion_key(home: str, model: str) -> str:
-    """Key of the artifact that the champion of a registered model is; empty when there is none."""
-    for run in model_runs(home):
-        if any(one.model == model and CHAMPION in one.aliases for one in run.versions):
-            return run.key
-    return ""
+def mirror(project: Project) -> None:
+    """Give the versions in MLflow the aliases `champion` and `candidate` and the tags that the project's registry says.
+
+    Of several candidates the newest has the alias. Models that differ in thresholds alone are one version, whose tags
+    are those of the one that was decided about last. Nothing is done where nothing was tracked.
+    """
+    store = MlflowResource(home=str(project.home))
+    if not store.exists:
+        return
+    client, registry, name = store.client(), project.registry(), project.config.slug
+    versions = {run.key: one.number for run in model_runs(store.home) for one in run.versions if one.model == name}
+    numbers = {key: number for key in registry.keys if (number := _number(registry, key, versions))}
+    for alias in _ALIASES:
+        holders = [
+            numbers[one.key] for one in registry.history if one.key in numbers and registry.role(one.key) == alias
+        ]
+        if holders:
+            client.set_registered_model_alias(name, alias, str(holders[-1]))
+        elif versions:
+            client.delete_registered_model_alias(name, alias)
+    for entry in registry.history:
+        if entry == registry.last(entry.key) and entry.key in numbers:
+            _tag(client, name, numbers[entry.key], registry, entry)
+
+
+def _number(registry: Registry, key: str, versions: Mapping[str, int]) -> int | None:
+    """Number of the version that has the weights of a model."""
+    last = registry.last(key)
+    keys = [last.artifacts[stage] for stage in (TUNED, TRAINED) if last and stage in last.artifacts]
+    return next((versions[one] for one in keys if one in versions), None)
+
+
+def _tag(client: Any, name: str, number: int, registry: Registry, entry: Entry) -> None:
+    tags = {
+        "role": registry.role(entry.key),
+        "decision": f"{entry.decision} on {entry.when[:10]}: {entry.reason}"[:_MAX_TAG],
+        "held_against": entry.opponent or "nobody",
+        "model_key": entry.key,
+    }
+    there = client.get_model_version(name, str(number)).tags
+    for tag, value in tags.items():
+        if there.get(tag) != value:
+            client.set_model_version_tag(name, str(number), tag, value)
 
 
 def delete_runs(home: str, runs: Collection[ModelRun]) -> None:

@@ -10,7 +10,6 @@ import dagster as dg
 from wakeword_core.progress import Progress
 from wakeword_core.project import Project
 from wakeword_pipeline.logs import Bars
-from wakeword_pipeline.registry import champion_key
 
 current_progress: ContextVar[Progress | None] = ContextVar("current_progress", default=None)
 """Where stages report to: the command line puts its bars here; a run that the UI started writes log lines."""
@@ -36,6 +35,5 @@ class ProjectResource(dg.ConfigurableResource):
             Path(self.home),
             progress,
             on_epoch,
-            reference_model=lambda: champion_key(self.home, config.slug),
             pinned_fingerprint=self.fingerprint,
         )

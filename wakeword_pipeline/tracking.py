@@ -26,7 +26,6 @@ STAGE_TAG = "stage"
 _FOLDER = "model"
 """Of a run: where the artifact's files are."""
 _PARENT_TAG = "mlflow.parentRunId"
-ALIAS = "candidate"
 _PARAMS = ("phrase", "seed", "features", "model", "training")
 _METRIC_SKIPPED = {"epoch"}
 _MAX_DESCRIPTION = 4_900
@@ -181,7 +180,7 @@ class MlflowResource(dg.ConfigurableResource):
         return client.create_experiment(self.experiment, artifact_location=location)
 
     def register(self, run_id: str, name: str) -> dict[str, Any]:
-        """Give the run's model the alias in the registry, as a new version unless it has one; what to show of it."""
+        """Make the run's model a version of a registered model unless it is one; what to show of it."""
         from mlflow.exceptions import MlflowException
 
         client = self.client()
@@ -193,8 +192,7 @@ class MlflowResource(dg.ConfigurableResource):
         known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
         source = f"{client.get_run(run_id).info.artifact_uri}/{_FOLDER}"
         version = known[0].version if known else client.create_model_version(name, source, run_id=run_id).version
-        client.set_registered_model_alias(name, ALIAS, version)
-        return {"mlflow_model": name, "mlflow_model_version": int(version), "mlflow_alias": ALIAS}
+        return {"mlflow_model": name, "mlflow_model_version": int(version)}
 
     def describe(self, name: str, artifact_keys: Sequence[str], text: str, tags: Mapping[str, str]) -> int | None:
         """Give the registered version of the first of the artifacts that has one a description and tags.

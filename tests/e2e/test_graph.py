@@ -37,6 +37,7 @@ PLAIN = (
     "int8_model",
     "fp16_model",
     "model_bundle",
+    "champion_comparison",
 )
 LATE = set(PLAIN[PLAIN.index("trained_model") :])
 """What a training is followed by, and itself."""
@@ -132,7 +133,7 @@ def test_mlflow_knows_parameters_data_and_the_dagster_run(built, instance) -> No
     inputs = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
     card = json.loads(next(built.path.glob("store/trained_model/*/artifact.json")).read_text())
     assert inputs == {name: one["content"][:36] for name, one in card["inputs"].items()}
-    version = client.get_model_version_by_alias("hey_robin", "candidate")
+    version = client.get_model_version_by_alias("hey_robin", "champion")
     assert version.run_id == run.info.run_id
     assert {file.path for file in client.list_artifacts(run.info.run_id, "model")} >= {"model/model.safetensors"}
     record = instance.fetch_materializations(dg.AssetKey("trained_model"), limit=10).records[-1]
@@ -192,6 +193,13 @@ def test_score_and_detect(built, tmp_path: Path) -> None:
     assert "strict" in built.wakeword("detect", built.result["model"], str(recording), *options, expect=2)
 
 
+def test_the_first_model_is_champion_and_says_so(built) -> None:
+    assert built.result["registry_role"] == "champion" and "all checks pass" in built.result["registry_reason"]
+    (model,) = json.loads(built.wakeword("models", "--json"))["models"]
+    assert model["role"] == "champion" and Path(built.result["model"]).parent == Path(model["path"])
+    assert model["figures"]["frr"] == built.result["frr"]
+
+
 def test_a_failed_check_stops_what_is_downstream_and_says_why(built) -> None:
     options = ("--set", "training.min_val_auc=0.9999999", "--set", "training.epochs=1")
     message = built.wakeword("run", *options, expect=1)
@@ -224,6 +232,7 @@ def test_the_daemon_rebuilds_what_changed_recordings_reach_and_nothing_else(buil
         added = changed_by(lambda: soundfile.write(recordings / f"{spoken}.wav", 0.8 * sound, rate))
         renamed = changed_by(lambda: shutil.move(recordings / "person05.wav", elsewhere))
     late = {"calibrated_model", "onnx_model", "metrics_report", "int8_model", "fp16_model", "model_bundle"}
+    late.add("champion_comparison")
     assert added == {"raw_manifest", "audio_shards[val]", "mel_features[val]", *late}
     assert renamed == {"raw_manifest"}
 

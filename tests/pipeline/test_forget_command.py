@@ -18,10 +18,11 @@ from wakeword_core.files import hash_file
 from wakeword_core.forgotten import FILE, Forgotten
 from wakeword_core.loading import save_config
 from wakeword_core.project import Project
+from wakeword_core.registry.history import Entry
 from wakeword_pipeline.abandoned import BUILD_TAG
 from wakeword_pipeline.cli import app
 from wakeword_pipeline.recorded import last_builds
-from wakeword_pipeline.registry import CHAMPION, champion_key, delete_runs, model_runs
+from wakeword_pipeline.registry import delete_runs, mirror, model_runs
 from wakeword_pipeline.tracking import KEY_TAG, STAGE_TAG, MlflowResource
 
 RATE = 16_000
@@ -76,17 +77,19 @@ def stand_in(project: Project, stage: str, *inputs: Artifact) -> Artifact:
     return project.store.build(stage, edges, {"stage": stage}, "1", make)[0]
 
 
-def register(home: Path, artifact: Artifact, alias: str) -> str:
-    """An MLflow run of an artifact with a copy of its file, registered under an alias; the run's id."""
-    store = MlflowResource(home=str(home))
+def register(project: Project, artifact: Artifact, exported: Artifact) -> str:
+    """An MLflow run of an artifact with a copy of its file, whose exported model is champion; the run's id."""
+    store = MlflowResource(home=str(project.home))
     client = store.client()
     experiment = store._experiment_id(client)
     run = client.create_run(experiment, tags={KEY_TAG: artifact.key, STAGE_TAG: artifact.stage}).info.run_id
     client.log_artifact(run, str(artifact.file("weights")), artifact_path="model")
     client.set_terminated(run, "FINISHED")
     store.register(run, "hey_robin")
-    version = client.search_model_versions(f"run_id = '{run}'")[0].version
-    client.set_registered_model_alias("hey_robin", alias, version)
+    weights = {artifact.stage: artifact.key}
+    with project.registry().changing() as registry:
+        registry.adding(Entry(exported.key, "promoted", "as the test wants it", "person", artifacts=weights))
+    mirror(project)
     return run
 
 
@@ -100,9 +103,10 @@ def test_a_recording_is_forgotten_named_and_purged(tracked: Project, monkeypatch
     project = tracked
     path = Path(project.config.data.sources[0].path) / "ada" / "0.wav"
     model = stand_in(project, "trained_model", project.require("audio_shards", "train"))
-    run = register(project.home, model, CHAMPION)
+    exported = stand_in(project, "onnx_model", model)
+    run = register(project, model, exported)
     (kept,) = model_runs(str(project.home))
-    assert champion_key(str(project.home), "hey_robin") == model.key and (kept.files / "model" / "weights").is_file()
+    assert kept.key == model.key and (kept.files / "model" / "weights").is_file()
 
     said = command(project, "forget", str(path), "--reason", "asked")
     for part in (
@@ -110,7 +114,7 @@ def test_a_recording_is_forgotten_named_and_purged(tracked: Project, monkeypatch
         "audio_shards",
         "holds it",
         f"MLflow run {run[:8]}",
-        "hey_robin version 1 (candidate,",
+        "hey_robin version 1 (champion)",
     ):
         assert part in " ".join(said.split())
     assert "exported or copied out of the home" in said and model.path.is_dir() and path.is_file()
@@ -128,9 +132,12 @@ def test_a_recording_is_forgotten_named_and_purged(tracked: Project, monkeypatch
 
     monkeypatch.setattr(module.sys.stdin.__class__, "isatty", lambda self: True, raising=False)
     last = json.loads(command(project, "forget", stone.sha256, "--purge", "--yes", "--json").splitlines()[-1])
-    assert last["purged"] is True and last["mlflow"][0]["versions"] == ["hey_robin version 1 (candidate, champion)"]
+    assert last["purged"] is True and last["mlflow"][0]["versions"] == ["hey_robin version 1 (champion)"]
     assert not model.path.exists() and not kept.files.exists() and model_runs(str(project.home)) == []
     assert search(project.store.root, [stone.sha256]).holders == []
+    removed = project.registry()
+    assert removed.champion is None and removed.history[-1].decision == "removed"
+    assert (removed.history[-1].key, removed.history[-1].reason) == (exported.key, "made from what was forgotten")
     assert built.require("audio_shards", "train").damaged(read=True) == []
     assert Forgotten.load(project.home).tombstones == (stone,)
     assert "no artifact holds it" in command(project, "forget", stone.sha256)
@@ -171,7 +178,7 @@ def test_gc_lists_and_deletes_what_nothing_needs(tracked: Project) -> None:
     newer = stand_in(project, "cmvn_stats", shards, champion)
     onnx = stand_in(project, "onnx_model", champion)
     stand_in(project, "onnx_model", champion, newer)  # what status shows
-    register(project.home, champion, CHAMPION)
+    register(project, champion, onnx)
     said = command(project, "gc")
     assert old.key[:10] in said and "nothing was deleted" in said and old.path.is_dir()
     assert not [one.stage for one in (shards, champion, newer, onnx) if one.key[:10] in said], said
@@ -216,7 +223,7 @@ def test_the_last_builds_are_told_by_their_tag(tmp_path: Path) -> None:
 def test_runs_outside_of_the_home_are_not_deleted(tracked: Project, tmp_path: Path) -> None:
     project = tracked
     model = stand_in(project, "trained_model", project.require("audio_shards", "train"))
-    register(project.home, model, CHAMPION)
+    register(project, model, stand_in(project, "onnx_model", model))
     (run,) = model_runs(str(project.home))
     other = tmp_path / "elsewhere"
     other.mkdir()

@@ -41,7 +41,7 @@ def test_the_registered_version_is_described_by_its_card(tmp_path: Path) -> None
     store.register(run, "robin")
     long = "# robin\n" + "x" * 70 + "\n"
     assert store.describe("robin", ["tuned", "trained"], long * 200, {"frr": "0.05"}) == 1
-    version = client.get_model_version_by_alias("robin", "candidate")
+    version = client.get_model_version("robin", "1")
     assert version.tags["frr"] == "0.05" and len(version.description) <= 5_000
     assert version.description.startswith(long) and version.description.endswith("the whole card is in the bundle)")
 

@@ -26,6 +26,7 @@ from wakeword_core.config.models import (
     TinyConvConfig,
 )
 from wakeword_core.config.recordings import DataConfig, ShardsConfig, SourceConfig, SynthesisConfig, wake_words
+from wakeword_core.config.registry import RegistryConfig
 from wakeword_core.config.serving import CascadeConfig, ServingConfig
 from wakeword_core.config.training import LossConfig, SpecAugmentConfig, TrainAugmentConfig, TrainingConfig, ValMetric
 
@@ -56,6 +57,7 @@ __all__ = [
     "MobileNetV3Config",
     "ModelConfig",
     "Platform",
+    "RegistryConfig",
     "ResNet18Config",
     "ResNet34Config",
     "Role",
@@ -110,6 +112,7 @@ class Config(Settings):
     mining: MiningConfig = MiningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
+    registry: RegistryConfig = RegistryConfig()
     automation: AutomationConfig = AutomationConfig()
     checks: ChecksConfig = ChecksConfig()
     serving: ServingConfig = ServingConfig()

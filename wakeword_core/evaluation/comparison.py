@@ -47,13 +47,14 @@ def compare(
     inputs: Mapping[str, Mapping[str, str]],
     settings: Mapping[str, Any],
     previous: Path | None,
+    of_champion: bool = False,
 ) -> dict[str, Any] | None:
     """The figures of `metrics` beside those of the report in the folder `previous`; None without one to compare with.
 
     `inputs` and `settings` are this report's, as its card will have them ({name: {content}}; dotted settings). The
-    result: `key` and `created` of the earlier report, `same_test_data`, `other_settings` (names), `figures`: a list of
-    {name, kind, this, previous, difference, better}, and `words`, or None when the test was not the same: how many
-    words under one condition only one of the two missed.
+    result: `key` and `created` of the earlier report, whether it is `of_champion`, `same_test_data`, `other_settings`
+    (names), `figures`: a list of {name, kind, this, previous, difference, better}, and `words`, or None when the test
+    was not the same: how many words under one condition only one of the two missed.
     """
     if previous is None:
         return None
@@ -63,6 +64,7 @@ def compare(
         differing = sorted(_differing(_of_test(settings), _of_test(card["config"])))
         return {
             "key": card["key"],
+            "of_champion": of_champion,
             "created": card["created"],
             "same_test_data": same_data,
             "other_settings": differing,

@@ -67,12 +67,13 @@ def final_test(
     out: Path,
     progress: Progress = silent,
     previous: Path | None = None,
+    of_champion: bool = False,
 ) -> dict[str, Any]:
     """Write `report.html`, `metrics.json`, `det.png` and more to `out`; returns the key figures.
 
     `inputs` are the artifacts that the report is about, by stage name; thresholds and detector are the model's own.
-    `previous` is the folder of an earlier report to compare with. It has no part in `metrics.json`, which is the same
-    for the same inputs; what is not, is in the files named by `VOLATILE`.
+    `previous` is the folder of an earlier report to compare with, perhaps the champion's. It has no part in
+    `metrics.json`, which is the same for the same inputs; what is not, is in the files named by `VOLATILE`.
     """
     onnx = inputs["onnx_model"]
     model = WakewordModel(onnx.file("model.onnx"))
@@ -92,7 +93,7 @@ def final_test(
     reliability = inputs["calibrated_model"].file("reliability.png").read_bytes()
     misses, alarms = _stream_players(stream.result, streams.conditions, model, shards, config)
     contents = {name: {"content": one.content} for name, one in inputs.items()}
-    comparison = compare(metrics, contents, config.subset(*_TEST_SETTINGS), previous)
+    comparison = compare(metrics, contents, config.subset(*_TEST_SETTINGS), previous, of_champion)
     exhibits = Exhibits(
         pictures={
             **stream.pictures, **windows.pictures, "reliability": reliability,

@@ -25,6 +25,7 @@ _SHOWN_TARGETS = 100.0
 _LEAST_SHOWN_PERCENT = 10.0
 _LOG_ODDS_LIMIT = 12.0
 _MARKS = ((_GREEN, "^"), (_RED, "D"), (_ORANGE, "v"), (_GREY, "s"))
+_CURVES = ((_BLUE, "-"), (_GREY, "--"), (_ORANGE, "-."))
 _ROC_ZOOM = 50
 """The zoomed ROC begins at what is found at this part of its largest false-positive rate."""
 
@@ -94,17 +95,23 @@ def rate_curve(
     return _png(figure)
 
 
-def det_curve(points: Sequence[Point], marked: Mapping[str, Marked] | None = None, hours: float | None = None) -> bytes:
+def det_curve(
+    points: Sequence[Point],
+    marked: Mapping[str, Marked] | None = None,
+    hours: float | None = None,
+    name: str = "test",
+    beside: Mapping[str, Sequence[Point]] | None = None,
+) -> bytes:
     """Misses against false alarms an hour for every threshold of a sweep, with named operating points marked.
 
-    `hours` of background set what one false alarm is, and so where the place of none is drawn.
+    `hours` of background set what one false alarm is, and so where the place of none is drawn. Sweeps of other models,
+    by their names, are drawn `beside` it.
     """
     figure = new_figure(*_SIZE)
     axes = figure.subplots()
     marks = dict(marked or {})
-    # Below the threshold of most alarms events merge, which only folds the curve back.
-    noisiest = max(range(len(points)), key=lambda index: points[index].fah)
-    kept = list(points[noisiest:])
+    curves = {label: _unfolded(sweep) for label, sweep in {name: points, **(beside or {})}.items()}
+    kept = [point for curve in curves.values() for point in curve]
     targets = [one.target_fah for one in marks.values()]
     rates = [one.fah for one in [*kept, *marks.values()] if one.fah > 0]
     least = min([*rates, *targets, *([1 / hours] if hours else [])], default=1.0)
@@ -114,13 +121,15 @@ def det_curve(points: Sequence[Point], marked: Mapping[str, Marked] | None = Non
     def place(fah: float) -> float:
         return fah if fah > 0 else zero
 
-    axes.plot([place(one.fah) for one in kept], [100 * one.frr for one in kept], color=_BLUE, lw=2, label="test")
-    for (name, one), (color, shape) in zip(marks.items(), cycle(_MARKS)):
+    for (label, curve), (color, style) in zip(curves.items(), cycle(_CURVES)):
+        x, y = [place(point.fah) for point in curve], [100 * point.frr for point in curve]
+        axes.plot(x, y, color=color, ls=style, lw=2, label=label)
+    for (label, one), (color, shape) in zip(marks.items(), cycle(_MARKS)):
         axes.axvline(one.target_fah, color=color, ls=":", lw=1.3)
         figures = f"{100 * one.frr:.1f} % missed at {one.fah:.2g}/h (target {one.target_fah:g}/h)"
         axes.plot(
             place(one.fah), 100 * one.frr, shape, color=color, markersize=8, clip_on=False, zorder=5, ls="none",
-            markeredgecolor="white", markeredgewidth=0.8, label=f"{name}: {figures}",
+            markeredgecolor="white", markeredgewidth=0.8, label=f"{label}: {figures}",
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set(xlabel="false alarms an hour (events)", ylabel="missed wake words (%)", title="Misses and false alarms")
@@ -133,6 +142,11 @@ def det_curve(points: Sequence[Point], marked: Mapping[str, Marked] | None = Non
     _mark_zero(axes, zero)
     axes.legend(frameon=False, loc="upper right")
     return _png(figure)
+
+
+def _unfolded(points: Sequence[Point]) -> list[Point]:
+    """A sweep from its most alarms on: at lower thresholds events merge, which only folds the curve back."""
+    return list(points[max(range(len(points)), key=lambda index: points[index].fah) :])
 
 
 def roc_picture(fpr: ArrayLike, tpr: ArrayLike, areas: str, max_fpr: float) -> bytes:

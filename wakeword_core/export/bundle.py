@@ -16,6 +16,8 @@ MODEL = "model.onnx"
 CARD_JSON = "model_card.json"
 CARD_MARKDOWN = "model_card.md"
 PICTURE = "lineage.png"
+MODEL_FACET = "model"
+"""The exported model in it, whatever else changes."""
 BUNDLE_INPUTS = (
     Input("onnx_model"), Input("int8_model"), Input("fp16_model"), Input("metrics_report"),
     Input("raw_manifest", facet="sources"),
@@ -68,6 +70,7 @@ def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], spl
     write_text(build.path / CARD_MARKDOWN, card_markdown(card))
     (build.path / PICTURE).write_bytes(lineage_picture(evidence.graph, node))
     build.figures = _figures(card, size)
+    build.facets = {MODEL_FACET: inputs["onnx_model"].content}
 
 
 def _figures(card: Mapping[str, Any], size: int) -> dict[str, Any]:

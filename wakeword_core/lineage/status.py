@@ -110,7 +110,7 @@ class Comparison:
         waits: set[str] = set()
         for one in self._project.deciding_inputs(stage):
             at = one.at(split)
-            if one.stage != RAW_AUDIO and self._now[one.stage, at] is None:
+            if one.stage in self._project.stages and self._now[one.stage, at] is None:
                 waits |= self._roots[one.stage, at]
         return waits
 
@@ -130,7 +130,7 @@ class Comparison:
         return causes + code_cause(last.code_version, stage.version)
 
     def _input_difference(self, one: Input, split: Split | None, last: Artifact) -> list[Cause]:
-        if one.stage != RAW_AUDIO and self._now[one.stage, one.at(split)] is None:
+        if one.stage in self._project.stages and self._now[one.stage, one.at(split)] is None:
             return []
         name, now = one.name(split), self._project.input_of(one, split)
         was = last.inputs.get(name)

@@ -1,4 +1,4 @@
-"""What ships: the model as one ONNX file, what it is worth, and the same in INT8."""
+"""What ships: the model as one ONNX file, what it is worth, the same in INT8, and whether it becomes champion."""
 
 from typing import Any
 
@@ -7,10 +7,12 @@ import dagster as dg
 from wakeword_core.artifacts import Artifact
 from wakeword_core.export.bundle import CARD_JSON, CARD_MARKDOWN
 from wakeword_core.files import read_json
+from wakeword_core.registry.gate import decide
 from wakeword_pipeline.assets.ingest import OWNERS
 from wakeword_pipeline.checks import check_specs
 from wakeword_pipeline.graph import inputs_of
 from wakeword_pipeline.materialize import materialize
+from wakeword_pipeline.registry import mirror
 from wakeword_pipeline.resources import ProjectResource
 from wakeword_pipeline.tracking import TRAINED, TUNED, MlflowResource
 
@@ -87,6 +89,25 @@ def model_bundle(
         return {"model_card": dg.MetadataValue.md(text), **shown}
 
     return materialize(context, opened, describe)
+
+
+@dg.asset(
+    deps=inputs_of("champion_comparison"),
+    group_name=GROUP,
+    kinds={"onnx", "mlflow"},
+    owners=OWNERS,
+    check_specs=check_specs("champion_comparison"),
+)
+def champion_comparison(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """The new model beside the champion on the same test, and whether it takes its place: the registry's gate."""
+    opened = project.open()
+
+    def enter(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
+        entry = decide(opened)
+        mirror(opened)
+        return {"role": opened.registry().role(entry.key), "decision": entry.decision, "because": entry.reason}
+
+    return materialize(context, opened, enter)
 
 
 def _registry_tags(artifact: Artifact, card: dict[str, Any]) -> dict[str, str]:

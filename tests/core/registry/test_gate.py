@@ -1,0 +1,140 @@
+"""From build to champion and back, with models that are heard for real: good, as good, and worse on purpose."""
+
+from dataclasses import replace
+
+import pytest
+from rivals import RivalProject, Rivals
+
+from wakeword_core.checks import Verdict
+from wakeword_core.errors import WakewordError
+from wakeword_core.files import read_json
+from wakeword_core.registry.gate import MODEL, decide, promote, remove_deleted, rollback
+from wakeword_core.registry.stages import COMPARISON, PICTURE, STAGE
+
+UNTRAINED = 1
+MANUAL = {"registry": {"promote": "manual"}}
+
+
+def key(project: RivalProject) -> str:
+    return project.require(MODEL).key
+
+
+def states(project: RivalProject) -> set[str]:
+    return {state.state for state in project.status()}
+
+
+def test_the_first_model_is_champion_and_an_untrained_one_is_refused(rivals: Rivals, checked) -> None:
+    first = rivals.build()
+    entry = decide(first)
+    assert (entry.decision, entry.opponent, entry.by, entry.cleared) == ("promoted", "", "gate", True)
+    assert entry.artifacts["model_bundle"] == first.require("model_bundle").key and entry.figures["frr"] == 0.1
+    assert not (first.require(STAGE).path / PICTURE).exists() and states(rivals.project()) == {"fresh"}
+
+    bad = rivals.build(UNTRAINED)
+    refused = decide(bad)
+    assert (refused.decision, refused.opponent) == ("refused", key(first))
+    assert refused.reason.startswith(f"worse than the champion {key(first)}: missed at 0.5 false alarms an hour 100 %")
+    assert bad.registry().champion == entry and states(rivals.project(UNTRAINED)) == {"fresh"}
+    comparison = bad.require(STAGE)
+    assert comparison.inputs["champion"]["key"] == key(first) and comparison.file(PICTURE).stat().st_size > 5_000
+    found = read_json(comparison.file(COMPARISON))
+    assert found["recordings"] == 24 and found["words"] == 48 and not found["at_target"]["candidate"]["reachable"]
+    assert decide(rivals.project(UNTRAINED)) == refused and len(bad.registry().history) == 2
+
+
+def test_a_promoted_model_stays_compared_with_whom_it_took_over_from(rivals: Rivals, checked) -> None:
+    first = rivals.crown()
+    second = rivals.build(seed=2)
+    before = second.require(STAGE)
+    entry = decide(second)
+    assert entry.decision == "promoted" and entry.reason.startswith("not shown to be worse than the champion")
+    assert "an excess of fewer than 5 of 24 recordings could not show" in entry.reason
+    again = rivals.build(seed=2)
+    assert again.built == [] and again.require(STAGE).key == before.key and decide(again) == entry
+    assert states(again) == {"fresh"} and len(again.registry().history) == 2
+    stale = [state for state in rivals.project().status() if state.state != "fresh"]
+    assert [state.name for state in stale] == [STAGE] and "champion changed" in stale[0].because
+    assert first.registry().role(key(first)) == "retired"
+
+
+def test_a_rollback_is_final_until_a_person_says_otherwise(rivals: Rivals, checked) -> None:
+    first, second = rivals.crown(), rivals.crown(seed=2)
+    rivals.build(seed=2)
+    again, refused = rollback(second, "it wakes the dog")
+    assert again.key == key(first) and refused.reason.startswith("it wakes the dog")
+    rebuilt = rivals.build(seed=2)
+    assert rebuilt.built == [] and decide(rebuilt).decision == "rolled_back" and states(rebuilt) == {"fresh"}
+    assert rebuilt.registry().champion == again and rebuilt.registry().role(key(second)) == "refused"
+    with pytest.raises(WakewordError, match=r"was rolled back \(it wakes the dog.*--force"):
+        promote(rebuilt, key(second)[:8], "", force=False)
+    assert promote(rebuilt, key(second)[:8], "the dog moved out", force=True).key == key(second)
+    assert rollback(rebuilt, "")[0].key == key(first)
+    with pytest.raises(WakewordError, match="the only champion that is left"):
+        rollback(rebuilt, "")
+
+
+def test_a_failed_check_or_a_damaged_file_refuses_and_a_warning_does_not(rivals: Rivals, checked) -> None:
+    project = rivals.build()
+    checked(cmvn_stats=Verdict(False, "worst variance off by 0.3"))
+    entry = decide(project)
+    assert (entry.decision, entry.reason) == ("refused", "check_of_cmvn_stats of cmvn_stats: worst variance off by 0.3")
+    checked(int8_model=Verdict(False, "a little large", severity="warning"))
+    bundle = project.require("model_bundle").file("made.txt")
+    content = bundle.read_text()
+    bundle.write_text(content[::-1])
+    assert decide(rivals.project()).reason == "model_bundle is damaged (made.txt)"
+    bundle.write_text(content)
+    assert decide(rivals.project()).decision == "promoted" and len(project.registry().history) == 3
+
+
+def test_promotion_by_hand_waits_for_the_hand(rivals: Rivals, checked) -> None:
+    first = rivals.build(**MANUAL)
+    assert decide(first).decision == "candidate" and first.registry().champion is None
+    assert promote(first, first.require("model_bundle").key, "", force=False).opponent == ""
+    bad = rivals.build(UNTRAINED, **MANUAL)
+    decide(bad)
+    with pytest.raises(WakewordError, match=r"is refused: worse than .* promote it all the same with --force"):
+        promote(bad, key(bad), "", force=False)
+    assert "against the gate: worse than" in promote(bad, key(bad), "a demo", force=True).reason
+    for wanted, message in ((key(bad), "is champion already"), ("ffff0000", "is no model"), ("", "is no model")):
+        with pytest.raises(WakewordError, match=message):
+            promote(bad, wanted, "", force=False)
+    with pytest.raises(WakewordError, match="held against nobody, not against the champion"):
+        with bad.registry().changing() as registry:
+            registry.adding(replace(registry.history[0], key="0" * 20))
+        (bad.store.root / MODEL / ("0" * 20)).symlink_to(first.require(MODEL).path)
+        promote(bad, "0" * 20, "", force=False)
+
+
+def test_a_champion_that_cannot_be_heard_leaves_it_to_a_person(rivals: Rivals, checked) -> None:
+    first = rivals.crown()
+    other = rivals.build(seed=2, data={"sources": rivals.sources, "sample_rate": 8_000}, features={
+        "frontend": {"n_mels": 16, "window_frames": 41, "f_max": 4_000}})  # fmt: skip
+    entry = decide(other)
+    assert entry.decision == "candidate" and "it hears audio at 16,000 Hz, and the test is at 8,000 Hz" in entry.reason
+    assert not entry.cleared and other.registry().champion and other.registry().champion.key == key(first)
+
+
+def test_files_of_champions_that_are_gone_are_an_error_and_no_champion(rivals: Rivals, checked) -> None:
+    first, second = rivals.crown(), rivals.crown(seed=2)
+    first.require(MODEL).path.rename(rivals.folder / "gone")
+    with pytest.raises(WakewordError, match="are gone or damaged; nothing was changed"):
+        rollback(second, "")
+    assert [one.decision for one in remove_deleted(rivals.home, {key(first), "f" * 20}, "asked")] == ["removed"]
+    with pytest.raises(WakewordError, match="the only champion that is left"):
+        rollback(second, "")
+    file = second.require(MODEL).file("model.onnx")
+    content = file.read_bytes()
+    file.write_bytes(content[::-1])
+    with pytest.raises(WakewordError, match=r"champion .* are damaged.*wakeword rollback"):
+        rivals.build(seed=3)
+    file.write_bytes(content)
+    second.require(MODEL).path.rename(rivals.folder / "gone too")
+    third = rivals.build(seed=3)
+    entry = decide(third)
+    assert entry.decision == "candidate" and "whose files are gone or damaged" in entry.reason
+
+
+def test_there_is_nobody_to_go_back_to_at_first(rivals: Rivals) -> None:
+    with pytest.raises(WakewordError, match="has no champion that could be rolled back"):
+        rollback(rivals.project(), "")

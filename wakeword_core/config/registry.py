@@ -1,0 +1,30 @@
+"""When a new model takes the champion's place."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from wakeword_core.config.base import Settings
+
+
+class RegistryConfig(Settings):
+    """How a model that was built is held against the champion, and what follows from it."""
+
+    promote: Literal["automatic", "manual"] = Field(
+        "automatic",
+        description="Whether a model that may be champion becomes it when it is built, or by `wakeword promote`.",
+    )
+    rule: Literal["not_worse", "non_inferior"] = Field(
+        "not_worse",
+        description="Refuse what is shown to be worse than the champion, or, stricter, what is not shown to be worse "
+        "by less than the margins.",
+    )
+    level: float = Field(
+        0.05, gt=0, lt=0.5, description="Of each one-sided test: how often what is as good is taken to be worse."
+    )
+    margin_frr: float = Field(
+        0.02, gt=0, le=1, description="With non_inferior, the share of words that may be missed in addition."
+    )
+    margin_fah: float = Field(
+        0.5, gt=0, le=1_000, description="With non_inferior, the false alarms an hour that may come in addition."
+    )

@@ -1,0 +1,213 @@
+"""Whether a model becomes champion: by itself at the end of its build, by a person's word, or back by a rollback."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from wakeword_core.artifacts import Artifact, ArtifactStore, artifact_name
+from wakeword_core.config import SPLITS, Split
+from wakeword_core.errors import ArtifactError, WakewordError
+from wakeword_core.project import Project
+from wakeword_core.registry.history import Decision, Entry, Registry
+from wakeword_core.registry.stages import STAGE
+
+MODEL = "onnx_model"
+_DELIVERED = ("tuned_model", "calibrated_model", MODEL, "int8_model", "metrics_report", "model_bundle", STAGE)
+"""What is read again, byte for byte, before a model becomes champion."""
+_BELONG = ("trained_model", *_DELIVERED)
+"""Stages whose artifacts are entered with a model."""
+_FIGURES = ("frr", "fah", "words", "misses", "false_alarms", "background_hours", "threshold")
+
+
+def decide(project: Project) -> Entry:
+    """Enter what follows for the present model from its comparison and checks; what stands already is not repeated.
+
+    A champion stays what it is, and who was rolled back does not come back by itself.
+    """
+    comparison, model = project.require(STAGE), project.require(MODEL)
+    if settled := _settled(project.registry(), model.key):
+        return settled
+    failures = failed_checks(project)
+    report = project.find("metrics_report")
+    with project.registry().changing() as registry:
+        if settled := _settled(registry, model.key):
+            return settled
+        last, champion = registry.last(model.key), registry.champion
+        decision, cleared, reason = _ruling(project, comparison, failures, champion)
+        entry = Entry(
+            key=model.key,
+            decision=decision,
+            reason=reason,
+            by="gate",
+            opponent=champion.key if champion else "",
+            cleared=cleared,
+            artifacts={stage: found.key for stage in _BELONG if (found := project.find(stage))},
+            figures={name: report.figures[name] for name in _FIGURES} if report else {},
+        )
+        if last and _same(last, entry):
+            return last
+        registry.adding(entry)
+        return entry
+
+
+def _settled(registry: Registry, key: str) -> Entry | None:
+    """What was decided last about a model that the gate has no say in any more."""
+    last = registry.last(key)
+    return last if last and (registry.role(key) == "champion" or last.decision == "rolled_back") else None
+
+
+def _ruling(
+    project: Project, comparison: Artifact, failures: list[str], champion: Entry | None
+) -> tuple[Decision, bool, str]:
+    """The decision, whether the model may be champion, and why."""
+    found = comparison.figures
+    if failures:
+        return "refused", False, "; ".join(failures)
+    if champion and found["opponent"] != champion.key:
+        gone = project.store.find(MODEL, champion.key) is None
+        why = "whose files are gone or damaged" if gone else "which was promoted meanwhile; run again"
+        return "candidate", False, f"it was not compared with the champion {champion.key}, {why}"
+    if champion and not found["compared"]:
+        return "candidate", False, found["sentence"]
+    if not found["passed"]:
+        return "refused", False, found["sentence"]
+    reason = f"{found['sentence']}; all checks pass"
+    if project.config.registry.promote == "manual":
+        return "candidate", True, reason
+    return "promoted", True, reason
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    """Whether two entries say the same of a model, from the same artifacts."""
+    told = ("key", "decision", "reason", "opponent", "cleared", "artifacts")
+    return all(getattr(one, name) == getattr(other, name) for name in told)
+
+
+def failed_checks(project: Project) -> list[str]:
+    """What is wrong with the present model, what it was made from and what is delivered with it; the first artifact's.
+
+    All checks are made anew from the artifacts as they are now; a warning is no failure.
+    """
+    for name, stage in project.stages.items():
+        for split in SPLITS if stage.partitioned else (None,):
+            if failures := list(_failures(project, name, split)):
+                return failures
+    return []
+
+
+def _failures(project: Project, stage: str, split: Split | None) -> Iterator[str]:
+    from wakeword_core.checks import checks_of
+
+    artifact, name = project.find(stage, split), artifact_name(stage, split)
+    if artifact is None:
+        yield f"{name} is not there"
+    elif stage in _DELIVERED and (damaged := artifact.damaged(read=True)):
+        yield f"{name} is damaged ({', '.join(damaged)})"
+    elif stage != STAGE:
+        for check in checks_of(stage):
+            try:
+                found = check.run(project, artifact, split)
+            except WakewordError as error:
+                yield f"{check.name} of {name} could not be made: {error}"
+                continue
+            if not found.passed and (found.severity or check.severity) == "error":
+                yield f"{check.name} of {name}: {found.description}"
+
+
+def promote(project: Project, wanted: str, reason: str, *, force: bool) -> Entry:
+    """Make a model of the registry champion because a person says so; WakewordError where that is not right.
+
+    `wanted` is the beginning of its key or of the key of an artifact that belongs to it. Without `force` it must be
+    cleared by the gate, in a comparison with the present champion.
+    """
+    with project.registry().changing() as registry:
+        key = _named(registry, wanted)
+        last, champion = registry.last(key), registry.champion
+        assert last is not None
+        if champion and champion.key == key:
+            raise WakewordError(f"{key} is champion already")
+        _require_model(project.store, key)
+        if not force:
+            _require_cleared(last, champion)
+        said = reason or "a person promoted it"
+        entry = Entry(
+            key=key,
+            decision="promoted",
+            reason=f"{said} (against the gate: {last.reason})" if force and not last.cleared else said,
+            by="person",
+            opponent=champion.key if champion else "",
+            cleared=last.cleared,
+            artifacts=last.artifacts,
+            figures=last.figures,
+        )
+        registry.adding(entry)
+        return entry
+
+
+def _require_cleared(last: Entry, champion: Entry | None) -> None:
+    unless = "build it again, or promote it all the same with --force --reason TEXT"
+    if last.decision == "rolled_back":
+        raise WakewordError(f"{last.key} was rolled back ({last.reason}); {unless}")
+    if not last.cleared:
+        raise WakewordError(f"{last.key} is {last.decision}: {last.reason}; {unless}")
+    if champion and last.opponent != champion.key:
+        against = f"held against {last.opponent}" if last.opponent else "held against nobody"
+        raise WakewordError(f"{last.key} was {against}, not against the champion {champion.key}; {unless}")
+
+
+def rollback(project: Project, reason: str) -> tuple[Entry, Entry]:
+    """Take the champion back and make the one before it champion again: (the new one's entry, the old one's)."""
+    with project.registry().changing() as registry:
+        champion, previous = registry.champion, registry.previous
+        if champion is None:
+            raise WakewordError(f"{registry.phrase!r} has no champion that could be rolled back; `wakeword models`")
+        if previous is None:
+            raise WakewordError(f"{champion.key} is the only champion that is left; there is nobody to go back to")
+        _require_model(project.store, previous.key)
+        said = reason or "a person rolled it back"
+        entry = Entry(
+            key=champion.key,
+            decision="rolled_back",
+            reason=f"{said}; {previous.key} is champion again",
+            by="person",
+            opponent=previous.key,
+            artifacts=champion.artifacts,
+            figures=champion.figures,
+        )
+        registry.adding(entry)
+        return previous, entry
+
+
+def remove_deleted(home: Path, keys: set[str], reason: str) -> list[Entry]:
+    """Enter, in every registry of a home, that models are no more since their files were deleted; what was entered."""
+    entered = []
+    for one in Registry.all(home):
+        with one.changing() as registry:
+            for key in sorted(keys.intersection(registry.keys)):
+                entered.append(Entry(key, "removed", reason, "person"))
+                registry = registry.adding(entered[-1])
+    return entered
+
+
+def _named(registry: Registry, wanted: str) -> str:
+    found = [
+        key
+        for key in registry.keys
+        if wanted
+        and any(one.startswith(wanted) for one in (key, *_artifact_keys(registry, key)))
+        and registry.role(key) != "removed"
+    ]
+    if len(found) != 1:
+        what = f"may be {' or '.join(found)}" if found else f"is no model of the registry of {registry.phrase!r}"
+        raise WakewordError(f"{wanted!r} {what}; `wakeword models` lists them")
+    return found[0]
+
+
+def _artifact_keys(registry: Registry, key: str) -> list[str]:
+    last = registry.last(key)
+    return [last.artifacts[one] for one in (MODEL, "model_bundle") if last and one in last.artifacts]
+
+
+def _require_model(store: ArtifactStore, key: str) -> None:
+    model = store.find(MODEL, key)
+    if model is None or model.damaged(read=True):
+        raise ArtifactError(f"the files of {key} are gone or damaged; nothing was changed; build it again")

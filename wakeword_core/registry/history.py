@@ -1,0 +1,171 @@
+"""What became of each of a project's models, and which is champion: one file a project, that is only added to."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from wakeword_core.config import Config
+from wakeword_core.errors import DataError
+from wakeword_core.files import digest, read_json, write_json
+from wakeword_core.locks import exclusive
+
+FOLDER = "registry"
+Decision = Literal["candidate", "promoted", "refused", "rolled_back", "removed"]
+Role = Literal["champion", "candidate", "refused", "retired", "removed"]
+_MAX_BYTES = 64_000_000
+_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that was decided about a model."""
+
+    key: str
+    """Of the exported model (onnx_model)."""
+    decision: Decision
+    reason: str
+    """In one sentence."""
+    by: Literal["gate", "person"]
+    opponent: str = ""
+    """Key of the champion that it was held against; empty: there was none."""
+    cleared: bool = False
+    """Whether checks and comparison let it be champion."""
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    """Stage -> key of what was built with the model."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Of the report."""
+    when: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The models of one project, as far as they were decided about."""
+
+    path: Path
+    phrase: str
+    history: tuple[Entry, ...] = ()
+    """Oldest first."""
+
+    @classmethod
+    def of(cls, home: Path, config: Config) -> "Registry":
+        """The registry of a project in a home; DataError when it cannot be read."""
+        name = config.slug
+        if name.replace("_", " ") != config.phrase.lower():  # other phrases may have the same name
+            name = f"{name}-{digest(config.phrase)[:_DIGITS]}"
+        path = home / FOLDER / f"{name}.json"
+        return cls._read(path) if path.exists() else cls(path, config.phrase)
+
+    @classmethod
+    def all(cls, home: Path) -> "list[Registry]":
+        """Those of every project in a home."""
+        return [cls._read(path) for path in sorted((home / FOLDER).glob("*.json"))]
+
+    @classmethod
+    def _read(cls, path: Path) -> "Registry":
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                raise ValueError(f"it has more than {_MAX_BYTES // 10**6} MB")
+            tree = read_json(path)
+            read = cls(path, str(tree["phrase"]), tuple(_entry(one) for one in tree["history"]))
+            if (read.champion.key if read.champion else None) != tree["champion"]:
+                raise ValueError("its champion does not follow from its history")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(
+                f"{path}, which says which model is champion, cannot be read ({error}); restore it from a backup, or "
+                "move it away: then the next model is the first"
+            ) from error
+        return read
+
+    @contextmanager
+    def changing(self) -> "Iterator[Registry]":
+        """The registry as it is now, which nobody else changes meanwhile."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(self.path.with_name(f".{self.path.stem}.lock"), f"another process changes {self.path}"):
+            yield self._read(self.path) if self.path.exists() else replace(self, history=())
+
+    def adding(self, entry: Entry) -> "Registry":
+        """With one more entry, which is written; only what `changing` gave may be added to."""
+        added = replace(self, history=(*self.history, entry))
+        champion = added.champion
+        tree = {
+            "phrase": added.phrase,
+            "champion": champion.key if champion else None,
+            "history": [asdict(one) for one in added.history],
+        }
+        try:
+            write_json(self.path, tree)
+        except OSError as error:
+            raise DataError(f"cannot write {self.path}: {error.strerror}; the registry is as it was") from error
+        return added
+
+    @property
+    def champion(self) -> Entry | None:
+        """The entry that made the present champion one."""
+        reigns = self._reigns
+        return reigns[-1] if reigns else None
+
+    @property
+    def previous(self) -> Entry | None:
+        """The entry that made the champion before it one, to which a rollback goes."""
+        reigns = self._reigns
+        return reigns[-2] if len(reigns) > 1 else None
+
+    @property
+    def _reigns(self) -> list[Entry]:
+        """The champions that a rollback can still reach, the present one last."""
+        reigns: list[Entry] = []
+        for one in self.history:
+            if one.decision == "promoted":
+                reigns.append(one)
+            elif one.decision == "rolled_back":
+                if len(reigns) < 2 or reigns[-1].key != one.key:
+                    raise ValueError(f"{one.key} was rolled back, but it was not champion then, or the only one")
+                reigns.pop()
+            elif one.decision == "removed":
+                reigns = [reign for reign in reigns if reign.key != one.key]
+        return reigns
+
+    @property
+    def keys(self) -> list[str]:
+        """Every model that was ever decided about, in order of the first time: its place is its version."""
+        return list(dict.fromkeys(one.key for one in self.history))
+
+    def last(self, key: str) -> Entry | None:
+        """What was decided last about a model."""
+        return next((one for one in reversed(self.history) if one.key == key), None)
+
+    def role(self, key: str) -> Role:
+        """What a model of the registry is now."""
+        last, champion = self.last(key), self.champion
+        assert last is not None
+        if champion is not None and champion.key == key:
+            return "champion"
+        if last.decision == "promoted":
+            return "retired"
+        return "refused" if last.decision == "rolled_back" else last.decision
+
+    def opponent(self, key: str) -> str:
+        """Key of the model that another is held against: the champion; the champion's is whom it took over from.
+
+        So what a model was compared with stays the same when it becomes champion. Empty where there is none.
+        """
+        champion = self.champion
+        if champion is None:
+            return ""
+        return champion.opponent if champion.key == key else champion.key
+
+    @property
+    def in_use(self) -> set[str]:
+        """Models whose artifacts are needed: champion, the one before it, and candidates."""
+        reigning = {one.key for one in self._reigns[-2:]}
+        return reigning | {key for key in self.keys if self.role(key) == "candidate"}
+
+
+def _entry(tree: Mapping[str, Any]) -> Entry:
+    entry = Entry(**tree)
+    if entry.decision not in get_args(Decision) or not (isinstance(entry.key, str) and entry.key):
+        raise ValueError(f"an entry has the decision {entry.decision!r} and the key {entry.key!r}")
+    return entry

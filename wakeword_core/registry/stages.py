@@ -1,0 +1,157 @@
+"""What the stage champion_comparison does: the settings it depends on, and the call that builds it."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from wakeword_core.artifacts import Artifact, Build
+from wakeword_core.config import Config, RegistryConfig, Split
+from wakeword_core.errors import ArtifactError, WakewordError
+from wakeword_core.export.bundle import MODEL_FACET
+from wakeword_core.files import write_json
+from wakeword_core.project import CHAMPION, Input, Project
+
+if TYPE_CHECKING:
+    from wakeword_core.registry.trial import Contrast, Heard
+
+STAGE = "champion_comparison"
+COMPARISON = "comparison.json"
+PICTURE = "trade_off.png"
+# last, so that there is a candidate only where everything that ships with it is there; of the bundle, the model decides
+COMPARISON_INPUTS = (
+    Input("onnx_model"), Input("model_bundle", facet=MODEL_FACET), Input("audio_shards", split="test"), Input(CHAMPION),
+)  # fmt: skip
+_TEST = "audio_shards[test]"
+_EVALUATION = (
+    "target_snr_db", "noise_seconds", "gap_seconds", "tolerance_seconds", "session_minutes", "floor_dbfs",
+    "sweep_points", "operating_points", "operating_point", "confidence",
+)  # fmt: skip
+_LEARNT = ("train", "val")
+_DIGITS = 6
+
+
+def comparison_settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """What the comparison depends on besides both models and the test's recordings."""
+    evaluation = config.subset("evaluation")["evaluation"]
+    rule = {name: value for name, value in config.subset("registry")["registry"].items() if name != "promote"}
+    return {
+        **config.subset("phrase", "seed", "data.sample_rate", "data.silence_dbfs"),
+        "evaluation": {name: evaluation[name] for name in _EVALUATION},
+        "registry": rule,
+    }
+
+
+def make_comparison(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:
+    """Write `comparison.json` and, where there is a champion that can be heard, a picture of both trade-offs."""
+    champion = inputs.get(CHAMPION)
+    if champion is None:
+        found = _not_compared("", "there is no champion to compare it with")
+    elif reason := _cannot_be_heard(champion, project.config):
+        found = _not_compared(champion.key, f"it cannot be compared with the champion {champion.key}: {reason}")
+    else:
+        found = _compared(project, build, inputs, champion)
+    write_json(build.path / COMPARISON, found)
+    build.figures = {name: found[name] for name in ("opponent", "compared", "passed", "sentence", "table")}
+
+
+def _not_compared(opponent: str, sentence: str) -> dict[str, Any]:
+    # without anybody to be worse than, it is not worse
+    return {"opponent": opponent, "compared": False, "passed": not opponent, "sentence": sentence, "table": []}
+
+
+def _cannot_be_heard(champion: Artifact, config: Config) -> str:
+    from wakeword_core.registry.trial import incomparable
+    from wakeword_core.runtime import MODEL_FILE, WakewordModel
+
+    if champion.damaged(read=True):
+        raise ArtifactError(
+            f"the files of the champion {champion.key} are damaged, so that nothing can be held against it; restore "
+            f"{champion.path} from a backup, or go back to the champion before it with `wakeword rollback`"
+        )
+    try:
+        return incomparable(WakewordModel(champion.file(MODEL_FILE)), config)
+    except WakewordError as error:
+        return str(error)
+
+
+def _compared(project: Project, build: Build, inputs: dict[str, Artifact], champion: Artifact) -> dict[str, Any]:
+    from wakeword_core.evaluation.plots import Marked, det_curve
+    from wakeword_core.registry.trial import contrasts, hear
+    from wakeword_core.runtime import MODEL_FILE, WakewordModel
+
+    config, shards = project.config, inputs[_TEST].path
+    mine, theirs = (
+        hear(WakewordModel(one.file(MODEL_FILE)), shards, config, project.progress)
+        for one in (inputs["onnx_model"], champion)
+    )
+    found = contrasts(mine, theirs, config)
+    learnt = len(mine.heard & _learnt_by(project, champion))
+    marked = {
+        f"{name}, as shipped": Marked(one.target.target_fah, one.shipped.threshold, one.shipped.frr, one.shipped.fah)
+        for name, one in (("candidate", mine), ("champion", theirs))
+    }
+    hours = mine.shipped.background_hours
+    picture = det_curve(mine.curve, marked, hours, name="candidate", beside={"champion": theirs.curve})
+    (build.path / PICTURE).write_bytes(picture)
+    return {
+        "opponent": champion.key,
+        "compared": True,
+        "passed": not any(one.worse(config.registry) for one in found),
+        "sentence": _sentence(mine, theirs, found, champion.key, learnt, config.registry),
+        "table": [_row(one, config.registry) for one in found],
+        "recordings": mine.recordings,
+        "words": mine.shipped.words,
+        "background_hours": hours,
+        "learnt_by_the_champion": learnt,
+        "at_target": {"candidate": asdict(mine.target), "champion": asdict(theirs.target)},
+        "thresholds": {"candidate": mine.shipped.threshold, "champion": theirs.shipped.threshold},
+    }
+
+
+def _row(one: "Contrast", settings: RegistryConfig) -> dict[str, Any]:
+    figures = {
+        "candidate": one.candidate, "champion": one.champion, "difference": one.difference,
+        "low": one.interval.low, "high": one.interval.high, "p_value": one.p_value,
+    }  # fmt: skip
+    return {
+        "figure": one.name,
+        **{name: float(f"{value:.{_DIGITS}g}") for name, value in figures.items()},
+        "candidate_only": one.candidate_only,
+        "champion_only": one.champion_only,
+        "least_excess": one.least_excess,
+        "worse": one.worse(settings),
+    }
+
+
+_VERDICTS = {
+    "not_worse": {True: "not shown to be worse than", False: "worse than"},
+    "non_inferior": {True: "as good within the margins as", False: "not shown to be as good within the margins as"},
+}
+
+
+def _sentence(
+    mine: "Heard", theirs: "Heard", found: "list[Contrast]", champion: str, learnt: int, settings: RegistryConfig
+) -> str:
+    """The verdict, the figures that decide, and what a reader has to know about them."""
+    against = [one for one in found if one.worse(settings)]
+    notes = [one.described(settings) for one in against or found[:1]]
+    lost = [name for name, one in (("candidate", mine), ("champion", theirs)) if not one.target.reachable]
+    if lost:
+        who = f"the {lost[0]} finds no" if len(lost) == 1 else "neither finds a"
+        notes.append(f"{who} word at a threshold with so few false alarms")
+    if settings.rule == "not_worse" and not against:
+        notes.append(f"an excess of fewer than {found[0].least_excess} of {mine.recordings} recordings could not show")
+    if learnt:
+        notes.append(f"the champion learnt from {learnt} of the test's recordings, which flatters it")
+    return f"{_VERDICTS[settings.rule][not against]} the champion {champion}: {'; '.join(notes)}"
+
+
+def _learnt_by(project: Project, champion: Artifact) -> set[str]:
+    """Recordings that the champion was trained or calibrated on, as far as its manifest is there."""
+    from wakeword_core.lineage.recordings import manifest_behind
+    from wakeword_core.manifest import read_manifest
+
+    manifest = manifest_behind(project.store, champion.key)
+    if manifest is None:
+        return set()
+    rows = read_manifest(manifest.path, columns=("id", "split", "status"))
+    return set(rows.loc[rows["split"].isin(_LEARNT), "id"])

@@ -1,0 +1,173 @@
+"""A candidate and the champion on the same test recordings and background: what each does, and whether one is worse."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from wakeword_core.config import Config
+from wakeword_core.config.registry import RegistryConfig
+from wakeword_core.evaluation.conditions import target_conditions
+from wakeword_core.evaluation.intervals import Interval
+from wakeword_core.evaluation.paired import Outcomes, excess_p_value, least_excess, rate_difference, share_difference
+from wakeword_core.evaluation.stream_scores import StreamScores, score_streams
+from wakeword_core.evaluation.stream_test import StreamResult, evaluate_streams
+from wakeword_core.evaluation.thresholds import OperatingPoint, SweepPoint, Tradeoff, recordings
+from wakeword_core.evaluation.wording import measure, percent, rate, signed
+from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime import WakewordModel
+
+_STRETCH_SECONDS = 60.0
+"""False alarms in one such stretch of a recording are not independent of each other: one sound may cause them all."""
+
+Play = tuple[str, str]
+"""A wake word once: recording and condition."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one model makes of the test."""
+
+    shipped: StreamResult
+    """At its own threshold."""
+    target: OperatingPoint
+    """At the target rate of false alarms on this very background."""
+    missed: frozenset[Play]
+    """There; all words where no threshold that finds any reaches the target."""
+    curve: tuple[SweepPoint, ...]
+    recordings: int
+    heard: frozenset[str]
+    """Ids of all recordings in it."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One figure of both models on the same trials."""
+
+    name: str
+    kind: Literal["percent", "rate"]
+    candidate: float
+    champion: float
+    candidate_only: int
+    """Words, or false alarms, that only the candidate got wrong."""
+    champion_only: int
+    interval: Interval
+    """Of the difference; its upper end is exceeded with a probability of the level."""
+    p_value: float
+    """Chance of such an excess, or more, if both were equally good."""
+    least_excess: int
+    """Of recordings, or minutes with alarms: fewer more than the champion's could not be told from chance."""
+    margin: float
+
+    @property
+    def difference(self) -> float:
+        """By how much the candidate's is higher."""
+        return self.candidate - self.champion
+
+    def worse(self, settings: RegistryConfig) -> bool:
+        """Whether it speaks against the candidate under a rule."""
+        if settings.rule == "non_inferior":
+            return self.interval.high > self.margin
+        return self.p_value <= settings.level
+
+    def described(self, settings: RegistryConfig) -> str:
+        """The figure of both in words, and what the rule looks at."""
+        low, high = (signed(end, self.kind) for end in self.interval)
+        span = f"{low.removesuffix(' points')} to {high}"
+        facts = f"{signed(self.difference, self.kind)}, {percent(1 - 2 * settings.level)} interval {span}"
+        if settings.rule == "non_inferior":
+            facts += f"; {measure(self.margin, 'points' if self.kind == 'percent' else self.kind)} allowed"
+        else:
+            facts += f"; p = {self.p_value:.2g}"
+        return f"{self.name} {measure(self.candidate, self.kind)} against {measure(self.champion, self.kind)} ({facts})"
+
+
+def incomparable(champion: WakewordModel, config: Config) -> str:
+    """Why a champion cannot be heard on the present test; empty if it can."""
+    if champion.sample_rate != config.data.sample_rate:
+        return f"it hears audio at {champion.sample_rate:,} Hz, and the test is at {config.data.sample_rate:,} Hz"
+    if champion.labels != config.labels:
+        return f"its classes are {', '.join(champion.labels)}, and the test's {', '.join(config.labels)}"
+    return ""
+
+
+def hear(model: WakewordModel, shards: Path, config: Config, progress: Progress = silent) -> Heard:
+    """Play the test's words, in the target conditions, and its background to an exported model."""
+    scores = score_streams(model.score_audio, shards, config, progress, target_conditions(config), confusables=False)
+    tradeoff = Tradeoff(scores, config, model.detector)
+    point = tradeoff.point(config.evaluation.allowed_fah)
+    found = evaluate_streams(scores, point.threshold, config, model.detector)
+    return Heard(
+        shipped=evaluate_streams(scores, model.threshold, config, model.detector),
+        target=point,
+        missed=_missed(found) if point.reachable else _plays(scores),
+        curve=tuple(tradeoff.sweep()),
+        recordings=recordings(scores),
+        heard=frozenset(span.id for session in scores.sessions for span in session.sources),
+    )
+
+
+def contrasts(candidate: Heard, champion: Heard, config: Config) -> list[Contrast]:
+    """What decides: misses at the target rate of false alarms; misses and false alarms as both ship."""
+    at_target = f"missed at {rate(config.evaluation.allowed_fah)} false alarms an hour"
+    shipped = _missed(candidate.shipped), _missed(champion.shipped)
+    return [
+        _misses(at_target, candidate.missed, champion.missed, candidate, config.registry),
+        _misses("missed as shipped", shipped[0], shipped[1], candidate, config.registry),
+        _alarms("false alarms an hour as shipped", candidate.shipped, champion.shipped, config.registry),
+    ]
+
+
+def _misses(
+    name: str, mine: frozenset[Play], theirs: frozenset[Play], heard: Heard, settings: RegistryConfig
+) -> Contrast:
+    words = heard.shipped.words
+    outcomes = Outcomes(len(mine & theirs), len(mine - theirs), len(theirs - mine), words - len(mine | theirs))
+    counts = [Counter(recording for recording, _ in plays) for plays in (mine, theirs)]
+    differences = _differences(*counts)
+    return Contrast(
+        name=name,
+        kind="percent",
+        candidate=len(mine) / words,
+        champion=len(theirs) / words,
+        candidate_only=len(mine - theirs),
+        champion_only=len(theirs - mine),
+        interval=share_difference(outcomes, heard.recordings, 1 - 2 * settings.level),
+        p_value=excess_p_value(differences),
+        least_excess=least_excess(sum(one < 0 for one in differences), settings.level),
+        margin=settings.margin_frr,
+    )
+
+
+def _alarms(name: str, candidate: StreamResult, champion: StreamResult, settings: RegistryConfig) -> Contrast:
+    mine, theirs = (
+        Counter((alarm.id, int(alarm.time // _STRETCH_SECONDS)) for alarm in one.false_alarms)
+        for one in (candidate, champion)
+    )
+    differences = _differences(mine, theirs)
+    return Contrast(
+        name=name,
+        kind="rate",
+        candidate=candidate.fah,
+        champion=champion.fah,
+        candidate_only=(mine - theirs).total(),
+        champion_only=(theirs - mine).total(),
+        interval=rate_difference(
+            mine.total(), theirs.total(), candidate.background_hours, confidence=1 - 2 * settings.level
+        ),
+        p_value=excess_p_value(differences),
+        least_excess=least_excess(sum(one < 0 for one in differences), settings.level),
+        margin=settings.margin_fah,
+    )
+
+
+def _differences(candidate: Counter[Any], champion: Counter[Any]) -> list[int]:
+    return [candidate[unit] - champion[unit] for unit in candidate.keys() | champion.keys()]
+
+
+def _missed(result: StreamResult) -> frozenset[Play]:
+    return frozenset((miss.id, miss.condition) for miss in result.miss_list)
+
+
+def _plays(scores: StreamScores) -> frozenset[Play]:
+    return frozenset((word.id, one.condition.name) for one in scores.sessions if one.condition for word in one.words)
