@@ -55,7 +55,8 @@ class Trained:
 def main() -> int:
     """Run the benchmark."""
     given = _arguments()
-    jobs = [(name, seed) for seed in given.seeds for name in _names(given)]
+    names = _names(given)
+    jobs = [(name, seed) for seed in given.seeds for name in names]
     trained: list[Trained] = []
     for number, (name, seed) in enumerate(jobs):
         print(f"training {number + 1} of {len(jobs)}: without {name}, seed {seed}", file=sys.stderr, flush=True)

@@ -14,8 +14,10 @@ from wakeword_core.project import Project
 _MEAN_TOLERANCE = 1e-2
 _VARIANCE_TOLERANCE = 1e-2
 _NLL_TOLERANCE = 1e-6
-_PAUC_TOLERANCE = 1e-3
+_RANKING_TOLERANCE = 1e-3
 """By as much a ranking may differ from one device to another."""
+_COUNTED = ("f1", "frr")
+"""Of words: one may be on the other side of a threshold there."""
 _PARITY_WINDOWS = 256
 _SHOWN = 5
 _LISTED = 100
@@ -212,12 +214,15 @@ def _tuning_not_worse(project: Project, artifact: Artifact, split: Split | None)
 
     val = load_windows(project.require("mel_features", "val").path)
     before, after = (validation_figures(one.path, val, project.config, "cpu") for one in (trained, artifact))
-    description = (
-        f"partial ROC-AUC on validation {before.pauc:.4f} -> {after.pauc:.4f}, "
-        f"loss {before.loss:.4f} -> {after.loss:.4f}"
-    )
-    passed = after.pauc >= before.pauc - _PAUC_TOLERANCE
-    return Verdict(passed, description, {"pauc_before": before.pauc, "pauc_after": after.pauc})
+    metric = project.config.training.val_metric  # which is what the tuning was kept by
+    name = "partial ROC-AUC" if metric == "pauc" else metric
+    one, other = (getattr(figures, metric) for figures in (before, after))
+    description = f"{name} on validation {one:.4f} -> {other:.4f}"
+    description += "" if metric == "loss" else f", loss {before.loss:.4f} -> {after.loss:.4f}"
+    words = int((val.labels > 0).sum())
+    tolerance = max(_RANKING_TOLERANCE, 1 / words if metric in _COUNTED else 0.0)
+    passed = after.value(metric) >= before.value(metric) - tolerance
+    return Verdict(passed, description, {f"{metric}_before": one, f"{metric}_after": other})
 
 
 def _nll_not_worse(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
