@@ -29,6 +29,7 @@ from wakeword_core.ablations import ABLATIONS, without
 from wakeword_core.config import Config
 from wakeword_core.evaluation.intervals import mean_interval
 from wakeword_core.evaluation.sensitivities import Sensitivities
+from wakeword_core.exported import MODEL_FILE
 from wakeword_core.files import digest, read_json, write_json
 from wakeword_core.loading import load_config
 from wakeword_core.project import Project
@@ -55,7 +56,8 @@ class Trained:
 def main() -> int:
     """Run the benchmark."""
     given = _arguments()
-    jobs = [(name, seed) for seed in given.seeds for name in _names(given)]
+    names = _names(given)
+    jobs = [(name, seed) for seed in given.seeds for name in names]
     trained: list[Trained] = []
     for number, (name, seed) in enumerate(jobs):
         print(f"training {number + 1} of {len(jobs)}: without {name}, seed {seed}", file=sys.stderr, flush=True)
@@ -112,7 +114,7 @@ def _trained(name: str, seed: int, given: argparse.Namespace) -> Trained:
         scored = read_json(kept)
     else:
         scored = {
-            "test": _missed_on_test(model.file("model.onnx"), shards.path, [one.target_fah for one in points], config),
+            "test": _missed_on_test(model.file(MODEL_FILE), shards.path, [one.target_fah for one in points], config),
             "seconds": time.monotonic() - started,
         }
         write_json(kept, scored)

@@ -43,6 +43,7 @@ from wakeword_core.evaluation.streams import (
     background_sessions,
     positive_sessions,
 )
+from wakeword_core.exported import MODEL_FILE
 from wakeword_core.loading import load_config
 from wakeword_core.progress import Progress, silent
 from wakeword_core.project import Project
@@ -331,7 +332,7 @@ def run(given: Sequence[str] | None, progress: Progress) -> dict[str, Any]:
     config = load_config(chosen.config)
     home = chosen.home.resolve() if chosen.home else None
     if chosen.model is None:
-        found = Project(config, home, progress).require("onnx_model").file("model.onnx")
+        found = Project(config, home, progress).require("onnx_model").file(MODEL_FILE)
     else:
         found = chosen.model
     everybody = engines(found, config)

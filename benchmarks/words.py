@@ -24,6 +24,7 @@ from folds import FOLDS, WORDS, sources
 from wakeword_core.artifacts import Artifact
 from wakeword_core.config import SPLITS, Config, DetectorConfig
 from wakeword_core.evaluation.stream_scores import StreamScores
+from wakeword_core.exported import MODEL_FILE
 from wakeword_core.loading import load_config
 from wakeword_core.project import Project, artifact_name
 
@@ -99,7 +100,7 @@ def _tested(word: str, fold: int, given: argparse.Namespace) -> Tested:
     started = time.monotonic()
     config = _config(word, fold, given)
     project = Project(config, given.home.resolve())
-    model = WakewordModel(built_up_to_onnx(project, f"{word} {fold}").file("model.onnx"))
+    model = WakewordModel(built_up_to_onnx(project, f"{word} {fold}").file(MODEL_FILE))
     scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)
     result = evaluate_streams(scores, model.threshold, config, model.detector)
     found = Tested(

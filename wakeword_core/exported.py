@@ -10,6 +10,8 @@ from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, MissingDependencyError
 from wakeword_core.export.seal import SEAL_KEY
 
+MODEL_FILE, INT8_FILE, FP16_FILE = "model.onnx", "model.int8.onnx", "model.fp16.onnx"
+"""Files of a model of windows, by the numbers that it computes with."""
 CARD_KEY = "wakeword"
 """Entry of `metadata_props` that holds what the runtime reads, as JSON."""
 _MAX_MODEL_BYTES = 256 * 2**20

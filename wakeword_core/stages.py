@@ -334,6 +334,7 @@ STAGES: tuple[Stage, ...] = (
         (
             Input("trained_model"),
             Input("mined_negatives"),
+            Input("audio_shards", split="train", decides=_models_are_tuned),
             Input("mel_features", split="train"),
             Input("mel_features", split="val", decides=_models_are_tuned),
             Input("cmvn_stats"),

@@ -45,7 +45,8 @@ def _print_table(folds: Sequence[Fold], everything: Together | None, phrase: str
     if everything is not None:
         title += (
             f": {everything.misses} of {everything.words} words missed ({everything.frr:.1%}), "
-            f"{everything.false_alarms} false alarms in {everything.background_hours:.2f} h"
+            f"{everything.false_alarms} false alarm{'s' * (everything.false_alarms != 1)} "
+            f"in {everything.background_hours:.2f} h"
         )
     table = Table(title=escape(title), title_justify="left")
     for name in ("fold", *_COUNTS, *FIGURES, "checks"):

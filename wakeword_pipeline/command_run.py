@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from wakeword_core.config import Config
-from wakeword_core.export.bundle import CARD_MARKDOWN, MODEL
+from wakeword_core.export.bundle import CARD_MARKDOWN
+from wakeword_core.exported import MODEL_FILE
 from wakeword_core.loading import load_config, save_config
 from wakeword_core.project import Project
 from wakeword_pipeline.home import config_path, home_path, prepare_home
@@ -91,7 +92,7 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
         "model_bytes": shipped.figures["bytes"] if shipped else None,
         "int8_bytes": int8.figures["bytes"] if int8 else None,
         **outcome,
-        "model": str(shipped.file(MODEL)) if shipped else None,
+        "model": str(shipped.file(MODEL_FILE)) if shipped else None,
         "model_card": str(bundle.file(CARD_MARKDOWN)) if bundle else None,
         "report": str(report.file("report.html")) if report else None,
         "registry_role": registry.role(entry.key) if entry else None,

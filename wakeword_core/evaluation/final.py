@@ -39,6 +39,7 @@ from wakeword_core.evaluation.stream_test import (
 )
 from wakeword_core.evaluation.streams import background_sessions, positive_sessions
 from wakeword_core.evaluation.suspicious import Cut, describe, suspicious_recordings
+from wakeword_core.exported import MODEL_FILE
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import read_json, write_json
 from wakeword_core.manifest import quarantined, read_manifest
@@ -76,7 +77,7 @@ def final_test(
     `metrics.json`, which is the same for the same inputs; what is not, is in the files named by `VOLATILE`.
     """
     onnx = inputs["onnx_model"]
-    model = WakewordModel(onnx.file("model.onnx"))
+    model = WakewordModel(onnx.file(MODEL_FILE))
     shards = inputs["audio_shards[test]"].path
     streams = score_streams(model.score_audio, shards, config, progress)
     stream = _stream_test(streams, model, inputs["calibrated_model"], config)
@@ -301,7 +302,7 @@ def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, Any]:
         "model": {
             "architecture": config.model.arch,
             "parameters": inputs["trained_model"].figures["parameters"],
-            "bytes": onnx.files["model.onnx"].size,
+            "bytes": onnx.files[MODEL_FILE].size,
             "key": onnx.key,
         },
         "tuning": {name: inputs["tuned_model"].figures[name] for name in ("tuned", "kept", "mined_clips")},

@@ -7,12 +7,12 @@ from typing import Any
 from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
 from wakeword_core.errors import ArtifactError
+from wakeword_core.exported import FP16_FILE, INT8_FILE, MODEL_FILE
 from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
 from wakeword_core.project import Input, Project
 from wakeword_core.streaming_model import INT8_STREAMING_FILE, STREAMING_FILE
 
 STAGE = "model_bundle"
-MODEL = "model.onnx"
 CARD_JSON = "model_card.json"
 CARD_MARKDOWN = "model_card.md"
 PICTURE = "lineage.png"
@@ -24,8 +24,8 @@ BUNDLE_INPUTS = (
 )  # fmt: skip
 _COPIED = {
     "onnx_model": (STREAMING_FILE,),
-    "int8_model": ("model.int8.onnx", INT8_STREAMING_FILE),
-    "fp16_model": ("model.fp16.onnx",),
+    "int8_model": (INT8_FILE, INT8_STREAMING_FILE),
+    "fp16_model": (FP16_FILE,),
 }
 """Models that are handed on as they are, by their stage."""
 
@@ -50,7 +50,7 @@ def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], spl
     from wakeword_core.lineage.model_file import MODEL_CARD_KEY
     from wakeword_core.lineage.picture import lineage_picture
 
-    path = inputs["onnx_model"].file(MODEL)
+    path = inputs["onnx_model"].file(MODEL_FILE)
     model = onnx.load(path)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if CARD_KEY not in properties:
@@ -62,7 +62,7 @@ def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], spl
     card = describe_model(node, project.config.slug, evidence)
     entry = model.metadata_props.add()
     entry.key, entry.value = MODEL_CARD_KEY, canonical_json(card)
-    size = write_model(model, build.path / MODEL)
+    size = write_model(model, build.path / MODEL_FILE)
     for stage, names in _COPIED.items():
         for name in names:
             link_or_copy(inputs[stage].file(name), build.path / name)

@@ -8,8 +8,7 @@ import onnx
 
 from wakeword_core.export.beside_fp32 import beside_fp32
 from wakeword_core.export.onnx_graph import compact, take_metadata, write_model
-
-FILE_NAME = "model.fp16.onnx"
+from wakeword_core.exported import FP16_FILE
 
 
 def convert_fp16(onnx_path: Path, out: Path) -> int:
@@ -27,10 +26,10 @@ def convert_fp16(onnx_path: Path, out: Path) -> int:
         converted = OnnxModel(convert_float_to_float16(onnx.load(onnx_path), keep_io_types=True))
     converted.topological_sort()
     half = compact(converted.model)
-    return write_model(take_metadata(half, original), out / FILE_NAME)
+    return write_model(take_metadata(half, original), out / FP16_FILE)
 
 
 def make_fp16(model: Path, test_features: Path, out: Path) -> dict[str, Any]:
     """Write `out/model.fp16.onnx`; returns its figures beside fp32's."""
     convert_fp16(model, out)
-    return beside_fp32(model, out / FILE_NAME, "fp16", test_features)
+    return beside_fp32(model, out / FP16_FILE, "fp16", test_features)

@@ -9,8 +9,9 @@ import numpy as np
 from wakeword_core.config import Config
 from wakeword_core.export.beside_fp32 import beside_fp32
 from wakeword_core.export.cost import cpu_ms_per_second
-from wakeword_core.export.quantize import FILE_NAME, Held, quantize_int8
+from wakeword_core.export.quantize import Held, quantize_int8
 from wakeword_core.export.streaming import export_streaming
+from wakeword_core.exported import INT8_FILE
 from wakeword_core.features.store import load_windows
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.training.steps import windows_ending
@@ -32,7 +33,7 @@ def make_int8(
         config.export,
         out,
     )
-    kept, small = summary.kept, out / FILE_NAME
+    kept, small = summary.kept, out / INT8_FILE
     streaming = asdict(export_streaming(small, STREAMING_TOLERANCE, out))
     return {
         "method": kept.method,

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from wakeword_core.config import ExportConfig, FrontendConfig
 from wakeword_core.errors import MissingDependencyError, WakewordError
+from wakeword_core.exported import MODEL_FILE
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
     from wakeword_core.models.scoring import ScoringModel
 
-FILE_NAME = "model.onnx"
 _INPUT = "log_mel"
 _OUTPUT = "scores"
 _PARITY_WINDOWS = 16
@@ -55,7 +55,7 @@ def export_onnx(model: "ScoringModel", card: dict[str, Any], config: ExportConfi
     shape = (frontend.bands, frontend.window_frames)
     graph = compact(_trace(model, shape, config.opset))
     set_card(graph, card)
-    path = out / FILE_NAME
+    path = out / MODEL_FILE
     size = write_model(graph, path)
     windows = np.random.default_rng(0).normal(-6.0, 4.0, (_PARITY_WINDOWS, *shape)).astype(np.float32)
     difference, logit_difference = parity(model, path, windows), logit_parity(model, path, windows)

@@ -19,10 +19,10 @@ from wakeword_core.evaluation.metrics import clip_metrics
 from wakeword_core.export.integers import CALIBRATIONS, Windows, has_dynamic, quantize
 from wakeword_core.export.onnx_graph import model_bytes, softmax_inputs, take_metadata, write_model
 from wakeword_core.export.pack import pack_weights
+from wakeword_core.exported import INT8_FILE
 
 log = logging.getLogger(__name__)
 
-FILE_NAME = "model.int8.onnx"
 Method = Literal["static", "dynamic", "weights"]
 
 
@@ -92,7 +92,7 @@ def quantize_int8(
     windows = _chosen(calibration_windows, config.int8_calibration_windows)
     original = onnx.load(onnx_path)
     fp32_bytes, reference = model_bytes(onnx_path), _decisions(onnx_path, held)
-    path = out / FILE_NAME
+    path = out / INT8_FILE
     tried: list[tuple[Candidate, ModelProto]] = []
     for method, calibration, graph in _graphs(onnx_path, original, windows):
         size = write_model(take_metadata(graph, original), path)

@@ -5,6 +5,7 @@ from typing import Any
 
 from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
+from wakeword_core.exported import MODEL_FILE
 from wakeword_core.project import Project
 
 Inputs = dict[str, Artifact]
@@ -38,7 +39,7 @@ def make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | Non
         },
     }
     summary = export_onnx(model, card, project.config.export, build.path)
-    path = build.path / "model.onnx"
+    path = build.path / MODEL_FILE
     streaming = asdict(export_streaming(path, project.config.export.parity_tolerance, build.path))
     build.figures = {
         **asdict(summary),
@@ -58,7 +59,7 @@ def make_int8(project: Project, build: Build, inputs: Inputs, split: Split | Non
     from wakeword_core.export.int8 import make_int8
 
     build.figures = make_int8(
-        inputs["onnx_model"].file("model.onnx"),
+        inputs["onnx_model"].file(MODEL_FILE),
         inputs["mel_features[train]"].path,
         inputs["mel_features[val]"].path,
         inputs["mel_features[test]"].path,
@@ -76,4 +77,4 @@ def make_fp16(project: Project, build: Build, inputs: Inputs, split: Split | Non
     """The exported model in float16, held against it on the test split."""
     from wakeword_core.export.float16 import make_fp16
 
-    build.figures = make_fp16(inputs["onnx_model"].file("model.onnx"), inputs["mel_features[test]"].path, build.path)
+    build.figures = make_fp16(inputs["onnx_model"].file(MODEL_FILE), inputs["mel_features[test]"].path, build.path)

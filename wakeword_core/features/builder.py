@@ -76,15 +76,23 @@ class Rows:
 
 
 def build_features(
-    shards: Path, split: Split, config: Config, device: str, out: Path, parts: Parts, progress: Progress = silent
+    shards: Path,
+    split: Split,
+    config: Config,
+    device: str,
+    out: Path,
+    parts: Parts,
+    progress: Progress = silent,
+    mixed_in: Path | None = None,
 ) -> FeaturesSummary:
     """Compute the features of one split: `out/parts/*.h5` and `out/<split>.h5` over them.
 
+    Augmented views have the noise and the rooms of the shards themselves, or of those in the folder `mixed_in`.
     Parts whose shard and settings are unchanged are taken from `parts`. A signal to stop is obeyed when the part that
     is being written is whole. Raises DataError when nothing can be cut.
     """
     paths = shard_paths(shards)
-    materials = materials_for(shards, split, config)
+    materials = materials_for(mixed_in or shards, split, config)
     attributes = _attributes(config, split)
     readers = reader_threads(on_gpu=torch.device(device).type == "cuda")
     hashes = ahead(hash_file, paths, readers, len(paths))

@@ -77,7 +77,7 @@ def make_tuned(project: Project, build: Build, inputs: Inputs, split: Split | No
     build.device = choose_device(project.config.training.device)
     features = [inputs[f"mel_features[{one}]"].path for one in ("train", "val")]
     build.figures = tune(
-        Sources(trained.path, mined.path, *features),
+        Sources(trained.path, mined.path, inputs["audio_shards[train]"].path, *features),
         Cmvn.load(inputs["cmvn_stats"].file("cmvn.json")),
         project.config,
         build.device,

@@ -27,10 +27,11 @@ _FEATURES = "mined_features"
 
 @dataclass(frozen=True)
 class Sources:
-    """Folders that a tuning reads: the trained model, mined shards, and features of both splits."""
+    """Folders that a tuning reads: the trained model, mined shards, those of training, features of both splits."""
 
     model: Path
     mined: Path
+    shards: Path
     train: Path
     val: Path
 
@@ -60,7 +61,7 @@ def tune(
     val = load_windows(sources.val)
     base, _ = load_model(sources.model)
     before = validation_figures(sources.model, val, config, device)
-    mined = _mined_windows(sources.mined, config, device, out / _FEATURES, parts, progress)
+    mined = _mined_windows(sources, config, device, out / _FEATURES, parts, progress)
     windows = load_windows(sources.train).joined(mined)
     attempt = out / ATTEMPT
     summary = train(windows, val, cmvn, tuning_config(config), attempt, progress, on_epoch, start_from=base)
@@ -104,12 +105,14 @@ def clean_up(out: Path) -> None:
         shutil.rmtree(out / name)
 
 
-def _mined_windows(shards: Path, config: Config, device: str, out: Path, parts: Parts, progress: Progress) -> WindowSet:
-    """Rows of mined clips, clean and augmented, as those of the training split are made."""
+def _mined_windows(
+    sources: Sources, config: Config, device: str, out: Path, parts: Parts, progress: Progress
+) -> WindowSet:
+    """Rows of mined clips, clean and augmented, as those of the training split are made, with its noise and rooms."""
     if out.exists():  # of a build that was killed; its finished parts are kept elsewhere
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    build_features(shards, "train", config, device, out, parts, progress)
+    build_features(sources.mined, "train", config, device, out, parts, progress, mixed_in=sources.shards)
     return load_windows(out)
 
 

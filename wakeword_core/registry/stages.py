@@ -59,8 +59,9 @@ def _not_compared(opponent: str, sentence: str) -> dict[str, Any]:
 
 
 def _cannot_be_heard(champion: Artifact, config: Config) -> str:
+    from wakeword_core.exported import MODEL_FILE
     from wakeword_core.registry.trial import incomparable
-    from wakeword_core.runtime import MODEL_FILE, WakewordModel
+    from wakeword_core.runtime import WakewordModel
 
     if champion.damaged(read=True):
         raise ArtifactError(
@@ -75,8 +76,9 @@ def _cannot_be_heard(champion: Artifact, config: Config) -> str:
 
 def _compared(project: Project, build: Build, inputs: dict[str, Artifact], champion: Artifact) -> dict[str, Any]:
     from wakeword_core.evaluation.plots import Marked, det_curve
+    from wakeword_core.exported import MODEL_FILE
     from wakeword_core.registry.trial import contrasts, hear
-    from wakeword_core.runtime import MODEL_FILE, WakewordModel
+    from wakeword_core.runtime import WakewordModel
 
     config, shards = project.config, inputs[_TEST].path
     mine, theirs = (

@@ -3,19 +3,22 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from toy_project import MINING, Toy
 
 from wakeword_core import manifest, stages
-from wakeword_core.artifacts import Artifact
+from wakeword_core.artifacts import Artifact, Parts
 from wakeword_core.checks import checks_of
 from wakeword_core.config import Config
 from wakeword_core.mining import tuning
 from wakeword_core.mining.clips import read_clips
 from wakeword_core.mining.tuning import no_worse, tuning_config, validation_figures
+from wakeword_core.progress import silent
 from wakeword_core.project import Project
 from wakeword_core.shards import iter_recordings
 from wakeword_core.training.records import HISTORY, read_history
@@ -102,6 +105,47 @@ def test_the_check_sees_a_model_that_suffered(toy: Toy, built, monkeypatch: pyte
     figures = iter((before, replace(before, pauc=before.pauc - 0.05)))
     monkeypatch.setattr(tuning, "validation_figures", lambda *_: next(figures))
     assert not verdicts(project, tuned)["tuning_not_worse"].passed
+
+
+@pytest.mark.parametrize(
+    ("metric", "worse", "better"),
+    [("loss", {"loss": 0.02}, {"pauc": -0.05, "loss": -0.02}), ("frr", {"frr": 0.4}, {"pauc": -0.05, "frr": 1 / 6})],
+)
+def test_the_check_goes_by_the_metric_that_the_model_was_kept_by(
+    metric: str, worse: dict, better: dict, toy: Toy, built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else weights that were kept by one metric would end the build by another."""
+    project, _, tuned = built
+    before = validation_figures(project.require("trained_model").path, _val(toy), project.config, "cpu")
+    tree = project.config.model_dump(mode="json")
+    tree["training"]["val_metric"] = metric
+    asked = SimpleNamespace(config=Config.model_validate(tree), require=project.require)
+    check = next(check for check in checks_of("tuned_model") if check.name == "tuning_not_worse")
+    for change, passes in ((worse, False), (better, True)):
+        after = replace(before, **{name: getattr(before, name) + by for name, by in change.items()})
+        figures = iter((before, after))
+        monkeypatch.setattr(tuning, "validation_figures", lambda *_, figures=figures: next(figures))
+        verdict = check.run(asked, tuned, None)
+        assert verdict.passed is passes and set(verdict.figures) == {f"{metric}_before", f"{metric}_after"}
+
+
+def test_clips_are_augmented_with_the_noise_of_the_training_split(toy: Toy, built, tmp_path: Path) -> None:
+    """Their own shards hold none."""
+    project, mined, _ = built
+    tree = project.config.model_dump(mode="json")
+    tree["features"]["augment"] |= {"noise_probability": 1, "generated_noise_minutes": 0, "snr_db": [0, 0]}
+    tree["features"]["augment"] |= {"rir_probability": 0, "speed_probability": 0, "gain_db": [0, 0]}
+    config, parts = Config.model_validate(tree), Parts(tmp_path / "parts")
+    noisy, quiet = (
+        tuning._mined_windows(
+            tuning.Sources(tmp_path, mined.path, shards, tmp_path, tmp_path), config, "cpu", out, parts, silent
+        )
+        for out, shards in ((tmp_path / "noisy", toy.shards()), (tmp_path / "quiet", mined.path))
+    )
+    clean = noisy.views == 0
+    assert clean.any() and torch.equal(noisy.mel[clean], quiet.mel[clean])
+    louder = noisy.mel[~clean].float().mean(dim=(1, 2)) - quiet.mel[~clean].float().mean(dim=(1, 2))
+    assert bool((louder > 0.1).all())
 
 
 def _val(toy: Toy):
