@@ -1,54 +1,24 @@
 """A small model that hears loudness, sounds, and servers of it: in this process and as a process of their own."""
 
 import io
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import soundfile
-from onnx import TensorProto, helper, numpy_helper
 
-from wakeword_core.config import DetectorConfig, FrontendConfig, ServingConfig
+from wakeword_core.config import ServingConfig
 from wakeword_core.runtime import WakewordModel
 
-RATE = 16_000
-FRONTEND = FrontendConfig(n_mels=16, window_frames=51)
-WORD = "hey robin"
+sys.path.insert(0, str(Path(__file__).parent))
 
-
-def save_model(folder, bias=2.0, threshold=0.6, labels=("_negative", WORD), rate=RATE, key="artifact-key", **detector):
-    """A linear scorer: audio that is loud at the window's end is the wake word, less so with less bias."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weight = np.linspace(-0.5, 1.0, 51, dtype=np.float32)[None].repeat(16, 0).ravel() / 120
-    gemm = np.stack([-weight] + [weight] * (len(labels) - 1), 1)
-    biases = np.array([-bias] + [bias] * (len(labels) - 1), np.float32)
-    nodes = [
-        helper.make_node("Flatten", ["log_mel"], ["f"]),
-        helper.make_node("Gemm", ["f", "w", "b"], ["l"]),
-        helper.make_node("Softmax", ["l"], ["scores"], axis=1),
-    ]
-    graph = helper.make_graph(
-        nodes, "g",
-        [helper.make_tensor_value_info("log_mel", TensorProto.FLOAT, ["batch", 16, 51])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", len(labels)])],
-        [numpy_helper.from_array(gemm, "w"), numpy_helper.from_array(biases, "b")],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    card = {
-        "phrase": labels[1], "labels": labels, "sample_rate": rate, "frontend": FRONTEND.model_dump(mode="json"),
-        "detector": DetectorConfig(lockout_seconds=0.3, **detector).model_dump(mode="json"), "threshold": threshold,
-        "operating_points": {}, "keys": {"onnx_model": key},
-    }  # fmt: skip
-    helper.set_model_props(model, {"wakeword": json.dumps(card)})
-    onnx.save(model, folder / "model.onnx")
-    return folder
+from loud_model import RATE, save_model
 
 
 def loud_and_quiet(seconds=3.0, seed=0, rate=RATE, level=8_000.0):

@@ -1,0 +1,20 @@
+# The pipeline: Dagster's web server and daemon, the builds they start, and MLflow's page. Built from the repository's root:
+#   docker build -f containers/pipeline.Dockerfile -t wakeword-pipeline .
+FROM python:3.11.13-slim-bookworm
+
+# the torch of this index: cpu, cu130, ...
+ARG TORCH=cpu
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+
+WORKDIR /src
+COPY . .
+RUN pip install --no-cache-dir --constraint constraints.txt \
+        --extra-index-url "https://download.pytorch.org/whl/${TORCH}" '.[speech,postgres]' \
+    && useradd --uid 10001 --create-home --home-dir /srv/wakeword wakeword
+
+USER 10001
+WORKDIR /srv/wakeword
+ENV WAKEWORD_HOME=/srv/wakeword/home WAKEWORD_CONFIG=/srv/wakeword/wakeword.yaml
+EXPOSE 3000
+ENTRYPOINT ["wakeword"]
+CMD ["ui", "--service", "web", "--host", "0.0.0.0"]
