@@ -184,7 +184,8 @@ def test_the_card_is_told_before_the_model_is_there(visit, address) -> None:
 
 
 def test_it_fits_a_telephone_can_be_read_and_has_names_for_all_that_is_used(visit, address) -> None:
-    page = ready(visit(address, viewport={"width": 390, "height": 800}))
+    page = ready(visit(address))
+    page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for role, name in (
         ("button", "Start the microphone"),
