@@ -91,6 +91,10 @@ def test_without_onnxruntime_web_the_server_scores_and_the_page_says_why(
     monkeypatch.setenv("npm_config_registry", NOWHERE)
     with running(tone_models[0], tmp_path, token="s3cret") as url:
         page = visit(url, complaint="401 (Unauthorized)")
+        page.fill("text=access token", "wrong")
+        assert page.is_hidden("role=alert")
+        page.keyboard.press("Enter")
+        page.locator("role=alert", has_text="The token is wrong").wait_for()
         page.fill("text=access token", "s3cret")
         page.keyboard.press("Enter")
         ready(page)
