@@ -123,8 +123,9 @@ def _blocks(address: str) -> Iterator[bytes]:
             while block := source.read(_READ_BYTES):
                 yield block
     except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
         raise OnnxruntimeWebError(
-            f"onnxruntime-web {VERSION} could not be fetched from {address} ({error}); see that the npm registry "
+            f"onnxruntime-web {VERSION} could not be fetched from {address} ({reason}); see that the npm registry "
             f"can be reached, or name another with {_REGISTRY_VARIABLE}"
         ) from error
 

@@ -59,21 +59,19 @@ def address(tone_models, onnxruntime_web_cache):
 
 
 @pytest.fixture(scope="module")
-def browser(recording):
-    """Chromium that hears the recording."""
-    with chromium(recording) as started:
-        yield started
+def context(recording):
+    """A window of Chromium that hears the recording; its pages share what they have loaded."""
+    with chromium(recording) as browser, browser.new_context() as opened:
+        opened.set_default_timeout(30_000)
+        yield opened
 
 
 @pytest.fixture
-def visit(browser):
+def visit(context):
     """The function that opens an address once `script` ran there; no page may complain in the console unless told."""
-    contexts, complaints = [], []
+    complaints = []
 
-    def open_page(url, script="", complaint="(none)", **options):
-        context = browser.new_context(**options)
-        context.set_default_timeout(30_000)
-        contexts.append(context)
+    def open_page(url, script="", complaint="(none)"):
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text) if complaint not in message.text else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -82,6 +80,6 @@ def visit(browser):
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in context.pages:
+        page.close()
     assert complaints == []

@@ -37,11 +37,10 @@ DECIDE = """async (cases) => {
 
 
 @pytest.fixture(scope="module")
-def page(browser, address):
-    with browser.new_context() as context:
-        page = context.new_page()
-        page.goto(address)
-        yield page
+def page(context, address):
+    page = context.new_page()
+    page.goto(address)
+    return page
 
 
 def text(values) -> str:

@@ -91,6 +91,10 @@ def test_without_onnxruntime_web_the_server_scores_and_the_page_says_why(
     monkeypatch.setenv("npm_config_registry", NOWHERE)
     with running(tone_models[0], tmp_path, token="s3cret") as url:
         page = visit(url, complaint="401 (Unauthorized)")
+        page.fill("text=access token", "wrong")
+        assert page.is_hidden("role=alert")
+        page.keyboard.press("Enter")
+        page.locator("role=alert", has_text="The token is wrong").wait_for()
         page.fill("text=access token", "s3cret")
         page.keyboard.press("Enter")
         ready(page)
@@ -184,7 +188,8 @@ def test_the_card_is_told_before_the_model_is_there(visit, address) -> None:
 
 
 def test_it_fits_a_telephone_can_be_read_and_has_names_for_all_that_is_used(visit, address) -> None:
-    page = ready(visit(address, viewport={"width": 390, "height": 800}))
+    page = ready(visit(address))
+    page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for role, name in (
         ("button", "Start the microphone"),
