@@ -224,7 +224,10 @@ def _tuning_not_worse(project: Project, artifact: Artifact, split: Split | None)
     words = int((val.labels > 0).sum())
     tolerance = max(_RANKING_TOLERANCE, 1 / words if metric in _COUNTED else 0.0)
     passed = after.value(metric) >= before.value(metric) - tolerance
-    return Verdict(passed, description, {f"{metric}_before": one, f"{metric}_after": other})
+    always = project.config.mining.keep == "always"
+    description += "; mining.keep=better would have kept the trained model" if always and not passed else ""
+    severity: Severity | None = "warning" if always else None
+    return Verdict(passed, description, {f"{metric}_before": one, f"{metric}_after": other}, severity)
 
 
 def _nll_not_worse(project: Project, artifact: Artifact, split: Split | None) -> Verdict:

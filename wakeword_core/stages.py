@@ -238,6 +238,10 @@ def _models_are_tuned(config: Config) -> bool:
     return config.mining.enabled
 
 
+def _validation_decides_on_tuning(config: Config) -> bool:
+    return config.mining.enabled and (config.mining.keep == "better" or _best_epoch_is_kept(config))
+
+
 def _tuning_settings(config: Config, split: Split | None) -> dict[str, Any]:
     return tuning_settings(config, _training_settings(config, split))
 
@@ -336,7 +340,7 @@ STAGES: tuple[Stage, ...] = (
             Input("mined_negatives"),
             Input("audio_shards", split="train", decides=_models_are_tuned),
             Input("mel_features", split="train"),
-            Input("mel_features", split="val", decides=_models_are_tuned),
+            Input("mel_features", split="val", decides=_validation_decides_on_tuning),
             Input("cmvn_stats"),
         ),
         _tuning_settings,

@@ -10,11 +10,13 @@ import pytest
 
 from wakeword_core.checks import CHECKS
 from wakeword_core.config import Config
+from wakeword_core.loading import load_config
 from wakeword_core.project import CHAMPION, RAW_AUDIO
 from wakeword_core.stages import STAGES
 from wakeword_pipeline.automation import observe_job
 from wakeword_pipeline.definitions import ASSETS, define, defs
 from wakeword_pipeline.graph import that_decide
+from wakeword_pipeline.home import config_path
 from wakeword_pipeline.resources import ProjectResource
 
 GRAPH = {
@@ -26,7 +28,7 @@ GRAPH = {
     "cmvn_stats": ("features", {"mel_features"}),
     "trained_model": ("model", {"mel_features", "cmvn_stats"}),
     "mined_negatives": ("model", {"trained_model", "audio_shards"}),
-    "tuned_model": ("model", {"trained_model", "mined_negatives", "mel_features", "cmvn_stats"}),
+    "tuned_model": ("model", {"trained_model", "mined_negatives", "mel_features", "cmvn_stats", "audio_shards"}),
     "calibrated_model": ("model", {"tuned_model", "mel_features", "audio_shards"}),
     "onnx_model": ("delivery", {"calibrated_model"}),
     "int8_model": ("delivery", {"onnx_model", "mel_features"}),
@@ -59,7 +61,7 @@ def test_dagsters_edges_are_the_projects(graph) -> None:
     for stage in STAGES:
         parents = {parent.to_user_string() for parent in graph.get(dg.AssetKey(stage.name)).parent_keys}
         # the champion is of an earlier build, and no edge between assets
-        inputs = {one.stage for one in stage.inputs if one.decides(Config())}
+        inputs = {one.stage for one in stage.inputs if one.decides(load_config(config_path()))}
         assert parents == inputs - {CHAMPION}, stage.name
         assert graph.get(dg.AssetKey(stage.name)).is_partitioned == stage.partitioned
 
@@ -69,7 +71,9 @@ def test_dagsters_edges_are_the_projects(graph) -> None:
     [
         ({}, {"train"}, {"train"}),
         ({"training": {"keep": "best"}}, {"train", "val"}, {"train"}),
-        ({"mining": {"enabled": True}}, {"train"}, {"train", "val"}),
+        ({"mining": {"enabled": True}}, {"train"}, {"train"}),
+        ({"mining": {"enabled": True, "keep": "better"}}, {"train"}, {"train", "val"}),
+        ({"mining": {"enabled": True}, "training": {"keep": "best"}}, {"train", "val"}, {"train", "val"}),
     ],
 )
 def test_validation_is_an_edge_where_it_decides(settings: dict, trained: set[str], tuned: set[str]) -> None:

@@ -1,5 +1,7 @@
 """Learning from what the trained model wrongly fires at."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from wakeword_core.config.base import Settings
@@ -19,6 +21,11 @@ class MiningConfig(Settings):
     )
     per_recording: int = Field(10, ge=1, le=1_000, description="Clips of one recording at most, the highest first.")
     max_clips: int = Field(2_000, ge=1, le=20_000, description="Clips at most, the highest first.")
+    keep: Literal["always", "better"] = Field(
+        "always",
+        description="Whether tuned weights are kept in any case, or only where validation, which then decides about "
+        "weights, gets no worse.",
+    )
     epochs: int = Field(4, ge=1, le=1_000, description="Epochs of the tuning.")
     learning_rate_fraction: float = Field(
         0.2, gt=0, le=1, description="Peak learning rate of the tuning, as a share of training.learning_rate."

@@ -1,4 +1,4 @@
-"""The trained model tuned on the clips it fired at, and kept only if validation does not suffer."""
+"""The trained model tuned on the clips it fired at, and kept; if so asked only where validation does not suffer."""
 
 import shutil
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def tune(
     progress: Progress = silent,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
 ) -> dict[str, Any]:
-    """Write the better model on validation, tuned or as it was, and the tuning's history to `out`; returns figures.
+    """Write the model that `mining.keep` asks for, and the tuning's history, to `out`; returns figures.
 
     Mined clips join the training windows as hard negatives with augmented views of their own. A killed tuning that is
     called again goes on after its last finished epoch, as any training; see `ATTEMPT`.
@@ -66,7 +66,7 @@ def tune(
     attempt = out / ATTEMPT
     summary = train(windows, val, cmvn, tuning_config(config), attempt, progress, on_epoch, start_from=base)
     after = ValidationFigures(**{one.name: getattr(summary, f"val_{one.name}") for one in fields(ValidationFigures)})
-    kept = no_worse(after, before, config.training.val_metric)
+    kept = config.mining.keep == "always" or no_worse(after, before, config.training.val_metric)
     for name in (WEIGHTS, CARD):
         link_or_copy((attempt if kept else sources.model) / name, out / name)
     link_or_copy(attempt / HISTORY, out / HISTORY)
