@@ -102,6 +102,7 @@ class _Conversation:
 
     async def _told(self, text: str) -> bool:
         """Heed a text message; True if it was the last."""
+        await asyncio.sleep(self._pace.pause(0.0))
         try:
             said = json.loads(text)
         except (ValueError, RecursionError):

@@ -20,6 +20,7 @@ _CLOSE = {"Connection": "close"}
 """What is left of a body that was refused is not read: the connection cannot be used again."""
 _ENVELOPE_BYTES = 16_384
 """What multipart may add to a file: boundaries and headers."""
+_PIECE_BYTES = 65_536
 
 REQUEST_BODY = {
     "required": True,
@@ -99,11 +100,13 @@ def _too_large(limit: int) -> RefusedError:
 async def _file_of_form(request: Request, body: bytes) -> bytes:
     """The one file in a form; its name is never looked at."""
 
-    async def whole() -> AsyncGenerator[bytes, None]:
-        yield body
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(body), _PIECE_BYTES):
+            yield body[start : start + _PIECE_BYTES]
+            await asyncio.sleep(0)  # parsing a form that is made to be slow should not hold up other requests
 
     try:
-        parser = _InMemory(request.headers, whole(), max_files=1, max_fields=0)
+        parser = _InMemory(request.headers, pieces(), max_files=1, max_fields=0)
         form = await parser.parse()
     except (MultiPartException, ValueError) as error:  # ValueError: a charset that cannot decode anything
         raise RefusedError(422, "broken_form", f"the form cannot be read: {error}") from error
