@@ -89,19 +89,19 @@ def test_a_tuning_has_a_run_of_its_own_below_the_trainings(runs, toy: Toy) -> No
     assert {"model/model.safetensors", "model/history.jsonl"} <= files
 
 
-def test_the_candidate_is_the_tuned_model(runs, toy: Toy) -> None:
+def test_the_registered_model_is_the_tuned_one(runs, toy: Toy) -> None:
     client = MlflowResource(home=str(toy.folder / "home")).client()
-    version = client.get_model_version_by_alias("robin", "candidate")
+    version = client.get_model_version("robin", str(runs[1]["tuned_model"]["mlflow_model_version"].value))
     assert version.run_id == runs[1]["tuned_model"]["mlflow_run_id"].value and int(version.version) == 2
     assert "mlflow_model" not in runs[1]["trained_model"]
     assert runs[2]["tuned_model"]["mlflow_run_id"] == runs[1]["tuned_model"]["mlflow_run_id"]
     assert runs[2]["tuned_model"]["reused"].value is True
 
 
-def test_what_was_not_kept_is_not_the_candidate(runs, toy: Toy, instance, tmp_path: Path) -> None:
+def test_what_was_not_kept_is_not_registered(runs, toy: Toy, instance, tmp_path: Path) -> None:
     spoilt = {**MINING, "min_score": 0.1, "epochs": 2, "learning_rate_fraction": 1.0}
     shown = run(toy, instance, tmp_path, **spoilt)["tuned_model"]
     client = MlflowResource(home=str(toy.folder / "home")).client()
-    version = client.get_model_version_by_alias("robin", "candidate")
+    version = client.get_model_version("robin", str(shown["mlflow_model_version"].value))
     assert shown["kept"].value is False and version.run_id == runs[0]["trained_model"]["mlflow_run_id"].value
     assert client.get_run(shown["mlflow_run_id"].value).data.tags["kept"] == "false"

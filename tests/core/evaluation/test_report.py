@@ -118,6 +118,7 @@ METRICS = {
 COMPARISON = {
     "key": "earlierkey",
     "created": "2026-01-02T03:04:05.678+00:00",
+    "of_champion": True,
     "same_test_data": False,
     "other_settings": ["evaluation.gap_seconds"],
     "figures": [
@@ -322,3 +323,10 @@ def test_reservations_say_what_is_not_shown():
 )
 def test_differences_have_signs(value, kind, text):
     assert signed(value, kind) == text
+
+
+def test_it_says_whether_it_is_held_against_the_champion(tmp_path):
+    last = {**COMPARISON, "of_champion": False}
+    for name, comparison, told in (("a", COMPARISON, "Against the champion"), ("b", last, "Against the last report")):
+        write_report(tmp_path / name, METRICS, replace(EXHIBITS, comparison=comparison))
+        assert told in (tmp_path / name / "report.html").read_text()
