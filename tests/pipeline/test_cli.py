@@ -143,7 +143,7 @@ def test_status_of_an_empty_home_is_all_missing(tmp_path: Path, monkeypatch) -> 
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["status", "--config", "wakeword.yaml", "--json"])
     states = json.loads(done.output.splitlines()[-1])
-    assert {state["state"] for state in states} == {"missing"} and len(states) == 17
+    assert {state["state"] for state in states} == {"missing"} and len(states) == 19
     assert "missing" in CliRunner().invoke(app, ["status", "--config", "wakeword.yaml"]).output
 
 
