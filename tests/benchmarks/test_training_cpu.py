@@ -14,6 +14,8 @@ from wakeword_core.features.store import load_windows
 from wakeword_core.project import Project
 from wakeword_core.training.sampler import NoiseSampler, Sampler
 
+ROWS = 16
+"""A batch, in place of as many as trainings have."""
 SMALL = ["--recordings", "16", "--model", "tiny_conv", "--epochs", "2", "--workers", "1"]
 
 
@@ -22,11 +24,18 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[argparse.Namespa
     """A tiny benchmark whose features are built."""
     given = training_cpu.arguments("", model="tcn", recordings=2_000).parse_args(SMALL)
     given.device, given.folder = "cpu", tmp_path_factory.mktemp("bench")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    training_cpu.prepare(given)
-    yield given
-    torch.set_num_threads(threads)
+    threads, whole = torch.get_num_threads(), training_cpu.config_of
+
+    def smaller(given: argparse.Namespace) -> Config:
+        config = whole(given)
+        return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": ROWS})})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_cpu, "config_of", smaller)
+        torch.set_num_threads(1)
+        training_cpu.prepare(given)
+        yield given
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
