@@ -3,7 +3,6 @@
 import asyncio
 import struct
 import threading
-import time
 import tracemalloc
 from types import SimpleNamespace
 
@@ -98,12 +97,10 @@ def test_a_bomb_is_refused_by_its_header(refused, client, encode, monkeypatch, f
     bomb = encode(np.zeros((600 * 16_000 // channels, channels), np.int16), format=format)
     assert len(bomb) < 600_000
     monkeypatch.setattr(audio, "_mono", lambda *given: pytest.fail("it was decoded"))
-    began = time.perf_counter()
     if channels == 1:
         assert "600.0 s" in refused(client.post("/v1/verify", content=bomb, headers=OCTETS), 413, "too_long").detail
     else:
         refused(client.post("/v1/verify", content=bomb, headers=OCTETS), 413, "too_long")
-    assert time.perf_counter() - began < 2
 
 
 def test_a_header_that_promises_too_little_bounds_what_is_decoded(client, encode):
