@@ -103,7 +103,8 @@ def _why(graph: Graph, node: Node, ids: Collection[str]) -> str:
     """Why an artifact holds some of `ids`, or may, by what is in itself and not by its inputs; empty if it does not."""
     if node.artifact and node.stage in _BY_CONTENT:
         return _holds(node.artifact, ids)
-    gone = [one for one in graph.inputs(node) if one.artifact is None and one.stage not in _SOURCES]
+    # another of the same content may stand in for it, but what made that one need not be what made this one
+    gone = [one for one in node.inputs if (one.stage, one.key) not in graph.nodes and one.stage not in _SOURCES]
     return f"{gone[0].stage} {shown_key(gone[0].key)}, which it was made from, is gone: it may hold it" if gone else ""
 
 

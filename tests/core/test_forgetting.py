@@ -138,6 +138,15 @@ def test_a_model_whose_features_are_gone_may_hold_it(built: Path, home: Project)
     assert "is gone: it may hold it" in why[model.key] and why[onnx.key].startswith("made from trained_model")
 
 
+def test_what_has_the_same_content_as_what_is_gone_clears_nothing(built: Path, home: Project) -> None:
+    made = build(home)
+    gone, same = (stand_in(home, "cmvn_stats", made[f"mel_features[{split}]"]) for split in ("train", "val"))
+    model = stand_in(home, "trained_model", gone)
+    shutil.rmtree(gone.path)
+    named = {item.paths[0].name for item in affected(home.store, [noise(built)])}
+    assert gone.content == same.content and model.key in named and same.key not in named
+
+
 def test_unfinished_and_damaged_leftovers_count(built: Path, home: Project) -> None:
     for name in (".building-abc", ".damaged-abc-1"):
         (home.store.root / "trained_model" / name).mkdir(parents=True)

@@ -165,7 +165,8 @@ def keys_behind(store: ArtifactStore, artifact: Artifact) -> dict[str, str]:
     """Keys of everything that an artifact was made from, by name; of two with one name, that of the nearer one."""
     graph = Graph.of_store(store)
     behind = graph.upstream(graph.nodes[artifact.stage, artifact.key])
-    return dict(sorted((one.name, one.key) for one in reversed(behind)))
+    keys = {one.name: one.key for one in reversed(behind)}
+    return dict(sorted(keys.items()))
 
 
 def _reached(starts: Collection[Node], step: Callable[[Node], list[Node]]) -> list[Node]:
