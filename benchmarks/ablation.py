@@ -27,12 +27,12 @@ from words import built_up_to_onnx, read_off
 
 from wakeword_core.ablations import ABLATIONS, without
 from wakeword_core.config import Config
+from wakeword_core.config.loading import load_config
 from wakeword_core.evaluation.intervals import mean_interval
 from wakeword_core.evaluation.sensitivities import Sensitivities
-from wakeword_core.exported import MODEL_FILE
 from wakeword_core.files import digest, read_json, write_json
-from wakeword_core.loading import load_config
 from wakeword_core.project import Project
+from wakeword_core.runtime.exported import MODEL_FILE
 
 WHOLE = "nothing"
 """What is left out of the training that the others are compared with."""

@@ -119,9 +119,9 @@ def _pack(job: Job) -> float:
     """Shards of the recordings, as this project's features are computed from; seconds."""
     import pandas as pd
 
-    from wakeword_core.artifacts import Parts
     from wakeword_core.config import ShardsConfig
-    from wakeword_core.shards import build_shards
+    from wakeword_core.shards.packed_split import build_shards
+    from wakeword_core.store.artifacts import Parts
 
     seconds = job.samples / RATE
     rows = pd.DataFrame({"path": [path.name for path in job.paths], "id": list(map(_id, job.paths))})
@@ -162,9 +162,9 @@ def _processor_seconds() -> float:
 
 
 def _project(job: Job) -> Run:
-    from wakeword_core.artifacts import Parts
     from wakeword_core.config import Config
     from wakeword_core.features.builder import build_features
+    from wakeword_core.store.artifacts import Parts
 
     frontend = {"n_fft": N_FFT, "win_length": WIN, "hop_length": HOP, "n_mels": BANDS, "f_min": LOW, "f_max": HIGH}
     features = {

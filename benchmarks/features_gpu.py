@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from wakeword_core.artifacts import Parts
 from wakeword_core.audio import encode_wav
 from wakeword_core.config import Config
 from wakeword_core.features.builder import FeaturesSummary, build_features
-from wakeword_core.shard_file import write_recordings
+from wakeword_core.shards.shard_file import write_recordings
+from wakeword_core.store.artifacts import Parts
 
 RIVAL_SECONDS = 46.0
 SHARD_BYTES = 64_000_000

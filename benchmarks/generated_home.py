@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.config.loading import save_config
 from wakeword_core.export.bundle import MODEL_FACET
-from wakeword_core.loading import save_config
-from wakeword_core.manifest import COLUMNS, MANIFEST, sources_facet, split_facets
 from wakeword_core.project import Project, Stage
+from wakeword_core.recordings.manifest import COLUMNS, MANIFEST, sources_facet, split_facets
+from wakeword_core.store.artifacts import Artifact, Build
 
 Make = Callable[[Project, Build, dict[str, Artifact], Split | None], None]
 

@@ -20,7 +20,7 @@ from typing import Any
 from generated import generate
 
 from wakeword_core.config import SPLITS, Config
-from wakeword_core.loading import load_config
+from wakeword_core.config.loading import load_config
 from wakeword_core.project import Project
 
 GOAL = 20.0

@@ -23,7 +23,7 @@ from statistics import median
 
 from generated_home import CONFIG, generate_home
 
-from wakeword_core.artifacts import ArtifactStore
+from wakeword_core.store.artifacts import ArtifactStore
 
 GOAL_RECORDINGS = 100_000
 GOAL_ARTIFACTS = 50

@@ -29,8 +29,8 @@ from peer_engines import OURS, RATE, Engine, cpu_costs, engines
 from rich.console import Console
 from rich.table import Table
 
-from wakeword_core.artifacts import ArtifactStore
 from wakeword_core.config import Config, DetectorConfig, Split
+from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, ConfigError, WakewordError
 from wakeword_core.evaluation.conditions import Condition
 from wakeword_core.evaluation.stream_scores import SessionScores, StreamScores
@@ -43,11 +43,11 @@ from wakeword_core.evaluation.streams import (
     background_sessions,
     positive_sessions,
 )
-from wakeword_core.exported import MODEL_FILE
-from wakeword_core.loading import load_config
 from wakeword_core.progress import Progress, silent
 from wakeword_core.project import Project
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.store.artifacts import ArtifactStore
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "alexa.yaml"
 FAH_TARGETS = (0.1, 0.5, 1.0)
@@ -133,7 +133,7 @@ def _first(sessions: Iterator[Session], minutes: float | None) -> Iterator[tuple
 
 
 def _planned(folder: Path, roles: Sequence[str], minutes: float | None) -> float:
-    from wakeword_core.shards import seconds_by_role
+    from wakeword_core.shards.packed_split import seconds_by_role
 
     seconds = sum(length for role, length in seconds_by_role(folder).items() if role in roles)
     return seconds if minutes is None else min(seconds, 60 * minutes)

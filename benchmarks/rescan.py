@@ -116,7 +116,7 @@ def _measured(work: Callable[[Path, Path], None], tree: Path, cache: Path, send:
     import pandas as pd
     import pyarrow.parquet
 
-    from wakeword_core import manifest
+    from wakeword_core.recordings import manifest
 
     # the first arrow strings of a process load a library, which says nothing about the scan
     assert manifest and pyarrow.parquet and len(pd.concat([pd.DataFrame({"a": ["b"]})]).isin({"a": ["b"]}))
@@ -130,7 +130,7 @@ def _source(tree: Path) -> SourceConfig:
 
 
 def _rescan(tree: Path, cache: Path) -> None:
-    from wakeword_core.scan import ScanCache, scan
+    from wakeword_core.recordings.scan import ScanCache, scan
 
     opened = ScanCache(cache)
     scan([_source(tree)], opened)
@@ -138,8 +138,8 @@ def _rescan(tree: Path, cache: Path) -> None:
 
 
 def _manifest(tree: Path, cache: Path) -> None:
-    from wakeword_core.manifest import build_manifest
-    from wakeword_core.scan import ScanCache
+    from wakeword_core.recordings.manifest import build_manifest
+    from wakeword_core.recordings.scan import ScanCache
 
     opened = ScanCache(cache)
     with tempfile.TemporaryDirectory(dir=cache) as out:

@@ -31,11 +31,11 @@ from typing import Any
 import pandas as pd
 from generated import RATE, generate
 
-from wakeword_core.artifacts import Parts
 from wakeword_core.audio import decode_wav, encode_wav
 from wakeword_core.config import ShardsConfig
 from wakeword_core.files import hash_file
-from wakeword_core.shards import build_shards, iter_recordings
+from wakeword_core.shards.packed_split import build_shards, iter_recordings
+from wakeword_core.store.artifacts import Parts
 
 GOAL = 1.0
 FORMATS = ("flac", "wav")

@@ -71,9 +71,9 @@ def build(name: str, folder: Path) -> Path:
     import torch
 
     from wakeword_core.config import Config, MixedNetConfig
+    from wakeword_core.config.loading import load_config
     from wakeword_core.export.onnx_export import export_onnx
     from wakeword_core.export.streaming import export_streaming
-    from wakeword_core.loading import load_config
     from wakeword_core.models.scoring import model_card, new_model
 
     torch.manual_seed(0)

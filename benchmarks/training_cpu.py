@@ -33,8 +33,8 @@ import numpy as np
 from training_feeds import Fed, Feed, from_audio_files, from_hdf5
 
 from wakeword_core.config import Config
+from wakeword_core.config.loading import load_config
 from wakeword_core.cores import available_cores
-from wakeword_core.loading import load_config
 from wakeword_core.progress import silent
 from wakeword_core.project import Project
 

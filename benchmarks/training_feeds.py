@@ -129,7 +129,7 @@ def _places(project: Project) -> tuple[list[str], list[int]]:
     import pandas as pd
 
     from wakeword_core.features.store import FeatureFile
-    from wakeword_core.manifest import read_manifest
+    from wakeword_core.recordings.manifest import read_manifest
 
     manifest = read_manifest(project.require("raw_manifest").path, "train")
     roots = {source.name: source.root for source in project.sources()}

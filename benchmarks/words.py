@@ -21,12 +21,12 @@ from typing import Any
 
 from folds import FOLDS, WORDS, sources
 
-from wakeword_core.artifacts import Artifact, artifact_name
 from wakeword_core.config import SPLITS, Config, DetectorConfig
+from wakeword_core.config.loading import load_config
 from wakeword_core.evaluation.stream_scores import StreamScores
-from wakeword_core.exported import MODEL_FILE
-from wakeword_core.loading import load_config
 from wakeword_core.project import Project
+from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.store.artifacts import Artifact, artifact_name
 
 GOALS = {"accurate": {0.5: 0.03, 0.1: 0.06}, "balanced": {0.5: 0.045, 0.1: 0.09}}
 """Preset -> false alarms an hour -> misses to stay under, in the mean over the words."""

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from wakeword_core.artifacts import Artifact
 from wakeword_core.config import Split
-from wakeword_core.exported import MODEL_FILE
 from wakeword_core.files import read_json
 from wakeword_core.project import Project
+from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.store.artifacts import Artifact
 
 _MEAN_TOLERANCE = 1e-2
 _VARIANCE_TOLERANCE = 1e-2
@@ -72,7 +72,7 @@ def _set_aside_if_damaged(project: Project, artifact: Artifact) -> Verdict | Non
 
 
 def _usable(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
-    from wakeword_core.manifest import check_manifest, read_manifest
+    from wakeword_core.recordings.manifest import check_manifest, read_manifest
 
     problems = check_manifest(read_manifest(artifact.path), project.config.labels)
     return _from_problems(problems, "every label has usable recordings in every split")
@@ -86,16 +86,16 @@ def _all_sources_read(project: Project, artifact: Artifact, split: Split | None)
 
 
 def _disjoint(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
-    from wakeword_core.manifest import read_manifest
-    from wakeword_core.splits import check_splits
+    from wakeword_core.recordings.manifest import read_manifest
+    from wakeword_core.recordings.splits import check_splits
 
     return _from_problems(check_splits(read_manifest(artifact.path)), "no speaker and no recording is in two splits")
 
 
 def _data_as_before(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
-    from wakeword_core.drift import drift
     from wakeword_core.lineage.recordings import manifest_behind
-    from wakeword_core.manifest import read_manifest
+    from wakeword_core.recordings.drift import drift
+    from wakeword_core.recordings.manifest import read_manifest
 
     champion = project.registry().champion
     if champion is None:
@@ -121,8 +121,8 @@ def _data_as_before(project: Project, artifact: Artifact, split: Split | None) -
 
 
 def _no_copies_across_splits(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
-    from wakeword_core.manifest import read_fingerprints
-    from wakeword_core.near_duplicates import near_duplicates
+    from wakeword_core.recordings.manifest import read_fingerprints
+    from wakeword_core.recordings.near_duplicates import near_duplicates
 
     rows = read_fingerprints(artifact.path)
     pairs = near_duplicates(rows, project.config.checks.near_duplicate_similarity)
@@ -142,8 +142,8 @@ def _speech_verifies(project: Project, artifact: Artifact, split: Split | None) 
 
 
 def _shards_verify(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
-    from wakeword_core.manifest import read_manifest
-    from wakeword_core.shards import verify_shards
+    from wakeword_core.recordings.manifest import read_manifest
+    from wakeword_core.shards.packed_split import verify_shards
 
     if broken := _set_aside_if_damaged(project, artifact):
         return broken
@@ -186,8 +186,8 @@ def _beats_chance(project: Project, artifact: Artifact, split: Split | None) -> 
 
 
 def _mined_from_training(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
-    from wakeword_core.manifest import read_manifest
     from wakeword_core.mining.clips import check_origins, read_clips
+    from wakeword_core.recordings.manifest import read_manifest
 
     clips = read_clips(artifact.path)
     rows = read_manifest(project.require("raw_manifest").path, columns=("id", "split", "status"))
@@ -197,7 +197,7 @@ def _mined_from_training(project: Project, artifact: Artifact, split: Split | No
 
 def _clips_verify(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
     from wakeword_core.mining.clips import read_clips
-    from wakeword_core.shards import verify_shards
+    from wakeword_core.shards.packed_split import verify_shards
 
     if broken := _set_aside_if_damaged(project, artifact):
         return broken

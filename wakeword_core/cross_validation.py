@@ -8,13 +8,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from wakeword_core.artifacts import Artifact, artifact_name
 from wakeword_core.checks import Severity, checks_of
 from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.evaluation.intervals import Interval, mean_interval
 from wakeword_core.progress import Progress, silent
 from wakeword_core.project import Project
+from wakeword_core.store.artifacts import Artifact, artifact_name
 
 log = logging.getLogger(__name__)
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wakeword_core.artifacts import KEY_LENGTH, Artifact, ArtifactStore, Build, artifact_key, artifact_name
 from wakeword_core.config import SPLITS, Config, SourceConfig, Split
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.forgotten import Forgotten
 from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.forgotten import Forgotten
+from wakeword_core.store.artifacts import KEY_LENGTH, Artifact, ArtifactStore, Build, artifact_key, artifact_name
 
 if TYPE_CHECKING:
     from wakeword_core.lineage.status import State
+    from wakeword_core.recordings.scan import Listing
     from wakeword_core.registry.history import Registry
-    from wakeword_core.scan import Listing
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Project:
 
     def listing(self) -> "Listing":
         """Every recording in the configured folders, as it is now; unchanged files are not read again."""
-        from wakeword_core.scan import scan
+        from wakeword_core.recordings.scan import scan
 
         data, forgotten = self.config.data, self.forgotten()
         listing = scan(data.sources, self.scan_cache(), self.progress, missing=data.missing_source, forgotten=forgotten)
@@ -145,7 +145,7 @@ class Project:
 
     def scan_cache(self) -> Any:
         """The cache of file hashes and health facts under this home."""
-        from wakeword_core.scan import ScanCache
+        from wakeword_core.recordings.scan import ScanCache
 
         return ScanCache(self.home / "cache")
 

@@ -4,7 +4,6 @@ import shutil
 from dataclasses import asdict
 from typing import Any
 
-from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.config.training import deciding_settings
 from wakeword_core.errors import DataError
@@ -14,6 +13,7 @@ from wakeword_core.files import digest
 from wakeword_core.mining.stages import make_mined, make_tuned, mining_settings, tuning_settings
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
 from wakeword_core.registry.stages import COMPARISON_INPUTS, comparison_settings, make_comparison
+from wakeword_core.store.artifacts import Artifact, Build
 
 Inputs = dict[str, Artifact]
 
@@ -77,8 +77,8 @@ def _manifest_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 
 def _make_manifest(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    from wakeword_core.health_picture import health_picture
-    from wakeword_core.manifest import (
+    from wakeword_core.recordings.health_picture import health_picture
+    from wakeword_core.recordings.manifest import (
         FINGERPRINTS,
         build_manifest,
         quarantined,
@@ -121,8 +121,8 @@ def _shards_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 
 def _make_shards(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    from wakeword_core.manifest import read_manifest
-    from wakeword_core.shards import build_shards
+    from wakeword_core.recordings.manifest import read_manifest
+    from wakeword_core.shards.packed_split import build_shards
 
     config = project.config
     summary = build_shards(

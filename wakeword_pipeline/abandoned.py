@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from wakeword_core.errors import WakewordError
-from wakeword_core.locks import exclusive, is_held
+from wakeword_core.store.locks import exclusive, is_held
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Any
 import dagster as dg
 
 from wakeword_core.config import Config
+from wakeword_core.config.loading import save_config
 from wakeword_core.errors import WakewordError
 from wakeword_core.lineage.status import State
-from wakeword_core.loading import save_config
 from wakeword_core.project import RAW_AUDIO, Project
 from wakeword_pipeline.abandoned import BUILD_TAG, close_abandoned_runs, running
 from wakeword_pipeline.automation import observe_job

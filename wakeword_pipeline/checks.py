@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from wakeword_core.artifacts import Artifact
 from wakeword_core.checks import checks_of
 from wakeword_core.config import Config, Split
 from wakeword_core.files import digest
 from wakeword_core.project import Project
+from wakeword_core.store.artifacts import Artifact
 
 _SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
 SETTINGS = "settings"

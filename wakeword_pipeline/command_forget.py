@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.cleaning import Item, delete, freed_bytes, shown_key
+from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, ConfigError
-from wakeword_core.loading import load_config
 from wakeword_core.project import Project
+from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
 from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
 from wakeword_pipeline.item_table import items_json, print_items, shown_size, things
 
@@ -74,7 +74,7 @@ def run_forget(
 
 def _bury(project: Project, wanted: Wanted) -> list[str]:
     """Write the tombstone, and remove what was measured of the recordings; their ids."""
-    from wakeword_core.forgetting import find_recording, find_speaker, known_recordings
+    from wakeword_core.lineage.forgetting import find_recording, find_speaker, known_recordings
 
     known = known_recordings(project.store)
     if wanted.speaker is not None:
@@ -91,8 +91,8 @@ def _bury(project: Project, wanted: Wanted) -> list[str]:
 
 def _affected(project: Project, ids: Collection[str]) -> Affected:
     """What is affected now; a run of which the artifact is gone already may be made from the recordings too."""
-    from wakeword_core.forgetting import affected
-    from wakeword_core.lineage.graph import Graph
+    from wakeword_core.lineage.forgetting import affected
+    from wakeword_core.store.graph import Graph
     from wakeword_pipeline.registry import model_runs
 
     items = affected(project.store, ids)
@@ -157,7 +157,7 @@ def _agreed(question: str, wanted: Wanted) -> bool:
 
 
 def _require_gone(project: Project, ids: Collection[str]) -> None:
-    from wakeword_core.content_search import search
+    from wakeword_core.lineage.content_search import search
 
     found = search(project.store.root, ids)
     left = [*found.holders, *found.unreadable]

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.cleaning import Item, delete, freed_bytes, garbage
 from wakeword_core.config import SPLITS
+from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, WakewordError
-from wakeword_core.lineage.graph import Graph, NodeId
-from wakeword_core.loading import load_config
 from wakeword_core.project import Project
+from wakeword_core.store.cleaning import Item, delete, freed_bytes, garbage
+from wakeword_core.store.graph import Graph, NodeId
 from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
 from wakeword_pipeline.item_table import items_json, print_items, shown_size, things
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.artifacts import ArtifactStore
 from wakeword_core.errors import ArtifactError
 from wakeword_core.lineage.recordings import COLUMNS, count, count_by_source, recordings_behind
 from wakeword_core.lineage.subjects import Subject, find_subject
+from wakeword_core.store.artifacts import ArtifactStore
 from wakeword_pipeline.home import home_path
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from wakeword_core.microphone import microphone
 from wakeword_core.runtime import Detector, WakewordModel
-from wakeword_core.streaming_model import STREAMING_FILE, STREAMING_SUFFIXES, StreamingModel
+from wakeword_core.runtime.microphone import microphone
+from wakeword_core.runtime.streaming_model import STREAMING_FILE, STREAMING_SUFFIXES, StreamingModel
 
 _WIDTH = 40
 

@@ -10,16 +10,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wakeword_core.artifacts import Artifact
-from wakeword_core.cleaning import shown_key
+from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.wording import percent, rate
-from wakeword_core.loading import load_config
 from wakeword_core.project import Project
 from wakeword_core.registry.gate import MODEL
 from wakeword_core.registry.gate import promote as promote_in
 from wakeword_core.registry.gate import rollback as rollback_in
 from wakeword_core.registry.history import Entry, Registry
+from wakeword_core.store.artifacts import Artifact
+from wakeword_core.store.cleaning import shown_key
 from wakeword_pipeline.home import config_path, home_path, last_config
 
 ROLE_STYLES = {"champion": "bold green", "candidate": "cyan", "refused": "red", "retired": "dim", "removed": "dim"}

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wakeword_core.artifacts import ArtifactStore
 from wakeword_core.config import ServingConfig
+from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, MissingDependencyError
 from wakeword_core.export.bundle import STAGE
-from wakeword_core.loading import load_config
+from wakeword_core.store.artifacts import ArtifactStore
 from wakeword_pipeline.home import CONFIG_VARIABLE, config_path, home_path
 
 

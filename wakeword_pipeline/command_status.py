@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from wakeword_core.config.loading import load_config
 from wakeword_core.lineage.status import State
-from wakeword_core.loading import load_config
 from wakeword_core.project import Project
 from wakeword_pipeline.home import config_path, home_path, last_config
 

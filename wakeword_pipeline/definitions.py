@@ -6,8 +6,8 @@ from pathlib import Path
 import dagster as dg
 
 from wakeword_core.config import Config
+from wakeword_core.config.loading import load_config
 from wakeword_core.errors import WakewordError
-from wakeword_core.loading import load_config
 from wakeword_pipeline.assets import delivery, features, ingest, model
 from wakeword_pipeline.automation import build_all, nightly_schedule, observe_job, rebuild_sensor
 from wakeword_pipeline.freshness import with_freshness

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wakeword_core.cleaning import Item, freed_bytes
+from wakeword_core.store.cleaning import Item, freed_bytes
 
 _MEGABYTE, _KILOBYTE = 1e6, 1e3
 

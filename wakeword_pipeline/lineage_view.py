@@ -10,11 +10,11 @@ from rich.tree import Tree
 
 from wakeword_core.config import SPLITS
 from wakeword_core.evaluation.wording import percent, rate
-from wakeword_core.lineage.graph import Node, NodeId
 from wakeword_core.lineage.licences import mix_of
 from wakeword_core.lineage.model_file import ModelFile
 from wakeword_core.lineage.recordings import is_recordings
 from wakeword_core.lineage.subjects import Subject
+from wakeword_core.store.graph import Node, NodeId
 from wakeword_pipeline.command_status import KEY_SHOWN
 
 _PERMISSION_STYLES = {"allowed": "green", "not allowed": "red", "unclear": "yellow"}

@@ -199,7 +199,7 @@ def _has_cuda_driver() -> bool:
 
 
 class _ElapsedFormatter(logging.Formatter):
-    """`   12.3s INFO    wakeword_core.shards: message`, the time counted from the handler's making."""
+    """`   12.3s INFO    wakeword_core.shards.packed_split: message`, the time counted from the handler's making."""
 
     def __init__(self) -> None:
         super().__init__("%(elapsed)8.1fs %(levelname)-7s %(name)s: %(message)s")

@@ -6,10 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from wakeword_core.artifacts import Artifact
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.errors import WakewordError
 from wakeword_core.project import Project
+from wakeword_core.store.artifacts import Artifact
 from wakeword_pipeline.checks import run_checks
 from wakeword_pipeline.metadata import artifact_metadata
 

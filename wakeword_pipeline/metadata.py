@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from wakeword_core.artifacts import Artifact
+from wakeword_core.store.artifacts import Artifact
 
 _ROW_FIGURES = ("recordings", "rows", "clips")
 _PICTURE_SUFFIX = ".png"

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import dagster as dg
 
-from wakeword_core.lineage.graph import NodeId
+from wakeword_core.store.graph import NodeId
 from wakeword_pipeline.abandoned import BUILD_TAG
 
 _RUNS_AT_ONCE = 100

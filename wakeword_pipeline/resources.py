@@ -26,7 +26,7 @@ class ProjectResource(dg.ConfigurableResource):
 
     def open(self, on_epoch: Callable[[Any], None] | None = None) -> Project:
         """The project as configured now."""
-        from wakeword_core.loading import load_config
+        from wakeword_core.config.loading import load_config
 
         config = load_config(Path(self.config_path) if self.config_path else None, self.overrides)
         progress = current_progress.get() or Bars(lines_only=True)

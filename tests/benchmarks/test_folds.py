@@ -8,7 +8,7 @@ from folds import FOLDS, WORDS, sources
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
-from wakeword_core.scan import list_recordings
+from wakeword_core.recordings.scan import list_recordings
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from wakeword_core.scan import ScanCache
+from wakeword_core.recordings.scan import ScanCache
 
 Writer = Callable[..., Path]
 RATE = 16_000

@@ -4,8 +4,8 @@ import pytest
 
 from wakeword_core.ablations import ABLATIONS, without
 from wakeword_core.config import Config, SpecAugmentConfig, TrainAugmentConfig
+from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError
-from wakeword_core.loading import load_config
 
 EVERYTHING = ["training.augment.shift_frames=4", "training.augment.isolate_probability=0.2", "synthesis.words=9"]
 EVERYTHING += ["training.augment.mixup_alpha=0.3"]

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wakeword_core.artifacts import Artifact, ArtifactStore, Build
 from wakeword_core.checks import CHECKS, checks_of
 from wakeword_core.config import Config
 from wakeword_core.files import write_json
 from wakeword_core.project import Project
-from wakeword_core.spectral_fingerprint import SIZE
+from wakeword_core.recordings.spectral_fingerprint import SIZE
+from wakeword_core.store.artifacts import Artifact, ArtifactStore, Build
 
 
 @pytest.fixture

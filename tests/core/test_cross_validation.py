@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from wakeword_core import cross_validation
-from wakeword_core.artifacts import ArtifactStore
 from wakeword_core.checks import Check, Verdict
 from wakeword_core.config import Config
 from wakeword_core.cross_validation import Failure, Fold, cross_validate, fold_configs, together
 from wakeword_core.errors import ConfigError, DataError
-from wakeword_core.splits import split_of
+from wakeword_core.recordings.splits import split_of
+from wakeword_core.store.artifacts import ArtifactStore
 
 
 def config(**data: Any) -> Config:

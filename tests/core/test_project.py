@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from wakeword_core import stages
-from wakeword_core.artifacts import Build
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.lineage.graph import keys_behind
 from wakeword_core.project import Input, Project, Stage
+from wakeword_core.store.artifacts import Build
+from wakeword_core.store.graph import keys_behind
 
 
 def write(name: str):

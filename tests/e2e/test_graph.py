@@ -17,9 +17,9 @@ import soundfile
 from daemon import daemon, materialized, wait_until
 
 from wakeword_core.config import SPLITS
-from wakeword_core.loading import load_config
+from wakeword_core.config.loading import load_config
 from wakeword_core.project import Project
-from wakeword_core.splits import split_of
+from wakeword_core.recordings.splits import split_of
 from wakeword_pipeline.phases import due
 
 pytestmark = pytest.mark.slow

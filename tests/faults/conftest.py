@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from wakeword_core.artifacts import Artifact
 from wakeword_core.config import Config
 from wakeword_core.progress import Progress, silent
 from wakeword_core.project import Project
+from wakeword_core.store.artifacts import Artifact
 
 RATE = 16_000
 EARLY = (("raw_manifest", None), ("audio_shards", "train"), ("mel_features", "train"))
@@ -23,7 +23,7 @@ EARLY = (("raw_manifest", None), ("audio_shards", "train"), ("mel_features", "tr
 STAGE = """
 import json, sys
 from pathlib import Path
-from wakeword_core import packers
+from wakeword_core.shards import packers
 from wakeword_core.config import Config
 from wakeword_core.project import Project
 

@@ -6,12 +6,13 @@ import subprocess
 
 import pytest
 
-from wakeword_core import packers, shards
-from wakeword_core.artifacts import Parts
 from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import unfinished_parts
-from wakeword_core.manifest import read_manifest
-from wakeword_core.shards import build_shards, shard_paths
+from wakeword_core.recordings.manifest import read_manifest
+from wakeword_core.shards import packed_split as shards
+from wakeword_core.shards import packers
+from wakeword_core.shards.packed_split import build_shards, shard_paths
+from wakeword_core.store.artifacts import Parts
 
 FULL = r"shard 0000\d\.parquet cannot be (written|kept) .*free some space or choose another --home"
 

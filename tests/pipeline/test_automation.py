@@ -8,9 +8,9 @@ import dagster as dg
 import pytest
 
 from wakeword_core import stages
-from wakeword_core.artifacts import Build
 from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
+from wakeword_core.store.artifacts import Build
 from wakeword_pipeline.automation import SENSOR, Watch, build_all, look, nightly_schedule, rebuild_sensor
 from wakeword_pipeline.phases import Phase
 
@@ -164,7 +164,7 @@ def test_one_setting_switches_it_on(on: bool) -> None:
 @pytest.fixture
 def tick(tmp_path: Path, world: World) -> Callable[[], dg.SensorResult | dg.SkipReason]:
     """The sensor itself, evaluated once."""
-    from wakeword_core.loading import save_config
+    from wakeword_core.config.loading import save_config
     from wakeword_pipeline.resources import ProjectResource
 
     save_config(Config.model_validate({"automation": {"quiet_seconds": 0}}), tmp_path / "config.yaml")

@@ -109,7 +109,8 @@ def test_a_model_that_is_none_is_said(monkeypatch, capsys, tmp_path: Path) -> No
 
 
 def test_a_sensitivity_is_a_threshold_of_the_model(monkeypatch, capsys, tmp_path: Path) -> None:
-    from wakeword_core import runtime, scoring_files
+    from wakeword_core import runtime
+    from wakeword_core.runtime import scoring_files
 
     class Model(runtime.WakewordModel):
         def __init__(self, path: Path) -> None:

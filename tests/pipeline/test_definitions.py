@@ -10,7 +10,7 @@ import pytest
 
 from wakeword_core.checks import CHECKS
 from wakeword_core.config import Config
-from wakeword_core.loading import load_config
+from wakeword_core.config.loading import load_config
 from wakeword_core.project import CHAMPION, RAW_AUDIO
 from wakeword_core.stages import STAGES
 from wakeword_pipeline.automation import observe_job

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.audio import write_audio
 from wakeword_core.config import Config
-from wakeword_core.content_search import search
+from wakeword_core.config.loading import save_config
 from wakeword_core.files import hash_file
-from wakeword_core.forgotten import FILE, Forgotten
-from wakeword_core.loading import save_config
+from wakeword_core.lineage.content_search import search
 from wakeword_core.project import Project
+from wakeword_core.recordings.forgotten import FILE, Forgotten
 from wakeword_core.registry.history import Entry
+from wakeword_core.store.artifacts import Artifact, Build
 from wakeword_pipeline.abandoned import BUILD_TAG
 from wakeword_pipeline.cli import app
 from wakeword_pipeline.recorded import last_builds

@@ -12,7 +12,7 @@ for folder in ("core/lineage", "../benchmarks"):
 
 from bundled_home import Home  # noqa: E402
 
-from wakeword_core.loading import save_config  # noqa: E402
+from wakeword_core.config.loading import save_config  # noqa: E402
 from wakeword_pipeline.cli import app, main  # noqa: E402
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from wakeword_core.artifacts import ArtifactStore, Build
+from wakeword_core.store.artifacts import ArtifactStore, Build
 from wakeword_pipeline.metadata import artifact_metadata
 
 

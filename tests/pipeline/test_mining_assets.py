@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from toy_project import MINING, Toy, make_toy
 
-from wakeword_core.loading import save_config
+from wakeword_core.config.loading import save_config
 from wakeword_pipeline.definitions import define
 from wakeword_pipeline.resources import ProjectResource
 from wakeword_pipeline.tracking import MlflowResource

@@ -15,8 +15,8 @@ for folder in ("core/registry", "../benchmarks"):
 from rivals import RivalProject, Rivals, write_shards  # noqa: E402
 
 from wakeword_core import checks  # noqa: E402
+from wakeword_core.config.loading import save_config  # noqa: E402
 from wakeword_core.errors import WakewordError  # noqa: E402
-from wakeword_core.loading import save_config  # noqa: E402
 from wakeword_core.registry.gate import MODEL  # noqa: E402
 from wakeword_core.registry.history import Entry  # noqa: E402
 from wakeword_core.registry.stages import STAGE  # noqa: E402

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wakeword_core.artifacts import ArtifactStore, Build
+from wakeword_core.store.artifacts import ArtifactStore, Build
 from wakeword_pipeline.tracking import KEY_TAG, MlflowResource
 
 

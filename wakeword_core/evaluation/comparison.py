@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.artifacts import CARD
 from wakeword_core.files import read_json
+from wakeword_core.store.artifacts import CARD
 
 log = logging.getLogger(__name__)
 

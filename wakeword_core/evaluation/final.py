@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wakeword_core.artifacts import Artifact
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.evaluation import plots
 from wakeword_core.evaluation.clips import onnx_clip_scores, tta_metrics, window_groups
@@ -39,12 +38,13 @@ from wakeword_core.evaluation.stream_test import (
 )
 from wakeword_core.evaluation.streams import background_sessions, positive_sessions
 from wakeword_core.evaluation.suspicious import Cut, describe, suspicious_recordings
-from wakeword_core.exported import MODEL_FILE
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import read_json, write_json
-from wakeword_core.manifest import quarantined, read_manifest
 from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.manifest import quarantined, read_manifest
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.store.artifacts import Artifact
 from wakeword_core.training.records import HISTORY
 
 VOLATILE = frozenset({"report.html", "comparison.json", "suspicious.json"})

@@ -72,8 +72,8 @@ def torch_scorer(model: ScoringModel, config: Config) -> StreamScorer:
     """Streaming scores through torch: what the exported model will give, before there is one."""
     import torch
 
-    from wakeword_core.exported import stride_frames
     from wakeword_core.runtime import window_scores
+    from wakeword_core.runtime.exported import stride_frames
 
     frontend, rate = config.features.frontend, config.data.sample_rate
     front_end = NumpyFrontend(frontend, rate)

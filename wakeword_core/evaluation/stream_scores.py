@@ -22,7 +22,7 @@ from wakeword_core.evaluation.streams import (
     positive_sessions,
 )
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards import seconds_by_role
+from wakeword_core.shards.packed_split import seconds_by_role
 
 StreamScorer = Callable[[NDArray[np.int16]], tuple[NDArray[Any], NDArray[Any]]]
 """int16 [samples] -> (times in seconds [n], scores [n] or [n, classes])."""

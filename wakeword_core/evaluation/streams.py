@@ -13,7 +13,7 @@ from wakeword_core.config import Config, Role
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.conditions import Condition
 from wakeword_core.evaluation.mixing import NoiseBed, Rooms, floor, mix, pcm
-from wakeword_core.shards import Recording, iter_recordings
+from wakeword_core.shards.packed_split import Recording, iter_recordings
 
 POSITIVE_ROLES: tuple[Role, ...] = ("positive",)
 BACKGROUND_ROLES: tuple[Role, ...] = ("negative", "background", "noise")

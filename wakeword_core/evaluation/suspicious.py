@@ -14,7 +14,7 @@ from wakeword_core.evaluation.metrics import LEAST_PROBABILITY
 from wakeword_core.evaluation.players import Excerpt
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards import Recording, iter_recordings
+from wakeword_core.shards.packed_split import Recording, iter_recordings
 
 _ROWS = 256
 _OTHERS_OVERLAP = 4

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
 from wakeword_core.errors import ArtifactError
-from wakeword_core.exported import FP16_FILE, INT8_FILE, MODEL_FILE
 from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
 from wakeword_core.project import Input, Project
-from wakeword_core.streaming_model import INT8_STREAMING_FILE, STREAMING_FILE
+from wakeword_core.runtime.exported import FP16_FILE, INT8_FILE, MODEL_FILE
+from wakeword_core.runtime.streaming_model import INT8_STREAMING_FILE, STREAMING_FILE
+from wakeword_core.store.artifacts import Artifact, Build
 
 STAGE = "model_bundle"
 CARD_JSON = "model_card.json"
@@ -45,10 +45,10 @@ def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], spl
 
     from wakeword_core.export.model_card import card_markdown, describe_model, evidence_for
     from wakeword_core.export.onnx_graph import write_model
-    from wakeword_core.exported import CARD_KEY
-    from wakeword_core.lineage.graph import Edge, Node
     from wakeword_core.lineage.model_file import MODEL_CARD_KEY
     from wakeword_core.lineage.picture import lineage_picture
+    from wakeword_core.runtime.exported import CARD_KEY
+    from wakeword_core.store.graph import Edge, Node
 
     path = inputs["onnx_model"].file(MODEL_FILE)
     model = onnx.load(path)

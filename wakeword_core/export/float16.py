@@ -8,7 +8,7 @@ import onnx
 
 from wakeword_core.export.beside_fp32 import beside_fp32
 from wakeword_core.export.onnx_graph import compact, take_metadata, write_model
-from wakeword_core.exported import FP16_FILE
+from wakeword_core.runtime.exported import FP16_FILE
 
 
 def convert_fp16(onnx_path: Path, out: Path) -> int:

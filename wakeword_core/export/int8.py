@@ -11,9 +11,9 @@ from wakeword_core.export.beside_fp32 import beside_fp32
 from wakeword_core.export.cost import cpu_ms_per_second
 from wakeword_core.export.quantize import Held, quantize_int8
 from wakeword_core.export.streaming import export_streaming
-from wakeword_core.exported import INT8_FILE
 from wakeword_core.features.store import load_windows
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.exported import INT8_FILE
 from wakeword_core.training.steps import windows_ending
 
 STREAMING_TOLERANCE = 0.05

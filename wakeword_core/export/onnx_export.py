@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from wakeword_core.config import ExportConfig, FrontendConfig
 from wakeword_core.errors import MissingDependencyError, WakewordError
-from wakeword_core.exported import MODEL_FILE
+from wakeword_core.runtime.exported import MODEL_FILE
 
 if TYPE_CHECKING:
     from onnx import ModelProto

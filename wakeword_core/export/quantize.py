@@ -19,7 +19,7 @@ from wakeword_core.evaluation.metrics import clip_metrics
 from wakeword_core.export.integers import CALIBRATIONS, Windows, has_dynamic, quantize
 from wakeword_core.export.onnx_graph import model_bytes, softmax_inputs, take_metadata, write_model
 from wakeword_core.export.pack import pack_weights
-from wakeword_core.exported import INT8_FILE
+from wakeword_core.runtime.exported import INT8_FILE
 
 log = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
-from wakeword_core.exported import MODEL_FILE
 from wakeword_core.project import Project
+from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.store.artifacts import Artifact, Build
 
 Inputs = dict[str, Artifact]
 
@@ -23,8 +23,8 @@ def make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | Non
     from wakeword_core.export.onnx_export import export_onnx
     from wakeword_core.export.platforms import needs
     from wakeword_core.export.streaming import export_streaming
-    from wakeword_core.lineage.graph import keys_behind
     from wakeword_core.models.scoring import load_model
+    from wakeword_core.store.graph import keys_behind
 
     calibrated = inputs["calibrated_model"]
     model, card = load_model(calibrated.path)

@@ -10,7 +10,7 @@ import numpy as np
 from wakeword_core.config import FrontendConfig
 from wakeword_core.export.stream_graph import StreamGraph
 from wakeword_core.features.mel import DECIBELS, analysis_window, cepstral_basis, mel_filterbank
-from wakeword_core.streaming_model import NEXT, TAIL
+from wakeword_core.runtime.streaming_model import NEXT, TAIL
 
 
 def tail_samples(frontend: FrontendConfig) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from wakeword_core.export.onnx_graph import constant
-from wakeword_core.streaming_model import NEXT
+from wakeword_core.runtime.streaming_model import NEXT
 
 _TO_END = np.iinfo(np.int64).max
 

@@ -5,7 +5,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from wakeword_core.config import FrontendConfig
 from wakeword_core.export.stream_graph import StreamGraph
-from wakeword_core.streaming_model import NEXT
+from wakeword_core.runtime.streaming_model import NEXT
 
 WAIT = "frames_to_wait"
 """State: frames that come before the last one of the next window."""

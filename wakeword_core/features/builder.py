@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from wakeword_core.ahead import ahead
-from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config, FeaturesConfig, Split
 from wakeword_core.cores import available_cores, torch_threads
 from wakeword_core.errors import DataError
@@ -32,10 +31,11 @@ from wakeword_core.features.timings import Timings
 from wakeword_core.features.windows import plan_windows
 from wakeword_core.files import canonical_json, digest, hash_file
 from wakeword_core.interrupts import finishing
-from wakeword_core.latest_parts import LatestParts
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shard_file import SHARDS_VERSION
-from wakeword_core.shards import Shard, read_shard, shard_paths
+from wakeword_core.shards.packed_split import Shard, read_shard, shard_paths
+from wakeword_core.shards.shard_file import SHARDS_VERSION
+from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.latest_parts import LatestParts
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from wakeword_core.ahead import ahead
 from wakeword_core.cores import available_cores
 from wakeword_core.features.timings import Timings
 from wakeword_core.files import require_space
-from wakeword_core.shards import Shard, read_shard
+from wakeword_core.shards.packed_split import Shard, read_shard
 
 Strategy = Literal["ram", "memmap", "stream"]
 READERS = 2

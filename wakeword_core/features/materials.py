@@ -12,8 +12,8 @@ import numpy.typing as npt
 from wakeword_core.config import Config, Split
 from wakeword_core.features.noise import NoiseBank
 from wakeword_core.features.settings import AUGMENTED_SPLIT
-from wakeword_core.shard_file import read_column
-from wakeword_core.shards import iter_recordings, shard_paths
+from wakeword_core.shards.packed_split import iter_recordings, shard_paths
+from wakeword_core.shards.shard_file import read_column
 
 _NOISE_ROLES = ("noise", "background")
 _STRETCH_SECONDS = 30.0

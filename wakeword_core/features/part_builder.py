@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from wakeword_core.ahead import ahead
-from wakeword_core.artifacts import Parts
 from wakeword_core.features.blocks import Block, BlockComputer, CpuBlocks, block_rows
 from wakeword_core.features.feed import Decoded
 from wakeword_core.features.rows import RowComputer, Work, rows_in
@@ -17,6 +16,7 @@ from wakeword_core.features.store import Columns, write_part
 from wakeword_core.features.timings import Timings
 from wakeword_core.features.windows import plan_windows
 from wakeword_core.files import require_space
+from wakeword_core.store.artifacts import Parts
 
 _BLOCK_BYTES = 16 << 20
 _GPU_BLOCK_BYTES = 256 << 20

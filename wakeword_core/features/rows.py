@@ -19,7 +19,7 @@ from wakeword_core.features.speed import STEPS, source_samples, whole_steps
 from wakeword_core.features.store import NO_WORD
 from wakeword_core.features.transfer import on_device
 from wakeword_core.features.windows import WindowPlan, label_indices, role_indices
-from wakeword_core.shards import Shard
+from wakeword_core.shards.packed_split import Shard
 
 Indices = npt.NDArray[np.int64]
 

@@ -8,7 +8,7 @@ import numpy as np
 from wakeword_core.config import Config, Split
 from wakeword_core.features.store import COLUMNS, MEL, PARTS_FOLDER, FeatureFile
 from wakeword_core.features.windows import label_indices, plan_windows
-from wakeword_core.shards import read_shard, shard_paths
+from wakeword_core.shards.packed_split import read_shard, shard_paths
 
 
 def verify_features(folder: Path, shards: Path, split: Split, config: Config) -> list[str]:

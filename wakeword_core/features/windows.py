@@ -11,7 +11,7 @@ from wakeword_core.config import ROLES, FeaturesConfig, Split
 from wakeword_core.features.draws import uniforms
 from wakeword_core.features.settings import AUGMENTED_SPLIT
 from wakeword_core.features.store import NO_WORD
-from wakeword_core.shards import Shard
+from wakeword_core.shards.packed_split import Shard
 
 _ALIGNED_ROLES = ("positive", "hard_negative")
 _SKIPPED_ROLES = ("rir",)

@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
 
 
 def _written(value: Any) -> str:
-    from wakeword_core.explaining import shown
+    from wakeword_core.config.explaining import shown
 
     if isinstance(value, _Missing):
         return _ABSENT

@@ -8,7 +8,7 @@ from typing import Any
 from wakeword_core.errors import ArtifactError
 from wakeword_core.export.seal import Seal, check_seal
 from wakeword_core.files import hash_file
-from wakeword_core.lineage.graph import Node
+from wakeword_core.store.graph import Node
 
 MODEL_CARD_KEY = "wakeword_model_card"
 """Entry of `metadata_props` that holds the model card as JSON."""
@@ -52,8 +52,8 @@ def read_model_file(path: Path) -> ModelFile:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    from wakeword_core.exported import CARD_KEY, model_file, parse_card
     from wakeword_core.runtime import WakewordModel
+    from wakeword_core.runtime.exported import CARD_KEY, model_file, parse_card
 
     file = model_file(path, WakewordModel.names)
     try:

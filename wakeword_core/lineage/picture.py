@@ -1,8 +1,8 @@
 """The graph behind an artifact as a picture: inputs on the left, what was made from them on the right."""
 
 from wakeword_core.drawing import GREY, PALETTE, as_png, new_figure
-from wakeword_core.lineage.graph import Graph, Node, NodeId
 from wakeword_core.lineage.recordings import is_recordings
+from wakeword_core.store.graph import Graph, Node, NodeId
 
 _COLUMN_INCHES, _ROW_INCHES, _MARGIN_INCHES = 1.62, 0.62, 0.35
 _BOX_WIDTH, _BOX_HEIGHT = 0.86, 0.62

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.artifacts import Artifact, ArtifactStore
 from wakeword_core.config import SPLITS
 from wakeword_core.errors import ArtifactError
-from wakeword_core.lineage.graph import Graph, Node, NodeId
 from wakeword_core.lineage.licences import NOT_STATED, commercial_use
 from wakeword_core.project import RAW_AUDIO
+from wakeword_core.store.artifacts import Artifact, ArtifactStore
+from wakeword_core.store.graph import Graph, Node, NodeId
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +159,7 @@ def _manifests(graph: Graph, store: Path) -> list[Node]:
 
 
 def _rows(manifest: Node, store: Path) -> "pd.DataFrame":
-    from wakeword_core.manifest import read_manifest
+    from wakeword_core.recordings.manifest import read_manifest
 
     folder = store / MANIFEST / manifest.key
     if not folder.is_dir():

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from wakeword_core.artifacts import Artifact, artifact_name
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.lineage.changes import Cause, code_cause, recording_changes, setting_causes
-from wakeword_core.lineage.graph import Graph
 from wakeword_core.lineage.recordings import MANIFEST
 from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
+from wakeword_core.store.artifacts import Artifact, artifact_name
+from wakeword_core.store.graph import Graph
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,13 +175,13 @@ def _sentence(causes: Iterable[Cause]) -> str:
 
 
 def _lists_recordings(manifest: Artifact) -> bool:
-    from wakeword_core.manifest import MANIFEST as FILE
+    from wakeword_core.recordings.manifest import MANIFEST as FILE
 
     return FILE in manifest.files
 
 
 def _manifest_rows(manifest: Artifact, split: Split | None = None) -> "pd.DataFrame":
-    from wakeword_core.manifest import read_manifest
+    from wakeword_core.recordings.manifest import read_manifest
 
     columns: dict[str, Any] = {"columns": ("source", "path", "id", "split", "status", *_DESCRIBED)}
     return read_manifest(manifest.path, split, usable=split is not None, **columns)

@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wakeword_core.artifacts import CARD, ArtifactStore
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import hash_file
-from wakeword_core.lineage.graph import Graph, Node
 from wakeword_core.lineage.model_file import ModelFile, read_model_file
 from wakeword_core.lineage.recordings import Found, find_recordings, used_in
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.store.artifacts import CARD, ArtifactStore
+from wakeword_core.store.graph import Graph, Node
 
 _KEY = re.compile(r"[0-9a-f]{4,64}")
 _SHOWN = 5

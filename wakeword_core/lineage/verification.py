@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wakeword_core.artifacts import Artifact, ArtifactStore, artifact_name
 from wakeword_core.config import Split
-from wakeword_core.lineage.graph import Graph
 from wakeword_core.lineage.model_file import ModelFile, read_model_file
 from wakeword_core.lineage.status import Comparison, State
 from wakeword_core.project import Project
+from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
+from wakeword_core.store.graph import Graph
 
 Verdict = Literal["current", "outdated", "matches", "altered", "differs", "whole", "unsealed"]
 GOOD: tuple[Verdict, ...] = ("current", "matches", "whole")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from wakeword_core.config import Config
 from wakeword_core.features.windows import row_tail
-from wakeword_core.shards import Recording
+from wakeword_core.shards.packed_split import Recording
 
 Scorer = Callable[[npt.NDArray[np.int16]], npt.NDArray[np.float32]]
 """Stretches int16 [n, samples] -> scores of the windows in them [n, steps]."""

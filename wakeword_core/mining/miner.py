@@ -18,7 +18,7 @@ from wakeword_core.mining.picture import score_picture
 from wakeword_core.mining.scoring import StretchScorer
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards import iter_recordings, seconds_by_role
+from wakeword_core.shards.packed_split import iter_recordings, seconds_by_role
 
 PICTURE = "scores.png"
 _TOP_CLIPS = 20

@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, Split
 from wakeword_core.files import link_or_copy
 from wakeword_core.project import Project
+from wakeword_core.store.artifacts import Artifact, Build
 
 Inputs = dict[str, Artifact]
 

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config, ValMetric
 from wakeword_core.cores import torch_threads
 from wakeword_core.features.builder import build_features
@@ -16,6 +15,7 @@ from wakeword_core.files import link_or_copy
 from wakeword_core.mining.miner import highest_scores
 from wakeword_core.models.scoring import CARD, WEIGHTS, load_model
 from wakeword_core.progress import Progress, silent
+from wakeword_core.store.artifacts import Parts
 from wakeword_core.training.fit import train
 from wakeword_core.training.records import HISTORY, EpochRecord
 from wakeword_core.training.validation import ValidationFigures, allowed_alarms, validate

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from wakeword_core.artifacts import Artifact, ArtifactStore, artifact_name
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.errors import ArtifactError, WakewordError
 from wakeword_core.project import Project
 from wakeword_core.registry.history import Decision, Entry, Registry
 from wakeword_core.registry.stages import STAGE
+from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 
 MODEL = "onnx_model"
 _DELIVERED = ("tuned_model", "calibrated_model", MODEL, "int8_model", "metrics_report", "model_bundle", STAGE)

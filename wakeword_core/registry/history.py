@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from wakeword_core.config import Config
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest, read_json, write_json
-from wakeword_core.locks import exclusive
+from wakeword_core.store.locks import exclusive
 
 FOLDER = "registry"
 Decision = Literal["candidate", "promoted", "refused", "rolled_back", "removed"]

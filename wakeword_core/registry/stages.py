@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.artifacts import Artifact, Build
 from wakeword_core.config import Config, RegistryConfig, Split
 from wakeword_core.errors import ArtifactError, WakewordError
 from wakeword_core.export.bundle import MODEL_FACET
 from wakeword_core.files import write_json
 from wakeword_core.project import CHAMPION, Input, Project
+from wakeword_core.store.artifacts import Artifact, Build
 
 if TYPE_CHECKING:
     from wakeword_core.registry.trial import Contrast, Heard
@@ -59,9 +59,9 @@ def _not_compared(opponent: str, sentence: str) -> dict[str, Any]:
 
 
 def _cannot_be_heard(champion: Artifact, config: Config) -> str:
-    from wakeword_core.exported import MODEL_FILE
     from wakeword_core.registry.trial import incomparable
     from wakeword_core.runtime import WakewordModel
+    from wakeword_core.runtime.exported import MODEL_FILE
 
     if champion.damaged(read=True):
         raise ArtifactError(
@@ -76,9 +76,9 @@ def _cannot_be_heard(champion: Artifact, config: Config) -> str:
 
 def _compared(project: Project, build: Build, inputs: dict[str, Artifact], champion: Artifact) -> dict[str, Any]:
     from wakeword_core.evaluation.plots import Marked, det_curve
-    from wakeword_core.exported import MODEL_FILE
     from wakeword_core.registry.trial import contrasts, hear
     from wakeword_core.runtime import WakewordModel
+    from wakeword_core.runtime.exported import MODEL_FILE
 
     config, shards = project.config, inputs[_TEST].path
     mine, theirs = (
@@ -150,7 +150,7 @@ def _sentence(
 def _learnt_by(project: Project, champion: Artifact) -> set[str]:
     """Recordings that the champion was trained or calibrated on, as far as its manifest is there."""
     from wakeword_core.lineage.recordings import manifest_behind
-    from wakeword_core.manifest import read_manifest
+    from wakeword_core.recordings.manifest import read_manifest
 
     manifest = manifest_behind(project.store, champion.key)
     if manifest is None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from wakeword_core.artifacts import Artifact
+from wakeword_core.store.artifacts import Artifact
 from wakeword_pipeline.assets.features import GPU_POOL
 from wakeword_pipeline.assets.ingest import OWNERS
 from wakeword_pipeline.checks import check_specs

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
 from wakeword_core.evaluation.conditions import target_conditions
 from wakeword_core.evaluation.operating import calibrate_model, torch_scorer
@@ -18,6 +17,7 @@ from wakeword_core.features.builder import build_features
 from wakeword_core.models.scoring import load_model, model_card, new_model, save_model
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.stages import STAGES
+from wakeword_core.store.artifacts import Parts
 
 CONFIG = Config.model_validate(
     {

@@ -4,11 +4,11 @@ import h5py
 import numpy as np
 import pytest
 
-from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
 from wakeword_core.evaluation.suspicious import Cut, _places, describe, suspicious_recordings
 from wakeword_core.features.builder import build_features
 from wakeword_core.features.store import FeatureFile
+from wakeword_core.store.artifacts import Parts
 
 RATE = 16_000
 CUT = Cut(151, 160, 8, RATE)

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config, ShardsConfig
-from wakeword_core.shards import build_shards
+from wakeword_core.shards.packed_split import build_shards
+from wakeword_core.store.artifacts import Parts
 
 RATE = 16_000
 SECONDS = {"positive": 1.0, "hard_negative": 0.8, "negative": 4.0, "noise": 3.0}

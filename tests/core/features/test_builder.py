@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.features.builder import build_features
@@ -20,7 +19,8 @@ from wakeword_core.features.mel import front_end
 from wakeword_core.features.store import COLUMNS, MEL, FeatureFile, load_windows, write_part
 from wakeword_core.features.timings import Timings
 from wakeword_core.features.verify import verify_features
-from wakeword_core.shards import iter_recordings
+from wakeword_core.shards.packed_split import iter_recordings
+from wakeword_core.store.artifacts import Parts
 from wakeword_core.training.steps import windows_ending
 
 

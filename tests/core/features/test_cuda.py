@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError
 from wakeword_core.features import cuda_blocks, part_builder
@@ -15,6 +14,7 @@ from wakeword_core.features.builder import build_features
 from wakeword_core.features.frontend import TorchFrontend
 from wakeword_core.features.graphs import Recurring
 from wakeword_core.features.store import FeatureFile
+from wakeword_core.store.artifacts import Parts
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

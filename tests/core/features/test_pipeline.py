@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from wakeword_core.ahead import ahead
-from wakeword_core.artifacts import Parts
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ArtifactError, DataError
@@ -28,6 +27,7 @@ from wakeword_core.features.feed import choose_strategy
 from wakeword_core.features.rows import RowComputer
 from wakeword_core.features.timings import Timings
 from wakeword_core.interrupts import finishing
+from wakeword_core.store.artifacts import Parts
 
 
 def with_features(config: Config, **changes: object) -> Config:
@@ -207,7 +207,7 @@ def test_a_default_sigterm_leaves_no_scratch_file(make_shards, tmp_path) -> None
     script = """
 import os, signal, sys
 from pathlib import Path
-from wakeword_core.artifacts import Parts
+from wakeword_core.store.artifacts import Parts
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
 from wakeword_core.features import builder, part_builder

@@ -5,7 +5,7 @@ import pytest
 
 from wakeword_core.config import FeaturesConfig
 from wakeword_core.features.windows import aligned_reach, label_indices, plan_windows
-from wakeword_core.shards import Shard
+from wakeword_core.shards.packed_split import Shard
 
 RATE = 16_000
 FEATURES = FeaturesConfig(views=20, negative_views=3)

@@ -7,12 +7,12 @@ import numpy as np
 from generated_home import GeneratedProject, Make, generate_home
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from wakeword_core.artifacts import ArtifactStore
 from wakeword_core.config import Config, DetectorConfig, FrontendConfig
 from wakeword_core.export.bundle import make_bundle
 from wakeword_core.export.onnx_graph import set_card, write_model
 from wakeword_core.files import write_json
-from wakeword_core.lineage.graph import keys_behind
+from wakeword_core.store.artifacts import ArtifactStore
+from wakeword_core.store.graph import keys_behind
 
 RECORDINGS = 300
 

@@ -3,9 +3,9 @@
 import pytest
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.lineage.graph import Graph
 from wakeword_core.lineage.recordings import count, count_by_source, find_recordings, recordings_behind, used_in
-from wakeword_core.manifest import read_manifest
+from wakeword_core.recordings.manifest import read_manifest
+from wakeword_core.store.graph import Graph
 
 
 @pytest.fixture(scope="module")

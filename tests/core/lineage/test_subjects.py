@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from wakeword_core.artifacts import ArtifactStore
 from wakeword_core.errors import ArtifactError
 from wakeword_core.lineage.subjects import find_subject
+from wakeword_core.store.artifacts import ArtifactStore
 
 
 def test_an_artifact_by_key_prefix_name_folder_or_file(home) -> None:

@@ -9,10 +9,10 @@ import pytest
 from bundled_home import small_model
 from onnx import ModelProto, numpy_helper
 
-from wakeword_core.artifacts import ArtifactStore
 from wakeword_core.errors import ArtifactError
 from wakeword_core.export.seal import SEAL_KEY, seal
 from wakeword_core.lineage.verification import verify
+from wakeword_core.store.artifacts import ArtifactStore
 
 Edit = Callable[[ModelProto], None]
 

@@ -15,7 +15,7 @@ from wakeword_core.mining import miner
 from wakeword_core.mining.clips import read_clips
 from wakeword_core.mining.miner import highest_scores, mine
 from wakeword_core.models.scoring import ScoringModel, new_model
-from wakeword_core.shards import iter_recordings, verify_shards
+from wakeword_core.shards.packed_split import iter_recordings, verify_shards
 
 LOUD_FRAMES = 10
 BURST = (LOUD_FRAMES - 1) * 160 + 512

@@ -11,8 +11,7 @@ import pytest
 import torch
 from toy_project import MINING, Toy
 
-from wakeword_core import manifest, stages
-from wakeword_core.artifacts import Artifact, Parts
+from wakeword_core import stages
 from wakeword_core.checks import checks_of
 from wakeword_core.config import Config
 from wakeword_core.mining import tuning
@@ -20,7 +19,9 @@ from wakeword_core.mining.clips import read_clips
 from wakeword_core.mining.tuning import no_worse, tuning_config, validation_figures
 from wakeword_core.progress import silent
 from wakeword_core.project import Project
-from wakeword_core.shards import iter_recordings
+from wakeword_core.recordings import manifest
+from wakeword_core.shards.packed_split import iter_recordings
+from wakeword_core.store.artifacts import Artifact, Parts
 from wakeword_core.training.records import HISTORY, read_history
 from wakeword_core.training.validation import ValidationFigures
 

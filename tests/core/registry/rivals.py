@@ -13,7 +13,6 @@ import pandas as pd
 from generated_home import GeneratedProject, Make
 from onnx import TensorProto, helper, numpy_helper
 
-from wakeword_core.artifacts import Parts
 from wakeword_core.audio import write_audio
 from wakeword_core.config import SPLITS, Config, ShardsConfig
 from wakeword_core.export.onnx_graph import set_card, write_model
@@ -21,7 +20,8 @@ from wakeword_core.files import link_or_copy
 from wakeword_core.registry.gate import MODEL
 from wakeword_core.registry.history import Entry
 from wakeword_core.registry.stages import STAGE
-from wakeword_core.shards import build_shards
+from wakeword_core.shards.packed_split import build_shards
+from wakeword_core.store.artifacts import Parts
 
 RATE = 16_000
 BANDS, FRAMES, TONE_BANDS = 16, 41, [4, 5]

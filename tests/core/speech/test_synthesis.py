@@ -9,7 +9,7 @@ import soundfile
 from wakeword_core.config import SynthesisConfig
 from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import hash_file
-from wakeword_core.scan import list_recordings
+from wakeword_core.recordings.scan import list_recordings
 from wakeword_core.speech import synthesis
 from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.plan import plan_speech

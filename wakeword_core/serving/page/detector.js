@@ -1,4 +1,4 @@
-// Detections in live audio, in a browser: those that wakeword_core/runtime.py's Detector makes of the same samples.
+// Detections in live audio, in a browser: those that wakeword_core/runtime's Detector makes of the same samples.
 // `ort` is onnxruntime-web, `session` its session of model.streaming.onnx, `card` the JSON in that file's metadata.
 
 const BLOCK_HOPS = 512; // the most that the model gets at once

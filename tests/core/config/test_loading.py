@@ -1,0 +1,300 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wakeword_core.config import Config
+from wakeword_core.config.loading import PRESETS, load_config, save_config
+from wakeword_core.errors import ConfigError
+from wakeword_core.models import REGISTRY
+from wakeword_core.models.facts import count_parameters
+from wakeword_core.models.scoring import new_model
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_it(text):
+        path = tmp_path / "wakeword.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_it
+
+
+def refused(path=None, *overrides, preset=None):
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides, preset)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    return message
+
+
+def test_no_file_and_an_empty_file_are_the_defaults(write):
+    assert load_config(None) == Config()
+    assert load_config(write("")) == Config()
+
+
+def test_groups_with_everything_commented_out_are_the_defaults(write):
+    assert load_config(write("training:\n  # epochs: 3\ndata:\n  sources:\n    # - name: a\n")) == Config()
+
+
+def contains(found, wanted):
+    if isinstance(wanted, dict):
+        return all(contains(found[name], value) for name, value in wanted.items())
+    return found == wanted
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_loads_and_changes_something(name):
+    wanted = yaml.safe_load(
+        (ROOT / "wakeword_core" / "config" / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    )
+    config = load_config(None, preset=name)
+    assert wanted
+    assert contains(config.model_dump(mode="json"), wanted)
+    assert name == "balanced" or config != Config()
+
+
+def test_presets_have_their_architectures():
+    archs = {name: load_config(None, preset=name).model.arch for name in PRESETS}
+    assert archs == {"tiny": "tiny_conv", "balanced": "tcn", "accurate": "tcn"}
+    sizes = [count_parameters(new_model(load_config(None, preset=name))) for name in ("tiny", "balanced", "accurate")]
+    assert sizes == sorted(set(sizes))
+
+
+def test_file_wins_over_preset_and_override_over_file(write):
+    path = write("preset: tiny\ntraining:\n  epochs: 7\n")
+    assert load_config(path).training.epochs == 7
+    assert load_config(path).features == load_config(None, preset="tiny").features != Config().features
+    assert load_config(path, ["training.epochs=9"]).training.epochs == 9
+
+
+def test_preset_argument_wins_over_override_and_override_over_file(write):
+    path = write("preset: tiny\n")
+    accurate, balanced = (load_config(None, preset=name).model for name in ("accurate", "balanced"))
+    assert accurate != balanced
+    assert load_config(path, ["preset=accurate"]).model == accurate
+    assert load_config(path, ["preset=accurate"], preset="balanced").model == balanced
+
+
+def test_another_architecture_replaces_the_presets_model(write):
+    assert load_config(write("preset: tiny\nmodel:\n  arch: bc_resnet\n")).model.tau == 1
+    assert load_config(write("preset: tiny\nmodel:\n  channels: 9\n")).model.arch == "tiny_conv"
+    assert load_config(write("model:\n  channels: 32\n")).model.arch == "tcn"
+
+
+@pytest.mark.parametrize("arch", REGISTRY)
+def test_every_architecture_can_be_named_alone(write, arch):
+    config = load_config(write(f"model: {{arch: {arch}}}\n"), preset="tiny")
+    assert config.model.arch == arch
+    assert load_config(None, [f"model.arch={arch}", "model.dropout=0.25"]).model.dropout == 0.25
+
+
+@pytest.mark.parametrize(
+    "overrides", [["model.arch=bc_resnet", "model.tau=2"], ["model.tau=2", "model.arch=bc_resnet"]]
+)
+def test_architecture_and_its_settings_in_any_order(overrides):
+    assert load_config(None, overrides, preset="tiny").model.tau == 2
+
+
+def test_naming_the_same_architecture_keeps_its_settings():
+    assert load_config(None, ["model.arch=tiny_conv"], preset="tiny").model.channels == 16
+
+
+def test_override_values_are_read_as_yaml():
+    config = load_config(
+        None, ["training.mix=[1, 2, 3]", "phrase=hello house", "training.amp=false", "shards.count=null"]
+    )
+    assert config.training.mix == (1, 2, 3)
+    assert config.phrase == "hello house"
+    assert config.training.amp is False
+    assert config.shards.count is None
+
+
+def test_number_with_exponent_and_no_point():
+    assert load_config(None, ["training.learning_rate=1e-3"]).training.learning_rate == 1e-3
+
+
+def test_override_of_one_entry_of_a_default_list():
+    assert load_config(None, ["evaluation.stream_snr_db.1=5"]).evaluation.stream_snr_db[:3] == (None, 5.0, 10.0)
+
+
+def test_override_of_a_source_by_index_and_one_more(write):
+    path = write("data:\n  sources:\n  - {name: a, path: x, role: noise}\n")
+    config = load_config(path, ["data.sources.0.path=/y", "data.sources.1={name: b, path: z, role: noise}"])
+    assert [source.path for source in config.data.sources] == [Path("/y"), path.parent / "z"]
+
+
+def test_source_paths_start_at_the_files_folder(write, monkeypatch):
+    monkeypatch.chdir("/")
+    path = write("data:\n  sources:\n  - {name: a, path: sub/../in, role: noise}\n")
+    assert load_config(path).data.sources[0].path == path.parent / "in"
+
+
+def test_variables_in_source_paths(write, monkeypatch):
+    path = write("data:\n  sources:\n  - {name: a, path: '${HERE}/x', role: noise}\n")
+    monkeypatch.setenv("HERE", "/some/where")
+    assert load_config(path).data.sources[0].path == Path("/some/where/x")
+    monkeypatch.delenv("HERE")
+    message = refused(path)
+    assert "HERE is not set" in message
+    assert "data.sources.0.path" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.epochs=0", "training.epochs is 0, but must be at least 1"),
+        ("training.epochs=99999", "training.epochs is 99999, but must be at most 10000"),
+        ("training.epochs=1.5", "training.epochs is 1.5, but must be a whole number"),
+        ("training.epochs=many", "training.epochs is 'many', but must be a whole number"),
+        ("training.epochs.x=2", 'training.epochs is {"x": 2}, but must be a whole number'),
+        ("training.learning_rate=.nan", "training.learning_rate is NaN, but must be a finite number"),
+        ("training.learning_rate=0", "training.learning_rate is 0, but must be more than 0"),
+        ("training.ema_decay=1", "training.ema_decay is 1, but must be less than 1"),
+        ("training.amp=3", "training.amp is 3, but must be true or false"),
+        ("training.device=gpu", "training.device is 'gpu', but must be 'auto', 'cpu' or 'cuda'"),
+        ("training=3", "training is 3, but must be a group of settings (name: value)"),
+        ("training.mix=[0.1, 0.2]", "training.mix is [0.1, 0.2], but must be a list of 3 values"),
+        ("training.mix.0=a", "training.mix.0 is 'a', but must be a number"),
+        ("features.augment.gain_db=[1,2,3]", "must be a list of at most 2 values"),
+        ("evaluation.stream_snr_db=[]", "evaluation.stream_snr_db is [], but must be a list of at least 1 value"),
+        ("phrase=yes", "phrase is true, but must be text (put it in quotes)"),
+        ("phrase=''", "phrase is '', but must be text of at least 1 character"),
+        ("phrase='?!'", "phrase is '?!', but must contain letters"),
+        ("model.tau=2", "model.tau is not a setting; it belongs to model.arch=bc_resnet"),
+        ("model.chanels=3", "model.chanels is not a setting; did you mean model.channels?"),
+        ("model.kernel=1", "model.kernel is 1, but must be at least 2"),
+        (
+            "model.arch=foo",
+            "model.arch is 'foo', but must be 'bc_resnet', 'tiny_conv', 'tcn', 'mixednet', 'cd_dnn', 'ds_cnn', 'crnn', "
+            "'mobilenetv3', 'resnet18', 'resnet34' or 'conformer'",
+        ),
+        ("model.gru_units=8", "model.gru_units is not a setting; it belongs to model.arch=mobilenetv3"),
+        ("model={arch: crnn, cell: rnn}", "model.cell is 'rnn', but must be 'gru' or 'lstm'"),
+        ("model={arch: conformer, kernel: 4}", "model.kernel is 4, but must be odd"),
+        ("model={arch: conformer, channels: 66}", "model.channels is 66, but channels must be a multiple of heads (4)"),
+        ("model={arch: mixednet, kernels: [5, 7]}", "model.kernels.0 is 5, but must be a list"),
+        ("model={arch: mixednet, kernels: [[5], [0]]}", "model.kernels.1.0 is 0, but must be at least 1"),
+        ("model={arch: bc_resnet, tau: 4}", "model.tau is 4, but must be 1, 1.5, 2, 3, 6 or 8"),
+        ("training.epoch=3", "training.epoch is not a setting; did you mean training.epochs?"),
+        ("epochs=3", "epochs is not a setting; did you mean training.epochs?"),
+        ("xyzzy=3", "xyzzy is not a setting; allowed here: phrase, seed,"),
+        ("data.sources=5", "data.sources is 5, but must be a list"),
+        ("data.sources=[{name: a, path: x, role: foo}]", "data.sources.0.role is 'foo', but must be 'positive',"),
+        ("data.sources=[{name: a, role: noise}]", "data.sources.0.path is missing"),
+        ("data.sources=[{name: a, path: 3, role: noise}]", "data.sources.0.path is 3, but must be a path"),
+        ("data.sources=[{name: a, path: '', role: noise}]", "data.sources.0.path is empty, but must be a folder"),
+        ("data.sources=[{name: a/b, path: x, role: noise}]", "data.sources.0.name is 'a/b', but must be text that"),
+        ("data.sources=[{name: a, path: x, role: noise, speakr: b}]", "did you mean data.sources.0.speaker?"),
+        (
+            "data.sources=[{name: a, path: x, role: noise, speaker: b}]",
+            "data.sources.0.speaker is 'b', but must be unknown,",
+        ),
+        ("data.sources.2.path=/x", "data.sources has no entries yet, and '2' is none of them"),
+        ("features.frontend.f_max=9000", "features.frontend.f_max is 9000 and data.sample_rate is 16000, but"),
+        ("features.augment.speed=[0.1,3]", "features.augment.speed is [0.1, 3], but speed must lie between 0.5 and 2"),
+        ("data.val_fraction=0.8", "data.val_fraction is 0.8 and data.test_fraction is 0.2, but"),
+        ("preset=big", "preset is 'big', but must be tiny, balanced or accurate"),
+        ("epochs", "--set 'epochs' must have the form dotted.name=value"),
+        ("a..b=3", "must have the form dotted.name=value"),
+        ("phrase=[x", "--set phrase, line 1"),
+    ],
+)
+def test_wrong_setting_is_one_sentence(override, expected):
+    assert expected in refused(None, override)
+
+
+def test_first_of_several_errors_is_told_and_the_rest_counted():
+    message = refused(None, "training.epochs=0", "training.batch_size=1", "training.epoch=3")
+    assert "training.epoch is not a setting" in message
+    assert message.endswith("(and 2 more wrong settings)")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("phrase: a\nphrase: b\n", "line 2, column 1: phrase is set twice"),
+        ("training:\n  epochs: 1\n  epochs: 2\n", "line 3, column 3: epochs is set twice"),
+        ("- a\n", "must hold settings (name: value), not"),
+        ("on: 3\n", "line 1, column 1: a setting's name must be text"),
+        ("? [a]\n: 3\n", "a setting's name must be text"),
+        ("a: &x [1]\nb: *x\n", "line 2, column 4: references (*name) are not supported"),
+        ("phrase: 'a\n", "line"),
+        ("phrase: !!python/object/apply:os.system ['true']\n", "python/object/apply"),
+        ("phrase: a\x07\n", "not valid YAML"),
+        ("a: " + "[" * 5_000, "nested too deeply"),
+    ],
+)
+def test_wrong_file_is_one_sentence_that_names_it(write, text, expected):
+    path = write(text)
+    message = refused(path)
+    assert str(path) in message
+    assert expected in message
+
+
+def test_file_that_is_not_text(tmp_path):
+    path = tmp_path / "wakeword.yaml"
+    path.write_bytes(b"phrase: \xff\xfe")
+    assert "is not UTF-8 text" in refused(path)
+
+
+def test_file_over_a_megabyte(write):
+    assert "at most 1,000,000" in refused(write("#" * 1_000_001))
+
+
+def test_missing_file_and_folder(tmp_path):
+    assert "there is no configuration file" in refused(tmp_path / "none.yaml")
+    assert "cannot read the configuration file" in refused(tmp_path)
+
+
+def test_error_in_a_file_names_the_file(write):
+    path = write("training:\n  epochs: 0\n")
+    assert refused(path) == f"{path}: training.epochs is 0, but must be at least 1"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_saved_configuration_loads_equal(tmp_path, name):
+    source = "data.sources=[{name: a, path: /x, role: noise, speaker: 'regex:(?P<speaker>\\d+)'}]"
+    config = load_config(None, [source, "phrase='yes'", "features.frontend.log_floor=1e-9"], preset=name)
+    save_config(config, tmp_path / "saved.yaml")
+    assert load_config(tmp_path / "saved.yaml") == config
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    phrase=st.from_regex(r"[a-zA-Z0-9àé: #'\"{-]{0,20}[a-z]", fullmatch=True),
+    rate=st.floats(1e-12, 1.0),
+    snrs=st.lists(st.none() | st.floats(-20, 60), min_size=1, max_size=4),
+)
+def test_any_values_round_trip(tmp_path_factory, phrase, rate, snrs):
+    tree = {"phrase": phrase, "training": {"learning_rate": rate}, "evaluation": {"stream_snr_db": snrs}}
+    config = Config.model_validate(tree)
+    path = tmp_path_factory.mktemp("saved") / "wakeword.yaml"
+    save_config(config, path)
+    assert load_config(path) == config
+
+
+def test_starting_point_of_users_loads():
+    config = load_config(ROOT / "wakeword.yaml")
+    assert config.synthesis.enabled
+    assert config.data.sources == ()
+    assert config.model.arch == "tcn"
+
+
+def test_example_needs_audio_root_and_keeps_speakers_apart(monkeypatch):
+    monkeypatch.delenv("AUDIO_ROOT", raising=False)
+    assert "AUDIO_ROOT is not set" in refused(ROOT / "examples" / "alexa.yaml")
+    monkeypatch.setenv("AUDIO_ROOT", "/recordings")
+    config = load_config(ROOT / "examples" / "alexa.yaml")
+    assert config.labels == ("_negative", "alexa")
+    # nothing synthetic is tested on: words alone are for training
+    made = config.synthesis
+    assert made.words and not (made.positives or made.hard_negatives or made.negatives or made.background_minutes)
+    assert all(source.licence for source in config.data.sources)
+    assert {source.split for source in config.data.sources} == {None, "train", "val", "test"}

@@ -1,0 +1,199 @@
+"""A recording of noise, which is mixed into others, is forgotten: by content it is nowhere afterwards."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wakeword_core.audio import write_audio
+from wakeword_core.config import Config
+from wakeword_core.errors import DataError
+from wakeword_core.files import hash_file
+from wakeword_core.lineage.content_search import search
+from wakeword_core.lineage.forgetting import affected, find_recording, find_speaker, known_recordings
+from wakeword_core.project import Project
+from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN
+from wakeword_core.store.artifacts import Artifact, Build
+from wakeword_core.store.cleaning import delete
+
+RATE = 16_000
+STAGES = (
+    ("raw_manifest", None), ("audio_shards", "train"), ("audio_shards", "val"),
+    ("mel_features", "train"), ("mel_features", "val"),
+)  # fmt: skip
+SETTINGS = {
+    "shards": {"count": 2},
+    "features": {
+        "frontend": {"n_mels": 16, "window_frames": 32},
+        "views": 3,
+        "negative_views": 3,
+        "augment": {"generated_noise_minutes": 0.0, "generated_rirs": 1, "noise_probability": 1.0},
+    },
+    "training": {"device": "cpu"},
+}
+
+
+def make_recordings(folder: Path) -> None:
+    generator = np.random.default_rng(3)
+    for role, split, count, seconds in (
+        ("noise", "train", 2, 4.0),
+        ("negative", "train", 6, 0.6),
+        ("negative", "val", 3, 0.6),
+    ):
+        for number in range(count):
+            sound = generator.normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+            write_audio(folder / f"{role}-{split}" / f"who{number}" / f"{number}.wav", sound, RATE)
+
+
+def project(recordings: Path, home: Path) -> Project:
+    sources = [
+        {
+            "name": one.name,
+            "path": str(one),
+            "role": one.name.split("-")[0],
+            "split": one.name.split("-")[1],
+            "speaker": "parent",
+        }
+        for one in sorted(recordings.iterdir())
+    ]
+    return Project(Config.model_validate({**SETTINGS, "data": {"sources": sources, "workers": 1}}), home)
+
+
+def build(made: Project) -> dict[str, Artifact]:
+    return {f"{stage}[{split}]": made.build(stage, split)[0] for stage, split in STAGES}
+
+
+def stand_in(made: Project, stage: str, *inputs: Artifact) -> Artifact:
+    """An artifact of a later stage, of which only the inputs matter."""
+
+    def make(build: Build) -> None:
+        (build.path / "weights").write_bytes(b"1")
+
+    edges = {one.key: {"stage": one.stage, "key": one.key, "content": one.content} for one in inputs}
+    return made.store.build(stage, edges, {}, "1", make)[0]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory):
+    """Recordings, and a home built from them up to the features."""
+    folder = tmp_path_factory.mktemp("forgetting")
+    make_recordings(folder / "recordings")
+    build(project(folder / "recordings", folder / "home"))
+    return folder
+
+
+@pytest.fixture
+def home(built: Path, tmp_path: Path) -> Project:
+    """A home of its own, with the same content, that a test may spoil."""
+    shutil.copytree(built / "home", tmp_path / "home")
+    return project(built / "recordings", tmp_path / "home")
+
+
+def noise(built: Path) -> str:
+    return hash_file(built / "recordings" / "noise-train" / "who0" / "0.wav")
+
+
+def test_what_is_built_afterwards_is_as_if_it_had_never_been_there(built: Path, home: Project, tmp_path: Path) -> None:
+    before = build(home)
+    one = noise(built)
+    model = stand_in(home, "trained_model", before["mel_features[train]"], before["mel_features[val]"])
+    other = stand_in(home, "cmvn_stats", before["mel_features[val]"])
+    NOTHING_FORGOTTEN.adding([one], [], "asked").save(home.home)
+    home = project(built / "recordings", home.home)
+    after = build(home)
+    items = affected(home.store, [one])
+    named = {item.paths[0].name for item in items}
+    gone = {before[name].key for name in ("raw_manifest[None]", "audio_shards[train]", "mel_features[train]")}
+    assert gone | {model.key} <= named
+    assert not named & {other.key, before["audio_shards[val]"].key, *(artifact.key for artifact in after.values())}
+    assert after["mel_features[val]"].key == before["mel_features[val]"].key
+    assert search(home.store.root, [one]).holders
+
+    delete(items)
+    found = search(home.store.root, [one])
+    assert found.files > 8 and not found.holders and not found.unreadable
+    assert not affected(home.store, [one])
+    assert all(not artifact.damaged(read=True) for artifact in after.values())
+
+    # by content: the noise was mixed into rows of other recordings, and not one of them is left
+    without = tmp_path / "without"
+    shutil.copytree(built / "recordings", without)
+    (without / "noise-train" / "who0" / "0.wav").unlink()
+    fresh = build(project(without, tmp_path / "fresh"))
+    for name in ("audio_shards[train]", "mel_features[train]"):
+        assert after[name].content == fresh[name].content != before[name].content
+    pieces = {
+        path.name for path in (tmp_path / "fresh" / "store" / "mel_features.parts").iterdir() if path.suffix == ""
+    }
+    assert {path.name for path in (home.store.root / "mel_features.parts").iterdir() if path.suffix == ""} == pieces
+
+
+def test_a_model_whose_features_are_gone_may_hold_it(built: Path, home: Project) -> None:
+    features = build(home)["mel_features[val]"]
+    model = stand_in(home, "trained_model", features)
+    onnx = stand_in(home, "onnx_model", model)
+    shutil.rmtree(features.path)
+    why = {item.paths[0].name: item.because for item in affected(home.store, [noise(built)])}
+    assert "is gone: it may hold it" in why[model.key] and why[onnx.key].startswith("made from trained_model")
+
+
+def test_what_has_the_same_content_as_what_is_gone_clears_nothing(built: Path, home: Project) -> None:
+    made = build(home)
+    gone, same = (stand_in(home, "cmvn_stats", made[f"mel_features[{split}]"]) for split in ("train", "val"))
+    model = stand_in(home, "trained_model", gone)
+    shutil.rmtree(gone.path)
+    named = {item.paths[0].name for item in affected(home.store, [noise(built)])}
+    assert gone.content == same.content and model.key in named and same.key not in named
+
+
+def test_unfinished_and_damaged_leftovers_count(built: Path, home: Project) -> None:
+    for name in (".building-abc", ".damaged-abc-1"):
+        (home.store.root / "trained_model" / name).mkdir(parents=True)
+    found = {item.paths[0].name for item in affected(home.store, [noise(built)])}
+    assert {".building-abc", ".damaged-abc-1"} <= found
+
+
+def test_a_file_that_cannot_be_read_is_told_by_the_search(built: Path, home: Project) -> None:
+    broken = home.store.root / "audio_shards" / "broken.parquet"
+    broken.write_bytes(b"PAR1 and no more")
+    assert search(home.store.root, [noise(built)]).unreadable == [broken]
+
+
+def test_mined_clips_are_found_by_their_origin(tmp_path: Path) -> None:
+    import pandas as pd
+
+    pd.DataFrame({"id": ["clip", "other"], "origin": ["one", "two"]}).to_parquet(tmp_path / "clips.parquet")
+    for name in ("clip", "other"):
+        pd.DataFrame({"id": [name]}).to_parquet(tmp_path / name)
+    assert search(tmp_path, ["one"]).holders == [tmp_path / "clip", tmp_path / "clips.parquet"]
+
+
+def test_recordings_are_named_by_file_by_id_and_by_the_name_of_a_file_that_is_gone(built: Path, home: Project) -> None:
+    known = known_recordings(home.store)
+    roots = {source.name: source.root for source in home.config.data.sources}
+    one, path = noise(built), built / "recordings" / "noise-train" / "who0" / "0.wav"
+    assert find_recording(str(path), known, roots) == one
+    assert find_recording(one[:8].upper(), known, roots) == find_recording(one, known, roots) == one
+    aside = path.rename(path.with_suffix(".gone"))
+    try:
+        assert find_recording(str(path), known, roots) == one
+    finally:
+        aside.rename(path)
+    assert find_recording("0" * 64, known, roots) == "0" * 64
+    for text in ("0" * 8, one[:7], "no such file.wav"):
+        with pytest.raises(DataError, match="is no recording: there is no such file"):
+            find_recording(text, known, roots)
+    twins = known.assign(id="12345678" + known["id"].str[8:])
+    with pytest.raises(DataError, match=r"may be 11 recordings: .*negative-train/who0/0\.wav.*name one by more"):
+        find_recording("12345678", twins, roots)
+
+
+def test_speakers_are_named_with_or_without_their_source(built: Path, home: Project) -> None:
+    known = known_recordings(home.store)
+    assert find_speaker("noise-train/who0", known) == ("noise-train/who0", [noise(built)])
+    assert find_speaker("who5", known)[0] == "negative-train/who5"
+    with pytest.raises(DataError, match=r"who0 may be .*negative-train/who0 or .*name one of them in full"):
+        find_speaker("who0", known)
+    with pytest.raises(DataError, match="has a speaker noise-train/who9; did you mean noise-train/who"):
+        find_speaker("noise-train/who9", known)

@@ -1,0 +1,95 @@
+"""Tombstones: what is forgotten is in no listing and no manifest, and the person's name is in no file."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from wakeword_core.config import Config, DataConfig, SourceConfig
+from wakeword_core.errors import DataError
+from wakeword_core.files import hash_file
+from wakeword_core.project import Project
+from wakeword_core.recordings.forgotten import FILE, NOTHING_FORGOTTEN, Forgotten
+from wakeword_core.recordings.manifest import build_manifest, read_manifest
+from wakeword_core.recordings.scan import scan
+
+
+@pytest.fixture
+def source(recordings: Path) -> SourceConfig:
+    return SourceConfig(name="kitchen", path=recordings, role="negative", speaker="parent")
+
+
+def test_tombstones_are_kept_with_their_first_date_and_reason(tmp_path: Path) -> None:
+    assert Forgotten.load(tmp_path) is NOTHING_FORGOTTEN
+    first = NOTHING_FORGOTTEN.adding(["a" * 64, "a" * 64], ["kitchen/anna"], "she asked")
+    first.save(tmp_path)
+    again = Forgotten.load(tmp_path).adding(["a" * 64, "b" * 64], [], "later")
+    assert Forgotten.load(tmp_path) == first and len(first.tombstones) == 2
+    assert again.tombstones[:2] == first.tombstones and again.tombstones[2].reason == "later"
+    assert "anna" not in (tmp_path / FILE).read_text()
+
+
+@pytest.mark.parametrize("text", ["[{", '[{"kind": "recording"}]', "7"])
+def test_damaged_tombstones_are_never_taken_for_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(DataError, match=r"forgotten\.json.* restore it from a backup"):
+        Forgotten.load(tmp_path)
+
+
+def test_a_forgotten_recording_is_listed_no_more_and_its_file_is_no_matter(source, recordings, cache) -> None:
+    path = recordings / "spk1" / "3.wav"
+    forgotten = NOTHING_FORGOTTEN.adding([hash_file(path)], [], "")
+    listing = scan([source], cache, forgotten=forgotten)
+    assert len(listing.rows) == 9 and "spk1/3.wav" not in set(listing.rows["path"]) and listing.forgotten == 1
+    path.unlink()
+    assert scan([source], cache, forgotten=forgotten).fingerprint == listing.fingerprint
+
+
+def test_a_forgotten_speaker_is_listed_no_more_nor_what_comes_later(source, recordings, cache, write_tone) -> None:
+    forgotten = NOTHING_FORGOTTEN.adding([], ["kitchen/spk2"], "")
+    before = scan([source], cache, forgotten=forgotten)
+    write_tone(recordings / "spk2" / "new.wav", seed=77)
+    after = scan([source], cache, forgotten=forgotten)
+    assert not before.rows["path"].str.startswith("spk2/").any() and (before.forgotten, after.forgotten) == (2, 3)
+    assert after.fingerprint == before.fingerprint
+
+
+def test_rows_of_a_table_keep_what_is_stated_of_them(recordings: Path, cache) -> None:
+    names = ["spk0/0.wav", "spk1/2.wav", "spk2/4.wav"]
+    table = recordings / "table.csv"
+    pd.DataFrame({"path": names, "speaker": ["ada", "bo", "cy"], "label": ["x", "y", "z"]}).to_csv(table, index=False)
+    source = SourceConfig(name="bought", path=table, role="negative")
+    listing = scan([source], cache, forgotten=NOTHING_FORGOTTEN.adding([], ["bought/bo"], ""))
+    assert listing.rows["path"].tolist() == ["spk0/0.wav", "spk2/4.wav"]
+    assert listing.stated["bought"]["speaker"].tolist() == ["ada", "cy"]
+
+
+def test_a_manifest_tells_how_many_are_forgotten_and_nothing_else(source, recordings, cache, tmp_path: Path) -> None:
+    forgotten = NOTHING_FORGOTTEN.adding([], ["kitchen/spk0"], "")
+    out = tmp_path / "out"
+    summary = build_manifest([source], DataConfig(workers=1), "robin", 1, cache, out, forgotten=forgotten)
+    assert (summary.recordings, summary.forgotten) == (8, 2)
+    assert json.loads((out / "summary.json").read_text())["forgotten"] == 2
+    assert "spk0" not in (out / "summary.json").read_text()
+    assert not read_manifest(out, usable=False)["speaker"].eq("kitchen/spk0").any()
+    everyone = forgotten.adding([], [f"kitchen/spk{number}" for number in range(5)], "")
+    with pytest.raises(DataError, match="every recording there is has been forgotten"):
+        build_manifest([source], DataConfig(workers=1), "robin", 1, cache, tmp_path / "none", forgotten=everyone)
+
+
+def test_measured_facts_are_removed(cache) -> None:
+    cache.remember_facts([("a" * 64, "levels", {"peak": 1}), ("b" * 64, "levels", {"peak": 0.123456})])
+    cache.forget_facts(["b" * 64])
+    assert [one for one, _ in cache.facts("levels", ["a" * 64, "b" * 64])] == ["a" * 64]
+    assert b"0.123456" not in cache.path.read_bytes()
+
+
+def test_tombstones_change_the_key_of_the_manifest_and_nothing_else_does(source, tmp_path: Path) -> None:
+    config = Config.model_validate({"data": {"sources": [source.model_dump(mode="json")]}})
+    project = Project(config, tmp_path / "home")
+    before = project.expected_key("raw_manifest")
+    NOTHING_FORGOTTEN.save(project.home)
+    assert Project(config, project.home).expected_key("raw_manifest") == before
+    NOTHING_FORGOTTEN.adding(["c" * 64], [], "").save(project.home)
+    assert Project(config, project.home).expected_key("raw_manifest") != before

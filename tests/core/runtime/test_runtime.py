@@ -1,0 +1,272 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from wakeword_core.audio import write_audio
+from wakeword_core.config import DetectorConfig, FrontendConfig
+from wakeword_core.errors import ArtifactError, ConfigError, DataError
+from wakeword_core.evaluation.detector import detect
+from wakeword_core.features.mel import NumpyFrontend, front_end
+from wakeword_core.runtime import Detector, WakewordModel, exported, scoring_files, window_scores
+from wakeword_core.runtime import model as runtime
+from wakeword_core.runtime.stream_scorers import WindowScorer
+
+FRONTEND = FrontendConfig(n_mels=16, window_frames=51)
+CARD = {
+    "phrase": "hey robin",
+    "labels": ["_negative", "hey robin"],
+    "sample_rate": 16_000,
+    "frontend": FRONTEND.model_dump(mode="json"),
+    "detector": DetectorConfig(lockout_seconds=0.3).model_dump(mode="json"),
+    "threshold": 0.6,
+    "operating_point": "balanced",
+    "operating_points": {
+        name: {"threshold": threshold, "target_fah": target}
+        for name, threshold, target in (("strict", 0.95, 0.1), ("balanced", 0.6, 0.5), ("lenient", 0.3, 2.0))
+    },
+}
+
+
+def save_model(path, card=CARD, key="wakeword", n_mels=16):
+    """A linear scorer whose weights favour the window's end: loud audio there is the wake word."""
+    weight = np.linspace(-0.5, 1.0, 51, dtype=np.float32)[None].repeat(n_mels, 0).ravel() / 120
+    gemm = np.stack([-weight, weight], 1)
+    bias = np.array([-2.0, 2.0], np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["log_mel"], ["f"]),
+        helper.make_node("Gemm", ["f", "w", "b"], ["l"]),
+        helper.make_node("Softmax", ["l"], ["scores"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("log_mel", TensorProto.FLOAT, ["batch", n_mels, 51])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(gemm, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = key, card if isinstance(card, str) else json.dumps(card)
+    onnx.save(model, path)
+    return path
+
+
+def bursts(seconds: float, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    count = round(seconds * 16_000)
+    level = np.repeat(generator.choice([3.0, 8_000.0], size=count // 4_000 + 1), 4_000)[:count]
+    return (generator.normal(0, 1, count) * level).clip(-32_768, 32_767).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return WakewordModel(save_model(tmp_path_factory.mktemp("m") / "model.onnx"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 40_000), st.lists(st.integers(0, 9_000), min_size=1, max_size=8), st.integers(0, 3))
+def test_any_chunking_gives_the_same_scores_and_events(model, samples, sizes, seed) -> None:
+    pcm = bursts(2.6, seed)[:samples]
+    whole, detector = WindowScorer(model), Detector(model)
+    expected_times, expected = whole.push(pcm)
+    pieces, events, start, turn, scorer = [], [], 0, 0, WindowScorer(model)
+    while start < len(pcm):
+        size = max(1, sizes[turn % len(sizes)])
+        pieces.append(scorer.push(pcm[start : start + size]))
+        events += detector.process(pcm[start : start + size])
+        start, turn = start + size, turn + 1
+    if pieces:
+        assert np.array_equal(np.concatenate([t for t, _ in pieces]), expected_times)
+        assert np.array_equal(np.concatenate([s for _, s in pieces]), expected)
+    times, scores = model.score_audio(pcm)
+    np.testing.assert_allclose(times, expected_times)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    assert [e.label for e in events] == [e.label for e in model.detect(pcm)]
+    np.testing.assert_allclose([e.time for e in events], [e.time for e in model.detect(pcm)])
+
+
+def test_the_test_audio_has_events_and_varied_scores(model) -> None:
+    events = model.detect(bursts(8.0))
+    assert len(events) >= 2 and {event.label for event in events} == {"hey robin"}
+    assert model.score_audio(bursts(8.0))[1][:, 1].std() > 0.1
+    assert model.detect(bursts(8.0), threshold=1.1) == []
+
+
+def test_sensitivities_are_thresholds_of_the_model(model) -> None:
+    assert {name: one["threshold"] for name, one in model.operating_points.items()} == {
+        "strict": 0.95, "balanced": 0.6, "lenient": 0.3,
+    }  # fmt: skip
+    pcm = bursts(8.0)
+    for name, threshold in (("strict", 0.95), ("lenient", 0.3)):
+        expected = model.detect(pcm, threshold=threshold)
+        assert model.detect(pcm, point=name) == expected
+        live = Detector(model, point=name).process(pcm)
+        np.testing.assert_allclose([one.time for one in live], [one.time for one in expected])
+    assert model.detect(pcm) == model.detect(pcm, point="balanced") != model.detect(pcm, point="lenient")
+    with pytest.raises(ConfigError, match="no sensitivity 'loud'; it has strict, balanced, lenient"):
+        Detector(model, point="loud")
+    with pytest.raises(ConfigError, match="give one of them"):
+        model.detect(pcm, threshold=0.5, point="strict")
+
+
+def test_the_models_own_detector_is_used(tmp_path) -> None:
+    detector = DetectorConfig(lockout_seconds=0.3, smoothing=3, votes=3, hold=2).model_dump(mode="json")
+    slow = WakewordModel(save_model(tmp_path / "m.onnx", {**CARD, "detector": detector}))
+    pcm = bursts(8.0)
+    times, scores = slow.score_audio(pcm)
+    assert slow.detect(pcm) == detect(times, scores[:, 1], 0.6, slow.detector, ["hey robin"] * len(times))
+    assert slow.detect(pcm)[0].time > WakewordModel(save_model(tmp_path / "n.onnx")).detect(pcm)[0].time
+
+
+def test_blocks_do_not_show_and_bound_memory(model, monkeypatch) -> None:
+    pcm = bursts(9.0)
+    times, scores = model.score_audio(pcm)
+    lengths = []
+    monkeypatch.setattr(runtime, "_BLOCK_STRIDES", 5)
+    original = NumpyFrontend.__call__
+    monkeypatch.setattr(NumpyFrontend, "__call__", lambda s, x: lengths.append(len(x)) or original(s, x))
+    again_times, again = model.score_audio(pcm)
+    np.testing.assert_array_equal(times, again_times)
+    np.testing.assert_allclose(scores, again, atol=1e-6)
+    assert max(lengths) <= (5 * model.stride_frames - 1) * 160 + 512
+
+
+def test_streaming_makes_each_frame_once(model, monkeypatch) -> None:
+    made = []
+    original = NumpyFrontend.__call__
+    monkeypatch.setattr(NumpyFrontend, "__call__", lambda s, x: made.append(original(s, x)) or made[-1])
+    pcm = bursts(3.0)
+    scorer = WindowScorer(model)
+    for start in range(0, len(pcm), 700):
+        scorer.push(pcm[start : start + 700])
+    frames = sum(mel.shape[1] for mel in made)
+    total = 1 + (len(pcm) - 512) // 160
+    assert total - model.stride_frames < frames <= total
+
+
+def test_window_scores_agrees_with_score_audio(model) -> None:
+    pcm = bursts(2.0)
+    ends, scores = window_scores(
+        front_end(pcm, FRONTEND, 16_000), model.front_end.silence(50), model.stride_frames, model.score_windows, 7
+    )
+    times, expected = model.score_audio(pcm)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    np.testing.assert_allclose([model.window_end(end) for end in ends], times)
+    assert 50 in ends  # the first whole window
+
+
+def test_decibels_are_clamped_in_each_window_that_is_heard_and_stored_ones_are_left_alone(tmp_path) -> None:
+    frontend = FRONTEND.model_copy(update={"kind": "mel_db", "top_db": 20.0})
+    path = save_model(tmp_path / "db.onnx", {**CARD, "frontend": frontend.model_dump(mode="json")})
+    model, pcm = WakewordModel(path), bursts(1.5)
+    _, scores = model.score_audio(pcm)
+    frames = np.concatenate([model.front_end.silence(50), model.front_end(pcm)], axis=1)
+    ends = range(50 % model.stride_frames, frames.shape[1] - 50, model.stride_frames)
+    windows = np.stack([frames[:, end : end + 51] for end in ends])
+    clamped = np.maximum(windows, windows.max(axis=(1, 2), keepdims=True) - 20.0)
+    np.testing.assert_allclose(scores, model.score_windows(clamped), atol=1e-6)
+    assert np.abs(scores - model.score_windows(windows)).max() > 1e-3
+    np.testing.assert_allclose(WindowScorer(model).push(pcm)[1], scores, atol=1e-6)
+
+
+def test_short_audio_has_scores_after_quiet_and_none_at_all_has_none(model) -> None:
+    times, scores = model.score_audio(bursts(0.3))
+    assert len(times) == len(scores) > 0
+    padded = np.concatenate([model.front_end.silence(50), front_end(bursts(0.3), FRONTEND, 16_000)], axis=1)
+    end = round((times[-1] * 16_000 - 512) / 160)
+    np.testing.assert_allclose(model.score_windows(padded[None, :, end : end + 51])[0], scores[-1], atol=1e-6)
+    np.testing.assert_allclose(model.front_end.silence(1), front_end(np.zeros(512, np.int16), FRONTEND, 16_000))
+    assert [one.shape for one in model.score_audio(np.empty(0, np.int16))] == [(0,), (0, 2)]
+    assert model.score_windows(np.empty((0, 16, 51), np.float32)).shape == (0, 2)
+
+
+def test_hop_longer_than_the_transform(tmp_path) -> None:
+    frontend = FRONTEND.model_copy(update={"n_fft": 256, "win_length": 256, "hop_length": 640})
+    sparse = WakewordModel(save_model(tmp_path / "m.onnx", {**CARD, "frontend": frontend.model_dump(mode="json")}))
+    pcm, scorer = bursts(3.0), WindowScorer(sparse)
+    pieces = [scorer.push(pcm[start : start + 333])[1] for start in range(0, len(pcm), 333)]
+    np.testing.assert_allclose(np.concatenate(pieces), sparse.score_audio(pcm)[1], atol=1e-5)
+
+
+def test_reset_begins_anew(model) -> None:
+    detector = Detector(model)
+    first = detector.process(bursts(5.0))
+    assert first and detector.score > 0
+    detector.reset()
+    assert detector.score == 0 and detector.process(bursts(5.0)) == first
+
+
+@pytest.mark.parametrize("audio", [np.zeros(9, np.float32), np.zeros((9, 2), np.int16), [0, 1], np.zeros(9, np.uint8)])
+def test_wrong_audio_is_one_clear_error(model, audio) -> None:
+    for take in (model.score_audio, Detector(model).process):
+        with pytest.raises(DataError, match="int16"):
+            take(audio)
+
+
+def test_wrong_windows_are_an_error(model) -> None:
+    with pytest.raises(DataError, match="16, 51"):
+        model.score_windows(np.zeros((1, 16, 50), np.float32))
+
+
+def test_models_that_are_not_ours(tmp_path, monkeypatch) -> None:
+    cases = {
+        "carries no": {"key": "other"},
+        "not JSON": {"card": "{"},
+        "not a JSON object": {"card": "[]"},
+        "lacks 'threshold'": {"card": {k: v for k, v in CARD.items() if k != "threshold"}},
+        "cannot be used": {"card": {**CARD, "frontend": {"n_mels": -1}}},
+        "lacks .threshold.\\)": {"card": {**CARD, "operating_points": {"strict": {}}}},
+        "promises": {"n_mels": 8},
+    }
+    for message, change in cases.items():
+        with pytest.raises(ArtifactError, match=message):
+            WakewordModel(save_model(tmp_path / "m.onnx", **change))
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(ArtifactError, match="not an ONNX model"):
+        WakewordModel(tmp_path / "text.onnx")
+    with pytest.raises(ArtifactError, match="no model at"):
+        WakewordModel(tmp_path)
+    monkeypatch.setattr(exported, "_MAX_MODEL_BYTES", 10)
+    with pytest.raises(ArtifactError, match="MB"):
+        WakewordModel(save_model(tmp_path / "m.onnx"))
+
+
+def test_runs_without_torch(tmp_path) -> None:
+    path = save_model(tmp_path / "model.onnx")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np\nfrom wakeword_core.runtime import Detector, WakewordModel\n"
+        f"m = WakewordModel({str(path)!r}); Detector(m).process(np.zeros(32000, np.int16))\n"
+        "heavy = {'sklearn', 'pandas', 'dagster', 'mlflow', 'onnx', 'torchaudio', 'soundfile'} & set(sys.modules)\n"
+        "assert not heavy, heavy\nassert sys.modules['torch'] is None\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    code = (
+        "import sys, wakeword_core.runtime as r; assert 'torch' not in sys.modules and 'onnxruntime' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_files_are_scored_and_detected(model, tmp_path) -> None:
+    paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for seed, path in enumerate(paths):
+        write_audio(path, bursts(3.0 + seed, seed).astype(np.float32) / 32_768, 16_000)
+    assert scoring_files.score_files(model, paths[:1], tmp_path / "one.npz") > 0
+    with np.load(tmp_path / "one.npz", allow_pickle=False) as one:
+        assert set(one.files) == {"time", "score"}
+        np.testing.assert_allclose(one["score"], model.score_audio(bursts(3.0))[1][:, 1], atol=1e-3)
+    scoring_files.score_files(model, paths, tmp_path / "two.npz")
+    with np.load(tmp_path / "two.npz", allow_pickle=False) as two:
+        assert list(two["names"]) == [str(path) for path in paths]
+        assert len(two["time"]) == len(two["score"]) == len(two["file_index"]) and set(two["file_index"]) == {0, 1}
+    found, expected = scoring_files.detect_file(model, paths[1]), model.detect(bursts(4.0, 1))
+    assert expected and [event.time for event in found] == [event.time for event in expected]
+    with pytest.raises(DataError, match="at least one"):
+        scoring_files.score_files(model, [], tmp_path / "none.npz")

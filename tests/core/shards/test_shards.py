@@ -1,0 +1,357 @@
+import hashlib
+import json
+import shutil
+from collections import namedtuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from wakeword_core.audio import decode_wav, read_audio, to_pcm16
+from wakeword_core.config import DataConfig, ShardsConfig, SourceConfig
+from wakeword_core.errors import ArtifactError, DataError, WakewordError
+from wakeword_core.recordings.manifest import build_manifest, read_manifest
+from wakeword_core.shards import packing, shard_file
+from wakeword_core.shards.packed_split import (
+    build_shards,
+    iter_recordings,
+    read_shard,
+    shard_count,
+    shard_paths,
+    verify_shards,
+)
+from wakeword_core.store.artifacts import Parts
+
+RATE = 16_000
+FOUR = ShardsConfig(count=4)
+
+
+@pytest.fixture
+def rows_of(tmp_path, cache, recordings):
+    def rows():
+        out = tmp_path / "manifest"
+        out.mkdir(exist_ok=True)
+        source = SourceConfig(name="mine", path=recordings, role="negative", speaker="parent")
+        build_manifest([source], DataConfig(workers=2), "robin", 1, cache, out)
+        return read_manifest(out).assign(role="positive", label="robin", speech_start=0.1, speech_end=0.4)
+
+    return rows
+
+
+@pytest.fixture
+def pack(tmp_path, recordings):
+    def run(rows, name="out", config=FOUR, **options):
+        out = tmp_path / name
+        out.mkdir(exist_ok=True)
+        parts = Parts(tmp_path / "parts")
+        settings = {"sample_rate": RATE, "workers": 2, "seed": 1, **options}
+        summary = build_shards(rows, {"mine": recordings}, config=config, out=out, parts=parts, **settings)
+        return out, summary, parts
+
+    return run
+
+
+def test_everything_comes_back(rows_of, pack, recordings):
+    rows = rows_of()
+    calls = []
+    out, summary, _ = pack(rows, progress=lambda *call: calls.append(call))
+    assert calls[-1] == ("pack recordings", 10, 10)
+    assert (summary.shards, summary.recordings, summary.built, summary.reused) == (4, 10, 4, 0)
+    assert summary.hours == pytest.approx(5 / 3600, abs=1e-4) and summary.labels == {"robin": 10}
+    assert summary.bytes == sum(path.stat().st_size for path in shard_paths(out))
+    assert verify_shards(out, rows) == []
+    found = {one.id: one for one in iter_recordings(out)}
+    for row in rows.itertuples():
+        one = found[row.id]
+        assert np.array_equal(one.audio, to_pcm16(read_audio(recordings / row.path, RATE)))
+        assert (one.label, one.role, one.speaker, one.source) == (row.label, row.role, row.speaker, row.source)
+        assert (one.speech_start, one.speech_end, one.seconds) == (row.speech_start, row.speech_end, 0.5)
+
+
+def test_the_order_is_the_hash_of_seed_and_id(rows_of, pack):
+    rows = rows_of()
+    out, _, _ = pack(rows)
+    orders = {one: hashlib.sha256(f"1:{one}".encode()).hexdigest() for one in rows["id"]}
+    for index, path in enumerate(shard_paths(out)):
+        own = sorted((order, one) for one, order in orders.items() if int(order[:8], 16) % 4 == index)
+        assert read_shard(path).ids == [one for _, one in own]
+
+
+def test_reading_one_shard_as_columns(rows_of, pack):
+    out, _, _ = pack(rows_of(), config=ShardsConfig())
+    shard = read_shard(out / "00000.parquet")
+    assert len(shard.ids) == len(shard.audio) == len(shard.seconds) == 10 and shard.sample_rate == RATE
+    assert shard.audio[0].dtype == np.int16 and shard.seconds.dtype == np.float64
+    assert set(shard.roles) == {"positive"} and set(shard.sources) == {"mine"}
+
+
+def test_roles_can_be_chosen(rows_of, pack):
+    rows = rows_of()
+    rows.loc[3, "role"] = "noise"
+    out, _, _ = pack(rows)
+    assert [one.id for one in iter_recordings(out, roles=["noise"])] == [rows.loc[3, "id"]]
+
+
+def test_audio_is_not_read_where_nobody_has_the_role(rows_of, pack, monkeypatch):
+    out, _, _ = pack(rows_of())
+    monkeypatch.setattr(shard_file, "raw_rows", lambda path: pytest.fail(f"read {path}"))
+    assert list(iter_recordings(out, roles=("rir",))) == []
+
+
+def test_recordings_are_brought_to_the_rate(tmp_path, rows_of, pack, recordings):
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)
+    soundfile.write(recordings / "high.wav", np.stack([tone, tone], axis=1), 48_000)
+    rows = rows_of()
+    out, _, _ = pack(rows[rows["path"] == "high.wav"], config=ShardsConfig())
+    one = next(iter_recordings(out))
+    assert len(one.audio) == RATE and one.seconds == 1.0
+
+
+def test_columns_are_as_datasets_reads_them(rows_of, pack):
+    out, _, _ = pack(rows_of())
+    table = pq.read_table(out / "00001.parquet")
+    assert table.schema.names == [
+        "audio", "id", "label", "role", "speaker", "source", "seconds", "speech_start", "speech_end",
+    ]  # fmt: skip
+    assert table.schema.field("audio").type == pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["audio"] == {"sampling_rate": RATE, "_type": "Audio"}
+    assert features["id"] == {"dtype": "string", "_type": "Value"}
+    assert features["seconds"] == {"dtype": "float64", "_type": "Value"}
+    assert list(features) == table.schema.names
+    row = table.slice(0, 1).to_pylist()[0]
+    assert row["audio"]["path"] == f"{row['id']}.wav" and decode_wav(row["audio"]["bytes"])[1] == RATE
+
+
+def test_one_new_recording_rewrites_one_shard(rows_of, pack, recordings, write_tone):
+    out, _, parts = pack(rows_of())
+    assert (parts.built, parts.reused) == (4, 0)
+    before = {path.name: path.read_bytes() for path in shard_paths(out)}
+    write_tone(recordings / "spk9" / "new.wav", seed=99)
+    again, summary, parts = pack(rows_of(), "again")
+    assert (parts.built, parts.reused, summary.built, summary.reused) == (1, 3, 1, 3)
+    after = {path.name: path.read_bytes() for path in shard_paths(again)}
+    assert sum(before[name] != after[name] for name in before) == 1
+
+
+def test_bytes_do_not_depend_on_row_order_or_workers(rows_of, pack, tmp_path):
+    rows = rows_of()
+    first, _, _ = pack(rows)
+    shutil.rmtree(tmp_path / "parts")
+    second, _, _ = pack(rows.sample(frac=1, random_state=0), "second", workers=1)
+    assert [path.read_bytes() for path in shard_paths(first)] == [path.read_bytes() for path in shard_paths(second)]
+
+
+@pytest.mark.parametrize("change", ["label", "rate", "span"])
+def test_what_a_shard_holds_is_in_its_key(rows_of, pack, change):
+    rows = rows_of()
+    pack(rows)
+    if change == "rate":
+        _, summary, _ = pack(rows, "again", sample_rate=8_000)
+        assert summary.built == 4
+    else:
+        rows.loc[0, {"label": "label", "span": "speech_end"}[change]] = {"label": "wren", "span": 0.3}[change]
+        assert pack(rows, "again")[1].built == 1
+
+
+def test_a_rename_rewrites_nothing(rows_of, pack, recordings):
+    pack(rows_of())
+    (recordings / "spk0" / "0.wav").rename(recordings / "spk0" / "renamed.wav")
+    assert pack(rows_of(), "again")[1].built == 0
+
+
+def test_more_shards_than_recordings_leave_some_empty(rows_of, pack):
+    rows = rows_of().head(2)
+    out, summary, _ = pack(rows, config=ShardsConfig(count=8))
+    assert summary.shards == 8 and len(shard_paths(out)) == 8
+    assert verify_shards(out, rows) == [] and len(list(iter_recordings(out))) == 2
+    assert min(len(read_shard(path).ids) for path in shard_paths(out)) == 0
+
+
+def test_the_count_is_a_power_of_two_that_small_growth_does_not_change():
+    config = ShardsConfig(shard_mb=64)
+    counts = [shard_count(size * 1e6, 10_000, config) for size in (0, 1, 64, 65, 128, 129, 500, 510, 512, 513)]
+    assert counts == [1, 1, 1, 2, 2, 4, 8, 8, 8, 16]
+    assert shard_count(1e12, 5, config) == 4 and shard_count(1, 5, ShardsConfig(count=7)) == 7
+
+
+def test_row_groups_bound_what_a_reader_holds(rows_of, pack, monkeypatch):
+    monkeypatch.setattr(shard_file, "_ROW_GROUP_BYTES", 40_000)
+    rows = rows_of()
+    out, _, _ = pack(rows, config=ShardsConfig(count=1))
+    assert pq.ParquetFile(out / "00000.parquet").num_row_groups == 4
+    assert verify_shards(out, rows) == []
+
+
+def flip(path, find=None):
+    """Flip one bit in the middle of a recording's samples."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"RIFF") + 4_000] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+
+
+def test_one_flipped_bit_in_the_audio_is_found(rows_of, pack):
+    rows = rows_of()
+    out, _, _ = pack(rows, config=ShardsConfig(count=1))
+    flip(out / "00000.parquet")
+    problems = verify_shards(out, rows)
+    assert any("00000.parquet is damaged" in problem for problem in problems)
+    with pytest.raises(ArtifactError, match="damaged"):
+        read_shard(out / "00000.parquet")
+
+
+def test_a_flipped_bit_is_found_by_the_sums_alone(rows_of, pack, monkeypatch):
+    rows = rows_of()
+    out, _, _ = pack(rows, config=ShardsConfig(count=1))
+    flip(out / "00000.parquet")
+    original = pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda path, **options: original(path))
+    assert verify_shards(out, rows) == [
+        f"{out}/00000.parquet holds other audio than was written; build audio_shards again"
+    ]
+
+
+@pytest.mark.parametrize("damage", ["cut", "junk", "missing", "none"])
+def test_damaged_and_missing_shards_are_reported(rows_of, pack, damage):
+    rows = rows_of()
+    out, _, _ = pack(rows)
+    path = out / "00001.parquet"
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(data[:-100])
+    elif damage == "junk":
+        path.write_bytes(b"junk" * 100)
+    elif damage == "none":
+        shutil.rmtree(out)
+        out.mkdir()
+    assert len(verify_shards(out, rows)) >= 1
+    if damage in ("missing", "none"):
+        with pytest.raises(ArtifactError, match="build"):
+            shard_paths(out)
+
+
+def test_shards_of_other_rows_are_reported(rows_of, pack):
+    rows = rows_of()
+    out, _, _ = pack(rows)
+    assert any("in the shards but not in the manifest" in one for one in verify_shards(out, rows.iloc[1:]))
+    other = rows.copy()
+    other.loc[0, "id"] = "f" * 64
+    assert any("in the manifest but not in the shards" in one for one in verify_shards(out, other))
+    for column, value in (("label", "wren"), ("speech_start", 9.0), ("seconds", 3.0)):
+        other = rows.copy()
+        other.loc[0, column] = value
+        assert any(f"{column} of recording {rows.loc[0, 'id']}" in one for one in verify_shards(out, other))
+
+
+def test_a_recording_changed_since_the_scan_is_named(rows_of, pack, recordings, write_tone):
+    rows = rows_of()
+    write_tone(recordings / "spk1" / "3.wav", seed=1234)
+    with pytest.raises(
+        DataError, match=r"shard 0000\d\.parquet failed after 2 tries: recording mine/spk1/3\.wav.*chang"
+    ):
+        pack(rows)
+
+
+def test_a_failed_shard_is_tried_again(rows_of, pack, monkeypatch, caplog):
+    rows = rows_of()
+    failures = iter([True, False])
+
+    def flaky(*arguments, **options):
+        if next(failures, False):
+            raise OSError(5, "Input/output error")
+        return read(*arguments, **options)
+
+    read = packing._Reader._read
+    monkeypatch.setattr(packing._Reader, "_read", flaky)
+    out, _, _ = pack(rows, config=ShardsConfig(count=1))
+    assert verify_shards(out, rows) == [] and "failed at try 1" in caplog.text
+    assert [path.name for path in out.iterdir()] == ["00000.parquet"]
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_shard_that_keeps_failing_is_reported_and_leaves_nothing_half_made(
+    rows_of, pack, monkeypatch, tmp_path, retries
+):
+    rows = rows_of()
+    tries = []
+
+    def broken(_reader, row):
+        tries.append(row)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(packing._Reader, "_read", broken)
+    with pytest.raises(DataError, match=rf"00000\.parquet failed after {retries + 1} tries: recording mine/spk.*Input"):
+        pack(rows, config=ShardsConfig(count=1, retries=retries))
+    assert len(tries) == retries + 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_finished_shards_survive_a_failure(rows_of, pack, monkeypatch):
+    rows = rows_of()
+    reads = []
+
+    def breaks_later(reader, row):
+        reads.append(row)
+        if len(reads) > 8:
+            raise OSError(5, "Input/output error")
+        return read(reader, row)
+
+    read = packing._Reader._read
+    monkeypatch.setattr(packing._Reader, "_read", breaks_later)
+    with pytest.raises(DataError):
+        pack(rows, workers=1)
+    monkeypatch.setattr(packing._Reader, "_read", read)
+    _, summary, _ = pack(rows, "again")
+    assert summary.reused >= 1 and summary.built >= 1
+
+
+def test_what_reads_back_other_than_written_is_not_named(rows_of, pack, monkeypatch, tmp_path):
+    rows = rows_of()
+    original = packing.write_recordings
+
+    def bad_disk(path, *arguments):
+        sums = original(path, *arguments)
+        return [sums[0] ^ 1, *sums[1:]]
+
+    monkeypatch.setattr(packing, "write_recordings", bad_disk)
+    with pytest.raises(DataError, match="reads back other than it was written"):
+        pack(rows, config=ShardsConfig(count=1))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_link_that_leaves_the_root_is_refused(rows_of, pack, recordings, tmp_path):
+    rows = rows_of()
+    path = recordings / "spk0" / "0.wav"
+    path.rename(tmp_path / "outside.wav")
+    path.symlink_to(tmp_path / "outside.wav")
+    with pytest.raises(DataError, match="leads outside"):
+        pack(rows)
+
+
+def test_a_nearly_full_disk_is_refused_before_writing(rows_of, pack, monkeypatch, tmp_path):
+    rows = rows_of()
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 1_000))
+    with pytest.raises(WakewordError, match="free some space"):
+        pack(rows)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_no_place_to_write_is_an_error(rows_of, recordings, tmp_path):
+    rows = rows_of()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="failed after 2 tries"):
+        build_shards(rows, {"mine": recordings}, RATE, FOUR, 1, 1, tmp_path / "file", Parts(tmp_path / "parts"))
+
+
+def test_nothing_to_pack_and_twice_the_same_are_errors(rows_of, pack):
+    rows = rows_of()
+    with pytest.raises(DataError, match="no usable recordings"):
+        pack(rows.head(0))
+    rows.loc[1, "id"] = rows.loc[0, "id"]
+    with pytest.raises(DataError, match="twice"):
+        pack(rows)

@@ -1,0 +1,75 @@
+"""Shards as Hugging Face `datasets` reads them: by its documented schema, and by the library where it is installed."""
+
+import hashlib
+import importlib.util
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from wakeword_core.audio import decode_wav
+from wakeword_core.config import ShardsConfig
+from wakeword_core.shards.packed_split import build_shards, iter_recordings, shard_paths
+from wakeword_core.store.artifacts import Parts
+
+RATE = 16_000
+
+
+@pytest.fixture
+def shards(tmp_path):
+    sounds, out = tmp_path / "sounds", tmp_path / "out"
+    sounds.mkdir()
+    out.mkdir()
+    rows = []
+    for index in range(12):
+        path = sounds / f"{index}.flac"
+        soundfile.write(path, np.random.default_rng(index).normal(0, 0.1, 1_600 + 160 * index), RATE)
+        facts = {
+            "label": "ñandú" if index % 2 else "robin",
+            "role": "positive",
+            "speaker": f"s{index}",
+            "split": "train",
+        }
+        span = {"speech_start": 0.01, "speech_end": np.nan if index % 3 else 0.1}
+        one = hashlib.sha256(path.read_bytes()).hexdigest()
+        rows.append({"id": one, "path": path.name, "source": "mine", "seconds": 0.1 + 0.01 * index, **facts, **span})
+    config = ShardsConfig(count=3)
+    build_shards(pd.DataFrame(rows), {"mine": sounds}, RATE, config, 1, 1, out, Parts(tmp_path / "parts"))
+    return out
+
+
+@pytest.fixture
+def datasets(tmp_path, monkeypatch):
+    """The library, offline, with its caches in the test's folder."""
+    for name, value in {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    return pytest.importorskip("datasets")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_library_reads_them_as_audio(shards, datasets, tmp_path, streaming):
+    files = [str(path) for path in shard_paths(shards)]
+    found = datasets.load_dataset(
+        "parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"), streaming=streaming
+    )
+    assert found.features["audio"] == datasets.Audio(sampling_rate=RATE)
+    assert found.features["label"] == datasets.Value("string")
+    expected = list(iter_recordings(shards))
+    read = list(found.cast_column("audio", datasets.Audio(sampling_rate=RATE, decode=False)))
+    assert [row["id"] for row in read] == [one.id for one in expected] and len(read) == 12
+    for row, one in zip(read, expected, strict=True):
+        pcm, rate = decode_wav(row["audio"]["bytes"])
+        assert rate == RATE and np.array_equal(pcm, one.audio) and row["audio"]["path"] == f"{one.id}.wav"
+        assert (row["label"], row["speaker"], row["seconds"]) == (one.label, one.speaker, one.seconds)
+        assert row["speech_end"] == one.speech_end or np.isnan(row["speech_end"]) == np.isnan(one.speech_end)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchcodec") is None, reason="datasets decodes audio with torchcodec")
+def test_the_library_decodes_them(shards, datasets, tmp_path):
+    files = [str(path) for path in shard_paths(shards)]
+    found = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    for row, one in zip(found, iter_recordings(shards), strict=True):
+        samples = row["audio"].get_all_samples()
+        assert samples.sample_rate == RATE
+        assert np.array_equal(np.rint(samples.data[0].numpy() * 32_768).astype(np.int16), one.audio)

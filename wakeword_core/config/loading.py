@@ -1,0 +1,208 @@
+"""Configuration files: YAML with a preset underneath and overrides on top, and one sentence for whatever is wrong."""
+
+import os
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from wakeword_core.config import Config
+from wakeword_core.config.explaining import explain, shown
+from wakeword_core.errors import ConfigError
+from wakeword_core.files import write_text
+
+PRESETS = ("tiny", "balanced", "accurate")
+_MAX_BYTES = 1_000_000
+_PRESET_FOLDER = Path(__file__).with_name("presets")
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | None = None) -> Config:
+    """The configuration in the YAML file `path` (None: the defaults), over its preset and under `overrides`.
+
+    An override is `dotted.name=value`, the value read as YAML and list entries named by index. `preset` wins over the
+    file's own. Relative source paths start at the file's folder. Raises ConfigError with one sentence.
+    """
+    defaults = Config().model_dump(mode="json")
+    tree = _without_empty(_read(path) if path else {}, defaults)
+    pairs = [_parse_override(text) for text in overrides]
+    chosen = preset or dict(pairs).get("preset") or tree.pop("preset", None)
+    tree.pop("preset", None)
+    if chosen is not None:
+        tree = _merge(_preset(chosen), tree)
+    pairs = [(name, value) for name, value in pairs if name != "preset"]
+    # A new architecture first: it replaces the model's settings, among which other overrides may be.
+    for name, value in sorted(pairs, key=lambda pair: pair[0] != "model.arch"):
+        tree = _overridden(tree, defaults, name, value)
+    if isinstance(tree.get("model"), dict):
+        tree["model"].setdefault("arch", defaults["model"]["arch"])
+    _resolve_sources(tree, path.resolve().parent if path else Path.cwd())
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        where = f"{path}: " if path else ""
+        raise ConfigError(where + explain(error, _merge(defaults, tree))) from None
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write every setting as YAML; `load_config` of the file gives an equal configuration."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    write_text(path, text)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key stands once, keys are text, and nothing refers to something else."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="references (*name) are not supported", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key) if isinstance(key, yaml.ScalarNode) else None
+            if not isinstance(name, str):
+                problem = "a setting's name must be text (YAML reads on, off, yes and no as true or false)"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            if name in seen:
+                raise yaml.MarkedYAMLError(problem=f"{name} is set twice", problem_mark=key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain values only
+    except RecursionError:
+        raise ConfigError(f"{where} is nested too deeply") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{where}{place}: {error.problem or 'not valid YAML'}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise ConfigError(f"{path} has {size:,} bytes; a configuration has at most {_MAX_BYTES:,}")
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration file {path}; name another with --config") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start:,})") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    tree = _parse(text, str(path))
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold settings (name: value), not {shown(tree)}")
+    return tree
+
+
+def _preset(name: Any) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise ConfigError(f"preset is {shown(name)}, but must be {', '.join(PRESETS[:-1])} or {PRESETS[-1]}")
+    return _read(_PRESET_FOLDER / f"{name}.yaml")
+
+
+def _without_empty(tree: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop groups and lists whose entries are all commented out, which YAML reads as null."""
+    kept = {}
+    for name, value in tree.items():
+        default = defaults.get(name)
+        if value is None and isinstance(default, dict | list):
+            continue
+        kept[name] = _without_empty(value, default) if isinstance(value, dict) and isinstance(default, dict) else value
+    return kept
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, group by group; a group of another architecture replaces the one below."""
+    merged = dict(below)
+    for name, value in above.items():
+        under = merged.get(name)
+        if (
+            isinstance(under, dict)
+            and isinstance(value, dict)
+            and value.get("arch", under.get("arch")) == under.get("arch")
+        ):
+            merged[name] = _merge(under, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not all(name.split(".")):
+        raise ConfigError(f"--set {text!r} must have the form dotted.name=value, as in training.epochs=40")
+    return name, _parse(value, f"--set {name}")
+
+
+def _overridden(tree: Mapping[str, Any], defaults: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """A copy of `tree` with `value` at the dotted `name`."""
+    if name == "model.arch":
+        model = tree.get("model")
+        current = model.get("arch", defaults["model"]["arch"]) if isinstance(model, dict) else None
+        return {**tree, "model": model if current == value else {"arch": value}}
+    result = _set(tree, defaults, name.split("."), value, name)
+    assert isinstance(result, dict)
+    return result
+
+
+def _set(node: Any, default: Any, parts: list[str], value: Any, name: str) -> Any:
+    if not parts:
+        return value
+    head, *rest = parts
+    if node is None and isinstance(default, list) and head.isdecimal():
+        node = default
+    if isinstance(node, list):
+        if not head.isdecimal() or int(head) > len(node):
+            group = name.removesuffix(".".join(parts)).rstrip(".")
+            known = f"entries 0 to {len(node) - 1}" if node else "no entries yet"
+            raise ConfigError(f"--set {name}: {group} has {known}, and {head!r} is none of them")
+        index = int(head)
+        entries: list[Any] = [*node, None] if index == len(node) else list(node)
+        entries[index] = _set(entries[index], None, rest, value, name)
+        return entries
+    inner = default.get(head) if isinstance(default, dict) else None
+    group_above = dict(node) if isinstance(node, dict) else {}
+    return {**group_above, head: _set(group_above.get(head), inner, rest, value, name)}
+
+
+def _resolve_sources(tree: dict[str, Any], folder: Path) -> None:
+    """Expand ${VARIABLES} in the paths of sources and make them absolute, in new lists and groups."""
+    data = tree.get("data")
+    sources = data.get("sources") if isinstance(data, dict) else None
+    if not isinstance(sources, list):
+        return
+    resolved = [
+        {**source, "path": _expanded(source["path"], f"data.sources.{index}.path", folder)}
+        if isinstance(source, dict) and isinstance(source.get("path"), str)
+        else source
+        for index, source in enumerate(sources)
+    ]
+    tree["data"] = {**tree["data"], "sources": resolved}
+
+
+def _expanded(path: str, field: str, folder: Path) -> str:
+    def value_of(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1], "")
+        if not value:
+            raise ConfigError(f"{field} is {shown(path)}, but the environment variable {match[1]} is not set")
+        return value
+
+    expanded = _VARIABLE.sub(value_of, path)
+    if not expanded.strip():
+        raise ConfigError(f"{field} is empty, but must be a folder")
+    return os.path.normpath(folder / expanded)

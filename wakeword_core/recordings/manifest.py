@@ -1,0 +1,228 @@
+"""One row a recording: what it is, whether it is fit for use, who speaks in it, and which split it is in."""
+
+import base64
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from wakeword_core.config import SPLITS, DataConfig, SourceConfig, wake_words
+from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.files import replacing, write_json
+from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
+from wakeword_core.recordings.health import NOT_HEARD, Fault, header_faults, sound_faults
+from wakeword_core.recordings.labels import labelled
+from wakeword_core.recordings.manifest_summary import ManifestSummary, summarize
+from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
+from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
+from wakeword_core.recordings.splits import assign_splits, check_classes, check_splits, speaker_groups
+
+log = logging.getLogger(__name__)
+
+__all__ = ["ManifestSummary", "build_manifest", "check_manifest", "check_splits", "read_manifest", "split_facets"]
+
+MANIFEST = "manifest.parquet"
+FINGERPRINTS = "fingerprints.parquet"
+SUMMARY = "summary.json"
+COLUMNS = (
+    "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "sample_rate", "channels",
+    "frames", "seconds", "peak", "rms_dbfs", "clipped_ratio", "speech_ratio", "speech_start", "speech_end", "status",
+    "reason", "split",
+)  # fmt: skip
+_FACET_COLUMNS = ["id", "label", "role", "speaker", "source", "seconds", "speech_start", "speech_end"]
+_ALL_FORGOTTEN = "every recording there is has been forgotten; add others under data.sources"
+_NO_SOURCES = "there are no sources of recordings; add one under data.sources, or enable synthesis"
+
+
+def build_manifest(
+    sources: Sequence[SourceConfig],
+    config: DataConfig,
+    phrase: str,
+    seed: int,
+    cache: ScanCache,
+    out: Path,
+    progress: Progress = silent,
+    forgotten: Forgotten = NOTHING_FORGOTTEN,
+) -> ManifestSummary:
+    """Scan, measure, judge and split all recordings; writes MANIFEST, FINGERPRINTS and summary.json to `out`.
+
+    What is `forgotten` has no row, since a row says whose voice it is: its number is all that is told.
+    Unfit recordings stay in the manifest with status "quarantined" and a reason. Only recordings not seen before are
+    decoded. A source that is missing or broken is left out and named in the summary; DataError when nothing is left,
+    or with `missing_source: fail`.
+    """
+    listing = scan(sources, cache, progress, workers=config.workers, missing=config.missing_source, forgotten=forgotten)
+    rows, missing = _described(listing, sources, config, phrase)
+    left_out = listing.forgotten
+    del listing
+    measures = Measures(rows["id"])
+    faults: list[Fault] = []
+    add_headers(rows, measures, sources, config, cache, progress)
+    faults += header_faults(rows, config)
+    add_sound(rows, ~_any(faults, rows), measures, sources, config, cache, progress)
+    del measures
+    faults += sound_faults(rows, config)
+    rows["kind"], rows["reason"] = _judged(rows, faults)
+    _quarantine_copies(rows)
+    rows["status"] = np.where(rows["kind"] == "", "ok", "quarantined")
+    unheard = (rows["kind"] == "") & (rows["heard"] == 0)
+    rows.loc[unheard, "reason"] = NOT_HEARD
+    rows["split"] = assign_splits(rows["speaker"], rows["fixed"], seed, config)
+    _write(rows, out)
+    summary = summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, left_out)
+    write_json(out / SUMMARY, asdict(summary))
+    return summary
+
+
+def read_manifest(
+    folder: Path, split: str | None = None, usable: bool = True, columns: Sequence[str] = COLUMNS
+) -> pd.DataFrame:
+    """The rows of a manifest, of one split and fit for use, or all of them; `columns` name split and status if used."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder / MANIFEST
+    try:
+        table = pq.read_table(path, columns=list(columns), page_checksum_verification=True)
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); build the manifest again") from error
+    if split is not None:
+        frame = frame[frame["split"] == split]
+    if usable:
+        frame = frame[frame["status"] == "ok"]
+    return frame.reset_index(drop=True)
+
+
+def read_fingerprints(folder: Path) -> pd.DataFrame:
+    """The usable recordings of a manifest that have a fingerprint: source, path, split, fingerprint (bytes)."""
+    import pyarrow.parquet as pq
+
+    rows = read_manifest(folder, columns=("id", "source", "path", "split", "status"))
+    table = pq.read_table(folder / FINGERPRINTS, page_checksum_verification=True).to_pandas()
+    return rows.merge(table, on="id")[["source", "path", "split", "fingerprint"]]
+
+
+def quarantined(folder: Path) -> list[dict[str, str]]:
+    """Recordings that are not used, as {source, path, reason}, in manifest order."""
+    rows = read_manifest(folder, usable=False, columns=["source", "path", "reason", "status"])
+    return rows.loc[rows["status"] == "quarantined", ["source", "path", "reason"]].to_dict("records")
+
+
+def split_facets(frame: pd.DataFrame) -> dict[str, str]:
+    """Split -> hash over what its usable recordings are; file names do not count, so a rename changes nothing."""
+    facets: dict[str, str] = {}
+    for split in SPLITS:
+        chosen = (frame["split"] == split) & (frame["status"] == "ok")
+        facets[split] = hash_rows(frame.loc[chosen, _FACET_COLUMNS].sort_values("id"))
+    return facets
+
+
+def sources_facet(frame: pd.DataFrame) -> str:
+    """Hash over what a model card says of each source's usable recordings: licences, splits, speakers and length."""
+    counted = frame.groupby(["source", "licence", "split"]).agg(
+        recordings=("id", "size"), seconds=("seconds", "sum"), speakers=("speaker", "nunique")
+    )
+    return hash_rows(counted.round(3).reset_index())
+
+
+def check_manifest(frame: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """Sentences about labels (and the negatives) that some split has nothing usable of; empty when all is well."""
+    usable = frame[(frame["status"] == "ok") & (frame["role"] != "rir")]
+    advice = {
+        "train": "add recordings, or lower data.test_fraction and data.val_fraction",
+        "val": "add recordings of more speakers, or raise data.val_fraction",
+        "test": "add recordings of more speakers, or raise data.test_fraction",
+    }
+    return check_classes(usable, labels, advice)
+
+
+def _described(
+    listing: Listing, sources: Sequence[SourceConfig], config: DataConfig, phrase: str
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The listing with licence, label, role, speaker, speaker_known and fixed (split) added; and sources without."""
+    by_name = {source.name: source for source in sources}
+    words = wake_words(sources, phrase) or {phrase}
+    parts, missing = [], dict(listing.missing)
+    for name, group in listing.rows.groupby("source", sort=False):
+        try:
+            parts.append(_source_rows(by_name[str(name)], group, listing.stated.get(str(name)), words, phrase))
+        except DataError as error:
+            if config.missing_source == "fail":
+                raise
+            log.warning("source %r is left out: %s", name, error)
+            missing[str(name)] = str(error)
+    if not parts:
+        everything = _ALL_FORGOTTEN if listing.forgotten else _NO_SOURCES
+        raise DataError("; ".join(missing.values()) if missing else everything)
+    return pd.concat(parts, ignore_index=True).rename(columns={"error": "unread"}), missing
+
+
+def _source_rows(
+    source: SourceConfig, listed: pd.DataFrame, stated: pd.DataFrame | None, words: Collection[str], phrase: str
+) -> pd.DataFrame:
+    """One source's part of the listing, described by its table where that says something, else by its settings."""
+    rows = listed.reset_index(drop=True)
+    paths = rows["path"].tolist()
+    rows["label"], rows["role"] = labelled(source, paths, stated, words, phrase)
+    named = stated["speaker"].tolist() if stated is not None and "speaker" in stated else None
+    rows["speaker"], rows["speaker_known"] = speaker_groups(source, paths, rows["id"].tolist(), named)
+    for column, stating, otherwise in (("licence", "licence", source.licence), ("fixed", "split", source.split or "")):
+        rows[column] = otherwise
+        if stated is not None and stating in stated:
+            rows[column] = stated[stating].where(stated[stating] != "", otherwise)
+    return rows
+
+
+def _any(faults: Iterable[Fault], rows: pd.DataFrame) -> pd.Series:
+    found = pd.Series(False, index=rows.index)
+    for fault in faults:
+        found |= fault.rows
+    return found
+
+
+def _judged(rows: pd.DataFrame, faults: Sequence[Fault]) -> tuple[pd.Series, pd.Series]:
+    """Kind and sentence of the first fault of each row, both empty where there is none."""
+    kinds, reasons = pd.Series("", index=rows.index), pd.Series("", index=rows.index)
+    for fault in faults:
+        new = fault.rows & (kinds == "")
+        kinds[new] = fault.kind
+        reasons[new] = [fault.sentence(row) for row in rows[new].itertuples(index=False)]
+    return kinds, reasons
+
+
+def _quarantine_copies(rows: pd.DataFrame) -> None:
+    """Of equal recordings keep the first; if their labels or roles disagree, keep none."""
+    fit = rows.loc[rows["kind"] == "", ["id", "label", "role"]]
+    fit = fit[fit.duplicated("id", keep=False)]
+    meanings = (fit["label"] + " as " + fit["role"]).groupby(fit["id"])
+    for one, group in meanings:
+        first, *others = group.index
+        if group.nunique() > 1:
+            rows.loc[group.index, "kind"] = "conflicting labels"
+            rows.loc[group.index, "reason"] = (
+                f"the same bytes are {' and '.join(sorted(group.unique()))}; remove the wrong ones"
+            )
+            log.warning("recording %s is quarantined: it has conflicting labels", one)
+        else:
+            rows.loc[others, "kind"] = "duplicate"
+            rows.loc[others, "reason"] = f"duplicate of {rows.at[first, 'source']}/{rows.at[first, 'path']}"
+
+
+def _write(rows: pd.DataFrame, out: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(rows[list(COLUMNS)], preserve_index=False).replace_schema_metadata(None)
+    with replacing(out / MANIFEST) as part:
+        pq.write_table(table, part, write_page_checksum=True)
+    known = rows[(rows["status"] == "ok") & (rows["patches"] != "")]
+    prints = pa.table(
+        {"id": known["id"], "fingerprint": pa.array(map(base64.b64decode, known["patches"]), pa.binary())}
+    )
+    with replacing(out / FINGERPRINTS) as part:
+        pq.write_table(prints.replace_schema_metadata(None), part, write_page_checksum=True)

@@ -1,0 +1,198 @@
+"""What is measured of each recording: read from the recordings once, then remembered by their bytes."""
+
+import base64
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wakeword_core.config import DataConfig, SourceConfig
+from wakeword_core.progress import Progress
+from wakeword_core.recordings import spectral_fingerprint
+from wakeword_core.recordings.health import SPAN_ROLES, Sound, measure_header, measure_sound
+from wakeword_core.recordings.scan import ScanCache, in_threads
+from wakeword_core.recordings.vad import SpeechDetector
+
+HEADER = {"sample_rate": 0, "channels": 0, "frames": 0, "seconds": np.nan}
+LEVELS = {"peak": np.nan, "rms_dbfs": np.nan, "clipped_ratio": np.nan, "finite": True}
+SPEECH = {"speech_ratio": np.nan, "speech_start": np.nan, "speech_end": np.nan, "heard": np.nan}
+FINGERPRINT = {"patches": ""}
+"""Bytes in base64; empty where nothing can be told."""
+_FINGERPRINT_KIND = f"fingerprint {spectral_fingerprint.VERSION}"
+_SAVE_SECONDS = 2.0
+_PUT_AT_ONCE = 4_096
+_MEGABYTE = 1e6
+
+
+class Measures:
+    """Facts about the distinct recordings of a manifest: one array a fact, which a row finds by its recording."""
+
+    def __init__(self, ids: pd.Series) -> None:
+        self._row_places, distinct = pd.factorize(ids)
+        self._ids: list[str] = distinct.tolist()
+        self._places = {one: place for place, one in enumerate(self._ids)}
+
+    def ids(self, rows: pd.Series) -> list[str]:
+        """The distinct recordings of the rows chosen by a mask, sorted: the cache finds neighbours faster."""
+        places = pd.unique(self._row_places[rows.to_numpy()])
+        return sorted(self._ids[place] for place in places)
+
+    def column(self, defaults: Mapping[str, Any]) -> "Facts":
+        """Room for the facts of one kind, none of them known."""
+        return Facts(self._places, self._row_places, defaults)
+
+
+class Facts:
+    """The facts of one kind, by recording; `error` among them is kept beside."""
+
+    def __init__(self, places: dict[str, int], row_places: np.ndarray, defaults: Mapping[str, Any]) -> None:
+        self._places, self._row_places, self._defaults = places, row_places, defaults
+        self._values = {
+            name: np.full(len(places), default, dtype=object if isinstance(default, str) else None)
+            for name, default in defaults.items()
+        }
+        self._errors: dict[int, str] = {}
+        self._known = np.zeros(len(places), dtype=bool)
+
+    def put(self, one: str, facts: Mapping[str, Any]) -> None:
+        """Remember the facts of one recording; what is not among them keeps its default."""
+        place = self._places[one]
+        self._known[place] = True
+        for name, value in facts.items():
+            if name == "error":
+                self._errors[place] = value
+            else:
+                self._values[name][place] = value
+
+    def put_all(self, found: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """As `put` for many recordings, some thousands at a time, which is several times faster."""
+        waiting = iter(found)
+        while some := list(islice(waiting, _PUT_AT_ONCE)):
+            places = [self._places[one] for one, _ in some]
+            self._known[places] = True
+            for name, values in self._values.items():
+                values[places] = [facts.get(name, self._defaults[name]) for _, facts in some]
+            self._errors.update(
+                (place, facts["error"]) for place, (_, facts) in zip(places, some, strict=True) if "error" in facts
+            )
+
+    @property
+    def known(self) -> np.ndarray:
+        """Whether each row's recording has been measured, bool [rows]."""
+        return self._known[self._row_places]
+
+    def values(self, name: str) -> np.ndarray:
+        """A fact of each row, [rows]."""
+        return self._values[name][self._row_places]
+
+    def add_to(self, rows: pd.DataFrame, error_column: str = "") -> None:
+        """Add a column a fact to `rows`, and the errors if they have a column."""
+        for name in self._values:
+            rows[name] = self.values(name)
+        if error_column:
+            errors = pd.Series("", index=rows.index)
+            for place, error in self._errors.items():
+                errors[self._row_places == place] = error
+            rows[error_column] = errors
+
+
+def add_headers(
+    rows: pd.DataFrame,
+    measures: Measures,
+    sources: Sequence[SourceConfig],
+    config: DataConfig,
+    cache: ScanCache,
+    progress: Progress,
+) -> None:
+    """Add what the headers of readable files say: the columns of `HEADER`, and header_error."""
+    readable = (rows["unread"] == "") & (rows["size"] > 0) & (rows["size"] <= config.max_file_mb * _MEGABYTE)
+    header = measures.column(HEADER)
+    header.put_all(cache.facts("header", measures.ids(readable)))
+    missing = rows[readable & ~header.known].drop_duplicates("id")
+    with _Saver(cache) as saved:
+        found = in_threads(lambda job: measure_header(job[1]), _jobs(missing, sources), config.workers)
+        for done, ((one, _), facts) in enumerate(found):
+            header.put(one, facts)
+            saved.add(one, "header", facts)
+            progress("read headers", done + 1, len(missing))
+    header.add_to(rows, "header_error")
+
+
+def add_sound(
+    rows: pd.DataFrame,
+    fit: pd.Series,
+    measures: Measures,
+    sources: Sequence[SourceConfig],
+    config: DataConfig,
+    cache: ScanCache,
+    progress: Progress,
+) -> None:
+    """Add what the sound of the `fit` rows is: the columns of `LEVELS`, `SPEECH` and `FINGERPRINT`, levels_error."""
+    spoken = rows["role"].isin(SPAN_ROLES)
+    speech_kind = f"speech {config.vad_threshold:g}"
+    levels, speech, prints = (measures.column(defaults) for defaults in (LEVELS, SPEECH, FINGERPRINT))
+    levels.put_all(cache.facts("levels", measures.ids(fit)))
+    speech.put_all(cache.facts(speech_kind, measures.ids(fit & spoken)))
+    prints.put_all(cache.facts(_FINGERPRINT_KIND, measures.ids(fit)))
+    unfit = levels.known & np.isnan(levels.values("peak"))  # broken or not numbers: there is nothing more to find
+    needed = fit & (~levels.known | (~unfit & (~prints.known | (spoken & ~speech.known))))
+    wanted = set(rows["id"][needed & spoken])
+    missing = rows[needed].drop_duplicates("id")
+    rates = dict(zip(missing["id"], missing["sample_rate"], strict=True))
+    detector = SpeechDetector() if wanted else None
+
+    def measure(job: tuple[str, Path]) -> Sound:
+        return measure_sound(job[1], rates[job[0]], detector if job[0] in wanted else None, config.vad_threshold)
+
+    with _Saver(cache) as saved:
+        measured = in_threads(measure, _jobs(missing, sources), config.workers)
+        for done, ((one, _), sound) in enumerate(measured):
+            levels.put(one, sound.levels)
+            saved.add(one, "levels", sound.levels)
+            if sound.speech is not None:
+                speech.put(one, sound.speech)
+                saved.add(one, speech_kind, sound.speech)
+            if sound.fingerprint is not None:
+                patches = {"patches": base64.b64encode(sound.fingerprint).decode()}
+                prints.put(one, patches)
+                saved.add(one, _FINGERPRINT_KIND, patches)
+            progress("measure recordings", done + 1, len(missing))
+    levels.add_to(rows, "levels_error")
+    speech.add_to(rows)
+    prints.add_to(rows)
+    rows.loc[~spoken, ["speech_ratio", "speech_start", "speech_end"]] = np.nan
+
+
+class _Saver:
+    """Writes facts to the cache every other second, and what is left at the end, also when it comes early."""
+
+    def __init__(self, cache: ScanCache) -> None:
+        self._cache = cache
+        self._fresh: list[tuple[str, str, Any]] = []
+        self._saved = time.monotonic()
+
+    def __enter__(self) -> "_Saver":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._save()
+
+    def add(self, one: str, kind: str, facts: Any) -> None:
+        self._fresh.append((one, kind, facts))
+        if time.monotonic() - self._saved > _SAVE_SECONDS:
+            self._save()
+
+    def _save(self) -> None:
+        self._cache.remember_facts(self._fresh)
+        self._fresh.clear()
+        self._saved = time.monotonic()
+
+
+def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple[str, Path]]:
+    """(id, file) of each row, made as they are asked for."""
+    roots = {source.name: source.root.resolve() for source in sources}
+    return ((one, roots[name] / path) for one, name, path in rows[["id", "source", "path"]].itertuples(index=False))

@@ -1,0 +1,187 @@
+"""Running an exported model: files, long audio and live streams. Needs numpy and onnxruntime, never torch.
+
+A stream is taken to begin after quiet: windows that reach before its first frame are filled with the front end's level
+for digital silence. Scores lie on a fixed grid of frames, `stride_frames` apart, on which the first whole window ends.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.evaluation.detector import Detection, StreamingDetector, detect, wake_scores
+from wakeword_core.features.mel import NumpyFrontend, frame_count
+from wakeword_core.runtime.exported import ExportedModel
+from wakeword_core.runtime.stream_scorers import check_pcm, stream_scorer
+from wakeword_core.runtime.streaming_model import STREAMING_FILES, StreamingModel
+
+Floats = npt.NDArray[np.float32]
+Pcm = npt.NDArray[np.int16]
+Times = npt.NDArray[np.float64]
+
+_INPUT = "log_mel"
+_OUTPUT = "scores"
+_BATCH_WINDOWS = 64
+_BLOCK_STRIDES = 512
+"""Strides of audio whose features are held at once: 40 s at the default stride."""
+
+
+def window_scores(
+    features: Floats,
+    quiet: Floats,
+    stride_frames: int,
+    score: Callable[[Floats], Floats],
+    batch: int,
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Score every window of frames [bands, frames] that ends on the grid.
+
+    `quiet` [bands, window_frames - 1] stands before them. `score` maps [n, bands, window_frames] to [n, classes] and
+    gets at most `batch` windows at once. Returns the index of each window's last frame [n] and the scores [n, classes]
+    ([0, 0] when no window ends within the frames).
+    """
+    window_frames = quiet.shape[1] + 1
+    ends = np.arange((window_frames - 1) % stride_frames, features.shape[1], stride_frames)
+    padded = np.concatenate([quiet, features.astype(np.float32, copy=False)], axis=1)
+    return ends, _score_ends(padded, ends, window_frames, score, batch)
+
+
+def _score_ends(
+    padded: Floats,
+    ends: npt.NDArray[np.int64],
+    window_frames: int,
+    score: Callable[[Floats], Floats],
+    batch: int,
+) -> Floats:
+    """Scores of windows that end at frames `ends` of `padded`, which begins window_frames - 1 frames before frame 0."""
+    if not len(ends):
+        return np.empty((0, 0), np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, window_frames, axis=1)
+    return np.concatenate(
+        [
+            score(np.ascontiguousarray(windows[:, ends[start : start + batch]].transpose(1, 0, 2)))
+            for start in range(0, len(ends), batch)
+        ]
+    )
+
+
+class WakewordModel(ExportedModel):
+    """A model of windows: `model.onnx`, or the same in INT8."""
+
+    names = tuple(STREAMING_FILES)
+
+    def __init__(self, path: Path | str, threads: int = 1) -> None:
+        super().__init__(path, threads)
+        self._check_shapes()
+        self.front_end = NumpyFrontend(self.frontend, self.sample_rate)
+
+    def _check_shapes(self) -> None:
+        inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
+        outputs = {value.name: list(value.shape) for value in self._session.get_outputs()}
+        wanted = [self.frontend.bands, self.frontend.window_frames]
+        if inputs.get(_INPUT, [None])[1:] != wanted or _OUTPUT not in outputs or len(inputs) != 1:
+            raise ArtifactError(
+                f"{self.path} takes {inputs} and gives {outputs}, but its card promises {_INPUT} [batch, {wanted[0]}, "
+                f"{wanted[1]}] and {_OUTPUT}; export the model again"
+            )
+
+    @cached_property
+    def streaming(self) -> StreamingModel | None:
+        """The streaming model that was made from this file and lies beside it; ArtifactError when it is of another."""
+        if self.path.name not in STREAMING_FILES:
+            return None
+        beside = self.path.with_name(STREAMING_FILES[self.path.name])
+        if not beside.is_file():
+            return None
+        found = StreamingModel(beside, self.threads)
+        if found.facts.get("made_from") != self.graph_digest:
+            raise ArtifactError(f"{beside} was not made from the {self.path.name} beside it; export the model again")
+        return found
+
+    def score_windows(self, windows: Floats) -> Floats:
+        """Windows of features float32 [n, bands, window_frames] -> class scores float32 [n, classes]."""
+        expected = (self.frontend.bands, self.frontend.window_frames)
+        if windows.ndim != 3 or windows.shape[1:] != expected:
+            raise DataError(f"windows must be [n, {expected[0]}, {expected[1]}], not {list(windows.shape)}")
+        if not len(windows):
+            return np.empty((0, len(self.labels)), np.float32)
+        scores: Floats = self._session.run([_OUTPUT], {_INPUT: windows.astype(np.float32, copy=False)})[0]
+        return scores
+
+    def score_heard(self, windows: Floats) -> Floats:
+        """As `score_windows`, of windows cut from a stream, whose frames know nothing of one another yet."""
+        return self.score_windows(self.front_end.clamp(windows))
+
+    def score_audio(
+        self, pcm: Pcm, batch: int = _BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
+    ) -> tuple[Times, Floats]:
+        """Mono int16 [samples] at `sample_rate` -> end of each window in seconds [n] and class scores [n, classes].
+
+        Features are made in blocks, so that memory does not grow with the audio but for the result. `score`, which
+        gets at most `batch` windows at once, does what `score_heard` does in another way.
+        """
+        check_pcm(pcm)
+        score = score or self.score_heard
+        hop, n_fft, width = self.frontend.hop_length, self.frontend.n_fft, self.frontend.window_frames
+        frames = frame_count(len(pcm), self.frontend)
+        offset = self.first_end
+        block = _BLOCK_STRIDES * self.stride_frames
+        padded = self.front_end.silence(width - 1)
+        found = [np.empty((0, len(self.labels)), np.float32)]
+        for start in range(0, frames, block):
+            stop = min(frames, start + block)
+            mel = self.front_end(pcm[start * hop : (stop - 1) * hop + n_fft])
+            padded = np.concatenate([padded[:, padded.shape[1] - (width - 1) :], mel], axis=1)
+            ends = np.arange(offset, stop - start, self.stride_frames)
+            if len(ends):
+                found.append(_score_ends(padded, ends, width, score, batch))
+        grid = np.arange(offset, frames, self.stride_frames)
+        return (grid * hop + n_fft) / self.sample_rate, np.concatenate(found)
+
+    def detect(self, pcm: Pcm, threshold: float | None = None, point: str | None = None) -> list[Detection]:
+        """Every detection in mono int16 [samples] at `sample_rate`; at the model's own threshold unless told."""
+        times, scores = self.score_audio(pcm)
+        wake, best = wake_scores(scores)
+        labels = [self.labels[index] for index in best]
+        return detect(times, wake, self.threshold_at(point, threshold), self.detector, labels)
+
+
+class Detector:
+    """Detections in a live stream; those of `WakewordModel.detect` on the same audio, however it is cut.
+
+    Where there is a streaming model beside the model it is used (or it is given alone), else a ring buffer of windows.
+    `point` names an operating point of the model; without it and `threshold`, the model's own threshold counts.
+    """
+
+    def __init__(
+        self, model: WakewordModel | StreamingModel, threshold: float | None = None, point: str | None = None
+    ) -> None:
+        self.model = model
+        self._scorer = stream_scorer(model)
+        self._decision = StreamingDetector(model.threshold_at(point, threshold), model.detector)
+        self.reset()
+
+    def process(self, chunk: Pcm) -> list[Detection]:
+        """Take mono int16 [samples] of any length at the model's rate; the detections that it completes.
+
+        `times` [k] and `scores` [k, classes] are then those of the chunk, and `score` is the latest score of the
+        likeliest wake word.
+        """
+        found = []
+        self.times, self.scores = self._scorer.push(chunk)
+        wake, best = wake_scores(self.scores)
+        for time, score, label in zip(self.times, wake, best, strict=True):
+            self.score = float(score)
+            event = self._decision.push(float(time), self.score, self.model.labels[label])
+            if event is not None:
+                found.append(event)
+        return found
+
+    def reset(self) -> None:
+        """Begin a new stream at time 0."""
+        self._scorer.reset()
+        self._decision.reset()
+        self.times, self.scores = np.empty(0), np.empty((0, len(self.model.labels)), np.float32)
+        self.score = 0.0

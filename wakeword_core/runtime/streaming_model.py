@@ -1,0 +1,114 @@
+"""Running `model.streaming.onnx`: samples and states in, scores and new states out. Needs numpy and onnxruntime only.
+
+The contract, which the file's card states in `streaming`, for those who run it by other means:
+
+- `audio` is float32 [n * hop_length] in [-1, 1] at the card's `sample_rate`; n may differ from one run to the next;
+- `scores` are float32 [n, classes]: row i is of the frame that ends with hop i of `audio`;
+- every other input is a state: what the output `next_` + its name gave in the run before. `states` has its `shape` and
+  `start`: one number for each index of axis 1, or one for all;
+- to lay frames where the window model has them, `audio_tail` starts with the first n_fft - hop_length samples of the
+  stream and `audio` goes on behind them: then row i is of frame i. With zeros instead, row i is of a frame that began
+  as many samples before hop i;
+- before the first frame there was quiet (the start of the states);
+- `native` tells whether each layer's steps are computed once; if not, `reason` tells why the network needs its window
+  whole: features are then kept in a ring buffer, a window is scored every `stride_frames` frames, and rows between
+  repeat its scores.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.errors import ArtifactError
+from wakeword_core.runtime.exported import INT8_FILE, MODEL_FILE, ExportedModel
+
+Floats = npt.NDArray[np.float32]
+States = dict[str, npt.NDArray[Any]]
+
+STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
+STREAMING_FILE, INT8_STREAMING_FILE = (f"model{suffix}" for suffix in STREAMING_SUFFIXES)
+STREAMING_FILES = {MODEL_FILE: STREAMING_FILE, INT8_FILE: INT8_STREAMING_FILE}
+"""What the same model is called as it streams."""
+AUDIO = "audio"
+SCORES = "scores"
+NEXT = "next_"
+"""What the name of a state's output begins with; the rest is the name of its input."""
+TAIL = "audio_tail"
+"""The state that holds samples."""
+
+
+class StreamingModel(ExportedModel):
+    """An exported model that keeps what it needs of a stream in states; see the contract above."""
+
+    names = tuple(STREAMING_FILES.values())
+
+    def __init__(self, path: Path | str, threads: int = 1) -> None:
+        super().__init__(path, threads)
+        try:
+            self.facts: dict[str, Any] = self.card["streaming"]
+            self.native = bool(self.facts["native"])
+            self._start = {name: _start(**state) for name, state in self.facts["states"].items()}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"the card in {self.path} tells of no usable stream ({error}); export again") from error
+        inputs = {value.name for value in self._session.get_inputs()}
+        outputs = {value.name for value in self._session.get_outputs()}
+        if inputs != {AUDIO, *self._start} or outputs != {SCORES, *(NEXT + name for name in self._start)}:
+            raise ArtifactError(f"the card in {self.path} tells of other states than its graph has; export again")
+
+    def stream(self) -> "Stream":
+        """A new stream, which begins after quiet."""
+        return Stream(self._session, self._start, self.frontend.hop_length, len(self.labels))
+
+
+class Stream:
+    """One stream's states. They lie in two sets of arrays, of which each run reads one and writes the other.
+
+    Bound to the session once, they cost a run of a small network a third less than arrays that come and go. So are
+    samples and scores, as long as chunks stay of one size.
+    """
+
+    def __init__(self, session: Any, start: States, hop: int, classes: int) -> None:
+        from onnxruntime import OrtValue
+
+        self._session, self._hop, self._classes = session, hop, classes
+        self._sets = [{name: values.copy() for name, values in start.items()} for _ in range(2)]
+        values = [{name: OrtValue.ortvalue_from_numpy(array) for name, array in one.items()} for one in self._sets]
+        self._bindings = [session.io_binding() for _ in range(2)]
+        for turn, binding in enumerate(self._bindings):
+            for name in start:
+                binding.bind_ortvalue_input(name, values[turn][name])
+                binding.bind_ortvalue_output(NEXT + name, values[1 - turn][name])
+        self._turn = 0
+        self._audio, self._scores = np.empty(0, np.float32), np.empty((0, classes), np.float32)
+
+    def set_tail(self, samples: Floats) -> None:
+        """Take float32 [n_fft - hop_length] for the samples right before the next run's."""
+        self._sets[self._turn][TAIL][:] = samples
+
+    def run(self, audio: Floats) -> Floats:
+        """Audio float32 [n * hop_length] in [-1, 1] -> scores float32 [n, classes]; n is above 0."""
+        if len(audio) != len(self._audio):
+            self._bind(len(audio))
+        self._audio[:] = audio
+        self._session.run_with_iobinding(self._bindings[self._turn])
+        self._turn = 1 - self._turn
+        return self._scores.copy()
+
+    def _bind(self, samples: int) -> None:
+        from onnxruntime import OrtValue
+
+        self._audio = np.empty(samples, np.float32)
+        self._scores = np.empty((samples // self._hop, self._classes), np.float32)
+        audio, scores = (OrtValue.ortvalue_from_numpy(one) for one in (self._audio, self._scores))
+        for binding in self._bindings:
+            binding.bind_ortvalue_input(AUDIO, audio)
+            binding.bind_ortvalue_output(SCORES, scores)
+
+
+def _start(shape: list[int], start: list[float], type: str) -> npt.NDArray[Any]:
+    values = np.asarray(start, np.dtype(type))
+    if len(shape) > 1:
+        values = values.reshape(-1, *[1] * (len(shape) - 2))
+    return np.ascontiguousarray(np.broadcast_to(values, shape))

@@ -1,0 +1,292 @@
+"""One split's recordings packed in Parquet in the order of a hash: a shuffle that no new recording upsets."""
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from wakeword_core.audio import Pcm
+from wakeword_core.config import ShardsConfig
+from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.files import digest, require_space
+from wakeword_core.progress import Progress, silent
+from wakeword_core.shards.packers import Packers
+from wakeword_core.shards.packing import PackedRow, ShardJob
+from wakeword_core.shards.shard_file import (
+    SHARDS_VERSION,
+    SPEECH_COLUMNS,
+    TEXT_COLUMNS,
+    Recording,
+    check_sums,
+    file_sums,
+    read_recordings,
+)
+from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.latest_parts import LatestParts
+
+__all__ = [
+    "Recording",
+    "Shard",
+    "ShardsSummary",
+    "build_shards",
+    "iter_recordings",
+    "read_shard",
+    "seconds_by_role",
+    "shard_count",
+    "shard_name",
+    "shard_paths",
+    "verify_shards",
+]
+
+_MEGABYTE = 1e6
+_BYTES_A_ROW = 512
+"""Upper bound of what a row takes besides its samples."""
+
+
+@dataclass(frozen=True)
+class ShardsSummary:
+    """Figures of the shards of one split."""
+
+    shards: int
+    recordings: int
+    hours: float
+    bytes: int
+    built: int
+    reused: int
+    copied: int
+    """Recordings of built shards that an older shard held already."""
+    labels: dict[str, int]
+    roles: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """All recordings of one shard, column by column, in file order."""
+
+    ids: list[str]
+    labels: list[str]
+    roles: list[str]
+    speakers: list[str]
+    sources: list[str]
+    seconds: NDArray[np.float64]
+    speech_start: NDArray[np.float64]
+    speech_end: NDArray[np.float64]
+    audio: list[Pcm]
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """One shard to be: its manifest rows in order and the key of what they give."""
+
+    index: int
+    rows: pd.DataFrame
+    key: str
+    target: Path
+
+
+def build_shards(
+    rows: pd.DataFrame,
+    roots: Mapping[str, Path],
+    sample_rate: int,
+    config: ShardsConfig,
+    workers: int,
+    seed: int,
+    out: Path,
+    parts: Parts,
+    progress: Progress = silent,
+) -> ShardsSummary:
+    """Write 00000.parquet and so on to `out` from the usable manifest rows of one split; `roots` is source -> folder.
+
+    Unchanged shards are taken from `parts`, and of changed ones the recordings that an older build of theirs holds. The
+    others are decoded by `workers` (0: one a core), read back and compared, and only then named. DataError names the
+    shard and the recording that failed after all retries.
+    """
+    if rows.empty:
+        raise DataError("no usable recordings to pack in shards; look at the manifest's reasons")
+    shards = _planned(rows, sample_rate, config, seed, out)
+    latest = LatestParts(parts, [seed, sample_rate, sorted(set(rows.get("split", ())))])
+    waiting = {one.target: one for one in shards if not parts.link(one.key, one.target)}
+    needed = sum(_packed_bytes(one.rows, sample_rate) for one in waiting.values())
+    require_space(out, int(needed), "packing recordings in shards")
+
+    def job(one: _Planned) -> ShardJob:
+        chosen = one.rows[list(PackedRow._fields)].itertuples(index=False, name=None)
+        previous = latest.find(one.index, len(shards))
+        return ShardJob([PackedRow(*row) for row in chosen], roots, sample_rate, previous)
+
+    sizes = {target: len(one.rows) for target, one in waiting.items()}
+    total, copied = sum(sizes.values()), 0
+    with Packers(workers, config.retries, _work(waiting.values())) as packers:
+        for update in packers.run({target: partial(job, one) for target, one in waiting.items()}):
+            if update.finished:
+                _keep(parts, waiting[update.finished])
+                copied += update.copied
+            progress("pack recordings", min(update.recordings, total), total)
+    latest.remember([one.key for one in shards])
+    return ShardsSummary(
+        shards=len(shards),
+        recordings=len(rows),
+        hours=round(sum(_seconds(one.target) for one in shards) / 3600, 4),
+        bytes=sum(one.target.stat().st_size for one in shards),
+        built=len(waiting),
+        reused=len(shards) - len(waiting),
+        copied=copied,
+        labels={str(name): int(count) for name, count in sorted(rows["label"].value_counts().items())},
+        roles={str(name): int(count) for name, count in sorted(rows["role"].value_counts().items())},
+    )
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The shards of a folder in order; ArtifactError when there are none or one in between is missing."""
+    found = sorted(folder.glob("[0-9]*.parquet"))
+    if not found:
+        raise ArtifactError(f"{folder} holds no shards; build audio_shards first")
+    if [path.name for path in found] != [shard_name(index) for index in range(len(found))]:
+        raise ArtifactError(f"{folder} lacks a shard: {len(found)} files up to {found[-1].name}; build it again")
+    return found
+
+
+def shard_name(index: int) -> str:
+    """What the shard of that number is called in its folder."""
+    return f"{index:05d}.parquet"
+
+
+def read_shard(path: Path) -> Shard:
+    """One whole shard in memory; ArtifactError when it is damaged."""
+    recordings = list(read_recordings(path, None))
+    return Shard(
+        ids=[one.id for one in recordings],
+        labels=[one.label for one in recordings],
+        roles=[one.role for one in recordings],
+        speakers=[one.speaker for one in recordings],
+        sources=[one.source for one in recordings],
+        seconds=np.array([one.seconds for one in recordings], dtype=np.float64),
+        speech_start=np.array([one.speech_start for one in recordings], dtype=np.float64),
+        speech_end=np.array([one.speech_end for one in recordings], dtype=np.float64),
+        audio=[one.audio for one in recordings],
+        sample_rate=file_sums(path)["sample_rate"],
+    )
+
+
+def iter_recordings(folder: Path, roles: Sequence[str] | None = None) -> Iterator[Recording]:
+    """Every recording of a split's shards (of some roles), shard by shard in hash order, one row group at a time."""
+    for path in shard_paths(folder):
+        yield from read_recordings(path, roles)
+
+
+def seconds_by_role(folder: Path) -> dict[str, float]:
+    """Role -> seconds of its recordings in a split's shards, from their columns alone."""
+    import pyarrow.parquet as pq
+
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for path in shard_paths(folder):
+        table = pq.read_table(path, columns=["role", "seconds"])
+        for role, length in zip(table["role"].to_pylist(), table["seconds"].to_pylist(), strict=True):
+            seconds[role] += length
+    return dict(seconds)
+
+
+def verify_shards(folder: Path, rows: pd.DataFrame) -> list[str]:
+    """Read every shard in full and compare with the manifest rows; sentences about what is wrong, if anything."""
+    try:
+        paths = shard_paths(folder)
+    except ArtifactError as error:
+        return [str(error)]
+    problems: list[str] = []
+    expected = rows.set_index("id")
+    seen: Counter[str] = Counter()
+    for path in paths:
+        try:
+            problems += check_sums(path)
+            for one in read_recordings(path, None):
+                seen[one.id] += 1
+                if one.id in expected.index:
+                    problems += _differences(path, one, expected.loc[one.id])
+        except ArtifactError as error:
+            problems.append(str(error))
+    problems += [f"recording {one} is {count} times in the shards" for one, count in seen.items() if count > 1]
+    problems += [
+        f"recording {one} is in the shards but not in the manifest" for one in seen if one not in expected.index
+    ]
+    problems += [
+        f"recording {one} is in the manifest but not in the shards" for one in expected.index if one not in seen
+    ]
+    return problems
+
+
+def shard_count(decoded_bytes: float, recordings: int, config: ShardsConfig) -> int:
+    """Shards of a split: the setting, or a power of two from the size, so that a little growth does not change it."""
+    if config.count is not None:
+        return config.count
+    wanted = decoded_bytes / (config.shard_mb * _MEGABYTE)
+    return 2 ** min(max(0, math.ceil(math.log2(max(wanted, 1.0)))), int(math.log2(max(recordings, 1))))
+
+
+def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: int, out: Path) -> list[_Planned]:
+    if rows["id"].duplicated().any():
+        raise DataError(f"recording {rows['id'][rows['id'].duplicated()].iloc[0]} is twice among the rows to pack")
+    count = shard_count(_decoded_bytes(rows, sample_rate), len(rows), config)
+    hashes = [hashlib.sha256(f"{seed}:{one}".encode()).hexdigest() for one in rows["id"]]
+    order = np.argsort(np.array(hashes))
+    shard = np.array([int(text[:8], 16) % count for text in hashes])[order]
+    kept = rows[[*PackedRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
+    planned = []
+    for index in range(count):
+        own = kept.iloc[order[shard == index]]
+        key = digest({"version": SHARDS_VERSION, "sample_rate": sample_rate, "rows": _facts(own)})
+        planned.append(_Planned(index, own, key, out / shard_name(index)))
+    return planned
+
+
+def _keep(parts: Parts, one: _Planned) -> None:
+    try:
+        parts.keep(one.key, one.target)
+    except OSError as error:
+        raise DataError(
+            f"shard {one.target.name} cannot be kept in {parts.root} ({error.strerror}); free some space or choose "
+            "another --home"
+        ) from error
+
+
+def _facts(rows: pd.DataFrame) -> list[list[Any]]:
+    chosen = rows[[*TEXT_COLUMNS, *SPEECH_COLUMNS]].astype(object)
+    facts: list[list[Any]] = chosen.where(rows[[*TEXT_COLUMNS, *SPEECH_COLUMNS]].notna(), None).to_numpy().tolist()
+    return facts
+
+
+def _decoded_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
+    return float(rows["seconds"].sum()) * sample_rate * 2
+
+
+def _packed_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
+    return _decoded_bytes(rows, sample_rate) + len(rows) * _BYTES_A_ROW
+
+
+def _work(shards: Iterable[_Planned]) -> float:
+    return sum(len(one.rows) + float(one.rows["seconds"].sum()) for one in shards)
+
+
+def _seconds(path: Path) -> float:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    return float(pc.sum(pq.read_table(path, columns=["seconds"]).column("seconds")).as_py() or 0.0)
+
+
+def _differences(path: Path, one: Recording, row: Any) -> list[str]:
+    wrong = [name for name in TEXT_COLUMNS[1:] if getattr(one, name) != row[name]]
+    wrong += [name for name in SPEECH_COLUMNS if not np.isclose(getattr(one, name), row[name], equal_nan=True)]
+    if not math.isclose(one.seconds, row["seconds"], abs_tol=0.1):
+        wrong.append("seconds")
+    return [
+        f"{path}: {name} of recording {one.id} differs from the manifest; build audio_shards again" for name in wrong
+    ]

@@ -1,0 +1,359 @@
+"""The content-addressed artifact store: same inputs, same key; complete or absent; readable without Dagster.
+
+Layout: `<root>/<stage>/<key>/` with `artifact.json` and the stage's files. While a stage builds, its files lie in
+`<root>/<stage>/.building-<key>/`, which a killed stage that can resume finds again. Reusable pieces (shards, feature
+parts) are kept once under `<root>/<stage>.parts/` and hard-linked into the artifacts that hold them.
+"""
+
+import logging
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from wakeword_core.errors import ArtifactError
+from wakeword_core.files import digest, hash_file, link_or_copy, read_json, unfinished_parts, write_json
+from wakeword_core.store.locks import alone, exclusive, is_held, shared
+
+log = logging.getLogger(__name__)
+
+CARD = "artifact.json"
+BUILDING, LOCK, PARTS = ".building-", ".lock-", ".parts"
+"""How folders of unfinished artifacts and locks begin, and folders of reusable pieces end."""
+_IN_USE = ".in-use"
+"""Held by all who build or read, and alone by who deletes."""
+KEY_LENGTH = 20
+"""Characters of an artifact's key."""
+_RECORDED_VERSIONS = ("numpy", "torch", "torchaudio", "soundfile", "h5py", "pyarrow", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size in bytes and SHA-256 of one file of an artifact."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete, immutable result of one stage."""
+
+    path: Path
+    stage: str
+    key: str
+    content: str
+    """Hash over the names and bytes of all files but volatile ones: the data version."""
+    inputs: dict[str, dict[str, str]]
+    """Input name -> {stage, key, content}."""
+    config: dict[str, Any]
+    code_version: str
+    files: dict[str, FileEntry]
+    facets: dict[str, str]
+    """Hashes of parts that consumers depend on separately, such as one split of the manifest."""
+    figures: dict[str, Any]
+    """Counts and measures of the result, for people and metadata."""
+    seconds: float
+    created: str
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+
+    def file(self, name: str) -> Path:
+        """Path of one of its files; an error when the artifact has no such file."""
+        if name not in self.files:
+            raise ArtifactError(f"{self.stage} {self.key} has no file {name!r}; it has {', '.join(sorted(self.files))}")
+        return self.path / name
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.size for entry in self.files.values())
+
+    def holds(self, sha256: str) -> bool:
+        """Whether one of its files has that hash."""
+        return any(entry.sha256 == sha256 for entry in self.files.values())
+
+    def damaged(self, *, read: bool) -> list[str]:
+        """Names of files that are missing, of another size or, with `read`, of other bytes."""
+        wrong = []
+        for name, entry in self.files.items():
+            path = self.path / name
+            if not path.is_file() or path.stat().st_size != entry.size or (read and hash_file(path) != entry.sha256):
+                wrong.append(name)
+        return wrong
+
+
+@dataclass
+class Build:
+    """What a stage gets while it builds: a folder to fill and places to leave its figures and facets."""
+
+    path: Path
+    key: str
+    parts: "Parts"
+    figures: dict[str, Any] = field(default_factory=dict)
+    facets: dict[str, str] = field(default_factory=dict)
+    volatile: set[str] = field(default_factory=set)
+    """Files that differ from build to build without meaning to (times, speeds): hashed, but no part of the content."""
+    device: str = "cpu"
+
+
+class Parts:
+    """Pieces of artifacts that are made once and shared, named by what they are made from."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.built = 0
+        self.reused = 0
+        self.entries: dict[Path, FileEntry] = {}
+        """Of the files that were linked or kept here: they need not be read again to know their hash."""
+
+    def link(self, key: str, target: Path) -> bool:
+        """Link the part `key` to `target` if it is there and whole; True if so."""
+        part = self.root / key
+        entry = self.entry(part)
+        if entry is None:
+            if part.is_file() and self.note(part).is_file():  # without one, another build is about to keep it
+                log.warning("part %s is damaged and will be made again", part)
+                part.unlink()
+            return False
+        link_or_copy(part, target)
+        self.entries[target] = entry
+        self.reused += 1
+        return True
+
+    def keep(self, key: str, made: Path) -> None:
+        """Remember the finished file `made` as the part `key`."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        part = self.root / key
+        link_or_copy(made, part)
+        self.entries[made] = entry = FileEntry(made.stat().st_size, hash_file(made))
+        write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
+        self.built += 1
+
+    def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
+        """Size and hash of a part, or None where it is missing or not what was kept.
+
+        Without `read`, its bytes are read only if the file was touched since it was kept: a disk that changes them by
+        itself is found when the artifact is verified.
+        """
+        try:
+            note = read_json(self.note(part))
+            entry, seen = FileEntry(note["size"], note["sha256"]), note.get("seen")
+            if seen == _identity(part) and not read:
+                return entry
+            return entry if entry == FileEntry(part.stat().st_size, hash_file(part)) else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    @staticmethod
+    def note(part: Path) -> Path:
+        """Where size and hash of a part are kept."""
+        return part.with_name(f"{part.name}.json")
+
+
+def _identity(path: Path) -> list[int]:
+    """What changes when a file is written or replaced: size, time of modification in ns, inode."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def artifact_key(inputs: Mapping[str, str], config: Mapping[str, Any], code_version: str) -> str:
+    """The key of a stage's result: a hash of its inputs' contents, its settings and its code version."""
+    return digest({"inputs": dict(inputs), "config": dict(config), "code_version": code_version})[:KEY_LENGTH]
+
+
+def artifact_name(stage: str, split: str | None) -> str:
+    """`stage`, or `stage[split]` for an artifact of one split."""
+    return f"{stage}[{split}]" if split else stage
+
+
+class ArtifactStore:
+    """Artifacts under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, stage: str, key: str) -> Artifact | None:
+        """The complete artifact of `stage` under `key`, or None; one with missing or cut files counts as absent."""
+        path = self.root / stage / key
+        if not (path / CARD).is_file():
+            return None
+        try:
+            artifact = _load(path)
+        except ArtifactError as error:
+            log.warning("%s", error)
+            return None
+        wrong = artifact.damaged(read=False)
+        if wrong:
+            log.warning("%s %s is damaged (%s) and will be built again", stage, key, ", ".join(wrong[:3]))
+            return None
+        return artifact
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Meanwhile no other process deletes anything here; waits for one that does."""
+        self._make_folder(self.root)
+        if not os.access(self.root, os.W_OK):  # nor can anything be deleted from it
+            yield
+            return
+        with shared(self.root / _IN_USE, f"another process is deleting artifacts of {self.root}"):
+            yield
+
+    @contextmanager
+    def undisturbed(self, what: str) -> Iterator[None]:
+        """Meanwhile nothing is built or read here; ArtifactError that names `what` if something is at work."""
+        self._make_folder(self.root)
+        busy = (
+            f"{what} must wait: another process builds, reads or deletes in {self.root}; run it again when that has "
+            "ended, or stop it (a stopped build goes on where it was)"
+        )
+        with alone(self.root / _IN_USE, busy):
+            yield
+
+    def is_building(self, stage: str, key: str) -> bool:
+        """Whether a process builds that artifact now."""
+        return is_held(self._lock(stage, key))
+
+    def all(self, stage: str | None = None) -> list[Artifact]:
+        """Every complete artifact on disk (of one stage), newest last."""
+        names = {(card.parent.parent.name, card.parent.name) for card in self.root.glob(f"{stage or '*'}/*/{CARD}")}
+        found = [self.find(*name) for name in names if not name[1].startswith(".")]
+        return sorted((one for one in found if one), key=lambda artifact: artifact.created)
+
+    def cards(self) -> list[Artifact]:
+        """Every artifact on disk as its card describes it, newest last; its files are not looked at."""
+        found = []
+        for card in self.root.glob(f"*/[!.]*/{CARD}"):
+            try:
+                found.append(_load(card.parent))
+            except ArtifactError as error:
+                log.warning("%s", error)
+        return sorted(found, key=lambda artifact: (artifact.created, artifact.stage, artifact.key))
+
+    def build(
+        self,
+        stage: str,
+        inputs: Mapping[str, dict[str, str]],
+        config: Mapping[str, Any],
+        code_version: str,
+        make: Callable[[Build], None],
+        *,
+        resumable: bool = False,
+        rebuild: bool = False,
+    ) -> tuple[Artifact, bool]:
+        """Return the stage's artifact and whether it was built now; a complete one is returned at once.
+
+        `inputs` maps a name to {stage, key, content}; only the contents enter the key. `make` fills `Build.path`.
+        A `resumable` stage finds the files of its killed predecessor there. Only one process builds a key at a time;
+        others wait for it.
+        """
+        contents = {name: one["content"] for name, one in inputs.items()}
+        key = artifact_key(contents, config, code_version)
+        if not rebuild and (found := self.find(stage, key)):
+            return found, False
+        folder = self.root / stage
+        self._make_folder(folder)
+        with exclusive(self._lock(stage, key), f"another process is building {stage} {key}"):
+            if not rebuild and (found := self.find(stage, key)):
+                return found, False
+            building = folder / f"{BUILDING}{key}"
+            if not resumable and building.exists():
+                shutil.rmtree(building)
+            building.mkdir(exist_ok=True)
+            for stray in unfinished_parts(building):
+                stray.unlink()
+            started = time.monotonic()
+            build = Build(building, key, Parts(self.root / f"{stage}{PARTS}"))
+            make(build)
+            self._finish(build, stage, inputs, config, code_version, time.monotonic() - started)
+        finished = self.find(stage, key)
+        if finished is None:
+            raise ArtifactError(f"{stage} {key} was built but cannot be read back from {folder}")
+        return finished, True
+
+    def discard(self, artifact: Artifact) -> None:
+        """Move a damaged artifact out of the way, so that the next build makes it again; nothing is deleted."""
+        aside = artifact.path.with_name(f".damaged-{artifact.key}-{time.time_ns()}")
+        artifact.path.rename(aside)
+        log.warning("%s %s was damaged; moved to %s", artifact.stage, artifact.key, aside)
+
+    def _lock(self, stage: str, key: str) -> Path:
+        return self.root / stage / f"{LOCK}{key}"
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"cannot write to {folder}: {error.strerror}; choose another --home") from error
+
+    def _finish(
+        self,
+        build: Build,
+        stage: str,
+        inputs: Mapping[str, dict[str, str]],
+        config: Mapping[str, Any],
+        code_version: str,
+        seconds: float,
+    ) -> None:
+        files = {
+            path.relative_to(build.path).as_posix(): build.parts.entries.get(path)
+            or FileEntry(path.stat().st_size, hash_file(path))
+            for path in sorted(build.path.rglob("*"))
+            if path.is_file() and path.name != CARD
+        }
+        content = digest({name: entry.sha256 for name, entry in files.items() if name not in build.volatile})
+        card = {
+            "stage": stage,
+            "key": build.key,
+            "content": content,
+            "inputs": {name: dict(one) for name, one in inputs.items()},
+            "config": dict(config),
+            "code_version": code_version,
+            "files": {name: asdict(entry) for name, entry in files.items()},
+            "facets": build.facets,
+            "figures": build.figures,
+            "seconds": round(seconds, 3),
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "versions": _versions(),
+            "device": build.device,
+        }
+        write_json(build.path / CARD, card)
+        final = self.root / stage / build.key
+        if final.exists():
+            final.rename(final.with_name(f".replaced-{build.key}-{time.time_ns()}"))
+        build.path.rename(final)
+        _sync_folder(final.parent)
+
+
+def _load(path: Path) -> Artifact:
+    try:
+        card = read_json(path / CARD)
+        files = {name: FileEntry(**entry) for name, entry in card.pop("files").items()}
+        return Artifact(path=path, files=files, **card)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{path / CARD} cannot be read ({error}); remove {path} to build it again") from error
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _RECORDED_VERSIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,185 @@
+"""Which artifacts were made from which: read from a store's cards, or from the card inside a model file.
+
+This is the one definition of an edge; lineage, status, gc and forget all go by it.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wakeword_core.errors import ArtifactError
+from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
+
+NodeId = tuple[str, str]
+"""(stage, key)"""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One input of an artifact as it was when the artifact was built."""
+
+    name: str
+    """As in artifact.json: `stage` or `stage[split]`."""
+    stage: str
+    key: str
+    content: str
+    """Content hash of the input, or of the facet that was depended on."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """An artifact, or the recordings themselves, as a point of the graph."""
+
+    stage: str
+    key: str
+    split: str | None = None
+    content: str = ""
+    facets: Mapping[str, str] | None = None
+    created: str = ""
+    code_version: str = ""
+    inputs: tuple[Edge, ...] = ()
+    artifact: Artifact | None = field(default=None, compare=False, repr=False)
+    """As its store has it; None for recordings, for what is gone, and for what only a model's card tells of."""
+
+    @property
+    def id(self) -> NodeId:
+        """(stage, key)"""
+        return self.stage, self.key
+
+    @property
+    def name(self) -> str:
+        """`stage` or `stage[split]`."""
+        return artifact_name(self.stage, self.split)
+
+    @property
+    def contents(self) -> set[str]:
+        """The hashes under which its consumers know it."""
+        return {self.content, *(self.facets or {}).values()} - {""}
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a model card; `from_json` reads it."""
+        return {
+            "name": self.name,
+            "key": self.key,
+            "created": self.created,
+            "code_version": self.code_version,
+            "inputs": {edge.name: edge.key for edge in self.inputs},
+        }
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> "Node":
+        """The node that `to_json` wrote; ArtifactError if it is none."""
+        try:
+            stage, split = _parts(str(tree["name"]))
+            edges = tuple(Edge(str(name), _parts(str(name))[0], str(key), "") for name, key in tree["inputs"].items())
+            created, version = str(tree["created"]), str(tree["code_version"])
+            return cls(stage, str(tree["key"]), split, created=created, code_version=version, inputs=edges)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ArtifactError(f"an entry of the lineage in the model's card cannot be read ({error})") from error
+
+    @classmethod
+    def of_artifact(cls, artifact: Artifact) -> "Node":
+        """The node of an artifact in a store."""
+        edges = tuple(Edge(name, one["stage"], one["key"], one["content"]) for name, one in artifact.inputs.items())
+        split = artifact.config.get("split")
+        return cls(
+            artifact.stage,
+            artifact.key,
+            split,
+            artifact.content,
+            artifact.facets,
+            artifact.created,
+            artifact.code_version,
+            edges,
+            artifact,
+        )
+
+
+class Graph:
+    """Artifacts and their inputs, both ways.
+
+    An edge leads to the artifact that was recorded as an input or, where that one is gone, to the newest of the same
+    content: a manifest that was made again without changing a split then stands behind that split's shards.
+    """
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.nodes = {node.id: node for node in nodes}
+        self._newest: dict[tuple[str, str], Node] = {}
+        for node in sorted(self.nodes.values(), key=lambda one: one.created):
+            self._newest.update({(node.stage, content): node for content in node.contents})
+        self._inputs = {node.id: [self._maker(edge) for edge in node.inputs] for node in self.nodes.values()}
+        self._consumers: dict[NodeId, dict[NodeId, Node]] = {}
+        for node in sorted(self.nodes.values(), key=lambda one: (one.created, one.name)):
+            for source in self._inputs[node.id]:
+                self._consumers.setdefault(source.id, {})[node.id] = node
+
+    @classmethod
+    def of_store(cls, store: ArtifactStore) -> "Graph":
+        """Every artifact that a store has a card of."""
+        return cls(Node.of_artifact(one) for one in store.cards())
+
+    @property
+    def artifacts(self) -> dict[NodeId, Artifact]:
+        """Those of the nodes that lie in a store, oldest first."""
+        return {node.id: node.artifact for node in self.nodes.values() if node.artifact}
+
+    def known(self, names: Iterable[NodeId]) -> list[Node]:
+        """The nodes of those names that are here."""
+        return [self.nodes[name] for name in names if name in self.nodes]
+
+    def inputs(self, node: Node) -> list[Node]:
+        """What `node` was made from; what is not known here appears by its key alone."""
+        return list(self._inputs.get(node.id, ()))
+
+    def consumers(self, node: Node) -> list[Node]:
+        """What was made from `node`, oldest first: all that it is one of the inputs of."""
+        return list(self._consumers.get(node.id, {}).values())
+
+    def direct_inputs(self, node: Node) -> list[Node]:
+        """The inputs of `node` that are not behind another input of it, too: these show the whole graph."""
+        inputs = self.inputs(node)
+        behind = {one.id for source in inputs for one in self.upstream(source)}
+        return [one for one in inputs if one.id not in behind]
+
+    def direct_consumers(self, node: Node) -> list[Node]:
+        """What was made from `node` itself, without what also comes by way of another of its consumers."""
+        return [one for one in self.consumers(node) if any(source.id == node.id for source in self.direct_inputs(one))]
+
+    def upstream(self, *nodes: Node) -> list[Node]:
+        """Everything behind the nodes, nearest first, without themselves."""
+        return _reached(nodes, self.inputs)
+
+    def downstream(self, *nodes: Node) -> list[Node]:
+        """Everything that came of the nodes, nearest first, without themselves."""
+        return _reached(nodes, self.consumers)
+
+    def _maker(self, edge: Edge) -> Node:
+        """The artifact at the other end of an edge."""
+        recorded = self.nodes.get((edge.stage, edge.key))
+        # a content that was not recorded is empty, and no artifact has that one
+        found = recorded or self._newest.get((edge.stage, edge.content))
+        return found or Node(edge.stage, edge.key, _parts(edge.name)[1])
+
+
+def keys_behind(store: ArtifactStore, artifact: Artifact) -> dict[str, str]:
+    """Keys of everything that an artifact was made from, by name; of two with one name, that of the nearer one."""
+    graph = Graph.of_store(store)
+    behind = graph.upstream(graph.nodes[artifact.stage, artifact.key])
+    keys = {one.name: one.key for one in reversed(behind)}
+    return dict(sorted(keys.items()))
+
+
+def _reached(starts: Collection[Node], step: Callable[[Node], list[Node]]) -> list[Node]:
+    found = {node.id: node for node in starts}
+    waiting = list(starts)
+    while waiting:
+        new = {one.id: one for node in waiting for one in step(node) if one.id not in found}
+        found |= new
+        waiting = list(new.values())
+    return list(found.values())[len({node.id for node in starts}) :]
+
+
+def _parts(name: str) -> tuple[str, str | None]:
+    """Stage and split of an artifact's name."""
+    stage, _, split = name.partition("[")
+    return stage, split.removesuffix("]") or None
