@@ -1,5 +1,6 @@
 import copy
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -16,7 +17,9 @@ from wakeword_core.export.integers import quantize
 from wakeword_core.export.onnx_export import export_onnx, logit_parity, parity
 from wakeword_core.export.onnx_graph import compact, model_bytes, take_metadata, write_model
 from wakeword_core.export.pack import pack_weights
+from wakeword_core.export.platforms import needs, problems
 from wakeword_core.export.seal import SEAL_KEY, check_seal
+from wakeword_core.export.streaming import export_streaming
 from wakeword_core.runtime import WakewordModel
 
 WINDOWS = np.random.default_rng(3).normal(-6.0, 2.0, (24, 64, 151)).astype(np.float32)
@@ -143,3 +146,25 @@ def test_packed_weights_run_and_stay_near_for_every_architecture(exported, tmp_p
 
 def test_cost_is_measured(exported) -> None:
     assert 0.1 < cpu_ms_per_second(exported[4] / "model.onnx", 1.0) < 1_000
+
+
+def test_what_a_device_needs_is_read_off_the_graph(exported) -> None:
+    """The TCN: its weights, three phases of its products, and its states; of the rest a window each stride."""
+    arch, _, _, summary, folder = exported
+    found = needs(folder / "model.onnx")
+    assert 4 * summary.parameters * 0.95 < found.flash_bytes < 4 * summary.parameters * 1.1 + 30_000
+    assert not problems(found, "rpi_4")
+    if arch == "tcn":
+        assert found.macs_per_second == pytest.approx(3 * 4.1e6 + 0.7e6, rel=0.05)
+        assert 39_296 < found.ram_bytes < 2 * 39_296
+        assert not problems(found, "esp32_s3") and problems(found, "rp2040")
+    else:
+        assert found.ram_bytes > 2 * 64 * 151 * 4
+
+
+def test_it_streams_or_says_why_not(exported, tmp_path) -> None:
+    arch, _, _, _, folder = exported
+    shutil.copy(folder / "model.onnx", tmp_path)
+    summary = export_streaming(tmp_path / "model.onnx", 1e-4, tmp_path)
+    assert summary.native == (arch == "tcn")
+    assert summary.parity < 1e-4

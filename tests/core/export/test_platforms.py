@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from wakeword_core.config import ExportConfig
 from wakeword_core.export.graph_cost import graph_cost
-from wakeword_core.export.platforms import PLATFORMS, Needs, needs, problems
+from wakeword_core.export.platforms import PLATFORMS, Needs, problems
 
 
 def graph(nodes, shape, **constants):
@@ -58,20 +58,6 @@ def test_each_thing_that_does_not_fit_is_named() -> None:
     over = Needs(budget.flash_bytes + 1, budget.ram_bytes + 1, budget.macs_per_second + 1)
     assert [one.split(":")[0] for one in problems(over, "nano_33_ble")] == ["flash", "RAM", "work"]
     assert problems(over, "server") == []
-
-
-def test_real_networks(exported) -> None:
-    """The TCN: its weights, three phases of its products, and its states; of the rest a window each stride."""
-    arch, _, _, summary, folder = exported
-    found = needs(folder / "model.onnx")
-    assert 4 * summary.parameters * 0.95 < found.flash_bytes < 4 * summary.parameters * 1.1 + 30_000
-    assert not problems(found, "rpi_4")
-    if arch == "tcn":
-        assert found.macs_per_second == pytest.approx(3 * 4.1e6 + 0.7e6, rel=0.05)
-        assert 39_296 < found.ram_bytes < 2 * 39_296
-        assert not problems(found, "esp32_s3") and problems(found, "rp2040")
-    else:
-        assert found.ram_bytes > 2 * 64 * 151 * 4
 
 
 def test_an_unknown_platform_is_refused() -> None:

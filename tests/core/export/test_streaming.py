@@ -330,11 +330,3 @@ def test_runs_without_torch_and_onnx(tmp_path) -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-def test_real_networks_stream_or_say_why_not(exported, tmp_path) -> None:
-    arch, _, _, _, folder = exported
-    shutil.copy(folder / "model.onnx", tmp_path)
-    summary = export_streaming(tmp_path / "model.onnx", 1e-4, tmp_path)
-    assert summary.native == (arch == "tcn")
-    assert summary.parity < 1e-4
