@@ -20,17 +20,17 @@ app = typer.Typer(
 )
 
 Home = Annotated[
-    Path | None, typer.Option(help="Folder for everything that is made. [default: $WAKEWORD_HOME or .wakeword]")
+    Path | None, typer.Option(help="Folder for everything that is made. \\[default: $WAKEWORD_HOME or .wakeword]")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON object on the last line.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file. [default: wakeword.yaml]")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file. \\[default: wakeword.yaml]")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as training.epochs=30.")
 ]
 Model = Annotated[Path, typer.Argument(help="An exported .onnx file, or the folder that holds model.onnx.")]
 Audio = Annotated[list[Path], typer.Argument(help="Recordings.")]
 Sensitivity = Annotated[
-    str | None, typer.Option(help="strict, balanced or lenient: an operating point. [default: the model's own]")
+    str | None, typer.Option(help="strict, balanced or lenient: an operating point. \\[default: the model's own]")
 ]
 Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Score that counts, in place of a sensitivity.")]
 Reason = Annotated[str, typer.Option(help="Why, as it is to be remembered.")]
@@ -233,7 +233,7 @@ def lr_find(
     low: Annotated[float, typer.Option(min=1e-12, max=1, help="Lowest rate.")] = 1e-6,
     high: Annotated[float, typer.Option(min=1e-12, max=100, help="Highest rate.")] = 1.0,
     steps: Annotated[int, typer.Option(min=20, max=100_000, help="Batches, each at a higher rate.")] = 200,
-    out: Annotated[Path | None, typer.Option(help="File for the picture. [default: in the home]")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the picture. \\[default: in the home]")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look for a learning rate: train on the built features at rising rates, and see when the loss is lowest."""
@@ -290,11 +290,11 @@ def detect(
 def listen(
     model: Model,
     device: Annotated[
-        str | None, typer.Option(help="Number of a microphone, or part of its name. [default: the system's]")
+        str | None, typer.Option(help="Number of a microphone, or part of its name. \\[default: the system's]")
     ] = None,
     sensitivity: Sensitivity = None,
     threshold: Threshold = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long. [default: never]")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long. \\[default: never]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each detection.")] = False,
 ) -> None:
     """Find the wake word in what the microphone hears."""
@@ -307,11 +307,11 @@ def listen(
 def serve(
     model: Annotated[
         Path | None,
-        typer.Argument(help="An exported .onnx file, or the folder that holds it. [default: the home's newest bundle]"),
+        typer.Argument(help="An exported .onnx file, or its folder. \\[default: the home's newest bundle]"),
     ] = None,
     judge: Annotated[Path | None, typer.Option(help="A second model that confirms what the first one hears.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: serving.host]")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="[default: serving.port]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. \\[default: serving.host]")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="\\[default: serving.port]")] = None,
     config: ConfigFile = None,
     home: Home = None,
     settings: Settings = None,

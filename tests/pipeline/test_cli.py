@@ -40,6 +40,11 @@ def command(*arguments: str, expect: int) -> str:
     return done.output
 
 
+def test_help_tells_defaults() -> None:
+    """Which rich would take for its markup."""
+    assert "[default: wakeword.yaml]" in " ".join(command("run", "--help", expect=0).split())
+
+
 def test_the_commands_and_options_are_the_agreed_ones() -> None:
     import typer.main
 
