@@ -1,6 +1,7 @@
 """The arithmetic of the benchmark of words: what is read off a fold, and what several folds say together."""
 
 import argparse
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from wakeword_core.config import Config
 from wakeword_core.evaluation.conditions import Condition
 from wakeword_core.evaluation.stream_scores import SessionScores, StreamScores
 from wakeword_core.evaluation.streams import SourceSpan, Word
+from wakeword_core.stages import STAGES
 
 
 def one_fold(word: str, fold: int, frr: dict[str, float | None], clips: int = 100) -> words.Tested:
@@ -27,6 +29,20 @@ def test_folds_count_by_their_words_and_an_unreachable_one_is_told() -> None:
     assert found["frr_at_fah"] == {"0.1": None, "0.5": pytest.approx(0.025), "1": pytest.approx(0.025), "2": 0}
     assert found["words"] == 400 and found["background_hours"] == 4
     assert found["chosen_on_validation"] == {"frr": 10 / 400, "fah": 2 / 4}
+
+
+def test_no_more_is_built_than_the_exported_model_takes() -> None:
+    built: list[tuple[str, str | None]] = []
+
+    def build(stage: str, split: str | None) -> tuple[str, bool]:
+        built.append((stage, split))
+        return f"{stage} artifact", True
+
+    project = SimpleNamespace(build=build, stages={stage.name: stage for stage in STAGES})
+    assert words.built_up_to_onnx(project, "here") == "onnx_model artifact"
+    assert built[-1] == ("onnx_model", None) and ("mel_features", "test") in built
+    of = {stage.name: {one.stage for one in stage.inputs} for stage in STAGES}
+    assert of["onnx_model"] <= {stage for stage, _ in built} and "metrics_report" not in {stage for stage, _ in built}
 
 
 def test_some_folds_are_no_ratio_to_the_goal() -> None:
