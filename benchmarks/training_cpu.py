@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
@@ -175,6 +176,7 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from wakeword_core.training.checkpoint import tensors_hash
+    from wakeword_core.training.memory import freed_memory_kept
     from wakeword_core.training.validation import validate
 
     config = config_of(given)
@@ -187,18 +189,19 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     else:
         train_once = _fed_epochs(run, batches, config, FEEDS[given.side](project, config), given.workers[0], rounds)
     spent, validating, reached = 0.0, 0.0, None
-    for _ in range(config.training.epochs):
-        started = time.perf_counter()
-        train_once()
-        if given.device == "cuda":
-            torch.cuda.synchronize()
-        spent += time.perf_counter() - started
-        started = time.perf_counter()
-        figures = validate(run.average, *val, config.training.batch_size, config.training.val_max_fpr)
-        validating += time.perf_counter() - started
-        run.history.append(_record(len(run.history) + 1))
-        if reached is None and figures.f1 >= given.f1:
-            reached = spent + validating
+    with freed_memory_kept() if given.side == OWN else nullcontext():  # as in the training that this is the loop of
+        for _ in range(config.training.epochs):
+            started = time.perf_counter()
+            train_once()
+            if given.device == "cuda":
+                torch.cuda.synchronize()
+            spent += time.perf_counter() - started
+            started = time.perf_counter()
+            figures = validate(run.average, *val, config.training.batch_size, config.training.val_max_fpr)
+            validating += time.perf_counter() - started
+            run.history.append(_record(len(run.history) + 1))
+            if reached is None and figures.f1 >= given.f1:
+                reached = spent + validating
     samples = config.training.epochs * batches.sampler.steps * config.training.batch_size
     found = {"samples_per_second": samples / spent, "seconds_to_f1": reached, "val_f1": figures.f1}
     found |= {"steps": run.step, "weights": tensors_hash(run.average.state_dict())}

@@ -110,6 +110,7 @@ def _open_session(file: Path, threads: int) -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError("running a model needs onnxruntime: pip install onnxruntime") from error
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
