@@ -63,8 +63,12 @@ class Gate:
 
 
 @pytest.fixture
-def rivals(tmp_path: Path, shards: Path) -> Rivals:
+def rivals(tmp_path: Path, shards: Path, monkeypatch: pytest.MonkeyPatch) -> Rivals:
     made = Rivals(tmp_path / "rivals", shards)
+    # commands that look into Dagster leave these set
+    monkeypatch.setenv("WAKEWORD_CONFIG", str(made.folder / "wakeword.yaml"))
+    for name in ("DAGSTER_HOME", "WAKEWORD_DAGSTER"):
+        monkeypatch.setenv(name, str(made.home / "dagster"))
     save_config(made.project().config, made.folder / "wakeword.yaml")
     return made
 
