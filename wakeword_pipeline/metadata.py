@@ -17,7 +17,7 @@ _MAX_PICTURE_BYTES = 400_000
 
 
 def artifact_metadata(artifact: Artifact) -> dict[str, Any]:
-    """Everything worth showing about an artifact, in the order shown: where it is, its pages and pictures, its figures."""
+    """What is worth showing about an artifact, in this order: where it is, its pages and pictures, its figures."""
     entries: dict[str, Any] = {
         "artifact_key": artifact.key,
         "path": dg.MetadataValue.path(str(artifact.path)),

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 _SECONDS = 400
 """A build takes less, on a machine that does other things besides."""
@@ -23,6 +24,15 @@ def daemon(home: Path, config: Path, **environment: str) -> Iterator[None]:
     """While it runs, sensors and schedules that are on do what they say; its output is in `home/dagster.log`."""
     with _running(home, config, "--service", "daemon", **environment):
         yield
+
+
+@contextmanager
+def instance_of(home: Path) -> Iterator[dg.DagsterInstance]:
+    """What Dagster recorded in a home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAKEWORD_DAGSTER", str(home / "dagster"))
+        with dg.DagsterInstance.from_config(str(home / "dagster")) as found:
+            yield found
 
 
 @contextmanager
@@ -77,9 +87,9 @@ def materialized(instance: dg.DagsterInstance, assets: Iterable[str], since: flo
     return {one.asset_key.to_user_string() + (f"[{one.partition}]" if one.partition else "") for one in found if one}
 
 
-def wait_until(holds: Callable[[], bool], home: Path) -> None:
-    """Look every second; an error with Dagster's last words when it takes too long."""
+def wait_until(holds: Callable[[], bool], home: Path, every: float = 1.0) -> None:
+    """Look every second or so; an error with Dagster's last words when it takes too long."""
     deadline = time.monotonic() + _SECONDS
     while not holds():
         assert time.monotonic() < deadline, (home / _LOG).read_text()[-4_000:]
-        time.sleep(1)
+        time.sleep(every)

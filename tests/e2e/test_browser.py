@@ -6,7 +6,6 @@ Pictures of the pages are left in the folder that WAKEWORD_SCREENSHOTS names, el
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
-from daemon import web_pages
+from chromium import chromium
+from daemon import instance_of, web_pages
 from tiny_project import LABELS, SECONDS, tiny_project
 
 from wakeword_core.config import SPLITS
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.server, pytest.mark.slow]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 GROUPS = [module.GROUP for module in (ingest, features, model, delivery)]
 SCREEN = {"width": 1_600, "height": 1_000}
 TALL = {"width": 2_300, "height": 3_900}
@@ -59,18 +58,15 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
     folder = tmp_path_factory.mktemp("browser")
     pictures = Path(os.environ.get("WAKEWORD_SCREENSHOTS") or folder / "screenshots")
-    playwright.expect.set_options(timeout=PATIENCE_MS)
-    with web_pages(folder / "home", tiny_project(folder)) as address, playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM)
-        page = chromium.new_page(viewport=SCREEN)
+    with chromium() as started, web_pages(folder / "home", tiny_project(folder)) as address:
+        from playwright.sync_api import expect
+
+        expect.set_options(timeout=PATIENCE_MS)
+        page = started.new_page(viewport=SCREEN)
         page.set_default_timeout(PATIENCE_MS)
         yield Browser(page, address, folder / "home", pictures)
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +120,7 @@ def test_the_graph_shows_each_asset_in_its_group_with_its_kinds(browser: Browser
 
 
 def test_a_setting_of_the_launchpad_reaches_the_artifact(browser: Browser, run_id: str) -> None:
-    with dg.DagsterInstance.from_config(str(browser.home / "dagster")) as instance:
+    with instance_of(browser.home) as instance:
         run = instance.get_run_by_id(run_id)
         made = instance.get_latest_materialization_event(dg.AssetKey("raw_manifest")).asset_materialization
     assert run.run_config["resources"]["project"]["config"]["overrides"] == [f"data.max_seconds={MAX_SECONDS}"]
