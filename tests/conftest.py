@@ -2,8 +2,12 @@
 
 import logging
 import signal
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 _LOGGERS = ("wakeword_core", "wakeword_pipeline")
 

@@ -1,7 +1,7 @@
-"""An artifact as Dagster metadata: figures that plot over time, tables, and one picture."""
+"""An artifact as Dagster metadata: pages, pictures, figures that plot over time, and tables."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,15 +11,18 @@ from wakeword_core.store.artifacts import Artifact
 _ROW_FIGURES = ("recordings", "rows", "clips")
 _PICTURE_SUFFIX = ".png"
 _PAGE_SUFFIX = ".html"
+_NAME = "name"
 _DIGITS = 6
 _MAX_PICTURE_BYTES = 400_000
 
 
 def artifact_metadata(artifact: Artifact) -> dict[str, Any]:
-    """Everything worth showing about an artifact: its key and size, its figures and its picture."""
+    """What is worth showing about an artifact, in this order: where it is, its pages and pictures, its figures."""
     entries: dict[str, Any] = {
         "artifact_key": artifact.key,
         "path": dg.MetadataValue.path(str(artifact.path)),
+        **_pages(artifact),
+        **_picture(artifact),
         "size_mb": round(artifact.size / 1e6, 3),
         "build_seconds": artifact.seconds,
         "device": artifact.device,
@@ -29,42 +32,47 @@ def artifact_metadata(artifact: Artifact) -> dict[str, Any]:
     rows = next((artifact.figures[name] for name in reversed(_ROW_FIGURES) if name in artifact.figures), None)
     if isinstance(rows, int):
         entries["dagster/row_count"] = rows
-    return entries | _pages(artifact) | _picture(artifact)
+    return entries
 
 
 def _entry(name: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        if not value:
-            return {}
-        return {name: _table(value)}
-    if isinstance(value, list | tuple):
-        if value and all(isinstance(row, Mapping) for row in value):
-            return {name: _rows(list(value))}
-        return {name: dg.MetadataValue.json(list(value))}
-    if value is None:
-        return {name: dg.MetadataValue.null()}
-    if isinstance(value, float):
-        return {name: float(f"{value:.{_DIGITS}g}")}
-    return {name: value}
+    if isinstance(value, Mapping | list | tuple):
+        return {name: _table(_rows(value)) or dg.MetadataValue.json(value)} if value else {}
+    return {name: dg.MetadataValue.null() if value is None else _rounded(value)}
 
 
-def _table(value: Mapping[str, Any]) -> Any:
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+
+def _rows(value: Mapping[str, Any] | Sequence[Any]) -> list[Mapping[str, Any]]:
+    """A mapping of numbers or of rows, or a list of rows, as rows of a table; none where it is something else."""
+    if not isinstance(value, Mapping):
+        return list(value) if all(isinstance(row, Mapping) for row in value) else []
     if all(isinstance(one, int | float) for one in value.values()):
-        return dg.MetadataValue.table(
-            records=[dg.TableRecord({"name": str(key), "value": one}) for key, one in value.items()],
-            schema=dg.TableSchema([dg.TableColumn("name", "string"), dg.TableColumn("value", "number")]),
-        )
-    return dg.MetadataValue.json(dict(value))
+        return [{_NAME: name, "value": one} for name, one in value.items()]
+    if all(isinstance(one, Mapping) and _NAME not in one for one in value.values()):
+        return [{_NAME: name, **one} for name, one in value.items()]
+    return []
 
 
-def _rows(rows: list[Mapping[str, Any]]) -> Any:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    if not all(isinstance(value, str | int | float | bool) for row in rows for value in row.values()):
-        return dg.MetadataValue.json([dict(row) for row in rows])
-    numeric = {name for name in columns if all(isinstance(row.get(name, 0), int | float) for row in rows)}
+def _table(rows: list[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
+    """The rows as a table, texts before numbers; None unless all have the same columns, of texts or numbers."""
+    columns = list(rows[0]) if rows else []
+    cells = [value for row in rows for value in row.values()]
+    if not columns or any(row.keys() != rows[0].keys() for row in rows):
+        return None
+    if not all(isinstance(value, str | int | float) for value in cells):
+        return None
+    numeric = {name for name in columns if all(isinstance(row[name], int | float) for row in rows)}
     return dg.MetadataValue.table(
-        records=[dg.TableRecord(dict(row)) for row in rows],
-        schema=dg.TableSchema([dg.TableColumn(name, "number" if name in numeric else "string") for name in columns]),
+        records=[dg.TableRecord({name: _rounded(value) for name, value in row.items()}) for row in rows],
+        schema=dg.TableSchema(
+            [
+                dg.TableColumn(name, "number" if name in numeric else "string")
+                for name in sorted(columns, key=numeric.__contains__)
+            ]
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from wakeword_core.progress import Progress
 from wakeword_core.project import Project
@@ -18,11 +19,12 @@ current_progress: ContextVar[Progress | None] = ContextVar("current_progress", d
 class ProjectResource(dg.ConfigurableResource):
     """A project: its configuration file, single settings over it, and the home that holds all results."""
 
-    config_path: str
-    home: str
-    overrides: list[str] = []
-    fingerprint: str = ""
-    """Content of the recordings that a running build is about; empty: as they are now."""
+    config_path: str = Field(description="The configuration file.")
+    home: str = Field(description="Folder of all results.")
+    overrides: list[str] = Field([], description="Settings of this run over the file's, as training.epochs=30.")
+    fingerprint: str = Field(
+        "", description="Content of the recordings that a running build is about; empty: as they are now."
+    )
 
     def open(self, on_epoch: Callable[[Any], None] | None = None) -> Project:
         """The project as configured now."""

@@ -1,32 +1,78 @@
-"""Dagster's daemon as `wakeword ui` runs it, and what it materialized."""
+"""Dagster as `wakeword ui` runs it, its daemon alone or with its web pages, and what it materialized."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 _SECONDS = 400
 """A build takes less, on a machine that does other things besides."""
+_LOG = "dagster.log"
 
 
 @contextmanager
-def daemon(home: Path, config: Path) -> Iterator[None]:
-    """While it runs, sensors and schedules that are on do what they say; its output is in `home/daemon.log`."""
-    environment = {**os.environ, "WAKEWORD_HOME": str(home)}
-    command = [sys.executable, "-m", "wakeword_pipeline.cli", "ui", "--service", "daemon", "--config", str(config)]
-    with (home / "daemon.log").open("w") as log:
+def daemon(home: Path, config: Path, **environment: str) -> Iterator[None]:
+    """While it runs, sensors and schedules that are on do what they say; its output is in `home/dagster.log`."""
+    with _running(home, config, "--service", "daemon", **environment):
+        yield
+
+
+@contextmanager
+def instance_of(home: Path) -> Iterator[dg.DagsterInstance]:
+    """What Dagster recorded in a home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAKEWORD_DAGSTER", str(home / "dagster"))
+        with dg.DagsterInstance.from_config(str(home / "dagster")) as found:
+            yield found
+
+
+@contextmanager
+def web_pages(home: Path, config: Path) -> Iterator[str]:
+    """The address of Dagster's pages while they and the daemon run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    with _running(home, config, "--port", str(port)) as process:
+
+        def is_up() -> bool:
+            assert process.poll() is None, (home / _LOG).read_text()
+            return _answers(f"{address}/server_info")
+
+        wait_until(is_up, home)
+        yield address
+
+
+@contextmanager
+def _running(home: Path, config: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen]:
+    home.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "wakeword_pipeline.cli", "ui", "--config", str(config), *options]
+    environment = {**os.environ, **environment, "WAKEWORD_HOME": str(home)}
+    with (home / _LOG).open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
-            yield
+            yield process
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=60)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 def materialized(instance: dg.DagsterInstance, assets: Iterable[str], since: float) -> set[str]:
@@ -41,9 +87,9 @@ def materialized(instance: dg.DagsterInstance, assets: Iterable[str], since: flo
     return {one.asset_key.to_user_string() + (f"[{one.partition}]" if one.partition else "") for one in found if one}
 
 
-def wait_until(holds: Callable[[], bool], home: Path) -> None:
-    """Look every second; an error with the daemon's last words when it takes too long."""
+def wait_until(holds: Callable[[], bool], home: Path, every: float = 1.0) -> None:
+    """Look every second or so; an error with Dagster's last words when it takes too long."""
     deadline = time.monotonic() + _SECONDS
     while not holds():
-        assert time.monotonic() < deadline, (home / "daemon.log").read_text()[-4_000:]
-        time.sleep(1)
+        assert time.monotonic() < deadline, (home / _LOG).read_text()[-4_000:]
+        time.sleep(every)

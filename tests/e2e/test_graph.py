@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from daemon import daemon, materialized, wait_until
+from daemon import daemon, instance_of, materialized, wait_until
 
 from wakeword_core.config import SPLITS
 from wakeword_core.config.loading import load_config
@@ -45,9 +45,8 @@ ALL = {*PLAIN, *(f"{name}[{split}]" for name in PARTITIONED for split in SPLITS)
 
 
 @pytest.fixture
-def instance(built, monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance:
-    monkeypatch.setenv("WAKEWORD_DAGSTER", str(built.path / "dagster"))
-    with dg.DagsterInstance.from_config(str(built.path / "dagster")) as found:
+def instance(built) -> Iterator[dg.DagsterInstance]:
+    with instance_of(built.path) as found:
         yield found
 
 

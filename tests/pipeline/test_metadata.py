@@ -26,22 +26,39 @@ def test_figures_are_numbers_that_plot(tmp_path: Path) -> None:
 def test_counts_are_tables_and_nothing_is_lost(tmp_path: Path) -> None:
     figures = {
         "labels": {"hey robin": 3, "_negative": 9},
-        "nested": {"train": {"a": 1}},
+        "nested": {"train": {"a": 1}, "val": {"a": 2}},
+        "settings": {"keep": "last", "epochs": 4},
         "conditions": [{"snr_db": "clean", "frr": 0.1}, {"snr_db": 10.0, "frr": 0.2}],
         "interval": [0.0, 1.0],
         "latency": None,
         "empty": {},
+        "missing": [],
     }
     found = artifact_metadata(artifact(tmp_path, figures))
     assert isinstance(found["labels"], dg.TableMetadataValue) and len(found["labels"].records) == 2
     assert isinstance(found["conditions"], dg.TableMetadataValue)
-    assert found["nested"].data == {"train": {"a": 1}} and found["interval"].data == [0.0, 1.0]
-    assert found["latency"].value is None and "empty" not in found
+    nested = [dict(row.data) for row in found["nested"].records]
+    assert nested == [{"name": "train", "a": 1}, {"name": "val", "a": 2}]
+    assert found["settings"].data == figures["settings"] and found["interval"].data == [0.0, 1.0]
+    assert found["latency"].value is None and not {"empty", "missing"} & set(found)
+
+
+def test_a_table_says_first_what_a_row_is_about_and_rounds(tmp_path: Path) -> None:
+    points = [{"fah": 0.0, "frr": 0.017857142857142856, "name": "strict"}]
+    table = artifact_metadata(artifact(tmp_path, {"operating_points": points}))["operating_points"]
+    assert [column.name for column in table.schema.columns] == ["name", "fah", "frr"]
+    assert table.records[0].data["frr"] == 0.0178571
+
+
+def test_pictures_stand_before_the_figures(tmp_path: Path) -> None:
+    order = list(artifact_metadata(artifact(tmp_path, {"frr": 0.1}, {"det.png": b"small"})))
+    assert order.index("path") < order.index("det") < order.index("frr")
 
 
 def test_rows_that_are_no_table_stay_json(tmp_path: Path) -> None:
-    found = artifact_metadata(artifact(tmp_path, {"tried": [{"method": "static", "f1": None}]}))
-    assert found["tried"].data == [{"method": "static", "f1": None}]
+    figures = {"tried": [{"method": "static", "f1": None}], "split_labels": {"train": {"a": 1}, "val": {"b": 3}}}
+    found = artifact_metadata(artifact(tmp_path, figures))
+    assert {name: found[name].data for name in figures} == figures
 
 
 def test_pictures_are_shown_unless_they_are_huge(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from wakeword_core.serving.page import onnxruntime_web
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from page_server import chromium, running
+from page_server import hearing_chromium, running
 from tone_model import RATE, tone_model, tones
 
 CACHE = Path(__file__).parents[4] / ".wakeword" / "cache"
@@ -61,7 +61,7 @@ def address(tone_models, onnxruntime_web_cache):
 @pytest.fixture(scope="module")
 def context(recording):
     """A window of Chromium that hears the recording; its pages share what they have loaded."""
-    with chromium(recording) as browser, browser.new_context() as opened:
+    with hearing_chromium(recording) as browser, browser.new_context() as opened:
         opened.set_default_timeout(30_000)
         yield opened
 

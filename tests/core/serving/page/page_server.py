@@ -1,12 +1,11 @@
 """The page on a server in a thread, and a browser to look at it."""
 
-import shutil
 import threading
 import time
 from contextlib import contextmanager
 
-import pytest
 import uvicorn
+from chromium import chromium
 
 from wakeword_core.config import ServingConfig
 from wakeword_core.serving.app import create_app
@@ -34,19 +33,10 @@ def running(folder, cache, token=""):
         thread.join()
 
 
-@contextmanager
-def chromium(recording):
+def hearing_chromium(recording):
     """Chromium, whose microphone hears a WAV file over and over; skips where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("needs Chromium")
-    arguments = [
+    return chromium(
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-audio-capture={recording}",
-    ]
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=executable, args=arguments)
-        yield browser
-        browser.close()
+    )
