@@ -131,6 +131,10 @@ def test_everything_that_is_copied_or_built_from_is_there() -> None:
             assert (CONTAINERS / service["build"]["context"]).resolve() == ROOT
             assert service["build"]["dockerfile"] == f"containers/{IMAGES[service['image']]}"
     ignored = set((ROOT / ".dockerignore").read_text().split())
+    # what compose.yaml reads in its folder: secrets and recordings are in no image
+    assert {"**/.env", "containers/project"} <= ignored
+    example = (CONTAINERS / "example.env").read_text()
+    assert re.findall(r"^WAKEWORD_\w+=\./(\w+)", example, re.MULTILINE) == ["project", "project"]
     assert not ignored & {"containers", "wakeword_core", "wakeword_pipeline", "pyproject.toml", "constraints.txt"}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -125,7 +126,9 @@ class Registry:
                     raise ValueError(f"{one.key} was rolled back, but it was not champion then, or the only one")
                 reigns.pop()
             elif one.decision == "removed":
-                reigns = [reign for reign in reigns if reign.key != one.key]
+                left = [reign for reign in reigns if reign.key != one.key]
+                # reigns of one model between which nobody is left are one
+                reigns = [next(several) for _, several in groupby(left, key=lambda reign: reign.key)]
         return reigns
 
     @property

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -76,16 +76,21 @@ class JudgeClient:
         """A stream of int16 samples at a rate."""
         url = self._url.replace("http", "ws", 1) + "/v1/stream"
         try:
-            async with connect(url, additional_headers=self._headers, open_timeout=self._timeout) as connection:
-                try:
-                    await connection.send(json.dumps({"sample_rate": sample_rate}))
-                    yield JudgeStream(connection)
-                except ConnectionClosed:
+            connection = await connect(url, additional_headers=self._headers, open_timeout=self._timeout)
+        except (OSError, WebSocketException) as error:
+            raise self._broken(error) from error
+        async with connection:
+            try:
+                await connection.send(json.dumps({"sample_rate": sample_rate}))
+                yield JudgeStream(connection)
+            except ConnectionClosed as error:
+                with suppress(ConnectionClosed):
                     async for _ in JudgeStream(connection):  # what it said before it closed is still to be read
                         pass
-                    raise
-        except (OSError, WebSocketException) as error:
-            raise JudgeError(f"the stream to {self._url} broke ({error})", "unreachable") from error
+                raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> JudgeError:
+        return JudgeError(f"the stream to {self._url} broke ({error})", "unreachable")
 
     def _ask(self, method: str, path: str, **given: Any) -> bytes:
         try:

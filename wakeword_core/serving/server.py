@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import string
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from wakeword_core.serving.service import Service
 
 log = logging.getLogger(__name__)
 
+TOKEN_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._~")
+"""Those that both an Authorization header (RFC 6750) and a WebSocket's subprotocol (RFC 6455) can hold."""
 _BACKLOG = 1_024
 _KEEP_ALIVE_SECONDS = 30
 _MESSAGE_MARGIN = 4
@@ -25,7 +28,8 @@ _MESSAGE_MARGIN = 4
 def serve(service: Service, announce: Callable[[str], None], page_cache: Path | None = None) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is in work; `announce` gets the address once it can be reached.
 
-    ConfigError without a token where others than this machine can connect; WakewordError when the port is taken.
+    ConfigError without a token where others than this machine can connect, and for one that browsers cannot send;
+    WakewordError when the port is taken.
     """
     settings = service.settings
     with _listening_socket(settings) as listener:
@@ -35,6 +39,11 @@ def serve(service: Service, announce: Callable[[str], None], page_cache: Path | 
             raise ConfigError(
                 f"serving.host is {settings.host}, which others can reach: set a token in the environment variable "
                 f"{settings.token_variable}, or use 127.0.0.1"
+            )
+        if token and not set(token) <= TOKEN_CHARACTERS:
+            raise ConfigError(
+                f"the token in {settings.token_variable} has a character that a browser cannot send with a WebSocket; "
+                "take letters, digits and -._~ only, as of `openssl rand -hex 32`"
             )
         server = uvicorn.Server(
             uvicorn.Config(

@@ -149,7 +149,7 @@ class Service:
         """What is imported and planned at the first request should not make that one slow."""
         rate = self.cascade.sentry.model.sample_rate
         silence = np.zeros(self.cascade.sentry.model.frontend.window_samples, np.int16)
-        self._verifier.verify(encode_wav(silence, rate), Work())
+        Verifier(self.cascade, np.inf, self.metrics).verify(encode_wav(silence, rate), Work())
         self.listening(rate).push(silence)
 
     def _described(self) -> ModelAnswer:

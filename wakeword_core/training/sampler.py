@@ -46,9 +46,9 @@ class Sampler:
 
     def __init__(self, windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig, seed: int) -> None:
         self.seed = seed
-        balanced = _pools(windows, labels, config)
+        kinds = _kinds(windows, labels, config)
         everything = Pool("everything", torch.arange(len(windows)), config.batch_size)
-        self.pools = [everything] if config.sampler == "plain" else balanced
+        self.pools = [everything] if config.sampler == "plain" else _pools(kinds, config.batch_size)
         self._floor = config.difficulty_floor
         self._clean = windows.views.cpu() == 0
         self._clean_share = config.clean_share
@@ -123,8 +123,8 @@ def _rows(pool: Pool, weights: Tensor | None, count: int, generator: torch.Gener
     return pool.rows[torch.cat(order)[:count]] if order else pool.rows[:0]
 
 
-def _pools(windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig) -> list[Pool]:
-    """Positives of each wake word, negatives, hard negatives: those that have windows, with their counts a batch."""
+def _kinds(windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig) -> list[tuple[str, Tensor, float]]:
+    """Positives of each wake word, negatives, hard negatives: those that have windows, with their shares of a batch."""
     roles, classes = windows.roles.cpu(), windows.labels.cpu()
     positive = roles == ROLES.index("positive")
     easy = torch.isin(roles, torch.tensor([ROLES.index(role) for role in _EASY_ROLES]))
@@ -145,9 +145,12 @@ def _pools(windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig
     kinds = [(label, rows, share_positive / len(words)) for label, rows in words]
     kinds += [(NEGATIVE_LABEL, torch.nonzero(easy).flatten(), share_easy)]
     kinds += [("hard_negative", torch.nonzero(hard).flatten(), share_hard)]
-    used = [kind for kind in kinds if kind[2] > 0]
-    counts = _whole_shares([share for _, _, share in used], config.batch_size)
-    return [Pool(name, rows, count) for (name, rows, _), count in zip(used, counts, strict=True)]
+    return [kind for kind in kinds if kind[2] > 0]
+
+
+def _pools(kinds: list[tuple[str, Tensor, float]], batch_size: int) -> list[Pool]:
+    counts = _whole_shares([share for _, _, share in kinds], batch_size)
+    return [Pool(name, rows, count) for (name, rows, _), count in zip(kinds, counts, strict=True)]
 
 
 def _whole_shares(shares: list[float], total: int) -> list[int]:

@@ -74,6 +74,12 @@ def test_what_was_removed_reigns_no_more() -> None:
     assert history(*found.history, entry("a", "removed")).champion is None
 
 
+def test_nobody_is_rolled_back_to_themselves_when_who_reigned_between_was_removed() -> None:
+    reigns = [entry("a", "promoted"), entry("b", "promoted", "a"), entry("a", "promoted", "b")]
+    found = history(*reigns, entry("b", "removed"))
+    assert found.champion and found.champion.key == "a" and found.previous is None
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["promoted", "refused", "candidate", "removed"]))))
 @settings(deadline=None, max_examples=80)
 def test_whatever_happens_there_is_one_champion_at_most_and_nobody_is_their_own_opponent(steps) -> None:

@@ -292,4 +292,6 @@ def test_a_failure_is_told_without_its_reason_and_does_not_stay(refused, serving
             broken.setattr(scorer.model, "score_heard", lambda windows: 1 / 0)
             problem = refused(client.post("/v1/verify", content=encode(sound()), headers=OCTETS), 500, "internal_error")
         assert "zero" not in problem.detail and "division by zero" in caplog.text
+        failed = 'wakeword_requests_total{method="POST",route="/v1/verify",status="500"} 1.0'
+        assert failed in client.get("/metrics").text
         assert client.post("/v1/verify", content=encode(sound()), headers=OCTETS).status_code == 200

@@ -83,6 +83,24 @@ def test_the_client_says_why(server, client):
         other.model()
 
 
+def test_an_error_of_who_uses_a_stream_stays_what_it_is(client):
+    async def fail():
+        async with client.stream(16_000):
+            raise FileNotFoundError("which")
+
+    with pytest.raises(FileNotFoundError, match="which"):
+        asyncio.run(fail())
+    with JudgeClient("http://127.0.0.1:1") as other, pytest.raises(JudgeError, match="broke"):
+        asyncio.run(heard(other, np.zeros(10, np.int16), 16_000))
+
+
+@pytest.mark.parametrize("token", ["geheimnis-ü", "a b", "YWJjZA=="])
+def test_a_token_that_a_browser_cannot_send_is_refused_at_the_start(folder, monkeypatch, token):
+    monkeypatch.setenv("WAKEWORD_TOKEN", token)
+    with pytest.raises(ConfigError, match="openssl rand"):
+        serve(Service(ServingConfig(port=0), folder), lambda address: None)
+
+
 async def heard(client, pcm, rate, size=1_000):
     """Events and scores [n, classes] of a stream."""
     events, rows = [], []

@@ -144,6 +144,12 @@ def test_the_judge_hears_what_the_policy_says_at_its_own_rate(make_model, folder
     assert len(heard[0]) == 10_000
 
 
+def test_a_server_of_clips_shorter_than_a_window_starts(serving, sound, encode, refused):
+    with serving(max_seconds=0.5) as client:
+        assert client.post("/v1/verify", content=encode(sound(0.5)), headers=WAV).status_code == 200
+        refused(client.post("/v1/verify", content=encode(sound(0.6)), headers=WAV), 413, "too_long")
+
+
 def test_models_that_cannot_serve_are_said(make_model, folder, tmp_path):
     other = make_model(tmp_path / "other", labels=("_negative", "computer"))
     with pytest.raises(ConfigError, match="cannot confirm 'hey robin', which the sentry hears; it knows computer"):

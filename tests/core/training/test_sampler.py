@@ -158,6 +158,12 @@ def test_without_noise_none_is_drawn() -> None:
     assert NoiseSampler(windows, 1).epoch(0, 6, 25).numel() == 0
 
 
+def test_plain_batches_may_be_smaller_than_the_number_of_kinds() -> None:
+    windows = _windows(("positive", 1, 4), ("negative", 0, 4), ("hard_negative", 0, 4))
+    rows = Sampler(windows, LABELS, TrainingConfig(sampler="plain", batch_size=2), seed=0).epoch(0)
+    assert rows.shape == (6, 2) and len(rows.unique()) == 12
+
+
 def test_plain_batches_hold_every_window_once_before_any_twice() -> None:
     windows = _windows(("positive", 1, 30), ("negative", 0, 50))
     sampler = Sampler(windows, LABELS, TrainingConfig(sampler="plain", batch_size=16), seed=3)
