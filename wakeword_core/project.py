@@ -260,4 +260,4 @@ class Project:
 
 
 def _not_built(name: str) -> ArtifactError:
-    return ArtifactError(f"{name} is not built for the present recordings and settings; materialize it first")
+    return ArtifactError(f"{name} is not built for the present recordings and settings; `wakeword run` builds it")

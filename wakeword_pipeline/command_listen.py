@@ -25,9 +25,11 @@ def listen(
     detector = Detector(model, threshold, sensitivity)
     counts = model.threshold_at(sensitivity, threshold)
     shows = sys.stderr.isatty() and not as_json
-    print(f"listening for {model.phrase!r} at threshold {counts:.3f}; stop with Ctrl-C", file=sys.stderr, flush=True)
     heard = 0
     with microphone(model.sample_rate, _device(device)) as blocks:
+        print(
+            f"listening for {model.phrase!r} at threshold {counts:.3f}; stop with Ctrl-C", file=sys.stderr, flush=True
+        )
         for block in blocks:
             heard += len(block)
             for event in detector.process(block):

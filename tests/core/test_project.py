@@ -124,7 +124,7 @@ def test_damage_is_named_and_repaired(make_project) -> None:
 
 
 def test_a_missing_input_is_an_error_that_says_what_to_build(make_project) -> None:
-    with pytest.raises(ArtifactError, match=r"raw_manifest is not built .* materialize it first"):
+    with pytest.raises(ArtifactError, match=r"raw_manifest is not built .* `wakeword run` builds it"):
         make_project().build("shards", "train")
 
 

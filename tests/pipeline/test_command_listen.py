@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.evaluation.detector import Detection
 from wakeword_pipeline import command_listen
 
@@ -61,6 +61,16 @@ def test_each_detection_is_a_line_and_it_stops_in_time(used, tmp_path, capsys) -
     command_listen.listen(tmp_path / "model.onnx", "USB", None, 0.7, 0.5, as_json=False)
     said = capsys.readouterr()
     assert "0.30 s  0.900  hey robin" in said.out and "0.700" in said.err and used[1] == (16_000, "USB")
+
+
+def test_it_says_that_it_listens_only_once_it_does(used, monkeypatch, tmp_path, capsys) -> None:
+    def microphone(rate, device):
+        raise DataError("there is no microphone")
+
+    monkeypatch.setattr(command_listen, "microphone", microphone)
+    with pytest.raises(DataError):
+        command_listen.listen(tmp_path / "model.onnx", None, None, None, 1.0, as_json=False)
+    assert "listening" not in capsys.readouterr().err
 
 
 def test_the_streaming_file_alone_is_enough(used, tmp_path) -> None:

@@ -159,7 +159,9 @@ def rollback(project: Project, reason: str) -> tuple[Entry, Entry]:
     with project.registry().changing() as registry:
         champion, previous = registry.champion, registry.previous
         if champion is None:
-            raise WakewordError(f"{registry.phrase!r} has no champion that could be rolled back; `wakeword models`")
+            raise WakewordError(
+                f"{registry.phrase!r} has no champion that could be rolled back; `wakeword models` lists what there is"
+            )
         if previous is None:
             raise WakewordError(f"{champion.key} is the only champion that is left; there is nobody to go back to")
         _require_model(project.store, previous.key)

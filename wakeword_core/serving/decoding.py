@@ -6,7 +6,7 @@ from wakeword_core.serving.problems import RefusedError
 MIN_RATE, MAX_RATE = 4_000, 192_000
 """Sample rates that are taken, in Hz: from telephones to studios, and a little beyond."""
 _MAX_CHANNELS = 8
-_MAGIC = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "OGG"}
+_MAGIC = (b"RIFF", b"fLaC", b"OggS")
 _UNKNOWN_SIZE = 0x7FFF_0000
 """What writes a WAV to a pipe gives a size of about 2 or 4 GB, as it does not know it."""
 
@@ -15,7 +15,7 @@ def decode_upload(data: bytes, max_seconds: float, sample_rate: int) -> Samples:
     """Mono float32 [samples] in [-1, 1] at `sample_rate` Hz; RefusedError for what is not heard."""
     if data[:4] not in _MAGIC:
         raise RefusedError(
-            415, "unsupported_audio", f"the audio must be a {', '.join(_MAGIC.values())} file, and this is none of them"
+            415, "unsupported_audio", "the audio must be a WAV, FLAC or OGG file, and this is none of them"
         )
     _check_whole(data)
 
