@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from wakeword_core.runtime import Detector, WakewordModel
+from wakeword_core.runtime.exported import STREAMING_FILE, STREAMING_SUFFIXES
 from wakeword_core.runtime.microphone import microphone
-from wakeword_core.runtime.streaming_model import STREAMING_FILE, STREAMING_SUFFIXES, StreamingModel
+from wakeword_core.runtime.streaming_model import StreamingModel
 
 _WIDTH = 40
 

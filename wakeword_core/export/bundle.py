@@ -8,8 +8,7 @@ from wakeword_core.config import Config, Split
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
 from wakeword_core.project import Input, Project
-from wakeword_core.runtime.exported import FP16_FILE, INT8_FILE, MODEL_FILE
-from wakeword_core.runtime.streaming_model import INT8_STREAMING_FILE, STREAMING_FILE
+from wakeword_core.runtime.exported import FP16_FILE, INT8_FILE, INT8_STREAMING_FILE, MODEL_FILE, STREAMING_FILE
 from wakeword_core.store.artifacts import Artifact, Build
 
 STAGE = "model_bundle"

@@ -16,8 +16,9 @@ from wakeword_core.export.stream_graph import Shaped, StreamGraph
 from wakeword_core.export.stream_network import STEPS, CannotStreamError, add_network
 from wakeword_core.export.stream_windows import WAIT, add_windows
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.exported import STREAMING_FILES
 from wakeword_core.runtime.stream_scorers import GraphScorer
-from wakeword_core.runtime.streaming_model import AUDIO, NEXT, SCORES, STREAMING_FILES, StreamingModel
+from wakeword_core.runtime.streaming_model import AUDIO, NEXT, SCORES, StreamingModel
 
 _FEATURES = "features"
 _PARITY_SECONDS = 3.0

@@ -12,6 +12,10 @@ from wakeword_core.export.seal import SEAL_KEY
 
 MODEL_FILE, INT8_FILE, FP16_FILE = "model.onnx", "model.int8.onnx", "model.fp16.onnx"
 """Files of a model of windows, by the numbers that it computes with."""
+STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
+STREAMING_FILE, INT8_STREAMING_FILE = (f"model{suffix}" for suffix in STREAMING_SUFFIXES)
+STREAMING_FILES = {MODEL_FILE: STREAMING_FILE, INT8_FILE: INT8_STREAMING_FILE}
+"""What the same model is called as it streams."""
 CARD_KEY = "wakeword"
 """Entry of `metadata_props` that holds what the runtime reads, as JSON."""
 _MAX_MODEL_BYTES = 256 * 2**20

@@ -22,15 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.runtime.exported import INT8_FILE, MODEL_FILE, ExportedModel
+from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
 
 Floats = npt.NDArray[np.float32]
 States = dict[str, npt.NDArray[Any]]
 
-STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
-STREAMING_FILE, INT8_STREAMING_FILE = (f"model{suffix}" for suffix in STREAMING_SUFFIXES)
-STREAMING_FILES = {MODEL_FILE: STREAMING_FILE, INT8_FILE: INT8_STREAMING_FILE}
-"""What the same model is called as it streams."""
 AUDIO = "audio"
 SCORES = "scores"
 NEXT = "next_"

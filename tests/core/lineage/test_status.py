@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from generated_home import CONFIG
+
 from wakeword_core.lineage.status import State
 from wakeword_core.project import Project
 
@@ -69,6 +71,18 @@ def test_a_gone_input_is_named(home) -> None:
     assert stale_roots(project)["mined_negatives"].startswith("mining.enabled false → true")
 
 
-def test_status_needs_neither_torch_nor_dagster() -> None:
-    code = "import sys; import wakeword_core.lineage.status; print({'torch','dagster','onnx'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+STATUS = """
+import sys
+from pathlib import Path
+from wakeword_core.config.loading import load_config
+from wakeword_core.project import Project
+
+config, home = map(Path, sys.argv[1:])
+Project(load_config(config), home).status()
+print(sorted({"dagster", "numpy", "onnx", "pandas", "pyarrow", "torch"} & sys.modules.keys()))
+"""
+
+
+def test_status_loads_no_large_library_where_no_recording_changed(home) -> None:
+    command = [sys.executable, "-c", STATUS, str(home.folder / CONFIG), str(home.path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"

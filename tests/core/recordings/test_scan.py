@@ -1,8 +1,6 @@
 import logging
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -391,21 +389,3 @@ def test_in_threads_yields_every_result_and_passes_errors_on(workers):
     assert sorted(in_threads(lambda x: x * x, range(100), workers)) == [(x, x * x) for x in range(100)]
     with pytest.raises(ZeroDivisionError):
         list(in_threads(lambda x: 1 // x, range(3), workers))
-
-
-FINGERPRINT = """
-import sys
-from pathlib import Path
-from wakeword_core.config import SourceConfig
-from wakeword_core.recordings.scan import ScanCache, scan
-
-root, cache = map(Path, sys.argv[1:])
-scan([SourceConfig(name="mine", path=root, role="positive")], ScanCache(cache))
-print(sorted({"pandas", "numpy", "pyarrow", "torch"} & sys.modules.keys()))
-"""
-
-
-def test_to_see_that_nothing_changed_no_large_library_is_loaded(tmp_path):
-    make(tmp_path / "r", "a.wav")
-    command = [sys.executable, "-c", FINGERPRINT, str(tmp_path / "r"), str(tmp_path / "cache")]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
