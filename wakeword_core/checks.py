@@ -277,6 +277,12 @@ def _measured(project: Project, artifact: Artifact, split: Split | None) -> Verd
     return Verdict(enough, description, {"background_hours": hours})
 
 
+def _hears_the_word(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
+    found, allowed = artifact.figures, project.config.checks.max_frr
+    description = f"{found['misses']} of {found['words']} words missed; {allowed:.0%} may be (checks.max_frr)"
+    return Verdict(found["frr"] <= allowed, description, {"frr": found["frr"]}, "error")
+
+
 def _int8_faithful(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
     export, found = project.config.export, artifact.figures
     drop, ratio = found["f1_fp32"] - found["f1_int8"], found["size_ratio"]
@@ -357,6 +363,13 @@ CHECKS: tuple[Check, ...] = (
     Check("nll_not_worse", "calibrated_model", "Calibration does not worsen NLL on validation.", _nll_not_worse),
     Check("equals_torch", "onnx_model", "The same scores as torch.", _equals_torch),
     Check("fits_platform", "onnx_model", "Flash, memory and products that the device has.", _fits_platform),
+    Check(
+        "hears_the_word",
+        "metrics_report",
+        "Of use at all; else it is no champion.",
+        _hears_the_word,
+        blocking=False,
+    ),
     Check("enough_background", "metrics_report", "Enough background to show the target.", _measured, blocking=False),
     Check("int8_faithful", "int8_model", "F1 within one point and a third of the size.", _int8_faithful),
     Check("fp16_faithful", "fp16_model", "F1 within one point.", _fp16_faithful),

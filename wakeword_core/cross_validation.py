@@ -79,7 +79,8 @@ def fold_configs(config: Config, folds: int) -> list[Config]:
         raise ConfigError(f"{folds} folds are no cross-validation; take at least 2")
     if all(source.split for source in config.data.sources):
         raise ConfigError(
-            "no source of recordings is split by speaker, so that none can take turns; add one under data"
+            "cross-validation needs speakers who take turns in the test, and splits hold every source that there is; "
+            "add one under data"
         )
     made = []
     for number in range(folds):

@@ -307,7 +307,7 @@ def listen(
 def serve(
     model: Annotated[
         Path | None,
-        typer.Argument(help="An exported .onnx file, or its folder. \\[default: the home's newest bundle]"),
+        typer.Argument(help="An exported .onnx file, or its folder. \\[default: the home's champion]"),
     ] = None,
     judge: Annotated[Path | None, typer.Option(help="A second model that confirms what the first one hears.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. \\[default: serving.host]")] = None,

@@ -14,11 +14,11 @@ from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.wording import percent, rate
 from wakeword_core.project import Project
+from wakeword_core.registry.bundles import bundle_of
 from wakeword_core.registry.gate import MODEL
 from wakeword_core.registry.gate import promote as promote_in
 from wakeword_core.registry.gate import rollback as rollback_in
 from wakeword_core.registry.history import Entry, Registry
-from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.cleaning import shown_key
 from wakeword_pipeline.home import config_path, home_path, last_config
 
@@ -79,7 +79,7 @@ def _row(project: Project, registry: Registry, version: int, key: str) -> dict[s
     last = registry.last(key)
     assert last is not None
     model = project.store.find(MODEL, key)
-    bundle = bundle_of(project, key)
+    bundle = bundle_of(project.store, key)
     return {
         "version": version,
         "key": key,
@@ -123,13 +123,7 @@ def _with_short_keys(text: str, registry: Registry) -> str:
     return text
 
 
-def bundle_of(project: Project, key: str) -> Artifact | None:
-    """The newest bundle with a model, which new facts about its data may have made anew since it was entered."""
-    bundles = project.store.all("model_bundle")
-    return next((one for one in reversed(bundles) if one.inputs[MODEL]["key"] == key), None)
-
-
 def _print_place(project: Project, entry: Entry) -> None:
-    bundle = bundle_of(project, entry.key)
+    bundle = bundle_of(project.store, entry.key)
     if bundle:
         print(f"its bundle: {bundle.path}")

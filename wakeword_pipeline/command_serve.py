@@ -5,21 +5,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wakeword_core.config import ServingConfig
+from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
-from wakeword_core.errors import ArtifactError, MissingDependencyError
-from wakeword_core.export.bundle import STAGE
-from wakeword_core.store.artifacts import ArtifactStore
-from wakeword_pipeline.home import CONFIG_VARIABLE, config_path, home_path
+from wakeword_core.errors import MissingDependencyError
+from wakeword_core.registry.bundles import delivered_bundle
+from wakeword_pipeline.home import CONFIG_VARIABLE, config_path, home_path, last_config
 
 
 def serve_model(
     model: Path | None, judge: Path | None, config: Path | None, home: Path | None, settings: Sequence[str]
 ) -> None:
-    """Serve a model, or the newest bundle of a home, until SIGINT or SIGTERM."""
-    chosen = _settings(config, settings)
+    """Serve a model, or the champion of a home, until SIGINT or SIGTERM."""
     place = home_path(home)
-    path = model or newest_bundle(place)
+    loaded = _configuration(config, place, settings)
+    chosen, path = loaded.serving, model or delivered_bundle(place, loaded).path
     try:
         from wakeword_core.serving.server import serve
         from wakeword_core.serving.service import Service
@@ -34,17 +33,9 @@ def serve_model(
     serve(service, announce, place / "cache")
 
 
-def newest_bundle(home: Path) -> Path:
-    """The model bundle that was built last in a home; ArtifactError if there is none."""
-    bundles = ArtifactStore(home / "store").all(STAGE)
-    if not bundles:
-        raise ArtifactError(f"there is no model bundle in {home}; name a model, or build one with wakeword run")
-    return bundles[-1].path
-
-
-def _settings(path: Path | None, overrides: Sequence[str]) -> ServingConfig:
-    """Those of the configuration, which must be there if it was named; a model needs none."""
-    file = config_path(path)
+def _configuration(path: Path | None, home: Path, overrides: Sequence[str]) -> Config:
+    """The one named, which must be there, else the one last run on the home; a model needs none."""
+    file = config_path(path) if path else last_config(home)
     if path is None and not os.environ.get(CONFIG_VARIABLE) and not file.is_file():
-        return load_config(None, overrides).serving
-    return load_config(file, overrides).serving
+        return load_config(None, overrides)
+    return load_config(file, overrides)

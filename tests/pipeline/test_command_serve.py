@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, ConfigError, MissingDependencyError
 from wakeword_core.files import write_json
+from wakeword_core.registry.history import Entry, Registry
 from wakeword_pipeline import cli, command_serve
 
 
@@ -56,19 +58,25 @@ def test_the_configuration_says_how(served, monkeypatch, tmp_path) -> None:
 
 def bundle(home, key, created):
     card = {
-        "stage": "model_bundle", "key": key, "content": "c", "inputs": {}, "config": {}, "code_version": "1",
+        "stage": "model_bundle", "key": key, "content": "c", "config": {}, "code_version": "1",
+        "inputs": {"onnx_model": {"key": f"model of {key}"}},
         "files": {}, "facets": {}, "figures": {}, "seconds": 1.0, "created": created,
     }  # fmt: skip
     write_json(home / "store" / "model_bundle" / key / "artifact.json", card)
 
 
-def test_without_a_model_it_is_the_newest_bundle_of_the_home(served, monkeypatch, tmp_path, capsys) -> None:
+def test_without_a_model_it_is_the_champion_and_else_what_was_built_last(served, monkeypatch, tmp_path, capsys) -> None:
     assert run(monkeypatch, "--home", "home") == 1
     assert "there is no model bundle in" in capsys.readouterr().err
     for key, created in (("a", "2026-01-02"), ("b", "2026-01-03"), ("c", "2026-01-01")):
         bundle(tmp_path / "home", key, created)
     assert run(monkeypatch, "--home", "home") == 0
-    assert served[-1][1] == tmp_path / "home" / "store" / "model_bundle" / "b"
+    bundles = tmp_path / "home" / "store" / "model_bundle"
+    assert served[-1][1] == bundles / "b" and "no champion" in capsys.readouterr().err
+    with Registry.of(tmp_path / "home", load_config(None)).changing() as registry:
+        registry.adding(Entry("model of c", "promoted", "it was best", "gate"))
+    assert run(monkeypatch, "--home", "home") == 0
+    assert served[-1][1] == bundles / "c" and "no champion" not in capsys.readouterr().err
 
 
 def test_what_is_missing_is_said(monkeypatch, tmp_path) -> None:
@@ -77,6 +85,6 @@ def test_what_is_missing_is_said(monkeypatch, tmp_path) -> None:
     with pytest.raises(MissingDependencyError, match=r"pip install 'wakeword\[serve\]'"):
         command_serve.serve_model(tmp_path, None, None, None, [])
     with pytest.raises(ArtifactError, match="name a model, or build one"):
-        command_serve.newest_bundle(tmp_path)
+        command_serve.serve_model(None, None, None, tmp_path, [])
     with pytest.raises(ConfigError, match="no configuration file"):
         command_serve.serve_model(tmp_path, None, tmp_path / "none.yaml", None, [])

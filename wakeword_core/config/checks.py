@@ -17,6 +17,9 @@ class ChecksConfig(Settings):
     drift_error_psi: float = Field(
         0.25, gt=0, le=10, description="Population stability index of the data against the champion's that is an error."
     )
+    max_frr: float = Field(
+        0.5, gt=0, le=1, description="Share of the test's words that a model may miss and still become champion."
+    )
     near_duplicate_similarity: float = Field(
         0.97,
         ge=0.8,

@@ -1,0 +1,36 @@
+"""The bundle that goes with a model, and the one that a home hands out."""
+
+import logging
+from pathlib import Path
+
+from wakeword_core.config import Config
+from wakeword_core.errors import ArtifactError
+from wakeword_core.export.bundle import STAGE
+from wakeword_core.registry.gate import MODEL
+from wakeword_core.registry.history import Registry
+from wakeword_core.store.artifacts import Artifact, ArtifactStore
+
+log = logging.getLogger(__name__)
+
+
+def bundle_of(store: ArtifactStore, key: str) -> Artifact | None:
+    """The newest bundle with a model, which new facts about its data may have made anew since it was entered."""
+    return next((one for one in reversed(store.all(STAGE)) if one.inputs[MODEL]["key"] == key), None)
+
+
+def delivered_bundle(home: Path, config: Config) -> Artifact:
+    """The champion's bundle of a project, or, with a warning, the one built last while there is no champion.
+
+    Raises ArtifactError where there is none.
+    """
+    store, champion = ArtifactStore(home / "store"), Registry.of(home, config).champion
+    if champion is not None:
+        found = bundle_of(store, champion.key)
+        if found is None:
+            raise ArtifactError(f"the bundle of the champion {champion.key} is gone from {home}; name a model")
+        return found
+    bundles = store.all(STAGE)
+    if not bundles:
+        raise ArtifactError(f"there is no model bundle in {home}; name a model, or build one with wakeword run")
+    log.warning("%r has no champion in %s: the bundle built last is taken", config.phrase, home)
+    return bundles[-1]
