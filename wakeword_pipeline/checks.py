@@ -9,6 +9,7 @@ from wakeword_core.config import Config, Split
 from wakeword_core.files import digest
 from wakeword_core.project import Project
 from wakeword_core.store.artifacts import Artifact
+from wakeword_pipeline.metadata import figures_metadata
 
 _SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
 SETTINGS = "settings"
@@ -47,5 +48,5 @@ def run_checks(project: Project, artifact: Artifact, split: Split | None) -> Ite
             check_name=check.name,
             description=verdict.description,
             severity=_SEVERITIES[verdict.severity or check.severity],
-            metadata={**verdict.figures, SETTINGS: check_settings(project.config)},
+            metadata={**figures_metadata(verdict.figures), SETTINGS: check_settings(project.config)},
         )

@@ -26,19 +26,23 @@ def artifact_metadata(artifact: Artifact) -> dict[str, Any]:
         "size_mb": round(artifact.size / 1e6, 3),
         "build_seconds": artifact.seconds,
         "device": artifact.device,
+        **figures_metadata(artifact.figures),
     }
-    for name, value in artifact.figures.items():
-        entries |= _entry(name, value)
     rows = next((artifact.figures[name] for name in reversed(_ROW_FIGURES) if name in artifact.figures), None)
     if isinstance(rows, int):
         entries["dagster/row_count"] = rows
     return entries
 
 
-def _entry(name: str, value: Any) -> dict[str, Any]:
+def figures_metadata(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures as numbers, tables or, where they are neither, JSON; nothing of what is empty."""
+    return {name: _shown(value) for name, value in figures.items() if value not in ({}, [], ())}
+
+
+def _shown(value: Any) -> Any:
     if isinstance(value, Mapping | list | tuple):
-        return {name: _table(_rows(value)) or dg.MetadataValue.json(value)} if value else {}
-    return {name: dg.MetadataValue.null() if value is None else _rounded(value)}
+        return _table(_rows(value)) or dg.MetadataValue.json(value)
+    return dg.MetadataValue.null() if value is None else _rounded(value)
 
 
 def _rounded(value: Any) -> Any:
@@ -59,19 +63,16 @@ def _rows(value: Mapping[str, Any] | Sequence[Any]) -> list[Mapping[str, Any]]:
 def _table(rows: list[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
     """The rows as a table, texts before numbers; None unless all have the same columns, of texts or numbers."""
     columns = list(rows[0]) if rows else []
-    cells = [value for row in rows for value in row.values()]
     if not columns or any(row.keys() != rows[0].keys() for row in rows):
         return None
-    if not all(isinstance(value, str | int | float) for value in cells):
+    if not all(isinstance(cell, str | int | float) for row in rows for cell in row.values()):
         return None
     numeric = {name for name in columns if all(isinstance(row[name], int | float) for row in rows)}
     return dg.MetadataValue.table(
         records=[dg.TableRecord({name: _rounded(value) for name, value in row.items()}) for row in rows],
         schema=dg.TableSchema(
-            [
-                dg.TableColumn(name, "number" if name in numeric else "string")
-                for name in sorted(columns, key=numeric.__contains__)
-            ]
+            [dg.TableColumn(name, "string") for name in columns if name not in numeric]
+            + [dg.TableColumn(name, "number") for name in columns if name in numeric]
         ),
     )
 

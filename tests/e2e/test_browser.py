@@ -24,12 +24,14 @@ from wakeword_pipeline.definitions import ASSETS
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 pytestmark = [pytest.mark.browser, pytest.mark.server, pytest.mark.slow]
 GROUPS = [module.GROUP for module in (ingest, features, model, delivery)]
 SCREEN = {"width": 1_600, "height": 1_000}
 TALL = {"width": 2_300, "height": 3_900}
-"""On which the whole graph is drawn in full."""
+"""On which the whole graph is drawn with all that it says."""
 MARGIN = 24
+"""Of the graph's picture, in pixels."""
 MAX_SECONDS = 0.8
 PATIENCE_MS = 120_000
 """For a page on a machine that does other things besides; without them none takes more than seconds."""
@@ -52,6 +54,10 @@ class Browser:
         """The first thing on the page that says just this."""
         return self.page.get_by_text(text, exact=True).filter(visible=True).first
 
+    def wait_for_facts(self) -> None:
+        """Until each asset of a graph is drawn with what is known of it."""
+        expect(self.page.get_by_text("Loading...").filter(visible=True)).to_have_count(0)
+
     def keep(self, name: str, **options) -> None:
         self.page.screenshot(path=self.pictures / f"{name}.png", **options)
 
@@ -61,8 +67,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     folder = tmp_path_factory.mktemp("browser")
     pictures = Path(os.environ.get("WAKEWORD_SCREENSHOTS") or folder / "screenshots")
     with chromium() as started, web_pages(folder / "home", tiny_project(folder)) as address:
-        from playwright.sync_api import expect
-
         expect.set_options(timeout=PATIENCE_MS)
         page = started.new_page(viewport=SCREEN)
         page.set_default_timeout(PATIENCE_MS)
@@ -72,8 +76,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def run_id(browser: Browser) -> str:
     """The run that made the manifest, begun in the launchpad with another setting than the file's."""
-    from playwright.sync_api import expect
-
     page = browser.open("assets/raw_manifest")
     expect(page.get_by_text("One row a recording").first).to_be_visible()
     page.get_by_role("button", name="arrow_drop_down").first.click()
@@ -95,8 +97,6 @@ def run_id(browser: Browser) -> str:
 
 
 def test_the_graph_shows_each_asset_in_its_group_with_its_kinds(browser: Browser) -> None:
-    from playwright.sync_api import expect
-
     page = browser.open("asset-groups")
     page.set_viewport_size(TALL)
     page.get_by_role("button", name="panel_show_right", exact=True).click()  # the list beside the graph
@@ -107,8 +107,9 @@ def test_the_graph_shows_each_asset_in_its_group_with_its_kinds(browser: Browser
     keys = {key for asset in ASSETS for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [asset.key])}
     for name in (*GROUPS, *(key.to_user_string() for key in keys), "Python", "Parquet", "hdf5", "PyTorch", "onnx"):
         expect(browser.visible(name)).to_be_visible()
-    expect(page.get_by_text("Loading...").filter(visible=True)).to_have_count(0)
+    browser.wait_for_facts()
     browser.visible(GROUPS[0]).click(trial=True)  # which waits until it stands still
+    page.mouse.move(0, 0)  # what is below the mouse is drawn darker
     tops = [browser.visible(group).bounding_box()["y"] for group in GROUPS]
     assert tops == sorted(tops), "data flow through the groups in this order"
     boxes = [node.bounding_box() for node in page.locator("foreignObject").all()]
@@ -131,12 +132,13 @@ def test_a_setting_of_the_launchpad_reaches_the_artifact(browser: Browser, run_i
 
 
 def test_metadata_and_picture(browser: Browser, run_id: str) -> None:
-    from playwright.sync_api import expect
-
     page = browser.open("assets/raw_manifest")
+    page.set_viewport_size(TALL)
+    expect(page.get_by_text("Latest check results")).to_be_visible()
     for text in ("quarantined", "too long", "hours", "split_labels", "Parquet", "wakeword"):
         expect(browser.visible(text)).to_be_visible()
-    browser.keep("metadata", full_page=True)
+    browser.keep("metadata")
+    page.set_viewport_size(SCREEN)
     page.get_by_text("[Show Markdown]").first.click()
     picture = page.get_by_role("img", name="health picture")
     expect(picture).to_be_visible()
@@ -145,8 +147,6 @@ def test_metadata_and_picture(browser: Browser, run_id: str) -> None:
 
 
 def test_checks_say_what_they_found(browser: Browser, run_id: str) -> None:
-    from playwright.sync_api import expect
-
     page = browser.open("assets/raw_manifest?view=checks")
     page.get_by_text("usable_recordings").filter(visible=True).first.click()
     expect(page.get_by_text("every label has usable recordings in every split")).to_be_visible()
@@ -155,9 +155,8 @@ def test_checks_say_what_they_found(browser: Browser, run_id: str) -> None:
 
 
 def test_lineage_shows_what_is_before_and_after(browser: Browser, run_id: str) -> None:
-    from playwright.sync_api import expect
-
     browser.open("assets/raw_manifest?view=lineage")
     for name in ("raw_audio", "synthetic_speech", "raw_manifest", "audio_shards", "model_bundle"):
         expect(browser.visible(name)).to_be_visible()
+    browser.wait_for_facts()
     browser.keep("lineage")

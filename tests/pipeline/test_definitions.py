@@ -120,14 +120,15 @@ def test_every_asset_has_a_check(graph) -> None:
     assert {node.key for node in graph.asset_nodes} == checked
 
 
-def test_assets_grow_stale_only_where_that_is_asked_for(tmp_path: Path, graph) -> None:
+@pytest.mark.parametrize("hours", [0.05, 48])  # 0.05: the least there may be
+def test_assets_grow_stale_only_where_that_is_asked_for(tmp_path: Path, graph, hours: float) -> None:
     assert all(node.freshness_policy is None for node in graph.asset_nodes)
-    (tmp_path / "config.yaml").write_text("checks: {stale_after_hours: 48}\n")
+    (tmp_path / "config.yaml").write_text(f"checks: {{stale_after_hours: {hours}}}\n")
     aging = define(ProjectResource(config_path=str(tmp_path / "config.yaml"), home=str(tmp_path / "home")))
     policies = {node.key.to_user_string(): node.freshness_policy for node in aging.resolve_asset_graph().asset_nodes}
     assert policies.pop(RAW_AUDIO) is None and len(policies) == len(STAGES)
     for policy in policies.values():
-        assert policy.fail_window.to_timedelta() == timedelta(hours=48) > policy.warn_window.to_timedelta()
+        assert policy.fail_window.to_timedelta() == timedelta(hours=hours) > policy.warn_window.to_timedelta()
     missing = define(ProjectResource(config_path=str(tmp_path / "none.yaml"), home=str(tmp_path / "home")))
     assert all(node.freshness_policy is None for node in missing.resolve_asset_graph().asset_nodes)
 

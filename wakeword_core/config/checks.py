@@ -26,8 +26,9 @@ class ChecksConfig(Settings):
         le=1,
         description="Cosine of spectral fingerprints from which recordings of two splits count as copies.",
     )
+    # Dagster wants a minute at least until it warns, which is earlier
     stale_after_hours: float | None = Field(
-        None, gt=0, le=100_000, description="Age at which assets stop being fresh in Dagster; default: never."
+        None, ge=0.05, le=100_000, description="Age at which assets stop being fresh in Dagster; default: never."
     )
 
     @property
