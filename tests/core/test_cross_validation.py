@@ -38,7 +38,7 @@ def test_what_cannot_be_cross_validated_is_said() -> None:
     with pytest.raises(ConfigError, match="val_fraction is too large for 2 folds"):
         fold_configs(config(val_fraction=0.45), 2)
     fixed = {"name": "mine", "path": "/mine", "role": "positive", "split": "train"}
-    with pytest.raises(ConfigError, match="none can take turns"):
+    with pytest.raises(ConfigError, match="speakers who take turns"):
         fold_configs(config(sources=[fixed]), 3)
 
 
