@@ -1,6 +1,7 @@
-"""Builds that were killed: Dagster still calls their runs started and lets them hold the GPU pool."""
+"""Runs whose process is gone: Dagster still calls them started and lets them hold the GPU pool."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,13 +36,30 @@ def close_abandoned_runs(home: Path, instance: dg.DagsterInstance) -> int:
         build = run.tags.get(BUILD_TAG)
         if build is None or is_held(_lock_of(home, build)):
             continue
-        instance.report_run_failed(run, "the process that ran this build is gone; it was killed or lost power")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        _close(run, instance, "the process that ran this build is gone; it was killed or lost power")
         _lock_of(home, build).unlink(missing_ok=True)
         closed += 1
     if closed:
         log.info("%d run%s of a killed build closed", closed, "s" if closed > 1 else "")
     return closed
+
+
+def close_lost_runs(instance: dg.DagsterInstance) -> int:
+    """Mark runs as failed that a daemon began and went down with, as in a power cut; returns how many there were.
+
+    The next daemon, which is not there yet when this is asked for, starts them again. Builds of the command line are
+    none of them.
+    """
+    lost = [
+        run
+        for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        if BUILD_TAG not in run.tags and (worker := _worker_of(run, instance)) and not _exists(worker)
+    ]
+    for run in lost:
+        _close(run, instance, "the process of this run is gone, and the daemon that would have noticed is too")
+    if lost:
+        log.info("%d run%s of a daemon that went down closed", len(lost), "s" if len(lost) > 1 else "")
+    return len(lost)
 
 
 def require_rest(home: Path, instance: dg.DagsterInstance, what: str) -> None:
@@ -57,3 +75,27 @@ def require_rest(home: Path, instance: dg.DagsterInstance, what: str) -> None:
 
 def _lock_of(home: Path, build: str) -> Path:
     return home / "dagster" / "builds" / f"{build}.lock"
+
+
+def _close(run: dg.DagsterRun, instance: dg.DagsterInstance, why: str) -> None:
+    instance.report_run_failed(run, why)
+    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _worker_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> int | None:
+    """The id of the process that a run was begun in."""
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        pid = entry.get_dagster_event().engine_event_data.metadata.get("pid")
+        if pid is not None:
+            return int(pid.value)
+    return None
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:  # it is another user's
+        return True
+    except ProcessLookupError:
+        return False
+    return True

@@ -22,9 +22,21 @@ def open_ui(config: Path | None, home: Path | None, host: str, port: int, servic
     """Become Dagster's web server, its daemon, or both, on a home that is made ready for them."""
     folder = home_path(home)
     prepare_home(folder, config_path(config) if config else last_config(folder))
+    if service is not Service.WEB:
+        _close_lost_runs()
     if service is not Service.DAEMON:
         print(f"Dagster on http://{host}:{port} (home {folder}); stop it with Ctrl-C", flush=True)
     os.execv(sys.executable, [sys.executable, *_arguments(host, port, service)])
+
+
+def _close_lost_runs() -> None:
+    """What the last daemon left undone when it was killed, which the next one does again."""
+    import dagster as dg
+
+    from wakeword_pipeline.abandoned import close_lost_runs
+
+    with dg.DagsterInstance.get() as instance:
+        close_lost_runs(instance)
 
 
 def _arguments(host: str, port: int, service: Service) -> list[str]:

@@ -20,6 +20,8 @@ SETTINGS = """
 checks: {stale_after_hours: 1}
 automation: {rebuild_on_change: true, check_seconds: 5, quiet_seconds: 0}
 """
+EAGER = {"FRESHNESS_DAEMON_INTERVAL_SECONDS": "2", "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
+"""The daemon looks at assets and at failed runs more often than every 30 and 5 seconds."""
 AGES = {"cmvn_stats": 0, "trained_model": 54 * 60, "onnx_model": 2 * 60 * 60}
 """Seconds since these assets were last materialized."""
 
@@ -42,7 +44,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         with dg.DagsterInstance.get() as instance:
             for name, age in AGES.items():
                 materialized_before(instance, name, age)
-            with daemon(home, config, FRESHNESS_DAEMON_INTERVAL_SECONDS="2"):
+            with daemon(home, config, **EAGER):
                 yield Watched(home, instance)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
 
-from wakeword_pipeline.abandoned import BUILD_TAG, close_abandoned_runs, running
+from wakeword_pipeline.abandoned import BUILD_TAG, close_abandoned_runs, close_lost_runs, running
 
 
 @pytest.fixture
@@ -58,3 +59,24 @@ def test_a_finished_build_leaves_no_lock(tmp_path: Path) -> None:
     with running(tmp_path, "one"):
         assert list(tmp_path.rglob("*.lock"))
     assert not list(tmp_path.rglob("*.lock"))
+
+
+def in_process(instance: dg.DagsterInstance, run: dg.DagsterRun, pid: int) -> dg.DagsterRun:
+    data = EngineEventData({"pid": dg.MetadataValue.text(str(pid))})
+    instance.report_engine_event("Started process for run", run, data)
+    return run
+
+
+def test_a_run_that_went_down_with_its_daemon_is_closed_and_no_other(instance) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    lost = in_process(instance, started(instance, {}), gone.pid)
+    others = [
+        in_process(instance, started(instance, {}), os.getpid()),
+        in_process(instance, started(instance, {BUILD_TAG: "by hand"}), gone.pid),
+        started(instance, {}),
+    ]
+    assert close_lost_runs(instance) == 1
+    assert status(instance, lost) == dg.DagsterRunStatus.FAILURE
+    assert {status(instance, run) for run in others} == {dg.DagsterRunStatus.STARTED}
+    assert close_lost_runs(instance) == 0
