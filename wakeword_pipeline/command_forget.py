@@ -11,7 +11,7 @@ from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, ConfigError
 from wakeword_core.project import Project
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
-from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
+from wakeword_pipeline.home import config_of, home_path, prepare_home
 from wakeword_pipeline.item_table import items_json, print_items, shown_size, things
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run_forget(
     if wanted.purge and wanted.ask and not sys.stdin.isatty():
         raise ConfigError("--purge asks before it deletes, and there is no terminal to ask at; add --yes")
     folder = home_path(home)
-    path = config_path(config) if config else last_config(folder)
+    path = config_of(folder, config)
     project = Project(load_config(path, settings), folder)
     with project.store.undisturbed("forget"):
         ids = _bury(project, wanted)

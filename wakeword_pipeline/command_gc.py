@@ -11,7 +11,7 @@ from wakeword_core.errors import ArtifactError, WakewordError
 from wakeword_core.project import Project
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, garbage
 from wakeword_core.store.graph import Graph, NodeId
-from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
+from wakeword_pipeline.home import config_of, home_path, prepare_home
 from wakeword_pipeline.item_table import items_json, print_items, shown_size, things
 
 
@@ -25,7 +25,7 @@ def collect_garbage(
     folder = home_path(home)
     if not (folder / "store").is_dir():
         raise WakewordError(f"{folder} holds no artifacts; name a home with --home")
-    path = config_path(config) if config else last_config(folder)
+    path = config_of(folder, config)
     project = Project(load_config(path, settings), folder)
     prepare_home(folder, path)
     if really:

@@ -14,13 +14,14 @@ from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.wording import percent, rate
 from wakeword_core.project import Project
-from wakeword_core.registry.bundles import bundle_of
+from wakeword_core.registry.bundles import bundles_by_model
 from wakeword_core.registry.gate import MODEL
 from wakeword_core.registry.gate import promote as promote_in
 from wakeword_core.registry.gate import rollback as rollback_in
 from wakeword_core.registry.history import Entry, Registry
+from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.cleaning import shown_key
-from wakeword_pipeline.home import config_path, home_path, last_config
+from wakeword_pipeline.home import config_of, home_path
 
 ROLE_STYLES = {"champion": "bold green", "candidate": "cyan", "refused": "red", "retired": "dim", "removed": "dim"}
 
@@ -29,7 +30,8 @@ def show_models(config: Path | None, home: Path | None, settings: Sequence[str],
     """Print every model of the registry, the newest last, and why each has its role."""
     project = _project(config, home, settings)
     registry = project.registry()
-    rows = [_row(project, registry, version, key) for version, key in enumerate(registry.keys, 1)]
+    bundles = bundles_by_model(project.store)
+    rows = [_row(project, registry, bundles.get(key), version, key) for version, key in enumerate(registry.keys, 1)]
     if as_json:
         history = [asdict(one) for one in registry.history]
         print(json.dumps({"phrase": registry.phrase, "models": rows, "history": history}))
@@ -66,7 +68,7 @@ def roll_back(reason: str, config: Path | None, home: Path | None, settings: Seq
 
 def _project(config: Path | None, home: Path | None, settings: Sequence[str]) -> Project:
     folder = home_path(home)
-    return Project(load_config(config_path(config) if config else last_config(folder), settings), folder)
+    return Project(load_config(config_of(folder, config), settings), folder)
 
 
 def _mirror(project: Project) -> None:
@@ -75,11 +77,10 @@ def _mirror(project: Project) -> None:
     mirror(project)
 
 
-def _row(project: Project, registry: Registry, version: int, key: str) -> dict[str, Any]:
+def _row(project: Project, registry: Registry, bundle: Artifact | None, version: int, key: str) -> dict[str, Any]:
     last = registry.last(key)
     assert last is not None
     model = project.store.find(MODEL, key)
-    bundle = bundle_of(project.store, key)
     return {
         "version": version,
         "key": key,
@@ -124,6 +125,6 @@ def _with_short_keys(text: str, registry: Registry) -> str:
 
 
 def _print_place(project: Project, entry: Entry) -> None:
-    bundle = bundle_of(project.store, entry.key)
+    bundle = bundles_by_model(project.store).get(entry.key)
     if bundle:
         print(f"its bundle: {bundle.path}")

@@ -9,7 +9,7 @@ from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import MissingDependencyError
 from wakeword_core.registry.bundles import delivered_bundle
-from wakeword_pipeline.home import CONFIG_VARIABLE, config_path, home_path, last_config
+from wakeword_pipeline.home import CONFIG_VARIABLE, config_of, config_path, home_path
 
 
 def serve_model(
@@ -17,7 +17,7 @@ def serve_model(
 ) -> None:
     """Serve a model, or the champion of a home, until SIGINT or SIGTERM."""
     place = home_path(home)
-    loaded = _configuration(config, place, settings)
+    loaded = _configuration(config, place, settings, model=model is not None)
     chosen, path = loaded.serving, model or delivered_bundle(place, loaded).path
     try:
         from wakeword_core.serving.server import serve
@@ -33,9 +33,9 @@ def serve_model(
     serve(service, announce, place / "cache")
 
 
-def _configuration(path: Path | None, home: Path, overrides: Sequence[str]) -> Config:
-    """The one named, which must be there, else the one last run on the home; a model needs none."""
-    file = config_path(path) if path else last_config(home)
+def _configuration(path: Path | None, home: Path, overrides: Sequence[str], *, model: bool) -> Config:
+    """The one named, which must be there; else the home's for its champion, or what is here for a model."""
+    file = config_path(path) if model else config_of(home, path)
     if path is None and not os.environ.get(CONFIG_VARIABLE) and not file.is_file():
         return load_config(None, overrides)
     return load_config(file, overrides)

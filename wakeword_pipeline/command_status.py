@@ -13,7 +13,7 @@ from rich.text import Text
 from wakeword_core.config.loading import load_config
 from wakeword_core.lineage.status import State
 from wakeword_core.project import Project
-from wakeword_pipeline.home import config_path, home_path, last_config
+from wakeword_pipeline.home import config_of, home_path
 
 STYLES = {"fresh": "green", "stale": "yellow", "waits": "yellow dim", "missing": "red"}
 SIGNS = {"fresh": "●", "stale": "◐", "waits": "◌", "missing": "○"}
@@ -26,7 +26,7 @@ _INDENT = 4
 def show_status(config: Path | None, home: Path | None, settings: Sequence[str], *, as_json: bool) -> None:
     """Print each asset's state."""
     folder = home_path(home)
-    path = config_path(config) if config else last_config(folder)
+    path = config_of(folder, config)
     loaded = load_config(path, settings)
     states = Project(loaded, folder).status()
     if as_json:

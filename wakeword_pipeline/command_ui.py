@@ -5,7 +5,7 @@ import sys
 from enum import StrEnum
 from pathlib import Path
 
-from wakeword_pipeline.home import config_path, home_path, last_config, prepare_home
+from wakeword_pipeline.home import config_of, home_path, prepare_home
 
 _DEFINITIONS = ("-m", "wakeword_pipeline.definitions")
 
@@ -21,7 +21,7 @@ class Service(StrEnum):
 def open_ui(config: Path | None, home: Path | None, host: str, port: int, service: Service) -> None:
     """Become Dagster's web server, its daemon, or both, on a home that is made ready for them."""
     folder = home_path(home)
-    prepare_home(folder, config_path(config) if config else last_config(folder))
+    prepare_home(folder, config_of(folder, config))
     if service is not Service.WEB:
         _close_lost_runs()
     if service is not Service.DAEMON:

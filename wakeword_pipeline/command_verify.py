@@ -15,7 +15,7 @@ from wakeword_core.lineage.verification import GOOD, Verification, verify
 from wakeword_core.project import Project
 from wakeword_core.store.artifacts import ArtifactStore
 from wakeword_pipeline.command_status import print_states
-from wakeword_pipeline.home import config_path, home_path, last_config
+from wakeword_pipeline.home import config_of, config_path, home_path
 
 _STYLES = {"current": "green", "matches": "green", "whole": "green", "outdated": "yellow", "unsealed": "yellow"}
 
@@ -42,7 +42,7 @@ def _project(folder: Path, config: Path | None, settings: Sequence[str]) -> tupl
     if not (folder / "store").is_dir():
         return None, f"there is no home at {folder}"
     try:
-        return Project(load_config(last_config(folder)), folder), ""
+        return Project(load_config(config_of(folder, None)), folder), ""
     except WakewordError as error:
         return None, str(error)
 

@@ -61,10 +61,10 @@ def _instance_text() -> str:
     return yaml.safe_dump(tree, sort_keys=False)
 
 
-def last_config(home: Path) -> Path:
-    """The configuration that was last run on this home, else the default one."""
-    if os.environ.get(CONFIG_VARIABLE) or not (home / _LAST).is_file():
-        return config_path()
+def config_of(home: Path, given: Path | None) -> Path:
+    """The configuration: as given, else from the environment, else the one last run on this home, else the default."""
+    if given or os.environ.get(CONFIG_VARIABLE) or not (home / _LAST).is_file():
+        return config_path(given)
     last = Path(read_json(home / _LAST)["config"])
     if not last.is_file():
         raise ConfigError(f"{last}, which was last run on {home}, is gone; name a configuration with --config")

@@ -15,7 +15,7 @@ _MEGABYTE, _KILOBYTE = 1e6, 1e3
 def print_items(title: str, items: Sequence[Item]) -> None:
     """Print what each item is, why it is named, its size, and what deleting all of them would give back."""
     table = Table(title=title, title_justify="left", show_footer=True)
-    table.add_column("stage", footer="freed by all", no_wrap=True)
+    table.add_column("stage", footer="together", no_wrap=True)
     table.add_column("what", no_wrap=True)
     table.add_column("because")
     table.add_column("size", footer=shown_size(freed_bytes(items)), justify="right", no_wrap=True)

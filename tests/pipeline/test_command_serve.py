@@ -56,6 +56,12 @@ def test_the_configuration_says_how(served, monkeypatch, tmp_path) -> None:
     assert run(monkeypatch, "model.onnx", "--set", "serving.queue_length=0") == 2
 
 
+def test_a_model_is_served_where_the_last_configuration_of_the_home_is_gone(served, monkeypatch, tmp_path) -> None:
+    write_json(tmp_path / ".wakeword" / "last.json", {"config": str(tmp_path / "gone.yaml")})
+    assert run(monkeypatch, "model.onnx") == 0
+    assert run(monkeypatch) == 2
+
+
 def bundle(home, key, created):
     card = {
         "stage": "model_bundle", "key": key, "content": "c", "config": {}, "code_version": "1",

@@ -55,7 +55,8 @@ def _calibration_windows(train_features: Path, config: Config) -> np.ndarray:
     frontend = config.features.frontend
     tail = frontend.frames(config.features.tail_seconds, config.data.sample_rate)
     rows = load_windows(train_features, clean_only=True)
-    windows = windows_ending(rows.mel, rows.window_ends(frontend.window_frames, tail), frontend.window_frames)
-    chosen = np.linspace(0, len(windows) - 1, min(config.export.int8_calibration_windows, len(windows))).astype(int)
-    found: np.ndarray = windows[chosen].float().numpy()
+    count = min(config.export.int8_calibration_windows, len(rows))
+    chosen = np.linspace(0, len(rows) - 1, count).astype(int)
+    ends = rows.window_ends(frontend.window_frames, tail)[chosen]
+    found: np.ndarray = windows_ending(rows.mel[chosen], ends, frontend.window_frames).float().numpy()
     return found

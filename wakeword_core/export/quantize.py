@@ -80,16 +80,15 @@ class _Decisions:
     f1: float
 
 
-def quantize_int8(
-    onnx_path: Path, calibration_windows: Windows, held: Held, config: ExportConfig, out: Path
-) -> QuantizeSummary:
+def quantize_int8(onnx_path: Path, windows: Windows, held: Held, config: ExportConfig, out: Path) -> QuantizeSummary:
     """Write `out/model.int8.onnx` from an exported fp32 model and training windows [n, n_mels, frames] of log-mel.
 
     Kept is, of the candidates within `int8_max_ratio` and `int8_max_f1_drop`, one that computes in integers if there
     is one, else packed weights; of several the one with the least loss of F1, then with the least `margin_error`, then
     the simplest. Where none is within the limits, the rule is the same for all. Deterministic; the metadata is kept.
     """
-    windows = _chosen(calibration_windows, config.int8_calibration_windows)
+    if windows.ndim != 3 or not len(windows):
+        raise DataError(f"INT8 calibration needs windows [n, n_mels, frames], not {list(windows.shape)}")
     original = onnx.load(onnx_path)
     fp32_bytes, reference = model_bytes(onnx_path), _decisions(onnx_path, held)
     path = out / INT8_FILE
@@ -120,13 +119,6 @@ def _rank(candidate: Candidate) -> tuple[bool, bool, float, float, int]:
     packed = candidate.within_limits and candidate.method == "weights"
     order = get_args(Method).index(candidate.method)
     return not candidate.within_limits, packed, max(candidate.loss, 0.0), candidate.margin_error, order
-
-
-def _chosen(windows: Windows, count: int) -> Windows:
-    if windows.ndim != 3 or not len(windows):
-        raise DataError(f"INT8 calibration needs windows [n, n_mels, frames], not {list(windows.shape)}")
-    rows = np.unique(np.linspace(0, len(windows) - 1, min(count, len(windows))).round().astype(np.int64))
-    return np.ascontiguousarray(windows[rows], dtype=np.float32)
 
 
 def _decisions(path: Path, held: Held) -> _Decisions:

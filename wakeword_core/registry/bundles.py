@@ -13,9 +13,9 @@ from wakeword_core.store.artifacts import Artifact, ArtifactStore
 log = logging.getLogger(__name__)
 
 
-def bundle_of(store: ArtifactStore, key: str) -> Artifact | None:
-    """The newest bundle with a model, which new facts about its data may have made anew since it was entered."""
-    return next((one for one in reversed(store.all(STAGE)) if one.inputs[MODEL]["key"] == key), None)
+def bundles_by_model(store: ArtifactStore) -> dict[str, Artifact]:
+    """Key of a model -> its newest bundle, which new facts about its data may have made anew since it was entered."""
+    return {one.inputs[MODEL]["key"]: one for one in store.all(STAGE)}
 
 
 def delivered_bundle(home: Path, config: Config) -> Artifact:
@@ -25,7 +25,7 @@ def delivered_bundle(home: Path, config: Config) -> Artifact:
     """
     store, champion = ArtifactStore(home / "store"), Registry.of(home, config).champion
     if champion is not None:
-        found = bundle_of(store, champion.key)
+        found = bundles_by_model(store).get(champion.key)
         if found is None:
             raise ArtifactError(f"the bundle of the champion {champion.key} is gone from {home}; name a model")
         return found

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from wakeword_core.config import Config
 from wakeword_core.errors import DataError
@@ -24,7 +26,9 @@ _DIGITS = 8
 class Entry:
     """Something that was decided about a model."""
 
-    key: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    key: Annotated[str, Field(min_length=1)]
     """Of the exported model (onnx_model)."""
     decision: Decision
     reason: str
@@ -39,6 +43,9 @@ class Entry:
     figures: Mapping[str, float] = field(default_factory=dict)
     """Of the report."""
     when: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+_HISTORY = TypeAdapter(tuple[Entry, ...])
 
 
 @dataclass(frozen=True)
@@ -70,12 +77,13 @@ class Registry:
             if path.stat().st_size > _MAX_BYTES:
                 raise ValueError(f"it has more than {_MAX_BYTES // 10**6} MB")
             tree = read_json(path)
-            read = cls(path, str(tree["phrase"]), tuple(_entry(one) for one in tree["history"]))
+            read = cls(path, str(tree["phrase"]), _HISTORY.validate_python(tree["history"]))
             if (read.champion.key if read.champion else None) != tree["champion"]:
                 raise ValueError("its champion does not follow from its history")
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = " ".join(str(error).split())
             raise DataError(
-                f"{path}, which says which model is champion, cannot be read ({error}); restore it from a backup, or "
+                f"{path}, which says which model is champion, cannot be read ({reason}); restore it from a backup, or "
                 "move it away: then the next model is the first"
             ) from error
         return read
@@ -165,10 +173,3 @@ class Registry:
         """Models whose artifacts are needed: champion, the one before it, and candidates."""
         reigning = {one.key for one in self._reigns[-2:]}
         return reigning | {key for key in self.keys if self.role(key) == "candidate"}
-
-
-def _entry(tree: Mapping[str, Any]) -> Entry:
-    entry = Entry(**tree)
-    if entry.decision not in get_args(Decision) or not (isinstance(entry.key, str) and entry.key):
-        raise ValueError(f"an entry has the decision {entry.decision!r} and the key {entry.key!r}")
-    return entry

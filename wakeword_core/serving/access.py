@@ -50,7 +50,7 @@ class BearerToken(HTTPBearer):
             raise RefusedError(401, "unauthorized", f"the token {said}", headers)
 
 
-class Gate:
+class OriginGuard:
     """Refuses requests to other host names (DNS rebinding) and from pages of other origins, WebSockets too.
 
     Starlette's TrustedHostMiddleware knows no origins and answers in plain text.

@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from wakeword_core import __version__
-from wakeword_core.serving.access import LOOPBACK_NAMES, BearerToken, Gate
+from wakeword_core.serving.access import LOOPBACK_NAMES, BearerToken, OriginGuard
 from wakeword_core.serving.answers import ModelAnswer, Problem, State, Verdict
 from wakeword_core.serving.metrics import CONTENT_TYPE, Counting
 from wakeword_core.serving.page.routes import page_routes
@@ -46,7 +46,7 @@ def create_app(service: Service, token: str = "", *, loopback: bool = True, page
         responses=problem_responses(403, 421),
         middleware=[
             Middleware(Counting, metrics=service.metrics),
-            Middleware(Gate, hosts=hosts, origins=settings.allowed_origins),
+            Middleware(OriginGuard, hosts=hosts, origins=settings.allowed_origins),
             *([cors] if settings.allowed_origins else []),
         ],
     )

@@ -112,6 +112,8 @@ def test_several_processes_lose_nothing(tmp_path: Path) -> None:
         lambda tree: json.dumps({**tree, "champion": "nobody"}),
         lambda tree: json.dumps({**tree, "history": [{**tree["history"][0], "decision": "crowned"}]}),
         lambda tree: json.dumps({**tree, "history": [{"key": "a"}]}),
+        lambda tree: json.dumps({**tree, "history": [{**tree["history"][0], "artifacts": None}]}),
+        lambda tree: json.dumps({**tree, "history": [{**tree["history"][0], "of a later version": 1}]}),
         lambda tree: json.dumps({**tree, "history": [{**tree["history"][0], "decision": "rolled_back"}]}),
     ],
 )
