@@ -1,9 +1,12 @@
 """What every test may rely on: no settings or log handlers of another test or of the developer's shell."""
 
+import functools
 import logging
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +27,32 @@ def _own_surroundings(monkeypatch):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = handlers, True
         logger.setLevel(level)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _exporter_untraced() -> Iterator[None]:
+    """While lines are traced for the coverage, torch's exporter, which is all Python, would take half as long again."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", _untraced(torch.onnx.export))
+        yield
+
+
+def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return function(*arguments, **options)
+        finally:
+            sys.settrace(tracer)
+
+    return call
 
 
 def pytest_configure():

@@ -23,9 +23,10 @@ CONFIG = """
 phrase: hey robin
 preset: tiny
 data:
+  workers: 1
   sources:
     - {name: kitchen, path: recordings, role: positive, licence: CC0-1.0, speaker: "regex:(?P<speaker>[^/]+)$"}
-synthesis: {enabled: true, positives: 60, hard_negatives: 48, negatives: 60, background_minutes: 1.5}
+synthesis: {enabled: true, positives: 48, hard_negatives: 32, negatives: 48, background_minutes: 1.5}
 shards: {count: 2}
 training: {epochs: 4, steps_per_epoch: 12, min_val_auc: 0.5}
 evaluation: {stream_snr_db: [null], far_snr_db: [], target_snr_db: [null]}
