@@ -8,6 +8,7 @@ from pathlib import Path
 from wakeword_pipeline.home import config_of, home_path, prepare_home
 
 _DEFINITIONS = ("-m", "wakeword_pipeline.definitions")
+_NOT_WARNED_OF = "Function `observable_source_asset` is currently in beta"
 
 
 class Service(StrEnum):
@@ -26,6 +27,7 @@ def open_ui(config: Path | None, home: Path | None, host: str, port: int, servic
         _close_lost_runs()
     if service is not Service.DAEMON:
         print(f"Dagster on http://{host}:{port} (home {folder}); stop it with Ctrl-C", flush=True)
+    os.environ.setdefault("PYTHONWARNINGS", f"ignore:{_NOT_WARNED_OF}")  # by each process that loads the assets
     os.execv(sys.executable, [sys.executable, *_arguments(host, port, service)])
 
 
