@@ -9,8 +9,8 @@ from peer_engines import OURS, RATE, Engine, MicroWakeWord, OpenWakeWord, cpu_co
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ConfigError, DataError, MissingDependencyError
-from wakeword_core.evaluation.detector import smooth
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.detector import smooth
 
 LEAD = 1.0
 NAMES = (OURS, MicroWakeWord.name, OpenWakeWord.name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.evaluation.detector import Detection
+from wakeword_core.runtime.detector import Detection
 from wakeword_pipeline import command_listen
 
 

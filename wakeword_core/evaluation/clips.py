@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.config import Config, Split
-from wakeword_core.evaluation.detector import wake_scores
 from wakeword_core.evaluation.metrics import ClipMetrics, clip_metrics
 from wakeword_core.features.store import load_windows
 from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.shards.packed_split import Recording, iter_recordings, shard_paths
 
 _BATCH = 512

@@ -13,7 +13,6 @@ from wakeword_core.evaluation import plots
 from wakeword_core.evaluation.clips import onnx_clip_scores, tta_metrics, window_groups
 from wakeword_core.evaluation.comparison import compare
 from wakeword_core.evaluation.conditions import Condition, target_conditions
-from wakeword_core.evaluation.detector import wake_scores
 from wakeword_core.evaluation.metrics import (
     PARTIAL_AUC_FPRS,
     ClipMetrics,
@@ -43,6 +42,7 @@ from wakeword_core.files import read_json, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.manifest import quarantined, read_manifest
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.training.records import HISTORY

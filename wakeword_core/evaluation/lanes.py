@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.errors import DataError
-from wakeword_core.evaluation.detector import PreparedScores, event_indices, prepare
 from wakeword_core.evaluation.stream_scores import SessionScores, StreamScores
+from wakeword_core.runtime.detector import PreparedScores, event_indices, prepare
 
 
 @dataclass(frozen=True)

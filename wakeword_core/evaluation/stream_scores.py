@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from wakeword_core.config import Config
 from wakeword_core.evaluation.conditions import Condition, all_conditions
-from wakeword_core.evaluation.detector import wake_scores
 from wakeword_core.evaluation.streams import (
     BACKGROUND_ROLES,
     CONFUSABLE_ROLES,
@@ -22,6 +21,7 @@ from wakeword_core.evaluation.streams import (
     positive_sessions,
 )
 from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.shards.packed_split import seconds_by_role
 
 StreamScorer = Callable[[NDArray[np.int16]], tuple[NDArray[Any], NDArray[Any]]]

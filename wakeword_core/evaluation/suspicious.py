@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from wakeword_core.audio import from_pcm16
 from wakeword_core.evaluation import players
 from wakeword_core.evaluation.clips import WindowScorer
-from wakeword_core.evaluation.detector import wake_scores
 from wakeword_core.evaluation.metrics import LEAST_PROBABILITY
 from wakeword_core.evaluation.players import Excerpt
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.shards.packed_split import Recording, iter_recordings
 
 _ROWS = 256

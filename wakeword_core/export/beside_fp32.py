@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from wakeword_core.evaluation.clips import onnx_clip_scores
-from wakeword_core.evaluation.detector import wake_scores
 from wakeword_core.evaluation.metrics import clip_metrics
 from wakeword_core.export.cost import cpu_ms_per_window
 from wakeword_core.export.onnx_graph import model_bytes
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.detector import wake_scores
 
 
 def beside_fp32(model: Path, small: Path, name: str, test_features: Path) -> dict[str, Any]:

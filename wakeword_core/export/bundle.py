@@ -44,9 +44,8 @@ def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], spl
 
     from wakeword_core.export.model_card import card_markdown, describe_model, evidence_for
     from wakeword_core.export.onnx_graph import write_model
-    from wakeword_core.lineage.model_file import MODEL_CARD_KEY
     from wakeword_core.lineage.picture import lineage_picture
-    from wakeword_core.runtime.exported import CARD_KEY
+    from wakeword_core.runtime.exported import CARD_KEY, MODEL_CARD_KEY
     from wakeword_core.store.graph import Edge, Node
 
     path = inputs["onnx_model"].file(MODEL_FILE)

@@ -14,11 +14,11 @@ from onnx import ModelProto
 from wakeword_core.config import ExportConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.calibration import softmax
-from wakeword_core.evaluation.detector import wake_scores
 from wakeword_core.evaluation.metrics import clip_metrics
 from wakeword_core.export.integers import CALIBRATIONS, Windows, has_dynamic, quantize
 from wakeword_core.export.onnx_graph import model_bytes, softmax_inputs, take_metadata, write_model
 from wakeword_core.export.pack import pack_weights
+from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.runtime.exported import INT8_FILE
 
 log = logging.getLogger(__name__)

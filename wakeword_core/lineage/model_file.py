@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.export.seal import Seal, check_seal
 from wakeword_core.files import hash_file
+from wakeword_core.runtime.exported import MODEL_CARD_KEY
+from wakeword_core.runtime.seal import Seal, check_seal
 from wakeword_core.store.graph import Node
-
-MODEL_CARD_KEY = "wakeword_model_card"
-"""Entry of `metadata_props` that holds the model card as JSON."""
 
 _EXPORTED = "onnx_model"
 

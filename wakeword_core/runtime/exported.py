@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, MissingDependencyError
-from wakeword_core.export.seal import SEAL_KEY
+from wakeword_core.runtime.seal import SEAL_KEY
 
 MODEL_FILE, INT8_FILE, FP16_FILE = "model.onnx", "model.int8.onnx", "model.fp16.onnx"
 """Files of a model of windows, by the numbers that it computes with."""
@@ -16,6 +16,8 @@ STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
 STREAMING_FILE, INT8_STREAMING_FILE = (f"model{suffix}" for suffix in STREAMING_SUFFIXES)
 STREAMING_FILES = {MODEL_FILE: STREAMING_FILE, INT8_FILE: INT8_STREAMING_FILE}
 """What the same model is called as it streams."""
+MODEL_CARD_KEY = "wakeword_model_card"
+"""Entry of `metadata_props` of a bundle's model that holds the whole model card as JSON."""
 CARD_KEY = "wakeword"
 """Entry of `metadata_props` that holds what the runtime reads, as JSON."""
 _MAX_MODEL_BYTES = 256 * 2**20
@@ -69,8 +71,6 @@ class ExportedModel:
     @property
     def model_card(self) -> dict[str, Any] | None:
         """The whole model card, which a bundle's `model.onnx` carries."""
-        from wakeword_core.lineage.model_file import MODEL_CARD_KEY
-
         text = self._session.get_modelmeta().custom_metadata_map.get(MODEL_CARD_KEY)
         return parse_card(text, self.path) if text else None
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.evaluation.detector import Detection, StreamingDetector, detect, wake_scores
 from wakeword_core.features.mel import NumpyFrontend, frame_count
+from wakeword_core.runtime.detector import Detection, StreamingDetector, detect, wake_scores
 from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
 from wakeword_core.runtime.stream_scorers import check_pcm, stream_scorer
 from wakeword_core.runtime.streaming_model import StreamingModel

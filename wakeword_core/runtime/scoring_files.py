@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from wakeword_core.audio import read_audio, to_pcm16
 from wakeword_core.errors import DataError
-from wakeword_core.evaluation.detector import Detection, wake_scores
 from wakeword_core.files import replacing
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.detector import Detection, wake_scores
 
 Doubles = npt.NDArray[np.float64]
 

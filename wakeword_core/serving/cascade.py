@@ -10,9 +10,9 @@ import numpy.typing as npt
 from wakeword_core.audio import from_pcm16, resample, to_pcm16
 from wakeword_core.config import CascadeConfig
 from wakeword_core.errors import ConfigError
-from wakeword_core.evaluation.detector import Detection, prepare
 from wakeword_core.files import hash_file
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.detector import Detection, prepare
 from wakeword_core.serving.answers import DecidedBy
 
 Floats = npt.NDArray[np.float32]

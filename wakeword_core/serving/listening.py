@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from wakeword_core.audio import StreamResampler, from_pcm16, to_pcm16
-from wakeword_core.evaluation.detector import Detection
 from wakeword_core.runtime import Detector
+from wakeword_core.runtime.detector import Detection
 from wakeword_core.serving.cascade import Cascade, Pcm
 from wakeword_core.serving.metrics import Metrics
 from wakeword_core.serving.verification import SCORE_DIGITS, event_of

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from wakeword_core.audio import to_pcm16
-from wakeword_core.evaluation.detector import Detection, detect, prepare, wake_scores
+from wakeword_core.runtime.detector import Detection, detect, prepare, wake_scores
 from wakeword_core.serving.answers import Event, Verdict
 from wakeword_core.serving.cascade import Cascade, Decision, Pcm
 from wakeword_core.serving.decoding import decode_upload

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from wakeword_core.config import Config
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.conditions import Condition
-from wakeword_core.evaluation.detector import detect
 from wakeword_core.evaluation.intervals import poisson_interval, wilson_interval
 from wakeword_core.evaluation.stream_scores import SessionScores
 from wakeword_core.evaluation.stream_test import evaluate_streams
 from wakeword_core.evaluation.streams import SourceSpan, Word
 from wakeword_core.evaluation.thresholds import Tradeoff, operating_points, sweep, threshold_for
+from wakeword_core.runtime.detector import detect
 
 PLAIN = Config.model_validate({"evaluation": {"detector": {"smoothing": 1}}})
 DETECTOR = PLAIN.evaluation.detector

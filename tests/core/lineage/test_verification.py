@@ -10,8 +10,8 @@ from bundled_home import small_model
 from onnx import ModelProto, numpy_helper
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.export.seal import SEAL_KEY, seal
 from wakeword_core.lineage.verification import verify
+from wakeword_core.runtime.seal import SEAL_KEY, seal
 from wakeword_core.store.artifacts import ArtifactStore
 
 Edit = Callable[[ModelProto], None]

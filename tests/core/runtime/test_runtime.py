@@ -12,10 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from wakeword_core.audio import write_audio
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, DataError
-from wakeword_core.evaluation.detector import detect
 from wakeword_core.features.mel import NumpyFrontend, front_end
 from wakeword_core.runtime import Detector, WakewordModel, exported, scoring_files, window_scores
 from wakeword_core.runtime import model as runtime
+from wakeword_core.runtime.detector import detect
 from wakeword_core.runtime.stream_scorers import WindowScorer
 
 FRONTEND = FrontendConfig(n_mels=16, window_frames=51)

@@ -51,7 +51,7 @@ export class Scorer { // of one stream, which begins after quiet
   }
 }
 
-export class Decision { // the rule of wakeword_core/evaluation/detector.py, score by score
+export class Decision { // the rule of wakeword_core/runtime/detector.py, score by score
   constructor(threshold, { detector, labels }) {
     Object.assign(this, { ...detector, threshold, labels, recent: [], agreed: [], armed: true, event: -Infinity });
   }

@@ -10,8 +10,7 @@ from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.export.onnx_graph import write_model
 from wakeword_core.export.streaming import export_streaming
 from wakeword_core.features.mel import mel_filterbank
-from wakeword_core.lineage.model_file import MODEL_CARD_KEY
-from wakeword_core.runtime.exported import CARD_KEY
+from wakeword_core.runtime.exported import CARD_KEY, MODEL_CARD_KEY
 
 RATE = 16_000
 LABELS = ("_negative", "low", "high")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from wakeword_core.config import DetectorConfig
-from wakeword_core.evaluation.detector import Detection, StreamingDetector, detect, smooth, wake_scores
+from wakeword_core.runtime.detector import Detection, StreamingDetector, detect, smooth, wake_scores
 
 PLAIN = DetectorConfig(smoothing=1, off_ratio=0.6, rearm_seconds=1.0, lockout_seconds=0.5)
 
@@ -194,7 +194,7 @@ def test_wake_score_is_that_of_the_likeliest_word_and_ignores_the_negatives():
 
 def test_a_device_needs_no_heavy_packages():
     code = (
-        "import sys, wakeword_core.evaluation.detector; "
+        "import sys, wakeword_core.runtime.detector; "
         "print([m for m in ('torch', 'sklearn', 'scipy', 'pandas', 'matplotlib', 'soundfile') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
