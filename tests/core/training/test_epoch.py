@@ -4,7 +4,6 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,18 +40,6 @@ DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
 
 def config(**training: Any) -> Config:
     return config_for(DROPS, CONTEXT, **{"epochs": 3, "adaptive_clip": 5.0, **training})
-
-
-@pytest.fixture
-def term_raises() -> Iterator[None]:
-    """SIGTERM ends this process unless something is done about it."""
-
-    def stop(*_: object) -> None:
-        raise InterruptedError("stopped")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
