@@ -200,9 +200,9 @@ def _training_settings(config: Config, split: Split | None) -> dict[str, Any]:
     return {**settings, **decides, "labels": list(config.labels)}
 
 
-def _best_epoch_is_kept(config: Config) -> bool:
-    """Whether validation decides about the weights; with the last epoch's it is only measured on."""
-    return config.training.keep == "best"
+def _validation_decides(config: Config) -> bool:
+    """Whether the weights depend on validation: by the epoch that is kept, or by when the learning rate drops."""
+    return config.training.keep == "best" or config.training.schedule == "plateau"
 
 
 def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
@@ -239,7 +239,7 @@ def _models_are_tuned(config: Config) -> bool:
 
 
 def _validation_decides_on_tuning(config: Config) -> bool:
-    return config.mining.enabled and (config.mining.keep == "better" or _best_epoch_is_kept(config))
+    return config.mining.enabled and (config.mining.keep == "better" or _validation_decides(config))
 
 
 def _tuning_settings(config: Config, split: Split | None) -> dict[str, Any]:
@@ -318,7 +318,7 @@ STAGES: tuple[Stage, ...] = (
         "trained_model",
         (
             Input("mel_features", split="train"),
-            Input("mel_features", split="val", decides=_best_epoch_is_kept),
+            Input("mel_features", split="val", decides=_validation_decides),
             Input("cmvn_stats"),
         ),
         _training_settings,

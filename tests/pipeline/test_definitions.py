@@ -71,9 +71,11 @@ def test_dagsters_edges_are_the_projects(graph) -> None:
     [
         ({}, {"train"}, {"train"}),
         ({"training": {"keep": "best"}}, {"train", "val"}, {"train"}),
+        ({"training": {"schedule": "plateau"}}, {"train", "val"}, {"train"}),
         ({"mining": {"enabled": True}}, {"train"}, {"train"}),
         ({"mining": {"enabled": True, "keep": "better"}}, {"train"}, {"train", "val"}),
         ({"mining": {"enabled": True}, "training": {"keep": "best"}}, {"train", "val"}, {"train", "val"}),
+        ({"mining": {"enabled": True}, "training": {"schedule": "plateau"}}, {"train", "val"}, {"train", "val"}),
     ],
 )
 def test_validation_is_an_edge_where_it_decides(settings: dict, trained: set[str], tuned: set[str]) -> None:

@@ -157,6 +157,15 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _mined_clips_are_drawn(self) -> Self:
+        training = self.training
+        if self.mining.enabled and training.sampler != "plain" and training.mix[2] == 0:
+            raise ValueError(
+                "mining finds hard negatives, which have no share of a batch: raise the third of training.mix"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_of_classes_that_are_there(self) -> Self:
         weights = self.training.loss.class_weights
         unknown = sorted(set(weights) - set(self.labels)) if isinstance(weights, dict) else []

@@ -236,8 +236,8 @@ class TrainingConfig(Settings):
             raise ValueError(
                 "loss.metric judges rows of one label: set augment.mixup_alpha to 0, or the metric to none"
             )
-        if self.loss.metric == "triplet" and 0 < self.micro_batch < self.batch_size:
-            raise ValueError("triplets are looked for in a whole batch: set micro_batch to 0, or lower batch_size")
+        if self.loss.metric == "triplet" and (0 < self.micro_batch < self.batch_size or self.processes > 1):
+            raise ValueError("triplets are looked for in a whole batch: set micro_batch to 0 and processes to 1")
         if any(share < 0 for share in self.mix) or self.mix[0] <= 0 or self.mix[0] >= sum(self.mix):
             raise ValueError("mix needs a positive share for positives and for at least one kind of negative")
         return self

@@ -12,7 +12,7 @@ Inputs = dict[str, Artifact]
 
 
 _WHAT_IS_MINED = ("min_score", "lockout_seconds", "per_recording", "max_clips")
-_HOW_IT_IS_TUNED = ("epochs", "learning_rate_fraction")
+_HOW_IT_IS_TUNED = ("epochs", "learning_rate_fraction", "keep")
 _WHERE_IT_BEGINS_AND_ENDS = tuple(
     f"features.{name}" for name in ("context_frames", "edge_seconds", "tail_seconds", "jitter_seconds")
 )

@@ -39,7 +39,11 @@ class Sources:
 def tuning_config(config: Config) -> Config:
     """The configuration with the epochs and the learning rate of the tuning in place of the training's."""
     training, mining = config.training, config.mining
-    changed = {"epochs": mining.epochs, "learning_rate": training.learning_rate * mining.learning_rate_fraction}
+    changed = {
+        "epochs": mining.epochs,
+        "learning_rate": training.learning_rate * mining.learning_rate_fraction,
+        "keep_every": 0,  # which is about the training's epochs
+    }
     return config.model_copy(update={"training": training.model_copy(update=changed)})
 
 

@@ -74,7 +74,7 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> Trace:
         batch = _drawn(run, batches.rows, rows[position], noises[position], masks)
         trace.losses[position], trace.wrong[position] = gradients(run, batch, settings.loss)
         trace.norms[position] = run.optimizers.step(run.clipper, run.scaler)
-        if not (run.scaler.is_enabled() and trace.norms[position].isinf()):  # else the scaler has skipped the step
+        if not run.scaler.is_enabled() or trace.norms[position].isfinite():  # else the scaler has skipped the step
             ema.update(run.average, run.model, ema.decay_of(run.step, total, settings))
         run.step += 1
         batches.progress("training", run.step, total)

@@ -107,7 +107,7 @@ class Objective(nn.Module):
         places = one_step(zone, generator) if looked_at else None
         weights = Weights(self.class_weights, self._counts(rows, chosen))
         shares = row_shares(labels, loss.pooling, weights) * (share / count)
-        if share < 1:  # a window that was placed for one of two mixed words may not hold the other
+        if share < 1 and steps.shape[1] == 1:  # a window placed for one of two mixed words may not hold the other
             shares = shares * ((ends == NO_WORD) | heard_in(ends, steps, self._hit))
         return Asked(labels.repeat(count), zone, places, shares.float().repeat(count))
 

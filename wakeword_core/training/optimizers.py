@@ -50,6 +50,8 @@ class Optimizers:
         """Move the weights by their gradients, which are scaled back and clipped before; the norm they had."""
         if self._matrices is not None:
             self._matrices.take_gradients()
+        if scaler.is_enabled():
+            self._break_all_where_one_is_broken()
         for part in self._parts:
             scaler.unscale_(part)
         norm = clip(one for group in self.groups for one in group["params"])
@@ -57,6 +59,12 @@ class Optimizers:
             scaler.step(part)
         scaler.update()
         return norm
+
+    def _break_all_where_one_is_broken(self) -> None:
+        """A scaler skips the step of an optimizer whose gradients are not finite; with this, of all of them."""
+        gradients = [one.grad for group in self.groups for one in group["params"] if one.grad is not None]
+        broken = ~nn.utils.get_total_norm(gradients).isfinite()
+        torch._foreach_add_(gradients, torch.where(broken, torch.inf, 0.0))
 
     def tensors(self) -> dict[str, Tensor]:
         """The state of every parameter as named tensors: `<optimizer>.<parameter>.<name>`."""
@@ -71,12 +79,20 @@ class Optimizers:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave; groups and their settings stay as configured."""
         for number, part in enumerate(self._parts):
+            parameters = [one for group in part.param_groups for one in group["params"]]
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors.items():
                 of, index, name = key.split(".", 2)
                 if int(of) == number:
-                    state.setdefault(int(index), {})[name] = value
+                    state.setdefault(int(index), {})[name] = _laid_out_as(parameters[int(index)], value)
             part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """Moments in their parameter's memory format, which fused kernels rely on; files hold them without gaps."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
 class Matrices:

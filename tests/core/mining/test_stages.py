@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 from toy_project import MINING, Toy
 
 from wakeword_core import stages
@@ -265,9 +266,9 @@ def test_a_killed_tuning_goes_on_after_its_last_epoch_to_the_same_bytes(toy: Toy
 
 UNUSED = {
     "epochs": 9, "learning_rate_fraction": 0.9, "min_score": 0.9, "max_clips": 7, "per_recording": 3,
-    "lockout_seconds": 9.0,
+    "lockout_seconds": 9.0, "keep": "better",
 }  # fmt: skip
-TUNING = ("epochs", "learning_rate_fraction")
+TUNING = ("epochs", "learning_rate_fraction", "keep")
 
 
 def keys(config: Config) -> dict[str, Any]:
@@ -276,6 +277,14 @@ def keys(config: Config) -> dict[str, Any]:
 
 def config_of(base: dict[str, Any] | None = None, **mining: Any) -> Config:
     return Config.model_validate({**(base or {}), "mining": mining})
+
+
+def test_hard_negatives_without_a_share_of_a_batch_are_not_mined() -> None:
+    none = {"training": {"mix": [0.5, 0.5, 0.0]}}
+    with pytest.raises(ValidationError, match="no share of a batch"):
+        config_of(none, enabled=True)
+    assert config_of(none).training.mix[2] == 0
+    config_of({"training": {**none["training"], "sampler": "plain"}}, enabled=True)
 
 
 @pytest.mark.parametrize("name", UNUSED)

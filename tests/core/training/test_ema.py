@@ -62,5 +62,7 @@ def test_the_final_decay_is_reached_however_short_the_training() -> None:
     for total in (20, 200, 20_000):
         decays = [ema.decay_of(step, total, settings) for step in range(total)]
         assert decays[-1] == pytest.approx(0.9995) and decays == sorted(decays)
+        plain = settings.model_copy(update={"ema_final_decay": None})
+        assert max(ema.decay_of(step, total, plain) for step in range(total)) <= 0.999
         begin = int(0.75 * total)
         assert decays[begin - 1] == ema.ramped_decay(0.999, begin - 1) < 0.9995

@@ -23,16 +23,19 @@ from sweeps_to_train import (
     same_weights,
     untimed,
 )
+from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig, TrainingConfig
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import new_model
 from wakeword_core.training import ema
 from wakeword_core.training.batch import Batch, TrainRows
+from wakeword_core.training.clipping import Clipper
 from wakeword_core.training.distributed import Ranks
 from wakeword_core.training.epoch import _micro_batches
 from wakeword_core.training.fit import train
 from wakeword_core.training.objective import Judged, Objective
+from wakeword_core.training.optimizers import Optimizers
 from wakeword_core.training.sampler import Sampler
 
 DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
@@ -163,11 +166,29 @@ def test_losses_and_gradients_of_micro_batches_add_up_to_the_batchs(name: str, m
     assert float(found[0].abs().max()) > 0.1
 
 
-def test_the_average_gets_slower_at_the_end() -> None:
-    settings = TrainingConfig(ema_decay=0.999, ema_final_decay=0.9995, ema_final_fraction=0.25)
-    decays = [ema.decay_of(step, 40_000, settings) for step in range(40_000)]
-    assert decays[0] == 0.1 and decays[20_000] == 0.999 and decays[30_000] == 0.999
-    assert decays[-1] == pytest.approx(0.9995) and decays[35_000] == pytest.approx(0.99925, abs=1e-6)
-    assert decays == sorted(decays)
-    plain = TrainingConfig(ema_decay=0.999)
-    assert max(ema.decay_of(step, 40_000, plain) for step in range(40_000)) == 0.999
+@pytest.mark.parametrize(
+    "changed", [{"ema_decay": 0.3}, {"ema_final_decay": 0.95}, {"adaptive_clip": 0.5}, {"clip_norm": 0.01}]
+)
+def test_averaging_and_clipping_reach_the_weights(changed: dict[str, float], tmp_path: Path) -> None:
+    plain = config(epochs=1, ema_decay=0.2, ema_final_fraction=0.9)
+    for name, one in (("plain", plain), ("changed", config(**{**plain.training.model_dump(), **changed}))):
+        train(LONG, VAL, CMVN, one, tmp_path / name)
+    assert not same_weights(tmp_path / "plain", tmp_path / "changed")
+
+
+def test_a_skipped_step_leaves_the_average_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 4 steps the last is broken, and skipped by float16's scaler."""
+    updated: list[int] = []
+    scaler = GradScaler("cpu", init_scale=2.0)
+    monkeypatch.setattr("wakeword_core.training.run.GradScaler", lambda *_, **__: scaler)
+    monkeypatch.setattr(ema, "update", lambda average, model, decay: updated.append(len(broken)))
+    real, broken = Optimizers.step, [False, True, False, False]
+
+    def step(optimizers: Optimizers, clip: Clipper, scaler: GradScaler) -> torch.Tensor:
+        if broken.pop():
+            next(one.grad for group in optimizers.groups for one in group["params"]).fill_(math.nan)
+        return real(optimizers, clip, scaler)
+
+    monkeypatch.setattr(Optimizers, "step", step)
+    train(LONG, VAL, CMVN, config(epochs=1, steps_per_epoch=4), tmp_path)
+    assert updated == [3, 2, 0]

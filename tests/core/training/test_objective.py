@@ -230,6 +230,7 @@ def test_a_mixed_row_is_asked_only_for_words_that_its_window_holds() -> None:
     [
         {"loss": {"metric": "arcface"}, "augment": {"mixup_alpha": 0.4}},
         {"loss": {"metric": "triplet"}, "micro_batch": 32},
+        {"loss": {"metric": "triplet"}, "processes": 2},
     ],
 )
 def test_what_cannot_go_together_is_said(together: dict[str, Any]) -> None:

@@ -114,6 +114,44 @@ def test_the_state_goes_round(kind: str) -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+def test_the_state_of_weights_with_channels_last_goes_round_through_a_file(kind: str) -> None:
+    """Files hold moments without gaps; a fused step takes them to lie as their weights do."""
+
+    def convolutions() -> nn.Module:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(4, 6, 3), nn.Conv2d(6, 5, 3))
+        return model.to(memory_format=torch.channels_last)
+
+    whole, parts, config = convolutions(), convolutions(), settings(kind)
+    moved(whole, make_optimizers(whole.named_parameters(), config), config, 3)
+    first, second = (make_optimizers(parts.named_parameters(), config) for _ in range(2))
+    moved(parts, first, config, 2)
+    second.restore({name: tensor.clone().contiguous() for name, tensor in first.tensors().items()})
+    moved(parts, second, config, 1, first=2)
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("broken", [math.inf, math.nan])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scaler_skips_the_step_of_all_weights_when_one_gradient_is_broken(kind: str, broken: float) -> None:
+    model, config = toy(), settings(kind)
+    optimizers, scaler = make_optimizers(model.named_parameters(), config), GradScaler("cpu", init_scale=4.0)
+    before = [one.detach().clone() for one in model.parameters()]
+    scaler.scale(torch.zeros(()))  # as each loss is
+    for one in model.parameters():
+        one.grad = torch.ones_like(one)
+    model[0].weight.grad[0, 0, 0] = broken
+    norm = optimizers.step(Clipper(config, "cpu"), scaler)
+    assert not norm.isfinite() and scaler.get_scale() == 2.0
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), before, strict=True))
+    for one in model.parameters():
+        one.grad = torch.ones_like(one)
+    assert optimizers.step(Clipper(config, "cpu"), scaler).isfinite()
+    assert all(not torch.equal(one, other) for one, other in zip(model.parameters(), before, strict=True))
+
+
 def test_the_rate_is_set_for_all_weights() -> None:
     for kind in KINDS:
         optimizers = make_optimizers(toy().named_parameters(), settings(kind))
