@@ -63,7 +63,7 @@ class Optimizers:
     def _break_all_where_one_is_broken(self) -> None:
         """A scaler skips the step of an optimizer whose gradients are not finite; with this, of all of them."""
         gradients = [one.grad for group in self.groups for one in group["params"] if one.grad is not None]
-        broken = ~nn.utils.get_total_norm(gradients).isfinite()
+        broken = ~nn.utils.get_total_norm(gradients, norm_type=torch.inf).isfinite()  # squares may overflow
         torch._foreach_add_(gradients, torch.where(broken, torch.inf, 0.0))
 
     def tensors(self) -> dict[str, Tensor]:
