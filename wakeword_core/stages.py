@@ -206,11 +206,10 @@ def _validation_decides(config: Config) -> bool:
 
 
 def _make_model(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    from wakeword_core.evaluation.plots import history_curve
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
     from wakeword_core.training.fit import train
-    from wakeword_core.training.records import CURVE, HISTORY
+    from wakeword_core.training.records import CURVE, HISTORY, history_curve
     from wakeword_core.training.run import CHECKPOINTS
 
     build.device = _device(project.config)
@@ -278,6 +277,7 @@ def _report_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 def _make_report(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     from wakeword_core.evaluation.final import VOLATILE, final_test
+    from wakeword_core.training.records import HISTORY, history_curve
 
     # what the report is compared with has no part in its key: the champion's, else the newest of the same phrase
     earlier = [
@@ -289,7 +289,13 @@ def _make_report(project: Project, build: Build, inputs: Inputs, split: Split | 
     champions = [one for one in earlier if champion and one.inputs["onnx_model"]["key"] == champion.key]
     previous = next((one.path for one in reversed(champions or earlier)), None)
     build.figures = final_test(
-        project.config, inputs, build.path, project.progress, previous, of_champion=bool(champions)
+        project.config,
+        inputs,
+        history_curve(inputs["trained_model"].file(HISTORY)),
+        build.path,
+        project.progress,
+        previous,
+        of_champion=bool(champions),
     )
     build.volatile = set(VOLATILE)
 

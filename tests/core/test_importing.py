@@ -1,5 +1,7 @@
 """Importing any module leaves no file anywhere, starts nothing, and loads what is heavy only where it is at home."""
 
+import ast
+import graphlib
 import json
 import os
 import subprocess
@@ -68,3 +70,19 @@ def test_importing_every_module_leaves_no_trace_and_loads_what_is_heavy_where_it
     assert not NOWHERE & set(found["loaded"])
     assert found["started"] == []
     assert [path for place in places.values() for path in place.iterdir()] == []
+
+
+def test_packages_of_the_core_import_one_way() -> None:
+    """Also inside of functions; modules beside the packages, as `project` and `stages`, tie them together."""
+    root = Path(__file__).parents[2] / "wakeword_core"
+    packages = {path.parent.name for path in root.glob("*/__init__.py")}
+    needs: dict[str, set[str]] = {name: set() for name in packages}
+    for path in root.glob("*/**/*.py"):
+        package = path.relative_to(root).parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            needs[package] |= {one.split(".")[1] for one in modules if one.startswith("wakeword_core.")} & packages
+        needs[package].discard(package)
+    assert needs["training"] and needs["runtime"] <= {"config", "features"}
+    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError

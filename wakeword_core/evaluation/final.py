@@ -45,7 +45,6 @@ from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
-from wakeword_core.training.records import HISTORY
 
 VOLATILE = frozenset({"report.html", "comparison.json", "suspicious.json"})
 """Files that tell of more than the inputs: an earlier report, the names of files, speeds."""
@@ -65,6 +64,7 @@ _KEY_FIGURES = (
 def final_test(
     config: Config,
     inputs: Mapping[str, Artifact],
+    training_curve: bytes,
     out: Path,
     progress: Progress = silent,
     previous: Path | None = None,
@@ -72,7 +72,8 @@ def final_test(
 ) -> dict[str, Any]:
     """Write `report.html`, `metrics.json`, `det.png` and more to `out`; returns the key figures.
 
-    `inputs` are the artifacts that the report is about, by stage name; thresholds and detector are the model's own.
+    `inputs` are the artifacts that the report is about, by stage name, `training_curve` is a PNG; thresholds and
+    detector are the model's own.
     `previous` is the folder of an earlier report to compare with, perhaps the champion's. It has no part in
     `metrics.json`, which is the same for the same inputs; what is not, is in the files named by `VOLATILE`.
     """
@@ -98,7 +99,7 @@ def final_test(
     exhibits = Exhibits(
         pictures={
             **stream.pictures, **windows.pictures, "reliability": reliability,
-            "training": plots.history_curve(inputs["trained_model"].file(HISTORY)),
+            "training": training_curve,
         },
         misses=misses,
         false_alarms=alarms,

@@ -1,9 +1,8 @@
 """Pictures of a training and of a test, each a PNG as bytes; colours that colour-blind people can tell apart."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from wakeword_core.drawing import PALETTE, as_png, new_figure
 from wakeword_core.evaluation.metrics import expected_calibration_error, reliability, wilson_interval
-from wakeword_core.training.records import read_history
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,11 +47,6 @@ class Marked:
     threshold: float
     frr: float
     fah: float
-
-
-def history_curve(path: Path) -> bytes:
-    """The training curve of the epochs in a history file."""
-    return training_curve([asdict(record) for record in read_history(path)])
 
 
 def training_curve(history: Sequence[Mapping[str, Any]]) -> bytes:

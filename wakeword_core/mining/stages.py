@@ -59,7 +59,7 @@ def make_mined(project: Project, build: Build, inputs: Inputs, split: Split | No
 
 def make_tuned(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     """The trained model after some epochs with mined clips, or as it is where there are none."""
-    from wakeword_core.training.records import CURVE, HISTORY
+    from wakeword_core.training.records import CURVE, HISTORY, history_curve
 
     build.volatile = {HISTORY, CURVE}
     trained, mined = inputs["trained_model"], inputs["mined_negatives"]
@@ -69,7 +69,6 @@ def make_tuned(project: Project, build: Build, inputs: Inputs, split: Split | No
         unchanged = {name: trained.figures[name] for name in _FIGURES_OF_A_MODEL}
         build.figures = {"tuned": False, "kept": False, "mined_clips": 0, **unchanged}
         return
-    from wakeword_core.evaluation.plots import history_curve
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.mining.tuning import Sources, clean_up, tune
     from wakeword_core.training.device import choose_device

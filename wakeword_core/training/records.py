@@ -84,3 +84,10 @@ def read_history(path: Path) -> list[EpochRecord]:
 def write_history(path: Path, history: Sequence[EpochRecord]) -> None:
     """One JSON object a line and epoch; the whole file is replaced, so a resumed run leaves no epoch twice."""
     write_text(path, "".join(json.dumps(asdict(record)) + "\n" for record in history))
+
+
+def history_curve(path: Path) -> bytes:
+    """The training curve of the epochs in a history file, as a PNG."""
+    from wakeword_core.evaluation.plots import training_curve
+
+    return training_curve([asdict(record) for record in read_history(path)])
