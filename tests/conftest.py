@@ -1,6 +1,7 @@
 """What every test may rely on: no settings or log handlers of another test or of the developer's shell."""
 
 import functools
+import gc
 import logging
 import signal
 import sys
@@ -60,6 +61,11 @@ def pytest_configure():
     for one, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(one) is signal.SIG_IGN:
             signal.signal(one, usual)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: it need not be looked through for garbage again and again."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

@@ -53,10 +53,15 @@ def run_beside_each_other(log: Path, count: int) -> list[tuple[str, float]]:
     return sorted(((what, float(when)) for what, when in said), key=lambda one: one[1])
 
 
+def add_pool(instance: dg.DagsterInstance) -> None:
+    """Else the first two runs of all would, at once, and Dagster goes on in the transaction that failed."""
+    instance.event_log_storage.initialize_concurrency_limit_to_default("gpu")
+
+
 def test_two_runs_take_turns_on_the_gpu(home: Path, tmp_path: Path) -> None:
     prepare_home(home, tmp_path / "wakeword.yaml")
-    with dg.DagsterInstance.get():  # makes the tables, which two processes at once must not
-        pass
+    with dg.DagsterInstance.get() as instance:  # makes the tables, which two processes at once must not
+        add_pool(instance)
     assert [what for what, _ in run_beside_each_other(tmp_path / "log", 2)] == ["begin", "end"] * 2
 
 
@@ -120,6 +125,7 @@ def test_runs_and_events_are_in_postgres_where_the_environment_names_it(
     assert postgres not in (home / "dagster" / "dagster.yaml").read_text()
     with dg.DagsterInstance.get() as instance:
         assert type(instance.run_storage).__module__.startswith("dagster_postgres")
+        add_pool(instance)
     assert len(run_beside_each_other(tmp_path / "log", 2)) == 4
     with dg.DagsterInstance.get() as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 2

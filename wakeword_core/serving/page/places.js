@@ -70,7 +70,8 @@ export class OnServer {
 
   async push(pcm) { // resolves when what it completes was told
     if (!this.socket) throw new Error(this.lost);
-    for (let at = 0; at < pcm.length; at += this.samples) this.socket.send(pcm.slice(at, at + this.samples));
+    const open = this.socket.readyState === WebSocket.OPEN; // else onclose comes next, and tells
+    for (let at = 0; open && at < pcm.length; at += this.samples) this.socket.send(pcm.slice(at, at + this.samples));
     this.sent += pcm.length;
     const pushed = new Promise((resolve, reject) => this.pushes.push({ sent: this.sent, resolve, reject }));
     this.settle();
