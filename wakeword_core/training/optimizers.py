@@ -50,7 +50,7 @@ class Optimizers:
         """Move the weights by their gradients, which are scaled back and clipped before; the norm they had."""
         if self._matrices is not None:
             self._matrices.take_gradients()
-        if scaler.is_enabled():
+        if scaler.is_enabled() and len(self._parts) > 1:
             self._break_all_where_one_is_broken()
         for part in self._parts:
             scaler.unscale_(part)

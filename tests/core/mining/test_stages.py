@@ -322,7 +322,10 @@ def test_mining_is_no_part_of_what_comes_before_it() -> None:
 
 
 def test_the_tuning_has_epochs_and_a_rate_of_its_own() -> None:
-    config = tuning_config(config_of({"training": {"epochs": 30, "learning_rate": 0.01}}, learning_rate_fraction=0.5))
+    config = tuning_config(
+        config_of({"training": {"epochs": 30, "learning_rate": 0.01, "keep_every": 2}}, learning_rate_fraction=0.5)
+    )
+    assert config.training.keep_every == 0
     assert (config.training.epochs, config.training.learning_rate) == (4, 0.005)
     rest = {"epochs", "learning_rate"}
     assert config.training.model_dump(exclude=rest) == Config().training.model_dump(exclude=rest)

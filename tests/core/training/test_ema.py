@@ -62,7 +62,15 @@ def test_the_final_decay_is_reached_however_short_the_training() -> None:
     for total in (20, 200, 20_000):
         decays = [ema.decay_of(step, total, settings) for step in range(total)]
         assert decays[-1] == pytest.approx(0.9995) and decays == sorted(decays)
-        plain = settings.model_copy(update={"ema_final_decay": None})
-        assert max(ema.decay_of(step, total, plain) for step in range(total)) <= 0.999
         begin = int(0.75 * total)
         assert decays[begin - 1] == ema.ramped_decay(0.999, begin - 1) < 0.9995
+
+
+def test_the_average_gets_slower_at_the_end() -> None:
+    settings = TrainingConfig(ema_decay=0.999, ema_final_decay=0.9995, ema_final_fraction=0.25)
+    decays = [ema.decay_of(step, 40_000, settings) for step in range(40_000)]
+    assert decays[0] == 0.1 and decays[20_000] == 0.999 and decays[30_000] == 0.999
+    assert decays[-1] == pytest.approx(0.9995) and decays[35_000] == pytest.approx(0.99925, abs=1e-6)
+    assert decays == sorted(decays)
+    plain = TrainingConfig(ema_decay=0.999)
+    assert max(ema.decay_of(step, 40_000, plain) for step in range(40_000)) == 0.999

@@ -225,6 +225,16 @@ def test_a_mixed_row_is_asked_only_for_words_that_its_window_holds() -> None:
     assert bool((batch.asked[1].shares > 0)[~held].float().mean() > 0.9)  # it was placed for the other word
 
 
+def test_a_network_that_hears_every_step_is_asked_for_both_of_two_mixed_words() -> None:
+    """Also where no step lies just at a word's end: the nearest is asked."""
+    config = _config(TcnConfig(**TINY_TCN), hit_seconds=0.0)
+    mixed = {"augment": config.training.augment.model_copy(update={"mixup_alpha": 5.0})}
+    config = config.model_copy(update={"training": config.training.model_copy(update=mixed)})
+    model, objective, rows = _parts(config)
+    batch = objective.draw(model, rows, torch.arange(len(LONG)), None, torch.Generator().manual_seed(3))
+    assert len(batch.asked) == 2 and all(bool((one.shares > 0).all()) for one in batch.asked)
+
+
 @pytest.mark.parametrize(
     "together",
     [
