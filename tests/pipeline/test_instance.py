@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import dagster as dg
 import pytest
@@ -16,6 +18,7 @@ from dagster._core.scheduler.instigation import InstigatorType
 
 from wakeword_core.errors import ConfigError
 from wakeword_pipeline.home import prepare_home
+from wakeword_pipeline.pools import GPU_POOL, make_gpu_pool
 
 WORK = """
 import sys, time
@@ -53,15 +56,30 @@ def run_beside_each_other(log: Path, count: int) -> list[tuple[str, float]]:
     return sorted(((what, float(when)) for what, when in said), key=lambda one: one[1])
 
 
-def add_pool(instance: dg.DagsterInstance) -> None:
-    """Else the first two runs of all would, at once, and Dagster goes on in the transaction that failed."""
-    instance.event_log_storage.initialize_concurrency_limit_to_default("gpu")
+def one_of_two_gets_the_gpu() -> bool:
+    """Whether of two that ask in the same instant one gets it, each of many times."""
+    with dg.DagsterInstance.get() as one, dg.DagsterInstance.get() as other, ThreadPoolExecutor(2) as threads:
+        make_gpu_pool(one)
+        begin = Barrier(2)
+
+        def claims(instance: dg.DagsterInstance, run: str) -> bool:
+            begin.wait(timeout=60)
+            return instance.event_log_storage.claim_concurrency_slot(GPU_POOL, run, "trained").is_claimed
+
+        claimed = []
+        for number in range(20):
+            runs = {f"one{number}": one, f"other{number}": other}
+            claimed.append(sum(threads.map(claims, runs.values(), runs)))
+            for run, instance in runs.items():
+                instance.event_log_storage.free_concurrency_slots_for_run(run)
+    return claimed == [1] * 20
 
 
 def test_two_runs_take_turns_on_the_gpu(home: Path, tmp_path: Path) -> None:
     prepare_home(home, tmp_path / "wakeword.yaml")
     with dg.DagsterInstance.get() as instance:  # makes the tables, which two processes at once must not
-        add_pool(instance)
+        make_gpu_pool(instance)
+    assert one_of_two_gets_the_gpu()
     assert [what for what, _ in run_beside_each_other(tmp_path / "log", 2)] == ["begin", "end"] * 2
 
 
@@ -125,8 +143,9 @@ def test_runs_and_events_are_in_postgres_where_the_environment_names_it(
     assert postgres not in (home / "dagster" / "dagster.yaml").read_text()
     with dg.DagsterInstance.get() as instance:
         assert type(instance.run_storage).__module__.startswith("dagster_postgres")
-        add_pool(instance)
-    assert len(run_beside_each_other(tmp_path / "log", 2)) == 4
+        make_gpu_pool(instance)
+    assert one_of_two_gets_the_gpu()
+    assert [what for what, _ in run_beside_each_other(tmp_path / "log", 2)] == ["begin", "end"] * 2
     with dg.DagsterInstance.get() as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 2
         assert instance.get_latest_materialization_event(dg.AssetKey("trained")) is not None

@@ -7,10 +7,10 @@ from wakeword_pipeline.checks import check_specs
 from wakeword_pipeline.graph import inputs_of
 from wakeword_pipeline.materialize import materialize
 from wakeword_pipeline.partitions import splits
+from wakeword_pipeline.pools import GPU_POOL
 from wakeword_pipeline.resources import ProjectResource
 
 GROUP = "features"
-GPU_POOL = "gpu"
 
 
 @dg.asset(

@@ -5,11 +5,11 @@ from typing import Any
 import dagster as dg
 
 from wakeword_core.store.artifacts import Artifact
-from wakeword_pipeline.assets.features import GPU_POOL
 from wakeword_pipeline.assets.ingest import OWNERS
 from wakeword_pipeline.checks import check_specs
 from wakeword_pipeline.graph import inputs_of
 from wakeword_pipeline.materialize import materialize
+from wakeword_pipeline.pools import GPU_POOL
 from wakeword_pipeline.resources import ProjectResource
 from wakeword_pipeline.tracking import TRAINED, TUNED, MlflowResource
 

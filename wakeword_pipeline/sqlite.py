@@ -1,0 +1,17 @@
+"""Dagster's sqlite storage for a home's instance."""
+
+from typing import cast
+
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, SqliteStorageConfig
+from dagster._serdes import ConfigurableClassData
+
+from wakeword_pipeline.pools import with_slots_in_turn
+
+
+class SqliteStorage(DagsterSqliteStorage):
+    """As Dagster's, but that two processes never get the same slot of a pool."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: SqliteStorageConfig) -> "SqliteStorage":
+        """What the instance's file names."""
+        return cast("SqliteStorage", with_slots_in_turn(super().from_config_value(inst_data, config_value)))
