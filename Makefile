@@ -12,7 +12,7 @@ DEV := $(VENV)/.installed-all-$(WANTED)
 PIP := { $(BIN) -m pip --version >/dev/null 2>&1 || $(BIN) -m ensurepip >/dev/null; } && \
 	$(BIN) -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: run ui test lint format clean
+.PHONY: run ui test coverage lint format clean
 
 run: $(SPEECH)
 	@$(BIN) -m wakeword_pipeline.cli demo $(ARGS)
@@ -20,10 +20,16 @@ run: $(SPEECH)
 ui: $(SPEECH)
 	@$(BIN) -m wakeword_pipeline.cli ui $(ARGS)
 
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+	$(BIN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15
+
 test: lint
+	@$(PYTEST) $(ARGS)
+
+# Tracing takes a third of the tests' time again, so this is for now and then.
+coverage: $(DEV)
 	@rm -f .coverage .coverage.*
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
-		$(BIN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15 --cov --cov-report=term --cov-fail-under=85 $(ARGS)
+	@$(PYTEST) --cov --cov-report=term --cov-fail-under=85 $(ARGS)
 
 lint: $(DEV)
 	@$(BIN) .ci/check_files.py
