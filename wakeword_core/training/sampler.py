@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _EASY_ROLES = ("negative", "background", "noise")
 _NOISE_ROLES = ("noise", "background")
+_HARD = "_hard_negative"
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Sampler:
 
     def __init__(self, windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig, seed: int) -> None:
         self.seed = seed
-        kinds = _kinds(windows, labels, config)
+        kinds = _kinds(windows, labels)
         everything = Pool("everything", torch.arange(len(windows)), config.batch_size)
-        self.pools = [everything] if config.sampler == "plain" else _pools(kinds, config.batch_size)
+        self.pools = [everything] if config.sampler == "plain" else _pools(kinds, config)
         self._floor = config.difficulty_floor
         self._clean = windows.views.cpu() == 0
         self._clean_share = config.clean_share
@@ -123,34 +124,37 @@ def _rows(pool: Pool, weights: Tensor | None, count: int, generator: torch.Gener
     return pool.rows[torch.cat(order)[:count]] if order else pool.rows[:0]
 
 
-def _kinds(windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig) -> list[tuple[str, Tensor, float]]:
-    """Positives of each wake word, negatives, hard negatives: those that have windows, with their shares of a batch."""
+def _kinds(windows: "WindowSet", labels: tuple[str, ...]) -> dict[str, Tensor]:
+    """Rows of each wake word's positives, of negatives and of hard negatives, of these at least one."""
     roles, classes = windows.roles.cpu(), windows.labels.cpu()
     positive = roles == ROLES.index("positive")
     easy = torch.isin(roles, torch.tensor([ROLES.index(role) for role in _EASY_ROLES]))
     hard = roles == ROLES.index("hard_negative")
-    words = [(label, torch.nonzero(positive & (classes == index)).flatten()) for index, label in enumerate(labels)][1:]
-    for label, rows in words:
+    words = {label: torch.nonzero(positive & (classes == index)).flatten() for index, label in enumerate(labels)}
+    del words[NEGATIVE_LABEL]
+    for label, rows in words.items():
         if len(rows) == 0:
             raise DataError(f"the training split has no window of {label!r}; add recordings of it")
     if not bool((easy | hard).any()):
         raise DataError("the training split has no window of negatives; add recordings of other speech or sounds")
+    return words | {NEGATIVE_LABEL: torch.nonzero(easy).flatten(), _HARD: torch.nonzero(hard).flatten()}
+
+
+def _pools(kinds: dict[str, Tensor], config: TrainingConfig) -> list[Pool]:
+    """Those that have windows, with their parts of a batch."""
     share_positive, share_easy, share_hard = config.mix
-    if not bool(hard.any()) and share_hard > 0:
+    easy, hard = len(kinds[NEGATIVE_LABEL]), len(kinds[_HARD])
+    if not hard and share_hard > 0:
         log.info("there are no hard negatives; their share of each batch goes to negatives")
         share_easy, share_hard = share_easy + share_hard, 0.0
-    if not bool(easy.any()) and (share_easy > 0 or share_hard == 0):
+    if not easy and (share_easy > 0 or share_hard == 0):
         log.info("there are no negatives but hard ones; the negatives' share of each batch goes to those")
         share_easy, share_hard = 0.0, share_easy + share_hard
-    kinds = [(label, rows, share_positive / len(words)) for label, rows in words]
-    kinds += [(NEGATIVE_LABEL, torch.nonzero(easy).flatten(), share_easy)]
-    kinds += [("hard_negative", torch.nonzero(hard).flatten(), share_hard)]
-    return [kind for kind in kinds if kind[2] > 0]
-
-
-def _pools(kinds: list[tuple[str, Tensor, float]], batch_size: int) -> list[Pool]:
-    counts = _whole_shares([share for _, _, share in kinds], batch_size)
-    return [Pool(name, rows, count) for (name, rows, _), count in zip(kinds, counts, strict=True)]
+    words = [name for name in kinds if name not in (NEGATIVE_LABEL, _HARD)]
+    shares = dict.fromkeys(words, share_positive / len(words)) | {NEGATIVE_LABEL: share_easy, _HARD: share_hard}
+    wanted = {name: share for name, share in shares.items() if share > 0}
+    counts = _whole_shares(list(wanted.values()), config.batch_size)
+    return [Pool(name, kinds[name], count) for name, count in zip(wanted, counts, strict=True)]
 
 
 def _whole_shares(shares: list[float], total: int) -> list[int]:

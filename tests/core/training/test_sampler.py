@@ -164,6 +164,15 @@ def test_plain_batches_may_be_smaller_than_the_number_of_kinds() -> None:
     assert rows.shape == (6, 2) and len(rows.unique()) == 12
 
 
+def test_plain_batches_have_no_shares_to_tell_of(caplog: pytest.LogCaptureFixture) -> None:
+    windows = _windows(("positive", 1, 4), ("negative", 0, 4))
+    with caplog.at_level(logging.INFO):
+        Sampler(windows, LABELS, TrainingConfig(sampler="plain", batch_size=4), seed=0)
+        assert not caplog.records
+        Sampler(windows, LABELS, TrainingConfig(batch_size=4), seed=0)
+        assert "no hard negatives" in caplog.text
+
+
 def test_plain_batches_hold_every_window_once_before_any_twice() -> None:
     windows = _windows(("positive", 1, 30), ("negative", 0, 50))
     sampler = Sampler(windows, LABELS, TrainingConfig(sampler="plain", batch_size=16), seed=3)
