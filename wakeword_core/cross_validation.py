@@ -1,4 +1,7 @@
-"""Every speaker group is in the test once: as many builds as folds, and what their reports say together."""
+"""Every speaker group is in the test once: as many builds as folds, and what their reports say together.
+
+But for sources that are held in one split, and synthetic voices of the test, which are in the test of every fold.
+"""
 
 import logging
 import math
@@ -56,7 +59,8 @@ class Together:
     """Folds together: mean, deviation and interval of each figure over them, and all misses and alarms as one.
 
     The interval is Student's, as if folds were independent. They are not quite, since each is trained on much of what
-    the others are: the truth may lie outside of it somewhat more often (Bengio and Grandvalet 2004).
+    the others are: the truth may lie outside of it somewhat more often (Bengio and Grandvalet 2004). What is in every
+    fold's test counts once a fold.
     """
 
     mean: dict[str, float]

@@ -44,7 +44,7 @@ def _print_table(folds: Sequence[Fold], everything: Together | None, phrase: str
     title = f"\n{phrase!r} in {len(folds)} folds"
     if everything is not None:
         title += (
-            f": {everything.misses} of {everything.words} words missed ({everything.frr:.1%}), "
+            f", together: {everything.misses} of {everything.words} words missed ({everything.frr:.1%}), "
             f"{everything.false_alarms} false alarm{'s' * (everything.false_alarms != 1)} "
             f"in {everything.background_hours:.2f} h"
         )

@@ -24,23 +24,21 @@ def open_ui(config: Path | None, home: Path | None, host: str, port: int, servic
     folder = home_path(home)
     prepare_home(folder, config_of(folder, config))
     if service is not Service.WEB:
-        _make_ready()
+        _close_lost_runs()
     if service is not Service.DAEMON:
         print(f"Dagster on http://{host}:{port} (home {folder}); stop it with Ctrl-C", flush=True)
     os.environ.setdefault("PYTHONWARNINGS", f"ignore:{_NOT_WARNED_OF}")  # by each process that loads the assets
     os.execv(sys.executable, [sys.executable, *_arguments(host, port, service)])
 
 
-def _make_ready() -> None:
-    """Close what the last daemon left undone when it was killed, which the next one does again; add the GPU's pool."""
+def _close_lost_runs() -> None:
+    """What the last daemon left undone when it was killed, which the next one does again."""
     import dagster as dg
 
     from wakeword_pipeline.abandoned import close_lost_runs
-    from wakeword_pipeline.pools import make_gpu_pool
 
     with dg.DagsterInstance.get() as instance:
         close_lost_runs(instance)
-        make_gpu_pool(instance)
 
 
 def _arguments(host: str, port: int, service: Service) -> list[str]:

@@ -10,7 +10,7 @@ from wakeword_core.config.base import Settings
 ValMetric = Literal["pauc", "loss", "f1", "frr"]
 
 CHANGES_NO_RESULT = ("device", "threads", "processes", "compile", "min_val_auc")
-"""Settings of training that its result does not depend on, but for rounding."""
+"""Settings of training that ask for no other model: it differs by rounding, or by what another device draws."""
 _NOT_USED = {"clean_share": None}
 """Settings that came later, and the values with which they do nothing: a training without them is what it was."""
 _LARGEST_WEIGHT = 1e6
@@ -230,6 +230,8 @@ class TrainingConfig(Settings):
     def _shares(self) -> Self:
         if any(not 0 < place < 1 for place in self.drop_at) or list(self.drop_at) != sorted(self.drop_at):
             raise ValueError("drop_at needs growing shares between 0 and 1")
+        if self.micro_batch == 1:
+            raise ValueError("micro_batch is 1, and batch norms need two windows at once: set 2 or more, or 0")
         if self.processes > self.batch_size:
             raise ValueError(f"processes is {self.processes}, but a batch has {self.batch_size} windows to share")
         if self.loss.metric != "none" and self.augment.mixup_alpha > 0:

@@ -39,6 +39,14 @@ def alone(path: Path, refused: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def for_a_moment(path: Path) -> Iterator[None]:
+    """Hold the lock by oneself for so short a time that nobody need be told of waiting for it."""
+    with _opened(path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def is_held(path: Path) -> bool:
     """Whether any process has the lock now; no file is made."""
     if not path.is_file():

@@ -1,5 +1,7 @@
 """Rows that the model got wrong are drawn more often (importance sampling: Katharopoulos and Fleuret 2018)."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ UNSEEN = 1.0
 def wrongness(logits: Tensor, asked: Asked, config: LossConfig, rows: int) -> Tensor:
     """How wrong scores [members * rows, classes, steps] are about each row, from 0 to 1: [rows].
 
-    The probability that what is asked for is denied, at the steps that the loss looks at.
+    The probability that what is asked for is denied, at the steps that the loss looks at; NaN where nothing is asked.
     """
     wrong = 1 - torch.softmax(logits, dim=1)
     right_class = asked.labels[:, None, None].expand(-1, 1, wrong.shape[2])
@@ -25,7 +27,8 @@ def wrongness(logits: Tensor, asked: Asked, config: LossConfig, rows: int) -> Te
     else:
         missed = -best(-wrong, asked.zone.hit, config.best_steps)
         found = torch.where(asked.labels > 0, missed, worst(wrong, config.worst_steps))
-    return found.view(-1, rows).mean(dim=0)
+    asked_for = (asked.shares.view(-1, rows) > 0).any(dim=0)
+    return found.view(-1, rows).mean(dim=0).masked_fill(~asked_for, math.nan)
 
 
 def drawn_by_weight(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -23,6 +23,10 @@ from wakeword_core.training.schedule import learning_rate
 log = logging.getLogger(__name__)
 
 
+_LEAST_ROWS = 2
+"""That are computed at once: a batch norm after pooling learns nothing from one value."""
+
+
 class StoppedError(Exception):
     """A signal asked to stop: `run.started` holds what is done of the epoch."""
 
@@ -49,7 +53,7 @@ class Batches:
 def train_epoch(run: Run, batches: Batches, config: Config) -> Trace:
     """Go through the epoch after those of the history, or the rest of it.
 
-    Raises StoppedError between two batches, and ConfigError when the memory does not hold a single row.
+    Raises StoppedError between two batches, and ConfigError when the memory does not hold two rows.
     """
     settings, epoch = config.training, len(run.history)
     rows, noises, masks = draw_epoch(batches.sampler, batches.noise, epoch, config.seed, run.device, run.difficulty)
@@ -79,8 +83,10 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> Trace:
         run.step += 1
         batches.progress("training", run.step, total)
     if run.difficulty is not None:
+        wrong, places = trace.wrong.flatten().cpu(), rows.flatten().cpu()
+        judged = ~wrong.isnan()
         # of a row that came more than once numpy keeps the last value
-        run.difficulty.numpy()[rows.flatten().cpu().numpy()] = trace.wrong.flatten().cpu().numpy()
+        run.difficulty.numpy()[places[judged].numpy()] = wrong[judged].numpy()
     return trace
 
 
@@ -114,7 +120,7 @@ def _drawn(run: Run, windows: TrainRows, rows: Tensor, noise: Tensor | None, gen
 def gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
     """Gradients of the loss of a batch, in as many micro-batches as memory asks for.
 
-    Returns the loss, and how wrong the model was about each row, [batch] or [0] where nobody asks.
+    Returns the loss, and how wrong the model was about each row by `wrongness`, [batch] or [0] where nobody asks.
     """
     while True:
         before = _random(run.device)
@@ -122,13 +128,13 @@ def gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]
         try:
             return _accumulated(run, batch, loss)
         except torch.OutOfMemoryError as error:
-            if run.micro_batch == 1:
+            at_once = min(run.micro_batch, math.ceil(len(batch.labels) / run.ranks.count))
+            if at_once <= _LEAST_ROWS:
                 raise ConfigError(
-                    "the GPU's memory is too small for a single row of training; take a smaller model, or set "
+                    f"the GPU's memory is too small for {_LEAST_ROWS} rows of training; take a smaller model, or set "
                     "training.device=cpu"
                 ) from error
-            mine = math.ceil(len(batch.labels) / run.ranks.count)
-            run.micro_batch = math.ceil(min(run.micro_batch, mine) / 2)
+            run.micro_batch = math.ceil(at_once / 2)
             if run.ranks.count > 1:  # the others wait in the middle of this batch
                 raise MemoryFullError(run.micro_batch) from error
         # outside of the except clause, whose traceback keeps what filled the memory
@@ -160,9 +166,11 @@ def _accumulated(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tens
 def _micro_batches(rows: int, most: int, ranks: Ranks = ALONE) -> Iterator[slice]:
     """This process's parts of a batch, at most so many rows each, as many on every process.
 
-    Each is every n-th row, and so has its share of every kind, which lie side by side.
+    Each is every n-th row, and so has its share of every kind, which lie side by side. None is a row by itself, but of
+    several processes, whose batch norms go by the parts of all: another one has a row too many instead.
     """
-    turns = min(math.ceil(rows / (most * ranks.count)), rows // ranks.count)
+    least = max(_LEAST_ROWS, ranks.count)
+    turns = max(1, min(math.ceil(rows / (most * ranks.count)), rows // least))
     count = turns * ranks.count
     return (slice(first, None, count) for first in range(ranks.index, count, ranks.count))
 

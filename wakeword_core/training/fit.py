@@ -172,9 +172,9 @@ def _one_epoch(run: Run, batches: Batches, val: tuple[Tensor, Tensor], config: C
 
 
 def _mean_norm(run: Run, trace: Trace) -> float:
-    """Of the gradients; with float16's scaler without the steps that it skipped to find its scale."""
-    norms = trace.norms
-    return float(norms[norms.isfinite()].mean() if run.scaler.is_enabled() else norms.mean())
+    """Of the gradients; with float16's scaler without the steps that it skipped to find its scale, 0 if it did all."""
+    counted = trace.norms[trace.norms.isfinite()] if run.scaler.is_enabled() else trace.norms
+    return float(counted.mean()) if len(counted) else 0.0
 
 
 def _validated(run: Run, val: tuple[Tensor, Tensor], config: Config) -> ValidationFigures:

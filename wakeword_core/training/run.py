@@ -68,7 +68,7 @@ class Trace:
     norms: Tensor
     """of gradients, [steps]"""
     wrong: Tensor
-    """how wrong the model was about each row of each batch, [steps, batch], or [steps, 0] where nobody asks"""
+    """how wrong the model was about each row of each batch, as `wrongness` says; [steps, 0] where nobody asks"""
 
     @classmethod
     def of(cls, steps: int, rows: int, device: torch.device) -> "Trace":

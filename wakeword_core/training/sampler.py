@@ -130,8 +130,7 @@ def _kinds(windows: "WindowSet", labels: tuple[str, ...]) -> dict[str, Tensor]:
     positive = roles == ROLES.index("positive")
     easy = torch.isin(roles, torch.tensor([ROLES.index(role) for role in _EASY_ROLES]))
     hard = roles == ROLES.index("hard_negative")
-    words = {label: torch.nonzero(positive & (classes == index)).flatten() for index, label in enumerate(labels)}
-    del words[NEGATIVE_LABEL]
+    words = {label: torch.nonzero(positive & (classes == index)).flatten() for index, label in enumerate(labels[1:], 1)}
     for label, rows in words.items():
         if len(rows) == 0:
             raise DataError(f"the training split has no window of {label!r}; add recordings of it")

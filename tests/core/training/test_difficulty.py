@@ -1,5 +1,6 @@
 """Rows are drawn by how wrong the model was about them."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from sweeps_to_train import CMVN, CONTEXT, LONG, TINY_TCN, VAL, KilledError, config_for, history, same_weights, untimed
+from sweeps_to_train import (
+    CMVN,
+    CONTEXT,
+    LONG,
+    TINY_TCN,
+    VAL,
+    KilledError,
+    config_for,
+    history,
+    same_weights,
+    untimed,
+)
 
 from wakeword_core.config import ROLES, LossConfig, TcnConfig, TrainingConfig
 from wakeword_core.training.batch import Asked
 from wakeword_core.training.checkpoint import LAST
-from wakeword_core.training.difficulty import drawn_by_weight, wrongness
+from wakeword_core.training.difficulty import UNSEEN, drawn_by_weight, wrongness
 from wakeword_core.training.fit import train
 from wakeword_core.training.losses import Zones
 from wakeword_core.training.records import EpochRecord
@@ -66,6 +78,24 @@ def test_wrongness_by_hand(pooling: str) -> None:
     found = wrongness(p.log(), asked, LossConfig(pooling=pooling, best_steps=1, worst_steps=2), rows=2)
     wanted = [0.8, 0.3] if pooling == "window" else [0.2, 0.35]
     assert found.tolist() == pytest.approx(wanted)
+
+
+def test_nothing_is_learnt_about_a_row_that_nothing_was_asked_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a word that is mixed with another, whose window does not hold it: it stays as difficult as it was."""
+    shares = torch.tensor([1.0, 0.0])
+    nowhere = torch.zeros(2, 3, dtype=torch.bool)
+    asked = Asked(torch.zeros(2, dtype=torch.int64), Zones(nowhere, ~nowhere), None, shares)
+    assert wrongness(torch.zeros(2, 2, 3), asked, LossConfig(), rows=2).isnan().tolist() == [False, True]
+
+    def unknown(logits: torch.Tensor, asked: Asked, loss: LossConfig, rows: int) -> torch.Tensor:
+        return torch.where(torch.arange(rows) < rows // 2, math.nan, 0.25)
+
+    monkeypatch.setattr("wakeword_core.training.epoch.wrongness", unknown)
+    train(LONG, VAL, CMVN, config_for(None, CONTEXT, epochs=1, sampler="difficulty", keep="last"), tmp_path)
+    difficulty = load_file(tmp_path / "checkpoints" / LAST)["difficulty/rows"]
+    assert set(difficulty.tolist()) == {0.25, UNSEEN}
 
 
 def test_what_is_wrong_comes_more_often_and_a_killed_training_goes_on_alike(tmp_path: Path) -> None:

@@ -247,11 +247,14 @@ def test_trains_on_cuda_with_amp(tmp_path: Path) -> None:
         assert np.isfinite(summary.val_loss)
 
 
-def test_steps_that_float16s_scaler_skips_are_no_divergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("steps", [12, 1])  # of one each is skipped at first
+def test_steps_that_float16s_scaler_skips_are_no_divergence(
+    steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It starts far too high, as it may on a GPU, and comes down by halves; skipped steps leave the average alone."""
     scaler = GradScaler("cpu", init_scale=3.3e38, growth_interval=10_000)
     monkeypatch.setattr("wakeword_core.training.run.GradScaler", lambda *_, **__: scaler)
-    config = config_for(steps_per_epoch=12, epochs=2)
+    config = config_for(steps_per_epoch=steps, epochs=2)
     records: list[EpochRecord] = []
     train(TRAIN, VAL, CMVN, config, tmp_path, on_epoch=records.append)
     assert all(math.isfinite(record.gradient_norm) and math.isfinite(record.train_loss) for record in records)

@@ -241,8 +241,9 @@ def test_a_network_that_hears_every_step_is_asked_for_both_of_two_mixed_words() 
         {"loss": {"metric": "arcface"}, "augment": {"mixup_alpha": 0.4}},
         {"loss": {"metric": "triplet"}, "micro_batch": 32},
         {"loss": {"metric": "triplet"}, "processes": 2},
+        {"micro_batch": 1},
     ],
 )
 def test_what_cannot_go_together_is_said(together: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"mixup_alpha to 0|micro_batch to 0"):
+    with pytest.raises(ValidationError, match=r"mixup_alpha to 0|micro_batch to 0|set 2 or more"):
         TrainingConfig.model_validate(together)
