@@ -22,7 +22,6 @@ from wakeword_core.training.schedule import learning_rate
 
 log = logging.getLogger(__name__)
 
-
 _LEAST_ROWS = 2
 """That are computed at once: a batch norm after pooling learns nothing from one value."""
 
