@@ -26,7 +26,7 @@ PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 test: lint
 	@$(PYTEST) $(ARGS)
 
-# Tracing takes a third of the tests' time again, so this is for now and then.
+# Tracing takes a quarter more processor time, so this is for now and then.
 coverage: $(DEV)
 	@rm -f .coverage .coverage.*
 	@$(PYTEST) --cov --cov-report=term --cov-fail-under=85 $(ARGS)

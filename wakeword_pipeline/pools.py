@@ -26,7 +26,8 @@ def with_pools_in_turn(storage: DagsterStorage, folder: Path) -> DagsterStorage:
 
     def add_in_turn(name: str) -> bool:
         with for_a_moment(lock):
-            return any(pool.name == name for pool in events.get_pool_limits()) or add(name)
+            wanted = (name, events.get_pool_config().default_pool_limit)
+            return any((pool.name, pool.limit) == wanted for pool in events.get_pool_limits()) or add(name)
 
     def claim_in_turn(*arguments: Any, **named: Any) -> ConcurrencyClaimStatus:
         with for_a_moment(lock):

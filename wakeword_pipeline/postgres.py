@@ -1,11 +1,10 @@
 """Dagster's PostgreSQL storage for a home's instance; needs dagster-postgres."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from dagster import StringSource
-from dagster._config.config_schema import UserConfigSchema
-from dagster._core.storage.config import PostgresStorageConfig
+from dagster._core.storage.base_storage import DagsterStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
@@ -16,16 +15,11 @@ class PostgresStorage(DagsterPostgresStorage):
     """As Dagster's, but that two processes of a machine never get the same slot of a pool."""
 
     @classmethod
-    def config_type(cls) -> UserConfigSchema:
+    def config_type(cls) -> dict[str, Any]:
         """As Dagster's, and the folder in which locks lie."""
-        return {**cast(dict[str, Any], super().config_type()), "base_dir": StringSource}
+        return {**super().config_type(), "base_dir": StringSource}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: PostgresStorageConfig
-    ) -> "PostgresStorage":
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: dict[str, Any]) -> DagsterStorage:
         """What the instance's file names."""
-        settings = cast(dict[str, Any], dict(config_value))
-        folder = Path(settings.pop("base_dir"))
-        storage = super().from_config_value(inst_data, cast(PostgresStorageConfig, settings))
-        return cast("PostgresStorage", with_pools_in_turn(storage, folder))
+        return with_pools_in_turn(super().from_config_value(inst_data, config_value), Path(config_value["base_dir"]))

@@ -84,6 +84,18 @@ def test_two_runs_take_turns_on_the_gpu(home: Path, tmp_path: Path) -> None:
     assert [what for what, _ in run_beside_each_other(tmp_path / "log", 2)] == ["begin", "end"] * 2
 
 
+def test_another_default_of_a_later_release_is_taken_over(home: Path, tmp_path: Path) -> None:
+    limits = []
+    for default in (1, 2):
+        prepare_home(home, tmp_path / "wakeword.yaml")
+        file = home / "dagster" / "dagster.yaml"
+        file.write_text(file.read_text().replace("default_limit: 1", f"default_limit: {default}"))
+        with dg.DagsterInstance.get() as instance:
+            instance.event_log_storage.initialize_concurrency_limit_to_default(GPU_POOL)
+            limits += [pool.limit for pool in instance.event_log_storage.get_pool_limits()]
+    assert limits == [1, 2]
+
+
 def test_the_instance_watches_and_retries_crashed_workers_and_forgets_old_ticks(home: Path, tmp_path: Path) -> None:
     prepare_home(home, tmp_path / "wakeword.yaml")
     with dg.DagsterInstance.get() as instance:

@@ -209,7 +209,10 @@ class TrainingConfig(Settings):
     augment: TrainAugmentConfig = TrainAugmentConfig()
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     micro_batch: int = Field(
-        0, ge=0, le=65_536, description="Windows that a process computes at once, whose gradients are added up; 0: all."
+        0,
+        ge=0,
+        le=65_536,
+        description="Windows that a process computes at once, 2 or more, whose gradients are added up; 0: all.",
     )
     amp: bool = Field(True, description="Autocast to amp_dtype on CUDA; no effect on a CPU.")
     amp_dtype: Literal["bfloat16", "float16"] = Field(

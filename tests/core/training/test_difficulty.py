@@ -8,18 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from sweeps_to_train import (
-    CMVN,
-    CONTEXT,
-    LONG,
-    TINY_TCN,
-    VAL,
-    KilledError,
-    config_for,
-    history,
-    same_weights,
-    untimed,
-)
+from sweeps_to_train import CMVN, CONTEXT, LONG, TINY_TCN, VAL, KilledError, config_for, history, same_weights, untimed
 
 from wakeword_core.config import ROLES, LossConfig, TcnConfig, TrainingConfig
 from wakeword_core.training.batch import Asked
