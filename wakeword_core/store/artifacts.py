@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -31,7 +31,11 @@ _IN_USE = ".in-use"
 """Held by all who build or read, and alone by who deletes."""
 KEY_LENGTH = 20
 """Characters of an artifact's key."""
-_RECORDED_VERSIONS = ("numpy", "torch", "torchaudio", "soundfile", "h5py", "pyarrow", "onnx", "onnxruntime")
+_RECORDED_VERSIONS = (
+    "numpy", "torch", "soundfile", "soxr", "h5py", "pyarrow", "onnx", "onnxruntime", "onnxscript", "scikit-learn",
+    "scipy", "silero-vad", "espeakng-loader", "hibari-tts",
+)  # fmt: skip
+_GENERATION_LENGTH = 8
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,25 @@ class Artifact:
         return any(entry.sha256 == sha256 for entry in self.files.values())
 
     def damaged(self, *, read: bool) -> list[str]:
-        """Names of files that are missing, of another size or, with `read`, of other bytes."""
-        wrong = []
+        """Return the names of files that are missing, or of another size or other bytes than when they were written.
+
+        Without `read`, only files that were touched since the card was written are read: a disk that changes bytes by
+        itself is found with `read`. Where all are whole, the card is touched, so that no file is read again for it.
+        """
+        card = self.path / CARD
+        written = card.stat().st_mtime_ns if card.is_file() else 0
+        wrong, touched = [], False
         for name, entry in self.files.items():
             path = self.path / name
-            if not path.is_file() or path.stat().st_size != entry.size or (read and hash_file(path) != entry.sha256):
+            if not path.is_file() or path.stat().st_size != entry.size:
                 wrong.append(name)
+                continue
+            later = path.stat().st_mtime_ns > written
+            touched |= later
+            if (read or later) and hash_file(path) != entry.sha256:
+                wrong.append(name)
+        if touched and not wrong and os.access(card, os.W_OK):
+            os.utime(card)
         return wrong
 
 
@@ -105,18 +122,27 @@ class Build:
 
 
 class Parts:
-    """Pieces of artifacts that are made once and shared, named by what they are made from."""
+    """Pieces of artifacts that are made once and shared, named by what they are made from.
 
-    def __init__(self, root: Path) -> None:
+    Those of one `generation` (any value that tells versions of a stage and its libraries apart) are never taken for
+    another's.
+    """
+
+    def __init__(self, root: Path, generation: Any = None) -> None:
         self.root = root
+        self.generation = "" if generation is None else f"{digest(generation)[:_GENERATION_LENGTH]}-"
         self.built = 0
         self.reused = 0
         self.entries: dict[Path, FileEntry] = {}
         """Of the files that were linked or kept here: they need not be read again to know their hash."""
 
+    def path(self, key: str) -> Path:
+        """Return where the part `key` of this generation lies, or would lie."""
+        return self.root / f"{self.generation}{key}"
+
     def link(self, key: str, target: Path) -> bool:
         """Link the part `key` to `target` if it is there and whole; True if so."""
-        part = self.root / key
+        part = self.path(key)
         entry = self.entry(part)
         if entry is None:
             if part.is_file() and self.note(part).is_file():  # without one, another build is about to keep it
@@ -131,7 +157,7 @@ class Parts:
     def keep(self, key: str, made: Path) -> None:
         """Remember the finished file `made` as the part `key`."""
         self.root.mkdir(parents=True, exist_ok=True)
-        part = self.root / key
+        part = self.path(key)
         link_or_copy(made, part)
         self.entries[made] = entry = FileEntry(made.stat().st_size, hash_file(made))
         write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
@@ -246,22 +272,22 @@ class ArtifactStore:
         make: Callable[[Build], None],
         *,
         resumable: bool = False,
-        rebuild: bool = False,
+        libraries: Sequence[str] = (),
     ) -> tuple[Artifact, bool]:
         """Return the stage's artifact and whether it was built now; a complete one is returned at once.
 
         `inputs` maps a name to {stage, key, content}; only the contents enter the key. `make` fills `Build.path`.
-        A `resumable` stage finds the files of its killed predecessor there. Only one process builds a key at a time;
-        others wait for it.
+        A `resumable` stage finds the files of its killed predecessor there. Parts of another code version, or of other
+        versions of the `libraries`, are not reused. Only one process builds a key at a time; others wait.
         """
         contents = {name: one["content"] for name, one in inputs.items()}
         key = artifact_key(contents, config, code_version)
-        if not rebuild and (found := self.find(stage, key)):
+        if found := self.find(stage, key):
             return found, False
         folder = self.root / stage
         self._make_folder(folder)
         with exclusive(self._lock(stage, key), f"another process is building {stage} {key}"):
-            if not rebuild and (found := self.find(stage, key)):
+            if found := self.find(stage, key):
                 return found, False
             building = folder / f"{BUILDING}{key}"
             if not resumable and building.exists():
@@ -270,7 +296,8 @@ class ArtifactStore:
             for stray in unfinished_parts(building):
                 stray.unlink()
             started = time.monotonic()
-            build = Build(building, key, Parts(self.root / f"{stage}{PARTS}"))
+            generation = [code_version, library_versions(libraries)]
+            build = Build(building, key, Parts(self.root / f"{stage}{PARTS}", generation))
             make(build)
             self._finish(build, stage, inputs, config, code_version, time.monotonic() - started)
         finished = self.find(stage, key)
@@ -279,7 +306,15 @@ class ArtifactStore:
         return finished, True
 
     def discard(self, artifact: Artifact) -> None:
-        """Move a damaged artifact out of the way, so that the next build makes it again; nothing is deleted."""
+        """Move a damaged artifact out of the way, so that the next build makes it again, and drop the parts it shares.
+
+        The files stay where they were moved to: only the other names of the damaged ones are removed.
+        """
+        names = (artifact.path / name for name in artifact.damaged(read=True))
+        damaged = {_place(path) for path in names if path.exists()}
+        for part in (self.root / f"{artifact.stage}{PARTS}").glob("*"):
+            if _place(part) in damaged:
+                part.unlink()
         aside = artifact.path.with_name(f".damaged-{artifact.key}-{time.time_ns()}")
         artifact.path.rename(aside)
         log.warning("%s %s was damaged; moved to %s", artifact.stage, artifact.key, aside)
@@ -321,7 +356,7 @@ class ArtifactStore:
             "figures": build.figures,
             "seconds": round(seconds, 3),
             "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "versions": _versions(),
+            "versions": {"python": platform.python_version(), **library_versions(_RECORDED_VERSIONS)},
             "device": build.device,
         }
         write_json(build.path / CARD, card)
@@ -341,14 +376,21 @@ def _load(path: Path) -> Artifact:
         raise ArtifactError(f"{path / CARD} cannot be read ({error}); remove {path} to build it again") from error
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _RECORDED_VERSIONS:
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of the packages that are installed."""
+    versions = {}
+    for name in names:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """Return what all names of a file have in common."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,8 +15,8 @@ class LatestParts:
     """
 
     def __init__(self, parts: Parts, place: Any) -> None:
-        self._root = parts.root
-        self._path = parts.root / f"latest-{digest(place)[:20]}.json"
+        self._parts = parts
+        self._path = parts.root / f"latest-{digest([place, parts.generation])[:20]}.json"
         try:
             self._keys = [str(key) for key in read_json(self._path)]
         except (OSError, ValueError, TypeError):
@@ -26,7 +26,7 @@ class LatestParts:
         """The part that stood where part `index` of `count` is to be: of as many, or of a divisor of `count`."""
         if not self._keys or count % len(self._keys):
             return None
-        path = self._root / self._keys[index % len(self._keys)]
+        path = self._parts.path(self._keys[index % len(self._keys)])
         return path if path.is_file() else None
 
     def remember(self, keys: Sequence[str]) -> None:
