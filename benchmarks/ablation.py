@@ -31,7 +31,7 @@ from wakeword_core.config.loading import load_config
 from wakeword_core.evaluation.intervals import mean_interval
 from wakeword_core.evaluation.sensitivities import Sensitivities
 from wakeword_core.files import digest, read_json, write_json
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.runtime.exported import MODEL_FILE
 
 WHOLE = "nothing"

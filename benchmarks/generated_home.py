@@ -11,14 +11,15 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.config import Config
 from wakeword_core.config.loading import save_config
-from wakeword_core.export.bundle import MODEL_FACET
-from wakeword_core.project import Project, Stage
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Check, Stage, StageRun
+from wakeword_core.graph.stages.bundle import MODEL_FACET
 from wakeword_core.recordings.manifest import COLUMNS, MANIFEST, sources_facet, split_facets
-from wakeword_core.store.artifacts import Artifact, Build
+from wakeword_core.recordings.scan import scan
 
-Make = Callable[[Project, Build, dict[str, Artifact], Split | None], None]
+Make = Callable[[StageRun], None]
 
 CONFIG = "wakeword.yaml"
 A_SPEAKER = 20
@@ -36,17 +37,21 @@ class GeneratedProject(Project):
 
     makers: ClassVar[dict[str, Make]] = {}
     """Stages that leave more than that."""
+    checks: ClassVar[dict[str, tuple[Check, ...]]] = {}
 
     @property
     def stages(self) -> dict[str, Stage]:
-        """The graph, with other bodies."""
+        """The graph, with other bodies, and without checks of what is not there."""
         makers = {"raw_manifest": _make_manifest, "model_bundle": _make_bundle, **self.makers}
-        return {name: replace(one, make=makers.get(name, _make_file)) for name, one in super().stages.items()}
+        return {
+            name: replace(stage, make=makers.get(name, _make_file), checks=self.checks.get(name, ()))
+            for name, stage in super().stages.items()
+        }
 
     def build_all(self) -> None:
         """Build every artifact that is not there."""
         for name, stage in self.stages.items():
-            for split in SPLITS if stage.partitioned else (None,):
+            for split in stage.splits:
                 self.build(name, split)
 
 
@@ -80,12 +85,13 @@ def _write(root: Path, numbers: Sequence[int]) -> None:
         (speaker / f"{number:06}.wav").write_bytes(b"recording %d" % number)
 
 
-def _make_manifest(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:
-    listed = project.listing().rows
-    by_name = {source.name: source for source in project.config.data.sources}
+def _make_manifest(run: StageRun) -> None:
+    folders = run.recordings
+    listed = scan(run.config.data.sources, folders.scan_cache(), forgotten=folders.forgotten()).rows
+    by_name = {source.name: source for source in run.config.data.sources}
     sources = [by_name[name] for name in listed["source"]]
-    folders = listed["path"].str.split("/").str[0]
-    speakers = {name: place for place, name in enumerate(sorted(set(folders)))}
+    speaker_folders = listed["path"].str.split("/").str[0]
+    speakers = {name: place for place, name in enumerate(sorted(set(speaker_folders)))}
     rows = pd.DataFrame(
         {
             "id": listed["id"],
@@ -94,24 +100,24 @@ def _make_manifest(project: Project, build: Build, inputs: dict[str, Artifact], 
             "licence": [source.licence for source in sources],
             "role": [source.role for source in sources],
             "label": ["robin" if source.role == "positive" else "_negative" for source in sources],
-            "speaker": listed["source"] + "/" + folders,
+            "speaker": listed["source"] + "/" + speaker_folders,
             "speaker_known": True,
-            "split": [_PLACES[speakers[name] % len(_PLACES)] for name in folders],
+            "split": [_PLACES[speakers[name] % len(_PLACES)] for name in speaker_folders],
         }
     )
     values: dict[str, Any] = {"sample_rate": 16_000, "channels": 1, "frames": 16_000, "seconds": 1.0, "status": "ok"}
     values |= {"peak": 0.5, "rms_dbfs": -30.0, "clipped_ratio": 0.0, "speech_ratio": 0.5, "reason": ""}
     values |= {"speech_start": 0.2, "speech_end": 0.8}
     rows = rows.assign(**values)[list(COLUMNS)]
-    rows.to_parquet(build.path / MANIFEST, index=False)
-    build.figures = {"quarantined": 0}
-    build.facets = {**split_facets(rows), "summary": "0" * 64, "sources": sources_facet(rows)}
+    rows.to_parquet(run.out / MANIFEST, index=False)
+    run.figures = {"quarantined": 0}
+    run.facets = {**split_facets(rows), "summary": "0" * 64, "sources": sources_facet(rows)}
 
 
-def _make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:
-    _make_file(project, build, inputs, split)
-    build.facets = {MODEL_FACET: inputs["onnx_model"].content}
+def _make_bundle(run: StageRun) -> None:
+    _make_file(run)
+    run.facets = {MODEL_FACET: run.inputs["onnx_model"].content}
 
 
-def _make_file(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:
-    (build.path / "made.txt").write_text(build.key)
+def _make_file(run: StageRun) -> None:
+    (run.out / "made.txt").write_text(run.key)

@@ -19,9 +19,9 @@ from typing import Any
 
 from generated import generate
 
-from wakeword_core.config import SPLITS, Config
+from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 
 GOAL = 20.0
 """Adding 1 % is to cost at most 5 % of a full build."""
@@ -108,7 +108,7 @@ def _build(project: Project) -> dict[str, Any]:
     seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
     rebuilt: dict[str, int] = dict.fromkeys(STAGES, 0)
     for stage in STAGES:
-        splits: Sequence[Any] = SPLITS if project.stages[stage].partitioned else (None,)
+        splits: Sequence[Any] = project.stages[stage].splits
         for split in splits:
             started = time.monotonic()
             artifact, built = project.build(stage, split)

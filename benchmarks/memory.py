@@ -38,7 +38,7 @@ STAGE = """
 import json, sys
 from pathlib import Path
 from wakeword_core.config import Config
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 
 config, home, stage = json.loads(sys.argv[1])
 split = None if stage == "raw_manifest" else "train"

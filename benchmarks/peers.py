@@ -43,8 +43,8 @@ from wakeword_core.evaluation.streams import (
     background_sessions,
     positive_sessions,
 )
+from wakeword_core.graph.project import Project
 from wakeword_core.progress import Progress, silent
-from wakeword_core.project import Project
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import ArtifactStore

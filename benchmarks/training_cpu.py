@@ -36,8 +36,8 @@ from training_feeds import Fed, Feed, from_audio_files, from_hdf5
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
 from wakeword_core.cores import available_cores
+from wakeword_core.graph.project import Project
 from wakeword_core.progress import silent
-from wakeword_core.project import Project
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wakeword_core.config import Config
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 
 if TYPE_CHECKING:
     import torch

@@ -21,10 +21,10 @@ from typing import Any
 
 from folds import FOLDS, WORDS, sources
 
-from wakeword_core.config import SPLITS, Config, DetectorConfig
+from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.config.loading import load_config
 from wakeword_core.evaluation.stream_scores import StreamScores
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact, artifact_name
 
@@ -134,7 +134,7 @@ def _fold_figures(one: Tested) -> dict[str, Any]:
 def built_up_to_onnx(project: Project, name: str) -> Artifact:
     """The exported model of a project, and all before it, built or found; `name` is told with each step."""
     for stage in project.stages:
-        for split in SPLITS if project.stages[stage].partitioned else (None,):
+        for split in project.stages[stage].splits:
             artifact, built = project.build(stage, split)
             done = "built" if built else "found"
             print(f"{name}: {artifact_name(stage, split)} {done}", file=sys.stderr, flush=True)

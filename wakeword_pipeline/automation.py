@@ -14,7 +14,8 @@ import dagster as dg
 
 from wakeword_core.config import Config
 from wakeword_core.files import digest
-from wakeword_core.project import RAW_AUDIO, Project
+from wakeword_core.graph.project import Project
+from wakeword_core.stage_names import RAW_AUDIO
 from wakeword_pipeline.materialize import failures_in_words
 from wakeword_pipeline.phases import MANIFEST, Phase, due
 from wakeword_pipeline.resources import ProjectResource

@@ -5,18 +5,16 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import dagster as dg
 
-from wakeword_core.config import Config
 from wakeword_core.config.loading import save_config
 from wakeword_core.errors import WakewordError
-from wakeword_core.lineage.status import State
-from wakeword_core.project import RAW_AUDIO, Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.status import State, status
+from wakeword_core.stage_names import RAW_AUDIO
 from wakeword_pipeline.abandoned import BUILD_TAG, close_abandoned_runs, running
 from wakeword_pipeline.automation import observe_job
-from wakeword_pipeline.checks import SETTINGS, check_settings
 from wakeword_pipeline.definitions import define
 from wakeword_pipeline.phases import MANIFEST, Phase, plan, recorded
 from wakeword_pipeline.resources import ProjectResource
@@ -109,7 +107,7 @@ def _run_phase(
     failed += [
         f"check {check.check_name} of {check.asset_key.to_user_string()}{where}: {check.description}"
         for check in result.get_asset_check_evaluations()
-        if not check.passed and check.blocking
+        if not check.passed and check.blocking and check.severity is dg.AssetCheckSeverity.ERROR
     ]
     if failed or not result.success:
         raise BuildFailedError(failed[-1] if failed else f"run {result.run_id} failed; see it in `wakeword ui`")
@@ -132,30 +130,14 @@ def _names(phase: Phase) -> Iterator[str]:
 
 def _nothing_to_do(project: Project, phases: Sequence[Phase], instance: dg.DagsterInstance) -> bool:
     """Whether every asset is complete, recorded in this Dagster instance with that content, and passed its checks."""
-    states = {state.name: state for state in project.status()}
+    states = {state.name: state for state in status(project)}
     wanted = [states[name] for phase in phases for name in _names(phase)]
     if any(state.state != "fresh" for state in wanted):
         return False
-    return all(recorded(state, instance) for state in wanted) and _checks_passed(project.config, wanted, instance)
+    return all(recorded(state, instance) and _passed(project, state) for state in wanted)
 
 
-def _checks_passed(config: Config, states: Sequence[State], instance: dg.DagsterInstance) -> bool:
-    from wakeword_core.checks import CHECKS
-
-    stages = {state.stage for state in states}
-    keys = [
-        dg.AssetCheckKey(dg.AssetKey(check.stage), check.name)
-        for check in CHECKS
-        if check.stage in stages and check.blocking
-    ]
-    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    held_against = check_settings(config)
-    return all(key in records and _passed(records[key], held_against) for key in keys)
-
-
-def _passed(record: Any, held_against: str) -> bool:
-    """Whether the check succeeded, and against the present limits."""
-    if record.status.value != "SUCCEEDED" or record.event is None:
-        return False
-    settings = record.event.asset_check_evaluation.metadata.get(SETTINGS)
-    return settings is not None and settings.value == held_against
+def _passed(project: Project, state: State) -> bool:
+    """Whether all checks of an artifact were made, and none of them stops a build."""
+    verdicts = project.recorded_verdicts(state.stage, state.split)
+    return verdicts is not None and not any(verdict.stops for verdict in verdicts)

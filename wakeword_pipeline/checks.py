@@ -4,22 +4,18 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from wakeword_core.checks import checks_of
-from wakeword_core.config import Config, Split
-from wakeword_core.files import digest
-from wakeword_core.project import Project
-from wakeword_core.store.artifacts import Artifact
+from wakeword_core.config import Split
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Check
+from wakeword_core.graph.stages import STAGES
 from wakeword_pipeline.metadata import figures_metadata
 
 _SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
-SETTINGS = "settings"
-"""Metadata of a check: hash of the limits it was held against, which are no part of any artifact's key."""
 
 
-def check_settings(config: Config) -> str:
-    """Hash of everything in the configuration that only checks look at."""
-    limits = ("training.min_val_auc", "export", "checks", "evaluation.operating_points", "evaluation.operating_point")
-    return digest(config.subset(*limits))
+def checks_of(stage: str) -> tuple[Check, ...]:
+    """Return the checks of a stage."""
+    return next(made.checks for made in STAGES if made.name == stage)
 
 
 def check_specs(stage: str) -> list[dg.AssetCheckSpec]:
@@ -38,15 +34,14 @@ def checks_of_nothing(stage: str, why: str) -> list[dg.AssetCheckResult]:
     ]
 
 
-def run_checks(project: Project, artifact: Artifact, split: Split | None) -> Iterator[dg.AssetCheckResult]:
-    """Measure each check of the artifact's stage, from its files."""
-    for check in checks_of(artifact.stage):
-        verdict = check.run(project, artifact, split)
+def check_results(project: Project, stage: str, split: Split | None) -> Iterator[dg.AssetCheckResult]:
+    """Yield what each check of a stage's artifact found, as it is recorded beside it."""
+    for verdict in project.verdicts(stage, split):
         yield dg.AssetCheckResult(
             passed=verdict.passed,
-            asset_key=artifact.stage,
-            check_name=check.name,
+            asset_key=stage,
+            check_name=verdict.check,
             description=verdict.description,
-            severity=_SEVERITIES[verdict.severity or check.severity],
-            metadata={**figures_metadata(verdict.figures), SETTINGS: check_settings(project.config)},
+            severity=_SEVERITIES[verdict.severity],
+            metadata=figures_metadata(verdict.figures),
         )

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from wakeword_core.config.loading import load_config
-from wakeword_core.cross_validation import FIGURES, Fold, Together, cross_validate, together
 from wakeword_core.errors import WakewordError
+from wakeword_core.graph.cross_validation import FIGURES, Fold, Together, cross_validate, together
 from wakeword_pipeline.home import config_path, home_path
 from wakeword_pipeline.logs import Bars
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, ConfigError
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
 from wakeword_pipeline.home import config_of, home_path, prepare_home
 from wakeword_pipeline.item_table import items_json, print_items, shown_size, things
@@ -142,7 +142,8 @@ def _purge(project: Project, config: Path, ids: Collection[str], found: Affected
 
 def _enter(project: Project, items: Collection[Item], reason: str) -> None:
     """Tell the registries which of their models were deleted."""
-    from wakeword_core.registry.gate import MODEL, remove_deleted
+    from wakeword_core.graph.promotion import remove_deleted
+    from wakeword_core.stage_names import MODEL
 
     keys = {item.paths[0].name for item in items if item.stage == MODEL}
     why = "made from what was forgotten" + (f" ({reason})" if reason else "")

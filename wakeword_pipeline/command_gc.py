@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.config import SPLITS
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, WakewordError
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.status import status
+from wakeword_core.stage_names import COMPARISON, MODEL
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, garbage
 from wakeword_core.store.graph import Graph, NodeId
 from wakeword_pipeline.home import config_of, home_path, prepare_home
@@ -47,7 +48,7 @@ def collect_garbage(
 
 
 def _garbage(project: Project, keep: int) -> list[Item]:
-    present = {(state.stage, state.artifact.key) for state in project.status() if state.artifact}
+    present = {(state.stage, state.artifact.key) for state in status(project) if state.artifact}
     return garbage(project.store, present | _recorded(keep) | _registered(project), _to_be(project))
 
 
@@ -55,7 +56,7 @@ def _to_be(project: Project) -> set[NodeId]:
     """Artifacts that the next build makes, as far as their keys are known: one that was killed may go on."""
     found = set()
     for stage in project.stages.values():
-        for split in SPLITS if stage.partitioned else (None,):
+        for split in stage.splits:
             try:
                 found.add((stage.name, project.expected_key(stage.name, split)))
             except ArtifactError:
@@ -76,13 +77,11 @@ def _registered(project: Project) -> set[NodeId]:
 
     But for comparisons, which would keep whoever they were held against.
     """
-    from wakeword_core.registry.gate import MODEL
     from wakeword_core.registry.history import Registry
-    from wakeword_core.registry.stages import STAGE
 
     graph = Graph.of_store(project.store)
     models = graph.known((MODEL, key) for registry in Registry.all(project.home) for key in registry.in_use)
-    return {one.id for one in (*models, *graph.downstream(*models)) if one.stage != STAGE}
+    return {one.id for one in (*models, *graph.downstream(*models)) if one.stage != COMPARISON}
 
 
 def _report(items: Sequence[Item], result: dict[str, Any], home: Path) -> None:

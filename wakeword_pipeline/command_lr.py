@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wakeword_core.config.loading import load_config
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_pipeline.home import config_path, home_path
 from wakeword_pipeline.logs import Bars
 

@@ -13,12 +13,12 @@ from rich.text import Text
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.wording import percent, rate
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.promotion import promote as promote_in
+from wakeword_core.graph.promotion import rollback as rollback_in
 from wakeword_core.registry.bundles import bundles_by_model
-from wakeword_core.registry.gate import MODEL
-from wakeword_core.registry.gate import promote as promote_in
-from wakeword_core.registry.gate import rollback as rollback_in
 from wakeword_core.registry.history import Entry, Registry
+from wakeword_core.stage_names import MODEL
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.cleaning import shown_key
 from wakeword_pipeline.home import config_of, home_path

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config, save_config
-from wakeword_core.export.bundle import CARD_MARKDOWN
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stages.bundle import CARD_MARKDOWN
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_pipeline.home import config_path, home_path, prepare_home
 from wakeword_pipeline.logs import Bars, banner

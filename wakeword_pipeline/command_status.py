@@ -11,8 +11,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from wakeword_core.config.loading import load_config
-from wakeword_core.lineage.status import State
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.status import State, status
 from wakeword_pipeline.home import config_of, home_path
 
 STYLES = {"fresh": "green", "stale": "yellow", "waits": "yellow dim", "missing": "red"}
@@ -28,7 +28,7 @@ def show_status(config: Path | None, home: Path | None, settings: Sequence[str],
     folder = home_path(home)
     path = config_of(folder, config)
     loaded = load_config(path, settings)
-    states = Project(loaded, folder).status()
+    states = status(Project(loaded, folder))
     if as_json:
         print(json.dumps([_row(state) for state in states]))
         return

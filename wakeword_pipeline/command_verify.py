@@ -11,8 +11,8 @@ from rich.text import Text
 
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import WakewordError
-from wakeword_core.lineage.verification import GOOD, Verification, verify
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.verification import GOOD, Verification, verify
 from wakeword_core.store.artifacts import ArtifactStore
 from wakeword_pipeline.command_status import print_states
 from wakeword_pipeline.home import config_of, config_path, home_path

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 import dagster as dg
 
 from wakeword_core.config import Config
-from wakeword_core.project import CHAMPION, Input
-from wakeword_core.stages import STAGES
+from wakeword_core.graph.stage import Input
+from wakeword_core.graph.stages import STAGES
+from wakeword_core.stage_names import CHAMPION
 from wakeword_pipeline.partitions import only
 
 Asset = dg.AssetsDefinition | dg.SourceAsset

@@ -8,9 +8,9 @@ import dagster as dg
 
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.errors import WakewordError
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.store.artifacts import Artifact
-from wakeword_pipeline.checks import run_checks
+from wakeword_pipeline.checks import check_results
 from wakeword_pipeline.metadata import artifact_metadata
 
 
@@ -43,9 +43,8 @@ def materialize(
     split = split_of(context)
     with failures_in_words(), project.store.in_use():
         artifact, built = project.build(stage, split)
-        # a check sets a damaged artifact aside: its pictures are read before
         metadata = {**artifact_metadata(artifact), "reused": not built}
-        checks = list(run_checks(project, artifact, split))
+        checks = list(check_results(project, stage, split))
         passed = all(check.passed for check in checks if check.severity is dg.AssetCheckSeverity.ERROR)
         metadata |= extra(artifact, built, passed)
     return dg.MaterializeResult(data_version=dg.DataVersion(artifact.content), metadata=metadata, check_results=checks)

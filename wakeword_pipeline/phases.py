@@ -7,8 +7,8 @@ import dagster as dg
 
 from wakeword_core.config import SPLITS
 from wakeword_core.errors import ConfigError
-from wakeword_core.lineage.status import State
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.status import State, status
 
 MANIFEST = "raw_manifest"
 
@@ -43,7 +43,7 @@ def due(project: Project, instance: dg.DagsterInstance) -> list[Phase]:
 
     Done is what is fresh and recorded in Dagster.
     """
-    left = {(one.stage, one.split) for one in project.status() if one.state != "fresh" or not recorded(one, instance)}
+    left = {(one.stage, one.split) for one in status(project) if one.state != "fresh" or not recorded(one, instance)}
     phases = [
         Phase(assets, phase.partition)
         for phase in plan(project)

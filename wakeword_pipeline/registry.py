@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.registry.history import Entry, Registry
 from wakeword_pipeline.tracking import KEY_TAG, STAGE_TAG, TRAINED, TUNED, MlflowResource
 

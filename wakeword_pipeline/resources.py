@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from wakeword_core.graph.project import Project
 from wakeword_core.progress import Progress
-from wakeword_core.project import Project
 from wakeword_pipeline.logs import Bars
 
 current_progress: ContextVar[Progress | None] = ContextVar("current_progress", default=None)
@@ -26,7 +26,7 @@ class ProjectResource(dg.ConfigurableResource):
         "", description="Content of the recordings that a running build is about; empty: as they are now."
     )
 
-    def open(self, on_epoch: Callable[[Any], None] | None = None) -> Project:
+    def open(self, on_epoch: Callable[[Any], None] = lambda record: None) -> Project:
         """The project as configured now."""
         from wakeword_core.config.loading import load_config
 

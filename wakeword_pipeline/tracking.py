@@ -12,7 +12,7 @@ import dagster as dg
 
 from wakeword_core.config import Config
 from wakeword_core.files import replacing
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.store.artifacts import Artifact
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from peer_engines import OURS, RATE, Engine
 
 from wakeword_core.config import DetectorConfig
 from wakeword_core.errors import ArtifactError
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.store.artifacts import ArtifactStore
 

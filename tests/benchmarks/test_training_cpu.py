@@ -11,7 +11,7 @@ from training_feeds import _places, cut, from_audio_files, mel_of
 
 from wakeword_core.config import Config
 from wakeword_core.features.store import load_windows
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.training.sampler import NoiseSampler, Sampler
 
 ROWS = 16

@@ -11,7 +11,7 @@ from wakeword_core.config import Config
 from wakeword_core.evaluation.conditions import Condition
 from wakeword_core.evaluation.stream_scores import SessionScores, StreamScores
 from wakeword_core.evaluation.streams import SourceSpan, Word
-from wakeword_core.stages import STAGES
+from wakeword_core.graph.stages import STAGES
 
 
 def one_fold(word: str, fold: int, frr: dict[str, float | None], clips: int = 100) -> words.Tested:

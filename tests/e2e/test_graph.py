@@ -18,7 +18,7 @@ from daemon import daemon, instance_of, materialized, wait_until
 
 from wakeword_core.config import SPLITS
 from wakeword_core.config.loading import load_config
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.recordings.splits import split_of
 from wakeword_pipeline.phases import due
 
@@ -113,12 +113,14 @@ def test_every_asset_is_recorded_with_its_content_as_data_version(built, instanc
 
 
 def test_all_checks_passed_and_were_recorded(built, instance) -> None:
-    from wakeword_core.checks import CHECKS
+    from wakeword_core.graph.stages import STAGES
 
-    keys = [dg.AssetCheckKey(dg.AssetKey(check.stage), check.name) for check in CHECKS]
-    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    assert set(records) == set(keys)
-    blocking = {key for key, check in zip(keys, CHECKS, strict=True) if check.blocking}
+    checks = {
+        dg.AssetCheckKey(dg.AssetKey(stage.name), check.name): check for stage in STAGES for check in stage.checks
+    }
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
+    assert set(records) == set(checks)
+    blocking = {key for key, check in checks.items() if check.blocking}
     assert {key for key, record in records.items() if record.status.value == "SUCCEEDED"} >= blocking
 
 

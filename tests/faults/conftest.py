@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 from wakeword_core.config import Config
+from wakeword_core.graph.project import Project
 from wakeword_core.progress import Progress, silent
-from wakeword_core.project import Project
 from wakeword_core.store.artifacts import Artifact
 
 RATE = 16_000
@@ -25,7 +25,7 @@ import json, sys
 from pathlib import Path
 from wakeword_core.shards import packers
 from wakeword_core.config import Config
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 
 asked = json.loads(sys.argv[1])
 if asked["processes"]:

@@ -3,25 +3,26 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from wakeword_core import stages
 from wakeword_core.config import SPLITS, Config, Split
-from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
-from wakeword_core.store.artifacts import Build
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Input, Stage, StageRun
+from wakeword_core.stage_names import RAW_AUDIO, StageName
 from wakeword_pipeline.automation import SENSOR, Watch, build_all, look, nightly_schedule, rebuild_sensor
 from wakeword_pipeline.phases import Phase
 
 QUIET = 60
 
 
-def write(project: Project, build: Build, inputs, split: Split | None) -> None:
+def write(run: StageRun) -> None:
     """Contents follow from those of the inputs; a manifest has a facet for each split."""
-    recordings = project.fingerprint() if not inputs else ""
-    (build.path / "data.txt").write_text(f"{recordings}{[one.content for one in inputs.values()]}")
-    build.facets = {one: part for one, part in zip(SPLITS, recordings.split("-"), strict=False)}
+    recordings = run.recordings.content if not run.inputs else ""
+    (run.out / "data.txt").write_text(f"{recordings}{[artifact.content for artifact in run.inputs.values()]}")
+    run.facets = dict(zip(SPLITS, recordings.split("-"), strict=False))
 
 
 def seed(config: Config, split: Split | None) -> dict:
@@ -32,11 +33,15 @@ def only_split(config: Config, split: Split | None) -> dict:
     return {"split": split}
 
 
+def stage(name: StageName, *inputs: Input, settings=only_split, **more: Any) -> Stage:
+    return Stage(name, "1", write, inputs, settings, "group", (), "", **more)
+
+
 GRAPH = (
-    Stage("raw_manifest", (Input(RAW_AUDIO),), only_split, write, "1"),
-    Stage("audio_shards", (Input("raw_manifest", facet="split"),), only_split, write, "1", partitioned=True),
-    Stage("trained_model", (Input("audio_shards", split="train"),), seed, write, "1"),
-    Stage("onnx_model", (Input("trained_model"), Input("audio_shards", split="val")), only_split, write, "1"),
+    stage("raw_manifest", Input(RAW_AUDIO)),
+    stage("audio_shards", Input("raw_manifest", facet="split"), partitioned=True),
+    stage("trained_model", Input("audio_shards", split="train"), settings=seed),
+    stage("onnx_model", Input("trained_model"), Input("audio_shards", split="val")),
 )
 
 
@@ -44,14 +49,14 @@ class World:
     """A project whose recordings a test changes, a Dagster instance, and a clock."""
 
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(stages, "STAGES", GRAPH)
         monkeypatch.setattr(Project, "fingerprint", lambda project, fresh=False: self.recordings)
         self.home, self.instance = home, dg.DagsterInstance.ephemeral()
         self.recordings, self.now, self.watch, self.seed = "a-b-c", 1_000.0, Watch(), 1
 
     @property
     def project(self) -> Project:
-        return Project(Config.model_validate({"seed": self.seed, "automation": {"quiet_seconds": QUIET}}), self.home)
+        config = Config.model_validate({"seed": self.seed, "automation": {"quiet_seconds": QUIET}})
+        return Project(config, self.home, graph=GRAPH)
 
     def look(self) -> tuple[list[Phase], str]:
         self.watch, phases, why = look(Watch.of(self.watch.cursor), self.project, self.instance, self.now)
@@ -233,5 +238,5 @@ def test_an_idle_tick_asks_for_no_status(world: World, monkeypatch: pytest.Monke
     def asked(project: Project) -> None:
         raise AssertionError("nothing has changed")
 
-    monkeypatch.setattr(Project, "status", asked)
+    monkeypatch.setattr("wakeword_pipeline.phases.status", asked)
     assert world.look() == ([], "the recordings are as they were")

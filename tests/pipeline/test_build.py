@@ -6,7 +6,7 @@ import pytest
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ConfigError
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_pipeline.build import Phase, plan
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wakeword_core.cross_validation import Failure, Fold
+from wakeword_core.graph.cross_validation import Failure, Fold
 from wakeword_pipeline import cli, command_folds
 
 FIGURES = {

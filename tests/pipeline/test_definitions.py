@@ -8,11 +8,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from wakeword_core.checks import CHECKS
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
-from wakeword_core.project import CHAMPION, RAW_AUDIO
-from wakeword_core.stages import STAGES
+from wakeword_core.graph.stages import STAGES
+from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
 from wakeword_pipeline.automation import observe_job
 from wakeword_pipeline.definitions import ASSETS, define, defs
 from wakeword_pipeline.graph import that_decide
@@ -114,7 +113,8 @@ def test_only_splits_are_partitions(graph) -> None:
 
 def test_the_checks_of_every_stage_are_in_the_graph(graph) -> None:
     specs = {spec.key: spec.blocking for asset in ASSETS if hasattr(asset, "check_specs") for spec in asset.check_specs}
-    assert specs == {dg.AssetCheckKey(dg.AssetKey(check.stage), check.name): check.blocking for check in CHECKS}
+    expected = {(stage.name, check.name): check.blocking for stage in STAGES for check in stage.checks}
+    assert {(key.asset_key.to_user_string(), key.name): blocking for key, blocking in specs.items()} == expected
 
 
 def test_every_asset_has_a_check(graph) -> None:

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from wakeword_core.config import Config
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_pipeline.metadata import artifact_metadata
 
 
@@ -61,7 +61,7 @@ def test_a_changed_cell_makes_another_manifest_and_an_option_none(project):
 
 
 def test_new_options_leave_old_keys_alone(tmp_path):
-    from wakeword_core.stages import STAGES
+    from wakeword_core.graph.stages import STAGES
 
     manifest = next(stage for stage in STAGES if stage.name == "raw_manifest")
     plain = {"name": "a", "path": tmp_path, "role": "positive"}

@@ -1,15 +1,16 @@
 """Artifacts as Dagster metadata."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
-from wakeword_core.checks import Check, Verdict
 from wakeword_core.config import Config
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Check, Verdict
+from wakeword_core.graph.stages import cmvn
 from wakeword_core.store.artifacts import ArtifactStore, Build
-from wakeword_pipeline.checks import run_checks
+from wakeword_pipeline.checks import check_results
 from wakeword_pipeline.metadata import artifact_metadata
 
 
@@ -77,11 +78,14 @@ def test_a_page_is_linked(tmp_path: Path) -> None:
     assert found["report"].url == (made.path / "report.html").as_uri() and "%20" in found["report"].url
 
 
-def test_figures_of_a_check_are_shown_as_those_of_an_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_of_a_check_are_shown_as_those_of_an_artifact(tmp_path: Path) -> None:
     figures = {"worst_psi": 0.123456789, "shifts": [{"measured": "loudness", "psi": 0.123456789}], "pairs": []}
-    check = Check("steady", "stage", "As before.", lambda project, artifact, split: Verdict(True, "as before", figures))
-    monkeypatch.setattr("wakeword_pipeline.checks.checks_of", lambda stage: [check])
-    project = Project(Config.model_validate({"phrase": "robin"}), tmp_path / "home")
-    (result,) = run_checks(project, artifact(tmp_path, {}), None)
+    check = Check("steady", "As before.", lambda artifact, run: Verdict(True, "as before", figures))
+    stage = replace(
+        cmvn.STAGE, inputs=(), checks=(check,), make=lambda run: (run.out / "statistics").write_text("measured")
+    )
+    project = Project(Config.model_validate({"phrase": "robin"}), tmp_path / "home", graph=(stage,))
+    project.build(stage.name)
+    (result,) = check_results(project, stage.name, None)
     assert result.metadata["worst_psi"].value == 0.123457 and "pairs" not in result.metadata
     assert [dict(row.data) for row in result.metadata["shifts"].records] == [{"measured": "loudness", "psi": 0.123457}]

@@ -14,12 +14,10 @@ for folder in ("core/registry", "../benchmarks"):
 
 from rivals import RivalProject, Rivals, write_shards  # noqa: E402
 
-from wakeword_core import checks  # noqa: E402
 from wakeword_core.config.loading import save_config  # noqa: E402
 from wakeword_core.errors import WakewordError  # noqa: E402
-from wakeword_core.registry.gate import MODEL  # noqa: E402
 from wakeword_core.registry.history import Entry  # noqa: E402
-from wakeword_core.registry.stages import STAGE  # noqa: E402
+from wakeword_core.stage_names import MODEL  # noqa: E402
 from wakeword_pipeline.assets.delivery import champion_comparison  # noqa: E402
 from wakeword_pipeline.cli import app  # noqa: E402
 from wakeword_pipeline.registry import mirror  # noqa: E402
@@ -75,7 +73,6 @@ def rivals(tmp_path: Path, shards: Path, monkeypatch: pytest.MonkeyPatch) -> Riv
 
 @pytest.fixture
 def gate(rivals: Rivals, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    monkeypatch.setattr(checks, "CHECKS", tuple(checks.checks_of(STAGE)))
     with dg.DagsterInstance.ephemeral() as instance:
         yield Gate(rivals, instance, monkeypatch)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from wakeword_core.evaluation.wording import claim, number, percent, rate, reservations
 from wakeword_core.lineage.licences import NOT_STATED, commercial_use, mix_of, wants_credit
-from wakeword_core.lineage.recordings import MANIFEST, count, count_by_source, recordings_behind
+from wakeword_core.lineage.recordings import count, count_by_source, recordings_behind
+from wakeword_core.stage_names import MANIFEST
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.graph import Graph, Node
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from wakeword_core.checks import Severity, checks_of
-from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.config import Config, Split
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.evaluation.intervals import Interval, mean_interval
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Severity
 from wakeword_core.progress import Progress, silent
-from wakeword_core.project import Project
 from wakeword_core.store.artifacts import Artifact, artifact_name
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def cross_validate(config: Config, home: Path, folds: int, progress: Progress = 
 
 def _built_up_to_report(project: Project, fold: Fold) -> Artifact:
     for stage, spec in project.stages.items():
-        for split in SPLITS if spec.partitioned else (None,):
+        for split in spec.splits:
             artifact, _ = project.build(stage, split)
             _check(project, artifact, split, fold)
         if stage == REPORT:
@@ -126,15 +126,13 @@ def _built_up_to_report(project: Project, fold: Fold) -> Artifact:
 
 def _check(project: Project, artifact: Artifact, split: Split | None, fold: Fold) -> None:
     """Note what does not hold of an artifact; a WakewordError where nothing may be built on it."""
-    for check in checks_of(artifact.stage):
-        verdict = check.run(project, artifact, split)
+    name = artifact_name(artifact.stage, split)
+    for verdict in project.verdicts(artifact.stage, split):
         fold.checks += 1
-        if verdict.passed:
-            continue
-        name, severity = artifact_name(artifact.stage, split), verdict.severity or check.severity
-        fold.failures.append(Failure(name, check.name, severity, verdict.description))
-        if check.blocking and severity == "error":
-            raise WakewordError(f"the check {check.name} of {name} does not hold: {verdict.description}")
+        if not verdict.passed:
+            fold.failures.append(Failure(name, verdict.check, verdict.severity, verdict.description))
+        if verdict.stops:
+            raise WakewordError(f"the check {verdict.check} of {name} does not hold: {verdict.description}")
 
 
 def together(folds: Sequence[Fold], confidence: float = 0.95) -> Together | None:

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from wakeword_core.config import SPLITS, Split
+from wakeword_core.config import Split
 from wakeword_core.errors import ArtifactError, WakewordError
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.registry.history import Decision, Entry, Registry
-from wakeword_core.registry.stages import STAGE
+from wakeword_core.stage_names import BUNDLE, COMPARISON, MODEL
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 
-MODEL = "onnx_model"
-_DELIVERED = ("tuned_model", "calibrated_model", MODEL, "int8_model", "metrics_report", "model_bundle", STAGE)
+_DELIVERED = ("tuned_model", "calibrated_model", MODEL, "int8_model", "metrics_report", BUNDLE, COMPARISON)
 """What is read again, byte for byte, before a model becomes champion."""
 _BELONG = ("trained_model", *_DELIVERED)
 """Stages whose artifacts are entered with a model."""
@@ -23,7 +22,7 @@ def decide(project: Project) -> Entry:
 
     A champion stays what it is, and who was rolled back does not come back by itself.
     """
-    comparison, model = project.require(STAGE), project.require(MODEL)
+    comparison, model = project.require(COMPARISON), project.require(MODEL)
     if settled := _settled(project.registry(), model.key):
         return settled
     failures = failed_checks(project)
@@ -85,32 +84,28 @@ def _same(one: Entry, other: Entry) -> bool:
 def failed_checks(project: Project) -> list[str]:
     """What is wrong with the present model, what it was made from and what is delivered with it; the first artifact's.
 
-    All checks are made anew from the artifacts as they are now; a warning is no failure.
+    What checks found is read where it is recorded, and measured where it is not; a warning is no failure.
     """
     for name, stage in project.stages.items():
-        for split in SPLITS if stage.partitioned else (None,):
+        for split in stage.splits:
             if failures := list(_failures(project, name, split)):
                 return failures
     return []
 
 
 def _failures(project: Project, stage: str, split: Split | None) -> Iterator[str]:
-    from wakeword_core.checks import checks_of
-
     artifact, name = project.find(stage, split), artifact_name(stage, split)
     if artifact is None:
         yield f"{name} is not there"
     elif stage in _DELIVERED and (damaged := artifact.damaged(read=True)):
         yield f"{name} is damaged ({', '.join(damaged)})"
-    elif stage != STAGE:
-        for check in checks_of(stage):
-            try:
-                found = check.run(project, artifact, split)
-            except WakewordError as error:
-                yield f"{check.name} of {name} could not be made: {error}"
-                continue
-            if not found.passed and (found.severity or check.severity) == "error":
-                yield f"{check.name} of {name}: {found.description}"
+    elif stage != COMPARISON:
+        try:
+            verdicts = project.verdicts(stage, split)
+        except WakewordError as error:
+            yield f"the checks of {name} could not be made: {error}"
+            return
+        yield from (f"{verdict.check} of {name}: {verdict.description}" for verdict in verdicts if verdict.failed)
 
 
 def promote(project: Project, wanted: str, reason: str, *, force: bool) -> Entry:
@@ -206,7 +201,7 @@ def _named(registry: Registry, wanted: str) -> str:
 
 def _artifact_keys(registry: Registry, key: str) -> list[str]:
     last = registry.last(key)
-    return [last.artifacts[one] for one in (MODEL, "model_bundle") if last and one in last.artifacts]
+    return [last.artifacts[one] for one in (MODEL, BUNDLE) if last and one in last.artifacts]
 
 
 def _require_model(store: ArtifactStore, key: str) -> None:

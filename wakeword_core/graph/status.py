@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from wakeword_core.config import SPLITS, Split
+from wakeword_core.config import Split
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Input, Stage
 from wakeword_core.lineage.changes import Cause, code_cause, recording_changes, setting_causes
-from wakeword_core.lineage.recordings import MANIFEST
-from wakeword_core.project import RAW_AUDIO, Input, Project, Stage
+from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.graph import Graph
 
@@ -81,11 +82,7 @@ class Comparison:
 
     def states(self) -> list[State]:
         """Each artifact of the graph in build order."""
-        return [
-            self._state(stage, split)
-            for stage in self._project.stages.values()
-            for split in (SPLITS if stage.partitioned else (None,))
-        ]
+        return [self._state(stage, split) for stage in self._project.stages.values() for split in stage.splits]
 
     def _state(self, stage: Stage, split: Split | None) -> State:
         waits = self._waits(stage, split)
@@ -132,7 +129,7 @@ class Comparison:
     def _input_difference(self, one: Input, split: Split | None, last: Artifact) -> list[Cause]:
         if one.stage in self._project.stages and self._now[one.stage, one.at(split)] is None:
             return []
-        name, now = one.name(split), self._project.input_of(one, split)
+        name, now = one.name(split), self._project.content_of(one, split)
         was = last.inputs.get(name)
         if now is None or (was and was["content"] == now["content"]):
             return []

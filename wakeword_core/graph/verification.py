@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from wakeword_core.config import Split
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.status import Comparison, State
 from wakeword_core.lineage.model_file import ModelFile, read_model_file
-from wakeword_core.lineage.status import Comparison, State
-from wakeword_core.project import Project
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 from wakeword_core.store.graph import Graph
 

@@ -10,9 +10,8 @@ import pandas as pd
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import hash_file
 from wakeword_core.lineage.content_search import held_ids
-from wakeword_core.lineage.recordings import MANIFEST, SHARDS
-from wakeword_core.project import RAW_AUDIO
 from wakeword_core.recordings.manifest import read_manifest
+from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.cleaning import Item, artifact_item, leftovers, shown_key, unshared_pieces
 from wakeword_core.store.graph import Graph, Node

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 from wakeword_core.config import SPLITS
 from wakeword_core.errors import ArtifactError
 from wakeword_core.lineage.licences import NOT_STATED, commercial_use
-from wakeword_core.project import RAW_AUDIO
+from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.graph import Graph, Node, NodeId
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MANIFEST = "raw_manifest"
-SHARDS = "audio_shards"
 COLUMNS = (
     "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "seconds", "status", "split",
 )  # fmt: skip

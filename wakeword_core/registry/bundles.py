@@ -5,9 +5,8 @@ from pathlib import Path
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError
-from wakeword_core.export.bundle import STAGE
-from wakeword_core.registry.gate import MODEL
 from wakeword_core.registry.history import Registry
+from wakeword_core.stage_names import BUNDLE, MODEL
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 
 log = logging.getLogger(__name__)
@@ -15,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def bundles_by_model(store: ArtifactStore) -> dict[str, Artifact]:
     """Key of a model -> its newest bundle, which new facts about its data may have made anew since it was entered."""
-    return {one.inputs[MODEL]["key"]: one for one in store.all(STAGE)}
+    return {one.inputs[MODEL]["key"]: one for one in store.all(BUNDLE)}
 
 
 def delivered_bundle(home: Path, config: Config) -> Artifact:
@@ -29,7 +28,7 @@ def delivered_bundle(home: Path, config: Config) -> Artifact:
         if found is None:
             raise ArtifactError(f"the bundle of the champion {champion.key} is gone from {home}; name a model")
         return found
-    bundles = store.all(STAGE)
+    bundles = store.all(BUNDLE)
     if not bundles:
         raise ArtifactError(f"there is no model bundle in {home}; name a model, or build one with wakeword run")
     log.warning("%r has no champion in %s: the bundle built last is taken", config.phrase, home)

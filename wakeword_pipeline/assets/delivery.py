@@ -4,9 +4,9 @@ from typing import Any
 
 import dagster as dg
 
-from wakeword_core.export.bundle import CARD_JSON, CARD_MARKDOWN
 from wakeword_core.files import read_json
-from wakeword_core.registry.gate import decide
+from wakeword_core.graph.promotion import decide
+from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
 from wakeword_core.store.artifacts import Artifact
 from wakeword_pipeline.assets.ingest import OWNERS
 from wakeword_pipeline.checks import check_specs

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from wakeword_core import cross_validation
-from wakeword_core.checks import Check, Verdict
-from wakeword_core.config import Config
-from wakeword_core.cross_validation import Failure, Fold, cross_validate, fold_configs, together
+from wakeword_core.config import SPLITS, Config
 from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.graph import cross_validation
+from wakeword_core.graph.cross_validation import Failure, Fold, cross_validate, fold_configs, together
+from wakeword_core.graph.stage import Judgement, Verdict
 from wakeword_core.recordings.splits import split_of
 from wakeword_core.store.artifacts import ArtifactStore
 
@@ -77,9 +77,9 @@ def built_folds(monkeypatch: pytest.MonkeyPatch, home: Path, verdicts: dict[int,
     """Two folds of stages that cost nothing, where some checks of some folds find something; and what was built."""
     built: list[tuple[float, str, str | None]] = []
     stages = {
-        "mel_features": SimpleNamespace(partitioned=True),
-        "metrics_report": SimpleNamespace(partitioned=False),
-        "int8_model": SimpleNamespace(partitioned=False),
+        "mel_features": SimpleNamespace(splits=SPLITS),
+        "metrics_report": SimpleNamespace(splits=(None,)),
+        "int8_model": SimpleNamespace(splits=(None,)),
     }
 
     def project(one: Config, home: Path, progress: object) -> SimpleNamespace:
@@ -92,16 +92,15 @@ def built_folds(monkeypatch: pytest.MonkeyPatch, home: Path, verdicts: dict[int,
             key = f"{stage}{one.data.split_rotation}"
             return SimpleNamespace(stage=stage, key=key, figures={"frr": 0.5}), True
 
-        return SimpleNamespace(stages=stages, build=build, store=ArtifactStore(home), number=number)
+        def judge(stage: str, split: str | None) -> list[Judgement]:
+            verdict = verdicts.get(number, {}).get(stage, Verdict(True, "fine"))
+            blocking = stage != "metrics_report"
+            severity = "error" if blocking else "warning"
+            return [Judgement(f"{stage} holds", blocking, verdict.passed, severity, verdict.description)]
 
-    def checks_of(stage: str) -> list[Check]:
-        def run(project: Any, artifact: Any, split: Any) -> Verdict:
-            return verdicts.get(project.number, {}).get(stage, Verdict(True, "fine"))
-
-        return [Check(f"{stage} holds", stage, "", run, blocking=stage != "metrics_report")]
+        return SimpleNamespace(stages=stages, build=build, store=ArtifactStore(home), verdicts=judge)
 
     monkeypatch.setattr(cross_validation, "Project", project)
-    monkeypatch.setattr(cross_validation, "checks_of", checks_of)
     return list(cross_validate(config(), home, 2)), built
 
 

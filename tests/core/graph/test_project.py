@@ -1,24 +1,28 @@
 """The graph on disk: which artifact belongs to the present settings, and why another does not."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from wakeword_core import stages
-from wakeword_core.config import Config
+from wakeword_core.config import SPLITS, Config
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.project import Input, Project, Stage
-from wakeword_core.store.artifacts import Build
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
+from wakeword_core.graph.status import status
+from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.graph import keys_behind
 
 
 def write(name: str):
     """A stage body that writes its inputs' contents and its own name."""
 
-    def make(project: Project, build: Build, inputs, split) -> None:
-        seen = ",".join(sorted(f"{key}={one.content}" for key, one in inputs.items()))
-        (build.path / "data.txt").write_text(f"{name} {split} {seen}")
-        build.facets = {one: f"{one}-{project.config.seed // 10}" for one in ("train", "val", "test")}
+    def make(run: StageRun) -> None:
+        seen = ",".join(sorted(f"{key}={artifact.content}" for key, artifact in run.inputs.items()))
+        (run.out / "data.txt").write_text(f"{name} {run.split} {seen}")
+        run.facets = {split: f"{split}-{run.config.seed // 10}" for split in SPLITS}
 
     return make
 
@@ -35,30 +39,35 @@ def nothing(config: Config, split) -> dict:
     return {}
 
 
+def stage(name: str, inputs: tuple[Input, ...], settings, version: str = "1", **more: Any) -> Stage:
+    return Stage(name, version, write(name), inputs, settings, "group", (), "", **more)
+
+
 GRAPH = (
-    Stage("raw_manifest", (Input("raw_audio"),), seed, write("manifest"), "1"),
-    Stage("shards", (Input("raw_manifest", facet="split"),), only_split, write("shards"), "1", partitioned=True),
-    Stage("stats", (Input("shards", split="train"),), nothing, write("stats"), "1"),
+    stage("raw_manifest", (Input("raw_audio"),), seed),
+    stage("shards", (Input("raw_manifest", facet="split"),), only_split, partitioned=True),
+    stage("stats", (Input("shards", split="train"),), nothing),
 )
 
 
 @pytest.fixture
 def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(stages, "STAGES", GRAPH)
     monkeypatch.setattr(Project, "fingerprint", lambda self, fresh=False: "0" * 64)
-    return lambda **settings: Project(Config.model_validate(settings), tmp_path / "home")
+
+    def make(graph: tuple[Stage, ...] = GRAPH, **settings: Any) -> Project:
+        return Project(Config.model_validate(settings), tmp_path / "home", graph=graph)
+
+    return make
 
 
 def build_all(project: Project) -> list[str]:
-    project.build("raw_manifest")
-    for split in ("train", "val", "test"):
-        project.build("shards", split)
-    project.build("stats")
-    return project.built
+    """Build everything; the names of what was not there."""
+    order = [("raw_manifest", None), *(("shards", split) for split in SPLITS), ("stats", None)]
+    return [artifact_name(*name) for name in order if project.build(*name)[1]]
 
 
 def states(project: Project) -> dict[str, tuple[str, str]]:
-    return {state.name: (state.state, state.because) for state in project.status()}
+    return {state.name: (state.state, state.because) for state in status(project)}
 
 
 def test_everything_is_missing_then_fresh(make_project) -> None:
@@ -79,7 +88,6 @@ def test_a_facet_that_stays_the_same_keeps_what_is_below_fresh(make_project) -> 
     build_all(make_project(seed=1))
     project = make_project(seed=2)
     assert build_all(project) == ["raw_manifest"]
-    assert project.reused == ["shards[train]", "shards[val]", "shards[test]", "stats"]
 
 
 def test_a_changed_input_is_named(make_project) -> None:
@@ -89,26 +97,22 @@ def test_a_changed_input_is_named(make_project) -> None:
     assert states(project)["shards[train]"] == ("stale", "raw_manifest changed (seed 1 → 11)")
 
 
-def test_a_raised_code_version_is_named(make_project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_raised_code_version_is_named(make_project) -> None:
     build_all(make_project())
-    newer = (*GRAPH[:2], Stage("stats", GRAPH[2].inputs, nothing, write("stats"), "2"))
-    monkeypatch.setattr(stages, "STAGES", newer)
-    assert states(make_project())["stats"] == ("stale", "code version 1 → 2")
+    newer = (*GRAPH[:2], stage("stats", GRAPH[2].inputs, nothing, "2"))
+    assert states(make_project(newer))["stats"] == ("stale", "code version 1 → 2")
 
 
-def test_an_input_that_decides_nothing_is_there_to_be_measured_on(
-    make_project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_input_that_decides_nothing_is_there_to_be_measured_on(make_project) -> None:
     """Its changes make nothing stale, until a setting has it decide."""
     watching = Input("shards", split="val", decides=lambda config: config.seed == 3)
-    graph = (*GRAPH[:2], Stage("stats", (*GRAPH[2].inputs, watching), nothing, write("stats"), "1"))
-    monkeypatch.setattr(stages, "STAGES", graph)
-    project = make_project()
+    graph = (*GRAPH[:2], stage("stats", (*GRAPH[2].inputs, watching), nothing))
+    project = make_project(graph)
     build_all(project)
     stats = project.require("stats")
     assert "shards[val]=" in stats.file("data.txt").read_text() and set(stats.inputs) == {"shards[train]"}
-    assert states(make_project(seed=2))["stats"][0] == "stale"  # the manifest is
-    watched = make_project(seed=3)
+    assert states(make_project(graph, seed=2))["stats"][0] == "stale"  # the manifest is
+    watched = make_project(graph, seed=3)
     watched.build("raw_manifest")
     assert states(watched)["stats"] == ("stale", "shards[val] is new")
 
@@ -129,7 +133,7 @@ def test_a_missing_input_is_an_error_that_says_what_to_build(make_project) -> No
 
 
 def test_a_split_is_needed_exactly_where_there_are_splits(make_project) -> None:
-    with pytest.raises(ArtifactError, match="shards needs split"):
+    with pytest.raises(ArtifactError, match="shards needs a split"):
         make_project().build("shards")
     with pytest.raises(ArtifactError, match="stats has no split"):
         make_project().build("stats", "train")
@@ -145,3 +149,132 @@ def test_upstream_reaches_the_recordings(make_project) -> None:
 def test_a_project_without_recordings_says_what_to_do(make_project) -> None:
     with pytest.raises(DataError, match=r"synthesis\.enabled"):
         make_project().sources()
+
+
+class Counted:
+    """A check that holds while some recorded sentence does, and counts how often it is made."""
+
+    def __init__(self) -> None:
+        self.made, self.verdict = 0, Verdict(True, "fine", {"figure": 1})
+
+    def __call__(self, artifact: Artifact, run: CheckRun) -> Verdict:
+        self.made += 1
+        return self.verdict
+
+
+@pytest.fixture
+def counted() -> Counted:
+    return Counted()
+
+
+def checked(counted: Counted, **more: Any) -> tuple[Stage, ...]:
+    """The graph, whose last stage has a check."""
+    check = Check("holds", "Something holds.", counted, **more)
+    return (*GRAPH[:2], replace(GRAPH[2], checks=(check,)))
+
+
+def test_a_check_is_made_once_for_a_content(make_project, counted: Counted) -> None:
+    graph = checked(counted)
+    build_all(make_project(graph))
+    assert make_project(graph).recorded_verdicts("stats") is None and counted.made == 0  # it only looks
+    first = make_project(graph).verdicts("stats")
+    assert (first[0].passed, first[0].description, first[0].figures) == (True, "fine", {"figure": 1})
+    assert make_project(graph).verdicts("stats") == make_project(graph).recorded_verdicts("stats") == first
+    assert counted.made == 1
+    newer = make_project(
+        (*GRAPH[:2], replace(graph[2], make=lambda run: (run.out / "data.txt").write_text("new"), version="2"))
+    )
+    build_all(newer)
+    assert newer.verdicts("stats")[0].passed and counted.made == 2
+    assert make_project(graph).recorded_verdicts("stats") == first
+
+
+def test_a_check_is_made_again_for_other_limits_and_other_inputs_and_for_nothing_else(
+    make_project, counted: Counted
+) -> None:
+    graph = checked(counted, inputs=(Input("shards", split="val"),), limits=("checks.max_frr",))
+    project = make_project(graph)
+    build_all(project)
+    project.verdicts("stats")
+    make_project(graph, checks={"max_frr": 0.4}).verdicts("stats")
+    assert counted.made == 2
+    assert make_project(graph, checks={"max_frr": 0.4, "drift_error_psi": 1}).recorded_verdicts("stats")
+    (only_val,) = [replace(graph[1], make=lambda run: (run.out / "data.txt").write_text(f"{run.split} again"))]
+    changed = make_project((graph[0], replace(only_val, version="2"), graph[2]))
+    build_all(changed)
+    assert changed.recorded_verdicts("stats") is None and changed.verdicts("stats") and counted.made == 3
+
+
+def test_a_check_of_one_split_says_nothing_of_another(make_project, counted: Counted) -> None:
+    graph = (GRAPH[0], replace(GRAPH[1], checks=(Check("holds", "Something holds.", counted),)), GRAPH[2])
+    project = make_project(graph)
+    build_all(project)
+    counted.verdict = Verdict(False, "wrong")
+    assert project.verdicts("shards", "train")[0].stops
+    counted.verdict = Verdict(True, "fine")
+    assert project.recorded_verdicts("shards", "test") is None
+    assert project.verdicts("shards", "test")[0].passed and not project.verdicts("shards", "train")[0].passed
+
+
+@pytest.mark.parametrize(("severity", "blocking", "stops"), [(None, True, True), ("warning", True, False)])
+def test_a_warning_of_a_blocking_check_stops_nothing(
+    make_project, counted: Counted, severity: str | None, blocking: bool, stops: bool
+) -> None:
+    graph = checked(counted, blocking=blocking)
+    project = make_project(graph)
+    build_all(project)
+    counted.verdict = Verdict(False, "a little large", severity=severity)
+    (verdict,) = project.verdicts("stats")
+    assert not verdict.passed and verdict.stops is stops is verdict.failed
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"holds": 3}', '{"holds": {"key": "x"}}', '{"holds": {}}'])
+def test_records_of_checks_that_cannot_be_read_are_made_anew(make_project, counted: Counted, text: str) -> None:
+    project = make_project(checked(counted))
+    build_all(project)
+    (project.require("stats").path / "checks.json").write_text(text)
+    assert project.recorded_verdicts("stats") is None and project.verdicts("stats")[0].passed
+
+
+def test_what_the_disk_changed_before_anything_looked_at_it_is_built_anew(make_project) -> None:
+    project = make_project()
+    build_all(project)
+    file = project.require("stats").file("data.txt")
+    before, times = file.read_text(), file.stat()
+    file.write_text(before[::-1])
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert build_all(make_project()) == ["stats"] and project.require("stats").file("data.txt").read_text() == before
+
+
+def test_an_artifact_of_an_earlier_version_that_lacks_a_part_is_named(make_project) -> None:
+    project = make_project()
+    project.build("raw_manifest")
+    consumer = (GRAPH[0], stage("stats", (Input("raw_manifest", facet="weather"),), nothing))
+    with pytest.raises(ArtifactError, match=r"raw_manifest .* says nothing of its weather; remove .* builds it anew"):
+        make_project(consumer).build("stats")
+
+
+def test_parts_of_an_earlier_version_of_a_stage_or_of_its_libraries_are_not_reused(
+    make_project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def make(run: StageRun) -> None:
+        target = run.out / "part"
+        if not run.parts.link("same", target):
+            made.append(run.key)
+            target.write_text("part")
+            run.parts.keep("same", target)
+
+    def build(version: str, seed: int) -> None:
+        cached = replace(stage("stats", (), lambda config, split: {"seed": config.seed}, version), make=make)
+        make_project((replace(cached, libraries=("numpy",)),), seed=seed).build("stats")
+
+    build("1", 1)
+    build("1", 2)
+    assert len(made) == 1
+    build("2", 2)
+    assert len(made) == 2
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0")
+    build("2", 3)
+    assert len(made) == 3

@@ -8,9 +8,9 @@ from generated_home import GeneratedProject, Make, generate_home
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from wakeword_core.config import Config, DetectorConfig, FrontendConfig
-from wakeword_core.export.bundle import make_bundle
 from wakeword_core.export.onnx_graph import set_card, write_model
 from wakeword_core.files import write_json
+from wakeword_core.graph.stages import bundle
 from wakeword_core.store.artifacts import ArtifactStore
 from wakeword_core.store.graph import keys_behind
 
@@ -49,34 +49,34 @@ def small_model(card: dict) -> ModelProto:
     return model
 
 
-def _make_onnx(project, build, inputs, split) -> None:
-    keys = {"onnx_model": build.key, **keys_behind(project.store, inputs["calibrated_model"])}
+def _make_onnx(run) -> None:
+    keys = {"onnx_model": run.key, **keys_behind(run.store, run.inputs["calibrated_model"])}
     card = {
-        "phrase": project.config.phrase, "labels": ["_negative", "robin"], "sample_rate": 16_000, "threshold": 0.6,
+        "phrase": run.config.phrase, "labels": ["_negative", "robin"], "sample_rate": 16_000, "threshold": 0.6,
         "frontend": FrontendConfig(n_mels=16, window_frames=51).model_dump(mode="json"),
         "detector": DetectorConfig().model_dump(mode="json"), "model": {"arch": "tcn"}, "keys": keys,
         "operating_points": {},
     }  # fmt: skip
-    size = write_model(small_model(card), build.path / "model.onnx")
-    write_model(small_model(card), build.path / "model.streaming.onnx")
-    build.figures = {"bytes": size, "parameters": 1_632, "cpu_ms_per_s": 3.0}
+    size = write_model(small_model(card), run.out / "model.onnx")
+    write_model(small_model(card), run.out / "model.streaming.onnx")
+    run.figures = {"bytes": size, "parameters": 1_632, "cpu_ms_per_s": 3.0}
 
 
-def _make_int8(project, build, inputs, split) -> None:
-    data = inputs["onnx_model"].file("model.onnx").read_bytes()
+def _make_int8(run) -> None:
+    data = run.inputs["onnx_model"].file("model.onnx").read_bytes()
     for name in ("model.int8.onnx", "model.streaming.int8.onnx"):
-        (build.path / name).write_bytes(data)
-    build.figures = {"bytes": len(data), "method": "weights"}
+        (run.out / name).write_bytes(data)
+    run.figures = {"bytes": len(data), "method": "weights"}
 
 
-def _make_fp16(project, build, inputs, split) -> None:
-    data = inputs["onnx_model"].file("model.onnx").read_bytes()
-    (build.path / "model.fp16.onnx").write_bytes(data)
-    build.figures = {"bytes": len(data)}
+def _make_fp16(run) -> None:
+    data = run.inputs["onnx_model"].file("model.onnx").read_bytes()
+    (run.out / "model.fp16.onnx").write_bytes(data)
+    run.figures = {"bytes": len(data)}
 
 
-def _make_report(project, build, inputs, split) -> None:
-    write_json(build.path / "metrics.json", METRICS)
+def _make_report(run) -> None:
+    write_json(run.out / "metrics.json", METRICS)
 
 
 class BundledProject(GeneratedProject):
@@ -84,7 +84,7 @@ class BundledProject(GeneratedProject):
 
     makers: ClassVar[dict[str, Make]] = {
         "onnx_model": _make_onnx, "int8_model": _make_int8, "fp16_model": _make_fp16,
-        "metrics_report": _make_report, "model_bundle": make_bundle,
+        "metrics_report": _make_report, "model_bundle": bundle.make,
     }  # fmt: skip
 
 

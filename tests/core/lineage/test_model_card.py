@@ -7,6 +7,7 @@ import pytest
 
 from wakeword_core.export.model_card import card_markdown
 from wakeword_core.files import read_json
+from wakeword_core.graph.status import status
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def test_it_tells_data_metrics_settings_versions_and_every_key(home, card) -> No
     assert "onnx" in card["versions"] and card["model"]["calibration"]["parameters"] == {"temperature": 1.2}
     project = home.project()
     keys = {one["name"]: one["key"] for one in card["lineage"]}
-    expected = {state.name: state.artifact.key for state in project.status() if state.name != "champion_comparison"}
+    expected = {state.name: state.artifact.key for state in status(project) if state.name != "champion_comparison"}
     assert keys == {**expected, "raw_audio": project.fingerprint()[:20]}
 
 

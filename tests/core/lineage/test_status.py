@@ -5,12 +5,12 @@ import sys
 
 from generated_home import CONFIG
 
-from wakeword_core.lineage.status import State
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.status import State, status
 
 
 def states(project: Project) -> dict[str, State]:
-    return {state.name: state for state in project.status()}
+    return {state.name: state for state in status(project)}
 
 
 def stale_roots(project: Project) -> dict[str, str]:
@@ -75,10 +75,11 @@ STATUS = """
 import sys
 from pathlib import Path
 from wakeword_core.config.loading import load_config
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.status import status
 
 config, home = map(Path, sys.argv[1:])
-Project(load_config(config), home).status()
+status(Project(load_config(config), home))
 print(sorted({"dagster", "numpy", "onnx", "pandas", "pyarrow", "torch"} & sys.modules.keys()))
 """
 

@@ -10,7 +10,7 @@ from bundled_home import small_model
 from onnx import ModelProto, numpy_helper
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.lineage.verification import verify
+from wakeword_core.graph.verification import verify
 from wakeword_core.runtime.seal import SEAL_KEY, seal
 from wakeword_core.store.artifacts import ArtifactStore
 

@@ -1,9 +1,9 @@
 """Mining and tuning as stages of a real, if small, project."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -12,14 +12,16 @@ import torch
 from pydantic import ValidationError
 from toy_project import MINING, Toy
 
-from wakeword_core import stages
-from wakeword_core.checks import checks_of
 from wakeword_core.config import Config
+from wakeword_core.errors import ArtifactError
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Check, CheckRun, Judgement, Verdict
+from wakeword_core.graph.stages import STAGES, mining
+from wakeword_core.graph.stages import tuning as tuning_stage
 from wakeword_core.mining import tuning
 from wakeword_core.mining.clips import read_clips
 from wakeword_core.mining.tuning import no_worse, tuning_config, validation_figures
 from wakeword_core.progress import silent
-from wakeword_core.project import Project
 from wakeword_core.recordings import manifest
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.store.artifacts import Artifact, Parts
@@ -35,17 +37,19 @@ def build(project: Project) -> tuple[Artifact, Artifact]:
     return project.build("mined_negatives")[0], project.build("tuned_model")[0]
 
 
-def verdicts(project: Project, artifact: Artifact) -> dict[str, Any]:
-    return {check.name: check.run(project, artifact, None) for check in checks_of(artifact.stage)}
+def verdicts(project: Project, artifact: Artifact) -> dict[str, Judgement]:
+    """What the checks of a stage find, as the project measures and records it."""
+    return {verdict.check: verdict for verdict in project.verdicts(artifact.stage)}
 
 
 def garble(folder: Path) -> int:
     """Overwrite files where they lie, so that they seem whole and nothing in them can be read."""
     paths = [path for path in folder.rglob("*") if path.suffix in (".parquet", ".h5")]
     for path in paths:
-        size = path.stat().st_size
+        stat = path.stat()
         path.unlink()
-        path.write_bytes(b"\0" * size)
+        path.write_bytes(b"\0" * stat.st_size)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     return len(paths)
 
 
@@ -107,12 +111,19 @@ def test_weights_that_are_worse_on_validation_are_kept_only_if_so_asked(keep: st
         assert verdict.description == "the trained model as it was"
 
 
+def judge(check: Check, artifact: Artifact, project: Project, config: Config | None = None) -> Verdict:
+    """What a check finds now, whatever is recorded."""
+    inputs = {wanted.name(None): project.require(wanted.stage, wanted.at(None)) for wanted in check.inputs}
+    return check.run(artifact, CheckRun(config or project.config, inputs, None, project.store))
+
+
 def test_the_check_sees_a_model_that_suffered(toy: Toy, built, monkeypatch: pytest.MonkeyPatch) -> None:
     project, _, tuned = built
     before = validation_figures(project.require("trained_model").path, _val(toy), project.config, "cpu")
     figures = iter((before, replace(before, pauc=before.pauc - 0.05)))
     monkeypatch.setattr(tuning, "validation_figures", lambda *_: next(figures))
-    assert not verdicts(project, tuned)["tuning_not_worse"].passed
+    (check,) = tuning_stage.STAGE.checks
+    assert not judge(check, tuned, project).passed
 
 
 @pytest.mark.parametrize(
@@ -127,13 +138,13 @@ def test_the_check_goes_by_the_metric_that_the_model_was_kept_by(
     before = validation_figures(project.require("trained_model").path, _val(toy), project.config, "cpu")
     tree = project.config.model_dump(mode="json")
     tree["training"]["val_metric"] = metric
-    asked = SimpleNamespace(config=Config.model_validate(tree), require=project.require)
-    check = next(check for check in checks_of("tuned_model") if check.name == "tuning_not_worse")
+    config = Config.model_validate(tree)
+    (check,) = tuning_stage.STAGE.checks
     for change, passes in ((worse, False), (better, True)):
         after = replace(before, **{name: getattr(before, name) + by for name, by in change.items()})
         figures = iter((before, after))
         monkeypatch.setattr(tuning, "validation_figures", lambda *_, figures=figures: next(figures))
-        verdict = check.run(asked, tuned, None)
+        verdict = judge(check, tuned, project, config)
         assert verdict.passed is passes and set(verdict.figures) == {f"{metric}_before", f"{metric}_after"}
 
 
@@ -203,20 +214,24 @@ def test_the_check_fails_when_an_origin_is_held_out(split: str, built, monkeypat
         return rows
 
     monkeypatch.setattr(manifest, "read_manifest", moved)
-    verdict = verdicts(project, mined)["mined_from_training"]
+    check = next(check for check in mining.STAGE.checks if check.name == "mined_from_training")
+    verdict = judge(check, mined, project)
     assert not verdict.passed and origin in verdict.description and f"is in {split}" in verdict.description
-    assert next(check for check in checks_of("mined_negatives") if check.name == "mined_from_training").blocking
+    assert check.blocking
 
 
-def test_a_clip_that_changed_on_the_disk_is_set_aside(toy: Toy, built, tmp_path: Path) -> None:
+def test_a_clip_that_the_disk_changed_is_set_aside(toy: Toy, built, tmp_path: Path) -> None:
     project = toy.project(toy.copy(tmp_path / "home"), **MINING)
     mined = project.require("mined_negatives")
+    (mined.path / "checks.json").unlink(missing_ok=True)
     shard = mined.file("00000.parquet")
-    data = bytearray(shard.read_bytes())
+    data, times = bytearray(shard.read_bytes()), shard.stat()
     data[data.index(b"RIFF") + 1_000] ^= 4
     shard.write_bytes(data)
-    verdict = verdicts(project, mined)["clips_verify"]
-    assert not verdict.passed and "00000.parquet" in verdict.description and not mined.path.exists()
+    os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(ArtifactError, match=r"mined_negatives changed on disk .*00000\.parquet"):
+        project.verdicts("mined_negatives")
+    assert not mined.path.exists()
 
 
 def test_switched_off_it_is_quick_and_the_trained_model_goes_on(toy: Toy) -> None:
@@ -272,7 +287,7 @@ TUNING = ("epochs", "learning_rate_fraction", "keep")
 
 
 def keys(config: Config) -> dict[str, Any]:
-    return {stage.name: stage.settings(config, "train" if stage.partitioned else None) for stage in stages.STAGES}
+    return {stage.name: stage.settings(config, "train" if stage.partitioned else None) for stage in STAGES}
 
 
 def config_of(base: dict[str, Any] | None = None, **mining: Any) -> Config:

@@ -1,5 +1,6 @@
 """How far data moved from those of the champion: by how much, where, and not by chance."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword_core.checks import checks_of
 from wakeword_core.config import Config
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import CheckRun, Verdict
+from wakeword_core.graph.stages.manifest import STAGE
 from wakeword_core.recordings.drift import drift, psi
-from wakeword_core.registry.history import Entry
+from wakeword_core.stage_names import CHAMPION
 from wakeword_core.store.artifacts import Artifact, Build
 
 LEAST = 0.1
@@ -81,24 +83,21 @@ def manifest(project: Project, frame: pd.DataFrame, name: str) -> Artifact:
     return project.store.build("raw_manifest", {}, {"name": name}, "1", make)[0]
 
 
-def crown(project: Project, key: str) -> None:
-    with project.registry().changing() as registry:
-        registry.adding(Entry(key, "promoted", "as the test wants it", "person"))
-
-
 def test_the_check_warns_then_errs_and_never_blocks(tmp_path: Path) -> None:
-    (check,) = [one for one in checks_of("raw_manifest") if one.name == "data_as_before"]
+    (check,) = [check for check in STAGE.checks if check.name == "data_as_before"]
+
+    def judge(artifact: Artifact, champion: Artifact | None) -> Verdict:
+        return check.run(artifact, CheckRun(Config(), {CHAMPION: champion} if champion else {}, None, project.store))
+
     project = Project(Config(), tmp_path / "home")
     first = manifest(project, rows(3_000), "first")
-    assert not check.blocking and "no champion" in check.run(project, first, None).description
+    assert not check.blocking and "no champion" in judge(first, None).description
     edge = {"raw_manifest": {"stage": "raw_manifest", "key": first.key, "content": first.content}}
     model, _ = project.store.build("trained_model", edge, {}, "1", lambda build: (build.path / "w").touch())
-    crown(project, model.key)
     outcomes = []
     for name, louder in (("same", 0.0), ("a little", 1.5), ("much", 6.0)):
-        outcomes.append(check.run(project, manifest(project, rows(3_000, seed=1, louder=louder), name), None))
+        outcomes.append(judge(manifest(project, rows(3_000, seed=1, louder=louder), name), model))
     assert [one.passed for one in outcomes] == [True, False, False]
     assert [one.severity for one in outcomes[1:]] == ["warning", "error"]
     assert "loudness of" in outcomes[2].description and outcomes[2].figures["shifts"][0]["measured"] == "loudness"
-    crown(project, "0" * 20)
-    assert "is gone" in check.run(project, first, None).description
+    assert "is gone" in judge(first, replace(model, key="0" * 20)).description

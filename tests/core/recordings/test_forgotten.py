@@ -9,7 +9,7 @@ import pytest
 from wakeword_core.config import Config, DataConfig, SourceConfig
 from wakeword_core.errors import DataError
 from wakeword_core.files import hash_file
-from wakeword_core.project import Project
+from wakeword_core.graph.project import Project
 from wakeword_core.recordings.forgotten import FILE, NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.recordings.scan import scan

@@ -8,9 +8,9 @@ import pytest
 for folder in (Path(__file__).parent, Path(__file__).parents[3] / "benchmarks"):
     sys.path.insert(0, str(folder))
 
-from rivals import Rivals, write_shards  # noqa: E402
+from rivals import RivalProject, Rivals, write_shards  # noqa: E402
 
-from wakeword_core import checks  # noqa: E402
+from wakeword_core.graph.stage import Check, Verdict  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -25,15 +25,13 @@ def rivals(tmp_path: Path, shards: Path) -> Rivals:
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch):
-    """Only these verdicts are checks, of the stages that they are given for; the generated artifacts have no data."""
+    """Gives stages a check that has a verdict; else the generated artifacts, which have no data, have none."""
 
-    def use(**verdicts: checks.Verdict) -> None:
-        real = checks.checks_of("champion_comparison")
-        made = [
-            checks.Check(f"check_of_{stage}", stage, "", lambda *_, verdict=verdict: verdict)
+    def use(**verdicts: Verdict) -> None:
+        checks = {
+            stage: (Check(f"check_of_{stage}", "", lambda *_, verdict=verdict: verdict),)
             for stage, verdict in verdicts.items()
-        ]
-        monkeypatch.setattr(checks, "CHECKS", (*made, *real))
+        }
+        monkeypatch.setattr(RivalProject, "checks", checks)
 
-    use()
     return use

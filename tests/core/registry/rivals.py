@@ -14,13 +14,13 @@ from generated_home import GeneratedProject, Make
 from onnx import TensorProto, helper, numpy_helper
 
 from wakeword_core.audio import write_audio
-from wakeword_core.config import SPLITS, Config, ShardsConfig
+from wakeword_core.config import Config, ShardsConfig
 from wakeword_core.export.onnx_graph import set_card, write_model
 from wakeword_core.files import link_or_copy
-from wakeword_core.registry.gate import MODEL
+from wakeword_core.graph.stages import comparison
 from wakeword_core.registry.history import Entry
-from wakeword_core.registry.stages import STAGE
 from wakeword_core.shards.packed_split import build_shards
+from wakeword_core.stage_names import COMPARISON, MODEL
 from wakeword_core.store.artifacts import Parts
 
 RATE = 16_000
@@ -97,21 +97,21 @@ def tone_model(path: Path, config: Config, key: str) -> None:
     write_model(model, path)
 
 
-def _make_onnx(project, build, inputs, split) -> None:
-    tone_model(build.path / "model.onnx", project.config, build.key)
+def _make_onnx(run) -> None:
+    tone_model(run.out / "model.onnx", run.config, run.key)
 
 
-def _make_report(project, build, inputs, split) -> None:
-    (build.path / "report.html").write_text(build.key)
-    build.figures = _FIGURES
+def _make_report(run) -> None:
+    (run.out / "report.html").write_text(run.key)
+    run.figures = _FIGURES
 
 
-def _make_shards(project, build, inputs, split) -> None:
-    if split != "test":
-        (build.path / "made.txt").write_text(build.key)
+def _make_shards(run) -> None:
+    if run.split != "test":
+        (run.out / "made.txt").write_text(run.key)
         return
-    for path in project.shards.iterdir():
-        link_or_copy(path, build.path / path.name)
+    for path in RivalProject.shards.iterdir():
+        link_or_copy(path, run.out / path.name)
 
 
 class RivalProject(GeneratedProject):
@@ -124,10 +124,7 @@ class RivalProject(GeneratedProject):
 
     @property
     def stages(self):
-        from wakeword_core.stages import STAGES
-
-        real = next(stage for stage in STAGES if stage.name == STAGE)
-        return {**super().stages, STAGE: real}
+        return {**super().stages, COMPARISON: comparison.STAGE}
 
 
 class Rivals:
@@ -150,12 +147,10 @@ class Rivals:
         return RivalProject(Config.model_validate(tree), self.home)
 
     def build(self, epochs: int = 100, seed: int = 1, compared: bool = True, **changes) -> RivalProject:
-        """Everything, or everything but the comparison."""
+        """Everything, or everything but the comparison; `built` then names what was not there."""
         project = self.project(epochs, seed, **changes)
-        for name, stage in project.stages.items():
-            for split in SPLITS if stage.partitioned else (None,):
-                if compared or name != STAGE:
-                    project.build(name, split)
+        names = [(name, split) for name, stage in project.stages.items() for split in stage.splits]
+        self.built = [name for name in names if (compared or name[0] != COMPARISON) and project.build(*name)[1]]
         return project
 
     def crown(self, seed: int = 1) -> RivalProject:

@@ -1,15 +1,19 @@
 """From build to champion and back, with models that are heard for real: good, as good, and worse on purpose."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rivals import RivalProject, Rivals
 
-from wakeword_core.checks import Verdict
 from wakeword_core.errors import WakewordError
 from wakeword_core.files import read_json
-from wakeword_core.registry.gate import MODEL, decide, promote, remove_deleted, rollback
-from wakeword_core.registry.stages import COMPARISON, PICTURE, STAGE
+from wakeword_core.graph.promotion import decide, promote, remove_deleted, rollback
+from wakeword_core.graph.stage import Verdict
+from wakeword_core.graph.stages.comparison import FILE, PICTURE
+from wakeword_core.graph.status import status
+from wakeword_core.stage_names import COMPARISON, MODEL
 
 UNTRAINED = 1
 MANUAL = {"registry": {"promote": "manual"}}
@@ -19,8 +23,15 @@ def key(project: RivalProject) -> str:
     return project.require(MODEL).key
 
 
+def rot(path: Path) -> None:
+    """Change a file as a disk does: nothing else tells of it."""
+    times = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def states(project: RivalProject) -> set[str]:
-    return {state.state for state in project.status()}
+    return {state.state for state in status(project)}
 
 
 def test_the_first_model_is_champion_and_an_untrained_one_is_refused(rivals: Rivals, checked) -> None:
@@ -28,16 +39,16 @@ def test_the_first_model_is_champion_and_an_untrained_one_is_refused(rivals: Riv
     entry = decide(first)
     assert (entry.decision, entry.opponent, entry.by, entry.cleared) == ("promoted", "", "gate", True)
     assert entry.artifacts["model_bundle"] == first.require("model_bundle").key and entry.figures["frr"] == 0.1
-    assert not (first.require(STAGE).path / PICTURE).exists() and states(rivals.project()) == {"fresh"}
+    assert not (first.require(COMPARISON).path / PICTURE).exists() and states(rivals.project()) == {"fresh"}
 
     bad = rivals.build(UNTRAINED)
     refused = decide(bad)
     assert (refused.decision, refused.opponent) == ("refused", key(first))
     assert refused.reason.startswith(f"worse than the champion {key(first)}: missed at 0.5 false alarms an hour 100 %")
     assert bad.registry().champion == entry and states(rivals.project(UNTRAINED)) == {"fresh"}
-    comparison = bad.require(STAGE)
+    comparison = bad.require(COMPARISON)
     assert comparison.inputs["champion"]["key"] == key(first) and comparison.file(PICTURE).stat().st_size > 5_000
-    found = read_json(comparison.file(COMPARISON))
+    found = read_json(comparison.file(FILE))
     assert found["recordings"] == 24 and found["words"] == 48 and not found["at_target"]["candidate"]["reachable"]
     assert decide(rivals.project(UNTRAINED)) == refused and len(bad.registry().history) == 2
 
@@ -45,15 +56,15 @@ def test_the_first_model_is_champion_and_an_untrained_one_is_refused(rivals: Riv
 def test_a_promoted_model_stays_compared_with_whom_it_took_over_from(rivals: Rivals, checked) -> None:
     first = rivals.crown()
     second = rivals.build(seed=2)
-    before = second.require(STAGE)
+    before = second.require(COMPARISON)
     entry = decide(second)
     assert entry.decision == "promoted" and entry.reason.startswith("not shown to be worse than the champion")
     assert "an excess of fewer than 5 of 24 recordings could not show" in entry.reason
     again = rivals.build(seed=2)
-    assert again.built == [] and again.require(STAGE).key == before.key and decide(again) == entry
+    assert rivals.built == [] and again.require(COMPARISON).key == before.key and decide(again) == entry
     assert states(again) == {"fresh"} and len(again.registry().history) == 2
-    stale = [state for state in rivals.project().status() if state.state != "fresh"]
-    assert [state.name for state in stale] == [STAGE] and "champion changed" in stale[0].because
+    stale = [state for state in status(rivals.project()) if state.state != "fresh"]
+    assert [state.name for state in stale] == [COMPARISON] and "champion changed" in stale[0].because
     assert first.registry().role(key(first)) == "retired"
 
 
@@ -63,7 +74,7 @@ def test_a_rollback_is_final_until_a_person_says_otherwise(rivals: Rivals, check
     again, refused = rollback(second, "it wakes the dog")
     assert again.key == key(first) and refused.reason.startswith("it wakes the dog")
     rebuilt = rivals.build(seed=2)
-    assert rebuilt.built == [] and decide(rebuilt).decision == "rolled_back" and states(rebuilt) == {"fresh"}
+    assert rivals.built == [] and decide(rebuilt).decision == "rolled_back" and states(rebuilt) == {"fresh"}
     assert rebuilt.registry().champion == again and rebuilt.registry().role(key(second)) == "refused"
     with pytest.raises(WakewordError, match=r"was rolled back \(it wakes the dog.*--force"):
         promote(rebuilt, key(second)[:8], "", force=False)
@@ -81,7 +92,7 @@ def test_a_failed_check_or_a_damaged_file_refuses_and_a_warning_does_not(rivals:
     checked(int8_model=Verdict(False, "a little large", severity="warning"))
     bundle = project.require("model_bundle").file("made.txt")
     content = bundle.read_text()
-    bundle.write_text(content[::-1])
+    rot(bundle)
     assert decide(rivals.project()).reason == "model_bundle is damaged (made.txt)"
     bundle.write_text(content)
     assert decide(rivals.project()).decision == "promoted" and len(project.registry().history) == 3
@@ -125,7 +136,7 @@ def test_files_of_champions_that_are_gone_are_an_error_and_no_champion(rivals: R
         rollback(second, "")
     file = second.require(MODEL).file("model.onnx")
     content = file.read_bytes()
-    file.write_bytes(content[::-1])
+    rot(file)
     with pytest.raises(WakewordError, match=r"champion .* are damaged.*wakeword rollback"):
         rivals.build(seed=3)
     file.write_bytes(content)

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from wakeword_core.config import SPLITS, Config, ServingConfig
-from wakeword_core.stages import STAGES
+from wakeword_core.config import Config, ServingConfig
+from wakeword_core.graph.stages import STAGES
 
 
 def test_serving_is_in_no_artifacts_key() -> None:
@@ -13,7 +13,7 @@ def test_serving_is_in_no_artifacts_key() -> None:
         {"serving": {"port": 1, "max_seconds": 9.0, "cascade": {"judge": "/judge", "combine": "least"}}}
     )
     for stage in STAGES:
-        for split in SPLITS if stage.partitioned else (None,):
+        for split in stage.splits:
             assert stage.settings(plain, split) == stage.settings(changed, split), stage.name
 
 

@@ -12,7 +12,7 @@ from wakeword_core.ablations import without
 from wakeword_core.config import Config, TcnConfig
 from wakeword_core.config.loading import load_config
 from wakeword_core.features.store import WindowSet
-from wakeword_core.stages import STAGES
+from wakeword_core.graph.stages import STAGES
 from wakeword_core.training.fit import train
 from wakeword_core.training.job import Job, load_job
 from wakeword_core.training.records import EpochRecord

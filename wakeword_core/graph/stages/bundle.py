@@ -1,4 +1,4 @@
-"""What is handed on: the model with its whole card inside, the small one beside it, and the card to read."""
+"""The bundle: the model with its whole card inside, the smaller ones beside it, and the card to read."""
 
 import json
 from collections.abc import Mapping
@@ -7,34 +7,31 @@ from typing import Any
 from wakeword_core.config import Config, Split
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
-from wakeword_core.project import Input, Project
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
 from wakeword_core.runtime.exported import FP16_FILE, INT8_FILE, INT8_STREAMING_FILE, MODEL_FILE, STREAMING_FILE
-from wakeword_core.store.artifacts import Artifact, Build
+from wakeword_core.stage_names import BUNDLE
+from wakeword_core.store.artifacts import Artifact
 
-STAGE = "model_bundle"
 CARD_JSON = "model_card.json"
 CARD_MARKDOWN = "model_card.md"
 PICTURE = "lineage.png"
 MODEL_FACET = "model"
 """The exported model in it, whatever else changes."""
-BUNDLE_INPUTS = (
-    Input("onnx_model"), Input("int8_model"), Input("fp16_model"), Input("metrics_report"),
-    Input("raw_manifest", facet="sources"),
-)  # fmt: skip
 _COPIED = {
     "onnx_model": (STREAMING_FILE,),
     "int8_model": (INT8_FILE, INT8_STREAMING_FILE),
     "fp16_model": (FP16_FILE,),
 }
 """Models that are handed on as they are, by their stage."""
+_NAMED_SOURCES = 5
 
 
-def bundle_settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """What the bundle depends on, besides its inputs."""
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what the bundle depends on besides its inputs."""
     return config.subset("phrase")
 
 
-def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:
+def make(run: StageRun) -> None:
     """Write the models, `model_card.json`, `model_card.md` and `lineage.png`.
 
     The float model carries the whole card. Those that stream and the INT8 and float16 models, for places where every
@@ -48,27 +45,28 @@ def make_bundle(project: Project, build: Build, inputs: dict[str, Artifact], spl
     from wakeword_core.runtime.exported import CARD_KEY, MODEL_CARD_KEY
     from wakeword_core.store.graph import Edge, Node
 
+    inputs = run.inputs
     path = inputs["onnx_model"].file(MODEL_FILE)
     model = onnx.load(path)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if CARD_KEY not in properties:
         raise ArtifactError(f"{path} carries no card; build onnx_model again")
-    edges = (Edge(name, one.stage, one.key, one.content) for name, one in inputs.items())
-    node = Node(STAGE, build.key, inputs=tuple(edges))
+    edges = (Edge(name, made.stage, made.key, made.content) for name, made in inputs.items())
+    node = Node(BUNDLE, run.key, inputs=tuple(edges))
     metrics = read_json(inputs["metrics_report"].file("metrics.json"))
-    evidence = evidence_for(node, project.store, json.loads(properties[CARD_KEY]), metrics)
-    card = describe_model(node, project.config.slug, evidence)
+    evidence = evidence_for(node, run.store, json.loads(properties[CARD_KEY]), metrics)
+    card = describe_model(node, run.config.slug, evidence)
     entry = model.metadata_props.add()
     entry.key, entry.value = MODEL_CARD_KEY, canonical_json(card)
-    size = write_model(model, build.path / MODEL_FILE)
+    size = write_model(model, run.out / MODEL_FILE)
     for stage, names in _COPIED.items():
         for name in names:
-            link_or_copy(inputs[stage].file(name), build.path / name)
-    write_json(build.path / CARD_JSON, card)
-    write_text(build.path / CARD_MARKDOWN, card_markdown(card))
-    (build.path / PICTURE).write_bytes(lineage_picture(evidence.graph, node))
-    build.figures = _figures(card, size)
-    build.facets = {MODEL_FACET: inputs["onnx_model"].content}
+            link_or_copy(inputs[stage].file(name), run.out / name)
+    write_json(run.out / CARD_JSON, card)
+    write_text(run.out / CARD_MARKDOWN, card_markdown(card))
+    (run.out / PICTURE).write_bytes(lineage_picture(evidence.graph, node))
+    run.figures = _figures(card, size)
+    run.facets = {MODEL_FACET: inputs["onnx_model"].content}
 
 
 def _figures(card: Mapping[str, Any], size: int) -> dict[str, Any]:
@@ -90,3 +88,46 @@ def _figures(card: Mapping[str, Any], size: int) -> dict[str, Any]:
 def _row(source: Mapping[str, Any]) -> dict[str, Any]:
     names = ("source", "licence", "commercial_use", "recordings", "hours", "speakers")
     return {name: source[name] for name in names}
+
+
+def sealed(bundle: Artifact, run: CheckRun) -> Verdict:
+    """Fail where a model file cannot tell by itself that it is unaltered."""
+    from wakeword_core.lineage.model_file import read_model_file
+
+    names = [name for name in bundle.files if name.endswith(".onnx")]
+    seals = {name: read_model_file(bundle.file(name)).seal for name in names}
+    problems = [f"{name}: {seal}" for name, seal in seals.items() if seal != "whole"]
+    return verdict_on(problems, f"{', '.join(names)} can tell by themselves that they are unaltered")
+
+
+def licences_stated(bundle: Artifact, run: CheckRun) -> Verdict:
+    """Warn of sources without a licence."""
+    without, allowed = bundle.figures["without_licence"], bundle.figures["commercial_use"]
+    if not without:
+        return Verdict(True, f"every source has a licence; commercial use of what the model learnt from: {allowed}")
+    more = " and more" if len(without) > _NAMED_SOURCES else ""
+    description = f"no licence is stated for {', '.join(without[:_NAMED_SOURCES])}{more}; name it under data.sources"
+    return Verdict(False, description, {"sources": len(without)})
+
+
+STAGE = Stage(
+    name=BUNDLE,
+    version="2",
+    make=make,
+    inputs=(
+        Input("onnx_model"),
+        Input("int8_model"),
+        Input("fp16_model"),
+        Input("metrics_report"),
+        Input("raw_manifest", facet="sources"),
+    ),
+    settings=settings,
+    group="delivery",
+    kinds=("onnx", "markdown", "mlflow"),
+    description="What is handed on: the models with their history inside and the model card, which the registry "
+    "shows too.",
+    checks=(
+        Check("sealed", "The models' own digests are right.", sealed),
+        Check("licences_stated", "Every source has a licence.", licences_stated, blocking=False),
+    ),
+)

@@ -1,25 +1,21 @@
-"""What the stage champion_comparison does: the settings it depends on, and the call that builds it."""
+"""The comparison: the new model beside the champion on the same test."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wakeword_core.config import Config, RegistryConfig, Split
 from wakeword_core.errors import ArtifactError, WakewordError
-from wakeword_core.export.bundle import MODEL_FACET
 from wakeword_core.files import write_json
-from wakeword_core.project import CHAMPION, Input, Project
-from wakeword_core.store.artifacts import Artifact, Build
+from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict
+from wakeword_core.graph.stages.bundle import MODEL_FACET
+from wakeword_core.stage_names import CHAMPION
+from wakeword_core.store.artifacts import Artifact, ArtifactStore
 
 if TYPE_CHECKING:
     from wakeword_core.registry.trial import Contrast, Heard
 
-STAGE = "champion_comparison"
-COMPARISON = "comparison.json"
+FILE = "comparison.json"
 PICTURE = "trade_off.png"
-# last, so that there is a candidate only where everything that ships with it is there; of the bundle, the model decides
-COMPARISON_INPUTS = (
-    Input("onnx_model"), Input("model_bundle", facet=MODEL_FACET), Input("audio_shards", split="test"), Input(CHAMPION),
-)  # fmt: skip
 _TEST = "audio_shards[test]"
 _EVALUATION = (
     "target_snr_db", "noise_seconds", "gap_seconds", "tolerance_seconds", "session_minutes", "floor_dbfs",
@@ -29,8 +25,8 @@ _LEARNT = ("train", "val")
 _DIGITS = 6
 
 
-def comparison_settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """What the comparison depends on besides both models and the test's recordings."""
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what the comparison depends on besides both models and the test's recordings."""
     evaluation = config.subset("evaluation")["evaluation"]
     rule = {name: value for name, value in config.subset("registry")["registry"].items() if name != "promote"}
     return {
@@ -40,17 +36,17 @@ def comparison_settings(config: Config, split: Split | None) -> dict[str, Any]:
     }
 
 
-def make_comparison(project: Project, build: Build, inputs: dict[str, Artifact], split: Split | None) -> None:
+def make(run: StageRun) -> None:
     """Write `comparison.json` and, where there is a champion that can be heard, a picture of both trade-offs."""
-    champion = inputs.get(CHAMPION)
+    champion = run.inputs.get(CHAMPION)
     if champion is None:
         found = _not_compared("", "there is no champion to compare it with")
-    elif reason := _cannot_be_heard(champion, project.config):
+    elif reason := _cannot_be_heard(champion, run.config):
         found = _not_compared(champion.key, f"it cannot be compared with the champion {champion.key}: {reason}")
     else:
-        found = _compared(project, build, inputs, champion)
-    write_json(build.path / COMPARISON, found)
-    build.figures = {name: found[name] for name in ("opponent", "compared", "passed", "sentence", "table")}
+        found = _compared(run, champion)
+    write_json(run.out / FILE, found)
+    run.figures = {name: found[name] for name in ("opponent", "compared", "passed", "sentence", "table")}
 
 
 def _not_compared(opponent: str, sentence: str) -> dict[str, Any]:
@@ -74,26 +70,26 @@ def _cannot_be_heard(champion: Artifact, config: Config) -> str:
         return str(error)
 
 
-def _compared(project: Project, build: Build, inputs: dict[str, Artifact], champion: Artifact) -> dict[str, Any]:
+def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
     from wakeword_core.evaluation.plots import Marked, det_curve
     from wakeword_core.registry.trial import contrasts, hear
     from wakeword_core.runtime import WakewordModel
     from wakeword_core.runtime.exported import MODEL_FILE
 
-    config, shards = project.config, inputs[_TEST].path
+    config, shards = run.config, run.inputs[_TEST].path
     mine, theirs = (
-        hear(WakewordModel(one.file(MODEL_FILE)), shards, config, project.progress)
-        for one in (inputs["onnx_model"], champion)
+        hear(WakewordModel(one.file(MODEL_FILE)), shards, config, run.progress)
+        for one in (run.inputs["onnx_model"], champion)
     )
     found = contrasts(mine, theirs, config)
-    learnt = len(mine.heard & _learnt_by(project, champion))
+    learnt = len(mine.heard & _learnt_by(run.store, champion))
     marked = {
         f"{name}, as shipped": Marked(one.target.target_fah, one.shipped.threshold, one.shipped.frr, one.shipped.fah)
         for name, one in (("candidate", mine), ("champion", theirs))
     }
     hours = mine.shipped.background_hours
     picture = det_curve(mine.curve, marked, hours, name="candidate", beside={"champion": theirs.curve})
-    (build.path / PICTURE).write_bytes(picture)
+    (run.out / PICTURE).write_bytes(picture)
     return {
         "opponent": champion.key,
         "compared": True,
@@ -147,13 +143,49 @@ def _sentence(
     return f"{_VERDICTS[settings.rule][not against]} the champion {champion}: {'; '.join(notes)}"
 
 
-def _learnt_by(project: Project, champion: Artifact) -> set[str]:
+def _learnt_by(store: ArtifactStore, champion: Artifact) -> set[str]:
     """Recordings that the champion was trained or calibrated on, as far as its manifest is there."""
     from wakeword_core.lineage.recordings import manifest_behind
     from wakeword_core.recordings.manifest import read_manifest
 
-    manifest = manifest_behind(project.store, champion.key)
+    manifest = manifest_behind(store, champion.key)
     if manifest is None:
         return set()
     rows = read_manifest(manifest.path, columns=("id", "split", "status"))
     return set(rows.loc[rows["split"].isin(_LEARNT), "id"])
+
+
+def not_worse_than_champion(comparison: Artifact, run: CheckRun) -> Verdict:
+    """Say whether the comparison lets the model take the champion's place."""
+    figures = comparison.figures
+    # what cannot be compared is for a person to decide about
+    severity: Severity = "error" if figures["compared"] else "warning"
+    differences = {row["figure"]: row["difference"] for row in figures["table"]}
+    return Verdict(figures["passed"], figures["sentence"], differences, severity)
+
+
+STAGE = Stage(
+    name="champion_comparison",
+    version="1",
+    make=make,
+    # the bundle, so that there is a candidate only where everything that ships is there; of it, the model decides
+    inputs=(
+        Input("onnx_model"),
+        Input("model_bundle", facet=MODEL_FACET),
+        Input("audio_shards", split="test"),
+        Input(CHAMPION),
+    ),
+    settings=settings,
+    group="delivery",
+    kinds=("onnx", "mlflow"),
+    description="The new model beside the champion on the same test, and whether it takes its place: the "
+    "registry's gate.",
+    checks=(
+        Check(
+            "not_worse_than_champion",
+            "Not worse than the champion on the same test; else it does not take its place.",
+            not_worse_than_champion,
+            blocking=False,
+        ),
+    ),
+)

@@ -1,0 +1,213 @@
+"""What a stage of the graph is: its inputs, the settings it depends on, the call that builds it, and its checks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.files import digest
+from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.forgotten import Forgotten
+from wakeword_core.recordings.scan_cache import ScanCache
+from wakeword_core.stage_names import CHAMPION, RAW_AUDIO, StageName
+from wakeword_core.store.artifacts import Artifact, ArtifactStore, Parts, artifact_name
+
+Severity = Literal["error", "warning"]
+"""An error is something wrong, a warning something to look at; only the error of a blocking check stops a build."""
+InputName = StageName | Literal["raw_audio", "champion"]
+_SHOWN_PROBLEMS = 5
+
+
+def always(config: Config) -> bool:
+    """Whatever the configuration says."""
+    return True
+
+
+def never(config: Config) -> bool:
+    """Under no configuration."""
+    return False
+
+
+@dataclass(frozen=True)
+class Input:
+    """An edge of the graph: the stage it comes from, and which split or facet of it."""
+
+    stage: InputName
+    split: Split | Literal["same"] | None = None
+    facet: str | Literal["split"] | None = None
+    """Depend on a named facet of the input instead of all of it; 'split' is the facet of the consumer's split."""
+    decides: Callable[[Config], bool] = always
+    """Whether the result depends on it; else it is only looked at, and a change of it makes nothing stale."""
+
+    def at(self, split: Split | None) -> Split | None:
+        """Return which split of its stage the input is, for a consumer of `split`."""
+        return split if self.split == "same" else self.split
+
+    def name(self, split: Split | None) -> str:
+        """Return how the input is called in artifact.json: `stage` or `stage[split]`."""
+        return artifact_name(self.stage, self.at(split))
+
+
+@dataclass(frozen=True)
+class RecordingFolders:
+    """The recordings that a build is about, and what the home knows of them."""
+
+    content: str
+    """Hash of the recordings that the build goes by."""
+    content_now: Callable[[], str]
+    """Looks again: the same hash of the recordings as they are at the time of the call."""
+    scan_cache: Callable[[], ScanCache]
+    forgotten: Callable[[], Forgotten]
+    """What this home must never use again."""
+
+
+@dataclass
+class StageRun:
+    """What a stage is given to build one artifact, and where it leaves what there is to say of it."""
+
+    config: Config
+    inputs: dict[str, Artifact]
+    """By the name that `Input.name` gives."""
+    split: Split | None
+    out: Path
+    """The folder to fill."""
+    key: str
+    parts: Parts
+    store: ArtifactStore
+    recordings: RecordingFolders
+    progress: Progress = silent
+    on_epoch: Callable[[Any], None] = lambda record: None
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Counts and measures of the result, for people and metadata."""
+    facets: dict[str, str] = field(default_factory=dict)
+    """Hashes of parts that consumers depend on separately."""
+    volatile: set[str] = field(default_factory=set)
+    """Files that differ from build to build without meaning to, such as times: hashed, but no part of the content."""
+
+    @cached_property
+    def device(self) -> str:
+        """Choose the device that the configuration asks for: `cpu` or `cuda`."""
+        from wakeword_core.training.device import choose_device
+
+        return choose_device(self.config.training.device)
+
+    @property
+    def device_used(self) -> str:
+        """Return the device that the stage asked for; `cpu` if it never asked."""
+        return str(self.__dict__.get("device", "cpu"))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a check: whether it holds, why in one sentence, and the figures behind it."""
+
+    passed: bool
+    description: str
+    figures: dict[str, Any] = field(default_factory=dict)
+    severity: Severity | None = None
+    """Of a failure, where it depends on how much is wrong; else it is the check's."""
+
+
+def verdict_on(problems: list[str], fine: str) -> Verdict:
+    """Return a verdict that fails when there are problems and names the first; `fine` is said when there are none."""
+    if not problems:
+        return Verdict(True, fine)
+    more = f" (and {len(problems) - _SHOWN_PROBLEMS} more)" if len(problems) > _SHOWN_PROBLEMS else ""
+    return Verdict(False, "; ".join(problems[:_SHOWN_PROBLEMS]) + more, {"problems": len(problems)})
+
+
+@dataclass(frozen=True)
+class CheckRun:
+    """What a check is given besides the artifact that it looks at."""
+
+    config: Config
+    inputs: Mapping[str, Artifact]
+    """By the name that `Input.name` gives; without those that there are none of."""
+    split: Split | None
+    store: ArtifactStore
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named condition on a stage's artifact. A check only looks: it changes nothing."""
+
+    name: str
+    description: str
+    run: Callable[[Artifact, CheckRun], Verdict]
+    blocking: bool = True
+    """Whether what is downstream must not be built when it fails with an error."""
+    inputs: tuple[Input, ...] = ()
+    """What it looks at besides the artifact."""
+    limits: tuple[str, ...] = ()
+    """Settings that it is held against, as dotted names."""
+
+    @property
+    def severity(self) -> Severity:
+        """Return the severity of a failure, unless its verdict says otherwise."""
+        return "error" if self.blocking else "warning"
+
+    def key(self, artifact: Artifact, run: CheckRun) -> str:
+        """Return a hash of all that the verdict depends on: while it stays the same, so does the verdict."""
+        contents = {name: looked_at.content for name, looked_at in run.inputs.items()}
+        return digest([self.name, artifact.content, artifact.code_version, contents, run.config.subset(*self.limits)])
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict of a check on an artifact, as it is recorded beside it."""
+
+    check: str
+    blocking: bool
+    passed: bool
+    severity: Severity
+    description: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is wrong; a warning is something to look at, and no failure."""
+        return not self.passed and self.severity == "error"
+
+    @property
+    def stops(self) -> bool:
+        """Whether nothing may be built on the artifact."""
+        return self.failed and self.blocking
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of the graph: everything that is true of it."""
+
+    name: StageName
+    version: str
+    """Raise it when the same inputs and settings give another result; its caches are then left behind, too."""
+    make: Callable[[StageRun], None]
+    inputs: tuple[Input, ...]
+    settings: Callable[[Config, Split | None], dict[str, Any]]
+    """The part of the configuration that its result depends on."""
+    group: str
+    kinds: tuple[str, ...]
+    description: str
+    checks: tuple[Check, ...] = ()
+    libraries: tuple[str, ...] = ()
+    """Packages whose results its parts hold: with another version of one, no part is taken from before."""
+    partitioned: bool = False
+    """Whether there is an artifact for each split."""
+    resumable: bool = False
+    """Whether a killed build is continued from the files that it left."""
+    gpu: bool = False
+    """Whether it computes on the GPU where there is one, and so waits for its turn there."""
+    optional: Callable[[Config], bool] = always
+    """Whether the configuration has this stage at all."""
+
+    @property
+    def splits(self) -> tuple[Split | None, ...]:
+        """Return the splits that there are artifacts of; (None,) for a stage without splits."""
+        return SPLITS if self.partitioned else (None,)
+
+
+def made_by_a_stage(wanted: Input) -> bool:
+    """Return whether an input is the artifact of a stage, and not the recordings or the champion."""
+    return wanted.stage not in (RAW_AUDIO, CHAMPION)

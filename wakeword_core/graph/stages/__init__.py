@@ -1,0 +1,38 @@
+"""The graph on one page: every stage, in build order."""
+
+from wakeword_core.graph.stage import Stage
+from wakeword_core.graph.stages import (
+    bundle,
+    calibration,
+    cmvn,
+    comparison,
+    features,
+    fp16,
+    int8,
+    manifest,
+    mining,
+    onnx,
+    report,
+    shards,
+    speech,
+    training,
+    tuning,
+)
+
+STAGES: tuple[Stage, ...] = (
+    speech.STAGE,  # text -> recordings
+    manifest.STAGE,  # recordings -> a row for each, with its split
+    shards.STAGE,  # rows of a split -> decoded audio in Parquet
+    features.STAGE,  # audio -> windows of features in HDF5
+    cmvn.STAGE,  # training windows -> mean and deviation of each band
+    training.STAGE,  # windows -> network
+    mining.STAGE,  # network -> clips that it wrongly fires at
+    tuning.STAGE,  # network and clips -> tuned network
+    calibration.STAGE,  # validation -> calibration, detector, thresholds
+    onnx.STAGE,  # model -> ONNX
+    report.STAGE,  # the test -> figures and a page
+    int8.STAGE,  # ONNX -> 8-bit integers
+    fp16.STAGE,  # ONNX -> float16
+    bundle.STAGE,  # all that ships, with the model card
+    comparison.STAGE,  # the new model against the champion
+)

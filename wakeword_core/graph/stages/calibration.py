@@ -1,0 +1,70 @@
+"""Calibration: what makes scores mean what they say, the detector, and the thresholds; all set on validation."""
+
+from typing import Any
+
+from wakeword_core.config import Config, Split
+from wakeword_core.files import read_json
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
+from wakeword_core.store.artifacts import Artifact
+
+_STREAM_SETTINGS = ("seed", "data.sample_rate", "data.silence_dbfs")
+"""What continuous audio depends on, besides the recordings."""
+_TEST_ONLY = (
+    "stream_snr_db",
+    "far_snr_db",
+    "far_rooms",
+    "far_rt60_seconds",
+    "fah_points",
+    "tta_shifts_ms",
+    "report_clips",
+    "report_suspicious_clips",
+    "report_clip_seconds",
+)
+"""Settings of the evaluation that nothing on validation looks at."""
+_NLL_TOLERANCE = 1e-6
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what calibration, detector and thresholds depend on besides the model and validation."""
+    chosen = config.subset("evaluation", *_STREAM_SETTINGS)
+    for name in _TEST_ONLY:
+        chosen["evaluation"].pop(name)
+    return chosen
+
+
+def make(run: StageRun) -> None:
+    """Calibrate the scores, choose the detector, and read off a threshold for each operating point."""
+    from wakeword_core.evaluation.operating import calibrate_model
+
+    run.figures = calibrate_model(
+        run.inputs["tuned_model"].path,
+        run.inputs["mel_features[val]"].path,
+        run.inputs["audio_shards[val]"].path,
+        run.config,
+        run.out,
+        run.progress,
+    )
+
+
+def nll_not_worse(model: Artifact, run: CheckRun) -> Verdict:
+    """Fail where calibration made the likelihood of validation's labels worse."""
+    figures = read_json(model.file("calibration.json"))
+    passed = figures["nll_after"] <= figures["nll_before"] + _NLL_TOLERANCE
+    description = (
+        f"NLL on validation {figures['nll_before']:.4f} -> {figures['nll_after']:.4f}, "
+        f"ECE {figures['ece_before']:.4f} -> {figures['ece_after']:.4f}, by {figures['method']} calibration"
+    )
+    return Verdict(passed, description, figures)
+
+
+STAGE = Stage(
+    name="calibrated_model",
+    version="4",
+    make=make,
+    inputs=(Input("tuned_model"), Input("mel_features", split="val"), Input("audio_shards", split="val")),
+    settings=settings,
+    group="model",
+    kinds=("pytorch",),
+    description="The model with its calibration, detector and operating points, all set on validation.",
+    checks=(Check("nll_not_worse", "Calibration does not worsen NLL on validation.", nll_not_worse),),
+)

@@ -1,0 +1,62 @@
+"""CMVN: mean and deviation of each band, of the training split alone."""
+
+from typing import Any
+
+from wakeword_core.config import Config, Split
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
+from wakeword_core.store.artifacts import Artifact
+
+FILE = "cmvn.json"
+_MEAN_TOLERANCE = 1e-2
+_VARIANCE_TOLERANCE = 1e-2
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return nothing: the statistics follow from the features."""
+    return {}
+
+
+def make(run: StageRun) -> None:
+    """Measure the training split's valid frames."""
+    from wakeword_core.features.cmvn import measure
+    from wakeword_core.features.store import FeatureFile
+
+    cmvn, frames = measure(FeatureFile(run.inputs["mel_features[train]"].path), run.progress)
+    cmvn.save(run.out / FILE)
+    run.figures = {
+        "frames": frames,
+        "mean_of_means": float(cmvn.mean.mean()),
+        "mean_deviation": float(cmvn.std.mean()),
+    }
+
+
+def normalises(statistics: Artifact, run: CheckRun) -> Verdict:
+    """Fail where the training windows do not have mean 0 and variance 1 after normalisation."""
+    from wakeword_core.features.cmvn import Cmvn, check_cmvn
+    from wakeword_core.features.store import FeatureFile
+
+    train = FeatureFile(run.inputs["mel_features[train]"].path)
+    figures = check_cmvn(train, Cmvn.load(statistics.file(FILE)))
+    passed = figures["worst_mean"] < _MEAN_TOLERANCE and figures["worst_variance"] < _VARIANCE_TOLERANCE
+    worst = f"worst mean {figures['worst_mean']:.1e}, worst variance off by {figures['worst_variance']:.1e}"
+    return Verdict(passed, f"training data normalised: {worst}", figures)
+
+
+STAGE = Stage(
+    name="cmvn_stats",
+    version="1",
+    make=make,
+    inputs=(Input("mel_features", split="train"),),
+    settings=settings,
+    group="features",
+    kinds=("numpy",),
+    description="Mean and deviation of each mel band over the training split's valid frames.",
+    checks=(
+        Check(
+            "normalises",
+            "Training data normalise to mean 0 and variance 1.",
+            normalises,
+            inputs=(Input("mel_features", split="train"),),
+        ),
+    ),
+)

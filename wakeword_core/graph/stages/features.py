@@ -1,0 +1,70 @@
+"""Features: windows of log-mels of a split, in the training split in several augmented views."""
+
+from dataclasses import asdict
+from typing import Any
+
+from wakeword_core.config import Config, Split
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
+from wakeword_core.store.artifacts import Artifact
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what a split's features depend on."""
+    from wakeword_core.features.settings import feature_settings
+
+    return feature_settings(config, split or "train")
+
+
+def make(run: StageRun) -> None:
+    """Cut, augment and transform the recordings of the split's shards."""
+    from wakeword_core.evaluation.final import sample_mels
+    from wakeword_core.features.builder import build_features
+
+    assert run.split is not None
+    summary = build_features(
+        run.inputs[f"audio_shards[{run.split}]"].path,
+        run.split,
+        run.config,
+        run.device,
+        run.out,
+        run.parts,
+        run.progress,
+    )
+    # a view of the parts: its bytes differ from one build to the next, while what is in it does not
+    run.volatile = {f"{run.split}.h5"}
+    (run.out / "mels.png").write_bytes(sample_mels(run.out, run.config))
+    figures = asdict(summary)
+    timings = figures.pop("timings")
+    run.figures = {"split": run.split, **figures, **timings}
+
+
+def consistent(features: Artifact, run: CheckRun) -> Verdict:
+    """Fail where values are not finite, or rows and labels are not those of the shards."""
+    from wakeword_core.features.verify import verify_features
+
+    assert run.split is not None
+    problems = verify_features(features.path, run.inputs[f"audio_shards[{run.split}]"].path, run.split, run.config)
+    return verdict_on(problems, f"{features.figures['rows']} windows are finite and match their shards")
+
+
+STAGE = Stage(
+    name="mel_features",
+    version="2",
+    make=make,
+    inputs=(Input("audio_shards", split="same"),),
+    settings=settings,
+    group="features",
+    kinds=("pytorch", "hdf5"),
+    description="Log-mel windows in HDF5; in the training split several augmented views of each.",
+    checks=(
+        Check(
+            "features_consistent",
+            "Finite, of the right shape, labels as in the shards.",
+            consistent,
+            inputs=(Input("audio_shards", split="same"),),
+        ),
+    ),
+    libraries=("torch",),
+    partitioned=True,
+    gpu=True,
+)

@@ -1,0 +1,42 @@
+"""FP16: the exported model in float16, compared with it on the test."""
+
+from typing import Any
+
+from wakeword_core.config import Config, Split
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
+from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.store.artifacts import Artifact
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return nothing: it follows from the exported model."""
+    return {}
+
+
+def make(run: StageRun) -> None:
+    """Convert the weights, and compare on the test."""
+    from wakeword_core.export.float16 import make_fp16
+
+    onnx, test = run.inputs["onnx_model"].file(MODEL_FILE), run.inputs["mel_features[test]"].path
+    run.figures = make_fp16(onnx, test, run.out)
+
+
+def faithful(model: Artifact, run: CheckRun) -> Verdict:
+    """Fail where F1 falls."""
+    allowed, figures = run.config.export.int8_max_f1_drop, model.figures
+    drop = figures["f1_fp32"] - figures["f1_fp16"]
+    description = f"F1 {figures['f1_fp32']:.4f} -> {figures['f1_fp16']:.4f} (a drop of {allowed} is allowed)"
+    return Verdict(drop <= allowed, description, {"f1_drop": drop})
+
+
+STAGE = Stage(
+    name="fp16_model",
+    version="1",
+    make=make,
+    inputs=(Input("onnx_model"), Input("mel_features", split="test")),
+    settings=settings,
+    group="delivery",
+    kinds=("onnx",),
+    description="The ONNX model in float16, compared on the test split.",
+    checks=(Check("fp16_faithful", "F1 within one point.", faithful, limits=("export.int8_max_f1_drop",)),),
+)

@@ -1,0 +1,56 @@
+"""INT8: the exported model in 8-bit integers, compared with it on the test."""
+
+from typing import Any
+
+from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict
+from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.store.artifacts import Artifact
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what the model in integers depends on besides its inputs."""
+    return config.subset("export.int8_calibration_windows", "export.int8_max_ratio", "export.int8_max_f1_drop")
+
+
+def make(run: StageRun) -> None:
+    """Set ranges on training windows, choose among them on validation, and compare on the test."""
+    from wakeword_core.export.int8 import make_int8
+
+    train, val, test = (run.inputs[f"mel_features[{split}]"].path for split in SPLITS)
+    run.figures = make_int8(run.inputs["onnx_model"].file(MODEL_FILE), train, val, test, run.config, run.out)
+
+
+def faithful(model: Artifact, run: CheckRun) -> Verdict:
+    """Fail where F1 falls; warn where the file is hardly smaller."""
+    export, figures = run.config.export, model.figures
+    drop, ratio = figures["f1_fp32"] - figures["f1_int8"], figures["size_ratio"]
+    description = (
+        f"F1 {figures['f1_fp32']:.4f} -> {figures['f1_int8']:.4f} (a drop of {export.int8_max_f1_drop} is allowed), "
+        f"size {ratio:.1%} of fp32 ({export.int8_max_ratio:.0%} allowed)"
+    )
+    accurate, small = drop <= export.int8_max_f1_drop, ratio <= export.int8_max_ratio
+    # of a network of many small layers the graph itself is half of the file, which no calibration makes smaller
+    severity: Severity | None = "warning" if accurate else None
+    return Verdict(accurate and small, description, {"f1_drop": drop, "size_ratio": ratio}, severity)
+
+
+STAGE = Stage(
+    name="int8_model",
+    version="4",
+    make=make,
+    inputs=(Input("onnx_model"), *(Input("mel_features", split=split) for split in SPLITS)),
+    settings=settings,
+    group="delivery",
+    kinds=("onnx",),
+    description="The ONNX model in 8-bit integers: ranges set on training windows, chosen on validation, "
+    "compared on the test.",
+    checks=(
+        Check(
+            "int8_faithful",
+            "F1 within one point and a third of the size.",
+            faithful,
+            limits=("export.int8_max_f1_drop", "export.int8_max_ratio"),
+        ),
+    ),
+)

@@ -1,0 +1,180 @@
+"""The manifest: every recording of every source, what it is, how healthy, and in which split."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from wakeword_core.config import Config, SourceConfig, Split
+from wakeword_core.errors import DataError
+from wakeword_core.files import digest
+from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict, verdict_on
+from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
+from wakeword_core.store.artifacts import Artifact
+
+_LISTED = 100
+"""Pairs and shifts among a check's figures, at most."""
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what the manifest depends on; where folders lie shows in the hash of the recordings already."""
+    chosen = config.subset("phrase", "seed", "data")
+    for name in ("workers", "missing_source"):
+        chosen["data"].pop(name)
+    for source in chosen["data"]["sources"]:
+        for name in ("path", "include", "exclude", *(rule for rule in ("labels", "words") if not source[rule])):
+            source.pop(name)
+    return chosen
+
+
+def all_sources(config: Config, speech: Artifact | None) -> list[SourceConfig]:
+    """Return the configured folders of recordings, then those of synthetic speech; DataError where there are none."""
+    sources: Sequence[SourceConfig] = config.data.sources
+    if speech:
+        from wakeword_core.speech.synthesis import synthetic_sources
+
+        sources = [*sources, *synthetic_sources(speech.path)]
+    if not sources:
+        raise DataError(
+            "there are no recordings: name folders under data.sources in the configuration, "
+            "or set synthesis.enabled to true"
+        )
+    return list(sources)
+
+
+def make(run: StageRun) -> None:
+    """Measure every recording, judge its health, and give each speaker group a split."""
+    from wakeword_core.recordings.health_picture import health_picture
+    from wakeword_core.recordings.manifest import (
+        FINGERPRINTS,
+        build_manifest,
+        quarantined,
+        read_manifest,
+        sources_facet,
+        split_facets,
+    )
+
+    config = run.config
+    summary = build_manifest(
+        all_sources(config, run.inputs.get("synthetic_speech")),
+        config.data,
+        config.phrase,
+        config.seed,
+        run.recordings.scan_cache(),
+        run.out,
+        run.progress,
+        run.recordings.forgotten(),
+    )
+    # follows from the recordings, but for the rounding of another processor
+    run.volatile = {FINGERPRINTS}
+    if run.recordings.content_now() != run.recordings.content:
+        raise DataError("recordings changed while they were being read; run again when they are at rest")
+    (run.out / "health_picture.png").write_bytes(health_picture(summary))
+    run.figures = asdict(summary)
+    run.facets = {
+        **split_facets(read_manifest(run.out)),
+        "summary": digest([run.figures, quarantined(run.out)]),
+        "sources": sources_facet(read_manifest(run.out)),
+    }
+
+
+def usable(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Fail where a split lacks usable recordings of a label."""
+    from wakeword_core.recordings.manifest import check_manifest, read_manifest
+
+    problems = check_manifest(read_manifest(manifest.path), run.config.labels)
+    return verdict_on(problems, "every label has usable recordings in every split")
+
+
+def all_sources_read(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Warn of sources that were left out."""
+    missing = manifest.figures.get("missing_sources", [])
+    return verdict_on(
+        [f"{entry['source']} is left out: {entry['problem']}" for entry in missing],
+        "every source of recordings was read",
+    )
+
+
+def disjoint(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Fail where a speaker or a duplicate is on two sides."""
+    from wakeword_core.recordings.manifest import read_manifest
+    from wakeword_core.recordings.splits import check_splits
+
+    return verdict_on(check_splits(read_manifest(manifest.path)), "no speaker and no recording is in two splits")
+
+
+def no_copies_across_splits(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Warn of recordings in two splits that sound the same."""
+    from wakeword_core.recordings.manifest import read_fingerprints
+    from wakeword_core.recordings.near_duplicates import near_duplicates
+
+    rows = read_fingerprints(manifest.path)
+    pairs = near_duplicates(rows, run.config.checks.near_duplicate_similarity)
+    names = (rows["split"] + ": " + rows["source"] + "/" + rows["path"]).to_numpy()
+    problems = [
+        f"{names[pair.first]} and {names[pair.second]} sound the same ({pair.similarity:.3f})"
+        for pair in pairs.itertuples(index=False)
+    ]
+    verdict = verdict_on(problems, f"none of {len(rows)} recordings sounds like a copy of one in another split")
+    return replace(verdict, figures={**verdict.figures, "pairs": problems[:_LISTED]})
+
+
+def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Compare class mix, loudness and duration with the data of the champion."""
+    from wakeword_core.lineage.recordings import manifest_behind
+    from wakeword_core.recordings.drift import drift
+    from wakeword_core.recordings.manifest import read_manifest
+
+    champion = run.inputs.get(CHAMPION)
+    if champion is None:
+        return Verdict(True, "there is no champion yet whose data these could be compared with")
+    reference = manifest_behind(run.store, champion.key)
+    if reference is None:
+        gone = f"the manifest that the champion ({champion.key}) was made from is gone: nothing to compare with"
+        return Verdict(True, gone)
+    limits = run.config.checks
+    columns = ("split", "status", "label", "rms_dbfs", "seconds")
+    before, now = (read_manifest(path, columns=columns) for path in (reference.path, manifest.path))
+    shifts = drift(before, now, limits.drift_warning_psi)
+    if not shifts:
+        return Verdict(True, "there are too few recordings to tell drift from chance")
+    worst = shifts[0]
+    description = (
+        f"since the champion, {worst.name} moved most: PSI {worst.psi:.3f} ({limits.drift_warning_psi:g} warns, "
+        f"{limits.drift_error_psi:g} is an error)"
+    )
+    figures = {"worst_psi": worst.psi, "shifts": [asdict(shift) for shift in shifts[:_LISTED]]}
+    severity: Severity = "error" if worst.psi >= limits.drift_error_psi else "warning"
+    return Verdict(worst.psi < limits.drift_warning_psi, description, figures, severity)
+
+
+STAGE = Stage(
+    name="raw_manifest",
+    version="3",
+    make=make,
+    inputs=(Input(RAW_AUDIO), Input("synthetic_speech")),
+    settings=settings,
+    group="ingest",
+    kinds=("python", "parquet"),
+    description="One row a recording: what it is, whose voice, how healthy, and in which split; nothing is "
+    "dropped silently.",
+    checks=(
+        Check("usable_recordings", "Something usable in every split and label.", usable),
+        Check("sources_read", "No source is missing or broken.", all_sources_read, blocking=False),
+        Check("splits_disjoint", "No speaker and no duplicate on two sides.", disjoint),
+        Check(
+            "no_copies_across_splits",
+            "No recording sounds like a copy of one in another split.",
+            no_copies_across_splits,
+            blocking=False,
+            limits=("checks.near_duplicate_similarity",),
+        ),
+        Check(
+            "data_as_before",
+            "Class mix, loudness and duration as in the data of the champion.",
+            data_as_before,
+            blocking=False,
+            inputs=(Input(CHAMPION),),
+            limits=("checks.drift_warning_psi", "checks.drift_error_psi"),
+        ),
+    ),
+)

@@ -1,0 +1,80 @@
+"""Mining: clips of the training split that the trained network takes for a wake word."""
+
+from dataclasses import asdict
+from typing import Any
+
+from wakeword_core.config import Config, Split
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
+from wakeword_core.store.artifacts import Artifact
+
+_WHAT_IS_MINED = ("min_score", "lockout_seconds", "per_recording", "max_clips")
+_WHERE_IT_BEGINS_AND_ENDS = tuple(
+    f"features.{name}" for name in ("context_frames", "edge_seconds", "tail_seconds", "jitter_seconds")
+)
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what mined clips depend on; switched off, on nothing else."""
+    if not config.mining.enabled:
+        return config.subset("mining.enabled")
+    return config.subset("mining.enabled", *(f"mining.{name}" for name in _WHAT_IS_MINED), *_WHERE_IT_BEGINS_AND_ENDS)
+
+
+def make(run: StageRun) -> None:
+    """Listen to the training split with the trained network; no clips where mining is off."""
+    from wakeword_core.mining.clips import write_clips
+
+    config, shards = run.config, run.inputs["audio_shards[train]"].path
+    if not config.mining.enabled:
+        write_clips(shards, [], config.data.sample_rate, run.out)
+        run.figures = {"enabled": False, "clips": 0}
+        return
+    from wakeword_core.mining.miner import mine
+    from wakeword_core.models.scoring import load_model
+
+    model, _ = load_model(run.inputs["trained_model"].path)
+    summary = mine(model, shards, config, run.device, run.out, run.progress)
+    run.figures = {"enabled": True, **asdict(summary)}
+
+
+def from_training(clips: Artifact, run: CheckRun) -> Verdict:
+    """Fail where a clip comes from a recording that is not in the training split."""
+    from wakeword_core.mining.clips import check_origins, read_clips
+    from wakeword_core.recordings.manifest import read_manifest
+
+    rows = read_clips(clips.path)
+    recordings = read_manifest(run.inputs["raw_manifest"].path, columns=("id", "split", "status"))
+    fine = f"the origins of all {len(rows)} clips are in the training split alone"
+    return verdict_on(check_origins(rows, recordings), fine)
+
+
+def verify(clips: Artifact, run: CheckRun) -> Verdict:
+    """Fail where rows, ids or sound of the clips' shards are not as they were written."""
+    from wakeword_core.mining.clips import read_clips
+    from wakeword_core.shards.packed_split import verify_shards
+
+    rows = read_clips(clips.path)
+    return verdict_on(verify_shards(clips.path, rows), f"{len(rows)} clips verify")
+
+
+STAGE = Stage(
+    name="mined_negatives",
+    version="1",
+    make=make,
+    inputs=(Input("trained_model"), Input("audio_shards", split="train")),
+    settings=settings,
+    group="model",
+    kinds=("pytorch", "parquet"),
+    description="Clips of the training split that the trained model takes for a wake word; none unless mining "
+    "is enabled.",
+    checks=(
+        Check(
+            "mined_from_training",
+            "Every clip is from the training split.",
+            from_training,
+            inputs=(Input("raw_manifest", facet="train"),),
+        ),
+        Check("clips_verify", "Rows, ids and bytes of the clips' shards verify.", verify),
+    ),
+    gpu=True,
+)

@@ -1,0 +1,105 @@
+"""ONNX: the calibrated model in one file, and the same as it streams."""
+
+from dataclasses import asdict
+from typing import Any
+
+from wakeword_core.config import Config, Split
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
+from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.store.artifacts import Artifact
+
+_PARITY_WINDOWS = 256
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what the exported model depends on besides the calibrated one."""
+    return config.subset("phrase", "export.opset", "export.parity_tolerance")
+
+
+def make(run: StageRun) -> None:
+    """Export both forms with their card, and measure what they cost."""
+    from wakeword_core.evaluation.sensitivities import Sensitivities
+    from wakeword_core.export.cost import cpu_ms_per_second
+    from wakeword_core.export.onnx_export import export_onnx
+    from wakeword_core.export.platforms import needs
+    from wakeword_core.export.streaming import export_streaming
+    from wakeword_core.models.scoring import load_model
+    from wakeword_core.store.graph import keys_behind
+
+    calibrated = run.inputs["calibrated_model"]
+    model, card = load_model(calibrated.path)
+    card = {
+        **card,
+        "phrase": run.config.phrase,
+        **Sensitivities.load(calibrated.path).card(),
+        "keys": {
+            "onnx_model": run.key,
+            "calibrated_model": calibrated.key,
+            **keys_behind(run.store, calibrated),
+        },
+    }
+    summary = export_onnx(model, card, run.config.export, run.out)
+    path = run.out / MODEL_FILE
+    streaming = asdict(export_streaming(path, run.config.export.parity_tolerance, run.out))
+    run.figures = {
+        **asdict(summary),
+        **{f"streaming_{name}": value for name, value in streaming.items()},
+        **{f"device_{name}": value for name, value in asdict(needs(path)).items()},
+        "cpu_ms_per_s": cpu_ms_per_second(path),
+    }
+
+
+def equals_torch(model: Artifact, run: CheckRun) -> Verdict:
+    """Fail where scores differ from torch's on windows of validation."""
+    import numpy as np
+
+    from wakeword_core.export.onnx_export import parity
+    from wakeword_core.features.store import load_windows
+    from wakeword_core.models.scoring import load_model
+
+    in_torch, _ = load_model(run.inputs["calibrated_model"].path)
+    windows = load_windows(run.inputs["mel_features[val]"].path, clean_only=True).mel
+    chosen = np.linspace(0, len(windows) - 1, min(_PARITY_WINDOWS, len(windows))).astype(int)
+    difference = parity(in_torch, model.file(MODEL_FILE), windows[chosen].float().numpy())
+    allowed = run.config.export.parity_tolerance
+    description = f"largest difference from torch over {len(chosen)} windows is {difference:.1e}, {allowed:.0e} allowed"
+    return Verdict(difference <= allowed, description, {"max_difference": difference})
+
+
+def fits_platform(model: Artifact, run: CheckRun) -> Verdict:
+    """Fail where the configured device has too little flash, memory or time for the model."""
+    from wakeword_core.export.platforms import needs, problems
+
+    platform = run.config.export.platform
+    if platform is None:
+        return Verdict(True, "export.platform names no device to fit on")
+    needed = needs(model.file(MODEL_FILE))
+    return verdict_on(problems(needed, platform), f"fits {platform}: {needed.described()}")
+
+
+STAGE = Stage(
+    name="onnx_model",
+    version="5",
+    make=make,
+    inputs=(Input("calibrated_model"),),
+    settings=settings,
+    group="delivery",
+    kinds=("onnx",),
+    description="The model as ONNX files that carry their own card: of windows of features, and of a stream of "
+    "samples.",
+    checks=(
+        Check(
+            "equals_torch",
+            "The same scores as torch.",
+            equals_torch,
+            inputs=(Input("calibrated_model"), Input("mel_features", split="val")),
+            limits=("export.parity_tolerance",),
+        ),
+        Check(
+            "fits_platform",
+            "Flash, memory and products that the device has.",
+            fits_platform,
+            limits=("export.platform",),
+        ),
+    ),
+)

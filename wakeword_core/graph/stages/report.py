@@ -1,0 +1,102 @@
+"""The report: the exported model on continuous audio made of the test's recordings."""
+
+from typing import Any
+
+from wakeword_core.config import Config, Split
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, never
+from wakeword_core.stage_names import CHAMPION
+from wakeword_core.store.artifacts import Artifact
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what the figures depend on besides the model and the test."""
+    return config.subset("evaluation", "phrase", "seed", "data.sample_rate", "data.silence_dbfs")
+
+
+def make(run: StageRun) -> None:
+    """Measure the model as it ships, and write the page."""
+    from wakeword_core.evaluation.final import VOLATILE, final_test
+    from wakeword_core.training.records import HISTORY, history_curve
+
+    previous, of_champion = _report_to_compare_with(run)
+    run.figures = final_test(
+        run.config,
+        run.inputs,
+        history_curve(run.inputs["trained_model"].file(HISTORY)),
+        run.out,
+        run.progress,
+        previous.path if previous else None,
+        of_champion=of_champion,
+    )
+    run.volatile = set(VOLATILE)
+
+
+def _report_to_compare_with(run: StageRun) -> tuple[Artifact | None, bool]:
+    """Return the champion's report, else the newest of the same phrase, and whether it is the champion's."""
+    earlier = [
+        report
+        for report in run.store.all("metrics_report")
+        if report.config["phrase"] == run.config.phrase and report.key != run.key
+    ]
+    champion = run.inputs.get(CHAMPION)
+    champions = [report for report in earlier if champion and report.inputs["onnx_model"]["key"] == champion.key]
+    return next(reversed(champions or earlier), None), bool(champions)
+
+
+def hears_the_word(report: Artifact, run: CheckRun) -> Verdict:
+    """Say that a model that misses most words is of no use, so that it becomes no champion."""
+    figures, allowed = report.figures, run.config.checks.max_frr
+    description = f"{figures['misses']} of {figures['words']} words missed; {allowed:.0%} may be (checks.max_frr)"
+    return Verdict(figures["frr"] <= allowed, description, {"frr": figures["frr"]}, "error")
+
+
+def enough_background(report: Artifact, run: CheckRun) -> Verdict:
+    """Warn where the test is too short to show the target of false alarms."""
+    figures = report.figures
+    hours, target = figures["background_hours"], run.config.evaluation.allowed_fah
+    enough = hours * target >= 1.0
+    alarms = figures["false_alarms"]
+    description = f"{alarms} false alarm{'s' * (alarms != 1)} in {hours:.2f} h of background"
+    if not enough:
+        description += f"; too few hours to show the target of {target:g} an hour"
+    return Verdict(enough, description, {"background_hours": hours})
+
+
+STAGE = Stage(
+    name="metrics_report",
+    version="5",
+    make=make,
+    inputs=(
+        Input("onnx_model"),
+        Input("calibrated_model"),
+        Input("trained_model"),
+        Input("tuned_model"),
+        Input("mel_features", split="train"),
+        Input("mel_features", split="test"),
+        Input("audio_shards", split="train"),
+        Input("audio_shards", split="test"),
+        Input("raw_manifest", facet="summary"),
+        Input(CHAMPION, decides=never),  # it is only shown beside
+    ),
+    settings=settings,
+    group="delivery",
+    kinds=("onnx", "html"),
+    description="What a user will feel: the exported model on continuous audio from recordings nobody trained "
+    "or tuned on.",
+    checks=(
+        Check(
+            "hears_the_word",
+            "Of use at all; else it is no champion.",
+            hears_the_word,
+            blocking=False,
+            limits=("checks.max_frr",),
+        ),
+        Check(
+            "enough_background",
+            "Enough background to show the target.",
+            enough_background,
+            blocking=False,
+            limits=("evaluation.operating_points", "evaluation.operating_point"),
+        ),
+    ),
+)

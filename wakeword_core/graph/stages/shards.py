@@ -1,0 +1,68 @@
+"""Shards: a split's recordings, decoded and shuffled, in Parquet."""
+
+from dataclasses import asdict
+from typing import Any
+
+from wakeword_core.config import Config, Split
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, never, verdict_on
+from wakeword_core.graph.stages.manifest import all_sources
+from wakeword_core.store.artifacts import Artifact
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what a split's shards depend on."""
+    chosen = config.subset("seed", "data.sample_rate", "shards")
+    chosen["shards"].pop("retries")
+    return {**chosen, "split": split}
+
+
+def make(run: StageRun) -> None:
+    """Decode the split's recordings and pack them in the order of a hash."""
+    from wakeword_core.recordings.manifest import read_manifest
+    from wakeword_core.shards.packed_split import build_shards
+
+    config = run.config
+    summary = build_shards(
+        read_manifest(run.inputs["raw_manifest"].path, split=run.split),
+        {source.name: source.root for source in all_sources(config, run.inputs.get("synthetic_speech"))},
+        config.data.sample_rate,
+        config.shards,
+        config.data.workers,
+        config.seed,
+        run.out,
+        run.parts,
+        run.progress,
+    )
+    run.figures = {"split": run.split, **asdict(summary)}
+
+
+def verify(shards: Artifact, run: CheckRun) -> Verdict:
+    """Fail where rows, ids or sound are not those of the manifest."""
+    from wakeword_core.recordings.manifest import read_manifest
+    from wakeword_core.shards.packed_split import verify_shards
+
+    rows = read_manifest(run.inputs["raw_manifest"].path, split=run.split)
+    return verdict_on(verify_shards(shards.path, rows), f"{len(rows)} recordings verify")
+
+
+STAGE = Stage(
+    name="audio_shards",
+    version="1",
+    make=make,
+    # the manifest says which recordings of synthetic speech count; where they lie decides nothing
+    inputs=(Input("raw_manifest", facet="split"), Input("synthetic_speech", decides=never)),
+    settings=settings,
+    group="ingest",
+    kinds=("python", "parquet"),
+    description="A split's recordings, decoded and shuffled by hash into Parquet that Hugging Face `datasets` reads.",
+    checks=(
+        Check(
+            "shards_verify",
+            "Rows, ids and bytes of every shard verify.",
+            verify,
+            inputs=(Input("raw_manifest", facet="split"),),
+        ),
+    ),
+    libraries=("soundfile", "soxr"),
+    partitioned=True,
+)

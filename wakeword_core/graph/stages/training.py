@@ -1,0 +1,90 @@
+"""Training: the network, with the averaged weights of its last or best epoch."""
+
+import shutil
+from dataclasses import asdict
+from typing import Any
+
+from wakeword_core.config import Config, Split
+from wakeword_core.config.training import deciding_settings
+from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
+from wakeword_core.graph.stages import cmvn
+from wakeword_core.store.artifacts import Artifact
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what a training depends on besides its windows."""
+    chosen = config.subset("phrase", "seed", "model", "training", "features.frontend", "data.sample_rate")
+    decides = {"training": deciding_settings(chosen["training"])}
+    return {**chosen, **decides, "labels": list(config.labels)}
+
+
+def validation_decides(config: Config) -> bool:
+    """Return whether the weights depend on validation: by the epoch that is kept, or by when the rate drops."""
+    return config.training.keep == "best" or config.training.schedule == "plateau"
+
+
+def make(run: StageRun) -> None:
+    """Train the network, or go on with a training that was killed."""
+    from wakeword_core.features.cmvn import Cmvn
+    from wakeword_core.features.store import load_windows
+    from wakeword_core.training.fit import train
+    from wakeword_core.training.records import CURVE, HISTORY, history_curve
+    from wakeword_core.training.run import CHECKPOINTS
+
+    _ = run.device  # recorded with the artifact
+    summary = train(
+        load_windows(run.inputs["mel_features[train]"].path),
+        load_windows(run.inputs["mel_features[val]"].path),
+        Cmvn.load(run.inputs["cmvn_stats"].file(cmvn.FILE)),
+        run.config,
+        run.out,
+        run.progress,
+        run.on_epoch,
+    )
+    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY))
+    # of validation, too, which need not have a part in the weights
+    run.volatile = {HISTORY, CURVE}
+    run.figures = asdict(summary)
+    # not before everything else is written: until then a killed build goes on from its last epoch
+    shutil.rmtree(run.out / CHECKPOINTS)
+
+
+def beats_chance(model: Artifact, run: CheckRun) -> Verdict:
+    """Fail where the network ranks validation little better than chance."""
+    from wakeword_core.evaluation.clips import score_clips
+    from wakeword_core.evaluation.metrics import clip_metrics
+
+    scores, positive = score_clips(model.path, run.inputs["mel_features[val]"].path)
+    auc, needed = clip_metrics(scores, positive).roc_auc, run.config.training.min_val_auc
+    if auc is None:
+        return Verdict(False, "validation holds only one class, so nothing can be said of the model")
+    description = f"ROC-AUC on validation is {auc:.4f}; at least {needed} is needed (training.min_val_auc)"
+    return Verdict(auc >= needed, description, {"val_auc": auc})
+
+
+STAGE = Stage(
+    name="trained_model",
+    version="3",
+    make=make,
+    inputs=(
+        Input("mel_features", split="train"),
+        Input("mel_features", split="val", decides=validation_decides),
+        Input("cmvn_stats"),
+    ),
+    settings=settings,
+    group="model",
+    kinds=("pytorch", "mlflow"),
+    description="The network after training, the averaged weights of its last or best epoch, with its curve, in "
+    "MLflow.",
+    checks=(
+        Check(
+            "beats_chance",
+            "Better than chance on validation by a margin.",
+            beats_chance,
+            inputs=(Input("mel_features", split="val"),),
+            limits=("training.min_val_auc",),
+        ),
+    ),
+    resumable=True,
+    gpu=True,
+)

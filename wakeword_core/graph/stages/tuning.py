@@ -1,0 +1,128 @@
+"""Tuning: the network after some more epochs with the mined clips."""
+
+from typing import Any
+
+from wakeword_core.config import Config, Split
+from wakeword_core.files import link_or_copy
+from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict
+from wakeword_core.graph.stages import cmvn, training
+from wakeword_core.store.artifacts import Artifact
+
+_HOW_IT_IS_TUNED = ("epochs", "learning_rate_fraction", "keep")
+_FIGURES_OF_A_MODEL = ("val_loss", "val_auc", "val_pauc", "parameters")
+_RANKING_TOLERANCE = 1e-3
+"""By as much a ranking may differ from one device to another."""
+_COUNTED = ("f1", "frr")
+"""Metrics that count words: one word may be on the other side of a threshold there."""
+
+
+def settings(config: Config, split: Split | None) -> dict[str, Any]:
+    """Return what a tuning depends on besides its inputs; switched off, on nothing else.
+
+    How features are made is written in those of the training split, which are an input.
+    """
+    if not config.mining.enabled:
+        return config.subset("mining.enabled")
+    of_training = training.settings(config, split)
+    own = config.subset("mining.enabled", *(f"mining.{name}" for name in _HOW_IT_IS_TUNED))
+    rest = {name: value for name, value in of_training["training"].items() if name != "epochs"}
+    return {**of_training, "training": rest, **own}
+
+
+def models_are_tuned(config: Config) -> bool:
+    """Return whether there is a tuning at all."""
+    return config.mining.enabled
+
+
+def validation_decides(config: Config) -> bool:
+    """Return whether validation has a part in the weights."""
+    return config.mining.enabled and (config.mining.keep == "better" or training.validation_decides(config))
+
+
+def make(run: StageRun) -> None:
+    """Train on with the mined clips; where there are none, hand the trained network on as it is."""
+    from wakeword_core.training.records import CURVE, HISTORY, history_curve
+
+    run.volatile = {HISTORY, CURVE}
+    trained, mined = run.inputs["trained_model"], run.inputs["mined_negatives"]
+    if not mined.figures["clips"]:
+        for name in trained.files:
+            link_or_copy(trained.file(name), run.out / name)
+        unchanged = {name: trained.figures[name] for name in _FIGURES_OF_A_MODEL}
+        run.figures = {"tuned": False, "kept": False, "mined_clips": 0, **unchanged}
+        return
+    from wakeword_core.features.cmvn import Cmvn
+    from wakeword_core.mining.tuning import Sources, clean_up, tune
+
+    features = [run.inputs[f"mel_features[{split}]"].path for split in ("train", "val")]
+    run.figures = tune(
+        Sources(trained.path, mined.path, run.inputs["audio_shards[train]"].path, *features),
+        Cmvn.load(run.inputs["cmvn_stats"].file(cmvn.FILE)),
+        run.config,
+        run.device,
+        run.out,
+        run.parts,
+        run.progress,
+        run.on_epoch,
+    )
+    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY))
+    # not before everything else is written: until then a killed build goes on from its last epoch
+    clean_up(run.out)
+
+
+def not_worse(tuned: Artifact, run: CheckRun) -> Verdict:
+    """Fail where the network is worse on validation than before, by the metric that it was kept by."""
+    from wakeword_core.models.scoring import WEIGHTS
+
+    trained = run.inputs["trained_model"]
+    if tuned.files[WEIGHTS] == trained.files[WEIGHTS]:
+        return Verdict(True, "the trained model as it was")
+    from wakeword_core.features.store import load_windows
+    from wakeword_core.mining.tuning import validation_figures
+
+    val = load_windows(run.inputs["mel_features[val]"].path)
+    before, after = (validation_figures(model.path, val, run.config, "cpu") for model in (trained, tuned))
+    metric = run.config.training.val_metric
+    name = "partial ROC-AUC" if metric == "pauc" else metric
+    figure_before, figure_after = (getattr(figures, metric) for figures in (before, after))
+    description = f"{name} on validation {figure_before:.4f} -> {figure_after:.4f}"
+    description += "" if metric == "loss" else f", loss {before.loss:.4f} -> {after.loss:.4f}"
+    words = int((val.labels > 0).sum())
+    tolerance = max(_RANKING_TOLERANCE, 1 / words if metric in _COUNTED else 0.0)
+    passed = after.value(metric) >= before.value(metric) - tolerance
+    always = run.config.mining.keep == "always"
+    description += "; mining.keep=better would have kept the trained model" if always and not passed else ""
+    severity: Severity | None = "warning" if always else None
+    return Verdict(passed, description, {f"{metric}_before": figure_before, f"{metric}_after": figure_after}, severity)
+
+
+STAGE = Stage(
+    name="tuned_model",
+    version="2",
+    make=make,
+    inputs=(
+        Input("trained_model"),
+        Input("mined_negatives"),
+        Input("audio_shards", split="train", decides=models_are_tuned),
+        Input("mel_features", split="train"),
+        Input("mel_features", split="val", decides=validation_decides),
+        Input("cmvn_stats"),
+    ),
+    settings=settings,
+    group="model",
+    kinds=("pytorch", "mlflow"),
+    description="The network after some epochs with the mined clips (mining.keep: better: if validation does "
+    "not suffer).",
+    checks=(
+        Check(
+            "tuning_not_worse",
+            "No worse on validation than before tuning.",
+            not_worse,
+            inputs=(Input("trained_model"), Input("mel_features", split="val")),
+            limits=("mining.keep", "training.val_metric"),
+        ),
+    ),
+    libraries=("torch",),
+    resumable=True,
+    gpu=True,
+)

@@ -1,0 +1,30 @@
+"""What the stages of the graph are called; artifacts, lineage and the registry go by these names."""
+
+from typing import Literal
+
+StageName = Literal[
+    "synthetic_speech",
+    "raw_manifest",
+    "audio_shards",
+    "mel_features",
+    "cmvn_stats",
+    "trained_model",
+    "mined_negatives",
+    "tuned_model",
+    "calibrated_model",
+    "onnx_model",
+    "metrics_report",
+    "int8_model",
+    "fp16_model",
+    "model_bundle",
+    "champion_comparison",
+]
+RAW_AUDIO: Literal["raw_audio"] = "raw_audio"
+"""The recordings themselves, which no stage makes."""
+CHAMPION: Literal["champion"] = "champion"
+"""The exported model that a new one is held against, which no stage of the present configuration makes."""
+MANIFEST: StageName = "raw_manifest"
+SHARDS: StageName = "audio_shards"
+MODEL: StageName = "onnx_model"
+BUNDLE: StageName = "model_bundle"
+COMPARISON: StageName = "champion_comparison"
