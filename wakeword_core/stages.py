@@ -149,8 +149,8 @@ def _features_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 
 def _make_features(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    from wakeword_core.evaluation.final import sample_mels
     from wakeword_core.features.builder import build_features
+    from wakeword_core.features.picture import sample_mels
 
     assert split is not None
     build.device = _device(project.config)
