@@ -152,7 +152,7 @@ def _shards_verify(project: Project, artifact: Artifact, split: Split | None) ->
 
 
 def _features_consistent(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
-    from wakeword_core.features.verify import verify_features
+    from wakeword_core.features.windows import verify_features
 
     assert split is not None
     if broken := _set_aside_if_damaged(project, artifact):

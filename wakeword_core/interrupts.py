@@ -12,6 +12,13 @@ log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Stopped(KeyboardInterrupt):
+    """Work ended before it was done because a signal asked for it, and all that is kept is whole.
+
+    It passes through handlers of errors, as the interrupt of which it is a kind, and ends the command in the same way.
+    """
+
+
 @contextmanager
 def finishing(what: str = "part") -> Iterator[Callable[[], bool]]:
     """Hold back SIGINT and SIGTERM; gives a function that tells whether one came. Afterwards it takes its usual effect.

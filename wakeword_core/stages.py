@@ -149,7 +149,7 @@ def _features_settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 
 def _make_features(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
-    from wakeword_core.features.builder import build_features
+    from wakeword_core.features.build import build_features
     from wakeword_core.features.picture import sample_mels
 
     assert split is not None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wakeword_core.config import Config
-from wakeword_core.features.builder import build_features
+from wakeword_core.features.build import build_features
 from wakeword_core.features.picture import mel_grid, sample_mels
 from wakeword_core.store.artifacts import Parts
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,12 @@ import torch
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
-from wakeword_core.features.builder import build_features
+from wakeword_core.features.build import build_features
 from wakeword_core.features.cmvn import Cmvn, check_cmvn, measure
 from wakeword_core.features.materials import materials_for
 from wakeword_core.features.mel import front_end
 from wakeword_core.features.store import COLUMNS, MEL, FeatureFile, load_windows, write_part
-from wakeword_core.features.timings import Timings
-from wakeword_core.features.verify import verify_features
+from wakeword_core.features.windows import verify_features
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.store.artifacts import Parts
 from wakeword_core.training.steps import windows_ending
@@ -249,7 +249,7 @@ def test_features_that_are_not_finite_are_refused(wrong: float, built, tmp_path:
     columns = {name: file.column(name)[:3] for name in COLUMNS}
     blocks = [np.zeros((2, 64, 151), np.float16), np.full((1, 64, 151), wrong, np.float16)]
     with pytest.raises(ArtifactError, match=f"{columns['file_ids'][2].decode()} are not finite"):
-        write_part(tmp_path / "bad.h5", 3, blocks, columns, {}, Timings({}))
+        write_part(tmp_path / "bad.h5", 3, blocks, columns, {})
     assert not (tmp_path / "bad.h5").exists()
 
 
@@ -267,23 +267,17 @@ def test_changed_labels_are_found(built, config: Config) -> None:
 
 
 def test_a_full_disk_is_said_before_writing(make_shards, config: Config, tmp_path: Path, parts, monkeypatch) -> None:
-    from wakeword_core.features import part_builder
-
-    def full(folder: Path, needed: int, what: str) -> None:
-        raise WakewordError(f"{what} needs more")
-
-    monkeypatch.setattr(part_builder, "require_space", full)
-    with pytest.raises(WakewordError, match="feature part"):
-        build_features(make_shards(), "train", config, "cpu", tmp_path / "full", parts)
+    shards, usage = make_shards(), shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1_000))
+    with pytest.raises(WakewordError, match=r"feature part .* needs about"):
+        build_features(shards, "train", config, "cpu", tmp_path / "full", parts)
     assert not list((tmp_path / "full").rglob("*.h5"))
 
 
-def test_no_recordings_is_an_error(config: Config, tmp_path: Path, parts, monkeypatch) -> None:
-    from wakeword_core.features import builder
-
-    monkeypatch.setattr(builder, "shard_paths", lambda folder: [])
+def test_shards_without_a_recording_to_cut_are_an_error(make_shards, config: Config, tmp_path: Path, parts) -> None:
+    shards = make_shards(seconds_of={"rir": 0.3}, each=1, count=1)
     with pytest.raises(DataError, match="val split has no recording"):
-        build_features(tmp_path, "val", config, "cpu", tmp_path / "none", parts)
+        build_features(shards, "val", config, "cpu", tmp_path / "none", parts)
 
 
 @pytest.mark.parametrize("kind", ["mel_db", "mfcc"])
