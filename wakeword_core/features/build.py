@@ -5,7 +5,7 @@ Memory is bounded by a few shards and blocks of rows, whatever the number of rec
 
 import importlib.metadata
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ from wakeword_core.features.pipeline import (
 )
 from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, clean_rows, find_reusable, join_recordings
 from wakeword_core.features.settings import feature_settings
-from wakeword_core.features.store import PARTS_FOLDER, Columns, part_contents, write_part, write_split
+from wakeword_core.features.store import PARTS_FOLDER, Columns, count_contents, write_part, write_split
 from wakeword_core.features.windows import plan_windows
 from wakeword_core.files import canonical_json, digest, hash_file, require_space
 from wakeword_core.interrupts import Stopped, finishing
@@ -138,20 +138,18 @@ def build_features(
     if missing:
         log.info("features %s: %d rows, %s is what the others wait for", split, sum(computed), figures["bottleneck"])
 
-    contents = [part_contents(part.target) for part in planned]
-    total = sum(part.rows for part in contents)
-    if total == 0:
+    contents = count_contents([part.target for part in planned])
+    if contents.rows == 0:
         raise DataError(f"the {split} split has no recording to compute features from; see the manifest's summary")
     write_split(out / f"{split}.h5", [part.target for part in planned], attributes)
-    by_label = sum((part.labels for part in contents), Counter())
     return FeaturesSummary(
-        rows=total,
-        recordings=sum(part.recordings for part in contents),
-        rows_by_label={label: by_label[index] for index, label in enumerate(config.labels)},
+        rows=contents.rows,
+        recordings=contents.recordings,
+        rows_by_label={label: contents.labels[index] for index, label in enumerate(config.labels)},
         parts=len(planned),
         parts_built=len(missing),
         parts_reused=len(planned) - len(missing),
-        window_seconds=round(total * config.features.row_samples(split) / config.data.sample_rate, 1),
+        window_seconds=round(contents.rows * config.features.row_samples(split) / config.data.sample_rate, 1),
         noise_seconds=round(materials.noise.seconds, 1),
         rooms=len(materials.rooms),
         strategy=strategy,
@@ -248,22 +246,18 @@ class PartBuilder:
         return _PreparedPart(part, shard_rows, columns, blocks)
 
     def _computed(self, prepared: Iterator[_PreparedPart], begun: deque[_PreparedPart]) -> Generator[Any]:
-        """Blocks of all parts as they are computed; the part is in `begun` before its first block comes."""
+        """Yield blocks of all parts as they are computed; a part is in `begun` before its first block comes."""
 
         def blocks_of(part: _PreparedPart) -> list[Block]:
             begun.append(part)
             return part.blocks
 
-        if self._compute.across_parts:
-            yield from self._prefetched(chain.from_iterable(map(blocks_of, prepared)))
-        else:  # a part at a time, so that no more shards are held than `decoded` reads ahead
-            for part in prepared:
-                yield from self._prefetched(blocks_of(part))
-
-    def _prefetched(self, blocks: Iterable[Block]) -> Generator[Any]:
         compute = self._compute
-        with closing(prefetch(compute, blocks, compute.threads, compute.waiting, self._timings.ready)) as computed:
-            yield from computed
+        # a part at a time on a CPU, so that no more shards are held than `decoded` reads ahead
+        parts = map(blocks_of, prepared)
+        for blocks in [chain.from_iterable(parts)] if compute.across_parts else parts:
+            with closing(prefetch(compute, blocks, compute.threads, compute.waiting, self._timings.ready)) as computed:
+                yield from computed
 
 
 def _plan_parts(

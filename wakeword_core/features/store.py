@@ -41,8 +41,8 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class PartContents:
-    """Counts of a part: rows, recordings, and rows by class index."""
+class Contents:
+    """Counts of parts: rows, recordings, and rows by class index."""
 
     rows: int
     recordings: int
@@ -78,14 +78,11 @@ class WindowSet:
                 f"windows {list(self.mel.shape[1:])} of {self.mel.dtype} cannot be joined with "
                 f"{list(other.mel.shape[1:])} of {other.mel.dtype}; build the features again"
             )
-        return WindowSet(
-            mel=torch.cat([self.mel, other.mel]),
-            labels=torch.cat([self.labels, other.labels]),
-            roles=torch.cat([self.roles, other.roles]),
-            views=torch.cat([self.views, other.views]),
-            word_ends=torch.cat([self.word_ends, other.word_ends]),
-            ids=np.concatenate([self.ids, other.ids]),
-        )
+        tensors = {
+            name: torch.cat([getattr(self, name), getattr(other, name)])
+            for name in ("mel", "labels", "roles", "views", "word_ends")
+        }
+        return WindowSet(**tensors, ids=np.concatenate([self.ids, other.ids]))
 
     def window_ends(self, frames: int, tail_frames: int) -> "torch.Tensor":
         """Choose the last frame [rows] of a window of `frames`: `tail_frames` after the word, or the row's last."""
@@ -143,13 +140,14 @@ def copy_rows(part: Path, rows: npt.NDArray[np.int64], target: npt.NDArray[Any])
                 raise ArtifactError(f"{part} ends too early; delete it, and it is built again")
 
 
-def part_contents(path: Path) -> PartContents:
-    """Count the rows and recordings of a finished part."""
-    with h5py.File(path) as file:
-        classes, counts = np.unique(file["labels"][:], return_counts=True)
-        recordings = len(np.unique(file["file_ids"][:]))
-        labels = Counter(dict(zip(classes.tolist(), counts.tolist(), strict=True)))
-        return PartContents(len(file["labels"]), recordings, labels)
+def count_contents(parts: Sequence[Path]) -> Contents:
+    """Count the rows and recordings of finished parts, none of which has a recording of another."""
+    recordings, labels = 0, Counter[int]()
+    for part in parts:
+        with h5py.File(part) as file:
+            labels.update(file["labels"][:].tolist())
+            recordings += len(np.unique(file["file_ids"][:]))
+    return Contents(labels.total(), recordings, labels)
 
 
 def _describe(file: h5py.File, attributes: dict[str, str]) -> None:
@@ -157,10 +155,10 @@ def _describe(file: h5py.File, attributes: dict[str, str]) -> None:
     file.attrs.update({name: np.bytes_(text.encode()) for name, text in attributes.items()})
 
 
-def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -> int:
-    """Join parts (inside the folder of `path`) as virtual datasets; returns the rows.
+def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -> None:
+    """Join parts (inside the folder of `path`) as virtual datasets.
 
-    What it holds is the parts' and nothing of its own; its bytes are not reproducible (HDF5 leaves gaps unwritten).
+    What it holds is the parts'; its bytes are not reproducible, since HDF5 leaves gaps unwritten.
     """
     shapes = {}
     for part in parts:
@@ -178,7 +176,6 @@ def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -
                 start += shape[0]
             file.create_virtual_dataset(name, layout)
         _describe(file, {**attributes, "parts_json": json.dumps([part.name for part in parts])})
-    return rows
 
 
 class FeatureFile:
