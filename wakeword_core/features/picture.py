@@ -12,6 +12,12 @@ from wakeword_core.features.store import FeatureFile
 
 _SHOWN = 8
 _COLUMNS = 4
+_LABELS = {
+    "log_mel": ("mel band", "log power (nats)"),
+    "mel_db": ("mel band", "power (dB)"),
+    "mfcc": ("cepstral coefficient", "value"),
+}
+"""By kind of features: what stands on the vertical axis, and beside the colours."""
 
 
 def sample_mels(features: Path, config: Config) -> bytes:
@@ -24,10 +30,10 @@ def sample_mels(features: Path, config: Config) -> bytes:
             chosen += group[np.linspace(0, len(group) - 1, min(_SHOWN // 2, len(group))).astype(int)].tolist()
     titles = [file.labels[labels[row]].removeprefix("_") for row in chosen]
     frontend = config.features.frontend
-    return mel_grid(file.rows(chosen), titles, frontend.hop_length / config.data.sample_rate)
+    return mel_grid(file.rows(chosen), titles, frontend.hop_length / config.data.sample_rate, frontend.kind)
 
 
-def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float) -> bytes:
+def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float, kind: str = "log_mel") -> bytes:
     """Draw windows [n, n_mels, frames] side by side on one colour scale, each under its title, as a PNG."""
     images = np.asarray(mels, dtype=np.float32)
     if images.ndim != 3 or len(images) != len(titles) or not len(images):
@@ -45,14 +51,15 @@ def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float) -> byte
             axes.set_axis_off()
             continue
         extent = (0.0, images.shape[2] * hop_seconds, 0.0, float(images.shape[1]))
-        shown = axes.imshow(
+        image = axes.imshow(
             images[index], origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma"
         )
         axes.set_title(titles[index], fontsize=9)
     for axes in grid.flat[max(len(images) - columns, 0) : len(images)]:
         axes.set_xlabel("time (s)")
         axes.tick_params(labelbottom=True)
+    bands, values = _LABELS[kind]
     for axes in grid[:, 0]:
-        axes.set_ylabel("mel band")
-    figure.colorbar(shown, ax=grid, label="log power (nats)", shrink=0.9, pad=0.02)
+        axes.set_ylabel(bands)
+    figure.colorbar(image, ax=grid, label=values, shrink=0.9, pad=0.02)
     return as_png(figure)

@@ -1,11 +1,12 @@
 """The picture of a split's rows is a PNG that shows what it is given."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from wakeword_core.config import Config
+from wakeword_core.config import Config, FrontendConfig
 from wakeword_core.features.build import build_features
 from wakeword_core.features.picture import mel_grid, sample_mels
 from wakeword_core.store.artifacts import Parts
@@ -18,6 +19,17 @@ def test_the_picture_shows_the_windows_it_is_given() -> None:
     one, others = mel_grid(random, ["a"], 0.01), mel_grid(np.zeros((5, 8, 30)), list("abcde"), 0.01)
     assert one.startswith(PNG) and others.startswith(PNG) and one != others
     assert one == mel_grid(random, ["a"], 0.01)
+
+
+def test_the_picture_names_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.axes import Axes
+
+    labels = []
+    set_label = Axes.set_ylabel
+    monkeypatch.setattr(Axes, "set_ylabel", lambda axes, text, **more: labels.append(text) or set_label(axes, text))
+    for kind in get_args(FrontendConfig.model_fields["kind"].annotation):
+        mel_grid(np.zeros((1, 8, 30)), ["a"], 0.01, kind)
+    assert {"log power (nats)", "power (dB)", "cepstral coefficient"} <= set(labels)
 
 
 def test_each_window_needs_a_title() -> None:
