@@ -119,24 +119,20 @@ def build_features(
     threads = config.features.workers or available_cores()
     timings = Timings(_threads_by_stage(kind, threads, readers))
     strategy = strategy_for([part.shard for part in missing], config.features, readers)
-    rows, computed = [], []
-
-    def finished(part: Part, shard_rows: ShardRows) -> None:
-        parts.keep(part.key, part.target)
-        rows.append(len(shard_rows))
-        computed.append(shard_rows.to_compute())
-        progress(f"features {split}", len(planned) - len(missing) + len(rows), len(planned))
-
+    rows = computed = 0
     if missing:
         computer = RowComputer(config, split, materials, torch.device(device))
         waiting = decoded_shards([part.shard for part in missing], strategy, computer.margin, out, timings, readers)
         with finishing() as asked_to_stop, waiting as decoded, torch_threads(1):
             builder = PartBuilder(computer, parts, threads, attributes, timings)
-            builder.build(missing, decoded, finished, asked_to_stop)
+            with closing(builder.build(missing, decoded, asked_to_stop)) as built:
+                for number, shard_rows in enumerate(built, 1):
+                    rows, computed = rows + len(shard_rows), computed + shard_rows.to_compute()
+                    progress(f"features {split}", len(planned) - len(missing) + number, len(planned))
     latest.remember([part.key for part in planned])
     figures = timings.figures()
     if missing:
-        log.info("features %s: %d rows, %s is what the others wait for", split, sum(computed), figures["bottleneck"])
+        log.info("features %s: %d rows, %s is what the others wait for", split, computed, figures["bottleneck"])
 
     contents = count_contents([part.target for part in planned])
     if contents.rows == 0:
@@ -153,8 +149,8 @@ def build_features(
         noise_seconds=round(materials.noise.seconds, 1),
         rooms=len(materials.rooms),
         strategy=strategy,
-        rows_computed=sum(computed),
-        rows_per_second=round(sum(rows) / figures["wall_seconds"], 1) if rows else 0.0,
+        rows_computed=computed,
+        rows_per_second=round(rows / figures["wall_seconds"], 1) if rows else 0.0,
         timings=figures,
     )
 
@@ -206,13 +202,9 @@ class PartBuilder:
         self._prepare_part = timings.timed("prepare", self._prepare)
 
     def build(
-        self,
-        missing: Sequence[Part],
-        decoded: Iterable[Decoded],
-        finished: Callable[[Part, ShardRows], None],
-        asked_to_stop: Callable[[], bool],
-    ) -> None:
-        """Write parts, each from its decoded shard; `finished` is called when one is whole, and with what it holds.
+        self, missing: Sequence[Part], decoded: Iterable[Decoded], asked_to_stop: Callable[[], bool]
+    ) -> Generator[ShardRows]:
+        """Write parts, each from its decoded shard, and keep them; yields the rows of each when it is whole.
 
         Raises Stopped, between two parts, when `asked_to_stop` says so.
         """
@@ -225,7 +217,8 @@ class PartBuilder:
                 blocks = (self._compute.finish(block) for block in chain([first], rest))
                 timed = self._timings.consumed("write", blocks)
                 write_part(ready.part.target, len(ready.shard_rows), timed, ready.columns, self._attributes)
-                finished(ready.part, ready.shard_rows)
+                self._parts.keep(ready.part.key, ready.part.target)
+                yield ready.shard_rows
                 if number < len(missing) and asked_to_stop():
                     raise Stopped
 

@@ -57,7 +57,7 @@ def test_clean_rows_are_the_front_end_of_the_recording_itself(built, config: Con
     shards, out = built
     windows = load_windows(out, clean_only=True)
     starts = FeatureFile(out).column("starts")[FeatureFile(out).column("views") == 0]
-    sounds = {one.id: one.audio for one in iter_recordings(shards)}
+    sounds = {recording.id: recording.audio for recording in iter_recordings(shards)}
     size = config.features.row_samples("train")
     for row in range(0, len(windows), 5):
         sound, start = sounds[str(windows.ids[row])], int(starts[row])
@@ -174,7 +174,7 @@ def test_of_a_long_recording_of_noise_as_much_is_kept_as_fits(make_shards, tmp_p
     noise = materials_for(shards, "train", config).noise
     # in stretches of half a minute, each with a row more
     assert 66.0 - 30.0 <= noise.seconds <= 66.0 + 3 * 3.1
-    (audio,) = [one.audio for one in iter_recordings(shards, roles=("noise",))]
+    (audio,) = [recording.audio for recording in iter_recordings(shards, roles=("noise",))]
     row = config.features.row_samples("train")
     _, starts = noise.choose(np.linspace(0, 0.999, 50), np.linspace(0, 0.999, 50))
     everything = audio.tobytes()
@@ -270,7 +270,7 @@ def test_other_kinds_of_features_are_built_and_agree_with_the_devices(kind: str,
     build_features(shards, "val", config, "cpu", tmp_path / "val", parts)
     assert verify_features(tmp_path / "val", shards, "val", config) == []
     file = FeatureFile(tmp_path / "val")
-    sounds = {one.id: one.audio for one in iter_recordings(shards)}
+    sounds = {recording.id: recording.audio for recording in iter_recordings(shards)}
     ids, starts = file.column("file_ids").astype(str), file.column("starts")
     assert file.shape[3] == config.features.frontend.bands
     for row, stored in enumerate(file.rows(range(len(file)))):

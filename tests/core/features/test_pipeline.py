@@ -31,7 +31,7 @@ def with_features(config: Config, **changes: object) -> Config:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(folder.glob("parts/*.h5"))}
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("parts/*.h5"))}
 
 
 def test_strategies_and_threads_give_the_same_bytes(make_shards, config: Config, tmp_path) -> None:
@@ -44,7 +44,7 @@ def test_strategies_and_threads_give_the_same_bytes(make_shards, config: Config,
         )  # blocks of 4 rows and more
         summary = build_features(shards, "train", settings, "cpu", out, Parts(tmp_path / f"{strategy}-parts"))
         assert summary.strategy == strategy and summary.parts_built == 3
-        assert sorted(one.name for one in out.iterdir()) == ["parts", "train.h5"]  # no scratch file is left
+        assert sorted(path.name for path in out.iterdir()) == ["parts", "train.h5"]  # no scratch file is left
         found[strategy] = hashes(out)
     assert len(found["ram"]) == 3 and found["ram"] == found["stream"] == found["memmap"]
 
@@ -60,11 +60,11 @@ def test_the_strategy_follows_from_the_sizes(sizes: list[int], memory: float, ex
 def test_the_summary_says_where_the_time_went(make_shards, config: Config, tmp_path) -> None:
     parts = Parts(tmp_path / "parts")
     first = build_features(make_shards(), "val", config, "cpu", tmp_path / "a", parts)
-    names = [one["stage"] for one in first.timings["stages"]]
+    names = [stage["stage"] for stage in first.timings["stages"]]
     assert names == ["read", "prepare", "compute", "copy", "write"] and first.timings["bottleneck"] in names
-    assert all((one["seconds"] > 0) == (one["stage"] != "copy") for one in first.timings["stages"])
-    for one in first.timings["stages"]:
-        assert one["seconds"] <= one["threads"] * first.timings["wall_seconds"] + 0.01
+    assert all((stage["seconds"] > 0) == (stage["stage"] != "copy") for stage in first.timings["stages"])
+    for stage in first.timings["stages"]:
+        assert stage["seconds"] <= stage["threads"] * first.timings["wall_seconds"] + 0.01
     assert first.rows_per_second > 0 and first.timings["peak_rss_mb"] > 50
     again = build_features(make_shards(), "val", config, "cpu", tmp_path / "b", Parts(tmp_path / "parts"))
     assert again.parts_built == 0 and again.rows_per_second == 0
@@ -185,7 +185,7 @@ build.build_features(root / "shards", "val", config, "cpu", root / "out", Parts(
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGTERM, done.stderr
-    assert [one.name for one in (tmp_path / "out").iterdir()] == ["parts"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["parts"]
 
 
 def test_threads_of_others_keep_theirs(make_shards, config: Config, tmp_path) -> None:
