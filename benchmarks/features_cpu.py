@@ -163,7 +163,7 @@ def _processor_seconds() -> float:
 
 def _project(job: Job) -> Run:
     from wakeword_core.config import Config
-    from wakeword_core.features.builder import build_features
+    from wakeword_core.features.build import build_features
     from wakeword_core.store.artifacts import Parts
 
     frontend = {"n_fft": N_FFT, "win_length": WIN, "hop_length": HOP, "n_mels": BANDS, "f_min": LOW, "f_max": HIGH}

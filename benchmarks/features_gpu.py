@@ -26,7 +26,7 @@ import numpy as np
 
 from wakeword_core.audio import encode_wav
 from wakeword_core.config import Config
-from wakeword_core.features.builder import FeaturesSummary, build_features
+from wakeword_core.features.build import FeaturesSummary, build_features
 from wakeword_core.shards.shard_file import write_recordings
 from wakeword_core.store.artifacts import Parts
 

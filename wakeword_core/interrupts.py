@@ -12,32 +12,39 @@ log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Stopped(KeyboardInterrupt):
+    """Work ended before it was done because a signal asked for it, and all that is kept is whole.
+
+    It passes through handlers of errors, as the interrupt of which it is a kind, and ends the command in the same way.
+    """
+
+
 @contextmanager
 def finishing(what: str = "part") -> Iterator[Callable[[], bool]]:
-    """Hold back SIGINT and SIGTERM; gives a function that tells whether one came. Afterwards it takes its usual effect.
+    """Hold back SIGINT and SIGTERM; gives a function that says whether one came. Afterwards it takes its usual effect.
 
-    `what` is named to whoever sent it. A second signal is not held back, and one that is ignored, as of a job in the
+    The log says that it waits for `what`. A second signal is not held back, and one that is ignored, as of a job in the
     background, stays so. Outside of the main thread, which alone gets signals, nothing is held back.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     came: list[int] = []
-    handlers = {one: signal.getsignal(one) for one in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     # one that Python did not set (None) cannot be set by it
-    before = {one: handler for one, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+    before = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
 
     def restore() -> None:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
         log.warning("stopping when the current %s is whole; a second signal stops at once", what)
         restore()
 
-    for one in before:
-        signal.signal(one, note)
+    for number in before:
+        signal.signal(number, note)
     try:
         yield lambda: bool(came)
     finally:

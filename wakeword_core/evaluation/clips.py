@@ -82,7 +82,7 @@ def tta_metrics(
     before the likeliest wake word is picked. Windows are cut from the split's shards as its features are. `random` is
     as in `clip_metrics`: both get the same resamples.
     """
-    from wakeword_core.features.builder import shifted_windows
+    from wakeword_core.features.build import shifted_windows
 
     shifts, total = config.evaluation.tta_shifts_ms, len(shard_paths(shards))
     if not shifts:

@@ -50,7 +50,6 @@ VOLATILE = frozenset({"report.html", "comparison.json", "suspicious.json"})
 """Files that tell of more than the inputs: an earlier report, the names of files, speeds."""
 
 _CLIP_THRESHOLD = 0.5
-_SHOWN_MELS = 8
 _TEST_SETTINGS = ("evaluation", "phrase", "seed", "data.sample_rate", "data.silence_dbfs")
 _GROUP_FIGURES = (
     "count", "positives", "negatives", "false_positives", "false_negatives", "accuracy", "fpr", "fnr",
@@ -346,16 +345,3 @@ def _figures(result: StreamResult, metrics: Mapping[str, Any]) -> dict[str, Any]
         "suspicious_positives": metrics["suspicious"]["positives_wrong"],
         "suspicious_others": metrics["suspicious"]["others_wrong"],
     }
-
-
-def sample_mels(features: Path, config: Config) -> bytes:
-    """Mel pictures of a few positives and of a few other windows, evenly picked."""
-    file = FeatureFile(features)
-    labels = file.column("labels")
-    chosen: list[int] = []
-    for group in (np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)):
-        if len(group):
-            chosen += group[np.linspace(0, len(group) - 1, min(_SHOWN_MELS // 2, len(group))).astype(int)].tolist()
-    titles = [file.labels[labels[row]].removeprefix("_") for row in chosen]
-    frontend = config.features.frontend
-    return plots.mel_grid(file.rows(chosen), titles, frontend.hop_length / config.data.sample_rate)

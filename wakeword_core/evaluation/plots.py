@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _BLUE, _ORANGE, _GREEN, _, _, _RED, _GREY = PALETTE
 _SIZE = (6.4, 4.2)
 _HISTOGRAM_BINS = 50
-_MEL_COLUMNS = 4
 _SHOWN_TARGETS = 100.0
 _LEAST_SHOWN_PERCENT = 10.0
 _LOG_ODDS_LIMIT = 12.0
@@ -211,37 +210,6 @@ def score_histogram(scores: ArrayLike, labels: ArrayLike, threshold: float) -> b
     axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
     axes.set(xlabel="score (log-odds scale)", ylabel="windows of the class (%)", title="Scores of test windows")
     axes.legend(frameon=False)
-    return _png(figure)
-
-
-def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float) -> bytes:
-    """Log-mel windows [n, n_mels, frames] side by side on one colour scale, each under its title."""
-    images = np.asarray(mels, dtype=np.float32)
-    if images.ndim != 3 or len(images) != len(titles) or not len(images):
-        raise ValueError(
-            f"mels {list(images.shape)} must be [n, n_mels, frames] with one title each, not {len(titles)}"
-        )
-    columns = min(_MEL_COLUMNS, len(images))
-    rows = -(-len(images) // columns)
-    figure = new_figure(2.5 * columns + 1.2, 2.1 * rows + 0.7)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    low, high = np.percentile(images, [1, 99.5])
-    for index, axes in enumerate(grid.flat):
-        axes.grid(False)
-        if index >= len(images):
-            axes.set_axis_off()
-            continue
-        extent = (0.0, images.shape[2] * hop_seconds, 0.0, float(images.shape[1]))
-        shown = axes.imshow(
-            images[index], origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma"
-        )
-        axes.set_title(titles[index], fontsize=9)
-    for axes in grid.flat[max(len(images) - columns, 0) : len(images)]:
-        axes.set_xlabel("time (s)")
-        axes.tick_params(labelbottom=True)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("mel band")
-    figure.colorbar(shown, ax=grid, label="log power (nats)", shrink=0.9, pad=0.02)
     return _png(figure)
 
 

@@ -1,5 +1,8 @@
 """Random numbers that depend on a key alone: the same row draws the same numbers in any batch, order or process."""
 
+import hashlib
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,21 +12,29 @@ _POINTS = 32
 """Places of each thing on a ring: the share that chooses it is even to about a fifth."""
 
 
-def mixed(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Keys spread over all of their 64 bits, one for one."""
+def hash_keys(things: Iterable[bytes]) -> npt.NDArray[np.uint64]:
+    """A 64-bit key for each thing, from its SHA-256: [things]."""
+    return np.frombuffer(b"".join(hashlib.sha256(thing).digest()[:8] for thing in things), np.uint64)
+
+
+def mix_bits(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Spread keys over all of their 64 bits, one for one."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
 
 
 def uniforms(keys: npt.NDArray[np.uint64], count: int, *, stream: int) -> npt.NDArray[np.float64]:
-    """`count` numbers in [0, 1) for each key: [keys, count]; SplitMix64 (Steele et al. 2014), one stream a purpose."""
-    base = mixed(keys + np.uint64((stream + 1) * _STREAM % 2**64))
+    """Draw `count` numbers in [0, 1) for each key: [keys, count].
+
+    The generator is SplitMix64 (Steele et al. 2014); each purpose has a `stream` of its own.
+    """
+    base = mix_bits(keys + np.uint64((stream + 1) * _STREAM % 2**64))
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
-    return _unit(mixed(base[:, None] + steps[None, :]))
+    return _unit(mix_bits(base[:, None] + steps[None, :]))
 
 
-class Ring:
+class HashRing:
     """Chooses among things by their keys, so that one more of n takes 1/n of the choices and moves no other.
 
     Consistent hashing (Karger et al. 1997).
@@ -32,11 +43,11 @@ class Ring:
     def __init__(self, keys: npt.NDArray[np.uint64]) -> None:
         points = uniforms(keys, _POINTS, stream=2).ravel()
         order = np.argsort(points, kind="stable")
-        self._points, self._of = points[order], order // _POINTS
+        self._points, self._things = points[order], order // _POINTS
 
     def choose(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Which thing each number in [0, 1) falls to: [numbers]; there must be one."""
-        return self._of[np.searchsorted(self._points, numbers) % len(self._of)]
+        """The index of the thing that each number in [0, 1) falls to: [numbers]; there must be one."""
+        return self._things[np.searchsorted(self._points, numbers) % len(self._things)]
 
 
 def _unit(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:

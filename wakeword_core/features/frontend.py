@@ -1,5 +1,8 @@
-"""The front end in torch, batched, for CPU and GPU."""
+"""Sound on a device, CPU or GPU: how it gets there, and the front end in torch."""
 
+from typing import Any
+
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -9,7 +12,17 @@ from wakeword_core.features.mel import DECIBELS, analysis_window, cepstral_basis
 _CPU_FRAMES = 600
 """Frames transformed at once on a CPU: their spectra stay inside the cache."""
 _GROUPS = 4
-"""Neighbouring bands are summed together over the bins that they hear: a quarter of the whole product."""
+"""Neighbouring bands are summed together over the bins that they cover: a quarter of the whole product."""
+
+
+def on_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Put an array on the device: itself on a CPU, else a copy that waits for its turn in the current stream.
+
+    The copy goes through pinned memory, so that neither side waits for the other; torch keeps that memory and uses it
+    again once the copy is made.
+    """
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 class TorchFrontend(nn.Module):
@@ -26,11 +39,11 @@ class TorchFrontend(nn.Module):
         self.register_buffer("window", torch.from_numpy(analysis_window(frontend)), persistent=False)
         # real and imaginary parts lie side by side, so that each filter is there for both
         filters = torch.from_numpy(mel_filterbank(frontend, sample_rate)).T.repeat_interleave(2, 0)
-        self._heard: list[tuple[int, int]] = []
+        self._bins: list[tuple[int, int]] = []
         for number, group in enumerate(filters.tensor_split(_GROUPS, dim=1)):
-            heard = torch.nonzero(group.any(dim=1)).flatten()
-            low, high = (int(heard[0]), int(heard[-1]) + 1) if len(heard) else (0, 1)
-            self._heard.append((low, high))
+            bins = torch.nonzero(group.any(dim=1)).flatten()
+            low, high = (int(bins[0]), int(bins[-1]) + 1) if len(bins) else (0, 1)
+            self._bins.append((low, high))
             self.register_buffer(f"filters_{number}", group[low:high].contiguous(), persistent=False)
         if frontend.kind == "mfcc":
             self.register_buffer("basis", torch.from_numpy(cepstral_basis(frontend)), persistent=False)
@@ -47,7 +60,7 @@ class TorchFrontend(nn.Module):
     def _transform(self, audio: torch.Tensor) -> torch.Tensor:
         frames = audio.unfold(1, self.frontend.n_fft, self.frontend.hop_length) * self.window
         squares = torch.view_as_real(torch.fft.rfft(frames)).square_().flatten(-2)
-        bands = [squares[..., low:high] @ self.get_buffer(f"filters_{i}") for i, (low, high) in enumerate(self._heard)]
+        bands = [squares[..., low:high] @ self.get_buffer(f"filters_{i}") for i, (low, high) in enumerate(self._bins)]
         return self._compressed(torch.cat(bands, dim=-1)).transpose(1, 2)
 
     def _compressed(self, power: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,9 @@
-"""What augmentation mixes in: noise and rooms, recorded or generated, and the key that stands for them."""
+"""What augmentation mixes in: noise and rooms, recorded or generated, each with a key that stands for it."""
 
 import hashlib
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.config import Config, Split
-from wakeword_core.features.noise import NoiseBank
+from wakeword_core.features.draws import HashRing, hash_keys
 from wakeword_core.features.settings import AUGMENTED_SPLIT
 from wakeword_core.shards.packed_split import iter_recordings, shard_paths
 from wakeword_core.shards.shard_file import read_column
@@ -18,26 +19,121 @@ from wakeword_core.shards.shard_file import read_column
 _NOISE_ROLES = ("noise", "background")
 _STRETCH_SECONDS = 30.0
 """Long recordings are taken in stretches, so that where not all fits there is some of many."""
+_PIECE_SECONDS = 2.0
+_LEAST_SECONDS = 0.1
+"""A shorter recording that is repeated would be a tone."""
+_PEAK = 16_384
+_ENVELOPE_HERTZ = (50.0, 8_000.0)
+_ENVELOPE_KNOTS = 9
+_ENVELOPE_DB = (-30.0, 0.0)
+_BEAT_HERTZ = (0.2, 8.0)
+"""Generated noise has a knot about every octave, each at a random level, and a beat as of speech or machines."""
 
+Indices = npt.NDArray[np.int64]
 Pcm = npt.NDArray[np.int16]
+
+
+class NoiseBank:
+    """Noise end to end, int16 [samples], of which a row takes a piece; generated pieces are made when first taken."""
+
+    def __init__(
+        self,
+        recorded: Iterable[tuple[str, Pcm]],
+        generated_minutes: float,
+        row_samples: int,
+        sample_rate: int,
+        seed: int,
+    ) -> None:
+        """`recorded`: (name, int16 [samples]) of recordings; a row needs `row_samples` from where it begins."""
+        self._rate, self._seed = sample_rate, seed
+        self.seconds = generated_minutes * 60
+        """of noise, recorded and generated"""
+        piece = round(_PIECE_SECONDS * sample_rate)
+        sounds, names, starts, spans, end = [], [], [], [], 0
+        for name, sound in recorded:
+            if len(sound) < _LEAST_SECONDS * sample_rate:
+                continue
+            # repeated where it is shorter than a row and a piece
+            whole = np.resize(sound, max(len(sound), row_samples + min(len(sound), piece)))
+            room = len(whole) - row_samples
+            pieces = max(1, round(room / piece))
+            names += [f"{name}:{number}" for number in range(pieces)]
+            starts.append(end + np.arange(pieces) * room // pieces)
+            spans.append(np.full(pieces, room // pieces))
+            self.seconds += len(sound) / sample_rate
+            sounds.append(whole)
+            end += len(whole)
+        generated = round(generated_minutes * 60 / _PIECE_SECONDS)
+        self._recorded, self._length = len(names), row_samples + piece
+        names += [f"generated:{seed}:{sample_rate}:{number}" for number in range(generated)]
+        starts.append(end + np.arange(generated) * self._length)
+        spans.append(np.full(generated, piece))
+        sounds.append(np.zeros(generated * self._length, np.int16))
+        self.samples: Pcm = np.concatenate(sounds)
+        self._starts, self._spans = (np.concatenate(column).astype(np.int64) for column in (starts, spans))
+        self._made = np.arange(len(names)) < self._recorded
+        self.keys = hash_keys(name.encode() for name in names)
+        """of the pieces: [pieces]"""
+        self._ring = HashRing(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def choose(self, which: npt.NDArray[np.float64], where: npt.NDArray[np.float64]) -> tuple[Indices, Indices]:
+        """Choose for each row, by two numbers in [0, 1), a piece and the sample that it begins at: [rows]."""
+        if not len(self):
+            return np.zeros(len(which), np.int64), np.zeros(len(which), np.int64)
+        pieces = self._ring.choose(which)
+        return pieces, self._starts[pieces] + (where * self._spans[pieces]).astype(np.int64)
+
+    def make(self, pieces: Indices) -> list[slice]:
+        """Generate those of the pieces that are not there yet; returns where in the bank they are."""
+        missing = np.unique(pieces[~self._made[pieces]])
+        places = [slice(start, start + self._length) for start in self._starts[missing].tolist()]
+        for piece, place in zip(missing.tolist(), places, strict=True):
+            sound = generate_piece(piece - self._recorded, self._rate, self._seed)
+            self.samples[place] = np.resize(sound, self._length)
+        self._made[missing] = True
+        return places
+
+
+def generate_piece(number: int, sample_rate: int, seed: int) -> Pcm:
+    """Generate two seconds of noise of some colour and beat: int16 [samples], whose end goes on at its beginning.
+
+    A few recordings of noise are soon known by heart, and then unknown noise is mistaken for speech or hides it. Each
+    piece is white noise under a random smooth spectral envelope, with a random slow modulation of its level.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence([seed, 0x4E, number]))
+    samples = round(_PIECE_SECONDS * sample_rate)
+    octave = np.log2(np.maximum(np.fft.rfftfreq(samples, 1 / sample_rate), _ENVELOPE_HERTZ[0]))
+    knots = np.log2(np.geomspace(*_ENVELOPE_HERTZ, _ENVELOPE_KNOTS))
+    envelope_db = np.interp(octave, knots, generator.uniform(*_ENVELOPE_DB, _ENVELOPE_KNOTS))
+    spectrum = np.fft.rfft(generator.standard_normal(samples)) * 10.0 ** (envelope_db / 20.0)
+    # whole beats, so that the piece can go round
+    beats = max(1, round(generator.uniform(*_BEAT_HERTZ) * _PIECE_SECONDS))
+    beat = np.sin(2 * np.pi * (beats * np.arange(samples) / samples + generator.uniform()))
+    sound = np.fft.irfft(spectrum, samples) * (1.0 + generator.uniform(0, 0.9) * beat)
+    return np.rint(sound / np.abs(sound).max() * _PEAK).astype(np.int16)
 
 
 @dataclass(frozen=True)
 class Materials:
-    """Noise, impulse responses float32 [rooms, taps] with what stands for each, and for all of it in a part's key."""
+    """Noise and rooms to mix into rows."""
 
     noise: NoiseBank
     rooms: npt.NDArray[np.float32]
+    """impulse responses: [rooms, taps]"""
     room_keys: npt.NDArray[np.uint64]
     key: str
+    """hash of all of it, which enters the keys of parts"""
 
 
 def materials_for(shards: Path, split: Split, config: Config) -> Materials:
-    """Noise and rooms from the split's own recordings, so that nothing of another split is heard in training."""
+    """Collect noise and rooms from the split's own recordings: nothing of another split is heard in training."""
     augment = config.features.augment
     rate = config.data.sample_rate
     if split != AUGMENTED_SPLIT or max(config.features.views, config.features.negative_views) == 1:
-        return NOTHING
+        return NO_MATERIALS
     row = config.features.row_samples(split)
     recorded = _recorded_noise(shards, augment.noise_minutes * 60, row / rate, rate)
     noise = NoiseBank(recorded, augment.generated_noise_minutes, row, rate, config.seed)
@@ -48,39 +144,42 @@ def materials_for(shards: Path, split: Split, config: Config) -> Materials:
 
 
 def _materials(noise: NoiseBank, rooms: npt.NDArray[np.float32]) -> Materials:
-    room_keys = np.frombuffer(b"".join(hashlib.sha256(room.tobytes()).digest()[:8] for room in rooms), np.uint64)
+    room_keys = hash_keys(room.tobytes() for room in rooms)
     key = hashlib.sha256(np.sort(noise.keys).tobytes() + b"rooms" + np.sort(room_keys).tobytes()).hexdigest()
     return Materials(noise, rooms, room_keys, key)
 
 
-NOTHING = _materials(NoiseBank([], 0.0, 0, 1, 0), np.zeros((0, 1), np.float32))
+NO_MATERIALS = _materials(NoiseBank([], 0.0, 0, 1, 0), np.zeros((0, 1), np.float32))
 
 
 def _recorded_noise(shards: Path, seconds: float, row_seconds: float, rate: int) -> list[tuple[str, Pcm]]:
-    """(name, int16 [samples]) of stretches of recorded noise, as many as `seconds` hold, whatever the shards."""
-    found: list[tuple[str, int, float]] = []
+    """Stretches of recorded noise, (name, int16 [samples]), as many as `seconds` hold, whatever the shards."""
+    stretches: list[tuple[str, int, float]] = []
     for path in shard_paths(shards):
         columns = (read_column(path, name) for name in ("id", "role", "seconds"))
-        for one, role, length in zip(*columns, strict=True):
+        for recording, role, length in zip(*columns, strict=True):
             if role in _NOISE_ROLES:
-                firsts = range(max(1, math.ceil((length - row_seconds) / _STRETCH_SECONDS)))
-                found += [(one, first, min(length - first * _STRETCH_SECONDS, _STRETCH_SECONDS)) for first in firsts]
+                count = max(1, math.ceil((length - row_seconds) / _STRETCH_SECONDS))
+                stretches += [
+                    (recording, number, min(length - number * _STRETCH_SECONDS, _STRETCH_SECONDS))
+                    for number in range(count)
+                ]
     # by a hash, so that one more recording takes the place of a few others at most
-    found.sort(key=lambda one: hashlib.sha256(f"{one[0]}:{one[1]}".encode()).digest())
-    until = np.cumsum([length for _, _, length in found])
+    stretches.sort(key=lambda stretch: hashlib.sha256(f"{stretch[0]}:{stretch[1]}".encode()).digest())
+    until = np.cumsum([length for _, _, length in stretches])
     kept = defaultdict(list)
-    for one, first, _ in found[: int(np.searchsorted(until, seconds, "right"))]:
-        kept[one].append(first)
+    for recording, number, _ in stretches[: int(np.searchsorted(until, seconds, "right"))]:
+        kept[recording].append(number)
     step, more = round(_STRETCH_SECONDS * rate), round(row_seconds * rate)
     return [
-        (f"{one.id}:{first}", one.audio[first * step : (first + 1) * step + more].copy())
-        for one in iter_recordings(shards, roles=_NOISE_ROLES)
-        for first in sorted(kept.get(one.id, []))
+        (f"{recording.id}:{number}", recording.audio[number * step : (number + 1) * step + more].copy())
+        for recording in iter_recordings(shards, roles=_NOISE_ROLES)
+        for number in sorted(kept.get(recording.id, []))
     ]
 
 
 def recorded_rooms(shards: Path, taps: int) -> npt.NDArray[np.float32]:
-    """Recorded impulse responses cut to `taps` from their direct sound, unit energy: [rooms, taps]."""
+    """Read impulse responses and cut them to `taps` from their direct sound, with unit energy: [rooms, taps]."""
     rooms = []
     for recording in iter_recordings(shards, roles=("rir",)):
         response = recording.audio.astype(np.float32)
@@ -94,7 +193,7 @@ def recorded_rooms(shards: Path, taps: int) -> npt.NDArray[np.float32]:
 def generate_rooms(
     count: int, rt60_seconds: tuple[float, float], sample_rate: int, seed: int
 ) -> npt.NDArray[np.float32]:
-    """Impulse responses of imagined rooms: [count, taps], unit energy, direct sound at sample 0.
+    """Generate impulse responses of imagined rooms: [count, taps], unit energy, direct sound at sample 0.
 
     Exponentially decaying noise after a direct path and a few early reflections (Moorer 1979's model of a tail).
     """

@@ -1,6 +1,7 @@
-"""Rows of features: planned windows cut from a shard's recordings, augmented and transformed, a batch at a time."""
+"""Rows of features: planned windows are cut from a shard's recordings, augmented and transformed in batches."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import h5py
@@ -10,18 +11,32 @@ import pandas as pd
 import torch
 
 from wakeword_core.config import Config, Split
-from wakeword_core.features.augment import Augmenter, Draws, cut, draw
-from wakeword_core.features.feed import Decoded
-from wakeword_core.features.frontend import TorchFrontend
-from wakeword_core.features.graphs import Recurring
+from wakeword_core.features.augment import STEPS, Augmenter, Draws, cut, draw, source_samples, whole_steps
+from wakeword_core.features.frontend import TorchFrontend, on_device
 from wakeword_core.features.materials import Materials
-from wakeword_core.features.speed import STEPS, source_samples, whole_steps
-from wakeword_core.features.store import NO_WORD
-from wakeword_core.features.transfer import on_device
+from wakeword_core.features.store import NO_WORD, Columns
 from wakeword_core.features.windows import WindowPlan, label_indices, role_indices
 from wakeword_core.shards.packed_split import Shard
 
 Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A shard whose recordings lie end to end in `sound` [samples], with silence around; `audio` are views of it."""
+
+    shard: Shard
+    sound: npt.NDArray[np.int16]
+
+
+def join_recordings(shard: Shard, margin: int, scratch: Path | None = None) -> Decoded:
+    """Put a shard's recordings end to end, `margin` samples of silence around, in memory or in a new mapped file."""
+    lengths = [len(audio) for audio in shard.audio]
+    samples = margin + sum(lengths) + margin
+    sound = np.zeros(samples, np.int16) if scratch is None else np.memmap(scratch, np.int16, "w+", shape=(samples,))
+    np.concatenate([sound[:0], *shard.audio], out=sound[margin : samples - margin])
+    audio = np.split(sound[margin : samples - margin], np.cumsum(lengths)[:-1]) if lengths else []
+    return Decoded(replace(shard, audio=audio), sound)
 
 
 @dataclass(frozen=True)
@@ -32,39 +47,44 @@ class Sound:
     starts: Indices
     lengths: Indices
     copied: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
-    """before and after the copy to a GPU"""
+    """events before and after the copy to a GPU"""
 
     def wait_on(self, stream: torch.cuda.Stream) -> None:
-        """Let a stream of the GPU use the samples once they are there."""
+        """Let a stream of the GPU use the samples as soon as they are copied."""
         assert self.copied is not None
         stream.wait_event(self.copied[1])
         self.samples.record_stream(stream)
 
     def copy_seconds(self) -> float:
-        """How long the copy took, once it is made."""
+        """Seconds that the finished copy took."""
         assert self.copied is not None
         return self.copied[0].elapsed_time(self.copied[1]) / 1e3
 
 
 @dataclass(frozen=True)
-class Older:
-    """A part of an earlier build under the same settings, and which of its rows each planned row is: [rows], or -1."""
+class ReusedRows:
+    """A part of an earlier build under the same settings, and which of its rows each planned row is."""
 
     part: Path
     rows: Indices
+    """[rows], -1 where the part does not have the row"""
 
 
 @dataclass(frozen=True)
-class Work:
-    """A shard that is ready for its rows to be computed, but for those that an older part has."""
+class ShardRows:
+    """The rows of a shard, ready to be computed, but for those that an older part has."""
 
     sound: Sound
     plan: WindowPlan
     draws: Draws
-    older: Older | None = None
+    reused: ReusedRows | None = None
 
     def __len__(self) -> int:
         return len(self.plan)
+
+    def to_compute(self) -> int:
+        """Count the rows that no older part has."""
+        return len(self) if self.reused is None else int((self.reused.rows < 0).sum())
 
 
 class RowComputer:
@@ -80,30 +100,24 @@ class RowComputer:
         self.materials = materials
         self.augmenter = Augmenter(materials.noise.samples, materials.rooms, device)
         front_end = TorchFrontend(config.features.frontend, config.data.sample_rate).to(device)
-        self._graphs = Recurring(front_end) if device.type == "cuda" else None
-        self.front_end = self._graphs or front_end
+        self.front_end: Callable[[torch.Tensor], torch.Tensor] = front_end
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.dtype = torch.float16 if config.features.dtype == "float16" else torch.float32
         self.margin = source_samples(self.row, float(whole_steps(config.features.augment.speed[1])) / STEPS)
         """Samples of silence around the recordings, as many as a row needs at most."""
 
-    def forget_graphs(self) -> None:
-        """Free the memory that CUDA graphs hold."""
-        if self._graphs is not None:
-            self._graphs.forget()
-
     def draw(self, plan: WindowPlan) -> Draws:
-        """What happens to each row of a plan."""
+        """Draw the augmentation of each row of a plan."""
         return draw(plan.key, plan.view == 0, self.features.augment, self.materials)
 
-    def prepare(self, decoded: Decoded, plan: WindowPlan, draws: Draws, older: Older | None = None) -> Work:
+    def prepare(self, decoded: Decoded, plan: WindowPlan, draws: Draws, reused: ReusedRows | None = None) -> ShardRows:
         """Put a shard's sound, with `margin` around it, and the noise for its rows on the device."""
         lengths = np.asarray([len(audio) for audio in decoded.shard.audio], np.int64)
         starts = self.margin + np.cumsum(lengths) - lengths
-        needed = (draws.noise_piece >= 0) & (True if older is None else older.rows < 0)
+        needed = (draws.noise_piece >= 0) & (True if reused is None else reused.rows < 0)
         made = self.materials.noise.make(draws.noise_piece[needed])
         if self._copies is None:  # the augmenter has the same memory
-            return Work(Sound(torch.from_numpy(decoded.sound), starts, lengths), plan, draws, older)
+            return ShardRows(Sound(torch.from_numpy(decoded.sound), starts, lengths), plan, draws, reused)
         with torch.cuda.stream(self._copies):
             self.augmenter.put_noise(self.materials.noise.samples, made)
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -111,35 +125,37 @@ class RowComputer:
             begin.record()
             sound = pinned.to(self.device, non_blocking=True)
             end.record()
-        return Work(Sound(sound, starts, lengths, (begin, end)), plan, draws, older)
+        return ShardRows(Sound(sound, starts, lengths, (begin, end)), plan, draws, reused)
 
-    def batches(self, work: Work, first: int, last: int, size: int) -> list[Indices]:
-        """Rows `first` to `last` that no older part has, in batches of at most `size`: clean ones, others by speed."""
+    def batches(self, shard_rows: ShardRows, first: int, last: int, size: int) -> list[Indices]:
+        """Split rows `first` to `last` that no older part has into batches of at most `size`.
+
+        Batches of clean rows come first, then those of augmented ones in the order of their speed.
+        """
         rows = np.arange(first, last)
-        if work.older is not None:
-            rows = rows[work.older.rows[first:last] < 0]
-        clean = work.plan.view[rows] == 0
-        by_speed = rows[~clean][np.argsort(work.draws.speed[rows[~clean]], kind="stable")]
-        parts = (rows[clean], by_speed)
-        return [part[start : start + size] for part in parts for start in range(0, len(part), size)]
+        if shard_rows.reused is not None:
+            rows = rows[shard_rows.reused.rows[first:last] < 0]
+        clean = shard_rows.plan.view[rows] == 0
+        by_speed = rows[~clean][np.argsort(shard_rows.draws.speed[rows[~clean]], kind="stable")]
+        groups = (rows[clean], by_speed)
+        return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
 
     @torch.inference_mode()
-    def compute(self, work: Work, rows: Indices) -> torch.Tensor:
-        """Features of some rows, either all clean or all augmented: [rows, bands, frames] on the device."""
-        augmented = bool((work.plan.view[rows] > 0).any())
+    def compute(self, shard_rows: ShardRows, rows: Indices) -> torch.Tensor:
+        """Compute features of some rows, either all clean or all augmented: [rows, bands, frames] on the device."""
+        augmented = bool((shard_rows.plan.view[rows] > 0).any())
         samples = self.row
         if augmented:
-            samples = source_samples(self.row, work.draws.speed[rows].max() / STEPS)
-        audio = self._cut(work, rows, samples)
+            samples = source_samples(self.row, shard_rows.draws.speed[rows].max() / STEPS)
+        audio = self._cut(shard_rows, rows, samples)
         if augmented:
-            audio = self.augmenter(audio, work.draws.take(rows), self.row)
-        features: torch.Tensor = self.front_end(audio)
-        return features.to(self.dtype)
+            audio = self.augmenter(audio, shard_rows.draws.take(rows), self.row)
+        return self.front_end(audio).to(self.dtype)
 
-    def _cut(self, work: Work, rows: Indices, samples: int) -> torch.Tensor:
+    def _cut(self, shard_rows: ShardRows, rows: Indices, samples: int) -> torch.Tensor:
         """The sound up to the end of each row, silent where its recording is not: [rows, samples]."""
-        sound, recording = work.sound, work.plan.recording[rows]
-        begin = work.plan.start[rows] + self.row - samples
+        sound, recording = shard_rows.sound, shard_rows.plan.recording[rows]
+        begin = shard_rows.plan.start[rows] + self.row - samples
         # a row that lies wholly beside its recording may lie beside the sound as well: it is silent anyway
         start = (sound.starts[recording] + begin).clip(0, len(sound.samples) - samples)
         audio = cut(sound.samples, on_device(start, self.device), samples)
@@ -152,10 +168,10 @@ class RowComputer:
             audio[chosen] = audio[chosen].masked_fill_((place < low) | (place >= high), 0.0)
         return audio
 
-    def columns(self, shard: Shard, work: Work) -> dict[str, npt.NDArray[np.generic]]:
-        """The columns of the store that go with a shard's rows: [rows] each."""
-        plan = work.plan
-        valid_start, valid_frames = self._valid(plan, work.draws, work.sound.lengths)
+    def columns(self, shard: Shard, shard_rows: ShardRows) -> Columns:
+        """Compute the columns of the store that go with a shard's rows: [rows] each."""
+        plan, draws = shard_rows.plan, shard_rows.draws
+        valid_start, valid_frames = self._valid(plan, draws, shard_rows.sound.lengths)
         return {
             "labels": label_indices(shard, self.config.labels)[plan.recording],
             "roles": role_indices(shard)[plan.recording],
@@ -163,9 +179,9 @@ class RowComputer:
             "starts": plan.start,
             "valid_start": valid_start,
             "valid_frames": valid_frames,
-            "word_ends": self._word_ends(plan, work.draws),
+            "word_ends": self._word_ends(plan, draws),
             "file_ids": np.asarray(shard.ids, "S64")[plan.recording],
-            "keys": work.draws.key,
+            "keys": draws.key,
         }
 
     def _valid(self, plan: WindowPlan, draws: Draws, lengths: Indices) -> tuple[Indices, Indices]:
@@ -191,18 +207,18 @@ class RowComputer:
 
 
 def clean_rows(plan: WindowPlan) -> WindowPlan:
-    """The rows of a plan that nothing is done to."""
-    chosen = plan.view == 0
-    return WindowPlan(**{one.name: getattr(plan, one.name)[chosen] for one in fields(plan)})
+    """Keep the rows of a plan that are not augmented."""
+    clean = plan.view == 0
+    return WindowPlan(**{field.name: getattr(plan, field.name)[clean] for field in fields(plan)})
 
 
-def rows_in(part: Path, plan: WindowPlan, draws: Draws) -> Older:
-    """Which rows of a whole part, made under the same settings on the same kind of device, a plan's are.
+def find_reusable(part: Path, plan: WindowPlan, draws: Draws) -> ReusedRows:
+    """Find a plan's rows in a whole part that was made under the same settings on the same kind of device.
 
-    The key that is drawn stands, with the start, for all that a row's numbers follow from.
+    A row's numbers follow from its drawn key and its start alone.
     """
     with h5py.File(part) as file:
-        there = pd.DataFrame({"key": file["keys"][:], "start": file["starts"][:]})
-    there = there.assign(row=np.arange(len(there))).drop_duplicates(["key", "start"])
+        stored = pd.DataFrame({"key": file["keys"][:], "start": file["starts"][:]})
+    stored = stored.assign(row=np.arange(len(stored))).drop_duplicates(["key", "start"])
     wanted = pd.DataFrame({"key": draws.key, "start": plan.start})
-    return Older(part, wanted.merge(there, how="left")["row"].fillna(-1).to_numpy(np.int64))
+    return ReusedRows(part, wanted.merge(stored, how="left")["row"].fillna(-1).to_numpy(np.int64))

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.features.timings import Timings
 from wakeword_core.files import replacing
 
 if TYPE_CHECKING:
@@ -31,20 +30,19 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "keys": np.dtype(np.uint64),
 }
 """Per-row datasets: class index, index into ROLES, view, first sample in the recording, valid frames, last frame of
-the word (or NO_WORD), recording, and what stands for recording, window, view, seed and what is mixed in."""
+the word (or NO_WORD), recording, and a hash of recording, window, view, seed and what is mixed in."""
 NO_WORD = -1
 """`word_ends` of a row that holds no wake word."""
 PARTS_FOLDER = "parts"
 _EXPONENTS = {2: (np.uint16, np.uint16(0x7C00)), 4: (np.uint32, np.uint32(0x7F800000))}
-"""By bytes of a number: what its bits are read as, and which of them are the exponent."""
-
+"""By bytes of a number: the type that its bits are read as, and which of them are the exponent."""
 
 Columns = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class PartContents:
-    """What a part holds: rows, recordings, and rows by class index."""
+class Contents:
+    """Counts of parts: rows, recordings, and rows by class index."""
 
     rows: int
     recordings: int
@@ -72,7 +70,7 @@ class WindowSet:
         return len(self.labels)
 
     def joined(self, other: "WindowSet") -> "WindowSet":
-        """These rows, then those of another set of the same shape and number format."""
+        """Join these rows and those of another set; DataError when shape or number format differ."""
         import torch
 
         if self.mel.shape[1:] != other.mel.shape[1:] or self.mel.dtype != other.mel.dtype:
@@ -80,17 +78,14 @@ class WindowSet:
                 f"windows {list(self.mel.shape[1:])} of {self.mel.dtype} cannot be joined with "
                 f"{list(other.mel.shape[1:])} of {other.mel.dtype}; build the features again"
             )
-        return WindowSet(
-            mel=torch.cat([self.mel, other.mel]),
-            labels=torch.cat([self.labels, other.labels]),
-            roles=torch.cat([self.roles, other.roles]),
-            views=torch.cat([self.views, other.views]),
-            word_ends=torch.cat([self.word_ends, other.word_ends]),
-            ids=np.concatenate([self.ids, other.ids]),
-        )
+        tensors = {
+            name: torch.cat([getattr(self, name), getattr(other, name)])
+            for name in ("mel", "labels", "roles", "views", "word_ends")
+        }
+        return WindowSet(**tensors, ids=np.concatenate([self.ids, other.ids]))
 
     def window_ends(self, frames: int, tail_frames: int) -> "torch.Tensor":
-        """Last frame [rows] of a window of `frames`: `tail_frames` after each row's word, or the row's last."""
+        """Choose the last frame [rows] of a window of `frames`: `tail_frames` after the word, or the row's last."""
         import torch
 
         last = self.mel.shape[2] - 1
@@ -98,22 +93,19 @@ class WindowSet:
 
 
 def write_part(
-    path: Path,
-    rows: int,
-    blocks: Iterable[npt.NDArray[Any]],
-    columns: Columns,
-    attributes: dict[str, str],
-    timings: Timings,
+    path: Path, rows: int, blocks: Iterable[npt.NDArray[Any]], columns: Columns, attributes: dict[str, str]
 ) -> None:
-    """Write one part from its blocks [<= rows, n_mels, frames] in order; one with a NaN or an infinity is refused."""
+    """Write one part from its blocks [<= rows, n_mels, frames] in order.
+
+    Raises ArtifactError when a block holds a NaN or an infinity, or when they are not `rows` rows together.
+    """
     with replacing(path) as part, h5py.File(part, "w", libver="latest") as file:
         filled = 0
         for block in blocks:
-            with timings.measure("write"):
-                if MEL not in file:
-                    file.create_dataset(MEL, (rows, 1, 1, *block.shape[1:]), block.dtype)
-                _require_finite(block, columns["file_ids"][filled : filled + len(block)])
-                file[MEL][filled : filled + len(block), 0, 0] = block
+            if MEL not in file:
+                file.create_dataset(MEL, (rows, 1, 1, *block.shape[1:]), block.dtype)
+            _require_finite(block, columns["file_ids"][filled : filled + len(block)])
+            file[MEL][filled : filled + len(block), 0, 0] = block
             filled += len(block)
         if filled != rows:
             raise ArtifactError(f"{path} got {filled} of {rows} rows of features")
@@ -148,13 +140,14 @@ def copy_rows(part: Path, rows: npt.NDArray[np.int64], target: npt.NDArray[Any])
                 raise ArtifactError(f"{part} ends too early; delete it, and it is built again")
 
 
-def part_contents(path: Path) -> PartContents:
-    """Counts of a finished part."""
-    with h5py.File(path) as file:
-        classes, counts = np.unique(file["labels"][:], return_counts=True)
-        recordings = len(np.unique(file["file_ids"][:]))
-        labels = Counter(dict(zip(classes.tolist(), counts.tolist(), strict=True)))
-        return PartContents(len(file["labels"]), recordings, labels)
+def count_contents(parts: Sequence[Path]) -> Contents:
+    """Count the rows and recordings of finished parts, none of which has a recording of another."""
+    recordings, labels = 0, Counter[int]()
+    for part in parts:
+        with h5py.File(part) as file:
+            labels.update(file["labels"][:].tolist())
+            recordings += len(np.unique(file["file_ids"][:]))
+    return Contents(labels.total(), recordings, labels)
 
 
 def _describe(file: h5py.File, attributes: dict[str, str]) -> None:
@@ -162,10 +155,10 @@ def _describe(file: h5py.File, attributes: dict[str, str]) -> None:
     file.attrs.update({name: np.bytes_(text.encode()) for name, text in attributes.items()})
 
 
-def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -> int:
-    """Join parts (inside the folder of `path`) as virtual datasets; returns the rows.
+def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -> None:
+    """Join parts (inside the folder of `path`) as virtual datasets.
 
-    What it holds is the parts' and nothing of its own; its bytes are not reproducible (HDF5 leaves gaps unwritten).
+    What it holds is the parts'; its bytes are not reproducible, since HDF5 leaves gaps unwritten.
     """
     shapes = {}
     for part in parts:
@@ -183,17 +176,16 @@ def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -
                 start += shape[0]
             file.create_virtual_dataset(name, layout)
         _describe(file, {**attributes, "parts_json": json.dumps([part.name for part in parts])})
-    return rows
 
 
 class FeatureFile:
     """A split's features, read in blocks; validated when opened."""
 
     def __init__(self, folder: Path) -> None:
-        found = sorted(folder.glob("*.h5"))
-        if len(found) != 1:
-            raise ArtifactError(f"{folder} should hold one feature file, but holds {len(found)}")
-        self.path = found[0]
+        paths = sorted(folder.glob("*.h5"))
+        if len(paths) != 1:
+            raise ArtifactError(f"{folder} should hold one feature file, but holds {len(paths)}")
+        self.path = paths[0]
         with h5py.File(self.path) as file:
             missing = {MEL, *COLUMNS} - set(file)
             if missing:
@@ -215,26 +207,29 @@ class FeatureFile:
 
     @property
     def n_mels(self) -> int:
-        """Mel bands."""
+        """Number of mel bands."""
         return self.shape[3]
 
     @property
     def frames(self) -> int:
-        """Frames a row."""
+        """Number of frames of a row."""
         return self.shape[4]
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """One whole column of COLUMNS."""
+        """Read a whole column of COLUMNS: [rows]."""
         with h5py.File(self.path) as file:
             return file[name][:]
 
     def rows(self, chosen: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Log-mels of some rows: float32 [len(chosen), n_mels, frames]."""
+        """Read some rows: float32 [len(chosen), n_mels, frames]."""
         with h5py.File(self.path) as file:
             return np.stack([file[MEL][row, 0, 0].astype(np.float32) for row in chosen])
 
     def blocks(self, rows: int) -> Iterator[tuple[int, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
-        """(first row, mel [<= rows, n_mels, frames], valid [<= rows, frames]) over the split, validated."""
+        """Yield (first row, mel [<= rows, n_mels, frames], valid [<= rows, frames]) over the split.
+
+        Raises ArtifactError where a value is not finite.
+        """
         with h5py.File(self.path) as file:
             frame = np.arange(self.frames)
             for start in range(0, len(self), rows):
@@ -247,7 +242,7 @@ class FeatureFile:
                 yield start, mel, (frame >= first) & (frame < first + count)
 
     def load(self, *, clean_only: bool = False) -> WindowSet:
-        """The whole split (or its clean views) as tensors."""
+        """Read the whole split (or its clean views) as tensors."""
         import torch
 
         chosen = self.column("views") == 0 if clean_only else np.ones(len(self), bool)
@@ -267,5 +262,5 @@ class FeatureFile:
 
 
 def load_windows(folder: Path, *, clean_only: bool = False) -> WindowSet:
-    """The split in `folder` as tensors."""
+    """Read the split in `folder` (or its clean views) as tensors."""
     return FeatureFile(folder).load(clean_only=clean_only)

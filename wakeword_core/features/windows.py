@@ -1,17 +1,18 @@
 """Which windows of which recordings become rows: aligned on the word for positives, sliding over the rest."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from wakeword_core.config import ROLES, FeaturesConfig, Split
-from wakeword_core.features.draws import uniforms
+from wakeword_core.config import ROLES, Config, FeaturesConfig, Split
+from wakeword_core.features.draws import hash_keys, uniforms
 from wakeword_core.features.settings import AUGMENTED_SPLIT
-from wakeword_core.features.store import NO_WORD
-from wakeword_core.shards.packed_split import Shard
+from wakeword_core.features.store import COLUMNS, MEL, NO_WORD, PARTS_FOLDER, FeatureFile
+from wakeword_core.shards.packed_split import Shard, read_shard, shard_paths
 
 _ALIGNED_ROLES = ("positive", "hard_negative")
 _SKIPPED_ROLES = ("rir",)
@@ -36,21 +37,15 @@ class WindowPlan:
         return len(self.view)
 
 
-def recording_keys(ids: Sequence[str], seed: int) -> npt.NDArray[np.uint64]:
-    """A 64-bit key for each recording: [recordings]."""
-    digests = b"".join(hashlib.sha256(f"{seed}:{one}".encode()).digest()[:8] for one in ids)
-    return np.frombuffer(digests, np.uint64).copy()
-
-
 def plan_windows(shard: Shard, split: Split, config: FeaturesConfig, sample_rate: int, seed: int) -> WindowPlan:
-    """The rows of one shard.
+    """Plan the rows of one shard.
 
     Positives and hard negatives give a window that ends `tail_seconds` after their speech; whatever is not positive
     gives windows every `negative_hop_seconds` as well. Training rows are longer than a window by `context_frames`: they
     end `tail_seconds` + `jitter_seconds` after the speech or later, and every window of a long negative is in one of
     them. Augmented views exist in the training split only.
     """
-    keys = recording_keys(shard.ids, seed)
+    keys = hash_keys(f"{seed}:{recording_id}".encode() for recording_id in shard.ids)
     recording, start, jittered, views = [], [], [], []
     for index, role in enumerate(shard.roles):
         if role in _SKIPPED_ROLES:
@@ -94,7 +89,7 @@ def _shifts(
 
 
 def aligned_reach(config: FeaturesConfig, sample_rate: int) -> tuple[int, int]:
-    """Samples before and after the end of a word that training rows aligned on it hold, at its own speed."""
+    """Count the samples before and after the end of a word that training rows aligned on it hold, at its own speed."""
     row, after = config.row_samples("train"), row_tail(config, sample_rate)
     context = row - config.frontend.window_samples
     # without context clean rows end a tail after the word, and others up to as much earlier or a jitter later
@@ -102,7 +97,7 @@ def aligned_reach(config: FeaturesConfig, sample_rate: int) -> tuple[int, int]:
 
 
 def row_tail(config: FeaturesConfig, sample_rate: int) -> int:
-    """Samples that a training row holds after the end of the word at least."""
+    """Count the samples that a training row holds after the end of the word at least."""
     return round((config.tail_seconds + config.jitter_seconds) * sample_rate)
 
 
@@ -120,7 +115,7 @@ def _speech_end(shard: Shard, index: int, sample_rate: int) -> int:
 
 
 def label_indices(shard: Shard, labels: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Class index of each recording: [recordings]; what is not positive is class 0."""
+    """Look up the class of each recording: [recordings]; what is not positive is class 0."""
     index = {label: position for position, label in enumerate(labels)}
     return np.asarray(
         [index[label] if role == "positive" else 0 for role, label in zip(shard.roles, shard.labels, strict=True)],
@@ -129,7 +124,7 @@ def label_indices(shard: Shard, labels: Sequence[str]) -> npt.NDArray[np.int64]:
 
 
 def role_indices(shard: Shard) -> npt.NDArray[np.int64]:
-    """Index into ROLES of each recording: [recordings]."""
+    """Look up the role of each recording as an index into ROLES: [recordings]."""
     return np.asarray([ROLES.index(role) for role in shard.roles], np.int64)
 
 
@@ -146,10 +141,10 @@ def _starts(
     aligned = [True] * len(starts)
     if shard.roles[index] != "positive":
         edge = round(config.edge_seconds * sample_rate) - config.frontend.window_samples
-        slid = _sliding_starts(length - row, _hop(config, split, sample_rate), edge)
-        slid = slid[: config.max_windows - len(starts)]
-        starts += slid
-        aligned += [False] * len(slid)
+        sliding = _sliding_starts(length - row, _hop(config, split, sample_rate), edge)
+        sliding = sliding[: config.max_windows - len(starts)]
+        starts += sliding
+        aligned += [False] * len(sliding)
     return starts, aligned
 
 
@@ -160,3 +155,34 @@ def _sliding_starts(last: int, hop: int, first: int) -> list[int]:
     whatever follows quiet for one, since that is how recordings of a single word are.
     """
     return [*range(min(first, last), last, hop), last]
+
+
+def verify_features(folder: Path, shards: Path, split: Split, config: Config) -> list[str]:
+    """Compare a split's stored features with its shards and settings; returns what is wrong, as sentences.
+
+    Looks at shapes, finiteness, and the id, label, view and start of every row.
+    """
+    file = FeatureFile(folder)
+    frontend = config.features.frontend
+    problems = []
+    expected_shape = (1, 1, frontend.bands, config.features.row_frames(split))
+    if file.shape[1:] != expected_shape:
+        problems.append(f"rows of shape {file.shape[1:]} instead of {expected_shape}")
+    if tuple(file.labels) != config.labels:
+        problems.append(f"labels {file.labels} instead of {list(config.labels)}")
+    rows = 0
+    for path in shard_paths(shards):
+        shard = read_shard(path)
+        plan = plan_windows(shard, split, config.features, config.data.sample_rate, config.seed)
+        rows += len(plan)
+        ids = np.asarray(shard.ids, COLUMNS["file_ids"])[plan.recording]
+        labels = label_indices(shard, config.labels)[plan.recording]
+        with h5py.File(folder / PARTS_FOLDER / f"{path.stem}.h5") as part:
+            for name, wanted in (("file_ids", ids), ("labels", labels), ("views", plan.view), ("starts", plan.start)):
+                if not np.array_equal(part[name][:], wanted):
+                    problems.append(f"part {path.stem}: {name} differ from its shard's")
+            if not np.isfinite(part[MEL][:]).all():
+                problems.append(f"part {path.stem}: values that are not finite")
+    if len(file) != rows:
+        problems.append(f"{len(file)} rows, but the shards give {rows} windows")
+    return problems

@@ -8,7 +8,7 @@ from typing import Any
 
 from wakeword_core.config import Config, ValMetric
 from wakeword_core.cores import torch_threads
-from wakeword_core.features.builder import build_features
+from wakeword_core.features.build import build_features
 from wakeword_core.features.cmvn import Cmvn
 from wakeword_core.features.store import WindowSet, load_windows
 from wakeword_core.files import link_or_copy

@@ -8,7 +8,7 @@ import pytest
 from wakeword_core.config import Config, EvaluationConfig
 from wakeword_core.evaluation.clips import tta_metrics, window_groups
 from wakeword_core.evaluation.metrics import clip_metrics
-from wakeword_core.features.builder import build_features, shifted_windows
+from wakeword_core.features.build import build_features, shifted_windows
 from wakeword_core.features.mel import front_end
 from wakeword_core.features.store import FeatureFile, load_windows
 from wakeword_core.store.artifacts import Parts

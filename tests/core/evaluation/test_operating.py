@@ -13,7 +13,7 @@ from wakeword_core.evaluation.sensitivities import Sensitivities
 from wakeword_core.evaluation.stream_scores import score_streams
 from wakeword_core.evaluation.stream_test import evaluate_streams
 from wakeword_core.export.onnx_export import export_onnx
-from wakeword_core.features.builder import build_features
+from wakeword_core.features.build import build_features
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.models.scoring import load_model, model_card, new_model, save_model
 from wakeword_core.runtime import WakewordModel

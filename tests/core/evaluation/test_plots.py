@@ -56,10 +56,6 @@ def size(png):
             lambda: plots.score_histogram([0.0, 1.0], [0, 0], 0.9),
         ),
         (
-            lambda: plots.mel_grid(RANDOM.normal(size=(1, 8, 30)), ["a"], 0.01),
-            lambda: plots.mel_grid(np.zeros((5, 8, 30)), list("abcde"), 0.01),
-        ),
-        (
             lambda: plots.confusion_picture([[5, 1], [0, 0]], ["_negative", "hey robin"]),
             lambda: plots.confusion_picture(np.eye(4), ["_negative", "a", "b", "c"]),
         ),
@@ -73,11 +69,6 @@ def test_pictures_show_what_they_are_given(draw, other):
 
 def test_equal_figures_give_equal_bytes():
     assert plots.training_curve(HISTORY) == plots.training_curve(HISTORY)
-
-
-def test_mel_grid_wants_a_title_each():
-    with pytest.raises(ValueError, match="title"):
-        plots.mel_grid(np.zeros((2, 8, 30)), ["a"], 0.01)
 
 
 def test_no_global_plotting_state():

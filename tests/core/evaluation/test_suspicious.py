@@ -6,7 +6,7 @@ import pytest
 
 from wakeword_core.config import Config
 from wakeword_core.evaluation.suspicious import Cut, _places, describe, suspicious_recordings
-from wakeword_core.features.builder import build_features
+from wakeword_core.features.build import build_features
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.store.artifacts import Parts
 

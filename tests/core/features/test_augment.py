@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from wakeword_core.config import AugmentConfig
 from wakeword_core.features.augment import Augmenter, Draws, draw
 from wakeword_core.features.draws import uniforms
-from wakeword_core.features.materials import NOTHING, Materials, generate_rooms
-from wakeword_core.features.noise import NoiseBank, generate_piece
+from wakeword_core.features.materials import NO_MATERIALS, Materials, NoiseBank, generate_piece, generate_rooms
 
 RATE = 16_000
 NOISY = {"noise_piece": np.asarray([0]), "noise_start": np.asarray([30_000])}
@@ -162,7 +161,7 @@ def test_generated_noise_is_of_many_colours_and_goes_round() -> None:
 
 def test_without_noise_none_is_mixed() -> None:
     keys = np.arange(50, dtype=np.uint64)
-    draws = draw(keys, np.zeros(50, bool), AugmentConfig(noise_probability=1), NOTHING)
+    draws = draw(keys, np.zeros(50, bool), AugmentConfig(noise_probability=1), NO_MATERIALS)
     assert (draws.noise_piece < 0).all() and (draws.room < 0).all() and len(bank()) == 0
 
 

@@ -8,25 +8,21 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from wakeword_core.ahead import ahead
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.features import builder, feed, part_builder
-from wakeword_core.features.blocks import CpuBlocks, block_rows
-from wakeword_core.features.builder import build_features
-from wakeword_core.features.cuda_blocks import FittingBatch
-from wakeword_core.features.feed import choose_strategy
-from wakeword_core.features.rows import RowComputer
-from wakeword_core.features.timings import Timings
-from wakeword_core.interrupts import finishing
+from wakeword_core.features import build, pipeline
+from wakeword_core.features.build import build_features
+from wakeword_core.features.cuda import FittingBatch
+from wakeword_core.features.pipeline import CpuBlocks, Timings, block_rows, choose_strategy, machine_memory
+from wakeword_core.features.rows import Decoded, RowComputer, join_recordings
+from wakeword_core.interrupts import Stopped
 from wakeword_core.store.artifacts import Parts
 
 
@@ -35,19 +31,20 @@ def with_features(config: Config, **changes: object) -> Config:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(folder.glob("parts/*.h5"))}
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("parts/*.h5"))}
 
 
-def test_strategies_and_threads_give_the_same_bytes(make_shards, config: Config, tmp_path, monkeypatch) -> None:
+def test_strategies_and_threads_give_the_same_bytes(make_shards, config: Config, tmp_path) -> None:
     shards, found = make_shards(each=4, count=3), {}
-    monkeypatch.setattr(part_builder, "_BLOCK_BYTES", 1)  # several blocks a part
     for strategy, workers in (("ram", 1), ("stream", 3), ("memmap", 2)):
         out = tmp_path / strategy
         out.mkdir()
-        settings = with_features(config, strategy=strategy, workers=workers, batch_windows=8)
+        settings = with_features(
+            config, strategy=strategy, workers=workers, batch_windows=4
+        )  # blocks of 4 rows and more
         summary = build_features(shards, "train", settings, "cpu", out, Parts(tmp_path / f"{strategy}-parts"))
         assert summary.strategy == strategy and summary.parts_built == 3
-        assert sorted(one.name for one in out.iterdir()) == ["parts", "train.h5"]  # no scratch file is left
+        assert sorted(path.name for path in out.iterdir()) == ["parts", "train.h5"]  # no scratch file is left
         found[strategy] = hashes(out)
     assert len(found["ram"]) == 3 and found["ram"] == found["stream"] == found["memmap"]
 
@@ -63,50 +60,15 @@ def test_the_strategy_follows_from_the_sizes(sizes: list[int], memory: float, ex
 def test_the_summary_says_where_the_time_went(make_shards, config: Config, tmp_path) -> None:
     parts = Parts(tmp_path / "parts")
     first = build_features(make_shards(), "val", config, "cpu", tmp_path / "a", parts)
-    names = [one["stage"] for one in first.timings["stages"]]
+    names = [stage["stage"] for stage in first.timings["stages"]]
     assert names == ["read", "prepare", "compute", "copy", "write"] and first.timings["bottleneck"] in names
-    assert all((one["seconds"] > 0) == (one["stage"] != "copy") for one in first.timings["stages"])
-    for one in first.timings["stages"]:
-        assert one["seconds"] <= one["threads"] * first.timings["wall_seconds"] + 0.01
+    assert all((stage["seconds"] > 0) == (stage["stage"] != "copy") for stage in first.timings["stages"])
+    for stage in first.timings["stages"]:
+        assert stage["seconds"] <= stage["threads"] * first.timings["wall_seconds"] + 0.01
     assert first.rows_per_second > 0 and first.timings["peak_rss_mb"] > 50
     again = build_features(make_shards(), "val", config, "cpu", tmp_path / "b", Parts(tmp_path / "parts"))
     assert again.parts_built == 0 and again.rows_per_second == 0
     assert (again.rows, again.recordings, again.rows_by_label) == (first.rows, first.recordings, first.rows_by_label)
-
-
-def test_ahead_keeps_the_order_and_never_holds_more_than_allowed() -> None:
-    alive, most, lock = 0, 0, threading.Lock()
-
-    def work(item: int) -> int:
-        nonlocal alive, most
-        with lock:
-            alive += 1
-            most = max(most, alive)
-        time.sleep(0.002 * (item % 3))
-        return item
-
-    results = []
-    for item in ahead(work, range(40), workers=4, waiting=5):
-        results.append(item)
-        with lock:
-            alive -= 1
-    assert results == list(range(40)) and most <= 6  # five that wait and the one that is taken
-
-
-def test_an_error_comes_in_its_turn_and_ends_the_work() -> None:
-    done = []
-
-    def work(item: int) -> int:
-        if item == 3:
-            raise DataError("three")
-        done.append(item)
-        return item
-
-    taken = []
-    with pytest.raises(DataError, match="three"):
-        for item in ahead(work, range(1_000), workers=2, waiting=4):
-            taken.append(item)
-    assert taken == [0, 1, 2] and len(done) < 20
 
 
 def test_exhausted_memory_halves_the_batch_and_goes_on() -> None:
@@ -154,11 +116,10 @@ def test_blocks_are_a_share_of_the_rows_in_whole_batches() -> None:
 
 def test_shards_that_are_held_do_not_grow_with_threads(make_shards, config: Config, tmp_path, monkeypatch) -> None:
     alive, most = 0, 0
-    real = feed.joined
 
-    def counted(*given: object) -> feed.Decoded:
+    def counted(*given: object) -> Decoded:
         nonlocal alive, most
-        decoded = real(*given)
+        decoded = join_recordings(*given)
         alive += 1
         most = max(most, alive)
         weakref.finalize(decoded.sound, gone)
@@ -168,7 +129,7 @@ def test_shards_that_are_held_do_not_grow_with_threads(make_shards, config: Conf
         nonlocal alive
         alive -= 1
 
-    monkeypatch.setattr(feed, "joined", counted)
+    monkeypatch.setattr(pipeline, "join_recordings", counted)
     settings = with_features(config, strategy="stream", workers=16)
     build_features(make_shards(count=12), "val", settings, "cpu", tmp_path / "f", Parts(tmp_path / "parts"))
     assert alive == 0 and 2 <= most <= 5
@@ -184,10 +145,11 @@ def test_a_damaged_shard_costs_no_part_before_it(
     data = bytearray(damaged.read_bytes())
     data[len(data) // 2] ^= 255
     damaged.write_bytes(data)
-    parts = Parts(tmp_path / "parts")
     with pytest.raises(ArtifactError, match="00002"):
-        build_features(shards, "val", with_features(config, workers=4), "cpu", tmp_path / "f", parts)
-    assert parts.built == 2
+        build_features(
+            shards, "val", with_features(config, workers=4), "cpu", tmp_path / "f", Parts(tmp_path / "parts")
+        )
+    assert len([path for path in (tmp_path / "parts").iterdir() if path.suffix != ".json"]) == 2
 
 
 @pytest.mark.parametrize("hop", [1.0, 5.0])
@@ -210,20 +172,20 @@ from pathlib import Path
 from wakeword_core.store.artifacts import Parts
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
-from wakeword_core.features import builder, part_builder
-write = part_builder.write_part
+from wakeword_core.features import build
+write = build.write_part
 def terminated(*given):
     os.kill(os.getpid(), signal.SIGTERM)
     write(*given)
-part_builder.write_part = terminated
+build.write_part = terminated
 root = Path(sys.argv[1])
 (root / "out").mkdir()
 config = Config.model_validate({"features": {"strategy": "memmap"}})
-builder.build_features(root / "shards", "val", config, "cpu", root / "out", Parts(root / "parts"))
+build.build_features(root / "shards", "val", config, "cpu", root / "out", Parts(root / "parts"))
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGTERM, done.stderr
-    assert [one.name for one in (tmp_path / "out").iterdir()] == ["parts"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["parts"]
 
 
 def test_threads_of_others_keep_theirs(make_shards, config: Config, tmp_path) -> None:
@@ -244,19 +206,18 @@ def test_inside_of_a_block_nothing_is_parallel(make_shards, config: Config, tmp_
     assert found == {1}
 
 
-def test_a_containers_limit_counts_as_the_machines_memory(tmp_path, monkeypatch) -> None:
+def test_a_containers_limit_counts_as_the_machines_memory(tmp_path) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(builder, "_CONTAINER_MEMORY", limit)
-    whole = builder._machine_memory()
+    whole = machine_memory(limit)
     for text, expected in (("max", whole), ("4000000", 4_000_000), (str(2**62), whole)):
         limit.write_text(text + "\n")
-        assert builder._machine_memory() == expected > 0
+        assert machine_memory(limit) == expected > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_part_and_keeps_what_is_done(number, make_shards, config, tmp_path, monkeypatch) -> None:
     """The signal comes while the first part is written: that part is kept, and a second build makes only the rest."""
-    write, written = part_builder.write_part, []
+    write, written = build.write_part, []
 
     def interrupted(path: Path, *rest: object) -> None:
         if not written:
@@ -269,7 +230,7 @@ def test_a_signal_waits_for_the_part_and_keeps_what_is_done(number, make_shards,
 
     before = signal.signal(number, stop)
     try:
-        monkeypatch.setattr(part_builder, "write_part", interrupted)
+        monkeypatch.setattr(build, "write_part", interrupted)
         with pytest.raises(InterruptedError):
             build_features(make_shards(count=4), "train", config, "cpu", tmp_path / "a", Parts(tmp_path / "parts"))
         assert signal.getsignal(number) is stop
@@ -280,52 +241,41 @@ def test_a_signal_waits_for_the_part_and_keeps_what_is_done(number, make_shards,
     assert (summary.parts_built, summary.parts_reused) == (3, 1)
 
 
-@pytest.fixture
-def usual_interrupt() -> Iterator[None]:
-    """SIGINT as in a terminal: a test run in the background starts with it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+def test_a_build_that_a_signal_ends_says_so_where_its_handler_does_not(make_shards, config, tmp_path) -> None:
+    def request_stop(what: str, done: int, total: int) -> None:
+        if done == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-
-def test_an_ignored_signal_stays_ignored(usual_interrupt: None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with finishing() as asked:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert not asked()
-    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-
-
-def test_a_second_signal_is_not_held_back(usual_interrupt: None) -> None:
-    with pytest.raises(KeyboardInterrupt), finishing() as asked:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert asked()
-        os.kill(os.getpid(), signal.SIGINT)
-        pytest.fail("the second signal was held back")
-
-
-def test_outside_of_the_main_thread_nothing_is_held_back(usual_interrupt: None) -> None:
-    seen = []
-
-    def run() -> None:
-        with finishing() as asked:
-            seen.append(asked())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert seen == [False] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    parts = Parts(tmp_path / "parts")
+    try:
+        with pytest.raises(Stopped):
+            build_features(make_shards(count=4), "val", config, "cpu", tmp_path / "a", parts, request_stop)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(list((tmp_path / "a" / "parts").iterdir())) == 1
 
 
 def test_timings_count_all_threads_together() -> None:
-    timings = Timings({"a": 2, "b": 1})
-    for _ in range(2):
-        with timings.measure("a"):
-            time.sleep(0.01)
+    timings = Timings({"read": 2, "write": 1})
+    read = timings.timed("read", lambda item: time.sleep(0.01) or item)
+    for item in timings.consumed("write", [read(1), read(2)]):
+        time.sleep(0.02 * item)
     timings.ready(3)
     timings.ready(0)
     figures = timings.figures()
-    a, b = figures["stages"]
-    assert (
-        a["seconds"] >= 0.02 and b["seconds"] == 0 and figures["bottleneck"] == "a" and figures["blocks_ready"] == 1.5
-    )
+    reading, writing = figures["stages"]
+    assert reading["seconds"] >= 0.02 and 0.06 <= writing["seconds"] <= figures["wall_seconds"]
+    assert figures["bottleneck"] == "write" and figures["blocks_ready"] == 1.5
+
+
+def test_an_error_counts_as_work_too() -> None:
+    timings = Timings({"read": 1})
+
+    def broken() -> None:
+        time.sleep(0.01)
+        raise DataError("broken")
+
+    with pytest.raises(DataError, match="broken"):
+        timings.timed("read", broken)()
+    assert timings.figures()["stages"][0]["seconds"] >= 0.01

@@ -7,8 +7,6 @@ from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, V
 from wakeword_core.store.artifacts import Artifact
 
 FILE = "cmvn.json"
-_MEAN_TOLERANCE = 1e-2
-_VARIANCE_TOLERANCE = 1e-2
 
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
@@ -32,12 +30,12 @@ def make(run: StageRun) -> None:
 
 def normalises(statistics: Artifact, run: CheckRun) -> Verdict:
     """Fail where the training windows do not have mean 0 and variance 1 after normalisation."""
-    from wakeword_core.features.cmvn import Cmvn, check_cmvn
+    from wakeword_core.features.cmvn import MEAN_TOLERANCE, VARIANCE_TOLERANCE, Cmvn, check_cmvn
     from wakeword_core.features.store import FeatureFile
 
     train = FeatureFile(run.inputs["mel_features[train]"].path)
     figures = check_cmvn(train, Cmvn.load(statistics.file(FILE)))
-    passed = figures["worst_mean"] < _MEAN_TOLERANCE and figures["worst_variance"] < _VARIANCE_TOLERANCE
+    passed = figures["worst_mean"] < MEAN_TOLERANCE and figures["worst_variance"] < VARIANCE_TOLERANCE
     worst = f"worst mean {figures['worst_mean']:.1e}, worst variance off by {figures['worst_variance']:.1e}"
     return Verdict(passed, f"training data normalised: {worst}", figures)
 

@@ -17,8 +17,8 @@ def settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 def make(run: StageRun) -> None:
     """Cut, augment and transform the recordings of the split's shards."""
-    from wakeword_core.evaluation.final import sample_mels
-    from wakeword_core.features.builder import build_features
+    from wakeword_core.features.build import build_features
+    from wakeword_core.features.picture import sample_mels
 
     assert run.split is not None
     summary = build_features(
@@ -40,7 +40,7 @@ def make(run: StageRun) -> None:
 
 def consistent(features: Artifact, run: CheckRun) -> Verdict:
     """Fail where values are not finite, or rows and labels are not those of the shards."""
-    from wakeword_core.features.verify import verify_features
+    from wakeword_core.features.windows import verify_features
 
     assert run.split is not None
     problems = verify_features(features.path, run.inputs[f"audio_shards[{run.split}]"].path, run.split, run.config)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword_core.features.speed import resample_from_end, source_samples, whole_steps
+from wakeword_core.features.augment import resample_from_end, source_samples, whole_steps
 
 RATE = 16_000
 WINDOW = 24_512

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,11 @@ import torch
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
-from wakeword_core.features.builder import build_features
-from wakeword_core.features.cmvn import Cmvn, check_cmvn, measure
+from wakeword_core.features.build import build_features
 from wakeword_core.features.materials import materials_for
 from wakeword_core.features.mel import front_end
 from wakeword_core.features.store import COLUMNS, MEL, FeatureFile, load_windows, write_part
-from wakeword_core.features.timings import Timings
-from wakeword_core.features.verify import verify_features
+from wakeword_core.features.windows import verify_features
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.store.artifacts import Parts
 from wakeword_core.training.steps import windows_ending
@@ -58,7 +57,7 @@ def test_clean_rows_are_the_front_end_of_the_recording_itself(built, config: Con
     shards, out = built
     windows = load_windows(out, clean_only=True)
     starts = FeatureFile(out).column("starts")[FeatureFile(out).column("views") == 0]
-    sounds = {one.id: one.audio for one in iter_recordings(shards)}
+    sounds = {recording.id: recording.audio for recording in iter_recordings(shards)}
     size = config.features.row_samples("train")
     for row in range(0, len(windows), 5):
         sound, start = sounds[str(windows.ids[row])], int(starts[row])
@@ -175,7 +174,7 @@ def test_of_a_long_recording_of_noise_as_much_is_kept_as_fits(make_shards, tmp_p
     noise = materials_for(shards, "train", config).noise
     # in stretches of half a minute, each with a row more
     assert 66.0 - 30.0 <= noise.seconds <= 66.0 + 3 * 3.1
-    (audio,) = [one.audio for one in iter_recordings(shards, roles=("noise",))]
+    (audio,) = [recording.audio for recording in iter_recordings(shards, roles=("noise",))]
     row = config.features.row_samples("train")
     _, starts = noise.choose(np.linspace(0, 0.999, 50), np.linspace(0, 0.999, 50))
     everything = audio.tobytes()
@@ -215,18 +214,6 @@ def test_validation_is_clean_whatever_augmentation_says(make_shards, config: Con
     assert summary.rooms == 0 and summary.noise_seconds < 1
 
 
-def test_cmvn_normalises_and_never_counts_padding(built, tmp_path: Path) -> None:
-    features = FeatureFile(built[1])
-    cmvn, frames = measure(features)
-    found = check_cmvn(features, cmvn)
-    assert found["worst_mean"] < 1e-3 and found["worst_variance"] < 1e-3
-    assert frames < len(features) * features.frames
-    padded = load_windows(built[1]).mel.float().mean((0, 2)).numpy()
-    assert np.abs(padded - cmvn.mean).max() > 0.05
-    cmvn.save(tmp_path / "cmvn.json")
-    np.testing.assert_array_equal(Cmvn.load(tmp_path / "cmvn.json").mean, cmvn.mean)
-
-
 def test_valid_frames_hold_no_padding(built) -> None:
     features = FeatureFile(built[1])
     views = features.column("views")
@@ -236,20 +223,13 @@ def test_valid_frames_hold_no_padding(built) -> None:
         assert inside.min() > np.log(1e-6) + 1
 
 
-def test_cmvn_of_nonsense_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "cmvn.json"
-    path.write_text('{"mean": [0.0], "std": [0.0]}')
-    with pytest.raises(ArtifactError, match="positive deviation"):
-        Cmvn.load(path)
-
-
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_features_that_are_not_finite_are_refused(wrong: float, built, tmp_path: Path) -> None:
     file = FeatureFile(built[1])
     columns = {name: file.column(name)[:3] for name in COLUMNS}
     blocks = [np.zeros((2, 64, 151), np.float16), np.full((1, 64, 151), wrong, np.float16)]
     with pytest.raises(ArtifactError, match=f"{columns['file_ids'][2].decode()} are not finite"):
-        write_part(tmp_path / "bad.h5", 3, blocks, columns, {}, Timings({}))
+        write_part(tmp_path / "bad.h5", 3, blocks, columns, {})
     assert not (tmp_path / "bad.h5").exists()
 
 
@@ -267,23 +247,17 @@ def test_changed_labels_are_found(built, config: Config) -> None:
 
 
 def test_a_full_disk_is_said_before_writing(make_shards, config: Config, tmp_path: Path, parts, monkeypatch) -> None:
-    from wakeword_core.features import part_builder
-
-    def full(folder: Path, needed: int, what: str) -> None:
-        raise WakewordError(f"{what} needs more")
-
-    monkeypatch.setattr(part_builder, "require_space", full)
-    with pytest.raises(WakewordError, match="feature part"):
-        build_features(make_shards(), "train", config, "cpu", tmp_path / "full", parts)
+    shards, usage = make_shards(), shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1_000))
+    with pytest.raises(WakewordError, match=r"feature part .* needs about"):
+        build_features(shards, "train", config, "cpu", tmp_path / "full", parts)
     assert not list((tmp_path / "full").rglob("*.h5"))
 
 
-def test_no_recordings_is_an_error(config: Config, tmp_path: Path, parts, monkeypatch) -> None:
-    from wakeword_core.features import builder
-
-    monkeypatch.setattr(builder, "shard_paths", lambda folder: [])
+def test_shards_without_a_recording_to_cut_are_an_error(make_shards, config: Config, tmp_path: Path, parts) -> None:
+    shards = make_shards(seconds_of={"rir": 0.3}, each=1, count=1)
     with pytest.raises(DataError, match="val split has no recording"):
-        build_features(tmp_path, "val", config, "cpu", tmp_path / "none", parts)
+        build_features(shards, "val", config, "cpu", tmp_path / "none", parts)
 
 
 @pytest.mark.parametrize("kind", ["mel_db", "mfcc"])
@@ -296,7 +270,7 @@ def test_other_kinds_of_features_are_built_and_agree_with_the_devices(kind: str,
     build_features(shards, "val", config, "cpu", tmp_path / "val", parts)
     assert verify_features(tmp_path / "val", shards, "val", config) == []
     file = FeatureFile(tmp_path / "val")
-    sounds = {one.id: one.audio for one in iter_recordings(shards)}
+    sounds = {recording.id: recording.audio for recording in iter_recordings(shards)}
     ids, starts = file.column("file_ids").astype(str), file.column("starts")
     assert file.shape[3] == config.features.frontend.bands
     for row, stored in enumerate(file.rows(range(len(file)))):

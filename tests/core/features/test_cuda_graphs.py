@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wakeword_core.features.graphs import MOST_GRAPHS, Recurring
+from wakeword_core.features.cuda import MOST_GRAPHS, GraphedFunction
 
 
 class Recorder:
@@ -32,7 +32,7 @@ def recorder() -> Recorder:
 
 
 def test_every_shape_is_recorded_when_it_comes_again_and_replayed_from_then_on(recorder: Recorder) -> None:
-    double = Recurring(lambda given: given * 2, recorder)
+    double = GraphedFunction(lambda given: given * 2, recorder)
     for rows in (4, 3, 4, 4, 3, 3, 2):
         given = torch.randn(rows, 5)
         assert torch.equal(double(given), given * 2)
@@ -40,7 +40,7 @@ def test_every_shape_is_recorded_when_it_comes_again_and_replayed_from_then_on(r
 
 
 def test_no_more_shapes_are_recorded_than_allowed_whatever_was_seen_once(recorder: Recorder) -> None:
-    same = Recurring(lambda given: given, recorder)
+    same = GraphedFunction(lambda given: given, recorder)
     for rows in range(100, 100 + 2 * MOST_GRAPHS):  # never again
         same(torch.zeros(rows, 1))
     for _ in range(3):
@@ -51,14 +51,14 @@ def test_no_more_shapes_are_recorded_than_allowed_whatever_was_seen_once(recorde
 
 def test_now_and_then_a_recorded_shape_is_computed(recorder: Recorder) -> None:
     computed = []
-    same = Recurring(lambda given: computed.append(1) or given, lambda function, example: lambda given: given)
+    same = GraphedFunction(lambda given: computed.append(1) or given, lambda function, example: lambda given: given)
     for _ in range(1_000):
         same(torch.zeros(2))
     assert 2 <= len(computed) <= 30
 
 
 def test_memory_that_is_exhausted_while_recording_is_told_and_tried_again(recorder: Recorder) -> None:
-    same = Recurring(lambda given: given, recorder)
+    same = GraphedFunction(lambda given: given, recorder)
     same(torch.zeros(2))
     recorder.full = True
     with pytest.raises(torch.OutOfMemoryError):
@@ -74,7 +74,7 @@ def test_what_cannot_be_recorded_is_computed(caplog: pytest.LogCaptureFixture) -
     def refuse(function, example):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    double = Recurring(lambda given: given * 2, refuse)
+    double = GraphedFunction(lambda given: given * 2, refuse)
     for _ in range(4):
         assert double(torch.ones(3)).tolist() == [2, 2, 2]
     assert caplog.text.count("without a CUDA graph") == 1

@@ -1,0 +1,293 @@
+"""Shards to feature parts, one part a shard: planned, reused where nothing changed, else computed and written in order.
+
+Memory is bounded by a few shards and blocks of rows, whatever the number of recordings.
+"""
+
+import importlib.metadata
+import logging
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wakeword_core.config import Config, Split
+from wakeword_core.cores import available_cores, torch_threads
+from wakeword_core.errors import DataError
+from wakeword_core.features.materials import NO_MATERIALS, Materials, materials_for
+from wakeword_core.features.pipeline import (
+    Block,
+    BlockComputer,
+    CpuBlocks,
+    Strategy,
+    Timings,
+    decoded_shards,
+    reader_threads,
+    strategy_for,
+)
+from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, clean_rows, find_reusable, join_recordings
+from wakeword_core.features.settings import feature_settings
+from wakeword_core.features.store import PARTS_FOLDER, Columns, count_contents, write_part, write_split
+from wakeword_core.features.windows import plan_windows
+from wakeword_core.files import canonical_json, digest, hash_file, require_space
+from wakeword_core.interrupts import Stopped, finishing
+from wakeword_core.prefetch import prefetch
+from wakeword_core.progress import Progress, silent
+from wakeword_core.shards.packed_split import read_shard, shard_paths
+from wakeword_core.shards.shard_file import SHARDS_VERSION
+from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.latest_parts import LatestParts
+
+log = logging.getLogger(__name__)
+
+VERSION = "4"
+"""Enters every part's key: raise it when the same shard and settings give other numbers."""
+
+
+@dataclass(frozen=True)
+class FeaturesSummary:
+    """Counts of what was built and reused, audio seconds of all rows, and how fast it was."""
+
+    rows: int
+    recordings: int
+    rows_by_label: dict[str, int]
+    parts: int
+    parts_built: int
+    parts_reused: int
+    window_seconds: float
+    noise_seconds: float
+    rooms: int
+    strategy: Strategy
+    rows_computed: int
+    """the others were taken from parts, or from rows of older ones"""
+    rows_per_second: float
+    """of the parts that were built"""
+    timings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in memory: mel [rows, n_mels, frames] and the columns of the store, each [rows]."""
+
+    mel: np.ndarray[Any, Any]
+    columns: Columns
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part to be built."""
+
+    shard: Path
+    key: str
+    """hash of what it is made from"""
+    target: Path
+    older: Path | None
+    """the part that was in its place in the last build"""
+
+
+def build_features(
+    shards: Path,
+    split: Split,
+    config: Config,
+    device: str,
+    out: Path,
+    parts: Parts,
+    progress: Progress = silent,
+    mixed_in: Path | None = None,
+) -> FeaturesSummary:
+    """Compute the features of one split: `out/parts/*.h5` and `out/<split>.h5` over them.
+
+    Augmented views have the noise and the rooms of the shards themselves, or of those in the folder `mixed_in`.
+    Parts whose shard and settings are unchanged are taken from `parts`. A signal to stop is obeyed when the part that
+    is being written is whole; raises Stopped if its handler lets the process go on, and DataError when nothing can be
+    cut.
+    """
+    kind = torch.device(device).type
+    materials = materials_for(mixed_in or shards, split, config)
+    attributes = _attributes(config, split)
+    readers = reader_threads(on_gpu=kind == "cuda")
+    latest = LatestParts(parts, [VERSION, SHARDS_VERSION, split, attributes, kind])
+    planned = _plan_parts(shard_paths(shards), split, materials, attributes, latest, readers, out / PARTS_FOLDER)
+    missing = [part for part in planned if not parts.link(part.key, part.target)]
+    progress(f"features {split}", len(planned) - len(missing), len(planned))
+
+    threads = config.features.workers or available_cores()
+    timings = Timings(_threads_by_stage(kind, threads, readers))
+    strategy = strategy_for([part.shard for part in missing], config.features, readers)
+    rows = computed = 0
+    if missing:
+        computer = RowComputer(config, split, materials, torch.device(device))
+        waiting = decoded_shards([part.shard for part in missing], strategy, computer.margin, out, timings, readers)
+        with finishing() as asked_to_stop, waiting as decoded, torch_threads(1):
+            builder = PartBuilder(computer, parts, threads, attributes, timings)
+            with closing(builder.build(missing, decoded, asked_to_stop)) as built:
+                for number, shard_rows in enumerate(built, 1):
+                    rows, computed = rows + len(shard_rows), computed + shard_rows.to_compute()
+                    progress(f"features {split}", len(planned) - len(missing) + number, len(planned))
+    latest.remember([part.key for part in planned])
+    figures = timings.figures()
+    if missing:
+        log.info("features %s: %d rows, %s is what the others wait for", split, computed, figures["bottleneck"])
+
+    contents = count_contents([part.target for part in planned])
+    if contents.rows == 0:
+        raise DataError(f"the {split} split has no recording to compute features from; see the manifest's summary")
+    write_split(out / f"{split}.h5", [part.target for part in planned], attributes)
+    return FeaturesSummary(
+        rows=contents.rows,
+        recordings=contents.recordings,
+        rows_by_label={label: contents.labels[index] for index, label in enumerate(config.labels)},
+        parts=len(planned),
+        parts_built=len(missing),
+        parts_reused=len(planned) - len(missing),
+        window_seconds=round(contents.rows * config.features.row_samples(split) / config.data.sample_rate, 1),
+        noise_seconds=round(materials.noise.seconds, 1),
+        rooms=len(materials.rooms),
+        strategy=strategy,
+        rows_computed=computed,
+        rows_per_second=round(rows / figures["wall_seconds"], 1) if rows else 0.0,
+        timings=figures,
+    )
+
+
+def shifted_windows(shards: Path, split: Split, config: Config, shifts_ms: Sequence[int]) -> Iterator[list[Rows]]:
+    """Cut the clean windows of each shard later by each of some milliseconds (earlier below 0) than in the features.
+
+    Yields, shard by shard, the rows of each shift; a shift of 0 gives what `build_features` stores, in its order.
+    """
+    computer = RowComputer(config, split, NO_MATERIALS, torch.device("cpu"))
+    compute = CpuBlocks(computer, 1, Timings({}))
+    rate = config.data.sample_rate
+    for shard in prefetch(read_shard, shard_paths(shards), 1, 1):
+        plan = clean_rows(plan_windows(shard, split, config.features, rate, config.seed))
+        decoded = join_recordings(shard, computer.margin)
+        shifts = []
+        for shift in shifts_ms:
+            shifted = replace(plan, start=plan.start + round(shift * rate / 1_000))
+            shard_rows = computer.prepare(decoded, shifted, computer.draw(shifted))
+            mel = compute(Block(shard_rows, 0, len(shard_rows)))
+            shifts.append(Rows(mel, computer.columns(shard, shard_rows)))
+        yield shifts
+
+
+@dataclass(frozen=True)
+class _PreparedPart:
+    """A part whose rows are ready to be computed, in blocks."""
+
+    part: Part
+    shard_rows: ShardRows
+    columns: Columns
+    blocks: list[Block]
+
+
+class PartBuilder:
+    """Builds parts on a CPU or a GPU; rows that an older part in `parts` has are copied from it."""
+
+    def __init__(
+        self, computer: RowComputer, parts: Parts, threads: int, attributes: dict[str, str], timings: Timings
+    ) -> None:
+        self._computer, self._parts, self._attributes, self._timings = computer, parts, attributes, timings
+        self._compute: BlockComputer
+        if computer.device.type == "cuda":
+            from wakeword_core.features.cuda import CudaBlocks
+
+            self._compute = CudaBlocks(computer, timings)
+        else:
+            self._compute = CpuBlocks(computer, threads, timings)
+        self._prepare_part = timings.timed("prepare", self._prepare)
+
+    def build(
+        self, missing: Sequence[Part], decoded: Iterable[Decoded], asked_to_stop: Callable[[], bool]
+    ) -> Generator[ShardRows]:
+        """Write parts, each from its decoded shard, and keep them; yields the rows of each when it is whole.
+
+        Raises Stopped, between two parts, when `asked_to_stop` says so.
+        """
+        begun: deque[_PreparedPart] = deque()
+        prepared = (self._prepare_part(*pair) for pair in zip(missing, decoded, strict=True))
+        with closing(self._compute), closing(self._computed(prepared, begun)) as computed:
+            for number, first in enumerate(computed, 1):
+                ready = begun.popleft()
+                rest = islice(computed, len(ready.blocks) - 1)
+                blocks = (self._compute.finish(block) for block in chain([first], rest))
+                timed = self._timings.consumed("write", blocks)
+                write_part(ready.part.target, len(ready.shard_rows), timed, ready.columns, self._attributes)
+                self._parts.keep(ready.part.key, ready.part.target)
+                yield ready.shard_rows
+                if number < len(missing) and asked_to_stop():
+                    raise Stopped
+
+    def _prepare(self, part: Part, decoded: Decoded) -> _PreparedPart:
+        computer, config = self._computer, self._computer.config
+        plan = plan_windows(decoded.shard, computer.split, config.features, config.data.sample_rate, config.seed)
+        draws = computer.draw(plan)
+        reused = None
+        if part.older is not None and self._parts.entry(part.older, read=True) is not None:
+            reused = find_reusable(part.older, plan, draws)
+        shard_rows = computer.prepare(decoded, plan, draws, reused)
+        columns = computer.columns(decoded.shard, shard_rows)
+        needed = len(shard_rows) * computer.features.row_bytes(computer.split)
+        require_space(part.target.parent, needed, f"feature part {part.target.stem} of {computer.split}")
+        step = self._compute.block_rows(len(shard_rows))
+        starts = range(0, max(len(shard_rows), 1), step)
+        blocks = [Block(shard_rows, start, min(start + step, len(shard_rows))) for start in starts]
+        return _PreparedPart(part, shard_rows, columns, blocks)
+
+    def _computed(self, prepared: Iterator[_PreparedPart], begun: deque[_PreparedPart]) -> Generator[Any]:
+        """Yield blocks of all parts as they are computed; a part is in `begun` before its first block comes."""
+
+        def blocks_of(part: _PreparedPart) -> list[Block]:
+            begun.append(part)
+            return part.blocks
+
+        compute = self._compute
+        # a part at a time on a CPU, so that no more shards are held than `decoded` reads ahead
+        parts = map(blocks_of, prepared)
+        for blocks in [chain.from_iterable(parts)] if compute.across_parts else parts:
+            with closing(prefetch(compute, blocks, compute.threads, compute.waiting, self._timings.ready)) as computed:
+                yield from computed
+
+
+def _plan_parts(
+    shards: Sequence[Path],
+    split: Split,
+    materials: Materials,
+    attributes: dict[str, str],
+    latest: LatestParts,
+    readers: int,
+    folder: Path,
+) -> list[Part]:
+    hashes = prefetch(hash_file, shards, readers, len(shards))
+    return [
+        Part(
+            shard,
+            digest([VERSION, shard_hash, attributes["config_json"], split, materials.key]),
+            folder / f"{shard.stem}.h5",
+            latest.find(index, len(shards)),
+        )
+        for index, (shard, shard_hash) in enumerate(zip(shards, hashes, strict=True))
+    ]
+
+
+def _threads_by_stage(kind: str, threads: int, readers: int) -> dict[str, int]:
+    """Stages of a build, and how many threads (or copies at once) do each."""
+    if kind == "cuda":
+        on_gpu = dict.fromkeys(("copy to device", "compute", "copy to host"), 1)
+        return {"read": readers, "prepare": 1, **on_gpu, "copy": 1, "write": 1}
+    return {"read": readers, "prepare": 1, "compute": threads, "copy": threads, "write": 1}
+
+
+def _attributes(config: Config, split: Split) -> dict[str, str]:
+    """Attributes of every file. No time stamp: equal inputs must give equal bytes; artifact.json says when."""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "h5py", "numpy")}
+    return {
+        "config_json": canonical_json({**feature_settings(config, split), "version": VERSION}),
+        "labels_json": canonical_json(list(config.labels)),
+        "label2id_json": canonical_json({label: index for index, label in enumerate(config.labels)}),
+        "versions_json": canonical_json(versions),
+    }

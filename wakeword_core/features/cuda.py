@@ -1,0 +1,226 @@
+"""Blocks of feature rows on a GPU: copied there, computed and copied back on streams of their own.
+
+While the writer has one block, the next comes back and the one after it is computed: three buffers on either side.
+What is computed for tensors of the same shape again and again is recorded as a CUDA graph, and replayed.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+import torch
+
+from wakeword_core.errors import DataError
+from wakeword_core.features.frontend import on_device
+from wakeword_core.features.pipeline import Block, Timings, copy_reused
+from wakeword_core.features.rows import Indices, RowComputer
+
+log = logging.getLogger(__name__)
+
+Function: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+
+BLOCK_BYTES = 256 << 20
+"""Most features that are computed and written as one piece."""
+MOST_GRAPHS = 16
+"""Shapes beyond these are computed directly."""
+_DIRECT_EVERY = 64
+"""One call in so many is not replayed: a graph uses the plans of cuFFT that it was recorded with, and torch destroys
+those that are not used for long."""
+_BUFFERS = 3
+_VRAM_SHARE = 0.5
+_FLOATS_A_SAMPLE = 12
+"""Floats that a sample of a row takes on its way to features: frames overlap threefold, spectra as much again."""
+_EXHAUSTED = ("CUFFT_INTERNAL_ERROR", "CUFFT_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+"""Errors of libraries that take memory of their own and get none."""
+
+
+@dataclass(frozen=True)
+class PendingBlock:
+    """A block on its way to pinned memory, and the events before and after its computing and its copy."""
+
+    block: Block
+    on_host: torch.Tensor
+    marks: tuple[torch.cuda.Event, ...]
+
+
+class CudaBlocks:
+    """Puts blocks in the GPU's queue, from one thread, and waits for them where they are written, in another."""
+
+    threads = 1
+    waiting = _BUFFERS - 1
+    across_parts = True
+
+    def __init__(self, computer: RowComputer, timings: Timings) -> None:
+        self._computer, self._timings = computer, timings
+        self._copy = timings.timed("copy", copy_reused)
+        self._graphs = GraphedFunction(computer.front_end)
+        computer.front_end = self._graphs
+        self._rows = max(1, BLOCK_BYTES // computer.features.row_bytes(computer.split))
+        shape = (self._rows, computer.features.frontend.bands, computer.frames)
+        on_gpu = [torch.empty(shape, dtype=computer.dtype, device=computer.device) for _ in range(_BUFFERS)]
+        on_host = [torch.empty(shape, dtype=computer.dtype, pin_memory=True) for _ in range(_BUFFERS)]
+        self._buffers = cycle(zip(on_gpu, on_host, strict=True))
+        self._streams = torch.cuda.Stream(computer.device), torch.cuda.Stream(computer.device)
+        for stream in self._streams:  # the buffers and the noise were made on the default one
+            stream.wait_stream(torch.cuda.default_stream(computer.device))
+        self._batch = FittingBatch(min(computer.features.gpu_batch_windows, _batch_in_vram(computer)), self._free)
+
+    def block_rows(self, rows: int) -> int:
+        """As many as the buffers hold, whatever the part."""
+        return self._rows
+
+    def __call__(self, block: Block) -> PendingBlock:
+        """Put a block in the queue; its buffers are used again for the third block after it."""
+        count = block.last - block.first
+        on_gpu, on_host = (buffer[:count] for buffer in next(self._buffers))
+        compute, back = self._streams
+        marks = tuple(torch.cuda.Event(enable_timing=True) for _ in range(4))
+        with torch.inference_mode():
+            with torch.cuda.stream(compute):
+                block.shard_rows.sound.wait_on(compute)
+                marks[0].record()
+                self._compute(block, on_gpu)
+                marks[1].record()
+            with torch.cuda.stream(back):
+                back.wait_event(marks[1])
+                marks[2].record()
+                on_host.copy_(on_gpu, non_blocking=True)
+                marks[3].record()
+        return PendingBlock(block, on_host, marks)
+
+    def close(self) -> None:
+        """Wait until the GPU uses none of the memory that is about to be freed."""
+        for stream in self._streams:
+            stream.synchronize()
+
+    def _free(self) -> None:
+        self.close()
+        self._graphs.forget()
+        torch.cuda.empty_cache()
+
+    def _compute(self, block: Block, target: torch.Tensor) -> None:
+        computer, shard_rows = self._computer, block.shard_rows
+        for rows in computer.batches(shard_rows, block.first, block.last, self._batch.size):
+            for piece, mel in self._batch.pieces(rows, lambda piece: computer.compute(shard_rows, piece)):
+                target.index_copy_(0, on_device(piece - block.first, computer.device), mel)
+
+    def finish(self, pending: PendingBlock) -> npt.NDArray[Any]:
+        """Wait for a block: features [rows, bands, frames] in pinned memory."""
+        marks = pending.marks
+        marks[3].synchronize()
+        self._timings.add("compute", marks[0].elapsed_time(marks[1]) / 1e3)
+        self._timings.add("copy to host", marks[2].elapsed_time(marks[3]) / 1e3)
+        if pending.block.first == 0:
+            self._timings.add("copy to device", pending.block.shard_rows.sound.copy_seconds())
+        features: npt.NDArray[Any] = pending.on_host.numpy()
+        if pending.block.shard_rows.reused is not None:
+            self._copy(pending.block, features)
+        return features
+
+
+class FittingBatch:
+    """How many rows a GPU computes at once: half as many whenever its memory is exhausted."""
+
+    def __init__(self, size: int, free: Callable[[], None] = torch.cuda.empty_cache) -> None:
+        """`free` gives back what memory it can."""
+        self.size, self._free = size, free
+
+    def pieces(
+        self, rows: Indices, compute: Callable[[Indices], torch.Tensor]
+    ) -> Iterator[tuple[Indices, torch.Tensor]]:
+        """Yield (some of `rows`, their features) until all are done; DataError when a single row is too much."""
+        start = 0
+        while start < len(rows):
+            piece = rows[start : start + self.size]
+            features = self._tried(piece, compute)
+            if features is None:  # outside of the except clause, whose traceback keeps what filled the memory
+                self.size = len(piece) // 2
+                self._free()
+                log.warning("the GPU's memory is exhausted: %d rows at once from here on", self.size)
+                continue
+            yield piece, features
+            start += len(piece)
+
+    def _tried(self, piece: Indices, compute: Callable[[Indices], torch.Tensor]) -> torch.Tensor | None:
+        """Features of some rows, or None where the memory does not hold them."""
+        try:
+            return compute(piece)
+        except RuntimeError as error:
+            if not (isinstance(error, torch.OutOfMemoryError) or any(name in str(error) for name in _EXHAUSTED)):
+                raise
+            if len(piece) > 1:
+                return None
+            raise DataError(
+                "the GPU's memory is too small for a single row of features; free some of it, or set "
+                "training.device=cpu"
+            ) from error
+
+
+def _batch_in_vram(computer: RowComputer) -> int:
+    free, _ = torch.cuda.mem_get_info(computer.device)
+    row_bytes = computer.margin * _FLOATS_A_SAMPLE * 4
+    return max(1, int(free * _VRAM_SHARE) // row_bytes)
+
+
+class GraphedFunction:
+    """Calls a function of a tensor, from the second time that a shape is seen through a recording of it.
+
+    What it returns is overwritten by the next call, so it is used before, on the same stream. For a shape that cannot
+    be recorded the function itself is called.
+    """
+
+    def __init__(self, function: Function, record: Callable[[Function, torch.Tensor], Function] | None = None) -> None:
+        self._function, self._record = function, record or CudaRecorder()
+        self._seen: set[torch.Size] = set()
+        self._recorded: dict[torch.Size, Function] = {}
+        self._calls = 0
+
+    def __call__(self, given: torch.Tensor) -> torch.Tensor:
+        """Compute the function of a tensor."""
+        shape = given.shape
+        self._calls += 1
+        if shape in self._seen and shape not in self._recorded and len(self._recorded) < MOST_GRAPHS:
+            self._recorded[shape] = self._recording(given)
+        self._seen.add(shape)
+        if self._calls % _DIRECT_EVERY == 0:
+            return self._function(given)
+        return self._recorded.get(shape, self._function)(given)
+
+    def forget(self) -> None:
+        """Free the memory of all recordings."""
+        self._seen.clear()
+        self._recorded.clear()
+
+    def _recording(self, given: torch.Tensor) -> Function:
+        try:
+            return self._record(self._function, given)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            log.warning("tensors of %s are computed without a CUDA graph: %s", tuple(given.shape), error)
+            return self._function
+
+
+class CudaRecorder:
+    """Records functions as CUDA graphs that share their memory, since one at a time is replayed."""
+
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, function: Function, example: torch.Tensor) -> Function:
+        """A replay of the function for tensors such as the example. Raises torch.OutOfMemoryError."""
+        given = example.clone()
+        graph = torch.cuda.CUDAGraph()
+        # other threads go on copying meanwhile
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            result = function(given)
+
+        def replay(other: torch.Tensor) -> torch.Tensor:
+            given.copy_(other)
+            graph.replay()
+            return result
+
+        return replay

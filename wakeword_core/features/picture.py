@@ -1,0 +1,65 @@
+"""A picture of some rows of a split's features, to see at a glance what a model is trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from wakeword_core.config import Config
+from wakeword_core.drawing import as_png, new_figure
+from wakeword_core.features.store import FeatureFile
+
+_SHOWN = 8
+_COLUMNS = 4
+_LABELS = {
+    "log_mel": ("mel band", "log power (nats)"),
+    "mel_db": ("mel band", "power (dB)"),
+    "mfcc": ("cepstral coefficient", "value"),
+}
+"""By kind of features: what stands on the vertical axis, and beside the colours."""
+
+
+def sample_mels(features: Path, config: Config) -> bytes:
+    """Draw a few positives and a few other rows of the split in the folder `features`, evenly picked, as a PNG."""
+    file = FeatureFile(features)
+    labels = file.column("labels")
+    chosen: list[int] = []
+    for group in (np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)):
+        if len(group):
+            chosen += group[np.linspace(0, len(group) - 1, min(_SHOWN // 2, len(group))).astype(int)].tolist()
+    titles = [file.labels[labels[row]].removeprefix("_") for row in chosen]
+    frontend = config.features.frontend
+    return mel_grid(file.rows(chosen), titles, frontend.hop_length / config.data.sample_rate, frontend.kind)
+
+
+def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float, kind: str = "log_mel") -> bytes:
+    """Draw windows [n, n_mels, frames] side by side on one colour scale, each under its title, as a PNG."""
+    images = np.asarray(mels, dtype=np.float32)
+    if images.ndim != 3 or len(images) != len(titles) or not len(images):
+        raise ValueError(
+            f"mels {list(images.shape)} must be [n, n_mels, frames] with one title each, not {len(titles)}"
+        )
+    columns = min(_COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    figure = new_figure(2.5 * columns + 1.2, 2.1 * rows + 0.7)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    low, high = np.percentile(images, [1, 99.5])
+    for index, axes in enumerate(grid.flat):
+        axes.grid(False)
+        if index >= len(images):
+            axes.set_axis_off()
+            continue
+        extent = (0.0, images.shape[2] * hop_seconds, 0.0, float(images.shape[1]))
+        image = axes.imshow(
+            images[index], origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma"
+        )
+        axes.set_title(titles[index], fontsize=9)
+    for axes in grid.flat[max(len(images) - columns, 0) : len(images)]:
+        axes.set_xlabel("time (s)")
+        axes.tick_params(labelbottom=True)
+    bands, values = _LABELS[kind]
+    for axes in grid[:, 0]:
+        axes.set_ylabel(bands)
+    figure.colorbar(image, ax=grid, label=values, shrink=0.9, pad=0.02)
+    return as_png(figure)

@@ -1,0 +1,258 @@
+"""The stations of a feature build: shards are read ahead, blocks of rows computed on all cores, and both are timed."""
+
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from wakeword_core.config import FeaturesConfig
+from wakeword_core.cores import available_cores
+from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, join_recordings
+from wakeword_core.features.store import copy_rows
+from wakeword_core.files import require_space
+from wakeword_core.prefetch import prefetch
+from wakeword_core.shards.packed_split import read_shard
+
+READERS = 2
+"""Threads that read and decode shards; each holds one more."""
+_MOST_READERS = 8
+_MEMORY_SHARE = 0.25
+"""Of the machine's memory, for decoded shards, where the configuration does not say."""
+_CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
+_BLOCK_BYTES = 16 << 20
+"""Most features that a core computes and that are written as one piece."""
+_CPU_BLOCKS_A_THREAD = 2
+_CPU_BATCH_SAMPLES = 1 << 20
+"""Samples that a CPU core transforms at once: more of them would leave its cache."""
+
+Strategy = Literal["ram", "memmap", "stream"]
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def reader_threads(on_gpu: bool) -> int:
+    """Choose how many threads read: more where a GPU computes, and the cores have nothing else to do."""
+    return max(READERS, min(_MOST_READERS, available_cores() - 2)) if on_gpu else READERS
+
+
+def strategy_for(shards: Sequence[Path], features: FeaturesConfig, readers: int) -> Strategy:
+    """Take the configured strategy, or choose one by the sizes of the shards and the memory there is."""
+    if features.strategy != "auto":
+        return features.strategy
+    memory = features.memory_gb * 1e9 or machine_memory() * _MEMORY_SHARE
+    return choose_strategy([path.stat().st_size for path in shards] or [0], memory, readers)
+
+
+def choose_strategy(shard_bytes: Sequence[int], memory_bytes: float, readers: int = READERS) -> Strategy:
+    """Choose how to hold decoded shards of some sizes in so much memory.
+
+    `ram` when all fit; `stream`, a few at a time, when those fit; else `memmap`, which the system can page out.
+    """
+    if sum(shard_bytes) <= memory_bytes:
+        return "ram"
+    return "stream" if max(shard_bytes) * (readers + 1) <= memory_bytes else "memmap"
+
+
+def machine_memory(container_limit: Path = _CONTAINER_MEMORY) -> float:
+    """Bytes of memory that this process may use: the machine's, or its container's."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(machine, int(container_limit.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return machine
+
+
+class Timings:
+    """A stopwatch for work on several threads; each second is counted once, under one name."""
+
+    def __init__(self, threads: dict[str, int]) -> None:
+        """`threads`: stage of the work -> threads that do it."""
+        self._threads = threads
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._ready: list[int] = []
+        self._lock = threading.Lock()
+        self._started = time.perf_counter()
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Count seconds that were measured elsewhere, such as by a GPU's own clock."""
+        with self._lock:
+            self._seconds[stage] += seconds
+
+    def timed(self, stage: str, work: Callable[Given, Result]) -> Callable[Given, Result]:
+        """Wrap a function so that its calls count as work of `stage`."""
+
+        def measured(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+            started = time.perf_counter()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                self.add(stage, time.perf_counter() - started)
+
+        return measured
+
+    def consumed(self, stage: str, items: Iterable[Result]) -> Iterator[Result]:
+        """Yield the items; the time from each until the next is asked for counts as work of `stage`."""
+        for item in items:
+            started = time.perf_counter()
+            yield item
+            self.add(stage, time.perf_counter() - started)
+
+    def ready(self, blocks: int) -> None:
+        """Note how many computed blocks wait for the writer as it takes the next."""
+        self._ready.append(blocks)
+
+    def figures(self) -> dict[str, Any]:
+        """Stages, the one that the others wait for, blocks that waited on average, seconds and peak memory."""
+        wall = time.perf_counter() - self._started
+        stages: list[dict[str, Any]] = [
+            {
+                "stage": stage,
+                "seconds": round(self._seconds[stage], 3),
+                "threads": threads,
+                "busy": round(self._seconds[stage] / threads / wall, 3),
+            }
+            for stage, threads in self._threads.items()
+        ]
+        return {
+            "stages": stages,
+            "bottleneck": max(stages, key=lambda stage: stage["busy"])["stage"],
+            "blocks_ready": round(sum(self._ready) / len(self._ready), 2) if self._ready else 0.0,
+            "wall_seconds": round(wall, 3),
+            "peak_rss_mb": round(_peak_rss() / 1e6, 1),
+            "peak_vram_mb": round((torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0) / 1e6, 1),
+        }
+
+
+def _peak_rss() -> int:
+    """Bytes that this process has held at most since it began."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def decoded_shards(
+    paths: Sequence[Path], strategy: Strategy, margin: int, scratch: Path, timings: Timings, readers: int = READERS
+) -> Iterator[Iterator[Decoded]]:
+    """Give an iterator over shards in order, read ahead on threads, with `margin` samples of silence around each.
+
+    A scratch file, which lies in the folder `scratch`, is gone afterwards.
+    """
+    waiting = readers if strategy == "stream" else len(paths)
+    folder = Path(tempfile.mkdtemp(prefix="decoded-", dir=scratch)) if strategy == "memmap" else None
+
+    def read(path: Path) -> Decoded:
+        return join_recordings(read_shard(path), margin, folder and folder / f"{path.stem}.pcm")
+
+    if folder is not None:
+        require_space(scratch, sum(path.stat().st_size for path in paths), "decoding shards to a scratch file")
+    shards = prefetch(timings.timed("read", read), paths, readers, waiting)
+    try:
+        yield shards
+    finally:
+        shards.close()
+        if folder is not None:
+            shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows `first` to `last` of a shard."""
+
+    shard_rows: ShardRows
+    first: int
+    last: int
+
+
+class BlockComputer(Protocol):
+    """Computes blocks on some threads, at most `waiting` of them while one is written."""
+
+    threads: int
+    waiting: int
+    across_parts: bool
+    """whether those may be of the next part, whose shard is held then"""
+
+    def block_rows(self, rows: int) -> int:
+        """Choose the rows of a block of a part of `rows` rows."""
+        ...
+
+    def __call__(self, block: Block) -> Any:
+        """Compute a block, or begin to."""
+        ...
+
+    def finish(self, begun: Any) -> npt.NDArray[Any]:
+        """Features [rows, bands, frames] of a block that was begun, where it is written."""
+        ...
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        ...
+
+
+class CpuBlocks:
+    """A block a thread, each with one thread an operation: else a batch waits for all cores at every one."""
+
+    across_parts = False
+
+    def __init__(self, computer: RowComputer, threads: int, timings: Timings) -> None:
+        self._computer = computer
+        self._batch = min(computer.features.batch_windows, max(1, _CPU_BATCH_SAMPLES // computer.row))
+        self.threads, self.waiting = threads, threads * _CPU_BLOCKS_A_THREAD
+        self._copy = timings.timed("copy", copy_reused)
+        self._compute = timings.timed("compute", self._compute_rows)
+
+    def block_rows(self, rows: int) -> int:
+        """Choose about a thread's share of a part's rows."""
+        features = self._computer.features
+        row_bytes = features.row_bytes(self._computer.split)
+        return block_rows(rows, self.threads, row_bytes, features.batch_windows, _BLOCK_BYTES)
+
+    def __call__(self, block: Block) -> npt.NDArray[Any]:
+        """Compute features [rows, bands, frames] of a block."""
+        computer = self._computer
+        shape = (block.last - block.first, computer.features.frontend.bands, computer.frames)
+        # numpy asks the system for large pages, of which a fresh block takes a few instead of thousands
+        features = np.empty(shape, np.float16 if computer.dtype is torch.float16 else np.float32)
+        if block.shard_rows.reused is not None:
+            self._copy(block, features)
+        self._compute(block, torch.from_numpy(features))
+        return features
+
+    @torch.inference_mode()
+    def _compute_rows(self, block: Block, features: torch.Tensor) -> None:
+        computer = self._computer
+        for rows in computer.batches(block.shard_rows, block.first, block.last, self._batch):
+            features.index_copy_(0, torch.from_numpy(rows - block.first), computer.compute(block.shard_rows, rows))
+
+    def finish(self, begun: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """It is finished."""
+        return begun
+
+    def close(self) -> None:
+        """Nothing is under way."""
+
+
+def copy_reused(block: Block, features: npt.NDArray[Any]) -> None:
+    """Copy the rows of a block that an older part has to their places in `features` [rows, bands, frames]."""
+    reused = block.shard_rows.reused
+    if reused is not None:
+        copy_rows(reused.part, reused.rows[block.first : block.last], features)
+
+
+def block_rows(rows: int, threads: int, row_bytes: int, batch: int, most_bytes: int) -> int:
+    """Choose the rows of a block: about a thread's share, in whole batches, and no more bytes than allowed."""
+    share = -(-rows // threads)
+    whole = max(batch, share // batch * batch)
+    return max(1, min(whole, most_bytes // row_bytes))
