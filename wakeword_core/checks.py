@@ -255,7 +255,7 @@ def _equals_torch(project: Project, artifact: Artifact, split: Split | None) -> 
 
 
 def _fits_platform(project: Project, artifact: Artifact, split: Split | None) -> Verdict:
-    from wakeword_core.export.platforms import needs, problems
+    from wakeword_core.export.cost import needs, problems
 
     platform = project.config.export.platform
     if platform is None:

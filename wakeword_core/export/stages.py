@@ -19,9 +19,8 @@ def onnx_settings(config: Config, split: Split | None) -> dict[str, Any]:
 def make_onnx(project: Project, build: Build, inputs: Inputs, split: Split | None) -> None:
     """The calibrated model in one file, the same as it streams, and what both cost."""
     from wakeword_core.evaluation.sensitivities import Sensitivities
-    from wakeword_core.export.cost import cpu_ms_per_second
+    from wakeword_core.export.cost import cpu_ms_per_second, needs
     from wakeword_core.export.onnx_export import export_onnx
-    from wakeword_core.export.platforms import needs
     from wakeword_core.export.streaming import export_streaming
     from wakeword_core.models.scoring import load_model
     from wakeword_core.store.graph import keys_behind
