@@ -6,8 +6,16 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from wakeword_core.evaluation.wording import claim, number, percent, rate, reservations
-from wakeword_core.lineage.licences import NOT_STATED, commercial_use, mix_of, wants_credit
-from wakeword_core.lineage.recordings import MANIFEST, count, count_by_source, recordings_behind
+from wakeword_core.lineage.recordings import (
+    MANIFEST,
+    NOT_STATED,
+    commercial_use,
+    count,
+    count_by_source,
+    mix_of,
+    recordings_behind,
+    wants_credit,
+)
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.graph import Graph, Node
 

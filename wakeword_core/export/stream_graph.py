@@ -98,11 +98,6 @@ class StreamGraph:
         return model
 
 
-def tail_samples(frontend: FrontendConfig) -> int:
-    """Return the samples of a frame that come before its last hop."""
-    return max(frontend.n_fft - frontend.hop_length, 0)
-
-
 def add_front_end(graph: StreamGraph, audio: str, frontend: FrontendConfig, sample_rate: int) -> str:
     """Audio [n * hop_length] in [-1, 1] -> features [n, bands]; frame i ends where hop i does.
 
@@ -155,7 +150,7 @@ def _filters(graph: StreamGraph, filters: np.ndarray) -> str:
 
 def _frames(graph: StreamGraph, audio: str, frontend: FrontendConfig, first: int, last: int) -> str:
     """Samples `first` to `last` of each frame: [n, last - first], put together from rows of one hop."""
-    hop, tail = frontend.hop_length, tail_samples(frontend)
+    hop, tail = frontend.hop_length, max(frontend.n_fft - frontend.hop_length, 0)
     rows = -(-frontend.n_fft // hop)
     lacking = (rows - 1) * hop - tail
     pieces = [audio] + ([graph.constant(np.zeros(lacking, np.float32))] if lacking else [])
