@@ -14,8 +14,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 
 from wakeword_core.errors import WakewordError
 from wakeword_core.files import canonical_json, replacing
-from wakeword_core.runtime.exported import CARD_KEY
-from wakeword_core.runtime.seal import seal
+from wakeword_core.runtime.exported import CARD_KEY, seal
 
 _BATCH_NORM_EPSILON = 1e-5
 """Default of the operator; with it the attribute itself is not stored."""

@@ -9,7 +9,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from wakeword_core.config import FrontendConfig
 from wakeword_core.export.onnx_graph import constant
 from wakeword_core.features.mel import DECIBELS, analysis_window, cepstral_basis, mel_filterbank
-from wakeword_core.runtime.streaming_model import NEXT, TAIL
+from wakeword_core.runtime.streaming import NEXT, TAIL
 
 _TO_END = np.iinfo(np.int64).max
 WAIT = "frames_to_wait"

@@ -15,8 +15,7 @@ from wakeword_core.export.stream_graph import WAIT, Shaped, StreamGraph, add_fro
 from wakeword_core.export.stream_network import STEPS, CannotStreamError, add_network
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.exported import STREAMING_FILES
-from wakeword_core.runtime.stream_scorers import GraphScorer
-from wakeword_core.runtime.streaming_model import AUDIO, NEXT, SCORES, StreamingModel
+from wakeword_core.runtime.streaming import AUDIO, NEXT, SCORES, GraphScorer, StreamingModel
 
 _FEATURES = "features"
 _PARITY_SECONDS = 3.0

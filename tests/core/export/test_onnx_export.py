@@ -19,7 +19,7 @@ from wakeword_core.export.onnx_graph import compact, model_bytes, take_metadata,
 from wakeword_core.export.pack import pack_weights
 from wakeword_core.export.streaming import export_streaming
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.seal import SEAL_KEY, check_seal
+from wakeword_core.runtime.exported import SEAL_KEY, check_seal
 
 WINDOWS = np.random.default_rng(3).normal(-6.0, 2.0, (24, 64, 151)).astype(np.float32)
 
