@@ -31,7 +31,7 @@ _IN_USE = ".in-use"
 """Held by all who build or read, and alone by who deletes."""
 KEY_LENGTH = 20
 """Characters of an artifact's key."""
-_RECORDED_VERSIONS = ("numpy", "torch", "torchaudio", "soundfile", "h5py", "pyarrow", "onnx", "onnxruntime")
+_RECORDED_VERSIONS = ("numpy", "torch", "soundfile", "h5py", "pyarrow", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,6 @@ class Parts:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.built = 0
-        self.reused = 0
         self.entries: dict[Path, FileEntry] = {}
         """Of the files that were linked or kept here: they need not be read again to know their hash."""
 
@@ -125,7 +123,6 @@ class Parts:
             return False
         link_or_copy(part, target)
         self.entries[target] = entry
-        self.reused += 1
         return True
 
     def keep(self, key: str, made: Path) -> None:
@@ -135,7 +132,6 @@ class Parts:
         link_or_copy(made, part)
         self.entries[made] = entry = FileEntry(made.stat().st_size, hash_file(made))
         write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
-        self.built += 1
 
     def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
         """Size and hash of a part, or None where it is missing or not what was kept.
@@ -246,7 +242,6 @@ class ArtifactStore:
         make: Callable[[Build], None],
         *,
         resumable: bool = False,
-        rebuild: bool = False,
     ) -> tuple[Artifact, bool]:
         """Return the stage's artifact and whether it was built now; a complete one is returned at once.
 
@@ -256,12 +251,12 @@ class ArtifactStore:
         """
         contents = {name: one["content"] for name, one in inputs.items()}
         key = artifact_key(contents, config, code_version)
-        if not rebuild and (found := self.find(stage, key)):
+        if found := self.find(stage, key):
             return found, False
         folder = self.root / stage
         self._make_folder(folder)
         with exclusive(self._lock(stage, key), f"another process is building {stage} {key}"):
-            if not rebuild and (found := self.find(stage, key)):
+            if found := self.find(stage, key):
                 return found, False
             building = folder / f"{BUILDING}{key}"
             if not resumable and building.exists():
