@@ -132,11 +132,12 @@ def _fold_batch_norms(graph: "onnx_ir.Graph") -> None:
     for node in graph:
         if node.op_type != "BatchNormalization":
             continue
-        parameters = [value.const_value for value in node.inputs[1:]]
-        if any(parameter is None for parameter in parameters):
+        parameters = [value.const_value for value in node.inputs[1:] if value is not None]
+        constants = [tensor.numpy().astype(np.float64) for tensor in parameters if tensor is not None]
+        if len(constants) < len(parameters):
             continue
         epsilon = node.attributes.get_float("epsilon", _BATCH_NORM_EPSILON)
-        scale, shift, mean, variance = (tensor.numpy().astype(np.float64) for tensor in parameters)
+        scale, shift, mean, variance = constants
         scale = scale / np.sqrt(variance + epsilon)
         folded = (scale, shift - mean * scale, np.zeros_like(mean), np.full_like(variance, 1.0 - _BATCH_NORM_EPSILON))
         for place, values in enumerate(folded, start=1):
