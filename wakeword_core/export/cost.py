@@ -14,7 +14,7 @@ import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from wakeword_core.config import FrontendConfig, Platform
-from wakeword_core.export.onnx_graph import initializers
+from wakeword_core.export.onnx_graph import attributes, initializers, open_session
 from wakeword_core.export.stream_network import CannotStreamError
 from wakeword_core.export.streaming import streaming_network
 from wakeword_core.features.mel import mel_filterbank
@@ -60,18 +60,12 @@ def graph_cost(model: ModelProto, inputs: Arrays) -> GraphCost:
 
 
 def _computed(model: ModelProto, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-    import onnxruntime
-
     every = ModelProto()
     every.CopyFrom(model)
     names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
     del every.graph.output[:]
     every.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(every.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    return dict(zip(names, open_session(every, optimised=False).run(names, dict(inputs)), strict=True))
 
 
 def _peak(model: ModelProto, values: Arrays, constants: set[str]) -> int:
@@ -95,8 +89,8 @@ def _macs(node: NodeProto, values: Arrays) -> int:
         weight = values[node.input[1]]
         return int(values[node.output[0]].size * weight[0].size)
     if node.op_type in ("MatMul", "Gemm"):
-        across = next((attribute.i for attribute in node.attribute if attribute.name == "transA"), 0)
-        return int(values[node.output[0]].size * values[node.input[0]].shape[-2 if across else -1])
+        across = -2 if attributes(node).get("transA") else -1
+        return int(values[node.output[0]].size * values[node.input[0]].shape[across])
     if node.op_type in ("GRU", "LSTM", "RNN"):
         steps, batch = values[node.input[0]].shape[:2]
         return int(steps * batch * sum(values[name].size for name in node.input[1:3]))

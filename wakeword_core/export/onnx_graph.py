@@ -29,6 +29,22 @@ def initializers(model: ModelProto) -> dict[str, TensorProto]:
     return {tensor.name: tensor for tensor in model.graph.initializer}
 
 
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """Return the values of a node's attributes by name, those that it leaves to their defaults not among them."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def open_session(model: ModelProto, *, optimised: bool = True) -> Any:
+    """Open a session of onnxruntime on the CPU; without `optimised` it runs the graph node by node as it is."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 def constant(model: ModelProto, name: str, values: np.ndarray) -> str:
     """Add a constant to the graph, in the shorter of the encodings that ONNX allows, and return its name."""
     tensor = numpy_helper.from_array(values, name)
@@ -84,15 +100,11 @@ def model_bytes(path: Path) -> int:
 
 def softmax_inputs(path: Path, windows: npt.NDArray[np.floating], batch: int = 64) -> npt.NDArray[np.float32]:
     """Return what enters the model's softmax (calibrated logits) for log-mel windows: [n, classes]."""
-    import onnxruntime
-
     model = onnx.load(path)
     scores = model.graph.output[0].name  # attention has softmaxes of its own
     name = next(node.input[0] for node in model.graph.node if node.op_type == "Softmax" and scores in node.output)
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model)
     given = model.graph.input[0].name
     pieces = [windows[start : start + batch] for start in range(0, len(windows), batch)]
     return np.concatenate([session.run([name], {given: piece.astype(np.float32, copy=False)})[0] for piece in pieces])

@@ -90,7 +90,7 @@ class StreamGraph:
             "stream",
             [helper.make_tensor_value_info(*described) for described in inputs],
             [helper.make_tensor_value_info(*described) for described in outputs],
-            value_info=[helper.make_tensor_value_info(name, *one) for name, one in self.shapes.items()],
+            value_info=[helper.make_tensor_value_info(name, *shape) for name, shape in self.shapes.items()],
         )
         model = helper.make_model(graph, opset_imports=network.opset_import, ir_version=network.ir_version)
         for name, values in self.constants.items():

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from wakeword_core.export.onnx_graph import initializers
+from wakeword_core.export.onnx_graph import attributes, initializers
 from wakeword_core.export.stream_graph import StreamGraph
 
 _CHANNELS, _TIME = 1, 2
@@ -111,7 +111,7 @@ class _Network:
     def _convolve(self, node: NodeProto) -> None:
         source, given = (
             node.input[0],
-            {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute},
+            attributes(node),
         )
         weight, *bias = (self._constant(name) for name in self._stored(node.input[1:]))
         stride, dilation = (given.pop(name, [1])[0] for name in ("strides", "dilations"))
@@ -141,7 +141,7 @@ class _Network:
             return self.graph.constant(values)
         node = self.restored[name]
         scales = [self._use(scale, wide=False) for scale in node.input[1:]]
-        given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        given = attributes(node)
         return self.graph.add(_DEQUANTIZE, self.graph.constant(values), *scales, **given)
 
     def _made(self, name: str, tensor: str, stride: int, kind: int = TensorProto.FLOAT) -> None:
@@ -163,7 +163,7 @@ class _Network:
         return self.buffers[tensor, steps]
 
     def _across_channels(self, node: NodeProto) -> None:
-        if next(attribute.i for attribute in node.attribute if attribute.name == "axis") != _CHANNELS:
+        if attributes(node).get("axis", 0) != _CHANNELS:
             raise CannotStreamError(f"{node.op_type} is not across channels")
         self._compute(node)
 
@@ -211,7 +211,7 @@ class _Network:
 
     def _take_last(self, node: NodeProto) -> None:
         """The last step of each window: all steps of the stream, one a row."""
-        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
+        axis = attributes(node).get("axis", 0)
         index = self._constant(node.input[1])
         if axis != _TIME or index.ndim or int(index) not in (-1, self.steps[node.input[0]] - 1):
             raise CannotStreamError("its scores are not of the last step alone")

@@ -10,7 +10,7 @@ import onnx
 from onnx import ModelProto
 
 from wakeword_core.errors import WakewordError
-from wakeword_core.export.onnx_graph import compact, set_card, write_model
+from wakeword_core.export.onnx_graph import compact, open_session, set_card, write_model
 from wakeword_core.export.stream_graph import WAIT, Shaped, StreamGraph, add_front_end, add_windows
 from wakeword_core.export.stream_network import STEPS, CannotStreamError, add_network
 from wakeword_core.runtime import WakewordModel
@@ -123,11 +123,7 @@ def _windowed(graph: StreamGraph, clip: WakewordModel, network: ModelProto, feat
 
 def _after_quiet(model: ModelProto, clip: WakewordModel) -> Arrays:
     """The states once a window of digital silence was heard, at the place in the grid where a stream begins."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model)
     kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(uint8)": np.uint8}
     states = [value for value in session.get_inputs() if value.name != AUDIO]
     start = {state.name: np.zeros(state.shape, kinds[state.type]) for state in states}

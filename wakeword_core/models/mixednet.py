@@ -70,7 +70,7 @@ class MixedNet(StreamingBackbone):
         self.stem_norm = nn.BatchNorm1d(config.stem_channels)
         inputs = (config.stem_channels, *[config.channels] * (len(config.kernels) - 1))
         self.blocks = nn.Sequential(
-            *(MixedBlock(one, config.channels, kernels) for one, kernels in zip(inputs, config.kernels, strict=True))
+            *(MixedBlock(size, config.channels, kernels) for size, kernels in zip(inputs, config.kernels, strict=True))
         )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Conv1d(config.channels, classes, config.head_steps)
