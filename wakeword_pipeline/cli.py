@@ -250,7 +250,7 @@ def score(
 ) -> None:
     """Score recordings as a stream."""
     from wakeword_core.runtime import WakewordModel
-    from wakeword_core.runtime.scoring_files import score_files
+    from wakeword_core.runtime.model import score_files
 
     count = score_files(WakewordModel(model), audio, out)
     print(f"{count} scores of {len(audio)} recording{'s' if len(audio) > 1 else ''} in {out}")
@@ -266,7 +266,7 @@ def detect(
 ) -> None:
     """Find the wake word in recordings."""
     from wakeword_core.runtime import WakewordModel
-    from wakeword_core.runtime.scoring_files import detect_file
+    from wakeword_core.runtime.model import detect_file
 
     loaded = WakewordModel(model)
     counts = loaded.threshold_at(sensitivity, threshold)

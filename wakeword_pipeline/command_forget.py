@@ -158,7 +158,7 @@ def _agreed(question: str, wanted: Wanted) -> bool:
 
 
 def _require_gone(project: Project, ids: Collection[str]) -> None:
-    from wakeword_core.lineage.content_search import search
+    from wakeword_core.lineage.forgetting import search
 
     found = search(project.store.root, ids)
     left = [*found.holders, *found.unreadable]

@@ -7,7 +7,7 @@ from pathlib import Path
 from wakeword_core.runtime import Detector, WakewordModel
 from wakeword_core.runtime.exported import STREAMING_FILE, STREAMING_SUFFIXES
 from wakeword_core.runtime.microphone import microphone
-from wakeword_core.runtime.streaming_model import StreamingModel
+from wakeword_core.runtime.streaming import StreamingModel
 
 _WIDTH = 40
 

@@ -10,9 +10,8 @@ from rich.tree import Tree
 
 from wakeword_core.config import SPLITS
 from wakeword_core.evaluation.wording import percent, rate
-from wakeword_core.lineage.licences import mix_of
 from wakeword_core.lineage.model_file import ModelFile
-from wakeword_core.lineage.recordings import is_recordings
+from wakeword_core.lineage.recordings import is_recordings, mix_of
 from wakeword_core.lineage.subjects import Subject
 from wakeword_core.store.graph import Node, NodeId
 from wakeword_pipeline.command_status import KEY_SHOWN

@@ -115,7 +115,7 @@ def test_a_model_that_is_none_is_said(monkeypatch, capsys, tmp_path: Path) -> No
 
 def test_a_sensitivity_is_a_threshold_of_the_model(monkeypatch, capsys, tmp_path: Path) -> None:
     from wakeword_core import runtime
-    from wakeword_core.runtime import scoring_files
+    from wakeword_core.runtime import model as runtime_model
 
     class Model(runtime.WakewordModel):
         def __init__(self, path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_sensitivity_is_a_threshold_of_the_model(monkeypatch, capsys, tmp_path
 
     used = []
     monkeypatch.setattr(runtime, "WakewordModel", Model)
-    monkeypatch.setattr(scoring_files, "detect_file", lambda model, path, threshold: used.append(threshold) or [])
+    monkeypatch.setattr(runtime_model, "detect_file", lambda model, path, threshold: used.append(threshold) or [])
     for options in ((), ("--sensitivity", "strict"), ("--threshold", "0.7")):
         command("detect", "model.onnx", "a.wav", "--json", *options, expect=0)
     assert used == [0.5, 0.9, 0.7]

@@ -15,7 +15,7 @@ from wakeword_core.config import Config
 from wakeword_core.config.loading import save_config
 from wakeword_core.files import hash_file
 from wakeword_core.graph.project import Project
-from wakeword_core.lineage.content_search import search
+from wakeword_core.lineage.forgetting import search
 from wakeword_core.recordings.forgotten import FILE, Forgotten
 from wakeword_core.registry.history import Entry
 from wakeword_core.store.artifacts import Artifact, Build

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx
 
-from wakeword_core.export.beside_fp32 import beside_fp32
+from wakeword_core.export.comparison import compare_with_fp32
 from wakeword_core.export.onnx_graph import compact, take_metadata, write_model
 from wakeword_core.runtime.exported import FP16_FILE
 
@@ -32,4 +32,4 @@ def convert_fp16(onnx_path: Path, out: Path) -> int:
 def make_fp16(model: Path, test_features: Path, out: Path) -> dict[str, Any]:
     """Write `out/model.fp16.onnx`; returns its figures beside fp32's."""
     convert_fp16(model, out)
-    return beside_fp32(model, out / FP16_FILE, "fp16", test_features)
+    return compare_with_fp32(model, out / FP16_FILE, "fp16", test_features)

@@ -1,35 +1,239 @@
-"""The INT8 stage: calibrate on training windows, choose on validation, compare with fp32 on the test split."""
+"""The exported model in INT8: of several ways the one that loses least on the validation split."""
 
-from dataclasses import asdict
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto
 
-from wakeword_core.config import Config
-from wakeword_core.export.beside_fp32 import beside_fp32
+from wakeword_core.config import Config, ExportConfig
+from wakeword_core.errors import DataError
+from wakeword_core.evaluation.calibration import softmax
+from wakeword_core.evaluation.metrics import clip_metrics
+from wakeword_core.export.comparison import compare_with_fp32
 from wakeword_core.export.cost import cpu_ms_per_second
-from wakeword_core.export.quantize import Held, quantize_int8
+from wakeword_core.export.onnx_graph import compact, model_bytes, softmax_inputs, take_metadata, write_model
+from wakeword_core.export.pack import pack_weights
 from wakeword_core.export.streaming import export_streaming
 from wakeword_core.features.store import load_windows
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.runtime.exported import INT8_FILE
 from wakeword_core.training.steps import windows_ending
 
+log = logging.getLogger(__name__)
+
+Windows = npt.NDArray[np.floating]
+Method = Literal["static", "dynamic", "weights"]
+Calibration = Literal["minmax", "percentile", "entropy"]
+CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
+"""How ranges of activations are found, the simplest first: all that was seen; all but the rarest extremes; what keeps
+most of the distribution (Kullback-Leibler divergence, as in TensorRT). onnxruntime's fourth is for float8."""
+_METHODS: dict[Calibration, str] = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+"""The names of the same in onnxruntime."""
+_QUANTIZED = ["Conv", "Gemm", "MatMul", "Add", "Relu"]
+"""Operators that static quantization takes; the rest are few, cheap or harmed by it."""
+_DYNAMIC = ["LSTM"]
+"""Recurrent layers that onnxruntime quantizes, by the range of each input as it comes; it has no such GRU."""
+_BATCH = 32
 STREAMING_TOLERANCE = 0.05
 """Largest difference of a score between windows and stream. Features that differ in their last bit may be rounded to
 another of the 256 steps, and so may what follows from them."""
 
 
+class _Batches:
+    """A CalibrationDataReader, which onnxruntime knows by its methods, that reads windows a batch at a time."""
+
+    def __init__(self, name: str, windows: Windows) -> None:
+        self._name, self._windows = name, windows[: len(windows) // _BATCH * _BATCH or len(windows)]
+        self._batches: Iterator[Windows] = iter(())
+        self.stride = min(_BATCH, len(self._windows))
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._batches = iter([self._windows[start_index:end_index].astype(np.float32)])
+
+    def get_next(self) -> dict[str, Windows] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {self._name: batch}
+
+
+def has_dynamic(model: ModelProto) -> bool:
+    """Whether there are recurrent layers that can be quantized dynamically."""
+    return any(node.op_type in _DYNAMIC for node in model.graph.node)
+
+
+def quantize(onnx_path: Path, windows: Windows, calibration: Calibration, *, dynamic: bool) -> ModelProto:
+    """Quantize convolutions and products, calibrated on windows [n, n_mels, frames]: QDQ form, one scale a channel.
+
+    `dynamic` takes recurrent layers in besides; else they stay in float32.
+    """
+    # only now: onnxruntime leaves files in the home folder when it is imported
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, recurrent, quantized = (Path(folder) / f"{name}.onnx" for name in ("prepared", "recurrent", "int8"))
+        quant_pre_process(onnx_path, prepared, skip_symbolic_shape=True)
+        if dynamic:
+            quantize_dynamic(prepared, recurrent, op_types_to_quantize=_DYNAMIC, per_channel=True)
+        reader = _Batches(onnx.load(prepared).graph.input[0].name, windows)
+        with contextlib.redirect_stdout(io.StringIO()):  # calibration prints its steps
+            quantize_static(
+                recurrent if dynamic else prepared,
+                quantized,
+                reader,
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=_QUANTIZED,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,  # x86 has no fast kernels of signed activations
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod[_METHODS[calibration]],
+                extra_options={"CalibStridedMinMax": reader.stride},
+            )
+        return compact(onnx.load(quantized))
+
+
+@dataclass(frozen=True)
+class LabelledWindows:
+    """Labelled windows that candidates are compared on, and the operating point at which they are."""
+
+    windows: Windows
+    """[n, n_mels, frames]."""
+    words: npt.NDArray[np.bool_]
+    """Whether a wake word is in each: [n]."""
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to INT8 and what it gives."""
+
+    method: Method
+    """`static`: weights and activations, QDQ; `dynamic`: the same, and recurrent layers by the range of each input;
+    `weights`: INT8 weights and float16 vectors, computed in float32."""
+    calibration: str
+    """How ranges of activations were found; empty for `weights`."""
+    bytes: int
+    ratio: float
+    """Bytes as a share of the fp32 model's."""
+    val_f1: float
+    """F1 at the operating point."""
+    changed: int
+    """Windows of validation on the other side of the threshold than in fp32."""
+    margin_error: float
+    """RMS change of the log-odds, as a share of their standard deviation over the windows."""
+    loss: float
+    """What `int8_max_f1_drop` bounds: the drop of F1 from fp32, or `margin_error` where fp32 decides the same for every
+    window, so that F1 says nothing."""
+    within_limits: bool
+
+
+@dataclass(frozen=True)
+class QuantizeSummary:
+    """Figures of the INT8 model that was kept, and of every one tried."""
+
+    kept: Candidate
+    fp32_bytes: int
+    val_f1_fp32: float
+    calibration_windows: int
+    tried: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class _Decisions:
+    margins: npt.NDArray[np.float64]
+    """Likeliest wake word's logit over that of the negatives: [n]."""
+    accepted: npt.NDArray[np.bool_]
+    f1: float
+
+
+def quantize_int8(
+    onnx_path: Path, windows: Windows, validation: LabelledWindows, config: ExportConfig, out: Path
+) -> QuantizeSummary:
+    """Write `out/model.int8.onnx` from an exported fp32 model and training windows [n, n_mels, frames] of log-mel.
+
+    Kept is, of the candidates within `int8_max_ratio` and `int8_max_f1_drop`, one that computes in integers if there
+    is one, else packed weights; of several the one with the least loss of F1, then with the least `margin_error`, then
+    the simplest. Where none is within the limits, the rule is the same for all. Deterministic; the metadata is kept.
+    """
+    if windows.ndim != 3 or not len(windows):
+        raise DataError(f"INT8 calibration needs windows [n, n_mels, frames], not {list(windows.shape)}")
+    original = onnx.load(onnx_path)
+    fp32_bytes, reference = model_bytes(onnx_path), _decisions(onnx_path, validation)
+    path = out / INT8_FILE
+    tried: list[tuple[Candidate, ModelProto]] = []
+    for method, calibration, graph in _graphs(onnx_path, original, windows):
+        size = write_model(take_metadata(graph, original), path)
+        figures = _compared(reference, _decisions(path, validation))
+        fits = size <= config.int8_max_ratio * fp32_bytes and figures["loss"] <= config.int8_max_f1_drop
+        tried.append((Candidate(method, calibration, size, size / fp32_bytes, **figures, within_limits=fits), graph))
+    kept, graph = min(tried, key=lambda pair: _rank(pair[0]))
+    write_model(graph, path)
+    if not kept.within_limits:
+        log.warning("INT8 %s is %.0f %% of fp32 and outside its limits", kept.method, 100 * kept.ratio)
+    return QuantizeSummary(
+        kept, fp32_bytes, reference.f1, len(windows), tuple(asdict(candidate) for candidate, _ in tried)
+    )
+
+
+def _graphs(onnx_path: Path, original: ModelProto, windows: Windows) -> Iterator[tuple[Method, str, ModelProto]]:
+    """Make the candidates, the simplest of each method first."""
+    methods: tuple[Method, ...] = ("static", "dynamic") if has_dynamic(original) else ("static",)
+    for method in methods:
+        for calibration in CALIBRATIONS:
+            yield method, calibration, quantize(onnx_path, windows, calibration, dynamic=method == "dynamic")
+    yield "weights", "", pack_weights(original)
+
+
+def _rank(candidate: Candidate) -> tuple[bool, bool, float, float, int]:
+    """The least is the best; of equals `min` takes the first."""
+    packed = candidate.within_limits and candidate.method == "weights"
+    order = get_args(Method).index(candidate.method)
+    return not candidate.within_limits, packed, max(candidate.loss, 0.0), candidate.margin_error, order
+
+
+def _decisions(path: Path, validation: LabelledWindows) -> _Decisions:
+    logits = softmax_inputs(path, validation.windows).astype(np.float64)
+    scores = wake_scores(softmax(logits))[0]
+    f1 = clip_metrics(scores, validation.words.astype(np.int64), validation.threshold).f1
+    return _Decisions(logits[:, 1:].max(axis=1) - logits[:, 0], scores >= validation.threshold, f1)
+
+
+def _compared(reference: _Decisions, decisions: _Decisions) -> dict[str, Any]:
+    spread = max(float(reference.margins.std()), float(np.finfo(np.float32).eps))
+    error = float(np.sqrt(np.mean((decisions.margins - reference.margins) ** 2))) / spread
+    one_sided = reference.accepted.all() or not reference.accepted.any()
+    return {
+        "val_f1": decisions.f1,
+        "changed": int((decisions.accepted != reference.accepted).sum()),
+        "margin_error": error,
+        "loss": error if one_sided else reference.f1 - decisions.f1,
+    }
+
+
 def make_int8(
     model: Path, train_features: Path, val_features: Path, test_features: Path, config: Config, out: Path
 ) -> dict[str, Any]:
-    """Write `model.int8.onnx` and `model.streaming.int8.onnx` into `out`; returns their figures beside fp32's."""
-    held = load_windows(val_features, clean_only=True)
+    """Write `model.int8.onnx` and `model.streaming.int8.onnx` into `out`; returns their figures beside fp32's.
+
+    Calibration is on training windows, the choice on validation, the comparison on the test split.
+    """
+    validation = load_windows(val_features, clean_only=True)
     summary = quantize_int8(
         model,
         _calibration_windows(train_features, config),
-        Held(held.mel.numpy(), held.labels.numpy() > 0, WakewordModel(model).threshold),
+        LabelledWindows(validation.mel.numpy(), validation.labels.numpy() > 0, WakewordModel(model).threshold),
         config.export,
         out,
     )
@@ -43,7 +247,7 @@ def make_int8(
         "val_f1_fp32": summary.val_f1_fp32,
         "val_f1_int8": kept.val_f1,
         "margin_error": kept.margin_error,
-        **beside_fp32(model, small, "int8", test_features),
+        **compare_with_fp32(model, small, "int8", test_features),
         **{f"streaming_{name}": value for name, value in streaming.items()},
         **{f"cpu_ms_per_s_{name}": cpu_ms_per_second(path) for name, path in (("fp32", model), ("int8", small))},
         "tried": summary.tried,
@@ -58,5 +262,5 @@ def _calibration_windows(train_features: Path, config: Config) -> np.ndarray:
     count = min(config.export.int8_calibration_windows, len(rows))
     chosen = np.linspace(0, len(rows) - 1, count).astype(int)
     ends = rows.window_ends(frontend.window_frames, tail)[chosen]
-    found: np.ndarray = windows_ending(rows.mel[chosen], ends, frontend.window_frames).float().numpy()
-    return found
+    windows: np.ndarray = windows_ending(rows.mel[chosen], ends, frontend.window_frames).float().numpy()
+    return windows

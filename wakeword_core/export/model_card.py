@@ -6,8 +6,15 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from wakeword_core.evaluation.wording import claim, number, percent, rate, reservations
-from wakeword_core.lineage.licences import NOT_STATED, commercial_use, mix_of, wants_credit
-from wakeword_core.lineage.recordings import count, count_by_source, recordings_behind
+from wakeword_core.lineage.recordings import (
+    NOT_STATED,
+    commercial_use,
+    count,
+    count_by_source,
+    mix_of,
+    recordings_behind,
+    wants_credit,
+)
 from wakeword_core.stage_names import MANIFEST
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.graph import Graph, Node
@@ -28,7 +35,7 @@ _LEARNT_FROM = ("train", "val")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a card is written from."""
+    """Everything that a model card is written from."""
 
     graph: Graph
     """With the node that the card is of."""
@@ -41,16 +48,16 @@ class Evidence:
 
 
 def evidence_for(node: Node, store: ArtifactStore, runtime: Mapping[str, Any], metrics: Mapping[str, Any]) -> Evidence:
-    """The evidence for a node that is being built, from the artifacts of its store."""
+    """Gather the evidence for a node that is being built, from the artifacts of its store."""
     graph = Graph([*Graph.of_store(store).nodes.values(), node])
     rows = recordings_behind(graph, node, store.root)
     return Evidence(graph, rows, runtime, metrics)
 
 
 def describe_model(node: Node, name: str, evidence: Evidence) -> dict[str, Any]:
-    """The model card as JSON values; the same evidence gives the same card."""
+    """Describe the model as JSON values; the same evidence gives the same card."""
     behind = evidence.graph.upstream(node)
-    artifacts = {one.stage: one.artifact for one in reversed(behind) if one.artifact}
+    artifacts = {source.stage: source.artifact for source in reversed(behind) if source.artifact}
     onnx, runtime, metrics = artifacts["onnx_model"], evidence.runtime, evidence.metrics
     calibration = metrics["calibration"]
     return {
@@ -76,14 +83,18 @@ def describe_model(node: Node, name: str, evidence: Evidence) -> dict[str, Any]:
         "data": _data(evidence.recordings, artifacts[MANIFEST]),
         "metrics": _metrics(metrics),
         "limits": _limits(evidence, artifacts[MANIFEST]),
-        "settings": {one.name: one.artifact.config for one in behind if one.artifact and one.split in (None, "train")},
+        "settings": {
+            source.name: source.artifact.config
+            for source in behind
+            if source.artifact and source.split in (None, "train")
+        },
         "versions": {**onnx.versions, "device": artifacts["trained_model"].device},
-        "lineage": [one.to_json() for one in (node, *behind)],
+        "lineage": [member.to_json() for member in (node, *behind)],
     }
 
 
 def card_markdown(card: Mapping[str, Any]) -> str:
-    """The card for people."""
+    """Render the card as Markdown, for people."""
     from jinja2 import Environment, StrictUndefined
 
     text = (resources.files("wakeword_core") / "export" / "model_card.md.j2").read_text(encoding="utf-8")
@@ -96,8 +107,8 @@ def _data(rows: "pd.DataFrame", manifest: Artifact) -> dict[str, Any]:
     learnt = rows[rows["split"].isin(_LEARNT_FROM)]
     licences = set(learnt["licence"].where(learnt["licence"] != "", NOT_STATED))
     sources = [
-        {**{name: value for name, value in asdict(one).items() if name != "counts"}, **asdict(one.counts)}
-        for one in count_by_source(rows)
+        {**{name: value for name, value in asdict(source).items() if name != "counts"}, **asdict(source.counts)}
+        for source in count_by_source(rows)
     ]
     return {
         **asdict(count(rows)),
@@ -107,10 +118,10 @@ def _data(rows: "pd.DataFrame", manifest: Artifact) -> dict[str, Any]:
             "recordings": len(learnt),
             "licences": sorted(licences),
             "commercial_use": mix_of(licences),
-            "because": sorted(one for one in licences if commercial_use(one) != "allowed"),
-            "credit": sorted(one for one in licences if wants_credit(one)),
+            "because": sorted(licence for licence in licences if commercial_use(licence) != "allowed"),
+            "credit": sorted(filter(wants_credit, licences)),
         },
-        "without_licence": sorted({one["source"] for one in sources if one["licence"] == NOT_STATED}),
+        "without_licence": sorted({source["source"] for source in sources if source["licence"] == NOT_STATED}),
     }
 
 

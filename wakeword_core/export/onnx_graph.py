@@ -1,11 +1,12 @@
 """Small and reproducible ONNX files: what a graph does not need is removed, what it repeats is shared."""
 
 import string
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +15,34 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 
 from wakeword_core.errors import WakewordError
 from wakeword_core.files import canonical_json, replacing
-from wakeword_core.runtime.exported import CARD_KEY
-from wakeword_core.runtime.seal import seal
+from wakeword_core.runtime.exported import CARD_KEY, seal
+
+if TYPE_CHECKING:
+    import onnx_ir
 
 _BATCH_NORM_EPSILON = 1e-5
 """Default of the operator; with it the attribute itself is not stored."""
 
 
 def initializers(model: ModelProto) -> dict[str, TensorProto]:
-    """The graph's constants by name."""
+    """Return the graph's constants by name."""
     return {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """Return the values of a node's attributes by name, those that it leaves to their defaults not among them."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def open_session(model: ModelProto, *, optimised: bool = True) -> Any:
+    """Open a session of onnxruntime on the CPU; without `optimised` it runs the graph node by node as it is."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def constant(model: ModelProto, name: str, values: np.ndarray) -> str:
@@ -31,7 +50,7 @@ def constant(model: ModelProto, name: str, values: np.ndarray) -> str:
     tensor = numpy_helper.from_array(values, name)
     if values.dtype == np.int64:
         packed = helper.make_tensor(name, TensorProto.INT64, values.shape, values.ravel().tolist())
-        tensor = min(tensor, packed, key=lambda one: one.ByteSize())
+        tensor = min(tensor, packed, key=TensorProto.ByteSize)
     model.graph.initializer.append(tensor)
     return name
 
@@ -64,7 +83,7 @@ def write_model(model: ModelProto, out: Path) -> int:
 
 
 def model_bytes(path: Path) -> int:
-    """Bytes of an ONNX model: the file and every file of external data it names (once each)."""
+    """Return the bytes of an ONNX model: the file and every file of external data it names (once each)."""
     model = onnx.load(path, load_external_data=False)
     names = {
         entry.value
@@ -80,99 +99,89 @@ def model_bytes(path: Path) -> int:
 
 
 def softmax_inputs(path: Path, windows: npt.NDArray[np.floating], batch: int = 64) -> npt.NDArray[np.float32]:
-    """What enters the model's softmax (calibrated logits) for log-mel windows: [n, classes]."""
-    import onnxruntime
-
+    """Return what enters the model's softmax (calibrated logits) for log-mel windows: [n, classes]."""
     model = onnx.load(path)
     scores = model.graph.output[0].name  # attention has softmaxes of its own
     name = next(node.input[0] for node in model.graph.node if node.op_type == "Softmax" and scores in node.output)
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model)
     given = model.graph.input[0].name
     pieces = [windows[start : start + batch] for start in range(0, len(windows), batch)]
     return np.concatenate([session.run([name], {given: piece.astype(np.float32, copy=False)})[0] for piece in pieces])
 
 
 def compact(model: ModelProto, *, shapes: bool = False) -> ModelProto:
-    """The same function in fewer bytes: no notes, defaults or duplicates; inputs and outputs keep names.
+    """Return the same function in fewer bytes: no notes, defaults or duplicates; inputs and outputs keep their names.
 
-    What is stated of the shapes of tensors in between goes, too, unless `shapes` is set.
+    What is stated of the shapes of tensors in between goes, too, unless `shapes` is set. Equal models give equal bytes.
     """
-    small = ModelProto()
-    small.CopyFrom(model)
-    if not shapes:
-        del small.graph.value_info[:]
-    _constants_to_initializers(small)
-    _simplify_batch_norms(small)
-    _strip_notes(small)
+    import onnx_ir
+    from onnx_ir.passes import common
+
+    ir_model = onnx_ir.from_proto(model)
+    common.LiftConstantsToInitializersPass(size_limit=0)(ir_model)
+    _fold_batch_norms(ir_model.graph)
+    onnx_ir.passes.Sequential(
+        common.DeduplicateInitializersPass(size_limit=sys.maxsize),
+        common.ClearMetadataAndDocStringPass(),
+        common.RemoveUnusedOpsetsPass(),
+    )(ir_model)
+    small = onnx_ir.to_proto(ir_model)
+    del small.graph.value_info[:]
+    if shapes:
+        small.graph.value_info.extend(model.graph.value_info)
+    _strip_names(small)
     _drop_default_attributes(small)
-    _share_initializers(small)
+    _encode_constants(small)
     _shorten_names(small)
     return small
 
 
-def _constants_to_initializers(model: ModelProto) -> None:
-    kept = []
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            constant(model, node.output[0], numpy_helper.to_array(node.attribute[0].t))
-        else:
-            kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-
-
-def _simplify_batch_norms(model: ModelProto) -> None:
+def _fold_batch_norms(graph: "onnx_ir.Graph") -> None:
     """Fold mean and variance of a normalisation into its scale and shift, so that all of them share one 0 and one 1."""
-    known = initializers(model)
-    for index, node in enumerate(model.graph.node):
-        if node.op_type != "BatchNormalization" or any(name not in known for name in node.input[1:]):
+    import onnx_ir
+
+    for node in graph:
+        if node.op_type != "BatchNormalization":
             continue
-        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), _BATCH_NORM_EPSILON)
-        scale, shift, mean, variance = (
-            numpy_helper.to_array(known[name]).astype(np.float64) for name in node.input[1:]
-        )
+        parameters = [value.const_value for value in node.inputs[1:] if value is not None]
+        constants = [tensor.numpy().astype(np.float64) for tensor in parameters if tensor is not None]
+        if len(constants) < len(parameters):
+            continue
+        epsilon = node.attributes.get_float("epsilon", _BATCH_NORM_EPSILON)
+        scale, shift, mean, variance = constants
         scale = scale / np.sqrt(variance + epsilon)
         folded = (scale, shift - mean * scale, np.zeros_like(mean), np.full_like(variance, 1.0 - _BATCH_NORM_EPSILON))
-        for place, (part, values) in enumerate(
-            zip(("scale", "shift", "mean", "variance"), folded, strict=True), start=1
-        ):
-            node.input[place] = constant(model, f"normalisation_{index}_{part}", values.astype(np.float32))
-        del node.attribute[:]
+        for place, values in enumerate(folded, start=1):
+            name = f"{node.outputs[0].name}_{place}"
+            value = onnx_ir.Value(name=name, const_value=onnx_ir.tensor(values.astype(np.float32), name=name))
+            graph.register_initializer(value)
+            node.replace_input_with(place, value)
+        node.attributes.clear()
 
 
-def _strip_notes(model: ModelProto) -> None:
+def _strip_names(model: ModelProto) -> None:
+    """Remove names and notes that no run needs; what made the model is replaced by one name."""
     graph = model.graph
-    del graph.metadata_props[:]
     graph.name = "g"
     for field in ("producer_version", "domain", "doc_string"):
         model.ClearField(field)
     model.producer_name = CARD_KEY
-    graph.ClearField("doc_string")
     for node in graph.node:
         node.ClearField("name")
-        node.ClearField("doc_string")
-        del node.metadata_props[:]
-    for value in (*graph.input, *graph.output, *graph.initializer):
+    for value in (*graph.input, *graph.output):
         value.ClearField("doc_string")
         del value.metadata_props[:]
-    used = {node.domain for node in graph.node}
-    imports = [entry for entry in model.opset_import if entry.domain in used]
-    kept = [helper.make_opsetid(entry.domain, entry.version) for entry in imports]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
 
 
 def _drop_default_attributes(model: ModelProto) -> None:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     known = initializers(model)
     for node in model.graph.node:
-        kept = [one for one in node.attribute if not _is_default(node, one, versions[node.domain], known)]
+        kept = [value for value in node.attribute if not _is_default(node, value, versions[node.domain], known)]
         for attribute in kept:
             attribute.ClearField("doc_string")
-        copies = [AttributeProto.FromString(one.SerializeToString()) for one in kept]
+        copies = [AttributeProto.FromString(attribute.SerializeToString()) for attribute in kept]
         del node.attribute[:]
         node.attribute.extend(copies)
 
@@ -182,7 +191,7 @@ def _is_default(node: NodeProto, attribute: AttributeProto, version: int, known:
     if node.op_type == "Conv":
         neutral = {"dilations": 1, "strides": 1, "pads": 0}
         if attribute.name in neutral:
-            return all(one == neutral[attribute.name] for one in value)
+            return all(number == neutral[attribute.name] for number in value)
         if attribute.name == "kernel_shape":
             return node.input[1] in known
     if node.op_type == "Reshape" and attribute.name == "allowzero" and node.input[1] in known:
@@ -195,22 +204,13 @@ def _is_default(node: NodeProto, attribute: AttributeProto, version: int, known:
     return bool(helper.get_attribute_value(schema.default_value) == value)
 
 
-def _share_initializers(model: ModelProto) -> None:
+def _encode_constants(model: ModelProto) -> None:
+    """Store constants anew, in the shorter encoding and in the order of their use, without those that are not used."""
     known = initializers(model)
-    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
-    renamed: dict[str, str] = {}
-    for node in model.graph.node:
-        for place, name in enumerate(node.input):
-            if name not in known:
-                continue
-            values = numpy_helper.to_array(known[name])
-            same = (known[name].data_type, values.shape, values.tobytes())
-            renamed[name] = first.setdefault(same, name)
-            node.input[place] = renamed[name]
-    values_by_name = {name: numpy_helper.to_array(known[name]) for name in first.values()}
+    used = dict.fromkeys(name for node in model.graph.node for name in node.input if name in known)
     del model.graph.initializer[:]
-    for name, values in values_by_name.items():
-        constant(model, name, values)
+    for name in used:
+        constant(model, name, numpy_helper.to_array(known[name]))
 
 
 def _short_names() -> Iterator[str]:

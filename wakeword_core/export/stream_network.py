@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from wakeword_core.export.onnx_graph import initializers
+from wakeword_core.export.onnx_graph import attributes, initializers
 from wakeword_core.export.stream_graph import StreamGraph
 
 _CHANNELS, _TIME = 1, 2
@@ -109,7 +109,10 @@ class _Network:
             self.affine[target] = self.affine[source]
 
     def _convolve(self, node: NodeProto) -> None:
-        source, given = node.input[0], {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        source, given = (
+            node.input[0],
+            attributes(node),
+        )
         weight, *bias = (self._constant(name) for name in self._stored(node.input[1:]))
         stride, dilation = (given.pop(name, [1])[0] for name in ("strides", "dilations"))
         if weight.ndim != 3 or any(given.pop("pads", ())) or given.pop("auto_pad", b"NOTSET") != b"NOTSET":
@@ -124,7 +127,7 @@ class _Network:
         spread = self.stride[source]
         whole = self._remembered(source, weight.shape[1] * groups, reach * spread)
         names = [*node.input[1:], ""]  # there is a bias more where a shift was taken over
-        parameters = [self._parameter(*one) for one in zip(names, (weight[:, :, None], *bias), strict=False)]
+        parameters = [self._parameter(*pair) for pair in zip(names, (weight[:, :, None], *bias), strict=False)]
         made = self.graph.add("Conv", whole, *parameters, group=groups, dilations=[1, dilation * spread])
         self._made(node.output[0], made, spread * stride)
 
@@ -137,8 +140,8 @@ class _Network:
         if name not in self.restored:
             return self.graph.constant(values)
         node = self.restored[name]
-        scales = [self._use(one, wide=False) for one in node.input[1:]]
-        given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        scales = [self._use(scale, wide=False) for scale in node.input[1:]]
+        given = attributes(node)
         return self.graph.add(_DEQUANTIZE, self.graph.constant(values), *scales, **given)
 
     def _made(self, name: str, tensor: str, stride: int, kind: int = TensorProto.FLOAT) -> None:
@@ -160,7 +163,7 @@ class _Network:
         return self.buffers[tensor, steps]
 
     def _across_channels(self, node: NodeProto) -> None:
-        if next(one.i for one in node.attribute if one.name == "axis") != _CHANNELS:
+        if attributes(node).get("axis", 0) != _CHANNELS:
             raise CannotStreamError(f"{node.op_type} is not across channels")
         self._compute(node)
 
@@ -208,7 +211,7 @@ class _Network:
 
     def _take_last(self, node: NodeProto) -> None:
         """The last step of each window: all steps of the stream, one a row."""
-        axis = next((one.i for one in node.attribute if one.name == "axis"), 0)
+        axis = attributes(node).get("axis", 0)
         index = self._constant(node.input[1])
         if axis != _TIME or index.ndim or int(index) not in (-1, self.steps[node.input[0]] - 1):
             raise CannotStreamError("its scores are not of the last step alone")
@@ -254,7 +257,7 @@ def _taking_over(
 def _sizes(clip: ModelProto) -> tuple[dict[str, int], dict[str, int]]:
     """Channels and steps of every tensor of three axes."""
     inferred = onnx.shape_inference.infer_shapes(clip, data_prop=True).graph
-    shapes = {one.name: one.type.tensor_type.shape.dim for one in (*inferred.input, *inferred.value_info)}
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.input, *inferred.value_info)}
     timed = {name: dims for name, dims in shapes.items() if len(dims) == _TIME + 1}
     channels, steps = ({name: dims[axis].dim_value for name, dims in timed.items()} for axis in (_CHANNELS, _TIME))
     return channels, steps

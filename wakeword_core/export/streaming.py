@@ -10,15 +10,12 @@ import onnx
 from onnx import ModelProto
 
 from wakeword_core.errors import WakewordError
-from wakeword_core.export.onnx_graph import compact, set_card, write_model
-from wakeword_core.export.stream_front_end import add_front_end
-from wakeword_core.export.stream_graph import Shaped, StreamGraph
+from wakeword_core.export.onnx_graph import compact, open_session, set_card, write_model
+from wakeword_core.export.stream_graph import WAIT, Shaped, StreamGraph, add_front_end, add_windows
 from wakeword_core.export.stream_network import STEPS, CannotStreamError, add_network
-from wakeword_core.export.stream_windows import WAIT, add_windows
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.exported import STREAMING_FILES
-from wakeword_core.runtime.stream_scorers import GraphScorer
-from wakeword_core.runtime.streaming_model import AUDIO, NEXT, SCORES, StreamingModel
+from wakeword_core.runtime.streaming import AUDIO, NEXT, SCORES, GraphScorer, StreamingModel
 
 _FEATURES = "features"
 _PARITY_SECONDS = 3.0
@@ -82,8 +79,8 @@ def streaming_parity(clip: WakewordModel, streaming: StreamingModel) -> float:
     pcm = (generator.normal(0.0, 1.0, samples) * levels).astype(np.int16)
     _, expected = clip.score_audio(pcm)
     scorer = GraphScorer(streaming)
-    found = np.concatenate([scorer.push(pcm[at : at + _PARITY_CHUNK])[1] for at in range(0, samples, _PARITY_CHUNK)])
-    return float(np.abs(found - expected[: len(found)]).max(initial=0.0))
+    scores = np.concatenate([scorer.push(pcm[at : at + _PARITY_CHUNK])[1] for at in range(0, samples, _PARITY_CHUNK)])
+    return float(np.abs(scores - expected[: len(scores)]).max(initial=0.0))
 
 
 def streaming_network(clip: WakewordModel, network: ModelProto) -> ModelProto:
@@ -126,14 +123,10 @@ def _windowed(graph: StreamGraph, clip: WakewordModel, network: ModelProto, feat
 
 def _after_quiet(model: ModelProto, clip: WakewordModel) -> Arrays:
     """The states once a window of digital silence was heard, at the place in the grid where a stream begins."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model)
     kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(uint8)": np.uint8}
-    inputs = [one for one in session.get_inputs() if one.name != AUDIO]
-    start = {one.name: np.zeros(one.shape, kinds[one.type]) for one in inputs}
+    states = [value for value in session.get_inputs() if value.name != AUDIO]
+    start = {state.name: np.zeros(state.shape, kinds[state.type]) for state in states}
     if WAIT in start:
         start[WAIT][:] = clip.first_end
     windows = -(-clip.frontend.window_frames // clip.stride_frames)
@@ -145,5 +138,5 @@ def _after_quiet(model: ModelProto, clip: WakewordModel) -> Arrays:
 def _described(state: npt.NDArray[Any]) -> dict[str, Any]:
     """A state that is constant over time, as the card has it; numbers are as short as float32 allows."""
     start = state[:1] if state.ndim == 1 else state.reshape(*state.shape[:2], -1)[0, :, -1]
-    numbers = [int(one) if np.issubdtype(state.dtype, np.integer) else float(str(one)) for one in start]
+    numbers = [int(value) if np.issubdtype(state.dtype, np.integer) else float(str(value)) for value in start]
     return {"shape": list(state.shape), "start": numbers, "type": str(state.dtype)}

@@ -1,4 +1,4 @@
-"""Is a model file what it says it is, what this home made, and still what this home would make?"""
+"""Whether a model file is what it says it is, what this home made, and still what this home would make."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +44,9 @@ def verify(path: Path, store: ArtifactStore, project: Project | None) -> Verific
         what = "weights or graph" if file.seal == "graph altered" else "card"
         return Verification(file, "altered", f"its {what} changed since it was exported")
     graph = Graph.of_store(store)
-    artifact = next((one for one in graph.artifacts.values() if one.holds(file.sha256)), None)
+    artifact = next((artifact for artifact in graph.artifacts.values() if artifact.holds(file.sha256)), None)
     if artifact is None:
-        return _stranger(file, graph)
+        return _unknown_file(file, graph)
     where = f"the {artifact.stage} {artifact.key} of this home, byte for byte"
     if project is None:
         return Verification(file, "matches", where, artifact)
@@ -56,7 +56,7 @@ def verify(path: Path, store: ArtifactStore, project: Project | None) -> Verific
     return Verification(file, "current", f"{where}, and what it would build now", artifact)
 
 
-def _stranger(file: ModelFile, graph: Graph) -> Verification:
+def _unknown_file(file: ModelFile, graph: Graph) -> Verification:
     """The verdict on a file whose bytes are in no artifact."""
     claimed = {node.id for node in file.nodes() if node.stage in _WEIGHTS_OF}
     own = next(iter(graph.known(sorted(claimed))), None)
@@ -79,16 +79,16 @@ def _outdated(project: Project, artifact: Artifact, graph: Graph) -> tuple[State
     """States, against the artifacts behind this one, of those that are not what would be built now."""
     node = graph.nodes[artifact.stage, artifact.key]
     behind: dict[str, Artifact] = {}
-    for one in (node, *graph.upstream(node)):
-        if one.artifact:
-            behind.setdefault(one.name, one.artifact)
+    for source in (node, *graph.upstream(node)):
+        if source.artifact:
+            behind.setdefault(source.name, source.artifact)
 
     def latest(stage: str, split: Split | None) -> Artifact | None:
         return behind.get(artifact_name(stage, split))
 
     if artifact.stage in project.stages and project.find(artifact.stage) == artifact:
         return ()
-    states = [one for one in Comparison(project, latest, exact=True).states() if one.name in behind]
-    stale = {one.name: one for one in states if one.state != "fresh"}
+    states = [state for state in Comparison(project, latest, exact=True).states() if state.name in behind]
+    stale = {state.name: state for state in states if state.state != "fresh"}
     # what only follows from another is not told
-    return tuple(one for one in stale.values() if any(cause.name not in stale for cause in one.own_causes))
+    return tuple(state for state in stale.values() if any(cause.name not in stale for cause in state.own_causes))

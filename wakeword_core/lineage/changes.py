@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN_LENGTH = 40
+_MAX_LENGTH = 40
 _ABSENT = "nothing"
 
 
@@ -65,16 +65,16 @@ def recording_changes(old: "pd.DataFrame", new: "pd.DataFrame", described: tuple
 
 
 def setting_causes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Cause]:
-    """A cause for each setting that differs; those that one side does not have come last: they follow from others."""
-    found = sorted(_differing(dict(old), dict(new)), key=lambda one: _Missing in (type(one[1]), type(one[2])))
+    """Return a cause for each setting that differs; those that one side lacks come last: they follow from others."""
+    differing = sorted(_differing(dict(old), dict(new)), key=lambda row: _Missing in (type(row[1]), type(row[2])))
     return [
         Cause("setting", f"{name} {_written(was)} → {_written(now)}", name, _plain(was), _plain(now))
-        for name, was, now in found
+        for name, was, now in differing
     ]
 
 
 def code_cause(old: str, new: str) -> list[Cause]:
-    """A cause when the stage's code version is another."""
+    """Return a cause when the stage's code version is another."""
     return [] if old == new else [Cause("code", f"code version {old} → {new}", "code_version", old, new)]
 
 
@@ -88,14 +88,14 @@ def _differing(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any,
             name = f"{prefix}.{key}" if prefix else str(key)
             yield from _differing(old.get(key, _Missing()), new.get(key, _Missing()), name)
     elif _are_named(old) and _are_named(new):
-        yield from _differing({one["name"]: one for one in old}, {one["name"]: one for one in new}, prefix)
+        yield from _differing({group["name"]: group for group in old}, {group["name"]: group for group in new}, prefix)
     elif old != new:
         yield prefix, old, new
 
 
 def _are_named(value: Any) -> bool:
     """Whether a value is a list of groups of settings that have names, such as sources."""
-    return isinstance(value, list) and all(isinstance(one, dict) and "name" in one for one in value)
+    return isinstance(value, list) and all(isinstance(group, dict) and "name" in group for group in value)
 
 
 def _plain(value: Any) -> Any:
@@ -108,4 +108,4 @@ def _written(value: Any) -> str:
     if isinstance(value, _Missing):
         return _ABSENT
     text = shown(value)
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 1]}…"
+    return text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH - 1]}…"

@@ -1,21 +1,26 @@
-"""Which recordings a person means, and what in a home was made from them."""
+"""Which recordings a person means, what in a home was made from them, and which files hold any of them."""
 
 import difflib
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import hash_file
-from wakeword_core.lineage.content_search import held_ids
 from wakeword_core.recordings.manifest import read_manifest
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.cleaning import Item, artifact_item, leftovers, shown_key, unshared_pieces
 from wakeword_core.store.graph import Graph, Node
 
+_PARQUET, _HDF5 = b"PAR1", b"\x89HDF"
+"""How files that hold recordings begin, whatever they are called."""
+_ID, _ORIGIN, _FILE_IDS = "id", "origin", "file_ids"
+"""Columns that name recordings: of tables and shards, of tables of mined clips, and of features."""
 _BY_CONTENT = (MANIFEST, SHARDS)
 """Stages whose files tell which recordings they hold; all others hold what their inputs do."""
 _SOURCES = (RAW_AUDIO, "synthetic_speech", MANIFEST)
@@ -26,15 +31,110 @@ _ID_LENGTH = 64
 _SHOWN = 8
 
 
+@dataclass(frozen=True)
+class Search:
+    """How many files a search looked through, which of them hold a recording, and which cannot be read."""
+
+    files: int
+    holders: list[Path]
+    unreadable: list[Path]
+
+
+def search(root: Path, ids: Collection[str]) -> Search:
+    """Look for recordings, and clips that were mined from them, in all files below `root` that hold any.
+
+    Files are told by their content: reusable pieces, unfinished builds and what was set aside are looked through too.
+    """
+    wanted = set(ids) | clips_of(root, ids)
+    files, holders, unreadable = 0, [], []
+    for path in _distinct_files(root):
+        try:
+            ids_in_file = held_ids(path)
+        except ArtifactError:
+            unreadable.append(path)
+            continue
+        files += ids_in_file is not None
+        if ids_in_file is not None and not wanted.isdisjoint(ids_in_file):
+            holders.append(path)
+    return Search(files, holders, unreadable)
+
+
+def clips_of(root: Path, ids: Collection[str]) -> set[str]:
+    """Return the clips that were mined from some recordings, by any table below `root`."""
+    clips: set[str] = set()
+    for path in _distinct_files(root):
+        if _begins(path) != _PARQUET:
+            continue
+        try:
+            columns = _table_columns(path, (_ID, _ORIGIN))
+        except ArtifactError:
+            continue  # the search itself says so
+        if len(columns) == 2:
+            clips |= {clip for clip, origin in zip(*columns, strict=True) if origin in ids}
+    return clips
+
+
+def held_ids(path: Path) -> set[str] | None:
+    """Return the recordings that a file holds or names; None when it is no such file, ArtifactError when damaged."""
+    kind = _begins(path)
+    if kind == _PARQUET:
+        columns = _table_columns(path, (_ID, _ORIGIN))
+        return set().union(*columns) if columns else None
+    return _feature_ids(path) if kind == _HDF5 else None
+
+
+def _distinct_files(root: Path) -> Iterator[Path]:
+    """Every ordinary file below a folder in order, one of the names of each."""
+    seen: set[tuple[int, int]] = set()
+    for folder, _, names in sorted(os.walk(root)):
+        for path in (Path(folder, name) for name in sorted(names)):
+            stat = path.lstat()
+            if path.is_file() and not path.is_symlink() and (stat.st_dev, stat.st_ino) not in seen:
+                seen.add((stat.st_dev, stat.st_ino))
+                yield path
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(_PARQUET))
+
+
+def _table_columns(path: Path, names: Collection[str]) -> list[list[str]]:
+    """Those of the named columns that a Parquet file has."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            there = [name for name in names if name in file.schema_arrow.names]
+            table = file.read(columns=there)
+        return [table.column(name).to_pylist() for name in there]
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); delete it") from error
+
+
+def _feature_ids(path: Path) -> set[str] | None:
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            # a view holds nothing of its own: its parts are files too
+            if _FILE_IDS not in file or file[_FILE_IDS].is_virtual:
+                return None
+            return {name.decode() for name in file[_FILE_IDS][:]}
+    except (OSError, RuntimeError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); delete it") from error
+
+
 def known_recordings(store: ArtifactStore) -> pd.DataFrame:
-    """Every recording that any manifest of a store lists: columns id, speaker, source, path."""
+    """Return every recording that any manifest of a store lists: columns id, speaker, source, path."""
     frames = [pd.DataFrame(columns=list(_COLUMNS), dtype="str")]
-    frames += [read_manifest(one.path, usable=False, columns=_COLUMNS) for one in store.all(MANIFEST)]
+    frames += [read_manifest(manifest.path, usable=False, columns=_COLUMNS) for manifest in store.all(MANIFEST)]
     return pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
 def find_recording(text: str, known: pd.DataFrame, roots: Mapping[str, Path]) -> str:
-    """The id of a recording that is named by its file, there or gone, by its id, or by 8 digits of it or more.
+    """Find the id of a recording that is named by its file, there or gone, by its id, or by 8 digits of it or more.
 
     `roots` is source -> folder, where the names of files that are gone begin. DataError when none or several fit.
     """
@@ -42,18 +142,18 @@ def find_recording(text: str, known: pd.DataFrame, roots: Mapping[str, Path]) ->
     if path.is_file():
         return hash_file(path)
     if _ID_PREFIX.fullmatch(text.lower()):
-        found = known[known["id"].str.startswith(text.lower())]
-        if found.empty and len(text) == _ID_LENGTH:
+        matches = known[known["id"].str.startswith(text.lower())]
+        if matches.empty and len(text) == _ID_LENGTH:
             return text.lower()
     else:
-        names = pd.Series([str(roots.get(one, Path(one)) / rest) for one, rest in _places(known)], dtype="str")
-        found = known[(names == str(path.absolute())).to_numpy()]
-    ids = found["id"].unique()
+        names = pd.Series([str(roots.get(source, Path(source)) / rest) for source, rest in _places(known)], dtype="str")
+        matches = known[(names == str(path.absolute())).to_numpy()]
+    ids = matches["id"].unique()
     if len(ids) == 1:
         return str(ids[0])
     if len(ids):
-        shown = "; ".join(f"{one.id[:16]} is {one.source}/{one.path}" for one in found[:_SHOWN].itertuples())
-        raise DataError(f"{text} may be {len(ids)} recordings: {shown}; name one by more of its id")
+        some = "; ".join(f"{row.id[:16]} is {row.source}/{row.path}" for row in matches[:_SHOWN].itertuples())
+        raise DataError(f"{text} may be {len(ids)} recordings: {some}; name one by more of its id")
     raise DataError(
         f"{text} is no recording: there is no such file, and no manifest of this home lists it; name a file, an id, or "
         "8 digits or more of one"
@@ -61,21 +161,22 @@ def find_recording(text: str, known: pd.DataFrame, roots: Mapping[str, Path]) ->
 
 
 def find_speaker(text: str, known: pd.DataFrame) -> tuple[str, list[str]]:
-    """The speaker group of that name, with or without its source, and its recordings' ids; DataError if unknown."""
+    """Find the speaker group of a name, with or without its source, and its recordings' ids; DataError if unknown."""
     groups = pd.Series(known["speaker"].unique(), dtype="str")
-    found = groups[groups == text] if (groups == text).any() else groups[groups.str.split("/", n=1).str[-1] == text]
-    if len(found) == 1:
-        speaker = str(found.iloc[0])
+    exact, short = groups == text, groups.str.split("/", n=1).str[-1] == text
+    matches = groups[exact if exact.any() else short]
+    if len(matches) == 1:
+        speaker = str(matches.iloc[0])
         return speaker, known.loc[known["speaker"] == speaker, "id"].unique().tolist()
-    if len(found):
-        raise DataError(f"{text} may be {' or '.join(found[:_SHOWN])}; name one of them in full")
+    if len(matches):
+        raise DataError(f"{text} may be {' or '.join(matches[:_SHOWN])}; name one of them in full")
     close = difflib.get_close_matches(text, groups.tolist(), 3)
     hint = f"did you mean {' or '.join(close)}?" if close else "raw_manifest lists them all"
     raise DataError(f"no manifest of this home has a speaker {text}; {hint}")
 
 
 def affected(store: ArtifactStore, ids: Collection[str]) -> list[Item]:
-    """Everything in a store that holds any of the recordings or was made from them, the oldest artifacts first.
+    """List everything in a store that holds any of the recordings or was made from them, the oldest artifacts first.
 
     A recording that others were mixed with is in all that they are in: a split's shards are looked into, and what is
     made from those that hold it counts as a whole. What cannot be traced back because an input is gone counts too, and
@@ -87,14 +188,15 @@ def affected(store: ArtifactStore, ids: Collection[str]) -> list[Item]:
     waiting = [node for node, _ in seeds.values()]
     while waiting:
         node = waiting.pop()
-        for one in graph.consumers(node):
-            if one.stage not in _BY_CONTENT and one.id not in because:
-                because[one.id] = f"made from {node.stage} {shown_key(node.key)}"
-                waiting.append(one)
+        for consumer in graph.consumers(node):
+            if consumer.stage not in _BY_CONTENT and consumer.id not in because:
+                because[consumer.id] = f"made from {node.stage} {shown_key(node.key)}"
+                waiting.append(consumer)
+    artifacts = graph.artifacts
     return [
-        *(artifact_item(one, because[name]) for name, one in graph.artifacts.items() if name in because),
+        *(artifact_item(artifact, because[name]) for name, artifact in artifacts.items() if name in because),
         *leftovers(store, graph),
-        *unshared_pieces(store, (one for name, one in graph.artifacts.items() if name not in because)),
+        *unshared_pieces(store, (artifact for name, artifact in artifacts.items() if name not in because)),
     ]
 
 
@@ -103,17 +205,17 @@ def _why(graph: Graph, node: Node, ids: Collection[str]) -> str:
     if node.artifact and node.stage in _BY_CONTENT:
         return _holds(node.artifact, ids)
     # another of the same content may stand in for it, but what made that one need not be what made this one
-    gone = [one for one in node.inputs if (one.stage, one.key) not in graph.nodes and one.stage not in _SOURCES]
+    gone = [edge for edge in node.inputs if (edge.stage, edge.key) not in graph.nodes and edge.stage not in _SOURCES]
     return f"{gone[0].stage} {shown_key(gone[0].key)}, which it was made from, is gone: it may hold it" if gone else ""
 
 
 def _holds(artifact: Artifact, ids: Collection[str]) -> str:
     """Why an artifact that tells its recordings counts as one that holds some of `ids`; empty if it does not."""
     try:
-        held = [held_ids(path) for path in map(artifact.file, artifact.files)]
+        ids_in_files = [held_ids(path) for path in map(artifact.file, artifact.files)]
     except (ArtifactError, OSError):
         return "it cannot be read: it may hold it"
-    return "" if all(one is None or one.isdisjoint(ids) for one in held) else "holds it"
+    return "" if all(held is None or held.isdisjoint(ids) for held in ids_in_files) else "holds it"
 
 
 def _places(known: pd.DataFrame) -> Iterator[tuple[str, str]]:

@@ -7,8 +7,7 @@ from typing import Any
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import hash_file
-from wakeword_core.runtime.exported import MODEL_CARD_KEY
-from wakeword_core.runtime.seal import Seal, check_seal
+from wakeword_core.runtime.exported import MODEL_CARD_KEY, Seal, check_seal
 from wakeword_core.store.graph import Node
 
 _EXPORTED = "onnx_model"

@@ -17,11 +17,11 @@ _DELIVERED = 1
 
 
 def lineage_picture(graph: Graph, node: Node) -> bytes:
-    """PNG of everything that `node` was made from, and `node` itself.
+    """Draw a PNG of everything that `node` was made from, and `node` itself.
 
     An input that is also behind another input is not drawn as one: the test reads nearly everything.
     """
-    members = {one.id: one for one in (node, *graph.upstream(node))}
+    members = {member.id: member for member in (node, *graph.upstream(node))}
     places = _places(graph, members)
     columns = 1 + max(column for column, _ in places.values())
     rows = 1 + max(row for _, row in places.values())
@@ -31,11 +31,11 @@ def lineage_picture(graph: Graph, node: Node) -> bytes:
     axes.set_xlim(-0.6, columns - 0.4)
     axes.set_ylim(rows - 0.4, -0.6)
     axes.axis("off")
-    for one in members.values():
-        for source in graph.direct_inputs(one):
-            _arrow(axes, places[source.id], places[one.id])
-    for one in members.values():
-        _box(axes, places[one.id], one)
+    for member in members.values():
+        for source in graph.direct_inputs(member):
+            _arrow(axes, places[source.id], places[member.id])
+    for member in members.values():
+        _box(axes, places[member.id], member)
     return as_png(figure)
 
 
@@ -46,7 +46,8 @@ def _places(graph: Graph, members: dict[NodeId, Node]) -> dict[NodeId, tuple[flo
     def column(node: Node) -> int:
         if node.id not in columns:
             columns[node.id] = 0  # ends a circle, which only a damaged card can hold
-            columns[node.id] = 1 + max((column(one) for one in graph.inputs(node) if one.id in members), default=-1)
+            inputs = (source for source in graph.inputs(node) if source.id in members)
+            columns[node.id] = 1 + max(map(column, inputs), default=-1)
         return columns[node.id]
 
     by_column: dict[int, list[Node]] = {}
@@ -54,16 +55,16 @@ def _places(graph: Graph, members: dict[NodeId, Node]) -> dict[NodeId, tuple[flo
         by_column.setdefault(column(node), []).append(node)
     tallest = max(len(nodes) for nodes in by_column.values())
     places: dict[NodeId, tuple[float, float]] = {}
-    for at, nodes in sorted(by_column.items()):
+    for column_index, nodes in sorted(by_column.items()):
         rows = {node.id: _mean_row(graph, node, places) for node in nodes}
         start = (tallest - len(nodes)) / 2
-        for row, node in enumerate(sorted(nodes, key=lambda one: (rows[one.id], one.name))):
-            places[node.id] = (float(at), start + row)
+        for row, node in enumerate(sorted(nodes, key=lambda node: (rows[node.id], node.name))):
+            places[node.id] = (float(column_index), start + row)
     return places
 
 
 def _mean_row(graph: Graph, node: Node, places: dict[NodeId, tuple[float, float]]) -> float:
-    rows = [places[one.id][1] for one in graph.direct_inputs(node) if one.id in places]
+    rows = [places[source.id][1] for source in graph.direct_inputs(node) if source.id in places]
     return sum(rows) / len(rows) if rows else 0.0
 
 

@@ -1,13 +1,13 @@
-"""Which recordings an artifact was made from, and which artifacts a recording went into."""
+"""Which recordings an artifact was made from and under which licences, and which artifacts a recording went into."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from wakeword_core.config import SPLITS
 from wakeword_core.errors import ArtifactError
-from wakeword_core.lineage.licences import NOT_STATED, commercial_use
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.graph import Graph, Node, NodeId
@@ -18,9 +18,43 @@ if TYPE_CHECKING:
 COLUMNS = (
     "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "seconds", "status", "split",
 )  # fmt: skip
-"""What is told of a recording."""
+"""What is read of a recording."""
 _SECONDS_AN_HOUR = 3_600
-_LEAST_OF_AN_ID = 6
+_MIN_ID_LENGTH = 6
+
+Permission = Literal["allowed", "not allowed", "unclear"]
+
+NOT_STATED = "not stated"
+"""How a recording without a licence is listed."""
+
+_NON_COMMERCIAL = re.compile(r"\bNC\b|non.?commercial|research.?only|academic", re.IGNORECASE)
+# SPDX names begin so; what is made from text here is named "synthetic" by its source
+_OPEN = re.compile(
+    r"(CC0|CC.?BY|PDDL|ODC.?BY|ODbL|CDLA|Apache|MIT|BSD|ISC|MPL|L?GPL|AGPL|Unlicense|0BSD|synthetic)\b"
+    r"|.*public.?domain",
+    re.IGNORECASE,
+)
+_CREDIT = re.compile(r"(CC.?BY|ODC.?BY|ODbL|Apache|MIT|BSD|ISC)\b", re.IGNORECASE)
+
+
+def commercial_use(licence: str) -> Permission:
+    """Whether recordings under `licence` may be used commercially, as far as its name tells; no legal advice."""
+    if _NON_COMMERCIAL.search(licence):
+        return "not allowed"
+    return "allowed" if _OPEN.match(licence) else "unclear"
+
+
+def wants_credit(licence: str) -> bool:
+    """Whether `licence` asks that its authors be named."""
+    return bool(_CREDIT.match(licence))
+
+
+def mix_of(licences: set[str]) -> Permission:
+    """Return what all of the licences allow together: the least of them; unclear when there are none."""
+    permissions = {commercial_use(licence) for licence in licences}
+    if "not allowed" in permissions:
+        return "not allowed"
+    return "allowed" if permissions == {"allowed"} else "unclear"
 
 
 def is_recordings(node: Node) -> bool:
@@ -52,7 +86,7 @@ class SourceCounts:
 
 
 def recordings_behind(graph: Graph, node: Node, store: Path) -> "pd.DataFrame":
-    """The usable recordings that `node` was made from, with `COLUMNS`: of each split that reached it, all of them.
+    """Return the usable recordings that `node` was made from, with `COLUMNS`: all of each split that reached it.
 
     A manifest itself stands for all its recordings, the unusable ones too. Empty for what comes before the manifest.
     ArtifactError when a manifest that is needed is gone from `store`.
@@ -62,11 +96,11 @@ def recordings_behind(graph: Graph, node: Node, store: Path) -> "pd.DataFrame":
     if node.stage == MANIFEST:
         return _rows(node, store)
     wanted: dict[NodeId, tuple[Node, set[str]]] = {}
-    for shards in (one for one in (node, *graph.upstream(node)) if one.stage == SHARDS and one.split):
+    for shards in (behind for behind in (node, *graph.upstream(node)) if behind.stage == SHARDS and behind.split):
         manifest = _newest_manifest(graph, shards)
         wanted.setdefault(manifest.id, (manifest, set()))[1].add(str(shards.split))
     parts = []
-    for manifest, splits in sorted(wanted.values(), key=lambda one: one[0].created, reverse=True):
+    for manifest, splits in sorted(wanted.values(), key=lambda pair: pair[0].created, reverse=True):
         rows = _rows(manifest, store)
         parts.append(rows[rows["split"].isin(splits) & (rows["status"] == "ok")])
     if not parts:
@@ -76,7 +110,7 @@ def recordings_behind(graph: Graph, node: Node, store: Path) -> "pd.DataFrame":
 
 
 def count(rows: "pd.DataFrame") -> Counts:
-    """The figures of recordings as `recordings_behind` returns them."""
+    """Count recordings as `recordings_behind` returns them."""
     known = rows["speaker_known"].astype(bool)
     splits = rows["split"].value_counts()
     return Counts(
@@ -89,7 +123,7 @@ def count(rows: "pd.DataFrame") -> Counts:
 
 
 def count_by_source(rows: "pd.DataFrame") -> list[SourceCounts]:
-    """The same for each source and licence, sorted by name."""
+    """Count the recordings of each source and licence, sorted by name."""
     licences = rows["licence"].where(rows["licence"] != "", NOT_STATED)
     groups = rows.groupby([rows["source"], licences])
     return [
@@ -99,44 +133,44 @@ def count_by_source(rows: "pd.DataFrame") -> list[SourceCounts]:
 
 
 @dataclass(frozen=True)
-class Found:
+class ManifestMatch:
     """A row of a manifest that is the recording that was looked for."""
 
     manifest: Node
     row: dict[str, Any]
 
 
-def find_recordings(graph: Graph, store: Path, wanted: str) -> list[Found]:
-    """Rows, of every manifest on disk, oldest first, whose id begins with `wanted` or whose path is or ends with it.
+def find_recordings(graph: Graph, store: Path, wanted: str) -> list[ManifestMatch]:
+    """Find rows, of every manifest on disk, oldest first, whose id begins with `wanted` or whose path ends with it.
 
-    Less than `_LEAST_OF_AN_ID` characters are no beginning of an id.
+    Less than `_MIN_ID_LENGTH` characters are no beginning of an id.
     """
     ending = wanted.removeprefix("./")
-    beginning = wanted if len(wanted) >= _LEAST_OF_AN_ID else " "
-    found = []
+    beginning = wanted if len(wanted) >= _MIN_ID_LENGTH else " "
+    matches: list[ManifestMatch] = []
     for manifest in _manifests(graph, store):
         rows = _rows(manifest, store)
         places = rows["source"] + "/" + rows["path"]
         chosen = rows["id"].str.startswith(beginning) | (places == ending) | places.str.endswith(f"/{ending}")
-        found += [Found(manifest, row) for row in rows[chosen].to_dict("records")]
-    return found
+        matches += [ManifestMatch(manifest, row) for row in rows[chosen].to_dict("records")]
+    return matches
 
 
 def manifest_behind(store: ArtifactStore, key: str) -> Artifact | None:
-    """The newest manifest that the artifact of that key, of whatever stage, was made from; None when it is gone."""
+    """Find the newest manifest that the artifact of that key, of any stage, was made from; None when it is gone."""
     graph = Graph.of_store(store)
     starts = [node for node in graph.nodes.values() if node.key == key]
     behind = [node.artifact for node in (*starts, *graph.upstream(*starts)) if node.artifact and node.stage == MANIFEST]
     return max(behind, key=lambda artifact: artifact.created, default=None)
 
 
-def used_in(graph: Graph, found: Iterable[Found]) -> list[Node]:
-    """Shards that hold the recording, in every version of its split, oldest first; none where it is quarantined."""
+def used_in(graph: Graph, matches: Iterable[ManifestMatch]) -> list[Node]:
+    """Find the shards that hold the recording, in every version of its split, oldest first; none if quarantined."""
     shards: dict[NodeId, Node] = {}
-    for one in found:
-        if one.row["status"] == "ok":
-            for node in graph.consumers(one.manifest):
-                if node.stage == SHARDS and node.split == one.row["split"]:
+    for match in matches:
+        if match.row["status"] == "ok":
+            for node in graph.consumers(match.manifest):
+                if node.stage == SHARDS and node.split == match.row["split"]:
                     shards[node.id] = node
     return sorted(shards.values(), key=lambda node: node.created)
 
@@ -146,14 +180,16 @@ def _newest_manifest(graph: Graph, shards: Node) -> Node:
     edge = next((edge for edge in shards.inputs if edge.stage == MANIFEST), None)
     if edge is None:
         raise ArtifactError(f"{shards.name} {shards.key} names no manifest; build it again")
-    same = [one for one in graph.nodes.values() if one.stage == MANIFEST and edge.content in one.contents]
-    recorded = next(one for one in graph.inputs(shards) if one.stage == MANIFEST)
-    return max(same, key=lambda one: one.created, default=recorded)
+    same = [node for node in graph.nodes.values() if node.stage == MANIFEST and edge.content in node.contents]
+    recorded = next(node for node in graph.inputs(shards) if node.stage == MANIFEST)
+    return max(same, key=lambda node: node.created, default=recorded)
 
 
 def _manifests(graph: Graph, store: Path) -> list[Node]:
-    found = [one for one in graph.nodes.values() if one.stage == MANIFEST and (store / MANIFEST / one.key).is_dir()]
-    return sorted(found, key=lambda one: one.created)
+    manifests = (
+        node for node in graph.nodes.values() if node.stage == MANIFEST and (store / MANIFEST / node.key).is_dir()
+    )
+    return sorted(manifests, key=lambda node: node.created)
 
 
 def _rows(manifest: Node, store: Path) -> "pd.DataFrame":

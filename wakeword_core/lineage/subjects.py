@@ -7,7 +7,7 @@ from pathlib import Path
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import hash_file
 from wakeword_core.lineage.model_file import ModelFile, read_model_file
-from wakeword_core.lineage.recordings import Found, find_recordings, used_in
+from wakeword_core.lineage.recordings import ManifestMatch, find_recordings, used_in
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.store.artifacts import CARD, ArtifactStore
 from wakeword_core.store.graph import Graph, Node
@@ -18,23 +18,23 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Subject:
-    """What was asked about, in the graph that is known of it."""
+    """The artifact, model or recording that was asked about, in the graph that is known of it."""
 
     graph: Graph
     node: Node | None
     """The artifact; None for a recording."""
     model: ModelFile | None = None
-    recording: tuple[Found, ...] = field(default=())
+    recording: tuple[ManifestMatch, ...] = field(default=())
     """The recording in each manifest that lists it, oldest first."""
 
     @property
     def starts(self) -> list[Node]:
-        """What came of it begins here: the artifact, or the shards that hold the recording."""
+        """The nodes from which everything came of it: the artifact, or the shards that hold the recording."""
         return [self.node] if self.node else used_in(self.graph, self.recording)
 
 
 def find_subject(wanted: str, store: ArtifactStore) -> Subject:
-    """The artifact, model file or recording that `wanted` names; ArtifactError when it is none or several.
+    """Find the artifact, model file or recording that `wanted` names; ArtifactError when it is none or several.
 
     A path to a model, an artifact's folder or a recording; `stage`, `stage[split]` (the newest one) or `stage/key`; a
     key, a recording's id, or the beginning of one; a recording's path as its manifest has it.
@@ -59,17 +59,17 @@ def find_subject(wanted: str, store: ArtifactStore) -> Subject:
 
 
 def _model(file: ModelFile, known: Graph) -> Subject:
-    """A model in the graph of its own card and of the store, which knows more."""
+    """Put a model in the graph of its own card and of the store, which knows more."""
     nodes = file.nodes()
     graph = Graph([*nodes, *known.nodes.values()])
-    owner = next((name for name, one in known.artifacts.items() if one.holds(file.sha256)), nodes[0].id)
+    owner = next((name for name, artifact in known.artifacts.items() if artifact.holds(file.sha256)), nodes[0].id)
     return Subject(graph, graph.nodes[owner], file)
 
 
 def _artifact_around(path: Path, graph: Graph) -> Node | None:
     """The artifact whose folder, or a file in it, `path` is."""
     whole = path.resolve()
-    folder = next((one for one in (whole, *whole.parents) if (one / CARD).is_file()), None)
+    folder = next((folder for folder in (whole, *whole.parents) if (folder / CARD).is_file()), None)
     return graph.nodes.get((folder.parent.name, folder.name)) if folder and path.exists() else None
 
 
@@ -80,19 +80,19 @@ def _named(wanted: str, graph: Graph) -> Node | None:
     stage, _, key = wanted.rpartition("/")
     if not _KEY.fullmatch(key):
         return None
-    found = [node for node in nodes if node.key.startswith(key) and stage in ("", node.stage, node.name)]
-    if len(found) > 1:
-        raise ArtifactError(f"{wanted} begins the keys of {_listed([f'{one.name}/{one.key}' for one in found])}")
-    return found[0] if found else None
+    matches = [node for node in nodes if node.key.startswith(key) and stage in ("", node.stage, node.name)]
+    if len(matches) > 1:
+        raise ArtifactError(f"{wanted} begins the keys of {_listed([f'{node.name}/{node.key}' for node in matches])}")
+    return matches[0] if matches else None
 
 
-def _recording(wanted: str, found: list[Found], graph: Graph) -> Subject:
+def _recording(wanted: str, matches: list[ManifestMatch], graph: Graph) -> Subject:
     """The one recording among rows of manifests: the newest bytes where those at its place changed."""
-    places = sorted({f"{one.row['source']}/{one.row['path']}" for one in found})
-    if len(places) > 1 and len({one.row["id"] for one in found}) > 1:
+    places = sorted({f"{match.row['source']}/{match.row['path']}" for match in matches})
+    if len(places) > 1 and len({match.row["id"] for match in matches}) > 1:
         raise ArtifactError(f"{wanted!r} may be {_listed(places)}; give more of its path")
-    newest = found[-1].row["id"]
-    return Subject(graph, None, recording=tuple(one for one in found if one.row["id"] == newest))
+    newest = matches[-1].row["id"]
+    return Subject(graph, None, recording=tuple(match for match in matches if match.row["id"] == newest))
 
 
 def _listed(names: list[str]) -> str:

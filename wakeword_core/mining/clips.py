@@ -84,7 +84,7 @@ def cut_clip(
 def choose_clips(clips: Iterable[Clip], most: int) -> list[Clip]:
     """The `most` clips with the highest scores, the highest first; of those with the same sound one, the highest."""
     kept: dict[str, Clip] = {}
-    for clip in sorted(clips, key=lambda one: (-one.score, one.origin, one.start)):
+    for clip in sorted(clips, key=lambda clip: (-clip.score, clip.origin, clip.start)):
         kept.setdefault(clip.id, clip)
     return list(kept.values())[:most]
 
@@ -121,14 +121,13 @@ def read_clips(folder: Path) -> "pd.DataFrame":
 
 
 def check_origins(clips: "pd.DataFrame", manifest: "pd.DataFrame") -> list[str]:
-    """Sentences about clips whose origin is not in the training split of the usable rows of a manifest, or elsewhere
-    as well."""
+    """Return a sentence for each origin of clips that is not in the training split of a manifest, or not only there."""
     splits = manifest.groupby("id")["split"].agg(set).to_dict()
-    found = {origin: splits.get(origin, set()) for origin in clips["origin"].unique()}
+    splits_of_origins = {origin: splits.get(origin, set()) for origin in clips["origin"].unique()}
     return [
         f"a clip is from recording {origin}, which is in {' and '.join(sorted(where)) or 'no split'}; only recordings "
         "of train may be mined: build mined_negatives again"
-        for origin, where in found.items()
+        for origin, where in splits_of_origins.items()
         if where != {"train"}
     ]
 
@@ -138,7 +137,7 @@ def _sounds(
 ) -> Iterator[tuple[PackedRow, Wav, float]]:
     """Each clip as a shard holds it, in the order of their origins and of time."""
     wanted: dict[str, list[Clip]] = {}
-    for clip in sorted(clips, key=lambda one: one.start):
+    for clip in sorted(clips, key=lambda clip: clip.start):
         wanted.setdefault(clip.origin, []).append(clip)
     done = 0
     for recording in iter_recordings(shards, roles=MINED_ROLES) if wanted else ():

@@ -1,19 +1,27 @@
-"""Recordings as a model hears them one after the other: every window scored once, in batches of equal stretches.
+"""The scores of recordings one after the other: every window is scored once, in batches of equal stretches.
 
 Each recording begins after quiet, and quiet follows it, so that no window hears two of them and what a recording
 scores does not depend on its neighbours. Memory is bounded by a batch of stretches and the recordings in it.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from wakeword_core.config import Config
+from wakeword_core.features.frontend import TorchFrontend
+from wakeword_core.features.mel import PCM_SCALE
 from wakeword_core.features.windows import row_tail
+from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.shards.packed_split import Recording
+from wakeword_core.training.steps import DenseBackbone
 
 Scorer = Callable[[npt.NDArray[np.int16]], npt.NDArray[np.float32]]
 """Stretches int16 [n, samples] -> scores of the windows in them [n, steps]."""
@@ -22,6 +30,8 @@ _STEPS = 256
 """Scores a stretch; the window before its first score is what is transformed twice."""
 _BATCH = 16
 """Stretches that are scored at once: two minutes of sound and more."""
+_WINDOW_STEP_SECONDS = 0.04
+"""Time between the scores of a network that sees whole windows; one that gives every step has its own stride."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +56,12 @@ class Layout:
 
     @property
     def window_samples(self) -> int:
-        """Samples a window."""
+        """Samples of a window."""
         return (self.window - 1) * self.hop + self.n_fft
 
     @property
     def samples(self) -> int:
-        """Samples a stretch of `_STEPS` scores."""
+        """Samples of a stretch of `_STEPS` scores."""
         return self.window_samples + (_STEPS - 1) * self.grid
 
     @property
@@ -61,7 +71,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Heard:
+class ScoredRecording:
     """A recording and its scores [n]; `ends` [n] are the samples of it at which their windows end."""
 
     recording: Recording
@@ -69,11 +79,11 @@ class Heard:
     scores: npt.NDArray[np.float32]
 
 
-def listen(recordings: Iterable[Recording], score: Scorer, layout: Layout) -> Iterator[Heard]:
-    """The scores of each recording, in order; see `Layout` for where they lie."""
+def listen(recordings: Iterable[Recording], score: Scorer, layout: Layout) -> Iterator[ScoredRecording]:
+    """Yield the scores of each recording, in order; see `Layout` for where they lie."""
     tape = _Tape(score, layout)
     for recording in recordings:
-        yield from tape.hear(recording)
+        yield from tape.append(recording)
     yield from tape.end()
 
 
@@ -100,12 +110,12 @@ class _Tape:
         """Number of the first score that is kept."""
         self._waiting: deque[_Place] = deque()
 
-    def hear(self, recording: Recording) -> Iterator[Heard]:
-        """Put a recording behind the others; those that are scored by now."""
+    def append(self, recording: Recording) -> Iterator[ScoredRecording]:
+        """Put a recording behind the others; yields those that are scored by now."""
         layout = self._layout
         quiet = max(layout.window_samples, layout.after)
         begin = -(-(self._end + quiet) // layout.grid) * layout.grid
-        self._append(begin - self._end, recording.audio)
+        self._extend(begin - self._end, recording.audio)
         edge = max(layout.n_fft, min(layout.edge, len(recording.audio)))
         first = -(-(begin + edge - layout.window_samples) // layout.grid)
         last = (begin + len(recording.audio) + layout.after - layout.window_samples) // layout.grid
@@ -113,18 +123,18 @@ class _Tape:
         self._waiting.append(_Place(recording, first, last, first_end))
         yield from self._scored()
 
-    def end(self) -> Iterator[Heard]:
-        """The recordings that are left."""
-        self._append(self._layout.after + self._layout.samples, np.zeros(0, np.int16))
+    def end(self) -> Iterator[ScoredRecording]:
+        """Yield the recordings that are left."""
+        self._extend(self._layout.after + self._layout.samples, np.zeros(0, np.int16))
         yield from self._scored()
         self._score_batch()
         yield from self._finished()
 
-    def _append(self, quiet: int, audio: npt.NDArray[np.int16]) -> None:
+    def _extend(self, quiet: int, audio: npt.NDArray[np.int16]) -> None:
         self._sound = np.concatenate([self._sound, np.zeros(quiet, np.int16), audio])
         self._end += quiet + len(audio)
 
-    def _scored(self) -> Iterator[Heard]:
+    def _scored(self) -> Iterator[ScoredRecording]:
         while len(self._sound) >= self._layout.samples:
             self._stretches.append(self._sound[: self._layout.samples])
             self._sound = self._sound[_STEPS * self._layout.grid :]
@@ -137,10 +147,70 @@ class _Tape:
             self._scores = np.concatenate([self._scores, self._score(np.stack(self._stretches)).ravel()])
             self._stretches.clear()
 
-    def _finished(self) -> Iterator[Heard]:
+    def _finished(self) -> Iterator[ScoredRecording]:
         while self._waiting and self._waiting[0].last < self._first + len(self._scores):
             place = self._waiting.popleft()
-            found = self._scores[place.first - self._first : place.last + 1 - self._first]
-            yield Heard(place.recording, place.first_end + np.arange(len(found)) * self._layout.grid, found)
+            scores = self._scores[place.first - self._first : place.last + 1 - self._first]
+            yield ScoredRecording(place.recording, place.first_end + np.arange(len(scores)) * self._layout.grid, scores)
             self._scores = self._scores[place.last + 1 - self._first :]
             self._first = place.last + 1
+
+
+class StretchScorer:
+    """Scores stretches of sound on the device: the likeliest wake word's score of each window.
+
+    Networks that give every step are run once over a stretch, others window by window. All stretches have the samples
+    of `layout`.
+    """
+
+    def __init__(self, model: ScoringModel, config: Config, device: str) -> None:
+        frontend, rate = config.features.frontend, config.data.sample_rate
+        self._model, self._device = model.to(device).eval(), device
+        self._top_db = frontend.top_db if frontend.kind == "mel_db" else None
+        # decibels are clamped by the window, not by the stretch
+        self._front_end = TorchFrontend(frontend.model_copy(update={"top_db": math.inf}), rate).to(device)
+        self._dense = self._dense_backbone(frontend.window_frames)
+        step = max(1, frontend.frames(_WINDOW_STEP_SECONDS, rate))
+        if self._dense is not None:
+            first, second = self._dense.output_frames(2 * frontend.window_frames)[:2].tolist()
+            step = second - first
+        self.layout = Layout.of(config, step)
+
+    @torch.inference_mode()
+    def __call__(self, stretches: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+        """int16 [n, layout.samples] -> scores [n, steps], of the windows that end `layout.step` frames apart."""
+        sound = torch.from_numpy(stretches).to(self._device).float().mul_(PCM_SCALE)
+        features = self._front_end(sound)
+        if self._dense is not None:
+            scores = self._every_step(features, self._dense)
+        else:
+            scores = torch.stack([self._window_by_window(stretch) for stretch in features])
+        array: npt.NDArray[np.float32] = scores.cpu().numpy()
+        return array
+
+    def _dense_backbone(self, window_frames: int) -> DenseBackbone | None:
+        """The backbone, if what it gives for a step is what it gives for the window that ends there."""
+        backbone = self._model.backbone
+        field = getattr(backbone, "receptive_field_frames", math.inf)
+        if self._top_db is not None or not hasattr(backbone, "dense") or field > window_frames:
+            return None
+        return cast(DenseBackbone, backbone)
+
+    def _every_step(self, features: Tensor, backbone: DenseBackbone) -> Tensor:
+        """[n, bands, frames] -> [n, steps]."""
+        steps = 1 + (features.shape[2] - self.layout.window) // self.layout.step
+        logits = backbone.dense(self._model.normalise(features))[:, :, -steps:]
+        calibrated = self._model.calibrator(logits.transpose(1, 2).flatten(0, 1))
+        return _likeliest(calibrated).unflatten(0, (-1, steps))
+
+    def _window_by_window(self, features: Tensor) -> Tensor:
+        """[bands, frames] -> [steps]."""
+        windows = features.unfold(1, self.layout.window, self.layout.step).transpose(0, 1)
+        if self._top_db is not None:
+            windows = torch.maximum(windows, windows.amax(dim=(1, 2), keepdim=True) - self._top_db)
+        return _likeliest(self._model.calibrated_logits(windows))
+
+
+def _likeliest(logits: Tensor) -> Tensor:
+    """Logits [n, classes] -> the probability of the likeliest wake word [n]."""
+    return torch.softmax(logits, dim=1)[:, 1:].amax(dim=1)

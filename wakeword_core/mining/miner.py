@@ -1,21 +1,20 @@
 """The trained model listens to the training split's recordings without a wake word; what it fires at becomes clips."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import ArrayLike
 
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
+from wakeword_core.drawing import GREY, PALETTE, as_png, new_figure
 from wakeword_core.features.windows import aligned_reach
 from wakeword_core.mining.clips import MINED_ROLES, Clip, choose_clips, cut_clip, write_clips
-from wakeword_core.mining.events import event_peaks
-from wakeword_core.mining.listening import Heard, Layout, listen
-from wakeword_core.mining.picture import score_picture
-from wakeword_core.mining.scoring import StretchScorer
+from wakeword_core.mining.listening import Layout, ScoredRecording, StretchScorer, listen
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards.packed_split import iter_recordings, seconds_by_role
@@ -23,13 +22,52 @@ from wakeword_core.shards.packed_split import iter_recordings, seconds_by_role
 PICTURE = "scores.png"
 _TOP_CLIPS = 20
 _SHOWN_ID = 12
-_HELD = 4
+_SPARE = 4
 """Candidates are thinned out when there are this many times the clips that are wanted."""
+_PICTURE_INCHES = (6.4, 4.2)
+_PICTURE_BINS = 40
+
+
+def event_peaks(times: ArrayLike, scores: ArrayLike, min_score: float, lockout_seconds: float) -> list[int]:
+    """Find the events in scores [n] at increasing times [n] in seconds: indices of their peaks, the highest first.
+
+    An unbroken run of scores of at least `min_score` is one event, at its highest score; of events closer than
+    `lockout_seconds` only the highest one counts. Of equals, the earlier.
+    """
+    moments, values = np.asarray(times, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    high = np.flatnonzero(values >= min_score)
+    if not len(high):
+        return []
+    runs = np.split(high, np.flatnonzero(np.diff(high) > 1) + 1)
+    peaks = np.array([run[values[run].argmax()] for run in runs])
+    free = np.ones(len(peaks), dtype=bool)
+    taken: list[int] = []
+    for place in np.argsort(-values[peaks], kind="stable"):
+        if free[place]:
+            taken.append(int(peaks[place]))
+            free &= np.abs(moments[peaks] - moments[peaks[place]]) >= lockout_seconds
+    return taken
+
+
+def score_picture(events: Sequence[float], kept: Sequence[float], min_score: float) -> bytes:
+    """Draw a PNG: events by their score in [min_score, 1], and above them the clips that were kept."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure(*_PICTURE_INCHES)
+    axes = figure.subplots()
+    edges = np.linspace(min_score, 1.0, _PICTURE_BINS + 1).tolist()
+    axes.hist(events, edges, color=GREY, alpha=0.45, label=f"events ({len(events):,})")
+    axes.hist(kept, edges, color=PALETTE[0], label=f"clips kept ({len(kept):,})")
+    axes.set(xlabel="highest score of the event", ylabel="events", title="False alarms in the training split")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return as_png(figure)
 
 
 @dataclass(frozen=True)
 class MiningSummary:
-    """What was heard and kept; `top_clips` are the highest scores."""
+    """What was listened to and kept; `top_clips` are the highest scores."""
 
     clips: int
     events: int
@@ -58,13 +96,13 @@ def mine(
     peaks: list[float] = []
     listened, seconds = 0, 0.0
     with torch_threads(config.training.threads):
-        for heard in _heard(scorer, shards):
-            found = event_peaks(heard.ends / rate, heard.scores, mining.min_score, mining.lockout_seconds)
-            peaks += heard.scores[found].tolist()
-            candidates += _clips(heard, found[: mining.per_recording], config, scorer.layout)
-            if len(candidates) > _HELD * mining.max_clips:
+        for scored in _listen(scorer, shards):
+            events = event_peaks(scored.ends / rate, scored.scores, mining.min_score, mining.lockout_seconds)
+            peaks += scored.scores[events].tolist()
+            candidates += _clips(scored, events[: mining.per_recording], config, scorer.layout)
+            if len(candidates) > _SPARE * mining.max_clips:
                 candidates = choose_clips(candidates, mining.max_clips)
-            listened, seconds = listened + 1, seconds + heard.recording.seconds
+            listened, seconds = listened + 1, seconds + scored.recording.seconds
             progress("mining (s)", min(round(seconds), planned), planned)
     clips = choose_clips(candidates, mining.max_clips)
     write_clips(shards, clips, rate, out, lambda done: progress("cut mined clips", done, len(clips)))
@@ -77,18 +115,18 @@ def mine(
         hours=round(seconds / 3_600, 4),
         sources=dict(sorted(Counter(clip.source for clip in clips).items())),
         roles=dict(sorted(Counter(clip.origin_role for clip in clips).items())),
-        top_clips=[_shown(clip) for clip in clips[:_TOP_CLIPS]],
+        top_clips=[_table_row(clip) for clip in clips[:_TOP_CLIPS]],
     )
 
 
 def highest_scores(model: ScoringModel, shards: Path, config: Config, device: str) -> npt.NDArray[np.float64]:
-    """The highest score of the model in each recording of shards of negatives, in their order: [recordings]."""
+    """Return the highest score of the model in each recording of shards of negatives, in their order: [recordings]."""
     scorer = StretchScorer(model, config, device)
     with torch_threads(config.training.threads):
-        return np.array([heard.scores.max(initial=0.0) for heard in _heard(scorer, shards)], dtype=np.float64)
+        return np.array([scored.scores.max(initial=0.0) for scored in _listen(scorer, shards)], dtype=np.float64)
 
 
-def _heard(scorer: StretchScorer, shards: Path) -> Iterator[Heard]:
+def _listen(scorer: StretchScorer, shards: Path) -> Iterator[ScoredRecording]:
     return listen(iter_recordings(shards, roles=MINED_ROLES), scorer, scorer.layout)
 
 
@@ -96,17 +134,17 @@ def _planned_seconds(shards: Path) -> int:
     return round(sum(seconds for role, seconds in seconds_by_role(shards).items() if role in MINED_ROLES))
 
 
-def _clips(heard: Heard, peaks: list[int], config: Config, layout: Layout) -> list[Clip]:
+def _clips(scored: ScoredRecording, peaks: list[int], config: Config, layout: Layout) -> list[Clip]:
     """The clip around each of some scores of a recording."""
     rate = config.data.sample_rate
     reach = aligned_reach(config.features, rate)
     return [
-        cut_clip(heard.recording, int(heard.ends[peak]), heard.scores[peak], layout.window_samples, reach, rate)
+        cut_clip(scored.recording, int(scored.ends[peak]), scored.scores[peak], layout.window_samples, reach, rate)
         for peak in peaks
     ]
 
 
-def _shown(clip: Clip) -> dict[str, str | float]:
+def _table_row(clip: Clip) -> dict[str, str | float]:
     """A row of the table of the highest scores, for people."""
     return {
         "score": round(clip.score, 4),

@@ -37,7 +37,7 @@ class Sources:
 
 
 def tuning_config(config: Config) -> Config:
-    """The configuration with the epochs and the learning rate of the tuning in place of the training's."""
+    """Return the configuration with the epochs and the learning rate of the tuning in place of the training's."""
     training, mining = config.training, config.mining
     changed = {
         "epochs": mining.epochs,
@@ -69,19 +69,23 @@ def tune(
     windows = load_windows(sources.train).joined(mined)
     attempt = out / ATTEMPT
     summary = train(windows, val, cmvn, tuning_config(config), attempt, progress, on_epoch, start_from=base)
-    after = ValidationFigures(**{one.name: getattr(summary, f"val_{one.name}") for one in fields(ValidationFigures)})
+    after = ValidationFigures(
+        **{field.name: getattr(summary, f"val_{field.name}") for field in fields(ValidationFigures)}
+    )
     kept = config.mining.keep == "always" or no_worse(after, before, config.training.val_metric)
     for name in (WEIGHTS, CARD):
         link_or_copy((attempt if kept else sources.model) / name, out / name)
     link_or_copy(attempt / HISTORY, out / HISTORY)
     tuned, _ = load_model(attempt)
-    scores = {name: highest_scores(one, sources.mined, config, device) for name, one in (("", base), ("_tuned", tuned))}
+    scores = {
+        name: highest_scores(model, sources.mined, config, device) for name, model in (("", base), ("_tuned", tuned))
+    }
     return {
         "tuned": True,
         "kept": kept,
         "mined_clips": len(scores[""]),
         "mined_windows": len(mined),
-        **{f"mean_clip_score{name}": float(found.mean()) for name, found in scores.items()},
+        **{f"mean_clip_score{name}": float(clip_scores.mean()) for name, clip_scores in scores.items()},
         **asdict(summary),
         **_named(after if kept else before, "val"),
         **_named(before, "base_val"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wakeword_core.models.streaming import StreamingBackbone
+from wakeword_core.models.backbones import StreamingBackbone
 from wakeword_core.models.tcn import TcnEnsemble
 
 FRAMES_PER_SECOND = 100.0

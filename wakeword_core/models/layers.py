@@ -1,6 +1,9 @@
-"""Blocks that several 2-D networks are made of."""
+"""Layers that several networks are made of, and the first weights of networks."""
 
-from torch import nn
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
 
 
 def convolution(
@@ -38,3 +41,56 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """
     lacking = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return lacking // 2, lacking - lacking // 2
+
+
+def products_pay(x: Tensor) -> bool:
+    """Whether a model should compute `x` by matrix products: on a CPU, and not while a graph is being exported.
+
+    Depthwise convolutions of torch are many times slower on a CPU than a product with as many operations.
+    """
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.onnx.is_in_onnx_export()
+
+
+def toeplitz(taps: Tensor, inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1, pad: int = 0) -> Tensor:
+    """Return the banded matrices of a depthwise convolution: taps [channels, kernel] -> [channels, inputs, outputs].
+
+    `x [channels, n, inputs] @ toeplitz(...)` equals a convolution of the last axis with `pad` zeros on its left and as
+    many on its right as `outputs` needs.
+    """
+    kernel = taps.shape[1]
+    place = torch.arange(inputs, device=taps.device)[:, None]
+    start = torch.arange(outputs, device=taps.device)[None, :] * stride - pad
+    offsets = torch.arange(kernel, device=taps.device) * dilation
+    basis = (place - start)[None] == offsets[:, None, None]
+    return (taps @ basis.to(taps.dtype).reshape(kernel, -1)).view(-1, inputs, outputs)
+
+
+def he_initialise(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_in") -> None:
+    """He initialisation (He et al. 2015) of every convolution and linear layer of `model` but its `classifier`.
+
+    `fan_in` keeps the size of activations from layer to layer, `fan_out` that of gradients; biases begin at zero.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) and module is not model.classifier:
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def recurrent_initialise(network: nn.GRU | nn.LSTM) -> None:
+    """Orthogonal weights from step to step (Saxe et al. 2014), Glorot's from the input, biases zero.
+
+    The forget gate of an LSTM begins open, with a bias of one (Jozefowicz et al. 2015).
+    """
+    for name, parameter in network.named_parameters():
+        if name.startswith("weight_hh"):
+            for gate in parameter.split(network.hidden_size):
+                nn.init.orthogonal_(gate)
+        elif name.startswith("weight_ih"):
+            for gate in parameter.split(network.hidden_size):
+                nn.init.xavier_uniform_(gate)
+        else:
+            nn.init.zeros_(parameter)
+            if isinstance(network, nn.LSTM) and name.startswith("bias_ih"):
+                # in torch's order of gates: input, forget, cell, output
+                nn.init.ones_(parameter.data[network.hidden_size : 2 * network.hidden_size])

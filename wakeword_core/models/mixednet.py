@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import MixedNetConfig
-from wakeword_core.models.initialisation import he_initialise
-from wakeword_core.models.streaming import StreamingBackbone
+from wakeword_core.models.backbones import StreamingBackbone
+from wakeword_core.models.layers import he_initialise
 
 _STEM_OVERLAP = 2
 """Frames that the first layer sees besides the new ones, as in the TCN."""
@@ -70,7 +70,7 @@ class MixedNet(StreamingBackbone):
         self.stem_norm = nn.BatchNorm1d(config.stem_channels)
         inputs = (config.stem_channels, *[config.channels] * (len(config.kernels) - 1))
         self.blocks = nn.Sequential(
-            *(MixedBlock(one, config.channels, kernels) for one, kernels in zip(inputs, config.kernels, strict=True))
+            *(MixedBlock(size, config.channels, kernels) for size, kernels in zip(inputs, config.kernels, strict=True))
         )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Conv1d(config.channels, classes, config.head_steps)

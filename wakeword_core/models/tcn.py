@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import TcnConfig
-from wakeword_core.models.initialisation import he_initialise
-from wakeword_core.models.streaming import StreamingBackbone
+from wakeword_core.models.backbones import StreamingBackbone
+from wakeword_core.models.layers import he_initialise
 
 _STEM_OVERLAP = 2
 
@@ -35,11 +35,13 @@ class Tcn(StreamingBackbone):
     """Temporal convolutional network whose last step ends at the last frame."""
 
     def __init__(self, config: TcnConfig, n_mels: int, classes: int) -> None:
-        lost = config.head_steps - 1 + sum((config.kernel - 1) * one for one in config.dilations)
+        lost = config.head_steps - 1 + (config.kernel - 1) * sum(config.dilations)
         super().__init__(stem_frames=config.stride + _STEM_OVERLAP, stride=config.stride, lost_steps=lost)
         self.stem = nn.Conv1d(n_mels, config.channels, self.stem_frames, stride=config.stride, bias=False)
         self.stem_norm = nn.BatchNorm1d(config.channels)
-        self.blocks = nn.ModuleList(ResidualBlock(config.channels, config.kernel, one) for one in config.dilations)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(config.channels, config.kernel, dilation) for dilation in config.dilations
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Conv1d(config.channels, classes, config.head_steps)
 

@@ -8,10 +8,8 @@ et al. 2017, MobileNets) it has a fraction of the products.
 from torch import Tensor, nn
 
 from wakeword_core.config import TinyConvConfig
-from wakeword_core.models.initialisation import he_initialise
-from wakeword_core.models.layers import convolution, separable_convolution
-from wakeword_core.models.toeplitz import products_pay
-from wakeword_core.models.windowed import WindowBackbone
+from wakeword_core.models.backbones import WindowBackbone
+from wakeword_core.models.layers import convolution, he_initialise, products_pay, separable_convolution
 
 _STEM_KERNEL = 5
 _KERNEL = 3

@@ -1,15 +1,23 @@
-"""An exported file and the card in it. Needs numpy and onnxruntime, never torch."""
+"""An exported file, the card in it and its seal. Needs numpy and onnxruntime, never torch."""
 
+import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, MissingDependencyError
-from wakeword_core.runtime.seal import SEAL_KEY
+from wakeword_core.files import canonical_json, digest
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+SEAL_KEY = "wakeword_seal"
+"""Entry of `metadata_props` that holds the digests as JSON."""
+
+Seal = Literal["whole", "graph altered", "card altered", "unsealed"]
 MODEL_FILE, INT8_FILE, FP16_FILE = "model.onnx", "model.int8.onnx", "model.fp16.onnx"
 """Files of a model of windows, by the numbers that it computes with."""
 STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
@@ -29,7 +37,7 @@ def stride_frames(detector: DetectorConfig, frontend: FrontendConfig, sample_rat
 
 
 class ExportedModel:
-    """What every exported file says of itself; a kind of file defines how it is run.
+    """An exported file and what it says of itself; a kind of file defines how it is run.
 
     `path` is an .onnx file or a folder that holds one of `names`; ArtifactError when it is missing, too large, damaged
     or not one of ours. `threads` is the number of threads of one inference. `operating_points` are the sensitivities
@@ -53,7 +61,7 @@ class ExportedModel:
             self.frontend = FrontendConfig.model_validate(self.card["frontend"])
             self.detector = DetectorConfig.model_validate(self.card["detector"])
             self.operating_points: dict[str, dict[str, Any]] = dict(self.card["operating_points"])
-            self._thresholds = {name: float(one["threshold"]) for name, one in self.operating_points.items()}
+            self._thresholds = {name: float(point["threshold"]) for name, point in self.operating_points.items()}
         except (AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
             raise ArtifactError(f"the card in {self.path} cannot be used ({reason}); export the model again") from error
@@ -98,7 +106,7 @@ def model_file(path: Path, names: tuple[str, ...]) -> Path:
     """The model at `path`, a file or a folder that holds one of `names`; ArtifactError if there is none or it is too
     large."""
     candidates = [path / name for name in names] if path.is_dir() else [path]
-    file = next((one for one in candidates if one.is_file()), None)
+    file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
         raise ArtifactError(f"there is no model at {path}; give an exported .onnx file or the folder that holds it")
     if file.stat().st_size > _MAX_MODEL_BYTES:
@@ -142,3 +150,45 @@ def parse_card(text: str, file: Path) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise ArtifactError(f"the card in {file} is not a JSON object; export the model again")
     return card
+
+
+def seal(model: "ModelProto") -> None:
+    """Store digests of the graph (weights and nodes) and of the card, so that the file can tell if it was altered.
+
+    It guards against accidents and careless edits. It is no signature: who edits a file knowingly can seal it anew.
+    """
+    properties = _properties(model)
+    properties[SEAL_KEY] = canonical_json(_digests(model))
+    del model.metadata_props[:]
+    for name, value in properties.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, value
+
+
+def check_seal(model: "ModelProto") -> Seal:
+    """Whether the model is as it was sealed, and what is not; a seal that cannot be read counts as an altered card."""
+    stored = next((entry.value for entry in model.metadata_props if entry.key == SEAL_KEY), None)
+    if stored is None:
+        return "unsealed"
+    digests = _digests(model)
+    try:
+        sealed = json.loads(stored)
+        graph, card = sealed["graph"], sealed["card"]
+    except (ValueError, TypeError, KeyError):
+        return "card altered"
+    if graph != digests["graph"]:
+        return "graph altered"
+    return "whole" if card == digests["card"] else "card altered"
+
+
+def _digests(model: "ModelProto") -> dict[str, str]:
+    bare = type(model)()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    graph = hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+    return {"graph": graph, "card": digest([graph, _properties(model)])}
+
+
+def _properties(model: "ModelProto") -> dict[str, str]:
+    """The metadata without the seal."""
+    return {entry.key: entry.value for entry in model.metadata_props if entry.key != SEAL_KEY}

@@ -4,19 +4,20 @@ A stream is taken to begin after quiet: windows that reach before its first fram
 for digital silence. Scores lie on a fixed grid of frames, `stride_frames` apart, on which the first whole window ends.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from wakeword_core.audio import read_audio, to_pcm16
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features.mel import NumpyFrontend, frame_count
+from wakeword_core.files import replacing
 from wakeword_core.runtime.detector import Detection, StreamingDetector, detect, wake_scores
 from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
-from wakeword_core.runtime.stream_scorers import check_pcm, stream_scorer
-from wakeword_core.runtime.streaming_model import StreamingModel
+from wakeword_core.runtime.streaming import StreamingModel, check_pcm, stream_scorer
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -95,10 +96,10 @@ class WakewordModel(ExportedModel):
         beside = self.path.with_name(STREAMING_FILES[self.path.name])
         if not beside.is_file():
             return None
-        found = StreamingModel(beside, self.threads)
-        if found.facts.get("made_from") != self.graph_digest:
+        streaming = StreamingModel(beside, self.threads)
+        if streaming.facts.get("made_from") != self.graph_digest:
             raise ArtifactError(f"{beside} was not made from the {self.path.name} beside it; export the model again")
-        return found
+        return streaming
 
     def score_windows(self, windows: Floats) -> Floats:
         """Windows of features float32 [n, bands, window_frames] -> class scores float32 [n, classes]."""
@@ -129,16 +130,16 @@ class WakewordModel(ExportedModel):
         offset = self.first_end
         block = _BLOCK_STRIDES * self.stride_frames
         padded = self.front_end.silence(width - 1)
-        found = [np.empty((0, len(self.labels)), np.float32)]
+        scores = [np.empty((0, len(self.labels)), np.float32)]
         for start in range(0, frames, block):
             stop = min(frames, start + block)
             mel = self.front_end(pcm[start * hop : (stop - 1) * hop + n_fft])
             padded = np.concatenate([padded[:, padded.shape[1] - (width - 1) :], mel], axis=1)
             ends = np.arange(offset, stop - start, self.stride_frames)
             if len(ends):
-                found.append(_score_ends(padded, ends, width, score, batch))
+                scores.append(_score_ends(padded, ends, width, score, batch))
         grid = np.arange(offset, frames, self.stride_frames)
-        return (grid * hop + n_fft) / self.sample_rate, np.concatenate(found)
+        return (grid * hop + n_fft) / self.sample_rate, np.concatenate(scores)
 
     def detect(self, pcm: Pcm, threshold: float | None = None, point: str | None = None) -> list[Detection]:
         """Every detection in mono int16 [samples] at `sample_rate`; at the model's own threshold unless told."""
@@ -169,15 +170,15 @@ class Detector:
         `times` [k] and `scores` [k, classes] are then those of the chunk, and `score` is the latest score of the
         likeliest wake word.
         """
-        found = []
+        detections = []
         self.times, self.scores = self._scorer.push(chunk)
         wake, best = wake_scores(self.scores)
         for time, score, label in zip(self.times, wake, best, strict=True):
             self.score = float(score)
             event = self._decision.push(float(time), self.score, self.model.labels[label])
             if event is not None:
-                found.append(event)
-        return found
+                detections.append(event)
+        return detections
 
     def reset(self) -> None:
         """Begin a new stream at time 0."""
@@ -185,3 +186,35 @@ class Detector:
         self._decision.reset()
         self.times, self.scores = np.empty(0), np.empty((0, len(self.model.labels)), np.float32)
         self.score = 0.0
+
+
+def score_file(model: WakewordModel, path: Path) -> tuple[Times, Floats]:
+    """Return the end of each window in seconds [n] and the score of the likeliest wake word [n] of one audio file."""
+    times, scores = model.score_audio(to_pcm16(read_audio(path, model.sample_rate)))
+    return times, wake_scores(scores)[0].astype(np.float32)
+
+
+def score_files(model: WakewordModel, paths: Sequence[Path], out: Path) -> int:
+    """Write the scores of audio files to the .npz file `out` and return how many scores there are.
+
+    Arrays: `time` float64 [n] seconds within its file, `score` float32 [n]; with several files also `file_index`
+    int64 [n] into `names` [files]. The scores of the files follow each other in the order given.
+    """
+    if not paths:
+        raise DataError("no audio files were given to score; name at least one")
+    scored = [score_file(model, path) for path in paths]
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "time": np.concatenate([times for times, _ in scored]),
+        "score": np.concatenate([scores for _, scores in scored]),
+    }
+    if len(paths) > 1:
+        arrays["file_index"] = np.repeat(np.arange(len(paths)), [len(times) for times, _ in scored])
+        arrays["names"] = np.asarray([str(path) for path in paths])
+    with replacing(out) as part, part.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return len(arrays["time"])
+
+
+def detect_file(model: WakewordModel, path: Path, threshold: float | None = None) -> list[Detection]:
+    """Return every detection in one audio file, at the model's own threshold unless one is given."""
+    return model.detect(to_pcm16(read_audio(path, model.sample_rate)), threshold)

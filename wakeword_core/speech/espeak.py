@@ -82,11 +82,6 @@ class Voice:
         return voice
 
 
-def list_voices() -> list[Voice]:
-    """Every accent with every human-sounding variant, in a fixed order; needs no engine."""
-    return [Voice(accent, variant) for accent in ACCENTS for variant in VARIANTS]
-
-
 def available() -> bool:
     """Whether the package that carries espeak-ng is installed."""
     return importlib.util.find_spec("espeakng_loader") is not None

@@ -131,8 +131,6 @@ class Parts:
     def __init__(self, root: Path, generation: Any = None) -> None:
         self.root = root
         self.generation = "" if generation is None else f"{digest(generation)[:_GENERATION_LENGTH]}-"
-        self.built = 0
-        self.reused = 0
         self.entries: dict[Path, FileEntry] = {}
         """Of the files that were linked or kept here: they need not be read again to know their hash."""
 
@@ -151,7 +149,6 @@ class Parts:
             return False
         link_or_copy(part, target)
         self.entries[target] = entry
-        self.reused += 1
         return True
 
     def keep(self, key: str, made: Path) -> None:
@@ -161,7 +158,6 @@ class Parts:
         link_or_copy(made, part)
         self.entries[made] = entry = FileEntry(made.stat().st_size, hash_file(made))
         write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
-        self.built += 1
 
     def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
         """Size and hash of a part, or None where it is missing or not what was kept.

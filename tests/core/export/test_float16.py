@@ -12,7 +12,7 @@ from wakeword_core.runtime import WakewordModel
 def test_half_the_size_and_the_same_decisions(trained_tcn, sweeps, tmp_path, monkeypatch) -> None:
     windows, labels = sweeps(200, 9)
     monkeypatch.setattr(
-        "wakeword_core.export.beside_fp32.onnx_clip_scores",
+        "wakeword_core.export.comparison.onnx_clip_scores",
         lambda path, features: (WakewordModel(path).score_windows(windows), labels),
     )
     folder = trained_tcn[1]

@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from wakeword_core.config import ROLES, Config
-from wakeword_core.export import beside_fp32, int8
-from wakeword_core.export import quantize as quantizing
+from wakeword_core.export import comparison, int8
 from wakeword_core.export.int8 import STREAMING_TOLERANCE, make_int8
 from wakeword_core.features.store import WindowSet
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.stream_scorers import GraphScorer, stream_scorer
+from wakeword_core.runtime.streaming import GraphScorer, stream_scorer
 
 CONTEXT, TAIL = 40, 10
 
@@ -49,9 +48,9 @@ def test_int8_is_calibrated_on_windows_that_end_behind_the_word(
     whole = int8.quantize_int8
     monkeypatch.setattr(int8, "load_windows", lambda path, clean_only: splits[path])
     monkeypatch.setattr(int8, "quantize_int8", quantize)
-    monkeypatch.setattr(quantizing, "CALIBRATIONS", ("minmax",))
+    monkeypatch.setattr(int8, "CALIBRATIONS", ("minmax",))
     monkeypatch.setattr(
-        beside_fp32, "onnx_clip_scores", lambda path, features: (WakewordModel(path).score_windows(tests), truth)
+        comparison, "onnx_clip_scores", lambda path, features: (WakewordModel(path).score_windows(tests), truth)
     )
     figures = make_int8(folder / "model.onnx", *map(Path, ("train", "val", "test")), _config(), tmp_path)
     calibrated_on, held = given[0]

@@ -12,15 +12,14 @@ from onnx.external_data_helper import convert_model_to_external_data
 from wakeword_core.config import ExportConfig
 from wakeword_core.errors import WakewordError
 from wakeword_core.evaluation.calibration import calibrate, calibrated, fit_calibration
-from wakeword_core.export.cost import cpu_ms_per_second
-from wakeword_core.export.integers import quantize
+from wakeword_core.export.cost import cpu_ms_per_second, needs, problems
+from wakeword_core.export.int8 import quantize
 from wakeword_core.export.onnx_export import export_onnx, logit_parity, parity
 from wakeword_core.export.onnx_graph import compact, model_bytes, take_metadata, write_model
 from wakeword_core.export.pack import pack_weights
-from wakeword_core.export.platforms import needs, problems
 from wakeword_core.export.streaming import export_streaming
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.seal import SEAL_KEY, check_seal
+from wakeword_core.runtime.exported import SEAL_KEY, check_seal
 
 WINDOWS = np.random.default_rng(3).normal(-6.0, 2.0, (24, 64, 151)).astype(np.float32)
 

@@ -8,10 +8,9 @@ from sklearn.metrics import f1_score
 
 from wakeword_core.config import ExportConfig
 from wakeword_core.errors import DataError
-from wakeword_core.export import quantize as module
-from wakeword_core.export.integers import CALIBRATIONS
+from wakeword_core.export import int8 as module
+from wakeword_core.export.int8 import CALIBRATIONS, Candidate, LabelledWindows, quantize_int8
 from wakeword_core.export.onnx_graph import model_bytes, take_metadata, write_model
-from wakeword_core.export.quantize import Candidate, Held, quantize_int8
 from wakeword_core.runtime import WakewordModel
 
 GENERATOR = np.random.default_rng(4)
@@ -19,9 +18,9 @@ BANDS, FRAMES, UNITS = 16, 20, 24
 
 
 @pytest.fixture(scope="module")
-def held(sweeps) -> Held:
+def held(sweeps) -> LabelledWindows:
     windows, labels = sweeps(200, 3)
-    return Held(windows.astype(np.float16), labels > 0, 0.5)
+    return LabelledWindows(windows.astype(np.float16), labels > 0, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def test_the_rule() -> None:
 def test_one_sided_decisions_are_not_taken_for_agreement(trained_tcn, tmp_path, monkeypatch) -> None:
     quiet = np.full((16, 64, 151), -13.0, np.float32) + GENERATOR.normal(0, 0.01, (16, 64, 151)).astype(np.float32)
     monkeypatch.setattr(module, "CALIBRATIONS", ("minmax",))
-    nothing = Held(quiet, np.zeros(16, bool), 0.999)
+    nothing = LabelledWindows(quiet, np.zeros(16, bool), 0.999)
     summary = quantize_int8(trained_tcn[1] / "model.onnx", quiet, nothing, ExportConfig(), tmp_path)
     assert all(one["loss"] == one["margin_error"] for one in summary.tried)
     assert all(not one["within_limits"] for one in summary.tried if one["margin_error"] > 0.01)
@@ -138,7 +137,7 @@ def test_recurrent_layers_are_quantized_dynamically_where_onnxruntime_can(cell, 
     path, windows = recurrent(cell, tmp_path), GENERATOR.normal(0, 1, (64, BANDS, FRAMES)).astype(np.float32)
     words = module.softmax_inputs(path, windows) @ [-1, 1] > 0
     config = ExportConfig(int8_max_ratio=0.6, int8_max_f1_drop=0.1)  # the graph itself is a part of so small a file
-    summary = quantize_int8(path, windows, Held(windows, words, 0.5), config, tmp_path)
+    summary = quantize_int8(path, windows, LabelledWindows(windows, words, 0.5), config, tmp_path)
     assert summary.val_f1_fp32 == 1.0
     assert summary.kept.method == kept and summary.kept.within_limits
     operators = {node.op_type for node in onnx.load(tmp_path / "model.int8.onnx").graph.node}

@@ -11,8 +11,7 @@ from wakeword_core.config import Config
 from wakeword_core.errors import DataError
 from wakeword_core.files import hash_file
 from wakeword_core.graph.project import Project
-from wakeword_core.lineage.content_search import search
-from wakeword_core.lineage.forgetting import affected, find_recording, find_speaker, known_recordings
+from wakeword_core.lineage.forgetting import affected, find_recording, find_speaker, known_recordings, search
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN
 from wakeword_core.store.artifacts import Artifact, Build
 from wakeword_core.store.cleaning import delete

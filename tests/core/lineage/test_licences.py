@@ -2,7 +2,7 @@
 
 import pytest
 
-from wakeword_core.lineage.licences import NOT_STATED, commercial_use, mix_of, wants_credit
+from wakeword_core.lineage.recordings import NOT_STATED, commercial_use, mix_of, wants_credit
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from onnx import ModelProto, numpy_helper
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.graph.verification import verify
-from wakeword_core.runtime.seal import SEAL_KEY, seal
+from wakeword_core.runtime.exported import SEAL_KEY, seal
 from wakeword_core.store.artifacts import ArtifactStore
 
 Edit = Callable[[ModelProto], None]

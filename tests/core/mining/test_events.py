@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wakeword_core.mining.events import event_peaks
+from wakeword_core.mining.miner import event_peaks
 
 TIMES = np.arange(100) * 0.1
 

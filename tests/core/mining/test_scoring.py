@@ -6,7 +6,7 @@ import torch
 
 from wakeword_core.config import Config
 from wakeword_core.features.mel import front_end
-from wakeword_core.mining.scoring import StretchScorer
+from wakeword_core.mining.listening import StretchScorer
 from wakeword_core.models.scoring import new_model
 
 SMALL = {"arch": "tcn", "channels": 8, "dilations": [1, 2], "head_steps": 2, "kernel": 3}

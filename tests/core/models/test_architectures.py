@@ -21,8 +21,7 @@ from wakeword_core.models import build_model
 from wakeword_core.models.conformer import ConformerBlock, RelativeAttention
 from wakeword_core.models.crnn import crnn
 from wakeword_core.models.facts import count_parameters, describe
-from wakeword_core.models.initialisation import recurrent_initialise
-from wakeword_core.models.layers import same_padding
+from wakeword_core.models.layers import recurrent_initialise, same_padding
 from wakeword_core.models.mobilenetv3 import rounded_channels
 
 

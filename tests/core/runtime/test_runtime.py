@@ -13,10 +13,11 @@ from wakeword_core.audio import write_audio
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, DataError
 from wakeword_core.features.mel import NumpyFrontend, front_end
-from wakeword_core.runtime import Detector, WakewordModel, exported, scoring_files, window_scores
+from wakeword_core.runtime import Detector, WakewordModel, exported, window_scores
 from wakeword_core.runtime import model as runtime
 from wakeword_core.runtime.detector import detect
-from wakeword_core.runtime.stream_scorers import WindowScorer
+from wakeword_core.runtime.model import detect_file, score_files
+from wakeword_core.runtime.streaming import WindowScorer
 
 FRONTEND = FrontendConfig(n_mels=16, window_frames=51)
 CARD = {
@@ -258,15 +259,15 @@ def test_files_are_scored_and_detected(model, tmp_path) -> None:
     paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
     for seed, path in enumerate(paths):
         write_audio(path, bursts(3.0 + seed, seed).astype(np.float32) / 32_768, 16_000)
-    assert scoring_files.score_files(model, paths[:1], tmp_path / "one.npz") > 0
+    assert score_files(model, paths[:1], tmp_path / "one.npz") > 0
     with np.load(tmp_path / "one.npz", allow_pickle=False) as one:
         assert set(one.files) == {"time", "score"}
         np.testing.assert_allclose(one["score"], model.score_audio(bursts(3.0))[1][:, 1], atol=1e-3)
-    scoring_files.score_files(model, paths, tmp_path / "two.npz")
+    score_files(model, paths, tmp_path / "two.npz")
     with np.load(tmp_path / "two.npz", allow_pickle=False) as two:
         assert list(two["names"]) == [str(path) for path in paths]
         assert len(two["time"]) == len(two["score"]) == len(two["file_index"]) and set(two["file_index"]) == {0, 1}
-    found, expected = scoring_files.detect_file(model, paths[1]), model.detect(bursts(4.0, 1))
+    found, expected = detect_file(model, paths[1]), model.detect(bursts(4.0, 1))
     assert expected and [event.time for event in found] == [event.time for event in expected]
     with pytest.raises(DataError, match="at least one"):
-        scoring_files.score_files(model, [], tmp_path / "none.npz")
+        score_files(model, [], tmp_path / "none.npz")

@@ -8,7 +8,7 @@ import pytest
 from wakeword_core.config import ServingConfig
 from wakeword_core.errors import ArtifactError, ConfigError
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.scoring_files import detect_file
+from wakeword_core.runtime.model import detect_file
 from wakeword_core.serving.service import Service
 
 WAV = {"Content-Type": "audio/wav"}

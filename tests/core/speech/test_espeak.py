@@ -10,8 +10,8 @@ from wakeword_core.speech.espeak import Voice, phonemes, speak
 
 
 def test_voices_are_many_and_different_without_an_engine():
-    voices = espeak.list_voices()
-    assert len({voice.name for voice in voices}) == len(voices) == len(espeak.ACCENTS) * len(espeak.VARIANTS)
+    voices = [Voice(accent, variant) for accent in espeak.ACCENTS for variant in espeak.VARIANTS]
+    assert len({voice.name for voice in voices}) == len(voices)
     assert len(espeak.VARIANTS) >= 50
     assert not {"whisper", "croak", "robosoft", "UniRobot"} & set(espeak.VARIANTS)
 
@@ -52,10 +52,9 @@ class TestEngine:
         np.testing.assert_array_equal(first, again)
 
     def test_every_voice_speaks_and_no_two_are_alike(self):
-        said = {
-            voice.name: speak("robin", voice)[0].tobytes() for voice in espeak.list_voices()[:: len(espeak.ACCENTS)]
-        }
-        assert len(set(said.values())) == len(said)
+        voices = [Voice(accent, variant) for accent in espeak.ACCENTS for variant in espeak.VARIANTS]
+        spoken = {voice.name: speak("robin", voice)[0].tobytes() for voice in voices[:: len(espeak.ACCENTS)]}
+        assert len(set(spoken.values())) == len(spoken)
 
     def test_accents_differ(self):
         assert len({speak("thirty robins", Voice(accent))[0].tobytes() for accent in espeak.ACCENTS}) == len(

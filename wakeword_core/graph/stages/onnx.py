@@ -19,9 +19,8 @@ def settings(config: Config, split: Split | None) -> dict[str, Any]:
 def make(run: StageRun) -> None:
     """Export both forms with their card, and measure what they cost."""
     from wakeword_core.evaluation.sensitivities import Sensitivities
-    from wakeword_core.export.cost import cpu_ms_per_second
+    from wakeword_core.export.cost import cpu_ms_per_second, needs
     from wakeword_core.export.onnx_export import export_onnx
-    from wakeword_core.export.platforms import needs
     from wakeword_core.export.streaming import export_streaming
     from wakeword_core.models.scoring import load_model
     from wakeword_core.store.graph import keys_behind
@@ -68,7 +67,7 @@ def equals_torch(model: Artifact, run: CheckRun) -> Verdict:
 
 def fits_platform(model: Artifact, run: CheckRun) -> Verdict:
     """Fail where the configured device has too little flash, memory or time for the model."""
-    from wakeword_core.export.platforms import needs, problems
+    from wakeword_core.export.cost import needs, problems
 
     platform = run.config.export.platform
     if platform is None:

@@ -9,8 +9,7 @@ from tone_model import tones
 from wakeword_core.config import DetectorConfig
 from wakeword_core.runtime import Detector
 from wakeword_core.runtime.detector import StreamingDetector
-from wakeword_core.runtime.stream_scorers import GraphScorer
-from wakeword_core.runtime.streaming_model import StreamingModel
+from wakeword_core.runtime.streaming import GraphScorer, StreamingModel
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
 

@@ -1,9 +1,4 @@
-"""What networks that stream have in common: they give the same scores on a window as on endless audio.
-
-No layer over time is padded: what a step gives depends on the frames of its own receptive field alone, wherever the
-window began. So one pass over a long stretch (`dense`) gives the scores of every window in it, which training and
-streaming both use. The classifier is a convolution over the last steps.
-"""
+"""What networks have in common: those that stream, and those that see whole windows."""
 
 from abc import ABC, abstractmethod
 
@@ -13,7 +8,13 @@ from torch.nn import functional
 
 
 class StreamingBackbone(nn.Module, ABC):
-    """A causal network without padding; a kind of network defines `steps`, `dropout` and `classifier`."""
+    """A causal network without padding; a kind of network defines `steps`, `dropout` and `classifier`.
+
+    It gives the same scores on a window as on endless audio: no layer over time is padded, so what a step gives depends
+    on the frames of its own receptive field alone, wherever the window began. One pass over a long stretch (`dense`)
+    gives the scores of every window in it, which training and streaming both use. The classifier is a convolution over
+    the last steps.
+    """
 
     streams = True
     dropout: nn.Module
@@ -57,3 +58,20 @@ class StreamingBackbone(nn.Module, ABC):
     def _long_enough(self, x: Tensor) -> Tensor:
         """Windows shorter than the receptive field begin with the mean of the training data."""
         return functional.pad(x, (max(self.receptive_field_frames - x.shape[2], 0), 0))
+
+
+class WindowBackbone(nn.Module, ABC):
+    """A network that makes one vector of a whole window; a kind of network defines `embed`, `dropout`, `classifier`."""
+
+    streams = False
+    dropout: nn.Module
+    classifier: nn.Module
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """[batch, n_mels, frames] -> [batch, d]: what the classifier sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, n_mels, frames] -> logits [batch, classes]."""
+        logits: Tensor = self.classifier(self.dropout(self.embed(x)))
+        return logits

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from wakeword_core.models.toeplitz import toeplitz
+from wakeword_core.models.layers import toeplitz
 
 
 @settings(max_examples=30, deadline=None)

@@ -5,8 +5,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from wakeword_core.config import ExportConfig
-from wakeword_core.export.graph_cost import graph_cost
-from wakeword_core.export.platforms import PLATFORMS, Needs, problems
+from wakeword_core.export.cost import PLATFORMS, Needs, graph_cost, problems
 
 
 def graph(nodes, shape, **constants):

@@ -1,0 +1,234 @@
+"""Scores of a stream as it arrives: from `model.streaming.onnx`, or from windows of a ring buffer.
+
+The contract of `model.streaming.onnx`, which its card states in `streaming`, for those who run it by other means;
+numpy and onnxruntime are all that it needs:
+
+- `audio` is float32 [n * hop_length] in [-1, 1] at the card's `sample_rate`; n may differ from one run to the next;
+- `scores` are float32 [n, classes]: row i is of the frame that ends with hop i of `audio`;
+- every other input is a state: what the output `next_` + its name gave in the run before. `states` has its `shape` and
+  `start`: one number for each index of axis 1, or one for all;
+- to lay frames where the window model has them, `audio_tail` starts with the first n_fft - hop_length samples of the
+  stream and `audio` goes on behind them: then row i is of frame i. With zeros instead, row i is of a frame that began
+  as many samples before hop i;
+- before the first frame there was quiet (the start of the states);
+- `native` tells whether each layer's steps are computed once; if not, `reason` tells why the network needs its window
+  whole: features are then kept in a ring buffer, a window is scored every `stride_frames` frames, and rows between
+  repeat its scores.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.features.mel import pcm_to_float
+from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
+
+if TYPE_CHECKING:
+    from wakeword_core.runtime import WakewordModel
+
+Floats = npt.NDArray[np.float32]
+Pcm = npt.NDArray[np.int16]
+Times = npt.NDArray[np.float64]
+States = dict[str, npt.NDArray[Any]]
+
+AUDIO = "audio"
+SCORES = "scores"
+NEXT = "next_"
+"""What the name of a state's output begins with; the rest is the name of its input."""
+TAIL = "audio_tail"
+"""The state that holds samples."""
+_BLOCK_HOPS = 512
+"""Hops that a streaming model gets at once at most."""
+
+
+class StreamingModel(ExportedModel):
+    """An exported model that keeps what it needs of a stream in states; see the contract above."""
+
+    names = tuple(STREAMING_FILES.values())
+
+    def __init__(self, path: Path | str, threads: int = 1) -> None:
+        super().__init__(path, threads)
+        try:
+            self.facts: dict[str, Any] = self.card["streaming"]
+            self.native = bool(self.facts["native"])
+            self._start = {name: _start(**state) for name, state in self.facts["states"].items()}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"the card in {self.path} tells of no usable stream ({error}); export again") from error
+        inputs = {value.name for value in self._session.get_inputs()}
+        outputs = {value.name for value in self._session.get_outputs()}
+        if inputs != {AUDIO, *self._start} or outputs != {SCORES, *(NEXT + name for name in self._start)}:
+            raise ArtifactError(f"the card in {self.path} tells of other states than its graph has; export again")
+
+    def stream(self) -> "Stream":
+        """A new stream, which begins after quiet."""
+        return Stream(self._session, self._start, self.frontend.hop_length, len(self.labels))
+
+
+class Stream:
+    """One stream's states. They lie in two sets of arrays, of which each run reads one and writes the other.
+
+    Bound to the session once, they cost a run of a small network a third less than arrays that come and go. So are
+    samples and scores, as long as chunks stay of one size.
+    """
+
+    def __init__(self, session: Any, start: States, hop: int, classes: int) -> None:
+        from onnxruntime import OrtValue
+
+        self._session, self._hop, self._classes = session, hop, classes
+        self._sets = [{name: values.copy() for name, values in start.items()} for _ in range(2)]
+        values = [
+            {name: OrtValue.ortvalue_from_numpy(array) for name, array in states.items()} for states in self._sets
+        ]
+        self._bindings = [session.io_binding() for _ in range(2)]
+        for turn, binding in enumerate(self._bindings):
+            for name in start:
+                binding.bind_ortvalue_input(name, values[turn][name])
+                binding.bind_ortvalue_output(NEXT + name, values[1 - turn][name])
+        self._turn = 0
+        self._audio, self._scores = np.empty(0, np.float32), np.empty((0, classes), np.float32)
+
+    def set_tail(self, samples: Floats) -> None:
+        """Take float32 [n_fft - hop_length] for the samples right before the next run's."""
+        self._sets[self._turn][TAIL][:] = samples
+
+    def run(self, audio: Floats) -> Floats:
+        """Audio float32 [n * hop_length] in [-1, 1] -> scores float32 [n, classes]; n is above 0."""
+        if len(audio) != len(self._audio):
+            self._bind(len(audio))
+        self._audio[:] = audio
+        self._session.run_with_iobinding(self._bindings[self._turn])
+        self._turn = 1 - self._turn
+        return self._scores.copy()
+
+    def _bind(self, samples: int) -> None:
+        from onnxruntime import OrtValue
+
+        self._audio = np.empty(samples, np.float32)
+        self._scores = np.empty((samples // self._hop, self._classes), np.float32)
+        audio, scores = (OrtValue.ortvalue_from_numpy(array) for array in (self._audio, self._scores))
+        for binding in self._bindings:
+            binding.bind_ortvalue_input(AUDIO, audio)
+            binding.bind_ortvalue_output(SCORES, scores)
+
+
+def _start(shape: list[int], start: list[float], type: str) -> npt.NDArray[Any]:
+    values = np.asarray(start, np.dtype(type))
+    if len(shape) > 1:
+        values = values.reshape(-1, *[1] * (len(shape) - 2))
+    return np.ascontiguousarray(np.broadcast_to(values, shape))
+
+
+class Scorer(Protocol):
+    """What gives the scores of a stream; both kinds give them at the same times."""
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        ...
+
+    def push(self, chunk: Pcm) -> tuple[Times, Floats]:
+        """Take int16 [samples] of any length; the times [k] and scores [k, classes] that it completes."""
+        ...
+
+
+def stream_scorer(model: "WakewordModel | StreamingModel") -> Scorer:
+    """The streaming model where there is one; else windows."""
+    streaming = model if isinstance(model, StreamingModel) else model.streaming
+    # where frames leave gaps between them, the streaming model waits for the gap to end
+    if streaming is not None and (streaming is model or model.frontend.hop_length <= model.frontend.n_fft):
+        return GraphScorer(streaming)
+    assert not isinstance(model, StreamingModel)
+    return WindowScorer(model)
+
+
+class GraphScorer:
+    """Scores from a streaming model, which runs when a score of the grid is complete; rows between are left out."""
+
+    def __init__(self, model: StreamingModel) -> None:
+        self.model = model
+        self._tail = max(model.frontend.n_fft - model.frontend.hop_length, 0)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._pending: Pcm = np.empty(0, np.int16)
+        self._stream = self.model.stream()
+        self._begun = not self._tail
+        self._frames = 0
+
+    def push(self, chunk: Pcm) -> tuple[Times, Floats]:
+        """Take int16 [samples] of any length; the times [k] and scores [k, classes] that it completes."""
+        check_pcm(chunk)
+        audio = np.concatenate([self._pending, chunk])
+        if not self._begun and len(audio) >= self._tail:
+            self._stream.set_tail(pcm_to_float(audio[: self._tail]))
+            audio, self._begun = audio[self._tail :], True
+        hop, first = self.model.frontend.hop_length, self._frames
+        ends = self._ends(first + len(audio) // hop if self._begun else first)
+        hops = int(ends[-1]) + 1 - first if len(ends) else 0
+        scores = [np.empty((0, len(self.model.labels)), np.float32)]
+        for start in range(0, hops, _BLOCK_HOPS):
+            block = pcm_to_float(audio[start * hop : min(start + _BLOCK_HOPS, hops) * hop])
+            scores.append(self._stream.run(block))
+        self._frames += hops
+        self._pending = audio[hops * hop :].copy()
+        return self.model.window_end(ends), np.concatenate(scores)[ends - first]
+
+    def _ends(self, stop: int) -> npt.NDArray[np.int64]:
+        """Frames of the grid from here to before `stop`."""
+        stride = self.model.stride_frames
+        return np.arange(self._frames + (self.model.first_end - self._frames) % stride, stop, stride)
+
+
+class WindowScorer:
+    """Scores of a stream as it arrives: every frame's features are made once, every window is scored once.
+
+    Work is done in steps of exactly one stride, however the audio is cut, so that chunking cannot change a single bit.
+    """
+
+    def __init__(self, model: "WakewordModel") -> None:
+        self.model = model
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        width = self.model.frontend.window_frames
+        self._pending: Pcm = np.empty(0, np.int16)
+        self._ring = self.model.front_end.silence(width)
+        self._step = self.model.first_end + 1
+        self._frames = 0
+        self._skip = 0
+
+    def push(self, chunk: Pcm) -> tuple[Times, Floats]:
+        """Take int16 [samples] of any length; the times [k] and scores [k, classes] that it completes."""
+        check_pcm(chunk)
+        skipped = min(self._skip, len(chunk))
+        self._skip -= skipped
+        audio = np.concatenate([self._pending, chunk[skipped:]])
+        hop, n_fft = self.model.frontend.hop_length, self.model.frontend.n_fft
+        start, times, scores = 0, [], []
+        while len(audio) - start >= (self._step - 1) * hop + n_fft:
+            scores.append(self._advance(audio[start : start + (self._step - 1) * hop + n_fft]))
+            times.append(self.model.window_end(self._frames - 1))
+            start += self._step * hop
+            self._step = self.model.stride_frames
+        self._skip += max(0, start - len(audio))
+        self._pending = audio[start:].copy()
+        empty = np.empty((0, len(self.model.labels)), np.float32)
+        return np.asarray(times, np.float64), np.concatenate([empty, *scores])
+
+    def _advance(self, audio: Pcm) -> Floats:
+        """Add one step of frames to the ring and score the window that ends there: [1, classes]."""
+        mel = self.model.front_end(audio)[:, -self._ring.shape[1] :]
+        self._ring = np.concatenate([self._ring[:, mel.shape[1] :], mel], axis=1)
+        self._frames += self._step
+        return self.model.score_heard(self._ring[None])
+
+
+def check_pcm(pcm: Any) -> None:
+    """DataError unless `pcm` is an int16 array of one dimension."""
+    if not isinstance(pcm, np.ndarray) or pcm.dtype != np.int16 or pcm.ndim != 1:
+        given = f"{pcm.dtype} {list(pcm.shape)}" if isinstance(pcm, np.ndarray) else type(pcm).__name__
+        raise DataError(f"audio must be a numpy array of int16 samples, one channel, [samples]; this is {given}")
