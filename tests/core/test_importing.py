@@ -72,17 +72,49 @@ def test_importing_every_module_leaves_no_trace_and_loads_what_is_heavy_where_it
     assert [path for place in places.values() for path in place.iterdir()] == []
 
 
-def test_packages_of_the_core_import_one_way() -> None:
-    """Also inside of functions; modules beside the packages, as `project` and `stages`, tie them together."""
-    root = Path(__file__).parents[2] / "wakeword_core"
-    packages = {path.parent.name for path in root.glob("*/__init__.py")}
-    needs: dict[str, set[str]] = {name: set() for name in packages}
-    for path in root.glob("*/**/*.py"):
-        package = path.relative_to(root).parts[0]
+def imports_of(root: Path) -> dict[str, set[str]]:
+    """Module -> modules of ours that it imports, also inside of functions and for types alone."""
+    paths = {}
+    for path in (path for package in PACKAGES for path in (root / package).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    imports: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        names: set[str] = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            modules += [one.name for one in node.names] if isinstance(node, ast.Import) else []
-            needs[package] |= {one.split(".")[1] for one in modules if one.startswith("wakeword_core.")} & packages
-        needs[package].discard(package)
-    assert needs["training"] and needs["runtime"] <= {"config", "features"}
-    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                # a name may be a module of the package that it is imported from
+                submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= submodules & paths.keys() or {node.module}
+        imports[module] = (names & paths.keys()) - {module}
+    return imports
+
+
+def package_of(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def test_imports_go_one_way_between_modules_and_between_packages() -> None:
+    modules = imports_of(Path(__file__).parents[2])
+    packages: dict[str, set[str]] = {}
+    for module, needed in modules.items():
+        packages.setdefault(package_of(module), set()).update(map(package_of, needed))
+    for package, needed in packages.items():
+        needed.discard(package)
+    assert packages["wakeword_core.training"] >= {"wakeword_core.features", "wakeword_core.models"}
+    graphlib.TopologicalSorter(modules).prepare()  # raises CycleError
+    graphlib.TopologicalSorter(packages).prepare()
+
+
+def test_nothing_in_the_core_imports_the_top_floor_and_the_runtime_needs_little() -> None:
+    modules = imports_of(Path(__file__).parents[2])
+    for module, needed in modules.items():
+        if module.startswith("wakeword_core.") and package_of(module) != "wakeword_core.graph":
+            assert not any(package_of(other) == "wakeword_core.graph" for other in needed), module
+        if module.startswith("wakeword_core"):
+            assert not any(other.startswith("wakeword_pipeline") for other in needed), module
+    of_runtime = [needed for module, needed in modules.items() if package_of(module) == "wakeword_core.runtime"]
+    runtime = {package_of(other).removeprefix("wakeword_core.") for needed in of_runtime for other in needed}
+    assert runtime <= {"runtime", "config", "features", "audio", "errors", "files"}

@@ -3,15 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wakeword_core.runtime.model import Detector, WakewordModel, window_scores
+    from wakeword_core.runtime.live import Detector
+    from wakeword_core.runtime.model import WakewordModel, window_scores
 
 __all__ = ["Detector", "WakewordModel", "window_scores"]
 
 
 def __getattr__(name: str) -> Any:
-    """What runs a model is loaded when it is asked for: whoever only names its files needs no numpy."""
+    """Load what runs a model when it is asked for: whoever only names its files needs no numpy."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from wakeword_core.runtime import model
+    from wakeword_core.runtime import live, model
 
-    return getattr(model, name)
+    return getattr(live if name == "Detector" else model, name)

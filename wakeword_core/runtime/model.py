@@ -1,4 +1,4 @@
-"""Running an exported model: files, long audio and live streams. Needs numpy and onnxruntime, never torch.
+"""Running an exported model on files and long audio. Needs numpy and onnxruntime, never torch.
 
 A stream is taken to begin after quiet: windows that reach before its first frame are filled with the front end's level
 for digital silence. Scores lie on a fixed grid of frames, `stride_frames` apart, on which the first whole window ends.
@@ -15,9 +15,9 @@ from wakeword_core.audio import read_audio, to_pcm16
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features.mel import NumpyFrontend, frame_count
 from wakeword_core.files import replacing
-from wakeword_core.runtime.detector import Detection, StreamingDetector, detect, wake_scores
+from wakeword_core.runtime.detector import Detection, detect, wake_scores
 from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
-from wakeword_core.runtime.streaming import StreamingModel, check_pcm, stream_scorer
+from wakeword_core.runtime.streaming import StreamingModel, check_pcm
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -147,45 +147,6 @@ class WakewordModel(ExportedModel):
         wake, best = wake_scores(scores)
         labels = [self.labels[index] for index in best]
         return detect(times, wake, self.threshold_at(point, threshold), self.detector, labels)
-
-
-class Detector:
-    """Detections in a live stream; those of `WakewordModel.detect` on the same audio, however it is cut.
-
-    Where there is a streaming model beside the model it is used (or it is given alone), else a ring buffer of windows.
-    `point` names an operating point of the model; without it and `threshold`, the model's own threshold counts.
-    """
-
-    def __init__(
-        self, model: WakewordModel | StreamingModel, threshold: float | None = None, point: str | None = None
-    ) -> None:
-        self.model = model
-        self._scorer = stream_scorer(model)
-        self._decision = StreamingDetector(model.threshold_at(point, threshold), model.detector)
-        self.reset()
-
-    def process(self, chunk: Pcm) -> list[Detection]:
-        """Take mono int16 [samples] of any length at the model's rate; the detections that it completes.
-
-        `times` [k] and `scores` [k, classes] are then those of the chunk, and `score` is the latest score of the
-        likeliest wake word.
-        """
-        detections = []
-        self.times, self.scores = self._scorer.push(chunk)
-        wake, best = wake_scores(self.scores)
-        for time, score, label in zip(self.times, wake, best, strict=True):
-            self.score = float(score)
-            event = self._decision.push(float(time), self.score, self.model.labels[label])
-            if event is not None:
-                detections.append(event)
-        return detections
-
-    def reset(self) -> None:
-        """Begin a new stream at time 0."""
-        self._scorer.reset()
-        self._decision.reset()
-        self.times, self.scores = np.empty(0), np.empty((0, len(self.model.labels)), np.float32)
-        self.score = 0.0
 
 
 def score_file(model: WakewordModel, path: Path) -> tuple[Times, Floats]:

@@ -1,4 +1,4 @@
-"""Scores of a stream as it arrives: from `model.streaming.onnx`, or from windows of a ring buffer.
+"""Scores of a stream as it arrives, from `model.streaming.onnx`.
 
 The contract of `model.streaming.onnx`, which its card states in `streaming`, for those who run it by other means;
 numpy and onnxruntime are all that it needs:
@@ -17,7 +17,7 @@ numpy and onnxruntime are all that it needs:
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,6 @@ import numpy.typing as npt
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features.mel import pcm_to_float
 from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
-
-if TYPE_CHECKING:
-    from wakeword_core.runtime import WakewordModel
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -133,16 +130,6 @@ class Scorer(Protocol):
         ...
 
 
-def stream_scorer(model: "WakewordModel | StreamingModel") -> Scorer:
-    """The streaming model where there is one; else windows."""
-    streaming = model if isinstance(model, StreamingModel) else model.streaming
-    # where frames leave gaps between them, the streaming model waits for the gap to end
-    if streaming is not None and (streaming is model or model.frontend.hop_length <= model.frontend.n_fft):
-        return GraphScorer(streaming)
-    assert not isinstance(model, StreamingModel)
-    return WindowScorer(model)
-
-
 class GraphScorer:
     """Scores from a streaming model, which runs when a score of the grid is complete; rows between are left out."""
 
@@ -180,51 +167,6 @@ class GraphScorer:
         """Frames of the grid from here to before `stop`."""
         stride = self.model.stride_frames
         return np.arange(self._frames + (self.model.first_end - self._frames) % stride, stop, stride)
-
-
-class WindowScorer:
-    """Scores of a stream as it arrives: every frame's features are made once, every window is scored once.
-
-    Work is done in steps of exactly one stride, however the audio is cut, so that chunking cannot change a single bit.
-    """
-
-    def __init__(self, model: "WakewordModel") -> None:
-        self.model = model
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin a new stream."""
-        width = self.model.frontend.window_frames
-        self._pending: Pcm = np.empty(0, np.int16)
-        self._ring = self.model.front_end.silence(width)
-        self._step = self.model.first_end + 1
-        self._frames = 0
-        self._skip = 0
-
-    def push(self, chunk: Pcm) -> tuple[Times, Floats]:
-        """Take int16 [samples] of any length; the times [k] and scores [k, classes] that it completes."""
-        check_pcm(chunk)
-        skipped = min(self._skip, len(chunk))
-        self._skip -= skipped
-        audio = np.concatenate([self._pending, chunk[skipped:]])
-        hop, n_fft = self.model.frontend.hop_length, self.model.frontend.n_fft
-        start, times, scores = 0, [], []
-        while len(audio) - start >= (self._step - 1) * hop + n_fft:
-            scores.append(self._advance(audio[start : start + (self._step - 1) * hop + n_fft]))
-            times.append(self.model.window_end(self._frames - 1))
-            start += self._step * hop
-            self._step = self.model.stride_frames
-        self._skip += max(0, start - len(audio))
-        self._pending = audio[start:].copy()
-        empty = np.empty((0, len(self.model.labels)), np.float32)
-        return np.asarray(times, np.float64), np.concatenate([empty, *scores])
-
-    def _advance(self, audio: Pcm) -> Floats:
-        """Add one step of frames to the ring and score the window that ends there: [1, classes]."""
-        mel = self.model.front_end(audio)[:, -self._ring.shape[1] :]
-        self._ring = np.concatenate([self._ring[:, mel.shape[1] :], mel], axis=1)
-        self._frames += self._step
-        return self.model.score_heard(self._ring[None])
 
 
 def check_pcm(pcm: Any) -> None:

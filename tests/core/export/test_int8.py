@@ -12,7 +12,8 @@ from wakeword_core.export import comparison, int8
 from wakeword_core.export.int8 import STREAMING_TOLERANCE, make_int8
 from wakeword_core.features.store import WindowSet
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.streaming import GraphScorer, stream_scorer
+from wakeword_core.runtime.live import stream_scorer
+from wakeword_core.runtime.streaming import GraphScorer
 
 CONTEXT, TAIL = 40, 10
 

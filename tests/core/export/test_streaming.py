@@ -18,7 +18,8 @@ from wakeword_core.export import streaming
 from wakeword_core.export.onnx_graph import write_model
 from wakeword_core.export.streaming import export_streaming
 from wakeword_core.runtime import Detector, WakewordModel
-from wakeword_core.runtime.streaming import GraphScorer, StreamingModel, WindowScorer, stream_scorer
+from wakeword_core.runtime.live import WindowScorer, stream_scorer
+from wakeword_core.runtime.streaming import GraphScorer, StreamingModel
 
 RATE = 16_000
 BANDS, FRAMES = 16, 51

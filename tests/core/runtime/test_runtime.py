@@ -16,8 +16,8 @@ from wakeword_core.features.mel import NumpyFrontend, front_end
 from wakeword_core.runtime import Detector, WakewordModel, exported, window_scores
 from wakeword_core.runtime import model as runtime
 from wakeword_core.runtime.detector import detect
+from wakeword_core.runtime.live import WindowScorer
 from wakeword_core.runtime.model import detect_file, score_files
-from wakeword_core.runtime.streaming import WindowScorer
 
 FRONTEND = FrontendConfig(n_mels=16, window_frames=51)
 CARD = {
