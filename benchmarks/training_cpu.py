@@ -42,9 +42,10 @@ from wakeword_core.progress import silent
 if TYPE_CHECKING:
     import torch
 
-    from wakeword_core.training.epoch import Batches
+    from wakeword_core.training.loop import Batches
     from wakeword_core.training.records import EpochRecord
     from wakeword_core.training.run import Run
+    from wakeword_core.training.validation import ValidationSet
 
 SPINS = "30000"
 """How often a waiting thread looks for work before it sleeps, as the command line has it: workers need the cores."""
@@ -176,7 +177,7 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from wakeword_core.training.checkpoint import tensors_hash
-    from wakeword_core.training.memory import freed_memory_kept
+    from wakeword_core.training.device import keep_freed_memory
     from wakeword_core.training.validation import validate
 
     config = config_of(given)
@@ -189,7 +190,7 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     else:
         train_once = _fed_epochs(run, batches, config, FEEDS[given.side](project, config), given.workers[0], rounds)
     spent, validating, reached = 0.0, 0.0, None
-    with freed_memory_kept() if given.side == OWN else nullcontext():  # as in the training that this is the loop of
+    with keep_freed_memory() if given.side == OWN else nullcontext():  # as in the training that this is the loop of
         for _ in range(config.training.epochs):
             started = time.perf_counter()
             train_once()
@@ -197,7 +198,7 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
                 torch.cuda.synchronize()
             spent += time.perf_counter() - started
             started = time.perf_counter()
-            figures = validate(run.average, *val, config.training.batch_size, config.training.val_max_fpr)
+            figures = validate(run.average, val, config.training.batch_size, config.training.val_max_fpr)
             validating += time.perf_counter() - started
             run.history.append(_record(len(run.history) + 1))
             if reached is None and figures.f1 >= given.f1:
@@ -208,25 +209,25 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     return found | ({"busy": _busy_share(train_once)} if given.device == "cuda" else {})
 
 
-def _begun(project: Project, config: Config) -> "tuple[Run, Batches, tuple[torch.Tensor, torch.Tensor]]":
-    """A training before its first step, what it goes through, and mel and labels of validation."""
+def _begun(project: Project, config: Config) -> "tuple[Run, Batches, ValidationSet]":
+    """A training before its first step, what it goes through, and the windows of validation."""
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
-    from wakeword_core.training.batch import TrainRows
-    from wakeword_core.training.compiling import compile_backbone
-    from wakeword_core.training.distributed import ALONE
-    from wakeword_core.training.epoch import Batches
+    from wakeword_core.training.data import NoiseSampler, Sampler
+    from wakeword_core.training.device import compile_backbone
+    from wakeword_core.training.loop import Batches
+    from wakeword_core.training.objective import TrainRows
     from wakeword_core.training.run import new_run
-    from wakeword_core.training.sampler import NoiseSampler, Sampler
+    from wakeword_core.training.validation import ValidationSet
 
     train, val = (load_windows(project.require("mel_features", split).path) for split in ("train", "val"))
     cmvn = Cmvn.load(project.require("cmvn_stats").file("cmvn.json"))
     settings, device = config.training, config.training.device
     run = new_run(train, cmvn, config, device, "")
-    compile_backbone(run.model.backbone, settings, ALONE, device)
+    compile_backbone(run.model.backbone, settings.compile, device, processes=1)
     sampler, noise = Sampler(train, config.labels, settings, config.seed), NoiseSampler(train, config.seed)
-    batches = Batches(TrainRows.of(train, config, device), sampler, noise, silent, lambda: False)
-    return run, batches, (val.mel.to(device), val.labels.to(device))
+    batches = Batches(TrainRows.load(train, config, device), sampler, noise, silent, lambda: False)
+    return run, batches, ValidationSet.load(val, config, device)
 
 
 def _record(epoch: int) -> "EpochRecord":
@@ -238,7 +239,7 @@ def _record(epoch: int) -> "EpochRecord":
 
 def _warm_up(run: "Run", batches: "Batches", config: Config) -> None:
     """Forwards and back once, without a step: what is compiled and chosen once belongs to no epoch."""
-    from wakeword_core.training.epoch import draw_epoch
+    from wakeword_core.training.data import draw_epoch
 
     kept = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     rows, noises, masks = draw_epoch(batches.sampler, batches.noise, 0, config.seed, run.device)
@@ -251,7 +252,7 @@ def _warm_up(run: "Run", batches: "Batches", config: Config) -> None:
 
 def _own_epochs(run: "Run", batches: "Batches", config: Config) -> Callable[[], object]:
     """The next epoch of this project's own loop, each time it is called."""
-    from wakeword_core.training.epoch import train_epoch
+    from wakeword_core.training.loop import train_epoch
 
     return lambda: train_epoch(run, batches, config)
 
@@ -262,7 +263,7 @@ def _fed_epochs(
     """What `train_epoch` does, each time it is called, with the windows that a feed gives for so many rounds."""
     import torch
 
-    from wakeword_core.training.epoch import draw_epoch
+    from wakeword_core.training.data import draw_epoch
 
     chosen = [batches.sampler.epoch(epoch) for epoch in range(rounds)]
     noises = [batches.noise.epoch(epoch, *rows.shape) for epoch, rows in enumerate(chosen)]
@@ -280,8 +281,7 @@ def _fed_epochs(
 def _step(run: "Run", batches: "Batches", fed: Fed, config: Config, masks: "torch.Generator") -> None:
     import torch
 
-    from wakeword_core.training import ema
-    from wakeword_core.training.schedule import learning_rate
+    from wakeword_core.training.optim import ema_decay, learning_rate, update_average
 
     total = config.training.epochs * batches.sampler.steps
     rows, mel = fed.rows.to(run.device), fed.mel.to(run.device, non_blocking=True)
@@ -294,7 +294,7 @@ def _step(run: "Run", batches: "Batches", fed: Fed, config: Config, masks: "torc
     batch = run.objective.draw(run.model, replace(batches.rows, mel=mel, **own), places, mixed, masks)
     run.scaler.scale(run.objective(run.model, batch).loss).backward()
     run.optimizers.step(run.clipper, run.scaler)
-    ema.update(run.average, run.model, ema.decay_of(run.step, total, config.training))
+    update_average(run.average, run.model, ema_decay(run.step, total, config.training))
     run.step += 1
 
 

@@ -12,7 +12,7 @@ from training_feeds import _places, cut, from_audio_files, mel_of
 from wakeword_core.config import Config
 from wakeword_core.features.store import load_windows
 from wakeword_core.graph.project import Project
-from wakeword_core.training.sampler import NoiseSampler, Sampler
+from wakeword_core.training.data import NoiseSampler, Sampler
 
 ROWS = 16
 """A batch, in place of as many as trainings have."""

@@ -27,7 +27,7 @@ from wakeword_core.features.store import load_windows
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.runtime.exported import INT8_FILE
-from wakeword_core.training.steps import windows_ending
+from wakeword_core.training.objective import windows_ending
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from wakeword_core.mining.miner import highest_scores
 from wakeword_core.models.scoring import CARD, WEIGHTS, load_model
 from wakeword_core.progress import Progress, silent
 from wakeword_core.store.artifacts import Parts
-from wakeword_core.training.fit import train
+from wakeword_core.training.loop import train
 from wakeword_core.training.records import HISTORY, EpochRecord
-from wakeword_core.training.validation import ValidationFigures, allowed_alarms, validate
+from wakeword_core.training.validation import ValidationFigures, ValidationSet, validate
 
 ATTEMPT = "tuning"
 """Folder of the build that holds the training while it lasts, and what it goes on from when it is killed."""
@@ -101,10 +101,9 @@ def no_worse(after: ValidationFigures, before: ValidationFigures, metric: ValMet
 def validation_figures(model: Path, val: WindowSet, config: Config, device: str) -> ValidationFigures:
     """Figures of the model in a folder on validation windows, as training measures them after an epoch."""
     training = config.training
-    loaded, alarms = load_model(model)[0].to(device), allowed_alarms(val.labels, config)
-    mel, labels = val.mel.to(device), val.labels.to(device)
+    loaded, validation = load_model(model)[0].to(device), ValidationSet.load(val, config, device)
     with torch_threads(training.threads):
-        return validate(loaded, mel, labels, training.batch_size, training.val_max_fpr, alarms)
+        return validate(loaded, validation, training.batch_size, training.val_max_fpr)
 
 
 def clean_up(out: Path) -> None:

@@ -23,6 +23,8 @@ from wakeword_core.training.records import EpochRecord
 
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"
+"""The folder of a training that goes on."""
 LAST = "last.safetensors"
 PREVIOUS = "previous.safetensors"
 
@@ -46,7 +48,7 @@ class Checkpoint:
     """GROUPS -> name -> tensor; a group without any is empty."""
 
 
-GROUPS = ("model", "average", "best", "objective", "optimizer", "clipper", "difficulty", "started", "random")
+GROUPS = ("model", "average", "best", "objective", "optimizer", "clipper", "difficulty", "partial_epoch", "random")
 """What the tensors are of: weights, their average, the best so far, what is trained beside the model, optimizers
 (`<optimizer>.<parameter>.<name>`), the usual norm of gradients, how difficult rows are; and of an epoch that was
 stopped in the middle, what it left behind and random states."""
@@ -74,13 +76,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:
-    """The newest whole checkpoint of this run, or None; a damaged one is passed over with a warning."""
+    """Read the newest whole checkpoint of this run, or None; a damaged one is passed over with a warning."""
     for name in (LAST, PREVIOUS):
         path = folder / name
         if not path.is_file():
             continue
         try:
-            checkpoint = _read(path)
+            checkpoint = _read_checkpoint(path)
         except ArtifactError as error:
             log.warning("%s; going back to an earlier state", error)
             path.unlink()  # or the next save would make it the previous one
@@ -92,7 +94,7 @@ def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:
     return None
 
 
-def _read(path: Path) -> Checkpoint:
+def _read_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             facts: dict[str, Any] = json.loads(file.metadata()["checkpoint"])
@@ -104,8 +106,8 @@ def _read(path: Path) -> Checkpoint:
             group, rest = name.split("/", 1)
             groups[group][rest] = tensor
         history = tuple(EpochRecord(**record) for record in facts["history"])
-        kept: dict[str, Any] = {name: facts[name] for name in _FACTS}
-        return Checkpoint(history=history, tensors=groups, **kept)
+        fields: dict[str, Any] = {name: facts[name] for name in _FACTS}
+        return Checkpoint(history=history, tensors=groups, **fields)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"the checkpoint {path} is damaged ({error})") from error
 

@@ -1,17 +1,19 @@
 """Data-parallel training: processes that compute parts of each batch and move the same weights by the same gradients.
 
-A process finds out that it is one of several by what torchrun puts into its environment. All of them draw all that is
-random about a whole batch, each computes its rows of it, and gradients, which are sums over rows, are added up; so
-the result does not depend on how many there are, but for rounding and dropout, which each draws for itself.
+All of them draw all that is random about a whole batch, each computes its rows of it, and gradients, which are sums
+over rows, are added up; so the result does not depend on how many there are, but for rounding and dropout, which each
+draws for itself. A process finds its place among the others in the environment, as torchrun tells it.
 
 DistributedDataParallel is not used: it wraps one forward call, while a step here calls several methods of a backbone,
 and it averages what is to be added up. The gradients of these small models fit one message.
 """
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
@@ -22,6 +24,8 @@ from wakeword_core.errors import ConfigError
 
 _RANK, _LOCAL_RANK, _WORLD_SIZE, _LOCAL_WORLD_SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"
 """Environment variables by which torchrun tells a process its place."""
+_STORE = "WAKEWORD_STORE"
+"""Names the file by which processes of this machine find each other, in place of the TCP port that torchrun opens."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,11 @@ class Ranks:
         """Replace each of some float tensors on one device by its sum over the processes, in one message."""
         if self.count == 1:
             return
-        whole = torch.cat([one.flatten() for one in tensors])
+        whole = torch.cat([tensor.flatten() for tensor in tensors])
         distributed.all_reduce(whole)
-        parts = whole.split([one.numel() for one in tensors])
-        torch._foreach_copy_(tensors, [part.view_as(one) for part, one in zip(parts, tensors, strict=True)])
+        parts = whole.split([tensor.numel() for tensor in tensors])
+        sums = [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+        torch._foreach_copy_(tensors, sums)
 
     def any(self, here: bool) -> bool:
         """Whether it is so in any of them."""
@@ -55,21 +60,21 @@ class Ranks:
         distributed.all_reduce(flag, distributed.ReduceOp.MAX)
         return bool(flag)
 
-    def of_first(self, values: Sequence[float]) -> list[float]:
-        """The numbers that the first one gives, however many; of the others only their count matters."""
+    def broadcast(self, values: Sequence[float]) -> list[float]:
+        """Return the numbers that the first process gives, as many as each of the others gives."""
         if self.count == 1:
             return list(values)
-        told = torch.tensor(values, dtype=torch.float64)
-        distributed.broadcast(told, 0)
-        return told.tolist()
+        numbers = torch.tensor(values, dtype=torch.float64)
+        distributed.broadcast(numbers, 0)
+        return numbers.tolist()
 
     def wait(self) -> None:
-        """Until all of them are here."""
+        """Wait until all of them are here."""
         if self.count > 1:
             self.any(False)
 
     def check_alike(self, what: str, number: int) -> None:
-        """ConfigError when they do not all give the same 63-bit number for `what`."""
+        """Raise ConfigError when they do not all give the same 63-bit number for `what`."""
         if self.count == 1:
             return
         ends = torch.tensor([number, -number])
@@ -81,28 +86,43 @@ class Ranks:
 ALONE = Ranks()
 
 
-def under_torchrun() -> bool:
+def take_place(index: int, count: int, store: Path) -> None:
+    """Make this process one of `count` of this machine, which find each other by the file `store`.
+
+    They talk over the loopback interface alone, so nobody on another machine can connect to them.
+    """
+    place = {_RANK: index, _LOCAL_RANK: index, _WORLD_SIZE: count, _LOCAL_WORLD_SIZE: count, _STORE: store}
+    loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    place |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+    os.environ |= {name: str(value) for name, value in place.items()}
+
+
+def is_one_of_several() -> bool:
     """Whether this process was started as one of several."""
     return _RANK in os.environ and int(os.environ.get(_WORLD_SIZE, "1")) > 1
 
 
 @contextmanager
-def ranks_here(device: str) -> Iterator[Ranks]:
+def join_ranks(device: str) -> Iterator[Ranks]:
     """Join the other processes, if there are any, for a training on `device`; each gets a GPU of its own machine.
 
     They talk by NCCL where each has a GPU to itself, otherwise by Gloo.
     """
-    if not under_torchrun():
+    if not is_one_of_several():
         yield ALONE
         return
     here = int(os.environ[_LOCAL_WORLD_SIZE])
     own = device == "cuda" and here <= torch.cuda.device_count()
     if device == "cuda":
         torch.cuda.set_device(int(os.environ[_LOCAL_RANK]) % torch.cuda.device_count())
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if own else "gloo")
+    index, count = int(os.environ[_RANK]), int(os.environ[_WORLD_SIZE])
+    store = None
+    if _STORE in os.environ:
+        store = distributed.FileStore(os.environ[_STORE], count)  # type: ignore[attr-defined]
+    backend = "cpu:gloo,cuda:nccl" if own else "gloo"
+    distributed.init_process_group(backend, store=store, rank=index, world_size=count)
     try:
-        cores = max(1, available_cores() // here)
-        yield Ranks(distributed.get_rank(), distributed.get_world_size(), cores)
+        yield Ranks(index, count, max(1, available_cores() // here))
     finally:
         distributed.destroy_process_group()
 
@@ -121,7 +141,7 @@ class SharedNorm(nn.modules.batchnorm._BatchNorm):
     """A batch norm of the rows of all processes, on any device; torch's SyncBatchNorm works on GPUs only."""
 
     def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
-        """In the place of `norm`, whose parameters and buffers it takes over."""
+        """Make it in the place of `norm`, whose parameters and buffers it takes over."""
         super().__init__(norm.num_features, norm.eps, norm.momentum)
         self._parameters, self._buffers = norm._parameters, norm._buffers
         self.train(norm.training)
@@ -130,7 +150,7 @@ class SharedNorm(nn.modules.batchnorm._BatchNorm):
         """Any number of dimensions will do."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, ...] of this process -> the same shape."""
+        """Normalise [batch, channels, ...] of this process; the shape stays."""
         if not self.training:
             return super().forward(x)
         others = [0, *range(2, x.ndim)]

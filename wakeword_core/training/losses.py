@@ -1,22 +1,33 @@
-"""What training minimises: one loss for scores at every step of a stretch of audio, of which a window is one step.
+"""What training minimises: a loss of scores at every step of a stretch of audio, and losses of embeddings beside it.
 
-With pooling "stream", a wake word has to be found between its end and `hit_seconds` later, so its loss is that of its
-`best_steps` there (max pooling over time: Sun et al. 2016), which forgives an end that was marked a little early or
-late. Of the single best step it would make a peak so narrow that a detector's smoothing misses it.
-Everything else must be quiet at every step, so its loss is that of the worst steps, and a little of all of them.
-With pooling "window" every row is one step, and the loss is that of plain classification.
+A window is a stretch of one step. With pooling "stream", a wake word has to be found between its end and `hit_seconds`
+later, so its loss is that of its `best_steps` there (max pooling over time: Sun et al. 2016), which forgives an end
+that was marked a little early or late. Of the single best step it would make a peak so narrow that a detector's
+smoothing misses it. Everything else must be quiet at every step, so its loss is that of the worst steps, and a little
+of all of them. With pooling "window" every row is one step, and the loss is that of plain classification.
+
+Losses of embeddings, of what the classifier sees (`embed`), bring rows of the same word near to each other and
+everything else far away. They work on a few classes and one of them, class 0, is everything that is no wake word; each
+says what it makes of that.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import LossConfig
 from wakeword_core.errors import DataError
 from wakeword_core.features.store import NO_WORD
+from wakeword_core.models import Backbone
+
+_SHORTEST = 1e-3
+"""Embeddings shorter than this are not brought to length 1: their direction is chance, and its slope has no bound."""
+_LEAST_SQUARED_SINE = 1e-6
+"""Below it the sine is held: the square root has no finite slope at 0."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ EQUAL = Weights()
 
 
 def zones(word_ends: Tensor, step_ends: Tensor, hit_frames: int, early_frames: int) -> Zones:
-    """Zones of rows whose word ends at frame `word_ends` [batch] (NO_WORD: none), for steps that end at [batch, steps].
+    """Find the zones of rows whose word ends at [batch] (NO_WORD: none) for steps that end at [batch, steps].
 
     A word whose hit zone has no step gets the nearest step as its zone.
     """
@@ -55,7 +66,7 @@ def zones(word_ends: Tensor, step_ends: Tensor, hit_frames: int, early_frames: i
     return Zones(hit, none | ((at < end - early_frames) & ~hit))
 
 
-def heard_in(word_ends: Tensor, step_ends: Tensor, hit_frames: int) -> Tensor:
+def has_hit_step(word_ends: Tensor, step_ends: Tensor, hit_frames: int) -> Tensor:
     """Whether any step [batch, steps] of a row lies where its word, which ends at [batch], is to be heard: [batch]."""
     return _within(word_ends[:, None], step_ends, hit_frames).any(dim=1)
 
@@ -64,10 +75,10 @@ def _within(end: Tensor, at: Tensor, hit_frames: int) -> Tensor:
     return (at >= end) & (at <= end + hit_frames)
 
 
-def one_step(zone: Zones, generator: torch.Generator) -> Tensor:
-    """One step of each row, drawn evenly from its hit zone, or from all steps of a row without a word: int64 [batch].
+def draw_step(zone: Zones, generator: torch.Generator) -> Tensor:
+    """Draw one step of each row, evenly from its hit zone, or from all steps of a row without a word: int64 [batch].
 
-    As models that see whole windows get theirs (`steps.row_logits`), so that the same is asked of both. The step
+    As models that see whole windows get theirs (`objective.step_ends`), so that the same is asked of both. The step
     nearest to the word's end would teach one place only, and the end is marked no better than to a few steps, while a
     detector may hear the word anywhere in the zone; the last step of a negative row would leave most of it unseen.
     """
@@ -77,7 +88,7 @@ def one_step(zone: Zones, generator: torch.Generator) -> Tensor:
 
 
 def class_weights(config: LossConfig, labels: tuple[str, ...], windows: Tensor) -> Tensor | None:
-    """Weight of each class, float32 [classes], from the class indices of all training windows [rows]; None: all alike.
+    """Weigh each class, float32 [classes], by the class indices of all training windows [rows]; None: all alike.
 
     "balanced" is rows / (classes * rows of the class), as scikit-learn's compute_class_weight has it.
     Raises DataError when a class has no window to be balanced by.
@@ -97,7 +108,7 @@ def class_weights(config: LossConfig, labels: tuple[str, ...], windows: Tensor) 
 
 
 def row_shares(labels: Tensor, pooling: Literal["stream", "window"], weights: Weights = EQUAL) -> Tensor:
-    """What the loss of each row is multiplied with so that their sum is the batch's loss: float64 [batch].
+    """Compute what the loss of each row is multiplied with so that their sum is the batch's loss: float64 [batch].
 
     They follow from the class indices [batch] of the whole batch alone, so that its parts can be computed apart, one
     after the other or on several devices, and add up to the same loss and gradients.
@@ -127,9 +138,9 @@ def row_losses(
     config: LossConfig,
     classes: Tensor | None = None,
 ) -> Tensor:
-    """The configured loss of each row: logits [batch, classes, steps], class indices [batch] -> [batch], in nats.
+    """Compute the loss of each row: logits [batch, classes, steps], class indices [batch] -> [batch], in nats.
 
-    `chosen` [batch] is the step of each row that pooling "window" looks at, as `one_step` gives it. Each class's part
+    `chosen` [batch] is the step of each row that pooling "window" looks at, as `draw_step` gives it. Each class's part
     of a step's loss, the smoothed ones included, is multiplied with its weight in `classes`, if there are any.
     """
     if config.pooling == "stream":
@@ -185,3 +196,105 @@ def best(values: Tensor, allowed: Tensor, count: int) -> Tensor:
 def worst(values: Tensor, count: int) -> Tensor:
     """Mean of the `count` largest values of each row [batch, steps], of as many as there are: [batch]."""
     return values.topk(min(count, values.shape[1]), dim=1).values.mean(dim=1)
+
+
+class MetricLoss(nn.Module):
+    """The configured loss of the embeddings of windows, with whatever it learns itself.
+
+    Its parameters (ArcFace's centres) belong in the optimizer, undecayed, since only their directions count, and its
+    state dict in the checkpoint; neither is any part of the model, which does without.
+
+    An ensemble's members are judged each by its own embedding, and their losses are averaged, as in the classification
+    loss: a common one would let a member rely on the others, who err alike then.
+    """
+
+    def __init__(self, config: LossConfig, backbone: nn.Module, n_mels: int, frames: int, classes: int) -> None:
+        """Make it for windows [n_mels, frames]; centres are drawn from torch's default generator, as weights are."""
+        super().__init__()
+        self.config = config
+        self.members = len(getattr(backbone, "members", [None]))
+        size = _embedding_size(backbone, n_mels, frames) // self.members
+        self.centres = nn.Parameter(torch.randn(self.members, classes, size)) if config.metric == "arcface" else None
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Loss of embeddings [batch, members * d] in float32 and class indices [batch] -> scalar."""
+        members = embeddings.unflatten(1, (self.members, -1)).unbind(1)
+        return torch.stack([self._of_member(index, member, labels) for index, member in enumerate(members)]).mean()
+
+    def _of_member(self, index: int, embeddings: Tensor, labels: Tensor) -> Tensor:
+        if self.centres is not None:
+            return arcface_loss(embeddings, self.centres[index], labels, self.config)
+        return triplet_loss(embeddings, labels, self.config)
+
+
+def triplet_loss(embeddings: Tensor, labels: Tensor, config: LossConfig) -> Tensor:
+    """Batch-hard triplet loss (Hermans et al. 2017): embeddings [batch, d], class indices [batch] -> scalar.
+
+    Every row of a word is an anchor; its distance p to the farthest other row of that word must be smaller, by the
+    margin, than its distance n to the nearest row of anything else: mean of max(0, margin + p - n) over the anchors, or
+    of log(1 + exp(p - n)) with a soft margin. A batch in which no word stands twice beside something else has loss 0.
+
+    Rows of class 0 are never anchors and nobody's positives, only negatives: what is no wake word is not one thing,
+    and to pull all other speech and noise into one place would spend the network on what nobody asks for.
+    """
+    with torch.no_grad():
+        between = _all_distances(embeddings, config)
+        same = labels[:, None] == labels[None]
+        itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        farthest = between.masked_fill(~same | itself, -torch.inf).max(dim=1)
+        nearest = between.masked_fill(same, torch.inf).min(dim=1)
+        anchors = (labels > 0) & farthest.values.isfinite() & nearest.values.isfinite()
+    if not bool(anchors.any()):
+        return 0 * embeddings.sum()  # a part of every gradient: other processes wait for their norms' in this one
+    anchor = embeddings[anchors]
+    gap = _distances(anchor, embeddings[farthest.indices[anchors]], config)
+    gap = gap - _distances(anchor, embeddings[nearest.indices[anchors]], config)
+    if config.triplet_soft_margin:
+        return functional.softplus(gap).mean()
+    return (gap + config.triplet_margin).clamp_min(0).mean()
+
+
+def arcface_loss(embeddings: Tensor, centres: Tensor, labels: Tensor, config: LossConfig) -> Tensor:
+    """Additive angular margin loss (Deng et al. 2019): embeddings [batch, d], centres [classes, d] -> scalar, in nats.
+
+    Cross-entropy of the scaled cosines between embeddings and centres, the angle to the own class's centre taken
+    larger by the margin. Past a half turn it goes on with a straight line, as the paper's code does, so that the loss
+    keeps rising with the angle.
+
+    Class 0 has a centre and the margin like every class: unlike a triplet, that does not pull its rows together; they
+    only have to be nearer, by the margin, to their centre's side than to any word's.
+    """
+    cosines = _unit(embeddings) @ _unit(centres).T
+    own = cosines.gather(1, labels[:, None])
+    margin = config.arcface_margin
+    sines = (1 - own.square()).clamp_min(_LEAST_SQUARED_SINE).sqrt()
+    turned = own * math.cos(margin) - sines * math.sin(margin)
+    turned = torch.where(own > math.cos(math.pi - margin), turned, own - margin * math.sin(margin))
+    return functional.cross_entropy(config.arcface_scale * cosines.scatter(1, labels[:, None], turned), labels)
+
+
+def _distances(x: Tensor, y: Tensor, config: LossConfig) -> Tensor:
+    """Distances over the last axis: Euclidean, or 1 - cosine."""
+    if config.triplet_distance == "euclidean":
+        return torch.linalg.vector_norm(x - y, dim=-1)
+    return 1 - (_unit(x) * _unit(y)).sum(dim=-1)
+
+
+def _all_distances(x: Tensor, config: LossConfig) -> Tensor:
+    """Distances of all rows [batch, d] to all rows, [batch, batch], without their differences in memory."""
+    if config.triplet_distance == "euclidean":
+        return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    return 1 - _unit(x) @ _unit(x).T
+
+
+def _unit(x: Tensor) -> Tensor:
+    return functional.normalize(x, dim=-1, eps=_SHORTEST)
+
+
+@torch.no_grad()
+def _embedding_size(backbone: nn.Module, n_mels: int, frames: int) -> int:
+    training = backbone.training
+    weight = next(backbone.parameters())
+    size = cast(Backbone, backbone.eval()).embed(weight.new_zeros(1, n_mels, frames)).shape[1]
+    backbone.train(training)
+    return int(size)

@@ -18,14 +18,12 @@ from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.batch import TrainRows
-from wakeword_core.training.clipping import Clipper
-from wakeword_core.training.device import choose_device
-from wakeword_core.training.epoch import draw_epoch, gradients
-from wakeword_core.training.fit import check_windows
-from wakeword_core.training.optimizers import make_optimizers
+from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, draw_epoch
+from wakeword_core.training.device import choose_device, cuda_devices
+from wakeword_core.training.gradients import compute_gradients, draw_batch
+from wakeword_core.training.objective import TrainRows
+from wakeword_core.training.optim import Clipper, make_optimizers
 from wakeword_core.training.run import Run, new_run
-from wakeword_core.training.sampler import NoiseSampler, Sampler
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -45,7 +43,7 @@ _BELOW_LOWEST = 5.0
 
 @dataclass(frozen=True)
 class Rates:
-    """Which learning rates are tried, one a batch, each a fixed factor above the one before."""
+    """Which learning rates are tried, one a batch, each a fixed factor above that of the batch before."""
 
     low: float = 1e-6
     high: float = 1.0
@@ -58,7 +56,7 @@ class Rates:
             raise ConfigError(f"a range test of {self.steps} batches says nothing; give it {FEWEST_STEPS} or more")
 
     def all(self) -> NDArray[np.float64]:
-        """[steps]"""
+        """List the rates: [steps]."""
         return np.geomspace(self.low, self.high, self.steps)
 
 
@@ -99,7 +97,7 @@ class RangeTest:
         return ""
 
     def loss_at(self, rate: float) -> float:
-        """Smoothed loss at a rate, between the tried ones in proportion to its logarithm; at the ends beyond them."""
+        """Read the smoothed loss at a rate, between the tried ones in proportion to its logarithm, beyond them at the ends."""
         return float(np.interp(np.log(rate), np.log(self.rates), self.smoothed))
 
 
@@ -111,14 +109,13 @@ def find_rate(
     progress: Progress = silent,
     start_from: ScoringModel | None = None,
 ) -> RangeTest:
-    """The range test of a training that would begin now, on its first batches; nothing is written or kept.
+    """Test the rates on the first batches of a training that would begin now; nothing is written or kept.
 
     Raises DataError when a class has no windows, ConfigError when the loss diverges too soon to tell anything.
     """
     check_windows(train, "train", config)
     device = choose_device(config.training.device)
-    cuda = [torch.cuda.current_device()] if device == "cuda" else []
-    with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda):
+    with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda_devices(device)):
         return range_test(new_run(train, cmvn, config, device, "", start_from), train, config, rates, progress)
 
 
@@ -132,13 +129,13 @@ def range_test(
     copied = _copied(run, config)
     tried, losses, stop = rates.all(), list[float](), _Divergence()
     device = copied.model.mean.device
-    rows = TrainRows.of(train, config, str(device))
+    rows = TrainRows.load(train, config, str(device))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         copied.model.train()
         for rate, (chosen, noise, generator) in zip(tried, _batches(train, config, device), strict=False):
             copied.optimizers.rate = float(rate)
-            batch = copied.objective.draw(copied.model, rows, chosen, noise, generator)
-            loss, _ = gradients(copied, batch, config.training.loss)
+            batch = draw_batch(copied, rows, chosen, noise, generator)
+            loss, _ = compute_gradients(copied, batch, config.training.loss)
             if stop.at(float(loss)):
                 break
             losses.append(float(loss))
@@ -184,7 +181,7 @@ class _Divergence:
         return _DIVERGED * self.lowest
 
     def at(self, loss: float) -> bool:
-        """Take notice of the next loss; whether the test is over."""
+        """Take in the next loss; returns whether the test is over."""
         self._mean = _MEMORY * self._mean + (1 - _MEMORY) * loss
         self._weight = _MEMORY * self._weight + (1 - _MEMORY)
         mean = self._mean / self._weight
@@ -196,7 +193,7 @@ class _Divergence:
 def _batches(
     train: "WindowSet", config: Config, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
-    """The batches of a training: rows, rows of noise, and where the rest of what is random comes from."""
+    """Draw the batches of a training: rows, rows of noise, and where the rest of what is random comes from."""
     sampler = Sampler(train, config.labels, config.training, config.seed)
     noise = NoiseSampler(train, config.seed, config.training.clean_share)
     for epoch in count():

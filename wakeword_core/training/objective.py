@@ -1,21 +1,103 @@
-"""From rows of the training set to the loss of a step: what is done to the rows, and what is asked of their scores."""
+"""From rows of the training set to the loss of a step: what is done to the rows, and what is asked of their scores.
 
-from typing import NamedTuple
+A whole batch is drawn with all that is random about it, so that it can be computed in parts, in turn or on several
+devices. Only dropout is drawn later, for each part by itself, and batch norms go by the part that they see.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from wakeword_core.config import Config
+from wakeword_core.config import ROLES, Config, LossConfig
 from wakeword_core.features.store import NO_WORD
+from wakeword_core.models import Backbone
 from wakeword_core.models.scoring import ScoringModel
-from wakeword_core.training.augment import augment, mixup, spec_augment, time_shift
-from wakeword_core.training.batch import Asked, Batch, TrainRows
-from wakeword_core.training.losses import Weights, class_weights, heard_in, one_step, row_losses, row_shares, zones
-from wakeword_core.training.metric_learning import MetricLoss, window_embeddings
-from wakeword_core.training.steps import members, row_logits, step_ends
+from wakeword_core.training.data import BandWarp, augment, mixup, spec_augment, time_shift
+from wakeword_core.training.losses import (
+    MetricLoss,
+    Weights,
+    Zones,
+    best,
+    class_weights,
+    draw_step,
+    has_hit_step,
+    row_losses,
+    row_shares,
+    worst,
+    zones,
+)
+
+if TYPE_CHECKING:
+    from wakeword_core.features.store import WindowSet
 
 
-class Judged(NamedTuple):
+@dataclass(frozen=True)
+class TrainRows:
+    """The training split on the device, and what goes with its shape."""
+
+    mel: Tensor
+    labels: Tensor
+    word_ends: Tensor
+    hard: Tensor
+    """bool [rows], whether its role is hard_negative"""
+    warp: BandWarp
+
+    @classmethod
+    def load(cls, windows: "WindowSet", config: Config, device: str) -> "TrainRows":
+        """Move the windows to the device."""
+        hard = windows.roles == ROLES.index("hard_negative")
+        warp = BandWarp(config.features.frontend, device)
+        labels, ends = windows.labels.to(device), windows.word_ends.to(device)
+        return cls(windows.mel.to(device), labels, ends, hard.to(device), warp)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the scores of a batch should be; of an ensemble in training all rows of one member, then of the next."""
+
+    labels: Tensor
+    """class indices [members * batch]"""
+    zone: Zones
+    places: Tensor | None
+    """the step that is looked at by itself, [members * batch]; None: the loss looks at none so"""
+    shares: Tensor
+    """[members * batch], what the loss of each row is multiplied with"""
+
+    def select(self, rows: Tensor) -> "Targets":
+        """Give those of the rows at these places."""
+        places = None if self.places is None else self.places[rows]
+        return Targets(self.labels[rows], Zones(self.zone.hit[rows], self.zone.quiet[rows]), places, self.shares[rows])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as the network sees them, and what is asked of their scores."""
+
+    x: Tensor
+    """[batch, n_mels, frames], augmented, normalised and masked"""
+    labels: Tensor
+    """class indices [batch]"""
+    step_ends: Tensor
+    """last frame of each step that is scored, [batch, steps]"""
+    targets: tuple[Targets, ...]
+    """of the rows; where they are mixed with others, then of those"""
+    share: float = 1.0
+    """what this is of the whole batch"""
+
+    def part(self, rows: slice) -> "Batch":
+        """Cut out some of the rows. The losses of parts that make up a batch add up to the batch's."""
+        labels = self.labels[rows]
+        places = torch.arange(len(self.targets[0].labels), device=labels.device).view(-1, len(self.labels))
+        targets = tuple(whole.select(places[:, rows].flatten()) for whole in self.targets)
+        return Batch(self.x[rows], labels, self.step_ends[rows], targets, self.share * len(labels) / len(self.labels))
+
+
+class LossOutput(NamedTuple):
     """The loss of a batch, a scalar, and the scores that it is of."""
 
     loss: Tensor
@@ -23,8 +105,8 @@ class Judged(NamedTuple):
     """[members * batch, classes, steps]"""
 
 
-def _one_of(ends: Tensor, others: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """For each row the end of its own word, with that share of the chances, or of the other's; a word before none."""
+def _choose_ends(ends: Tensor, others: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Take for each row the end of its own word with that chance, else the other's; a word before none."""
     own = torch.rand(ends.shape, generator=generator, device=ends.device) < share
     chosen = torch.where(own, ends, others)
     return torch.where(chosen == NO_WORD, torch.where(own, others, ends), chosen)
@@ -39,11 +121,11 @@ class Objective(nn.Module):
     class_weights: Tensor | None
 
     def __init__(self, config: Config, model: ScoringModel, train_labels: Tensor) -> None:
-        """For training windows of classes `train_labels` [rows]; draws from torch's default generator if at all."""
+        """Make it for training windows of classes `train_labels` [rows]; may draw from torch's default generator."""
         super().__init__()
         self.config = config
         loss, frontend, rate = config.training.loss, config.features.frontend, config.data.sample_rate
-        self._hit, self._early = (frontend.frames(one, rate) for one in (loss.hit_seconds, loss.early_seconds))
+        self._hit, self._early = (frontend.frames(seconds, rate) for seconds in (loss.hit_seconds, loss.early_seconds))
         weights = class_weights(loss, config.labels, train_labels)
         self.register_buffer("class_weights", weights, persistent=False)
         shape = (model.n_mels, model.frames, model.classes)
@@ -53,41 +135,41 @@ class Objective(nn.Module):
     def draw(
         self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator
     ) -> Batch:
-        """The batch of the rows `chosen` [batch], augmented, with the rows `noise` [batch] (if any) mixed in.
+        """Draw the batch of the rows `chosen` [batch], augmented, with the rows `noise` [batch] (if any) mixed in.
 
         Everything random comes from `generator`, on the device of the rows.
         """
         x, ends = self._features(model, rows, chosen, noise, generator)
         x, partners, share = mixup(x, self.config.training.augment.mixup_alpha, generator)
-        placed = ends if share == 1 else _one_of(ends, ends[partners], share, generator)
+        placed = ends if share == 1 else _choose_ends(ends, ends[partners], share, generator)
         steps = step_ends(model.backbone, placed, x.shape[2], model.frames, self._hit, generator)
         count = members(model.backbone)
-        asked = [self._asked(rows, chosen, ends, steps, count, share, generator)]
+        targets = [self._targets(rows, chosen, ends, steps, count, share, generator)]
         if share < 1:
-            asked.append(self._asked(rows, chosen[partners], ends[partners], steps, count, 1 - share, generator))
-        return Batch(x, rows.labels[chosen], steps, tuple(asked))
+            targets.append(self._targets(rows, chosen[partners], ends[partners], steps, count, 1 - share, generator))
+        return Batch(x, rows.labels[chosen], steps, tuple(targets))
 
-    def forward(self, model: ScoringModel, batch: Batch) -> Judged:
-        """Loss of a batch, or of its part of the batch that it is a part of; dropout draws from torch's generators.
+    def forward(self, model: ScoringModel, batch: Batch) -> LossOutput:
+        """Compute the loss of a batch, or the share that its part has in it; dropout draws from torch's generators.
 
         Parts add up to the whole but for batch norms and triplets, which see the rows of their part only.
         """
         training, x = self.config.training, batch.x
-        asked, embeddings = batch.asked[0], None
+        targets, embeddings = batch.targets[0], None
         with torch.autocast("cuda", dtype=self._number_format, enabled=training.amp and x.device.type == "cuda"):
             logits = row_logits(model.backbone, x, batch.step_ends, model.frames)
-            if self.metric is not None and asked.places is not None:
+            if self.metric is not None and targets.places is not None:
                 # an ensemble's members each have a step of their own to be judged by, but share a window to embed
-                seen = batch.step_ends.gather(1, asked.places[: len(x), None])[:, 0]
-                embeddings = window_embeddings(model.backbone, x, seen, model.frames)
+                ends = batch.step_ends.gather(1, targets.places[: len(x), None])[:, 0]
+                embeddings = window_embeddings(model.backbone, x, ends, model.frames)
         logits = logits.float()
-        total = torch.stack([self._classified(logits, one) for one in batch.asked]).sum()
+        total = torch.stack([self._classification_loss(logits, targets) for targets in batch.targets]).sum()
         if self.metric is not None and embeddings is not None:
             metric = self.metric(embeddings.float(), batch.labels)
             total = total + training.loss.metric_weight * batch.share * metric
-        return Judged(total, logits)
+        return LossOutput(total, logits)
 
-    def _asked(
+    def _targets(
         self,
         rows: TrainRows,
         chosen: Tensor,
@@ -96,30 +178,30 @@ class Objective(nn.Module):
         count: int,
         share: float,
         generator: torch.Generator,
-    ) -> Asked:
-        """What is asked, with this share of the loss, of rows whose words end at [batch], of scores at [batch, steps].
+    ) -> Targets:
+        """Say what scores at [batch, steps] should be, with this share of the loss, of rows whose words end at [batch].
 
         Of an ensemble, whose scores come once each of `count` members, each makes up its part of the loss.
         """
         loss, labels = self.config.training.loss, rows.labels[chosen]
         zone = zones(ends.repeat(count), steps.repeat(count, 1), self._hit, self._early)
         looked_at = loss.pooling == "window" or self.metric is not None
-        places = one_step(zone, generator) if looked_at else None
+        places = draw_step(zone, generator) if looked_at else None
         weights = Weights(self.class_weights, self._counts(rows, chosen))
         shares = row_shares(labels, loss.pooling, weights) * (share / count)
         if share < 1 and steps.shape[1] == 1:  # a window placed for one of two mixed words may not hold the other
-            shares = shares * ((ends == NO_WORD) | heard_in(ends, steps, self._hit))
-        return Asked(labels.repeat(count), zone, places, shares.float().repeat(count))
+            shares = shares * ((ends == NO_WORD) | has_hit_step(ends, steps, self._hit))
+        return Targets(labels.repeat(count), zone, places, shares.float().repeat(count))
 
-    def _classified(self, logits: Tensor, asked: Asked) -> Tensor:
+    def _classification_loss(self, logits: Tensor, targets: Targets) -> Tensor:
         loss = self.config.training.loss
-        losses = row_losses(logits, asked.labels, asked.zone, asked.places, loss, self.class_weights)
-        return (losses * asked.shares).sum()
+        losses = row_losses(logits, targets.labels, targets.zone, targets.places, loss, self.class_weights)
+        return (losses * targets.shares).sum()
 
     def _features(
         self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Augmented, normalised and masked rows [batch, n_mels, frames], and where their words end [batch]."""
+        """Augment, normalise and mask rows: [batch, n_mels, frames], and where their words end [batch]."""
         training = self.config.training
         mixed = None if noise is None else rows.mel[noise].float()
         negative = rows.labels[chosen] == 0
@@ -136,3 +218,99 @@ class Objective(nn.Module):
         """How many rows each one counts for, [batch]; None: one."""
         weight = self.config.training.loss.hard_negative_weight
         return None if weight == 1 else torch.where(rows.hard[chosen], weight, 1.0)
+
+
+@torch.no_grad()
+def wrongness(logits: Tensor, targets: Targets, config: LossConfig, rows: int) -> Tensor:
+    """Measure how wrong scores [members * rows, classes, steps] are about each row, from 0 to 1: [rows].
+
+    It is the probability that the right class is denied, at the steps that the loss looks at; NaN for a row that has no
+    share in the loss.
+    """
+    wrong = 1 - torch.softmax(logits, dim=1)
+    right_class = targets.labels[:, None, None].expand(-1, 1, wrong.shape[2])
+    wrong = wrong.gather(1, right_class)[:, 0]
+    if targets.places is not None and config.pooling == "window":
+        pooled = wrong.gather(1, targets.places[:, None])[:, 0]
+    else:
+        missed = -best(-wrong, targets.zone.hit, config.best_steps)
+        pooled = torch.where(targets.labels > 0, missed, worst(wrong, config.worst_steps))
+    counts = (targets.shares.view(-1, rows) > 0).any(dim=0)
+    return pooled.view(-1, rows).mean(dim=0).masked_fill(~counts, math.nan)
+
+
+class DenseBackbone(Protocol):
+    """A backbone that scores every window of a stretch at once."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Score [batch, n_mels, frames]: logits [batch, classes, steps], in training of each member of an ensemble."""
+        ...
+
+    def output_frames(self, frames: int) -> Tensor:
+        """Give the last frame of each step: int64 [steps]."""
+        ...
+
+
+def members(backbone: nn.Module) -> int:
+    """Count how often `row_logits` gives each row: once a member by ensembles in training, otherwise once."""
+    return len(getattr(backbone, "members", [None])) if backbone.training else 1
+
+
+def step_ends(
+    backbone: nn.Module, word_ends: Tensor, row_frames: int, frames: int, hit_frames: int, generator: torch.Generator
+) -> Tensor:
+    """Choose the last frame of each step that rows of `row_frames` are scored at, int64 [batch, steps].
+
+    A backbone without `dense` gives one step: of the window of `frames` frames that ends up to `hit_frames` after the
+    word, or anywhere in a row without a word (`word_ends` [batch] is NO_WORD).
+    """
+    if hasattr(backbone, "dense"):
+        steps = cast(DenseBackbone, backbone).output_frames(row_frames)
+        return steps.to(word_ends.device).expand(len(word_ends), -1)
+    last = row_frames - 1
+    share = torch.rand(len(word_ends), generator=generator, device=word_ends.device)
+    low = torch.where(word_ends == NO_WORD, frames - 1, word_ends.clamp(frames - 1, last))
+    high = torch.where(word_ends == NO_WORD, last, (word_ends + hit_frames).clamp(frames - 1, last))
+    return (low + (share * (high - low + 1)).long().minimum(high - low))[:, None]
+
+
+def row_logits(backbone: nn.Module, x: Tensor, ends: Tensor, frames: int) -> Tensor:
+    """Score rows [batch, n_mels, any] at steps that end at [batch, steps]: logits [members * batch, classes, steps].
+
+    An ensemble in training gives the batch once a member.
+    """
+    if hasattr(backbone, "dense"):
+        return cast(DenseBackbone, backbone).dense(x)
+    return cast(Tensor, backbone(windows_ending(x, ends[:, 0], frames)))[:, :, None]
+
+
+def windows_ending(x: Tensor, ends: Tensor, frames: int) -> Tensor:
+    """Cut out the `frames` frames of each row of x [batch, n_mels, any] that end with frame `ends` [batch].
+
+    What would lie before a row is 0, which is the mean of the training data where x is normalised.
+    """
+    places = (ends[:, None] - torch.arange(frames - 1, -1, -1, device=x.device))[:, None]
+    return x.gather(2, places.clamp_min(0).expand(-1, x.shape[1], -1)).masked_fill(places < 0, 0.0)
+
+
+def window_embeddings(backbone: nn.Module, x: Tensor, ends: Tensor, frames: int) -> Tensor:
+    """Embed the windows of `frames` frames of x [batch, n_mels, any] that end at `ends` [batch].
+
+    A second pass through the backbone. Its batch norms go by the batch as in the first, but their running statistics,
+    which the model is used with, stay those of the first: of rows as they are, and not of windows around words.
+    """
+    with _keep_running_statistics(backbone):
+        return cast(Backbone, backbone).embed(windows_ending(x, ends, frames))
+
+
+@contextmanager
+def _keep_running_statistics(model: nn.Module) -> Iterator[None]:
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    tracking = [norm.track_running_stats for norm in norms]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm, before in zip(norms, tracking, strict=True):
+            norm.track_running_stats = before

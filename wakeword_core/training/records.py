@@ -1,4 +1,4 @@
-"""What training tells about itself."""
+"""What a training reports: a record of each epoch, and a summary of the whole."""
 
 import json
 from collections.abc import Sequence
@@ -60,34 +60,34 @@ class TrainingSummary:
     stopped_early: bool
 
 
-def best_of(history: Sequence[EpochRecord]) -> EpochRecord | None:
-    """The record with the best score, the first among equals; None before the first epoch."""
+def best_record(history: Sequence[EpochRecord]) -> EpochRecord | None:
+    """Find the record with the best score, the first among equals; None before the first epoch."""
     return max(history, key=lambda record: record.score, default=None)
 
 
-def kept_of(history: Sequence[EpochRecord], keep: Literal["last", "best"]) -> EpochRecord | None:
-    """The record of the epoch whose weights are kept; None before the first epoch."""
-    return best_of(history) if keep == "best" or not history else history[-1]
+def kept_record(history: Sequence[EpochRecord], keep: Literal["last", "best"]) -> EpochRecord | None:
+    """Find the record of the epoch whose weights are kept; None before the first epoch."""
+    return best_record(history) if keep == "best" or not history else history[-1]
 
 
 def out_of_patience(history: Sequence[EpochRecord], patience: int) -> bool:
     """Whether the last `patience` epochs brought nothing better."""
-    best = best_of(history)
+    best = best_record(history)
     return best is not None and history[-1].epoch - best.epoch >= patience
 
 
 def read_history(path: Path) -> list[EpochRecord]:
-    """What `write_history` wrote."""
+    """Read what `write_history` wrote."""
     return [EpochRecord(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def write_history(path: Path, history: Sequence[EpochRecord]) -> None:
-    """One JSON object a line and epoch; the whole file is replaced, so a resumed run leaves no epoch twice."""
+    """Write one JSON object a line and epoch; the whole file is replaced, so a resumed run leaves no epoch twice."""
     write_text(path, "".join(json.dumps(asdict(record)) + "\n" for record in history))
 
 
 def history_curve(path: Path) -> bytes:
-    """The training curve of the epochs in a history file, as a PNG."""
+    """Draw the training curve of the epochs in a history file: PNG."""
     from wakeword_core.evaluation.plots import training_curve
 
     return training_curve([asdict(record) for record in read_history(path)])

@@ -1,4 +1,4 @@
-"""The state of a training: what changes while it goes on, and its way to disk and back."""
+"""The state of a training: how it begins, goes to disk and back, and ends."""
 
 import hashlib
 import logging
@@ -14,16 +14,21 @@ from wakeword_core.config import Config
 from wakeword_core.config.training import deciding_settings
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import digest
-from wakeword_core.models.scoring import ScoringModel, new_model
-from wakeword_core.training import ema
-from wakeword_core.training.checkpoint import Checkpoint, Tensors, load_checkpoint, save_checkpoint, tensors_hash
-from wakeword_core.training.clipping import Clipper
-from wakeword_core.training.difficulty import UNSEEN
+from wakeword_core.models.facts import count_parameters
+from wakeword_core.models.scoring import ScoringModel, model_card, new_model, save_model
+from wakeword_core.training.checkpoint import (
+    CHECKPOINTS,
+    Checkpoint,
+    Tensors,
+    load_checkpoint,
+    save_checkpoint,
+    tensors_hash,
+)
+from wakeword_core.training.data import UNSEEN, derived_seed
 from wakeword_core.training.distributed import ALONE, Ranks, share_norms
 from wakeword_core.training.objective import Objective
-from wakeword_core.training.optimizers import Optimizers, make_optimizers
-from wakeword_core.training.records import HISTORY, EpochRecord, write_history
-from wakeword_core.training.sampler import derived_seed
+from wakeword_core.training.optim import Clipper, Optimizers, averaged_copy, make_optimizers
+from wakeword_core.training.records import HISTORY, EpochRecord, TrainingSummary, kept_record, write_history
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -31,7 +36,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoints"
+EPOCHS = "epochs"
+"""The folder beside the model with those of earlier epochs."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Windows of both splits, how they are normalised, settings, and the weights to begin with, if any."""
+
+    train: "WindowSet"
+    val: "WindowSet"
+    cmvn: "Cmvn"
+    config: Config
+    start_from: ScoringModel | None = None
+    micro_batch: int = 0
+    """rows at once at most, where memory has been exhausted before; 0: as the settings say"""
 
 
 @dataclass
@@ -55,12 +74,12 @@ class Run:
     best: Tensors = field(default_factory=dict)
     history: list[EpochRecord] = field(default_factory=list)
     step: int = 0
-    started: "Started | None" = None
+    partial_epoch: "PartialEpoch | None" = None
     """the epoch that was stopped in the middle"""
 
 
 @dataclass(frozen=True)
-class Trace:
+class EpochTrace:
     """What an epoch leaves behind, step by step."""
 
     losses: Tensor
@@ -71,33 +90,54 @@ class Trace:
     """how wrong the model was about each row of each batch, as `wrongness` says; [steps, 0] where nobody asks"""
 
     @classmethod
-    def of(cls, steps: int, rows: int, device: torch.device) -> "Trace":
-        """Of so many steps, in each of which so many rows are judged, to be filled in."""
+    def zeros(cls, steps: int, rows: int, device: torch.device) -> "EpochTrace":
+        """Make the trace of an epoch that has not begun, in each step of which so many rows are scored."""
         losses, norms = torch.zeros(2, steps, device=device)
         return cls(losses, norms, torch.zeros(steps, rows, device=device))
 
-    def tensors(self, steps: int | None = None) -> Tensors:
-        """Its tensors by name, of the first steps."""
+    def tensors(self, steps: int) -> Tensors:
+        """Give its tensors by name, cut to the first steps."""
         return {name: tensor[:steps] for name, tensor in vars(self).items()}
+
+    def mean_norm(self, steps_are_skipped: bool) -> float:
+        """Mean norm of the gradients; where a scaler skips steps to find its scale, of the others, 0 if it did all."""
+        counted = self.norms[self.norms.isfinite()] if steps_are_skipped else self.norms
+        return float(counted.mean()) if len(counted) else 0.0
 
 
 @dataclass(frozen=True)
-class Started:
-    """The part of an epoch that is done, and what is random about the rest."""
+class PartialEpoch:
+    """The part of an epoch that is done, and the random states that the rest begins with."""
 
     trace: Tensors
     random: Tensors
 
     @property
     def steps(self) -> int:
-        """How many are done."""
+        """How many steps are done."""
         return len(self.trace["losses"])
+
+
+def random_state(device: torch.device, masks: torch.Generator | None = None) -> Tensors:
+    """Read the state of all that is random on a device: dropout's on the CPU and the GPU, and the masks'."""
+    state = {"cpu": torch.get_rng_state()}
+    state |= {} if masks is None else {"masks": masks.get_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state()} if device.type == "cuda" else {})
+
+
+def set_random_state(state: Tensors, masks: torch.Generator | None = None) -> None:
+    """Put back what `random_state` read."""
+    torch.set_rng_state(state["cpu"])
+    if masks is not None:
+        masks.set_state(state["masks"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def run_hash(
     train: "WindowSet", val: "WindowSet", cmvn: "Cmvn", config: Config, start_from: ScoringModel | None = None
 ) -> str:
-    """Hash of what a training's result depends on, to tell whether a checkpoint belongs to it."""
+    """Hash what a training's result depends on, to tell whether a checkpoint belongs to it."""
     settings = config.subset("seed", "model", "training", "features.frontend")
     decides = {"training": deciding_settings(settings["training"])}
     whole = hashlib.sha256(digest({**settings, **decides, "labels": list(config.labels)}).encode())
@@ -123,7 +163,7 @@ def new_run(
     start_from: ScoringModel | None = None,
     ranks: Ranks = ALONE,
 ) -> Run:
-    """A training before its first step; draws from torch's default generator."""
+    """Begin a training; weights and what else is random are drawn from torch's default generator."""
     settings = config.training
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     model = new_model(config)
@@ -138,7 +178,7 @@ def new_run(
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = Objective(config, model, train.labels).to(device)
     scaled = device == "cuda" and settings.amp and settings.amp_dtype == "float16"
-    average = ema.averaged_copy(model)
+    average = averaged_copy(model)
     share_norms(model, ranks)
     return Run(
         hash=identity,
@@ -167,7 +207,7 @@ def _check_reach(model: ScoringModel) -> None:
 
 def save_run(run: Run, out: Path) -> None:
     """Make the state the last checkpoint in `out`, and write the history beside."""
-    started = run.started
+    partial = run.partial_epoch
     tensors = {
         "model": run.model.state_dict(),
         "average": run.average.state_dict(),
@@ -176,8 +216,8 @@ def save_run(run: Run, out: Path) -> None:
         "optimizer": run.optimizers.tensors(),
         "clipper": {"norms": run.clipper.norms},
         "difficulty": {} if run.difficulty is None else {"rows": run.difficulty},
-        "started": {} if started is None else started.trace,
-        "random": {} if started is None else started.random,
+        "partial_epoch": {} if partial is None else partial.trace,
+        "random": {} if partial is None else partial.random,
     }
     scaler = run.scaler.state_dict()
     device = run.device.type
@@ -186,8 +226,20 @@ def save_run(run: Run, out: Path) -> None:
     write_history(out / HISTORY, run.history)
 
 
-def resume(run: Run, out: Path) -> None:
-    """Go on from the newest whole checkpoint of this training in `out`, if there is one."""
+def resume_run(run: Run, out: Path) -> None:
+    """Go on from the newest whole checkpoint of this training in `out`, if there is one, in all processes alike.
+
+    The first process looks for it alone, since it removes damaged ones. Raises ConfigError when the processes differ.
+    """
+    if run.ranks.first:
+        _resume(run, out)
+    run.ranks.wait()
+    if not run.ranks.first:
+        _resume(run, out)
+    run.ranks.check_alike("data, settings or checkpoints", derived_seed(run.step, 0, run.hash))
+
+
+def _resume(run: Run, out: Path) -> None:
     checkpoint = load_checkpoint(out / CHECKPOINTS, run.hash)
     if checkpoint is None:
         return
@@ -204,12 +256,48 @@ def resume(run: Run, out: Path) -> None:
     run.micro_batch = min(run.micro_batch, checkpoint.micro_batch)
     if run.difficulty is not None:
         run.difficulty = tensors["difficulty"]["rows"]
-    if tensors["started"] and not same_device:
+    if tensors["partial_epoch"] and not same_device:
         log.warning("the epoch begun on %s is begun again: its random numbers cannot go on here", checkpoint.device)
-        run.step -= len(tensors["started"]["losses"])
-    elif tensors["started"]:
-        run.started = Started(tensors["started"], tensors["random"])
+        run.step -= len(tensors["partial_epoch"]["losses"])
+    elif tensors["partial_epoch"]:
+        run.partial_epoch = PartialEpoch(tensors["partial_epoch"], tensors["random"])
     if run.ranks.first:
         write_history(out / HISTORY, run.history)
-    middle = "" if run.started is None else f" and {run.started.steps} batches"
+    middle = "" if run.partial_epoch is None else f" and {run.partial_epoch.steps} batches"
     log.info("training goes on after epoch %d%s", len(run.history), middle)
+
+
+def save_epoch_model(run: Run, config: Config, out: Path) -> None:
+    """Every `keep_every` epochs save the model as it is then, to be looked at or gone back to."""
+    epoch, every = len(run.history), config.training.keep_every
+    if every and epoch % every == 0:
+        folder = out / EPOCHS / f"{epoch:05d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(folder, run.average, model_card(config))
+
+
+def finish_run(run: Run, samples: int, config: Config, out: Path) -> TrainingSummary:
+    """Save the weights of the epoch that is kept to `out`, and sum up a training of so many samples an epoch."""
+    kept = kept_record(run.history, config.training.keep)
+    assert kept is not None
+    run.average.load_state_dict(run.best, strict=True)
+    if run.ranks.first:
+        save_model(out, run.average, model_card(config))
+    stopped = len(run.history) < config.training.epochs
+    if stopped:
+        log.info("stopped after epoch %d: nothing better since epoch %d", len(run.history), kept.epoch)
+    training_seconds = sum(samples / record.samples_per_second for record in run.history)
+    return TrainingSummary(
+        epochs=len(run.history),
+        best_epoch=kept.epoch,
+        best_score=kept.val_score,
+        val_loss=kept.val_loss,
+        val_auc=kept.val_auc,
+        val_pauc=kept.val_pauc,
+        val_f1=kept.val_f1,
+        val_frr=kept.val_frr,
+        parameters=count_parameters(run.average),
+        seconds=sum(record.seconds for record in run.history),
+        samples_per_second=len(run.history) * samples / training_seconds,
+        stopped_early=stopped,
+    )

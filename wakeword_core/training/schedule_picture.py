@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 
 from wakeword_core.config import TrainingConfig
 from wakeword_core.drawing import PALETTE, as_png, new_figure
-from wakeword_core.training.schedule import learning_rate
+from wakeword_core.training.optim import learning_rate
 
 SCHEDULES: tuple[str, ...] = get_args(get_type_hints(TrainingConfig)["schedule"])
 _EPOCHS, _EPOCH_STEPS = 20, 50

@@ -1,6 +1,7 @@
 """How good a model is on the validation windows."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +14,27 @@ from wakeword_core.config import Config, ValMetric
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.metrics import area_under_roc
 from wakeword_core.models.scoring import ScoringModel
+from wakeword_core.training.run import Run
+
+if TYPE_CHECKING:
+    from wakeword_core.features.store import WindowSet
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """The windows of the validation split, on the device that training runs on."""
+
+    mel: Tensor
+    """[rows, n_mels, frames]"""
+    labels: Tensor
+    """class indices [rows]"""
+    allowed_alarms: int = 0
+    """windows without a word that may score over the threshold of the misses"""
+
+    @classmethod
+    def load(cls, windows: "WindowSet", config: Config, device: str) -> "ValidationSet":
+        """Move the windows to the device."""
+        return cls(windows.mel.to(device), windows.labels.to(device), allowed_alarms(windows.labels, config))
 
 
 @dataclass(frozen=True)
@@ -29,7 +51,7 @@ class ValidationFigures:
     """Share of words missed where as many other windows as allowed are not told from them."""
 
     def value(self, metric: ValMetric) -> float:
-        """What is maximised by that name."""
+        """Give what is maximised by that name."""
         return {"pauc": self.pauc, "loss": -self.loss, "f1": self.f1, "frr": -self.frr}[metric]
 
 
@@ -40,27 +62,30 @@ def check_validation(labels: Tensor) -> None:
             raise DataError(f"the validation split has no window of {what}; add recordings or raise data.val_fraction")
 
 
-@torch.inference_mode()
-def validate(
-    model: ScoringModel, mel: Tensor, labels: Tensor, batch_size: int, max_fpr: float, alarms: int = 0
-) -> ValidationFigures:
-    """Figures of `model` (in eval mode) on mel [rows, n_mels, frames] and labels [rows], all on its device.
+def validate_run(run: Run, validation: ValidationSet, config: Config) -> ValidationFigures:
+    """Measure the averaged weights; the first process does it for all, so that all decide alike."""
+    figures = [0.0] * len(fields(ValidationFigures))
+    if run.ranks.first:
+        figures = list(astuple(validate(run.average, validation, run.micro_batch, config.training.val_max_fpr)))
+    return ValidationFigures(*run.ranks.broadcast(figures))
 
-    `max_fpr` is where the partial AUC ends, `alarms` how many windows without a word may score over the threshold of
-    the misses.
-    """
-    logits = torch.cat([model.logits(batch) for batch in torch.split(mel, batch_size)])
+
+@torch.inference_mode()
+def validate(model: ScoringModel, validation: ValidationSet, batch_size: int, max_fpr: float) -> ValidationFigures:
+    """Measure `model`, which is in eval mode and on the device of the windows; the partial AUC ends at `max_fpr`."""
+    labels = validation.labels
+    logits = torch.cat([model.logits(batch) for batch in torch.split(validation.mel, batch_size)])
     loss = float(functional.cross_entropy(logits, labels))
     if not bool(logits.isfinite().all()):
         return ValidationFigures(float("nan"), 0.0, 0.0, 0.0, 1.0)
     scores, truth = _wake_log_odds(logits).cpu().numpy(), (labels > 0).cpu().numpy()
     f1 = float(f1_score(truth, scores >= 0, zero_division=0.0))
     ranking = area_under_roc(scores, truth), area_under_roc(scores, truth, max_fpr)
-    return ValidationFigures(loss, *ranking, f1, _missed(scores[truth], scores[~truth], alarms))
+    return ValidationFigures(loss, *ranking, f1, _missed(scores[truth], scores[~truth], validation.allowed_alarms))
 
 
 def allowed_alarms(labels: Tensor, config: Config) -> int:
-    """Windows without a word that may be taken for one: so many an hour of them, which follow each other by a hop."""
+    """Count the windows without a word that may be taken for one: so many an hour of them, a hop each."""
     hours = int((labels == 0).sum()) * config.features.negative_hop_seconds / 3600
     return int(hours * config.training.val_false_alarms_per_hour)
 

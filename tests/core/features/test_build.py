@@ -20,7 +20,7 @@ from wakeword_core.features.store import COLUMNS, MEL, FeatureFile, load_windows
 from wakeword_core.features.windows import verify_features
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.store.artifacts import Parts
-from wakeword_core.training.steps import windows_ending
+from wakeword_core.training.objective import windows_ending
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from wakeword_core.models.mixednet import MixedConvolution
 from wakeword_core.models.scoring import ScoringModel, load_model, model_card, new_model, save_model
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.training.losses import NO_WORD, row_losses, zones
-from wakeword_core.training.steps import members, row_logits, step_ends
+from wakeword_core.training.objective import members, row_logits, step_ends
 
 TCN = {"arch": "tcn", "channels": 24, "kernel": 3, "dilations": (1, 1, 2, 2), "stride": 3, "head_steps": 3}
 CRNN = {"arch": "crnn", "channels": 8, "units": 12, "hidden_units": 16, "stride_frames": 4}

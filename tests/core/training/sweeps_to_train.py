@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -70,6 +71,16 @@ def config_for(model: Any = None, context: int = 0, **training: Any) -> Config:
     )
 
 
+def sgd_config(model: Any = None, **training: Any) -> Config:
+    """SGD, since what Adam makes of a gradient that is zero but for rounding is as large as any other step."""
+    chosen = {"epochs": 2, "steps_per_epoch": 2, "optimizer": "sgd", "learning_rate": 1e-2, "momentum": 0.5}
+    return config_for(model or TcnConfig(**TINY_TCN, dropout=0), CONTEXT, **{**chosen, **training})
+
+
+def changed(config: Config, **settings: Any) -> Config:
+    return config.model_copy(update={"training": config.training.model_copy(update=settings)})
+
+
 def windows_for(seed: int, strength: float = 6.0, rows: int = 80, context: int = 0) -> WindowSet:
     """A rising sweep is the word, a falling one a hard negative, the rest is noise.
 
@@ -93,6 +104,8 @@ def windows_for(seed: int, strength: float = 6.0, rows: int = 80, context: int =
 
 TRAIN, VAL = windows_for(1), windows_for(2)
 LONG = windows_for(1, context=CONTEXT)
+VIEWED = replace(LONG, views=torch.arange(len(LONG)) // 4 % 2)
+"""Of each kind of window half are clean and half augmented."""
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -110,3 +123,13 @@ def history(out: Path) -> list[EpochRecord]:
 
 def untimed(records: list[EpochRecord]) -> list[EpochRecord]:
     return [replace(record, seconds=0, samples_per_second=0) for record in records]
+
+
+def assert_near(one: Path, other: Path) -> None:
+    for mine, theirs in zip(history(one), history(other), strict=True):
+        for name in ("train_loss", "val_loss", "gradient_norm", "val_score", "learning_rate"):
+            assert getattr(mine, name) == pytest.approx(getattr(theirs, name), rel=1e-4, abs=1e-5), name
+    found, wanted = weights(one), weights(other)
+    assert found.keys() == wanted.keys()
+    for name in found:
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-5, atol=1e-5, msg=lambda text, n=name: n + text)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from wakeword_core.config import FrontendConfig, SpecAugmentConfig, TrainAugmentConfig
 from wakeword_core.features.mel import front_end
-from wakeword_core.training.augment import _COLOURS, BandWarp, augment, mixup, spec_augment, time_shift
+from wakeword_core.training.data import _COLOURS, BandWarp, augment, mixup, spec_augment, time_shift
 
 FRONTEND = FrontendConfig()
 RATE = 16_000

@@ -11,20 +11,19 @@ from safetensors.torch import load_file
 from sweeps_to_train import CMVN, CONTEXT, LONG, TINY_TCN, VAL, KilledError, config_for, history, same_weights, untimed
 
 from wakeword_core.config import ROLES, LossConfig, TcnConfig, TrainingConfig
-from wakeword_core.training.batch import Asked
 from wakeword_core.training.checkpoint import LAST
-from wakeword_core.training.difficulty import UNSEEN, drawn_by_weight, wrongness
-from wakeword_core.training.fit import train
+from wakeword_core.training.data import UNSEEN, Sampler, systematic_sample
+from wakeword_core.training.loop import train
 from wakeword_core.training.losses import Zones
+from wakeword_core.training.objective import Targets, wrongness
 from wakeword_core.training.records import EpochRecord
-from wakeword_core.training.sampler import Sampler
 
 
 @settings(max_examples=60, deadline=None)
 @given(weights=st.lists(st.floats(0.01, 1), min_size=1, max_size=40), count=st.integers(1, 120), seed=st.integers(0, 9))
 def test_each_is_drawn_its_expected_number_of_times(weights: list[float], count: int, seed: int) -> None:
     given_weights = torch.tensor(weights, dtype=torch.float64)
-    drawn = drawn_by_weight(given_weights, count, torch.Generator().manual_seed(seed))
+    drawn = systematic_sample(given_weights, count, torch.Generator().manual_seed(seed))
     assert drawn.shape == (count,)
     copies = torch.bincount(drawn, minlength=len(weights))
     expected = given_weights / given_weights.sum() * count
@@ -32,7 +31,7 @@ def test_each_is_drawn_its_expected_number_of_times(weights: list[float], count:
 
 
 def test_equal_weights_give_no_early_repeats_and_another_order_each_time() -> None:
-    orders = [drawn_by_weight(torch.ones(30).double(), 90, torch.Generator().manual_seed(seed)) for seed in range(2)]
+    orders = [systematic_sample(torch.ones(30).double(), 90, torch.Generator().manual_seed(seed)) for seed in range(2)]
     for order in orders:
         assert all(sorted(order[at : at + 30].tolist()) == list(range(30)) for at in (0, 30, 60))
     assert not torch.equal(*orders)
@@ -63,8 +62,8 @@ def test_wrongness_by_hand(pooling: str) -> None:
     p = torch.stack([torch.stack([1 - right[0], right[0]]), torch.stack([right[1], 1 - right[1]])])
     hit = torch.tensor([[False, True, True], [False, False, False]])
     places = torch.tensor([1, 2]) if pooling == "window" else None
-    asked = Asked(torch.tensor([1, 0]), Zones(hit, ~hit), places, torch.ones(2))
-    found = wrongness(p.log(), asked, LossConfig(pooling=pooling, best_steps=1, worst_steps=2), rows=2)
+    targets = Targets(torch.tensor([1, 0]), Zones(hit, ~hit), places, torch.ones(2))
+    found = wrongness(p.log(), targets, LossConfig(pooling=pooling, best_steps=1, worst_steps=2), rows=2)
     wanted = [0.8, 0.3] if pooling == "window" else [0.2, 0.35]
     assert found.tolist() == pytest.approx(wanted)
 
@@ -75,13 +74,13 @@ def test_nothing_is_learnt_about_a_row_that_nothing_was_asked_of(
     """As of a word that is mixed with another, whose window does not hold it: it stays as difficult as it was."""
     shares = torch.tensor([1.0, 0.0])
     nowhere = torch.zeros(2, 3, dtype=torch.bool)
-    asked = Asked(torch.zeros(2, dtype=torch.int64), Zones(nowhere, ~nowhere), None, shares)
-    assert wrongness(torch.zeros(2, 2, 3), asked, LossConfig(), rows=2).isnan().tolist() == [False, True]
+    targets = Targets(torch.zeros(2, dtype=torch.int64), Zones(nowhere, ~nowhere), None, shares)
+    assert wrongness(torch.zeros(2, 2, 3), targets, LossConfig(), rows=2).isnan().tolist() == [False, True]
 
-    def unknown(logits: torch.Tensor, asked: Asked, loss: LossConfig, rows: int) -> torch.Tensor:
+    def unknown(logits: torch.Tensor, targets: Targets, loss: LossConfig, rows: int) -> torch.Tensor:
         return torch.where(torch.arange(rows) < rows // 2, math.nan, 0.25)
 
-    monkeypatch.setattr("wakeword_core.training.epoch.wrongness", unknown)
+    monkeypatch.setattr("wakeword_core.training.gradients.wrongness", unknown)
     train(LONG, VAL, CMVN, config_for(None, CONTEXT, epochs=1, sampler="difficulty", keep="last"), tmp_path)
     difficulty = load_file(tmp_path / "checkpoints" / LAST)["difficulty/rows"]
     assert set(difficulty.tolist()) == {0.25, UNSEEN}

@@ -9,7 +9,7 @@ import torch
 from sweeps_to_train import AUGMENT, CMVN, CONTEXT, LONG, LOSS, TRAIN, VAL, config_for, history, same_weights
 
 from wakeword_core.config import ROLES, LossConfig, TrainAugmentConfig
-from wakeword_core.training.fit import train
+from wakeword_core.training.loop import train
 
 
 def test_masks_have_an_effect(tmp_path: Path) -> None:

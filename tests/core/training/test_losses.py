@@ -15,7 +15,7 @@ from wakeword_core.training.losses import (
     NO_WORD,
     Weights,
     Zones,
-    one_step,
+    draw_step,
     zones,
 )
 
@@ -245,7 +245,7 @@ def test_a_batch_of_one_kind_and_extreme_scores_stay_finite(
     x.requires_grad_()
     part = Zones(zone.hit[chosen], zone.quiet[chosen])
     weights = Weights(weights.classes, None if weights.rows is None else weights.rows[chosen])
-    step = one_step(part, torch.Generator().manual_seed(0)) if len(x) else labels[chosen]
+    step = draw_step(part, torch.Generator().manual_seed(0)) if len(x) else labels[chosen]
     loss = classification_loss(x, labels[chosen], part, step, _config(pooling=pooling, **changes), weights)
     assert bool(loss.isfinite())
     if rows != "none":
@@ -318,7 +318,7 @@ def test_focal_loss_without_gamma_and_alpha_is_cross_entropy(weights: Weights) -
 @pytest.mark.parametrize("pooling", ["stream", "window"])
 def test_gamma_and_alpha_have_an_effect_with_class_weights_and_without(pooling: str, weights: Weights) -> None:
     logits, labels, zone = _batch()
-    step = one_step(zone, torch.Generator().manual_seed(0))
+    step = draw_step(zone, torch.Generator().manual_seed(0))
     losses = []
     for gamma, alpha in ((2.0, None), (2.0, 0.2), (2.0, 0.8), (1.0, 0.2), (1.0, None)):
         config = _config(pooling=pooling, kind="focal", focal_gamma=gamma, focal_alpha=alpha)

@@ -13,12 +13,11 @@ from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TINY_TCN, VAL, KilledErro
 
 from wakeword_core.config import TcnConfig
 from wakeword_core.errors import ConfigError, DataError
-from wakeword_core.training.batch import TrainRows
-from wakeword_core.training.fit import train
+from wakeword_core.training.data import NoiseSampler, Sampler
+from wakeword_core.training.loop import train
 from wakeword_core.training.lr_finder import Rates, find_rate, range_test
-from wakeword_core.training.objective import Judged, Objective
+from wakeword_core.training.objective import LossOutput, Objective, TrainRows
 from wakeword_core.training.run import new_run
-from wakeword_core.training.sampler import NoiseSampler, Sampler
 
 FEW = Rates(1e-5, 1e-1, 20)
 
@@ -48,7 +47,7 @@ def test_nothing_is_different_afterwards(optimizer: str, tmp_path: Path) -> None
     sampler, noise = (Sampler(LONG, config.labels, config.training, 1), NoiseSampler(LONG, 1))
     with torch.random.fork_rng(devices=[]):
         run = new_run(LONG, CMVN, config, "cpu", "", None)
-        rows, batches = TrainRows.of(LONG, config, "cpu"), sampler.epoch(0)
+        rows, batches = TrainRows.load(LONG, config, "cpu"), sampler.epoch(0)
         for chosen in batches[:2]:
             run.optimizers.zero_grad()
             batch = run.objective.draw(run.model, rows, chosen, None, torch.Generator().manual_seed(0))
@@ -130,10 +129,10 @@ def _found_in_a_bowl(curvature: float, monkeypatch: pytest.MonkeyPatch) -> float
     """
     noise, curvatures = torch.Generator().manual_seed(0), curvature * torch.logspace(-3, 0, 64)
 
-    def forward(self: Objective, model: Any, *_: Any) -> Judged:
+    def forward(self: Objective, model: Any, *_: Any) -> LossOutput:
         weights = next(one for one in model.parameters() if one.numel() >= 64).flatten()[:64]
         point = 1 + 0.3 * torch.randn(64, generator=noise)
-        return Judged((curvatures * (weights - point).square()).sum() / 2, torch.empty(0))
+        return LossOutput((curvatures * (weights - point).square()).sum() / 2, torch.empty(0))
 
     monkeypatch.setattr(Objective, "forward", forward)
     plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1e9, "batch_size": 4}
@@ -153,7 +152,7 @@ def test_batches_are_computed_in_parts_and_exhausted_memory_halves_them(monkeypa
     seen: list[int] = []
     forward = Objective.forward
 
-    def limited(self: Objective, model: Any, batch: Any) -> Judged:
+    def limited(self: Objective, model: Any, batch: Any) -> LossOutput:
         seen.append(len(batch.labels))
         if len(batch.labels) > limit:
             raise torch.OutOfMemoryError
@@ -176,8 +175,8 @@ def _fed(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     """Make the objective give these losses, whatever the model does."""
     left = iter(losses)
 
-    def forward(self: Objective, model: Any, *_: Any) -> Judged:
-        return Judged(next(model.parameters()).sum() * 0 + next(left), torch.empty(0))
+    def forward(self: Objective, model: Any, *_: Any) -> LossOutput:
+        return LossOutput(next(model.parameters()).sum() * 0 + next(left), torch.empty(0))
 
     monkeypatch.setattr(Objective, "forward", forward)
 

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from wakeword_core.config import BcResNetConfig, LossConfig, TcnConfig, TinyConvConfig
 from wakeword_core.models import build_model
-from wakeword_core.training.metric_learning import MetricLoss, arcface_loss, triplet_loss, window_embeddings
+from wakeword_core.training.losses import MetricLoss, arcface_loss, triplet_loss
+from wakeword_core.training.objective import window_embeddings
 
 CLASSES = 3
 TRIPLETS = [

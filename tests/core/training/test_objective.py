@@ -15,10 +15,9 @@ from torch.nn import functional
 from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig, TrainingConfig
 from wakeword_core.models.scoring import ScoringModel, new_model
 from wakeword_core.training import objective as module
-from wakeword_core.training.batch import TrainRows
-from wakeword_core.training.fit import train
+from wakeword_core.training.loop import train
 from wakeword_core.training.losses import Weights
-from wakeword_core.training.objective import Objective
+from wakeword_core.training.objective import Objective, TrainRows
 
 PLAIN = {"band_warp": 0, "colour_db": 0, "gain_db": (0, 0), "isolate_probability": 0, "noise_probability": 0}
 CHOSEN = torch.tensor([0, 1, 2, 3, 4, 5, 8, 9])
@@ -35,7 +34,7 @@ def _parts(config: Config) -> tuple[ScoringModel, Objective, TrainRows]:
         torch.manual_seed(0)
         model = new_model(config).train()
         model.set_cmvn(CMVN)
-        return model, Objective(config, model, LONG.labels), TrainRows.of(LONG, config, "cpu")
+        return model, Objective(config, model, LONG.labels), TrainRows.load(LONG, config, "cpu")
 
 
 def _judged(model: ScoringModel, objective: Objective, rows: TrainRows, generator: torch.Generator) -> torch.Tensor:
@@ -82,7 +81,7 @@ def test_hard_negatives_count_as_if_they_stood_there_more_often(
     heavy, plain = _loss(config), _loss(_config(config.model, pooling=pooling))
     assert found == [[1, 3, 1, 1, 1, 3, 1, 3], None]
     assert heavy != plain
-    none = TrainRows.of(
+    none = TrainRows.load(
         replace(LONG, roles=torch.where(LONG.roles == ROLES.index("hard_negative"), 1, LONG.roles)), config, "cpu"
     )
     assert _loss(config, rows=none) == pytest.approx(plain, rel=1e-6)

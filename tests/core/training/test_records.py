@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from wakeword_core.training.records import EpochRecord, best_of, kept_of, out_of_patience, write_history
+from wakeword_core.training.records import EpochRecord, best_record, kept_record, out_of_patience, write_history
 
 
 def record(epoch: int, pauc: float, loss: float = 1.0) -> EpochRecord:
@@ -11,23 +11,23 @@ def record(epoch: int, pauc: float, loss: float = 1.0) -> EpochRecord:
 
 
 def test_the_first_epoch_is_the_best_however_bad() -> None:
-    assert best_of([]) is None
+    assert best_record([]) is None
     first = record(1, 0.0, 1e9)
-    assert best_of([first]) is first
+    assert best_record([first]) is first
     assert not out_of_patience([], 1)
 
 
 def test_loss_breaks_ties_and_the_earlier_wins_among_equals() -> None:
     history = [record(1, 0.9, 0.5), record(2, 1.0, 0.3), record(3, 1.0, 0.2), record(4, 1.0, 0.2), record(5, 0.95, 0.1)]
-    best = best_of(history)
+    best = best_record(history)
     assert best is history[2]
 
 
 def test_what_is_kept_is_the_best_or_the_last() -> None:
     history = [record(1, 0.9), record(2, 1.0), record(3, 0.8)]
-    assert kept_of(history, "best") is history[1]
-    assert kept_of(history, "last") is history[2]
-    assert kept_of([], "best") is kept_of([], "last") is None
+    assert kept_record(history, "best") is history[1]
+    assert kept_record(history, "last") is history[2]
+    assert kept_record([], "best") is kept_record([], "last") is None
 
 
 def test_patience_counts_epochs_since_the_best() -> None:

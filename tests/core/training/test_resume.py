@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,8 @@ from sweeps_to_train import (
 )
 
 from wakeword_core.config import BcResNetConfig, TcnConfig, TinyConvConfig
-from wakeword_core.training import fit
 from wakeword_core.training.checkpoint import LAST, load_checkpoint, save_checkpoint
-from wakeword_core.training.fit import train
+from wakeword_core.training.loop import train
 from wakeword_core.training.records import EpochRecord
 from wakeword_core.training.run import CHECKPOINTS, run_hash
 
@@ -101,7 +99,7 @@ import sweeps_to_train as t
 def kill(what, done, total):
     if done == 14:
         os.kill(os.getpid(), signal.SIGKILL)
-from wakeword_core.training.fit import train
+from wakeword_core.training.loop import train
 train(t.TRAIN, t.VAL, t.CMVN, t.config_for(), Path(sys.argv[2]), kill)
 """
 
@@ -182,7 +180,7 @@ def test_stopping_early_is_remembered_on_resume(tmp_path: Path, monkeypatch: pyt
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "save_model", fail)
+        patch.setattr("wakeword_core.training.run.save_model", fail)
         with pytest.raises(KilledError):
             train(TRAIN, shuffled, CMVN, config, tmp_path)
     epochs = len(history(tmp_path))
@@ -190,18 +188,21 @@ def test_stopping_early_is_remembered_on_resume(tmp_path: Path, monkeypatch: pyt
 
 
 def test_an_epoch_begun_on_another_kind_of_device_begins_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    term_raises: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Random states of a GPU mean nothing to a CPU; all else goes on."""
     config = config_for(steps_per_epoch=4, epochs=3)
-    asked = iter([False] * 6 + [True] * 100)
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(fit, "finishing", lambda _: nullcontext(lambda: next(asked)))
-        train(TRAIN, VAL, CMVN, config, tmp_path)
+
+    def stop(what: str, done: int, total: int) -> None:
+        if done == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedError):
+        train(TRAIN, VAL, CMVN, config, tmp_path, stop)
     folder = tmp_path / CHECKPOINTS
     identity = run_hash(TRAIN, VAL, CMVN, config)
     stopped = load_checkpoint(folder, identity)
-    assert stopped is not None and len(stopped.tensors["started"]["losses"]) == 2
+    assert stopped is not None and len(stopped.tensors["partial_epoch"]["losses"]) == 2
     save_checkpoint(folder, replace(stopped, device="cuda"))
     train(TRAIN, VAL, CMVN, config, tmp_path)
     assert "the epoch begun on cuda is begun again" in caplog.text

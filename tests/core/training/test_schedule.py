@@ -13,9 +13,8 @@ from sweeps_to_train import CMVN, TRAIN, VAL, config_for, history
 
 from wakeword_core.config import TrainingConfig
 from wakeword_core.drawing import PALETTE
-from wakeword_core.training.fit import train
-from wakeword_core.training.optimizers import Optimizers
-from wakeword_core.training.schedule import learning_rate, plateau_drops
+from wakeword_core.training.loop import train
+from wakeword_core.training.optim import Optimizers, learning_rate, plateau_drops
 from wakeword_core.training.schedule_picture import SCHEDULES, example_rates, rates_picture
 
 

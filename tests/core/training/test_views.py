@@ -6,21 +6,29 @@ from typing import Any
 
 import pytest
 import torch
-from sweeps_to_train import CMVN, CONTEXT, LONG, TINY_TCN, VAL, KilledError, config_for, history, same_weights, untimed
+from sweeps_to_train import (
+    CMVN,
+    CONTEXT,
+    LONG,
+    TINY_TCN,
+    VAL,
+    VIEWED,
+    KilledError,
+    config_for,
+    history,
+    same_weights,
+    untimed,
+)
 
 from wakeword_core.ablations import without
 from wakeword_core.config import Config, TcnConfig
 from wakeword_core.config.loading import load_config
-from wakeword_core.features.store import WindowSet
 from wakeword_core.graph.stages import STAGES
-from wakeword_core.training.fit import train
-from wakeword_core.training.job import Job, load_job
+from wakeword_core.training.data import NoiseSampler, Sampler
+from wakeword_core.training.loop import train
 from wakeword_core.training.records import EpochRecord
 from wakeword_core.training.run import run_hash
-from wakeword_core.training.sampler import NoiseSampler, Sampler
 
-VIEWED = replace(LONG, views=torch.arange(len(LONG)) // 4 % 2)
-"""Of each kind of window half are clean and half augmented."""
 CLEAN = VIEWED.views == 0
 
 
@@ -98,14 +106,6 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     train(VIEWED, VAL, CMVN, settings, tmp_path / "parts")
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
     assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
-
-
-def test_processes_that_share_the_training_know_the_views(tmp_path: Path) -> None:
-    settings = config(0.3)
-    Job(VIEWED, VAL, CMVN, settings).save(tmp_path)
-    found: WindowSet = load_job(tmp_path).train
-    assert torch.equal(found.views, VIEWED.views)
-    assert run_hash(found, VAL, CMVN, settings) == run_hash(VIEWED, VAL, CMVN, settings)
 
 
 def test_a_share_is_part_of_the_key_and_none_leaves_keys_and_checkpoints_as_they_were() -> None:

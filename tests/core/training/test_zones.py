@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword_core.training.losses import NO_WORD, one_step, zones
+from wakeword_core.training.losses import NO_WORD, draw_step, zones
 
 
 def _steps(ends: list[int], rows: int) -> torch.Tensor:
@@ -61,7 +61,7 @@ def test_every_word_has_a_hit_and_no_step_asks_two_things(ends: list[int], hit: 
 def test_the_one_step_is_any_of_a_words_hit_zone_and_any_of_other_rows() -> None:
     ends = torch.tensor([NO_WORD, 10, 40]).repeat_interleave(400)
     zone = zones(ends, _steps([3, 6, 9, 12, 15, 18], 1200), hit_frames=6, early_frames=4)
-    found = one_step(zone, torch.Generator().manual_seed(0)).view(3, 400)
+    found = draw_step(zone, torch.Generator().manual_seed(0)).view(3, 400)
     for row, allowed in zip(found, ([0, 1, 2, 3, 4, 5], [3, 4], [5]), strict=True):
         counts = torch.bincount(row, minlength=6).double()
         assert torch.nonzero(counts).flatten().tolist() == allowed
@@ -71,6 +71,6 @@ def test_the_one_step_is_any_of_a_words_hit_zone_and_any_of_other_rows() -> None
 def test_the_one_step_comes_from_the_generator_only() -> None:
     zone = zones(torch.tensor([NO_WORD, 10, 40, NO_WORD]), _steps([3, 6, 9, 12, 15, 18], 4), 6, 4)
     state = torch.random.get_rng_state()
-    one, same, other = (one_step(zone, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    one, same, other = (draw_step(zone, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)
     assert torch.equal(state, torch.random.get_rng_state())

@@ -12,8 +12,7 @@ from torch.amp.grad_scaler import GradScaler
 from wakeword_core.config import ModelConfig, TrainingConfig
 from wakeword_core.models import REGISTRY, build_model
 from wakeword_core.models.scoring import new_model
-from wakeword_core.training.clipping import USUAL_STEPS, Clipper
-from wakeword_core.training.optimizers import Optimizers, make_optimizers
+from wakeword_core.training.optim import USUAL_STEPS, Clipper, Optimizers, make_optimizers
 
 KINDS = ("adamw", "adam", "sgd", "muon")
 

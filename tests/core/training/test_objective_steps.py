@@ -9,7 +9,7 @@ from torch import nn
 from wakeword_core.config import TcnConfig
 from wakeword_core.models.tcn import tcn
 from wakeword_core.training.losses import NO_WORD
-from wakeword_core.training.steps import members, row_logits, step_ends
+from wakeword_core.training.objective import members, row_logits, step_ends
 
 N_MELS, FRAMES = 8, 32
 

@@ -32,11 +32,10 @@ from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.features.store import WindowSet
 from wakeword_core.models.scoring import load_model
 from wakeword_core.training.checkpoint import LAST
-from wakeword_core.training.fit import train
-from wakeword_core.training.optimizers import make_optimizers
-from wakeword_core.training.records import EpochRecord, best_of
-from wakeword_core.training.schedule import learning_rate
-from wakeword_core.training.validation import validate
+from wakeword_core.training.loop import train
+from wakeword_core.training.optim import learning_rate, make_optimizers
+from wakeword_core.training.records import EpochRecord, best_record
+from wakeword_core.training.validation import ValidationSet, validate
 
 
 def test_learns_and_tells_of_it(tmp_path: Path) -> None:
@@ -101,7 +100,7 @@ def test_the_averaged_weights_are_validated_saved_and_loaded(tmp_path: Path) -> 
     config = config_for(ema_decay=0.9)
     summary = train(TRAIN, VAL, CMVN, config, tmp_path, on_epoch=watch)
     model, _ = load_model(tmp_path)
-    figures = validate(model, VAL.mel, VAL.labels, 16, config.training.val_max_fpr)
+    figures = validate(model, ValidationSet(VAL.mel, VAL.labels), 16, config.training.val_max_fpr)
     assert (figures.loss, figures.auc, figures.pauc) == (summary.val_loss, summary.val_auc, summary.val_pauc)
     best = history(tmp_path)[summary.best_epoch - 1]
     assert (best.val_loss, best.val_pauc) == (summary.val_loss, summary.best_score)
@@ -115,7 +114,7 @@ def test_models_of_earlier_epochs_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "epochs").iterdir()) == ["00002", "00004"]
     for epoch in (2, 4):
         model, _ = load_model(tmp_path / "epochs" / f"{epoch:05d}")
-        figures = validate(model, VAL.mel, VAL.labels, 16, config.training.val_max_fpr)
+        figures = validate(model, ValidationSet(VAL.mel, VAL.labels), 16, config.training.val_max_fpr)
         assert figures.loss == history(tmp_path)[epoch - 1].val_loss
 
 
@@ -162,7 +161,7 @@ def test_the_last_epoch_is_kept_when_asked_and_nothing_stops_it(model: Any, tmp_
     config = config_for(model, keep="last", patience=1, ema_decay=0.9, learning_rate=1e-2)
     summary = train(TRAIN, shuffled, CMVN, config, tmp_path)
     records = history(tmp_path)
-    best = best_of(records)
+    best = best_record(records)
     assert best is not None and best.epoch < len(records) == config.training.epochs
     assert (summary.epochs, summary.best_epoch, summary.stopped_early) == (6, 6, False)
     assert (summary.val_loss, summary.val_auc) == (records[-1].val_loss, records[-1].val_auc)
@@ -172,7 +171,7 @@ def test_the_last_epoch_is_kept_when_asked_and_nothing_stops_it(model: Any, tmp_
     assert all(torch.equal(tensor, checkpoint[f"average/{name}"]) for name, tensor in found.items())
     assert any(not torch.equal(tensor, checkpoint[f"model/{name}"]) for name, tensor in found.items())
     loaded, _ = load_model(tmp_path)
-    assert validate(loaded, shuffled.mel, shuffled.labels, 16, config.training.val_max_fpr).loss == summary.val_loss
+    assert validate(loaded, ValidationSet(shuffled.mel, shuffled.labels), 16, 1.0).loss == summary.val_loss
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wakeword_core.config import ROLES, TrainingConfig
 from wakeword_core.errors import DataError
 from wakeword_core.features.store import WindowSet
-from wakeword_core.training.sampler import NoiseSampler, Sampler, _whole_shares, derived_seed
+from wakeword_core.training.data import NoiseSampler, Sampler, _whole_shares, derived_seed
 
 LABELS = ("_negative", "hey")
 

@@ -29,14 +29,12 @@ from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig, Train
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import new_model
 from wakeword_core.training import ema
-from wakeword_core.training.batch import Batch, TrainRows
-from wakeword_core.training.clipping import Clipper
+from wakeword_core.training.data import Sampler
 from wakeword_core.training.distributed import Ranks
-from wakeword_core.training.epoch import _micro_batches
-from wakeword_core.training.fit import train
-from wakeword_core.training.objective import Judged, Objective
-from wakeword_core.training.optimizers import Optimizers
-from wakeword_core.training.sampler import Sampler
+from wakeword_core.training.gradients import micro_batches
+from wakeword_core.training.loop import train
+from wakeword_core.training.objective import Batch, LossOutput, Objective, TrainRows
+from wakeword_core.training.optim import Clipper, Optimizers
 
 DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
 
@@ -81,7 +79,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_nothing_else(
     train(LONG, VAL, CMVN, config(micro_batch=4), tmp_path / "small")
     real, most = Objective.forward, []
 
-    def limited(self: Objective, model: Any, batch: Batch) -> Judged:
+    def limited(self: Objective, model: Any, batch: Batch) -> LossOutput:
         judged = real(self, model, batch)  # random numbers are drawn before the memory is full
         if len(batch.labels) > 4:
             raise torch.OutOfMemoryError("full")
@@ -113,7 +111,7 @@ def test_micro_batches_are_a_share_of_every_kind() -> None:
     sampler = Sampler(LONG, ("negative", "word"), TrainingConfig(batch_size=24, steps_per_epoch=1), seed=0)
     batch = sampler.epoch(0)[0]
     for most, count in ((24, 1), (12, 2), (8, 3), (7, 4)):
-        parts = [batch[part] for part in _micro_batches(len(batch), most)]
+        parts = [batch[part] for part in micro_batches(len(batch), most)]
         assert len(parts) == count and max(map(len, parts)) <= most
         assert sorted(torch.cat(parts).tolist()) == sorted(batch.tolist())
         for part in parts:
@@ -129,12 +127,12 @@ def test_no_network_sees_a_row_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("rows", "most", "parts"), [(2, 2, [2]), (3, 2, [3]), (7, 2, [3, 2, 2]), (9, 8, [5, 4])])
 def test_no_row_is_left_to_itself(rows: int, most: int, parts: list[int]) -> None:
     batch = torch.arange(rows)
-    assert [len(batch[part]) for part in _micro_batches(rows, most)] == parts
+    assert [len(batch[part]) for part in micro_batches(rows, most)] == parts
 
 
 @pytest.mark.parametrize(("rows", "most", "count"), [(16, 16, 2), (16, 3, 2), (17, 4, 3), (5, 1, 2), (4, 1, 4)])
 def test_processes_share_a_batch_and_have_as_many_parts_each(rows: int, most: int, count: int) -> None:
-    shared = [[list(range(rows)[part]) for part in _micro_batches(rows, most, Ranks(r, count))] for r in range(count)]
+    shared = [[list(range(rows)[part]) for part in micro_batches(rows, most, Ranks(r, count))] for r in range(count)]
     assert sorted(row for parts in shared for part in parts for row in part) == list(range(rows))
     assert len({len(parts) for parts in shared}) == 1 and all(part for parts in shared for part in parts)
     if rows % count == 0:
@@ -160,7 +158,7 @@ def test_losses_and_gradients_of_micro_batches_add_up_to_the_batchs(name: str, m
     settings = config_for(architecture, CONTEXT, loss={**LOSS, **loss}, augment={**AUGMENT, "mixup_alpha": mixed})
     torch.manual_seed(0)
     model = new_model(settings).train()
-    objective, windows = Objective(settings, model, LONG.labels), TrainRows.of(LONG, settings, "cpu")
+    objective, windows = Objective(settings, model, LONG.labels), TrainRows.load(LONG, settings, "cpu")
     for one in model.modules():
         if isinstance(one, torch.nn.modules.batchnorm._BatchNorm | torch.nn.Dropout):
             one.eval()
@@ -169,7 +167,7 @@ def test_losses_and_gradients_of_micro_batches_add_up_to_the_batchs(name: str, m
     found = []
     for at_once in (11, most):
         model.zero_grad(), objective.zero_grad()
-        losses = [objective(model, batch.part(part)).loss for part in _micro_batches(11, at_once)]
+        losses = [objective(model, batch.part(part)).loss for part in micro_batches(11, at_once)]
         sum(losses).backward()
         gradients = [one.grad.flatten() for one in (*model.parameters(), *objective.parameters())]
         found.append(torch.cat([sum(losses).detach()[None], *gradients]))

@@ -1,0 +1,69 @@
+"""What processes of a training may do instead of training; spawned processes import it by name."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from wakeword_core.errors import ConfigError
+from wakeword_core.progress import Progress
+from wakeword_core.training.distributed import join_ranks
+from wakeword_core.training.gradients import MemoryFullError
+from wakeword_core.training.run import Job
+
+
+def _first() -> bool:
+    return os.environ["RANK"] == "0"
+
+
+def is_killed(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Any], None]) -> None:
+    """The second dies while the first waits for it."""
+    with join_ranks("cpu") as ranks:
+        if not ranks.first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        ranks.wait()
+
+
+def breaks(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Any], None]) -> None:
+    raise RuntimeError("a bug")
+
+
+def fails(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Any], None]) -> None:
+    """One finds a wrong setting; the other would wait for it."""
+    if not _first():
+        raise ConfigError("diverged")
+    time.sleep(60)
+
+
+def wants_fewer_rows(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Any], None]) -> None:
+    if job.micro_batch != 4:
+        raise MemoryFullError({0: 8, 8: 4}[job.micro_batch])
+    raise ConfigError("4 rows at once")
+
+
+def finishes_its_batch(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Any], None]) -> None:
+    """It goes on until a signal comes, and then takes its time."""
+
+    def stop(*_: object) -> None:
+        time.sleep(0.2)
+        (out / f"saved {os.environ['RANK']}").touch()
+        sys.exit(1)
+
+    signal.signal(signal.SIGTERM, stop)
+    while True:
+        progress("training", 1, 1)
+        time.sleep(0.05)
+
+
+def tells_where_it_listens(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Any], None]) -> None:
+    with join_ranks("cpu") as ranks:
+        ranks.wait()
+        ends = [one.laddr.ip for one in psutil.Process().net_connections("inet")]
+        ranks.wait()
+    private = (out / "checkpoints" / "processes").stat().st_mode & 0o777
+    raise ConfigError(f"{sorted(set(ends))} {private:o}")

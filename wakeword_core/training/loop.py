@@ -1,0 +1,210 @@
+"""The training loop, from windows to the weights that are saved; read it from top to bottom.
+
+`train` checks its windows and chooses one process or several, `train_here` goes through the epochs, `_run_epoch` trains
+and validates one, and `train_epoch` goes through its steps.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from wakeword_core.config import Config
+from wakeword_core.cores import torch_threads
+from wakeword_core.errors import ConfigError
+from wakeword_core.interrupts import finishing
+from wakeword_core.models.scoring import ScoringModel
+from wakeword_core.progress import Progress, silent
+from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, derived_seed, draw_epoch
+from wakeword_core.training.device import choose_device, compile_backbone, cuda_devices, keep_freed_memory
+from wakeword_core.training.distributed import is_one_of_several, join_ranks
+from wakeword_core.training.gradients import compute_gradients, draw_batch
+from wakeword_core.training.objective import TrainRows
+from wakeword_core.training.optim import ema_decay, learning_rate, update_average
+from wakeword_core.training.processes import train_in_processes
+from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_record, out_of_patience
+from wakeword_core.training.run import (
+    EpochTrace,
+    Job,
+    PartialEpoch,
+    Run,
+    finish_run,
+    new_run,
+    random_state,
+    resume_run,
+    run_hash,
+    save_epoch_model,
+    save_run,
+    set_random_state,
+)
+from wakeword_core.training.validation import ValidationSet, check_validation, validate_run
+
+if TYPE_CHECKING:
+    from wakeword_core.features.cmvn import Cmvn
+    from wakeword_core.features.store import WindowSet
+
+log = logging.getLogger(__name__)
+
+
+class StoppedError(Exception):
+    """A signal asked to stop; `run.partial_epoch` holds what is done of the epoch."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What the steps of every epoch are made of, and how they report and are stopped."""
+
+    rows: TrainRows
+    sampler: Sampler
+    noise: NoiseSampler
+    progress: Progress
+    stop_requested: Callable[[], bool]
+
+
+def train(
+    train: "WindowSet",
+    val: "WindowSet",
+    cmvn: "Cmvn",
+    config: Config,
+    out: Path,
+    progress: Progress = silent,
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    start_from: ScoringModel | None = None,
+) -> TrainingSummary:
+    """Train a model and write `model.safetensors`, `model.json` and `history.jsonl` to `out`.
+
+    It begins anew, or with the weights of `start_from`. The averaged weights (EMA) are the ones that are validated,
+    stopped on, saved and returned. A killed training that is called again with the same data, settings and `out` goes
+    on after its last finished epoch, one that got a signal to stop after its last batch, and ends with the same
+    weights, bit for bit on a CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class
+    has no windows, ConfigError when training diverges.
+
+    With `training.processes` it starts that many processes to do it. A process that torchrun started is one of several
+    already: each calls this with the same arguments, and the first alone writes to `out`, which all can read.
+    """
+    check_windows(train, "train", config)
+    check_windows(val, "val", config)
+    check_validation(val.labels)
+    job = Job(train, val, cmvn, config, start_from)
+    if config.training.processes > 1 and not is_one_of_several():
+        return train_in_processes(train_here, job, out, progress, on_epoch)
+    return train_here(job, out, progress, on_epoch)
+
+
+def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[EpochRecord], None]) -> TrainingSummary:
+    """Train on windows that were checked, in this process, which may be one of several."""
+    config, settings = job.config, job.config.training
+    sampler = Sampler(job.train, config.labels, settings, config.seed)
+    noise = NoiseSampler(job.train, config.seed, settings.clean_share)
+    device = choose_device(settings.device)
+    with (
+        join_ranks(device) as ranks,
+        torch_threads(settings.threads or ranks.cores),
+        keep_freed_memory(),
+        finishing("batch") as stop_requested,
+        torch.random.fork_rng(devices=cuda_devices(device)),
+    ):
+        identity = run_hash(job.train, job.val, job.cmvn, config, job.start_from)
+        run = new_run(job.train, job.cmvn, config, device, identity, job.start_from, ranks)
+        run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
+        resume_run(run, out)
+        compile_backbone(run.model.backbone, settings.compile, device, ranks.count)
+        batches = Batches(TrainRows.load(job.train, config, device), sampler, noise, progress, stop_requested)
+        validation = ValidationSet.load(job.val, config, device)
+
+        while not _is_finished(run, config):
+            try:
+                record = _run_epoch(run, batches, validation, config)
+            except StoppedError:
+                if ranks.first:
+                    save_run(run, out)
+                raise KeyboardInterrupt from None
+            run.history.append(record)
+            if kept_record(run.history, settings.keep) is record:
+                run.best = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
+            if ranks.first:
+                save_epoch_model(run, config, out)  # before the epoch counts as done: a killed run saves it again
+                save_run(run, out)
+                on_epoch(record)
+        return finish_run(run, sampler.steps * settings.batch_size, config, out)
+
+
+def _is_finished(run: Run, config: Config) -> bool:
+    settings = config.training
+    stops_early = settings.keep == "best" and out_of_patience(run.history, settings.patience)
+    return len(run.history) >= settings.epochs or stops_early
+
+
+def _run_epoch(run: Run, batches: Batches, validation: ValidationSet, config: Config) -> EpochRecord:
+    """Train one epoch, or the rest of it, and validate the averaged weights; ConfigError when the loss diverged."""
+    settings, epoch, first_step = config.training, len(run.history) + 1, run.step
+    started = time.monotonic()
+    trace = train_epoch(run, batches, config)
+    loss, norm = float(trace.losses.mean()), trace.mean_norm(steps_are_skipped=run.scaler.is_enabled())
+    trained = time.monotonic()
+    figures = validate_run(run, validation, config)
+    if not all(torch.isfinite(torch.tensor([loss, norm, figures.loss]))):
+        raise ConfigError(
+            f"training diverged in epoch {epoch} (its loss is not finite) with training.learning_rate "
+            f"{settings.learning_rate}; lower it"
+        )
+    return EpochRecord(
+        epoch=epoch,
+        train_loss=loss,
+        val_loss=figures.loss,
+        val_auc=figures.auc,
+        val_pauc=figures.pauc,
+        val_f1=figures.f1,
+        val_frr=figures.frr,
+        val_score=figures.value(settings.val_metric),
+        learning_rate=run.optimizers.rate,
+        gradient_norm=norm,
+        samples_per_second=(run.step - first_step) * settings.batch_size / (trained - started),
+        seconds=time.monotonic() - started,
+    )
+
+
+def train_epoch(run: Run, batches: Batches, config: Config) -> EpochTrace:
+    """Take the steps of the epoch after those of the history, or what is left of them.
+
+    Raises StoppedError between two steps, and ConfigError when the memory does not hold two rows.
+    """
+    settings, epoch = config.training, len(run.history)
+    rows, noises, masks = draw_epoch(batches.sampler, batches.noise, epoch, config.seed, run.device, run.difficulty)
+    total = len(rows) * settings.epochs
+    trace = EpochTrace.zeros(len(rows), 0 if run.difficulty is None else rows.shape[1], run.device)
+    steps_done = 0
+    if run.partial_epoch is not None:  # the training was stopped in the middle of this epoch: go on from there
+        steps_done = run.partial_epoch.steps
+        for name, done in run.partial_epoch.trace.items():
+            getattr(trace, name)[:steps_done] = done
+        set_random_state(run.partial_epoch.random, masks)
+        run.partial_epoch = None
+    scores = [record.score for record in run.history]
+    run.model.train()
+
+    for position in range(steps_done, len(rows)):
+        if run.ranks.any(batches.stop_requested()):
+            run.partial_epoch = PartialEpoch(trace.tensors(position), random_state(run.device, masks))
+            raise StoppedError
+        if not run.ranks.first:  # dropout of the first process goes on as that of a single process does
+            torch.manual_seed(derived_seed(config.seed, run.step, f"dropout of process {run.ranks.index}"))
+        run.optimizers.rate = learning_rate(run.step, total, settings, scores)
+        batch = draw_batch(run, batches.rows, rows[position], noises[position], masks)
+        trace.losses[position], trace.wrong[position] = compute_gradients(run, batch, settings.loss)
+        trace.norms[position] = run.optimizers.step(run.clipper, run.scaler)
+        if not run.scaler.is_enabled() or trace.norms[position].isfinite():  # else the scaler has skipped the step
+            update_average(run.average, run.model, ema_decay(run.step, total, settings))
+        run.step += 1
+        batches.progress("training", run.step, total)
+
+    if run.difficulty is not None:
+        wrong, places = trace.wrong.flatten().cpu(), rows.flatten().cpu()
+        scored = ~wrong.isnan()
+        # of a row that came more than once numpy keeps the last value
+        run.difficulty.numpy()[places[scored].numpy()] = wrong[scored].numpy()
+    return trace

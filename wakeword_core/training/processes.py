@@ -1,0 +1,193 @@
+"""A training in several processes of this machine, which are started and listened to here."""
+
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wakeword_core.config import TrainingConfig
+from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.interrupts import finishing
+from wakeword_core.progress import Progress, silent
+from wakeword_core.training.checkpoint import CHECKPOINTS
+from wakeword_core.training.device import choose_device
+from wakeword_core.training.distributed import take_place
+from wakeword_core.training.gradients import MemoryFullError
+from wakeword_core.training.records import EpochRecord, TrainingSummary
+from wakeword_core.training.run import Job
+
+log = logging.getLogger(__name__)
+
+_FOLDER, _LOG = "processes", "processes.log"
+_JOB, _STORE = "job.pt", "store"
+_POLL_SECONDS = 0.2
+_PROGRESS_SECONDS = 0.1
+_LAST_WORDS_SECONDS = 10.0
+"""How long the others may take to say what went wrong once a process has died."""
+_STOP_SECONDS = 60.0
+"""How long a process may take to finish its batch before it is killed."""
+
+Workers = dict[Connection, BaseProcess]
+"""Processes by the connection on which they are heard; the first process is the first."""
+OnEpoch = Callable[[EpochRecord], None]
+Train = Callable[[Job, Path, Progress, OnEpoch], TrainingSummary]
+"""One process's part of the training, a function of a module: `loop.train_here`."""
+
+
+def train_in_processes(train: Train, job: Job, out: Path, progress: Progress, on_epoch: OnEpoch) -> TrainingSummary:
+    """Call `train` in `training.processes` new processes, of which the first writes to `out` and is listened to.
+
+    When the memory of one does not hold its rows, all are started again with half of them at once, and go on after
+    the last finished epoch. Raises what `train` raises in any of them, and WakewordError when one of them dies.
+    """
+    _check_gpus(job.config.training)
+    folder, output = out / CHECKPOINTS / _FOLDER, out / CHECKPOINTS / _LOG
+    hear: dict[str, Callable[..., None]] = {"progress": progress, "epoch": on_epoch, "log": log.log}
+    with _private(folder), finishing("batch") as stop_requested:
+        while True:
+            torch.save(job, folder / _JOB)
+            try:
+                with _started(train, job.config.training.processes, folder, out, output) as workers:
+                    return _listen(workers, hear, stop_requested, output)
+            except MemoryFullError as full:
+                log.warning("the GPUs' memory is exhausted: %d rows at once from here on", full.rows)
+                job = replace(job, micro_batch=full.rows)
+
+
+def _check_gpus(settings: TrainingConfig) -> None:
+    if choose_device(settings.device) == "cuda" and settings.processes > torch.cuda.device_count():
+        raise ConfigError(
+            f"training.processes is {settings.processes}, but there are {torch.cuda.device_count()} GPUs and each "
+            "process needs one; lower it"
+        )
+
+
+@contextmanager
+def _private(folder: Path) -> Iterator[None]:
+    """Make a folder that no other user can look into: the processes meet there, and trust what they find there."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a training that was killed
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _started(train: Train, count: int, folder: Path, out: Path, output: Path) -> Iterator[Workers]:
+    """Start the processes; whatever happens, they have ended afterwards."""
+    context, workers = multiprocessing.get_context("spawn"), Workers()
+    (folder / _STORE).unlink(missing_ok=True)
+    output.unlink(missing_ok=True)
+    # the processes inherit that SIGINT is blocked: Ctrl-C reaches this one alone, which passes it on once
+    resource_tracker.ensure_running()  # as starting the first process does, which would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for index in range(count):
+            hearing, telling = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(train, index, count, folder, out, output, telling))
+            process.start()
+            telling.close()
+            workers[hearing] = process
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield workers
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for worker in workers.values():
+            worker.terminate()  # each finishes its batch
+        for worker in workers.values():
+            worker.join(_STOP_SECONDS)
+            worker.kill()
+            worker.join()
+
+
+def _listen(
+    workers: Workers, hear: dict[str, Callable[..., None]], stop_requested: Callable[[], bool], output: Path
+) -> TrainingSummary:
+    """Pass on what the processes tell until the first has the summary, or raise what went wrong in one of them."""
+    waiting, first = dict(workers), next(iter(workers))
+    statuses: list[int] = []
+    deadline = float("inf")
+    while waiting and time.monotonic() < deadline:
+        if stop_requested():
+            raise KeyboardInterrupt
+        for connection in wait(list(waiting), _POLL_SECONDS):
+            assert isinstance(connection, Connection)
+            try:
+                what, values = connection.recv()
+            except EOFError:
+                died = waiting.pop(connection)
+                died.join()
+                statuses.append(died.exitcode or 0)
+                deadline = min(deadline, time.monotonic() + _LAST_WORDS_SECONDS)
+                continue
+            match what:
+                case "error":
+                    raise values[0]
+                case "summary" if connection is first:
+                    summary: TrainingSummary = values[0]
+                    return summary
+                case "summary":
+                    waiting.pop(connection)
+                case _:
+                    hear[what](*values)
+    if stop_requested():
+        raise KeyboardInterrupt
+    raise WakewordError(  # with the status of a signal, where one died of it and others of its death
+        f"a process of the training ended with exit status {min(statuses)}; {output} has what it said, and the next "
+        "run goes on after the last epoch; if memory ran out, lower training.processes"
+    )
+
+
+class _Teller(logging.Handler):
+    """Sends what happens in a process to the one that listens."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(logging.INFO)
+        self._connection, self._progress_at = connection, 0.0
+
+    def tell(self, what: str, *values: Any) -> None:
+        self._connection.send((what, values))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.tell("log", record.levelno, "%s", record.getMessage())
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if time.monotonic() - self._progress_at >= _PROGRESS_SECONDS or done == total:
+            self._progress_at = time.monotonic()
+            self.tell("progress", what, done, total)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        self.tell("epoch", record)
+
+
+def _work(train: Train, index: int, count: int, folder: Path, out: Path, output: Path, telling: Connection) -> None:
+    """Do one process's part of the training; what it and its libraries print goes to the file `output`."""
+    with output.open("a", encoding="utf-8") as printed:
+        os.dup2(printed.fileno(), 1)
+        os.dup2(printed.fileno(), 2)
+    take_place(index, count, folder / _STORE)
+    teller = _Teller(telling)
+    if index == 0:
+        logging.getLogger("wakeword_core").addHandler(teller)
+        logging.getLogger("wakeword_core").setLevel(logging.INFO)
+    try:
+        job = torch.load(folder / _JOB, mmap=True, weights_only=False)
+        summary = train(job, out, teller.progress if index == 0 else silent, teller.on_epoch)
+    except WakewordError as error:
+        teller.tell("error", error)
+    else:
+        teller.tell("summary", summary)
