@@ -52,6 +52,7 @@ AUGMENT = {
     "noise_probability": 0.5,
     "noise_snr_db": (10.0, 20.0),
 }
+NO_AUGMENT = {"band_warp": 0, "colour_db": 0, "gain_db": (0, 0), "isolate_probability": 0, "noise_probability": 0}
 TINY_TCN = {"channels": 8, "dilations": (1, 2), "head_steps": 2, "kernel": 3}
 CMVN = Cmvn(np.full(N_MELS, -6, np.float32), np.full(N_MELS, 2, np.float32))
 

@@ -1,10 +1,7 @@
-"""An epoch: micro-batches, memory that runs out, signals in its middle, and how weights are averaged."""
+"""Gradients of batches in parts: their shares, their sums, and memory that runs out."""
 
 import logging
 import math
-import os
-import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,58 +16,23 @@ from sweeps_to_train import (
     TINY_TCN,
     VAL,
     config_for,
-    history,
     same_weights,
-    untimed,
 )
-from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig, TrainingConfig
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import new_model
-from wakeword_core.training import ema
 from wakeword_core.training.data import Sampler
 from wakeword_core.training.distributed import Ranks
 from wakeword_core.training.gradients import micro_batches
 from wakeword_core.training.loop import train
 from wakeword_core.training.objective import Batch, LossOutput, Objective, TrainRows
-from wakeword_core.training.optim import Clipper, Optimizers
 
 DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
 
 
 def config(**training: Any) -> Config:
     return config_for(DROPS, CONTEXT, **{"epochs": 3, "adaptive_clip": 5.0, **training})
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_signal_in_the_middle_of_an_epoch_loses_no_batch(optimizer: str, term_raises: None, tmp_path: Path) -> None:
-    settings = config(optimizer=optimizer)
-    whole = train(LONG, VAL, CMVN, settings, tmp_path / "whole")
-
-    def signalled(what: str, done: int, total: int) -> None:
-        if done in (2, 6, 8):  # in the first epoch, in the second, and at its end
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    first: list[int] = []
-    for at in (2, 6, 8):
-        with pytest.raises(InterruptedError):
-            train(
-                LONG,
-                VAL,
-                CMVN,
-                settings,
-                tmp_path / "parts",
-                lambda what, done, total: (first.append(done), signalled(what, done, total)),
-            )
-        assert first[-1] == at
-    first.clear()
-    parts = train(LONG, VAL, CMVN, settings, tmp_path / "parts", lambda what, done, total: first.append(done))
-    assert first == [9, 10, 11, 12]
-    assert same_weights(tmp_path / "whole", tmp_path / "parts")
-    assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
-    timed = {"seconds": 0, "samples_per_second": 0}
-    assert replace(whole, **timed) == replace(parts, **timed)
 
 
 def test_memory_that_runs_out_halves_the_micro_batch_and_nothing_else(
@@ -174,31 +136,3 @@ def test_losses_and_gradients_of_micro_batches_add_up_to_the_batchs(name: str, m
     assert len(losses) == math.ceil(11 / most)
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=2e-6)
     assert float(found[0].abs().max()) > 0.1
-
-
-@pytest.mark.parametrize(
-    "changed", [{"ema_decay": 0.3}, {"ema_final_decay": 0.95}, {"adaptive_clip": 0.5}, {"clip_norm": 0.01}]
-)
-def test_averaging_and_clipping_reach_the_weights(changed: dict[str, float], tmp_path: Path) -> None:
-    plain = config(epochs=1, ema_decay=0.2, ema_final_fraction=0.9)
-    for name, one in (("plain", plain), ("changed", config(**{**plain.training.model_dump(), **changed}))):
-        train(LONG, VAL, CMVN, one, tmp_path / name)
-    assert not same_weights(tmp_path / "plain", tmp_path / "changed")
-
-
-def test_a_skipped_step_leaves_the_average_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 4 steps the last is broken, and skipped by float16's scaler."""
-    updated: list[int] = []
-    scaler = GradScaler("cpu", init_scale=2.0)
-    monkeypatch.setattr("wakeword_core.training.run.GradScaler", lambda *_, **__: scaler)
-    monkeypatch.setattr(ema, "update", lambda average, model, decay: updated.append(len(broken)))
-    real, broken = Optimizers.step, [False, True, False, False]
-
-    def step(optimizers: Optimizers, clip: Clipper, scaler: GradScaler) -> torch.Tensor:
-        if broken.pop():
-            next(one.grad for group in optimizers.groups for one in group["params"]).fill_(math.nan)
-        return real(optimizers, clip, scaler)
-
-    monkeypatch.setattr(Optimizers, "step", step)
-    train(LONG, VAL, CMVN, config(epochs=1, steps_per_epoch=4), tmp_path)
-    assert updated == [3, 2, 0]

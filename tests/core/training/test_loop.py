@@ -3,6 +3,8 @@
 import json
 import logging
 import math
+import os
+import signal
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from sweeps_to_train import (
     CMVN,
     CONTEXT,
     LONG,
+    NO_AUGMENT,
     TINY_TCN,
     TRAIN,
     VAL,
@@ -27,15 +30,24 @@ from sweeps_to_train import (
 )
 from torch.amp.grad_scaler import GradScaler
 
-from wakeword_core.config import ROLES, BcResNetConfig, TcnConfig, TinyConvConfig, TrainingConfig
+from wakeword_core.config import ROLES, BcResNetConfig, Config, TcnConfig, TinyConvConfig, TrainingConfig
 from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.features.store import WindowSet
 from wakeword_core.models.scoring import load_model
+from wakeword_core.progress import silent
 from wakeword_core.training.checkpoint import LAST
-from wakeword_core.training.loop import train
-from wakeword_core.training.optim import learning_rate, make_optimizers
+from wakeword_core.training.data import NoiseSampler, Sampler
+from wakeword_core.training.loop import Batches, train, train_epoch
+from wakeword_core.training.objective import TrainRows
+from wakeword_core.training.optim import Clipper, Optimizers, learning_rate, make_optimizers
 from wakeword_core.training.records import EpochRecord, best_record
+from wakeword_core.training.run import new_run
 from wakeword_core.training.validation import ValidationSet, validate
+
+
+def dropout_config(**training: Any) -> Config:
+    model = TcnConfig(**TINY_TCN, dropout=0.3)
+    return config_for(model, CONTEXT, **{"epochs": 3, "adaptive_clip": 5.0, **training})
 
 
 def test_learns_and_tells_of_it(tmp_path: Path) -> None:
@@ -55,6 +67,47 @@ def test_learns_and_tells_of_it(tmp_path: Path) -> None:
     assert left == {"checkpoints", "history.jsonl", "model.json", "model.safetensors"}
     json.dumps(asdict(summary), allow_nan=False)
     assert all(record.gradient_norm > 0 and record.samples_per_second > 0 for record in records)
+
+
+def test_an_epoch_of_one_toy_batch_is_gradient_descent_by_hand() -> None:
+    """Every step of it moves the weights by their gradients times the rate, and the average after them."""
+    plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1e9, "ema_decay": 0.5}
+    rate = {"learning_rate": 0.01, "schedule": "constant", "warmup_fraction": 0.0}
+    rows = {"batch_size": 4, "steps_per_epoch": 3, "epochs": 2, "sampler": "plain"}
+    nothing = {"time_masks": 0, "mel_masks": 0}
+    config = config_for(
+        TcnConfig(**TINY_TCN, dropout=0), augment=NO_AUGMENT, spec_augment=nothing, **plain, **rate, **rows
+    )
+    toy = windows_for(1, rows=4)
+    with torch.random.fork_rng(devices=[]):
+        run, by_hand = (new_run(toy, CMVN, config, "cpu", "") for _ in range(2))
+        batches = Batches(
+            TrainRows.load(toy, config, "cpu"),
+            Sampler(toy, config.labels, config.training, config.seed),
+            NoiseSampler(toy, config.seed),
+            silent,
+            lambda: False,
+        )
+        trace = train_epoch(run, batches, config)
+        losses = []
+        for step in range(3):
+            order = batches.sampler.epoch(0)[step]
+            batch = by_hand.objective.draw(by_hand.model.train(), batches.rows, order, None, torch.Generator())
+            loss = by_hand.objective(by_hand.model, batch).loss
+            by_hand.model.zero_grad()
+            loss.backward()
+            losses.append(float(loss.detach()))
+            with torch.no_grad():
+                for weight in by_hand.model.parameters():
+                    weight -= 0.01 * weight.grad
+                decay = min(0.5, (1 + step) / (10 + step))
+                for averaged, latest in zip(by_hand.average.parameters(), by_hand.model.parameters(), strict=True):
+                    averaged.copy_(decay * averaged + (1 - decay) * latest)
+    assert run.step == 3 and losses[2] < losses[0]
+    assert trace.losses.tolist() == pytest.approx(losses, rel=1e-5)
+    for own, wanted in ((run.model, by_hand.model), (run.average, by_hand.average)):
+        for mine, theirs in zip(own.parameters(), wanted.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_learning_rate_follows_the_steps_not_the_loss(tmp_path: Path) -> None:
@@ -264,3 +317,61 @@ def test_a_network_that_looks_back_farther_than_a_window_is_refused(tmp_path: Pa
     config = config_for(TcnConfig(channels=8, dilations=(1, 2, 4, 8), head_steps=2, kernel=3))
     with pytest.raises(ConfigError, match=r"the network sees \d+ frames, but features.frontend.window_frames is"):
         train(TRAIN, VAL, CMVN, config, tmp_path)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_signal_in_the_middle_of_an_epoch_loses_no_batch(optimizer: str, term_raises: None, tmp_path: Path) -> None:
+    settings = dropout_config(optimizer=optimizer)
+    whole = train(LONG, VAL, CMVN, settings, tmp_path / "whole")
+
+    def signalled(what: str, done: int, total: int) -> None:
+        if done in (2, 6, 8):  # in the first epoch, in the second, and at its end
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    first: list[int] = []
+    for at in (2, 6, 8):
+        with pytest.raises(InterruptedError):
+            train(
+                LONG,
+                VAL,
+                CMVN,
+                settings,
+                tmp_path / "parts",
+                lambda what, done, total: (first.append(done), signalled(what, done, total)),
+            )
+        assert first[-1] == at
+    first.clear()
+    parts = train(LONG, VAL, CMVN, settings, tmp_path / "parts", lambda what, done, total: first.append(done))
+    assert first == [9, 10, 11, 12]
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
+    timed = {"seconds": 0, "samples_per_second": 0}
+    assert replace(whole, **timed) == replace(parts, **timed)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"ema_decay": 0.3}, {"ema_final_decay": 0.95}, {"adaptive_clip": 0.5}, {"clip_norm": 0.01}]
+)
+def test_averaging_and_clipping_reach_the_weights(changed: dict[str, float], tmp_path: Path) -> None:
+    plain = dropout_config(epochs=1, ema_decay=0.2, ema_final_fraction=0.9)
+    for name, one in (("plain", plain), ("changed", dropout_config(**{**plain.training.model_dump(), **changed}))):
+        train(LONG, VAL, CMVN, one, tmp_path / name)
+    assert not same_weights(tmp_path / "plain", tmp_path / "changed")
+
+
+def test_a_skipped_step_leaves_the_average_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 4 steps the last is broken, and skipped by float16's scaler."""
+    updated: list[int] = []
+    scaler = GradScaler("cpu", init_scale=2.0)
+    monkeypatch.setattr("wakeword_core.training.run.GradScaler", lambda *_, **__: scaler)
+    monkeypatch.setattr("wakeword_core.training.loop.update_average", lambda *_: updated.append(len(broken)))
+    real, broken = Optimizers.step, [False, True, False, False]
+
+    def step(optimizers: Optimizers, clip: Clipper, scaler: GradScaler) -> torch.Tensor:
+        if broken.pop():
+            next(one.grad for group in optimizers.groups for one in group["params"]).fill_(math.nan)
+        return real(optimizers, clip, scaler)
+
+    monkeypatch.setattr(Optimizers, "step", step)
+    train(LONG, VAL, CMVN, dropout_config(epochs=1, steps_per_epoch=4), tmp_path)
+    assert updated == [3, 2, 0]

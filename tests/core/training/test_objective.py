@@ -8,25 +8,22 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TINY_TCN, VAL, config_for, windows_for
-from torch import nn
+from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, NO_AUGMENT, TINY_TCN, VAL, config_for, windows_for
 from torch.nn import functional
 
 from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig, TrainingConfig
 from wakeword_core.models.scoring import ScoringModel, new_model
-from wakeword_core.training import objective as module
 from wakeword_core.training.loop import train
-from wakeword_core.training.losses import Weights
-from wakeword_core.training.objective import Objective, TrainRows
+from wakeword_core.training.losses import row_losses
+from wakeword_core.training.objective import Objective, TrainRows, windows_ending
 
-PLAIN = {"band_warp": 0, "colour_db": 0, "gain_db": (0, 0), "isolate_probability": 0, "noise_probability": 0}
 CHOSEN = torch.tensor([0, 1, 2, 3, 4, 5, 8, 9])
 """Rows of LONG: words at 0, 4 and 8, hard negatives at 1, 5 and 9."""
 
 
 def _config(model: Any = None, **loss: Any) -> Config:
     nothing = {"time_masks": 0, "mel_masks": 0}
-    return config_for(model, CONTEXT, loss={**LOSS, **loss}, augment=PLAIN, spec_augment=nothing)
+    return config_for(model, CONTEXT, loss={**LOSS, **loss}, augment=NO_AUGMENT, spec_augment=nothing)
 
 
 def _parts(config: Config) -> tuple[ScoringModel, Objective, TrainRows]:
@@ -66,20 +63,16 @@ def test_window_pooling_of_whole_windows_is_torchs_cross_entropy(weights: str, s
 
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("pooling", ["stream", "window"])
-def test_hard_negatives_count_as_if_they_stood_there_more_often(
-    pooling: str, members: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hard_negatives_count_as_if_they_stood_there_more_often(pooling: str, members: int) -> None:
     config = _config(TcnConfig(**TINY_TCN, members=members, dropout=0), pooling=pooling, hard_negative_weight=3.0)
-    found: list[list[float] | None] = []
-    original = module.row_shares
-
-    def spy(labels: torch.Tensor, pooling: Any, weights: Weights) -> torch.Tensor:
-        found.append(None if weights.rows is None else weights.rows.tolist())
-        return original(labels, pooling, weights)
-
-    monkeypatch.setattr(module, "row_shares", spy)
+    model, objective, rows = _parts(config)
+    shares = objective.draw(model, rows, CHOSEN, None, torch.Generator()).targets[0].shares.view(members, -1)
+    assert torch.equal(shares, shares[:1].expand_as(shares))
+    assert float(shares.sum()) == pytest.approx(1 if pooling == "window" else 2)  # words and other rows count alike
+    words, negatives = shares[0][[0, 4, 6]], shares[0][[1, 2, 3, 5, 7]]
+    assert (negatives / negatives.min()).tolist() == pytest.approx([3, 1, 1, 3, 3])
+    assert words.tolist() == pytest.approx([float(negatives.min()) if pooling == "window" else 1 / 3 / members] * 3)
     heavy, plain = _loss(config), _loss(_config(config.model, pooling=pooling))
-    assert found == [[1, 3, 1, 1, 1, 3, 1, 3], None]
     assert heavy != plain
     none = TrainRows.load(
         replace(LONG, roles=torch.where(LONG.roles == ROLES.index("hard_negative"), 1, LONG.roles)), config, "cpu"
@@ -119,22 +112,19 @@ def test_the_metric_loss_is_added_with_its_weight(metric: str) -> None:
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_the_window_that_is_embedded_ends_where_a_word_may_be_heard(
-    members: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_window_that_is_embedded_ends_where_a_word_may_be_heard(members: int) -> None:
     config = _config(TcnConfig(**TINY_TCN, members=members), metric="triplet")
+    model, objective, rows = _parts(config)
+    embedded: list[torch.Tensor] = []
+    embed = model.backbone.embed
+    model.backbone.embed = lambda x: embedded.append(x) or embed(x)
     found: list[torch.Tensor] = []
-    original = module.window_embeddings
-
-    def spy(backbone: nn.Module, x: torch.Tensor, ends: torch.Tensor, frames: int) -> torch.Tensor:
-        found.append(ends)
-        return original(backbone, x, ends, frames)
-
-    monkeypatch.setattr(module, "window_embeddings", spy)
     for seed in range(20):
-        _loss(config, seed)
+        batch = objective.draw(model, rows, CHOSEN, None, torch.Generator().manual_seed(seed))
+        objective(model, batch)
+        found.append(batch.step_ends.gather(1, batch.targets[0].places[: len(CHOSEN), None])[:, 0])
+        assert torch.equal(embedded[-1], windows_ending(batch.x, found[-1], model.frames))
     ends = torch.stack(found)
-    assert ends.shape == (20, len(CHOSEN))
     words = LONG.word_ends[CHOSEN]
     hit = config.features.frontend.frames(config.training.loss.hit_seconds, config.data.sample_rate)
     late = (ends - words)[:, words >= 0]
@@ -167,31 +157,24 @@ def test_every_loss_is_learnt_from(name: str, tmp_path: Path) -> None:
     assert summary.val_auc > 0.9
 
 
-def test_what_is_mixed_is_judged_by_both_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_mixed_is_judged_by_both_labels() -> None:
     """A share of each row's loss is its own and the rest its partner's, at the same scores."""
-    config = _config(pooling="window")
-    config = config.model_copy(
-        update={
-            "training": config.training.model_copy(
-                update={"augment": config.training.augment.model_copy(update={"mixup_alpha": 0.4})}
-            )
-        }
+    config = _config(TcnConfig(**TINY_TCN, dropout=0), pooling="window")
+    mixed = {"augment": config.training.augment.model_copy(update={"mixup_alpha": 0.4})}
+    config = config.model_copy(update={"training": config.training.model_copy(update=mixed)})
+    model, objective, rows = _parts(config)
+    batch = objective.draw(model, rows, CHOSEN, None, torch.Generator().manual_seed(1))
+    own, other = batch.targets
+    share, labels = float(own.shares.sum()), LONG.labels[CHOSEN]
+    assert own.labels.tolist() == labels.tolist() != other.labels.tolist()
+    assert sorted(other.labels.tolist()) == sorted(labels.tolist())
+    assert 0.5 < share < 1 and float(other.shares.sum()) == pytest.approx(1 - share)
+    output = objective(model, batch)
+    mine, theirs = (
+        row_losses(output.logits, targets.labels, targets.zone, targets.places, config.training.loss).mean()
+        for targets in batch.targets
     )
-    found: list[tuple[list[int], float]] = []
-    original = module.row_losses
-
-    def spy(logits: torch.Tensor, labels: torch.Tensor, *rest: Any) -> torch.Tensor:
-        losses = original(logits, labels, *rest)
-        found.append((labels.tolist(), float(losses.detach().mean())))
-        return losses
-
-    partners = torch.tensor([1, 0, 3, 2, 5, 4, 7, 6])
-    monkeypatch.setattr(module, "mixup", lambda x, alpha, generator: (x, partners, 0.75))
-    monkeypatch.setattr(module, "row_losses", spy)
-    total = _loss(config)
-    (own, mine), (other, theirs) = found
-    assert own == LONG.labels[CHOSEN].tolist() and other == LONG.labels[CHOSEN][partners].tolist()
-    assert total == pytest.approx(0.75 * mine + 0.25 * theirs)
+    assert output.loss.item() == pytest.approx((share * mine + (1 - share) * theirs).item(), rel=1e-5)
 
 
 @pytest.mark.gpu
@@ -216,12 +199,12 @@ def test_a_mixed_row_is_asked_only_for_words_that_its_window_holds() -> None:
     chosen = torch.arange(len(LONG)).repeat(4)
     batch = objective.draw(model, rows, chosen, None, torch.Generator().manual_seed(3))
     at, hit = batch.step_ends[:, 0], objective._hit
-    assert len(batch.asked) == 2
+    assert len(batch.targets) == 2
     own = LONG.word_ends[chosen]
-    asked = batch.asked[0].shares > 0
+    counts = batch.targets[0].shares > 0
     held = (own < 0) | ((at >= own) & (at <= own + hit))
-    assert torch.equal(asked, held) and bool(held.any()) and not bool(held.all())
-    assert bool((batch.asked[1].shares > 0)[~held].float().mean() > 0.9)  # it was placed for the other word
+    assert torch.equal(counts, held) and bool(held.any()) and not bool(held.all())
+    assert bool((batch.targets[1].shares > 0)[~held].float().mean() > 0.9)  # it was placed for the other word
 
 
 def test_a_network_that_hears_every_step_is_asked_for_both_of_two_mixed_words() -> None:
@@ -231,7 +214,7 @@ def test_a_network_that_hears_every_step_is_asked_for_both_of_two_mixed_words() 
     config = config.model_copy(update={"training": config.training.model_copy(update=mixed)})
     model, objective, rows = _parts(config)
     batch = objective.draw(model, rows, torch.arange(len(LONG)), None, torch.Generator().manual_seed(3))
-    assert len(batch.asked) == 2 and all(bool((one.shares > 0).all()) for one in batch.asked)
+    assert len(batch.targets) == 2 and all(bool((one.shares > 0).all()) for one in batch.targets)
 
 
 @pytest.mark.parametrize(
