@@ -97,7 +97,7 @@ class RangeTest:
         return ""
 
     def loss_at(self, rate: float) -> float:
-        """Read the smoothed loss at a rate, between the tried ones in proportion to its logarithm, beyond them at the ends."""
+        """Read the smoothed loss at a rate, between the tried ones in proportion to its logarithm."""
         return float(np.interp(np.log(rate), np.log(self.rates), self.smoothed))
 
 
