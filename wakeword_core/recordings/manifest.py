@@ -19,7 +19,7 @@ from wakeword_core.recordings.labels import labelled
 from wakeword_core.recordings.manifest_summary import ManifestSummary, summarize
 from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
-from wakeword_core.recordings.splits import assign_splits, check_classes, check_splits, speaker_groups
+from wakeword_core.recordings.splits import check_classes, check_splits, speaker_groups, split_recordings
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ __all__ = ["ManifestSummary", "build_manifest", "check_manifest", "check_splits"
 MANIFEST = "manifest.parquet"
 FINGERPRINTS = "fingerprints.parquet"
 SUMMARY = "summary.json"
+SPLIT_PLACES = "splits"
+"""Folder beside the scan cache that remembers where each speaker group was put."""
 COLUMNS = (
     "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "sample_rate", "channels",
     "frames", "seconds", "peak", "rms_dbfs", "clipped_ratio", "speech_ratio", "speech_start", "speech_end", "status",
@@ -71,7 +73,8 @@ def build_manifest(
     rows["status"] = np.where(rows["kind"] == "", "ok", "quarantined")
     unheard = (rows["kind"] == "") & (rows["heard"] == 0)
     rows.loc[unheard, "reason"] = NOT_HEARD
-    rows["split"] = assign_splits(rows["speaker"], rows["fixed"], seed, config)
+    rows["usable"] = rows["kind"] == ""
+    rows["split"] = split_recordings(rows, phrase, seed, config, cache.folder / SPLIT_PLACES)
     _write(rows, out)
     summary = summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, left_out)
     write_json(out / SUMMARY, asdict(summary))
@@ -132,13 +135,19 @@ def sources_facet(frame: pd.DataFrame) -> str:
 
 def check_manifest(frame: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     """Sentences about labels (and the negatives) that some split has nothing usable of; empty when all is well."""
-    usable = frame[(frame["status"] == "ok") & (frame["role"] != "rir")]
-    advice = {
-        "train": "add recordings, or lower data.test_fraction and data.val_fraction",
-        "val": "add recordings of more speakers, or raise data.val_fraction",
-        "test": "add recordings of more speakers, or raise data.test_fraction",
-    }
-    return check_classes(usable, labels, advice)
+    return check_classes(_classified(frame), labels)
+
+
+def stops_training(frame: pd.DataFrame, labels: Sequence[str]) -> bool:
+    """Whether no model can come of a manifest: some label is not in training, or validation has no recording at all."""
+    usable = _classified(frame)
+    training = set(usable.loc[usable["split"] == "train", "label"])
+    return not training.issuperset(labels) or not (usable["split"] == "val").any()
+
+
+def _classified(frame: pd.DataFrame) -> pd.DataFrame:
+    """The usable recordings that have a class, which impulse responses have not."""
+    return frame[(frame["status"] == "ok") & (frame["role"] != "rir")]
 
 
 def _described(

@@ -33,6 +33,7 @@ class ScanCache:
     """(absolute path, size, modification time) -> SHA-256, and what was measured of each SHA-256; kept in SQLite."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.path = folder / "scan.sqlite"
         try:
             folder.mkdir(parents=True, exist_ok=True)
