@@ -4,6 +4,7 @@ import io
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,18 @@ class AudioInfo:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.frames / self.sample_rate
+
+
+def decoder_versions() -> dict[str, str]:
+    """Versions of the libraries that decide what a recording decodes to; another one may round otherwise."""
+    import soundfile
+
+    return {"libsndfile": soundfile.__libsndfile_version__, "soundfile": soundfile.__version__}
+
+
+def resampler_versions() -> dict[str, str]:
+    """Versions of the library that decides what a recording is at another rate."""
+    return {"soxr": metadata.version("soxr")}
 
 
 def probe(path: Path) -> AudioInfo:

@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 from wakeword_core.audio import AudioError, decode_wav, encode_wav, read_pcm16
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.files import contained, hash_file
-from wakeword_core.shards.shard_file import Wav, file_sums, raw_rows, read_checksums, read_column, write_recordings
+from wakeword_core.shards.shard_file import (
+    SHARDS_VERSION,
+    Wav,
+    file_sums,
+    raw_rows,
+    read_checksums,
+    read_column,
+    write_recordings,
+)
 
 OnRow = Callable[[int], None]
 """Called with the number of recordings done so far; what it raises ends the packing."""
@@ -114,7 +122,8 @@ class _Previous:
         if job.previous is None:
             return
         try:
-            if file_sums(job.previous)["sample_rate"] == job.sample_rate:
+            facts = file_sums(job.previous)
+            if (facts["version"], facts["sample_rate"]) == (SHARDS_VERSION, job.sample_rate):
                 self._ids = set(read_column(job.previous, "id"))
                 self._rows = raw_rows(job.previous)
         except ArtifactError:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import DataError
-from wakeword_core.shards import packing
+from wakeword_core.shards import packed_split, packing, shard_file
 from wakeword_core.shards.packed_split import build_shards, shard_paths, verify_shards
 from wakeword_core.store.artifacts import Parts
 from wakeword_core.store.latest_parts import LatestParts
@@ -96,6 +96,37 @@ def test_shards_of_another_seed_or_rate_are_not_looked_at(sounds, tmp_path, opti
     root, rows = sounds
     build(root, rows, tmp_path, "before")
     assert build(root, rows, tmp_path, "after", **options)[1].copied == 0
+
+
+def test_shards_of_another_version_are_made_anew(sounds, tmp_path, monkeypatch, decoded):
+    root, rows = sounds
+    before, _ = build(root, rows, tmp_path, "before")
+    decoded.clear()
+    for module in (packed_split, packing, shard_file):
+        monkeypatch.setattr(module, "SHARDS_VERSION", 99)
+    original = packing.read_pcm16
+    monkeypatch.setattr(packing, "read_pcm16", lambda path, rate: original(path, rate) // 2)
+    after, summary = build(root, rows, tmp_path, "after")
+    assert (summary.built, summary.copied, len(decoded)) == (3, 0, 24)
+    assert after != before and verify_shards(tmp_path / "after", rows) == []
+
+
+def test_an_older_shard_of_another_version_is_not_copied_from(sounds, tmp_path, monkeypatch, decoded):
+    root, rows = sounds
+    build(root, rows, tmp_path, "before", ShardsConfig(count=1))
+    row = packing.PackedRow(*rows.loc[0, list(packing.PackedRow._fields)])
+    job = packing.ShardJob([row], {"mine": root}, RATE, tmp_path / "before" / "00000.parquet")
+    assert packing.pack_shard(job, tmp_path / "same.parquet", lambda done: None) == 1
+    monkeypatch.setattr(packing, "SHARDS_VERSION", 99)
+    assert packing.pack_shard(job, tmp_path / "other.parquet", lambda done: None) == 0
+
+
+def test_another_decoder_decodes_everything_anew(sounds, tmp_path, monkeypatch):
+    root, rows = sounds
+    build(root, rows, tmp_path, "before")
+    monkeypatch.setattr(packed_split, "resampler_versions", lambda: {"soxr": "99"})
+    _, summary = build(root, rows, tmp_path, "after")
+    assert (summary.built, summary.copied) == (3, 0)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "junk", "list"])
