@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,48 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wakeword_core.audio import decoder_versions, resampler_versions
 from wakeword_core.config import DataConfig, SourceConfig
+from wakeword_core.files import digest
 from wakeword_core.progress import Progress
 from wakeword_core.recordings import spectral_fingerprint
 from wakeword_core.recordings.health import SPAN_ROLES, Sound, measure_header, measure_sound
 from wakeword_core.recordings.scan import ScanCache, in_threads
-from wakeword_core.recordings.vad import SpeechDetector
+from wakeword_core.recordings.vad import SpeechDetector, detector_versions
 
 HEADER = {"sample_rate": 0, "channels": 0, "frames": 0, "seconds": np.nan}
 LEVELS = {"peak": np.nan, "rms_dbfs": np.nan, "clipped_ratio": np.nan, "finite": True}
 SPEECH = {"speech_ratio": np.nan, "speech_start": np.nan, "speech_end": np.nan, "heard": np.nan}
 FINGERPRINT = {"patches": ""}
 """Bytes in base64; empty where nothing can be told."""
-_FINGERPRINT_KIND = f"fingerprint {spectral_fingerprint.VERSION}"
+MEASURING_VERSION = 1
+"""Raised when the same bytes give another header, other levels or another span of speech: they are measured again."""
 _SAVE_SECONDS = 2.0
 _PUT_AT_ONCE = 4_096
 _MEGABYTE = 1e6
+_KIND_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class FactKinds:
+    """What the cache calls each kind of fact, which tells how it was measured: by which code and which libraries."""
+
+    header: str
+    levels: str
+    speech: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, config: DataConfig) -> "FactKinds":
+        """Those of the present code, libraries and settings."""
+        decoder = [MEASURING_VERSION, decoder_versions()]
+        detector = [*decoder, resampler_versions(), detector_versions()]
+        return cls(
+            header=f"header {digest(decoder)[:_KIND_DIGITS]}",
+            levels=f"levels {digest(decoder)[:_KIND_DIGITS]}",
+            speech=f"speech {config.vad_threshold:g} {digest(detector)[:_KIND_DIGITS]}",
+            fingerprint=f"fingerprint {digest([*decoder, spectral_fingerprint.VERSION])[:_KIND_DIGITS]}",
+        )
 
 
 class Measures:
@@ -110,14 +137,14 @@ def add_headers(
 ) -> None:
     """Add what the headers of readable files say: the columns of `HEADER`, and header_error."""
     readable = (rows["unread"] == "") & (rows["size"] > 0) & (rows["size"] <= config.max_file_mb * _MEGABYTE)
-    header = measures.column(HEADER)
-    header.put_all(cache.facts("header", measures.ids(readable)))
+    header, kind = measures.column(HEADER), FactKinds.of(config).header
+    header.put_all(cache.facts(kind, measures.ids(readable)))
     missing = rows[readable & ~header.known].drop_duplicates("id")
     with _Saver(cache) as saved:
         found = in_threads(lambda job: measure_header(job[1]), _jobs(missing, sources), config.workers)
         for done, ((one, _), facts) in enumerate(found):
             header.put(one, facts)
-            saved.add(one, "header", facts)
+            saved.add(one, kind, facts)
             progress("read headers", done + 1, len(missing))
     header.add_to(rows, "header_error")
 
@@ -133,11 +160,11 @@ def add_sound(
 ) -> None:
     """Add what the sound of the `fit` rows is: the columns of `LEVELS`, `SPEECH` and `FINGERPRINT`, levels_error."""
     spoken = rows["role"].isin(SPAN_ROLES)
-    speech_kind = f"speech {config.vad_threshold:g}"
+    kinds = FactKinds.of(config)
     levels, speech, prints = (measures.column(defaults) for defaults in (LEVELS, SPEECH, FINGERPRINT))
-    levels.put_all(cache.facts("levels", measures.ids(fit)))
-    speech.put_all(cache.facts(speech_kind, measures.ids(fit & spoken)))
-    prints.put_all(cache.facts(_FINGERPRINT_KIND, measures.ids(fit)))
+    levels.put_all(cache.facts(kinds.levels, measures.ids(fit)))
+    speech.put_all(cache.facts(kinds.speech, measures.ids(fit & spoken)))
+    prints.put_all(cache.facts(kinds.fingerprint, measures.ids(fit)))
     unfit = levels.known & np.isnan(levels.values("peak"))  # broken or not numbers: there is nothing more to find
     needed = fit & (~levels.known | (~unfit & (~prints.known | (spoken & ~speech.known))))
     wanted = set(rows["id"][needed & spoken])
@@ -152,14 +179,14 @@ def add_sound(
         measured = in_threads(measure, _jobs(missing, sources), config.workers)
         for done, ((one, _), sound) in enumerate(measured):
             levels.put(one, sound.levels)
-            saved.add(one, "levels", sound.levels)
+            saved.add(one, kinds.levels, sound.levels)
             if sound.speech is not None:
                 speech.put(one, sound.speech)
-                saved.add(one, speech_kind, sound.speech)
+                saved.add(one, kinds.speech, sound.speech)
             if sound.fingerprint is not None:
                 patches = {"patches": base64.b64encode(sound.fingerprint).decode()}
                 prints.put(one, patches)
-                saved.add(one, _FINGERPRINT_KIND, patches)
+                saved.add(one, kinds.fingerprint, patches)
             progress("measure recordings", done + 1, len(missing))
     levels.add_to(rows, "levels_error")
     speech.add_to(rows)

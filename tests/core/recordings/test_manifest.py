@@ -11,7 +11,7 @@ import soundfile
 from wakeword_core.audio import from_pcm16, read_blocks, resample
 from wakeword_core.config import DataConfig, SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.recordings import health
+from wakeword_core.recordings import health, measuring
 from wakeword_core.recordings.health import NOT_HEARD
 from wakeword_core.recordings.manifest import (
     COLUMNS,
@@ -273,6 +273,27 @@ def test_only_what_is_new_is_decoded(recordings, build, write_tone):
     calls.clear()
     build(source(recordings, role="positive"), progress=lambda *call: calls.append(call))
     assert ("measure recordings", 11, 11) in calls, "speech is measured when a source becomes a positive one"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "measured"),
+    [
+        ("MEASURING_VERSION", 99, {"read headers", "measure recordings"}),
+        ("decoder_versions", lambda: {"libsndfile": "99"}, {"read headers", "measure recordings"}),
+        ("detector_versions", lambda: {"silero-vad": "99"}, {"measure recordings"}),
+        ("resampler_versions", lambda: {"soxr": "99"}, {"measure recordings"}),
+    ],
+)
+def test_other_code_or_libraries_measure_anew(recordings, build, monkeypatch, name, value, measured):
+    spoken = source(recordings, role="positive")
+    build(spoken)
+    calls = []
+    monkeypatch.setattr(measuring, name, value)
+    build(spoken, progress=lambda *call: calls.append(call))
+    assert {what for what, done, total in calls if (done, total) == (10, 10)} - {"hash mine"} == measured
+    calls.clear()
+    build(spoken, progress=lambda *call: calls.append(call))
+    assert {what for what, *_ in calls} == {"hash mine"}
 
 
 def test_limits_may_change_without_measuring_again(tmp_path, build, monkeypatch):
