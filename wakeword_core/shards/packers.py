@@ -3,19 +3,19 @@
 import errno
 import logging
 import queue
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from wakeword_core.cores import available_cores
+from wakeword_core.cores import available_cores, process_pool
 from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import replacing
-from wakeword_core.shards.packing import OnRow, ShardJob, pack_shard
-from wakeword_core.shards.shard_worker import WorkerProcess
+from wakeword_core.shards.packing import ShardJob, pack_shard
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +46,9 @@ class Packers:
         self.workers = workers or available_cores()
         self.processes = self.workers > 1 and work >= PROCESSES_FROM
         self._retries = retries
-        self._stop = threading.Event()
-        self._done: dict[Path, int] = {}
-        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="shard")
+        self._counts: Any = RawArray("q", 1)
+        self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="shard")
 
     def __enter__(self) -> Self:
         return self
@@ -57,18 +56,19 @@ class Packers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._counts[0] = True
+        self._threads.shutdown(wait=True, cancel_futures=True)
         while not self._idle.empty():
-            self._idle.get().close()
+            self._idle.get().shutdown()
 
     def run(self, jobs: Mapping[Path, Callable[[], ShardJob]]) -> Iterator[Update]:
         """Write the shard of each job to its path, as they finish; a job is made only when its turn comes.
 
         DataError names the first shard that failed after all retries, or says that the disk is full.
         """
+        self._counts = RawArray("q", 1 + len(jobs))
         running: dict[Future[int | None], Path] = {
-            self._pool.submit(self._write, path, jobs[path]): path for path in jobs
+            self._threads.submit(self._write, path, jobs[path], place): path for place, path in enumerate(jobs, start=1)
         }
         while running:
             for future in wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
@@ -78,45 +78,70 @@ class Packers:
             yield Update(self._recordings())
 
     def _recordings(self) -> int:
-        return sum(list(self._done.values()))
+        return sum(self._counts[1:])
 
-    def _write(self, path: Path, make_job: Callable[[], ShardJob]) -> int | None:
+    def _write(self, path: Path, make_job: Callable[[], ShardJob], place: int) -> int | None:
         """Write and verify one shard, again if it fails; None when it was stopped. A shard given up stops all."""
-
-        def on_row(done: int) -> None:
-            self._done[path] = done
-            if self._stop.is_set():
-                raise _Stopped
-
         attempt = 1
-        while not self._stop.is_set():
+        while not self._counts[0]:
             try:
                 with replacing(path) as part:
-                    return self._pack(make_job(), part, on_row)
+                    return self._pack(make_job(), part, place)
             except _Stopped:
                 return None
             except Exception as error:
                 if is_full(error) or attempt > self._retries:
-                    self._stop.set()
+                    self._counts[0] = True
                     raise _failure(path, attempt, error) from error
                 log.warning("shard %s failed at try %d: %s", path.name, attempt, _reason(error))
             attempt += 1
         return None
 
-    def _pack(self, job: ShardJob, part: Path, on_row: OnRow) -> int:
+    def _pack(self, job: ShardJob, part: Path, place: int) -> int:
         if not self.processes:
-            return pack_shard(job, part, on_row)
+            return pack_shard(job, part, _counter(self._counts, place))
         try:
-            worker = self._idle.get_nowait()
+            process = self._idle.get_nowait()
         except queue.Empty:
-            worker = WorkerProcess()
+            # of one worker each, so that one that dies takes only its own shard with it
+            process = process_pool(1, _begin, (self._counts,))
         try:
-            copied = worker.pack(job, part, on_row)
+            copied = process.submit(_pack_in_worker, job, part, place).result()
+        except BrokenProcessPool as error:
+            process.shutdown()
+            raise DataError(
+                f"its worker process died after about {self._counts[place]} of {len(job.rows)} recordings (out of "
+                "memory, or started from a script without a main guard); try again with lower data.workers"
+            ) from error
         except BaseException:
-            worker.close()
+            self._idle.put(process)
             raise
-        self._idle.put(worker)
+        self._idle.put(process)
         return copied
+
+
+def _counter(counts: Any, place: int) -> Callable[[int], None]:
+    """Notes how many recordings of a shard are done, and stops it when all are to stop."""
+
+    def on_row(done: int) -> None:
+        counts[place] = done
+        if counts[0]:
+            raise _Stopped
+
+    return on_row
+
+
+_counts_of_all: Any = None
+"""In a worker process: whether all are to stop, then how many recordings of each shard are done."""
+
+
+def _begin(counts: Any) -> None:
+    global _counts_of_all
+    _counts_of_all = counts
+
+
+def _pack_in_worker(job: ShardJob, part: Path, place: int) -> int:
+    return pack_shard(job, part, _counter(_counts_of_all, place))
 
 
 def _failure(path: Path, tries: int, error: Exception) -> DataError:

@@ -50,23 +50,6 @@ class ShardJob:
     sample_rate: int
     previous: Path | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The job as JSON values; `from_json` undoes it."""
-        return {
-            "rows": [list(row) for row in self.rows],
-            "roots": {name: str(path) for name, path in self.roots.items()},
-            "sample_rate": self.sample_rate,
-            "previous": str(self.previous) if self.previous else None,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "ShardJob":
-        """A job from what `as_json` gave."""
-        rows = [PackedRow(*row) for row in value["rows"]]
-        roots = {name: Path(path) for name, path in value["roots"].items()}
-        previous = Path(value["previous"]) if value["previous"] else None
-        return cls(rows, roots, int(value["sample_rate"]), previous)
-
 
 def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> int:
     """Write one shard to `path` and read it back; the number of recordings taken from the previous shard.

@@ -176,7 +176,7 @@ def test_a_dead_worker_is_one_clear_error(monkeypatch, tmp_path):
 
         def shutdown(self, **_): ...
 
-    monkeypatch.setattr(synthesis, "ProcessPoolExecutor", Dead)
+    monkeypatch.setattr(synthesis, "process_pool", Dead)
     monkeypatch.setattr(synthesis, "_WORTH_A_PROCESS", 2)
     monkeypatch.setattr(synthesis, "available_cores", lambda: 2)
     with pytest.raises(WakewordError, match="fewer workers"):
