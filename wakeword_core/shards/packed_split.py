@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wakeword_core.audio import Pcm, decoder_versions, resampler_versions
 from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import digest, require_space
+from wakeword_core.files import digest, hash_file, require_space
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards.packers import Packers
 from wakeword_core.shards.packing import PackedRow, ShardJob
@@ -25,8 +25,7 @@ from wakeword_core.shards.shard_file import (
     SPEECH_COLUMNS,
     TEXT_COLUMNS,
     Recording,
-    check_sums,
-    file_sums,
+    file_facts,
     read_recordings,
 )
 from wakeword_core.store.artifacts import Parts
@@ -173,7 +172,7 @@ def read_shard(path: Path) -> Shard:
         speech_start=np.array([one.speech_start for one in recordings], dtype=np.float64),
         speech_end=np.array([one.speech_end for one in recordings], dtype=np.float64),
         audio=[one.audio for one in recordings],
-        sample_rate=file_sums(path)["sample_rate"],
+        sample_rate=file_facts(path)["sample_rate"],
     )
 
 
@@ -195,8 +194,11 @@ def seconds_by_role(folder: Path) -> dict[str, float]:
     return dict(seconds)
 
 
-def verify_shards(folder: Path, rows: pd.DataFrame) -> list[str]:
-    """Read every shard in full and compare with the manifest rows; sentences about what is wrong, if anything."""
+def verify_shards(folder: Path, rows: pd.DataFrame, sums: Mapping[str, str] | None = None) -> list[str]:
+    """Read every shard in full, once, and compare with the manifest rows; sentences about what is wrong, if anything.
+
+    `sums` are the SHA-256 (hex) of the files as they were written, by name, where their bytes are to be compared too.
+    """
     try:
         paths = shard_paths(folder)
     except ArtifactError as error:
@@ -206,19 +208,23 @@ def verify_shards(folder: Path, rows: pd.DataFrame) -> list[str]:
     seen: Counter[str] = Counter()
     for path in paths:
         try:
-            problems += check_sums(path)
-            for one in read_recordings(path, None):
-                seen[one.id] += 1
-                if one.id in expected.index:
-                    problems += _differences(path, one, expected.loc[one.id])
+            if sums is not None and hash_file(path) != sums.get(path.name):
+                problems.append(f"{path} holds other bytes than were written; build audio_shards again")
+            sample_rate = file_facts(path)["sample_rate"]
+            for recording in read_recordings(path, None):
+                seen[recording.id] += 1
+                if len(recording.audio) != round(recording.seconds * sample_rate):
+                    problems.append(f"{path}: recording {recording.id} has another length than was written")
+                if recording.id in expected.index:
+                    problems += _differences(path, recording, expected.loc[recording.id])
         except ArtifactError as error:
             problems.append(str(error))
-    problems += [f"recording {one} is {count} times in the shards" for one, count in seen.items() if count > 1]
+    problems += [f"recording {name} is {count} times in the shards" for name, count in seen.items() if count > 1]
     problems += [
-        f"recording {one} is in the shards but not in the manifest" for one in seen if one not in expected.index
+        f"recording {name} is in the shards but not in the manifest" for name in seen if name not in expected.index
     ]
     problems += [
-        f"recording {one} is in the manifest but not in the shards" for one in expected.index if one not in seen
+        f"recording {name} is in the manifest but not in the shards" for name in expected.index if name not in seen
     ]
     return problems
 

@@ -14,7 +14,7 @@ from wakeword_core.files import contained, hash_file
 from wakeword_core.shards.shard_file import (
     SHARDS_VERSION,
     Wav,
-    file_sums,
+    file_facts,
     raw_rows,
     read_checksums,
     read_column,
@@ -105,7 +105,7 @@ class _Previous:
         if job.previous is None:
             return
         try:
-            facts = file_sums(job.previous)
+            facts = file_facts(job.previous)
             if (facts["version"], facts["sample_rate"]) == (SHARDS_VERSION, job.sample_rate):
                 self._ids = set(read_column(job.previous, "id"))
                 self._rows = raw_rows(job.previous)
