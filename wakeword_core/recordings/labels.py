@@ -1,4 +1,4 @@
-"""Which word is said in a recording, and what that makes it to the model."""
+"""Which word is said in a recording and who says it, by its path or by its source's table."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -7,12 +7,12 @@ import pandas as pd
 
 from wakeword_core.config import NEGATIVE_LABEL, SourceConfig
 from wakeword_core.errors import DataError
-from wakeword_core.recordings.path_rules import told_by
 
+_NUMBER = re.compile(r"(\d+)(?!.*\d)")
 _SHOWN = 3
 
 
-def labelled(
+def labels_and_roles(
     source: SourceConfig, paths: Sequence[str], stated: pd.DataFrame | None, words: Collection[str], phrase: str
 ) -> tuple[list[str], list[str]]:
     """Class and role of each recording of a source.
@@ -61,7 +61,7 @@ def _told(source: SourceConfig, paths: Sequence[str], stated: pd.DataFrame | Non
     """The label of each recording as it is written, or an empty text."""
     cells = stated["label"] if stated is not None and "label" in stated else [""] * len(paths)
     for path, cell in zip(paths, cells, strict=True):
-        yield cell or (told_by(source.labels, "label", path) if source.labels else None) or ""
+        yield cell or (value_from_path(source.labels, "label", path) if source.labels else None) or ""
 
 
 def _stated_roles(paths: Sequence[str], stated: pd.DataFrame | None) -> Iterable[str]:
@@ -70,3 +70,52 @@ def _stated_roles(paths: Sequence[str], stated: pd.DataFrame | None) -> Iterable
 
 def _plain(text: str) -> str:
     return " ".join(re.split(r"[\s_-]+", text.casefold())).strip()
+
+
+def speaker_groups(
+    source: SourceConfig, paths: Sequence[str], ids: Sequence[str], stated: Sequence[str] | None = None
+) -> tuple[list[str], list[bool]]:
+    """Speaker group of each recording, and whether it is known; an unknown speaker is a group of its own.
+
+    A speaker that is stated counts before the source's rule; an empty text states none. A group depends on the
+    recording's own path, bytes and statement only, so that new neighbours never change it.
+    """
+    namespace = source.speaker_space or source.name
+    named = stated if stated is not None else [""] * len(paths)
+    groups = [name or _group(source.speaker, path) for name, path in zip(named, paths, strict=True)]
+    names = [group if group is not None else one[:16] for group, one in zip(groups, ids, strict=True)]
+    return [f"{namespace}/{name}" for name in names], [group is not None for group in groups]
+
+
+def value_from_path(rule: str, group: str, path: str) -> str | None:
+    """What `rule` reads off a relative path, or None when it says nothing about this one.
+
+    Rules: parent (folder name), folder:N (Nth folder from the top, or from the file when negative), and regex:... with
+    a group named `group`.
+    """
+    if rule.startswith("regex:"):
+        match = re.search(rule.removeprefix("regex:"), path)
+        return (match[group] or None) if match else None
+    if rule == "parent":
+        return path.rpartition("/")[0].rpartition("/")[2] or None
+    if rule.startswith("folder:"):
+        folders, place = path.split("/")[:-1], int(rule.removeprefix("folder:"))
+        if abs(place) > len(folders):
+            return None
+        return folders[place - 1 if place > 0 else place]
+    return None
+
+
+def _group(rule: str, path: str) -> str | None:
+    """Name of the speaker group by `rule`, or None when the rule says nothing about this path."""
+    if rule == "single":
+        return "single"
+    if rule.startswith("block:"):
+        name = path.rpartition("/")[2]
+        number = _NUMBER.search(name.rpartition(".")[0] or name)
+        if number is None:
+            return None
+        block = int(number.group()) // int(rule.removeprefix("block:"))
+        prefix = path[: len(path) - len(name) + number.start()]
+        return f"{prefix}#{block}"
+    return value_from_path(rule, "speaker", path)

@@ -2,30 +2,28 @@
 
 import base64
 import logging
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from wakeword_core.config import SPLITS, DataConfig, SourceConfig, wake_words
+from wakeword_core.config import SPLITS, DataConfig, SourceConfig, Split, wake_words
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import replacing, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.health import NOT_HEARD, Fault, header_faults, sound_faults
-from wakeword_core.recordings.labels import labelled
-from wakeword_core.recordings.manifest_summary import ManifestSummary, summarize
+from wakeword_core.recordings.labels import labels_and_roles, speaker_groups
 from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
-from wakeword_core.recordings.splits import check_classes, check_splits, speaker_groups, split_recordings
+from wakeword_core.recordings.splits import check_classes, split_recordings
 
 log = logging.getLogger(__name__)
 
-__all__ = ["ManifestSummary", "build_manifest", "check_manifest", "check_splits", "read_manifest", "split_facets"]
-
-MANIFEST = "manifest.parquet"
+MANIFEST_FILE = "manifest.parquet"
 FINGERPRINTS = "fingerprints.parquet"
 SUMMARY = "summary.json"
 SPLIT_PLACES = "splits"
@@ -40,6 +38,37 @@ _ALL_FORGOTTEN = "every recording there is has been forgotten; add others under 
 _NO_SOURCES = "there are no sources of recordings; add one under data.sources, or enable synthesis"
 
 
+@dataclass(frozen=True)
+class ManifestSummary:
+    """Counts of a manifest; hours, speakers and licences are of the usable recordings."""
+
+    recordings: int
+    usable: int
+    quarantined: int
+    hours: float
+    speakers: int
+    unknown_speaker_share: float
+    """Share of usable recordings whose speaker is unknown, so that a speaker may be on both sides of the split."""
+    roles: dict[str, int]
+    labels: dict[str, int]
+    splits: dict[str, int]
+    sources: dict[str, int]
+    split_labels: dict[str, dict[str, int]]
+    split_hours: dict[str, float]
+    split_speakers: dict[str, int]
+    licences: dict[str, int]
+    reasons: dict[str, int]
+    """Quarantined recordings by kind of fault."""
+    notes: dict[str, int]
+    """Usable recordings that something is to be said about."""
+    health: list[dict[str, Any]] = field(default_factory=list)
+    """A row a split and label: recordings, their share of the split, hours, speakers, and how many are left out."""
+    missing_sources: list[dict[str, str]] = field(default_factory=list)
+    """Sources of which nothing is used: {source, problem}."""
+    forgotten: int = 0
+    """Files that are there, but that somebody asked to forget."""
+
+
 def build_manifest(
     sources: Sequence[SourceConfig],
     config: DataConfig,
@@ -50,7 +79,7 @@ def build_manifest(
     progress: Progress = silent,
     forgotten: Forgotten = NOTHING_FORGOTTEN,
 ) -> ManifestSummary:
-    """Scan, measure, judge and split all recordings; writes MANIFEST, FINGERPRINTS and summary.json to `out`.
+    """Scan, measure, judge and split all recordings; writes MANIFEST_FILE, FINGERPRINTS and summary.json to `out`.
 
     What is `forgotten` has no row, since a row says whose voice it is: its number is all that is told.
     Unfit recordings stay in the manifest with status "quarantined" and a reason. Only recordings not seen before are
@@ -88,7 +117,7 @@ def read_manifest(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = folder / MANIFEST
+    path = folder / MANIFEST_FILE
     try:
         table = pq.read_table(path, columns=list(columns), page_checksum_verification=True)
         frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
@@ -177,7 +206,7 @@ def _source_rows(
     """One source's part of the listing, described by its table where that says something, else by its settings."""
     rows = listed.reset_index(drop=True)
     paths = rows["path"].tolist()
-    rows["label"], rows["role"] = labelled(source, paths, stated, words, phrase)
+    rows["label"], rows["role"] = labels_and_roles(source, paths, stated, words, phrase)
     named = stated["speaker"].tolist() if stated is not None and "speaker" in stated else None
     rows["speaker"], rows["speaker_known"] = speaker_groups(source, paths, rows["id"].tolist(), named)
     for column, stating, otherwise in (("licence", "licence", source.licence), ("fixed", "split", source.split or "")):
@@ -227,7 +256,7 @@ def _write(rows: pd.DataFrame, out: Path) -> None:
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(rows[list(COLUMNS)], preserve_index=False).replace_schema_metadata(None)
-    with replacing(out / MANIFEST) as part:
+    with replacing(out / MANIFEST_FILE) as part:
         pq.write_table(table, part, write_page_checksum=True)
     known = rows[(rows["status"] == "ok") & (rows["patches"] != "")]
     prints = pa.table(
@@ -235,3 +264,62 @@ def _write(rows: pd.DataFrame, out: Path) -> None:
     )
     with replacing(out / FINGERPRINTS) as part:
         pq.write_table(prints.replace_schema_metadata(None), part, write_page_checksum=True)
+
+
+def summarize(
+    rows: pd.DataFrame, notes: Mapping[str, int], missing: Mapping[str, str], forgotten: int = 0
+) -> ManifestSummary:
+    """The figures of all rows of a manifest, with their kind of fault; `missing` is source -> problem."""
+    columns = ["label", "role", "split", "speaker", "speaker_known", "source", "licence", "seconds"]
+    ok = rows["status"] == "ok"
+    usable = rows.loc[ok, columns]
+    by_split = {split: usable.loc[usable["split"] == split, ["label", "seconds", "speaker"]] for split in SPLITS}
+    return ManifestSummary(
+        recordings=len(rows),
+        usable=len(usable),
+        quarantined=len(rows) - len(usable),
+        hours=_hours(usable),
+        speakers=int(usable["speaker"].nunique()),
+        unknown_speaker_share=round(float((~usable["speaker_known"]).mean()), 4) if len(usable) else 0.0,
+        roles=_counts(usable["role"]),
+        labels=_counts(usable["label"]),
+        splits={split: len(part) for split, part in by_split.items()},
+        sources=_counts(usable["source"]),
+        split_labels={split: _counts(part["label"]) for split, part in by_split.items()},
+        split_hours={split: _hours(part) for split, part in by_split.items()},
+        split_speakers={split: int(part["speaker"].nunique()) for split, part in by_split.items()},
+        licences=_counts(usable["licence"].replace("", "not stated")),
+        reasons=_counts(rows.loc[~ok, "kind"]),
+        notes={name: count for name, count in notes.items() if count},
+        health=_health(by_split, rows.loc[~ok, ["split", "label"]]),
+        missing_sources=[{"source": name, "problem": problem} for name, problem in missing.items()],
+        forgotten=forgotten,
+    )
+
+
+def _health(by_split: Mapping[Split, pd.DataFrame], left_out: pd.DataFrame) -> list[dict[str, Any]]:
+    table = []
+    for split, part in by_split.items():
+        outside = left_out.loc[left_out["split"] == split, "label"].value_counts()
+        for label in sorted(set(part["label"]) | set(outside.index)):
+            chosen = part[part["label"] == label]
+            table.append(
+                {
+                    "split": split,
+                    "label": str(label),
+                    "recordings": len(chosen),
+                    "share": round(len(chosen) / max(len(part), 1), 4),
+                    "hours": _hours(chosen),
+                    "speakers": int(chosen["speaker"].nunique()),
+                    "left_out": int(outside.get(label, 0)),
+                }
+            )
+    return table
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(name): int(count) for name, count in sorted(values.value_counts().items())}
+
+
+def _hours(rows: pd.DataFrame) -> float:
+    return round(float(rows["seconds"].sum()) / 3600, 4)

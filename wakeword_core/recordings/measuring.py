@@ -11,14 +11,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wakeword_core.audio import decoder_versions, resampler_versions
+from wakeword_core.audio import (
+    AudioError,
+    Samples,
+    decoder_versions,
+    probe,
+    read_blocks,
+    resample,
+    resampler_versions,
+    to_mono,
+)
 from wakeword_core.config import DataConfig, SourceConfig
 from wakeword_core.files import digest
 from wakeword_core.progress import Progress
-from wakeword_core.recordings import spectral_fingerprint
-from wakeword_core.recordings.health import SPAN_ROLES, Sound, measure_header, measure_sound
-from wakeword_core.recordings.scan import ScanCache, in_threads
-from wakeword_core.recordings.vad import SpeechDetector, detector_versions
+from wakeword_core.recordings.health import SPAN_ROLES
+from wakeword_core.recordings.near_duplicates import FINGERPRINT_VERSION, BandPowers, fingerprint
+from wakeword_core.recordings.scan import ScanCache, map_unordered
+from wakeword_core.recordings.vad import VAD_SAMPLE_RATE, SpeechDetector, detector_versions, energy_span
 
 HEADER = {"sample_rate": 0, "channels": 0, "frames": 0, "seconds": np.nan}
 LEVELS = {"peak": np.nan, "rms_dbfs": np.nan, "clipped_ratio": np.nan, "finite": True}
@@ -30,6 +39,8 @@ MEASURING_VERSION = 1
 _SAVE_SECONDS = 2.0
 _PUT_AT_ONCE = 4_096
 _MEGABYTE = 1e6
+_FULL_SCALE = 0.999
+_QUIETEST_DBFS = -200.0
 _KIND_DIGITS = 12
 
 
@@ -51,7 +62,7 @@ class FactKinds:
             header=f"header {digest(decoder)[:_KIND_DIGITS]}",
             levels=f"levels {digest(decoder)[:_KIND_DIGITS]}",
             speech=f"speech {config.vad_threshold:g} {digest(detector)[:_KIND_DIGITS]}",
-            fingerprint=f"fingerprint {digest([*decoder, spectral_fingerprint.VERSION])[:_KIND_DIGITS]}",
+            fingerprint=f"fingerprint {digest([*decoder, FINGERPRINT_VERSION])[:_KIND_DIGITS]}",
         )
 
 
@@ -141,7 +152,7 @@ def add_headers(
     header.put_all(cache.facts(kind, measures.ids(readable)))
     missing = rows[readable & ~header.known].drop_duplicates("id")
     with _Saver(cache) as saved:
-        found = in_threads(lambda job: measure_header(job[1]), _jobs(missing, sources), config.workers)
+        found = map_unordered(lambda job: measure_header(job[1]), _jobs(missing, sources), config.workers)
         for done, ((one, _), facts) in enumerate(found):
             header.put(one, facts)
             saved.add(one, kind, facts)
@@ -176,7 +187,7 @@ def add_sound(
         return measure_sound(job[1], rates[job[0]], detector if job[0] in wanted else None, config.vad_threshold)
 
     with _Saver(cache) as saved:
-        measured = in_threads(measure, _jobs(missing, sources), config.workers)
+        measured = map_unordered(measure, _jobs(missing, sources), config.workers)
         for done, ((one, _), sound) in enumerate(measured):
             levels.put(one, sound.levels)
             saved.add(one, kinds.levels, sound.levels)
@@ -223,3 +234,76 @@ def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple
     """(id, file) of each row, made as they are asked for."""
     roots = {source.name: source.root.resolve() for source in sources}
     return ((one, roots[name] / path) for one, name, path in rows[["id", "source", "path"]].itertuples(index=False))
+
+
+def measure_header(path: Path) -> dict[str, Any]:
+    """sample_rate, channels, frames and seconds, or `error`: a sentence without the path."""
+    try:
+        info = probe(path)
+    except AudioError as error:
+        return {"error": _without_path(error, path)}
+    facts = {"sample_rate": info.sample_rate, "channels": info.channels, "frames": info.frames}
+    return {**facts, "seconds": info.seconds}
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What is measured of a recording's sound."""
+
+    levels: dict[str, Any]
+    """peak (any channel, full scale is 1), rms_dbfs (of the channels' average), clipped_ratio, finite; or error."""
+    speech: dict[str, Any] | None = None
+    """speech_ratio, speech_start and speech_end in seconds, and heard: whether the detector found any."""
+    fingerprint: bytes | None = None
+    """What it sounds like, patch by patch; None when it cannot be decoded or holds no numbers."""
+
+
+def measure_sound(path: Path, sample_rate: int, detector: SpeechDetector | None, threshold: float) -> Sound:
+    """Levels, fingerprint and, with a detector, the span of speech of one recording, decoded once in bounded memory."""
+    powers = BandPowers(sample_rate)
+    peak, squares, clipped, frames, values, finite = 0.0, 0.0, 0, 0, 0, True
+    kept: list[Samples] = []
+    try:
+        for block in read_blocks(path):
+            finite = finite and bool(np.isfinite(block).all())
+            if not finite:
+                return Sound({"finite": False})
+            mono = to_mono(block)
+            size = np.abs(block)
+            peak = max(peak, float(size.max()))
+            clipped += int(np.count_nonzero(size >= _FULL_SCALE))
+            squares += float(np.dot(mono.astype(np.float64), mono))
+            frames, values = frames + len(mono), values + block.size
+            powers.add(mono)
+            if detector is not None:
+                kept.append(mono)
+    except AudioError as error:
+        return Sound({"error": _without_path(error, path)})
+    level = 10 * np.log10(squares / frames) if squares > 0 else _QUIETEST_DBFS
+    levels = {
+        "peak": round(peak, 6),
+        "rms_dbfs": round(max(float(level), _QUIETEST_DBFS), 3),
+        "clipped_ratio": round(clipped / max(values, 1), 6),
+        "finite": True,
+    }
+    heard_as = fingerprint(powers.finish()).tobytes()
+    if detector is None or not kept:
+        return Sound(levels, None, heard_as)
+    sound = resample(np.concatenate(kept), sample_rate, VAD_SAMPLE_RATE)
+    span = detector.span(sound, threshold)
+    where = span or energy_span(sound)
+    length = frames / sample_rate
+    speech = {
+        "speech_ratio": round(where.ratio, 4),
+        "speech_start": round(min(where.start_seconds, length), 4),
+        "speech_end": round(min(where.end_seconds, length), 4),
+        "heard": span is not None,
+    }
+    return Sound(levels, speech, heard_as)
+
+
+def _without_path(error: AudioError, path: Path) -> str:
+    """The sentence to remember with the bytes; what the disk refuses says nothing about the bytes, and goes on up."""
+    if isinstance(error.__cause__, OSError):
+        raise error
+    return str(error).removeprefix(f"{path} ")

@@ -1,17 +1,15 @@
-"""Who speaks in a recording, and on which side of the split it lies."""
+"""On which side of the split each speaker lies, and whether every side has what it needs."""
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakeword_core.config import SPLITS, DataConfig, SourceConfig, Split
+from wakeword_core.config import SPLITS, DataConfig, Split
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest, read_json, write_json
 from wakeword_core.recordings.forgotten import speaker_hash
-from wakeword_core.recordings.path_rules import told_by
 from wakeword_core.store.locks import for_a_moment
 
 if TYPE_CHECKING:
@@ -31,22 +29,6 @@ _TOO_FEW_GROUPS = (
     "split"
 )
 _HELD_ELSEWHERE = "hold some there with a source's split, or fewer elsewhere, or add recordings of other speakers"
-_NUMBER = re.compile(r"(\d+)(?!.*\d)")
-
-
-def speaker_groups(
-    source: SourceConfig, paths: Sequence[str], ids: Sequence[str], stated: Sequence[str] | None = None
-) -> tuple[list[str], list[bool]]:
-    """Speaker group of each recording, and whether it is known; an unknown speaker is a group of its own.
-
-    A speaker that is stated counts before the source's rule; an empty text states none. A group depends on the
-    recording's own path, bytes and statement only, so that new neighbours never change it.
-    """
-    namespace = source.speaker_space or source.name
-    named = stated if stated is not None else [""] * len(paths)
-    groups = [name or _group(source.speaker, path) for name, path in zip(named, paths, strict=True)]
-    names = [group if group is not None else one[:16] for group, one in zip(groups, ids, strict=True)]
-    return [f"{namespace}/{name}" for name in names], [group is not None for group in groups]
 
 
 def split_of(speaker: str, seed: int, config: DataConfig) -> Split:
@@ -262,18 +244,3 @@ def check_classes(frame: "pd.DataFrame", labels: Sequence[str]) -> list[str]:
             if not (rows["split"] == split).any()
         ]
     return problems
-
-
-def _group(rule: str, path: str) -> str | None:
-    """Name of the speaker group by `rule`, or None when the rule says nothing about this path."""
-    if rule == "single":
-        return "single"
-    if rule.startswith("block:"):
-        name = path.rpartition("/")[2]
-        number = _NUMBER.search(name.rpartition(".")[0] or name)
-        if number is None:
-            return None
-        block = int(number.group()) // int(rule.removeprefix("block:"))
-        prefix = path[: len(path) - len(name) + number.start()]
-        return f"{prefix}#{block}"
-    return told_by(rule, "speaker", path)

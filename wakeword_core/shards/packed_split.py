@@ -18,8 +18,7 @@ from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import digest, hash_file, require_space
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards.packers import Packers
-from wakeword_core.shards.packing import PackedRow, ShardJob
+from wakeword_core.shards.packing import Packers, ShardJob, ShardRow
 from wakeword_core.shards.shard_file import (
     SHARDS_VERSION,
     SPEECH_COLUMNS,
@@ -118,9 +117,9 @@ def build_shards(
     require_space(out, int(needed), "packing recordings in shards")
 
     def job(one: _Planned) -> ShardJob:
-        chosen = one.rows[list(PackedRow._fields)].itertuples(index=False, name=None)
+        chosen = one.rows[list(ShardRow._fields)].itertuples(index=False, name=None)
         previous = latest.find(one.index, len(shards))
-        return ShardJob([PackedRow(*row) for row in chosen], roots, sample_rate, previous)
+        return ShardJob([ShardRow(*row) for row in chosen], roots, sample_rate, previous)
 
     sizes = {target: len(one.rows) for target, one in waiting.items()}
     total, copied = sum(sizes.values()), 0
@@ -244,7 +243,7 @@ def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: i
     hashes = [hashlib.sha256(f"{seed}:{one}".encode()).hexdigest() for one in rows["id"]]
     order = np.argsort(np.array(hashes))
     shard = np.array([int(text[:8], 16) % count for text in hashes])[order]
-    kept = rows[[*PackedRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
+    kept = rows[[*ShardRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
     planned, versions = [], _decided_by()
     for index in range(count):
         own = kept.iloc[order[shard == index]]

@@ -11,18 +11,18 @@ import soundfile
 from wakeword_core.audio import from_pcm16, read_blocks, resample
 from wakeword_core.config import DataConfig, SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.recordings import health, measuring
+from wakeword_core.recordings import measuring
 from wakeword_core.recordings.health import NOT_HEARD
 from wakeword_core.recordings.manifest import (
     COLUMNS,
     build_manifest,
     check_manifest,
-    check_splits,
     read_manifest,
     split_facets,
     stops_training,
 )
 from wakeword_core.recordings.scan import ScanCache
+from wakeword_core.recordings.splits import check_splits
 from wakeword_core.speech import espeak
 
 RATE = 16_000
@@ -118,7 +118,7 @@ def test_unusual_but_fit_recordings_are_used(tmp_path, build, name):
 
 def test_large_files_are_not_decoded(tmp_path, build, monkeypatch):
     write(tmp_path / "r" / "a.wav", noise(2))
-    monkeypatch.setattr(health, "probe", lambda path: pytest.fail("was opened"))
+    monkeypatch.setattr(measuring, "probe", lambda path: pytest.fail("was opened"))
     frame, _ = build(source(tmp_path / "r"), config=DataConfig(max_file_mb=0.01))
     assert "a file of 0.1 MB; at most 0.01 MB are accepted (data.max_file_mb)" in frame.loc["a.wav", "reason"]
 
@@ -194,10 +194,10 @@ def test_columns_and_measures(tmp_path, build):
 
 def test_measures_do_not_depend_on_the_block_length(tmp_path, monkeypatch):
     write(tmp_path / "a.wav", noise(1))
-    whole = health.measure_sound(tmp_path / "a.wav", RATE, None, 0.5)
+    whole = measuring.measure_sound(tmp_path / "a.wav", RATE, None, 0.5)
     monkeypatch.setattr("wakeword_core.audio._BLOCK_FRAMES", 999)
     assert len(list(read_blocks(tmp_path / "a.wav"))) == 17
-    assert health.measure_sound(tmp_path / "a.wav", RATE, None, 0.5) == whole
+    assert measuring.measure_sound(tmp_path / "a.wav", RATE, None, 0.5) == whole
 
 
 @pytest.mark.parametrize("role", ["positive", "hard_negative"])
@@ -307,8 +307,8 @@ def test_limits_may_change_without_measuring_again(tmp_path, build, monkeypatch)
 def test_what_the_disk_refuses_is_not_remembered_as_broken(tmp_path, monkeypatch):
     write(tmp_path / "a.wav", noise())
     with pytest.raises(DataError, match="No such file"):
-        health.measure_header(tmp_path / "gone.wav")
-    assert "error" not in health.measure_header(tmp_path / "a.wav")
+        measuring.measure_header(tmp_path / "gone.wav")
+    assert "error" not in measuring.measure_header(tmp_path / "a.wav")
 
 
 def test_the_summary_counts_and_is_written(tmp_path, recordings, build, write_tone):

@@ -6,48 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword_core.config import SPLITS, DataConfig, SourceConfig
+from wakeword_core.config import SPLITS, DataConfig
 from wakeword_core.errors import DataError
-from wakeword_core.recordings.splits import assign_splits, check_splits, speaker_groups, split_of, split_recordings
+from wakeword_core.recordings.splits import assign_splits, check_splits, split_of, split_recordings
 
 CONFIG = DataConfig()
-
-
-def groups(rule, paths, name="mine"):
-    source = SourceConfig(name=name, path=".", role="positive", speaker=rule)
-    return speaker_groups(source, paths, [f"{index:064d}" for index in range(len(paths))])
-
-
-@pytest.mark.parametrize(
-    ("rule", "paths", "speakers", "known"),
-    [
-        ("unknown", ["a.wav", "b.wav"], ["mine/" + "0" * 16] * 2, [False, False]),
-        ("single", ["a.wav", "x/b.wav"], ["mine/single"] * 2, [True, True]),
-        ("parent", ["x/ann/a.wav", "y/ann/b.wav"], ["mine/ann"] * 2, [True, True]),
-        ("parent", ["a.wav"], ["mine/" + "0" * 16], [False]),
-        ("block:10", ["0009.wav", "0010.wav", "0019.wav"], ["mine/#0", "mine/#1", "mine/#1"], [True] * 3),
-        ("block:10", ["x/a7.wav", "y/a8.wav"], ["mine/x/a#0", "mine/y/a#0"], [True] * 2),
-        ("block:10", ["take.wav"], ["mine/" + "0" * 16], [False]),
-        (r"regex:^(?P<speaker>\d+)-", ["12-1.wav", "x.wav"], ["mine/12", "mine/" + "0" * 16], [True, False]),
-        (r"regex:(?P<speaker>z*)", ["a.wav"], ["mine/" + "0" * 16], [False]),
-    ],
-)
-def test_speaker_rules(rule, paths, speakers, known):
-    found = groups(rule, paths)
-    assert found == (speakers, known)
-
-
-def test_unknown_speakers_are_groups_of_their_own():
-    source = SourceConfig(name="mine", path=".", role="positive")
-    assert len(set(speaker_groups(source, ["a", "b"], ["1" * 64, "2" * 64])[0])) == 2
-
-
-def test_sources_of_one_speaker_space_share_their_speakers():
-    family, talk = (
-        SourceConfig(name=n, path=".", role="negative", speaker="parent", speaker_space="home") for n in "ab"
-    )
-    assert speaker_groups(family, ["v1/a.wav"], ["0"])[0] == speaker_groups(talk, ["v1/b.wav"], ["1"])[0] == ["home/v1"]
-    assert groups("parent", ["v1/a.wav"], "one") != groups("parent", ["v1/a.wav"], "two")
 
 
 def frame_of(groups):

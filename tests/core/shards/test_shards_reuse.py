@@ -114,7 +114,7 @@ def test_shards_of_another_version_are_made_anew(sounds, tmp_path, monkeypatch, 
 def test_an_older_shard_of_another_version_is_not_copied_from(sounds, tmp_path, monkeypatch, decoded):
     root, rows = sounds
     build(root, rows, tmp_path, "before", ShardsConfig(count=1))
-    row = packing.PackedRow(*rows.loc[0, list(packing.PackedRow._fields)])
+    row = packing.ShardRow(*rows.loc[0, list(packing.ShardRow._fields)])
     job = packing.ShardJob([row], {"mine": root}, RATE, tmp_path / "before" / "00000.parquet")
     assert packing.pack_shard(job, tmp_path / "same.parquet", lambda done: None) == 1
     monkeypatch.setattr(packing, "SHARDS_VERSION", 99)
@@ -202,7 +202,7 @@ def test_files_taken_as_they_are_are_what_decoding_gives(tmp_path, subtype, head
     if header:  # a chunk that players skip
         data = path.read_bytes()
         path.write_bytes(data[:36] + b"LIST" + (4).to_bytes(4, "little") + b"INFO" + data[36:])
-    row = packing.PackedRow(hashlib.sha256(path.read_bytes()).hexdigest(), "x", "y", "z", "mine", "a.wav", 0.0, 0.1)
+    row = packing.ShardRow(hashlib.sha256(path.read_bytes()).hexdigest(), "x", "y", "z", "mine", "a.wav", 0.0, 0.1)
     data, seconds = packing._Reader(packing.ShardJob([row], {"mine": root}, RATE)).read(row)
     assert data == encode_wav(to_pcm16(read_audio(path, RATE)), RATE) and seconds == 0.25
 

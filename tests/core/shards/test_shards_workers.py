@@ -12,10 +12,9 @@ from wakeword_core.config import ShardsConfig
 from wakeword_core.cores import process_pool
 from wakeword_core.errors import DataError
 from wakeword_core.files import hash_file
-from wakeword_core.shards import packed_split, packers
+from wakeword_core.shards import packed_split, packing
 from wakeword_core.shards.packed_split import build_shards, shard_paths
-from wakeword_core.shards.packers import PROCESSES_FROM, Packers
-from wakeword_core.shards.packing import ShardJob
+from wakeword_core.shards.packing import PROCESSES_FROM, Packers, ShardJob
 from wakeword_core.store.artifacts import Parts
 
 RATE = 16_000
@@ -62,8 +61,8 @@ def started(monkeypatch):
         pools.append(process_pool(*arguments))
         return pools[-1]
 
-    monkeypatch.setattr(packers, "PROCESSES_FROM", 0)
-    monkeypatch.setattr(packers, "process_pool", noted)
+    monkeypatch.setattr(packing, "PROCESSES_FROM", 0)
+    monkeypatch.setattr(packing, "process_pool", noted)
     return pools
 
 
@@ -83,7 +82,7 @@ class Deadly:
 def test_processes_write_what_threads_write_and_then_end(pack, started, monkeypatch):
     by_processes = pack("processes")
     assert 1 <= len(started) <= 2 and multiprocessing.active_children() == []
-    monkeypatch.setattr(packers, "PROCESSES_FROM", PROCESSES_FROM)
+    monkeypatch.setattr(packing, "PROCESSES_FROM", PROCESSES_FROM)
     assert pack("threads") == by_processes and pack("one", workers=1) == by_processes
     assert len(started) <= 2
 
@@ -152,7 +151,7 @@ def test_an_unforeseen_fault_names_its_shard_too(pack, monkeypatch, error):
     def broken(*_arguments):
         raise error
 
-    monkeypatch.setattr(packers, "pack_shard", broken)
+    monkeypatch.setattr(packing, "pack_shard", broken)
     with pytest.raises(
         DataError, match=rf"shard 0000\d\.parquet failed after 2 tries: {type(error).__name__}: {error}"
     ):
@@ -166,7 +165,7 @@ def test_a_full_disk_is_said_at_once(pack, monkeypatch, tmp_path):
         tries.append(1)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(packers, "pack_shard", full)
+    monkeypatch.setattr(packing, "pack_shard", full)
     with pytest.raises(DataError, match=r"the disk of .*out is full, shard 0000\d\.parquet cannot be written.*--home"):
         pack("out", workers=1, retries=5)
     assert len(tries) == 1 and not list((tmp_path / "out").iterdir())
