@@ -31,11 +31,16 @@ def labels_and_roles(
     known = {_plain(word): word for word in sorted(words, reverse=True)} | {word: word for word in words}
     meant: list[tuple[str, str]] = []
     problems: list[str] = []
-    for path, told, role in zip(paths, _told(source, paths, stated), _stated_roles(paths, stated), strict=True):
-        word = known.get(told) or known.get(_plain(told)) if told else None
-        if word is None and not told and (role == "positive" or not (named or source.labels)) and default in known:
+    for path, stated_label, role in zip(paths, _told(source, paths, stated), _stated_roles(paths, stated), strict=True):
+        word = known.get(stated_label) or known.get(_plain(stated_label)) if stated_label else None
+        if (
+            word is None
+            and not stated_label
+            and (role == "positive" or not (named or source.labels))
+            and default in known
+        ):
             word = default if (role or source.role) == "positive" else None
-        problem = _problem(told, word, role, source)
+        problem = _problem(stated_label, word, role, source)
         if problem:
             problems.append(f"{path} {problem}")
         meant.append((word, "positive") if word else (NEGATIVE_LABEL, role or source.role))
@@ -48,13 +53,17 @@ def labels_and_roles(
     return [label for label, _ in meant], [role for _, role in meant]
 
 
-def _problem(told: str, word: str | None, role: str, source: SourceConfig) -> str:
+def _problem(stated_label: str, word: str | None, role: str, source: SourceConfig) -> str:
     """What is contradictory about a recording's label and role, or an empty text."""
     if word is not None:
-        return "" if role in ("", "positive") else f"is labelled {told!r}, a wake word, but its role is {role}"
+        return "" if role in ("", "positive") else f"is labelled {stated_label!r}, a wake word, but its role is {role}"
     if (role or source.role) != "positive":
         return ""
-    return f"is labelled {told!r}, which is no wake word" if told else "has no label, but is to be a positive"
+    return (
+        f"is labelled {stated_label!r}, which is no wake word"
+        if stated_label
+        else "has no label, but is to be a positive"
+    )
 
 
 def _told(source: SourceConfig, paths: Sequence[str], stated: pd.DataFrame | None) -> Iterator[str]:
@@ -83,7 +92,7 @@ def speaker_groups(
     namespace = source.speaker_space or source.name
     named = stated if stated is not None else [""] * len(paths)
     groups = [name or _group(source.speaker, path) for name, path in zip(named, paths, strict=True)]
-    names = [group if group is not None else one[:16] for group, one in zip(groups, ids, strict=True)]
+    names = [group if group is not None else recording_id[:16] for group, recording_id in zip(groups, ids, strict=True)]
     return [f"{namespace}/{name}" for name in names], [group is not None for group in groups]
 
 

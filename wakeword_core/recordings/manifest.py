@@ -238,14 +238,14 @@ def _quarantine_copies(rows: pd.DataFrame) -> None:
     fit = rows.loc[rows["kind"] == "", ["id", "label", "role"]]
     fit = fit[fit.duplicated("id", keep=False)]
     meanings = (fit["label"] + " as " + fit["role"]).groupby(fit["id"])
-    for one, group in meanings:
+    for recording_id, group in meanings:
         first, *others = group.index
         if group.nunique() > 1:
             rows.loc[group.index, "kind"] = "conflicting labels"
             rows.loc[group.index, "reason"] = (
                 f"the same bytes are {' and '.join(sorted(group.unique()))}; remove the wrong ones"
             )
-            log.warning("recording %s is quarantined: it has conflicting labels", one)
+            log.warning("recording %s is quarantined: it has conflicting labels", recording_id)
         else:
             rows.loc[others, "kind"] = "duplicate"
             rows.loc[others, "reason"] = f"duplicate of {rows.at[first, 'source']}/{rows.at[first, 'path']}"

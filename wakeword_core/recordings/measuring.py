@@ -72,7 +72,7 @@ class Measures:
     def __init__(self, ids: pd.Series) -> None:
         self._row_places, distinct = pd.factorize(ids)
         self._ids: list[str] = distinct.tolist()
-        self._places = {one: place for place, one in enumerate(self._ids)}
+        self._places = {recording_id: place for place, recording_id in enumerate(self._ids)}
 
     def ids(self, rows: pd.Series) -> list[str]:
         """The distinct recordings of the rows chosen by a mask, sorted: the cache finds neighbours faster."""
@@ -96,9 +96,9 @@ class Facts:
         self._errors: dict[int, str] = {}
         self._known = np.zeros(len(places), dtype=bool)
 
-    def put(self, one: str, facts: Mapping[str, Any]) -> None:
+    def put(self, recording_id: str, facts: Mapping[str, Any]) -> None:
         """Remember the facts of one recording; what is not among them keeps its default."""
-        place = self._places[one]
+        place = self._places[recording_id]
         self._known[place] = True
         for name, value in facts.items():
             if name == "error":
@@ -110,7 +110,7 @@ class Facts:
         """As `put` for many recordings, some thousands at a time, which is several times faster."""
         waiting = iter(found)
         while some := list(islice(waiting, _PUT_AT_ONCE)):
-            places = [self._places[one] for one, _ in some]
+            places = [self._places[recording_id] for recording_id, _ in some]
             self._known[places] = True
             for name, values in self._values.items():
                 values[places] = [facts.get(name, self._defaults[name]) for _, facts in some]
@@ -153,9 +153,9 @@ def add_headers(
     missing = rows[readable & ~header.known].drop_duplicates("id")
     with _Saver(cache) as saved:
         found = map_unordered(lambda job: measure_header(job[1]), _jobs(missing, sources), config.workers)
-        for done, ((one, _), facts) in enumerate(found):
-            header.put(one, facts)
-            saved.add(one, kind, facts)
+        for done, ((recording_id, _), facts) in enumerate(found):
+            header.put(recording_id, facts)
+            saved.add(recording_id, kind, facts)
             progress("read headers", done + 1, len(missing))
     header.add_to(rows, "header_error")
 
@@ -188,16 +188,16 @@ def add_sound(
 
     with _Saver(cache) as saved:
         measured = map_unordered(measure, _jobs(missing, sources), config.workers)
-        for done, ((one, _), sound) in enumerate(measured):
-            levels.put(one, sound.levels)
-            saved.add(one, kinds.levels, sound.levels)
+        for done, ((recording_id, _), sound) in enumerate(measured):
+            levels.put(recording_id, sound.levels)
+            saved.add(recording_id, kinds.levels, sound.levels)
             if sound.speech is not None:
-                speech.put(one, sound.speech)
-                saved.add(one, kinds.speech, sound.speech)
+                speech.put(recording_id, sound.speech)
+                saved.add(recording_id, kinds.speech, sound.speech)
             if sound.fingerprint is not None:
                 patches = {"patches": base64.b64encode(sound.fingerprint).decode()}
-                prints.put(one, patches)
-                saved.add(one, kinds.fingerprint, patches)
+                prints.put(recording_id, patches)
+                saved.add(recording_id, kinds.fingerprint, patches)
             progress("measure recordings", done + 1, len(missing))
     levels.add_to(rows, "levels_error")
     speech.add_to(rows)
@@ -219,8 +219,8 @@ class _Saver:
     def __exit__(self, *error: object) -> None:
         self._save()
 
-    def add(self, one: str, kind: str, facts: Any) -> None:
-        self._fresh.append((one, kind, facts))
+    def add(self, recording_id: str, kind: str, facts: Any) -> None:
+        self._fresh.append((recording_id, kind, facts))
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self._save()
 
@@ -233,7 +233,10 @@ class _Saver:
 def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple[str, Path]]:
     """(id, file) of each row, made as they are asked for."""
     roots = {source.name: source.root.resolve() for source in sources}
-    return ((one, roots[name] / path) for one, name, path in rows[["id", "source", "path"]].itertuples(index=False))
+    return (
+        (recording_id, roots[name] / path)
+        for recording_id, name, path in rows[["id", "source", "path"]].itertuples(index=False)
+    )
 
 
 def measure_header(path: Path) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def near_duplicates(recordings: pd.DataFrame, similarity: float) -> pd.DataFrame
     """
     patches = {split: _split_patches(recordings[recordings["split"] == split]) for split in SPLITS}
     found = [
-        pair for one, other in combinations(SPLITS, 2) for pair in _pairs(patches[one], patches[other], similarity)
+        pair for split, other in combinations(SPLITS, 2) for pair in _pairs(patches[split], patches[other], similarity)
     ]
     first, second, cosine = (np.concatenate(column) for column in zip(*found, strict=True)) if found else ((), (), ())
     pairs = pd.DataFrame({"first": first, "second": second, "similarity": cosine})
@@ -180,9 +180,9 @@ def _split_patches(recordings: pd.DataFrame) -> tuple[npt.NDArray[np.int64], Vec
 
 
 def _pairs(
-    one: tuple[npt.NDArray[np.int64], Vectors], other: tuple[npt.NDArray[np.int64], Vectors], similarity: float
+    side: tuple[npt.NDArray[np.int64], Vectors], other: tuple[npt.NDArray[np.int64], Vectors], similarity: float
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-    (owners, vectors), (other_owners, other_vectors) = one, other
+    (owners, vectors), (other_owners, other_vectors) = side, other
     most = 2 - 2 * similarity
     coarse, other_coarse = _with_norms(vectors), _with_norms(other_vectors, second=True)
     for row in range(0, len(vectors), _BLOCK_ROWS):

@@ -129,7 +129,9 @@ class ScanCache:
         """Remove everything that was measured of some recordings, from the file's free pages too."""
         with self._transaction():
             self._connection.execute("PRAGMA secure_delete = ON")
-            self._connection.executemany("DELETE FROM facts WHERE sha256 = ?", [(one,) for one in ids])
+            self._connection.executemany(
+                "DELETE FROM facts WHERE sha256 = ?", [(recording_id,) for recording_id in ids]
+            )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -204,11 +206,11 @@ def scan(
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     stated, left_out = {}, 0
     while listed:
-        one = listed.pop(0)  # so that its files are forgotten once they are rows
-        found, table = _scanned(one, cache, progress, workers), one.table
+        files = listed.pop(0)  # so that its files are forgotten once they are rows
+        found, table = _scanned(files, cache, progress, workers), files.table
         if forgotten.anything:
             named = table["speaker"].tolist() if table is not None and "speaker" in table else None
-            speakers, _ = speaker_groups(one.source, found["path"], found["id"], named)
+            speakers, _ = speaker_groups(files.source, found["path"], found["id"], named)
             kept = [not gone for gone in forgotten.among(found["id"], speakers)]
             found = {name: list(compress(values, kept)) for name, values in found.items()}
             table = None if table is None else table[kept].reset_index(drop=True)
@@ -216,7 +218,7 @@ def scan(
         for name, values in found.items():
             columns[name] += values
         if table is not None:
-            stated[one.source.name] = table.drop(columns="path")
+            stated[files.source.name] = table.drop(columns="path")
     rows = zip(columns["source"], columns["path"], columns["id"], strict=True)
     fingerprint = _hash_parts(iter(lambda: list(islice(rows, _HASHED_AT_ONCE)), []))
     if failed or stated:
@@ -267,14 +269,14 @@ def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int
         ids[index] = digest(["unreadable", name, found[index].path])
     columns: dict[str, list[Any]] = {
         "source": [name] * len(found),
-        "path": [one.path for one in found],
+        "path": [file.path for file in found],
         "id": ids,
-        "size": [one.size for one in found],
+        "size": [file.size for file in found],
         "error": [errors.get(index, "") for index in range(len(found))],
     }
     if listed.table is None:
         return columns
-    places = {one.path: index for index, one in enumerate(found)}
+    places = {file.path: index for index, file in enumerate(found)}
     order = [places[path] for path in listed.table["path"]]
     return {name: [values[place] for place in order] for name, values in columns.items()}
 
@@ -283,7 +285,7 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
     """SHA-256 of each file, empty for those that cannot be read, whose errors are returned by their place."""
     found, what = listed.found, f"hash {listed.source.name}"
     ids, unread = _remembered(listed, cache)
-    errors = {index: one.error for index, one in enumerate(found) if one.error}
+    errors = {index: file.error for index, file in enumerate(found) if file.error}
     done = len(found) - len(unread)
     progress(what, done, len(found))
     fresh: list[tuple[str, int, int, str]] = []
@@ -293,12 +295,12 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
 
     try:
         for index, sha256 in map_unordered(work, unread, workers):
-            one = found[index]
+            file = found[index]
             if isinstance(sha256, OSError):
                 errors[index] = f"cannot be read ({sha256.strerror})"
             else:
                 ids[index] = sha256
-                fresh.append((str(listed.root / one.path), one.size, one.mtime_ns, sha256))
+                fresh.append((str(listed.root / file.path), file.size, file.mtime_ns, sha256))
             done += 1
             progress(what, done, len(found))
             if len(fresh) >= _SAVE_EVERY:

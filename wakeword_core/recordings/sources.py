@@ -58,9 +58,9 @@ def find_recordings(source: SourceConfig) -> list[SourceFile]:
             f"{', '.join(source.include)}" + (f" and not exclude {', '.join(source.exclude)}" if source.exclude else "")
         )
     found.sort()
-    for one in found:
-        if not one.path.isascii() and one.path.encode(errors="ignore").decode() != one.path:
-            raise DataError(f"source {source.name!r} has a file whose name is not valid text: {one.path!r}; rename it")
+    for file in found:
+        if not file.path.isascii() and file.path.encode(errors="ignore").decode() != file.path:
+            raise DataError(f"source {source.name!r} has a file whose name is not valid text: {file.path!r}; rename it")
     return found
 
 
@@ -293,12 +293,12 @@ def _columns(header: Sequence[str], where: str) -> dict[str, int]:
     if twice:
         raise DataError(f"{where} has two columns {twice[0]!r}; remove one")
     for name in names:
-        close = difflib.get_close_matches(name, [one for one in known if one not in names], 1, _CLOSE)
+        close = difflib.get_close_matches(name, [column for column in known if column not in names], 1, _CLOSE)
         if close and name not in known:
             raise DataError(f"{where} has a column {name!r}; did you mean {close[0]!r}? Rename or remove it")
     if "path" not in names:
-        shown = ", ".join(header) or "no columns"
-        raise DataError(f"{where} has no column path (it has {shown}); name the column of the files so")
+        columns = ", ".join(header) or "no columns"
+        raise DataError(f"{where} has no column path (it has {columns}); name the column of the files so")
     return {name: names.index(name) for name in known if name in names}
 
 

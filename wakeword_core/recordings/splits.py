@@ -131,9 +131,9 @@ class _Placement:
         if self._counts[label][split] >= self._least[label][split]:
             return False
         low, high = _bounds(split, self._config)
-        candidates = [one for one in movable if label in self._labels[one] and self.split(one) != split]
+        candidates = [speaker for speaker in movable if label in self._labels[speaker] and self.split(speaker) != split]
         moved = False
-        for speaker in sorted(candidates, key=lambda one: (self._distance(one, split), one)):
+        for speaker in sorted(candidates, key=lambda name: (self._distance(name, split), name)):
             if self._change(speaker, split) < 0:
                 for other in self._labels[speaker]:
                     self._counts[other][self.split(speaker)] -= 1

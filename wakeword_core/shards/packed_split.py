@@ -112,29 +112,29 @@ def build_shards(
         raise DataError("no usable recordings to pack in shards; look at the manifest's reasons")
     shards = _planned(rows, sample_rate, config, seed, out)
     latest = LatestParts(parts, [*_decided_by(), seed, sample_rate, sorted(set(rows.get("split", ())))])
-    waiting = {one.target: one for one in shards if not parts.link(one.key, one.target)}
-    needed = sum(_packed_bytes(one.rows, sample_rate) for one in waiting.values())
+    waiting = {shard.target: shard for shard in shards if not parts.link(shard.key, shard.target)}
+    needed = sum(_packed_bytes(shard.rows, sample_rate) for shard in waiting.values())
     require_space(out, int(needed), "packing recordings in shards")
 
-    def job(one: _Planned) -> ShardJob:
-        chosen = one.rows[list(ShardRow._fields)].itertuples(index=False, name=None)
-        previous = latest.find(one.index, len(shards))
+    def job(shard: _Planned) -> ShardJob:
+        chosen = shard.rows[list(ShardRow._fields)].itertuples(index=False, name=None)
+        previous = latest.find(shard.index, len(shards))
         return ShardJob([ShardRow(*row) for row in chosen], roots, sample_rate, previous)
 
-    sizes = {target: len(one.rows) for target, one in waiting.items()}
+    sizes = {target: len(shard.rows) for target, shard in waiting.items()}
     total, copied = sum(sizes.values()), 0
     with Packers(workers, config.retries, _work(waiting.values())) as packers:
-        for update in packers.run({target: partial(job, one) for target, one in waiting.items()}):
+        for update in packers.run({target: partial(job, shard) for target, shard in waiting.items()}):
             if update.finished:
                 _keep(parts, waiting[update.finished])
                 copied += update.copied
             progress("pack recordings", min(update.recordings, total), total)
-    latest.remember([one.key for one in shards])
+    latest.remember([shard.key for shard in shards])
     return ShardsSummary(
         shards=len(shards),
         recordings=len(rows),
-        hours=round(sum(_seconds(one.target) for one in shards) / 3600, 4),
-        bytes=sum(one.target.stat().st_size for one in shards),
+        hours=round(sum(_seconds(shard.target) for shard in shards) / 3600, 4),
+        bytes=sum(shard.target.stat().st_size for shard in shards),
         built=len(waiting),
         reused=len(shards) - len(waiting),
         copied=copied,
@@ -162,15 +162,15 @@ def read_shard(path: Path) -> Shard:
     """One whole shard in memory; ArtifactError when it is damaged."""
     recordings = list(read_recordings(path, None))
     return Shard(
-        ids=[one.id for one in recordings],
-        labels=[one.label for one in recordings],
-        roles=[one.role for one in recordings],
-        speakers=[one.speaker for one in recordings],
-        sources=[one.source for one in recordings],
-        seconds=np.array([one.seconds for one in recordings], dtype=np.float64),
-        speech_start=np.array([one.speech_start for one in recordings], dtype=np.float64),
-        speech_end=np.array([one.speech_end for one in recordings], dtype=np.float64),
-        audio=[one.audio for one in recordings],
+        ids=[recording.id for recording in recordings],
+        labels=[recording.label for recording in recordings],
+        roles=[recording.role for recording in recordings],
+        speakers=[recording.speaker for recording in recordings],
+        sources=[recording.source for recording in recordings],
+        seconds=np.array([recording.seconds for recording in recordings], dtype=np.float64),
+        speech_start=np.array([recording.speech_start for recording in recordings], dtype=np.float64),
+        speech_end=np.array([recording.speech_end for recording in recordings], dtype=np.float64),
+        audio=[recording.audio for recording in recordings],
         sample_rate=file_facts(path)["sample_rate"],
     )
 
@@ -240,7 +240,7 @@ def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: i
     if rows["id"].duplicated().any():
         raise DataError(f"recording {rows['id'][rows['id'].duplicated()].iloc[0]} is twice among the rows to pack")
     count = shard_count(_decoded_bytes(rows, sample_rate), len(rows), config)
-    hashes = [hashlib.sha256(f"{seed}:{one}".encode()).hexdigest() for one in rows["id"]]
+    hashes = [hashlib.sha256(f"{seed}:{recording_id}".encode()).hexdigest() for recording_id in rows["id"]]
     order = np.argsort(np.array(hashes))
     shard = np.array([int(text[:8], 16) % count for text in hashes])[order]
     kept = rows[[*ShardRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
@@ -257,12 +257,12 @@ def _decided_by() -> list[Any]:
     return [SHARDS_VERSION, decoder_versions(), resampler_versions()]
 
 
-def _keep(parts: Parts, one: _Planned) -> None:
+def _keep(parts: Parts, shard: _Planned) -> None:
     try:
-        parts.keep(one.key, one.target)
+        parts.keep(shard.key, shard.target)
     except OSError as error:
         raise DataError(
-            f"shard {one.target.name} cannot be kept in {parts.root} ({error.strerror}); free some space or choose "
+            f"shard {shard.target.name} cannot be kept in {parts.root} ({error.strerror}); free some space or choose "
             "another --home"
         ) from error
 
@@ -282,7 +282,7 @@ def _packed_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
 
 
 def _work(shards: Iterable[_Planned]) -> float:
-    return sum(len(one.rows) + float(one.rows["seconds"].sum()) for one in shards)
+    return sum(len(shard.rows) + float(shard.rows["seconds"].sum()) for shard in shards)
 
 
 def _seconds(path: Path) -> float:
@@ -292,11 +292,12 @@ def _seconds(path: Path) -> float:
     return float(pc.sum(pq.read_table(path, columns=["seconds"]).column("seconds")).as_py() or 0.0)
 
 
-def _differences(path: Path, one: Recording, row: Any) -> list[str]:
-    wrong = [name for name in TEXT_COLUMNS[1:] if getattr(one, name) != row[name]]
-    wrong += [name for name in SPEECH_COLUMNS if not np.isclose(getattr(one, name), row[name], equal_nan=True)]
-    if not math.isclose(one.seconds, row["seconds"], abs_tol=0.1):
+def _differences(path: Path, recording: Recording, row: Any) -> list[str]:
+    wrong = [name for name in TEXT_COLUMNS[1:] if getattr(recording, name) != row[name]]
+    wrong += [name for name in SPEECH_COLUMNS if not np.isclose(getattr(recording, name), row[name], equal_nan=True)]
+    if not math.isclose(recording.seconds, row["seconds"], abs_tol=0.1):
         wrong.append("seconds")
     return [
-        f"{path}: {name} of recording {one.id} differs from the manifest; build audio_shards again" for name in wrong
+        f"{path}: {name} of recording {recording.id} differs from the manifest; build audio_shards again"
+        for name in wrong
     ]

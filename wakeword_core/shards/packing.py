@@ -64,9 +64,9 @@ def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> int:
 
     DataError names the recording that cannot be used, or says that what lies on the disk is not what was written.
     """
-    found = _Found(0)
-    write_and_read_back(path, _rows(job, on_row, found), job.sample_rate)
-    return found.taken
+    previous = _Previous(job)
+    write_and_read_back(path, _rows(job, previous, on_row), job.sample_rate)
+    return previous.taken
 
 
 def write_and_read_back(path: Path, rows: Iterable[tuple[ShardRow, Wav, float]], sample_rate: int) -> None:
@@ -81,22 +81,15 @@ def write_and_read_back(path: Path, rows: Iterable[tuple[ShardRow, Wav, float]],
     sums = write_recordings(path, noted(), sample_rate)
     expected = list(zip(ids, sums, strict=True))
     if (read := read_checksums(path)) != expected:
-        wrong = next((one[0] for one, other in zip(expected, read, strict=False) if one != other), "its row count")
+        wrong = next((row[0] for row, other in zip(expected, read, strict=False) if row != other), "its row count")
         raise DataError(f"{path} reads back other than it was written ({wrong}); is the disk sound?")
 
 
-@dataclass
-class _Found:
-    taken: int
-
-
-def _rows(job: ShardJob, on_row: OnRow, found: _Found) -> Iterator[tuple[ShardRow, Wav, float]]:
-    previous, reader = _Previous(job), _Reader(job)
+def _rows(job: ShardJob, previous: "_Previous", on_row: OnRow) -> Iterator[tuple[ShardRow, Wav, float]]:
+    reader = _Reader(job)
     for done, row in enumerate(job.rows):
         on_row(done)
-        taken = previous.take(row.id)
-        found.taken += taken is not None
-        data, seconds = taken or reader.read(row)
+        data, seconds = previous.take(row.id) or reader.read(row)
         yield row, data, seconds
     on_row(len(job.rows))
 
@@ -108,6 +101,7 @@ class _Previous:
     """
 
     def __init__(self, job: ShardJob) -> None:
+        self.taken = 0
         self._ids: set[str] = set()
         self._rows: Iterator[tuple[dict[str, Any], str, memoryview]] = iter(())
         if job.previous is None:
@@ -120,13 +114,14 @@ class _Previous:
         except ArtifactError:
             self._ids = set()
 
-    def take(self, one: str) -> tuple[Wav, float] | None:
+    def take(self, recording_id: str) -> tuple[Wav, float] | None:
         """WAV bytes and seconds of a recording, or None when it is not there or the older shard is damaged."""
-        if one not in self._ids:
+        if recording_id not in self._ids:
             return None
         try:
             for other, name, data in self._rows:
-                if name == one:
+                if name == recording_id:
+                    self.taken += 1
                     return data, float(other["seconds"])
         except ArtifactError:
             pass

@@ -175,12 +175,12 @@ def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[
     """Every recording (of some roles) of one shard, one row group in memory at a time; ArtifactError if damaged."""
     if roles is not None and set(roles).isdisjoint(read_column(path, "role")):
         return
-    for other, one, data in raw_rows(path):
+    for other, recording_id, data in raw_rows(path):
         if roles is None or other["role"] in roles:
             try:
                 pcm, _ = decode_wav(data)
             except DataError as error:
-                raise _damaged(path, f"recording {one}: {error}") from error
+                raise _damaged(path, f"recording {recording_id}: {error}") from error
             yield Recording(audio=pcm, **other)
 
 
@@ -191,7 +191,7 @@ def file_facts(path: Path) -> dict[str, int]:
 
     try:
         metadata = pq.read_metadata(path).metadata or {}
-        facts: dict[str, int] = json.loads(metadata[_FACTS.encode()])
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        facts = json.loads(metadata[_FACTS.encode()])
+        return {"version": int(facts["version"]), "sample_rate": int(facts["sample_rate"])}
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, f"no facts: {error}") from error
-    return facts
