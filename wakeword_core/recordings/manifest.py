@@ -167,11 +167,13 @@ def check_manifest(frame: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     return check_classes(_classified(frame), labels)
 
 
-def stops_training(frame: pd.DataFrame, labels: Sequence[str]) -> bool:
-    """Whether no model can come of a manifest: some label is not in training, or validation has no recording at all."""
+def prevents_model(frame: pd.DataFrame, labels: Sequence[str]) -> bool:
+    """Whether no calibrated model can come of a manifest: training or validation lacks a label altogether.
+
+    Without recordings for the test there is a model all the same, of which nothing is known but by validation.
+    """
     usable = _classified(frame)
-    training = set(usable.loc[usable["split"] == "train", "label"])
-    return not training.issuperset(labels) or not (usable["split"] == "val").any()
+    return any(not set(usable.loc[usable["split"] == split, "label"]).issuperset(labels) for split in ("train", "val"))
 
 
 def _classified(frame: pd.DataFrame) -> pd.DataFrame:

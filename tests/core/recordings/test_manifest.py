@@ -17,9 +17,9 @@ from wakeword_core.recordings.manifest import (
     COLUMNS,
     build_manifest,
     check_manifest,
+    prevents_model,
     read_manifest,
     split_facets,
-    stops_training,
 )
 from wakeword_core.recordings.scan import ScanCache
 from wakeword_core.recordings.splits import check_splits
@@ -394,6 +394,13 @@ def test_a_label_with_two_recordings_is_reported():
     assert "block:N, or unknown" in problems[0] and "hold each with split" in problems[0]
 
 
+@pytest.mark.parametrize(("split", "prevented"), [("train", True), ("val", True), ("test", False)])
+def test_a_model_needs_every_label_in_training_and_validation_only(split, prevented):
+    rows = [("_negative", "background", name, name) for name in ("train", "val", "test")]
+    rows += [("robin", "positive", name, name) for name in ("train", "val", "test") if name != split]
+    assert prevents_model(frame_of(*rows), ["_negative", "robin"]) == prevented
+
+
 @pytest.mark.parametrize("missing", ["robin", "_negative"])
 def test_a_missing_class_is_reported_in_every_split(missing):
     kept = ("robin", "positive") if missing == "_negative" else ("_negative", "negative")
@@ -432,11 +439,11 @@ def test_two_speakers_of_a_word_are_enough_to_train_and_one_is_not(first_data, b
     labelled = {"role": "negative", "labels": "parent", "words": ("robin",)}
     frame, _ = build(source(first_data, "first", speaker="parent", **labelled))
     assert set(frame["split"]) == {"train"} and len(check_manifest(frame, ["_negative", "robin"])) == 4
-    assert stops_training(frame, ["_negative", "robin"])  # there is nothing to validate on
+    assert prevents_model(frame, ["_negative", "robin"])  # there is nothing to validate on
     frame, _ = build(source(first_data, "blocks", speaker="block:3", **labelled))
     (problem,) = check_manifest(frame, ["_negative", "robin"])
     assert problem.startswith("no usable recording of 'robin' in test: there are 5 by 2 speaker groups in all; three")
-    assert not stops_training(frame, ["_negative", "robin"])
+    assert not prevents_model(frame, ["_negative", "robin"])
 
 
 def test_new_speakers_move_nobody_whose_split_is_known(recordings, build, write_tone):
