@@ -2,18 +2,20 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from wakeword_core.config import NEGATIVE_LABEL, SourceConfig
 from wakeword_core.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 _SHOWN = 3
 
 
 def labels_and_roles(
-    source: SourceConfig, paths: Sequence[str], stated: pd.DataFrame | None, words: Collection[str], phrase: str
+    source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None", words: Collection[str], phrase: str
 ) -> tuple[list[str], list[str]]:
     """Class and role of each recording of a source.
 
@@ -66,14 +68,14 @@ def _problem(stated_label: str, word: str | None, role: str, source: SourceConfi
     )
 
 
-def _told(source: SourceConfig, paths: Sequence[str], stated: pd.DataFrame | None) -> Iterator[str]:
+def _told(source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None") -> Iterator[str]:
     """The label of each recording as it is written, or an empty text."""
     cells = stated["label"] if stated is not None and "label" in stated else [""] * len(paths)
     for path, cell in zip(paths, cells, strict=True):
         yield cell or (value_from_path(source.labels, "label", path) if source.labels else None) or ""
 
 
-def _stated_roles(paths: Sequence[str], stated: pd.DataFrame | None) -> Iterable[str]:
+def _stated_roles(paths: Sequence[str], stated: "pd.DataFrame | None") -> Iterable[str]:
     return stated["role"] if stated is not None and "role" in stated else [""] * len(paths)
 
 
