@@ -34,7 +34,7 @@ class Forgotten:
 
     @classmethod
     def load(cls, home: Path) -> "Forgotten":
-        """Those of a home; DataError when they cannot be read, since without them everything would come back."""
+        """Read those of a home; DataError when that fails, since without them everything would come back."""
         path = home / FILE
         try:
             return cls(tuple(Tombstone(**tombstone) for tombstone in read_json(path)))
@@ -54,7 +54,7 @@ class Forgotten:
             raise DataError(f"cannot write {home / FILE}: {error.strerror}; nothing was forgotten") from error
 
     def adding(self, ids: Iterable[str], speakers: Iterable[str], reason: str) -> "Forgotten":
-        """These and new ones of today; what is forgotten already keeps its date and reason."""
+        """Return these with new ones of today; what is forgotten already keeps its date and reason."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         wanted = [Tombstone("recording", recording_id, now, reason) for recording_id in ids]
         wanted += [Tombstone("speaker", speaker_hash(speaker), now, reason) for speaker in speakers]
@@ -69,7 +69,7 @@ class Forgotten:
         return bool(self.tombstones)
 
     def among(self, ids: Sequence[str], speakers: Sequence[str]) -> list[bool]:
-        """Which recordings are forgotten, given the id and speaker group of each: [recordings]."""
+        """Tell which recordings are forgotten, given the id and speaker group of each: [recordings]."""
         there = set(speakers) if self._speakers else ()
         silenced = {speaker for speaker in there if speaker_hash(speaker) in self._speakers}
         return [
@@ -78,7 +78,7 @@ class Forgotten:
         ]
 
     def enter(self, fingerprint: str) -> str:
-        """A fingerprint of recordings that another one takes the place of whenever something is forgotten."""
+        """Return a fingerprint of recordings that changes whenever something is forgotten."""
         if not self.tombstones:
             return fingerprint
         return digest([fingerprint, sorted(self._recordings), sorted(self._speakers)])
@@ -96,5 +96,5 @@ NOTHING_FORGOTTEN = Forgotten()
 
 
 def speaker_hash(speaker: str) -> str:
-    """What stands for a speaker group in a tombstone."""
+    """Return what stands for a speaker group in a tombstone."""
     return hashlib.sha256(speaker.encode()).hexdigest()

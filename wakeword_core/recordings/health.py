@@ -27,12 +27,12 @@ class Fault:
 
 
 def longest_seconds(roles: pd.Series, config: DataConfig) -> pd.Series:
-    """The longest a recording of each role may be, in seconds."""
+    """Return how long a recording of each role may be, in seconds."""
     return roles.isin(SPEECH_ROLES).map({True: config.max_seconds, False: config.max_background_seconds})
 
 
 def header_faults(rows: pd.DataFrame, config: DataConfig) -> list[Fault]:
-    """Faults known before decoding, the gravest first. Columns used: role, size, error and those of the header."""
+    """Return the faults known before decoding, the gravest first. Used: role, size, unread and the header's columns."""
     longest = longest_seconds(rows["role"], config)
     limits = {
         True: ("max_seconds", config.max_seconds),
@@ -70,7 +70,7 @@ def header_faults(rows: pd.DataFrame, config: DataConfig) -> list[Fault]:
 
 
 def sound_faults(rows: pd.DataFrame, config: DataConfig) -> list[Fault]:
-    """Faults of the decoded sound, the gravest first. Columns used: those of the levels."""
+    """Return the faults of the decoded sound, the gravest first. Used: the columns of the levels."""
     return [
         Fault("broken", rows["levels_error"] != "", lambda row: row.levels_error),
         Fault("not numbers", ~rows["finite"], lambda row: "holds samples that are not numbers (NaN or infinite)"),

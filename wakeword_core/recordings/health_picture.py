@@ -23,7 +23,7 @@ _ROOM = 1.32
 
 
 def health_picture(summary: ManifestSummary) -> bytes:
-    """PNG: recordings, hours and speakers of each class by split, and the recordings left out by reason."""
+    """Draw recordings, hours and speakers of each class by split, and what is left out by reason, as a PNG."""
     figure = new_figure(*_SIZE)
     (recordings, hours), (speakers, left_out) = figure.subplots(2, 2)
     labels = _labels(summary)

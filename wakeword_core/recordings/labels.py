@@ -17,7 +17,7 @@ _SHOWN = 3
 def labels_and_roles(
     source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None", words: Collection[str], phrase: str
 ) -> tuple[list[str], list[str]]:
-    """Class and role of each recording of a source.
+    """Return the class and the role of each recording of a source.
 
     A label, from the table or by the source's rule, that is one of `words` makes a positive of it; upper and lower
     case, underscores and hyphens do not count. Without labels all are what the source's role says. DataError when a
@@ -86,7 +86,7 @@ def _plain(text: str) -> str:
 def speaker_groups(
     source: SourceConfig, paths: Sequence[str], ids: Sequence[str], stated: Sequence[str] | None = None
 ) -> tuple[list[str], list[bool]]:
-    """Speaker group of each recording, and whether it is known; an unknown speaker is a group of its own.
+    """Return each recording's speaker group and whether it is known; an unknown speaker is a group of its own.
 
     A speaker that is stated counts before the source's rule; an empty text states none. A group depends on the
     recording's own path, bytes and statement only, so that new neighbours never change it.
@@ -99,7 +99,7 @@ def speaker_groups(
 
 
 def value_from_path(rule: str, group: str, path: str) -> str | None:
-    """What `rule` reads off a relative path, or None when it says nothing about this one.
+    """Return what `rule` reads off a relative path, or None when it says nothing about this one.
 
     Rules: parent (folder name), folder:N (Nth folder from the top, or from the file when negative), and regex:... with
     a group named `group`.

@@ -113,7 +113,7 @@ def build_manifest(
 def read_manifest(
     folder: Path, split: str | None = None, usable: bool = True, columns: Sequence[str] = COLUMNS
 ) -> pd.DataFrame:
-    """The rows of a manifest, of one split and fit for use, or all of them; `columns` name split and status if used."""
+    """Read a manifest's rows, all or those of one split or fit for use; `columns` name split and status if used."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -131,7 +131,7 @@ def read_manifest(
 
 
 def read_fingerprints(folder: Path) -> pd.DataFrame:
-    """The usable recordings of a manifest that have a fingerprint: source, path, split, fingerprint (bytes)."""
+    """Read source, path, split and fingerprint (bytes) of the usable recordings of a manifest that have one."""
     import pyarrow.parquet as pq
 
     rows = read_manifest(folder, columns=("id", "source", "path", "split", "status"))
@@ -140,13 +140,13 @@ def read_fingerprints(folder: Path) -> pd.DataFrame:
 
 
 def quarantined(folder: Path) -> list[dict[str, str]]:
-    """Recordings that are not used, as {source, path, reason}, in manifest order."""
+    """List the recordings that are not used, as {source, path, reason}, in manifest order."""
     rows = read_manifest(folder, usable=False, columns=["source", "path", "reason", "status"])
     return rows.loc[rows["status"] == "quarantined", ["source", "path", "reason"]].to_dict("records")
 
 
 def split_facets(frame: pd.DataFrame) -> dict[str, str]:
-    """Split -> hash over what its usable recordings are; file names do not count, so a rename changes nothing."""
+    """Hash what the usable recordings of each split are; file names do not count, so a rename changes nothing."""
     facets: dict[str, str] = {}
     for split in SPLITS:
         chosen = (frame["split"] == split) & (frame["status"] == "ok")
@@ -155,7 +155,7 @@ def split_facets(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def sources_facet(frame: pd.DataFrame) -> str:
-    """Hash over what a model card says of each source's usable recordings: licences, splits, speakers and length."""
+    """Hash what a model card says of each source's usable recordings: licences, splits, speakers and length."""
     counted = frame.groupby(["source", "licence", "split"]).agg(
         recordings=("id", "size"), seconds=("seconds", "sum"), speakers=("speaker", "nunique")
     )
@@ -163,12 +163,12 @@ def sources_facet(frame: pd.DataFrame) -> str:
 
 
 def check_manifest(frame: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    """Sentences about labels (and the negatives) that some split has nothing usable of; empty when all is well."""
+    """Say which labels (and negatives) some split has nothing usable of; empty when all is well."""
     return check_classes(_classified(frame), labels)
 
 
 def prevents_model(frame: pd.DataFrame, labels: Sequence[str]) -> bool:
-    """Whether no calibrated model can come of a manifest: training or validation lacks a label altogether.
+    """Tell whether no calibrated model can come of a manifest: training or validation lacks a label altogether.
 
     Without recordings for the test there is a model all the same, of which nothing is known but by validation.
     """
@@ -271,7 +271,7 @@ def _write(rows: pd.DataFrame, out: Path) -> None:
 def summarize(
     rows: pd.DataFrame, notes: Mapping[str, int], missing: Mapping[str, str], forgotten: int = 0
 ) -> ManifestSummary:
-    """The figures of all rows of a manifest, with their kind of fault; `missing` is source -> problem."""
+    """Count all rows of a manifest, with their kind of fault; `missing` is source -> problem."""
     columns = ["label", "role", "split", "speaker", "speaker_known", "source", "licence", "seconds"]
     ok = rows["status"] == "ok"
     usable = rows.loc[ok, columns]

@@ -55,7 +55,7 @@ class FactKinds:
 
     @classmethod
     def of(cls, config: DataConfig) -> "FactKinds":
-        """Those of the present code, libraries and settings."""
+        """Return those of the present code, libraries and settings."""
         decoder = [MEASURING_VERSION, decoder_versions()]
         detector = [*decoder, resampler_versions(), detector_versions()]
         return cls(
@@ -75,12 +75,12 @@ class Measures:
         self._places = {recording_id: place for place, recording_id in enumerate(self._ids)}
 
     def ids(self, rows: pd.Series) -> list[str]:
-        """The distinct recordings of the rows chosen by a mask, sorted: the cache finds neighbours faster."""
+        """Return the distinct recordings of the rows chosen by a mask, sorted: the cache finds neighbours faster."""
         places = pd.unique(self._row_places[rows.to_numpy()])
         return sorted(self._ids[place] for place in places)
 
     def column(self, defaults: Mapping[str, Any]) -> "Facts":
-        """Room for the facts of one kind, none of them known."""
+        """Make room for the facts of one kind, none of them known."""
         return Facts(self._places, self._row_places, defaults)
 
 
@@ -107,7 +107,7 @@ class Facts:
                 self._values[name][place] = value
 
     def put_all(self, found: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """As `put` for many recordings, some thousands at a time, which is several times faster."""
+        """Do as `put` for many recordings, some thousands at a time, which is several times faster."""
         waiting = iter(found)
         while some := list(islice(waiting, _PUT_AT_ONCE)):
             places = [self._places[recording_id] for recording_id, _ in some]
@@ -120,11 +120,11 @@ class Facts:
 
     @property
     def known(self) -> np.ndarray:
-        """Whether each row's recording has been measured, bool [rows]."""
+        """Tell whether each row's recording has been measured, bool [rows]."""
         return self._known[self._row_places]
 
     def values(self, name: str) -> np.ndarray:
-        """A fact of each row, [rows]."""
+        """Return a fact of each row, [rows]."""
         return self._values[name][self._row_places]
 
     def add_to(self, rows: pd.DataFrame, error_column: str = "") -> None:
@@ -240,7 +240,7 @@ def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple
 
 
 def measure_header(path: Path) -> dict[str, Any]:
-    """sample_rate, channels, frames and seconds, or `error`: a sentence without the path."""
+    """Return sample_rate, channels, frames and seconds, or `error`: a sentence without the path."""
     try:
         info = probe(path)
     except AudioError as error:
@@ -262,7 +262,7 @@ class Sound:
 
 
 def measure_sound(path: Path, sample_rate: int, detector: SpeechDetector | None, threshold: float) -> Sound:
-    """Levels, fingerprint and, with a detector, the span of speech of one recording, decoded once in bounded memory."""
+    """Measure levels, fingerprint and, with a detector, the span of speech, decoding once in bounded memory."""
     powers = BandPowers(sample_rate)
     peak, squares, clipped, frames, values, finite = 0.0, 0.0, 0, 0, 0, True
     kept: list[Samples] = []

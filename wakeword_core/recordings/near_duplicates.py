@@ -70,13 +70,13 @@ class BandPowers:
         self._rest = sound[frames * self._hop :]
 
     def finish(self) -> Powers:
-        """Power float32 [frames, bands] of all sound, up to its fading out."""
+        """Return the power float32 [frames, bands] of all sound, up to its fading out."""
         self.add(np.zeros(self._frame, np.float32))
         return np.concatenate(self._found)
 
 
 def fingerprint(powers: Powers) -> Patches:
-    """The sound around the loudest moments of a recording, int8 [1 to 3 patches, SIZE]; of silence [0, SIZE].
+    """Describe the sound around a recording's loudest moments, int8 [1 to 3 patches, SIZE]; silence is [0, SIZE].
 
     Each patch is the low part of a cosine transform of log powers over time and frequency; equal sound in two
     recordings gives two patches whose cosine is near 1.
@@ -154,7 +154,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 def near_duplicates(recordings: pd.DataFrame, similarity: float) -> pd.DataFrame:
-    """Pairs of recordings of different splits that sound the same: columns first, second (index), similarity.
+    """Find recordings of different splits that sound the same: columns first, second (index), similarity.
 
     `recordings` has the columns split and fingerprint (bytes of patches, maybe none). The similarity of a pair is the
     highest cosine of two of their patches, and at least `similarity`. Most similar pairs first. All pairs are compared,

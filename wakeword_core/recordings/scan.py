@@ -88,7 +88,7 @@ class ScanCache:
         self._connection.close()
 
     def hashes(self, root: Path) -> Iterator[tuple[str, int, int, str]]:
-        """(path relative to `root`, size, mtime_ns, SHA-256) of every remembered file below it, sorted by path."""
+        """Yield (path relative to `root`, size, mtime_ns, SHA-256) of each remembered file below it, sorted by path."""
         low, high = f"{root}{os.sep}", f"{root}{chr(ord(os.sep) + 1)}"
         query = (
             f"SELECT substr(path, {len(low) + 1}), size, mtime_ns, sha256 FROM files WHERE path > ? AND path < ? "
@@ -109,7 +109,7 @@ class ScanCache:
             self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
 
     def facts(self, kind: str, ids: Iterable[str]) -> Iterator[tuple[str, Any]]:
-        """(SHA-256, remembered value of `kind`) for those of `ids` that have one, a few in memory at a time."""
+        """Yield (SHA-256, remembered value of `kind`) for those of `ids` that have one, a few in memory at a time."""
         waiting = iter(ids)
         while some := list(islice(waiting, _ASKED_AT_ONCE)):
             places = ",".join("?" * len(some))
@@ -159,7 +159,7 @@ class Listing:
 
     @cached_property
     def rows(self) -> "pd.DataFrame":
-        """A row each: source, path (relative), id (SHA-256 of the bytes), size, error.
+        """Return a row each: source, path (relative), id (SHA-256 of the bytes), size, error.
 
         `error` is empty, or says why the file could not even be read; its id is then made from its name.
         """
@@ -227,7 +227,7 @@ def scan(
 
 
 def hash_rows(frame: "pd.DataFrame") -> str:
-    """SHA-256 (hex) of a frame's rows as JSON lists, missing values as null; a part of them in memory at a time."""
+    """Hash a frame's rows as JSON lists, missing values as null (SHA-256, hex), with a part in memory at a time."""
     parts = (frame.iloc[start : start + _HASHED_AT_ONCE] for start in range(0, len(frame), _HASHED_AT_ONCE))
     return _hash_parts(part.astype(object).where(part.notna(), None).to_numpy().tolist() for part in parts)
 

@@ -38,7 +38,7 @@ class SourceFile(NamedTuple):
 
 
 def find_recordings(source: SourceConfig) -> list[SourceFile]:
-    """A folder's recordings, sorted by path; hidden files and folders are left out.
+    """List a folder's recordings, sorted by path; hidden files and folders are left out.
 
     DataError when the folder is missing or cannot be listed, when nothing in it matches, or when a folder in it is a
     link to somewhere outside. A link to a file outside is listed with an error.
@@ -65,7 +65,7 @@ def find_recordings(source: SourceConfig) -> list[SourceFile]:
 
 
 def chooser(source: SourceConfig) -> Callable[[str], bool]:
-    """Whether a relative path is one that `include` takes and `exclude` does not leave out."""
+    """Return a function that tells whether `include` takes a relative path and `exclude` does not leave it out."""
     included, excluded = any_glob(source.include), any_glob(source.exclude)
     if source.include == _EVERYTHING and not source.exclude:
         return lambda path: True
@@ -73,7 +73,7 @@ def chooser(source: SourceConfig) -> Callable[[str], bool]:
 
 
 def any_glob(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a relative path matches one of the glob patterns."""
+    """Return a function that tells whether a relative path matches one of the glob patterns."""
     if not patterns:
         return lambda path: False
     match = re.compile("|".join(f"(?:{_glob_regex(pattern)})" for pattern in patterns)).fullmatch
@@ -81,13 +81,13 @@ def any_glob(patterns: Sequence[str]) -> Callable[[str], bool]:
 
 
 def inside(path: str, base: str) -> bool:
-    """Whether `path`, its links resolved, lies in the resolved folder `base`."""
+    """Tell whether `path`, its links resolved, lies in the resolved folder `base`."""
     real = os.path.realpath(path)
     return real == base or real.startswith(base.rstrip(os.sep) + os.sep)
 
 
 def file_state(path: str) -> tuple[int, int, str]:
-    """Size, mtime in ns and an empty error of what `path` leads to; the error says why it cannot be read."""
+    """Return size, mtime in ns and error of what `path` leads to; the error, if any, says why it cannot be read."""
     try:
         return _checked(os.stat(path))
     except OSError as error:
@@ -204,7 +204,7 @@ _NO_NAME = "cannot be read (no file can have this name)"
 
 
 def read_table(source: SourceConfig) -> "pd.DataFrame":
-    """The rows that the source's patterns choose: path, and those of `STATED` that the table has, all as text.
+    """Read the rows that the source's patterns choose: path, and what the table has of `STATED`, all as text.
 
     DataError when the table is missing or broken, has no column path, a misspelt one, or a role or split that is none.
     """
@@ -226,7 +226,7 @@ def read_table(source: SourceConfig) -> "pd.DataFrame":
 
 
 def locate(root: str, paths: Iterable[str]) -> Iterator[SourceFile]:
-    """What lies at each path relative to the resolved folder `root`; a path that leaves it is not looked at."""
+    """Yield what lies at each path relative to the resolved folder `root`; a path that leaves it is not looked at."""
     within: dict[str, bool] = {}
     for path in paths:
         if "\0" in path:

@@ -32,12 +32,12 @@ _HELD_ELSEWHERE = "hold some there with a source's split, or fewer elsewhere, or
 
 
 def split_of(speaker: str, seed: int, config: DataConfig) -> Split:
-    """The split a speaker group falls in by its hash alone: the same on every machine, whatever else there is."""
+    """Return the split of a speaker group by its hash alone: the same on every machine, whatever else there is."""
     return _split_at(_hash_place(speaker, seed), config)
 
 
 def split_recordings(rows: "pd.DataFrame", phrase: str, seed: int, config: DataConfig, folder: Path) -> "pd.Series":
-    """Split of each recording, given columns speaker, label, role, usable, and fixed: the split it is held in, if any.
+    """Split recordings, given columns speaker, label, role, usable, and fixed: the split one is held in, if any.
 
     Where each speaker group lies is remembered below `folder`, for this phrase, seed and shares of the splits: groups
     stay where they are for ever, and new ones are put where their labels lack most. See `assign_splits`.
@@ -59,12 +59,12 @@ def split_recordings(rows: "pd.DataFrame", phrase: str, seed: int, config: DataC
 def assign_splits(
     rows: "pd.DataFrame", seed: int, config: DataConfig, known: Mapping[str, float]
 ) -> "tuple[pd.Series, dict[str, float]]":
-    """Split of each recording, and the places of the speaker groups that are not among the `known` ones.
+    """Return each recording's split, and the places of the speaker groups that are not among the `known` ones.
 
     A group's place is a number in [0, 1), which the shares of test, validation and training divide, turned by
     `split_rotation`. It is the hash of its name, unless some split would then have too few groups of one of its labels
-    (`_least`): then new groups move there, those first whose hash lies nearest. A known group never moves. That takes a
-    memory: if a name alone told its split, some three speakers of a word would all be in one.
+    (`_least`): then new groups move there. A known group never moves. That takes a memory: if the split followed from
+    the name alone, some three speakers of a word would all be in one.
 
     A speaker is on one side only: a recording held in test takes all others of its speaker there; then val, then train.
     """
@@ -127,13 +127,13 @@ class _Placement:
             pass
 
     def _fill(self, movable: Sequence[str], label: str, split: Split) -> bool:
-        """Move groups of a label to a split that has too few, the nearest first, where less is lacking in all then."""
+        """Move groups of a label to a split that has too few, by their places, where less is lacking in all then."""
         if self._counts[label][split] >= self._least[label][split]:
             return False
         low, high = _bounds(split, self._config)
         candidates = [speaker for speaker in movable if label in self._labels[speaker] and self.split(speaker) != split]
         moved = False
-        for speaker in sorted(candidates, key=lambda name: (self._distance(name, split), name)):
+        for speaker in sorted(candidates, key=lambda name: (self.places[name], name)):
             if self._change(speaker, split) < 0:
                 for other in self._labels[speaker]:
                     self._counts[other][self.split(speaker)] -= 1
@@ -143,12 +143,6 @@ class _Placement:
                 self.places[speaker] = (place - self._config.split_rotation) % 1.0
                 moved = True
         return moved
-
-    def _distance(self, speaker: str, split: Split) -> float:
-        """How far around the ring a group's place is from a split."""
-        low, high = _bounds(split, self._config)
-        place = self.places[speaker] + self._config.split_rotation
-        return min((low - place) % 1.0, (place - high) % 1.0)
 
     def _change(self, speaker: str, split: Split) -> int:
         """How much more is lacking when a group moves to a split."""
@@ -189,10 +183,8 @@ def _hash_place(speaker: str, seed: int) -> float:
 
 def _bounds(split: Split, config: DataConfig) -> tuple[float, float]:
     """From and up to which place a split lies, before it is turned."""
-    held_out = config.test_fraction + config.val_fraction
-    return {"test": (0.0, config.test_fraction), "val": (config.test_fraction, held_out), "train": (held_out, 1.0)}[
-        split
-    ]
+    test, held_out = config.test_fraction, config.test_fraction + config.val_fraction
+    return {"test": (0.0, test), "val": (test, held_out), "train": (held_out, 1.0)}[split]
 
 
 def _split_at(place: float, config: DataConfig) -> Split:
@@ -218,7 +210,7 @@ def _read_places(path: Path) -> dict[str, float]:
 
 
 def check_splits(frame: "pd.DataFrame") -> list[str]:
-    """Sentences about speakers or recordings that are in more than one split; empty when all is well."""
+    """Say which speakers or recordings are in more than one split; empty when all is well."""
     problems = []
     for column, what in (("speaker", "speaker"), ("id", "recording")):
         places = frame[[column, "split"]].drop_duplicates()
@@ -231,7 +223,7 @@ def check_splits(frame: "pd.DataFrame") -> list[str]:
 
 
 def check_classes(frame: "pd.DataFrame", labels: Sequence[str]) -> list[str]:
-    """Sentences about labels that a split has no recording of, in a frame with columns label, split and speaker."""
+    """Say which labels a split has no recording of, in a frame with columns label, split and speaker."""
     problems = []
     for label in labels:
         rows = frame[frame["label"] == label]

@@ -144,7 +144,7 @@ def build_shards(
 
 
 def shard_paths(folder: Path) -> list[Path]:
-    """The shards of a folder in order; ArtifactError when there are none or one in between is missing."""
+    """List the shards of a folder in order; ArtifactError when there are none or one in between is missing."""
     found = sorted(folder.glob("[0-9]*.parquet"))
     if not found:
         raise ArtifactError(f"{folder} holds no shards; build audio_shards first")
@@ -154,12 +154,12 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def shard_name(index: int) -> str:
-    """What the shard of that number is called in its folder."""
+    """Return what the shard of that number is called in its folder."""
     return f"{index:05d}.parquet"
 
 
 def read_shard(path: Path) -> Shard:
-    """One whole shard in memory; ArtifactError when it is damaged."""
+    """Read one whole shard into memory; ArtifactError when it is damaged."""
     recordings = list(read_recordings(path, None))
     return Shard(
         ids=[recording.id for recording in recordings],
@@ -176,13 +176,13 @@ def read_shard(path: Path) -> Shard:
 
 
 def iter_recordings(folder: Path, roles: Sequence[str] | None = None) -> Iterator[Recording]:
-    """Every recording of a split's shards (of some roles), shard by shard in hash order, one row group at a time."""
+    """Yield each recording of a split's shards (of some roles) in their order, one row group in memory at a time."""
     for path in shard_paths(folder):
         yield from read_recordings(path, roles)
 
 
 def seconds_by_role(folder: Path) -> dict[str, float]:
-    """Role -> seconds of its recordings in a split's shards, from their columns alone."""
+    """Sum the seconds of each role's recordings in a split's shards, from their columns alone."""
     import pyarrow.parquet as pq
 
     seconds: defaultdict[str, float] = defaultdict(float)
@@ -194,7 +194,7 @@ def seconds_by_role(folder: Path) -> dict[str, float]:
 
 
 def verify_shards(folder: Path, rows: pd.DataFrame, sums: Mapping[str, str] | None = None) -> list[str]:
-    """Read every shard in full, once, and compare with the manifest rows; sentences about what is wrong, if anything.
+    """Read every shard in full, once, compare it with the manifest rows and say what is wrong, if anything.
 
     `sums` are the SHA-256 (hex) of the files as they were written, by name, where their bytes are to be compared too.
     """
@@ -229,7 +229,7 @@ def verify_shards(folder: Path, rows: pd.DataFrame, sums: Mapping[str, str] | No
 
 
 def shard_count(decoded_bytes: float, recordings: int, config: ShardsConfig) -> int:
-    """Shards of a split: the setting, or a power of two from the size, so that a little growth does not change it."""
+    """Return how many shards a split has: the setting, or a power of two, so that a little growth changes nothing."""
     if config.count is not None:
         return config.count
     wanted = decoded_bytes / (config.shard_mb * _MEGABYTE)

@@ -60,7 +60,7 @@ class ShardJob:
 
 
 def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> int:
-    """Write one shard to `path` and read it back; the number of recordings taken from the previous shard.
+    """Write one shard to `path` and read it back; return how many recordings came from the previous shard.
 
     DataError names the recording that cannot be used, or says that what lies on the disk is not what was written.
     """
@@ -328,7 +328,7 @@ def _failure(path: Path, tries: int, error: Exception) -> DataError:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether a disk, a quota or a limit on file sizes is behind an error."""
+    """Tell whether a full disk, a quota or a limit on file sizes is behind an error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True

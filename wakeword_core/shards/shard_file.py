@@ -44,7 +44,7 @@ class Recording:
 
 
 def write_recordings(path: Path, rows: Iterable[tuple[Any, Wav, float]], sample_rate: int) -> list[int]:
-    """Write (manifest row, WAV file, seconds) to a Parquet file as they come; the CRC-32 of each WAV file."""
+    """Write (manifest row, WAV file, seconds) to a Parquet file as they come; return the CRC-32 of each WAV file."""
     import pyarrow.parquet as pq
 
     schema = _schema(sample_rate)
@@ -111,7 +111,7 @@ def _binary(values: Sequence[Wav]) -> "pa.Array":
 
 
 def raw_rows(path: Path) -> Iterator[tuple[dict[str, Any], str, memoryview]]:
-    """(other columns, id, WAV bytes) of every row, one row group in memory at a time."""
+    """Yield (other columns, id, WAV bytes) of every row, one row group in memory at a time."""
     for table in _row_groups(path):
         others = table.drop_columns(["audio"]).to_pylist()
         for other, data in zip(others, _wavs(table), strict=True):
@@ -119,7 +119,7 @@ def raw_rows(path: Path) -> Iterator[tuple[dict[str, Any], str, memoryview]]:
 
 
 def read_checksums(path: Path) -> list[tuple[str, int]]:
-    """(id, CRC-32 of the WAV file) of every row as it lies on the disk; ArtifactError if it cannot be read."""
+    """Read (id, CRC-32 of the WAV file) of every row from the disk; ArtifactError if that fails."""
     found: list[tuple[str, int]] = []
     for table in _row_groups(path):
         found += zip(table.column("id").to_pylist(), map(zlib.crc32, _wavs(table)), strict=True)
@@ -127,7 +127,7 @@ def read_checksums(path: Path) -> list[tuple[str, int]]:
 
 
 def read_column(path: Path, name: str) -> list[Any]:
-    """One column of a shard in its order, not its audio."""
+    """Read one column of a shard in its order, not its audio."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -172,7 +172,7 @@ def _damaged(path: Path, why: str) -> ArtifactError:
 
 
 def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[Recording]:
-    """Every recording (of some roles) of one shard, one row group in memory at a time; ArtifactError if damaged."""
+    """Yield each recording (of some roles) of a shard, one row group in memory at a time; ArtifactError if damaged."""
     if roles is not None and set(roles).isdisjoint(read_column(path, "role")):
         return
     for other, recording_id, data in raw_rows(path):
@@ -185,7 +185,7 @@ def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[
 
 
 def file_facts(path: Path) -> dict[str, int]:
-    """What the writer noted of the whole file: version and sample_rate."""
+    """Read what the writer noted of the whole file: version and sample_rate."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
