@@ -111,7 +111,7 @@ def build_shards(
     if rows.empty:
         raise DataError("no usable recordings to pack in shards; look at the manifest's reasons")
     shards = _planned(rows, sample_rate, config, seed, out)
-    latest = LatestParts(parts, [*_decided_by(), seed, sample_rate, sorted(set(rows.get("split", ())))])
+    latest = LatestParts(parts, [*shard_versions(), seed, sample_rate, sorted(set(rows.get("split", ())))])
     waiting = {shard.target: shard for shard in shards if not parts.link(shard.key, shard.target)}
     needed = sum(_packed_bytes(shard.rows, sample_rate) for shard in waiting.values())
     require_space(out, int(needed), "packing recordings in shards")
@@ -244,7 +244,7 @@ def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: i
     order = np.argsort(np.array(hashes))
     shard = np.array([int(text[:8], 16) % count for text in hashes])[order]
     kept = rows[[*ShardRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
-    planned, versions = [], _decided_by()
+    planned, versions = [], shard_versions()
     for index in range(count):
         own = kept.iloc[order[shard == index]]
         key = digest({"versions": versions, "sample_rate": sample_rate, "rows": _facts(own)})
@@ -252,8 +252,8 @@ def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: i
     return planned
 
 
-def _decided_by() -> list[Any]:
-    """What else decides on the bytes of a shard, besides its rows and settings."""
+def shard_versions() -> list[Any]:
+    """Return what decides on the bytes of a shard besides its rows and settings: our version and the libraries'."""
     return [SHARDS_VERSION, decoder_versions(), resampler_versions()]
 
 
