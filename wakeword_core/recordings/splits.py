@@ -76,20 +76,20 @@ def assign_splits(
     for speaker, label, role in usable.itertuples(index=False):
         labels[speaker].add(_ROOMS if role == "rir" else label)
 
-    remembered = {speaker: known.get(_key(speaker)) for speaker in labels}
     placement = _Placement(config)
-    new = []
+    new: dict[str, str] = {}
     for speaker in sorted(labels):
         if speaker in held:
             placement.hold(labels[speaker], held[speaker])
             continue
-        place = remembered[speaker]
+        key = speaker_hash(speaker)[:_KEY_DIGITS]  # the memory keeps no names
+        place = known.get(key)
         placement.add(speaker, labels[speaker], _hash_place(speaker, seed) if place is None else place)
         if place is None and labels[speaker]:  # one without usable recordings lies by its hash until it has some
-            new.append(speaker)
-    placement.even_out(new)
+            new[speaker] = key
+    placement.even_out(list(new))
     splits = {speaker: held.get(speaker) or placement.split(speaker) for speaker in labels}
-    return rows["speaker"].map(splits), {_key(speaker): placement.places[speaker] for speaker in new}
+    return rows["speaker"].map(splits), {key: placement.places[speaker] for speaker, key in new.items()}
 
 
 class _Placement:
@@ -189,12 +189,9 @@ def _bounds(split: Split, config: DataConfig) -> tuple[float, float]:
 
 def _split_at(place: float, config: DataConfig) -> Split:
     place = (place + config.split_rotation) % 1.0
-    return next(split for split in _HELD_OUT_FIRST if split == "train" or place < _bounds(split, config)[1])
-
-
-def _key(speaker: str) -> str:
-    """What stands for a speaker group in the memory, which keeps no names."""
-    return speaker_hash(speaker)[:_KEY_DIGITS]
+    if place < config.test_fraction:
+        return "test"
+    return "val" if place < config.test_fraction + config.val_fraction else "train"
 
 
 def _read_places(path: Path) -> dict[str, float]:
