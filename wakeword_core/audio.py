@@ -4,7 +4,6 @@ import io
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,15 +50,10 @@ class AudioInfo:
 
 
 def decoder_versions() -> dict[str, str]:
-    """Versions of the libraries that decide what a recording decodes to; another one may round otherwise."""
+    """Return the versions of the libraries that decode recordings; another one may round otherwise."""
     import soundfile
 
     return {"libsndfile": soundfile.__libsndfile_version__, "soundfile": soundfile.__version__}
-
-
-def resampler_versions() -> dict[str, str]:
-    """Versions of the library that decides what a recording is at another rate."""
-    return {"soxr": metadata.version("soxr")}
 
 
 def probe(path: Path) -> AudioInfo:

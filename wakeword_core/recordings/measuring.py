@@ -18,7 +18,6 @@ from wakeword_core.audio import (
     probe,
     read_blocks,
     resample,
-    resampler_versions,
     to_mono,
 )
 from wakeword_core.config import DataConfig, SourceConfig
@@ -27,7 +26,8 @@ from wakeword_core.progress import Progress
 from wakeword_core.recordings.health import SPAN_ROLES
 from wakeword_core.recordings.near_duplicates import FINGERPRINT_VERSION, BandPowers, fingerprint
 from wakeword_core.recordings.scan import ScanCache, map_unordered
-from wakeword_core.recordings.vad import VAD_SAMPLE_RATE, SpeechDetector, detector_versions, energy_span
+from wakeword_core.recordings.vad import VAD_SAMPLE_RATE, SpeechDetector, energy_span
+from wakeword_core.store.artifacts import library_versions
 
 HEADER = {"sample_rate": 0, "channels": 0, "frames": 0, "seconds": np.nan}
 LEVELS = {"peak": np.nan, "rms_dbfs": np.nan, "clipped_ratio": np.nan, "finite": True}
@@ -36,6 +36,7 @@ FINGERPRINT = {"patches": ""}
 """Bytes in base64; empty where nothing can be told."""
 MEASURING_VERSION = 1
 """Raised when the same bytes give another header, other levels or another span of speech: they are measured again."""
+_DETECTOR_LIBRARIES = ("onnxruntime", "silero-vad", "soxr")
 _SAVE_SECONDS = 2.0
 _PUT_AT_ONCE = 4_096
 _MEGABYTE = 1e6
@@ -57,7 +58,7 @@ class FactKinds:
     def of(cls, config: DataConfig) -> "FactKinds":
         """Return those of the present code, libraries and settings."""
         decoder = [MEASURING_VERSION, decoder_versions()]
-        detector = [*decoder, resampler_versions(), detector_versions()]
+        detector = [*decoder, library_versions(_DETECTOR_LIBRARIES)]
         return cls(
             header=f"header {digest(decoder)[:_KIND_DIGITS]}",
             levels=f"levels {digest(decoder)[:_KIND_DIGITS]}",

@@ -1,7 +1,6 @@
 """Where in a recording somebody speaks: Silero VAD, run through onnxruntime without importing torch."""
 
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,11 +23,6 @@ _SHORTEST_FRAMES = 3
 """A burst shorter than this (96 ms) is a click, not speech."""
 _ENERGY_FRAME = 320
 _ENERGY_RANGE_DB = 25.0
-
-
-def detector_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide where speech is found."""
-    return {name: metadata.version(name) for name in ("onnxruntime", "silero-vad")}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wakeword_core.audio import Pcm, decoder_versions, resampler_versions
+from wakeword_core.audio import Pcm
 from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import digest, hash_file, require_space
@@ -111,7 +111,7 @@ def build_shards(
     if rows.empty:
         raise DataError("no usable recordings to pack in shards; look at the manifest's reasons")
     shards = _planned(rows, sample_rate, config, seed, out)
-    latest = LatestParts(parts, [*shard_versions(), seed, sample_rate, sorted(set(rows.get("split", ())))])
+    latest = LatestParts(parts, [SHARDS_VERSION, seed, sample_rate, sorted(set(rows.get("split", ())))])
     waiting = {shard.target: shard for shard in shards if not parts.link(shard.key, shard.target)}
     needed = sum(_packed_bytes(shard.rows, sample_rate) for shard in waiting.values())
     require_space(out, int(needed), "packing recordings in shards")
@@ -244,17 +244,12 @@ def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: i
     order = np.argsort(np.array(hashes))
     shard = np.array([int(text[:8], 16) % count for text in hashes])[order]
     kept = rows[[*ShardRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
-    planned, versions = [], shard_versions()
+    planned = []
     for index in range(count):
         own = kept.iloc[order[shard == index]]
-        key = digest({"versions": versions, "sample_rate": sample_rate, "rows": _facts(own)})
+        key = digest({"version": SHARDS_VERSION, "sample_rate": sample_rate, "rows": _facts(own)})
         planned.append(_Planned(index, own, key, out / shard_name(index)))
     return planned
-
-
-def shard_versions() -> list[Any]:
-    """Return what decides on the bytes of a shard besides its rows and settings: our version and the libraries'."""
-    return [SHARDS_VERSION, decoder_versions(), resampler_versions()]
 
 
 def _keep(parts: Parts, shard: _Planned) -> None:

@@ -121,14 +121,6 @@ def test_an_older_shard_of_another_version_is_not_copied_from(sounds, tmp_path, 
     assert packing.pack_shard(job, tmp_path / "other.parquet", lambda done: None) == 0
 
 
-def test_another_decoder_decodes_everything_anew(sounds, tmp_path, monkeypatch):
-    root, rows = sounds
-    build(root, rows, tmp_path, "before")
-    monkeypatch.setattr(packed_split, "resampler_versions", lambda: {"soxr": "99"})
-    _, summary = build(root, rows, tmp_path, "after")
-    assert (summary.built, summary.copied) == (3, 0)
-
-
 @pytest.mark.parametrize("damage", ["flip", "cut", "junk", "list"])
 def test_a_damaged_older_shard_is_not_copied_from(sounds, tmp_path, decoded, damage):
     root, rows = sounds
