@@ -16,7 +16,7 @@ from wakeword_core.config.loading import save_config
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, Stage, StageRun
 from wakeword_core.graph.stages.bundle import MODEL_FACET
-from wakeword_core.recordings.manifest import COLUMNS, MANIFEST, sources_facet, split_facets
+from wakeword_core.recordings.manifest import COLUMNS, MANIFEST_FILE, sources_facet, split_facets
 from wakeword_core.recordings.scan import scan
 
 Make = Callable[[StageRun], None]
@@ -109,7 +109,7 @@ def _make_manifest(run: StageRun) -> None:
     values |= {"peak": 0.5, "rms_dbfs": -30.0, "clipped_ratio": 0.0, "speech_ratio": 0.5, "reason": ""}
     values |= {"speech_start": 0.2, "speech_end": 0.8}
     rows = rows.assign(**values)[list(COLUMNS)]
-    rows.to_parquet(run.out / MANIFEST, index=False)
+    rows.to_parquet(run.out / MANIFEST_FILE, index=False)
     run.figures = {"quarantined": 0}
     run.facets = {**split_facets(rows), "summary": "0" * 64, "sources": sources_facet(rows)}
 

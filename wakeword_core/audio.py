@@ -49,6 +49,13 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
+def decoder_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decode recordings; another one may round otherwise."""
+    import soundfile
+
+    return {"libsndfile": soundfile.__libsndfile_version__, "soundfile": soundfile.__version__}
+
+
 def probe(path: Path) -> AudioInfo:
     """Read a recording's header only; AudioError if it is no audio that can be read."""
     with _opened(path) as file:

@@ -1,8 +1,16 @@
-"""How many processor cores there are to use, and how many of them torch uses."""
+"""How many processor cores there are to use, how many of them torch uses, and processes that work on them."""
 
+import multiprocessing
 import os
-from collections.abc import Iterator
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import Any
+
+_PARENT_CHECK_SECONDS = 0.5
 
 
 def available_cores() -> int:
@@ -21,3 +29,31 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def process_pool(
+    processes: int, begin: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> ProcessPoolExecutor:
+    """A pool of fresh processes, each of which calls `begin(*arguments)` first.
+
+    They leave Ctrl-C, which reaches the whole group, to this process, and end when it is gone, however it died.
+    """
+    return ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin_worker,
+        initargs=(os.getpid(), begin, arguments),
+    )
+
+
+def _begin_worker(parent: int, begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    if begin is not None:
+        begin(*arguments)

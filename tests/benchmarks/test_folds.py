@@ -8,7 +8,7 @@ from folds import FOLDS, WORDS, sources
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
-from wakeword_core.recordings.scan import list_recordings
+from wakeword_core.recordings.sources import find_recordings
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def split_files(root: Path, word: str, fold: int) -> dict[str, list[tuple[str, s
         source = SourceConfig.model_validate(tree)
         folder = source.path.relative_to(root)
         assert source.split is not None
-        found[source.split] += [(str(folder / path), source.role) for path in list_recordings(source)]
+        found[source.split] += [(str(folder / file.path), source.role) for file in find_recordings(source)]
     return found
 
 

@@ -10,7 +10,7 @@ from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import unfinished_parts
 from wakeword_core.recordings.manifest import read_manifest
 from wakeword_core.shards import packed_split as shards
-from wakeword_core.shards import packers
+from wakeword_core.shards import packing
 from wakeword_core.shards.packed_split import build_shards, shard_paths
 from wakeword_core.store.artifacts import Parts
 
@@ -62,7 +62,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_leaves_nothing_behind(pack, tri
 def test_a_limit_on_file_sizes_is_as_good_as_a_full_disk(pack, tmp_path, monkeypatch, processes):
     expected = pack(tmp_path / "one" / "out")
     if processes:
-        monkeypatch.setattr(packers, "PROCESSES_FROM", 0)
+        monkeypatch.setattr(packing, "PROCESSES_FROM", 0)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:

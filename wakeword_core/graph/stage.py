@@ -10,7 +10,7 @@ from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.files import digest
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import Forgotten
-from wakeword_core.recordings.scan_cache import ScanCache
+from wakeword_core.recordings.scan import ScanCache
 from wakeword_core.stage_names import CHAMPION, RAW_AUDIO, StageName
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, Parts, artifact_name
 

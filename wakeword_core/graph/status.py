@@ -172,7 +172,7 @@ def _sentence(causes: Iterable[Cause]) -> str:
 
 
 def _lists_recordings(manifest: Artifact) -> bool:
-    from wakeword_core.recordings.manifest import MANIFEST as FILE
+    from wakeword_core.recordings.manifest import MANIFEST_FILE as FILE
 
     return FILE in manifest.files
 

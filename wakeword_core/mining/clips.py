@@ -13,7 +13,7 @@ from wakeword_core.config import Role
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import replacing
 from wakeword_core.shards.packed_split import Recording, iter_recordings, shard_name
-from wakeword_core.shards.packing import PackedRow, write_and_read_back
+from wakeword_core.shards.packing import ShardRow, write_and_read_back
 from wakeword_core.shards.shard_file import Wav
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def check_origins(clips: "pd.DataFrame", manifest: "pd.DataFrame") -> list[str]:
 
 def _sounds(
     shards: Path, clips: list[Clip], sample_rate: int, on_clip: Callable[[int], None]
-) -> Iterator[tuple[PackedRow, Wav, float]]:
+) -> Iterator[tuple[ShardRow, Wav, float]]:
     """Each clip as a shard holds it, in the order of their origins and of time."""
     wanted: dict[str, list[Clip]] = {}
     for clip in sorted(clips, key=lambda clip: clip.start):
@@ -143,7 +143,7 @@ def _sounds(
     for recording in iter_recordings(shards, roles=MINED_ROLES) if wanted else ():
         for clip in wanted.pop(recording.id, ()):
             start, end = round(clip.start * sample_rate), round(clip.end * sample_rate)
-            row = PackedRow(
+            row = ShardRow(
                 id=clip.id,
                 label=clip.label,
                 role=CLIP_ROLE,
@@ -160,7 +160,7 @@ def _sounds(
             return
 
 
-def _numbered(rows: Iterable[tuple[PackedRow, Wav, float]]) -> Iterator[tuple[int, tuple[PackedRow, Wav, float]]]:
+def _numbered(rows: Iterable[tuple[ShardRow, Wav, float]]) -> Iterator[tuple[int, tuple[ShardRow, Wav, float]]]:
     """Each row with a number that rises whenever a shard is full."""
     written = 0
     for row in rows:

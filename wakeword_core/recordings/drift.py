@@ -30,12 +30,12 @@ class Shift:
 
     @property
     def name(self) -> str:
-        """What moved, in words."""
+        """Say what moved, in words."""
         return f"{self.measured} of {self.label} in {self.split}" if self.label else f"{self.measured} of {self.split}"
 
 
 def drift(before: pd.DataFrame, now: pd.DataFrame, least: float) -> list[Shift]:
-    """Shifts of class mix, loudness and duration between the usable rows of two manifests, the largest first.
+    """Return how class mix, loudness and duration moved between two manifests' usable rows, the largest shift first.
 
     Class mix is compared a split; loudness and duration a split and label, in bins that are quantiles of `before`. A
     comparison of so few recordings that chance alone may reach a PSI of `least` is left out, or made in fewer bins.
@@ -54,7 +54,7 @@ def drift(before: pd.DataFrame, now: pd.DataFrame, least: float) -> list[Shift]:
 
 
 def psi(before: npt.NDArray[Any], now: npt.NDArray[Any]) -> float:
-    """Population stability index of counts [bins]: the sum of (q - p) ln(q / p) over their shares (Siddiqi 2006)."""
+    """Return the population stability index of counts [bins]: the sum of (q - p) ln(q / p) of shares (Siddiqi 2006)."""
     shares = [(counts + _PSEUDOCOUNT) / (counts.sum() + _PSEUDOCOUNT * len(counts)) for counts in (before, now)]
     return float(np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0])))
 

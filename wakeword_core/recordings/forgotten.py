@@ -34,10 +34,10 @@ class Forgotten:
 
     @classmethod
     def load(cls, home: Path) -> "Forgotten":
-        """Those of a home; DataError when they cannot be read, since without them everything would come back."""
+        """Read those of a home; DataError when that fails, since without them everything would come back."""
         path = home / FILE
         try:
-            return cls(tuple(Tombstone(**one) for one in read_json(path)))
+            return cls(tuple(Tombstone(**tombstone) for tombstone in read_json(path)))
         except FileNotFoundError:
             return NOTHING_FORGOTTEN
         except (OSError, ValueError, TypeError) as error:
@@ -49,18 +49,18 @@ class Forgotten:
     def save(self, home: Path) -> None:
         """Write them to a home, whole or not at all; DataError when that fails."""
         try:
-            write_json(home / FILE, [asdict(one) for one in self.tombstones])
+            write_json(home / FILE, [asdict(tombstone) for tombstone in self.tombstones])
         except OSError as error:
             raise DataError(f"cannot write {home / FILE}: {error.strerror}; nothing was forgotten") from error
 
     def adding(self, ids: Iterable[str], speakers: Iterable[str], reason: str) -> "Forgotten":
-        """These and new ones of today; what is forgotten already keeps its date and reason."""
+        """Return these with new ones of today; what is forgotten already keeps its date and reason."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        wanted = [Tombstone("recording", one, now, reason) for one in ids]
-        wanted += [Tombstone("speaker", speaker_hash(one), now, reason) for one in speakers]
+        wanted = [Tombstone("recording", recording_id, now, reason) for recording_id in ids]
+        wanted += [Tombstone("speaker", speaker_hash(speaker), now, reason) for speaker in speakers]
         there: dict[tuple[str, str], Tombstone] = {}
-        for one in (*self.tombstones, *wanted):
-            there.setdefault((one.kind, one.sha256), one)
+        for tombstone in (*self.tombstones, *wanted):
+            there.setdefault((tombstone.kind, tombstone.sha256), tombstone)
         return Forgotten(tuple(there.values()))
 
     @property
@@ -69,29 +69,32 @@ class Forgotten:
         return bool(self.tombstones)
 
     def among(self, ids: Sequence[str], speakers: Sequence[str]) -> list[bool]:
-        """Which recordings are forgotten, given the id and speaker group of each: [recordings]."""
+        """Tell which recordings are forgotten, given the id and speaker group of each: [recordings]."""
         there = set(speakers) if self._speakers else ()
         silenced = {speaker for speaker in there if speaker_hash(speaker) in self._speakers}
-        return [one in self._recordings or who in silenced for one, who in zip(ids, speakers, strict=True)]
+        return [
+            recording_id in self._recordings or speaker in silenced
+            for recording_id, speaker in zip(ids, speakers, strict=True)
+        ]
 
     def enter(self, fingerprint: str) -> str:
-        """A fingerprint of recordings that another one takes the place of whenever something is forgotten."""
+        """Return a fingerprint of recordings that changes whenever something is forgotten."""
         if not self.tombstones:
             return fingerprint
         return digest([fingerprint, sorted(self._recordings), sorted(self._speakers)])
 
     @cached_property
     def _recordings(self) -> frozenset[str]:
-        return frozenset(one.sha256 for one in self.tombstones if one.kind == "recording")
+        return frozenset(tombstone.sha256 for tombstone in self.tombstones if tombstone.kind == "recording")
 
     @cached_property
     def _speakers(self) -> frozenset[str]:
-        return frozenset(one.sha256 for one in self.tombstones if one.kind == "speaker")
+        return frozenset(tombstone.sha256 for tombstone in self.tombstones if tombstone.kind == "speaker")
 
 
 NOTHING_FORGOTTEN = Forgotten()
 
 
 def speaker_hash(speaker: str) -> str:
-    """What stands for a speaker group in a tombstone."""
+    """Return what stands for a speaker group in a tombstone."""
     return hashlib.sha256(speaker.encode()).hexdigest()

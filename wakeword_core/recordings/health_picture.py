@@ -7,7 +7,7 @@ import numpy as np
 
 from wakeword_core.config import NEGATIVE_LABEL, SPLITS
 from wakeword_core.drawing import GREY, PALETTE, as_png, new_figure
-from wakeword_core.recordings.manifest_summary import ManifestSummary
+from wakeword_core.recordings.manifest import ManifestSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ _ROOM = 1.32
 
 
 def health_picture(summary: ManifestSummary) -> bytes:
-    """PNG: recordings, hours and speakers of each class by split, and the recordings left out by reason."""
+    """Draw recordings, hours and speakers of each class by split, and what is left out by reason, as a PNG."""
     figure = new_figure(*_SIZE)
     (recordings, hours), (speakers, left_out) = figure.subplots(2, 2)
     labels = _labels(summary)
@@ -53,7 +53,7 @@ def _headline(summary: ManifestSummary) -> str:
         f"{summary.speakers:,} speaker groups"
     )
     if summary.missing_sources:
-        names = ", ".join(one["source"] for one in summary.missing_sources[:4])
+        names = ", ".join(source["source"] for source in summary.missing_sources[:4])
         more = f" and {len(summary.missing_sources) - 4} more" if len(summary.missing_sources) > 4 else ""
         text += f"\nmissing or broken sources: {names}{more}"
     return text
@@ -62,8 +62,8 @@ def _headline(summary: ManifestSummary) -> str:
 def _labels(summary: ManifestSummary) -> list[str]:
     """Negatives first, then the commonest classes; the rest are drawn together."""
     words = sorted((name for name in summary.labels if name != NEGATIVE_LABEL), key=lambda name: -summary.labels[name])
-    shown = [NEGATIVE_LABEL] * (NEGATIVE_LABEL in summary.labels) + words
-    return shown if len(shown) <= _MOST_CLASSES else [*shown[: _MOST_CLASSES - 1], _OTHERS]
+    named = [NEGATIVE_LABEL] * (NEGATIVE_LABEL in summary.labels) + words
+    return named if len(named) <= _MOST_CLASSES else [*named[: _MOST_CLASSES - 1], _OTHERS]
 
 
 def _bars(axes: "Axes", health: Sequence[dict[str, Any]], labels: Sequence[str], column: str, title: str) -> None:
@@ -82,7 +82,7 @@ def _bars(axes: "Axes", health: Sequence[dict[str, Any]], labels: Sequence[str],
             texts = [f"{text}\n{share}" for text, share in zip(texts, shares, strict=True)]
         axes.bar_label(bars, texts, fontsize=7.5, padding=1.5, rotation=90 if len(labels) > 3 else 0)
     axes.set_xticks(range(len(SPLITS)), SPLITS)
-    axes.set_ylim(0, max([1e-9, *(max(one) for one in heights.values())]) * _ROOM)
+    axes.set_ylim(0, max([1e-9, *(max(bars) for bars in heights.values())]) * _ROOM)
     axes.set_title(title, fontsize=10)
     _tidy(axes, "y")
 

@@ -1,21 +1,23 @@
-"""Which word is said in a recording, and what that makes it to the model."""
+"""Which word is said in a recording and who says it, by its path or by its source's table."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from wakeword_core.config import NEGATIVE_LABEL, SourceConfig
 from wakeword_core.errors import DataError
-from wakeword_core.recordings.path_rules import told_by
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NUMBER = re.compile(r"(\d+)(?!.*\d)")
 _SHOWN = 3
 
 
-def labelled(
-    source: SourceConfig, paths: Sequence[str], stated: pd.DataFrame | None, words: Collection[str], phrase: str
+def labels_and_roles(
+    source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None", words: Collection[str], phrase: str
 ) -> tuple[list[str], list[str]]:
-    """Class and role of each recording of a source.
+    """Return the class and the role of each recording of a source.
 
     A label, from the table or by the source's rule, that is one of `words` makes a positive of it; upper and lower
     case, underscores and hyphens do not count. Without labels all are what the source's role says. DataError when a
@@ -31,11 +33,16 @@ def labelled(
     known = {_plain(word): word for word in sorted(words, reverse=True)} | {word: word for word in words}
     meant: list[tuple[str, str]] = []
     problems: list[str] = []
-    for path, told, role in zip(paths, _told(source, paths, stated), _stated_roles(paths, stated), strict=True):
-        word = known.get(told) or known.get(_plain(told)) if told else None
-        if word is None and not told and (role == "positive" or not (named or source.labels)) and default in known:
+    for path, stated_label, role in zip(paths, _told(source, paths, stated), _stated_roles(paths, stated), strict=True):
+        word = known.get(stated_label) or known.get(_plain(stated_label)) if stated_label else None
+        if (
+            word is None
+            and not stated_label
+            and (role == "positive" or not (named or source.labels))
+            and default in known
+        ):
             word = default if (role or source.role) == "positive" else None
-        problem = _problem(told, word, role, source)
+        problem = _problem(stated_label, word, role, source)
         if problem:
             problems.append(f"{path} {problem}")
         meant.append((word, "positive") if word else (NEGATIVE_LABEL, role or source.role))
@@ -48,25 +55,78 @@ def labelled(
     return [label for label, _ in meant], [role for _, role in meant]
 
 
-def _problem(told: str, word: str | None, role: str, source: SourceConfig) -> str:
+def _problem(stated_label: str, word: str | None, role: str, source: SourceConfig) -> str:
     """What is contradictory about a recording's label and role, or an empty text."""
     if word is not None:
-        return "" if role in ("", "positive") else f"is labelled {told!r}, a wake word, but its role is {role}"
+        return "" if role in ("", "positive") else f"is labelled {stated_label!r}, a wake word, but its role is {role}"
     if (role or source.role) != "positive":
         return ""
-    return f"is labelled {told!r}, which is no wake word" if told else "has no label, but is to be a positive"
+    return (
+        f"is labelled {stated_label!r}, which is no wake word"
+        if stated_label
+        else "has no label, but is to be a positive"
+    )
 
 
-def _told(source: SourceConfig, paths: Sequence[str], stated: pd.DataFrame | None) -> Iterator[str]:
+def _told(source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None") -> Iterator[str]:
     """The label of each recording as it is written, or an empty text."""
     cells = stated["label"] if stated is not None and "label" in stated else [""] * len(paths)
     for path, cell in zip(paths, cells, strict=True):
-        yield cell or (told_by(source.labels, "label", path) if source.labels else None) or ""
+        yield cell or (value_from_path(source.labels, "label", path) if source.labels else None) or ""
 
 
-def _stated_roles(paths: Sequence[str], stated: pd.DataFrame | None) -> Iterable[str]:
+def _stated_roles(paths: Sequence[str], stated: "pd.DataFrame | None") -> Iterable[str]:
     return stated["role"] if stated is not None and "role" in stated else [""] * len(paths)
 
 
 def _plain(text: str) -> str:
     return " ".join(re.split(r"[\s_-]+", text.casefold())).strip()
+
+
+def speaker_groups(
+    source: SourceConfig, paths: Sequence[str], ids: Sequence[str], stated: Sequence[str] | None = None
+) -> tuple[list[str], list[bool]]:
+    """Return each recording's speaker group and whether it is known; an unknown speaker is a group of its own.
+
+    A speaker that is stated counts before the source's rule; an empty text states none. A group depends on the
+    recording's own path, bytes and statement only, so that new neighbours never change it.
+    """
+    namespace = source.speaker_space or source.name
+    named = stated if stated is not None else [""] * len(paths)
+    groups = [name or _group(source.speaker, path) for name, path in zip(named, paths, strict=True)]
+    names = [group if group is not None else recording_id[:16] for group, recording_id in zip(groups, ids, strict=True)]
+    return [f"{namespace}/{name}" for name in names], [group is not None for group in groups]
+
+
+def value_from_path(rule: str, group: str, path: str) -> str | None:
+    """Return what `rule` reads off a relative path, or None when it says nothing about this one.
+
+    Rules: parent (folder name), folder:N (Nth folder from the top, or from the file when negative), and regex:... with
+    a group named `group`.
+    """
+    if rule.startswith("regex:"):
+        match = re.search(rule.removeprefix("regex:"), path)
+        return (match[group] or None) if match else None
+    if rule == "parent":
+        return path.rpartition("/")[0].rpartition("/")[2] or None
+    if rule.startswith("folder:"):
+        folders, place = path.split("/")[:-1], int(rule.removeprefix("folder:"))
+        if abs(place) > len(folders):
+            return None
+        return folders[place - 1 if place > 0 else place]
+    return None
+
+
+def _group(rule: str, path: str) -> str | None:
+    """Name of the speaker group by `rule`, or None when the rule says nothing about this path."""
+    if rule == "single":
+        return "single"
+    if rule.startswith("block:"):
+        name = path.rpartition("/")[2]
+        number = _NUMBER.search(name.rpartition(".")[0] or name)
+        if number is None:
+            return None
+        block = int(number.group()) // int(rule.removeprefix("block:"))
+        prefix = path[: len(path) - len(name) + number.start()]
+        return f"{prefix}#{block}"
+    return value_from_path(rule, "speaker", path)

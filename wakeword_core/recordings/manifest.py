@@ -2,32 +2,32 @@
 
 import base64
 import logging
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from wakeword_core.config import SPLITS, DataConfig, SourceConfig, wake_words
+from wakeword_core.config import SPLITS, DataConfig, SourceConfig, Split, wake_words
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import replacing, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.health import NOT_HEARD, Fault, header_faults, sound_faults
-from wakeword_core.recordings.labels import labelled
-from wakeword_core.recordings.manifest_summary import ManifestSummary, summarize
+from wakeword_core.recordings.labels import labels_and_roles, speaker_groups
 from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
-from wakeword_core.recordings.splits import assign_splits, check_classes, check_splits, speaker_groups
+from wakeword_core.recordings.splits import check_classes, split_recordings
 
 log = logging.getLogger(__name__)
 
-__all__ = ["ManifestSummary", "build_manifest", "check_manifest", "check_splits", "read_manifest", "split_facets"]
-
-MANIFEST = "manifest.parquet"
+MANIFEST_FILE = "manifest.parquet"
 FINGERPRINTS = "fingerprints.parquet"
 SUMMARY = "summary.json"
+SPLIT_PLACES = "splits"
+"""Folder beside the scan cache that remembers where each speaker group was put."""
 COLUMNS = (
     "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "sample_rate", "channels",
     "frames", "seconds", "peak", "rms_dbfs", "clipped_ratio", "speech_ratio", "speech_start", "speech_end", "status",
@@ -36,6 +36,37 @@ COLUMNS = (
 _FACET_COLUMNS = ["id", "label", "role", "speaker", "source", "seconds", "speech_start", "speech_end"]
 _ALL_FORGOTTEN = "every recording there is has been forgotten; add others under data.sources"
 _NO_SOURCES = "there are no sources of recordings; add one under data.sources, or enable synthesis"
+
+
+@dataclass(frozen=True)
+class ManifestSummary:
+    """Counts of a manifest; hours, speakers and licences are of the usable recordings."""
+
+    recordings: int
+    usable: int
+    quarantined: int
+    hours: float
+    speakers: int
+    unknown_speaker_share: float
+    """Share of usable recordings whose speaker is unknown, so that a speaker may be on both sides of the split."""
+    roles: dict[str, int]
+    labels: dict[str, int]
+    splits: dict[str, int]
+    sources: dict[str, int]
+    split_labels: dict[str, dict[str, int]]
+    split_hours: dict[str, float]
+    split_speakers: dict[str, int]
+    licences: dict[str, int]
+    reasons: dict[str, int]
+    """Quarantined recordings by kind of fault."""
+    notes: dict[str, int]
+    """Usable recordings that something is to be said about."""
+    health: list[dict[str, Any]] = field(default_factory=list)
+    """A row a split and label: recordings, their share of the split, hours, speakers, and how many are left out."""
+    missing_sources: list[dict[str, str]] = field(default_factory=list)
+    """Sources of which nothing is used: {source, problem}."""
+    forgotten: int = 0
+    """Files that are there, but that somebody asked to forget."""
 
 
 def build_manifest(
@@ -48,7 +79,7 @@ def build_manifest(
     progress: Progress = silent,
     forgotten: Forgotten = NOTHING_FORGOTTEN,
 ) -> ManifestSummary:
-    """Scan, measure, judge and split all recordings; writes MANIFEST, FINGERPRINTS and summary.json to `out`.
+    """Scan, measure, judge and split all recordings; writes MANIFEST_FILE, FINGERPRINTS and summary.json to `out`.
 
     What is `forgotten` has no row, since a row says whose voice it is: its number is all that is told.
     Unfit recordings stay in the manifest with status "quarantined" and a reason. Only recordings not seen before are
@@ -71,7 +102,8 @@ def build_manifest(
     rows["status"] = np.where(rows["kind"] == "", "ok", "quarantined")
     unheard = (rows["kind"] == "") & (rows["heard"] == 0)
     rows.loc[unheard, "reason"] = NOT_HEARD
-    rows["split"] = assign_splits(rows["speaker"], rows["fixed"], seed, config)
+    rows["usable"] = rows["kind"] == ""
+    rows["split"] = split_recordings(rows, phrase, seed, config, cache.folder / SPLIT_PLACES)
     _write(rows, out)
     summary = summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, left_out)
     write_json(out / SUMMARY, asdict(summary))
@@ -81,11 +113,11 @@ def build_manifest(
 def read_manifest(
     folder: Path, split: str | None = None, usable: bool = True, columns: Sequence[str] = COLUMNS
 ) -> pd.DataFrame:
-    """The rows of a manifest, of one split and fit for use, or all of them; `columns` name split and status if used."""
+    """Read a manifest's rows, all or those of one split or fit for use; `columns` name split and status if used."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = folder / MANIFEST
+    path = folder / MANIFEST_FILE
     try:
         table = pq.read_table(path, columns=list(columns), page_checksum_verification=True)
         frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
@@ -99,7 +131,7 @@ def read_manifest(
 
 
 def read_fingerprints(folder: Path) -> pd.DataFrame:
-    """The usable recordings of a manifest that have a fingerprint: source, path, split, fingerprint (bytes)."""
+    """Read source, path, split and fingerprint (bytes) of the usable recordings of a manifest that have one."""
     import pyarrow.parquet as pq
 
     rows = read_manifest(folder, columns=("id", "source", "path", "split", "status"))
@@ -108,13 +140,13 @@ def read_fingerprints(folder: Path) -> pd.DataFrame:
 
 
 def quarantined(folder: Path) -> list[dict[str, str]]:
-    """Recordings that are not used, as {source, path, reason}, in manifest order."""
+    """List the recordings that are not used, as {source, path, reason}, in manifest order."""
     rows = read_manifest(folder, usable=False, columns=["source", "path", "reason", "status"])
     return rows.loc[rows["status"] == "quarantined", ["source", "path", "reason"]].to_dict("records")
 
 
 def split_facets(frame: pd.DataFrame) -> dict[str, str]:
-    """Split -> hash over what its usable recordings are; file names do not count, so a rename changes nothing."""
+    """Hash what the usable recordings of each split are; file names do not count, so a rename changes nothing."""
     facets: dict[str, str] = {}
     for split in SPLITS:
         chosen = (frame["split"] == split) & (frame["status"] == "ok")
@@ -123,7 +155,7 @@ def split_facets(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def sources_facet(frame: pd.DataFrame) -> str:
-    """Hash over what a model card says of each source's usable recordings: licences, splits, speakers and length."""
+    """Hash what a model card says of each source's usable recordings: licences, splits, speakers and length."""
     counted = frame.groupby(["source", "licence", "split"]).agg(
         recordings=("id", "size"), seconds=("seconds", "sum"), speakers=("speaker", "nunique")
     )
@@ -131,14 +163,22 @@ def sources_facet(frame: pd.DataFrame) -> str:
 
 
 def check_manifest(frame: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    """Sentences about labels (and the negatives) that some split has nothing usable of; empty when all is well."""
-    usable = frame[(frame["status"] == "ok") & (frame["role"] != "rir")]
-    advice = {
-        "train": "add recordings, or lower data.test_fraction and data.val_fraction",
-        "val": "add recordings of more speakers, or raise data.val_fraction",
-        "test": "add recordings of more speakers, or raise data.test_fraction",
-    }
-    return check_classes(usable, labels, advice)
+    """Say which labels (and negatives) some split has nothing usable of; empty when all is well."""
+    return check_classes(_classified(frame), labels)
+
+
+def prevents_model(frame: pd.DataFrame, labels: Sequence[str]) -> bool:
+    """Tell whether no calibrated model can come of a manifest: training or validation lacks a label altogether.
+
+    Without recordings for the test there is a model all the same, of which nothing is known but by validation.
+    """
+    usable = _classified(frame)
+    return any(not set(usable.loc[usable["split"] == split, "label"]).issuperset(labels) for split in ("train", "val"))
+
+
+def _classified(frame: pd.DataFrame) -> pd.DataFrame:
+    """The usable recordings that have a class, which impulse responses have not."""
+    return frame[(frame["status"] == "ok") & (frame["role"] != "rir")]
 
 
 def _described(
@@ -168,7 +208,7 @@ def _source_rows(
     """One source's part of the listing, described by its table where that says something, else by its settings."""
     rows = listed.reset_index(drop=True)
     paths = rows["path"].tolist()
-    rows["label"], rows["role"] = labelled(source, paths, stated, words, phrase)
+    rows["label"], rows["role"] = labels_and_roles(source, paths, stated, words, phrase)
     named = stated["speaker"].tolist() if stated is not None and "speaker" in stated else None
     rows["speaker"], rows["speaker_known"] = speaker_groups(source, paths, rows["id"].tolist(), named)
     for column, stating, otherwise in (("licence", "licence", source.licence), ("fixed", "split", source.split or "")):
@@ -200,14 +240,14 @@ def _quarantine_copies(rows: pd.DataFrame) -> None:
     fit = rows.loc[rows["kind"] == "", ["id", "label", "role"]]
     fit = fit[fit.duplicated("id", keep=False)]
     meanings = (fit["label"] + " as " + fit["role"]).groupby(fit["id"])
-    for one, group in meanings:
+    for recording_id, group in meanings:
         first, *others = group.index
         if group.nunique() > 1:
             rows.loc[group.index, "kind"] = "conflicting labels"
             rows.loc[group.index, "reason"] = (
                 f"the same bytes are {' and '.join(sorted(group.unique()))}; remove the wrong ones"
             )
-            log.warning("recording %s is quarantined: it has conflicting labels", one)
+            log.warning("recording %s is quarantined: it has conflicting labels", recording_id)
         else:
             rows.loc[others, "kind"] = "duplicate"
             rows.loc[others, "reason"] = f"duplicate of {rows.at[first, 'source']}/{rows.at[first, 'path']}"
@@ -218,7 +258,7 @@ def _write(rows: pd.DataFrame, out: Path) -> None:
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(rows[list(COLUMNS)], preserve_index=False).replace_schema_metadata(None)
-    with replacing(out / MANIFEST) as part:
+    with replacing(out / MANIFEST_FILE) as part:
         pq.write_table(table, part, write_page_checksum=True)
     known = rows[(rows["status"] == "ok") & (rows["patches"] != "")]
     prints = pa.table(
@@ -226,3 +266,62 @@ def _write(rows: pd.DataFrame, out: Path) -> None:
     )
     with replacing(out / FINGERPRINTS) as part:
         pq.write_table(prints.replace_schema_metadata(None), part, write_page_checksum=True)
+
+
+def summarize(
+    rows: pd.DataFrame, notes: Mapping[str, int], missing: Mapping[str, str], forgotten: int = 0
+) -> ManifestSummary:
+    """Count all rows of a manifest, with their kind of fault; `missing` is source -> problem."""
+    columns = ["label", "role", "split", "speaker", "speaker_known", "source", "licence", "seconds"]
+    ok = rows["status"] == "ok"
+    usable = rows.loc[ok, columns]
+    by_split = {split: usable.loc[usable["split"] == split, ["label", "seconds", "speaker"]] for split in SPLITS}
+    return ManifestSummary(
+        recordings=len(rows),
+        usable=len(usable),
+        quarantined=len(rows) - len(usable),
+        hours=_hours(usable),
+        speakers=int(usable["speaker"].nunique()),
+        unknown_speaker_share=round(float((~usable["speaker_known"]).mean()), 4) if len(usable) else 0.0,
+        roles=_counts(usable["role"]),
+        labels=_counts(usable["label"]),
+        splits={split: len(part) for split, part in by_split.items()},
+        sources=_counts(usable["source"]),
+        split_labels={split: _counts(part["label"]) for split, part in by_split.items()},
+        split_hours={split: _hours(part) for split, part in by_split.items()},
+        split_speakers={split: int(part["speaker"].nunique()) for split, part in by_split.items()},
+        licences=_counts(usable["licence"].replace("", "not stated")),
+        reasons=_counts(rows.loc[~ok, "kind"]),
+        notes={name: count for name, count in notes.items() if count},
+        health=_health(by_split, rows.loc[~ok, ["split", "label"]]),
+        missing_sources=[{"source": name, "problem": problem} for name, problem in missing.items()],
+        forgotten=forgotten,
+    )
+
+
+def _health(by_split: Mapping[Split, pd.DataFrame], left_out: pd.DataFrame) -> list[dict[str, Any]]:
+    table = []
+    for split, part in by_split.items():
+        outside = left_out.loc[left_out["split"] == split, "label"].value_counts()
+        for label in sorted(set(part["label"]) | set(outside.index)):
+            chosen = part[part["label"] == label]
+            table.append(
+                {
+                    "split": split,
+                    "label": str(label),
+                    "recordings": len(chosen),
+                    "share": round(len(chosen) / max(len(part), 1), 4),
+                    "hours": _hours(chosen),
+                    "speakers": int(chosen["speaker"].nunique()),
+                    "left_out": int(outside.get(label, 0)),
+                }
+            )
+    return table
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(name): int(count) for name, count in sorted(values.value_counts().items())}
+
+
+def _hours(rows: pd.DataFrame) -> float:
+    return round(float(rows["seconds"].sum()) / 3600, 4)

@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,60 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wakeword_core.audio import (
+    AudioError,
+    Samples,
+    decoder_versions,
+    probe,
+    read_blocks,
+    resample,
+    to_mono,
+)
 from wakeword_core.config import DataConfig, SourceConfig
+from wakeword_core.files import digest
 from wakeword_core.progress import Progress
-from wakeword_core.recordings import spectral_fingerprint
-from wakeword_core.recordings.health import SPAN_ROLES, Sound, measure_header, measure_sound
-from wakeword_core.recordings.scan import ScanCache, in_threads
-from wakeword_core.recordings.vad import SpeechDetector
+from wakeword_core.recordings.health import SPAN_ROLES
+from wakeword_core.recordings.near_duplicates import FINGERPRINT_VERSION, BandPowers, fingerprint
+from wakeword_core.recordings.scan import ScanCache, map_unordered
+from wakeword_core.recordings.vad import VAD_SAMPLE_RATE, SpeechDetector, energy_span
+from wakeword_core.store.artifacts import library_versions
 
 HEADER = {"sample_rate": 0, "channels": 0, "frames": 0, "seconds": np.nan}
 LEVELS = {"peak": np.nan, "rms_dbfs": np.nan, "clipped_ratio": np.nan, "finite": True}
 SPEECH = {"speech_ratio": np.nan, "speech_start": np.nan, "speech_end": np.nan, "heard": np.nan}
 FINGERPRINT = {"patches": ""}
 """Bytes in base64; empty where nothing can be told."""
-_FINGERPRINT_KIND = f"fingerprint {spectral_fingerprint.VERSION}"
+MEASURING_VERSION = 1
+"""Raised when the same bytes give another header, other levels or another span of speech: they are measured again."""
+_DETECTOR_LIBRARIES = ("onnxruntime", "silero-vad", "soxr")
 _SAVE_SECONDS = 2.0
 _PUT_AT_ONCE = 4_096
 _MEGABYTE = 1e6
+_FULL_SCALE = 0.999
+_QUIETEST_DBFS = -200.0
+_KIND_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class FactKinds:
+    """What the cache calls each kind of fact, which tells how it was measured: by which code and which libraries."""
+
+    header: str
+    levels: str
+    speech: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, config: DataConfig) -> "FactKinds":
+        """Return those of the present code, libraries and settings."""
+        decoder = [MEASURING_VERSION, decoder_versions()]
+        detector = [*decoder, library_versions(_DETECTOR_LIBRARIES)]
+        return cls(
+            header=f"header {digest(decoder)[:_KIND_DIGITS]}",
+            levels=f"levels {digest(decoder)[:_KIND_DIGITS]}",
+            speech=f"speech {config.vad_threshold:g} {digest(detector)[:_KIND_DIGITS]}",
+            fingerprint=f"fingerprint {digest([*decoder, FINGERPRINT_VERSION])[:_KIND_DIGITS]}",
+        )
 
 
 class Measures:
@@ -34,15 +73,15 @@ class Measures:
     def __init__(self, ids: pd.Series) -> None:
         self._row_places, distinct = pd.factorize(ids)
         self._ids: list[str] = distinct.tolist()
-        self._places = {one: place for place, one in enumerate(self._ids)}
+        self._places = {recording_id: place for place, recording_id in enumerate(self._ids)}
 
     def ids(self, rows: pd.Series) -> list[str]:
-        """The distinct recordings of the rows chosen by a mask, sorted: the cache finds neighbours faster."""
+        """Return the distinct recordings of the rows chosen by a mask, sorted: the cache finds neighbours faster."""
         places = pd.unique(self._row_places[rows.to_numpy()])
         return sorted(self._ids[place] for place in places)
 
     def column(self, defaults: Mapping[str, Any]) -> "Facts":
-        """Room for the facts of one kind, none of them known."""
+        """Make room for the facts of one kind, none of them known."""
         return Facts(self._places, self._row_places, defaults)
 
 
@@ -58,9 +97,9 @@ class Facts:
         self._errors: dict[int, str] = {}
         self._known = np.zeros(len(places), dtype=bool)
 
-    def put(self, one: str, facts: Mapping[str, Any]) -> None:
+    def put(self, recording_id: str, facts: Mapping[str, Any]) -> None:
         """Remember the facts of one recording; what is not among them keeps its default."""
-        place = self._places[one]
+        place = self._places[recording_id]
         self._known[place] = True
         for name, value in facts.items():
             if name == "error":
@@ -69,10 +108,10 @@ class Facts:
                 self._values[name][place] = value
 
     def put_all(self, found: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """As `put` for many recordings, some thousands at a time, which is several times faster."""
+        """Do as `put` for many recordings, some thousands at a time, which is several times faster."""
         waiting = iter(found)
         while some := list(islice(waiting, _PUT_AT_ONCE)):
-            places = [self._places[one] for one, _ in some]
+            places = [self._places[recording_id] for recording_id, _ in some]
             self._known[places] = True
             for name, values in self._values.items():
                 values[places] = [facts.get(name, self._defaults[name]) for _, facts in some]
@@ -82,11 +121,11 @@ class Facts:
 
     @property
     def known(self) -> np.ndarray:
-        """Whether each row's recording has been measured, bool [rows]."""
+        """Tell whether each row's recording has been measured, bool [rows]."""
         return self._known[self._row_places]
 
     def values(self, name: str) -> np.ndarray:
-        """A fact of each row, [rows]."""
+        """Return a fact of each row, [rows]."""
         return self._values[name][self._row_places]
 
     def add_to(self, rows: pd.DataFrame, error_column: str = "") -> None:
@@ -110,14 +149,14 @@ def add_headers(
 ) -> None:
     """Add what the headers of readable files say: the columns of `HEADER`, and header_error."""
     readable = (rows["unread"] == "") & (rows["size"] > 0) & (rows["size"] <= config.max_file_mb * _MEGABYTE)
-    header = measures.column(HEADER)
-    header.put_all(cache.facts("header", measures.ids(readable)))
+    header, kind = measures.column(HEADER), FactKinds.of(config).header
+    header.put_all(cache.facts(kind, measures.ids(readable)))
     missing = rows[readable & ~header.known].drop_duplicates("id")
     with _Saver(cache) as saved:
-        found = in_threads(lambda job: measure_header(job[1]), _jobs(missing, sources), config.workers)
-        for done, ((one, _), facts) in enumerate(found):
-            header.put(one, facts)
-            saved.add(one, "header", facts)
+        found = map_unordered(lambda job: measure_header(job[1]), _jobs(missing, sources), config.workers)
+        for done, ((recording_id, _), facts) in enumerate(found):
+            header.put(recording_id, facts)
+            saved.add(recording_id, kind, facts)
             progress("read headers", done + 1, len(missing))
     header.add_to(rows, "header_error")
 
@@ -133,11 +172,11 @@ def add_sound(
 ) -> None:
     """Add what the sound of the `fit` rows is: the columns of `LEVELS`, `SPEECH` and `FINGERPRINT`, levels_error."""
     spoken = rows["role"].isin(SPAN_ROLES)
-    speech_kind = f"speech {config.vad_threshold:g}"
+    kinds = FactKinds.of(config)
     levels, speech, prints = (measures.column(defaults) for defaults in (LEVELS, SPEECH, FINGERPRINT))
-    levels.put_all(cache.facts("levels", measures.ids(fit)))
-    speech.put_all(cache.facts(speech_kind, measures.ids(fit & spoken)))
-    prints.put_all(cache.facts(_FINGERPRINT_KIND, measures.ids(fit)))
+    levels.put_all(cache.facts(kinds.levels, measures.ids(fit)))
+    speech.put_all(cache.facts(kinds.speech, measures.ids(fit & spoken)))
+    prints.put_all(cache.facts(kinds.fingerprint, measures.ids(fit)))
     unfit = levels.known & np.isnan(levels.values("peak"))  # broken or not numbers: there is nothing more to find
     needed = fit & (~levels.known | (~unfit & (~prints.known | (spoken & ~speech.known))))
     wanted = set(rows["id"][needed & spoken])
@@ -149,17 +188,17 @@ def add_sound(
         return measure_sound(job[1], rates[job[0]], detector if job[0] in wanted else None, config.vad_threshold)
 
     with _Saver(cache) as saved:
-        measured = in_threads(measure, _jobs(missing, sources), config.workers)
-        for done, ((one, _), sound) in enumerate(measured):
-            levels.put(one, sound.levels)
-            saved.add(one, "levels", sound.levels)
+        measured = map_unordered(measure, _jobs(missing, sources), config.workers)
+        for done, ((recording_id, _), sound) in enumerate(measured):
+            levels.put(recording_id, sound.levels)
+            saved.add(recording_id, kinds.levels, sound.levels)
             if sound.speech is not None:
-                speech.put(one, sound.speech)
-                saved.add(one, speech_kind, sound.speech)
+                speech.put(recording_id, sound.speech)
+                saved.add(recording_id, kinds.speech, sound.speech)
             if sound.fingerprint is not None:
                 patches = {"patches": base64.b64encode(sound.fingerprint).decode()}
-                prints.put(one, patches)
-                saved.add(one, _FINGERPRINT_KIND, patches)
+                prints.put(recording_id, patches)
+                saved.add(recording_id, kinds.fingerprint, patches)
             progress("measure recordings", done + 1, len(missing))
     levels.add_to(rows, "levels_error")
     speech.add_to(rows)
@@ -181,8 +220,8 @@ class _Saver:
     def __exit__(self, *error: object) -> None:
         self._save()
 
-    def add(self, one: str, kind: str, facts: Any) -> None:
-        self._fresh.append((one, kind, facts))
+    def add(self, recording_id: str, kind: str, facts: Any) -> None:
+        self._fresh.append((recording_id, kind, facts))
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self._save()
 
@@ -195,4 +234,80 @@ class _Saver:
 def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple[str, Path]]:
     """(id, file) of each row, made as they are asked for."""
     roots = {source.name: source.root.resolve() for source in sources}
-    return ((one, roots[name] / path) for one, name, path in rows[["id", "source", "path"]].itertuples(index=False))
+    return (
+        (recording_id, roots[name] / path)
+        for recording_id, name, path in rows[["id", "source", "path"]].itertuples(index=False)
+    )
+
+
+def measure_header(path: Path) -> dict[str, Any]:
+    """Return sample_rate, channels, frames and seconds, or `error`: a sentence without the path."""
+    try:
+        info = probe(path)
+    except AudioError as error:
+        return {"error": _without_path(error, path)}
+    facts = {"sample_rate": info.sample_rate, "channels": info.channels, "frames": info.frames}
+    return {**facts, "seconds": info.seconds}
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What is measured of a recording's sound."""
+
+    levels: dict[str, Any]
+    """peak (any channel, full scale is 1), rms_dbfs (of the channels' average), clipped_ratio, finite; or error."""
+    speech: dict[str, Any] | None = None
+    """speech_ratio, speech_start and speech_end in seconds, and heard: whether the detector found any."""
+    fingerprint: bytes | None = None
+    """What it sounds like, patch by patch; None when it cannot be decoded or holds no numbers."""
+
+
+def measure_sound(path: Path, sample_rate: int, detector: SpeechDetector | None, threshold: float) -> Sound:
+    """Measure levels, fingerprint and, with a detector, the span of speech, decoding once in bounded memory."""
+    powers = BandPowers(sample_rate)
+    peak, squares, clipped, frames, values, finite = 0.0, 0.0, 0, 0, 0, True
+    kept: list[Samples] = []
+    try:
+        for block in read_blocks(path):
+            finite = finite and bool(np.isfinite(block).all())
+            if not finite:
+                return Sound({"finite": False})
+            mono = to_mono(block)
+            size = np.abs(block)
+            peak = max(peak, float(size.max()))
+            clipped += int(np.count_nonzero(size >= _FULL_SCALE))
+            squares += float(np.dot(mono.astype(np.float64), mono))
+            frames, values = frames + len(mono), values + block.size
+            powers.add(mono)
+            if detector is not None:
+                kept.append(mono)
+    except AudioError as error:
+        return Sound({"error": _without_path(error, path)})
+    level = 10 * np.log10(squares / frames) if squares > 0 else _QUIETEST_DBFS
+    levels = {
+        "peak": round(peak, 6),
+        "rms_dbfs": round(max(float(level), _QUIETEST_DBFS), 3),
+        "clipped_ratio": round(clipped / max(values, 1), 6),
+        "finite": True,
+    }
+    heard_as = fingerprint(powers.finish()).tobytes()
+    if detector is None or not kept:
+        return Sound(levels, None, heard_as)
+    sound = resample(np.concatenate(kept), sample_rate, VAD_SAMPLE_RATE)
+    span = detector.span(sound, threshold)
+    where = span or energy_span(sound)
+    length = frames / sample_rate
+    speech = {
+        "speech_ratio": round(where.ratio, 4),
+        "speech_start": round(min(where.start_seconds, length), 4),
+        "speech_end": round(min(where.end_seconds, length), 4),
+        "heard": span is not None,
+    }
+    return Sound(levels, speech, heard_as)
+
+
+def _without_path(error: AudioError, path: Path) -> str:
+    """The sentence to remember with the bytes; what the disk refuses says nothing about the bytes, and goes on up."""
+    if isinstance(error.__cause__, OSError):
+        raise error
+    return str(error).removeprefix(f"{path} ")

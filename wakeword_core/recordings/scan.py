@@ -17,21 +17,34 @@ from wakeword_core.errors import DataError
 from wakeword_core.files import canonical_json, digest, hash_file
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
-from wakeword_core.recordings.scan_cache import ScanCache
-from wakeword_core.recordings.splits import speaker_groups
-from wakeword_core.recordings.tables import locate, read_table
-from wakeword_core.recordings.walk import Found, find_recordings, list_recordings
+from wakeword_core.recordings.labels import speaker_groups
+from wakeword_core.recordings.sources import SourceFile, find_recordings, locate, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["Listing", "ScanCache", "hash_rows", "in_threads", "list_recordings", "scan"]
+import json
+import os
+import sqlite3
+import time
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_CACHE_VERSION = 2
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS files
+    (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts
+    (sha256 TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (sha256, kind))
+    WITHOUT ROWID;
+PRAGMA user_version = {_CACHE_VERSION};
+"""
+_ASKED_AT_ONCE = 500
+_READ_AT_ONCE = 4_096
 _SAVE_EVERY = 2_000
 _WAITING_A_WORKER = 8
 _HASHED_AT_ONCE = 4_096
@@ -39,6 +52,94 @@ _NOTHING = ("", 0, 0, "")
 """What comes after the last row of the cache."""
 _COLUMNS = {"source": "str", "path": "str", "id": "str", "size": "int64", "error": "str"}
 """Of a listing, with the type that pandas gives them."""
+
+
+class ScanCache:
+    """(absolute path, size, modification time) -> SHA-256, and what was measured of each SHA-256; kept in SQLite."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "scan.sqlite"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"cannot write the scan cache to {folder}: {error.strerror}; choose another --home"
+            ) from error
+        try:
+            self._connection = _open_cache(self.path)
+        except sqlite3.OperationalError as error:  # locked or not writable, which is no damage
+            raise DataError(
+                f"the scan cache {self.path} cannot be opened ({error}); is another process using it?"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            log.warning(
+                "the scan cache %s cannot be used (%s); it is made anew, and recordings are read again",
+                self.path,
+                error,
+            )
+            self.path.replace(self.path.with_suffix(f".damaged-{time.time_ns()}"))
+            for ending in ("-journal", "-wal", "-shm"):
+                self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+            self._connection = _open_cache(self.path)
+
+    def close(self) -> None:
+        """Close the file; everything remembered is already on disk."""
+        self._connection.close()
+
+    def hashes(self, root: Path) -> Iterator[tuple[str, int, int, str]]:
+        """Yield (path relative to `root`, size, mtime_ns, SHA-256) of each remembered file below it, sorted by path."""
+        low, high = f"{root}{os.sep}", f"{root}{chr(ord(os.sep) + 1)}"
+        query = (
+            f"SELECT substr(path, {len(low) + 1}), size, mtime_ns, sha256 FROM files WHERE path > ? AND path < ? "
+            "ORDER BY path LIMIT ?"
+        )
+        after = low
+        while True:
+            with self._transaction():
+                rows = self._connection.execute(query, (after, high, _READ_AT_ONCE)).fetchall()
+            yield from rows
+            if len(rows) < _READ_AT_ONCE:
+                return
+            after = low + rows[-1][0]
+
+    def remember_hashes(self, rows: Iterable[tuple[str, int, int, str]]) -> None:
+        """Store rows (absolute path, size, mtime_ns, SHA-256), all or none."""
+        with self._transaction():
+            self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+
+    def facts(self, kind: str, ids: Iterable[str]) -> Iterator[tuple[str, Any]]:
+        """Yield (SHA-256, remembered value of `kind`) for those of `ids` that have one, a few in memory at a time."""
+        waiting = iter(ids)
+        while some := list(islice(waiting, _ASKED_AT_ONCE)):
+            places = ",".join("?" * len(some))
+            query = f"SELECT sha256, value FROM facts WHERE kind = ? AND sha256 IN ({places})"
+            with self._transaction():
+                rows = self._connection.execute(query, (kind, *some)).fetchall()
+            values = json.loads(f"[{','.join(value for _, value in rows)}]")  # faster than one by one
+            yield from ((sha256, value) for (sha256, _), value in zip(rows, values, strict=True))
+
+    def remember_facts(self, rows: Iterable[tuple[str, str, Any]]) -> None:
+        """Store rows (SHA-256, kind, JSON value), all or none."""
+        encoded = [(sha256, kind, json.dumps(value, allow_nan=False)) for sha256, kind, value in rows]
+        with self._transaction():
+            self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", encoded)
+
+    def forget_facts(self, ids: Iterable[str]) -> None:
+        """Remove everything that was measured of some recordings, from the file's free pages too."""
+        with self._transaction():
+            self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection.executemany(
+                "DELETE FROM facts WHERE sha256 = ?", [(recording_id,) for recording_id in ids]
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            with self._connection:
+                yield
+        except sqlite3.Error as error:
+            raise DataError(f"the scan cache {self.path} failed ({error}); free some space or remove it") from error
 
 
 @dataclass(frozen=True)
@@ -58,7 +159,7 @@ class Listing:
 
     @cached_property
     def rows(self) -> "pd.DataFrame":
-        """A row each: source, path (relative), id (SHA-256 of the bytes), size, error.
+        """Return a row each: source, path (relative), id (SHA-256 of the bytes), size, error.
 
         `error` is empty, or says why the file could not even be read; its id is then made from its name.
         """
@@ -73,7 +174,7 @@ class _Listed:
 
     source: SourceConfig
     root: Path
-    found: list[Found]
+    found: list[SourceFile]
     table: "pd.DataFrame | None"
 
 
@@ -105,11 +206,11 @@ def scan(
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     stated, left_out = {}, 0
     while listed:
-        one = listed.pop(0)  # so that its files are forgotten once they are rows
-        found, table = _scanned(one, cache, progress, workers), one.table
+        files = listed.pop(0)  # so that its files are forgotten once they are rows
+        found, table = _scanned(files, cache, progress, workers), files.table
         if forgotten.anything:
             named = table["speaker"].tolist() if table is not None and "speaker" in table else None
-            speakers, _ = speaker_groups(one.source, found["path"], found["id"], named)
+            speakers, _ = speaker_groups(files.source, found["path"], found["id"], named)
             kept = [not gone for gone in forgotten.among(found["id"], speakers)]
             found = {name: list(compress(values, kept)) for name, values in found.items()}
             table = None if table is None else table[kept].reset_index(drop=True)
@@ -117,7 +218,7 @@ def scan(
         for name, values in found.items():
             columns[name] += values
         if table is not None:
-            stated[one.source.name] = table.drop(columns="path")
+            stated[files.source.name] = table.drop(columns="path")
     rows = zip(columns["source"], columns["path"], columns["id"], strict=True)
     fingerprint = _hash_parts(iter(lambda: list(islice(rows, _HASHED_AT_ONCE)), []))
     if failed or stated:
@@ -126,12 +227,12 @@ def scan(
 
 
 def hash_rows(frame: "pd.DataFrame") -> str:
-    """SHA-256 (hex) of a frame's rows as JSON lists, missing values as null; a part of them in memory at a time."""
+    """Hash a frame's rows as JSON lists, missing values as null (SHA-256, hex), with a part in memory at a time."""
     parts = (frame.iloc[start : start + _HASHED_AT_ONCE] for start in range(0, len(frame), _HASHED_AT_ONCE))
     return _hash_parts(part.astype(object).where(part.notna(), None).to_numpy().tolist() for part in parts)
 
 
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
+def map_unordered(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
     """Yield (item, work(item)) as they finish, on `workers` threads (0: one a core); only a few wait in memory."""
     workers = workers or available_cores()
     waiting = iter(items)
@@ -168,14 +269,14 @@ def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int
         ids[index] = digest(["unreadable", name, found[index].path])
     columns: dict[str, list[Any]] = {
         "source": [name] * len(found),
-        "path": [one.path for one in found],
+        "path": [file.path for file in found],
         "id": ids,
-        "size": [one.size for one in found],
+        "size": [file.size for file in found],
         "error": [errors.get(index, "") for index in range(len(found))],
     }
     if listed.table is None:
         return columns
-    places = {one.path: index for index, one in enumerate(found)}
+    places = {file.path: index for index, file in enumerate(found)}
     order = [places[path] for path in listed.table["path"]]
     return {name: [values[place] for place in order] for name, values in columns.items()}
 
@@ -184,7 +285,7 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
     """SHA-256 of each file, empty for those that cannot be read, whose errors are returned by their place."""
     found, what = listed.found, f"hash {listed.source.name}"
     ids, unread = _remembered(listed, cache)
-    errors = {index: one.error for index, one in enumerate(found) if one.error}
+    errors = {index: file.error for index, file in enumerate(found) if file.error}
     done = len(found) - len(unread)
     progress(what, done, len(found))
     fresh: list[tuple[str, int, int, str]] = []
@@ -193,13 +294,13 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
         return _hash_or_error(listed.root / found[index].path)
 
     try:
-        for index, sha256 in in_threads(work, unread, workers):
-            one = found[index]
+        for index, sha256 in map_unordered(work, unread, workers):
+            file = found[index]
             if isinstance(sha256, OSError):
                 errors[index] = f"cannot be read ({sha256.strerror})"
             else:
                 ids[index] = sha256
-                fresh.append((str(listed.root / one.path), one.size, one.mtime_ns, sha256))
+                fresh.append((str(listed.root / file.path), file.size, file.mtime_ns, sha256))
             done += 1
             progress(what, done, len(found))
             if len(fresh) >= _SAVE_EVERY:
@@ -242,3 +343,23 @@ def _hash_or_error(path: Path) -> str | OSError:
         return hash_file(path)
     except OSError as error:
         return error
+
+
+def _open_cache(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=60.0)
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        # in this order: another process may make both in between
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if not tables:
+            connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+        elif version != _CACHE_VERSION or not {"files", "facts"} <= tables:
+            raise sqlite3.DatabaseError(f"it has version {version}, not {_CACHE_VERSION}")
+        verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -47,7 +47,7 @@ class SpeechDetector:
         self._session = onnxruntime.InferenceSession(_model_path(), options, providers=["CPUExecutionProvider"])
 
     def probabilities(self, x: Samples) -> NDArray[np.float32]:
-        """Speech probability of each 32 ms frame of float32 [samples] at 16 kHz; the last frame is zero-padded."""
+        """Return the speech probability of each 32 ms of float32 [samples] at 16 kHz, the last zero-padded."""
         frames = -(-len(x) // _FRAME)
         padded = np.zeros(_CONTEXT + frames * _FRAME, dtype=np.float32)
         padded[_CONTEXT : _CONTEXT + len(x)] = x
@@ -61,12 +61,12 @@ class SpeechDetector:
         return found
 
     def span(self, x: Samples, threshold: float) -> SpeechSpan | None:
-        """The span of speech in float32 [samples] at 16 kHz, or None when there is none."""
+        """Return the span of speech in float32 [samples] at 16 kHz, or None when there is none."""
         return span_of(self.probabilities(x), threshold, len(x))
 
 
 def span_of(probabilities: NDArray[np.float32], threshold: float, samples: int) -> SpeechSpan | None:
-    """The span of speech given the probability of each frame of a recording of `samples` samples."""
+    """Return the span of speech, given the probability of each frame of a recording of `samples` samples."""
     possible = probabilities >= max(threshold - _RELEASE, threshold / 2)
     edges = np.flatnonzero(np.diff(possible.astype(np.int8), prepend=0, append=0))
     starts, ends = edges[::2], edges[1::2]
@@ -85,7 +85,7 @@ def span_of(probabilities: NDArray[np.float32], threshold: float, samples: int) 
 
 
 def energy_span(x: Samples) -> SpeechSpan:
-    """The span within 25 dB of the loudest 20 ms of float32 [samples] at 16 kHz: for quiet words the VAD misses.
+    """Return the span within 25 dB of the loudest 20 ms of float32 [samples] at 16 kHz: for words the VAD misses.
 
     Its ratio is 0: no frame was found to be speech.
     """

@@ -16,17 +16,15 @@ from numpy.typing import NDArray
 from wakeword_core.audio import Pcm
 from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import digest, require_space
+from wakeword_core.files import digest, hash_file, require_space
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards.packers import Packers
-from wakeword_core.shards.packing import PackedRow, ShardJob
+from wakeword_core.shards.packing import Packers, ShardJob, ShardRow
 from wakeword_core.shards.shard_file import (
     SHARDS_VERSION,
     SPEECH_COLUMNS,
     TEXT_COLUMNS,
     Recording,
-    check_sums,
-    file_sums,
+    file_facts,
     read_recordings,
 )
 from wakeword_core.store.artifacts import Parts
@@ -113,30 +111,30 @@ def build_shards(
     if rows.empty:
         raise DataError("no usable recordings to pack in shards; look at the manifest's reasons")
     shards = _planned(rows, sample_rate, config, seed, out)
-    latest = LatestParts(parts, [seed, sample_rate, sorted(set(rows.get("split", ())))])
-    waiting = {one.target: one for one in shards if not parts.link(one.key, one.target)}
-    needed = sum(_packed_bytes(one.rows, sample_rate) for one in waiting.values())
+    latest = LatestParts(parts, [SHARDS_VERSION, seed, sample_rate, sorted(set(rows.get("split", ())))])
+    waiting = {shard.target: shard for shard in shards if not parts.link(shard.key, shard.target)}
+    needed = sum(_packed_bytes(shard.rows, sample_rate) for shard in waiting.values())
     require_space(out, int(needed), "packing recordings in shards")
 
-    def job(one: _Planned) -> ShardJob:
-        chosen = one.rows[list(PackedRow._fields)].itertuples(index=False, name=None)
-        previous = latest.find(one.index, len(shards))
-        return ShardJob([PackedRow(*row) for row in chosen], roots, sample_rate, previous)
+    def job(shard: _Planned) -> ShardJob:
+        chosen = shard.rows[list(ShardRow._fields)].itertuples(index=False, name=None)
+        previous = latest.find(shard.index, len(shards))
+        return ShardJob([ShardRow(*row) for row in chosen], roots, sample_rate, previous)
 
-    sizes = {target: len(one.rows) for target, one in waiting.items()}
+    sizes = {target: len(shard.rows) for target, shard in waiting.items()}
     total, copied = sum(sizes.values()), 0
     with Packers(workers, config.retries, _work(waiting.values())) as packers:
-        for update in packers.run({target: partial(job, one) for target, one in waiting.items()}):
+        for update in packers.run({target: partial(job, shard) for target, shard in waiting.items()}):
             if update.finished:
                 _keep(parts, waiting[update.finished])
                 copied += update.copied
             progress("pack recordings", min(update.recordings, total), total)
-    latest.remember([one.key for one in shards])
+    latest.remember([shard.key for shard in shards])
     return ShardsSummary(
         shards=len(shards),
         recordings=len(rows),
-        hours=round(sum(_seconds(one.target) for one in shards) / 3600, 4),
-        bytes=sum(one.target.stat().st_size for one in shards),
+        hours=round(sum(_seconds(shard.target) for shard in shards) / 3600, 4),
+        bytes=sum(shard.target.stat().st_size for shard in shards),
         built=len(waiting),
         reused=len(shards) - len(waiting),
         copied=copied,
@@ -146,7 +144,7 @@ def build_shards(
 
 
 def shard_paths(folder: Path) -> list[Path]:
-    """The shards of a folder in order; ArtifactError when there are none or one in between is missing."""
+    """List the shards of a folder in order; ArtifactError when there are none or one in between is missing."""
     found = sorted(folder.glob("[0-9]*.parquet"))
     if not found:
         raise ArtifactError(f"{folder} holds no shards; build audio_shards first")
@@ -156,35 +154,35 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def shard_name(index: int) -> str:
-    """What the shard of that number is called in its folder."""
+    """Return what the shard of that number is called in its folder."""
     return f"{index:05d}.parquet"
 
 
 def read_shard(path: Path) -> Shard:
-    """One whole shard in memory; ArtifactError when it is damaged."""
+    """Read one whole shard into memory; ArtifactError when it is damaged."""
     recordings = list(read_recordings(path, None))
     return Shard(
-        ids=[one.id for one in recordings],
-        labels=[one.label for one in recordings],
-        roles=[one.role for one in recordings],
-        speakers=[one.speaker for one in recordings],
-        sources=[one.source for one in recordings],
-        seconds=np.array([one.seconds for one in recordings], dtype=np.float64),
-        speech_start=np.array([one.speech_start for one in recordings], dtype=np.float64),
-        speech_end=np.array([one.speech_end for one in recordings], dtype=np.float64),
-        audio=[one.audio for one in recordings],
-        sample_rate=file_sums(path)["sample_rate"],
+        ids=[recording.id for recording in recordings],
+        labels=[recording.label for recording in recordings],
+        roles=[recording.role for recording in recordings],
+        speakers=[recording.speaker for recording in recordings],
+        sources=[recording.source for recording in recordings],
+        seconds=np.array([recording.seconds for recording in recordings], dtype=np.float64),
+        speech_start=np.array([recording.speech_start for recording in recordings], dtype=np.float64),
+        speech_end=np.array([recording.speech_end for recording in recordings], dtype=np.float64),
+        audio=[recording.audio for recording in recordings],
+        sample_rate=file_facts(path)["sample_rate"],
     )
 
 
 def iter_recordings(folder: Path, roles: Sequence[str] | None = None) -> Iterator[Recording]:
-    """Every recording of a split's shards (of some roles), shard by shard in hash order, one row group at a time."""
+    """Yield each recording of a split's shards (of some roles) in their order, one row group in memory at a time."""
     for path in shard_paths(folder):
         yield from read_recordings(path, roles)
 
 
 def seconds_by_role(folder: Path) -> dict[str, float]:
-    """Role -> seconds of its recordings in a split's shards, from their columns alone."""
+    """Sum the seconds of each role's recordings in a split's shards, from their columns alone."""
     import pyarrow.parquet as pq
 
     seconds: defaultdict[str, float] = defaultdict(float)
@@ -195,8 +193,11 @@ def seconds_by_role(folder: Path) -> dict[str, float]:
     return dict(seconds)
 
 
-def verify_shards(folder: Path, rows: pd.DataFrame) -> list[str]:
-    """Read every shard in full and compare with the manifest rows; sentences about what is wrong, if anything."""
+def verify_shards(folder: Path, rows: pd.DataFrame, sums: Mapping[str, str] | None = None) -> list[str]:
+    """Read every shard in full, once, compare it with the manifest rows and say what is wrong, if anything.
+
+    `sums` are the SHA-256 (hex) of the files as they were written, by name, where their bytes are to be compared too.
+    """
     try:
         paths = shard_paths(folder)
     except ArtifactError as error:
@@ -206,25 +207,29 @@ def verify_shards(folder: Path, rows: pd.DataFrame) -> list[str]:
     seen: Counter[str] = Counter()
     for path in paths:
         try:
-            problems += check_sums(path)
-            for one in read_recordings(path, None):
-                seen[one.id] += 1
-                if one.id in expected.index:
-                    problems += _differences(path, one, expected.loc[one.id])
+            if sums is not None and hash_file(path) != sums.get(path.name):
+                problems.append(f"{path} holds other bytes than were written; build audio_shards again")
+            sample_rate = file_facts(path)["sample_rate"]
+            for recording in read_recordings(path, None):
+                seen[recording.id] += 1
+                if len(recording.audio) != round(recording.seconds * sample_rate):
+                    problems.append(f"{path}: recording {recording.id} has another length than was written")
+                if recording.id in expected.index:
+                    problems += _differences(path, recording, expected.loc[recording.id])
         except ArtifactError as error:
             problems.append(str(error))
-    problems += [f"recording {one} is {count} times in the shards" for one, count in seen.items() if count > 1]
+    problems += [f"recording {name} is {count} times in the shards" for name, count in seen.items() if count > 1]
     problems += [
-        f"recording {one} is in the shards but not in the manifest" for one in seen if one not in expected.index
+        f"recording {name} is in the shards but not in the manifest" for name in seen if name not in expected.index
     ]
     problems += [
-        f"recording {one} is in the manifest but not in the shards" for one in expected.index if one not in seen
+        f"recording {name} is in the manifest but not in the shards" for name in expected.index if name not in seen
     ]
     return problems
 
 
 def shard_count(decoded_bytes: float, recordings: int, config: ShardsConfig) -> int:
-    """Shards of a split: the setting, or a power of two from the size, so that a little growth does not change it."""
+    """Return how many shards a split has: the setting, or a power of two, so that a little growth changes nothing."""
     if config.count is not None:
         return config.count
     wanted = decoded_bytes / (config.shard_mb * _MEGABYTE)
@@ -235,10 +240,10 @@ def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: i
     if rows["id"].duplicated().any():
         raise DataError(f"recording {rows['id'][rows['id'].duplicated()].iloc[0]} is twice among the rows to pack")
     count = shard_count(_decoded_bytes(rows, sample_rate), len(rows), config)
-    hashes = [hashlib.sha256(f"{seed}:{one}".encode()).hexdigest() for one in rows["id"]]
+    hashes = [hashlib.sha256(f"{seed}:{recording_id}".encode()).hexdigest() for recording_id in rows["id"]]
     order = np.argsort(np.array(hashes))
     shard = np.array([int(text[:8], 16) % count for text in hashes])[order]
-    kept = rows[[*PackedRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
+    kept = rows[[*ShardRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
     planned = []
     for index in range(count):
         own = kept.iloc[order[shard == index]]
@@ -247,12 +252,12 @@ def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: i
     return planned
 
 
-def _keep(parts: Parts, one: _Planned) -> None:
+def _keep(parts: Parts, shard: _Planned) -> None:
     try:
-        parts.keep(one.key, one.target)
+        parts.keep(shard.key, shard.target)
     except OSError as error:
         raise DataError(
-            f"shard {one.target.name} cannot be kept in {parts.root} ({error.strerror}); free some space or choose "
+            f"shard {shard.target.name} cannot be kept in {parts.root} ({error.strerror}); free some space or choose "
             "another --home"
         ) from error
 
@@ -272,7 +277,7 @@ def _packed_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
 
 
 def _work(shards: Iterable[_Planned]) -> float:
-    return sum(len(one.rows) + float(one.rows["seconds"].sum()) for one in shards)
+    return sum(len(shard.rows) + float(shard.rows["seconds"].sum()) for shard in shards)
 
 
 def _seconds(path: Path) -> float:
@@ -282,11 +287,12 @@ def _seconds(path: Path) -> float:
     return float(pc.sum(pq.read_table(path, columns=["seconds"]).column("seconds")).as_py() or 0.0)
 
 
-def _differences(path: Path, one: Recording, row: Any) -> list[str]:
-    wrong = [name for name in TEXT_COLUMNS[1:] if getattr(one, name) != row[name]]
-    wrong += [name for name in SPEECH_COLUMNS if not np.isclose(getattr(one, name), row[name], equal_nan=True)]
-    if not math.isclose(one.seconds, row["seconds"], abs_tol=0.1):
+def _differences(path: Path, recording: Recording, row: Any) -> list[str]:
+    wrong = [name for name in TEXT_COLUMNS[1:] if getattr(recording, name) != row[name]]
+    wrong += [name for name in SPEECH_COLUMNS if not np.isclose(getattr(recording, name), row[name], equal_nan=True)]
+    if not math.isclose(recording.seconds, row["seconds"], abs_tol=0.1):
         wrong.append("seconds")
     return [
-        f"{path}: {name} of recording {one.id} differs from the manifest; build audio_shards again" for name in wrong
+        f"{path}: {name} of recording {recording.id} differs from the manifest; build audio_shards again"
+        for name in wrong
     ]

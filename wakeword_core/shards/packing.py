@@ -1,17 +1,33 @@
-"""What packing one shard takes: decode its recordings, or take them from an older shard, write and read back."""
+"""Packing shards: many at once, each from its recordings, or from what an older shard holds of them, and read back."""
 
+import errno
 import hashlib
+import logging
 import os
+import queue
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 from wakeword_core.audio import AudioError, decode_wav, encode_wav, read_pcm16
+from wakeword_core.cores import available_cores, process_pool
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
-from wakeword_core.files import contained, hash_file
-from wakeword_core.shards.shard_file import Wav, file_sums, raw_rows, read_checksums, read_column, write_recordings
+from wakeword_core.files import contained, hash_file, replacing
+from wakeword_core.shards.shard_file import (
+    SHARDS_VERSION,
+    Wav,
+    file_facts,
+    raw_rows,
+    read_checksums,
+    read_column,
+    write_recordings,
+)
 
 OnRow = Callable[[int], None]
 """Called with the number of recordings done so far; what it raises ends the packing."""
@@ -20,7 +36,7 @@ _WHOLE_FILE_BYTES = 16 << 20
 """A file up to this size is read once, so that what is decoded is what was hashed."""
 
 
-class PackedRow(NamedTuple):
+class ShardRow(NamedTuple):
     """One manifest row as a shard holds it, and where its recording lies; times in seconds, NaN where unknown."""
 
     id: str
@@ -37,44 +53,27 @@ class PackedRow(NamedTuple):
 class ShardJob:
     """Everything that is needed to write one shard; `previous` is an older one that may hold some recordings."""
 
-    rows: Sequence[PackedRow]
+    rows: Sequence[ShardRow]
     roots: Mapping[str, Path]
     sample_rate: int
     previous: Path | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The job as JSON values; `from_json` undoes it."""
-        return {
-            "rows": [list(row) for row in self.rows],
-            "roots": {name: str(path) for name, path in self.roots.items()},
-            "sample_rate": self.sample_rate,
-            "previous": str(self.previous) if self.previous else None,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "ShardJob":
-        """A job from what `as_json` gave."""
-        rows = [PackedRow(*row) for row in value["rows"]]
-        roots = {name: Path(path) for name, path in value["roots"].items()}
-        previous = Path(value["previous"]) if value["previous"] else None
-        return cls(rows, roots, int(value["sample_rate"]), previous)
-
 
 def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> int:
-    """Write one shard to `path` and read it back; the number of recordings taken from the previous shard.
+    """Write one shard to `path` and read it back; return how many recordings came from the previous shard.
 
     DataError names the recording that cannot be used, or says that what lies on the disk is not what was written.
     """
-    found = _Found(0)
-    write_and_read_back(path, _rows(job, on_row, found), job.sample_rate)
-    return found.taken
+    previous = _Previous(job)
+    write_and_read_back(path, _rows(job, previous, on_row), job.sample_rate)
+    return previous.taken
 
 
-def write_and_read_back(path: Path, rows: Iterable[tuple[PackedRow, Wav, float]], sample_rate: int) -> None:
+def write_and_read_back(path: Path, rows: Iterable[tuple[ShardRow, Wav, float]], sample_rate: int) -> None:
     """Write (row, WAV file, seconds) to a shard as they come; DataError if what lies on the disk then is not that."""
     ids: list[str] = []
 
-    def noted() -> Iterator[tuple[PackedRow, Wav, float]]:
+    def noted() -> Iterator[tuple[ShardRow, Wav, float]]:
         for row, data, seconds in rows:
             ids.append(row.id)
             yield row, data, seconds
@@ -82,22 +81,15 @@ def write_and_read_back(path: Path, rows: Iterable[tuple[PackedRow, Wav, float]]
     sums = write_recordings(path, noted(), sample_rate)
     expected = list(zip(ids, sums, strict=True))
     if (read := read_checksums(path)) != expected:
-        wrong = next((one[0] for one, other in zip(expected, read, strict=False) if one != other), "its row count")
+        wrong = next((row[0] for row, other in zip(expected, read, strict=False) if row != other), "its row count")
         raise DataError(f"{path} reads back other than it was written ({wrong}); is the disk sound?")
 
 
-@dataclass
-class _Found:
-    taken: int
-
-
-def _rows(job: ShardJob, on_row: OnRow, found: _Found) -> Iterator[tuple[PackedRow, Wav, float]]:
-    previous, reader = _Previous(job), _Reader(job)
+def _rows(job: ShardJob, previous: "_Previous", on_row: OnRow) -> Iterator[tuple[ShardRow, Wav, float]]:
+    reader = _Reader(job)
     for done, row in enumerate(job.rows):
         on_row(done)
-        taken = previous.take(row.id)
-        found.taken += taken is not None
-        data, seconds = taken or reader.read(row)
+        data, seconds = previous.take(row.id) or reader.read(row)
         yield row, data, seconds
     on_row(len(job.rows))
 
@@ -109,24 +101,27 @@ class _Previous:
     """
 
     def __init__(self, job: ShardJob) -> None:
+        self.taken = 0
         self._ids: set[str] = set()
         self._rows: Iterator[tuple[dict[str, Any], str, memoryview]] = iter(())
         if job.previous is None:
             return
         try:
-            if file_sums(job.previous)["sample_rate"] == job.sample_rate:
+            facts = file_facts(job.previous)
+            if (facts["version"], facts["sample_rate"]) == (SHARDS_VERSION, job.sample_rate):
                 self._ids = set(read_column(job.previous, "id"))
                 self._rows = raw_rows(job.previous)
         except ArtifactError:
             self._ids = set()
 
-    def take(self, one: str) -> tuple[Wav, float] | None:
+    def take(self, recording_id: str) -> tuple[Wav, float] | None:
         """WAV bytes and seconds of a recording, or None when it is not there or the older shard is damaged."""
-        if one not in self._ids:
+        if recording_id not in self._ids:
             return None
         try:
             for other, name, data in self._rows:
-                if name == one:
+                if name == recording_id:
+                    self.taken += 1
                     return data, float(other["seconds"])
         except ArtifactError:
             pass
@@ -141,7 +136,7 @@ class _Reader:
         self._job = job
         self._folders: dict[tuple[str, str], Path] = {}
 
-    def read(self, row: PackedRow) -> tuple[Wav, float]:
+    def read(self, row: ShardRow) -> tuple[Wav, float]:
         """WAV bytes and seconds of a recording; DataError names it when it is not what was scanned."""
         try:
             return self._read(row)
@@ -152,7 +147,7 @@ class _Reader:
         except (OSError, WakewordError) as error:
             raise DataError(f"recording {row.source}/{row.path}: {error}") from error
 
-    def _read(self, row: PackedRow) -> tuple[Wav, float]:
+    def _read(self, row: ShardRow) -> tuple[Wav, float]:
         path, before = self._found(row)
         rate = self._job.sample_rate
         if before.st_size <= _WHOLE_FILE_BYTES:
@@ -168,7 +163,7 @@ class _Reader:
             raise DataError("it was replaced while it was read; run again when the recordings are at rest")
         return encode_wav(pcm, rate), len(pcm) / rate
 
-    def _found(self, row: PackedRow) -> tuple[Path, os.stat_result]:
+    def _found(self, row: ShardRow) -> tuple[Path, os.stat_result]:
         """A recording's path inside its source; folders are resolved once, since that takes longer than to read it."""
         root = self._job.roots[row.source]
         folder, _, name = row.path.rpartition("/")
@@ -194,3 +189,152 @@ def _seconds_as_it_is(data: bytes, sample_rate: int) -> float:
 def _require_scanned(found: str, scanned: str) -> None:
     if found != scanned:
         raise DataError("its bytes changed since the scan; run again to scan it anew")
+
+
+log = logging.getLogger(__name__)
+
+PROCESSES_FROM = 6_000.0
+"""Work (recordings, and seconds of audio) from which worker processes save more than the second they take to start."""
+_POLL_SECONDS = 0.2
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Update:
+    """How far a run is: recordings done by all, and a shard that has just been finished, if one has."""
+
+    recordings: int
+    finished: Path | None = None
+    copied: int = 0
+    """Recordings of the finished shard that were taken from an older one."""
+
+
+class _Stopped(Exception):  # noqa: N818 - a request, not a fault
+    """Another shard failed, or the caller has had enough."""
+
+
+class Packers:
+    """A pool that writes shards; on leaving it every worker has ended and nothing half written is left."""
+
+    def __init__(self, workers: int, retries: int, work: float) -> None:
+        self.workers = workers or available_cores()
+        self.processes = self.workers > 1 and work >= PROCESSES_FROM
+        self._retries = retries
+        self._counts: Any = RawArray("q", 1)
+        self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="shard")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._counts[0] = True
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        while not self._idle.empty():
+            self._idle.get().shutdown()
+
+    def run(self, jobs: Mapping[Path, Callable[[], ShardJob]]) -> Iterator[Update]:
+        """Write the shard of each job to its path, as they finish; a job is made only when its turn comes.
+
+        DataError names the first shard that failed after all retries, or says that the disk is full.
+        """
+        self._counts = RawArray("q", 1 + len(jobs))
+        running: dict[Future[int | None], Path] = {
+            self._threads.submit(self._write, path, jobs[path], place): path for place, path in enumerate(jobs, start=1)
+        }
+        while running:
+            for future in wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
+                path, copied = running.pop(future), future.result()
+                if copied is not None:
+                    yield Update(self._recordings(), path, copied)
+            yield Update(self._recordings())
+
+    def _recordings(self) -> int:
+        return sum(self._counts[1:])
+
+    def _write(self, path: Path, make_job: Callable[[], ShardJob], place: int) -> int | None:
+        """Write and verify one shard, again if it fails; None when it was stopped. A shard given up stops all."""
+        attempt = 1
+        while not self._counts[0]:
+            try:
+                with replacing(path) as part:
+                    return self._pack(make_job(), part, place)
+            except _Stopped:
+                return None
+            except Exception as error:
+                if is_full(error) or attempt > self._retries:
+                    self._counts[0] = True
+                    raise _failure(path, attempt, error) from error
+                log.warning("shard %s failed at try %d: %s", path.name, attempt, _reason(error))
+            attempt += 1
+        return None
+
+    def _pack(self, job: ShardJob, part: Path, place: int) -> int:
+        if not self.processes:
+            return pack_shard(job, part, _counter(self._counts, place))
+        try:
+            process = self._idle.get_nowait()
+        except queue.Empty:
+            # of one worker each, so that one that dies takes only its own shard with it
+            process = process_pool(1, _begin, (self._counts,))
+        try:
+            copied = process.submit(_pack_in_worker, job, part, place).result()
+        except BrokenProcessPool as error:
+            process.shutdown()
+            raise DataError(
+                f"its worker process died after about {self._counts[place]} of {len(job.rows)} recordings (out of "
+                "memory, or started from a script without a main guard); try again with lower data.workers"
+            ) from error
+        except BaseException:
+            self._idle.put(process)
+            raise
+        self._idle.put(process)
+        return copied
+
+
+def _counter(counts: Any, place: int) -> Callable[[int], None]:
+    """Notes how many recordings of a shard are done, and stops it when all are to stop."""
+
+    def on_row(done: int) -> None:
+        counts[place] = done
+        if counts[0]:
+            raise _Stopped
+
+    return on_row
+
+
+_counts_of_all: Any = None
+"""In a worker process: whether all are to stop, then how many recordings of each shard are done."""
+
+
+def _begin(counts: Any) -> None:
+    global _counts_of_all
+    _counts_of_all = counts
+
+
+def _pack_in_worker(job: ShardJob, part: Path, place: int) -> int:
+    return pack_shard(job, part, _counter(_counts_of_all, place))
+
+
+def _failure(path: Path, tries: int, error: Exception) -> DataError:
+    if is_full(error):
+        return DataError(
+            f"the disk of {path.parent} is full, shard {path.name} cannot be written ({_reason(error)}); free some "
+            "space or choose another --home; finished shards are kept"
+        )
+    return DataError(f"shard {path.name} failed after {tries} tries: {_reason(error)}")
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Tell whether a full disk, a quota or a limit on file sizes is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__
+    return False
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, (OSError, WakewordError)) else f"{type(error).__name__}: {error}"

@@ -1,6 +1,5 @@
-"""One Parquet shard as a file: its columns, its sums, and reading it back row group by row group."""
+"""One Parquet shard as a file: its columns, its facts, and reading it back row group by row group."""
 
-import hashlib
 import itertools
 import json
 import zlib
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
 Wav = bytes | memoryview
 """The bytes of a mono 16-bit WAV file at the shards' rate."""
 
-SHARDS_VERSION = 1
+SHARDS_VERSION = 2
 """Part of every shard's key; raised when the same recordings would give other bytes."""
 TEXT_COLUMNS = ("id", "label", "role", "speaker", "source")
 SPEECH_COLUMNS = ("speech_start", "speech_end")
 _ROW_GROUP_BYTES = 16 << 20
 """A row group is what a reader holds at once; one recording is never cut."""
-_SUMS = "wakeword"
+_FACTS = "wakeword"
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,11 @@ class Recording:
 
 
 def write_recordings(path: Path, rows: Iterable[tuple[Any, Wav, float]], sample_rate: int) -> list[int]:
-    """Write (manifest row, WAV file, seconds) to a Parquet file as they come; the CRC-32 of each WAV file."""
+    """Write (manifest row, WAV file, seconds) to a Parquet file as they come; return the CRC-32 of each WAV file."""
     import pyarrow.parquet as pq
 
     schema = _schema(sample_rate)
     sums: list[int] = []
-    whole = hashlib.sha256()
     waiting: list[tuple[Any, Wav, float]] = []
     waiting_bytes = 0
     with pq.ParquetWriter(
@@ -63,7 +61,6 @@ def write_recordings(path: Path, rows: Iterable[tuple[Any, Wav, float]], sample_
     ) as writer:
         for row, data, seconds in rows:
             sums.append(zlib.crc32(data))
-            whole.update(data)
             waiting.append((row, data, seconds))
             waiting_bytes += len(data)
             if waiting_bytes >= _ROW_GROUP_BYTES:
@@ -72,8 +69,8 @@ def write_recordings(path: Path, rows: Iterable[tuple[Any, Wav, float]], sample_
                 waiting_bytes = 0
         if waiting or not sums:
             writer.write_table(_table(waiting, schema))
-        facts = {"version": SHARDS_VERSION, "rows": len(sums), "sample_rate": sample_rate, "audio": whole.hexdigest()}
-        writer.add_key_value_metadata({_SUMS: json.dumps(facts, sort_keys=True)})
+        facts = {"version": SHARDS_VERSION, "sample_rate": sample_rate}
+        writer.add_key_value_metadata({_FACTS: json.dumps(facts, sort_keys=True)})
     return sums
 
 
@@ -114,7 +111,7 @@ def _binary(values: Sequence[Wav]) -> "pa.Array":
 
 
 def raw_rows(path: Path) -> Iterator[tuple[dict[str, Any], str, memoryview]]:
-    """(other columns, id, WAV bytes) of every row, one row group in memory at a time."""
+    """Yield (other columns, id, WAV bytes) of every row, one row group in memory at a time."""
     for table in _row_groups(path):
         others = table.drop_columns(["audio"]).to_pylist()
         for other, data in zip(others, _wavs(table), strict=True):
@@ -122,7 +119,7 @@ def raw_rows(path: Path) -> Iterator[tuple[dict[str, Any], str, memoryview]]:
 
 
 def read_checksums(path: Path) -> list[tuple[str, int]]:
-    """(id, CRC-32 of the WAV file) of every row as it lies on the disk; ArtifactError if it cannot be read."""
+    """Read (id, CRC-32 of the WAV file) of every row from the disk; ArtifactError if that fails."""
     found: list[tuple[str, int]] = []
     for table in _row_groups(path):
         found += zip(table.column("id").to_pylist(), map(zlib.crc32, _wavs(table)), strict=True)
@@ -130,7 +127,7 @@ def read_checksums(path: Path) -> list[tuple[str, int]]:
 
 
 def read_column(path: Path, name: str) -> list[Any]:
-    """One column of a shard in its order, not its audio."""
+    """Read one column of a shard in its order, not its audio."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -175,40 +172,26 @@ def _damaged(path: Path, why: str) -> ArtifactError:
 
 
 def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[Recording]:
-    """Every recording (of some roles) of one shard, one row group in memory at a time; ArtifactError if damaged."""
+    """Yield each recording (of some roles) of a shard, one row group in memory at a time; ArtifactError if damaged."""
     if roles is not None and set(roles).isdisjoint(read_column(path, "role")):
         return
-    for other, one, data in raw_rows(path):
+    for other, recording_id, data in raw_rows(path):
         if roles is None or other["role"] in roles:
             try:
                 pcm, _ = decode_wav(data)
             except DataError as error:
-                raise _damaged(path, f"recording {one}: {error}") from error
+                raise _damaged(path, f"recording {recording_id}: {error}") from error
             yield Recording(audio=pcm, **other)
 
 
-def file_sums(path: Path) -> dict[str, Any]:
-    """What the writer noted: version, rows, sample_rate, and audio: the SHA-256 over all WAV bytes in order."""
+def file_facts(path: Path) -> dict[str, int]:
+    """Read what the writer noted of the whole file: version and sample_rate."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         metadata = pq.read_metadata(path).metadata or {}
-        facts: dict[str, Any] = json.loads(metadata[_SUMS.encode()])
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise _damaged(path, f"no sums: {error}") from error
-    return facts
-
-
-def check_sums(path: Path) -> list[str]:
-    """Read all audio of one shard; a sentence if it is not what was written, bit for bit."""
-    facts = file_sums(path)
-    whole, count = hashlib.sha256(), 0
-    for _, _, data in raw_rows(path):
-        whole.update(data)
-        count += 1
-    if count != facts["rows"]:
-        return [f"{path} has {count} recordings, {facts['rows']} were written; build audio_shards again"]
-    if whole.hexdigest() != facts["audio"]:
-        return [f"{path} holds other audio than was written; build audio_shards again"]
-    return []
+        facts = json.loads(metadata[_FACTS.encode()])
+        return {"version": int(facts["version"]), "sample_rate": int(facts["sample_rate"])}
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise _damaged(path, f"no facts: {error}") from error

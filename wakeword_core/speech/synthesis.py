@@ -1,13 +1,9 @@
 """A whole set of recordings from a phrase: speech in many voices, what sounds alike, sentences, and background."""
 
 import logging
-import multiprocessing
-import os
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +14,7 @@ from numpy.typing import NDArray
 
 from wakeword_core.audio import from_pcm16, resample, write_audio
 from wakeword_core.config import Role, SourceConfig, SynthesisConfig
-from wakeword_core.cores import available_cores
+from wakeword_core.cores import available_cores, process_pool
 from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import contained, read_json, require_space, write_json
 from wakeword_core.progress import Progress, silent
@@ -42,7 +38,6 @@ log = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
 
 SOURCES_FILE = "sources.json"
-_PARENT_CHECK_SECONDS = 0.5
 _LICENCES = {"espeak": "synthetic (espeak-ng)", "hibari": "synthetic (hibari-tts, Apache-2.0)"}
 _BACKGROUND_LICENCE = "synthetic"
 
@@ -201,9 +196,7 @@ def _results(
         for index, task in enumerate(tasks):
             yield index, _write_task(task, sample_rate, out)
         return
-    pool = ProcessPoolExecutor(
-        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with, initargs=(os.getpid(),)
-    )
+    pool = process_pool(processes)
     try:
         futures = {pool.submit(_write_task, task, sample_rate, out): index for index, task in enumerate(tasks)}
         for future in as_completed(futures):
@@ -215,17 +208,6 @@ def _results(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _die_with(parent: int) -> None:
-    """End this worker when its parent is gone, however that died: nobody else would stop it from writing."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_PARENT_CHECK_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_task(items: list[Utterance | Scene], sample_rate: int, out: Path) -> list[float]:

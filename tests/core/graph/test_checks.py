@@ -12,7 +12,7 @@ from wakeword_core.files import write_json
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, CheckRun, Verdict
 from wakeword_core.graph.stages import STAGES
-from wakeword_core.recordings.spectral_fingerprint import SIZE
+from wakeword_core.recordings.near_duplicates import SIZE
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, Build
 
 

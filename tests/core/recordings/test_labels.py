@@ -8,8 +8,7 @@ from pydantic import ValidationError
 
 from wakeword_core.config import Config, SourceConfig, wake_words
 from wakeword_core.errors import DataError
-from wakeword_core.recordings.labels import labelled
-from wakeword_core.recordings.path_rules import told_by
+from wakeword_core.recordings.labels import labels_and_roles, speaker_groups, value_from_path
 
 
 def source(role="negative", name="mine", path=".", **settings):
@@ -17,7 +16,7 @@ def source(role="negative", name="mine", path=".", **settings):
 
 
 def meant(one, paths, stated=None, words=("hey robin",), phrase="hey robin"):
-    return list(zip(*labelled(one, paths, stated, set(words), phrase), strict=True))
+    return list(zip(*labels_and_roles(one, paths, stated, set(words), phrase), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +36,7 @@ def meant(one, paths, stated=None, words=("hey robin",), phrase="hey robin"):
     ],
 )
 def test_rules_read_a_path(rule, path, told):
-    assert told_by(rule, "label", path) == told
+    assert value_from_path(rule, "label", path) == told
 
 
 @settings(deadline=None, max_examples=50)
@@ -45,9 +44,9 @@ def test_rules_read_a_path(rule, path, told):
 def test_folders_count_from_both_ends(folders, data):
     path = "/".join([*folders, "x.wav"])
     place = data.draw(st.integers(1, len(folders)))
-    assert told_by(f"folder:{place}", "label", path) == folders[place - 1]
-    assert told_by(f"folder:{-place}", "label", path) == folders[-place]
-    assert told_by("parent", "label", path) == told_by("folder:-1", "label", path)
+    assert value_from_path(f"folder:{place}", "label", path) == folders[place - 1]
+    assert value_from_path(f"folder:{-place}", "label", path) == folders[-place]
+    assert value_from_path("parent", "label", path) == value_from_path("folder:-1", "label", path)
 
 
 def test_without_labels_the_role_says_it_all():
@@ -145,3 +144,40 @@ def test_words_need_something_that_tells_them_apart():
 @pytest.mark.parametrize("rule", ["folder:1", "folder:-2"])
 def test_speakers_may_be_folders_too(rule):
     assert source(speaker=rule).speaker == rule
+
+
+def groups(rule, paths, name="mine"):
+    source = SourceConfig(name=name, path=".", role="positive", speaker=rule)
+    return speaker_groups(source, paths, [f"{index:064d}" for index in range(len(paths))])
+
+
+@pytest.mark.parametrize(
+    ("rule", "paths", "speakers", "known"),
+    [
+        ("unknown", ["a.wav", "b.wav"], ["mine/" + "0" * 16] * 2, [False, False]),
+        ("single", ["a.wav", "x/b.wav"], ["mine/single"] * 2, [True, True]),
+        ("parent", ["x/ann/a.wav", "y/ann/b.wav"], ["mine/ann"] * 2, [True, True]),
+        ("parent", ["a.wav"], ["mine/" + "0" * 16], [False]),
+        ("block:10", ["0009.wav", "0010.wav", "0019.wav"], ["mine/#0", "mine/#1", "mine/#1"], [True] * 3),
+        ("block:10", ["x/a7.wav", "y/a8.wav"], ["mine/x/a#0", "mine/y/a#0"], [True] * 2),
+        ("block:10", ["take.wav"], ["mine/" + "0" * 16], [False]),
+        (r"regex:^(?P<speaker>\d+)-", ["12-1.wav", "x.wav"], ["mine/12", "mine/" + "0" * 16], [True, False]),
+        (r"regex:(?P<speaker>z*)", ["a.wav"], ["mine/" + "0" * 16], [False]),
+    ],
+)
+def test_speaker_rules(rule, paths, speakers, known):
+    found = groups(rule, paths)
+    assert found == (speakers, known)
+
+
+def test_unknown_speakers_are_groups_of_their_own():
+    source = SourceConfig(name="mine", path=".", role="positive")
+    assert len(set(speaker_groups(source, ["a", "b"], ["1" * 64, "2" * 64])[0])) == 2
+
+
+def test_sources_of_one_speaker_space_share_their_speakers():
+    family, talk = (
+        SourceConfig(name=n, path=".", role="negative", speaker="parent", speaker_space="home") for n in "ab"
+    )
+    assert speaker_groups(family, ["v1/a.wav"], ["0"])[0] == speaker_groups(talk, ["v1/b.wav"], ["1"])[0] == ["home/v1"]
+    assert groups("parent", ["v1/a.wav"], "one") != groups("parent", ["v1/a.wav"], "two")

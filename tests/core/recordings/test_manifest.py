@@ -11,17 +11,18 @@ import soundfile
 from wakeword_core.audio import from_pcm16, read_blocks, resample
 from wakeword_core.config import DataConfig, SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.recordings import health
+from wakeword_core.recordings import measuring
 from wakeword_core.recordings.health import NOT_HEARD
 from wakeword_core.recordings.manifest import (
     COLUMNS,
     build_manifest,
     check_manifest,
-    check_splits,
+    prevents_model,
     read_manifest,
     split_facets,
 )
 from wakeword_core.recordings.scan import ScanCache
+from wakeword_core.recordings.splits import check_splits
 from wakeword_core.speech import espeak
 
 RATE = 16_000
@@ -117,7 +118,7 @@ def test_unusual_but_fit_recordings_are_used(tmp_path, build, name):
 
 def test_large_files_are_not_decoded(tmp_path, build, monkeypatch):
     write(tmp_path / "r" / "a.wav", noise(2))
-    monkeypatch.setattr(health, "probe", lambda path: pytest.fail("was opened"))
+    monkeypatch.setattr(measuring, "probe", lambda path: pytest.fail("was opened"))
     frame, _ = build(source(tmp_path / "r"), config=DataConfig(max_file_mb=0.01))
     assert "a file of 0.1 MB; at most 0.01 MB are accepted (data.max_file_mb)" in frame.loc["a.wav", "reason"]
 
@@ -193,10 +194,10 @@ def test_columns_and_measures(tmp_path, build):
 
 def test_measures_do_not_depend_on_the_block_length(tmp_path, monkeypatch):
     write(tmp_path / "a.wav", noise(1))
-    whole = health.measure_sound(tmp_path / "a.wav", RATE, None, 0.5)
+    whole = measuring.measure_sound(tmp_path / "a.wav", RATE, None, 0.5)
     monkeypatch.setattr("wakeword_core.audio._BLOCK_FRAMES", 999)
     assert len(list(read_blocks(tmp_path / "a.wav"))) == 17
-    assert health.measure_sound(tmp_path / "a.wav", RATE, None, 0.5) == whole
+    assert measuring.measure_sound(tmp_path / "a.wav", RATE, None, 0.5) == whole
 
 
 @pytest.mark.parametrize("role", ["positive", "hard_negative"])
@@ -274,6 +275,26 @@ def test_only_what_is_new_is_decoded(recordings, build, write_tone):
     assert ("measure recordings", 11, 11) in calls, "speech is measured when a source becomes a positive one"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "measured"),
+    [
+        ("MEASURING_VERSION", 99, {"read headers", "measure recordings"}),
+        ("decoder_versions", lambda: {"libsndfile": "99"}, {"read headers", "measure recordings"}),
+        ("library_versions", lambda names: dict.fromkeys(names, "99"), {"measure recordings"}),
+    ],
+)
+def test_other_code_or_libraries_measure_anew(recordings, build, monkeypatch, name, value, measured):
+    spoken = source(recordings, role="positive")
+    build(spoken)
+    calls = []
+    monkeypatch.setattr(measuring, name, value)
+    build(spoken, progress=lambda *call: calls.append(call))
+    assert {what for what, done, total in calls if (done, total) == (10, 10)} - {"hash mine"} == measured
+    calls.clear()
+    build(spoken, progress=lambda *call: calls.append(call))
+    assert {what for what, *_ in calls} == {"hash mine"}
+
+
 def test_limits_may_change_without_measuring_again(tmp_path, build, monkeypatch):
     write(tmp_path / "r" / "a.wav", noise(0.3))
     write(tmp_path / "r" / "b.wav", noise(1.0))
@@ -285,8 +306,8 @@ def test_limits_may_change_without_measuring_again(tmp_path, build, monkeypatch)
 def test_what_the_disk_refuses_is_not_remembered_as_broken(tmp_path, monkeypatch):
     write(tmp_path / "a.wav", noise())
     with pytest.raises(DataError, match="No such file"):
-        health.measure_header(tmp_path / "gone.wav")
-    assert "error" not in health.measure_header(tmp_path / "a.wav")
+        measuring.measure_header(tmp_path / "gone.wav")
+    assert "error" not in measuring.measure_header(tmp_path / "a.wav")
 
 
 def test_the_summary_counts_and_is_written(tmp_path, recordings, build, write_tone):
@@ -369,7 +390,14 @@ def test_a_label_with_two_recordings_is_reported():
     problems = check_manifest(frame_of(*rows), ["_negative", "robin"])
     assert len(problems) == 1
     assert "no usable recording of 'robin' in val: there are 2 by 2 speaker groups" in problems[0]
-    assert "data.val_fraction" in problems[0]
+    assert "block:N, or unknown" in problems[0] and "hold each with split" in problems[0]
+
+
+@pytest.mark.parametrize(("split", "prevented"), [("train", True), ("val", True), ("test", False)])
+def test_a_model_needs_every_label_in_training_and_validation_only(split, prevented):
+    rows = [("_negative", "background", name, name) for name in ("train", "val", "test")]
+    rows += [("robin", "positive", name, name) for name in ("train", "val", "test") if name != split]
+    assert prevents_model(frame_of(*rows), ["_negative", "robin"]) == prevented
 
 
 @pytest.mark.parametrize("missing", ["robin", "_negative"])
@@ -380,6 +408,50 @@ def test_a_missing_class_is_reported_in_every_split(missing):
     )
     problems = check_manifest(frame_of(*rows), ["_negative", "robin"])
     assert len(problems) == 3 and all(repr(missing) in problem for problem in problems)
+
+
+@pytest.fixture
+def first_data(tmp_path, write_tone):
+    """Ten recordings in two folders, of the word and of others, as somebody may begin."""
+    for index in range(10):
+        folder = "robin" if index < 5 else "others"
+        write_tone(tmp_path / "first" / folder / f"{index}.wav", seed=index)
+    return tmp_path / "first"
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("speaker", ["parent", "unknown"])
+def test_ten_recordings_in_two_folders_are_in_every_split(first_data, build, seed, speaker):
+    sources = [
+        source(first_data / "robin", "robin", role="positive", speaker=speaker),
+        source(first_data / "others", "others", role="negative", speaker=speaker),
+    ]
+    frame, _ = build(*sources, seed=seed)
+    assert check_manifest(frame, ["_negative", "robin"]) == []
+    assert frame.groupby(["label", "split"]).size().to_dict() == {
+        (label, split): 3 if split == "train" else 1
+        for label in ("_negative", "robin") for split in ("train", "val", "test")
+    }  # fmt: skip
+
+
+def test_two_speakers_of_a_word_are_enough_to_train_and_one_is_not(first_data, build):
+    labelled = {"role": "negative", "labels": "parent", "words": ("robin",)}
+    frame, _ = build(source(first_data, "first", speaker="parent", **labelled))
+    assert set(frame["split"]) == {"train"} and len(check_manifest(frame, ["_negative", "robin"])) == 4
+    assert prevents_model(frame, ["_negative", "robin"])  # there is nothing to validate on
+    frame, _ = build(source(first_data, "blocks", speaker="block:3", **labelled))
+    (problem,) = check_manifest(frame, ["_negative", "robin"])
+    assert problem.startswith("no usable recording of 'robin' in test: there are 5 by 2 speaker groups in all; three")
+    assert not prevents_model(frame, ["_negative", "robin"])
+
+
+def test_new_speakers_move_nobody_whose_split_is_known(recordings, build, write_tone):
+    spoken = source(recordings, "spoken", speaker="parent")
+    before = build(spoken)[0]["split"]
+    for number in range(12):
+        write_tone(recordings / f"new{number}" / "a.wav", seed=50 + number)
+    after = build(spoken)[0]["split"]
+    assert after[before.index].equals(before) and set(after) == {"train", "val", "test"}
 
 
 def test_quarantined_recordings_do_not_count():

@@ -11,9 +11,8 @@ import soundfile
 from wakeword_core.audio import resample
 from wakeword_core.config import ChecksConfig, DataConfig, SourceConfig
 from wakeword_core.recordings.manifest import build_manifest, read_fingerprints
-from wakeword_core.recordings.near_duplicates import near_duplicates
+from wakeword_core.recordings.near_duplicates import SIZE, BandPowers, fingerprint, near_duplicates
 from wakeword_core.recordings.scan import ScanCache
-from wakeword_core.recordings.spectral_fingerprint import SIZE, BandPowers, fingerprint
 
 SIMILARITY = ChecksConfig().near_duplicate_similarity
 RATE = 16_000
@@ -112,8 +111,8 @@ def test_blocks_of_the_comparison_miss_no_pair(monkeypatch: pytest.MonkeyPatch) 
     cosine = (unit @ unit.T).reshape(150, 2, 150, 2).max(axis=(1, 3))
     across = frame["split"].to_numpy()[:, None] != frame["split"].to_numpy()[None]
     expected = {frozenset(pair) for pair in np.argwhere((cosine >= 0.99) & across).tolist()}
-    monkeypatch.setattr(module, "_ROWS", 7)
-    monkeypatch.setattr(module, "_COLUMNS", 11)
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(module, "_BLOCK_COLUMNS", 11)
     found = near_duplicates(frame, 0.99)
     assert {frozenset(pair) for pair in found[["first", "second"]].to_numpy().tolist()} == expected
     assert len(found) == len(expected) > 50 and found["similarity"].is_monotonic_decreasing

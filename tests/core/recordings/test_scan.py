@@ -13,8 +13,8 @@ from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest, hash_file
 from wakeword_core.recordings import scan as module
-from wakeword_core.recordings import scan_cache
-from wakeword_core.recordings.scan import ScanCache, in_threads, list_recordings, scan
+from wakeword_core.recordings.scan import ScanCache, map_unordered, scan
+from wakeword_core.recordings.sources import find_recordings
 
 
 def source(path, **settings):
@@ -26,6 +26,11 @@ def make(root, *names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"sound %d" % index)
     return root
+
+
+def list_recordings(of):
+    """Relative paths of a source's recordings."""
+    return [file.path for file in find_recordings(of)]
 
 
 def test_lists_sound_only_sorted_and_without_hidden_files(tmp_path):
@@ -244,8 +249,8 @@ def test_remembered_hashes_are_found_whatever_the_names(tmp_path_factory, names,
 
 
 def test_more_files_than_are_asked_for_at_once(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(scan_cache, "_READ_AT_ONCE", 3)
-    monkeypatch.setattr(scan_cache, "_ASKED_AT_ONCE", 2)
+    monkeypatch.setattr(module, "_READ_AT_ONCE", 3)
+    monkeypatch.setattr(module, "_ASKED_AT_ONCE", 2)
     make(tmp_path / "r", *(f"{index}.wav" for index in range(10)))
     ids = scan([source(tmp_path / "r")], cache).rows["id"].tolist()
     assert [row[0] for row in cache.hashes(tmp_path / "r")] == [f"{index}.wav" for index in range(10)]
@@ -316,7 +321,7 @@ def test_two_processes_may_make_the_cache_at_once(tmp_path):
         while not second.running():
             time.sleep(0.01)
         time.sleep(0.2)
-        for statement in scan_cache._SCHEMA.split(";")[:-1]:
+        for statement in module._SCHEMA.split(";")[:-1]:
             first.execute(statement)
         first.execute("COMMIT")
         assert second.result() == []
@@ -341,7 +346,7 @@ def test_a_cache_that_another_process_makes_meanwhile_is_no_damaged_one(tmp_path
             return self[0]
 
     real = sqlite3.connect
-    monkeypatch.setattr(scan_cache.sqlite3, "connect", lambda path, timeout: real(path, timeout, factory=Connection))
+    monkeypatch.setattr(module.sqlite3, "connect", lambda path, timeout: real(path, timeout, factory=Connection))
     cache = ScanCache(tmp_path)
     others[0].remember_facts([("1", "levels", 1)])
     assert dict(cache.facts("levels", ["1"])) == {"1": 1} and "anew" not in caplog.text
@@ -349,7 +354,7 @@ def test_a_cache_that_another_process_makes_meanwhile_is_no_damaged_one(tmp_path
 
 def test_a_locked_cache_is_an_error_and_is_not_thrown_away(tmp_path, cache, monkeypatch):
     cache.remember_facts([("1", "levels", 1)])
-    monkeypatch.setattr(scan_cache, "_open_cache", lambda path: sqlite3.connect(tmp_path / "none" / "x").execute(""))
+    monkeypatch.setattr(module, "_open_cache", lambda path: sqlite3.connect(tmp_path / "none" / "x").execute(""))
     with pytest.raises(DataError, match="cannot be opened"):
         ScanCache(tmp_path / "cache")
     assert cache.path.is_file() and dict(cache.facts("levels", ["1"])) == {"1": 1}
@@ -385,7 +390,7 @@ def test_facts_are_remembered_by_bytes_and_kind(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_in_threads_yields_every_result_and_passes_errors_on(workers):
-    assert sorted(in_threads(lambda x: x * x, range(100), workers)) == [(x, x * x) for x in range(100)]
+def test_map_unordered_yields_every_result_and_passes_errors_on(workers):
+    assert sorted(map_unordered(lambda x: x * x, range(100), workers)) == [(x, x * x) for x in range(100)]
     with pytest.raises(ZeroDivisionError):
-        list(in_threads(lambda x: 1 // x, range(3), workers))
+        list(map_unordered(lambda x: 1 // x, range(3), workers))

@@ -1,76 +1,144 @@
+import itertools
+from collections import Counter
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword_core.config import DataConfig, SourceConfig
-from wakeword_core.recordings.splits import assign_splits, check_splits, speaker_groups, split_of
+from wakeword_core.config import SPLITS, DataConfig
+from wakeword_core.errors import DataError
+from wakeword_core.recordings.splits import assign_splits, check_splits, split_of, split_recordings
 
 CONFIG = DataConfig()
 
 
-def groups(rule, paths, name="mine"):
-    source = SourceConfig(name=name, path=".", role="positive", speaker=rule)
-    return speaker_groups(source, paths, [f"{index:064d}" for index in range(len(paths))])
+def frame_of(groups):
+    """A frame as `assign_splits` takes it, of (speaker, labels, split it is held in) of each group."""
+    rows = [(speaker, label, "negative", fixed, True) for speaker, labels, fixed in groups for label in sorted(labels)]
+    return pd.DataFrame(rows, columns=["speaker", "label", "role", "fixed", "usable"])
 
 
-@pytest.mark.parametrize(
-    ("rule", "paths", "speakers", "known"),
-    [
-        ("unknown", ["a.wav", "b.wav"], ["mine/" + "0" * 16] * 2, [False, False]),
-        ("single", ["a.wav", "x/b.wav"], ["mine/single"] * 2, [True, True]),
-        ("parent", ["x/ann/a.wav", "y/ann/b.wav"], ["mine/ann"] * 2, [True, True]),
-        ("parent", ["a.wav"], ["mine/" + "0" * 16], [False]),
-        ("block:10", ["0009.wav", "0010.wav", "0019.wav"], ["mine/#0", "mine/#1", "mine/#1"], [True] * 3),
-        ("block:10", ["x/a7.wav", "y/a8.wav"], ["mine/x/a#0", "mine/y/a#0"], [True] * 2),
-        ("block:10", ["take.wav"], ["mine/" + "0" * 16], [False]),
-        (r"regex:^(?P<speaker>\d+)-", ["12-1.wav", "x.wav"], ["mine/12", "mine/" + "0" * 16], [True, False]),
-        (r"regex:(?P<speaker>z*)", ["a.wav"], ["mine/" + "0" * 16], [False]),
-    ],
-)
-def test_speaker_rules(rule, paths, speakers, known):
-    found = groups(rule, paths)
-    assert found == (speakers, known)
+def grown(parts, seed=1, config=CONFIG):
+    """The split of each speaker after each part of groups has joined those before it."""
+    known, everything, history = {}, [], []
+    for part in parts:
+        everything += part
+        frame = frame_of(everything)
+        splits, new = assign_splits(frame, seed, config, known)
+        known |= new
+        history.append(dict(zip(frame["speaker"], splits, strict=True)))
+    return history
 
 
-def test_unknown_speakers_are_groups_of_their_own():
-    source = SourceConfig(name="mine", path=".", role="positive")
-    assert len(set(speaker_groups(source, ["a", "b"], ["1" * 64, "2" * 64])[0])) == 2
+def counts_of(splits, groups):
+    return Counter(splits[speaker] for speaker, _, _ in groups)
 
 
-def test_sources_of_one_speaker_space_share_their_speakers():
-    family, talk = (
-        SourceConfig(name=n, path=".", role="negative", speaker="parent", speaker_space="home") for n in "ab"
-    )
-    assert speaker_groups(family, ["v1/a.wav"], ["0"])[0] == speaker_groups(talk, ["v1/b.wav"], ["1"])[0] == ["home/v1"]
-    assert groups("parent", ["v1/a.wav"], "one") != groups("parent", ["v1/a.wav"], "two")
-
-
-names = st.lists(st.text("abcdef", min_size=1, max_size=4), min_size=1, max_size=30)
 held = st.sampled_from([None, None, None, "train", "val", "test"])
+group = st.tuples(st.text("abcdef", min_size=1, max_size=4), st.sets(st.sampled_from("xyz"), min_size=1))
+free_groups = st.lists(st.tuples(group, st.none()).map(lambda one: (*one[0], one[1])), min_size=1, max_size=12)
 
 
-@settings(deadline=None, max_examples=40)
-@given(names, names, st.integers(0, 99))
-def test_adding_recordings_never_moves_an_old_one(old, new, seed):
-    def splits(speakers):
-        return assign_splits(pd.Series(speakers), pd.Series([None] * len(speakers)), seed, CONFIG).tolist()
+@settings(deadline=None, max_examples=60)
+@given(st.lists(free_groups, min_size=2, max_size=6), st.integers(0, 99))
+def test_additions_never_move_an_old_recording(parts, seed):
+    history = grown(parts, seed)
+    for before, after in itertools.pairwise(history):
+        assert {speaker: after[speaker] for speaker in before} == before
+    assert grown(parts, seed) == history
+    assert grown([part[::-1] for part in parts], seed) == history
 
-    assert splits(old + new)[: len(old)] == splits(old)
-    assert splits(new + old)[len(new) :] == splits(old)
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=12), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
+def test_every_split_has_its_share_of_a_label_however_its_speakers_come(sizes, seed, rotation):
+    config = DataConfig(split_rotation=rotation)
+    names = iter([(f"s{number}", {"robin"}, None) for number in range(sum(sizes))])
+    parts = [list(itertools.islice(names, size)) for size in sizes]
+    for splits in grown(parts, seed, config):
+        counts = Counter(splits.values())
+        assert counts["train"] >= 1 and (len(splits) < 2 or counts["val"] >= 1) and (len(splits) < 3 or counts["test"])
+        if 3 < len(splits) <= 20:
+            assert abs(counts["test"] - 0.2 * len(splits)) <= 1 and abs(counts["val"] - 0.15 * len(splits)) <= 1
+
+
+@pytest.mark.parametrize("speakers", [3, 5, 8, 12, 20])
+def test_few_known_speakers_who_say_everything_are_in_every_split(speakers):
+    for seed in range(40):
+        groups = [(f"mine/{number}", {"robin", "wren", "_negative"}, None) for number in range(speakers)]
+        (splits,) = grown([groups], seed)
+        counts = counts_of(splits, groups)
+        assert min(counts[split] for split in SPLITS) >= 1 and counts["train"] == max(counts.values())
+
+
+def test_words_of_different_speakers_are_in_every_split_each():
+    for seed in range(40):
+        words = [[(f"{word}/{number}", {word}, None) for number in range(5)] for word in ("robin", "wren", "_negative")]
+        (splits,) = grown([list(itertools.chain(*words))], seed)
+        assert all(counts_of(splits, groups) == {"train": 3, "val": 1, "test": 1} for groups in words)
+
+
+def test_many_speakers_lie_where_their_hash_puts_them():
+    groups = [(f"s{number}", {"robin"} if number % 3 else {"robin", "wren"}, None) for number in range(400)]
+    (splits,) = grown([groups])
+    assert splits == {speaker: split_of(speaker, 1, CONFIG) for speaker, _, _ in groups}
+
+
+def test_held_sources_count_for_what_their_splits_need():
+    held_out = [("home/a", {"robin"}, "test")]
+    (splits,) = grown([[*held_out, ("home/b", {"robin"}, None), ("home/c", {"robin"}, None)]])
+    assert splits["home/a"] == "test" and {splits["home/b"], splits["home/c"]} == {"train", "val"}
+    much = [(f"tv/{number}", {"_negative"}, "test") for number in range(50)]
+    others = [(f"home/{number}", {"_negative"}, None) for number in range(40)]
+    (splits,) = grown([much + others])
+    assert all(splits[speaker] == split_of(speaker, 1, CONFIG) for speaker, _, _ in others)
+
+
+def test_folds_put_each_remembered_speaker_in_the_test_once():
+    groups = [(f"s{number}", {"robin"}, None) for number in range(12)]
+    known, places = {}, []
+    for fold in range(4):
+        config = DataConfig(test_fraction=0.25, split_rotation=fold / 4)
+        splits, new = assign_splits(frame_of(groups), 1, config, known)
+        known |= new
+        places.append(splits.tolist())
+    assert all(place.count("test") == 1 for place in zip(*places, strict=True))
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), held), min_size=1, max_size=40), st.integers(0, 99))
 def test_no_speaker_is_on_two_sides_even_when_sources_are_held_out(rows, seed):
-    speakers, fixed = pd.Series([row[0] for row in rows]), pd.Series([row[1] for row in rows], dtype=object)
-    split = assign_splits(speakers, fixed, seed, CONFIG)
-    frame = pd.DataFrame({"speaker": speakers, "split": split, "id": [str(index) for index in range(len(rows))]})
+    frame = frame_of([(speaker, {"robin"}, fixed) for speaker, fixed in rows])
+    frame["split"], _ = assign_splits(frame, seed, CONFIG, {})
+    frame["id"] = [str(index) for index in range(len(rows))]
     assert check_splits(frame) == []
     assert (frame.groupby("speaker")["split"].nunique() == 1).all()
-    for speaker, group in frame.groupby("speaker"):
-        wanted = [one for one in ("test", "val", "train") if one in set(fixed[speakers == speaker])]
-        assert group["split"].iloc[0] == (wanted[0] if wanted else split_of(speaker, seed, CONFIG))
+    for _, group in frame.groupby("speaker"):
+        wanted = [one for one in ("test", "val", "train") if one in set(group["fixed"])]
+        assert not wanted or group["split"].iloc[0] == wanted[0]
+
+
+def test_the_memory_is_kept_by_phrase_and_settings_and_holds_no_names(tmp_path):
+    names = [f"s{number}" for number in range(10)]
+
+    def split(some, phrase="robin", config=CONFIG):
+        rows = frame_of([(speaker, {"robin"}, None) for speaker in some])
+        return dict(zip(some, split_recordings(rows, phrase, 1, config, tmp_path / "splits"), strict=True))
+
+    first = split(names[:2])
+    after = split(names)
+    assert first.items() <= after.items() and set(after.values()) == set(SPLITS)
+    (memory,) = (tmp_path / "splits").glob("*.json")
+    assert not any(name in memory.read_text() for name in names)
+    unchanged = memory.read_bytes()
+    assert split(names[3:]).items() <= after.items() and memory.read_bytes() == unchanged
+    split(names, "wren")
+    split(names, config=DataConfig(val_fraction=0.2))
+    assert len(list((tmp_path / "splits").glob("*.json"))) == 3
+    memory.write_text("[1]")
+    with pytest.raises(DataError, match=r"remembers the split of each speaker.*restore it"):
+        split(names)
 
 
 def test_shares_are_about_what_is_asked_and_seeds_differ():

@@ -12,6 +12,7 @@ import soundfile
 from wakeword_core.audio import decode_wav, read_audio, to_pcm16
 from wakeword_core.config import DataConfig, ShardsConfig, SourceConfig
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
+from wakeword_core.files import hash_file
 from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.shards import packing, shard_file
 from wakeword_core.shards.packed_split import (
@@ -206,12 +207,37 @@ def test_one_flipped_bit_in_the_audio_is_found(rows_of, pack):
 def test_a_flipped_bit_is_found_by_the_sums_alone(rows_of, pack, monkeypatch):
     rows = rows_of()
     out, _, _ = pack(rows, config=ShardsConfig(count=1))
+    sums = {"00000.parquet": hash_file(out / "00000.parquet")}
+    assert verify_shards(out, rows, sums) == []
     flip(out / "00000.parquet")
     original = pq.ParquetFile
     monkeypatch.setattr(pq, "ParquetFile", lambda path, **options: original(path))
-    assert verify_shards(out, rows) == [
-        f"{out}/00000.parquet holds other audio than was written; build audio_shards again"
+    assert verify_shards(out, rows, sums) == [
+        f"{out}/00000.parquet holds other bytes than were written; build audio_shards again"
     ]
+
+
+def test_audio_of_another_length_is_found_without_any_sum(rows_of, pack):
+    rows = rows_of()
+    out, _, _ = pack(rows, config=ShardsConfig(count=1))
+    path = out / "00000.parquet"
+    table = pq.read_table(path)
+    seconds = pa.array([0.5001, *table.column("seconds").to_pylist()[1:]])
+    table = table.set_column(table.column_names.index("seconds"), "seconds", seconds)
+    metadata = pq.read_metadata(path).metadata
+    path.unlink()
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"wakeword": metadata[b"wakeword"]}), path)
+    (problem,) = verify_shards(out, rows)
+    assert "has another length than was written" in problem
+
+
+def test_each_shard_is_decoded_once_to_be_verified(rows_of, pack, monkeypatch):
+    rows = rows_of()
+    out, _, _ = pack(rows)
+    opened = []
+    original = pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda path, **options: opened.append(path) or original(path, **options))
+    assert verify_shards(out, rows) == [] and sorted(opened) == shard_paths(out)
 
 
 @pytest.mark.parametrize("damage", ["cut", "junk", "missing", "none"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import DataError
-from wakeword_core.shards import packing
+from wakeword_core.shards import packed_split, packing, shard_file
 from wakeword_core.shards.packed_split import build_shards, shard_paths, verify_shards
 from wakeword_core.store.artifacts import Parts
 from wakeword_core.store.latest_parts import LatestParts
@@ -98,6 +98,29 @@ def test_shards_of_another_seed_or_rate_are_not_looked_at(sounds, tmp_path, opti
     assert build(root, rows, tmp_path, "after", **options)[1].copied == 0
 
 
+def test_shards_of_another_version_are_made_anew(sounds, tmp_path, monkeypatch, decoded):
+    root, rows = sounds
+    before, _ = build(root, rows, tmp_path, "before")
+    decoded.clear()
+    for module in (packed_split, packing, shard_file):
+        monkeypatch.setattr(module, "SHARDS_VERSION", 99)
+    original = packing.read_pcm16
+    monkeypatch.setattr(packing, "read_pcm16", lambda path, rate: original(path, rate) // 2)
+    after, summary = build(root, rows, tmp_path, "after")
+    assert (summary.built, summary.copied, len(decoded)) == (3, 0, 24)
+    assert after != before and verify_shards(tmp_path / "after", rows) == []
+
+
+def test_an_older_shard_of_another_version_is_not_copied_from(sounds, tmp_path, monkeypatch, decoded):
+    root, rows = sounds
+    build(root, rows, tmp_path, "before", ShardsConfig(count=1))
+    row = packing.ShardRow(*rows.loc[0, list(packing.ShardRow._fields)])
+    job = packing.ShardJob([row], {"mine": root}, RATE, tmp_path / "before" / "00000.parquet")
+    assert packing.pack_shard(job, tmp_path / "same.parquet", lambda done: None) == 1
+    monkeypatch.setattr(packing, "SHARDS_VERSION", 99)
+    assert packing.pack_shard(job, tmp_path / "other.parquet", lambda done: None) == 0
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "junk", "list"])
 def test_a_damaged_older_shard_is_not_copied_from(sounds, tmp_path, decoded, damage):
     root, rows = sounds
@@ -171,7 +194,7 @@ def test_files_taken_as_they_are_are_what_decoding_gives(tmp_path, subtype, head
     if header:  # a chunk that players skip
         data = path.read_bytes()
         path.write_bytes(data[:36] + b"LIST" + (4).to_bytes(4, "little") + b"INFO" + data[36:])
-    row = packing.PackedRow(hashlib.sha256(path.read_bytes()).hexdigest(), "x", "y", "z", "mine", "a.wav", 0.0, 0.1)
+    row = packing.ShardRow(hashlib.sha256(path.read_bytes()).hexdigest(), "x", "y", "z", "mine", "a.wav", 0.0, 0.1)
     data, seconds = packing._Reader(packing.ShardJob([row], {"mine": root}, RATE)).read(row)
     assert data == encode_wav(to_pcm16(read_audio(path, RATE)), RATE) and seconds == 0.25
 

@@ -1,21 +1,20 @@
 """Threads or processes, many or one: the same shards, every fault named, and nobody left running."""
 
 import errno
-import io
-import json
+import multiprocessing
 import os
+import signal
 
 import pandas as pd
 import pytest
 
 from wakeword_core.config import ShardsConfig
+from wakeword_core.cores import process_pool
 from wakeword_core.errors import DataError
 from wakeword_core.files import hash_file
-from wakeword_core.shards import packers, shard_worker
+from wakeword_core.shards import packed_split, packing
 from wakeword_core.shards.packed_split import build_shards, shard_paths
-from wakeword_core.shards.packers import PROCESSES_FROM, Packers
-from wakeword_core.shards.packing import PackedRow, ShardJob
-from wakeword_core.shards.shard_worker import WorkerProcess
+from wakeword_core.shards.packing import PROCESSES_FROM, Packers, ShardJob
 from wakeword_core.store.artifacts import Parts
 
 RATE = 16_000
@@ -55,31 +54,35 @@ def pack(tmp_path, rows, recordings):
 
 @pytest.fixture
 def started(monkeypatch):
-    """Processes from the first recording on; the ids of all that were started."""
-    pids = []
+    """Processes from the first recording on; the pools that were started."""
+    pools = []
 
-    class Noted(WorkerProcess):
-        def __init__(self):
-            super().__init__()
-            pids.append(self.pid)
+    def noted(*arguments):
+        pools.append(process_pool(*arguments))
+        return pools[-1]
 
-    monkeypatch.setattr(packers, "PROCESSES_FROM", 0)
-    monkeypatch.setattr(packers, "WorkerProcess", Noted)
-    return pids
+    monkeypatch.setattr(packing, "PROCESSES_FROM", 0)
+    monkeypatch.setattr(packing, "process_pool", noted)
+    return pools
 
 
-def running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+class Deadly:
+    """Rows that kill the process that they are sent to."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __reduce__(self):
+        return signal.raise_signal, (signal.SIGKILL,)
 
 
 def test_processes_write_what_threads_write_and_then_end(pack, started, monkeypatch):
     by_processes = pack("processes")
-    assert 1 <= len(started) <= 2 and not any(running(pid) for pid in started)
-    monkeypatch.setattr(packers, "PROCESSES_FROM", PROCESSES_FROM)
+    assert 1 <= len(started) <= 2 and multiprocessing.active_children() == []
+    monkeypatch.setattr(packing, "PROCESSES_FROM", PROCESSES_FROM)
     assert pack("threads") == by_processes and pack("one", workers=1) == by_processes
     assert len(started) <= 2
 
@@ -96,36 +99,51 @@ def test_a_fault_in_a_process_names_shard_and_recording(pack, started, recording
         DataError, match=r"shard 0000\d\.parquet failed after 2 tries: recording mine/spk1/3\.wav is gone since"
     ):
         pack("out")
-    assert not any(running(pid) for pid in started)
+    assert started and multiprocessing.active_children() == []
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_an_unforeseen_fault_in_a_process_names_its_shard(rows, started, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match=r"shard 0000\d\.parquet failed after 2 tries: KeyError: 'mine'"):
+        build_shards(rows, {}, RATE, ShardsConfig(count=4), 2, 1, tmp_path / "out", Parts(tmp_path / "parts"))
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_worker_that_dies_is_replaced(pack, started, monkeypatch, caplog):
     expected = pack("calm")
-    original, killed = WorkerProcess.pack, []
+    killed = []
 
-    def dies_once(worker, *arguments):
+    def dies_once(rows, *others):
         if not killed:
-            killed.append(worker.pid)
-            os.kill(worker.pid, 9)
-        return original(worker, *arguments)
+            killed.append(len(rows))
+            return ShardJob(Deadly(rows), *others)
+        return ShardJob(rows, *others)
 
-    monkeypatch.setattr(WorkerProcess, "pack", dies_once)
+    monkeypatch.setattr(packed_split, "ShardJob", dies_once)
     assert pack("stormy") == expected
-    assert "its worker process was killed (SIGKILL) after about 0 of" in caplog.text
+    assert f"its worker process died after about 0 of {killed[0]} recordings" in caplog.text
 
 
 def test_a_worker_that_keeps_dying_is_reported(pack, started, monkeypatch, tmp_path):
-    original = WorkerProcess.pack
-
-    def dies(worker, *arguments):
-        os.kill(worker.pid, 9)
-        return original(worker, *arguments)
-
-    monkeypatch.setattr(WorkerProcess, "pack", dies)
-    with pytest.raises(DataError, match=r"shard .* failed after 3 tries: its worker process was killed \(SIGKILL\)"):
+    monkeypatch.setattr(packed_split, "ShardJob", lambda rows, *others: ShardJob(Deadly(rows), *others))
+    with pytest.raises(DataError, match=r"shard .* failed after 3 tries: its worker process died"):
         pack("out", retries=2)
-    assert not any(running(pid) for pid in started) and not list((tmp_path / "out").iterdir())
+    assert multiprocessing.active_children() == [] and not list((tmp_path / "out").iterdir())
+
+
+def test_a_caller_that_has_had_enough_waits_for_no_shard(rows, recordings, started, tmp_path):
+    def interrupted(what, done, total):
+        raise KeyboardInterrupt
+
+    config = ShardsConfig(count=4)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        build_shards(
+            rows, {"mine": recordings}, RATE, config, 2, 1, tmp_path / "out", Parts(tmp_path / "parts"), interrupted
+        )
+    assert started and multiprocessing.active_children() == []
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 @pytest.mark.parametrize("error", [MemoryError("no more"), ValueError("odd")])
@@ -133,7 +151,7 @@ def test_an_unforeseen_fault_names_its_shard_too(pack, monkeypatch, error):
     def broken(*_arguments):
         raise error
 
-    monkeypatch.setattr(packers, "pack_shard", broken)
+    monkeypatch.setattr(packing, "pack_shard", broken)
     with pytest.raises(
         DataError, match=rf"shard 0000\d\.parquet failed after 2 tries: {type(error).__name__}: {error}"
     ):
@@ -147,29 +165,7 @@ def test_a_full_disk_is_said_at_once(pack, monkeypatch, tmp_path):
         tries.append(1)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(packers, "pack_shard", full)
+    monkeypatch.setattr(packing, "pack_shard", full)
     with pytest.raises(DataError, match=r"the disk of .*out is full, shard 0000\d\.parquet cannot be written.*--home"):
         pack("out", workers=1, retries=5)
     assert len(tries) == 1 and not list((tmp_path / "out").iterdir())
-
-
-def serve(*asked):
-    answers = io.StringIO()
-    shard_worker.serve(io.StringIO("".join(json.dumps(one) + "\n" for one in asked)), answers)
-    return [json.loads(line) for line in answers.getvalue().splitlines()]
-
-
-def test_what_a_process_answers(tmp_path, recordings, rows):
-    row = next(rows[list(PackedRow._fields)].itertuples(index=False, name=None))
-    job = ShardJob([PackedRow(*row)], {"mine": recordings}, RATE)
-    assert ShardJob.from_json(json.loads(json.dumps(job.as_json()))).rows[0][:6] == job.rows[0][:6]
-    good = {**job.as_json(), "path": str(tmp_path / "one.parquet")}
-    answers = serve(
-        good,
-        {**good, "roots": {}, "path": str(tmp_path / "two.parquet")},
-        {**good, "path": str(tmp_path / "no" / "where")},
-    )
-    assert answers[0] == {"done": 1} and answers[1] == {"copied": 0}
-    assert answers[-2] == {"error": "KeyError: 'mine'"}
-    assert answers[-1]["errno"] == errno.ENOENT
-    assert (tmp_path / "one.parquet").stat().st_size > 16_000

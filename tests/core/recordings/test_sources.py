@@ -15,7 +15,7 @@ from wakeword_core.config import Config, DataConfig, SourceConfig
 from wakeword_core.errors import DataError
 from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.recordings.scan import ScanCache, scan
-from wakeword_core.recordings.tables import read_table
+from wakeword_core.recordings.sources import read_table
 
 RATE = 16_000
 ENDINGS = (".csv", ".tsv", ".parquet")
