@@ -78,11 +78,12 @@ def make(run: StageRun) -> None:
 
 
 def usable(manifest: Artifact, run: CheckRun) -> Verdict:
-    """Fail where a split lacks usable recordings of a label."""
-    from wakeword_core.recordings.manifest import check_manifest, read_manifest
+    """Warn where a split lacks usable recordings of a label; fail where no model can come of what there is."""
+    from wakeword_core.recordings.manifest import check_manifest, prevents_model, read_manifest
 
-    problems = check_manifest(read_manifest(manifest.path), run.config.labels)
-    return verdict_on(problems, "every label has usable recordings in every split")
+    rows, labels = read_manifest(manifest.path), run.config.labels
+    verdict = verdict_on(check_manifest(rows, labels), "every label has usable recordings in every split")
+    return replace(verdict, severity="error" if prevents_model(rows, labels) else "warning")
 
 
 def all_sources_read(manifest: Artifact, run: CheckRun) -> Verdict:
@@ -149,7 +150,7 @@ def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="raw_manifest",
-    version="3",
+    version="4",
     make=make,
     inputs=(Input(RAW_AUDIO), Input("synthetic_speech")),
     settings=settings,

@@ -54,7 +54,8 @@ def verify(clips: Artifact, run: CheckRun) -> Verdict:
     from wakeword_core.shards.packed_split import verify_shards
 
     rows = read_clips(clips.path)
-    return verdict_on(verify_shards(clips.path, rows), f"{len(rows)} clips verify")
+    sums = {name: entry.sha256 for name, entry in clips.files.items()}
+    return verdict_on(verify_shards(clips.path, rows, sums), f"{len(rows)} clips verify")
 
 
 STAGE = Stage(

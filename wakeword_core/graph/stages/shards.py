@@ -42,12 +42,13 @@ def verify(shards: Artifact, run: CheckRun) -> Verdict:
     from wakeword_core.shards.packed_split import verify_shards
 
     rows = read_manifest(run.inputs["raw_manifest"].path, split=run.split)
-    return verdict_on(verify_shards(shards.path, rows), f"{len(rows)} recordings verify")
+    sums = {name: entry.sha256 for name, entry in shards.files.items()}
+    return verdict_on(verify_shards(shards.path, rows, sums), f"{len(rows)} recordings verify")
 
 
 STAGE = Stage(
     name="audio_shards",
-    version="1",
+    version="2",
     make=make,
     # the manifest says which recordings of synthetic speech count; where they lie decides nothing
     inputs=(Input("raw_manifest", facet="split"), Input("synthetic_speech", decides=never)),
