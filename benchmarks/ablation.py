@@ -28,8 +28,8 @@ from words import built_up_to_onnx, read_off
 from wakeword_core.ablations import ABLATIONS, without
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
-from wakeword_core.evaluation.intervals import mean_interval
-from wakeword_core.evaluation.sensitivities import Sensitivities
+from wakeword_core.evaluation.measure.intervals import mean_interval
+from wakeword_core.evaluation.streams.operating_points import Sensitivities
 from wakeword_core.files import digest, read_json, write_json
 from wakeword_core.graph.project import Project
 from wakeword_core.runtime.exported import MODEL_FILE
@@ -123,8 +123,8 @@ def _trained(name: str, seed: int, given: argparse.Namespace) -> Trained:
 
 
 def _missed_on_test(model_file: Path, shards: Path, targets: Sequence[float], config: Config) -> dict[str, Any]:
-    from wakeword_core.evaluation.conditions import target_conditions
-    from wakeword_core.evaluation.stream_test import score_streams
+    from wakeword_core.evaluation.streams.build import target_conditions
+    from wakeword_core.evaluation.streams.scores import score_streams
     from wakeword_core.runtime import WakewordModel
 
     model = WakewordModel(model_file)

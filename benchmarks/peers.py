@@ -32,17 +32,18 @@ from rich.table import Table
 from wakeword_core.config import Config, DetectorConfig, Split
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, ConfigError, WakewordError
-from wakeword_core.evaluation.conditions import Condition
-from wakeword_core.evaluation.stream_scores import SessionScores, StreamScores
-from wakeword_core.evaluation.stream_test import evaluate_streams, threshold_for
-from wakeword_core.evaluation.streams import (
+from wakeword_core.evaluation.streams.build import (
     BACKGROUND_ROLES,
     CONFUSABLE_ROLES,
     POSITIVE_ROLES,
+    Condition,
     Session,
     background_sessions,
     positive_sessions,
 )
+from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
+from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
+from wakeword_core.evaluation.streams.thresholds import threshold_for
 from wakeword_core.graph.project import Project
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel

@@ -23,7 +23,7 @@ from folds import FOLDS, WORDS, sources
 
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.config.loading import load_config
-from wakeword_core.evaluation.stream_scores import StreamScores
+from wakeword_core.evaluation.streams.scores import StreamScores
 from wakeword_core.graph.project import Project
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact, artifact_name
@@ -94,7 +94,8 @@ def _config(word: str, fold: int, given: argparse.Namespace) -> Config:
 
 
 def _tested(word: str, fold: int, given: argparse.Namespace) -> Tested:
-    from wakeword_core.evaluation.stream_test import evaluate_streams, score_streams
+    from wakeword_core.evaluation.streams.scores import score_streams
+    from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
     from wakeword_core.runtime import WakewordModel
 
     started = time.monotonic()
@@ -147,7 +148,7 @@ def read_off(
     scores: StreamScores, config: Config, detector: DetectorConfig, targets: Iterable[float]
 ) -> dict[str, float | None]:
     """FRR at each target of false alarms an hour, or None where it cannot be reached."""
-    from wakeword_core.evaluation.thresholds import threshold_for
+    from wakeword_core.evaluation.streams.thresholds import threshold_for
 
     points = {target: threshold_for(scores, target, config, detector) for target in targets}
     return {f"{target:g}": point.frr if point.reachable else None for target, point in points.items()}

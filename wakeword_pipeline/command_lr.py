@@ -39,7 +39,7 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     features = project.require("mel_features", "train").path
     statistics = project.require("cmvn_stats").file("cmvn.json")
     # torch loads in seconds: only now, when there is something to learn from
-    from wakeword_core.evaluation.plots import rate_curve
+    from wakeword_core.evaluation.measure.plots import rate_curve
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
     from wakeword_core.files import replacing

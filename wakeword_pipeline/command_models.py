@@ -12,7 +12,7 @@ from rich.text import Text
 
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError
-from wakeword_core.evaluation.wording import percent, rate
+from wakeword_core.evaluation.measure.wording import percent, rate
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.promotion import promote as promote_in
 from wakeword_core.graph.promotion import rollback as rollback_in

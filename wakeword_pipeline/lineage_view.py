@@ -9,7 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from wakeword_core.config import SPLITS
-from wakeword_core.evaluation.wording import percent, rate
+from wakeword_core.evaluation.measure.wording import percent, rate
 from wakeword_core.lineage.model_file import ModelFile
 from wakeword_core.lineage.recordings import is_recordings, mix_of
 from wakeword_core.lineage.subjects import Subject

@@ -11,7 +11,7 @@ import pytest
 from ablation import WHOLE, Trained, config_without, spread, summary
 
 from wakeword_core.config import Config
-from wakeword_core.evaluation.sensitivities import Sensitivities
+from wakeword_core.evaluation.streams.operating_points import Sensitivities
 from wakeword_core.files import digest
 
 PROJECT = "training: {augment: {mixup_alpha: 0, colour_db: 3}}\nsynthesis: {words: 0}\n"

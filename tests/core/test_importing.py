@@ -11,7 +11,6 @@ from pathlib import Path
 PACKAGES = ("wakeword_core", "wakeword_pipeline")
 AT_HOME = {
     "torch": (
-        "wakeword_core.evaluation.operating",
         "wakeword_core.features.",
         "wakeword_core.mining.",
         "wakeword_core.models",

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from wakeword_core.evaluation.clips import onnx_clip_scores
-from wakeword_core.evaluation.metrics import clip_metrics
+from wakeword_core.evaluation.measure.clips import onnx_clip_scores
+from wakeword_core.evaluation.measure.metrics import clip_metrics
 from wakeword_core.export.cost import cpu_ms_per_window
 from wakeword_core.export.onnx_graph import model_bytes
 from wakeword_core.runtime import WakewordModel

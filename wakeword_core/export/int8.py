@@ -16,8 +16,8 @@ from onnx import ModelProto
 
 from wakeword_core.config import Config, ExportConfig
 from wakeword_core.errors import DataError
-from wakeword_core.evaluation.calibration import softmax
-from wakeword_core.evaluation.metrics import clip_metrics
+from wakeword_core.evaluation.measure.calibration import softmax
+from wakeword_core.evaluation.measure.metrics import clip_metrics
 from wakeword_core.export.comparison import compare_with_fp32
 from wakeword_core.export.cost import cpu_ms_per_second
 from wakeword_core.export.onnx_graph import compact, model_bytes, softmax_inputs, take_metadata, write_model

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.evaluation.wording import claim, number, percent, rate, reservations
+from wakeword_core.evaluation.measure.wording import claim, number, percent, rate, reservations
 from wakeword_core.lineage.recordings import (
     NOT_STATED,
     commercial_use,

@@ -13,7 +13,7 @@ from typing import Any
 
 from wakeword_core.config import Config, Split
 from wakeword_core.errors import ConfigError, WakewordError
-from wakeword_core.evaluation.intervals import Interval, mean_interval
+from wakeword_core.evaluation.measure.intervals import Interval, mean_interval
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Severity
 from wakeword_core.progress import Progress, silent

@@ -7,13 +7,19 @@ from typing import Any, Literal
 
 from wakeword_core.config import Config
 from wakeword_core.config.registry import RegistryConfig
-from wakeword_core.evaluation.conditions import target_conditions
-from wakeword_core.evaluation.intervals import Interval
-from wakeword_core.evaluation.paired import Outcomes, excess_p_value, least_excess, rate_difference, share_difference
-from wakeword_core.evaluation.stream_scores import StreamScores, score_streams
-from wakeword_core.evaluation.stream_test import StreamResult, evaluate_streams
-from wakeword_core.evaluation.thresholds import OperatingPoint, SweepPoint, Tradeoff, recordings
-from wakeword_core.evaluation.wording import measure, percent, rate, signed
+from wakeword_core.evaluation.measure.intervals import (
+    Interval,
+    Outcomes,
+    excess_p_value,
+    least_excess,
+    rate_difference,
+    share_difference,
+)
+from wakeword_core.evaluation.measure.wording import measure, percent, rate, signed
+from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
+from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
+from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff, recordings
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
 

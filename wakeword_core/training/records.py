@@ -88,6 +88,6 @@ def write_history(path: Path, history: Sequence[EpochRecord]) -> None:
 
 def history_curve(path: Path) -> bytes:
     """Draw the training curve of the epochs in a history file: PNG."""
-    from wakeword_core.evaluation.plots import training_curve
+    from wakeword_core.evaluation.measure.plots import training_curve
 
     return training_curve([asdict(record) for record in read_history(path)])

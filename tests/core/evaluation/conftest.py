@@ -10,9 +10,8 @@ import pytest
 
 from wakeword_core.audio import write_audio
 from wakeword_core.config import Config, ShardsConfig
-from wakeword_core.evaluation.conditions import Condition
-from wakeword_core.evaluation.stream_scores import SessionScores, StreamScores
-from wakeword_core.evaluation.streams import SourceSpan, Word
+from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
+from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.shards.packed_split import Recording, build_shards, iter_recordings
 from wakeword_core.store.artifacts import Parts
 

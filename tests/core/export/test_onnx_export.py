@@ -11,7 +11,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from wakeword_core.config import ExportConfig
 from wakeword_core.errors import WakewordError
-from wakeword_core.evaluation.calibration import calibrate, calibrated, fit_calibration
+from wakeword_core.evaluation.measure.calibration import calibrate, calibrated, fit_calibration
 from wakeword_core.export.cost import cpu_ms_per_second, needs, problems
 from wakeword_core.export.int8 import quantize
 from wakeword_core.export.onnx_export import export_onnx, logit_parity, parity

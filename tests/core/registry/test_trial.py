@@ -7,10 +7,10 @@ import pytest
 
 from wakeword_core.config import Config
 from wakeword_core.config.registry import RegistryConfig
-from wakeword_core.evaluation.intervals import Interval
-from wakeword_core.evaluation.lanes import FalseAlarm, Miss
-from wakeword_core.evaluation.stream_test import StreamResult
-from wakeword_core.evaluation.thresholds import OperatingPoint
+from wakeword_core.evaluation.measure.intervals import Interval
+from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss
+from wakeword_core.evaluation.streams.stream_metrics import StreamResult
+from wakeword_core.evaluation.streams.thresholds import OperatingPoint
 from wakeword_core.registry.trial import Contrast, Heard, contrasts
 
 CONFIG = Config()

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from wakeword_core.config import Config, TinyConvConfig
 from wakeword_core.errors import DataError
-from wakeword_core.evaluation.metrics import clip_metrics
+from wakeword_core.evaluation.measure.metrics import clip_metrics
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.training.loop import train

@@ -34,7 +34,7 @@ def settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 def make(run: StageRun) -> None:
     """Calibrate the scores, choose the detector, and read off a threshold for each operating point."""
-    from wakeword_core.evaluation.operating import calibrate_model
+    from wakeword_core.evaluation.streams.operating_points import calibrate_model
 
     run.figures = calibrate_model(
         run.inputs["tuned_model"].path,

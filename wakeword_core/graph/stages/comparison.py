@@ -71,7 +71,7 @@ def _cannot_be_heard(champion: Artifact, config: Config) -> str:
 
 
 def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
-    from wakeword_core.evaluation.plots import Marked, det_curve
+    from wakeword_core.evaluation.measure.plots import Marked, det_curve
     from wakeword_core.registry.trial import contrasts, hear
     from wakeword_core.runtime import WakewordModel
     from wakeword_core.runtime.exported import MODEL_FILE

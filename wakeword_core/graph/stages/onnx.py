@@ -18,7 +18,7 @@ def settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 def make(run: StageRun) -> None:
     """Export both forms with their card, and measure what they cost."""
-    from wakeword_core.evaluation.sensitivities import Sensitivities
+    from wakeword_core.evaluation.streams.operating_points import Sensitivities
     from wakeword_core.export.cost import cpu_ms_per_second, needs
     from wakeword_core.export.onnx_export import export_onnx
     from wakeword_core.export.streaming import export_streaming

@@ -15,7 +15,7 @@ def settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 def make(run: StageRun) -> None:
     """Measure the model as it ships, and write the page."""
-    from wakeword_core.evaluation.final import VOLATILE, final_test
+    from wakeword_core.evaluation.report.figures import VOLATILE, final_test
     from wakeword_core.training.records import HISTORY, history_curve
 
     previous, of_champion = _report_to_compare_with(run)

@@ -51,8 +51,8 @@ def make(run: StageRun) -> None:
 
 def beats_chance(model: Artifact, run: CheckRun) -> Verdict:
     """Fail where the network ranks validation little better than chance."""
-    from wakeword_core.evaluation.clips import score_clips
-    from wakeword_core.evaluation.metrics import clip_metrics
+    from wakeword_core.evaluation.measure.clips import score_clips
+    from wakeword_core.evaluation.measure.metrics import clip_metrics
 
     scores, positive = score_clips(model.path, run.inputs["mel_features[val]"].path)
     auc, needed = clip_metrics(scores, positive).roc_auc, run.config.training.min_val_auc

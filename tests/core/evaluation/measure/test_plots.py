@@ -1,0 +1,79 @@
+"""Pictures: real PNGs, equal for equal figures, different for different ones."""
+
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from wakeword_core.evaluation.measure import plots
+from wakeword_core.evaluation.streams.thresholds import SweepPoint
+
+HISTORY = [
+    {"epoch": i, "train_loss": 1 / i, "val_loss": 1.2 / i, "val_auc": 1 - 0.2 / i, "val_pauc": 1 - 0.4 / i}
+    for i in range(1, 6)
+]
+POINTS = [SweepPoint(t, t**2, 1000 * (1 - t) ** 4) for t in np.linspace(0.01, 1, 50)]
+MARKED = {"strict": plots.Marked(0.1, 0.9, 0.8, 0.09), "lenient": plots.Marked(2.0, 0.7, 0.5, 3.0)}
+SILENT = [SweepPoint(0.5, 0.1, 0.0)]
+RANDOM = np.random.default_rng(0)
+SHARP = np.column_stack([np.linspace(0, 1, 60), 1 - np.linspace(0, 1, 60)])
+SOFT = 0.5 + (SHARP - 0.5) / 2
+LABELS = RANDOM.integers(0, 2, 60)
+
+
+def size(png):
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", png[16:24])
+
+
+@pytest.mark.parametrize(
+    ("draw", "other"),
+    [
+        (lambda: plots.training_curve(HISTORY), lambda: plots.training_curve(HISTORY[:1])),
+        (
+            lambda: plots.rate_curve([1e-4, 1e-3, 1e-2], [3, 1, 9], [2.5, 1.5, 7], {"suggested": 2e-4}),
+            lambda: plots.rate_curve([1e-4, 1e-3, 1e-2], [3, 1, 9], [2.5, 1.5, 7], {"suggested": 2e-3}),
+        ),
+        (lambda: plots.det_curve(POINTS, MARKED, 5.0), lambda: plots.det_curve(POINTS)),
+        (lambda: plots.det_curve(POINTS, MARKED), lambda: plots.det_curve(POINTS, {"strict": MARKED["strict"]})),
+        (lambda: plots.det_curve(SILENT), lambda: plots.det_curve(SILENT, {"a": plots.Marked(0.5, 0.5, 0.1, 0)}, 0.1)),
+        (
+            lambda: plots.roc_picture([0, 0.02, 1], [0, 0.95, 1], "area", 0.1),
+            lambda: plots.roc_picture([0, 0.02, 1], [0, 0.95, 1], "area", 0.05),
+        ),
+        (
+            lambda: plots.roc_picture([0, 0, 1], [0, 1, 1], "perfect", 0.1),
+            lambda: plots.roc_picture([0, 1], [0, 1], "perfect", 0.1),
+        ),
+        (
+            lambda: plots.reliability_diagram(SHARP, SOFT, LABELS),
+            lambda: plots.reliability_diagram(SOFT, SHARP, LABELS),
+        ),
+        (
+            lambda: plots.score_histogram(SHARP[:, 1], LABELS, 0.5),
+            lambda: plots.score_histogram([0.0, 1.0], [0, 0], 0.9),
+        ),
+        (
+            lambda: plots.confusion_picture([[5, 1], [0, 0]], ["_negative", "hey robin"]),
+            lambda: plots.confusion_picture(np.eye(4), ["_negative", "a", "b", "c"]),
+        ),
+    ],
+)
+def test_pictures_show_what_they_are_given(draw, other):
+    one, two = draw(), other()
+    assert min(*size(one), *size(two)) > 200
+    assert one != two
+
+
+def test_equal_figures_give_equal_bytes():
+    assert plots.training_curve(HISTORY) == plots.training_curve(HISTORY)
+
+
+def test_no_global_plotting_state():
+    code = (
+        "import sys; from wakeword_core.evaluation.measure import plots; assert 'matplotlib' not in sys.modules; "
+        "plots.confusion_picture([[1, 0], [0, 1]], ['a', 'b']); print('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

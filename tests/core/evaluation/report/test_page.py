@@ -1,0 +1,328 @@
+"""The report: self-contained, safe with any text, honest about what it cannot show."""
+
+import json
+import re
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+
+import pytest
+
+from wakeword_core.evaluation.measure.calibration import Calibration
+from wakeword_core.evaluation.measure.intervals import Interval
+from wakeword_core.evaluation.measure.metrics import clip_metrics
+from wakeword_core.evaluation.measure.wording import claim, reservations, signed
+from wakeword_core.evaluation.report.page import Exhibits, write_report
+from wakeword_core.evaluation.report.players import Player
+from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss
+from wakeword_core.evaluation.streams.stream_metrics import ConditionResult, GroupRate, StreamResult
+from wakeword_core.evaluation.streams.thresholds import OperatingPoint
+
+NASTY = "<script>alert('x')</script> & \"co\""
+POINT = OperatingPoint(
+    target_fah=0.5,
+    threshold=0.61,
+    frr=0.05,
+    fah=0.0,
+    reachable=True,
+    lowest_fah=0.0,
+    frr_interval=Interval(0.02, 0.09),
+    fah_interval=Interval(0.0, 1.135),
+    false_alarms=0,
+    background_hours=3.25,
+    note="0.5 an hour is 1.6 events in 3.25 h",
+)
+FAR = replace(POINT, target_fah=0.1, threshold=0.9, frr=0.5, fah=0.37, reachable=False, lowest_fah=0.37)
+STREAM = StreamResult(
+    threshold=0.61,
+    words=200,
+    misses=7,
+    frr=0.035,
+    frr_interval=Interval(0.017, 0.07),
+    conditions=[
+        ConditionResult("clean", None, False, 100, 2, 0.02, Interval(0.0055, 0.07), 1, 0.12, 0.31),
+        ConditionResult("10 dB", 10.0, False, 100, 5, 0.05, Interval(0.0215, 0.1118), 0, None, None),
+        ConditionResult("far, 10 dB", 10.0, True, 100, 17, 0.17, Interval(0.109, 0.255), 0, 0.2, 0.4),
+    ],
+    fah=0.0,
+    fah_interval=Interval(0.0, 0.3689),
+    confidence=0.95,
+    false_alarm_count=0,
+    background_hours=10.0,
+    confusables=40,
+    confusables_accepted=3,
+    latency_p50=0.12,
+    latency_p95=0.31,
+    false_alarms=[FalseAlarm(NASTY, "abcdef0123456789zzzz", 83.44, 0.9312, "hey robin")],
+    miss_list=[Miss("people", f"miss{i:02d}", "hey robin", "10 dB", 0.1234, 0.2, 0.8, "people/4") for i in range(25)],
+    by_source=[GroupRate("people", 200, 7, 0.035, Interval(0.017, 0.07))],
+    by_speaker=[GroupRate(f"people/{i}", 20, i % 7, i % 7 / 20, Interval(0.0, 0.5)) for i in range(23)],
+)
+DOUBTFUL = {
+    "id": "doubtful1",
+    "label": "hey robin",
+    "positive": True,
+    "score": 0.0123,
+    "loss": 4.4,
+    "start": 0.1,
+    "source": "people",
+    "role": "positive",
+    "seconds": 1.6,
+    "level_dbfs": -68.2,
+    "speech_start": None,
+    "speech_end": None,
+}
+METRICS = {
+    "phrase": NASTY,
+    "operating_point": {**asdict(POINT), "name": "balanced"},
+    "operating_points": {
+        "balanced": {"validation": asdict(POINT), "test": asdict(STREAM)},
+        "strict": {"validation": asdict(replace(FAR, note="unreachable: lowest is 0.37")), "test": asdict(STREAM)},
+    },
+    "target_conditions": ["clean", "10 dB"],
+    "stream": asdict(STREAM),
+    "fah_points": [asdict(POINT), asdict(FAR)],
+    "clips": {"test": asdict(clip_metrics([0.9, 0.2, 0.4], [1, 0, 0])), "val": asdict(clip_metrics([0.9], [1]))},
+    "clip_groups": {
+        "source": {
+            "noisy": {"negatives": 50, "false_positives": 3, "fpr": 0.06, "intervals": {"fpr": (0.02, 0.16)}},
+            "words only": {"negatives": 0, "false_positives": 0, "fpr": None, "intervals": {}},
+        }
+    },
+    "calibration": asdict(Calibration("temperature", {"temperature": 1.75}, 0.5, 0.4, 0.1, 0.02, 0.1, 0.03, 1234)),
+    "data": {
+        "recordings": 1500,
+        "usable": 1480,
+        "quarantined": 20,
+        "hours": 3.5,
+        "unknown_speaker_share": 0.25,
+        "roles": {"positive": 500},
+        "splits": {"train": 1000, "test": 480},
+        "split_hours": {"train": 2.5},
+        "reasons": {"too short": 20},
+        "quarantine": [{"source": "mine", "path": NASTY, "reason": "too short: 0.1 s"}],
+    },
+    "suspicious": {
+        "worst": [DOUBTFUL, {**DOUBTFUL, "id": "doubtful2", "positive": False, "role": "hard_negative"}],
+        "positives": 120,
+        "positives_wrong": 1,
+        "others": 1300,
+        "others_wrong": 9,
+    },
+    "model": {"parameters": 73_412},
+    "unknown": [1],
+}
+COMPARISON = {
+    "key": "earlierkey",
+    "created": "2026-01-02T03:04:05.678+00:00",
+    "of_champion": True,
+    "same_test_data": False,
+    "other_settings": ["evaluation.gap_seconds"],
+    "figures": [
+        {"name": "FRR", "kind": "percent", "this": 0.035, "previous": 0.05, "difference": -0.015, "better": True},
+        {"name": "FAH", "kind": "rate", "this": 0.4, "previous": 0.1, "difference": 0.3, "better": False},
+    ],
+    "words": {"missed_by_both": 5, "missed_by_this": 2, "missed_by_previous": 4},
+}
+SOUND = Player("data:audio/flac;base64,ZkxhQw==", "data:image/png;base64,iVBORw==", 2.5, (0.25, 0.75))
+PNG = b"\x89PNG\r\n\x1a\nnot really"
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.found, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        self.text += " " if tag in ("td", "th") else ""
+
+    def handle_data(self, data):
+        self.text += data
+
+
+EXHIBITS = Exhibits(
+    pictures={"det": PNG, "roc": PNG, NASTY: PNG},
+    misses=[SOUND, None, SOUND],
+    false_alarms=[SOUND],
+    suspicious=[SOUND, None],
+    paths={"miss00": "people/bert.wav"},
+    comparison=COMPARISON,
+    model={"CPU": "1.23"},
+)
+
+
+def parsed(folder):
+    parser = Tags()
+    parser.feed((folder / "report.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " "))
+    assert parser.open == []
+    return parser
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    write_report(folder, METRICS, EXHIBITS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return parsed(written)
+
+
+def test_metrics_are_all_in_the_json_and_nothing_else(written):
+    assert json.loads((written / "metrics.json").read_text()) == json.loads(json.dumps(METRICS))
+
+
+def test_the_page_is_self_contained_and_escaped(written, page):
+    names = [name for name, _ in page.found]
+    assert not {"script", "link", "iframe", "object", "video", "source"} & set(names)
+    sources = [given["src"] for _, given in page.found if "src" in given]
+    assert all(one.startswith(("data:image/png;base64,", "data:audio/flac;base64,")) for one in sources)
+    ids = {given["id"] for _, given in page.found if "id" in given}
+    links = [given["href"] for name, given in page.found if name == "a"]
+    assert links and all(one[0] == "#" and one[1:] in ids for one in links)
+    text = (written / "report.html").read_text()
+    assert "http" not in re.sub(r"base64,[^\"]*", "", text) and "url(" not in text
+    assert page.text.count(NASTY) >= 3
+    assert any(name == "meta" and given.get("name") == "viewport" for name, given in page.found)
+
+
+def test_there_is_a_player_for_every_sound(page):
+    audio = [given for name, given in page.found if name == "audio"]
+    assert len(audio) == 4 and all("controls" in given for given in audio)
+    assert page.text.count("no sound kept") == 2
+    marks = [given["style"] for name, given in page.found if name == "i"]
+    assert marks == ["left:25.0%;width:50.0%"] * 4
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "3.5 %",
+        "far, 10 dB",
+        "0.12 s / 0.31 s",
+        "1:23.4",
+        "abcdef0123456789",
+        "And 22 more in metrics.json.",
+        "unreachable: lowest is 0.37",
+        "temperature",
+        "too short: 0.1 s",
+        "73,412",
+        "1.23",
+        "2 % to 9 %",
+        "0 in 3.25 h",
+        "0.5 an hour is 1.6 events in 3.25 h",
+        "people/bert.wav",
+        "1 of 120 training recordings of a wake word score below 0.5, and 9 of 1,300 others above",
+        "−68 dBFS",
+        "hard negative",
+        "none found",
+        "−1.5 points better",
+        "+0.3 worse",
+        "other test recordings",
+        "evaluation.gap_seconds",
+        "2026-01-02 03:04",
+        "4 were missed by the earlier model only, 2 by this one only, and 5 by both",
+        "0 false alarms in 10 hours of background audio means a true rate below 0.3 an hour at 95 % confidence.",
+    ],
+)
+def test_figures_are_on_the_page(page, shown):
+    assert shown in page.text
+
+
+def test_lists_are_cut_to_what_can_be_heard(page):
+    assert "miss02" in page.text and "miss03" not in page.text
+
+
+def test_without_sounds_lists_are_cut_all_the_same(tmp_path):
+    write_report(tmp_path, METRICS)
+    page = parsed(tmp_path)
+    assert "miss19" in page.text and "miss20" not in page.text
+    assert "audio" not in [name for name, _ in page.found] and "earlierkey" not in page.text
+
+
+def test_rates_are_drawn_where_they_are(page):
+    styles = [given["style"] for name, given in page.found if name == "span" and "style" in given]
+    # conditions end at 30 %: clean is at 2 of 30
+    assert styles[:2] == ["left:1.83%;width:21.50%", "left:6.67%"]
+    dots = [given["class"] for name, given in page.found if given.get("class", "").startswith("dot")]
+    assert dots[:3] == ["dot", "dot", "dot far"]
+
+
+def test_groups_are_worst_first_and_limited(page):
+    speakers = re.findall(r"people/\d+", page.text[page.text.index("By speaker group") :])
+    assert speakers[:3] == ["people/13", "people/20", "people/6"] and len(set(speakers)) == 20
+    assert "And 3 more in metrics.json." in page.text
+    assert "noisy" in page.text and "words only" not in page.text
+
+
+def test_the_strictest_point_is_first_and_the_default_is_named(page):
+    table = page.text[page.text.index("Operating points") :]
+    assert table.index("strict") < table.index("balanced default")
+
+
+def test_the_page_does_not_depend_on_what_is_compared_with(tmp_path):
+    write_report(tmp_path / "a", METRICS, EXHIBITS)
+    write_report(tmp_path / "b", METRICS, replace(EXHIBITS, comparison=None))
+    one, other = ((tmp_path / name / "metrics.json").read_bytes() for name in "ab")
+    assert one == other
+
+
+def test_the_least_there_can_be(tmp_path):
+    write_report(tmp_path, {"phrase": "hey robin"})
+    page = parsed(tmp_path)
+    assert "hey robin" in page.text and "a" not in [name for name, _ in page.found]
+
+
+def test_not_a_number_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_report(tmp_path, {"phrase": "x", "loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_claim_counts_what_happened():
+    four = asdict(replace(STREAM, false_alarm_count=4, fah=0.4))
+    assert claim(four) == (
+        "4 false alarms in 10 hours of background audio mean a true rate below 0.92 an hour at 95 % confidence."
+    )
+
+
+def test_reservations_say_what_is_not_shown():
+    fine = {"operating_point": asdict(POINT), "stream": asdict(STREAM), "data": {"unknown_speaker_share": 0.0}}
+    assert reservations(fine) == []
+    short = {**fine, "stream": asdict(replace(STREAM, background_hours=0.5))}
+    assert "0.5 hours of background cannot confirm 0.5" in reservations(short)[0]
+    assert "5.99 hours" in reservations(short)[0]
+    loud = {**fine, "stream": asdict(replace(STREAM, false_alarm_count=8, fah=0.8))}
+    assert "0.8 false alarms an hour exceed the target" in reservations(loud)[0]
+    missed = {**fine, "operating_point": asdict(replace(POINT, reachable=False, lowest_fah=2.5))}
+    assert "not reachable" in reservations(missed)[0] and "2.5 an hour" in reservations(missed)[0]
+    assert "25 % of the recordings is unknown" in reservations({"data": {"unknown_speaker_share": 0.25}})[0]
+    assert reservations({}) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (0.012, "percent", "+1.2 points"),
+        (-0.5, "rate", "−0.5"),
+        (0.0, "percent", "0 points"),
+        (-1234, "count", "−1,234"),
+        (None, "rate", "–"),
+    ],
+)
+def test_differences_have_signs(value, kind, text):
+    assert signed(value, kind) == text
+
+
+def test_it_says_whether_it_is_held_against_the_champion(tmp_path):
+    last = {**COMPARISON, "of_champion": False}
+    for name, comparison, told in (("a", COMPARISON, "Against the champion"), ("b", last, "Against the last report")):
+        write_report(tmp_path / name, METRICS, replace(EXHIBITS, comparison=comparison))
+        assert told in (tmp_path / name / "report.html").read_text()

@@ -1,0 +1,92 @@
+"""The detector chosen on validation: what the grid holds, when it is left alone, and how equals are told apart."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from wakeword_core.config import Config
+from wakeword_core.evaluation.streams.build import Condition, SourceSpan
+from wakeword_core.evaluation.streams.operating_points import candidates, tune_detector
+from wakeword_core.evaluation.streams.scores import SessionScores
+from wakeword_core.evaluation.streams.thresholds import threshold_for
+
+
+def configured(detector=None, **tuning):
+    grid = {"smoothing": [1], "votes": [0], "hold": [1], "off_ratio": [0.6], **tuning}
+    return Config.model_validate({"evaluation": {"detector": {"smoothing": 1, **(detector or {})}, "tuning": grid}})
+
+
+def held(at, score, count=3, step=0.08):
+    first = round(at / step)
+    return [((first + index) * step, score) for index in range(count)]
+
+
+def test_the_grid_holds_each_detector_once_and_the_configured_one_first():
+    config = Config.model_validate({"evaluation": {"detector": {"smoothing": 5, "lockout_seconds": 3.0}}})
+    grid = list(candidates(config))
+    assert grid[0] == config.evaluation.detector and len(set(grid)) == len(grid) > 90
+    assert all(one.votes <= one.smoothing and one.lockout_seconds == 3.0 for one in grid)
+    assert {(one.smoothing, one.votes) for one in grid if one.smoothing < 3} == {(1, 0), (2, 0), (2, 2)}
+    off = Config.model_validate({"evaluation": {"tuning": {"enabled": False}}})
+    assert list(candidates(off)) == [off.evaluation.detector]
+
+
+def test_spikes_in_the_background_are_held_off(made):
+    """A spike outshines the words, but they last: a detector that waits loses none."""
+    words = [*held(5.4, 0.95), *held(20.4, 0.7), *held(35.4, 0.7)]
+    scores = made.streams(made.background([(10.0, 0.9)]), made.positives(words, [5.0, 20.0, 35.0]))
+    config = configured(hold=[1, 2])
+    tuned = tune_detector(scores, config)
+    assert (tuned.detector.hold, tuned.tried, tuned.tuned_frr) == (2, 2, 0.0)
+    assert tuned.configured_frr == pytest.approx(2 / 3)
+    assert threshold_for(scores, 0.5, config, tuned.detector).frr == 0
+    votes = tune_detector(scores, configured(smoothing=[1, 3], votes=[0, 2])).detector
+    assert (votes.smoothing, votes.votes) == (3, 2)  # for the mean of three the spike is still worth 0.3
+
+
+def test_one_recording_is_gained_or_the_configured_detector_stays(made):
+    """Half a recording, a word found in one of its two conditions, is no reason to change."""
+    starts, noise = [5.0, 20.0, 35.0], Condition(10.0)
+    quiet, sure = made.background([(10.0, 0.9)]), held(5.4, 0.95) + held(20.4, 0.95)
+    clear, faint = (made.positives([*sure, *held(35.4, score)], starts) for score in (0.95, 0.7))
+    half = made.streams(quiet, faint, replace(clear, condition=noise))
+    tuned = tune_detector(half, configured(hold=[1, 2]))
+    assert tuned.detector.hold == 1 and tuned.tuned_frr == tuned.configured_frr == pytest.approx(1 / 6)
+    whole = made.streams(quiet, faint, replace(faint, condition=noise))
+    tuned = tune_detector(whole, configured(hold=[1, 2]))
+    assert tuned.detector.hold == 2 and (tuned.configured_frr, tuned.tuned_frr) == (pytest.approx(1 / 3), 0.0)
+
+
+def test_of_equals_the_wider_margin_and_then_the_nearest(made):
+    starts = [5.0, 20.0]
+    words = [bump for start in starts for bump in held(start + 0.24, 0.7, 5)]
+    alarms = [(10.0, 0.9), *held(30.0, 0.5, 2), *held(45.0, 0.1, 4)]
+    scores = made.streams(made.background(alarms), made.positives(words, starts))
+    assert tune_detector(scores, configured(hold=[1, 2, 3])).detector.hold == 3  # held three: 0.1 against 0.7, not 0.5
+    assert tune_detector(scores, configured(hold=[1, 3, 4])).detector.hold == 3  # four are no better
+    near = tune_detector(scores, configured(hold=[1, 3], off_ratio=[0.4, 0.6, 0.8])).detector
+    assert (near.hold, near.off_ratio) == (3, 0.6)
+
+
+def test_where_no_threshold_will_do_fewer_alarms_count(made):
+    spikes = [(t, 1.0) for t in range(5, 55, 5)] + [(t, 1.0) for t in (10.08, 10.16)]
+    scores = made.streams(made.background(spikes), made.positives(held(5.4, 1.0), [5.0]))
+    tuned = tune_detector(scores, configured(hold=[1, 3]))
+    assert tuned.detector.hold == 3
+    point = threshold_for(scores, 0.5, configured(), tuned.detector)
+    assert not point.reachable and point.false_alarms == 1
+
+
+def test_it_is_quick_over_hours(made):
+    random = np.random.default_rng(0)
+    times, ones = 1.5 + np.arange(7_500) * made.STEP, np.ones(7_500, dtype=int)
+    span = (SourceSpan("s", "b", 0, 600),)
+    noise = [SessionScores(None, times, random.beta(0.2, 8, 7_500), ones, (), span) for _ in range(9)]
+    heard = zip(range(3, 57, 3), random.beta(9, 1, 18), strict=True)
+    words = made.positives([bump for start, score in heard for bump in held(start + 0.4, score, 8)], range(3, 57, 3))
+    began, seen = time.process_time(), []
+    tuned = tune_detector(made.streams(*noise, words), Config(), lambda *told: seen.append(told))
+    assert seen[-1][1:] == (tuned.tried, tuned.tried) and tuned.tried > 90
+    assert time.process_time() - began < 10  # about two seconds for an hour and a half and a hundred detectors

@@ -1,0 +1,142 @@
+"""Scores of a split's windows, as stored, or cut anew at several places; and which group a window belongs to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.config import Config, Split
+from wakeword_core.evaluation.measure.metrics import ClipMetrics, clip_metrics
+from wakeword_core.features.store import load_windows
+from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime.detector import wake_scores
+from wakeword_core.shards.packed_split import Recording, iter_recordings, shard_paths
+
+_BATCH = 512
+_SNR_BANDS_DB = (10, 20, 30)
+_LEAST_REST = 0.05
+"""Share of a recording that must be no speech for a level of noise to be told."""
+
+Doubles = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+WindowScorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
+"""Log-mel windows [n, n_mels, frames] -> class probabilities [n, classes]."""
+
+
+def clip_logits(model_folder: Path, features_folder: Path) -> tuple[Doubles, Labels]:
+    """Raw logits [rows, classes] (not calibrated) and class index [rows] of the split's clean windows."""
+    import torch
+
+    from wakeword_core.models.scoring import load_model
+
+    model, _ = load_model(model_folder)
+    windows = load_windows(features_folder, clean_only=True)
+    with torch.inference_mode():
+        logits = torch.cat([model.logits(batch) for batch in windows.mel.split(_BATCH)])
+    return logits.double().numpy(), windows.labels.numpy()
+
+
+def score_clips(model_folder: Path, features_folder: Path) -> tuple[Doubles, Labels]:
+    """Score of the likeliest wake word in a window [rows], and whether it does [rows] (0 or 1), through torch."""
+    from wakeword_core.evaluation.measure.calibration import softmax
+
+    logits, labels = clip_logits(model_folder, features_folder)
+    return wake_scores(softmax(logits))[0], (labels > 0).astype(np.int64)
+
+
+def onnx_clip_scores(model: Path, features_folder: Path) -> tuple[Doubles, Labels]:
+    """Calibrated scores [rows, classes] of the exported model, and class index [rows], over the clean windows."""
+    from wakeword_core.runtime import WakewordModel
+
+    loaded = WakewordModel(model)
+    windows = load_windows(features_folder, clean_only=True)
+    scores = [loaded.score_windows(batch.float().numpy()) for batch in windows.mel.split(_BATCH)]
+    return np.concatenate(scores).astype(np.float64), windows.labels.numpy()
+
+
+@dataclass(frozen=True)
+class TtaMetrics:
+    """What scoring each window at several places buys: clip metrics of the usual cut, and of the mean over shifts."""
+
+    shifts_ms: tuple[int, ...]
+    plain: ClipMetrics
+    averaged: ClipMetrics
+
+
+def tta_metrics(
+    score: WindowScorer,
+    shards: Path,
+    split: Split,
+    config: Config,
+    threshold: float = 0.5,
+    *,
+    random: np.random.Generator | None = None,
+    progress: Progress = silent,
+) -> TtaMetrics | None:
+    """Clip metrics with and without test-time augmentation by `evaluation.tta_shifts_ms`; None where that is empty.
+
+    `score` maps log-mel windows [n, n_mels, frames] to class scores [n, classes]; those of the shifts are averaged
+    before the likeliest wake word is picked. Windows are cut from the split's shards as its features are. `random` is
+    as in `clip_metrics`: both get the same resamples.
+    """
+    from wakeword_core.features.build import shifted_windows
+
+    shifts, total = config.evaluation.tta_shifts_ms, len(shard_paths(shards))
+    if not shifts:
+        return None
+    plain, averaged, labels, recordings = [], [], [], []
+    cuts = (0, *(shift for shift in shifts if shift != 0))
+    for number, cut in enumerate(shifted_windows(shards, split, config, cuts)):
+        progress("shifted windows", number + 1, total)
+        if not len(cut[0].mel):
+            continue
+        of = dict(zip(cuts, (_scored(score, rows.mel) for rows in cut), strict=True))
+        plain.append(of[0])
+        averaged.append(np.mean([of[shift] for shift in shifts], axis=0))
+        labels.append(cut[0].columns["labels"] > 0)
+        recordings.append(cut[0].columns["file_ids"])
+    seed = None if random is None else int(random.integers(2**63))
+    metrics = (
+        clip_metrics(
+            wake_scores(scores)[0],
+            np.concatenate(labels),
+            threshold,
+            any_word=1 - scores[:, 0],
+            recordings=np.concatenate(recordings),
+            random=None if seed is None else np.random.default_rng(seed),
+            confidence=config.evaluation.confidence,
+        )
+        for scores in map(np.concatenate, (plain, averaged))
+    )
+    return TtaMetrics(shifts, *metrics)
+
+
+def _scored(score: WindowScorer, mel: npt.NDArray[np.floating]) -> Doubles:
+    batches = np.array_split(mel.astype(np.float32), max(1, -(-len(mel) // _BATCH)))
+    return np.concatenate([score(batch) for batch in batches]).astype(np.float64)
+
+
+def window_groups(shards: Path, ids: npt.NDArray[np.str_]) -> dict[str, npt.NDArray[np.str_]]:
+    """Speaker, source and SNR band of windows, each [n], by the recording that each is of."""
+    of = {one.id: (one.speaker, one.source, _snr_band(one)) for one in iter_recordings(shards)}
+    columns = np.asarray([of[one] for one in ids.tolist()], dtype=np.str_).reshape(-1, 3)
+    return dict(zip(("speaker", "source", "snr"), columns.T, strict=True))
+
+
+def _snr_band(recording: Recording) -> str:
+    """How far the speech of a recording stands above what is before and after it, as far as that can be told."""
+    audio = recording.audio.astype(np.float64)
+    if np.isnan(recording.speech_start) or np.isnan(recording.speech_end):
+        return "unknown"
+    first, last = (round(at / recording.seconds * len(audio)) for at in (recording.speech_start, recording.speech_end))
+    rest = np.concatenate([audio[:first], audio[last:]])
+    if len(rest) < _LEAST_REST * len(audio) or last <= first:
+        return "unknown"
+    noise = max(float((rest**2).mean()), 1.0)  # the least step of 16 bits
+    snr = 10 * np.log10(max(float((audio[first:last] ** 2).mean()) / noise, 1.0))
+    band = int(np.searchsorted(_SNR_BANDS_DB, snr, side="right"))
+    edges = ("0", *map(str, _SNR_BANDS_DB))
+    return f"{edges[band]} dB and more" if band == len(_SNR_BANDS_DB) else f"{edges[band]} to {edges[band + 1]} dB"

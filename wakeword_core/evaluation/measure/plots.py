@@ -1,0 +1,267 @@
+"""Pictures of a training and of a test, each a PNG as bytes; colours that colour-blind people can tell apart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from wakeword_core.drawing import PALETTE, as_png, new_figure
+from wakeword_core.evaluation.measure.intervals import wilson_interval
+from wakeword_core.evaluation.measure.metrics import expected_calibration_error, reliability
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BLUE, _ORANGE, _GREEN, _, _, _RED, _GREY = PALETTE
+_SIZE = (6.4, 4.2)
+_HISTOGRAM_BINS = 50
+_SHOWN_TARGETS = 100.0
+_LEAST_SHOWN_PERCENT = 10.0
+_LOG_ODDS_LIMIT = 12.0
+_MARKS = ((_GREEN, "^"), (_RED, "D"), (_ORANGE, "v"), (_GREY, "s"))
+_CURVES = ((_BLUE, "-"), (_GREY, "--"), (_ORANGE, "-."))
+_ROC_ZOOM = 50
+"""The zoomed ROC begins at what is found at this part of its largest false-positive rate."""
+
+
+class Point(Protocol):
+    """What a threshold gives: FRR as a share and FAH in events an hour."""
+
+    @property
+    def threshold(self) -> float: ...  # noqa: D102
+    @property
+    def frr(self) -> float: ...  # noqa: D102
+    @property
+    def fah(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An operating point to mark: what was aimed at and what came out."""
+
+    target_fah: float
+    threshold: float
+    frr: float
+    fah: float
+
+
+def training_curve(history: Sequence[Mapping[str, Any]]) -> bytes:
+    """Losses above, validation AUC below, an epoch a point; rows as in the training's history."""
+    figure = new_figure(_SIZE[0], 5.6)
+    losses, aucs = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    epochs = [row["epoch"] for row in history]
+    marker = {"marker": "o", "markersize": 3.5} if len(epochs) <= 40 else {}
+    losses.plot(epochs, [row["train_loss"] for row in history], color=_BLUE, label="training", **marker)
+    losses.plot(epochs, [row["val_loss"] for row in history], color=_RED, ls="--", label="validation", **marker)
+    aucs.plot(epochs, [row["val_auc"] for row in history], color=_GREEN, label="ROC-AUC", **marker)
+    aucs.plot(epochs, [row["val_pauc"] for row in history], color=_ORANGE, ls="--", label="pAUC, FPR ≤ 0.1", **marker)
+    losses.set(ylabel="loss (nats)", title="Training")
+    aucs.set(xlabel="epoch", ylabel="validation AUC")
+    aucs.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (losses, aucs):
+        axes.legend(frameon=False)
+    return _png(figure)
+
+
+def rate_curve(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], marks: Mapping[str, float]
+) -> bytes:
+    """A learning-rate range test: the loss of a batch at each rate, rising, and rates to mark, by name."""
+    figure = new_figure(*_SIZE)
+    axes = figure.subplots()
+    axes.plot(rates, losses, "o", color=_GREY, markersize=2.5, alpha=0.6, label="batches", zorder=1)
+    axes.plot(rates, smoothed, color=_BLUE, lw=2, label="smoothed")
+    for (name, rate), (color, shape) in zip(marks.items(), cycle(_MARKS)):
+        axes.axvline(rate, color=color, ls=":", lw=1.3)
+        loss = float(np.interp(np.log(rate), np.log(rates), smoothed))
+        axes.plot(rate, loss, shape, color=color, markersize=8, ls="none", zorder=5, label=f"{name}: {rate:.2g}")
+    # What runs away at the end is told by its beginning; all of it would leave no room for the rest.
+    low, high = min(smoothed), max(smoothed[: int(np.argmin(smoothed)) + 1])
+    axes.set_ylim(max(0.0, low - 0.3 * (high - low)), high + 0.5 * (high - low))
+    axes.set_xscale("log")
+    axes.set(xlabel="learning rate", ylabel="training loss (nats)", title="Learning-rate range test")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return _png(figure)
+
+
+def det_curve(
+    points: Sequence[Point],
+    marked: Mapping[str, Marked] | None = None,
+    hours: float | None = None,
+    name: str = "test",
+    beside: Mapping[str, Sequence[Point]] | None = None,
+) -> bytes:
+    """Misses against false alarms an hour for every threshold of a sweep, with named operating points marked.
+
+    `hours` of background set what one false alarm is, and so where the place of none is drawn. Sweeps of other models,
+    by their names, are drawn `beside` it.
+    """
+    figure = new_figure(*_SIZE)
+    axes = figure.subplots()
+    marks = dict(marked or {})
+    curves = {label: _unfolded(sweep) for label, sweep in {name: points, **(beside or {})}.items()}
+    kept = [point for curve in curves.values() for point in curve]
+    targets = [one.target_fah for one in marks.values()]
+    rates = [one.fah for one in [*kept, *marks.values()] if one.fah > 0]
+    least = min([*rates, *targets, *([1 / hours] if hours else [])], default=1.0)
+    zero = least / 3
+    highest = max([*targets, *([1.0] if not targets else [])])
+
+    def place(fah: float) -> float:
+        return fah if fah > 0 else zero
+
+    for (label, curve), (color, style) in zip(curves.items(), cycle(_CURVES)):
+        x, y = [place(point.fah) for point in curve], [100 * point.frr for point in curve]
+        axes.plot(x, y, color=color, ls=style, lw=2, label=label)
+    for (label, one), (color, shape) in zip(marks.items(), cycle(_MARKS)):
+        axes.axvline(one.target_fah, color=color, ls=":", lw=1.3)
+        figures = f"{100 * one.frr:.1f} % missed at {one.fah:.2g}/h (target {one.target_fah:g}/h)"
+        axes.plot(
+            place(one.fah), 100 * one.frr, shape, color=color, markersize=8, clip_on=False, zorder=5, ls="none",
+            markeredgecolor="white", markeredgewidth=0.8, label=f"{label}: {figures}",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set(xlabel="false alarms an hour (events)", ylabel="missed wake words (%)", title="Misses and false alarms")
+    # The rates that anybody would live with, not thousands of alarms or a model that hears nothing.
+    misses = [100 * one.frr for one in kept if 0 < one.fah <= _SHOWN_TARGETS * highest]
+    misses += [120 * one.frr for one in marks.values()]
+    shown = max([_LEAST_SHOWN_PERCENT, *(1.05 * one for one in misses)])
+    axes.set_ylim(0, min(105.0, shown) * (1.25 if marks else 1.1))  # room for the legend
+    axes.set_xlim(zero * 0.8, _SHOWN_TARGETS * max(highest, zero, *(one.fah for one in marks.values()), 0.0))
+    _mark_zero(axes, zero)
+    axes.legend(frameon=False, loc="upper right")
+    return _png(figure)
+
+
+def _unfolded(points: Sequence[Point]) -> list[Point]:
+    """A sweep from its most alarms on: at lower thresholds events merge, which only folds the curve back."""
+    return list(points[max(range(len(points)), key=lambda index: points[index].fah) :])
+
+
+def roc_picture(fpr: ArrayLike, tpr: ArrayLike, areas: str, max_fpr: float) -> bytes:
+    """ROC of windows: rates [n], rising; the region of the partial AUC is shaded, and shown larger. `areas`: title."""
+    figure = new_figure(5.6, 4.6)
+    axes = figure.subplots()
+    x, y = np.asarray(fpr, dtype=np.float64), np.asarray(tpr, dtype=np.float64)
+    edge = np.append(x[x < max_fpr], max_fpr)
+    under = np.interp(edge, x, y)
+    inset = axes.inset_axes((0.36, 0.16, 0.6, 0.6))
+    for one in (axes, inset):
+        one.plot(x, y, color=_BLUE, lw=2)
+        one.fill_between(edge, under, color=_ORANGE, alpha=0.35, lw=0)
+        one.axvline(max_fpr, color=_ORANGE, ls="--", lw=1.2)
+    axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), xlabel="false-positive rate", ylabel="true-positive rate", title=areas)
+    low = float(np.interp(max_fpr / _ROC_ZOOM, x, y))
+    inset.set(xlim=(0, max_fpr * 1.02), ylim=(max(0.0, low - max(0.02, 1 - low)), 1.002))
+    inset.set_title(f"FPR up to {max_fpr:g}: the region of the pAUC", fontsize=9)
+    inset.tick_params(labelsize=8)
+    inset.grid(visible=True, color="#E3E3E3", lw=0.8)
+    return _png(figure)
+
+
+def reliability_diagram(before: ArrayLike, after: ArrayLike, labels: ArrayLike) -> bytes:
+    """How often the top class was right at each confidence, for class probabilities [n, classes] before and after."""
+    figure = new_figure(5.6, 5.8)
+    axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    truth = np.asarray(labels, dtype=np.int64)
+    # The top class is never less likely than one in the number of classes.
+    lowest = 1 / np.asarray(before).shape[1]
+    axes.plot([lowest, 1], [lowest, 1], color=_GREY, ls=":", lw=1.5, label="perfect")
+    styles = [(before, _ORANGE, "s", "before"), (after, _BLUE, "o", "after")]
+    for index, (probabilities, color, marker, name) in enumerate(styles):
+        table = np.asarray(probabilities, dtype=np.float64)
+        bins = reliability(table.max(axis=1), table.argmax(axis=1) == truth)
+        error = expected_calibration_error(table, truth)
+        x, y = [one.confidence for one in bins], [one.accuracy for one in bins]
+        ends = [wilson_interval(round(one.accuracy * one.count), one.count) for one in bins]
+        whiskers = [[max(0.0, at - end.low) for at, end in zip(y, ends, strict=True)]]
+        whiskers.append([max(0.0, end.high - at) for at, end in zip(y, ends, strict=True)])
+        shown = {"marker": marker, "lw": 1.8, "markersize": 6, "elinewidth": 1, "label": f"{name} (ECE {error:.3f})"}
+        axes.errorbar(x, y, whiskers, color=color, **shown)
+        shift = (index - 0.5) * 0.012
+        counts.bar([place + shift for place in x], [one.count for one in bins], width=0.012, color=color)
+    axes.set(xlim=(lowest - 0.02, 1.02), ylabel="share that was right", title="Calibration on validation")
+    axes.set_ylim(0, 1.03)
+    counts.set(xlabel="confidence of the top class", ylabel="windows", yscale="log")
+    axes.legend(frameon=False, loc="lower right")
+    return _png(figure)
+
+
+def score_histogram(scores: ArrayLike, labels: ArrayLike, threshold: float) -> bytes:
+    """Scores [n] of wake words and of the rest (labels [n]), on a scale that opens up both ends."""
+    figure = new_figure(*_SIZE)
+    axes = figure.subplots()
+    values, truth = _log_odds(scores), np.asarray(labels).astype(bool)
+    limit = float(min(_LOG_ODDS_LIMIT, max(np.abs(values).max(initial=1.0), 3.0)))
+    edges = np.linspace(-limit, limit, _HISTOGRAM_BINS + 1).tolist()
+    for chosen, color, hatch, name in ((~truth, _BLUE, "", "no wake word"), (truth, _ORANGE, "//", "wake word")):
+        part = np.clip(values[chosen], -limit, limit)
+        if len(part):
+            weights = np.full(len(part), 100 / len(part))
+            shown = f"{name} ({len(part):,})"
+            axes.hist(part, edges, weights=weights, color=color, alpha=0.6, hatch=hatch, edgecolor=color, label=shown)
+    place = float(_log_odds([threshold])[0])
+    axes.axvline(place, color=_RED, ls="--", lw=1.8, label=f"threshold {threshold:.3f}")
+    ticks = [one for one in (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999) if abs(_odds(one)) <= limit]
+    axes.set_xticks([_odds(one) for one in ticks], [f"{one:g}" for one in ticks])
+    axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
+    axes.set(xlabel="score (log-odds scale)", ylabel="windows of the class (%)", title="Scores of test windows")
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def confusion_picture(counts: ArrayLike, labels: Sequence[str]) -> bytes:
+    """Counts [classes, classes], rows the true class; shaded by the share of the row."""
+    table = np.asarray(counts)
+    side = max(3.6, 1.1 * len(labels) + 1.8)
+    figure = new_figure(side + 0.8, side)
+    axes = figure.subplots()
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    shown = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(shares):
+        text = f"{int(table[row, column]):,}\n{100 * share:.1f} %"
+        color = "white" if share > 0.55 else "black"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=11)
+    names = ["no wake word" if name.startswith("_") else name for name in labels]
+    axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 3 else 45)
+    axes.set_yticks(range(len(names)), names, rotation=90 if len(names) <= 3 else 0, va="center")
+    axes.set(xlabel="said", ylabel="was", title="Test windows")
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(shown, ax=axes, label="share of the true class (%)", shrink=0.8)
+    return _png(figure)
+
+
+def _png(figure: "Figure") -> bytes:
+    for axes in figure.axes:
+        if not axes.images and axes.get_label() != "<colorbar>":
+            axes.grid(visible=True, color="#E3E3E3", lw=0.8)
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
+    return as_png(figure)
+
+
+def _mark_zero(axes: "Axes", zero: float) -> None:
+    """Give the place where zero is drawn on a logarithmic axis its name."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    top = axes.get_xlim()[1]
+    decades = np.arange(np.floor(np.log10(zero)), np.ceil(np.log10(top)) + 1)
+    ticks = [10.0**one for one in decades if zero * 1.5 < 10.0**one <= top]
+    axes.xaxis.set_major_locator(FixedLocator([zero, *ticks]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value <= zero * 1.01 else f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _log_odds(scores: ArrayLike) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    least = 1 / (1 + np.exp(_LOG_ODDS_LIMIT))
+    values = np.clip(np.asarray(scores, dtype=np.float64), least, 1 - least)
+    return np.log(values / (1 - values))
+
+
+def _odds(score: float) -> float:
+    return float(np.log(score / (1 - score)))

@@ -1,0 +1,112 @@
+"""Figures in words: how numbers are written for people, and what the hours of background let one claim."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from wakeword_core.evaluation.measure.intervals import poisson_upper_bound
+
+ABSENT = "–"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with as many places as it needs: 95 %, 1.3 %, 0.04 %."""
+    if share is None:
+        return ABSENT
+    value = 100 * share
+    places = 2 if 0 < abs(value) < 1 else 1
+    return f"{value:.{places}f}".removesuffix(".0") + " %"
+
+
+def number(value: float | None, places: int) -> str:
+    """A number to so many places."""
+    return ABSENT if value is None else f"{value:.{places}f}"
+
+
+def rate(value: float | None) -> str:
+    """Events an hour to two or three significant figures, never in exponents."""
+    if value is None:
+        return ABSENT
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.2f}".rstrip("0").rstrip(".") if value >= 0.1 or value == 0 else f"{value:.2g}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration to hundredths."""
+    return ABSENT if value is None else f"{value:.2f} s"
+
+
+def clock(value: float | None) -> str:
+    """Minutes, and seconds to a tenth, of a place in a recording."""
+    if value is None:
+        return ABSENT
+    tenths = round(value * 10)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+
+
+def measure(value: float | None, kind: str) -> str:
+    """A value in its kind of unit: count, percent, points (of a share), rate, number, area, seconds or decibels."""
+    if value is None:
+        return ABSENT
+    written = {
+        "count": lambda: f"{value:,}",
+        "percent": lambda: percent(value),
+        "points": lambda: percent(value).replace("%", "points"),
+        "rate": lambda: rate(value),
+        "number": lambda: number(value, 4),
+        "area": lambda: number(value, 5),
+        "seconds": lambda: seconds(value),
+        "decibels": lambda: f"{value:.0f} dBFS".replace("-", "−"),
+    }
+    return written[kind]()
+
+
+def signed(value: float | None, kind: str) -> str:
+    """A difference with its sign, also where it is 0 (then without one)."""
+    if value is None:
+        return ABSENT
+    text = measure(abs(value), "points" if kind == "percent" else kind)
+    return f"{'+' if value > 0 else '−'}{text}" if value else text
+
+
+def claim(stream: Mapping[str, Any]) -> str:
+    """What the hours of background let one say about the rate of false alarms."""
+    events, hours, level = stream["false_alarm_count"], stream["background_hours"], stream["confidence"]
+    bound = poisson_upper_bound(events, hours, level)
+    what = f"{events:,} false {'alarm' if events == 1 else 'alarms'} in {hours:.3g} hours of background audio"
+    says = "mean" if events > 1 else "means"
+    return f"{what} {says} a true rate below {rate(bound)} an hour at {percent(level)} confidence."
+
+
+def reservations(metrics: Mapping[str, Any]) -> list[str]:
+    """Sentences about what the figures do not show, or show badly."""
+    notes = []
+    stream, point, data = (metrics.get(name) or {} for name in ("stream", "operating_point", "data"))
+    if point and not point["reachable"]:
+        notes.append(
+            f"The target of {point['target_fah']:g} false alarms an hour was not reachable on validation; the lowest "
+            f"rate at which words are still found is {rate(point['lowest_fah'])} an hour, and that threshold is used."
+        )
+    if stream and point:
+        notes += _about_target(stream, point["target_fah"])
+    share = data.get("unknown_speaker_share") or 0.0
+    if share > 0:
+        notes.append(
+            f"The speaker of {percent(share)} of the recordings is unknown, so the same person may have been heard in "
+            "training and in the test; the figures may flatter the model."
+        )
+    return notes
+
+
+def _about_target(stream: Mapping[str, Any], target: float) -> list[str]:
+    notes = []
+    if stream["fah"] > target:
+        notes.append(f"On the test, {rate(stream['fah'])} false alarms an hour exceed the target of {target:g}.")
+    if poisson_upper_bound(stream["false_alarm_count"], stream["background_hours"], stream["confidence"]) > target:
+        needed = -math.log(1 - stream["confidence"]) / target
+        notes.append(
+            f"{stream['background_hours']:.3g} hours of background cannot confirm {target:g} false alarms an hour: "
+            f"at {percent(stream['confidence'])} confidence that takes {needed:.3g} hours without one, or more."
+        )
+    return notes

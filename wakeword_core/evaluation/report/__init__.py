@@ -1,0 +1,1 @@
+"""The report of a test: its figures, and the page that shows them."""

@@ -1,0 +1,186 @@
+"""Training recordings that the finished model does not believe: silent, cut wrongly, or not what their label says."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wakeword_core.audio import from_pcm16
+from wakeword_core.evaluation.measure.clips import WindowScorer
+from wakeword_core.evaluation.measure.metrics import LEAST_PROBABILITY
+from wakeword_core.evaluation.report import players
+from wakeword_core.evaluation.report.players import Excerpt
+from wakeword_core.features.store import FeatureFile
+from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime.detector import wake_scores
+from wakeword_core.shards.packed_split import Recording, iter_recordings
+
+_ROWS = 256
+_OTHERS_OVERLAP = 4
+"""Windows without a word begin every so many parts of a window: a word is found a little early or late as well."""
+_HALF = 0.5
+_LEAST_POWER = 1e-12
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """A training recording and the clean window that its loss is of."""
+
+    id: str
+    label: str
+    positive: bool
+    score: float
+    """Of its own word for a positive, of the likeliest wake word for any other."""
+    loss: float
+    """-log of the probability of its own class, in nats."""
+    start: float
+    """Where the window begins, in seconds of the recording; below 0 where it begins before it."""
+
+
+@dataclass(frozen=True)
+class SuspiciousRecordings:
+    """The worst first, and how many of how many recordings score on the wrong side of one half."""
+
+    worst: list[Suspicion]
+    positives: int
+    positives_wrong: int
+    others: int
+    others_wrong: int
+
+
+@dataclass(frozen=True)
+class Described:
+    """What there is to know about a suspicious recording, besides its scores."""
+
+    source: str
+    role: str
+    seconds: float
+    level_dbfs: float
+    speech_start: float | None
+    speech_end: float | None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a model's windows are cut from stored rows: frames a window, samples a frame, frames between scores, Hz."""
+
+    frames: int
+    hop: int
+    stride: int
+    rate: int
+
+
+def suspicious_recordings(
+    score: WindowScorer, features: Path, cut: Cut, count: int, progress: Progress = silent
+) -> SuspiciousRecordings:
+    """The recordings of the highest loss over the clean views of a split's features: `count`, half of them positives.
+
+    A positive has the loss of its best window that ends after the word, since the word is in few; any other recording
+    that of its worst. Where one kind has too few, the other fills up.
+    """
+    file = FeatureFile(features)
+    clean = file.column("views") == 0
+    labels = file.column("labels").astype(np.int64)
+    rows = _deciding_windows(score, file, clean, labels, cut, progress)
+    ids, labels = file.column("file_ids").astype(np.str_)[clean], labels[clean]
+    starts = (file.column("starts")[clean] + rows.offsets * cut.hop) / cut.rate
+    found = [
+        Suspicion(str(ids[row]), file.labels[labels[row]], bool(labels[row] > 0), *map(float, figures))
+        for row in _deciding(ids, rows.losses, labels > 0)
+        for figures in [(rows.scores[row], rows.losses[row], starts[row])]
+    ]
+    found.sort(key=lambda one: (-one.loss, one.id))
+    positives, others = ([one for one in found if one.positive is kind] for kind in (True, False))
+    kept = min(len(positives), max(count // 2, count - len(others)))
+    chosen = {one.id for one in [*positives[:kept], *others[: count - kept]]}
+    return SuspiciousRecordings(
+        worst=[one for one in found if one.id in chosen],
+        positives=len(positives),
+        positives_wrong=sum(one.score < _HALF for one in positives),
+        others=len(others),
+        others_wrong=sum(one.score > _HALF for one in others),
+    )
+
+
+def describe(
+    shards: Path, suspicions: list[Suspicion], rate: int, window: float, seconds: float
+) -> tuple[list[Described | None], list[Excerpt | None]]:
+    """Of each suspicion what its recording is, and an excerpt around the window (of `window` seconds)."""
+    wanted = {one.id: one for one in suspicions}
+    found: dict[str, tuple[Described, Excerpt]] = {}
+    for recording in iter_recordings(shards) if wanted else ():
+        if (suspicion := wanted.get(recording.id)) is not None:
+            start = suspicion.start
+            excerpt = players.cut(recording.audio, rate, start, start + window, seconds)
+            found[recording.id] = _described(recording), excerpt
+            if len(found) == len(wanted):
+                break
+    pairs = [found.get(one.id, (None, None)) for one in suspicions]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def _described(one: Recording) -> Described:
+    power = float(np.mean(np.square(from_pcm16(one.audio)))) if len(one.audio) else 0.0
+    known = bool(np.isfinite(one.speech_start) and np.isfinite(one.speech_end))
+    return Described(
+        source=one.source,
+        role=one.role,
+        seconds=float(one.seconds),
+        level_dbfs=float(10 * np.log10(max(power, _LEAST_POWER))),
+        speech_start=float(one.speech_start) if known else None,
+        speech_end=float(one.speech_end) if known else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Deciding:
+    """Of each clean row [rows] the window that decides: its loss, its score and its first frame."""
+
+    losses: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+
+
+def _deciding_windows(
+    score: WindowScorer,
+    file: FeatureFile,
+    clean: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    cut: Cut,
+    progress: Progress,
+) -> _Deciding:
+    """Score the windows of the clean rows, a block of the split in memory at a time."""
+    ends = file.column("word_ends").astype(np.int64)
+    losses, scores, offsets = ([np.empty(0)] for _ in range(3))
+    for start, mel, _ in file.blocks(_ROWS):
+        for row in np.flatnonzero(clean[start : start + len(mel)]).tolist():
+            label = int(labels[start + row])
+            places = _places(mel.shape[2], int(ends[start + row]), label > 0, cut)
+            windows = np.stack([mel[row][:, place : place + cut.frames] for place in places]).astype(np.float32)
+            probabilities = np.asarray(score(windows), dtype=np.float64)
+            lost = -np.log(np.maximum(probabilities[:, label], LEAST_PROBABILITY))
+            own = probabilities[:, label] if label else wake_scores(probabilities)[0]
+            best = int(lost.argmin() if label else lost.argmax())
+            for column, value in ((losses, lost[best]), (scores, own[best]), (offsets, places[best])):
+                column.append(np.atleast_1d(value))
+        progress("training clips looked through", min(start + len(mel), len(file)), len(file))
+    return _Deciding(np.concatenate(losses), np.concatenate(scores), np.concatenate(offsets).astype(np.int64))
+
+
+def _places(frames: int, word_end: int, positive: bool, cut: Cut) -> list[int]:
+    """First frames of the windows of a row: at every score after the word, or spread over a row without one."""
+    last = frames - cut.frames
+    if not positive:
+        return [*range(0, last, max(1, cut.frames // _OTHERS_OVERLAP)), last]
+    first = min(max(word_end + 1 - cut.frames, 0), last)
+    return [*range(first, last, cut.stride), last]
+
+
+def _deciding(ids: NDArray[np.str_], losses: NDArray[np.float64], positive: NDArray[np.bool_]) -> list[int]:
+    """The row of each recording that decides: the least loss of a positive, the greatest of any other."""
+    signed = np.where(positive, losses, -losses)
+    order = np.lexsort((signed, ids))
+    _, first = np.unique(ids[order], return_index=True)
+    rows: list[int] = order[first].tolist()
+    return rows

@@ -1,0 +1,368 @@
+"""Continuous audio from the recordings of one split: words with pauses, in any condition, and plain background."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wakeword_core.audio import from_pcm16, to_pcm16
+from wakeword_core.config import Config, Role
+from wakeword_core.errors import DataError
+from wakeword_core.shards.packed_split import Recording, iter_recordings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Noise `snr_db` below the word (None: clean), the word `far` (through a room) or near."""
+
+    snr_db: float | None
+    far: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people: "clean", "10 dB", "far", "far, 10 dB"."""
+        noise = "" if self.snr_db is None else f"{self.snr_db:g} dB"
+        return ", ".join(part for part in ("far" if self.far else "", noise) if part) or "clean"
+
+
+def target_conditions(config: Config) -> tuple[Condition, ...]:
+    """What the headline miss rate and all tuning look at."""
+    return _ordered(Condition(snr_db) for snr_db in config.evaluation.target_snr_db)
+
+
+def all_conditions(config: Config) -> tuple[Condition, ...]:
+    """Everything the test looks at, the targets among it: near before far, from quiet to loud noise."""
+    evaluation = config.evaluation
+    near = [Condition(snr_db) for snr_db in (*evaluation.stream_snr_db, *evaluation.target_snr_db)]
+    return _ordered([*near, *(Condition(snr_db, far=True) for snr_db in evaluation.far_snr_db)])
+
+
+def _ordered(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
+    return tuple(
+        sorted(dict.fromkeys(conditions), key=lambda one: (one.far, one.snr_db is not None, -(one.snr_db or 0.0)))
+    )
+
+
+Floats = NDArray[np.float32]
+
+NOISE_ROLES: tuple[Role, ...] = ("noise", "background", "negative")
+"""What may lie under the words, best first."""
+_FLOOR_SECONDS = 8.0
+"""The floor repeats after this long: nobody hears it, and normal numbers are slow to draw."""
+_OTHER_ROOMS = 2**31
+"""Added to the seed, which is below it: no room of the test is one of training's."""
+
+
+class NoiseBed:
+    """Noise without end: the noise recordings of a split one after the other, each entered at a random place."""
+
+    def __init__(self, shards_folder: Path, random: np.random.Generator) -> None:
+        self._folder = shards_folder
+        self._random = random
+        self._rest: NDArray[np.int16] = np.empty(0, dtype=np.int16)
+        self._source = self._cycle()
+
+    def take(self, samples: int) -> Floats:
+        """The next `samples` samples, in [-1, 1]."""
+        taken, missing = [], samples
+        while missing:
+            if not len(self._rest):
+                self._rest = next(self._source)
+            taken.append(self._rest[:missing])
+            missing -= len(taken[-1])
+            self._rest = self._rest[len(taken[-1]) :]
+        return from_pcm16(np.concatenate(taken))
+
+    def _cycle(self) -> Iterator[NDArray[np.int16]]:
+        role = self._role()
+        while True:
+            for one in iter_recordings(self._folder, roles=(role,)):
+                if one.audio.any():
+                    yield np.roll(one.audio, -int(self._random.integers(len(one.audio))))
+
+    def _role(self) -> Role:
+        for role in NOISE_ROLES:
+            if any(one.audio.any() for one in iter_recordings(self._folder, roles=(role,))):
+                log.info("words are mixed with the %s recordings of %s", role, self._folder)
+                return role
+        raise DataError(
+            f"{self._folder} has no noise to put under the wake words; add a source of role noise, or set "
+            "evaluation.stream_snr_db, target_snr_db and far_snr_db to [null]"
+        )
+
+
+class Rooms:
+    """Impulse responses for far words: the split's own recordings of rooms, else generated ones."""
+
+    def __init__(self, shards_folder: Path, config: Config, random: np.random.Generator) -> None:
+        from wakeword_core.features.materials import generate_rooms, recorded_rooms
+
+        evaluation, rate = config.evaluation, config.data.sample_rate
+        limits = evaluation.far_rt60_seconds
+        self._responses = recorded_rooms(shards_folder, round(limits[1] * rate))
+        if not len(self._responses):
+            self._responses = generate_rooms(evaluation.far_rooms, limits, rate, config.seed + _OTHER_ROOMS)
+        self._random = random
+
+    def across(self, sound: Floats, span: slice) -> Floats:
+        """A recording [samples] as it arrives from across the next room, with its reverberation [more samples].
+
+        The direct sound stays where it was, since a room delays nothing that matters, and the power over `span`, the
+        word, stays what it was, so that a noise at some ratio to the word is as loud as under a near one.
+        """
+        from scipy.signal import fftconvolve
+
+        response = self._responses[int(self._random.integers(len(self._responses)))]
+        wet = fftconvolve(sound.astype(np.float64), response.astype(np.float64))
+        heard = power(wet[span])
+        return (wet * (power(sound[span]) / heard) ** 0.5 if heard else wet).astype(np.float32)
+
+
+def power(sound: NDArray[np.floating]) -> float:
+    """Mean square of [samples]; 0 of none."""
+    return float(np.mean(np.square(sound, dtype=np.float64))) if len(sound) else 0.0
+
+
+def mix(
+    speech: Floats,
+    noise: Floats | None,
+    words: Sequence[slice],
+    recordings: Sequence[slice],
+    snr_db: float | None,
+    quiet: float,
+    stretch: int,
+) -> Floats:
+    """Speech plus noise [samples], at the given ratio; each word lies within its recording.
+
+    The ratio is that of the word's power to the noise's over `stretch` samples around the word. Of the noise under the
+    word alone it would raise the silence between two barks until the next one drowns everything.
+    The noise's gain is constant under a recording and glides in the pauses, so that the bed has no steps. Noise
+    quieter than `quiet` (a power) is not raised as if it were louder. Where the result would clip, both are lowered.
+    """
+    knots: list[int] = []
+    noise_gains: list[float] = []
+    speech_gains: list[float] = []
+    for word, recording in zip(words, recordings, strict=True):
+        gain, heard = 0.0, speech[recording]
+        if noise is not None and snr_db is not None:
+            level = max(power(noise[_around(word, stretch)]), quiet)
+            gain = (power(speech[word]) / level / 10 ** (snr_db / 10)) ** 0.5
+            heard = heard + np.float32(gain) * noise[recording]
+        lowered = 1 / max(float(np.abs(heard).max(initial=0.0)), 1.0)
+        knots += [recording.start, recording.stop]
+        noise_gains += [gain * lowered] * 2
+        speech_gains += [lowered] * 2
+    if min(speech_gains, default=1.0) < 1:
+        speech = speech * np.interp(np.arange(len(speech)), knots, speech_gains).astype(np.float32)
+    if noise is None:
+        return speech
+    return speech + noise * np.interp(np.arange(len(noise)), knots, noise_gains).astype(np.float32)
+
+
+def _around(word: slice, samples: int) -> slice:
+    """`samples` samples about the middle of the word, and the whole word at least."""
+    middle = (word.start + word.stop) // 2
+    return slice(max(min(middle - samples // 2, word.start), 0), max(middle + samples // 2, word.stop))
+
+
+def floor(config: Config, random: np.random.Generator) -> Floats:
+    """A stretch of the faint noise that a stream always has."""
+    samples = round(_FLOOR_SECONDS * config.data.sample_rate)
+    level = 10 ** (config.evaluation.floor_dbfs / 20)
+    return (random.standard_normal(samples, dtype=np.float32) * np.float32(level)).astype(np.float32)
+
+
+def pcm(sound: Floats, under: Floats) -> NDArray[np.int16]:
+    """Add the floor `under` to a sound [samples] and round to 16 bits."""
+    return to_pcm16(sound + np.resize(under, len(sound)))
+
+
+POSITIVE_ROLES: tuple[Role, ...] = ("positive",)
+BACKGROUND_ROLES: tuple[Role, ...] = ("negative", "background", "noise")
+"""What false alarms an hour are counted on: sound as dense in words as life is."""
+CONFUSABLE_ROLES: tuple[Role, ...] = ("hard_negative",)
+"""Phrases picked because they sound alike: hours of nothing else are no measure of anything, so they are told apart."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A wake word in a session, from `start` to `end`, its recording from `begin`, in seconds of the session."""
+
+    label: str
+    id: str
+    start: float
+    end: float
+    source: str = ""
+    speaker: str = ""
+    begin: float = 0.0
+
+
+@dataclass(frozen=True)
+class SourceSpan:
+    """The part of a session that one recording fills, in seconds; `offset` is where in the recording it begins."""
+
+    source: str
+    id: str
+    start: float
+    end: float
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """A stretch of continuous audio: int16 [samples], the words in it and the recordings it is made of."""
+
+    pcm: NDArray[np.int16]
+    words: list[Word]
+    sources: list[SourceSpan]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Samples [offset, offset + length) of a recording; `lead` samples before them are context, heard before."""
+
+    recording: Recording
+    offset: int
+    length: int
+    lead: int = 0
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Lengths in samples; a session begins with a whole window, so that its first sound can be scored in full."""
+
+    rate: int
+    lead: int
+    gap: int
+    tail: int
+    body: int
+
+    @classmethod
+    def of(cls, config: Config) -> "_Layout":
+        rate, evaluation = config.data.sample_rate, config.evaluation
+        gap = round(evaluation.gap_seconds * rate)
+        lead = max(gap, config.features.frontend.window_samples)
+        tail = max(gap, round(evaluation.tolerance_seconds * rate))
+        body = round(evaluation.session_minutes * 60 * rate) - lead - tail
+        if body < rate:
+            raise DataError(
+                f"evaluation.session_minutes = {evaluation.session_minutes} leaves no room beside "
+                f"{(lead + tail) / rate:.1f} s of pauses; raise it"
+            )
+        return cls(rate, lead, gap, tail, body)
+
+
+def positive_sessions(shards_folder: Path, config: Config, seed: int, condition: Condition) -> Iterator[Session]:
+    """Every positive recording of the split once in a condition, with pauses between, in shard order.
+
+    The ratio of a condition is that of the powers of recording and noise over the span of the word. The noise is one
+    unbroken bed made of the split's noise recordings, cycled; a far recording is reverberated, the noise is not. A
+    session lasts `session_minutes` at most, unless a single recording is longer. The same seed gives the same samples,
+    and the same room and stretch of noise to a word in every condition.
+    """
+    layout = _Layout.of(config)
+    under = floor(config, np.random.default_rng([seed, 0]))
+    bed = None if condition.snr_db is None else NoiseBed(shards_folder, np.random.default_rng([seed, 1]))
+    rooms = Rooms(shards_folder, config, np.random.default_rng([seed, 3])) if condition.far else None
+    quiet = 10 ** (config.data.silence_dbfs / 10)
+    whole = (_Piece(one, 0, len(one.audio)) for one in iter_recordings(shards_folder, roles=POSITIVE_ROLES))
+    for pieces in _filled(whole, layout):
+        positions, length = _positions(pieces, layout)
+        words = [_word(piece, at, layout.rate) for piece, at in zip(pieces, positions, strict=True)]
+        spans = [_samples(word.start, word.end, layout.rate) for word in words]
+        speech = _speech(pieces, positions, spans, length, rooms)
+        if bed is not None or rooms is not None:
+            recordings = [slice(at, at + piece.length) for piece, at in zip(pieces, positions, strict=True)]
+            noise = bed.take(length) if bed is not None else None
+            stretch = round(config.evaluation.noise_seconds * layout.rate)
+            speech = mix(speech, noise, spans, recordings, condition.snr_db, quiet, stretch)
+        yield Session(pcm(speech, under), words, _spans(pieces, positions, layout))
+
+
+def background_sessions(
+    shards_folder: Path, config: Config, roles: tuple[Role, ...] = BACKGROUND_ROLES
+) -> Iterator[Session]:
+    """The split's recordings of `roles`, none of which holds a wake word, each second once, with pauses between.
+
+    A recording longer than a session goes on in the next one, which begins with the window heard last, so that no
+    stretch goes unscored. Its spans tell new audio only.
+    """
+    layout = _Layout.of(config)
+    under = floor(config, np.random.default_rng([config.seed, 2]))
+    recordings = iter_recordings(shards_folder, roles=roles)
+    cut = chain.from_iterable(_cut(one, layout) for one in recordings)
+    for pieces in _filled(cut, layout):
+        positions, length = _positions(pieces, layout)
+        sound = np.zeros(length, dtype=np.float32)
+        for piece, position in zip(pieces, positions, strict=True):
+            heard = piece.recording.audio[piece.offset - piece.lead : piece.offset + piece.length]
+            sound[position - piece.lead : position + piece.length] = from_pcm16(heard)
+        yield Session(pcm(sound, under), [], _spans(pieces, positions, layout))
+
+
+def _filled(pieces: Iterable[_Piece], layout: _Layout) -> Iterator[list[_Piece]]:
+    """Group pieces in order, each group as many as a session holds; a continued recording opens its own."""
+    group: list[_Piece] = []
+    used = 0
+    for piece in pieces:
+        if group and (piece.lead or used + layout.gap + piece.length > layout.body):
+            yield group
+            group, used = [], 0
+        used += piece.length + (layout.gap if group else 0)
+        group.append(piece)
+    if group:
+        yield group
+
+
+def _cut(recording: Recording, layout: _Layout) -> Iterator[_Piece]:
+    for offset in range(0, len(recording.audio), layout.body):
+        length = min(layout.body, len(recording.audio) - offset)
+        yield _Piece(recording, offset, length, min(offset, layout.lead))
+
+
+def _positions(pieces: list[_Piece], layout: _Layout) -> tuple[list[int], int]:
+    """Where each piece begins, and the length of the session, in samples."""
+    steps = np.cumsum([layout.lead] + [piece.length + layout.gap for piece in pieces])
+    return steps[:-1].tolist(), int(steps[-1]) - layout.gap + layout.tail
+
+
+def _word(piece: _Piece, position: int, rate: int) -> Word:
+    """The span that voice activity found, else the whole recording."""
+    one = piece.recording
+    start, end = float(one.speech_start), float(one.speech_end)
+    if not 0 <= start < end <= piece.length / rate:
+        start, end = 0.0, piece.length / rate
+    begin = position / rate
+    return Word(one.label, one.id, begin + start, begin + end, one.source, one.speaker, begin)
+
+
+def _samples(start: float, end: float, rate: int) -> slice:
+    """From one time to another in samples, at least one."""
+    return slice(round(start * rate), max(round(end * rate), round(start * rate) + 1))
+
+
+def _speech(
+    pieces: list[_Piece], positions: list[int], words: list[slice], length: int, rooms: Rooms | None
+) -> NDArray[np.float32]:
+    """The recordings at their places; from across rooms, if any, their reverberation runs into the pauses."""
+    speech = np.zeros(length, dtype=np.float32)
+    for piece, position, word in zip(pieces, positions, words, strict=True):
+        sound = from_pcm16(piece.recording.audio)
+        if rooms is not None:
+            sound = rooms.across(sound, slice(word.start - position, word.stop - position))
+        speech[position : position + len(sound)] += sound[: length - position]
+    return speech
+
+
+def _spans(pieces: list[_Piece], positions: list[int], layout: _Layout) -> list[SourceSpan]:
+    rate = layout.rate
+    return [
+        SourceSpan(one.recording.source, one.recording.id, at / rate, (at + one.length) / rate, one.offset / rate)
+        for one, at in zip(pieces, positions, strict=True)
+    ]

@@ -1,0 +1,257 @@
+"""Calibration, detector and operating points of a trained model, all set on validation and never on the test split."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.errors import ArtifactError
+from wakeword_core.evaluation.measure.calibration import calibrate, calibrated, fit_calibration, softmax
+from wakeword_core.evaluation.measure.clips import clip_logits
+from wakeword_core.evaluation.measure.intervals import Interval
+from wakeword_core.evaluation.measure.plots import reliability_diagram
+from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams
+from wakeword_core.evaluation.streams.thresholds import Choice, OperatingPoint, Tradeoff, headline, recordings
+from wakeword_core.features.mel import NumpyFrontend
+from wakeword_core.files import read_json, write_json
+from wakeword_core.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from wakeword_core.models.scoring import ScoringModel
+
+log = logging.getLogger(__name__)
+
+_TUNED = ("smoothing", "votes", "hold", "off_ratio")
+_BATCH = 64
+_DIGITS = 9
+_ALIKE = 10.0**-_DIGITS
+"""Miss rates are counts over the same words: what differs by less is rounding."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The detector to use, how many were tried, and the FRR at the default operating point of both."""
+
+    detector: DetectorConfig
+    tried: int
+    configured_frr: float
+    tuned_frr: float
+
+
+def tune_detector(scores: StreamScores, config: Config, progress: Progress = silent) -> Tuning:
+    """The detector of `evaluation.tuning` with the lowest FRR at the default operating point, on validation's streams.
+
+    Of equals the one with the lower FRR at stricter points, then with the wider margin in logits between the strongest
+    alarm and the weakest word around its threshold, then the nearest to the configured one. That one stays unless the
+    gain is a whole recording at least: with little data, a smaller one is chance.
+    """
+    detectors, target = list(candidates(config)), config.evaluation.allowed_fah
+    found: dict[DetectorConfig, Choice] = {}
+    for number, detector in enumerate(detectors):
+        found[detector] = Tradeoff(scores, config, detector).choose(target)
+        progress("tuning the detector", number + 1, len(detectors))
+    beyond, missed = min(_misses(choice) for choice in found.values())
+    equals = [one for one, choice in found.items() if _misses(choice) <= (beyond, missed + _ALIKE)]
+    configured = detectors[0]
+    best = min(equals, key=lambda one: _preference(one, found[one], scores, config)) if len(equals) > 1 else equals[0]
+    worth = _is_worth_it(found[best], found[configured], recordings(headline(scores, config)))
+    chosen = best if worth else configured
+    tuning = Tuning(chosen, len(detectors), found[configured].point.frr, found[chosen].point.frr)
+    log.info("%s", tuning)
+    return tuning
+
+
+def candidates(config: Config) -> Iterator[DetectorConfig]:
+    """The configured detector, then every other one of the grid, none twice."""
+    tuning, configured = config.evaluation.tuning, config.evaluation.detector
+    yield configured
+    if not tuning.enabled:
+        return
+    seen = {configured}
+    for smoothing, votes, hold, off_ratio in product(tuning.smoothing, tuning.votes, tuning.hold, tuning.off_ratio):
+        # one score is its own mean and its own vote
+        counted = 0 if smoothing == 1 else votes
+        changes = {"smoothing": smoothing, "votes": counted, "hold": hold, "off_ratio": off_ratio}
+        detector = configured.model_copy(update=changes)
+        if votes <= smoothing and detector not in seen:
+            seen.add(detector)
+            yield detector
+
+
+def _misses(choice: Choice) -> tuple[bool, float]:
+    """Whether the target is out of reach (then false alarms come first), and how much is missed."""
+    return not choice.reachable, choice.point.frr if choice.reachable else choice.lowest_fah
+
+
+def _is_worth_it(better: Choice, configured: Choice, words: int) -> bool:
+    """Whether it finds a recording more, at least, or makes fewer false alarms where the target is out of reach."""
+    if better.reachable and configured.reachable:
+        return (configured.point.frr - better.point.frr) * words >= 1 - _ALIKE
+    return _misses(better) < _misses(configured)
+
+
+def _preference(
+    detector: DetectorConfig, choice: Choice, scores: StreamScores, config: Config
+) -> tuple[float, float, int, float]:
+    """The less, the better."""
+    evaluation = config.evaluation
+    stricter = [target for target in evaluation.operating_points.values() if target < evaluation.allowed_fah]
+    tradeoff = Tradeoff(scores, config, detector)
+    missed = sum(tradeoff.choose(target).point.frr for target in stricter)
+    return round(missed, _DIGITS), -choice.margin, *_distance(detector, evaluation.detector)
+
+
+def _distance(one: DetectorConfig, other: DetectorConfig) -> tuple[int, float]:
+    """How many parameters differ, and by how much in all."""
+    steps = [abs(getattr(one, name) - getattr(other, name)) for name in _TUNED]
+    return sum(step > 0 for step in steps), float(sum(steps))
+
+
+OPERATING_POINT = "operating_point.json"
+_ON_THE_CARD = (
+    "threshold",
+    "target_fah",
+    "frr",
+    "frr_interval",
+    "fah",
+    "fah_interval",
+    "reachable",
+    "background_hours",
+)
+
+
+@dataclass(frozen=True)
+class Sensitivities:
+    """A detector, its operating points by name, and the name of the one that is used unless another is asked for."""
+
+    name: str
+    detector: DetectorConfig
+    points: Mapping[str, OperatingPoint]
+
+    @property
+    def default(self) -> OperatingPoint:
+        """The operating point that is used unless another is asked for."""
+        return self.points[self.name]
+
+    def save(self, folder: Path) -> None:
+        """Write `operating_point.json`: the default point's fields, its name, the detector, and all points."""
+        tree = {
+            **asdict(self.default),
+            "name": self.name,
+            "detector": self.detector.model_dump(mode="json"),
+            "points": {name: asdict(point) for name, point in self.points.items()},
+        }
+        write_json(folder / OPERATING_POINT, tree)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Sensitivities":
+        """Read what `save` wrote; ArtifactError if it is not that."""
+        path = folder / OPERATING_POINT
+        try:
+            tree = read_json(path)
+            detector = DetectorConfig.model_validate(tree["detector"])
+            points = {str(name): _point(stored) for name, stored in tree["points"].items()}
+            if tree["name"] not in points:
+                raise ValueError(f"{tree['name']!r} is not among them")
+            return cls(tree["name"], detector, dict(sorted(points.items(), key=lambda one: one[1].target_fah)))
+        except (OSError, AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
+            raise ArtifactError(f"{path} holds no operating points ({error}); build calibrated_model again") from error
+
+    def card(self) -> dict[str, Any]:
+        """What a device needs, for the exported model's card."""
+        return {
+            "detector": self.detector.model_dump(mode="json"),
+            "threshold": self.default.threshold,
+            "operating_point": self.name,
+            "operating_points": {
+                name: {key: value for key, value in asdict(point).items() if key in _ON_THE_CARD}
+                for name, point in self.points.items()
+            },
+        }
+
+
+def _point(stored: Mapping[str, Any]) -> OperatingPoint:
+    values = {one.name: stored[one.name] for one in fields(OperatingPoint)}
+    intervals = {name: Interval(*values[name]) for name in ("frr_interval", "fah_interval")}
+    return OperatingPoint(**{**values, **intervals})
+
+
+def calibrate_model(
+    model_folder: Path, features: Path, shards: Path, config: Config, out: Path, progress: Progress = silent
+) -> dict[str, Any]:
+    """Write the calibrated model, `calibration.json`, `operating_point.json` and `reliability.png`; returns figures.
+
+    `features` and `shards` are of the validation split: the first sets the calibration, the second, as continuous
+    audio in the target conditions, the detector's parameters and the thresholds of `evaluation.operating_points`.
+    """
+    from wakeword_core.models.scoring import load_model, save_model
+
+    logits, labels = clip_logits(model_folder, features)
+    calibration = fit_calibration(logits, labels, config.evaluation.calibration.method)
+    model, card = load_model(model_folder)
+    calibrate(model, calibration)
+    save_model(out, model, card)
+    write_json(out / "calibration.json", asdict(calibration))
+    before, after = softmax(logits), calibrated(logits, calibration.method, calibration.parameters)
+    (out / "reliability.png").write_bytes(reliability_diagram(before, after, labels))
+    heard_in = target_conditions(config)
+    scores = score_streams(torch_scorer(model, config), shards, config, progress, heard_in, confusables=False)
+    chosen, tuning = choose_sensitivities(scores, config, progress)
+    chosen.save(out)
+    point = asdict(chosen.default)
+    return {
+        **{name: value for name, value in asdict(calibration).items() if name != "parameters"},
+        **{f"val_{name}": list(value) if isinstance(value, tuple) else value for name, value in point.items()},
+        "detectors_tried": tuning.tried,
+        "val_frr_before_tuning": tuning.configured_frr,
+        "detector": chosen.detector.model_dump(mode="json"),
+        "operating_points": [
+            {"name": name, "target_fah": one.target_fah, "threshold": one.threshold, "frr": one.frr, "fah": one.fah}
+            for name, one in chosen.points.items()
+        ],
+    }
+
+
+def choose_sensitivities(
+    scores: StreamScores, config: Config, progress: Progress = silent
+) -> tuple[Sensitivities, Tuning]:
+    """The detector and the threshold of every operating point for scores of validation's streams."""
+    tuning = tune_detector(scores, config, progress)
+    tradeoff = Tradeoff(scores, config, tuning.detector)
+    points = tradeoff.points(config.evaluation.operating_points)
+    return Sensitivities(config.evaluation.operating_point, tuning.detector, points), tuning
+
+
+def torch_scorer(model: "ScoringModel", config: Config) -> StreamScorer:
+    """Streaming scores through torch: what the exported model will give, before there is one."""
+    import torch
+
+    from wakeword_core.runtime import window_scores
+    from wakeword_core.runtime.exported import stride_frames
+
+    frontend, rate = config.features.frontend, config.data.sample_rate
+    front_end = NumpyFrontend(frontend, rate)
+    stride = stride_frames(config.evaluation.detector, frontend, rate)
+
+    def score_windows(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            scores: npt.NDArray[np.float32] = model(
+                torch.from_numpy(np.ascontiguousarray(front_end.clamp(windows)))
+            ).numpy()
+        return scores
+
+    def score(pcm: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+        ends, scores = window_scores(
+            front_end(pcm), front_end.silence(frontend.window_frames - 1), stride, score_windows, _BATCH
+        )
+        return (ends * frontend.hop_length + frontend.n_fft) / rate, scores
+
+    return score

@@ -1,0 +1,286 @@
+"""Scores of continuous audio, computed once, and the events that a detector makes of them at any threshold."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.errors import DataError
+from wakeword_core.evaluation.streams.build import (
+    BACKGROUND_ROLES,
+    CONFUSABLE_ROLES,
+    POSITIVE_ROLES,
+    Condition,
+    Session,
+    SourceSpan,
+    Word,
+    all_conditions,
+    background_sessions,
+    positive_sessions,
+)
+from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime.detector import PreparedScores, event_indices, prepare, wake_scores
+from wakeword_core.shards.packed_split import seconds_by_role
+
+StreamScorer = Callable[[NDArray[np.int16]], tuple[NDArray[Any], NDArray[Any]]]
+"""int16 [samples] -> (times in seconds [n], scores [n] or [n, classes])."""
+
+
+@dataclass(frozen=True)
+class SessionScores:
+    """The scores of one session: of the likeliest wake word [n], which class that is [n], and when [n].
+
+    `condition` is that of its words, None for background.
+    """
+
+    condition: Condition | None
+    times: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    words: tuple[Word, ...]
+    sources: tuple[SourceSpan, ...]
+
+    @classmethod
+    def of(cls, session: Session, condition: Condition | None, score: StreamScorer) -> "SessionScores":
+        """What a scorer makes of a session that it hears from a fresh start."""
+        times, raw = score(session.pcm)
+        scores, classes = wake_scores(raw)
+        moments = np.asarray(times, dtype=np.float64)
+        return cls(condition, moments, scores, classes, tuple(session.words), tuple(session.sources))
+
+    @property
+    def background(self) -> bool:
+        """Whether there is no wake word in it."""
+        return self.condition is None
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the recordings in it, pauses left out."""
+        return sum(span.end - span.start for span in self.sources)
+
+
+@dataclass(frozen=True)
+class StreamScores:
+    """The scores of every session of a split, enough to try any threshold; `labels` in order of class index."""
+
+    sessions: tuple[SessionScores, ...]
+    """Words in every condition, and background."""
+    labels: tuple[str, ...]
+    confusables: tuple[SessionScores, ...] = ()
+    """Phrases that sound alike: no part of the background's hours."""
+
+    @property
+    def background_hours(self) -> float:
+        """Hours of recordings without a wake word, pauses left out."""
+        return sum(session.seconds for session in self.sessions if session.background) / 3_600
+
+    @property
+    def words(self) -> int:
+        """Wake words, counted once a condition."""
+        return sum(len(session.words) for session in self.sessions)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The conditions that words were heard in, in order."""
+        return tuple(dict.fromkeys(one.condition for one in self.sessions if one.condition is not None))
+
+    def within(self, conditions: Collection[Condition]) -> "StreamScores":
+        """The same without the words of other conditions; background and confusables stay."""
+        kept = tuple(one for one in self.sessions if one.condition is None or one.condition in conditions)
+        return replace(self, sessions=kept)
+
+
+def score_streams(
+    scorer: StreamScorer,
+    shards_folder: Path,
+    config: Config,
+    progress: Progress = silent,
+    conditions: Sequence[Condition] | None = None,
+    confusables: bool = True,
+) -> StreamScores:
+    """Score the split's positives in each condition, its background and its confusables, a session at a time.
+
+    `conditions` are those of the test unless given.
+    """
+    heard_in = all_conditions(config) if conditions is None else tuple(conditions)
+    planned = _planned_seconds(shards_folder, len(heard_in), confusables)
+    done = 0.0
+
+    def scored(session: Session, condition: Condition | None = None) -> SessionScores:
+        nonlocal done
+        found = SessionScores.of(session, condition, scorer)
+        done += found.seconds
+        progress("stream test (s)", min(round(done), round(planned)), round(planned))
+        return found
+
+    sessions = [
+        scored(session, condition)
+        for condition in heard_in
+        for session in positive_sessions(shards_folder, config, config.seed, condition)
+    ]
+    sessions += [scored(session) for session in background_sessions(shards_folder, config)]
+    alike = background_sessions(shards_folder, config, CONFUSABLE_ROLES) if confusables else ()
+    return StreamScores(tuple(sessions), config.labels, tuple(scored(session) for session in alike))
+
+
+def _planned_seconds(shards_folder: Path, conditions: int, confusables: bool) -> float:
+    """Seconds of recordings that will be scored, from the shards' columns alone."""
+    once = BACKGROUND_ROLES + (CONFUSABLE_ROLES if confusables else ())
+    return sum(
+        seconds * ((role in POSITIVE_ROLES) * conditions + (role in once))
+        for role, seconds in seconds_by_role(shards_folder).items()
+    )
+
+
+@dataclass(frozen=True)
+class FalseAlarm:
+    """An event in background audio; `time` in seconds of the recording it happened in."""
+
+    source: str
+    id: str
+    time: float
+    score: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A wake word without an event, from `start` to `end` in seconds of its recording; `score` is the best around it.
+
+    `condition` is the name of the condition it was missed in.
+    """
+
+    source: str
+    id: str
+    label: str
+    condition: str
+    score: float
+    start: float
+    end: float
+    speaker: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Events (indices of scores), which words were hit [words], and the latencies of the hits in seconds."""
+
+    events: NDArray[np.int64]
+    hits: NDArray[np.bool_]
+    latencies: NDArray[np.float64]
+
+
+class Lane:
+    """One session made ready for many thresholds of one detector."""
+
+    def __init__(
+        self, session: SessionScores, labels: tuple[str, ...], config: Config, detector: DetectorConfig
+    ) -> None:
+        self.session = session
+        self.detector = detector
+        self.prepared: PreparedScores = prepare(session.times, session.scores, detector)
+        words = session.words
+        self.codes = np.array([_code(word.label, labels) for word in words], dtype=np.int64)
+        self.starts = np.array([word.start for word in words])
+        self.ends = np.array([word.end for word in words])
+        # One event is one word's: a word's time is over when the next begins.
+        following = np.append(np.nextafter(self.starts[1:], -np.inf), np.inf) if words else self.starts
+        self.stops = np.minimum(self.ends + config.evaluation.tolerance_seconds, following)
+        self.peaks = self._peaks()
+        # a recording that goes on from the session before was heard there already, as far as where it goes on
+        first = session.sources[0] if session.sources else None
+        self.goes_on_with = first.id if first and session.background and first.offset > 0 else ""
+        self.counted_from = first.start if first and self.goes_on_with else -np.inf
+        self.counted_until = np.inf
+
+    def found(self, threshold: float) -> Found:
+        """What the detector makes of it at a threshold."""
+        events = event_indices(self.prepared, threshold, self.detector)
+        hits = np.zeros(len(self.starts), dtype=bool)
+        late = np.zeros(len(self.starts))
+        for code in np.unique(self.codes).tolist():
+            times = self.prepared.times[events[self.session.classes[events] == code]]
+            first = np.searchsorted(times, self.starts)
+            here = (first < np.searchsorted(times, self.stops, side="right")) & (self.codes == code)
+            hits |= here
+            late[here] = times[first[here]] - self.ends[here]
+        return Found(events, hits, late[hits])
+
+    def misses(self, hits: NDArray[np.bool_]) -> list[Miss]:
+        """The words not hit."""
+        condition = self.session.condition
+        assert condition is not None
+        pairs = [(self.session.words[index], self.peaks[index]) for index in np.flatnonzero(~hits)]
+        return [
+            Miss(
+                source=word.source,
+                id=word.id,
+                label=word.label,
+                condition=condition.name,
+                score=max(float(peak), 0.0),
+                start=word.start - word.begin,
+                end=word.end - word.begin,
+                speaker=word.speaker,
+            )
+            for word, peak in pairs
+        ]
+
+    def alarm_events(self, threshold: float) -> NDArray[np.int64]:
+        """Events (indices of scores) in background, those left out that a neighbouring session counts."""
+        events = event_indices(self.prepared, threshold, self.detector)
+        times = self.prepared.times[events]
+        return events[(times >= self.counted_from) & (times <= self.counted_until)]
+
+    def false_alarms(self, threshold: float, labels: tuple[str, ...]) -> list[FalseAlarm]:
+        """Every event, by the recording that sounded last."""
+        events = self.alarm_events(threshold)
+        starts = [span.start for span in self.session.sources]
+        alarms = []
+        for event in events.tolist():
+            time = float(self.prepared.times[event])
+            span = self.session.sources[max(int(np.searchsorted(starts, time, side="right")) - 1, 0)]
+            moment = span.offset + min(time, span.end) - span.start
+            score, label = float(self.prepared.held[event]), labels[int(self.session.classes[event])]
+            alarms.append(FalseAlarm(span.source, span.id, moment, score, label))
+        return alarms
+
+    def _peaks(self) -> NDArray[np.float64]:
+        """The highest threshold that each word reaches with its own class in its time; -inf where it has no score."""
+        low = np.searchsorted(self.prepared.times, self.starts)
+        high = np.searchsorted(self.prepared.times, self.stops, side="right")
+        return np.array(
+            [
+                self.prepared.held[a:b][self.session.classes[a:b] == code].max(initial=-np.inf)
+                for a, b, code in zip(low, high, self.codes, strict=True)
+            ],
+            dtype=np.float64,
+        )
+
+
+def lanes_of(scores: StreamScores, config: Config, detector: DetectorConfig) -> list[Lane]:
+    """Every session of words and background made ready for many thresholds."""
+    lanes = [Lane(session, scores.labels, config, detector) for session in scores.sessions]
+    for one, following in pairwise(lanes):
+        last = one.session.sources[-1]
+        if last.id == following.goes_on_with:  # what the pause behind the cut hears is heard again after it
+            one.counted_until = last.end
+    return lanes
+
+
+def confusables_accepted(
+    scores: StreamScores, threshold: float, config: Config, detector: DetectorConfig
+) -> tuple[int, int]:
+    """How many of the recordings that sound alike set off a detection, and how many there are."""
+    lanes = [Lane(session, scores.labels, config, detector) for session in scores.confusables]
+    accepted = {alarm.id for lane in lanes for alarm in lane.false_alarms(threshold, scores.labels)}
+    return len(accepted), len({span.id for session in scores.confusables for span in session.sources})
+
+
+def _code(label: str, labels: tuple[str, ...]) -> int:
+    if label not in labels:
+        raise DataError(f"the stream test has the word {label!r}, which the model does not know ({', '.join(labels)})")
+    return labels.index(label)

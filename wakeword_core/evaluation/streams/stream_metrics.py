@@ -1,0 +1,199 @@
+"""The test that counts: misses and false alarms, as events, in continuous audio."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.evaluation.measure.intervals import Interval, poisson_interval, wilson_interval
+from wakeword_core.evaluation.streams.build import Condition, Word, target_conditions
+from wakeword_core.evaluation.streams.scores import (
+    FalseAlarm,
+    Found,
+    Lane,
+    Miss,
+    StreamScores,
+    confusables_accepted,
+    lanes_of,
+)
+from wakeword_core.evaluation.streams.thresholds import (
+    OperatingPoint,
+    headline,
+)
+
+
+@dataclass(frozen=True)
+class ConditionResult:
+    """Misses in one condition (`snr_db` None: clean); `extra` are further events outside of any word."""
+
+    name: str
+    snr_db: float | None
+    far: bool
+    words: int
+    misses: int
+    frr: float
+    frr_interval: Interval
+    extra: int
+    latency_p50: float | None
+    """Seconds from the end of the word to its detection."""
+    latency_p95: float | None
+
+
+@dataclass(frozen=True)
+class GroupRate:
+    """Misses of one group of words (a source, a speaker), counted once a target condition."""
+
+    name: str
+    words: int
+    misses: int
+    frr: float
+    frr_interval: Interval
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """What a threshold gives on continuous audio; words, misses, latencies and groups over the target conditions."""
+
+    threshold: float
+    words: int
+    misses: int
+    frr: float
+    frr_interval: Interval
+    conditions: list[ConditionResult]
+    """Every condition, the targets or not."""
+    fah: float
+    fah_interval: Interval
+    confidence: float
+    false_alarm_count: int
+    background_hours: float
+    confusables: int
+    """Recordings that sound alike, which are no part of the background."""
+    confusables_accepted: int
+    latency_p50: float | None
+    latency_p95: float | None
+    false_alarms: list[FalseAlarm]
+    """Highest score first."""
+    miss_list: list[Miss]
+    """Lowest score first."""
+    by_source: list[GroupRate] = field(default_factory=list)
+    """Most misses first."""
+    by_speaker: list[GroupRate] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What a detector makes of all words of one condition."""
+
+    condition: Condition
+    lanes: list[Lane]
+    found: list[Found]
+
+    @property
+    def hits(self) -> NDArray[np.bool_]:
+        return np.concatenate([one.hits for one in self.found])
+
+    @property
+    def latencies(self) -> NDArray[np.float64]:
+        return np.concatenate([one.latencies for one in self.found])
+
+    @property
+    def misses(self) -> list[Miss]:
+        return [miss for lane, one in zip(self.lanes, self.found, strict=True) for miss in lane.misses(one.hits)]
+
+    def result(self, level: float) -> ConditionResult:
+        missed, words = int((~self.hits).sum()), len(self.hits)
+        return ConditionResult(
+            name=self.condition.name,
+            snr_db=self.condition.snr_db,
+            far=self.condition.far,
+            words=words,
+            misses=missed,
+            frr=missed / words,
+            frr_interval=wilson_interval(missed, words, level),
+            extra=sum(len(one.events) for one in self.found) - (words - missed),
+            **_latencies([self]),
+        )
+
+
+def evaluate_streams(scores: StreamScores, threshold: float, config: Config, detector: DetectorConfig) -> StreamResult:
+    """Misses, false alarms and latencies at a threshold, with intervals."""
+    headline(scores, config)
+    level = config.evaluation.confidence
+    lanes = lanes_of(scores, config, detector)
+    heard = [one for one in (_heard(lanes, condition, threshold) for condition in scores.conditions) if len(one.hits)]
+    targets = target_conditions(config)
+    chosen = [one for one in heard if one.condition in targets]
+    words, misses = sum(len(one.hits) for one in chosen), [miss for one in chosen for miss in one.misses]
+    alarms = [
+        alarm for lane in lanes if lane.session.background for alarm in lane.false_alarms(threshold, scores.labels)
+    ]
+    hours = scores.background_hours
+    accepted, confusables = confusables_accepted(scores, threshold, config, detector)
+    return StreamResult(
+        threshold=float(threshold),
+        words=words,
+        misses=len(misses),
+        frr=len(misses) / words,
+        frr_interval=_interval_of_recordings(len(misses), [len(one.hits) for one in chosen], level),
+        conditions=[one.result(level) for one in heard],
+        fah=len(alarms) / hours,
+        fah_interval=poisson_interval(len(alarms), hours, level),
+        confidence=level,
+        false_alarm_count=len(alarms),
+        background_hours=hours,
+        confusables=confusables,
+        confusables_accepted=accepted,
+        **_latencies(chosen),
+        false_alarms=sorted(alarms, key=lambda alarm: -alarm.score),
+        miss_list=sorted(misses, key=lambda miss: miss.score),
+        by_source=_grouped(chosen, lambda one: one.source, level),
+        by_speaker=_grouped(chosen, lambda one: one.speaker, level),
+    )
+
+
+def named_point_results(
+    scores: StreamScores, points: Mapping[str, OperatingPoint], config: Config, detector: DetectorConfig
+) -> dict[str, StreamResult]:
+    """What each operating point, chosen on validation, gives on these streams."""
+    return {name: evaluate_streams(scores, point.threshold, config, detector) for name, point in points.items()}
+
+
+def _heard(lanes: list[Lane], condition: Condition, threshold: float) -> _Heard:
+    chosen = [lane for lane in lanes if lane.session.condition == condition]
+    return _Heard(condition, chosen, [lane.found(threshold) for lane in chosen])
+
+
+def _interval_of_recordings(missed: int, words: list[int], level: float) -> Interval:
+    """Of misses among words in several conditions, so many in each: the same recordings are no more trials than one."""
+    trials = max(words)
+    return wilson_interval(missed / sum(words) * trials, trials, level)
+
+
+def _grouped(heard: list[_Heard], group: Callable[[Word | Miss], str], level: float) -> list[GroupRate]:
+    """FRR of each group of words; the same recording in two conditions is one trial, as in the pooled FRR."""
+    counts = [Counter(group(word) for lane in one.lanes for word in lane.session.words) for one in heard]
+    words: Counter[str] = sum(counts, Counter())
+    missed = Counter(group(miss) for one in heard for miss in one.misses)
+    rates = [
+        GroupRate(
+            name=name,
+            words=count,
+            misses=missed[name],
+            frr=missed[name] / count,
+            frr_interval=_interval_of_recordings(missed[name], [one[name] for one in counts], level),
+        )
+        for name, count in words.items()
+    ]
+    return sorted(rates, key=lambda one: (-one.frr, one.name))
+
+
+def _latencies(heard: list[_Heard]) -> dict[str, float | None]:
+    """Median and 95th percentile, by the names of the fields."""
+    latencies = np.concatenate([one.latencies for one in heard])
+    if not len(latencies):
+        return {"latency_p50": None, "latency_p95": None}
+    p50, p95 = np.percentile(latencies, [50, 95])
+    return {"latency_p50": float(p50), "latency_p95": float(p95)}
