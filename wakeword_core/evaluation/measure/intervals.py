@@ -13,8 +13,8 @@ _CELLS = 1 << 19
 """Windows times resamples held at once: what fits a processor's cache."""
 
 Doubles = NDArray[np.float64]
-Statistics = Callable[[Doubles], Mapping[str, Doubles]]
-"""How often each window is drawn [resamples, n] -> the value of each metric in each resample [resamples]."""
+Statistics = Callable[[Doubles], Mapping[str, float]]
+"""How often each window counts [n] -> the value of each metric."""
 
 
 class Interval(NamedTuple):
@@ -85,21 +85,20 @@ def bootstrap_intervals(
     An interval always holds the value of the windows themselves: resamples of the calibration error lie above it.
     A metric that is the same in every resample is left out: without an error, a bootstrap knows nothing of its size.
     """
-    found = statistics(np.ones((1, len(labels))))
-    drawn: dict[str, list[Doubles]] = {name: [] for name in found}
+    itself = statistics(np.ones(len(labels)))
+    resampled: dict[str, list[float]] = {name: [] for name in itself}
     step = max(1, _CELLS // len(labels))
     classes = [_Drawn(rows, None if recordings is None else recordings[rows]) for rows in _by_class(labels)]
     for start in range(0, resamples, step):
-        values = statistics(_draws(classes, len(labels), min(step, resamples - start), random))
-        for name, several in values.items():
-            drawn[name].append(several)
+        for weights in _draws(classes, len(labels), min(step, resamples - start), random):
+            for name, value in statistics(weights).items():
+                resampled[name].append(value)
     tail = (1 - confidence) / 2
     intervals = {}
-    for name, itself in found.items():
-        every = np.concatenate(drawn[name])
-        if np.ptp(every) > 0:
-            low, high = np.quantile(every, [tail, 1 - tail])
-            intervals[name] = Interval(float(min(low, itself[0])), float(max(high, itself[0])))
+    for name, values in resampled.items():
+        if np.ptp(values) > 0:
+            low, high = np.quantile(values, [tail, 1 - tail])
+            intervals[name] = Interval(float(min(low, itself[name])), float(max(high, itself[name])))
     return intervals
 
 

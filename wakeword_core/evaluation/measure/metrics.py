@@ -1,4 +1,4 @@
-"""Clip metrics, one definition of each, with their intervals; used everywhere."""
+"""Clip metrics, one definition of each: a figure counts every window once, its interval as often as it was drawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from wakeword_core.evaluation.measure.intervals import (
     effective_trials,
     wilson_interval,
 )
-from wakeword_core.evaluation.measure.resampled import resampled_metrics
 
 CALIBRATION_BINS = 15
 PARTIAL_AUC_FPRS = {"pauc_01": 0.1, "pauc_005": 0.05}
@@ -75,33 +74,28 @@ def clip_metrics(
     window each one is: those of one recording are alike, so that intervals count recordings. With `random` there are
     bootstrap intervals too: of `resamples` stratified resamples, the same for the same generator.
     """
-    from sklearn.metrics import brier_score_loss, f1_score, precision_score
-
     values, truth = _checked(scores, labels)
-    said = values >= threshold
-    (tn, fp), (fn, tp) = confusion(said.astype(int), truth.astype(int), classes=2).tolist()
-    both = 0 < truth.sum() < len(truth)
-    error, at = equal_error_rate(values, truth) if both else (None, None)
     chances, _ = _checked(values if any_word is None else any_word, truth)
-    table = np.column_stack([1 - chances, chances])
+    detected = values >= threshold
+    tp, fp = int((detected & truth).sum()), int((detected & ~truth).sum())
+    fn, tn = int(truth.sum()) - tp, int((~truth).sum()) - fp
+    weighted = _WeightedMetrics(values, truth, detected, chances)
+    figures = weighted(np.ones(len(truth)))
     proportions = {
         "accuracy": (tp + tn, np.ones_like(truth)),
-        "precision": (tp, said),
+        "precision": (tp, detected),
         "recall": (tp, truth),
         "fpr": (fp, ~truth),
         "fnr": (fn, truth),
     }
-    whose = np.arange(len(truth)) if recordings is None else _names(recordings, truth)
+    units = np.arange(len(truth)) if recordings is None else _names(recordings, truth)
     intervals = {
-        name: _proportion_interval(count / among.sum(), whose[among], confidence)
+        name: _proportion_interval(count / among.sum(), units[among], confidence)
         for name, (count, among) in proportions.items()
         if among.any()
     }
     if random is not None:
-        losses = {"brier": (chances - truth) ** 2, "nll": _log_losses(table, truth.astype(int))}
-        gaps = _calibration_gaps(table, truth.astype(int), CALIBRATION_BINS)
-        several = resampled_metrics(values, truth, threshold, PARTIAL_AUC_FPRS, losses, gaps)
-        intervals |= bootstrap_intervals(several, truth, random, confidence, resamples, whose)
+        intervals |= bootstrap_intervals(weighted, truth, random, confidence, resamples, units)
     return ClipMetrics(
         count=len(truth),
         positives=tp + fn,
@@ -112,21 +106,44 @@ def clip_metrics(
         true_negatives=tn,
         false_negatives=fn,
         accuracy=(tp + tn) / len(truth),
-        precision=float(precision_score(truth, said, zero_division=0)),
+        precision=tp / (tp + fp) if tp + fp else 0.0,
         recall=tp / (tp + fn) if tp + fn else None,
-        f1=float(f1_score(truth, said, zero_division=0)),
+        f1=figures["f1"],
         fpr=fp / (fp + tn) if fp + tn else None,
         fnr=fn / (fn + tp) if fn + tp else None,
-        roc_auc=area_under_roc(values, truth) if both else None,
-        pauc_01=area_under_roc(values, truth, PARTIAL_AUC_FPRS["pauc_01"]) if both else None,
-        pauc_005=area_under_roc(values, truth, PARTIAL_AUC_FPRS["pauc_005"]) if both else None,
-        eer=error,
-        eer_threshold=at,
-        ece=expected_calibration_error(table, truth.astype(int)),
-        brier=float(brier_score_loss(truth, chances, pos_label=True)),
-        nll=negative_log_likelihood(table, truth.astype(int)),
+        roc_auc=figures.get("roc_auc"),
+        pauc_01=figures.get("pauc_01"),
+        pauc_005=figures.get("pauc_005"),
+        eer=figures.get("eer"),
+        eer_threshold=equal_error_rate(values, truth)[1] if "eer" in figures else None,
+        ece=figures["ece"],
+        brier=figures["brier"],
+        nll=figures["nll"],
         intervals=intervals,
     )
+
+
+class _WeightedMetrics:
+    """F1, ECE, Brier score, NLL and, of both classes, the areas and the EER, of windows that count so often each."""
+
+    def __init__(
+        self, scores: Doubles, truth: NDArray[np.bool_], detected: NDArray[np.bool_], chances: Doubles
+    ) -> None:
+        table, classes = np.column_stack([1 - chances, chances]), truth.astype(np.int64)
+        self._truth, self._detected = truth, detected
+        self._losses = {"brier": _squared_errors(table, classes), "nll": _log_losses(table, classes)}
+        self._gaps, self._bins = _calibration_gaps(table, classes), _bin_of(table.max(axis=1), CALIBRATION_BINS)
+        self._ranking = _Ranking(scores, truth) if 0 < truth.sum() < len(truth) else None
+
+    def __call__(self, weights: Doubles) -> dict[str, float]:
+        figures = {name: _mean(losses, weights) for name, losses in self._losses.items()}
+        figures["ece"] = _calibration_error(self._gaps, self._bins, CALIBRATION_BINS, weights)
+        figures["f1"] = _f1(self._detected, self._truth, weights)
+        if self._ranking is not None:
+            curve = self._ranking.curve(weights)
+            figures["eer"] = _equal_error(curve)[0]
+            figures |= {name: _area(curve, max_fpr) for name, max_fpr in {"roc_auc": 1.0, **PARTIAL_AUC_FPRS}.items()}
+        return figures
 
 
 def _proportion_interval(proportion: float, units: NDArray[Any], confidence: float) -> Interval:
@@ -215,17 +232,17 @@ class RocPoints(NamedTuple):
         return 1 - self.fnr
 
 
-def roc_points(scores: ArrayLike, labels: ArrayLike, *, corners_only: bool = True) -> RocPoints:
-    """The ROC of finite scores [n], of any range, against labels [n] of both classes.
+def roc_points(scores: ArrayLike, labels: ArrayLike) -> RocPoints:
+    """The corners of the ROC of finite scores [n], of any range, against labels [n] of both classes.
 
-    Points on a straight line between others are left out with `corners_only`.
+    Points on a straight line between others are left out.
     """
-    from sklearn.metrics import roc_curve
-
     values, truth = _both_classes(scores, labels)
-    fpr, tpr, thresholds = roc_curve(truth, values, drop_intermediate=corners_only)
-    thresholds[0] = np.nextafter(values.max(), np.inf)  # scikit-learn puts infinity there, which no file can hold
-    return RocPoints(fpr, 1 - tpr, thresholds)
+    ranking = _Ranking(values, truth)
+    curve = ranking.curve(np.ones(len(truth)))
+    above_all = np.nextafter(values.max(), np.inf)
+    thresholds = np.append(above_all, ranking.thresholds)
+    return RocPoints(curve.fpr[curve.corners], 1 - curve.tpr[curve.corners], thresholds[curve.corners])
 
 
 def area_under_roc(scores: ArrayLike, labels: ArrayLike, max_fpr: float = 1.0) -> float:
@@ -234,10 +251,8 @@ def area_under_roc(scores: ArrayLike, labels: ArrayLike, max_fpr: float = 1.0) -
     Below a `max_fpr` of 1 it is the area up to that false-positive rate, scaled so that chance is 0.5 and the best
     is 1 (McClish 1989).
     """
-    from sklearn.metrics import roc_auc_score
-
     values, truth = _both_classes(scores, labels)
-    return float(roc_auc_score(truth, values, max_fpr=max_fpr))
+    return _area(_Ranking(values, truth).curve(np.ones(len(truth))), max_fpr)
 
 
 def equal_error_rate(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
@@ -245,13 +260,69 @@ def equal_error_rate(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float
 
     Linear interpolation between the two points of the ROC that enclose the crossing; both classes must be present.
     """
-    fpr, fnr, thresholds = roc_points(scores, labels, corners_only=False)
-    thresholds[0] = thresholds[1]
-    excess = fpr - fnr  # rises from -1 to 1
+    values, truth = _both_classes(scores, labels)
+    ranking = _Ranking(values, truth)
+    rate, after, share = _equal_error(ranking.curve(np.ones(len(truth))))
+    below, above = ranking.thresholds[after - 1], ranking.thresholds[max(after - 2, 0)]
+    return rate, float(above + share * (below - above))
+
+
+class _Curve(NamedTuple):
+    """A ROC [k] from nothing detected to everything, and which of its points are corners."""
+
+    fpr: Doubles
+    tpr: Doubles
+    corners: NDArray[np.bool_]
+
+
+class _Ranking:
+    """Windows by falling score, sorted once for the ROC of any weights; `thresholds` are the scores, each once."""
+
+    def __init__(self, scores: Doubles, truth: NDArray[np.bool_]) -> None:
+        self._order = np.argsort(-scores, kind="stable")
+        self._truth = truth[self._order].astype(np.float64)
+        ranked = scores[self._order]
+        self._last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+        self.thresholds: Doubles = ranked[self._last]
+
+    def curve(self, weights: Doubles) -> _Curve:
+        """The ROC of windows that count so often each [n]; both classes must have a weight."""
+        ranked = weights[self._order]
+        detected = np.cumsum(ranked)[self._last]
+        hits = np.cumsum(ranked * self._truth)[self._last]
+        alarms = detected - hits
+        inner = (np.diff(alarms, 2) != 0) | (np.diff(hits, 2) != 0)
+        corners = np.concatenate([[True], [True], inner, [True]]) if len(hits) > 1 else np.array([True, True])
+        return _Curve(np.append(0.0, alarms / alarms[-1]), np.append(0.0, hits / hits[-1]), corners)
+
+
+def _area(curve: _Curve, max_fpr: float) -> float:
+    fpr, tpr = curve.fpr[curve.corners], curve.tpr[curve.corners]
+    if max_fpr >= 1:
+        return float(np.trapezoid(tpr, fpr))
+    stop = int(np.searchsorted(fpr, max_fpr, side="right"))
+    end = np.interp(max_fpr, fpr[stop - 1 : stop + 1], tpr[stop - 1 : stop + 1])
+    area = np.trapezoid(np.append(tpr[:stop], end), np.append(fpr[:stop], max_fpr))
+    chance = 0.5 * max_fpr**2
+    return float(0.5 * (1 + (area - chance) / (max_fpr - chance)))
+
+
+def _equal_error(curve: _Curve) -> tuple[float, int, float]:
+    """The equal error rate, the first point behind the crossing, and how far before it, as a share, the crossing is."""
+    excess = curve.fpr - (1 - curve.tpr)  # rises from -1 to 1
     after = int(np.argmax(excess >= 0))
     share = excess[after - 1] / (excess[after - 1] - excess[after])
-    rate = fpr[after - 1] + share * (fpr[after] - fpr[after - 1])
-    return float(rate), float(thresholds[after - 1] + share * (thresholds[after] - thresholds[after - 1]))
+    rate = curve.fpr[after - 1] + share * (curve.fpr[after] - curve.fpr[after - 1])
+    return float(rate), after, float(share)
+
+
+def _f1(detected: NDArray[np.bool_], truth: NDArray[np.bool_], weights: Doubles) -> float:
+    either = weights @ detected + weights @ truth
+    return float(2 * (weights @ (detected & truth)) / either) if either else 0.0
+
+
+def _mean(losses: Doubles, weights: Doubles) -> float:
+    return float((losses * weights).sum() / weights.sum())
 
 
 @dataclass(frozen=True)
@@ -287,13 +358,15 @@ def expected_calibration_error(
     When `adaptive`, bins hold equally many windows (Nixon et al. 2019): where nearly all are sure, those of equal
     width leave all but one bin almost empty.
     """
-    gaps = _calibration_gaps(*_checked_classes(probabilities, labels), bins, adaptive)
-    return float(np.abs(gaps.sum(axis=0)).sum() / len(gaps))
+    table, truth = _checked_classes(probabilities, labels)
+    bin_of = _bin_of(table.max(axis=1), bins, adaptive)
+    return _calibration_error(_calibration_gaps(table, truth), bin_of, bins, np.ones(len(truth)))
 
 
 def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Mean of -log p(true class) in nats, of class probabilities [n, classes] against class indices [n]."""
-    return float(_log_losses(*_checked_classes(probabilities, labels)).mean())
+    table, truth = _checked_classes(probabilities, labels)
+    return _mean(_log_losses(table, truth), np.ones(len(truth)))
 
 
 def _log_losses(table: Doubles, truth: NDArray[np.int64]) -> Doubles:
@@ -301,19 +374,27 @@ def _log_losses(table: Doubles, truth: NDArray[np.int64]) -> Doubles:
     return losses
 
 
-def _bin_of(values: Doubles, bins: int, adaptive: bool) -> NDArray[np.int64]:
+def _squared_errors(table: Doubles, truth: NDArray[np.int64]) -> Doubles:
+    """What the Brier score is the mean of, for probabilities [n, 2]."""
+    errors: Doubles = ((np.eye(2)[truth] - table) ** 2).sum(axis=1) / 2
+    return errors
+
+
+def _bin_of(values: Doubles, bins: int, adaptive: bool = False) -> NDArray[np.int64]:
     if not adaptive:
         return np.minimum((values * bins).astype(np.int64), bins - 1)
     ranks = np.searchsorted(np.sort(values), values)  # equal values share a rank, so that no bin divides them
     return ranks * bins // len(values)
 
 
-def _calibration_gaps(table: Doubles, truth: NDArray[np.int64], bins: int, adaptive: bool = False) -> Doubles:
-    """Confidence less correctness of each prediction, in the column of its bin: [n, bins], 0 elsewhere."""
-    top = table.max(axis=1)
-    gaps = np.zeros((len(truth), bins))
-    gaps[np.arange(len(truth)), _bin_of(top, bins, adaptive)] = top - (table.argmax(axis=1) == truth)
+def _calibration_gaps(table: Doubles, truth: NDArray[np.int64]) -> Doubles:
+    """Confidence less correctness of the top class of each prediction [n]."""
+    gaps: Doubles = table.max(axis=1) - (table.argmax(axis=1) == truth)
     return gaps
+
+
+def _calibration_error(gaps: Doubles, bin_of: NDArray[np.int64], bins: int, weights: Doubles) -> float:
+    return float(np.abs(np.bincount(bin_of, weights=gaps * weights, minlength=bins)).sum() / weights.sum())
 
 
 def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[Doubles, NDArray[np.bool_]]:

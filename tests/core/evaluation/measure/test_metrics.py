@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import brentq
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import brier_score_loss, f1_score, precision_score, roc_auc_score, roc_curve
 
 from wakeword_core.evaluation.measure import intervals, metrics
 from wakeword_core.evaluation.measure.intervals import bootstrap_intervals
-from wakeword_core.evaluation.measure.resampled import resampled_metrics
 
 
 def drawn(seed, positives, negatives, places=12):
@@ -160,26 +159,43 @@ def test_confusion_rows_are_the_truth():
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 30), st.integers(2, 30), st.integers(1, 3))
 def test_metrics_of_a_resample_are_those_of_its_windows(seed, positives, negatives, places):
-    """Each kernel against the one definition, applied to windows that are repeated as often as they are drawn."""
+    """A window that counts k times is k windows."""
     scores, labels = drawn(seed, positives, negatives, places)
     random = np.random.default_rng(seed)
     draws = random.integers(0, 3, (3, len(labels)))
     draws[:, [0, -1]] = 1
     draws[0] = 1
-    captured = {}
+    captured = []
 
     def capture(statistics, truth, *_):
-        captured.update(statistics(draws.astype(float)))
+        captured.extend(statistics(counts.astype(float)) for counts in draws)
         return {}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "bootstrap_intervals", capture)
         metrics.clip_metrics(scores, labels, random=random)
-    assert set(captured) == {"f1", "roc_auc", "pauc_01", "pauc_005", "eer", "ece", "brier", "nll"}
-    for row, counts in enumerate(draws):
+    for figures, counts in zip(captured, draws, strict=True):
+        assert set(figures) == {"f1", "roc_auc", "pauc_01", "pauc_005", "eer", "ece", "brier", "nll"}
         whole = asdict(metrics.clip_metrics(np.repeat(scores, counts), np.repeat(labels, counts)))
-        for name, found in captured.items():
-            assert found[row] == pytest.approx(whole[name], abs=1e-9), name
+        for name, figure in figures.items():
+            assert figure == pytest.approx(whole[name], abs=1e-9), name
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 60), st.integers(1, 12))
+def test_figures_are_scikit_learns(seed, positives, negatives, places):
+    scores, labels = drawn(seed, positives, negatives, places)
+    result = metrics.clip_metrics(scores, labels, 0.3)
+    assert result.roc_auc == roc_auc_score(labels, scores)
+    assert result.pauc_01 == pytest.approx(roc_auc_score(labels, scores, max_fpr=0.1), abs=1e-12)
+    assert result.f1 == pytest.approx(f1_score(labels, scores >= 0.3, zero_division=0), abs=1e-12)
+    assert result.precision == precision_score(labels, scores >= 0.3, zero_division=0)
+    assert result.brier == pytest.approx(brier_score_loss(labels, scores), abs=1e-12)
+    fpr, tpr, thresholds = roc_curve(labels, scores)
+    roc = metrics.roc_points(scores, labels)
+    np.testing.assert_array_equal(roc.fpr, fpr)
+    np.testing.assert_array_equal(roc.fnr, 1 - tpr)
+    np.testing.assert_array_equal(roc.thresholds[1:], thresholds[1:])
 
 
 def test_bootstrap_intervals_agree_with_theory():
@@ -259,14 +275,15 @@ def test_groups_and_classes_count_recordings_too():
 
 
 def test_intervals_are_repeatable_narrow_with_more_windows_and_widen_with_confidence():
-    def interval(scale, seed=0, confidence=0.95):
+    def measured(scale, seed=0, confidence=0.95):
         random = np.random.default_rng(seed)
-        found = metrics.clip_metrics(*drawn(3, 30 * scale, 100 * scale), random=random, confidence=confidence)
-        return found.intervals["eer"]
+        scores, labels = drawn(3, 30 * scale, 100 * scale)
+        return metrics.clip_metrics(scores, labels, random=random, confidence=confidence).intervals
 
-    assert interval(1) == interval(1) != interval(1, seed=1)
-    assert np.ptp(interval(16)) < np.ptp(interval(1)) / 2
-    assert np.ptp(interval(1, confidence=0.5)) < np.ptp(interval(1)) / 2
+    assert measured(1) == measured(1)
+    assert measured(1)["nll"] != measured(1, seed=1)["nll"]  # the EER of so few windows has few values
+    assert np.ptp(measured(16)["eer"]) < np.ptp(measured(1)["eer"]) / 2
+    assert np.ptp(measured(1, confidence=0.5)["eer"]) < np.ptp(measured(1)["eer"]) / 2
 
 
 def test_a_bootstrap_that_sees_no_error_claims_nothing():
@@ -280,23 +297,21 @@ def test_a_bootstrap_that_sees_no_error_claims_nothing():
 def test_classes_are_resampled_apart():
     seen = []
 
-    def statistics(draws):
-        seen.append(draws)
-        return {"first": draws[:, 0]}
+    def statistics(weights):
+        seen.append(weights)
+        return {"first": weights[0]}
 
     labels = np.r_[np.ones(3, bool), np.zeros(50, bool)]
     bootstrap_intervals(statistics, labels, np.random.default_rng(0), resamples=400)
-    draws = np.concatenate(seen[1:])
+    draws = np.stack(seen[1:])
     assert len(draws) == 400 and (draws[:, :3].sum(1) == 3).all() and (draws[:, 3:].sum(1) == 50).all()
     np.testing.assert_allclose(draws.mean(0), 1, atol=0.25)
 
 
 def test_a_thousand_resamples_of_a_split_are_quick():
     scores, labels = drawn(4, 400, 6_600)
-    table = np.random.default_rng(0).random((7_000, 15))
-    statistics = resampled_metrics(scores, labels, 0.5, metrics.PARTIAL_AUC_FPRS, {}, table)
     started = time.process_time()
-    bootstrap_intervals(statistics, labels, np.random.default_rng(0), resamples=1_000)
+    metrics.clip_metrics(scores, labels, random=np.random.default_rng(0), resamples=1_000)
     assert time.process_time() - started < 2
 
 
