@@ -86,8 +86,8 @@ def write_history(path: Path, history: Sequence[EpochRecord]) -> None:
     write_text(path, "".join(json.dumps(asdict(record)) + "\n" for record in history))
 
 
-def history_curve(path: Path) -> bytes:
-    """Draw the training curve of the epochs in a history file: PNG."""
+def history_curve(path: Path, max_fpr: float) -> bytes:
+    """Draw the training curve of a history file as a PNG; `max_fpr` is what its partial AUC goes up to."""
     from wakeword_core.evaluation.measure.plots import training_curve
 
-    return training_curve([asdict(record) for record in read_history(path)])
+    return training_curve([asdict(record) for record in read_history(path)], max_fpr)

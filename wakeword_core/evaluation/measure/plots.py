@@ -49,8 +49,11 @@ class Marked:
     fah: float
 
 
-def training_curve(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """Losses above, validation AUC below, an epoch a point; rows as in the training's history."""
+def training_curve(history: Sequence[Mapping[str, Any]], max_fpr: float) -> bytes:
+    """Draw losses above and validation AUC below, an epoch a point; rows as in the training's history.
+
+    `max_fpr` is the false-positive rate that the partial AUC goes up to.
+    """
     figure = new_figure(_SIZE[0], 5.6)
     losses, aucs = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     epochs = [row["epoch"] for row in history]
@@ -58,7 +61,8 @@ def training_curve(history: Sequence[Mapping[str, Any]]) -> bytes:
     losses.plot(epochs, [row["train_loss"] for row in history], color=_BLUE, label="training", **marker)
     losses.plot(epochs, [row["val_loss"] for row in history], color=_RED, ls="--", label="validation", **marker)
     aucs.plot(epochs, [row["val_auc"] for row in history], color=_GREEN, label="ROC-AUC", **marker)
-    aucs.plot(epochs, [row["val_pauc"] for row in history], color=_ORANGE, ls="--", label="pAUC, FPR ≤ 0.1", **marker)
+    pauc = f"pAUC, FPR ≤ {max_fpr:g}"
+    aucs.plot(epochs, [row["val_pauc"] for row in history], color=_ORANGE, ls="--", label=pauc, **marker)
     losses.set(ylabel="loss (nats)", title="Training")
     aucs.set(xlabel="epoch", ylabel="validation AUC")
     aucs.xaxis.get_major_locator().set_params(integer=True)

@@ -22,7 +22,7 @@ def make(run: StageRun) -> None:
     run.figures = final_test(
         run.config,
         run.inputs,
-        history_curve(run.inputs["trained_model"].file(HISTORY)),
+        history_curve(run.inputs["trained_model"].file(HISTORY), run.config.training.val_max_fpr),
         run.out,
         run.progress,
         previous.path if previous else None,

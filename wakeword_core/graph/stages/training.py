@@ -41,7 +41,7 @@ def make(run: StageRun) -> None:
         run.progress,
         run.on_epoch,
     )
-    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY))
+    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY, run.config.training.val_max_fpr))
     # of validation, too, which need not have a part in the weights
     run.volatile = {HISTORY, CURVE}
     run.figures = asdict(summary)

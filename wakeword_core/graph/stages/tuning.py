@@ -65,7 +65,7 @@ def make(run: StageRun) -> None:
         run.progress,
         run.on_epoch,
     )
-    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY))
+    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY, run.config.training.val_max_fpr))
     # not before everything else is written: until then a killed build goes on from its last epoch
     clean_up(run.out)
 

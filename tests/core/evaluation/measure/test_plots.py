@@ -31,7 +31,8 @@ def size(png):
 @pytest.mark.parametrize(
     ("draw", "other"),
     [
-        (lambda: plots.training_curve(HISTORY), lambda: plots.training_curve(HISTORY[:1])),
+        (lambda: plots.training_curve(HISTORY, 0.1), lambda: plots.training_curve(HISTORY[:1], 0.1)),
+        (lambda: plots.training_curve(HISTORY, 0.1), lambda: plots.training_curve(HISTORY, 0.05)),
         (
             lambda: plots.rate_curve([1e-4, 1e-3, 1e-2], [3, 1, 9], [2.5, 1.5, 7], {"suggested": 2e-4}),
             lambda: plots.rate_curve([1e-4, 1e-3, 1e-2], [3, 1, 9], [2.5, 1.5, 7], {"suggested": 2e-3}),
@@ -68,7 +69,14 @@ def test_pictures_show_what_they_are_given(draw, other):
 
 
 def test_equal_figures_give_equal_bytes():
-    assert plots.training_curve(HISTORY) == plots.training_curve(HISTORY)
+    assert plots.training_curve(HISTORY, 0.1) == plots.training_curve(HISTORY, 0.1)
+
+
+def test_the_training_curve_names_the_rate_of_its_partial_auc(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "as_png", lambda figure: figures.append(figure) or b"")
+    plots.training_curve(HISTORY, 0.05)
+    assert [line.get_label() for line in figures[0].axes[1].get_lines()] == ["ROC-AUC", "pAUC, FPR ≤ 0.05"]
 
 
 def test_no_global_plotting_state():
