@@ -29,7 +29,7 @@ from wakeword_core.ablations import ABLATIONS, without
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
 from wakeword_core.evaluation.measure.intervals import mean_interval
-from wakeword_core.evaluation.streams.operating_points import Sensitivities
+from wakeword_core.evaluation.streams.operating_points import OperatingPoints
 from wakeword_core.files import digest, read_json, write_json
 from wakeword_core.graph.project import Project
 from wakeword_core.runtime.exported import MODEL_FILE
@@ -107,7 +107,7 @@ def _trained(name: str, seed: int, given: argparse.Namespace) -> Trained:
     config = config_without(name, seed, given)
     project = Project(config, given.home.resolve())
     model = built_up_to_onnx(project, f"without {name}, seed {seed}")
-    points = Sensitivities.load(project.require("calibrated_model").path).points.values()
+    points = OperatingPoints.load(project.require("calibrated_model").path).points.values()
     shards = project.require("audio_shards", "test")
     kept = project.home / "ablation" / f"{digest([model.key, shards.key, config.subset('evaluation', 'seed')])}.json"
     if kept.exists():

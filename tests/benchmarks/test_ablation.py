@@ -11,7 +11,7 @@ import pytest
 from ablation import WHOLE, Trained, config_without, spread, summary
 
 from wakeword_core.config import Config
-from wakeword_core.evaluation.streams.operating_points import Sensitivities
+from wakeword_core.evaluation.streams.operating_points import OperatingPoints
 from wakeword_core.files import digest
 
 PROJECT = "training: {augment: {mixup_alpha: 0, colour_db: 3}}\nsynthesis: {words: 0}\n"
@@ -85,7 +85,7 @@ def test_a_second_call_goes_on_where_the_first_stopped(
     monkeypatch.setattr(ablation, "Project", Project)
     monkeypatch.setattr(ablation, "built_up_to_onnx", build)
     monkeypatch.setattr(ablation, "_missed_on_test", score)
-    monkeypatch.setattr(Sensitivities, "load", lambda folder: SimpleNamespace(points=points))
+    monkeypatch.setattr(OperatingPoints, "load", lambda folder: SimpleNamespace(points=points))
     arguments = ["--config", str(given(tmp_path).config), "--home", str(tmp_path / "home"), "--seeds", "1", "2"]
     arguments += ["--without", "colour", "mixup", "noise", "--out", str(tmp_path / "out.json")]
     monkeypatch.setattr(sys, "argv", ["ablation.py", *arguments])

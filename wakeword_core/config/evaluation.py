@@ -67,7 +67,7 @@ class EvaluationConfig(Settings):
     tuning: TuningConfig = TuningConfig()
     operating_points: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")], Annotated[float, Field(gt=0, le=1_000)]
-    ] = Field(_OPERATING_POINTS, description="Sensitivities by name: false alarms an hour allowed at each.")
+    ] = Field(_OPERATING_POINTS, description="OperatingPoints by name: false alarms an hour allowed at each.")
     operating_point: str = Field("balanced", description="The sensitivity that is used unless another is asked for.")
     stream_snr_db: tuple[float | None, ...] = Field(
         (None, 20.0, 10.0, 5.0, 0.0),

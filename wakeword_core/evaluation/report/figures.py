@@ -26,10 +26,10 @@ from wakeword_core.evaluation.report.page import Exhibits, write_report
 from wakeword_core.evaluation.report.players import Excerpt, Player, moment_excerpts, players, word_excerpts
 from wakeword_core.evaluation.report.suspicious import Cut, describe, suspicious_recordings
 from wakeword_core.evaluation.streams.build import Condition, background_sessions, positive_sessions, target_conditions
-from wakeword_core.evaluation.streams.operating_points import Sensitivities
+from wakeword_core.evaluation.streams.operating_points import OperatingPoints
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams, named_point_results
-from wakeword_core.evaluation.streams.thresholds import operating_points, sweep
+from wakeword_core.evaluation.streams.thresholds import fah_points, sweep
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import read_json, write_json
 from wakeword_core.progress import Progress, silent
@@ -128,7 +128,7 @@ class _StreamMeasured(_Measured):
 def _stream_test(streams: StreamScores, model: WakewordModel, calibrated: Artifact, config: Config) -> _StreamMeasured:
     detector = model.detector
     result = evaluate_streams(streams, model.threshold, config, detector)
-    chosen = Sensitivities.load(calibrated.path)
+    chosen = OperatingPoints.load(calibrated.path)
     tested = named_point_results(streams, chosen.points, config, detector)
     points = sweep(streams, config, detector)
     marked = {
@@ -143,7 +143,7 @@ def _stream_test(streams: StreamScores, model: WakewordModel, calibrated: Artifa
         },
         "target_conditions": [one.name for one in target_conditions(config)],
         "stream": asdict(result),
-        "fah_points": [asdict(one) for one in operating_points(streams, config, detector)],
+        "fah_points": [asdict(point) for point in fah_points(streams, config, detector)],
         "sweep": [asdict(one) for one in points],
     }
     det = plots.det_curve(points, marked, streams.background_hours)

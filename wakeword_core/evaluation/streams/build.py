@@ -45,7 +45,10 @@ def all_conditions(config: Config) -> tuple[Condition, ...]:
 
 def _ordered(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
     return tuple(
-        sorted(dict.fromkeys(conditions), key=lambda one: (one.far, one.snr_db is not None, -(one.snr_db or 0.0)))
+        sorted(
+            dict.fromkeys(conditions),
+            key=lambda condition: (condition.far, condition.snr_db is not None, -(condition.snr_db or 0.0)),
+        )
     )
 
 
@@ -82,13 +85,13 @@ class NoiseBed:
     def _cycle(self) -> Iterator[NDArray[np.int16]]:
         role = self._role()
         while True:
-            for one in iter_recordings(self._folder, roles=(role,)):
-                if one.audio.any():
-                    yield np.roll(one.audio, -int(self._random.integers(len(one.audio))))
+            for recording in iter_recordings(self._folder, roles=(role,)):
+                if recording.audio.any():
+                    yield np.roll(recording.audio, -int(self._random.integers(len(recording.audio))))
 
     def _role(self) -> Role:
         for role in NOISE_ROLES:
-            if any(one.audio.any() for one in iter_recordings(self._folder, roles=(role,))):
+            if any(recording.audio.any() for recording in iter_recordings(self._folder, roles=(role,))):
                 log.info("words are mixed with the %s recordings of %s", role, self._folder)
                 return role
         raise DataError(
@@ -120,8 +123,8 @@ class Rooms:
 
         response = self._responses[int(self._random.integers(len(self._responses)))]
         wet = fftconvolve(sound.astype(np.float64), response.astype(np.float64))
-        heard = power(wet[span])
-        return (wet * (power(sound[span]) / heard) ** 0.5 if heard else wet).astype(np.float32)
+        arriving = power(wet[span])
+        return (wet * (power(sound[span]) / arriving) ** 0.5 if arriving else wet).astype(np.float32)
 
 
 def power(sound: NDArray[np.floating]) -> float:
@@ -149,12 +152,12 @@ def mix(
     noise_gains: list[float] = []
     speech_gains: list[float] = []
     for word, recording in zip(words, recordings, strict=True):
-        gain, heard = 0.0, speech[recording]
+        gain, mixed = 0.0, speech[recording]
         if noise is not None and snr_db is not None:
             level = max(power(noise[_around(word, stretch)]), quiet)
             gain = (power(speech[word]) / level / 10 ** (snr_db / 10)) ** 0.5
-            heard = heard + np.float32(gain) * noise[recording]
-        lowered = 1 / max(float(np.abs(heard).max(initial=0.0)), 1.0)
+            mixed = mixed + np.float32(gain) * noise[recording]
+        lowered = 1 / max(float(np.abs(mixed).max(initial=0.0)), 1.0)
         knots += [recording.start, recording.stop]
         noise_gains += [gain * lowered] * 2
         speech_gains += [lowered] * 2
@@ -271,7 +274,9 @@ def positive_sessions(shards_folder: Path, config: Config, seed: int, condition:
     bed = None if condition.snr_db is None else NoiseBed(shards_folder, np.random.default_rng([seed, 1]))
     rooms = Rooms(shards_folder, config, np.random.default_rng([seed, 3])) if condition.far else None
     quiet = 10 ** (config.data.silence_dbfs / 10)
-    whole = (_Piece(one, 0, len(one.audio)) for one in iter_recordings(shards_folder, roles=POSITIVE_ROLES))
+    whole = (
+        _Piece(recording, 0, len(recording.audio)) for recording in iter_recordings(shards_folder, roles=POSITIVE_ROLES)
+    )
     for pieces in _filled(whole, layout):
         positions, length = _positions(pieces, layout)
         words = [_word(piece, at, layout.rate) for piece, at in zip(pieces, positions, strict=True)]
@@ -296,13 +301,13 @@ def background_sessions(
     layout = _Layout.of(config)
     under = floor(config, np.random.default_rng([config.seed, 2]))
     recordings = iter_recordings(shards_folder, roles=roles)
-    cut = chain.from_iterable(_cut(one, layout) for one in recordings)
+    cut = chain.from_iterable(_cut(recording, layout) for recording in recordings)
     for pieces in _filled(cut, layout):
         positions, length = _positions(pieces, layout)
         sound = np.zeros(length, dtype=np.float32)
         for piece, position in zip(pieces, positions, strict=True):
-            heard = piece.recording.audio[piece.offset - piece.lead : piece.offset + piece.length]
-            sound[position - piece.lead : position + piece.length] = from_pcm16(heard)
+            samples = piece.recording.audio[piece.offset - piece.lead : piece.offset + piece.length]
+            sound[position - piece.lead : position + piece.length] = from_pcm16(samples)
         yield Session(pcm(sound, under), [], _spans(pieces, positions, layout))
 
 
@@ -334,12 +339,12 @@ def _positions(pieces: list[_Piece], layout: _Layout) -> tuple[list[int], int]:
 
 def _word(piece: _Piece, position: int, rate: int) -> Word:
     """The span that voice activity found, else the whole recording."""
-    one = piece.recording
-    start, end = float(one.speech_start), float(one.speech_end)
+    recording = piece.recording
+    start, end = float(recording.speech_start), float(recording.speech_end)
     if not 0 <= start < end <= piece.length / rate:
         start, end = 0.0, piece.length / rate
     begin = position / rate
-    return Word(one.label, one.id, begin + start, begin + end, one.source, one.speaker, begin)
+    return Word(recording.label, recording.id, begin + start, begin + end, recording.source, recording.speaker, begin)
 
 
 def _samples(start: float, end: float, rate: int) -> slice:
@@ -363,6 +368,8 @@ def _speech(
 def _spans(pieces: list[_Piece], positions: list[int], layout: _Layout) -> list[SourceSpan]:
     rate = layout.rate
     return [
-        SourceSpan(one.recording.source, one.recording.id, at / rate, (at + one.length) / rate, one.offset / rate)
-        for one, at in zip(pieces, positions, strict=True)
+        SourceSpan(
+            piece.recording.source, piece.recording.id, at / rate, (at + piece.length) / rate, piece.offset / rate
+        )
+        for piece, at in zip(pieces, positions, strict=True)
     ]

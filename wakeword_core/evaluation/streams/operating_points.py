@@ -34,6 +34,66 @@ _BATCH = 64
 _DIGITS = 9
 _ALIKE = 10.0**-_DIGITS
 """Miss rates are counts over the same words: what differs by less is rounding."""
+OPERATING_POINT = "operating_point.json"
+_ON_THE_CARD = (
+    "threshold", "target_fah", "frr", "frr_interval", "fah", "fah_interval", "reachable", "background_hours",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OperatingPoints:
+    """A detector, its operating points by name, and the name of the one that is used unless another is asked for."""
+
+    name: str
+    detector: DetectorConfig
+    points: Mapping[str, OperatingPoint]
+
+    @property
+    def default(self) -> OperatingPoint:
+        """The operating point that is used unless another is asked for."""
+        return self.points[self.name]
+
+    def save(self, folder: Path) -> None:
+        """Write `operating_point.json`: the default point's fields, its name, the detector, and all points."""
+        tree = {
+            **asdict(self.default),
+            "name": self.name,
+            "detector": self.detector.model_dump(mode="json"),
+            "points": {name: asdict(point) for name, point in self.points.items()},
+        }
+        write_json(folder / OPERATING_POINT, tree)
+
+    @classmethod
+    def load(cls, folder: Path) -> "OperatingPoints":
+        """Read what `save` wrote; ArtifactError if it is not that."""
+        path = folder / OPERATING_POINT
+        try:
+            tree = read_json(path)
+            detector = DetectorConfig.model_validate(tree["detector"])
+            points = {str(name): _point(stored) for name, stored in tree["points"].items()}
+            if tree["name"] not in points:
+                raise ValueError(f"{tree['name']!r} is not among them")
+            return cls(tree["name"], detector, dict(sorted(points.items(), key=lambda named: named[1].target_fah)))
+        except (OSError, AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
+            raise ArtifactError(f"{path} holds no operating points ({error}); build calibrated_model again") from error
+
+    def card(self) -> dict[str, Any]:
+        """Return what a device needs, for the exported model's card."""
+        return {
+            "detector": self.detector.model_dump(mode="json"),
+            "threshold": self.default.threshold,
+            "operating_point": self.name,
+            "operating_points": {
+                name: {key: value for key, value in asdict(point).items() if key in _ON_THE_CARD}
+                for name, point in self.points.items()
+            },
+        }
+
+
+def _point(stored: Mapping[str, Any]) -> OperatingPoint:
+    values = {field.name: stored[field.name] for field in fields(OperatingPoint)}
+    intervals = {name: Interval(*values[name]) for name in ("frr_interval", "fah_interval")}
+    return OperatingPoint(**{**values, **intervals})
 
 
 @dataclass(frozen=True)
@@ -46,6 +106,85 @@ class Tuning:
     tuned_frr: float
 
 
+def calibrate_model(
+    model_folder: Path, features: Path, shards: Path, config: Config, out: Path, progress: Progress = silent
+) -> dict[str, Any]:
+    """Write the calibrated model, `calibration.json`, `operating_point.json` and `reliability.png`; returns figures.
+
+    `features` and `shards` are of the validation split: the first sets the calibration, the second, as continuous
+    audio in the target conditions, the detector's parameters and the thresholds of `evaluation.operating_points`.
+    """
+    from wakeword_core.models.scoring import load_model, save_model
+
+    logits, labels = clip_logits(model_folder, features)
+    calibration = fit_calibration(logits, labels, config.evaluation.calibration.method)
+    model, card = load_model(model_folder)
+    calibrate(model, calibration)
+    save_model(out, model, card)
+    write_json(out / "calibration.json", asdict(calibration))
+    before, after = softmax(logits), calibrated(logits, calibration.method, calibration.parameters)
+    (out / "reliability.png").write_bytes(reliability_diagram(before, after, labels))
+    targets = target_conditions(config)
+    scores = score_streams(torch_scorer(model, config), shards, config, progress, targets, confusables=False)
+    chosen, tuning = choose_operating_points(scores, config, progress)
+    chosen.save(out)
+    point = asdict(chosen.default)
+    return {
+        **{name: value for name, value in asdict(calibration).items() if name != "parameters"},
+        **{f"val_{name}": list(value) if isinstance(value, tuple) else value for name, value in point.items()},
+        "detectors_tried": tuning.tried,
+        "val_frr_before_tuning": tuning.configured_frr,
+        "detector": chosen.detector.model_dump(mode="json"),
+        "operating_points": [
+            {
+                "name": name,
+                "target_fah": point.target_fah,
+                "threshold": point.threshold,
+                "frr": point.frr,
+                "fah": point.fah,
+            }
+            for name, point in chosen.points.items()
+        ],
+    }
+
+
+def choose_operating_points(
+    scores: StreamScores, config: Config, progress: Progress = silent
+) -> tuple[OperatingPoints, Tuning]:
+    """Choose the detector and the threshold of every operating point on scores of validation's streams."""
+    tuning = tune_detector(scores, config, progress)
+    tradeoff = Tradeoff(scores, config, tuning.detector)
+    points = tradeoff.points(config.evaluation.operating_points)
+    return OperatingPoints(config.evaluation.operating_point, tuning.detector, points), tuning
+
+
+def torch_scorer(model: "ScoringModel", config: Config) -> StreamScorer:
+    """Score streams through torch: what the exported model will give, before there is one."""
+    import torch
+
+    from wakeword_core.runtime import window_scores
+    from wakeword_core.runtime.exported import stride_frames
+
+    frontend, rate = config.features.frontend, config.data.sample_rate
+    front_end = NumpyFrontend(frontend, rate)
+    stride = stride_frames(config.evaluation.detector, frontend, rate)
+
+    def score_windows(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            scores: npt.NDArray[np.float32] = model(
+                torch.from_numpy(np.ascontiguousarray(front_end.clamp(windows)))
+            ).numpy()
+        return scores
+
+    def score(pcm: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+        ends, scores = window_scores(
+            front_end(pcm), front_end.silence(frontend.window_frames - 1), stride, score_windows, _BATCH
+        )
+        return (ends * frontend.hop_length + frontend.n_fft) / rate, scores
+
+    return score
+
+
 def tune_detector(scores: StreamScores, config: Config, progress: Progress = silent) -> Tuning:
     """The detector of `evaluation.tuning` with the lowest FRR at the default operating point, on validation's streams.
 
@@ -54,23 +193,27 @@ def tune_detector(scores: StreamScores, config: Config, progress: Progress = sil
     gain is a whole recording at least: with little data, a smaller one is chance.
     """
     detectors, target = list(candidates(config)), config.evaluation.allowed_fah
-    found: dict[DetectorConfig, Choice] = {}
+    choices: dict[DetectorConfig, Choice] = {}
     for number, detector in enumerate(detectors):
-        found[detector] = Tradeoff(scores, config, detector).choose(target)
+        choices[detector] = Tradeoff(scores, config, detector).choose(target)
         progress("tuning the detector", number + 1, len(detectors))
-    beyond, missed = min(_misses(choice) for choice in found.values())
-    equals = [one for one, choice in found.items() if _misses(choice) <= (beyond, missed + _ALIKE)]
+    beyond, missed = min(_misses(choice) for choice in choices.values())
+    equals = [detector for detector, choice in choices.items() if _misses(choice) <= (beyond, missed + _ALIKE)]
     configured = detectors[0]
-    best = min(equals, key=lambda one: _preference(one, found[one], scores, config)) if len(equals) > 1 else equals[0]
-    worth = _is_worth_it(found[best], found[configured], recordings(headline(scores, config)))
+    best = (
+        min(equals, key=lambda detector: _preference(detector, choices[detector], scores, config))
+        if len(equals) > 1
+        else equals[0]
+    )
+    worth = _is_worth_it(choices[best], choices[configured], recordings(headline(scores, config)))
     chosen = best if worth else configured
-    tuning = Tuning(chosen, len(detectors), found[configured].point.frr, found[chosen].point.frr)
+    tuning = Tuning(chosen, len(detectors), choices[configured].point.frr, choices[chosen].point.frr)
     log.info("%s", tuning)
     return tuning
 
 
 def candidates(config: Config) -> Iterator[DetectorConfig]:
-    """The configured detector, then every other one of the grid, none twice."""
+    """Yield the configured detector, then every other one of the grid, none twice."""
     tuning, configured = config.evaluation.tuning, config.evaluation.detector
     yield configured
     if not tuning.enabled:
@@ -109,149 +252,7 @@ def _preference(
     return round(missed, _DIGITS), -choice.margin, *_distance(detector, evaluation.detector)
 
 
-def _distance(one: DetectorConfig, other: DetectorConfig) -> tuple[int, float]:
+def _distance(detector: DetectorConfig, other: DetectorConfig) -> tuple[int, float]:
     """How many parameters differ, and by how much in all."""
-    steps = [abs(getattr(one, name) - getattr(other, name)) for name in _TUNED]
+    steps = [abs(getattr(detector, name) - getattr(other, name)) for name in _TUNED]
     return sum(step > 0 for step in steps), float(sum(steps))
-
-
-OPERATING_POINT = "operating_point.json"
-_ON_THE_CARD = (
-    "threshold",
-    "target_fah",
-    "frr",
-    "frr_interval",
-    "fah",
-    "fah_interval",
-    "reachable",
-    "background_hours",
-)
-
-
-@dataclass(frozen=True)
-class Sensitivities:
-    """A detector, its operating points by name, and the name of the one that is used unless another is asked for."""
-
-    name: str
-    detector: DetectorConfig
-    points: Mapping[str, OperatingPoint]
-
-    @property
-    def default(self) -> OperatingPoint:
-        """The operating point that is used unless another is asked for."""
-        return self.points[self.name]
-
-    def save(self, folder: Path) -> None:
-        """Write `operating_point.json`: the default point's fields, its name, the detector, and all points."""
-        tree = {
-            **asdict(self.default),
-            "name": self.name,
-            "detector": self.detector.model_dump(mode="json"),
-            "points": {name: asdict(point) for name, point in self.points.items()},
-        }
-        write_json(folder / OPERATING_POINT, tree)
-
-    @classmethod
-    def load(cls, folder: Path) -> "Sensitivities":
-        """Read what `save` wrote; ArtifactError if it is not that."""
-        path = folder / OPERATING_POINT
-        try:
-            tree = read_json(path)
-            detector = DetectorConfig.model_validate(tree["detector"])
-            points = {str(name): _point(stored) for name, stored in tree["points"].items()}
-            if tree["name"] not in points:
-                raise ValueError(f"{tree['name']!r} is not among them")
-            return cls(tree["name"], detector, dict(sorted(points.items(), key=lambda one: one[1].target_fah)))
-        except (OSError, AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
-            raise ArtifactError(f"{path} holds no operating points ({error}); build calibrated_model again") from error
-
-    def card(self) -> dict[str, Any]:
-        """What a device needs, for the exported model's card."""
-        return {
-            "detector": self.detector.model_dump(mode="json"),
-            "threshold": self.default.threshold,
-            "operating_point": self.name,
-            "operating_points": {
-                name: {key: value for key, value in asdict(point).items() if key in _ON_THE_CARD}
-                for name, point in self.points.items()
-            },
-        }
-
-
-def _point(stored: Mapping[str, Any]) -> OperatingPoint:
-    values = {one.name: stored[one.name] for one in fields(OperatingPoint)}
-    intervals = {name: Interval(*values[name]) for name in ("frr_interval", "fah_interval")}
-    return OperatingPoint(**{**values, **intervals})
-
-
-def calibrate_model(
-    model_folder: Path, features: Path, shards: Path, config: Config, out: Path, progress: Progress = silent
-) -> dict[str, Any]:
-    """Write the calibrated model, `calibration.json`, `operating_point.json` and `reliability.png`; returns figures.
-
-    `features` and `shards` are of the validation split: the first sets the calibration, the second, as continuous
-    audio in the target conditions, the detector's parameters and the thresholds of `evaluation.operating_points`.
-    """
-    from wakeword_core.models.scoring import load_model, save_model
-
-    logits, labels = clip_logits(model_folder, features)
-    calibration = fit_calibration(logits, labels, config.evaluation.calibration.method)
-    model, card = load_model(model_folder)
-    calibrate(model, calibration)
-    save_model(out, model, card)
-    write_json(out / "calibration.json", asdict(calibration))
-    before, after = softmax(logits), calibrated(logits, calibration.method, calibration.parameters)
-    (out / "reliability.png").write_bytes(reliability_diagram(before, after, labels))
-    heard_in = target_conditions(config)
-    scores = score_streams(torch_scorer(model, config), shards, config, progress, heard_in, confusables=False)
-    chosen, tuning = choose_sensitivities(scores, config, progress)
-    chosen.save(out)
-    point = asdict(chosen.default)
-    return {
-        **{name: value for name, value in asdict(calibration).items() if name != "parameters"},
-        **{f"val_{name}": list(value) if isinstance(value, tuple) else value for name, value in point.items()},
-        "detectors_tried": tuning.tried,
-        "val_frr_before_tuning": tuning.configured_frr,
-        "detector": chosen.detector.model_dump(mode="json"),
-        "operating_points": [
-            {"name": name, "target_fah": one.target_fah, "threshold": one.threshold, "frr": one.frr, "fah": one.fah}
-            for name, one in chosen.points.items()
-        ],
-    }
-
-
-def choose_sensitivities(
-    scores: StreamScores, config: Config, progress: Progress = silent
-) -> tuple[Sensitivities, Tuning]:
-    """The detector and the threshold of every operating point for scores of validation's streams."""
-    tuning = tune_detector(scores, config, progress)
-    tradeoff = Tradeoff(scores, config, tuning.detector)
-    points = tradeoff.points(config.evaluation.operating_points)
-    return Sensitivities(config.evaluation.operating_point, tuning.detector, points), tuning
-
-
-def torch_scorer(model: "ScoringModel", config: Config) -> StreamScorer:
-    """Streaming scores through torch: what the exported model will give, before there is one."""
-    import torch
-
-    from wakeword_core.runtime import window_scores
-    from wakeword_core.runtime.exported import stride_frames
-
-    frontend, rate = config.features.frontend, config.data.sample_rate
-    front_end = NumpyFrontend(frontend, rate)
-    stride = stride_frames(config.evaluation.detector, frontend, rate)
-
-    def score_windows(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        with torch.inference_mode():
-            scores: npt.NDArray[np.float32] = model(
-                torch.from_numpy(np.ascontiguousarray(front_end.clamp(windows)))
-            ).numpy()
-        return scores
-
-    def score(pcm: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-        ends, scores = window_scores(
-            front_end(pcm), front_end.silence(frontend.window_frames - 1), stride, score_windows, _BATCH
-        )
-        return (ends * frontend.hop_length + frontend.n_fft) / rate, scores
-
-    return score

@@ -47,7 +47,7 @@ class SessionScores:
 
     @classmethod
     def of(cls, session: Session, condition: Condition | None, score: StreamScorer) -> "SessionScores":
-        """What a scorer makes of a session that it hears from a fresh start."""
+        """Score a session from a fresh start."""
         times, raw = score(session.pcm)
         scores, classes = wake_scores(raw)
         moments = np.asarray(times, dtype=np.float64)
@@ -55,12 +55,12 @@ class SessionScores:
 
     @property
     def background(self) -> bool:
-        """Whether there is no wake word in it."""
+        """Whether it holds no wake word."""
         return self.condition is None
 
     @property
     def seconds(self) -> float:
-        """Duration of the recordings in it, pauses left out."""
+        """Duration of its recordings, pauses left out."""
         return sum(span.end - span.start for span in self.sources)
 
 
@@ -87,11 +87,11 @@ class StreamScores:
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """The conditions that words were heard in, in order."""
-        return tuple(dict.fromkeys(one.condition for one in self.sessions if one.condition is not None))
+        return tuple(dict.fromkeys(session.condition for session in self.sessions if session.condition is not None))
 
     def within(self, conditions: Collection[Condition]) -> "StreamScores":
         """The same without the words of other conditions; background and confusables stay."""
-        kept = tuple(one for one in self.sessions if one.condition is None or one.condition in conditions)
+        kept = tuple(session for session in self.sessions if session.condition in (None, *conditions))
         return replace(self, sessions=kept)
 
 
@@ -107,20 +107,20 @@ def score_streams(
 
     `conditions` are those of the test unless given.
     """
-    heard_in = all_conditions(config) if conditions is None else tuple(conditions)
-    planned = _planned_seconds(shards_folder, len(heard_in), confusables)
+    tested = all_conditions(config) if conditions is None else tuple(conditions)
+    planned = _planned_seconds(shards_folder, len(tested), confusables)
     done = 0.0
 
     def scored(session: Session, condition: Condition | None = None) -> SessionScores:
         nonlocal done
-        found = SessionScores.of(session, condition, scorer)
-        done += found.seconds
+        scores = SessionScores.of(session, condition, scorer)
+        done += scores.seconds
         progress("stream test (s)", min(round(done), round(planned)), round(planned))
-        return found
+        return scores
 
     sessions = [
         scored(session, condition)
-        for condition in heard_in
+        for condition in tested
         for session in positive_sessions(shards_folder, config, config.seed, condition)
     ]
     sessions += [scored(session) for session in background_sessions(shards_folder, config)]
@@ -166,24 +166,24 @@ class Miss:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Events (indices of scores), which words were hit [words], and the latencies of the hits in seconds."""
+class SessionEvents:
+    """The events in one session as `indices` of its scores, which words were hit [words], and how late, in seconds."""
 
-    events: NDArray[np.int64]
+    indices: NDArray[np.int64]
     hits: NDArray[np.bool_]
     latencies: NDArray[np.float64]
 
 
-class Lane:
+class PreparedSession:
     """One session made ready for many thresholds of one detector."""
 
     def __init__(
-        self, session: SessionScores, labels: tuple[str, ...], config: Config, detector: DetectorConfig
+        self, scores: SessionScores, labels: tuple[str, ...], config: Config, detector: DetectorConfig
     ) -> None:
-        self.session = session
+        self.scores = scores
         self.detector = detector
-        self.prepared: PreparedScores = prepare(session.times, session.scores, detector)
-        words = session.words
+        self.prepared: PreparedScores = prepare(scores.times, scores.scores, detector)
+        words = scores.words
         self.codes = np.array([_code(word.label, labels) for word in words], dtype=np.int64)
         self.starts = np.array([word.start for word in words])
         self.ends = np.array([word.end for word in words])
@@ -192,29 +192,29 @@ class Lane:
         self.stops = np.minimum(self.ends + config.evaluation.tolerance_seconds, following)
         self.peaks = self._peaks()
         # a recording that goes on from the session before was heard there already, as far as where it goes on
-        first = session.sources[0] if session.sources else None
-        self.goes_on_with = first.id if first and session.background and first.offset > 0 else ""
+        first = scores.sources[0] if scores.sources else None
+        self.goes_on_with = first.id if first and scores.background and first.offset > 0 else ""
         self.counted_from = first.start if first and self.goes_on_with else -np.inf
         self.counted_until = np.inf
 
-    def found(self, threshold: float) -> Found:
-        """What the detector makes of it at a threshold."""
+    def detect(self, threshold: float) -> SessionEvents:
+        """Run the detector at a threshold."""
         events = event_indices(self.prepared, threshold, self.detector)
         hits = np.zeros(len(self.starts), dtype=bool)
         late = np.zeros(len(self.starts))
         for code in np.unique(self.codes).tolist():
-            times = self.prepared.times[events[self.session.classes[events] == code]]
+            times = self.prepared.times[events[self.scores.classes[events] == code]]
             first = np.searchsorted(times, self.starts)
             here = (first < np.searchsorted(times, self.stops, side="right")) & (self.codes == code)
             hits |= here
             late[here] = times[first[here]] - self.ends[here]
-        return Found(events, hits, late[hits])
+        return SessionEvents(events, hits, late[hits])
 
     def misses(self, hits: NDArray[np.bool_]) -> list[Miss]:
-        """The words not hit."""
-        condition = self.session.condition
+        """List the words that were not hit."""
+        condition = self.scores.condition
         assert condition is not None
-        pairs = [(self.session.words[index], self.peaks[index]) for index in np.flatnonzero(~hits)]
+        pairs = [(self.scores.words[index], self.peaks[index]) for index in np.flatnonzero(~hits)]
         return [
             Miss(
                 source=word.source,
@@ -238,13 +238,13 @@ class Lane:
     def false_alarms(self, threshold: float, labels: tuple[str, ...]) -> list[FalseAlarm]:
         """Every event, by the recording that sounded last."""
         events = self.alarm_events(threshold)
-        starts = [span.start for span in self.session.sources]
+        starts = [span.start for span in self.scores.sources]
         alarms = []
         for event in events.tolist():
             time = float(self.prepared.times[event])
-            span = self.session.sources[max(int(np.searchsorted(starts, time, side="right")) - 1, 0)]
+            span = self.scores.sources[max(int(np.searchsorted(starts, time, side="right")) - 1, 0)]
             moment = span.offset + min(time, span.end) - span.start
-            score, label = float(self.prepared.held[event]), labels[int(self.session.classes[event])]
+            score, label = float(self.prepared.held[event]), labels[int(self.scores.classes[event])]
             alarms.append(FalseAlarm(span.source, span.id, moment, score, label))
         return alarms
 
@@ -254,29 +254,29 @@ class Lane:
         high = np.searchsorted(self.prepared.times, self.stops, side="right")
         return np.array(
             [
-                self.prepared.held[a:b][self.session.classes[a:b] == code].max(initial=-np.inf)
+                self.prepared.held[a:b][self.scores.classes[a:b] == code].max(initial=-np.inf)
                 for a, b, code in zip(low, high, self.codes, strict=True)
             ],
             dtype=np.float64,
         )
 
 
-def lanes_of(scores: StreamScores, config: Config, detector: DetectorConfig) -> list[Lane]:
-    """Every session of words and background made ready for many thresholds."""
-    lanes = [Lane(session, scores.labels, config, detector) for session in scores.sessions]
-    for one, following in pairwise(lanes):
-        last = one.session.sources[-1]
+def prepare_sessions(scores: StreamScores, config: Config, detector: DetectorConfig) -> list[PreparedSession]:
+    """Make every session of words and background ready for many thresholds."""
+    sessions = [PreparedSession(session, scores.labels, config, detector) for session in scores.sessions]
+    for session, following in pairwise(sessions):
+        last = session.scores.sources[-1]
         if last.id == following.goes_on_with:  # what the pause behind the cut hears is heard again after it
-            one.counted_until = last.end
-    return lanes
+            session.counted_until = last.end
+    return sessions
 
 
 def confusables_accepted(
     scores: StreamScores, threshold: float, config: Config, detector: DetectorConfig
 ) -> tuple[int, int]:
-    """How many of the recordings that sound alike set off a detection, and how many there are."""
-    lanes = [Lane(session, scores.labels, config, detector) for session in scores.confusables]
-    accepted = {alarm.id for lane in lanes for alarm in lane.false_alarms(threshold, scores.labels)}
+    """Count the recordings that sound alike and set off a detection, and all that there are."""
+    sessions = [PreparedSession(session, scores.labels, config, detector) for session in scores.confusables]
+    accepted = {alarm.id for session in sessions for alarm in session.false_alarms(threshold, scores.labels)}
     return len(accepted), len({span.id for session in scores.confusables for span in session.sources})
 
 

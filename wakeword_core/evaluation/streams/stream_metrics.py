@@ -12,12 +12,12 @@ from wakeword_core.evaluation.measure.intervals import Interval, poisson_interva
 from wakeword_core.evaluation.streams.build import Condition, Word, target_conditions
 from wakeword_core.evaluation.streams.scores import (
     FalseAlarm,
-    Found,
-    Lane,
     Miss,
+    PreparedSession,
+    SessionEvents,
     StreamScores,
     confusables_accepted,
-    lanes_of,
+    prepare_sessions,
 )
 from wakeword_core.evaluation.streams.thresholds import (
     OperatingPoint,
@@ -84,24 +84,25 @@ class StreamResult:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _ConditionOutcome:
     """What a detector makes of all words of one condition."""
 
     condition: Condition
-    lanes: list[Lane]
-    found: list[Found]
+    sessions: list[PreparedSession]
+    events: list[SessionEvents]
 
     @property
     def hits(self) -> NDArray[np.bool_]:
-        return np.concatenate([one.hits for one in self.found])
+        return np.concatenate([events.hits for events in self.events])
 
     @property
     def latencies(self) -> NDArray[np.float64]:
-        return np.concatenate([one.latencies for one in self.found])
+        return np.concatenate([events.latencies for events in self.events])
 
     @property
     def misses(self) -> list[Miss]:
-        return [miss for lane, one in zip(self.lanes, self.found, strict=True) for miss in lane.misses(one.hits)]
+        pairs = zip(self.sessions, self.events, strict=True)
+        return [miss for session, events in pairs for miss in session.misses(events.hits)]
 
     def result(self, level: float) -> ConditionResult:
         missed, words = int((~self.hits).sum()), len(self.hits)
@@ -113,23 +114,23 @@ class _Heard:
             misses=missed,
             frr=missed / words,
             frr_interval=wilson_interval(missed, words, level),
-            extra=sum(len(one.events) for one in self.found) - (words - missed),
+            extra=sum(len(events.indices) for events in self.events) - (words - missed),
             **_latencies([self]),
         )
 
 
 def evaluate_streams(scores: StreamScores, threshold: float, config: Config, detector: DetectorConfig) -> StreamResult:
-    """Misses, false alarms and latencies at a threshold, with intervals."""
+    """Count misses, false alarms and latencies at a threshold, with intervals; DataError as in `headline`."""
     headline(scores, config)
     level = config.evaluation.confidence
-    lanes = lanes_of(scores, config, detector)
-    heard = [one for one in (_heard(lanes, condition, threshold) for condition in scores.conditions) if len(one.hits)]
-    targets = target_conditions(config)
-    chosen = [one for one in heard if one.condition in targets]
-    words, misses = sum(len(one.hits) for one in chosen), [miss for one in chosen for miss in one.misses]
-    alarms = [
-        alarm for lane in lanes if lane.session.background for alarm in lane.false_alarms(threshold, scores.labels)
-    ]
+    sessions = prepare_sessions(scores, config, detector)
+    outcomes = [_outcome(sessions, condition, threshold) for condition in scores.conditions]
+    outcomes = [outcome for outcome in outcomes if len(outcome.hits)]
+    targets = [outcome for outcome in outcomes if outcome.condition in target_conditions(config)]
+    words = sum(len(outcome.hits) for outcome in targets)
+    misses = [miss for outcome in targets for miss in outcome.misses]
+    background = [session for session in sessions if session.scores.background]
+    alarms = [alarm for session in background for alarm in session.false_alarms(threshold, scores.labels)]
     hours = scores.background_hours
     accepted, confusables = confusables_accepted(scores, threshold, config, detector)
     return StreamResult(
@@ -137,8 +138,8 @@ def evaluate_streams(scores: StreamScores, threshold: float, config: Config, det
         words=words,
         misses=len(misses),
         frr=len(misses) / words,
-        frr_interval=_interval_of_recordings(len(misses), [len(one.hits) for one in chosen], level),
-        conditions=[one.result(level) for one in heard],
+        frr_interval=_interval_of_recordings(len(misses), [len(outcome.hits) for outcome in targets], level),
+        conditions=[outcome.result(level) for outcome in outcomes],
         fah=len(alarms) / hours,
         fah_interval=poisson_interval(len(alarms), hours, level),
         confidence=level,
@@ -146,24 +147,24 @@ def evaluate_streams(scores: StreamScores, threshold: float, config: Config, det
         background_hours=hours,
         confusables=confusables,
         confusables_accepted=accepted,
-        **_latencies(chosen),
+        **_latencies(targets),
         false_alarms=sorted(alarms, key=lambda alarm: -alarm.score),
         miss_list=sorted(misses, key=lambda miss: miss.score),
-        by_source=_grouped(chosen, lambda one: one.source, level),
-        by_speaker=_grouped(chosen, lambda one: one.speaker, level),
+        by_source=_grouped(targets, lambda word: word.source, level),
+        by_speaker=_grouped(targets, lambda word: word.speaker, level),
     )
 
 
 def named_point_results(
     scores: StreamScores, points: Mapping[str, OperatingPoint], config: Config, detector: DetectorConfig
 ) -> dict[str, StreamResult]:
-    """What each operating point, chosen on validation, gives on these streams."""
+    """Evaluate each operating point, chosen on validation, on these streams."""
     return {name: evaluate_streams(scores, point.threshold, config, detector) for name, point in points.items()}
 
 
-def _heard(lanes: list[Lane], condition: Condition, threshold: float) -> _Heard:
-    chosen = [lane for lane in lanes if lane.session.condition == condition]
-    return _Heard(condition, chosen, [lane.found(threshold) for lane in chosen])
+def _outcome(sessions: list[PreparedSession], condition: Condition, threshold: float) -> _ConditionOutcome:
+    chosen = [session for session in sessions if session.scores.condition == condition]
+    return _ConditionOutcome(condition, chosen, [session.detect(threshold) for session in chosen])
 
 
 def _interval_of_recordings(missed: int, words: list[int], level: float) -> Interval:
@@ -172,27 +173,29 @@ def _interval_of_recordings(missed: int, words: list[int], level: float) -> Inte
     return wilson_interval(missed / sum(words) * trials, trials, level)
 
 
-def _grouped(heard: list[_Heard], group: Callable[[Word | Miss], str], level: float) -> list[GroupRate]:
+def _grouped(outcomes: list[_ConditionOutcome], group: Callable[[Word | Miss], str], level: float) -> list[GroupRate]:
     """FRR of each group of words; the same recording in two conditions is one trial, as in the pooled FRR."""
-    counts = [Counter(group(word) for lane in one.lanes for word in lane.session.words) for one in heard]
+    counts = [
+        Counter(group(word) for session in outcome.sessions for word in session.scores.words) for outcome in outcomes
+    ]
     words: Counter[str] = sum(counts, Counter())
-    missed = Counter(group(miss) for one in heard for miss in one.misses)
+    missed = Counter(group(miss) for outcome in outcomes for miss in outcome.misses)
     rates = [
         GroupRate(
             name=name,
-            words=count,
+            words=total,
             misses=missed[name],
-            frr=missed[name] / count,
-            frr_interval=_interval_of_recordings(missed[name], [one[name] for one in counts], level),
+            frr=missed[name] / total,
+            frr_interval=_interval_of_recordings(missed[name], [count[name] for count in counts], level),
         )
-        for name, count in words.items()
+        for name, total in words.items()
     ]
-    return sorted(rates, key=lambda one: (-one.frr, one.name))
+    return sorted(rates, key=lambda rate: (-rate.frr, rate.name))
 
 
-def _latencies(heard: list[_Heard]) -> dict[str, float | None]:
+def _latencies(outcomes: list[_ConditionOutcome]) -> dict[str, float | None]:
     """Median and 95th percentile, by the names of the fields."""
-    latencies = np.concatenate([one.latencies for one in heard])
+    latencies = np.concatenate([outcome.latencies for outcome in outcomes])
     if not len(latencies):
         return {"latency_p50": None, "latency_p95": None}
     p50, p95 = np.percentile(latencies, [50, 95])

@@ -13,7 +13,7 @@ from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.intervals import Interval, poisson_interval, poisson_upper_bound, wilson_interval
 from wakeword_core.evaluation.measure.wording import percent, rate
 from wakeword_core.evaluation.streams.build import target_conditions
-from wakeword_core.evaluation.streams.scores import Lane, StreamScores, lanes_of
+from wakeword_core.evaluation.streams.scores import PreparedSession, StreamScores, prepare_sessions
 
 _LEAST_LOGIT_DISTANCE = 1e-7
 """Scores nearer to 0 or 1 are all alike: just above this float32 stops to tell them from 1."""
@@ -67,13 +67,13 @@ class Tradeoff:
         """DataError when there is no word in a target condition or no background."""
         self.scores = headline(scores, config)
         self.config = config
-        self._lanes = lanes_of(self.scores, config, detector)
-        self._spoken = [lane for lane in self._lanes if len(lane.starts)]
-        self._quiet = [lane for lane in self._lanes if lane.session.background]
+        self._sessions = prepare_sessions(self.scores, config, detector)
+        self._with_words = [session for session in self._sessions if len(session.starts)]
+        self._background = [session for session in self._sessions if session.scores.background]
 
     def at(self, threshold: float) -> SweepPoint:
         """FRR and FAH at a threshold."""
-        hits = sum(int(lane.found(threshold).hits.sum()) for lane in self._spoken)
+        hits = sum(int(session.detect(threshold).hits.sum()) for session in self._with_words)
         words = self.scores.words
         return SweepPoint(
             float(threshold), (words - hits) / words, self.alarms(threshold) / self.scores.background_hours
@@ -81,11 +81,11 @@ class Tradeoff:
 
     def alarms(self, threshold: float) -> int:
         """False alarms at a threshold."""
-        return sum(len(lane.alarm_events(threshold)) for lane in self._quiet)
+        return sum(len(session.alarm_events(threshold)) for session in self._background)
 
     def sweep(self) -> list[SweepPoint]:
         """About `sweep_points` thresholds, rising: a grid in logits, and where words and alarms peak."""
-        return [self.at(threshold) for threshold in _swept(self._peaks, self._quiet, self.config)]
+        return [self.at(threshold) for threshold in _swept(self._peaks, self._background, self.config)]
 
     def points(self, targets: Mapping[str, float]) -> dict[str, OperatingPoint]:
         """The operating points for targets by name, the strictest first; a laxer one never has a higher threshold.
@@ -94,7 +94,7 @@ class Tradeoff:
         """
         points: dict[str, OperatingPoint] = {}
         stricter = ""
-        for name, target in sorted(targets.items(), key=lambda one: one[1]):
+        for name, target in sorted(targets.items(), key=lambda named: named[1]):
             point = self.point(target)
             above = points.get(stricter)
             if above is not None and above.reachable and point.threshold >= above.threshold:
@@ -106,26 +106,26 @@ class Tradeoff:
 
     def point(self, target_fah: float) -> OperatingPoint:
         """The operating point for a target, with intervals; where the search finds none, the sweep is looked at."""
-        found = self.choose(target_fah)
-        if not found.reachable:
-            found = _best_within([found.point, *self.sweep()], target_fah)
-        return self._at_point(target_fah, found)
+        choice = self.choose(target_fah)
+        if not choice.reachable:
+            choice = _best_within([choice.point, *self.sweep()], target_fah)
+        return self._at_point(target_fah, choice)
 
-    def _at_point(self, target_fah: float, found: Choice) -> OperatingPoint:
+    def _at_point(self, target_fah: float, choice: Choice) -> OperatingPoint:
         hours, level = self.scores.background_hours, self.config.evaluation.confidence
-        alarms, trials = self.alarms(found.point.threshold), recordings(self.scores)
+        alarms, trials = self.alarms(choice.point.threshold), recordings(self.scores)
         return OperatingPoint(
             target_fah=target_fah,
-            threshold=found.point.threshold,
-            frr=found.point.frr,
-            fah=found.point.fah,
-            reachable=found.reachable,
-            lowest_fah=found.lowest_fah,
-            frr_interval=wilson_interval(found.point.frr * trials, trials, level),
+            threshold=choice.point.threshold,
+            frr=choice.point.frr,
+            fah=choice.point.fah,
+            reachable=choice.reachable,
+            lowest_fah=choice.lowest_fah,
+            frr_interval=wilson_interval(choice.point.frr * trials, trials, level),
             fah_interval=poisson_interval(alarms, hours, level),
             false_alarms=alarms,
             background_hours=hours,
-            note=_claim(target_fah, alarms, hours, level) if found.reachable else _unreachable(found.lowest_fah),
+            note=_claim(target_fah, alarms, hours, level) if choice.reachable else _unreachable(choice.lowest_fah),
         )
 
     def choose(self, target_fah: float) -> Choice:
@@ -144,18 +144,18 @@ class Tradeoff:
         kept: list[tuple[SweepPoint, float]] = []
         for low, high in pairwise(edges[: self.config.evaluation.sweep_points].tolist()):
             lost = (self.scores.words - int((self._peaks >= high).sum())) / self.scores.words
-            if kept and lost >= min(one.frr for one, _ in kept):
+            if kept and lost >= min(point.frr for point, _ in kept):
                 break
             for least in dict.fromkeys((low, self._below(low, high))):
                 tried.append((self.at(_between(least, high)), _logit(high) - _logit(least)))
-                kept += [one for one in tried[-1:] if one[0].fah <= target_fah and one[0].frr < 1]
+                kept += [pair for pair in tried[-1:] if pair[0].fah <= target_fah and pair[0].frr < 1]
                 if tried[-1][0].frr <= lost:
                     break
         best_word = [self.at(float(self._peaks.max()))] if len(self._peaks) else []
-        fewest = _fewest_alarms([*(one for one, _ in tried), *best_word] or [self.at(1.0)])
+        fewest = _fewest_alarms([*(point for point, _ in tried), *best_word] or [self.at(1.0)])
         if not kept:
             return fewest
-        best, margin = min(kept, key=lambda one: one[0].frr)
+        best, margin = min(kept, key=lambda pair: pair[0].frr)
         return Choice(best, True, fewest.lowest_fah, margin)
 
     def _below(self, low: float, high: float) -> float:
@@ -166,13 +166,13 @@ class Tradeoff:
     @cached_property
     def _peaks(self) -> NDArray[np.float64]:
         """The highest threshold that each word reaches, words without a score left out."""
-        peaks = np.concatenate([lane.peaks for lane in self._spoken])
+        peaks = np.concatenate([session.peaks for session in self._with_words])
         return peaks[np.isfinite(peaks)]
 
     @cached_property
     def _values(self) -> NDArray[np.float64]:
         """Every score of the background, rising."""
-        return np.unique(np.concatenate([lane.prepared.held for lane in self._quiet]))
+        return np.unique(np.concatenate([session.prepared.held for session in self._background]))
 
 
 def threshold_for(scores: StreamScores, target_fah: float, config: Config, detector: DetectorConfig) -> OperatingPoint:
@@ -180,8 +180,8 @@ def threshold_for(scores: StreamScores, target_fah: float, config: Config, detec
     return Tradeoff(scores, config, detector).point(target_fah)
 
 
-def operating_points(scores: StreamScores, config: Config, detector: DetectorConfig) -> list[OperatingPoint]:
-    """The best FRR at each of `evaluation.fah_points` on these very streams: a curve to compare models by."""
+def fah_points(scores: StreamScores, config: Config, detector: DetectorConfig) -> list[OperatingPoint]:
+    """Find the best FRR at each of `evaluation.fah_points` on these very streams: a curve to compare models by."""
     tradeoff = Tradeoff(scores, config, detector)
     return [tradeoff.point(target) for target in config.evaluation.fah_points]
 
@@ -193,20 +193,23 @@ def sweep(scores: StreamScores, config: Config, detector: DetectorConfig) -> lis
 
 def headline(scores: StreamScores, config: Config) -> StreamScores:
     """The target conditions and the background; DataError when either is missing."""
-    found = scores.within(target_conditions(config))
-    if not found.words:
+    chosen = scores.within(target_conditions(config))
+    if not chosen.words:
         raise DataError(
             "the stream test has no wake words in the conditions of evaluation.target_snr_db; "
             "the split needs recordings of role positive"
         )
-    if not found.background_hours:
+    if not chosen.background_hours:
         raise DataError("the stream test has no background audio; the split needs recordings that are no wake words")
-    return found
+    return chosen
 
 
 def recordings(scores: StreamScores) -> int:
     """Wake words, counted once however many conditions they were heard in."""
-    return max(sum(len(one.words) for one in scores.sessions if one.condition == each) for each in scores.conditions)
+    return max(
+        sum(len(session.words) for session in scores.sessions if session.condition == condition)
+        for condition in scores.conditions
+    )
 
 
 def _claim(target_fah: float, alarms: int, hours: float, level: float) -> str:
@@ -226,16 +229,16 @@ def _unreachable(lowest_fah: float) -> str:
 def _best_within(points: list[SweepPoint], target_fah: float) -> Choice:
     """Of points that meet a target the one with the fewest misses; where none does, the one with the fewest alarms."""
     fewest = _fewest_alarms(points)
-    within = [one for one in points if one.fah <= target_fah and one.frr < 1]
+    within = [point for point in points if point.fah <= target_fah and point.frr < 1]
     if not within:
         return fewest
-    return Choice(min(within, key=lambda one: (one.frr, -one.threshold)), True, fewest.lowest_fah, -np.inf)
+    return Choice(min(within, key=lambda point: (point.frr, -point.threshold)), True, fewest.lowest_fah, -np.inf)
 
 
 def _fewest_alarms(points: list[SweepPoint]) -> Choice:
-    """Where the target is out of reach: of the points that still find a word, the one with the fewest alarms."""
-    useful = [one for one in points if one.frr < 1] or points
-    least = min(useful, key=lambda one: (one.fah, one.frr))
+    """Where the target is out of reach: of the points that still find a word, the point with the fewest alarms."""
+    useful = [point for point in points if point.frr < 1] or points
+    least = min(useful, key=lambda point: (point.fah, point.frr))
     return Choice(least, False, least.fah, -np.inf)
 
 
@@ -245,15 +248,15 @@ def _highest_forbidden(values: NDArray[np.float64], forbidden: Callable[[float],
     Events appear and merge as a threshold falls, so that their number does not simply rise. The values are looked
     at from above, coarsely and then ever finer below the last allowed one, each time down to the first forbidden.
     """
-    low, high, found = 0, len(values), 0.0
+    low, high, highest = 0, len(values), 0.0
     while low < high:
         picks = np.unique(np.linspace(low, high - 1, config.evaluation.sweep_points + 1).astype(int))[::-1].tolist()
         place = next((index for index, pick in enumerate(picks) if forbidden(float(values[pick]))), None)
         if place is None:
-            return found
-        found = float(values[picks[place]])
+            return highest
+        highest = float(values[picks[place]])
         low, high = picks[place] + 1, picks[place - 1] if place else high
-    return found
+    return highest
 
 
 def _logit(score: float) -> float:
@@ -267,11 +270,11 @@ def _between(low: float, high: float) -> float:
     return middle if low < middle <= high else (low + high) / 2
 
 
-def _swept(words: NDArray[np.float64], quiet: list[Lane], config: Config) -> list[float]:
+def _swept(words: NDArray[np.float64], quiet: list[PreparedSession], config: Config) -> list[float]:
     """Half on a grid in logits; the rest where words peak and, densest at the top, where the background does."""
     points = config.evaluation.sweep_points
     grid = 1 / (1 + np.exp(-np.linspace(_logit(_LOWEST_SWEPT), _logit(_HIGHEST_SWEPT), points - 2 * (points // 4))))
-    tops = np.sort(np.concatenate([_local_maxima(lane.prepared.held) for lane in quiet]))
+    tops = np.sort(np.concatenate([_local_maxima(session.prepared.held) for session in quiet]))
     chosen = [grid]
     if len(words):
         chosen.append(np.sort(words)[np.linspace(0, len(words) - 1, points // 4).astype(int)])
@@ -279,7 +282,7 @@ def _swept(words: NDArray[np.float64], quiet: list[Lane], config: Config) -> lis
         ranks = np.geomspace(1, len(tops), points // 4).astype(int)
         chosen.append(tops[len(tops) - ranks])
     every = np.unique(np.concatenate(chosen))
-    return [float(one) for one in every[(every > 0) & (every <= 1)]]
+    return [float(score) for score in every[(every > 0) & (every <= 1)]]
 
 
 def _local_maxima(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ def settings(config: Config, split: Split | None) -> dict[str, Any]:
 
 def make(run: StageRun) -> None:
     """Export both forms with their card, and measure what they cost."""
-    from wakeword_core.evaluation.streams.operating_points import Sensitivities
+    from wakeword_core.evaluation.streams.operating_points import OperatingPoints
     from wakeword_core.export.cost import cpu_ms_per_second, needs
     from wakeword_core.export.onnx_export import export_onnx
     from wakeword_core.export.streaming import export_streaming
@@ -30,7 +30,7 @@ def make(run: StageRun) -> None:
     card = {
         **card,
         "phrase": run.config.phrase,
-        **Sensitivities.load(calibrated.path).card(),
+        **OperatingPoints.load(calibrated.path).card(),
         "keys": {
             "onnx_model": run.key,
             "calibrated_model": calibrated.key,

@@ -8,7 +8,7 @@ import torch
 
 from wakeword_core.config import Config
 from wakeword_core.evaluation.streams.build import target_conditions
-from wakeword_core.evaluation.streams.operating_points import Sensitivities, calibrate_model, torch_scorer
+from wakeword_core.evaluation.streams.operating_points import OperatingPoints, calibrate_model, torch_scorer
 from wakeword_core.evaluation.streams.scores import score_streams
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 from wakeword_core.export.onnx_export import export_onnx
@@ -42,7 +42,7 @@ def calibrated(shards, tmp_path_factory):
 
 def test_the_stored_points_are_what_the_stored_model_gives(calibrated, shards):
     out, figures = calibrated
-    found = Sensitivities.load(out)
+    found = OperatingPoints.load(out)
     scorer = torch_scorer(load_model(out)[0], CONFIG)
     scores = score_streams(scorer, shards.folder, CONFIG, conditions=target_conditions(CONFIG), confusables=False)
     assert [one.name for one in scores.conditions] == ["clean", "10 dB"]
@@ -58,7 +58,7 @@ def test_the_stored_points_are_what_the_stored_model_gives(calibrated, shards):
 
 
 def test_the_exported_model_carries_detector_and_points(calibrated, tmp_path):
-    out, found = calibrated[0], Sensitivities.load(calibrated[0])
+    out, found = calibrated[0], OperatingPoints.load(calibrated[0])
     model, card = load_model(out)
     export_onnx(model, {**card, **found.card()}, CONFIG.export, tmp_path)
     loaded = WakewordModel(tmp_path)

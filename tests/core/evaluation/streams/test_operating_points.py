@@ -7,7 +7,7 @@ import pytest
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError
-from wakeword_core.evaluation.streams.operating_points import Sensitivities, choose_sensitivities
+from wakeword_core.evaluation.streams.operating_points import OperatingPoints, choose_operating_points
 from wakeword_core.evaluation.streams.thresholds import threshold_for
 
 CONFIG = Config.model_validate(
@@ -27,7 +27,7 @@ def chosen(made):
     alarms = [(10, 0.99), (30, 0.8), (30.08, 0.8), (44, 0.5), (44.08, 0.5)]
     words = [(at + step * made.STEP, score) for at, score in ((5.6, 0.9), (20.56, 0.6)) for step in range(3)]
     scores = made.streams(made.background(alarms), made.positives(words, [5.0, 20.0]))
-    return scores, *choose_sensitivities(scores, CONFIG)
+    return scores, *choose_operating_points(scores, CONFIG)
 
 
 def test_each_point_is_of_the_tuned_detector(chosen):
@@ -45,7 +45,7 @@ def test_each_point_is_of_the_tuned_detector(chosen):
 def test_what_is_saved_is_loaded_in_order_of_strictness(chosen, tmp_path):
     _, found, _ = chosen
     found.save(tmp_path)
-    again = Sensitivities.load(tmp_path)
+    again = OperatingPoints.load(tmp_path)
     assert again == found and list(again.points) == ["strict", "balanced", "lenient"]
     stored = json.loads((tmp_path / "operating_point.json").read_text())
     assert stored["name"] == "balanced" and stored["detector"]["hold"] == 2
@@ -71,7 +71,7 @@ def test_another_format_is_one_clear_error(chosen, tmp_path, damage):
     path = tmp_path / "operating_point.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
     with pytest.raises(ArtifactError, match="build calibrated_model again"):
-        Sensitivities.load(tmp_path)
+        OperatingPoints.load(tmp_path)
     path.write_text(json.dumps(asdict(found.default)))
     with pytest.raises(ArtifactError, match="no operating points"):
-        Sensitivities.load(tmp_path)
+        OperatingPoints.load(tmp_path)

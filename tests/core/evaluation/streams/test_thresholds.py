@@ -13,7 +13,7 @@ from wakeword_core.evaluation.measure.intervals import poisson_interval, wilson_
 from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
 from wakeword_core.evaluation.streams.scores import SessionScores
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
-from wakeword_core.evaluation.streams.thresholds import Tradeoff, operating_points, sweep, threshold_for
+from wakeword_core.evaluation.streams.thresholds import Tradeoff, fah_points, sweep, threshold_for
 from wakeword_core.runtime.detector import detect
 
 PLAIN = Config.model_validate({"evaluation": {"detector": {"smoothing": 1}}})
@@ -158,7 +158,7 @@ def test_curve_of_operating_points_falls(made):
     random = np.random.default_rng(1)
     bumps = [(t, s) for t, s in zip(np.arange(3, 3500, 3), random.beta(1, 6, 1166), strict=True)]
     heard = [(s + 0.64, p) for s, p in zip(range(3, 57, 3), random.beta(4, 1.5, 18), strict=True)]
-    points = operating_points(
+    points = fah_points(
         made.streams(made.background(bumps, 3600.0), made.positives(heard, list(range(3, 57, 3)))), PLAIN, DETECTOR
     )
     assert [one.target_fah for one in points] == [0.1, 0.5, 1.0, 2.0]
