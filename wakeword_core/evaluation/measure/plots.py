@@ -24,6 +24,7 @@ _LEAST_SHOWN_PERCENT = 10.0
 _LOG_ODDS_LIMIT = 12.0
 _MARKS = ((_GREEN, "^"), (_RED, "D"), (_ORANGE, "v"), (_GREY, "s"))
 _CURVES = ((_BLUE, "-"), (_GREY, "--"), (_ORANGE, "-."))
+_SCORE_TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _ROC_ZOOM = 50
 """The zoomed ROC begins at what is found at this part of its largest false-positive rate."""
 
@@ -74,7 +75,7 @@ def training_curve(history: Sequence[Mapping[str, Any]], max_fpr: float) -> byte
 def rate_curve(
     rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], marks: Mapping[str, float]
 ) -> bytes:
-    """A learning-rate range test: the loss of a batch at each rate, rising, and rates to mark, by name."""
+    """Draw a learning-rate range test: the loss of a batch at each rate, rising, and rates to mark, by name."""
     figure = new_figure(*_SIZE)
     axes = figure.subplots()
     axes.plot(rates, losses, "o", color=_GREY, markersize=2.5, alpha=0.6, label="batches", zorder=1)
@@ -99,7 +100,7 @@ def det_curve(
     name: str = "test",
     beside: Mapping[str, Sequence[Point]] | None = None,
 ) -> bytes:
-    """Misses against false alarms an hour for every threshold of a sweep, with named operating points marked.
+    """Draw misses against false alarms an hour for every threshold of a sweep, with named operating points marked.
 
     `hours` of background set what one false alarm is, and so where the place of none is drawn. Sweeps of other models,
     by their names, are drawn `beside` it.
@@ -108,37 +109,40 @@ def det_curve(
     axes = figure.subplots()
     marks = dict(marked or {})
     curves = {label: _unfolded(sweep) for label, sweep in {name: points, **(beside or {})}.items()}
-    kept = [point for curve in curves.values() for point in curve]
-    targets = [one.target_fah for one in marks.values()]
-    rates = [one.fah for one in [*kept, *marks.values()] if one.fah > 0]
-    least = min([*rates, *targets, *([1 / hours] if hours else [])], default=1.0)
-    zero = least / 3
-    highest = max([*targets, *([1.0] if not targets else [])])
-
-    def place(fah: float) -> float:
-        return fah if fah > 0 else zero
-
+    drawn = [point for curve in curves.values() for point in curve]
+    zero = _place_of_zero([*drawn, *marks.values()], [mark.target_fah for mark in marks.values()], hours)
     for (label, curve), (color, style) in zip(curves.items(), cycle(_CURVES)):
-        x, y = [place(point.fah) for point in curve], [100 * point.frr for point in curve]
+        x, y = [point.fah or zero for point in curve], [100 * point.frr for point in curve]
         axes.plot(x, y, color=color, ls=style, lw=2, label=label)
-    for (label, one), (color, shape) in zip(marks.items(), cycle(_MARKS)):
-        axes.axvline(one.target_fah, color=color, ls=":", lw=1.3)
-        figures = f"{100 * one.frr:.1f} % missed at {one.fah:.2g}/h (target {one.target_fah:g}/h)"
+    for (label, mark), (color, shape) in zip(marks.items(), cycle(_MARKS)):
+        axes.axvline(mark.target_fah, color=color, ls=":", lw=1.3)
+        figures = f"{100 * mark.frr:.1f} % missed at {mark.fah:.2g}/h (target {mark.target_fah:g}/h)"
         axes.plot(
-            place(one.fah), 100 * one.frr, shape, color=color, markersize=8, clip_on=False, zorder=5, ls="none",
+            mark.fah or zero, 100 * mark.frr, shape, color=color, markersize=8, clip_on=False, zorder=5, ls="none",
             markeredgecolor="white", markeredgewidth=0.8, label=f"{label}: {figures}",
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set(xlabel="false alarms an hour (events)", ylabel="missed wake words (%)", title="Misses and false alarms")
-    # The rates that anybody would live with, not thousands of alarms or a model that hears nothing.
-    misses = [100 * one.frr for one in kept if 0 < one.fah <= _SHOWN_TARGETS * highest]
-    misses += [120 * one.frr for one in marks.values()]
-    shown = max([_LEAST_SHOWN_PERCENT, *(1.05 * one for one in misses)])
-    axes.set_ylim(0, min(105.0, shown) * (1.25 if marks else 1.1))  # room for the legend
-    axes.set_xlim(zero * 0.8, _SHOWN_TARGETS * max(highest, zero, *(one.fah for one in marks.values()), 0.0))
+    _limit_to_what_matters(axes, drawn, list(marks.values()), zero)
     _mark_zero(axes, zero)
     axes.legend(frameon=False, loc="upper right")
     return _png(figure)
+
+
+def _place_of_zero(points: Sequence[Point], targets: Sequence[float], hours: float | None) -> float:
+    """Where a logarithmic axis draws a rate of 0: well below every rate there is, and one alarm in `hours`."""
+    rates = [point.fah for point in points if point.fah > 0]
+    return min([*rates, *targets, *([1 / hours] if hours else [])], default=1.0) / 3
+
+
+def _limit_to_what_matters(axes: "Axes", drawn: Sequence[Point], marks: Sequence[Marked], zero: float) -> None:
+    """Show the rates that anybody would live with, not thousands of alarms or a model that hears nothing."""
+    highest = max((mark.target_fah for mark in marks), default=1.0)
+    misses = [100 * point.frr for point in drawn if 0 < point.fah <= _SHOWN_TARGETS * highest]
+    misses += [120 * mark.frr for mark in marks]
+    top = min(105.0, max([_LEAST_SHOWN_PERCENT, *(1.05 * percent for percent in misses)]))
+    axes.set_ylim(0, top * (1.25 if marks else 1.1))  # room for the legend
+    axes.set_xlim(zero * 0.8, _SHOWN_TARGETS * max(highest, zero, *(mark.fah for mark in marks), 0.0))
 
 
 def _unfolded(points: Sequence[Point]) -> list[Point]:
@@ -147,17 +151,17 @@ def _unfolded(points: Sequence[Point]) -> list[Point]:
 
 
 def roc_picture(fpr: ArrayLike, tpr: ArrayLike, areas: str, max_fpr: float) -> bytes:
-    """ROC of windows: rates [n], rising; the region of the partial AUC is shaded, and shown larger. `areas`: title."""
+    """Draw the ROC of windows: rates [n], rising, the region of the partial AUC shaded and larger; `areas`: title."""
     figure = new_figure(5.6, 4.6)
     axes = figure.subplots()
     x, y = np.asarray(fpr, dtype=np.float64), np.asarray(tpr, dtype=np.float64)
     edge = np.append(x[x < max_fpr], max_fpr)
     under = np.interp(edge, x, y)
     inset = axes.inset_axes((0.36, 0.16, 0.6, 0.6))
-    for one in (axes, inset):
-        one.plot(x, y, color=_BLUE, lw=2)
-        one.fill_between(edge, under, color=_ORANGE, alpha=0.35, lw=0)
-        one.axvline(max_fpr, color=_ORANGE, ls="--", lw=1.2)
+    for part in (axes, inset):
+        part.plot(x, y, color=_BLUE, lw=2)
+        part.fill_between(edge, under, color=_ORANGE, alpha=0.35, lw=0)
+        part.axvline(max_fpr, color=_ORANGE, ls="--", lw=1.2)
     axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), xlabel="false-positive rate", ylabel="true-positive rate", title=areas)
     low = float(np.interp(max_fpr / _ROC_ZOOM, x, y))
     inset.set(xlim=(0, max_fpr * 1.02), ylim=(max(0.0, low - max(0.02, 1 - low)), 1.002))
@@ -168,7 +172,7 @@ def roc_picture(fpr: ArrayLike, tpr: ArrayLike, areas: str, max_fpr: float) -> b
 
 
 def reliability_diagram(before: ArrayLike, after: ArrayLike, labels: ArrayLike) -> bytes:
-    """How often the top class was right at each confidence, for class probabilities [n, classes] before and after."""
+    """Draw how often the top class was right at each confidence, before and after: probabilities [n, classes]."""
     figure = new_figure(5.6, 5.8)
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     truth = np.asarray(labels, dtype=np.int64)
@@ -180,14 +184,14 @@ def reliability_diagram(before: ArrayLike, after: ArrayLike, labels: ArrayLike) 
         table = np.asarray(probabilities, dtype=np.float64)
         bins = reliability(table.max(axis=1), table.argmax(axis=1) == truth)
         error = expected_calibration_error(table, truth)
-        x, y = [one.confidence for one in bins], [one.accuracy for one in bins]
-        ends = [wilson_interval(round(one.accuracy * one.count), one.count) for one in bins]
+        x, y = [group.confidence for group in bins], [group.accuracy for group in bins]
+        ends = [wilson_interval(round(group.accuracy * group.count), group.count) for group in bins]
         whiskers = [[max(0.0, at - end.low) for at, end in zip(y, ends, strict=True)]]
         whiskers.append([max(0.0, end.high - at) for at, end in zip(y, ends, strict=True)])
-        shown = {"marker": marker, "lw": 1.8, "markersize": 6, "elinewidth": 1, "label": f"{name} (ECE {error:.3f})"}
-        axes.errorbar(x, y, whiskers, color=color, **shown)
+        style = {"marker": marker, "lw": 1.8, "markersize": 6, "elinewidth": 1, "label": f"{name} (ECE {error:.3f})"}
+        axes.errorbar(x, y, whiskers, color=color, **style)
         shift = (index - 0.5) * 0.012
-        counts.bar([place + shift for place in x], [one.count for one in bins], width=0.012, color=color)
+        counts.bar([place + shift for place in x], [group.count for group in bins], width=0.012, color=color)
     axes.set(xlim=(lowest - 0.02, 1.02), ylabel="share that was right", title="Calibration on validation")
     axes.set_ylim(0, 1.03)
     counts.set(xlabel="confidence of the top class", ylabel="windows", yscale="log")
@@ -196,7 +200,7 @@ def reliability_diagram(before: ArrayLike, after: ArrayLike, labels: ArrayLike) 
 
 
 def score_histogram(scores: ArrayLike, labels: ArrayLike, threshold: float) -> bytes:
-    """Scores [n] of wake words and of the rest (labels [n]), on a scale that opens up both ends."""
+    """Draw scores [n] of wake words and of the rest (labels [n]) on a scale that opens up both ends."""
     figure = new_figure(*_SIZE)
     axes = figure.subplots()
     values, truth = _log_odds(scores), np.asarray(labels).astype(bool)
@@ -210,8 +214,8 @@ def score_histogram(scores: ArrayLike, labels: ArrayLike, threshold: float) -> b
             axes.hist(part, edges, weights=weights, color=color, alpha=0.6, hatch=hatch, edgecolor=color, label=shown)
     place = float(_log_odds([threshold])[0])
     axes.axvline(place, color=_RED, ls="--", lw=1.8, label=f"threshold {threshold:.3f}")
-    ticks = [one for one in (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999) if abs(_odds(one)) <= limit]
-    axes.set_xticks([_odds(one) for one in ticks], [f"{one:g}" for one in ticks])
+    ticks = [score for score in _SCORE_TICKS if abs(_odds(score)) <= limit]
+    axes.set_xticks([_odds(score) for score in ticks], [f"{score:g}" for score in ticks])
     axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
     axes.set(xlabel="score (log-odds scale)", ylabel="windows of the class (%)", title="Scores of test windows")
     axes.legend(frameon=False)
@@ -219,7 +223,7 @@ def score_histogram(scores: ArrayLike, labels: ArrayLike, threshold: float) -> b
 
 
 def confusion_picture(counts: ArrayLike, labels: Sequence[str]) -> bytes:
-    """Counts [classes, classes], rows the true class; shaded by the share of the row."""
+    """Draw counts [classes, classes], rows the true class; shaded by the share of the row."""
     table = np.asarray(counts)
     side = max(3.6, 1.1 * len(labels) + 1.8)
     figure = new_figure(side + 0.8, side)
@@ -255,7 +259,7 @@ def _mark_zero(axes: "Axes", zero: float) -> None:
 
     top = axes.get_xlim()[1]
     decades = np.arange(np.floor(np.log10(zero)), np.ceil(np.log10(top)) + 1)
-    ticks = [10.0**one for one in decades if zero * 1.5 < 10.0**one <= top]
+    ticks = [10.0**decade for decade in decades if zero * 1.5 < 10.0**decade <= top]
     axes.xaxis.set_major_locator(FixedLocator([zero, *ticks]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value <= zero * 1.01 else f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
