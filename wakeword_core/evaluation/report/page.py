@@ -1,6 +1,6 @@
 """The report of a test: metrics.json for programs and one self-contained page for people."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -45,16 +45,17 @@ _GROUP_CHARTS = (
     ),
 )
 _SECTIONS = (
-    ("points", "operating points"),
-    ("comparison", "last report"),
-    ("missed", "missed words"),
-    ("misses", "worst misses"),
-    ("alarms", "worst false alarms"),
-    ("windows", "windows and calibration"),
-    ("training", "training"),
-    ("data", "recordings"),
-    ("suspicious", "suspicious recordings"),
+    ("points", "operating points", ("points", "fah_points", "operating", "det")),
+    ("comparison", "last report", ("comparison",)),
+    ("missed", "missed words", ("stream",)),
+    ("misses", "worst misses", ("stream",)),
+    ("alarms", "worst false alarms", ("stream",)),
+    ("windows", "windows and calibration", ("clips", "calibration", "roc", "scores", "reliability", "confusion")),
+    ("training", "training", ("model", "training")),
+    ("data", "recordings", ("data",)),
+    ("suspicious", "suspicious recordings", ("suspicious",)),
 )
+"""Each section's anchor and name, and what it is made of: the page has it if there is any of that."""
 
 
 @dataclass(frozen=True)
@@ -109,49 +110,33 @@ def _page(metrics: Mapping[str, Any], exhibits: Exhibits) -> str:
         name: getattr(wording, name) for name in ("percent", "rate", "number", "seconds", "clock", "measure", "signed")
     }
     template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text("utf-8"))
-    return template.render(_sections(metrics, exhibits))
+    return template.render(_contents(metrics, exhibits))
 
 
-def _sections(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
-    """Everything the template names."""
-    stream, data, calibration = (metrics.get(name) for name in ("stream", "data", "calibration"))
+def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
+    """Everything that the template names."""
     pictures = {name: data_uri("image/png", png) for name, png in exhibits.pictures.items()}
-    points = _points(metrics)
-    shown: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "phrase": metrics["phrase"],
         "headline": _headline(metrics),
         "notes": wording.reservations(metrics),
-        "stream": stream,
-        "claim": wording.claim(stream) if stream else "",
-        "points": points,
-        "point_notes": [(one["name"], one["note"]) for one in points if one["note"]],
-        "operating": _operating(metrics, alone=not points),
-        "fah_points": metrics.get("fah_points"),
         "comparison": exhibits.comparison,
         "pictures": _Loose(pictures),
         "other_pictures": [(name, uri) for name, uri in pictures.items() if name not in _KNOWN_PICTURES],
-        "clips": metrics.get("clips"),
-        "clip_rows": [row for row in _CLIP_ROWS if any(row[0] in one for one in (metrics.get("clips") or {}).values())],
-        "clip_groups": _clip_groups(metrics),
-        "calibration": _Loose(calibration) if calibration else None,
-        "data": _Loose(data) if data else None,
-        "data_rows": _data_rows(data or {}),
-        "more_quarantine": _more((data or {}).get("quarantine") or [], _SHOWN),
-        "shown": _SHOWN,
         "paths": _Loose(exhibits.paths),
-        "suspicious": _suspicious(metrics, exhibits),
-        "suspicious_words": _suspicious_words(metrics.get("suspicious") or {}),
-        "model": [
-            (name, f"{value:,}" if isinstance(value, int) else value)
-            for name, value in {**(metrics.get("model") or {}), **exhibits.model}.items()
-        ],
+        "model": _model_rows({**(metrics.get("model") or {}), **exhibits.model}),
+        **_operating_parts(metrics),
+        **_stream_parts(metrics, exhibits),
+        **_window_parts(metrics),
+        **_data_parts(metrics.get("data") or {}),
+        **_suspicious_parts(metrics.get("suspicious") or {}, exhibits.suspicious),
     }
-    if stream:
-        shown |= _missed(stream, metrics.get("target_conditions") or ())
-        shown |= _heard("misses", stream["miss_list"], exhibits.misses)
-        shown |= _heard("alarms", stream["false_alarms"], exhibits.false_alarms)
-    shown["contents"] = [(id_, name) for id_, name in _SECTIONS if _present(id_, shown, pictures)]
-    return shown
+    sections = {
+        anchor: name
+        for anchor, name, made_of in _SECTIONS
+        if any(parts.get(part) or part in pictures for part in made_of)
+    }
+    return {**parts, "sections": sections}
 
 
 class _Loose(dict[str, Any]):
@@ -161,49 +146,51 @@ class _Loose(dict[str, Any]):
         return None
 
 
-def _present(section: str, shown: Mapping[str, Any], pictures: Mapping[str, str]) -> bool:
-    """Whether the page has a section; as the template has it."""
-    if section in ("missed", "misses", "alarms"):
-        return bool(shown["stream"])
-    if section == "points":
-        return bool(shown["points"] or shown["fah_points"] or shown["operating"] or "det" in pictures)
-    if section == "windows":
-        own = ("roc", "scores", "reliability", "confusion")
-        return bool(shown["clips"] or shown["calibration"] or any(name in pictures for name in own))
-    if section == "training":
-        return bool(shown["model"] or "training" in pictures)
-    return bool(shown[section])
-
-
 def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    found = []
+    """The figures at the top: value, name and small print."""
+    figures = []
     if stream := metrics.get("stream"):
         level = percent(stream["confidence"])
-        of = " and ".join(metrics.get("target_conditions") or ())
+        conditions = " and ".join(metrics.get("target_conditions") or ())
         low, high = stream["frr_interval"]
         few, many = stream["fah_interval"]
-        found += [
-            ("wake words missed (FRR)", percent(stream["frr"]), f"{percent(low)} to {percent(high)}, {of or level}"),
+        point = (metrics.get("operating_point") or {}).get("name") or ""
+        figures += [
+            (
+                "wake words missed (FRR)",
+                percent(stream["frr"]),
+                f"{percent(low)} to {percent(high)}, {conditions or level}",
+            ),
             ("false alarms an hour (FAH)", rate(stream["fah"]), f"{rate(few)} to {rate(many)} at {level}"),
             ("hours of background", f"{stream['background_hours']:.3g}", ""),
-            ("threshold", number(stream["threshold"], 4), (metrics.get("operating_point") or {}).get("name") or ""),
+            ("threshold", number(stream["threshold"], 4), point),
         ]
         if stream["latency_p50"] is not None:
             late = f"{seconds(stream['latency_p95'])} at the 95th percentile"
-            found.append(("from word end to detection (median)", seconds(stream["latency_p50"]), late))
+            figures.append(("from word end to detection (median)", seconds(stream["latency_p50"]), late))
     eer = (metrics.get("clips") or {}).get("test", {}).get("eer")
     if eer is not None:
-        found.append(("EER of test windows", percent(eer), ""))
-    return found
+        figures.append(("EER of test windows", percent(eer), ""))
+    return figures
+
+
+def _operating_parts(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    points = _points(metrics)
+    return {
+        "points": points,
+        "point_notes": [(point["name"], point["note"]) for point in points if point["note"]],
+        "operating": _operating(metrics, alone=not points),
+        "fah_points": metrics.get("fah_points"),
+    }
 
 
 def _points(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The named operating points, on validation and on the test, the strictest first."""
     default = (metrics.get("operating_point") or {}).get("name")
-    found = []
+    points = []
     for name, sides in (metrics.get("operating_points") or {}).items():
         chosen, test = sides["validation"], sides.get("test")
-        found.append(
+        points.append(
             {
                 "name": name,
                 "default": name == default,
@@ -214,7 +201,7 @@ def _points(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "note": chosen.get("note") or "",
             }
         )
-    return sorted(found, key=lambda one: one["target_fah"])
+    return sorted(points, key=lambda point: point["target_fah"])
 
 
 def _side(figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,108 +243,115 @@ def _operating(metrics: Mapping[str, Any], *, alone: bool) -> list[tuple[str, st
     return rows
 
 
-def _missed(stream: Mapping[str, Any], headline: Iterable[str]) -> dict[str, Any]:
-    """The charts of missed words."""
-    marked = set(headline)
-    conditions = _chart(
-        [{**one, "marked": one["name"] in marked, "latency": _latency(one)} for one in stream["conditions"]]
-    )
-    found: dict[str, Any] = {"conditions": {**conditions, "latency": True}}
-    for name in ("by_source", "by_speaker"):
-        groups = sorted(stream.get(name) or [], key=lambda one: (-one["frr"], -one["words"], one["name"]))
-        found[name] = _chart(groups, _SHOWN) if groups else None
-    return found
+def _stream_parts(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
+    """The charts of missed words, and the worst misses and false alarms."""
+    stream = metrics.get("stream")
+    if not stream:
+        return {"stream": None}
+    targets = set(metrics.get("target_conditions") or ())
+    conditions = [
+        {**condition, "marked": condition["name"] in targets, "latency": _latency(condition)}
+        for condition in stream["conditions"]
+    ]
+    return {
+        "stream": stream,
+        "claim": wording.claim(stream),
+        "conditions": {**_chart(conditions), "latency": True},
+        "by_source": _group_chart(stream.get("by_source")),
+        "by_speaker": _group_chart(stream.get("by_speaker")),
+        **_played("misses", stream["miss_list"], exhibits.misses),
+        **_played("alarms", stream["false_alarms"], exhibits.false_alarms),
+    }
 
 
 def _latency(condition: Mapping[str, Any]) -> str:
     return f"{seconds(condition['latency_p50'])} / {seconds(condition['latency_p95'])}"
 
 
+def _group_chart(groups: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
+    """The groups with most misses; None without any."""
+    return _chart(sorted(groups, key=_worst_first), _SHOWN) if groups else None
+
+
+def _worst_first(group: Mapping[str, Any]) -> tuple[float, int, str]:
+    return -group["frr"], -group["words"], group["name"]
+
+
 def _chart(groups: Sequence[Mapping[str, Any]], limit: int | None = None) -> dict[str, Any]:
     """Rates with their intervals as rows of a dot plot; places are percentages of its width."""
     kept = groups[:limit]
-    highest = max((one["frr_interval"][1] for one in kept), default=1.0)
+    highest = max((group["frr_interval"][1] for group in kept), default=1.0)
     scale = next((end for end in _SCALES if end >= highest), 1.0)
     rows = [
         {
-            "name": one["name"],
-            "count": one["words"],
-            "events": one["misses"],
-            "rate": one["frr"],
-            "interval": one["frr_interval"],
-            "at": _place(one["frr"], scale),
-            "left": _place(one["frr_interval"][0], scale),
-            "width": _place(one["frr_interval"][1] - one["frr_interval"][0], scale),
-            "far": bool(one.get("far")),
-            "marked": bool(one.get("marked")),
-            "latency": one.get("latency", ""),
+            "name": group["name"],
+            "count": group["words"],
+            "events": group["misses"],
+            "rate": group["frr"],
+            "interval": group["frr_interval"],
+            "at": _place(group["frr"], scale),
+            "left": _place(group["frr_interval"][0], scale),
+            "width": _place(group["frr_interval"][1] - group["frr_interval"][0], scale),
+            "far": bool(group.get("far")),
+            "marked": bool(group.get("marked")),
+            "latency": group.get("latency", ""),
         }
-        for one in kept
+        for group in kept
     ]
-    more = _more(groups, len(kept))
-    return {
-        "rows": rows, "scale": scale, "more": more, "latency": False, "far": any(one["far"] for one in rows)
-    }  # fmt: skip
+    far = any(row["far"] for row in rows)
+    return {"rows": rows, "scale": scale, "more": _more(groups, len(kept)), "latency": False, "far": far}
 
 
 def _place(share: float, scale: float) -> str:
     return f"{100 * min(share / scale, 1.0):.2f}"
 
 
-def _clip_groups(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Which sources' windows are taken for a wake word, and in which recordings wake words are not."""
-    groups = metrics.get("clip_groups") or {}
-    charts = []
-    for title, kind, rate_name, of, events in _GROUP_CHARTS:
-        rows = [
-            {
-                "name": name,
-                "words": one[of],
-                "misses": one[events],
-                "frr": one[rate_name],
-                "frr_interval": one["intervals"][rate_name],
-            }
-            for name, one in (groups.get(kind) or {}).items()
-            if one[of]
-        ]
-        rows.sort(key=lambda one: (-one["frr"], -one["words"], one["name"]))
-        if rows:
-            chart = {**_chart(rows, _SHOWN), "what": kind.replace("snr", "speech above the rest"), "rate": rate_name}
-            charts.append((title, chart))
-    return charts
-
-
-def _heard(
+def _played(
     name: str, rows: Sequence[Mapping[str, Any]], sounds: Sequence[Player | None]
 ) -> dict[str, list[tuple[Any, Player | None]] | str]:
     """The first rows of a list with their players; without any players, as many as any list shows."""
     kept = rows[: len(sounds) or _SHOWN]
-    heard = [(_Loose(row), sounds[index] if sounds else None) for index, row in enumerate(kept)]
-    return {name: heard, f"more_{name}": _more(rows, len(kept))}
+    pairs = [(_Loose(row), sounds[index] if sounds else None) for index, row in enumerate(kept)]
+    return {name: pairs, f"more_{name}": _more(rows, len(kept))}
 
 
-def _suspicious(metrics: Mapping[str, Any], exhibits: Exhibits) -> list[tuple[str, list[tuple[Any, Player | None]]]]:
-    rows = (metrics.get("suspicious") or {}).get("worst") or []
-    sounds = [*exhibits.suspicious, *[None] * (len(rows) - len(exhibits.suspicious))]
-    pairs = [(_Loose(row), sound) for row, sound in zip(rows, sounds, strict=True)]
-    if not pairs:
-        return []
-    return [
-        ("Wake words that score least like one", [pair for pair in pairs if pair[0]["positive"]]),
-        ("Other recordings that score most like the wake word", [pair for pair in pairs if not pair[0]["positive"]]),
-    ]
+def _window_parts(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    clips, calibration = metrics.get("clips"), metrics.get("calibration")
+    measured = {name for figures in (clips or {}).values() for name in figures}
+    return {
+        "clips": clips,
+        "clip_rows": [row for row in _CLIP_ROWS if row[0] in measured],
+        "clip_groups": _clip_groups(metrics.get("clip_groups") or {}),
+        "calibration": _Loose(calibration) if calibration else None,
+    }
 
 
-def _suspicious_words(found: Mapping[str, Any]) -> str:
-    if not found:
-        return ""
-    return (
-        f"{found['positives_wrong']:,} of {found['positives']:,} training recordings of a wake word score below 0.5, "
-        f"and {found['others_wrong']:,} of {found['others']:,} others above."
-    )
+def _clip_groups(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Which sources' windows are taken for a wake word, and in which recordings wake words are not."""
+    charts = []
+    for title, kind, rate_name, trials, events in _GROUP_CHARTS:
+        rows = [
+            {
+                "name": name,
+                "words": figures[trials],
+                "misses": figures[events],
+                "frr": figures[rate_name],
+                "frr_interval": figures["intervals"][rate_name],
+            }
+            for name, figures in (groups.get(kind) or {}).items()
+            if figures[trials]
+        ]
+        if chart := _group_chart(rows):
+            chart |= {"what": kind.replace("snr", "speech above the rest"), "rate": rate_name}
+            charts.append((title, chart))
+    return charts
 
 
-def _data_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _model_rows(model: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, f"{value:,}" if isinstance(value, int) else value) for name, value in model.items()]
+
+
+def _data_parts(data: Mapping[str, Any]) -> dict[str, Any]:
     names = {
         "recordings": "recordings found",
         "usable": "usable",
@@ -366,10 +360,40 @@ def _data_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         "speakers": "speakers",
         "unknown_speaker_share": "speaker unknown",
     }
-    shown = {"hours": lambda value: number(value, 2), "unknown_speaker_share": percent}
-    rows = [(name, shown.get(key, lambda value: f"{value:,}")(data[key])) for key, name in names.items() if key in data]
+    written = {"hours": lambda value: number(value, 2), "unknown_speaker_share": percent}
+    rows = [
+        (name, written.get(key, lambda value: f"{value:,}")(data[key])) for key, name in names.items() if key in data
+    ]
     rows += [(f"role {role}", f"{count:,}") for role, count in (data.get("roles") or {}).items()]
-    return rows
+    quarantine = data.get("quarantine") or []
+    return {
+        "data": _Loose(data) if data else None,
+        "data_rows": rows,
+        "quarantine": quarantine[:_SHOWN],
+        "more_quarantine": _more(quarantine, _SHOWN),
+    }
+
+
+def _suspicious_parts(suspicious: Mapping[str, Any], sounds: Sequence[Player | None]) -> dict[str, Any]:
+    rows = suspicious.get("worst") or []
+    if not rows:
+        return {"suspicious": []}
+    sounds = [*sounds, *[None] * (len(rows) - len(sounds))]
+    pairs = [(_Loose(row), sound) for row, sound in zip(rows, sounds, strict=True)]
+    words = (
+        f"{suspicious['positives_wrong']:,} of {suspicious['positives']:,} training recordings of a wake word score "
+        f"below 0.5, and {suspicious['others_wrong']:,} of {suspicious['others']:,} others above."
+    )
+    return {
+        "suspicious_words": words,
+        "suspicious": [
+            ("Wake words that score least like one", [pair for pair in pairs if pair[0]["positive"]]),
+            (
+                "Other recordings that score most like the wake word",
+                [pair for pair in pairs if not pair[0]["positive"]],
+            ),
+        ],
+    }
 
 
 def _more(rows: Sequence[Any], shown: int) -> str:
