@@ -1,6 +1,6 @@
 """The final test: the exported model through the streaming detector, on recordings nobody trained or tuned on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,18 @@ from wakeword_core.evaluation.measure.metrics import (
 from wakeword_core.evaluation.report.comparison import compare
 from wakeword_core.evaluation.report.page import Exhibits, write_report
 from wakeword_core.evaluation.report.players import Excerpt, Player, moment_excerpts, players, word_excerpts
-from wakeword_core.evaluation.report.suspicious import Cut, describe, suspicious_recordings
+from wakeword_core.evaluation.report.suspicious import (
+    Cut,
+    Described,
+    SuspiciousRecordings,
+    describe,
+    suspicious_recordings,
+)
 from wakeword_core.evaluation.streams.build import Condition, background_sessions, positive_sessions, target_conditions
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams, named_point_results
-from wakeword_core.evaluation.streams.thresholds import fah_points, sweep
+from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, fah_points, sweep
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import read_json, write_json
 from wakeword_core.progress import Progress, silent
@@ -47,10 +53,132 @@ _TEST_SETTINGS = ("evaluation", "phrase", "seed", "data.sample_rate", "data.sile
 _GROUP_FIGURES = (
     "count", "positives", "negatives", "false_positives", "false_negatives", "accuracy", "fpr", "fnr",
 )  # fmt: skip
-_KEY_FIGURES = (
+_POINT_FIGURES = (
     "threshold", "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval",
     "background_hours", "latency_p50", "latency_p95",
 )  # fmt: skip
+_SUMMARY_FIGURES = (
+    "frr", "words", "misses", "fah", "confidence", "background_hours", "confusables", "confusables_accepted",
+    "threshold", "latency_p50", "latency_p95",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StreamFigures:
+    """What continuous audio of the test gave, at the operating points that validation chose and at any other."""
+
+    chosen: OperatingPoints
+    tested: Mapping[str, StreamResult]
+    """Each operating point on the test."""
+    result: StreamResult
+    """The model at its own threshold."""
+    target_conditions: list[str]
+    fah_points: list[OperatingPoint]
+    sweep: list[SweepPoint]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return its part of metrics.json."""
+        points = {
+            name: {"validation": asdict(self.chosen.points[name]), "test": _subset(result, _POINT_FIGURES)}
+            for name, result in self.tested.items()
+        }
+        return {
+            "operating_point": {**asdict(self.chosen.default), "name": self.chosen.name},
+            "detector": self.chosen.detector.model_dump(mode="json"),
+            "operating_points": points,
+            "target_conditions": self.target_conditions,
+            "stream": asdict(self.result),
+            "fah_points": [asdict(point) for point in self.fah_points],
+            "sweep": [asdict(point) for point in self.sweep],
+        }
+
+    def det_curve(self) -> bytes:
+        """Draw the sweep with the operating points marked."""
+        marked = {
+            name: plots.Marked(self.chosen.points[name].target_fah, result.threshold, result.frr, result.fah)
+            for name, result in self.tested.items()
+        }
+        return plots.det_curve(self.sweep, marked, self.result.background_hours)
+
+
+@dataclass(frozen=True)
+class WindowFigures:
+    """Clip metrics of the test's windows: of sets of them by name, of kinds of groups, and of each class."""
+
+    sets: Mapping[str, ClipMetrics]
+    groups: Mapping[str, Mapping[str, ClipMetrics]]
+    classes: Mapping[str, ClipMetrics]
+
+    @property
+    def test(self) -> ClipMetrics:
+        """The metrics of all windows."""
+        return self.sets["test"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return its part of metrics.json."""
+        return {
+            "clips": {name: asdict(metrics) for name, metrics in self.sets.items()},
+            "clip_groups": {
+                kind: {name: _group_figures(metrics) for name, metrics in groups.items()}
+                for kind, groups in self.groups.items()
+            },
+            "classes": {name: asdict(metrics) for name, metrics in self.classes.items()},
+        }
+
+
+@dataclass(frozen=True)
+class TestFigures:
+    """Everything that the report tells in numbers."""
+
+    phrase: str
+    stream: StreamFigures
+    windows: WindowFigures
+    calibration: Mapping[str, Any]
+    """As `calibration.json` of the calibrated model has it."""
+    suspicious: SuspiciousRecordings
+    described: list[Described | None]
+    """What each of the worst suspicious recordings is."""
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    tuning: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of metrics.json."""
+        worst = [
+            {**asdict(suspicion), **(asdict(more) if more else {})}
+            for suspicion, more in zip(self.suspicious.worst, self.described, strict=True)
+        ]
+        return {
+            "phrase": self.phrase,
+            **self.stream.to_json(),
+            **self.windows.to_json(),
+            "calibration": self.calibration,
+            "suspicious": {**asdict(self.suspicious), "worst": worst},
+            "data": self.data,
+            "model": self.model,
+            "tuning": self.tuning,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return the key figures: what stands in artifact.json and is plotted over time."""
+        stream, clips = self.stream.result, self.windows.test
+        return {
+            **_subset(stream, _SUMMARY_FIGURES),
+            "frr_interval": list(stream.frr_interval),
+            "fah_interval": list(stream.fah_interval),
+            "false_alarms": stream.false_alarm_count,
+            **{
+                f"{figure}_{name}": getattr(result, figure)
+                for name, result in self.stream.tested.items()
+                for figure in ("frr", "fah")
+            },
+            "eer": clips.eer,
+            "roc_auc": clips.roc_auc,
+            "f1": clips.f1,
+            "conditions": [{"condition": one.name, "words": one.words, "frr": one.frr} for one in stream.conditions],
+            "suspicious_positives": self.suspicious.positives_wrong,
+            "suspicious_others": self.suspicious.others_wrong,
+        }
 
 
 def final_test(
@@ -69,28 +197,31 @@ def final_test(
     `previous` is the folder of an earlier report to compare with, perhaps the champion's. It has no part in
     `metrics.json`, which is the same for the same inputs; what is not, is in the files named by `VOLATILE`.
     """
-    onnx = inputs["onnx_model"]
-    model = WakewordModel(onnx.file(MODEL_FILE))
+    model = WakewordModel(inputs["onnx_model"].file(MODEL_FILE))
     shards = inputs["audio_shards[test]"].path
-    streams = score_streams(model.score_audio, shards, config, progress)
-    stream = _stream_test(streams, model, inputs["calibrated_model"], config)
-    windows = _window_test(model, inputs, config, progress)
-    suspicious, suspicious_players = _suspicious(model, inputs, config, progress)
-    metrics = {
-        "phrase": config.phrase,
-        **stream.metrics,
-        **windows.metrics,
-        "calibration": read_json(inputs["calibrated_model"].file("calibration.json")),
-        "suspicious": suspicious,
+    scores = score_streams(model.score_audio, shards, config, progress)
+    stream = _stream_figures(scores, model, OperatingPoints.load(inputs["calibrated_model"].path), config)
+    windows, pictures = _window_figures(model, inputs, config, progress)
+    suspicious, described, suspicious_players = _suspicious(model, inputs, config, progress)
+    figures = TestFigures(
+        phrase=config.phrase,
+        stream=stream,
+        windows=windows,
+        calibration=read_json(inputs["calibrated_model"].file("calibration.json")),
+        suspicious=suspicious,
+        described=described,
         **_about(inputs, config),
-    }
-    reliability = inputs["calibrated_model"].file("reliability.png").read_bytes()
-    misses, alarms = _stream_players(stream.result, streams.conditions, model, shards, config)
-    contents = {name: {"content": one.content} for name, one in inputs.items()}
+    )
+    metrics = figures.to_json()
+    det = stream.det_curve()
+    misses, alarms = _stream_players(stream.result, scores.conditions, model, shards, config)
+    contents = {name: {"content": artifact.content} for name, artifact in inputs.items()}
     comparison = compare(metrics, contents, config.subset(*_TEST_SETTINGS), previous, of_champion)
     exhibits = Exhibits(
         pictures={
-            **stream.pictures, **windows.pictures, "reliability": reliability,
+            "det": det,
+            **pictures,
+            "reliability": inputs["calibrated_model"].file("reliability.png").read_bytes(),
             "training": training_curve,
         },
         misses=misses,
@@ -98,135 +229,82 @@ def final_test(
         suspicious=suspicious_players,
         paths=_paths(inputs["raw_manifest"].path),
         comparison=comparison,
-        model={
-            "CPU ms a second of audio": f"{onnx.figures['cpu_ms_per_s']:.2f}",
-            "detector": _in_words(model.detector),
-            **_tuning_in_words(inputs["tuned_model"].figures),
-        },
-    )  # fmt: skip
+        model=_model_in_words(model, inputs),
+    )
     write_report(out, metrics, exhibits)
-    (out / "det.png").write_bytes(stream.pictures["det"])
-    write_json(out / "suspicious.json", [{**one, "path": exhibits.paths.get(one["id"])} for one in suspicious["worst"]])
+    (out / "det.png").write_bytes(det)
+    worst = metrics["suspicious"]["worst"]
+    write_json(out / "suspicious.json", [{**row, "path": exhibits.paths.get(row["id"])} for row in worst])
     if comparison is not None:
         write_json(out / "comparison.json", comparison)
-    return _figures(stream.result, metrics)
+    return figures.summary()
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A part of the report: what goes to metrics.json, and its pictures."""
-
-    metrics: dict[str, Any]
-    pictures: dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class _StreamMeasured(_Measured):
-    result: StreamResult
-
-
-def _stream_test(streams: StreamScores, model: WakewordModel, calibrated: Artifact, config: Config) -> _StreamMeasured:
+def _stream_figures(
+    scores: StreamScores, model: WakewordModel, chosen: OperatingPoints, config: Config
+) -> StreamFigures:
     detector = model.detector
-    result = evaluate_streams(streams, model.threshold, config, detector)
-    chosen = OperatingPoints.load(calibrated.path)
-    tested = named_point_results(streams, chosen.points, config, detector)
-    points = sweep(streams, config, detector)
-    marked = {
-        name: plots.Marked(chosen.points[name].target_fah, one.threshold, one.frr, one.fah)
-        for name, one in tested.items()
-    }
-    metrics = {
-        "operating_point": {**asdict(chosen.default), "name": chosen.name},
-        "detector": detector.model_dump(mode="json"),
-        "operating_points": {
-            name: {"validation": asdict(chosen.points[name]), "test": _key_figures(one)} for name, one in tested.items()
-        },
-        "target_conditions": [one.name for one in target_conditions(config)],
-        "stream": asdict(result),
-        "fah_points": [asdict(point) for point in fah_points(streams, config, detector)],
-        "sweep": [asdict(one) for one in points],
-    }
-    det = plots.det_curve(points, marked, streams.background_hours)
-    return _StreamMeasured(metrics, {"det": det}, result)
+    return StreamFigures(
+        chosen=chosen,
+        tested=named_point_results(scores, chosen.points, config, detector),
+        result=evaluate_streams(scores, model.threshold, config, detector),
+        target_conditions=[condition.name for condition in target_conditions(config)],
+        fah_points=fah_points(scores, config, detector),
+        sweep=sweep(scores, config, detector),
+    )
 
 
-def _in_words(detector: DetectorConfig) -> str:
-    """What the detector does with the scores."""
-    looked_at = f"{detector.smoothing} score{'s' * (detector.smoothing != 1)}"
-    held = f", {detector.hold} times in a row" if detector.hold > 1 else ""
-    smoothed = f"{detector.votes} of {looked_at}" if detector.votes else f"mean of {looked_at}"
-    return f"{smoothed} at or above the threshold{held}; off below {detector.off_ratio:g} of it"
-
-
-def _tuning_in_words(tuning: Mapping[str, Any]) -> dict[str, str]:
-    """What became of the tuning on mined negatives; nothing where there was none."""
-    if not tuning["tuned"]:
-        return {}
-    outcome = "kept" if tuning["kept"] else "not kept, since validation suffered"
-    return {"tuned on mined negatives": f"{tuning['mined_clips']} clips, {outcome}"}
-
-
-def _key_figures(result: StreamResult) -> dict[str, Any]:
-    return {name: getattr(result, name) for name in _KEY_FIGURES}
-
-
-def _window_test(model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress) -> _Measured:
+def _window_figures(
+    model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress
+) -> tuple[WindowFigures, dict[str, bytes]]:
+    """The figures of windows, and their pictures by name."""
     features, shards = inputs["mel_features[test]"].path, inputs["audio_shards[test]"].path
-    confidence = config.evaluation.confidence
+    level = config.evaluation.confidence
     scores, labels = onnx_clip_scores(model.path, features)
     wake, _ = wake_scores(scores)
+    any_word = 1 - scores[:, 0]
     positive = (labels > 0).astype(np.int64)
     recordings = _recordings_of(FeatureFile(features))
-    any_word = 1 - scores[:, 0]
-    clips = clip_metrics(
-        wake,
-        positive,
-        _CLIP_THRESHOLD,
-        any_word=any_word,
-        recordings=recordings,
-        random=_random(config),
-        confidence=confidence,
-    )
-    highest, said, names = by_recording(wake, positive, recordings)
-    whole = clip_metrics(
-        highest,
-        said,
-        _CLIP_THRESHOLD,
-        any_word=by_recording(any_word, positive, recordings)[0],
-        recordings=names,
-        random=_random(config),
-        confidence=confidence,
-    )
-    sets = {"test": asdict(clips), "test, recordings by their highest window": asdict(whole)}
+
+    def measured(values: NDArray[Any], truth: NDArray[Any], chances: NDArray[Any], names: NDArray[Any]) -> ClipMetrics:
+        return clip_metrics(
+            values,
+            truth,
+            _CLIP_THRESHOLD,
+            any_word=chances,
+            recordings=names,
+            random=_random(config),
+            confidence=level,
+        )
+
+    highest, spoken, names = by_recording(wake, positive, recordings)
+    highest_chance, _, _ = by_recording(any_word, positive, recordings)
+    sets = {
+        "test": measured(wake, positive, any_word, recordings),
+        "test, recordings by their highest window": measured(highest, spoken, highest_chance, names),
+    }
     shifted = tta_metrics(
         model.score_windows, shards, "test", config, _CLIP_THRESHOLD, random=_random(config), progress=progress
     )
     if shifted is not None:
-        sets["test, mean over shifts"] = asdict(shifted.averaged)
-    groups = {
-        kind: {
-            name: _group_figures(one)
-            for name, one in grouped(
-                wake, positive, names, _CLIP_THRESHOLD, recordings=recordings, confidence=confidence
-            ).items()
-        }
-        for kind, names in window_groups(shards, recordings).items()
-    }
-    classes = per_class(scores, labels, config.labels, _CLIP_THRESHOLD, recordings=recordings, confidence=confidence)
+        sets["test, mean over shifts"] = shifted.averaged
+    figures = WindowFigures(
+        sets=sets,
+        groups={
+            kind: grouped(wake, positive, groups, _CLIP_THRESHOLD, recordings=recordings, confidence=level)
+            for kind, groups in window_groups(shards, recordings).items()
+        },
+        classes=per_class(scores, labels, config.labels, _CLIP_THRESHOLD, recordings=recordings, confidence=level),
+    )
     pictures = {
         "scores": plots.score_histogram(wake, labels > 0, model.threshold),
         "confusion": plots.confusion_picture(confusion(scores.argmax(1), labels, len(config.labels)), config.labels),
     }
-    if clips.roc_auc is not None:
+    if figures.test.roc_auc is not None:
         roc = roc_points(wake, positive)
-        areas = f"ROC-AUC {clips.roc_auc:.5f}, pAUC {clips.pauc_01:.5f}"
+        areas = f"ROC-AUC {figures.test.roc_auc:.5f}, pAUC {figures.test.pauc_01:.5f}"
         pictures["roc"] = plots.roc_picture(roc.fpr, roc.tpr, areas, PARTIAL_AUC_FPRS["pauc_01"])
-    metrics = {
-        "clips": sets,
-        "clip_groups": groups,
-        "classes": {name: asdict(one) for name, one in classes.items()},
-    }
-    return _Measured(metrics, pictures)
+    return figures, pictures
 
 
 def _random(config: Config) -> np.random.Generator:
@@ -242,7 +320,11 @@ def _recordings_of(features: FeatureFile) -> NDArray[np.str_]:
 def _group_figures(metrics: ClipMetrics) -> dict[str, Any]:
     """What is told of a group: there may be hundreds of speakers."""
     intervals = {name: metrics.intervals[name] for name in ("fpr", "fnr") if name in metrics.intervals}
-    return {**{name: getattr(metrics, name) for name in _GROUP_FIGURES}, "intervals": intervals}
+    return {**_subset(metrics, _GROUP_FIGURES), "intervals": intervals}
+
+
+def _subset(figures: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(figures, name) for name in names}
 
 
 def _stream_players(
@@ -253,26 +335,26 @@ def _stream_players(
     window = config.features.frontend.window_samples / rate
     misses = result.miss_list[: config.evaluation.report_clips]
     alarms = result.false_alarms[: config.evaluation.report_clips]
-    heard: dict[tuple[str, str], Excerpt] = {}
+    missed: dict[tuple[str, str], Excerpt] = {}
     for condition in conditions:
         ids = {miss.id for miss in misses if miss.condition == condition.name}
         sessions = positive_sessions(shards, config, config.seed, condition)
-        found = word_excerpts(sessions, ids, rate, seconds)
-        heard |= {(condition.name, one): excerpt for one, excerpt in found.items()}
+        excerpts = word_excerpts(sessions, ids, rate, seconds)
+        missed |= {(condition.name, recording): excerpt for recording, excerpt in excerpts.items()}
     moments = {(alarm.id, alarm.time) for alarm in alarms}
     fired = moment_excerpts(background_sessions(shards, config), moments, rate, window, seconds)
     return (
-        players([heard.get((miss.condition, miss.id)) for miss in misses], model.front_end, rate),
+        players([missed.get((miss.condition, miss.id)) for miss in misses], model.front_end, rate),
         players([fired.get((alarm.id, alarm.time)) for alarm in alarms], model.front_end, rate),
     )
 
 
 def _suspicious(
     model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress
-) -> tuple[dict[str, Any], list[Player | None]]:
-    """The training recordings to look at, for metrics.json, and players for them."""
+) -> tuple[SuspiciousRecordings, list[Described | None], list[Player | None]]:
+    """The training recordings to look at, what each of the worst is, and players for these."""
     rate, evaluation = config.data.sample_rate, config.evaluation
-    found = suspicious_recordings(
+    suspicious = suspicious_recordings(
         model.score_windows,
         inputs["mel_features[train]"].path,
         Cut(model.frontend.window_frames, model.frontend.hop_length, model.stride_frames, rate),
@@ -281,15 +363,14 @@ def _suspicious(
     )
     window = config.features.frontend.window_samples / rate
     described, excerpts = describe(
-        inputs["audio_shards[train]"].path, found.worst, rate, window, evaluation.report_clip_seconds
+        inputs["audio_shards[train]"].path, suspicious.worst, rate, window, evaluation.report_clip_seconds
     )
-    rows = [{**asdict(one), **(asdict(more) if more else {})} for one, more in zip(found.worst, described, strict=True)]
-    return {**asdict(found), "worst": rows}, players(excerpts, model.front_end, rate)
+    return suspicious, described, players(excerpts, model.front_end, rate)
 
 
-def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, Any]:
-    """The recordings and the model."""
-    manifest, onnx = inputs["raw_manifest"], inputs["onnx_model"]
+def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, dict[str, Any]]:
+    """The recordings, the model and its tuning on mined negatives, by the names of the fields."""
+    manifest, onnx, tuned = inputs["raw_manifest"], inputs["onnx_model"], inputs["tuned_model"]
     return {
         "data": {**manifest.figures, "quarantine": quarantined(manifest.path)},
         "model": {
@@ -298,43 +379,32 @@ def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, Any]:
             "bytes": onnx.files[MODEL_FILE].size,
             "key": onnx.key,
         },
-        "tuning": {name: inputs["tuned_model"].figures[name] for name in ("tuned", "kept", "mined_clips")},
+        "tuning": {name: tuned.figures[name] for name in ("tuned", "kept", "mined_clips")},
     }
+
+
+def _model_in_words(model: WakewordModel, inputs: Mapping[str, Artifact]) -> dict[str, str]:
+    """What the page tells of the model besides its figures."""
+    words = {
+        "CPU ms a second of audio": f"{inputs['onnx_model'].figures['cpu_ms_per_s']:.2f}",
+        "detector": _detector_in_words(model.detector),
+    }
+    tuning = inputs["tuned_model"].figures
+    if tuning["tuned"]:
+        outcome = "kept" if tuning["kept"] else "not kept, since validation suffered"
+        words["tuned on mined negatives"] = f"{tuning['mined_clips']} clips, {outcome}"
+    return words
+
+
+def _detector_in_words(detector: DetectorConfig) -> str:
+    latest = f"{detector.smoothing} score{'s' * (detector.smoothing != 1)}"
+    smoothed = f"{detector.votes} of {latest}" if detector.votes else f"mean of {latest}"
+    repeated = f", {detector.hold} times in a row" if detector.hold > 1 else ""
+    return f"{smoothed} at or above the threshold{repeated}; off below {detector.off_ratio:g} of it"
 
 
 def _paths(manifest: Path) -> dict[str, str]:
+    """Where each recording lies, by its id."""
     rows = read_manifest(manifest)
-    return {one: f"{source}/{path}" for one, source, path in zip(rows["id"], rows["source"], rows["path"], strict=True)}
-
-
-def _figures(result: StreamResult, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in artifact.json and is plotted over time."""
-    clips = metrics["clips"]["test"]
-    named = {
-        f"{figure}_{name}": sides["test"][figure]
-        for name, sides in metrics["operating_points"].items()
-        for figure in ("frr", "fah")
-    }
-    return {
-        "frr": result.frr,
-        "frr_interval": list(result.frr_interval),
-        "words": result.words,
-        "misses": result.misses,
-        "fah": result.fah,
-        "fah_interval": list(result.fah_interval),
-        "false_alarms": result.false_alarm_count,
-        "confidence": result.confidence,
-        "background_hours": result.background_hours,
-        "confusables": result.confusables,
-        "confusables_accepted": result.confusables_accepted,
-        "threshold": result.threshold,
-        **named,
-        "eer": clips["eer"],
-        "roc_auc": clips["roc_auc"],
-        "f1": clips["f1"],
-        "latency_p50": result.latency_p50,
-        "latency_p95": result.latency_p95,
-        "conditions": [{"condition": one.name, "words": one.words, "frr": one.frr} for one in result.conditions],
-        "suspicious_positives": metrics["suspicious"]["positives_wrong"],
-        "suspicious_others": metrics["suspicious"]["others_wrong"],
-    }
+    columns = zip(rows["id"], rows["source"], rows["path"], strict=True)
+    return {recording: f"{source}/{path}" for recording, source, path in columns}
