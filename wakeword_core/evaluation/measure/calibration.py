@@ -81,7 +81,7 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike, method: str = "tempera
     """The calibration of `method` that minimises the NLL of raw logits [n, classes] for class indices [n].
 
     Never one with a larger NLL than none; what changes nothing stays when nothing better is found. `temperature` and
-    `vector` scaling are those of Guo et al. (2017), fitted by L-BFGS; `isotonic` is told at `_fit_curve`.
+    `vector` scaling are those of Guo et al. (2017), fitted by L-BFGS; `isotonic` is explained at `_fit_curve`.
     """
     values, truth = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     if values.ndim != 2 or values.shape[:1] != truth.shape or not len(truth):
@@ -94,7 +94,7 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike, method: str = "tempera
 
     # of equals the first is taken: what changes nothing, else the simpler
     candidates: list[Parameters] = [{}, *(_FITS[method](values, truth))]
-    losses = [loss(one) for one in candidates]
+    losses = [loss(parameters) for parameters in candidates]
     best = int(np.argmin(losses))
     if best == 0:
         log.info("no %s calibration is better than none on %d windows", method, len(truth))
@@ -130,9 +130,9 @@ def _fit_vector(logits: Doubles, labels: Labels) -> list[Parameters]:
     # in log(scale) no order of scores can be turned round, nor in a temperature's logarithm
     numbers = torch.cat([torch.full((classes,), np.log(scale)), torch.zeros(classes)]).double()
     values = torch.from_numpy(logits)
-    found = _minimise(numbers, lambda at: values * at[:classes].exp() - at[classes:], labels)
-    scales = np.clip(np.exp(found[:classes]), 1 / _MOST_TEMPERATURE, 1 / _LEAST_TEMPERATURE)
-    shifts = np.clip(found[classes:] - found[classes], -_MOST_SHIFT, _MOST_SHIFT)  # only differences have an effect
+    fitted = _minimise(numbers, lambda at: values * at[:classes].exp() - at[classes:], labels)
+    scales = np.clip(np.exp(fitted[:classes]), 1 / _MOST_TEMPERATURE, 1 / _LEAST_TEMPERATURE)
+    shifts = np.clip(fitted[classes:] - fitted[classes], -_MOST_SHIFT, _MOST_SHIFT)  # only differences have an effect
     allowed = max(_MOST_LOG_ODDS, _surest(logits))
     tamed = min(1.0, allowed / max(_surest(logits * scales - shifts), allowed))
     scales, shifts = scales * tamed, shifts * tamed
@@ -144,8 +144,8 @@ def _temperature(logits: Doubles, labels: Labels) -> float:
 
     values = torch.from_numpy(logits)
     # In log(temperature) the problem is smooth, nearly quadratic, and cannot leave the positive numbers.
-    found = _minimise(torch.zeros(1, dtype=torch.float64), lambda at: values / at.exp(), labels)
-    return float(np.clip(np.exp(found[0]), _least_temperature(logits), _MOST_TEMPERATURE))
+    fitted = _minimise(torch.zeros(1, dtype=torch.float64), lambda at: values / at.exp(), labels)
+    return float(np.clip(np.exp(fitted[0]), _least_temperature(logits), _MOST_TEMPERATURE))
 
 
 def _least_temperature(logits: Doubles) -> float:
@@ -177,8 +177,8 @@ def _minimise(start: "Tensor", changed: Callable[["Tensor"], "Tensor"], labels: 
 
     with torch.enable_grad():
         optimizer.step(closure)
-    found: Doubles = numbers.detach().numpy()
-    return found if np.isfinite(found).all() else start.numpy()
+    fitted: Doubles = numbers.detach().numpy()
+    return fitted if np.isfinite(fitted).all() else start.numpy()
 
 
 def _fit_curve(logits: Doubles, labels: Labels) -> list[Parameters]:
@@ -209,14 +209,14 @@ def _fit_curve(logits: Doubles, labels: Labels) -> list[Parameters]:
     return [{**segments, "rise": share * rise, "slope": 1 - share, "drop": -share * bottom} for share in shares]
 
 
-def _segments(odds: Doubles, said: NDArray[np.bool_]) -> tuple[Doubles, Doubles, float, float]:
+def _segments(odds: Doubles, spoken: NDArray[np.bool_]) -> tuple[Doubles, Doubles, float, float]:
     """Where each segment begins and how wide it is, the value at the first one's beginning, and the rise of each."""
     from sklearn.isotonic import IsotonicRegression
 
     from wakeword_core.models.calibrators import CURVE_SEGMENTS
 
-    least, most = 1 / ((~said).sum() + 2), 1 - 1 / (said.sum() + 2)
-    fitted = IsotonicRegression().fit_transform(odds, np.where(said, most, least))
+    least, most = 1 / ((~spoken).sum() + 2), 1 - 1 / (spoken.sum() + 2)
+    fitted = IsotonicRegression().fit_transform(odds, np.where(spoken, most, least))
     values, block = np.unique(np.round(fitted, _SAME_VALUE_PLACES), return_inverse=True)
     centres = np.bincount(block, weights=odds) / np.bincount(block)
     heights = np.log(values / (1 - values))

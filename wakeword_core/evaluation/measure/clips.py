@@ -18,7 +18,7 @@ from wakeword_core.shards.packed_split import Recording, iter_recordings, shard_
 _BATCH = 512
 _SNR_BANDS_DB = (10, 20, 30)
 _LEAST_REST = 0.05
-"""Share of a recording that must be no speech for a level of noise to be told."""
+"""Share of a recording that must be no speech for its noise to be measured."""
 
 Doubles = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ def clip_logits(model_folder: Path, features_folder: Path) -> tuple[Doubles, Lab
 
 
 def score_clips(model_folder: Path, features_folder: Path) -> tuple[Doubles, Labels]:
-    """Score of the likeliest wake word in a window [rows], and whether it does [rows] (0 or 1), through torch."""
+    """Score the likeliest wake word of each clean window [rows] through torch; also whether it holds one (0 or 1)."""
     from wakeword_core.evaluation.measure.calibration import softmax
 
     logits, labels = clip_logits(model_folder, features_folder)
@@ -59,7 +59,7 @@ def onnx_clip_scores(model: Path, features_folder: Path) -> tuple[Doubles, Label
 
 @dataclass(frozen=True)
 class TtaMetrics:
-    """What scoring each window at several places buys: clip metrics of the usual cut, and of the mean over shifts."""
+    """Clip metrics of windows as they are usually cut, and of the mean score over several shifts."""
 
     shifts_ms: tuple[int, ...]
     plain: ClipMetrics
@@ -76,7 +76,7 @@ def tta_metrics(
     random: np.random.Generator | None = None,
     progress: Progress = silent,
 ) -> TtaMetrics | None:
-    """Clip metrics with and without test-time augmentation by `evaluation.tta_shifts_ms`; None where that is empty.
+    """Compute clip metrics with and without test-time augmentation by `evaluation.tta_shifts_ms`; None if it is empty.
 
     `score` maps log-mel windows [n, n_mels, frames] to class scores [n, classes]; those of the shifts are averaged
     before the likeliest wake word is picked. Windows are cut from the split's shards as its features are. `random` is
@@ -93,9 +93,9 @@ def tta_metrics(
         progress("shifted windows", number + 1, total)
         if not len(cut[0].mel):
             continue
-        of = dict(zip(cuts, (_scored(score, rows.mel) for rows in cut), strict=True))
-        plain.append(of[0])
-        averaged.append(np.mean([of[shift] for shift in shifts], axis=0))
+        scores_by_cut = dict(zip(cuts, (_scored(score, rows.mel) for rows in cut), strict=True))
+        plain.append(scores_by_cut[0])
+        averaged.append(np.mean([scores_by_cut[shift] for shift in shifts], axis=0))
         labels.append(cut[0].columns["labels"] > 0)
         recordings.append(cut[0].columns["file_ids"])
     seed = None if random is None else int(random.integers(2**63))
@@ -121,8 +121,11 @@ def _scored(score: WindowScorer, mel: npt.NDArray[np.floating]) -> Doubles:
 
 def window_groups(shards: Path, ids: npt.NDArray[np.str_]) -> dict[str, npt.NDArray[np.str_]]:
     """Speaker, source and SNR band of windows, each [n], by the recording that each is of."""
-    of = {one.id: (one.speaker, one.source, _snr_band(one)) for one in iter_recordings(shards)}
-    columns = np.asarray([of[one] for one in ids.tolist()], dtype=np.str_).reshape(-1, 3)
+    groups = {
+        recording.id: (recording.speaker, recording.source, _snr_band(recording))
+        for recording in iter_recordings(shards)
+    }
+    columns = np.asarray([groups[recording] for recording in ids.tolist()], dtype=np.str_).reshape(-1, 3)
     return dict(zip(("speaker", "source", "snr"), columns.T, strict=True))
 
 

@@ -88,9 +88,9 @@ def bootstrap_intervals(
     itself = statistics(np.ones(len(labels)))
     resampled: dict[str, list[float]] = {name: [] for name in itself}
     step = max(1, _CELLS // len(labels))
-    classes = [_Drawn(rows, None if recordings is None else recordings[rows]) for rows in _by_class(labels)]
+    strata = [_Stratum(rows, None if recordings is None else recordings[rows]) for rows in _by_class(labels)]
     for start in range(0, resamples, step):
-        for weights in _draws(classes, len(labels), min(step, resamples - start), random):
+        for weights in _draws(strata, len(labels), min(step, resamples - start), random):
             for name, value in statistics(weights).items():
                 resampled[name].append(value)
     tail = (1 - confidence) / 2
@@ -102,7 +102,7 @@ def bootstrap_intervals(
     return intervals
 
 
-class _Drawn:
+class _Stratum:
     """Windows `rows` of one class, and which unit of what is drawn each of them belongs to."""
 
     def __init__(self, rows: NDArray[np.int64], recordings: NDArray[Any] | None) -> None:
@@ -115,13 +115,14 @@ def _by_class(labels: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
     return [rows for rows in (np.flatnonzero(labels), np.flatnonzero(~labels)) if len(rows)]
 
 
-def _draws(classes: list[_Drawn], windows: int, resamples: int, random: np.random.Generator) -> Doubles:
+def _draws(strata: list[_Stratum], windows: int, resamples: int, random: np.random.Generator) -> Doubles:
     """How often each of the windows is drawn, with replacement and within its class: [resamples, windows]."""
     counts = np.zeros((resamples, windows))
-    for one in classes:
-        picks = random.integers(one.units, size=(resamples, one.units)) + one.units * np.arange(resamples)[:, None]
-        drawn = np.bincount(picks.ravel(), minlength=resamples * one.units).reshape(resamples, one.units)
-        counts[:, one.rows] = drawn[:, one.unit]
+    for stratum in strata:
+        picks = random.integers(stratum.units, size=(resamples, stratum.units))
+        picks += stratum.units * np.arange(resamples)[:, None]
+        drawn = np.bincount(picks.ravel(), minlength=resamples * stratum.units).reshape(resamples, stratum.units)
+        counts[:, stratum.rows] = drawn[:, stratum.unit]
     return counts
 
 
@@ -144,14 +145,14 @@ def excess_p_value(differences: Iterable[int]) -> float:
     """
     from scipy.stats import binom
 
-    found = np.asarray([one for one in differences if one], dtype=np.int64)
+    excesses = np.asarray([difference for difference in differences if difference], dtype=np.int64)
     # the chance of each sum of the sizes that get a plus; those of one size are a binomial
     chances = np.ones(1)
-    for size, count in zip(*np.unique(np.abs(found), return_counts=True), strict=True):
+    for size, count in zip(*np.unique(np.abs(excesses), return_counts=True), strict=True):
         spread = np.zeros(size * count + 1)
         spread[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
         chances = np.convolve(chances, spread)
-    return float(min(chances[found[found > 0].sum() :].sum(), 1.0))
+    return float(min(chances[excesses[excesses > 0].sum() :].sum(), 1.0))
 
 
 def least_excess(against: int, level: float) -> int:
@@ -173,7 +174,7 @@ def share_difference(outcomes: Outcomes, units: float, confidence: float) -> Int
     `units` is how many independent trials the outcomes are worth. Also without a single error it has a width, unlike a
     bootstrap's.
     """
-    scaled = Outcomes(*(one * units / sum(outcomes) for one in outcomes))
+    scaled = Outcomes(*(count * units / sum(outcomes) for count in outcomes))
     first, second = scaled.both + scaled.first_only, scaled.both + scaled.second_only
     ends = [wilson_interval(errors, units, confidence) for errors in (first, second)]
     return _difference(first / units, ends[0], second / units, ends[1], _correlation(scaled))
@@ -192,8 +193,8 @@ def rate_difference(first: int, second: int, exposure: float, confidence: float)
 def _difference(first: float, ends: Interval, second: float, other_ends: Interval, correlation: float) -> Interval:
     """From the intervals of two estimates, that of their difference (Zou 2007)."""
 
-    def reach(one: float, other: float) -> float:
-        return float(np.sqrt(max(one**2 - 2 * correlation * one * other + other**2, 0.0)))
+    def reach(first_side: float, second_side: float) -> float:
+        return float(np.sqrt(max(first_side**2 - 2 * correlation * first_side * second_side + second_side**2, 0.0)))
 
     middle = first - second
     return Interval(

@@ -67,7 +67,7 @@ def clip_metrics(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> ClipMetrics:
-    """Every clip metric of wake-word probabilities [n] against labels [n] (true: a wake word).
+    """Compute every clip metric of wake-word probabilities [n] against labels [n] (true: a wake word).
 
     Of several wake words, scores are those of the likeliest, and `any_word` [n] is the probability of there being one:
     ECE, Brier score and NLL are of that. Precision and F1 are 0 when nothing is detected. `recordings` [n] says whose
@@ -161,7 +161,7 @@ def per_class(
     recordings: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> dict[str, ClipMetrics]:
-    """Clip metrics of every class against the rest, from probabilities [n, classes] and class indices [n]."""
+    """Compute the clip metrics of every class against the rest, of probabilities [n, classes] and classes [n]."""
     table, truth = _checked_classes(probabilities, labels)
     if table.shape[1] != len(names):
         raise ValueError(f"probabilities {list(table.shape)} are not of {len(names)} classes")
@@ -180,13 +180,13 @@ def grouped(
     recordings: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> dict[str, ClipMetrics]:
-    """Clip metrics of every group of windows by its name, in order of names; `groups` [n] says whose each one is."""
+    """Compute the clip metrics of every group of windows, in order of names; `groups` [n] names each window's."""
     values, truth = _checked(scores, labels)
     names = _names(groups, truth)
-    whose = np.arange(len(truth)) if recordings is None else _names(recordings, truth)
+    units = np.arange(len(truth)) if recordings is None else _names(recordings, truth)
     chosen = {str(name): names == name for name in np.unique(names)}
     return {
-        name: clip_metrics(values[rows], truth[rows], threshold, recordings=whose[rows], confidence=confidence)
+        name: clip_metrics(values[rows], truth[rows], threshold, recordings=units[rows], confidence=confidence)
         for name, rows in chosen.items()
     }
 
@@ -194,12 +194,12 @@ def grouped(
 def by_recording(
     scores: ArrayLike, labels: ArrayLike, recordings: ArrayLike
 ) -> tuple[Doubles, NDArray[np.bool_], NDArray[np.str_]]:
-    """Score, label and name of each recording, of those of its windows [n]: it says a word where any of them does."""
+    """Return score, label and name of each recording from its windows [n]: it holds a word where any of them does."""
     values, truth = _checked(scores, labels)
-    names, whose = np.unique(_names(recordings, truth), return_inverse=True)
+    names, place = np.unique(_names(recordings, truth), return_inverse=True)
     highest, positive = np.full(len(names), -np.inf), np.zeros(len(names), bool)
-    np.maximum.at(highest, whose, values)
-    np.logical_or.at(positive, whose, truth)
+    np.maximum.at(highest, place, values)
+    np.logical_or.at(positive, place, truth)
     return highest, positive, names
 
 
@@ -213,7 +213,7 @@ def _names(of: ArrayLike, truth: NDArray[np.bool_]) -> NDArray[np.str_]:
 
 
 def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Counts [classes, classes]: row the true class, column the predicted one."""
+    """Count windows by class [classes, classes]: row the true class, column the predicted one."""
     from sklearn.metrics import confusion_matrix
 
     return np.asarray(confusion_matrix(labels, predicted, labels=range(classes)), dtype=np.int64)
@@ -347,7 +347,8 @@ def reliability(
     full = counts > 0
     means = np.bincount(index, weights=values, minlength=bins)[full] / counts[full]
     rates = np.bincount(index, weights=right, minlength=bins)[full] / counts[full]
-    return [ReliabilityBin(*one) for one in zip(means.tolist(), rates.tolist(), counts[full].tolist(), strict=True)]
+    columns = zip(means.tolist(), rates.tolist(), counts[full].tolist(), strict=True)
+    return [ReliabilityBin(*figures) for figures in columns]
 
 
 def expected_calibration_error(

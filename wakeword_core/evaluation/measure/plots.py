@@ -210,8 +210,8 @@ def score_histogram(scores: ArrayLike, labels: ArrayLike, threshold: float) -> b
         part = np.clip(values[chosen], -limit, limit)
         if len(part):
             weights = np.full(len(part), 100 / len(part))
-            shown = f"{name} ({len(part):,})"
-            axes.hist(part, edges, weights=weights, color=color, alpha=0.6, hatch=hatch, edgecolor=color, label=shown)
+            caption = f"{name} ({len(part):,})"
+            axes.hist(part, edges, weights=weights, color=color, alpha=0.6, hatch=hatch, edgecolor=color, label=caption)
     place = float(_log_odds([threshold])[0])
     axes.axvline(place, color=_RED, ls="--", lw=1.8, label=f"threshold {threshold:.3f}")
     ticks = [score for score in _SCORE_TICKS if abs(_odds(score)) <= limit]
@@ -229,7 +229,7 @@ def confusion_picture(counts: ArrayLike, labels: Sequence[str]) -> bytes:
     figure = new_figure(side + 0.8, side)
     axes = figure.subplots()
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    shown = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
+    image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
     for (row, column), share in np.ndenumerate(shares):
         text = f"{int(table[row, column]):,}\n{100 * share:.1f} %"
         color = "white" if share > 0.55 else "black"
@@ -240,7 +240,7 @@ def confusion_picture(counts: ArrayLike, labels: Sequence[str]) -> bytes:
     axes.set(xlabel="said", ylabel="was", title="Test windows")
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    figure.colorbar(shown, ax=axes, label="share of the true class (%)", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)
     return _png(figure)
 
 

@@ -10,7 +10,7 @@ ABSENT = "–"
 
 
 def percent(share: float | None) -> str:
-    """A share as a percentage with as many places as it needs: 95 %, 1.3 %, 0.04 %."""
+    """Write a share as a percentage with as many places as it needs: 95 %, 1.3 %, 0.04 %."""
     if share is None:
         return ABSENT
     value = 100 * share
@@ -19,12 +19,12 @@ def percent(share: float | None) -> str:
 
 
 def number(value: float | None, places: int) -> str:
-    """A number to so many places."""
+    """Write a number to so many places."""
     return ABSENT if value is None else f"{value:.{places}f}"
 
 
 def rate(value: float | None) -> str:
-    """Events an hour to two or three significant figures, never in exponents."""
+    """Write events an hour to two or three significant figures, never in exponents."""
     if value is None:
         return ABSENT
     if value >= 100:
@@ -33,12 +33,12 @@ def rate(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration to hundredths."""
+    """Write a duration in seconds to hundredths."""
     return ABSENT if value is None else f"{value:.2f} s"
 
 
 def clock(value: float | None) -> str:
-    """Minutes, and seconds to a tenth, of a place in a recording."""
+    """Write a place in a recording as minutes, and seconds to a tenth."""
     if value is None:
         return ABSENT
     tenths = round(value * 10)
@@ -46,7 +46,7 @@ def clock(value: float | None) -> str:
 
 
 def measure(value: float | None, kind: str) -> str:
-    """A value in its kind of unit: count, percent, points (of a share), rate, number, area, seconds or decibels."""
+    """Write a value of a kind: count, percent, points (of a share), rate, number, area, seconds or decibels."""
     if value is None:
         return ABSENT
     written = {
@@ -63,7 +63,7 @@ def measure(value: float | None, kind: str) -> str:
 
 
 def signed(value: float | None, kind: str) -> str:
-    """A difference with its sign, also where it is 0 (then without one)."""
+    """Write a difference with its sign, also where it is 0 (then without one)."""
     if value is None:
         return ABSENT
     text = measure(abs(value), "points" if kind == "percent" else kind)
@@ -71,7 +71,7 @@ def signed(value: float | None, kind: str) -> str:
 
 
 def claim(stream: Mapping[str, Any]) -> str:
-    """What the hours of background let one say about the rate of false alarms."""
+    """Say what the hours of background show about the rate of false alarms."""
     events, hours, level = stream["false_alarm_count"], stream["background_hours"], stream["confidence"]
     bound = poisson_upper_bound(events, hours, level)
     what = f"{events:,} false {'alarm' if events == 1 else 'alarms'} in {hours:.3g} hours of background audio"
@@ -80,7 +80,7 @@ def claim(stream: Mapping[str, Any]) -> str:
 
 
 def reservations(metrics: Mapping[str, Any]) -> list[str]:
-    """Sentences about what the figures do not show, or show badly."""
+    """List in sentences what the figures do not show, or show badly."""
     notes = []
     stream, point, data = (metrics.get(name) or {} for name in ("stream", "operating_point", "data"))
     if point and not point["reachable"]:

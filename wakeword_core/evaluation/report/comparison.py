@@ -49,7 +49,7 @@ def compare(
     previous: Path | None,
     of_champion: bool = False,
 ) -> dict[str, Any] | None:
-    """The figures of `metrics` beside those of the report in the folder `previous`; None without one to compare with.
+    """Put the figures of `metrics` beside those of the report in the folder `previous`; None without such a report.
 
     `inputs` and `settings` are this report's, as its card will have them ({name: {content}}; dotted settings). The
     result: `key` and `created` of the earlier report, whether it is `of_champion`, `same_test_data`, `other_settings`
@@ -88,37 +88,37 @@ def _of_test(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**evaluation, **{name: value for name, value in settings.items() if name != "evaluation"}}
 
 
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    return [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
+def _differing(settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
+    return [name for name in settings.keys() | earlier.keys() if settings.get(name) != earlier.get(name)]
 
 
 def _headline(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = [
-        _row(one.name, one.kind, _at(metrics, one.place), _at(earlier, one.place), one.less_is_better)
-        for one in _FIGURES
+        _row(figure.name, figure.kind, _at(metrics, figure.place), _at(earlier, figure.place), figure.less_is_better)
+        for figure in _FIGURES
     ]
     return [row for row in rows if row["this"] is not None or row["previous"] is not None]
 
 
 def _conditions(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
     """FRR under each condition that both have."""
-    one, other = (
-        {found["name"]: found["frr"] for found in _at(report, ("stream", "conditions")) or []}
+    this, before = (
+        {condition["name"]: condition["frr"] for condition in _at(report, ("stream", "conditions")) or []}
         for report in (metrics, earlier)
     )
-    return [_row(f"FRR, {name}", "percent", one[name], other[name], True) for name in one if name in other]
+    return [_row(f"FRR, {name}", "percent", this[name], before[name], True) for name in this if name in before]
 
 
 def _points(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The least FRR at each rate of false alarms that both reached."""
-    one, other = (
-        {found["target_fah"]: found["frr"] for found in report.get("fah_points") or [] if found["reachable"]}
+    this, before = (
+        {point["target_fah"]: point["frr"] for point in report.get("fah_points") or [] if point["reachable"]}
         for report in (metrics, earlier)
     )
     return [
-        _row(f"least FRR at {target:g} an hour", "percent", one[target], other[target], True)
-        for target in one
-        if target in other
+        _row(f"least FRR at {target:g} an hour", "percent", this[target], before[target], True)
+        for target in this
+        if target in before
     ]
 
 

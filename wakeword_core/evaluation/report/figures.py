@@ -175,7 +175,10 @@ class TestFigures:
             "eer": clips.eer,
             "roc_auc": clips.roc_auc,
             "f1": clips.f1,
-            "conditions": [{"condition": one.name, "words": one.words, "frr": one.frr} for one in stream.conditions],
+            "conditions": [
+                {"condition": condition.name, "words": condition.words, "frr": condition.frr}
+                for condition in stream.conditions
+            ],
             "suspicious_positives": self.suspicious.positives_wrong,
             "suspicious_others": self.suspicious.others_wrong,
         }

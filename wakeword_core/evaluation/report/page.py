@@ -396,5 +396,5 @@ def _suspicious_parts(suspicious: Mapping[str, Any], sounds: Sequence[Player | N
     }
 
 
-def _more(rows: Sequence[Any], shown: int) -> str:
-    return f"And {len(rows) - shown:,} more in metrics.json." if len(rows) > shown else ""
+def _more(rows: Sequence[Any], kept: int) -> str:
+    return f"And {len(rows) - kept:,} more in metrics.json." if len(rows) > kept else ""

@@ -45,45 +45,45 @@ def cut(pcm: Pcm, rate: int, start: float, end: float, seconds: float) -> Excerp
     length = min(round(seconds * rate), len(pcm))
     first = round((start + end) / 2 * rate) - length // 2
     first = min(max(first, 0), len(pcm) - length)
-    shown = length / rate
-    mark = tuple(min(max(moment - first / rate, 0.0), shown) for moment in (start, end))
+    length_seconds = length / rate
+    mark = tuple(min(max(moment - first / rate, 0.0), length_seconds) for moment in (start, end))
     return Excerpt(pcm[first : first + length].copy(), (mark[0], mark[1]))
 
 
 def word_excerpts(sessions: Iterable[Session], ids: Iterable[str], rate: int, seconds: float) -> dict[str, Excerpt]:
-    """The words of some recordings in their sessions, noise and all: recording id -> excerpt."""
-    waiting, found = set(ids), {}
+    """Cut the words of some recordings out of their sessions, noise and all: recording id -> excerpt."""
+    waiting, excerpts = set(ids), {}
     for session in sessions if waiting else ():
         for word in session.words:
             if word.id in waiting:
-                found[word.id] = cut(session.pcm, rate, word.start, word.end, seconds)
+                excerpts[word.id] = cut(session.pcm, rate, word.start, word.end, seconds)
                 waiting.discard(word.id)
         if not waiting:
             break
-    return found
+    return excerpts
 
 
 def moment_excerpts(
-    sessions: Iterable[Session], moments: Iterable[tuple[str, float]], rate: int, heard: float, seconds: float
+    sessions: Iterable[Session], moments: Iterable[tuple[str, float]], rate: int, window: float, seconds: float
 ) -> dict[tuple[str, float], Excerpt]:
-    """What was heard before moments (recording id, seconds in it) in their sessions; `heard` seconds are marked."""
-    waiting, found = set(moments), {}
+    """Cut what sounded before moments (recording id, seconds in it) in their sessions; `window` seconds are marked."""
+    waiting, excerpts = set(moments), {}
     for session in sessions if waiting else ():
         for span in session.sources:
             # by a sample more or less: the moment was computed from the span's own rounded ends
             first, last = span.offset - 1 / rate, span.offset + span.end - span.start + 1 / rate
-            for moment in [one for one in waiting if one[0] == span.id and first <= one[1] <= last]:
+            for moment in [moment for moment in waiting if moment[0] == span.id and first <= moment[1] <= last]:
                 at = span.start + moment[1] - span.offset
-                found[moment] = cut(session.pcm, rate, at - heard, at, seconds)
+                excerpts[moment] = cut(session.pcm, rate, at - window, at, seconds)
                 waiting.discard(moment)
         if not waiting:
             break
-    return found
+    return excerpts
 
 
 def players(excerpts: Sequence[Excerpt | None], front_end: FrontEnd, rate: int) -> list[Player | None]:
-    """The excerpts as players, their pictures on one scale of colours; None stays None."""
-    mels = [None if one is None or not len(one.pcm) else front_end(one.pcm) for one in excerpts]
+    """Turn excerpts into players, their pictures on one scale of colours; None stays None."""
+    mels = [None if excerpt is None or not len(excerpt.pcm) else front_end(excerpt.pcm) for excerpt in excerpts]
     values = [mel.ravel() for mel in mels if mel is not None and mel.size]
     if not values:
         return [None] * len(excerpts)

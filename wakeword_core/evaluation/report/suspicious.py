@@ -74,7 +74,7 @@ class Cut:
 def suspicious_recordings(
     score: WindowScorer, features: Path, cut: Cut, count: int, progress: Progress = silent
 ) -> SuspiciousRecordings:
-    """The recordings of the highest loss over the clean views of a split's features: `count`, half of them positives.
+    """Find the `count` recordings of the highest loss over a split's clean views, half of them positives.
 
     A positive has the loss of its best window that ends after the word, since the word is in few; any other recording
     that of its worst. Where one kind has too few, the other fills up.
@@ -85,51 +85,53 @@ def suspicious_recordings(
     rows = _deciding_windows(score, file, clean, labels, cut, progress)
     ids, labels = file.column("file_ids").astype(np.str_)[clean], labels[clean]
     starts = (file.column("starts")[clean] + rows.offsets * cut.hop) / cut.rate
-    found = [
+    suspicions = [
         Suspicion(str(ids[row]), file.labels[labels[row]], bool(labels[row] > 0), *map(float, figures))
         for row in _deciding(ids, rows.losses, labels > 0)
         for figures in [(rows.scores[row], rows.losses[row], starts[row])]
     ]
-    found.sort(key=lambda one: (-one.loss, one.id))
-    positives, others = ([one for one in found if one.positive is kind] for kind in (True, False))
+    suspicions.sort(key=lambda suspicion: (-suspicion.loss, suspicion.id))
+    positives, others = (
+        [suspicion for suspicion in suspicions if suspicion.positive is kind] for kind in (True, False)
+    )
     kept = min(len(positives), max(count // 2, count - len(others)))
-    chosen = {one.id for one in [*positives[:kept], *others[: count - kept]]}
+    chosen = {suspicion.id for suspicion in [*positives[:kept], *others[: count - kept]]}
     return SuspiciousRecordings(
-        worst=[one for one in found if one.id in chosen],
+        worst=[suspicion for suspicion in suspicions if suspicion.id in chosen],
         positives=len(positives),
-        positives_wrong=sum(one.score < _HALF for one in positives),
+        positives_wrong=sum(suspicion.score < _HALF for suspicion in positives),
         others=len(others),
-        others_wrong=sum(one.score > _HALF for one in others),
+        others_wrong=sum(suspicion.score > _HALF for suspicion in others),
     )
 
 
 def describe(
     shards: Path, suspicions: list[Suspicion], rate: int, window: float, seconds: float
 ) -> tuple[list[Described | None], list[Excerpt | None]]:
-    """Of each suspicion what its recording is, and an excerpt around the window (of `window` seconds)."""
-    wanted = {one.id: one for one in suspicions}
-    found: dict[str, tuple[Described, Excerpt]] = {}
+    """Describe the recording of each suspicion, and cut an excerpt around its window (of `window` seconds)."""
+    wanted = {suspicion.id: suspicion for suspicion in suspicions}
+    described: dict[str, tuple[Described, Excerpt]] = {}
     for recording in iter_recordings(shards) if wanted else ():
         if (suspicion := wanted.get(recording.id)) is not None:
             start = suspicion.start
             excerpt = players.cut(recording.audio, rate, start, start + window, seconds)
-            found[recording.id] = _described(recording), excerpt
-            if len(found) == len(wanted):
+            described[recording.id] = _described(recording), excerpt
+            if len(described) == len(wanted):
                 break
-    pairs = [found.get(one.id, (None, None)) for one in suspicions]
+    pairs = [described.get(suspicion.id, (None, None)) for suspicion in suspicions]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def _described(one: Recording) -> Described:
-    power = float(np.mean(np.square(from_pcm16(one.audio)))) if len(one.audio) else 0.0
-    known = bool(np.isfinite(one.speech_start) and np.isfinite(one.speech_end))
+def _described(recording: Recording) -> Described:
+    power = float(np.mean(np.square(from_pcm16(recording.audio)))) if len(recording.audio) else 0.0
+    known = bool(np.isfinite(recording.speech_start) and np.isfinite(recording.speech_end))
     return Described(
-        source=one.source,
-        role=one.role,
-        seconds=float(one.seconds),
+        source=recording.source,
+        role=recording.role,
+        seconds=float(recording.seconds),
         level_dbfs=float(10 * np.log10(max(power, _LEAST_POWER))),
-        speech_start=float(one.speech_start) if known else None,
-        speech_end=float(one.speech_end) if known else None,
+        speech_start=float(recording.speech_start) if known else None,
+        speech_end=float(recording.speech_end) if known else None,
     )
 
 
