@@ -43,7 +43,7 @@ from wakeword_core.evaluation.streams.build import (
 )
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
-from wakeword_core.evaluation.streams.thresholds import threshold_for
+from wakeword_core.evaluation.streams.thresholds import Tradeoff
 from wakeword_core.graph.project import Project
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
@@ -163,7 +163,7 @@ def describe_smoothing(detector: DetectorConfig) -> str:
 
 
 def _point(scores: StreamScores, target: float, config: Config, detector: DetectorConfig) -> dict[str, Any]:
-    point = threshold_for(scores, target, config, detector)
+    point = Tradeoff(scores, config, detector).point(target)
     result = evaluate_streams(scores, point.threshold, config, detector)
     return {
         "reachable": point.reachable,

@@ -148,9 +148,9 @@ def read_off(
     scores: StreamScores, config: Config, detector: DetectorConfig, targets: Iterable[float]
 ) -> dict[str, float | None]:
     """FRR at each target of false alarms an hour, or None where it cannot be reached."""
-    from wakeword_core.evaluation.streams.thresholds import threshold_for
+    from wakeword_core.evaluation.streams.thresholds import Tradeoff
 
-    points = {target: threshold_for(scores, target, config, detector) for target in targets}
+    points = {target: Tradeoff(scores, config, detector).point(target) for target in targets}
     return {f"{target:g}": point.frr if point.reachable else None for target, point in points.items()}
 
 

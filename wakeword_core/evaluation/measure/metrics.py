@@ -88,14 +88,14 @@ def clip_metrics(
         "fpr": (fp, ~truth),
         "fnr": (fn, truth),
     }
+    shares = {name: float(count / among.sum()) for name, (count, among) in proportions.items() if among.any()}
     units = np.arange(len(truth)) if recordings is None else _names(recordings, truth)
     intervals = {
-        name: _proportion_interval(count / among.sum(), units[among], confidence)
-        for name, (count, among) in proportions.items()
-        if among.any()
+        name: _proportion_interval(share, units[proportions[name][1]], confidence) for name, share in shares.items()
     }
     if random is not None:
         intervals |= bootstrap_intervals(weighted, truth, random, confidence, resamples, units)
+    absent: dict[str, Any] = dict.fromkeys(("recall", "fpr", "fnr", "roc_auc", *PARTIAL_AUC_FPRS, "eer"))
     return ClipMetrics(
         count=len(truth),
         positives=tp + fn,
@@ -105,21 +105,9 @@ def clip_metrics(
         false_positives=fp,
         true_negatives=tn,
         false_negatives=fn,
-        accuracy=(tp + tn) / len(truth),
-        precision=tp / (tp + fp) if tp + fp else 0.0,
-        recall=tp / (tp + fn) if tp + fn else None,
-        f1=figures["f1"],
-        fpr=fp / (fp + tn) if fp + tn else None,
-        fnr=fn / (fn + tp) if fn + tp else None,
-        roc_auc=figures.get("roc_auc"),
-        pauc_01=figures.get("pauc_01"),
-        pauc_005=figures.get("pauc_005"),
-        eer=figures.get("eer"),
         eer_threshold=equal_error_rate(values, truth)[1] if "eer" in figures else None,
-        ece=figures["ece"],
-        brier=figures["brier"],
-        nll=figures["nll"],
         intervals=intervals,
+        **{**absent, "precision": 0.0, **shares, **figures},
     )
 
 

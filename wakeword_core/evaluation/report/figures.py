@@ -34,8 +34,8 @@ from wakeword_core.evaluation.report.suspicious import (
 from wakeword_core.evaluation.streams.build import Condition, background_sessions, positive_sessions, target_conditions
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
-from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams, named_point_results
-from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, fah_points, sweep
+from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
+from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import read_json, write_json
 from wakeword_core.progress import Progress, silent
@@ -246,14 +246,17 @@ def final_test(
 def _stream_figures(
     scores: StreamScores, model: WakewordModel, chosen: OperatingPoints, config: Config
 ) -> StreamFigures:
-    detector = model.detector
+    def at(threshold: float) -> StreamResult:
+        return evaluate_streams(scores, threshold, config, model.detector)
+
+    tradeoff = Tradeoff(scores, config, model.detector)
     return StreamFigures(
         chosen=chosen,
-        tested=named_point_results(scores, chosen.points, config, detector),
-        result=evaluate_streams(scores, model.threshold, config, detector),
+        tested={name: at(point.threshold) for name, point in chosen.points.items()},
+        result=at(model.threshold),
         target_conditions=[condition.name for condition in target_conditions(config)],
-        fah_points=fah_points(scores, config, detector),
-        sweep=sweep(scores, config, detector),
+        fah_points=tradeoff.fah_points(),
+        sweep=tradeoff.sweep(),
     )
 
 

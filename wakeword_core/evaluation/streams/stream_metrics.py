@@ -1,7 +1,7 @@
 """The test that counts: misses and false alarms, as events, in continuous audio."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,6 @@ from wakeword_core.evaluation.streams.scores import (
     prepare_sessions,
 )
 from wakeword_core.evaluation.streams.thresholds import (
-    OperatingPoint,
     headline,
 )
 
@@ -153,13 +152,6 @@ def evaluate_streams(scores: StreamScores, threshold: float, config: Config, det
         by_source=_grouped(targets, lambda word: word.source, level),
         by_speaker=_grouped(targets, lambda word: word.speaker, level),
     )
-
-
-def named_point_results(
-    scores: StreamScores, points: Mapping[str, OperatingPoint], config: Config, detector: DetectorConfig
-) -> dict[str, StreamResult]:
-    """Evaluate each operating point, chosen on validation, on these streams."""
-    return {name: evaluate_streams(scores, point.threshold, config, detector) for name, point in points.items()}
 
 
 def _outcome(sessions: list[PreparedSession], condition: Condition, threshold: float) -> _ConditionOutcome:

@@ -87,6 +87,10 @@ class Tradeoff:
         """About `sweep_points` thresholds, rising: a grid in logits, and where words and alarms peak."""
         return [self.at(threshold) for threshold in _swept(self._peaks, self._background, self.config)]
 
+    def fah_points(self) -> list[OperatingPoint]:
+        """Find the best FRR at each of `evaluation.fah_points` on these very streams: a curve to compare models by."""
+        return [self.point(target) for target in self.config.evaluation.fah_points]
+
     def points(self, targets: Mapping[str, float]) -> dict[str, OperatingPoint]:
         """The operating points for targets by name, the strictest first; a laxer one never has a higher threshold.
 
@@ -173,22 +177,6 @@ class Tradeoff:
     def _values(self) -> NDArray[np.float64]:
         """Every score of the background, rising."""
         return np.unique(np.concatenate([session.prepared.held for session in self._background]))
-
-
-def threshold_for(scores: StreamScores, target_fah: float, config: Config, detector: DetectorConfig) -> OperatingPoint:
-    """The operating point for a target on these streams, which are meant to be validation's."""
-    return Tradeoff(scores, config, detector).point(target_fah)
-
-
-def fah_points(scores: StreamScores, config: Config, detector: DetectorConfig) -> list[OperatingPoint]:
-    """Find the best FRR at each of `evaluation.fah_points` on these very streams: a curve to compare models by."""
-    tradeoff = Tradeoff(scores, config, detector)
-    return [tradeoff.point(target) for target in config.evaluation.fah_points]
-
-
-def sweep(scores: StreamScores, config: Config, detector: DetectorConfig) -> list[SweepPoint]:
-    """FRR and FAH over the target conditions at about `sweep_points` thresholds, rising."""
-    return Tradeoff(scores, config, detector).sweep()
 
 
 def headline(scores: StreamScores, config: Config) -> StreamScores:

@@ -8,7 +8,7 @@ import pytest
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints, choose_operating_points
-from wakeword_core.evaluation.streams.thresholds import threshold_for
+from wakeword_core.evaluation.streams.thresholds import Tradeoff
 
 CONFIG = Config.model_validate(
     {
@@ -35,7 +35,7 @@ def test_each_point_is_of_the_tuned_detector(chosen):
     assert found.detector.hold == 2 == tuning.detector.hold and tuning.tuned_frr < tuning.configured_frr
     assert list(found.points) == ["strict", "balanced", "lenient"] and found.name == "balanced"
     for name, target in CONFIG.evaluation.operating_points.items():
-        by_itself = threshold_for(scores, target, CONFIG, found.detector)
+        by_itself = Tradeoff(scores, CONFIG, found.detector).point(target)
         assert replace(found.points[name], note=by_itself.note) == by_itself
     assert "that of balanced" in found.points["lenient"].note
     assert [(one.frr, one.false_alarms) for one in found.points.values()] == [(0.5, 0), (0.0, 1), (0.0, 1)]

@@ -11,8 +11,8 @@ from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.intervals import wilson_interval
 from wakeword_core.evaluation.streams.build import Condition, all_conditions
 from wakeword_core.evaluation.streams.scores import score_streams
-from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams, named_point_results
-from wakeword_core.evaluation.streams.thresholds import threshold_for
+from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
+from wakeword_core.evaluation.streams.thresholds import Tradeoff
 
 PLAIN = Config.model_validate({"evaluation": {"detector": {"smoothing": 1}}})
 DETECTOR = PLAIN.evaluation.detector
@@ -133,8 +133,8 @@ def test_the_detector_given_is_the_one_that_counts(made):
 
 def test_named_points_each_have_a_result(made):
     val = made.streams(made.background([(10, 0.6), (40, 0.3)]), made.positives([(5.6, 0.9), (20.56, 0.5)], [5.0, 20.0]))
-    points = {name: threshold_for(val, target, PLAIN, DETECTOR) for name, target in (("strict", 0.5), ("lax", 60.0))}
-    found = named_point_results(val, points, PLAIN, DETECTOR)
+    points = {name: Tradeoff(val, PLAIN, DETECTOR).point(target) for name, target in (("strict", 0.5), ("lax", 60.0))}
+    found = {name: evaluate_streams(val, point.threshold, PLAIN, DETECTOR) for name, point in points.items()}
     assert [(name, one.misses, one.false_alarm_count) for name, one in found.items()] == [
         ("strict", 1, 0),
         ("lax", 0, 1),

@@ -13,7 +13,7 @@ from wakeword_core.evaluation.measure.intervals import poisson_interval, wilson_
 from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
 from wakeword_core.evaluation.streams.scores import SessionScores
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
-from wakeword_core.evaluation.streams.thresholds import Tradeoff, fah_points, sweep, threshold_for
+from wakeword_core.evaluation.streams.thresholds import Tradeoff
 from wakeword_core.runtime.detector import detect
 
 PLAIN = Config.model_validate({"evaluation": {"detector": {"smoothing": 1}}})
@@ -34,7 +34,7 @@ def test_the_sweep_agrees_with_the_plain_rule(made, seed, smoothing, votes, hold
     words = tuple(Word("hey robin", "w", s, s + 0.8) for s in np.arange(2, 28, 2.5))
     quiet = SessionScores(None, times, walk[0], one, (), (SourceSpan("s", "b", 0, 30),))
     spoken = SessionScores(made.CLEAN, times, walk[1], one, words, (SourceSpan("s", "p", 0, 30),))
-    for point in sweep(made.streams(quiet, spoken), config, config.evaluation.detector):
+    for point in Tradeoff(made.streams(quiet, spoken), config, config.evaluation.detector).sweep():
         alarms = detect(times, walk[0], point.threshold, config.evaluation.detector)
         events = detect(times, walk[1], point.threshold, config.evaluation.detector)
         hits = sum(any(word.start <= event.time <= word.end + 0.75 for event in events) for word in words)
@@ -46,28 +46,28 @@ def test_the_threshold_lies_in_the_gap_between_alarm_and_word(made):
     scores = made.streams(
         made.background([(10, 0.6), (40, 0.3)]), made.positives([(5.6, 0.9), (20.56, 0.7)], [5.0, 20.0])
     )
-    point = threshold_for(scores, 0.5, PLAIN, DETECTOR)  # one minute: not one event is allowed
+    point = Tradeoff(scores, PLAIN, DETECTOR).point(0.5)  # one minute: not one event is allowed
     assert point.reachable and point.frr == 0 and point.fah == 0 and point.lowest_fah == 0
     middle = np.mean(np.log([0.6 / 0.4, 0.7 / 0.3]))
     assert point.threshold == pytest.approx(1 / (1 + np.exp(-middle)))
-    allowed = threshold_for(scores, 60.0, PLAIN, DETECTOR)  # one event a minute
+    allowed = Tradeoff(scores, PLAIN, DETECTOR).point(60.0)  # one event a minute
     assert 0.3 < allowed.threshold <= 0.7 and allowed.fah <= 60 and allowed.frr == 0
 
 
 def test_words_below_the_alarms_are_given_up(made):
     scores = made.streams(made.background([(10, 0.8)]), made.positives([(5.6, 0.9), (20.56, 0.7)], [5.0, 20.0]))
-    point = threshold_for(scores, 0.5, PLAIN, DETECTOR)
+    point = Tradeoff(scores, PLAIN, DETECTOR).point(0.5)
     assert point.reachable and point.frr == 0.5 and 0.8 < point.threshold < 0.9
 
 
 def test_an_unreachable_target_says_so(made):
     loud = made.background([(t, 1.0) for t in range(5, 55, 5)])
-    point = threshold_for(
-        made.streams(loud, made.positives([(5.6, 1.0), (20.56, 0.7)], [5.0, 20.0])), 0.5, PLAIN, DETECTOR
-    )
+    point = Tradeoff(
+        made.streams(loud, made.positives([(5.6, 1.0), (20.56, 0.7)], [5.0, 20.0])), PLAIN, DETECTOR
+    ).point(0.5)
     assert not point.reachable
     assert point.fah == point.lowest_fah == pytest.approx(600) and point.frr < 1
-    deaf = threshold_for(made.streams(loud, made.positives([], [5.0])), 0.5, PLAIN, DETECTOR)
+    deaf = Tradeoff(made.streams(loud, made.positives([], [5.0])), PLAIN, DETECTOR).point(0.5)
     assert not deaf.reachable and deaf.frr == 1
 
 
@@ -85,7 +85,7 @@ def made_of(made, quiet: list[tuple[float, float, float]], word: float):
 def test_events_that_merge_at_a_low_threshold_can_meet_a_target(made):
     """Two peaks joined by what is between them: above it two events, which are too many, below it a single one."""
     scores = made_of(made, [(20, 20.2, 0.95), (20.2, 23.8, 0.5), (23.8, 24, 0.95)], 0.45)
-    point = threshold_for(scores, 60.0, PLAIN, DETECTOR)
+    point = Tradeoff(scores, PLAIN, DETECTOR).point(60.0)
     assert point.reachable and point.fah == 60 and point.frr == 0 and "unreachable" not in point.note
 
 
@@ -130,9 +130,9 @@ def test_an_alarm_where_a_recording_was_cut_counts_once(made):
 
 def test_saturated_scores_still_leave_a_threshold_between(made):
     high, higher = 1 - 1e-9, 1.0
-    point = threshold_for(
-        made.streams(made.background([(10, high)]), made.positives([(5.6, higher)], [5.0])), 0.5, PLAIN, DETECTOR
-    )
+    point = Tradeoff(
+        made.streams(made.background([(10, high)]), made.positives([(5.6, higher)], [5.0])), PLAIN, DETECTOR
+    ).point(0.5)
     assert point.reachable and high < point.threshold <= higher and point.frr == 0
 
 
@@ -144,7 +144,7 @@ def test_the_operating_point_keeps_its_promise_and_is_the_best(made, seed, targe
     starts = np.arange(3, 57, 4.8)
     heard = [(s + 0.64, p) for s, p in zip(starts, random.beta(4, 1.5, len(starts)), strict=True)]
     scores = made.streams(made.background(bumps), made.positives(heard, starts))
-    point = threshold_for(scores, target, PLAIN, DETECTOR)
+    point = Tradeoff(scores, PLAIN, DETECTOR).point(target)
     result = evaluate_streams(scores, point.threshold, PLAIN, DETECTOR)
     assert (result.frr, result.fah) == (point.frr, point.fah)
     assert point.reachable == (point.fah <= target)
@@ -158,9 +158,9 @@ def test_curve_of_operating_points_falls(made):
     random = np.random.default_rng(1)
     bumps = [(t, s) for t, s in zip(np.arange(3, 3500, 3), random.beta(1, 6, 1166), strict=True)]
     heard = [(s + 0.64, p) for s, p in zip(range(3, 57, 3), random.beta(4, 1.5, 18), strict=True)]
-    points = fah_points(
+    points = Tradeoff(
         made.streams(made.background(bumps, 3600.0), made.positives(heard, list(range(3, 57, 3)))), PLAIN, DETECTOR
-    )
+    ).fah_points()
     assert [one.target_fah for one in points] == [0.1, 0.5, 1.0, 2.0]
     assert all(one.fah <= one.target_fah for one in points)
     assert points[0].frr >= points[-1].frr and points[0].threshold > points[-1].threshold
@@ -168,7 +168,7 @@ def test_curve_of_operating_points_falls(made):
 
 def test_words_and_background_are_needed(made):
     with pytest.raises(DataError, match="no background"):
-        threshold_for(made.streams(made.positives([], [5.0])), 0.5, PLAIN, DETECTOR)
+        Tradeoff(made.streams(made.positives([], [5.0])), PLAIN, DETECTOR).point(0.5)
     with pytest.raises(DataError, match="no wake words"):
         evaluate_streams(made.streams(made.background([])), 0.5, PLAIN, DETECTOR)
 
@@ -187,7 +187,7 @@ def test_a_sweep_over_five_hours_is_quick(made):
         for _ in range(30)
     ]
     began = time.process_time()
-    points = sweep(made.streams(*noise, made.positives([(5.6, 0.9)], [5.0])), PLAIN, DETECTOR)
+    points = Tradeoff(made.streams(*noise, made.positives([(5.6, 0.9)], [5.0])), PLAIN, DETECTOR).sweep()
     assert len(points) > 140
     assert time.process_time() - began < 10  # about one second, in the worst case
 
@@ -199,23 +199,23 @@ def test_targets_look_at_the_target_conditions_only(made):
         made.positives([(5.6, 0.2)], [5.0], Condition(0.0)),
         made.positives([(5.6, 0.2)], [5.0], Condition(None, far=True)),
     )
-    assert threshold_for(scores, 0.5, PLAIN, DETECTOR).frr == 0
-    assert min(one.frr for one in sweep(scores, PLAIN, DETECTOR)) == 0
+    assert Tradeoff(scores, PLAIN, DETECTOR).point(0.5).frr == 0
+    assert min(one.frr for one in Tradeoff(scores, PLAIN, DETECTOR).sweep()) == 0
 
 
 def test_a_point_tells_its_intervals_and_what_the_hours_let_one_claim(made):
     word = made.positives([(5.6, 0.9)], [5.0])
-    point = threshold_for(made.streams(made.background([(10, 0.6)]), word), 0.5, PLAIN, DETECTOR)
+    point = Tradeoff(made.streams(made.background([(10, 0.6)]), word), PLAIN, DETECTOR).point(0.5)
     assert (point.false_alarms, point.background_hours) == (0, pytest.approx(1 / 60))
     assert point.fah_interval == poisson_interval(0, 1 / 60) and point.frr_interval == wilson_interval(0, 1)
     assert point.note.startswith(
         "0.5 an hour is 0.0083 events in 0.017 h: no alarm at all; the 0 found show fewer than 180"
     )
-    some = threshold_for(made.streams(made.background([(10, 0.6), (40, 0.95)]), word), 60.0, PLAIN, DETECTOR)
+    some = Tradeoff(made.streams(made.background([(10, 0.6), (40, 0.95)]), word), PLAIN, DETECTOR).point(60.0)
     assert (some.false_alarms, some.fah_interval) == (1, poisson_interval(1, 1 / 60))
     assert "1 at most" in some.note
     loud = made.background([(t, 1.0) for t in range(5, 55, 5)])
-    none = threshold_for(made.streams(loud, made.positives([(5.6, 1.0)], [5.0])), 0.5, PLAIN, DETECTOR)
+    none = Tradeoff(made.streams(loud, made.positives([(5.6, 1.0)], [5.0])), PLAIN, DETECTOR).point(0.5)
     assert none.note == "unreachable: lowest is 600 an hour" and not none.reachable
 
 

@@ -10,7 +10,7 @@ from wakeword_core.config import Config
 from wakeword_core.evaluation.streams.build import Condition, SourceSpan
 from wakeword_core.evaluation.streams.operating_points import candidates, tune_detector
 from wakeword_core.evaluation.streams.scores import SessionScores
-from wakeword_core.evaluation.streams.thresholds import threshold_for
+from wakeword_core.evaluation.streams.thresholds import Tradeoff
 
 
 def configured(detector=None, **tuning):
@@ -41,7 +41,7 @@ def test_spikes_in_the_background_are_held_off(made):
     tuned = tune_detector(scores, config)
     assert (tuned.detector.hold, tuned.tried, tuned.tuned_frr) == (2, 2, 0.0)
     assert tuned.configured_frr == pytest.approx(2 / 3)
-    assert threshold_for(scores, 0.5, config, tuned.detector).frr == 0
+    assert Tradeoff(scores, config, tuned.detector).point(0.5).frr == 0
     votes = tune_detector(scores, configured(smoothing=[1, 3], votes=[0, 2])).detector
     assert (votes.smoothing, votes.votes) == (3, 2)  # for the mean of three the spike is still worth 0.3
 
@@ -75,7 +75,7 @@ def test_where_no_threshold_will_do_fewer_alarms_count(made):
     scores = made.streams(made.background(spikes), made.positives(held(5.4, 1.0), [5.0]))
     tuned = tune_detector(scores, configured(hold=[1, 3]))
     assert tuned.detector.hold == 3
-    point = threshold_for(scores, 0.5, configured(), tuned.detector)
+    point = Tradeoff(scores, configured(), tuned.detector).point(0.5)
     assert not point.reachable and point.false_alarms == 1
 
 
