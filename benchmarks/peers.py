@@ -349,7 +349,7 @@ def run(given: Sequence[str] | None, progress: Progress) -> dict[str, Any]:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run, print the table on standard error and the JSON object on standard output; the exit status."""
-    from wakeword_pipeline.logs import Bars, setup_logging
+    from wakeword_pipeline.cli.logs import Bars, setup_logging
 
     setup_logging()
     logging.getLogger("wakeword_core").setLevel("WARNING")

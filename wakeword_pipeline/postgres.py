@@ -8,7 +8,7 @@ from dagster._core.storage.base_storage import DagsterStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
-from wakeword_pipeline.pools import with_pools_in_turn
+from wakeword_pipeline.orchestration.pools import with_pools_in_turn
 
 
 class PostgresStorage(DagsterPostgresStorage):

@@ -6,7 +6,7 @@ from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, SqliteStorageConfig
 from dagster._serdes import ConfigurableClassData
 
-from wakeword_pipeline.pools import with_pools_in_turn
+from wakeword_pipeline.orchestration.pools import with_pools_in_turn
 
 
 class SqliteStorage(DagsterSqliteStorage):

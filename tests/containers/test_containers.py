@@ -40,7 +40,7 @@ class OnlyThese(PathFinder):
         return None if installed and name.partition(".")[0] not in {modules!r} else found
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = OnlyThese
-from wakeword_pipeline.cli import main
+from wakeword_pipeline.cli.main import main
 main()
 """
 

@@ -13,7 +13,7 @@ from daemon import daemon, wait_until
 from dagster._core.definitions.freshness import FreshnessState
 from tiny_project import tiny_project
 
-from wakeword_pipeline.home import prepare_home
+from wakeword_pipeline.orchestration.home import prepare_home
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 SETTINGS = """

@@ -20,7 +20,7 @@ from wakeword_core.config import SPLITS
 from wakeword_core.config.loading import load_config
 from wakeword_core.graph.project import Project
 from wakeword_core.recordings.splits import split_of
-from wakeword_pipeline.phases import due
+from wakeword_pipeline.orchestration.due import due
 
 pytestmark = pytest.mark.slow
 PARTITIONED = ("audio_shards", "mel_features")

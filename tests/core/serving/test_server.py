@@ -269,14 +269,14 @@ def test_at_the_end_streams_are_closed(process, sound):
 def test_no_heavy_library_is_loaded(folder):
     code = (
         "import sys\nfrom wakeword_core.serving import server\n"
-        "from wakeword_pipeline import cli, command_serve\n"
+        "from wakeword_pipeline.cli import main\nfrom wakeword_pipeline.cli.commands import serve as command\n"
         "def serve(service, announce, page_cache):\n"
         "    with service: pass\n"
         "    heavy = {'torch', 'dagster', 'mlflow', 'onnx', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
         "    assert not heavy, heavy\n"
         "    print('served')\n"
         "server.serve = serve\n"
-        f"sys.argv = ['wakeword', 'serve', {str(folder)!r}]\ncli.main()\n"
+        f"sys.argv = ['wakeword', 'serve', {str(folder)!r}]\nmain.main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "served\n", done.stderr

@@ -1,0 +1,231 @@
+"""`wakeword forget` and `wakeword gc` as a person meets them: what they say, ask, refuse and leave."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from wakeword_core.audio import write_audio
+from wakeword_core.config import Config
+from wakeword_core.config.loading import save_config
+from wakeword_core.files import hash_file
+from wakeword_core.graph.project import Project
+from wakeword_core.lineage.forgetting import search
+from wakeword_core.recordings.forgotten import FILE, Forgotten
+from wakeword_core.registry.history import Entry
+from wakeword_core.store.artifacts import Artifact, Build
+from wakeword_pipeline.cli.main import app
+from wakeword_pipeline.orchestration.runs import BUILD_TAG, last_builds
+from wakeword_pipeline.tracking.training_runs import KEY_TAG, STAGE_TAG, MlflowResource
+from wakeword_pipeline.tracking.versions import delete_runs, mirror, model_runs
+
+RATE = 16_000
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Recordings of two speakers, and a home with their manifest and shards, and a model that stands for one."""
+    generator = np.random.default_rng(3)
+    for speaker in ("ada", "bo"):
+        for number in range(2):
+            sound = generator.normal(0, 0.1, RATE // 2).astype(np.float32)
+            write_audio(tmp_path / "recordings" / speaker / f"{number}.wav", sound, RATE)
+    source = {
+        "name": "home",
+        "path": str(tmp_path / "recordings"),
+        "role": "negative",
+        "speaker": "parent",
+        "split": "train",
+    }
+    config = Config.model_validate({"data": {"sources": [source], "workers": 1}, "shards": {"count": 2}})
+    save_config(config, tmp_path / "wakeword.yaml")
+    for name in ("WAKEWORD_CONFIG", "WAKEWORD_HOME", "WAKEWORD_DAGSTER", "DAGSTER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WAKEWORD_CONFIG", str(tmp_path / "wakeword.yaml"))
+    made = Project(config, tmp_path / "home")
+    made.build("raw_manifest")
+    made.build("audio_shards", "train")
+    return made
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without anything in it, which takes seconds to make."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    MlflowResource(home=str(folder)).client()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def tracked(project: Project, empty_store: Path) -> Project:
+    """The project, with a place for runs."""
+    shutil.copyfile(empty_store, project.home / "mlflow.db")
+    return project
+
+
+def stand_in(project: Project, stage: str, *inputs: Artifact) -> Artifact:
+    def make(build: Build) -> None:
+        (build.path / "weights").write_bytes(b"w" * 1_000)
+
+    edges = {one.key: {"stage": one.stage, "key": one.key, "content": one.content} for one in inputs}
+    return project.store.build(stage, edges, {"stage": stage}, "1", make)[0]
+
+
+def register(project: Project, artifact: Artifact, exported: Artifact) -> str:
+    """An MLflow run of an artifact with a copy of its file, whose exported model is champion; the run's id."""
+    store = MlflowResource(home=str(project.home))
+    client = store.client()
+    experiment = store._experiment_id(client)
+    run = client.create_run(experiment, tags={KEY_TAG: artifact.key, STAGE_TAG: artifact.stage}).info.run_id
+    client.log_artifact(run, str(artifact.file("weights")), artifact_path="model")
+    client.set_terminated(run, "FINISHED")
+    store.register(run, "hey_robin")
+    weights = {artifact.stage: artifact.key}
+    with project.registry().changing() as registry:
+        registry.adding(Entry(exported.key, "promoted", "as the test wants it", "person", artifacts=weights))
+    mirror(project)
+    return run
+
+
+def command(project: Project, *arguments: str, expect: int = 0, answers: str | None = None) -> str:
+    done = CliRunner().invoke(app, [*arguments, "--home", str(project.home)], input=answers)
+    assert done.exit_code == expect, (done.output, done.exception)
+    return done.output if expect == 0 else str(done.exception)
+
+
+def test_a_recording_is_forgotten_named_and_purged(tracked: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tracked
+    path = Path(project.config.data.sources[0].path) / "ada" / "0.wav"
+    model = stand_in(project, "trained_model", project.require("audio_shards", "train"))
+    exported = stand_in(project, "onnx_model", model)
+    run = register(project, model, exported)
+    (kept,) = model_runs(str(project.home))
+    assert kept.key == model.key and (kept.files / "model" / "weights").is_file()
+
+    said = command(project, "forget", str(path), "--reason", "asked")
+    for part in (
+        "trained_model",
+        "audio_shards",
+        "holds it",
+        f"MLflow run {run[:8]}",
+        "hey_robin version 1 (champion)",
+    ):
+        assert part in " ".join(said.split())
+    assert "exported or copied out of the home" in said and model.path.is_dir() and path.is_file()
+    (stone,) = Forgotten.load(project.home).tombstones
+    assert (stone.sha256, stone.reason) == (hash_file(path), "asked")
+
+    built = Project(project.config, project.home)
+    built.build("raw_manifest")
+    built.build("audio_shards", "train")
+    assert str(command(project, "forget", stone.sha256, "--purge", expect=1)).startswith(
+        "--purge asks before it deletes"
+    )
+
+    import wakeword_pipeline.cli.commands.forget as module
+
+    monkeypatch.setattr(module.sys.stdin.__class__, "isatty", lambda self: True, raising=False)
+    last = json.loads(command(project, "forget", stone.sha256, "--purge", "--yes", "--json").splitlines()[-1])
+    assert last["purged"] is True and last["mlflow"][0]["versions"] == ["hey_robin version 1 (champion)"]
+    assert not model.path.exists() and not kept.files.exists() and model_runs(str(project.home)) == []
+    assert search(project.store.root, [stone.sha256]).holders == []
+    removed = project.registry()
+    assert removed.champion is None and removed.history[-1].decision == "removed"
+    assert (removed.history[-1].key, removed.history[-1].reason) == (exported.key, "made from what was forgotten")
+    assert built.require("audio_shards", "train").damaged(read=True) == []
+    assert Forgotten.load(project.home).tombstones == (stone,)
+    assert "no artifact holds it" in command(project, "forget", stone.sha256)
+
+
+def test_a_speaker_is_forgotten_with_all_recordings(project: Project) -> None:
+    said = json.loads(command(project, "forget", "--speaker", "bo", "--json").splitlines()[-1])
+    assert len(said["recordings"]) == 2 and said["purged"] is False
+    assert {one.kind for one in Forgotten.load(project.home).tombstones} == {"recording", "speaker"}
+    after = Project(project.config, project.home)
+    assert after.build("raw_manifest")[0].figures["recordings"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("forget",), "name either a recording or --speaker"),
+        (("forget", "x.wav", "--speaker", "ada"), "name either a recording or --speaker"),
+        (("forget", "x.wav"), "x.wav is no recording"),
+        (("forget", "--speaker", "nobody"), "no manifest of this home has a speaker nobody"),
+    ],
+)
+def test_what_is_not_clear_is_refused_and_nothing_written(project: Project, arguments, message: str) -> None:
+    assert message in command(project, *arguments, expect=1)
+    assert not (project.home / FILE).exists()
+
+
+def test_forgetting_waits_for_a_build(project: Project) -> None:
+    with project.store.in_use():
+        assert "forget must wait" in command(project, "forget", "--speaker", "bo", expect=1)
+    assert not (project.home / FILE).exists()
+
+
+def test_gc_lists_and_deletes_what_nothing_needs(tracked: Project) -> None:
+    project = tracked
+    shards = project.require("audio_shards", "train")
+    old, champion = stand_in(project, "cmvn_stats", shards), stand_in(project, "trained_model", shards)
+    newer = stand_in(project, "cmvn_stats", shards, champion)
+    onnx = stand_in(project, "onnx_model", champion)
+    stand_in(project, "onnx_model", champion, newer)  # what status shows
+    register(project, champion, onnx)
+    said = command(project, "gc")
+    assert old.key[:10] in said and "nothing was deleted" in said and old.path.is_dir()
+    assert not [one.stage for one in (shards, champion, newer, onnx) if one.key[:10] in said], said
+    with project.store.in_use():
+        assert "gc --delete must wait" in command(project, "gc", "--delete", expect=1)
+    result = json.loads(command(project, "gc", "--delete", "--json").splitlines()[-1])
+    assert result["deleted"] and result["freed"] > 1_000 and [one["what"] for one in result["items"]] == [old.key[:10]]
+    assert not old.path.exists() and all(one.path.is_dir() for one in (shards, champion, newer, onnx))
+    assert "is needed" in command(project, "gc")
+
+
+def test_gc_needs_a_home_with_artifacts(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["gc", "--home", str(tmp_path / "none")])
+    assert done.exit_code == 1 and "holds no artifacts" in str(done.exception) and not (tmp_path / "none").exists()
+
+
+def test_the_last_builds_are_told_by_their_tag(tmp_path: Path) -> None:
+    @dg.asset
+    def model(given: dg.ResourceParam[str]) -> dg.MaterializeResult:
+        if given == "bad":
+            raise dg.Failure("broken")
+        return dg.MaterializeResult(metadata={"artifact_key": given})
+
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+
+        def run(build: str | None, key: str) -> None:
+            dg.materialize(
+                [model],
+                instance=instance,
+                resources={"given": key},
+                tags={BUILD_TAG: build} if build else {},
+                raise_on_error=False,
+            )
+
+        for build, key in (("one", "a"), ("two", "b"), ("one", "c"), ("two", "bad"), (None, "e")):
+            run(build, key)
+        found = [last_builds(instance, count) for count in (1, 2, 9)]
+    latest, one = {("model", "e")}, {("model", "a"), ("model", "c")}
+    assert found == [latest, latest | one, latest | one]
+
+
+def test_runs_outside_of_the_home_are_not_deleted(tracked: Project, tmp_path: Path) -> None:
+    project = tracked
+    model = stand_in(project, "trained_model", project.require("audio_shards", "train"))
+    register(project, model, stand_in(project, "onnx_model", model))
+    (run,) = model_runs(str(project.home))
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    with pytest.raises(Exception, match="lie outside of the home"):
+        delete_runs(str(project.home), [replace(run, files=other)])
+    assert other.is_dir()

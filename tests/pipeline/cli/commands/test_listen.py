@@ -1,0 +1,87 @@
+"""Listening, without a microphone."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+
+from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.runtime.detector import Detection
+from wakeword_pipeline.cli.commands import listen
+
+
+class Model:
+    phrase, sample_rate, names = "hey robin", 16_000, ("model.onnx",)
+
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def threshold_at(self, point, threshold):
+        return threshold or 0.5
+
+
+class Streaming(Model):
+    pass
+
+
+class Detector:
+    """Detects where a block begins with 1."""
+
+    def __init__(self, model, threshold, point) -> None:
+        self.score, self.heard = 0.0, 0
+
+    def process(self, block):
+        self.heard += len(block)
+        return [Detection(self.heard / 16_000, 0.9, "hey robin")] if block[0] else []
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """What the microphone was opened with."""
+    opened = []
+
+    @contextlib.contextmanager
+    def microphone(rate, device):
+        opened.append((rate, device))
+        yield (np.full(1_600, number == 2, np.int16) for number in range(1_000))
+
+    monkeypatch.setattr(listen, "microphone", microphone)
+    monkeypatch.setattr(listen, "Detector", Detector)
+    monkeypatch.setattr(listen, "WakewordModel", Model)
+    monkeypatch.setattr(listen, "StreamingModel", Streaming)
+    return opened
+
+
+def test_each_detection_is_a_line_and_it_stops_in_time(used, tmp_path, capsys) -> None:
+    listen.listen(tmp_path / "model.onnx", "3", None, None, 1.0, as_json=True)
+    said = capsys.readouterr()
+    assert [json.loads(line) for line in said.out.splitlines()] == [{"time": 0.3, "score": 0.9, "label": "hey robin"}]
+    assert "hey robin" in said.err and used == [(16_000, 3)]
+    listen.listen(tmp_path / "model.onnx", "USB", None, 0.7, 0.5, as_json=False)
+    said = capsys.readouterr()
+    assert "0.30 s  0.900  hey robin" in said.out and "0.700" in said.err and used[1] == (16_000, "USB")
+
+
+def test_it_says_that_it_listens_only_once_it_does(used, monkeypatch, tmp_path, capsys) -> None:
+    def microphone(rate, device):
+        raise DataError("there is no microphone")
+
+    monkeypatch.setattr(listen, "microphone", microphone)
+    with pytest.raises(DataError):
+        listen.listen(tmp_path / "model.onnx", None, None, None, 1.0, as_json=False)
+    assert "listening" not in capsys.readouterr().err
+
+
+def test_the_streaming_file_alone_is_enough(used, tmp_path) -> None:
+    assert type(listen._model(tmp_path / "a.streaming.onnx")) is Streaming
+    assert type(listen._model(tmp_path)) is Model
+    (tmp_path / "model.streaming.onnx").touch()
+    assert type(listen._model(tmp_path)) is Streaming
+    (tmp_path / "model.onnx").touch()
+    assert type(listen._model(tmp_path)) is Model
+
+
+def test_no_model_is_said_before_the_microphone_is_opened(tmp_path) -> None:
+    with pytest.raises(ArtifactError, match="no model at"):
+        listen.listen(tmp_path, None, None, None, 1.0, as_json=True)

@@ -1,0 +1,175 @@
+"""The surface of the command line, and how it fails."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from wakeword_pipeline.cli.main import app, main
+
+SURFACE = {
+    "demo": {"--home", "--phrase", "--fast", "--json"},
+    "run": {"--config", "--home", "--set", "--without", "--select", "--json"},
+    "cross-validate": {"--config", "--home", "--set", "--folds", "--json"},
+    "ui": {"--config", "--home", "--host", "--port", "--service"},
+    "status": {"--config", "--home", "--set", "--json"},
+    "forget": {"--speaker", "--reason", "--rebuild", "--purge", "--yes", "--config", "--home", "--set", "--json"},
+    "gc": {"--keep", "--delete", "--config", "--home", "--set", "--json"},
+    "lineage": {"--home", "--recordings", "--json"},
+    "verify": {"--config", "--home", "--set", "--json"},
+    "lr-find": {"--config", "--home", "--set", "--low", "--high", "--steps", "--out", "--json"},
+    "models": {"--config", "--home", "--set", "--json"},
+    "promote": {"--force", "--reason", "--config", "--home", "--set"},
+    "rollback": {"--reason", "--config", "--home", "--set"},
+    "score": {"--out"},
+    "detect": {"--sensitivity", "--threshold", "--json"},
+    "listen": {"--device", "--sensitivity", "--threshold", "--seconds", "--json"},
+    "serve": {"--judge", "--host", "--port", "--config", "--home", "--set"},
+    "synth": {"--out", "--count", "--seed"},
+}
+
+
+def command(*arguments: str, expect: int) -> str:
+    """Run in this process; standard error."""
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == expect, done.output
+    return done.output
+
+
+def test_help_tells_defaults() -> None:
+    """Which rich would take for its markup."""
+    assert "[default: wakeword.yaml]" in " ".join(command("run", "--help", expect=0).split())
+
+
+def test_the_commands_and_options_are_the_agreed_ones() -> None:
+    import typer.main
+
+    group = typer.main.get_command(app)
+    found = {
+        name: {option for param in one.params for option in param.opts if option.startswith("--")}
+        for name, one in group.commands.items()
+    }
+    assert found == SURFACE
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['wakeword', '--help']\n"
+        "from wakeword_pipeline.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit:\n"
+        "    print('HEAVY', sorted({'torch', 'dagster', 'mlflow', 'pandas', 'numpy'} & set(sys.modules)))"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout and "synth" in done.stdout
+    assert time.monotonic() - started < 5  # under a second on a quiet machine
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit status and standard error of a whole command."""
+    monkeypatch.setattr(sys, "argv", ["wakeword", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0), capsys.readouterr().err
+
+
+def test_bad_usage_is_2(monkeypatch, capsys) -> None:
+    assert failing(monkeypatch, capsys, "run", "--no-such-option")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("training.epochs=0", "training.epochs"),
+        ("training.epoch=3", "training.epochs"),
+        ("model.arch=transformer", "model.arch"),
+        ("phrase=", "phrase"),
+        ("nonsense", "="),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_2(monkeypatch, capsys, tmp_path: Path, setting: str, said: str) -> None:
+    (tmp_path / "wakeword.yaml").write_text("phrase: hey robin\n")
+    monkeypatch.chdir(tmp_path)
+    status, message = failing(monkeypatch, capsys, "run", "--set", setting)
+    assert status == 2 and said in message and len(message.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
+
+
+def test_a_missing_configuration_is_said(monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, message = failing(monkeypatch, capsys, "run")
+    assert status == 2 and "wakeword.yaml" in message and not list(tmp_path.iterdir())
+
+
+def test_a_model_that_is_none_is_said(monkeypatch, capsys, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    (tmp_path / "a.wav").write_bytes(b"")
+    status, message = failing(monkeypatch, capsys, "detect", str(tmp_path), str(tmp_path / "a.wav"))
+    assert status == 1 and "model.onnx" in message and len(message.strip().splitlines()) == 1
+
+
+def test_a_sensitivity_is_a_threshold_of_the_model(monkeypatch, capsys, tmp_path: Path) -> None:
+    from wakeword_core import runtime
+    from wakeword_core.runtime import model as runtime_model
+
+    class Model(runtime.WakewordModel):
+        def __init__(self, path: Path) -> None:
+            self.path, self.threshold, self._thresholds = path, 0.5, {"strict": 0.9, "balanced": 0.5}
+
+    used = []
+    monkeypatch.setattr(runtime, "WakewordModel", Model)
+    monkeypatch.setattr(runtime_model, "detect_file", lambda model, path, threshold: used.append(threshold) or [])
+    for options in ((), ("--sensitivity", "strict"), ("--threshold", "0.7")):
+        command("detect", "model.onnx", "a.wav", "--json", *options, expect=0)
+    assert used == [0.5, 0.9, 0.7]
+    status, message = failing(monkeypatch, capsys, "detect", "model.onnx", "a.wav", "--sensitivity", "loud")
+    assert status == 2 and "'loud'" in message and "strict, balanced" in message
+    both = ("--sensitivity", "strict", "--threshold", "0.7")
+    assert failing(monkeypatch, capsys, "detect", "model.onnx", "a.wav", *both)[0] == 2
+
+
+def test_a_full_disk_is_said_before_anything_is_written(monkeypatch, capsys, tmp_path: Path) -> None:
+    import shutil
+    from types import SimpleNamespace
+
+    (tmp_path / "wakeword.yaml").write_text("phrase: hey robin\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
+    status, message = failing(monkeypatch, capsys, "run")
+    assert status == 1 and "free some space" in message and not (tmp_path / ".wakeword").exists()
+
+
+def test_status_of_an_empty_home_is_all_missing(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "wakeword.yaml").write_text("phrase: hey robin\nsynthesis: {enabled: true}\n")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["status", "--config", "wakeword.yaml", "--json"])
+    states = json.loads(done.output.splitlines()[-1])
+    assert {state["state"] for state in states} == {"missing"} and len(states) == 19
+    assert "missing" in CliRunner().invoke(app, ["status", "--config", "wakeword.yaml"]).output
+
+
+def test_without_features_there_is_no_learning_rate_to_look_for(monkeypatch, capsys, tmp_path: Path) -> None:
+    (tmp_path / "wakeword.yaml").write_text("phrase: hey robin\nsynthesis: {enabled: true}\n")
+    monkeypatch.chdir(tmp_path)
+    status, message = failing(monkeypatch, capsys, "lr-find")
+    assert status == 1 and "mel_features[train] is not built" in message and len(message.strip().splitlines()) == 1
+
+
+def test_synth_makes_recordings(tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader", reason="needs the speech extra")
+    import soundfile
+
+    command("synth", "hello house", "--out", str(tmp_path / "out"), "--count", "3", expect=0)
+    found = sorted((tmp_path / "out").rglob("*.flac"))
+    assert len(found) == 3 and all(soundfile.info(path).samplerate == 16_000 for path in found)
+
+
+def test_version() -> None:
+    from wakeword_core import __version__
+
+    assert __version__ in command("--version", expect=0)

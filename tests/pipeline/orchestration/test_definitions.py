@@ -1,0 +1,169 @@
+"""The asset graph as people see it: a change of any of this should be meant."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from wakeword_core.config import Config
+from wakeword_core.config.loading import load_config
+from wakeword_core.graph.stages import STAGES
+from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
+from wakeword_pipeline.orchestration.assets import ASSETS, assets_of
+from wakeword_pipeline.orchestration.automation import observe_job
+from wakeword_pipeline.orchestration.definitions import define, defs
+from wakeword_pipeline.orchestration.home import config_path
+from wakeword_pipeline.orchestration.resources import ProjectResource
+
+GRAPH = {
+    "raw_audio": ("ingest", set()),
+    "synthetic_speech": ("ingest", set()),
+    "raw_manifest": ("ingest", {"raw_audio", "synthetic_speech"}),
+    "audio_shards": ("ingest", {"raw_manifest"}),
+    "mel_features": ("features", {"audio_shards"}),
+    "cmvn_stats": ("features", {"mel_features"}),
+    "trained_model": ("model", {"mel_features", "cmvn_stats"}),
+    "mined_negatives": ("model", {"trained_model", "audio_shards"}),
+    "tuned_model": ("model", {"trained_model", "mined_negatives", "mel_features", "cmvn_stats", "audio_shards"}),
+    "calibrated_model": ("model", {"tuned_model", "mel_features", "audio_shards"}),
+    "onnx_model": ("delivery", {"calibrated_model"}),
+    "int8_model": ("delivery", {"onnx_model", "mel_features"}),
+    "fp16_model": ("delivery", {"onnx_model", "mel_features"}),
+    "metrics_report": (
+        "delivery",
+        {"onnx_model", "calibrated_model", "trained_model", "tuned_model", "raw_manifest", "mel_features"}
+        | {"audio_shards"},
+    ),
+    "model_bundle": ("delivery", {"onnx_model", "int8_model", "fp16_model", "metrics_report", "raw_manifest"}),
+    "champion_comparison": ("delivery", {"onnx_model", "model_bundle", "audio_shards"}),
+}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return defs.resolve_asset_graph()
+
+
+def test_groups_and_edges(graph) -> None:
+    found = {
+        node.key.to_user_string(): (node.group_name, {parent.to_user_string() for parent in node.parent_keys})
+        for node in graph.asset_nodes
+    }
+    assert found == GRAPH
+
+
+def test_dagsters_edges_are_the_projects(graph) -> None:
+    """The stage table is what is built; the assets only show it."""
+    for stage in STAGES:
+        parents = {parent.to_user_string() for parent in graph.get(dg.AssetKey(stage.name)).parent_keys}
+        # the champion is of an earlier build, and no edge between assets
+        inputs = {one.stage for one in stage.inputs if one.decides(load_config(config_path()))}
+        assert parents == inputs - {CHAMPION}, stage.name
+        assert graph.get(dg.AssetKey(stage.name)).is_partitioned == stage.partitioned
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained", "tuned"),
+    [
+        ({}, {"train"}, {"train"}),
+        ({"training": {"keep": "best"}}, {"train", "val"}, {"train"}),
+        ({"training": {"schedule": "plateau"}}, {"train", "val"}, {"train"}),
+        ({"mining": {"enabled": True}}, {"train"}, {"train"}),
+        ({"mining": {"enabled": True, "keep": "better"}}, {"train"}, {"train", "val"}),
+        ({"mining": {"enabled": True}, "training": {"keep": "best"}}, {"train", "val"}, {"train", "val"}),
+        ({"mining": {"enabled": True}, "training": {"schedule": "plateau"}}, {"train", "val"}, {"train", "val"}),
+    ],
+)
+def test_validation_is_an_edge_where_it_decides(settings: dict, trained: set[str], tuned: set[str]) -> None:
+    assets = assets_of(Config.model_validate(settings))
+    graph = dg.Definitions(assets=assets, resources=defs.resources).resolve_asset_graph()
+    for name, expected in (("trained_model", trained), ("tuned_model", tuned)):
+        mapping = graph.get(dg.AssetKey(name)).partition_mappings[dg.AssetKey("mel_features")]
+        assert set(mapping.partition_keys) == expected
+    noise = dg.AssetKey("audio_shards") in graph.get(dg.AssetKey("tuned_model")).parent_keys
+    assert noise is ("mining" in settings)
+
+
+def test_a_broken_configuration_still_shows_the_graph(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "broken.yaml").write_text("training: {epochs: many}")
+    shown = define(ProjectResource(config_path=str(tmp_path / "broken.yaml"), home=str(tmp_path)))
+    assert len(list(shown.resolve_asset_graph().asset_nodes)) == len(GRAPH)
+    assert "default settings" in caplog.text and "training.epochs is 'many'" in caplog.text
+
+
+def test_every_asset_is_described_owned_and_of_a_kind(graph) -> None:
+    for node in graph.asset_nodes:
+        assert node.description
+        if node.key.to_user_string() != RAW_AUDIO:
+            assert node.owners == ["team:wakeword"] and node.kinds
+
+
+def test_a_server_can_load_everything() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_only_splits_are_partitions(graph) -> None:
+    partitioned = {node.key.to_user_string() for node in graph.asset_nodes if node.is_partitioned}
+    assert partitioned == {"audio_shards", "mel_features"}
+    assert graph.get(dg.AssetKey("mel_features")).partitions_def.get_partition_keys() == ["train", "val", "test"]
+
+
+def test_the_checks_of_every_stage_are_in_the_graph(graph) -> None:
+    specs = {spec.key: spec.blocking for asset in ASSETS if hasattr(asset, "check_specs") for spec in asset.check_specs}
+    expected = {(stage.name, check.name): check.blocking for stage in STAGES for check in stage.checks}
+    assert {(key.asset_key.to_user_string(), key.name): blocking for key, blocking in specs.items()} == expected
+
+
+def test_every_asset_has_a_check(graph) -> None:
+    checked = {key.asset_key for key in graph.asset_check_keys}
+    assert {node.key for node in graph.asset_nodes} == checked
+
+
+@pytest.mark.parametrize("hours", [0.05, 48])  # 0.05: the least there may be
+def test_assets_grow_stale_only_where_that_is_asked_for(tmp_path: Path, graph, hours: float) -> None:
+    assert all(node.freshness_policy is None for node in graph.asset_nodes)
+    (tmp_path / "config.yaml").write_text(f"checks: {{stale_after_hours: {hours}}}\n")
+    aging = define(ProjectResource(config_path=str(tmp_path / "config.yaml"), home=str(tmp_path / "home")))
+    policies = {node.key.to_user_string(): node.freshness_policy for node in aging.resolve_asset_graph().asset_nodes}
+    assert policies.pop(RAW_AUDIO) is None and len(policies) == len(STAGES)
+    for policy in policies.values():
+        assert policy.fail_window.to_timedelta() == timedelta(hours=hours) > policy.warn_window.to_timedelta()
+    missing = define(ProjectResource(config_path=str(tmp_path / "none.yaml"), home=str(tmp_path / "home")))
+    assert all(node.freshness_policy is None for node in missing.resolve_asset_graph().asset_nodes)
+
+
+def test_a_source_that_is_missing_warns_where_recordings_are_observed(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("data: {sources: [{name: attic, path: gone, role: noise}]}\n")
+    bound = define(ProjectResource(config_path=str(tmp_path / "config.yaml"), home=str(tmp_path / "home")))
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        result = bound.resolve_job_def(observe_job.name).execute_in_process(instance=instance)
+    (found,) = result.get_asset_check_evaluations()
+    assert result.success and not found.passed and found.severity is dg.AssetCheckSeverity.WARN
+    assert "attic: the folder" in found.description
+
+
+def test_the_gpu_is_used_by_one_at_a_time() -> None:
+    pools = {op.pool for asset in ASSETS if isinstance(asset, dg.AssetsDefinition) for op in [asset.op] if op.pool}
+    assert pools == {"gpu"}
+
+
+def test_nothing_starts_by_itself() -> None:
+    repository = defs.get_repository_def()
+    assert all(sensor.default_status.value != "RUNNING" for sensor in repository.sensor_defs)
+    assert all(schedule.default_status.value != "RUNNING" for schedule in repository.schedule_defs)
+
+
+def test_settings_of_every_stage_are_json() -> None:
+    from wakeword_core.files import canonical_json
+
+    for stage in STAGES:
+        canonical_json(stage.settings(Config(), "train" if stage.partitioned else None))
+
+
+def test_definitions_load_without_torch_and_mlflow() -> None:
+    code = "import sys, wakeword_pipeline.orchestration.definitions; print(sorted({'torch', 'mlflow', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in ("[]", "['pandas']")

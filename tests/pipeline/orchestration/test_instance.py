@@ -1,0 +1,173 @@
+"""The Dagster instance of a home: one run at a time on the GPU, and PostgreSQL in the place of sqlite."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import dagster as dg
+import pytest
+from dagster._core.scheduler.instigation import InstigatorType
+from wakeword_pipeline.orchestration.pools import GPU_POOL
+
+from wakeword_core.errors import ConfigError
+from wakeword_pipeline.orchestration.home import prepare_home
+
+WORK = """
+import sys, time
+import dagster as dg
+
+@dg.asset(pool="gpu")
+def trained():
+    with open(sys.argv[1], "a") as log:
+        print("begin", time.monotonic(), file=log, flush=True)
+        time.sleep(1.0)
+        print("end", time.monotonic(), file=log, flush=True)
+
+with dg.DagsterInstance.get() as instance:
+    assert dg.materialize([trained], instance=instance).success
+"""
+"""A run that says when it held the GPU."""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("WAKEWORD_HOME", "WAKEWORD_CONFIG", "WAKEWORD_DAGSTER", "WAKEWORD_POSTGRES_URL", "DAGSTER_HOME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return tmp_path / "home"
+
+
+def run_beside_each_other(log: Path, count: int) -> list[tuple[str, float]]:
+    """What so many processes say, in order of time."""
+    command = [sys.executable, "-W", "ignore", "-c", WORK, str(log)]
+    started = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(count)]
+    for process in started:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    said = (line.split() for line in log.read_text().splitlines())
+    return sorted(((what, float(when)) for what, when in said), key=lambda one: one[1])
+
+
+def one_of_two_gets_the_gpu() -> bool:
+    """Whether of two that ask in the same instant one gets it, each of many times, the first of all among them."""
+    with dg.DagsterInstance.get() as one, dg.DagsterInstance.get() as other, ThreadPoolExecutor(2) as threads:
+        begin = Barrier(2)
+
+        def claims(instance: dg.DagsterInstance, run: str) -> bool:
+            begin.wait(timeout=60)
+            instance.event_log_storage.initialize_concurrency_limit_to_default(GPU_POOL)
+            begin.wait(timeout=60)
+            return instance.event_log_storage.claim_concurrency_slot(GPU_POOL, run, "trained").is_claimed
+
+        claimed = []
+        for number in range(20):
+            runs = {f"one{number}": one, f"other{number}": other}
+            claimed.append(sum(threads.map(claims, runs.values(), runs)))
+            for run, instance in runs.items():
+                instance.event_log_storage.free_concurrency_slots_for_run(run)
+    return claimed == [1] * 20
+
+
+def test_two_runs_take_turns_on_the_gpu(home: Path, tmp_path: Path) -> None:
+    prepare_home(home, tmp_path / "wakeword.yaml")
+    with dg.DagsterInstance.get():  # makes the tables, which two processes at once must not
+        pass
+    assert one_of_two_gets_the_gpu()
+    assert [what for what, _ in run_beside_each_other(tmp_path / "log", 2)] == ["begin", "end"] * 2
+
+
+def test_another_default_of_a_later_release_is_taken_over(home: Path, tmp_path: Path) -> None:
+    limits = []
+    for default in (1, 2):
+        prepare_home(home, tmp_path / "wakeword.yaml")
+        file = home / "dagster" / "dagster.yaml"
+        file.write_text(file.read_text().replace("default_limit: 1", f"default_limit: {default}"))
+        with dg.DagsterInstance.get() as instance:
+            instance.event_log_storage.initialize_concurrency_limit_to_default(GPU_POOL)
+            limits += [pool.limit for pool in instance.event_log_storage.get_pool_limits()]
+    assert limits == [1, 2]
+
+
+def test_the_instance_watches_and_retries_crashed_workers_and_forgets_old_ticks(home: Path, tmp_path: Path) -> None:
+    prepare_home(home, tmp_path / "wakeword.yaml")
+    with dg.DagsterInstance.get() as instance:
+        assert instance.run_monitoring_enabled and instance.run_retries_enabled and not instance.telemetry_enabled
+        assert instance.run_retries_max_retries == 2 and not instance.run_retries_retry_on_asset_or_op_failure
+        purged = instance.get_tick_retention_settings(InstigatorType.SENSOR)
+        assert sorted(purged.values()) == [-1, 7, 30, 30]
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a PostgreSQL server of the test's own."""
+    binaries = next((path for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"))), None)
+    binaries = binaries or (Path(found).parent if (found := shutil.which("initdb")) else None)
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = tmp_path_factory.mktemp("postgres")
+    user: list[str] = []
+    if os.geteuid() == 0:  # which the server refuses to be
+        user = ["setpriv", "--reuid", "nobody", "--regid", str(pwd.getpwnam("nobody").pw_gid), "--clear-groups"]
+        os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+        for parent in (folder, *list(folder.parents)[:3]):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = folder / "data"
+    subprocess.run(
+        [*user, str(binaries / "initdb"), "-D", str(data), "-U", "wakeword", "--auth=trust", "--no-sync"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+    )
+    server = subprocess.Popen(
+        [*user, str(binaries / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(folder)],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+        deadline = time.monotonic() + 60
+        while subprocess.run(ready, check=False).returncode:
+            assert server.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"postgresql://wakeword@127.0.0.1:{port}/postgres"
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+@pytest.mark.server
+def test_runs_and_events_are_in_postgres_where_the_environment_names_it(
+    home: Path, tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAKEWORD_POSTGRES_URL", postgres)
+    prepare_home(home, tmp_path / "wakeword.yaml")
+    assert postgres not in (home / "dagster" / "dagster.yaml").read_text()
+    with dg.DagsterInstance.get() as instance:
+        assert type(instance.run_storage).__module__.startswith("dagster_postgres")
+    assert one_of_two_gets_the_gpu()
+    assert [what for what, _ in run_beside_each_other(tmp_path / "log", 2)] == ["begin", "end"] * 2
+    with dg.DagsterInstance.get() as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 2
+        assert instance.get_latest_materialization_event(dg.AssetKey("trained")) is not None
+    assert not list((home / "dagster").rglob("*.db"))
+
+
+def test_postgres_without_its_library_is_one_sentence(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAKEWORD_POSTGRES_URL", "postgresql://somewhere/else")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install '.\[postgres\]'"):
+        prepare_home(home, tmp_path / "wakeword.yaml")

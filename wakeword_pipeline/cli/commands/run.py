@@ -1,0 +1,153 @@
+"""The commands that build, run and demo, and the table they print."""
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from wakeword_core.config import Config
+from wakeword_core.config.loading import load_config, save_config
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stages.bundle import CARD_MARKDOWN
+from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_pipeline.cli.logs import Bars, banner
+from wakeword_pipeline.orchestration.home import config_path, home_path, prepare_home
+
+
+def run_config(
+    config: Path | None, home: Path | None, settings: Sequence[str], select: Sequence[str], *, as_json: bool
+) -> None:
+    """Build the wake word of a configuration file and print what came out."""
+    path = config_path(config)
+    _build(path, home_path(home), load_config(path, settings), select, as_json=as_json)
+
+
+def run_demo(home: Path | None, phrase: str, *, fast: bool, as_json: bool) -> None:
+    """Build a wake word from nothing but its phrase; the configuration is left in the home, to go on from."""
+    source = resources.files("wakeword_pipeline.cli") / "demo" / ("fast.yaml" if fast else "demo.yaml")
+    folder = home_path(home)
+    with resources.as_file(source) as file:
+        loaded = load_config(file, [f"phrase={json.dumps(phrase)}"])
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{loaded.slug}.yaml"
+    save_config(loaded, path)
+    _build(path, folder, loaded, (), as_json=as_json)
+
+
+def _build(path: Path, home: Path, config: Config, select: Sequence[str], *, as_json: bool) -> None:
+    from wakeword_core.files import require_space
+    from wakeword_pipeline.orchestration.resources import current_progress
+
+    started = time.monotonic()
+    require_space(home, _MIN_FREE_BYTES, "a build")
+    prepare_home(home, path)
+    banner(config, home)
+    # Dagster loads in seconds: only now, when the configuration is known to be right
+    from dagster import BetaWarning
+
+    warnings.filterwarnings("ignore", category=BetaWarning)
+    from wakeword_pipeline.orchestration.build import run_build
+
+    project = Project(config, home)
+    with Bars() as bars:
+        token = current_progress.set(bars)
+        try:
+            outcome = run_build(project, select)
+        finally:
+            current_progress.reset(token)
+    done = {"built": outcome.built, "reused": outcome.reused, "seconds": round(time.monotonic() - started, 1)}
+    result = _result(project, done)
+    _print_table(result, home)
+    if as_json:
+        print(json.dumps(result))
+
+
+_MIN_FREE_BYTES = 500_000_000
+"""What even a small project needs: shards, features and model; larger needs are checked stage by stage."""
+
+
+def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
+    """The outcome of a build as one flat object; figures of stages that are not built are None."""
+    report, onnx, int8 = (project.find(name) for name in ("metrics_report", "onnx_model", "int8_model"))
+    # the bundle's model is the same with its whole card inside
+    bundle = project.find("model_bundle")
+    shipped = bundle or onnx
+    registry = project.registry()
+    entry = registry.last(onnx.key) if onnx else None
+    figures = report.figures if report else {}
+    names = ("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables")
+    names += ("confusables_accepted", "confidence", "threshold", "eer")
+    return {
+        "phrase": project.config.phrase,
+        **{name: figures.get(name) for name in names},
+        "cpu_ms_per_s": onnx.figures["cpu_ms_per_s"] if onnx else None,
+        "model_bytes": shipped.figures["bytes"] if shipped else None,
+        "int8_bytes": int8.figures["bytes"] if int8 else None,
+        **outcome,
+        "model": str(shipped.file(MODEL_FILE)) if shipped else None,
+        "model_card": str(bundle.file(CARD_MARKDOWN)) if bundle else None,
+        "report": str(report.file("report.html")) if report else None,
+        "registry_role": registry.role(entry.key) if entry else None,
+        "registry_reason": entry.reason if entry else None,
+    }
+
+
+def _print_table(result: dict[str, Any], home: Path) -> None:
+    table = Table(title=f"\n{result['phrase']!r} in {result['seconds']:.0f} s", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(result, home):
+        table.add_row(name, escape(value))
+    Console().print(table)
+
+
+def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
+    rows = []
+    if result["frr"] is not None:
+        low, high = result["fah_interval"]
+        rows += [
+            ("miss rate", f"{result['frr']:.1%}  ({result['misses']} of {result['words']} in test streams)"),
+            (
+                "false alarms an hour",
+                f"{result['fah']:.2f}  ({result['false_alarms']} in {result['background_hours']:.2f} h; "
+                f"{result['confidence']:.0%} interval {low:.2f} to {high:.2f})",
+            ),
+            (
+                "phrases that sound alike",
+                f"{result['confusables_accepted']} of {result['confusables']} accepted, not counted above",
+            ),
+            ("operating point", f"threshold {result['threshold']:.6g}, chosen on validation"),
+            ("EER of clips", f"{result['eer']:.1%}"),
+        ]
+    if result["model"]:
+        size = f"{result['model_bytes'] / 1e3:.0f} kB"
+        if result["int8_bytes"]:
+            size += f", INT8 {result['int8_bytes'] / 1e3:.0f} kB"
+        rows += [
+            ("model size", size),
+            ("CPU", f"{result['cpu_ms_per_s']:.1f} ms a second of audio, one core"),
+            ("model", _shown(result["model"])),
+        ]
+    rows += [
+        (name, _shown(result[key])) for name, key in (("model card", "model_card"), ("report", "report")) if result[key]
+    ]
+    if result["registry_role"]:
+        rows.append(("registry", f"{result['registry_role']}: {result['registry_reason']}"))
+    rows.append(("built", ", ".join(result["built"]) or "nothing: all was complete"))
+    if result["reused"] and result["built"]:
+        rows.append(("reused", ", ".join(result["reused"])))
+    rows.append(("look inside", f"wakeword ui --home {_shown(str(home))}   (or: make ui)"))
+    return rows
+
+
+def _shown(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative

@@ -1,0 +1,199 @@
+"""Tables and trees that commands print: what may be deleted, where artifacts stand, the graph around one."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from wakeword_core.config import SPLITS
+from wakeword_core.evaluation.measure.wording import percent, rate
+from wakeword_core.graph.status import State
+from wakeword_core.lineage.model_file import ModelFile
+from wakeword_core.lineage.recordings import is_recordings, mix_of
+from wakeword_core.lineage.subjects import Subject
+from wakeword_core.store.cleaning import Item, freed_bytes
+from wakeword_core.store.graph import Node, NodeId
+
+STYLES = {"fresh": "green", "stale": "yellow", "waits": "yellow dim", "missing": "red"}
+SIGNS = {"fresh": "●", "stale": "◐", "waits": "◌", "missing": "○"}
+KEY_SHOWN = 10
+"""Characters of a key that are shown: enough to tell artifacts apart, and to ask for one."""
+_INDENT = 4
+_MEGABYTE, _KILOBYTE = 1e6, 1e3
+_PERMISSION_STYLES = {"allowed": "green", "not allowed": "red", "unclear": "yellow"}
+_SEAL_STYLES = {"whole": "green", "unsealed": "yellow"}
+
+
+def print_items(title: str, items: Sequence[Item]) -> None:
+    """Print what each item is, why it is named, its size, and what deleting all of them would give back."""
+    table = Table(title=title, title_justify="left", show_footer=True)
+    table.add_column("stage", footer="together", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    table.add_column("because")
+    table.add_column("size", footer=shown_size(freed_bytes(items)), justify="right", no_wrap=True)
+    for item in items:
+        table.add_row(escape(item.stage), escape(item.what), escape(item.because), shown_size(item.size))
+    Console().print(table)
+
+
+def items_json(items: Sequence[Item]) -> list[dict[str, Any]]:
+    """The items as JSON values, sizes in bytes."""
+    return [
+        {
+            "stage": item.stage,
+            "what": item.what,
+            "because": item.because,
+            "bytes": item.size,
+            "paths": [str(path) for path in item.paths],
+        }
+        for item in items
+    ]
+
+
+def things(items: Sequence[Item]) -> str:
+    """How many items there are, in words."""
+    return f"{len(items)} thing{'s' * (len(items) != 1)}"
+
+
+def shown_size(size: int) -> str:
+    """Bytes for people: 12.3 MB, or 4.5 kB."""
+    return f"{size / _MEGABYTE:,.1f} MB" if size >= _MEGABYTE else f"{size / _KILOBYTE:.1f} kB"
+
+
+def print_states(console: Console, states: Sequence[State]) -> None:
+    """A line for each artifact, and below it why it is not fresh."""
+    width = max((len(state.name) for state in states), default=0)
+    for state in states:
+        found, shown = state.artifact, shown_state(state)
+        line = Text.assemble(
+            (f"{SIGNS[shown]} {shown:<8}", STYLES[shown]),
+            (f"{state.name:<{width}}  ", "bold" if state.state != "fresh" else ""),
+            (f"{found.key[:KEY_SHOWN]}  {found.created[:16].replace('T', ' ')}" if found else "", "dim"),
+            (f"  for {state.waits}" if state.waits else "", "dim"),
+        )
+        console.print(line, no_wrap=True, overflow="ellipsis")
+        for cause in () if state.waits else state.causes:
+            style = "dim" if cause.kind == "waits" else ""
+            console.print(Padding(Text(cause.sentence, style), (0, 0, 0, _INDENT), expand=False))
+
+
+def shown_state(state: State) -> str:
+    """As `state`, but one that only waits for another says so."""
+    return "waits" if state.waits else state.state
+
+
+def print_lineage(subject: Subject, data: dict[str, Any] | None, missing: str) -> None:
+    """Print what it is, what it was made from, what was made from it, and the recordings by source."""
+    console = Console(highlight=False)
+    if subject.model:
+        _print_model(console, subject.model)
+    if subject.node:
+        root = Tree(_label(subject.node))
+        graph = subject.graph
+        _grow(root.add(Text("made from", "italic")), graph.direct_inputs(subject.node), graph.direct_inputs)
+        after = graph.direct_consumers(subject.node)
+        if after:
+            _grow(root.add(Text("goes into", "italic")), after, graph.direct_consumers)
+        console.print(root)
+    else:
+        _print_recording(console, subject)
+        return
+    if data:
+        _print_data(console, data)
+    if missing:
+        console.print(Text(f"\n{missing}", "yellow"))
+
+
+def _print_model(console: Console, file: ModelFile) -> None:
+    card = file.model_card
+    console.print(Text.assemble((f"{file.card.get('phrase')}", "bold"), f"  {file.path}"), soft_wrap=True)
+    console.print(Text.assemble("unaltered since export: ", (file.seal, _SEAL_STYLES.get(file.seal, "bold red"))))
+    if card:
+        test = card["metrics"]["test"]
+        console.print(
+            f"made {card['created'][:10]}; on its test {percent(test['frr'])} of {test['words']:,} words missed, "
+            f"{rate(test['fah'])} false alarms an hour ({rate(test['background_hours'])} h)"
+        )
+    console.print()
+
+
+def _print_recording(console: Console, subject: Subject) -> None:
+    row = subject.recording[-1].row
+    console.print(
+        Text.assemble((f"{row['source']}/{row['path']}", "bold"), f"  {row['id'][:KEY_SHOWN]}"), soft_wrap=True
+    )
+    speaker = row["speaker"] if row["speaker_known"] else "unknown"
+    console.print(
+        f"{row['role']}, label {row['label']}, speaker {speaker}, {row['seconds']:.2f} s, "
+        f"licence {row['licence'] or 'not stated'}; {row['status']} in {row['split']}",
+        markup=False,
+    )
+    starts = subject.starts
+    if not starts:
+        console.print("[yellow]nothing was made from it[/]")
+        return
+    root = Tree(Text("goes into", "italic"))
+    _grow(root, starts, subject.graph.direct_consumers)
+    console.print(root)
+
+
+def _grow(branch: Tree, nodes: list[Node], step: Callable[[Node], list[Node]], seen: set[NodeId] | None = None) -> None:
+    """Hang `nodes` and what follows from them on a branch; what is on the tree already is only named again."""
+    seen = set() if seen is None else seen
+    for node in nodes:
+        if node.id in seen:
+            branch.add(_line(_name(node), (f"  {node.key[:KEY_SHOWN]}  (above)", "dim")))
+            continue
+        seen.add(node.id)
+        _grow(branch.add(_label(node)), step(node), step, seen)
+
+
+def _line(*parts: str | tuple[str, str]) -> Text:
+    """Text that stays on its line."""
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
+
+
+def _name(node: Node) -> str:
+    return "recordings as of" if is_recordings(node) else node.name
+
+
+def _label(node: Node) -> Text:
+    built = f"  {node.created[:16].replace('T', ' ')}" if node.created else ""
+    code = f"  code {node.code_version}" if node.code_version else ""
+    return _line((_name(node), "bold"), (f"  {node.key[:KEY_SHOWN]}", "cyan"), (f"{built}{code}", "dim"))
+
+
+def _print_data(console: Console, data: dict[str, Any]) -> None:
+    unknown = f" and {data['unknown_speakers']:,} by unknown ones" if data["unknown_speakers"] else ""
+    title = f"\n{data['recordings']:,} recordings, {data['hours']:.2f} h, {data['speakers']:,} known speakers{unknown}"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("source", overflow="fold")
+    table.add_column("licence", overflow="fold")
+    splits = [split for split in SPLITS if split in data["splits"]]
+    for heading in ("recordings", "hours", "speakers", *splits):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in data["sources"]:
+        by_split = (f"{one['splits'].get(split, 0):,}" for split in splits)
+        licence = Text(one["licence"], _PERMISSION_STYLES[one["commercial_use"]])
+        speakers = f"{one['speakers']:,}" if one["speakers"] else "unknown"
+        table.add_row(
+            Text(one["source"]), licence, f"{one['recordings']:,}", f"{one['hours']:.2f}", speakers, *by_split
+        )
+    console.print(table)
+    _print_permission(console, data["sources"])
+
+
+def _print_permission(console: Console, sources: list[dict[str, Any]]) -> None:
+    """Whether all of the sources allow commercial use, and which do not."""
+    verdict = mix_of({one["licence"] for one in sources})
+    style = _PERMISSION_STYLES[verdict]
+    console.print(Text.assemble("commercial use of all of them: ", (verdict, f"bold {style}")))
+    for permission, what in (("not allowed", "forbidden by the licence of"), ("unclear", "no clear licence")):
+        names = sorted({one["source"] for one in sources if one["commercial_use"] == permission})
+        if names:
+            console.print(Text.assemble((f"{what}: ", _PERMISSION_STYLES[permission]), ", ".join(names)))

@@ -1,0 +1,240 @@
+"""The asset graph, made from the stages: an asset a stage, which builds or finds its artifact and shows it."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.errors import WakewordError
+from wakeword_core.files import read_json
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.promotion import decide
+from wakeword_core.graph.stage import Input, Stage
+from wakeword_core.graph.stages import STAGES
+from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
+from wakeword_core.stage_names import CHAMPION
+from wakeword_core.store.artifacts import Artifact
+from wakeword_pipeline.orchestration.checks import check_results, check_specs, checks_of_nothing
+from wakeword_pipeline.orchestration.metadata import artifact_metadata
+from wakeword_pipeline.orchestration.resources import ProjectResource
+from wakeword_pipeline.tracking.training_runs import TRAINED, TUNED, MlflowResource
+from wakeword_pipeline.tracking.versions import mirror
+
+OWNERS = ["team:wakeword"]
+GPU_POOL = "gpu"
+_WARNING_SHARE = 0.8
+"""Of the time after which an asset is stale: from then on the UI warns."""
+
+_STAGES = {stage.name: stage for stage in STAGES}
+_SPLITS = dg.StaticPartitionsDefinition(list(SPLITS))
+
+Asset = dg.AssetsDefinition | dg.SourceAsset
+Extra = Callable[[Artifact, bool, bool], dict[str, Any]]
+"""Adds metadata to an artifact's, told whether it was built now and whether it passed its blocking checks."""
+
+
+@contextmanager
+def failures_in_words() -> Iterator[None]:
+    """Turn an error that is meant for a person into a Dagster failure that shows its sentence."""
+    try:
+        yield
+    except WakewordError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+@dg.observable_source_asset(group_name="ingest", description="The configured folders of recordings, by content.")
+def raw_audio(project: ProjectResource) -> dg.DataVersion:
+    """The hash of every recording's bytes and name is the data version; unchanged files are not read again."""
+    with failures_in_words():
+        return dg.DataVersion(project.open().fingerprint())
+
+
+@dg.asset_check(
+    asset=raw_audio, name="sources_listed", description="Every source of recordings is there and can be listed."
+)
+def sources_listed(project: ProjectResource) -> dg.AssetCheckResult:
+    """Warns of sources that are missing or broken; the others are used."""
+    with failures_in_words():
+        missing = project.open().listing().missing
+    problems = "; ".join(f"{name}: {problem}" for name, problem in missing.items())
+    return dg.AssetCheckResult(
+        passed=not missing,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=problems or "every source of recordings was listed",
+    )
+
+
+def materialize(
+    context: dg.AssetExecutionContext,
+    project: Project,
+    extra: Extra = lambda artifact, built, passed: {},
+) -> dg.MaterializeResult:
+    """Build (or find complete) the stage that bears the asset's name; its content hash is the data version."""
+    stage = context.asset_key.to_user_string()
+    if stage not in project.stages:
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion("off"),
+            metadata={"enabled": False, "reused": True},
+            check_results=checks_of_nothing(stage, "this configuration has no such stage"),
+        )
+    split = _split_of(context)
+    with failures_in_words(), project.store.in_use():
+        artifact, built = project.build(stage, split)
+        metadata = {**artifact_metadata(artifact), "reused": not built}
+        checks = list(check_results(project, stage, split))
+        passed = all(check.passed for check in checks if check.severity is dg.AssetCheckSeverity.ERROR)
+        metadata |= extra(artifact, built, passed)
+    return dg.MaterializeResult(data_version=dg.DataVersion(artifact.content), metadata=metadata, check_results=checks)
+
+
+def _split_of(context: dg.AssetExecutionContext) -> Split | None:
+    """The split this run is about, for a partitioned asset."""
+    if not context.has_partition_key:
+        return None
+    return next(split for split in SPLITS if split == context.partition_key)
+
+
+def _trained_model(
+    context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+) -> dg.MaterializeResult:
+    training = mlflow.lazy_training(context.run.run_id)
+    opened = project.open(on_epoch=training.log_epoch)
+
+    def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
+        run_id = training.run_of(opened, artifact, built)
+        # with mining, the candidate is what becomes of this model
+        registered = passed and not opened.config.mining.enabled
+        return {"mlflow_run_id": run_id, **(mlflow.register(run_id, opened.config.slug) if registered else {})}
+
+    with training.of(opened):
+        return materialize(context, opened, link)
+
+
+def _tuned_model(
+    context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+) -> dg.MaterializeResult:
+    tuning = mlflow.lazy_training(context.run.run_id, TUNED)
+    opened = project.open(on_epoch=tuning.log_epoch)
+
+    def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
+        if not opened.config.mining.enabled:
+            return {}
+        run_id = tuning.run_of(opened, artifact, built) if artifact.figures["tuned"] else ""
+        shown = {"mlflow_run_id": run_id} if run_id else {}
+        weights = run_id if artifact.figures["kept"] else mlflow.find(artifact.inputs[TRAINED]["key"])
+        return {**shown, **(mlflow.register(weights, opened.config.slug) if passed and weights else {})}
+
+    with tuning.of(opened):
+        return materialize(context, opened, link)
+
+
+def _model_bundle(
+    context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+) -> dg.MaterializeResult:
+    opened = project.open()
+
+    def describe(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
+        text = artifact.file(CARD_MARKDOWN).read_text(encoding="utf-8")
+        card = read_json(artifact.file(CARD_JSON))
+        weights = [opened.require(stage).key for stage in (TUNED, TRAINED)]
+        version = mlflow.describe(opened.config.slug, weights, text, _version_tags(artifact, card))
+        shown = {} if version is None else {"mlflow_model": opened.config.slug, "mlflow_model_version": version}
+        return {"model_card": dg.MetadataValue.md(text), **shown}
+
+    return materialize(context, opened, describe)
+
+
+def _version_tags(artifact: Artifact, card: dict[str, Any]) -> dict[str, str]:
+    test, data = card["metrics"]["test"], card["data"]
+    return {
+        "bundle_key": artifact.key,
+        "onnx_key": artifact.inputs["onnx_model"]["key"],
+        "manifest_key": artifact.inputs["raw_manifest"]["key"],
+        "commercial_use": data["learnt_from"]["commercial_use"],
+        "without_licence": ", ".join(data["without_licence"]) or "none",
+        "recordings": str(data["recordings"]),
+        "hours": f"{data['hours']:.2f}",
+        "threshold": f"{card['model']['threshold']:.6g}",
+        "frr": f"{test['frr']:.4f}",
+        "fah": f"{test['fah']:.4f}",
+        "background_hours": f"{test['background_hours']:.3f}",
+    }
+
+
+def _champion_comparison(
+    context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+) -> dg.MaterializeResult:
+    opened = project.open()
+
+    def enter(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
+        entry = decide(opened)
+        mirror(opened)
+        return {"role": opened.registry().role(entry.key), "decision": entry.decision, "because": entry.reason}
+
+    return materialize(context, opened, enter)
+
+
+_BODIES = {
+    "trained_model": _trained_model,
+    "tuned_model": _tuned_model,
+    "model_bundle": _model_bundle,
+    "champion_comparison": _champion_comparison,
+}
+"""Assets that do more than to build their artifact: MLflow and the registry are told of it."""
+
+
+def _asset(stage: Stage) -> dg.AssetsDefinition:
+    body = _BODIES.get(stage.name, lambda context, project, mlflow: materialize(context, project.open()))
+
+    @dg.asset(
+        name=stage.name,
+        deps=_edges(stage.inputs),
+        partitions_def=_SPLITS if stage.partitioned else None,
+        group_name=stage.group,
+        kinds=set(stage.kinds),
+        owners=OWNERS,
+        description=stage.description,
+        pool=GPU_POOL if stage.gpu else None,
+        check_specs=check_specs(stage.name),
+    )
+    def asset(
+        context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+    ) -> dg.MaterializeResult:
+        return body(context, project, mlflow)
+
+    return asset
+
+
+def _edges(inputs: Iterable[Input]) -> list[dg.AssetDep]:
+    """The assets that inputs are of, and which of their partitions: a change in another split leaves one fresh."""
+    splits: dict[str, list[str]] = {}
+    for edge in inputs:
+        if edge.stage == CHAMPION:  # an artifact of an earlier build: the asset would depend on itself
+            continue
+        splits.setdefault(edge.stage, []).extend([edge.split] if edge.split not in (None, "same") else [])
+    return [
+        dg.AssetDep(name, partition_mapping=dg.SpecificPartitionsPartitionMapping(keys) if keys else None)
+        for name, keys in splits.items()
+    ]
+
+
+ASSETS: list[Asset] = [raw_audio, *map(_asset, STAGES)]
+
+
+def assets_of(config: Config) -> Sequence[Asset]:
+    """The assets, each with the edges that decide about its result under a configuration, and with its freshness."""
+    stale_after = config.checks.stale_after
+
+    def configured(spec: dg.AssetSpec) -> dg.AssetSpec:
+        inputs = _STAGES[spec.key.to_user_string()].inputs
+        spec = spec.replace_attributes(deps=_edges(edge for edge in inputs if edge.decides(config)))
+        return dg.apply_freshness_policy(spec, _policy(stale_after)) if stale_after else spec
+
+    return [asset.map_asset_specs(configured) if isinstance(asset, dg.AssetsDefinition) else asset for asset in ASSETS]
+
+
+def _policy(stale_after: timedelta) -> dg.FreshnessPolicy:
+    return dg.FreshnessPolicy.time_window(fail_window=stale_after, warn_window=stale_after * _WARNING_SHARE)

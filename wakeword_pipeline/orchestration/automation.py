@@ -1,0 +1,162 @@
+"""What starts builds by itself: a sensor for recordings that change, and a schedule for the night; both off by default.
+
+The sensor asks the project what is not fresh. Keys, and not times, decide about that, so a build is of what the change
+reaches and of nothing else: a renamed recording asks for a manifest, one of validation leaves the network alone.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+
+import dagster as dg
+
+from wakeword_core.config import Config
+from wakeword_core.files import digest
+from wakeword_core.graph.project import Project
+from wakeword_core.stage_names import RAW_AUDIO
+from wakeword_pipeline.orchestration.assets import failures_in_words
+from wakeword_pipeline.orchestration.due import MANIFEST, Phase, due
+from wakeword_pipeline.orchestration.resources import ProjectResource
+
+SENSOR = "rebuild_on_change"
+NIGHTLY = "nightly_build"
+_RUN_KEY_TAG = "dagster/run_key"
+_GOING = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+observe_job = dg.define_asset_job(
+    "observe_raw_audio", selection=[RAW_AUDIO], description="Looks whether the recordings changed."
+)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the sensor remembers from one look at the recordings to the next."""
+
+    seen: str = ""
+    """Fingerprint of the recordings."""
+    since: float = 0.0
+    """When they were first seen like that, in seconds of the epoch."""
+    building: str = ""
+    """Fingerprint of the recordings that a build has begun for and is not through with."""
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "Watch":
+        """As the sensor's cursor has it; anew where there is none."""
+        return cls(**json.loads(cursor)) if cursor else cls()
+
+    @property
+    def cursor(self) -> str:
+        """For the next time."""
+        return json.dumps(asdict(self))
+
+
+def look(watch: Watch, project: Project, instance: dg.DagsterInstance, now: float) -> tuple[Watch, list[Phase], str]:
+    """What to remember, which runs to begin, and why there are none."""
+    fingerprint, quiet = project.fingerprint(), project.config.automation.quiet_seconds
+    if fingerprint != watch.seen:
+        return replace(watch, seen=fingerprint, since=now), [], "the recordings have changed; they may not be at rest"
+    if now - watch.since < quiet:
+        return watch, [], f"the recordings have not been at rest for {quiet} s yet"
+    if watch.building != fingerprint and _is_listed(fingerprint, project, instance):
+        return watch, [], "the recordings are as they were"
+    phases = due(project, instance)
+    if not phases:
+        return replace(watch, building=""), [], "everything is built from the recordings as they are"
+    return replace(watch, building=fingerprint), phases, ""
+
+
+def rebuild_sensor(config: Config) -> dg.SensorDefinition:
+    """The sensor that rebuilds what depends on changed recordings, one phase of the graph after the other."""
+    settings = config.automation
+
+    @dg.sensor(
+        name=SENSOR,
+        target=dg.AssetSelection.all(),
+        minimum_interval_seconds=settings.check_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.rebuild_on_change else dg.DefaultSensorStatus.STOPPED,
+        description="Rebuilds what depends on changed recordings, and nothing else.",
+    )
+    def rebuild_on_change(
+        context: dg.SensorEvaluationContext, project: ProjectResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        going = context.instance.get_runs(dg.RunsFilter(statuses=list(_GOING)), limit=1)
+        if going:
+            return dg.SkipReason(f"run {going[0].run_id[:8]} is going on")
+        with failures_in_words():
+            opened = project.open()
+            watch, phases, why = look(Watch.of(context.cursor), opened, context.instance, time.time())
+            if not phases:
+                return dg.SensorResult(skip_reason=why, cursor=watch.cursor)
+            requests = [_request(phase, project, opened.config, watch.building) for phase in phases]
+        failed = [run for one in requests for run in context.instance.get_runs(_with_key(one.run_key), limit=1)]
+        if failed:
+            reason = f"run {failed[0].run_id[:8]} did not finish; run it again, or change what made it fail"
+            return dg.SensorResult(skip_reason=reason, cursor=watch.cursor)
+        seen = dg.AssetObservation(RAW_AUDIO, tags={"dagster/data_version": watch.building})
+        return dg.SensorResult(run_requests=requests, cursor=watch.cursor, asset_events=[seen])
+
+    return rebuild_on_change
+
+
+def nightly_schedule(config: Config) -> dg.ScheduleDefinition:
+    """The schedule of the build that brings everything up to date, whatever changed."""
+    on = config.automation.nightly
+    return dg.ScheduleDefinition(
+        name=NIGHTLY,
+        job=build_all,
+        cron_schedule=config.automation.nightly_cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
+    )
+
+
+@dg.op
+def build_everything(context: dg.OpExecutionContext, project: ProjectResource) -> None:
+    """`wakeword run` in a process of its own, whose runs are recorded as those of every other build."""
+    command = [sys.executable, "-m", "wakeword_pipeline.cli", "run"]
+    settings = [part for one in project.overrides for part in ("--set", one)]
+    done = subprocess.run([*command, "--config", project.config_path, "--home", project.home, *settings], check=False)
+    if done.returncode:
+        raise dg.Failure(f"the build ended with status {done.returncode}; see its output, and the runs it made")
+
+
+@dg.job(description="Builds whatever is not fresh, as `wakeword run` does.")
+def build_all() -> None:
+    """One step."""
+    build_everything()
+
+
+def _is_listed(fingerprint: str, project: Project, instance: dg.DagsterInstance) -> bool:
+    """Whether the newest manifest that Dagster knows of is of these recordings; other settings are no reason to build.
+
+    Cheaper than the project's status, which is asked for only when there is something to do.
+    """
+    event = instance.get_latest_materialization_event(dg.AssetKey(MANIFEST))
+    if event is None or event.asset_materialization is None:
+        return False
+    key = str(event.asset_materialization.metadata["artifact_key"].value)
+    manifest = project.store.find(MANIFEST, key)
+    return manifest is not None and manifest.inputs[RAW_AUDIO]["content"] == fingerprint
+
+
+def _request(phase: Phase, project: ProjectResource, config: Config, fingerprint: str) -> dg.RunRequest:
+    """The run of a phase; asked for again for the same recordings and settings, it is the same."""
+    key = digest([asdict(phase), fingerprint, config.model_dump(mode="json")])
+    pinned = {"config_path": project.config_path, "home": project.home, "overrides": project.overrides}
+    return dg.RunRequest(
+        run_key=key,
+        asset_selection=[dg.AssetKey(name) for name in phase.assets],
+        partition_key=phase.partition,
+        run_config={"resources": {"project": {"config": {**pinned, "fingerprint": fingerprint}}}},
+    )
+
+
+def _with_key(run_key: str | None) -> dg.RunsFilter:
+    return dg.RunsFilter(tags={_RUN_KEY_TAG: str(run_key)})

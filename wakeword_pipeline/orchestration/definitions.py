@@ -1,0 +1,43 @@
+"""Everything Dagster loads."""
+
+import logging
+from pathlib import Path
+
+import dagster as dg
+
+from wakeword_core.config import Config
+from wakeword_core.config.loading import load_config
+from wakeword_core.errors import WakewordError
+from wakeword_pipeline.orchestration.assets import assets_of, sources_listed
+from wakeword_pipeline.orchestration.automation import build_all, nightly_schedule, observe_job, rebuild_sensor
+from wakeword_pipeline.orchestration.home import config_path, home_path
+from wakeword_pipeline.orchestration.resources import ProjectResource
+from wakeword_pipeline.tracking.training_runs import MlflowResource
+
+log = logging.getLogger(__name__)
+
+
+def define(project: ProjectResource) -> dg.Definitions:
+    """The definitions for one project."""
+    config = _config(project)
+    return dg.Definitions(
+        assets=assets_of(config),
+        asset_checks=[sources_listed],
+        resources={"project": project, "mlflow": MlflowResource(home=project.home)},
+        sensors=[rebuild_sensor(config)],
+        schedules=[nightly_schedule(config)],
+        jobs=[observe_job, build_all],
+        executor=dg.in_process_executor,
+    )
+
+
+def _config(project: ProjectResource) -> Config:
+    """The project's configuration; where that is broken the default one, and whoever starts a run is told."""
+    try:
+        return load_config(Path(project.config_path) if project.config_path else None, project.overrides)
+    except WakewordError as error:
+        log.warning("the graph is drawn with default settings: %s", error)
+        return Config()
+
+
+defs = define(ProjectResource(config_path=str(config_path()), home=str(home_path())))

@@ -1,0 +1,148 @@
+"""What MLflow keeps of models: aliases and tags as our registry has them, and runs of artifacts that must go."""
+
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from wakeword_core.errors import ArtifactError
+from wakeword_core.graph.project import Project
+from wakeword_core.registry.history import Entry, Registry
+from wakeword_pipeline.tracking.training_runs import KEY_TAG, STAGE_TAG, TRAINED, TUNED, MlflowResource
+
+_ALIASES = ("champion", "candidate")
+_PAGE = 500
+_MAX_TAG = 1_000
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model."""
+
+    model: str
+    number: int
+    aliases: tuple[str, ...]
+
+    def __str__(self) -> str:
+        shown = f" ({', '.join(self.aliases)})" if self.aliases else ""
+        return f"{self.model} version {self.number}{shown}"
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """A run in MLflow, the artifact it is about, where copies of its files lie, and the versions made from it."""
+
+    run_id: str
+    stage: str
+    key: str
+    files: Path
+    versions: tuple[Version, ...]
+
+
+def model_runs(home: str) -> list[ModelRun]:
+    """Every run of a training or tuning in a home's MLflow store; none, and no store, where nothing was tracked."""
+    store = MlflowResource(home=home)
+    if not store.exists:
+        return []
+    client = store.client()
+    versions = _versions(client)
+    experiment = client.get_experiment_by_name(store.experiment)
+    runs = _all(client.search_runs, [experiment.experiment_id]) if experiment else []
+    return [
+        ModelRun(
+            run_id=run.info.run_id,
+            stage=run.data.tags.get(STAGE_TAG, ""),
+            key=run.data.tags[KEY_TAG],
+            files=Path(unquote(urlparse(run.info.artifact_uri).path)),
+            versions=tuple(versions.get(run.info.run_id, ())),
+        )
+        for run in runs
+        if KEY_TAG in run.data.tags
+    ]
+
+
+def mirror(project: Project) -> None:
+    """Give the versions in MLflow the aliases `champion` and `candidate` and the tags that the project's registry says.
+
+    Of several candidates the newest has the alias. Models that differ in thresholds alone are one version, whose tags
+    are those of the one that was decided about last. Nothing is done where nothing was tracked.
+    """
+    store = MlflowResource(home=str(project.home))
+    if not store.exists:
+        return
+    client, registry, name = store.client(), project.registry(), project.config.slug
+    versions = {run.key: one.number for run in model_runs(store.home) for one in run.versions if one.model == name}
+    numbers = {key: number for key in registry.keys if (number := _number(registry, key, versions))}
+    for alias in _ALIASES:
+        holders = [
+            numbers[one.key] for one in registry.history if one.key in numbers and registry.role(one.key) == alias
+        ]
+        if holders:
+            client.set_registered_model_alias(name, alias, str(holders[-1]))
+        elif versions:
+            client.delete_registered_model_alias(name, alias)
+    for entry in registry.history:
+        if entry == registry.last(entry.key) and entry.key in numbers:
+            _tag(client, name, numbers[entry.key], registry, entry)
+
+
+def _number(registry: Registry, key: str, versions: Mapping[str, int]) -> int | None:
+    """Number of the version that has the weights of a model."""
+    last = registry.last(key)
+    keys = [last.artifacts[stage] for stage in (TUNED, TRAINED) if last and stage in last.artifacts]
+    return next((versions[one] for one in keys if one in versions), None)
+
+
+def _tag(client: Any, name: str, number: int, registry: Registry, entry: Entry) -> None:
+    tags = {
+        "role": registry.role(entry.key),
+        "decision": f"{entry.decision} on {entry.when[:10]}: {entry.reason}"[:_MAX_TAG],
+        "held_against": entry.opponent or "nobody",
+        "model_key": entry.key,
+    }
+    there = client.get_model_version(name, str(number)).tags
+    for tag, value in tags.items():
+        if there.get(tag) != value:
+            client.set_model_version_tag(name, str(number), tag, value)
+
+
+def delete_runs(home: str, runs: Collection[ModelRun]) -> None:
+    """Delete runs with the versions made from them and the copies of their files."""
+    store = MlflowResource(home=home)
+    folder = Path(home).resolve()
+    client = store.client()
+    for run in runs:
+        for one in run.versions:
+            client.delete_model_version(one.model, str(one.number))
+        client.delete_run(run.run_id)
+        if not run.files.resolve().is_relative_to(folder):
+            raise ArtifactError(
+                f"the files of MLflow run {run.run_id} lie outside of the home, in {run.files}; delete them"
+            )
+        if run.files.is_dir():
+            shutil.rmtree(run.files)
+
+
+def _versions(client: Any) -> dict[str, list[Version]]:
+    """Run -> the versions of registered models that were made from it."""
+    aliases: dict[tuple[str, str], list[str]] = {}
+    for model in _all(client.search_registered_models):
+        for alias, number in model.aliases.items():
+            aliases.setdefault((model.name, str(number)), []).append(alias)
+    found: dict[str, list[Version]] = {}
+    for one in _all(client.search_model_versions):
+        names = tuple(sorted(aliases.get((one.name, str(one.version)), ())))
+        found.setdefault(one.run_id, []).append(Version(one.name, int(one.version), names))
+    return found
+
+
+def _all(search: Any, *arguments: Any) -> list[Any]:
+    """All pages of a search in MLflow."""
+    page = search(*arguments, max_results=_PAGE)
+    found = list(page)
+    while page.token:
+        page = search(*arguments, max_results=_PAGE, page_token=page.token)
+        found += page
+    return found
