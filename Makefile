@@ -35,7 +35,7 @@ lint: $(DEV)
 	@$(BIN) .ci/check_files.py
 	@$(BIN) -m ruff check .
 	@$(BIN) -m ruff format --check .
-	@$(BIN) -m mypy wakeword_core
+	@$(BIN) -m mypy
 
 format: $(DEV)
 	@$(BIN) -m ruff check --fix-only .

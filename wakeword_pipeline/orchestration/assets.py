@@ -1,8 +1,9 @@
 """The asset graph, made from the stages: an asset a stage, which builds or finds its artifact and shows it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
 from wakeword_core.stage_names import CHAMPION
 from wakeword_core.store.artifacts import Artifact
+from wakeword_core.store.locks import exclusive
 from wakeword_pipeline.orchestration.checks import check_results, check_specs, checks_of_nothing
 from wakeword_pipeline.orchestration.metadata import artifact_metadata
 from wakeword_pipeline.orchestration.resources import ProjectResource
@@ -25,6 +27,7 @@ from wakeword_pipeline.tracking.versions import mirror
 
 OWNERS = ["team:wakeword"]
 GPU_POOL = "gpu"
+"""Shows in Dagster which assets use the GPU; that only one does at a time is up to `gpu_slot`."""
 _WARNING_SHARE = 0.8
 """Of the time after which an asset is stale: from then on the UI warns."""
 
@@ -43,6 +46,14 @@ def failures_in_words() -> Iterator[None]:
         yield
     except WakewordError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+@contextmanager
+def gpu_slot(home: Path) -> Iterator[None]:
+    """Hold the one slot on the GPU that all processes of a home share; waits while another has it."""
+    home.mkdir(parents=True, exist_ok=True)
+    with exclusive(home / "gpu.lock", "another run uses the GPU"):
+        yield
 
 
 @dg.observable_source_asset(group_name="ingest", description="The configured folders of recordings, by content.")
@@ -81,7 +92,8 @@ def materialize(
             check_results=checks_of_nothing(stage, "this configuration has no such stage"),
         )
     split = _split_of(context)
-    with failures_in_words(), project.store.in_use():
+    slot = gpu_slot(project.home) if project.stages[stage].gpu else nullcontext()
+    with failures_in_words(), slot, project.store.in_use():
         artifact, built = project.build(stage, split)
         metadata = {**artifact_metadata(artifact), "reused": not built}
         checks = list(check_results(project, stage, split))

@@ -57,9 +57,7 @@ def _instance_text() -> str:
     # SQLAlchemy would take another driver than dagster-postgres brings along
     os.environ[POSTGRES_VARIABLE] = re.sub("^postgres(ql)?://", "postgresql+psycopg2://", os.environ[POSTGRES_VARIABLE])
     tree = yaml.safe_load(text)
-    storage = tree["storage"]["custom"]
-    storage |= {"module": "wakeword_pipeline.postgres", "class": "PostgresStorage"}
-    storage["config"]["postgres_url"] = {"env": POSTGRES_VARIABLE}
+    tree["storage"] = {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
     return yaml.safe_dump(tree, sort_keys=False)
 
 

@@ -33,7 +33,7 @@ def running(home: Path, build: str) -> Iterator[None]:
 
 
 def close_abandoned_runs(home: Path, instance: dg.DagsterInstance) -> int:
-    """Mark the runs of killed builds as failed and free what they hold; returns how many there were."""
+    """Mark the runs of killed builds as failed ; returns how many there were."""
     closed = 0
     for run in instance.get_runs(dg.RunsFilter(statuses=list(_ALIVE))):
         build = run.tags.get(BUILD_TAG)
@@ -104,7 +104,6 @@ def _lock_of(home: Path, build: str) -> Path:
 
 def _close(run: dg.DagsterRun, instance: dg.DagsterInstance, why: str) -> None:
     instance.report_run_failed(run, why)
-    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 def _worker_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> int | None:

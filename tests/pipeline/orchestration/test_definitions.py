@@ -164,6 +164,9 @@ def test_settings_of_every_stage_are_json() -> None:
 
 
 def test_definitions_load_without_torch_and_mlflow() -> None:
-    code = "import sys, wakeword_pipeline.orchestration.definitions; print(sorted({'torch', 'mlflow', 'pandas'} & set(sys.modules)))"
+    code = (
+        "import sys, wakeword_pipeline.orchestration.definitions\n"
+        "print(sorted({'torch', 'mlflow', 'pandas'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[]", "['pandas']")

@@ -29,7 +29,7 @@ def test_given_wins_over_environment_over_default(tmp_path: Path, monkeypatch: p
 def test_a_prepared_home_holds_all_of_dagsters_storage(tmp_path: Path) -> None:
     prepare_home(tmp_path / "home", tmp_path / "wakeword.yaml")
     instance = yaml.safe_load((tmp_path / "home" / "dagster" / "dagster.yaml").read_text())
-    assert instance["storage"]["custom"]["config"]["base_dir"] == {"env": "WAKEWORD_DAGSTER"}
+    assert instance["storage"]["sqlite"]["base_dir"] == {"env": "WAKEWORD_DAGSTER"}
     assert os.environ["WAKEWORD_DAGSTER"] == os.environ["DAGSTER_HOME"] == str(tmp_path / "home" / "dagster")
     assert instance["telemetry"] == {"enabled": False}
 

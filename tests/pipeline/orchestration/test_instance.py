@@ -8,25 +8,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 
 import dagster as dg
 import pytest
 from dagster._core.scheduler.instigation import InstigatorType
-from wakeword_pipeline.orchestration.pools import GPU_POOL
 
 from wakeword_core.errors import ConfigError
 from wakeword_pipeline.orchestration.home import prepare_home
 
 WORK = """
 import sys, time
+from pathlib import Path
 import dagster as dg
+from wakeword_pipeline.orchestration.assets import GPU_POOL, gpu_slot
 
-@dg.asset(pool="gpu")
+@dg.asset(pool=GPU_POOL)
 def trained():
-    with open(sys.argv[1], "a") as log:
+    with gpu_slot(Path(sys.argv[1])), open(sys.argv[2], "a") as log:
         print("begin", time.monotonic(), file=log, flush=True)
         time.sleep(1.0)
         print("end", time.monotonic(), file=log, flush=True)
@@ -45,10 +44,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def run_beside_each_other(log: Path, count: int) -> list[tuple[str, float]]:
-    """What so many processes say, in order of time."""
-    command = [sys.executable, "-W", "ignore", "-c", WORK, str(log)]
-    started = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(count)]
+def run_beside_each_other(home: Path, log: Path) -> list[tuple[str, float]]:
+    """What two processes say, in order of time."""
+    command = [sys.executable, "-W", "ignore", "-c", WORK, str(home), str(log)]
+    started = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
     for process in started:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors.decode()
@@ -56,44 +55,11 @@ def run_beside_each_other(log: Path, count: int) -> list[tuple[str, float]]:
     return sorted(((what, float(when)) for what, when in said), key=lambda one: one[1])
 
 
-def one_of_two_gets_the_gpu() -> bool:
-    """Whether of two that ask in the same instant one gets it, each of many times, the first of all among them."""
-    with dg.DagsterInstance.get() as one, dg.DagsterInstance.get() as other, ThreadPoolExecutor(2) as threads:
-        begin = Barrier(2)
-
-        def claims(instance: dg.DagsterInstance, run: str) -> bool:
-            begin.wait(timeout=60)
-            instance.event_log_storage.initialize_concurrency_limit_to_default(GPU_POOL)
-            begin.wait(timeout=60)
-            return instance.event_log_storage.claim_concurrency_slot(GPU_POOL, run, "trained").is_claimed
-
-        claimed = []
-        for number in range(20):
-            runs = {f"one{number}": one, f"other{number}": other}
-            claimed.append(sum(threads.map(claims, runs.values(), runs)))
-            for run, instance in runs.items():
-                instance.event_log_storage.free_concurrency_slots_for_run(run)
-    return claimed == [1] * 20
-
-
 def test_two_runs_take_turns_on_the_gpu(home: Path, tmp_path: Path) -> None:
     prepare_home(home, tmp_path / "wakeword.yaml")
     with dg.DagsterInstance.get():  # makes the tables, which two processes at once must not
         pass
-    assert one_of_two_gets_the_gpu()
-    assert [what for what, _ in run_beside_each_other(tmp_path / "log", 2)] == ["begin", "end"] * 2
-
-
-def test_another_default_of_a_later_release_is_taken_over(home: Path, tmp_path: Path) -> None:
-    limits = []
-    for default in (1, 2):
-        prepare_home(home, tmp_path / "wakeword.yaml")
-        file = home / "dagster" / "dagster.yaml"
-        file.write_text(file.read_text().replace("default_limit: 1", f"default_limit: {default}"))
-        with dg.DagsterInstance.get() as instance:
-            instance.event_log_storage.initialize_concurrency_limit_to_default(GPU_POOL)
-            limits += [pool.limit for pool in instance.event_log_storage.get_pool_limits()]
-    assert limits == [1, 2]
+    assert [what for what, _ in run_beside_each_other(home, tmp_path / "log")] == ["begin", "end"] * 2
 
 
 def test_the_instance_watches_and_retries_crashed_workers_and_forgets_old_ticks(home: Path, tmp_path: Path) -> None:
@@ -156,8 +122,7 @@ def test_runs_and_events_are_in_postgres_where_the_environment_names_it(
     assert postgres not in (home / "dagster" / "dagster.yaml").read_text()
     with dg.DagsterInstance.get() as instance:
         assert type(instance.run_storage).__module__.startswith("dagster_postgres")
-    assert one_of_two_gets_the_gpu()
-    assert [what for what, _ in run_beside_each_other(tmp_path / "log", 2)] == ["begin", "end"] * 2
+    assert [what for what, _ in run_beside_each_other(home, tmp_path / "log")] == ["begin", "end"] * 2
     with dg.DagsterInstance.get() as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 2
         assert instance.get_latest_materialization_event(dg.AssetKey("trained")) is not None
