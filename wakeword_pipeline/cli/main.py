@@ -1,6 +1,7 @@
 """The command line: `wakeword ...`. Heavy imports wait until a command needs them, so that --help answers at once."""
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -34,6 +35,8 @@ Sensitivity = Annotated[
 ]
 Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Score that counts, in place of a sensitivity.")]
 Reason = Annotated[str, typer.Option(help="Why, as it is to be remembered.")]
+log = logging.getLogger(__name__)
+
 _SPINS = "30000"
 """How often a waiting worker thread of torch looks for work before it sleeps: about 0.1 ms."""
 
@@ -350,8 +353,7 @@ def main() -> None:
     try:
         app()
     except WakewordError as error:
-        if "--verbose" in sys.argv:
-            raise
+        log.debug("what led to it", exc_info=error)
         print(f"wakeword: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except KeyboardInterrupt:

@@ -100,6 +100,13 @@ def test_a_wrong_setting_is_one_line_and_2(monkeypatch, capsys, tmp_path: Path, 
     assert [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
 
 
+def test_verbose_tells_what_led_to_an_error_and_changes_nothing_else(monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain, verbose = (failing(monkeypatch, capsys, *options, "run") for options in ((), ("--verbose",)))
+    assert plain[0] == verbose[0] == 2 and "Traceback" not in plain[1]
+    assert "Traceback" in verbose[1] and verbose[1].endswith(plain[1])
+
+
 def test_a_missing_configuration_is_said(monkeypatch, capsys, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     status, message = failing(monkeypatch, capsys, "run")
