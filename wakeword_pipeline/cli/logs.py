@@ -21,6 +21,7 @@ from rich.text import Text
 from wakeword_core import __version__
 from wakeword_core.config import Config
 from wakeword_core.errors import ConfigError
+from wakeword_core.progress import ProgressLines, begins_again
 
 LOGGERS = ("wakeword_core", "wakeword_pipeline")
 LEVEL_VARIABLE = "WAKEWORD_LOG_LEVEL"
@@ -98,17 +99,17 @@ def describe_device(name: str) -> str:
 class Bars:
     """`with Bars() as progress:` gives a core stage's progress callback, with one bar for each `what`.
 
-    On a terminal a bar appears once its work has taken `delay` seconds and goes when it is done; elsewhere a log line
-    is written at most every `interval` seconds, as it is anywhere with `lines_only`.
+    On a terminal a bar appears once its work has taken `delay` seconds and goes when it is done; elsewhere log lines
+    are written.
     """
 
-    def __init__(self, delay: float = 2.0, interval: float = 10.0, *, lines_only: bool = False) -> None:
+    def __init__(self, delay: float = 2.0) -> None:
         screen = console()
-        self._drawn = screen.is_terminal and not screen.is_dumb_terminal and not _json_wanted() and not lines_only
+        self._drawn = screen.is_terminal and not screen.is_dumb_terminal and not _json_wanted()
+        self._lines = ProgressLines()
         self._delay = delay
-        self._interval = interval
-        self._started: dict[str, float] = {}
-        self._last: dict[str, tuple[float, int]] = {}
+        self._seen: dict[str, tuple[float, float, int]] = {}
+        """When the work started, when it was last drawn, and how far it was."""
         self._bars: dict[str, TaskID] = {}
         self._display: Progress | None = None
 
@@ -125,32 +126,22 @@ class Bars:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Take note that `done` of `total` units of `what` are done (0 total: unknown); returns at once."""
+        if not self._drawn:
+            self._lines(what, done, total)
+            return
         now = time.monotonic()
-        before, reached = self._last.get(what, (0.0, -1))
-        again = done < reached or 0 < total <= reached  # the same work once more, of another split perhaps
-        if again or what not in self._started:
-            self._started[what] = now
-            before = now if not self._drawn else 0.0
-            self._last[what] = (before, done)
-        wait = _REDRAW_SECONDS if self._drawn else self._interval
+        started, drawn, reached = self._seen.get(what, (now, 0.0, -1))
+        if begins_again(done, total, reached):
+            started, drawn = now, 0.0
         finished = 0 < total <= done
-        if now - before < wait and not (finished and self._drawn):
-            self._last[what] = (before, done)
-            return
-        self._last[what] = (now, done)
-        if self._drawn:
-            self._draw(what, done, total, now)
-        else:
-            log.info("%s: %s", what, _reached(done, total, now - self._started[what]))
+        is_time = finished or now - drawn >= _REDRAW_SECONDS
+        self._seen[what] = (started, now if is_time else drawn, done)
+        if finished and self._display and what in self._bars:
+            self._display.remove_task(self._bars.pop(what))
+        elif is_time and not finished and now - started >= self._delay:
+            self._draw(what, done, total)
 
-    def _draw(self, what: str, done: int, total: int, now: float) -> None:
-        finished = 0 < total <= done
-        if finished:
-            if self._display and what in self._bars:
-                self._display.remove_task(self._bars.pop(what))
-            return
-        if now - self._started[what] < self._delay:
-            return
+    def _draw(self, what: str, done: int, total: int) -> None:
         if self._display is None:
             self._display = _new_display()
             self._display.start()
@@ -170,13 +161,6 @@ def _new_display() -> Progress:
         # Standard output may be a pipe that somebody parses: what is printed must stay there.
         redirect_stdout=sys.stdout.isatty(),
     )
-
-
-def _reached(done: int, total: int, seconds: float) -> str:
-    if total <= 0:
-        return f"{done:,} done"
-    left = f", about {seconds * (total - done) / done:,.0f} s left" if 0 < done < total and seconds > 0 else ""
-    return f"{done:,} of {total:,} ({100 * done / total:.0f} %){left}"
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
