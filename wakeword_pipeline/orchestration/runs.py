@@ -1,13 +1,13 @@
 """The runs that Dagster knows: closing those whose process is gone, and what the last builds made."""
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import psutil
 
 from wakeword_core.errors import WakewordError
 from wakeword_core.store.graph import NodeId
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 BUILD_TAG = "wakeword/build"
 _RUNS_AT_ONCE = 100
+_CLOCK_SECONDS = 2.0
+"""By which the start of a process may seem later than it was."""
 _ALIVE = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
@@ -56,7 +58,7 @@ def close_lost_runs(instance: dg.DagsterInstance) -> int:
     lost = [
         run
         for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        if BUILD_TAG not in run.tags and (worker := _worker_of(run, instance)) and not _exists(worker)
+        if BUILD_TAG not in run.tags and _has_lost_its_process(run, instance)
     ]
     for run in lost:
         _close(run, instance, "the process of this run is gone, and the daemon that would have noticed is too")
@@ -106,23 +108,16 @@ def _close(run: dg.DagsterRun, instance: dg.DagsterInstance, why: str) -> None:
     instance.report_run_failed(run, why)
 
 
-def _worker_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> int | None:
-    """The id of the process that a run was begun in."""
+def _has_lost_its_process(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
+    """Whether the process that a run was begun in is known and gone; another one may have its id since a reboot."""
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         pid = entry.get_dagster_event().engine_event_data.metadata.get("pid")
         if pid is not None:
-            return int(pid.value)
-    return None
-
-
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except PermissionError:  # it is another user's
-        return True
-    except ProcessLookupError:
-        return False
-    return True
+            try:
+                return psutil.Process(int(str(pid.value))).create_time() > entry.timestamp + _CLOCK_SECONDS
+            except psutil.NoSuchProcess:
+                return True
+    return False
 
 
 def _good(builds: dict[str, set[NodeId]], failed: set[str]) -> list[str]:

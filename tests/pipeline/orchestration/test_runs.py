@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -61,9 +62,10 @@ def test_a_finished_build_leaves_no_lock(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.lock"))
 
 
-def in_process(instance: dg.DagsterInstance, run: dg.DagsterRun, pid: int) -> dg.DagsterRun:
+def in_process(instance: dg.DagsterInstance, run: dg.DagsterRun, pid: int, ago: float = 0.0) -> dg.DagsterRun:
     data = EngineEventData({"pid": dg.MetadataValue.text(str(pid))})
-    instance.report_engine_event("Started process for run", run, data)
+    event = dg.DagsterEvent(dg.DagsterEventType.ENGINE_EVENT.value, job_name=run.job_name, event_specific_data=data)
+    instance.report_dagster_event(event, run.run_id, timestamp=time.time() - ago)
     return run
 
 
@@ -80,3 +82,14 @@ def test_a_run_that_went_down_with_its_daemon_is_closed_and_no_other(instance) -
     assert status(instance, lost) == dg.DagsterRunStatus.FAILURE
     assert {status(instance, run) for run in others} == {dg.DagsterRunStatus.STARTED}
     assert close_lost_runs(instance) == 0
+
+
+def test_a_process_that_began_after_a_run_is_not_the_runs(instance) -> None:
+    """As after a reboot, when the id of the run's process is that of another one."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    lost = in_process(instance, started(instance, {}), process.pid, ago=60)
+    alive = in_process(instance, started(instance, {}), process.pid)
+    assert close_lost_runs(instance) == 1
+    process.communicate(b"")
+    assert status(instance, lost) == dg.DagsterRunStatus.FAILURE
+    assert status(instance, alive) == dg.DagsterRunStatus.STARTED
