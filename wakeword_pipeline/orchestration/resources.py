@@ -9,8 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from wakeword_core.graph.project import Project
-from wakeword_core.progress import Progress
-from wakeword_pipeline.cli.logs import Bars
+from wakeword_core.progress import Progress, ProgressLines
 
 current_progress: ContextVar[Progress | None] = ContextVar("current_progress", default=None)
 """Where stages report to: the command line puts its bars here; a run that the UI started writes log lines."""
@@ -21,9 +20,9 @@ class ProjectResource(dg.ConfigurableResource):
 
     config_path: str = Field(description="The configuration file.")
     home: str = Field(description="Folder of all results.")
-    overrides: list[str] = Field([], description="Settings of this run over the file's, as training.epochs=30.")
+    overrides: list[str] = Field(default=[], description="Settings of this run over the file's, as training.epochs=30.")
     fingerprint: str = Field(
-        "", description="Content of the recordings that a running build is about; empty: as they are now."
+        default="", description="Content of the recordings that a running build is about; empty: as they are now."
     )
 
     def open(self, on_epoch: Callable[[Any], None] = lambda record: None) -> Project:
@@ -31,7 +30,7 @@ class ProjectResource(dg.ConfigurableResource):
         from wakeword_core.config.loading import load_config
 
         config = load_config(Path(self.config_path) if self.config_path else None, self.overrides)
-        progress = current_progress.get() or Bars(lines_only=True)
+        progress = current_progress.get() or ProgressLines()
         return Project(
             config,
             Path(self.home),

@@ -26,7 +26,7 @@ STAGE_TAG = "stage"
 _FOLDER = "model"
 """Of a run: where the artifact's files are."""
 _PARENT_TAG = "mlflow.parentRunId"
-_PARAMS = ("phrase", "seed", "features", "model", "training")
+_PARAMS: tuple[str, ...] = ("phrase", "seed", "features", "model", "training")
 _METRIC_SKIPPED = {"epoch"}
 _MAX_DESCRIPTION = 4_900
 """Characters of a description; some databases behind MLflow hold no more than 5,000."""

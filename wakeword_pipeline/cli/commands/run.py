@@ -74,6 +74,12 @@ _MIN_FREE_BYTES = 500_000_000
 """What even a small project needs: shards, features and model; larger needs are checked stage by stage."""
 
 
+_REPORTED = (
+    *("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables"),
+    *("confusables_accepted", "confidence", "threshold", "eer"),
+)
+
+
 def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
     """The outcome of a build as one flat object; figures of stages that are not built are None."""
     report, onnx, int8 = (project.find(name) for name in ("metrics_report", "onnx_model", "int8_model"))
@@ -83,11 +89,9 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
     registry = project.registry()
     entry = registry.last(onnx.key) if onnx else None
     figures = report.figures if report else {}
-    names = ("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables")
-    names += ("confusables_accepted", "confidence", "threshold", "eer")
     return {
         "phrase": project.config.phrase,
-        **{name: figures.get(name) for name in names},
+        **{name: figures.get(name) for name in _REPORTED},
         "cpu_ms_per_s": onnx.figures["cpu_ms_per_s"] if onnx else None,
         "model_bytes": shipped.figures["bytes"] if shipped else None,
         "int8_bytes": int8.figures["bytes"] if int8 else None,
