@@ -18,7 +18,7 @@ from daemon import instance_of, web_pages
 from tiny_project import LABELS, SECONDS, tiny_project
 
 from wakeword_core.config import SPLITS
-from wakeword_pipeline.orchestration.assets import ASSETS
+from wakeword_pipeline.orchestration.definitions import defs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -103,7 +103,7 @@ def test_the_graph_shows_each_asset_in_its_group_with_its_kinds(browser: Browser
         expect(browser.visible(GROUPS[-1])).to_be_visible()
         page.mouse.click(TALL["width"] / 3, TALL["height"] / 8, button="right")
         page.get_by_role("menuitem", name=item).click()
-    keys = {key for asset in ASSETS for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [asset.key])}
+    keys = {node.key for node in defs.resolve_asset_graph().asset_nodes}
     for name in (*GROUPS, *(key.to_user_string() for key in keys), "Python", "Parquet", "hdf5", "PyTorch", "onnx"):
         expect(browser.visible(name)).to_be_visible()
     browser.wait_for_facts()

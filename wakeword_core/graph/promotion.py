@@ -22,30 +22,45 @@ def decide(project: Project) -> Entry:
 
     A champion stays what it is, and who was rolled back does not come back by itself.
     """
-    comparison, model = project.require(COMPARISON), project.require(MODEL)
-    if settled := _settled(project.registry(), model.key):
-        return settled
     failures = failed_checks(project)
-    report = project.find("metrics_report")
     with project.registry().changing() as registry:
-        if settled := _settled(registry, model.key):
-            return settled
-        last, champion = registry.last(model.key), registry.champion
-        decision, cleared, reason = _ruling(project, comparison, failures, champion)
-        entry = Entry(
-            key=model.key,
-            decision=decision,
-            reason=reason,
-            by="gate",
-            opponent=champion.key if champion else "",
-            cleared=cleared,
-            artifacts={stage: found.key for stage in _BELONG if (found := project.find(stage))},
-            figures={name: report.figures[name] for name in _FIGURES} if report else {},
-        )
-        if last and _same(last, entry):
-            return last
+        last, entry = _last_and_next(project, registry, failures)
+        if last == entry:
+            return entry
         registry.adding(entry)
         return entry
+
+
+def standing_decision(project: Project) -> Entry | None:
+    """Return the decision about the present model, or None where the gate has none yet, or would now decide otherwise.
+
+    Checks whose outcome is not recorded yet are made.
+    """
+    registry, model = project.registry(), project.require(MODEL)
+    if settled := _settled(registry, model.key):
+        return settled
+    last, entry = _last_and_next(project, registry, failed_checks(project))
+    return last if last == entry else None
+
+
+def _last_and_next(project: Project, registry: Registry, failures: list[str]) -> tuple[Entry | None, Entry]:
+    """Return the last entry of the present model and the one that follows from its artifacts; the same if it stands."""
+    comparison, model, report = project.require(COMPARISON), project.require(MODEL), project.find("metrics_report")
+    last, champion = registry.last(model.key), registry.champion
+    if settled := _settled(registry, model.key):
+        return settled, settled
+    decision, cleared, reason = _ruling(project, comparison, failures, champion)
+    entry = Entry(
+        key=model.key,
+        decision=decision,
+        reason=reason,
+        by="gate",
+        opponent=champion.key if champion else "",
+        cleared=cleared,
+        artifacts={stage: found.key for stage in _BELONG if (found := project.find(stage))},
+        figures={name: report.figures[name] for name in _FIGURES} if report else {},
+    )
+    return last, last if last and _same(last, entry) else entry
 
 
 def _settled(registry: Registry, key: str) -> Entry | None:

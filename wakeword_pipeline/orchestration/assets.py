@@ -1,26 +1,25 @@
 """The asset graph, made from the stages: an asset a stage, which builds or finds its artifact and shows it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.promotion import decide
+from wakeword_core.graph.stage import Input, Judgement, Stage
+from wakeword_core.graph.stages import STAGES
+from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
+from wakeword_core.stage_names import CHAMPION
 
 from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.errors import WakewordError
 from wakeword_core.files import read_json
-from wakeword_core.graph.project import Project
-from wakeword_core.graph.promotion import decide
-from wakeword_core.graph.stage import Input, Stage
-from wakeword_core.graph.stages import STAGES
-from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
-from wakeword_core.stage_names import CHAMPION
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.locks import exclusive
-from wakeword_pipeline.orchestration.checks import check_results, check_specs, checks_of_nothing
-from wakeword_pipeline.orchestration.metadata import artifact_metadata
+from wakeword_pipeline.orchestration.metadata import artifact_metadata, figures_metadata
 from wakeword_pipeline.orchestration.resources import ProjectResource
 from wakeword_pipeline.tracking.training_runs import TRAINED, TUNED, MlflowResource
 from wakeword_pipeline.tracking.versions import mirror
@@ -31,10 +30,9 @@ GPU_POOL = "gpu"
 _WARNING_SHARE = 0.8
 """Of the time after which an asset is stale: from then on the UI warns."""
 
-_STAGES = {stage.name: stage for stage in STAGES}
+_SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
 _SPLITS = dg.StaticPartitionsDefinition(list(SPLITS))
 
-Asset = dg.AssetsDefinition | dg.SourceAsset
 Extra = Callable[[Artifact, bool, bool], dict[str, Any]]
 """Adds metadata to an artifact's, told whether it was built now and whether it passed its blocking checks."""
 
@@ -63,6 +61,11 @@ def raw_audio(project: ProjectResource) -> dg.DataVersion:
         return dg.DataVersion(project.open().fingerprint())
 
 
+observe_job = dg.define_asset_job(
+    "observe_raw_audio", selection=["raw_audio"], description="Looks whether the recordings changed."
+)
+
+
 @dg.asset_check(
     asset=raw_audio, name="sources_listed", description="Every source of recordings is there and can be listed."
 )
@@ -80,26 +83,46 @@ def sources_listed(project: ProjectResource) -> dg.AssetCheckResult:
 
 def materialize(
     context: dg.AssetExecutionContext,
+    stage: Stage,
     project: Project,
     extra: Extra = lambda artifact, built, passed: {},
 ) -> dg.MaterializeResult:
-    """Build (or find complete) the stage that bears the asset's name; its content hash is the data version."""
-    stage = context.asset_key.to_user_string()
-    if stage not in project.stages:
+    """Build (or find complete) a stage's artifact, whose content hash is the data version, and show its checks."""
+    if stage.name not in project.stages:
+        why = "this configuration has no such stage"
         return dg.MaterializeResult(
             data_version=dg.DataVersion("off"),
             metadata={"enabled": False, "reused": True},
-            check_results=checks_of_nothing(stage, "this configuration has no such stage"),
+            check_results=[
+                dg.AssetCheckResult(passed=True, check_name=check.name, description=why) for check in stage.checks
+            ],
         )
     split = _split_of(context)
-    slot = gpu_slot(project.home) if project.stages[stage].gpu else nullcontext()
+    slot = gpu_slot(project.home) if stage.gpu else nullcontext()
     with failures_in_words(), slot, project.store.in_use():
-        artifact, built = project.build(stage, split)
-        metadata = {**artifact_metadata(artifact), "reused": not built}
-        checks = list(check_results(project, stage, split))
-        passed = all(check.passed for check in checks if check.severity is dg.AssetCheckSeverity.ERROR)
-        metadata |= extra(artifact, built, passed)
-    return dg.MaterializeResult(data_version=dg.DataVersion(artifact.content), metadata=metadata, check_results=checks)
+        artifact, built = project.build(stage.name, split)
+        verdicts = project.verdicts(stage.name, split)
+        passed = not any(verdict.failed for verdict in verdicts)
+        metadata = {**artifact_metadata(artifact), "reused": not built, **extra(artifact, built, passed)}
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(artifact.content),
+        metadata=metadata,
+        check_results=check_results(verdicts),
+    )
+
+
+def check_results(verdicts: Iterable[Judgement]) -> list[dg.AssetCheckResult]:
+    """Turn what checks found into what Dagster shows of it."""
+    return [
+        dg.AssetCheckResult(
+            passed=verdict.passed,
+            check_name=verdict.check,
+            description=verdict.description,
+            severity=_SEVERITIES[verdict.severity],
+            metadata=figures_metadata(verdict.figures),
+        )
+        for verdict in verdicts
+    ]
 
 
 def _split_of(context: dg.AssetExecutionContext) -> Split | None:
@@ -110,7 +133,7 @@ def _split_of(context: dg.AssetExecutionContext) -> Split | None:
 
 
 def _trained_model(
-    context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+    context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
 ) -> dg.MaterializeResult:
     training = mlflow.lazy_training(context.run.run_id)
     opened = project.open(on_epoch=training.log_epoch)
@@ -122,11 +145,11 @@ def _trained_model(
         return {"mlflow_run_id": run_id, **(mlflow.register(run_id, opened.config.slug) if registered else {})}
 
     with training.of(opened):
-        return materialize(context, opened, link)
+        return materialize(context, stage, opened, link)
 
 
 def _tuned_model(
-    context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+    context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
 ) -> dg.MaterializeResult:
     tuning = mlflow.lazy_training(context.run.run_id, TUNED)
     opened = project.open(on_epoch=tuning.log_epoch)
@@ -140,11 +163,11 @@ def _tuned_model(
         return {**shown, **(mlflow.register(weights, opened.config.slug) if passed and weights else {})}
 
     with tuning.of(opened):
-        return materialize(context, opened, link)
+        return materialize(context, stage, opened, link)
 
 
 def _model_bundle(
-    context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+    context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
 ) -> dg.MaterializeResult:
     opened = project.open()
 
@@ -156,7 +179,7 @@ def _model_bundle(
         shown = {} if version is None else {"mlflow_model": opened.config.slug, "mlflow_model_version": version}
         return {"model_card": dg.MetadataValue.md(text), **shown}
 
-    return materialize(context, opened, describe)
+    return materialize(context, stage, opened, describe)
 
 
 def _version_tags(artifact: Artifact, card: dict[str, Any]) -> dict[str, str]:
@@ -177,7 +200,7 @@ def _version_tags(artifact: Artifact, card: dict[str, Any]) -> dict[str, str]:
 
 
 def _champion_comparison(
-    context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+    context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
 ) -> dg.MaterializeResult:
     opened = project.open()
 
@@ -186,7 +209,13 @@ def _champion_comparison(
         mirror(opened)
         return {"role": opened.registry().role(entry.key), "decision": entry.decision, "because": entry.reason}
 
-    return materialize(context, opened, enter)
+    return materialize(context, stage, opened, enter)
+
+
+def _plain(
+    context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
+) -> dg.MaterializeResult:
+    return materialize(context, stage, project.open())
 
 
 _BODIES = {
@@ -198,32 +227,37 @@ _BODIES = {
 """Assets that do more than to build their artifact: MLflow and the registry are told of it."""
 
 
-def _asset(stage: Stage) -> dg.AssetsDefinition:
-    body = _BODIES.get(stage.name, lambda context, project, mlflow: materialize(context, project.open()))
+def _asset(stage: Stage, config: Config) -> dg.AssetsDefinition:
+    body = _BODIES.get(stage.name, _plain)
+    edges = [edge for edge in stage.inputs if edge.decides(config)]
 
     @dg.asset(
         name=stage.name,
-        deps=_edges(stage.inputs),
+        deps=_dependencies(edges),
         partitions_def=_SPLITS if stage.partitioned else None,
         group_name=stage.group,
         kinds=set(stage.kinds),
         owners=OWNERS,
         description=stage.description,
         pool=GPU_POOL if stage.gpu else None,
-        check_specs=check_specs(stage.name),
+        check_specs=[
+            dg.AssetCheckSpec(check.name, asset=stage.name, description=check.description, blocking=check.blocking)
+            for check in stage.checks
+        ],
+        freshness_policy=_policy(config.checks.stale_after),
     )
     def asset(
         context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
     ) -> dg.MaterializeResult:
-        return body(context, project, mlflow)
+        return body(context, stage, project, mlflow)
 
     return asset
 
 
-def _edges(inputs: Iterable[Input]) -> list[dg.AssetDep]:
-    """The assets that inputs are of, and which of their partitions: a change in another split leaves one fresh."""
+def _dependencies(edges: Iterable[Input]) -> list[dg.AssetDep]:
+    """Return the assets that inputs are of, with the partitions: a change in another split leaves the asset fresh."""
     splits: dict[str, list[str]] = {}
-    for edge in inputs:
+    for edge in edges:
         if edge.stage == CHAMPION:  # an artifact of an earlier build: the asset would depend on itself
             continue
         splits.setdefault(edge.stage, []).extend([edge.split] if edge.split not in (None, "same") else [])
@@ -233,20 +267,13 @@ def _edges(inputs: Iterable[Input]) -> list[dg.AssetDep]:
     ]
 
 
-ASSETS: list[Asset] = [raw_audio, *map(_asset, STAGES)]
-
-
-def assets_of(config: Config) -> Sequence[Asset]:
-    """The assets, each with the edges that decide about its result under a configuration, and with its freshness."""
-    stale_after = config.checks.stale_after
-
-    def configured(spec: dg.AssetSpec) -> dg.AssetSpec:
-        inputs = _STAGES[spec.key.to_user_string()].inputs
-        spec = spec.replace_attributes(deps=_edges(edge for edge in inputs if edge.decides(config)))
-        return dg.apply_freshness_policy(spec, _policy(stale_after)) if stale_after else spec
-
-    return [asset.map_asset_specs(configured) if isinstance(asset, dg.AssetsDefinition) else asset for asset in ASSETS]
-
-
-def _policy(stale_after: timedelta) -> dg.FreshnessPolicy:
+def _policy(stale_after: timedelta | None) -> dg.FreshnessPolicy | None:
+    """Let Dagster's daemon mark what nobody has built for so long; None: never."""
+    if stale_after is None:
+        return None
     return dg.FreshnessPolicy.time_window(fail_window=stale_after, warn_window=stale_after * _WARNING_SHARE)
+
+
+def assets_of(config: Config, graph: Iterable[Stage] = STAGES) -> list[dg.AssetsDefinition | dg.SourceAsset]:
+    """Make the assets of a graph, each with the edges that decide about its result under a configuration."""
+    return [raw_audio, *(_asset(stage, config) for stage in graph)]

@@ -5,19 +5,17 @@ reaches and of nothing else: a renamed recording asks for a manifest, one of val
 """
 
 import json
-import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
+from wakeword_core.graph.project import Project
+from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
 
 from wakeword_core.config import Config
 from wakeword_core.files import digest
-from wakeword_core.graph.project import Project
-from wakeword_core.stage_names import RAW_AUDIO
 from wakeword_pipeline.orchestration.assets import failures_in_words
-from wakeword_pipeline.orchestration.due import MANIFEST, Phase, due
+from wakeword_pipeline.orchestration.due import Phase, due, failed_checks
 from wakeword_pipeline.orchestration.resources import ProjectResource
 
 SENSOR = "rebuild_on_change"
@@ -29,10 +27,6 @@ _GOING = (
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
-)
-
-observe_job = dg.define_asset_job(
-    "observe_raw_audio", selection=[RAW_AUDIO], description="Looks whether the recordings changed."
 )
 
 
@@ -69,7 +63,8 @@ def look(watch: Watch, project: Project, instance: dg.DagsterInstance, now: floa
         return watch, [], "the recordings are as they were"
     phases = due(project, instance)
     if not phases:
-        return replace(watch, building=""), [], "everything is built from the recordings as they are"
+        stopped = "; ".join(failed_checks(project).values())
+        return replace(watch, building=""), [], stopped or "everything is built from the recordings as they are"
     return replace(watch, building=fingerprint), phases, ""
 
 
@@ -119,12 +114,11 @@ def nightly_schedule(config: Config) -> dg.ScheduleDefinition:
 
 @dg.op
 def build_everything(context: dg.OpExecutionContext, project: ProjectResource) -> None:
-    """`wakeword run` in a process of its own, whose runs are recorded as those of every other build."""
-    command = [sys.executable, "-m", "wakeword_pipeline.cli", "run"]
-    settings = [part for one in project.overrides for part in ("--set", one)]
-    done = subprocess.run([*command, "--config", project.config_path, "--home", project.home, *settings], check=False)
-    if done.returncode:
-        raise dg.Failure(f"the build ended with status {done.returncode}; see its output, and the runs it made")
+    """Build what is due, in runs of their own beside this one."""
+    from wakeword_pipeline.orchestration.build import run_build  # which loads the definitions, and they this module
+
+    with failures_in_words():
+        run_build(project.open(), context.instance)
 
 
 @dg.job(description="Builds whatever is not fresh, as `wakeword run` does.")

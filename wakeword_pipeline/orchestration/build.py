@@ -1,22 +1,22 @@
-"""A full build as recorded Dagster runs: the manifest; each split by itself; the rest."""
+"""A build in this process: the runs that are due, recorded in Dagster, until nothing is due any more."""
 
 import logging
-import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import dagster as dg
+from wakeword_core.graph.project import Project
+from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
 
 from wakeword_core.config.loading import save_config
 from wakeword_core.errors import WakewordError
-from wakeword_core.graph.project import Project
-from wakeword_core.graph.status import State, status
-from wakeword_core.stage_names import RAW_AUDIO
-from wakeword_pipeline.orchestration.automation import observe_job
+from wakeword_core.store.artifacts import artifact_name
+from wakeword_pipeline.orchestration.assets import observe_job
 from wakeword_pipeline.orchestration.definitions import define
-from wakeword_pipeline.orchestration.due import MANIFEST, Phase, plan, recorded
-from wakeword_pipeline.orchestration.resources import ProjectResource
+from wakeword_pipeline.orchestration.due import Phase, due, failed_checks, places
+from wakeword_pipeline.orchestration.resources import ProjectResource, current_build
 from wakeword_pipeline.orchestration.runs import BUILD_TAG, close_abandoned_runs, running
 
 log = logging.getLogger(__name__)
@@ -31,113 +31,124 @@ class BuildFailedError(WakewordError):
 
 @dataclass
 class Outcome:
-    """What a build did: artifact names that were built and found complete, and seconds."""
+    """What a build did: names of the artifacts that were built, and of those that were complete."""
 
     built: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    manifest_key: str = ""
-    """Key of the manifest, where it was part of the build."""
 
 
-def run_build(project: Project, select: Sequence[str] = ()) -> Outcome:
-    """Materialize, recorded in Dagster; returns at once when all is complete, recorded and checked.
+def run_build(project: Project, instance: dg.DagsterInstance, select: Sequence[str] = ()) -> Outcome:
+    """Make the runs that are due until none is; returns at once when nothing is due.
 
     Configuration and recordings are those of the start: what is edited or arrives meanwhile is for the next build.
+    BuildFailedError as soon as a step fails, and at the end where a blocking check has failed, now or before.
     """
-    started = time.monotonic()
-    phases = plan(project, select)
-    instance = dg.DagsterInstance.get()
-    outcome = Outcome()
-    if _nothing_to_do(project, phases, instance):
-        outcome.reused = [name for phase in phases for name in _names(phase)]
-        outcome.seconds = time.monotonic() - started
-        return outcome
-    close_abandoned_runs(project.home, instance)
-    build = uuid.uuid4().hex[:12]
-    config_path = project.home / "dagster" / "builds" / f"{build}.yaml"
-    save_config(project.config, config_path)
-    with running(project.home, build), project.store.in_use():
-        for phase in phases:
-            if MANIFEST not in phase.assets:
-                project.pinned_fingerprint = project.fingerprint()
-            pinned = project.pinned_fingerprint
-            bound = ProjectResource(config_path=str(config_path), home=str(project.home), fingerprint=pinned)
-            definitions = define(bound)
-            if MANIFEST in phase.assets:
-                observe = definitions.resolve_job_def(observe_job.name)
-                observe.execute_in_process(instance=instance, tags=_tags(build), run_config=_QUIET)
-            _run_phase(phase, build, instance, definitions, outcome)
-            project.pinned_fingerprint = project.pinned_fingerprint or _listed(project, outcome)
-    outcome.seconds = time.monotonic() - started
-    return outcome
+    built: list[str] = []
+    phases = due(project, instance, select)
+    if phases:
+        close_abandoned_runs(project.home, instance)
+        build = _Build(project, instance)
+        made: set[Phase] = set()
+        with build.going_on():
+            while phases:
+                for phase in phases:
+                    if phase in made:
+                        raise BuildFailedError(
+                            f"{phase} was made just now, but is not done; `wakeword status` says why"
+                        )
+                    made.add(phase)
+                    built += build.make(phase)
+                phases = due(project, instance, select)
+    if failed := failed_checks(project, select):
+        raise BuildFailedError("; ".join(failed.values()))
+    names = [artifact_name(*place) for place in places(project, select)]
+    return Outcome(built, [name for name in names if name not in built])
 
 
-def _tags(build: str) -> dict[str, str]:
-    """Of a run in this process; were it killed, the daemon has no worker to start again."""
-    return {BUILD_TAG: build, "dagster/max_retries": "0"}
+class _Build:
+    """The Dagster runs of one build, which have a tag in common."""
 
+    def __init__(self, project: Project, instance: dg.DagsterInstance) -> None:
+        self._project, self._instance = project, instance
+        self._name = uuid.uuid4().hex[:12]
+        self._config_path = project.home / "dagster" / "builds" / f"{self._name}.yaml"
+        save_config(project.config, self._config_path)
 
-def _listed(project: Project, outcome: Outcome) -> str:
-    """The recordings' content that the manifest of this build is about."""
-    manifest = project.store.find(MANIFEST, outcome.manifest_key)
-    return manifest.inputs[RAW_AUDIO]["content"] if manifest else ""
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Let others see that this build is going on, and its stages report to the project's progress."""
+        with running(self._project.home, self._name), self._project.store.in_use():
+            token = current_build.set(self._project)
+            try:
+                yield
+            finally:
+                current_build.reset(token)
 
+    def make(self, phase: Phase) -> list[str]:
+        """Make the run of a phase, and return the names of the artifacts that were built.
 
-def _run_phase(
-    phase: Phase, build: str, instance: dg.DagsterInstance, definitions: dg.Definitions, outcome: Outcome
-) -> None:
-    where = f" of {phase.partition}" if phase.partition else ""
-    log.info("materializing %s%s", ", ".join(phase.assets), where)
-    result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-        asset_selection=[dg.AssetKey(name) for name in phase.assets],
-        instance=instance,
-        partition_key=phase.partition,
-        tags=_tags(build),
-        run_config=_QUIET,
-        raise_on_error=False,
-    )
-    for event in result.get_asset_materialization_events():
-        found = event.step_materialization_data.materialization
-        name = found.asset_key.to_user_string() + (f"[{phase.partition}]" if phase.partition else "")
-        (outcome.reused if found.metadata["reused"].value else outcome.built).append(name)
-        if name == MANIFEST:
-            outcome.manifest_key = str(found.metadata["artifact_key"].value)
-    failed = [f"{event.step_key}{where}: {_reason(event)}" for event in result.all_events if event.is_step_failure]
-    failed += [
-        f"check {check.check_name} of {check.asset_key.to_user_string()}{where}: {check.description}"
-        for check in result.get_asset_check_evaluations()
-        if not check.passed and check.blocking and check.severity is dg.AssetCheckSeverity.ERROR
-    ]
-    if failed or not result.success:
-        raise BuildFailedError(failed[-1] if failed else f"run {result.run_id} failed; see it in `wakeword ui`")
+        A check that stops what is downstream in the run is no error here: that is not due any more.
+        """
+        project = self._project
+        if MANIFEST not in phase.assets:
+            project.pinned_fingerprint = project.fingerprint()
+        bound = ProjectResource(
+            config_path=str(self._config_path), home=str(project.home), fingerprint=project.pinned_fingerprint
+        )
+        definitions = define(bound, project.graph)
+        if MANIFEST in phase.assets:
+            self._execute(definitions.resolve_job_def(observe_job.name))
+        log.info("materializing %s", phase)
+        result = self._execute(
+            definitions.resolve_implicit_global_asset_job_def(),
+            asset_selection=[dg.AssetKey(name) for name in phase.assets],
+            partition_key=phase.partition,
+        )
+        built = []
+        for event in result.get_asset_materialization_events():
+            made = event.step_materialization_data.materialization
+            stage = made.asset_key.to_user_string()
+            if not made.metadata["reused"].value:
+                built.append(artifact_name(stage, phase.partition))
+            if stage == MANIFEST and not project.pinned_fingerprint:
+                manifest = project.store.find(MANIFEST, str(made.metadata["artifact_key"].value))
+                project.pinned_fingerprint = manifest.inputs[RAW_AUDIO]["content"] if manifest else ""
+        return built
+
+    def _execute(
+        self,
+        job: dg.JobDefinition,
+        asset_selection: Sequence[dg.AssetKey] | None = None,
+        partition_key: str | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        result = job.execute_in_process(
+            asset_selection=asset_selection,
+            partition_key=partition_key,
+            instance=self._instance,
+            # of a run in this process; were it killed, the daemon has no worker to start again
+            tags={BUILD_TAG: self._name, "dagster/max_retries": "0"},
+            run_config=_QUIET,
+            raise_on_error=False,
+        )
+        stopped = {
+            check.asset_key.to_user_string()
+            for check in result.get_asset_check_evaluations()
+            if check.blocking and not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+        }
+        failures = [event for event in result.all_events if event.is_step_failure]
+        for event in failures:
+            if event.step_key not in stopped:
+                raise BuildFailedError(f"{artifact_name(str(event.step_key), partition_key)}: {_reason(event)}")
+        if not result.success and not failures:
+            raise BuildFailedError(f"run {result.run_id} failed; see it in `wakeword ui`")
+        return result
 
 
 def _reason(event: dg.DagsterEvent) -> str:
-    data = event.step_failure_data
-    if data.user_failure_data and data.user_failure_data.description:
-        return data.user_failure_data.description
-    error = data.error
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
     while error is not None and error.cause is not None:
         error = error.cause
     return error.message.strip() if error else "failed"
-
-
-def _names(phase: Phase) -> Iterator[str]:
-    for name in phase.assets:
-        yield f"{name}[{phase.partition}]" if phase.partition else name
-
-
-def _nothing_to_do(project: Project, phases: Sequence[Phase], instance: dg.DagsterInstance) -> bool:
-    """Whether every asset is complete, recorded in this Dagster instance with that content, and passed its checks."""
-    states = {state.name: state for state in status(project)}
-    wanted = [states[name] for phase in phases for name in _names(phase)]
-    if any(state.state != "fresh" for state in wanted):
-        return False
-    return all(recorded(state, instance) and _passed(project, state) for state in wanted)
-
-
-def _passed(project: Project, state: State) -> bool:
-    """Whether all checks of an artifact were made, and none of them stops a build."""
-    verdicts = project.recorded_verdicts(state.stage, state.split)
-    return verdicts is not None and not any(verdict.stops for verdict in verdicts)

@@ -4,12 +4,14 @@ import logging
 from pathlib import Path
 
 import dagster as dg
+from wakeword_core.graph.stage import Stage
+from wakeword_core.graph.stages import STAGES
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import WakewordError
-from wakeword_pipeline.orchestration.assets import assets_of, sources_listed
-from wakeword_pipeline.orchestration.automation import build_all, nightly_schedule, observe_job, rebuild_sensor
+from wakeword_pipeline.orchestration.assets import assets_of, observe_job, sources_listed
+from wakeword_pipeline.orchestration.automation import build_all, nightly_schedule, rebuild_sensor
 from wakeword_pipeline.orchestration.home import config_path, home_path
 from wakeword_pipeline.orchestration.resources import ProjectResource
 from wakeword_pipeline.tracking.training_runs import MlflowResource
@@ -17,11 +19,11 @@ from wakeword_pipeline.tracking.training_runs import MlflowResource
 log = logging.getLogger(__name__)
 
 
-def define(project: ProjectResource) -> dg.Definitions:
-    """The definitions for one project."""
+def define(project: ProjectResource, graph: tuple[Stage, ...] = STAGES) -> dg.Definitions:
+    """Make the definitions for one project."""
     config = _config(project)
     return dg.Definitions(
-        assets=assets_of(config),
+        assets=assets_of(config, graph),
         asset_checks=[sources_listed],
         resources={"project": project, "mlflow": MlflowResource(home=project.home)},
         sensors=[rebuild_sensor(config)],
@@ -32,7 +34,7 @@ def define(project: ProjectResource) -> dg.Definitions:
 
 
 def _config(project: ProjectResource) -> Config:
-    """The project's configuration; where that is broken the default one, and whoever starts a run is told."""
+    """Load the project's configuration, or the default one where that is broken: a run then fails with the reason."""
     try:
         return load_config(Path(project.config_path) if project.config_path else None, project.overrides)
     except WakewordError as error:

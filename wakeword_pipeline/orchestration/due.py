@@ -1,16 +1,19 @@
-"""The runs that a build consists of: the manifest; each split by itself; the rest."""
+"""What is due: the one planner behind the command, the sensor and the nightly build."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
-
-from wakeword_core.config import SPLITS
-from wakeword_core.errors import ConfigError
 from wakeword_core.graph.project import Project
-from wakeword_core.graph.status import State, status
+from wakeword_core.graph.promotion import standing_decision
+from wakeword_core.stage_names import COMPARISON
 
-MANIFEST = "raw_manifest"
+from wakeword_core.config import SPLITS, Split
+from wakeword_core.errors import ConfigError
+from wakeword_core.store.artifacts import artifact_name
+
+Place = tuple[str, Split | None]
+"""A stage and, of a partitioned one, a split."""
 
 
 @dataclass(frozen=True)
@@ -20,47 +23,73 @@ class Phase:
     assets: tuple[str, ...]
     partition: str | None = None
 
-
-def plan(project: Project, select: Sequence[str] = ()) -> list[Phase]:
-    """The runs of a build of `select` (default: everything): unpartitioned ingest, a run a split, the rest."""
-    stages = project.stages
-    unknown = [name for name in select if name not in stages]
-    if unknown:
-        raise ConfigError(f"{unknown[0]} is not an asset of this project; there are {', '.join(stages)}")
-    chosen = [stage for stage in stages.values() if not select or stage.name in select]
-    partitioned = tuple(stage.name for stage in chosen if stage.partitioned)
-    names = list(stages)
-    first_partitioned = min(names.index(stage.name) for stage in stages.values() if stage.partitioned)
-    plain = [stage.name for stage in chosen if not stage.partitioned]
-    before = tuple(name for name in plain if names.index(name) < first_partitioned)
-    after = tuple(name for name in plain if names.index(name) > first_partitioned)
-    phases = [Phase(before), *(Phase(partitioned, split) for split in SPLITS), Phase(after)]
-    return [phase for phase in phases if phase.assets]
+    def __str__(self) -> str:
+        where = f" of {self.partition}" if self.partition else ""
+        return f"{', '.join(self.assets)}{where}"
 
 
-def due(project: Project, instance: dg.DagsterInstance) -> list[Phase]:
-    """What is left to do of the first phase that is not done: one run, or one for each split; none when all is done.
+def due(project: Project, instance: dg.DagsterInstance, select: Sequence[str] = ()) -> list[Phase]:
+    """Plan the runs to make next of `select` (default: everything): one, one for each split, or none when all is done.
 
-    Done is what is fresh and recorded in Dagster.
+    Done is what is complete, recorded in Dagster with its content, and checked. What a failed check stops is not due.
+    A build has three parts, one after the other: what comes before the splits, the splits, the rest. When all of it is
+    done, the comparison is due where the gate would now decide otherwise. ConfigError for an unknown asset.
     """
-    left = {(one.stage, one.split) for one in status(project) if one.state != "fresh" or not recorded(one, instance)}
-    phases = [
-        Phase(assets, phase.partition)
-        for phase in plan(project)
-        if (assets := tuple(name for name in phase.assets if (name, phase.partition) in left))
+    wanted = places(project, select)
+    stopped = _downstream(project, failed_checks(project))
+    left = [place for place in wanted if place not in stopped and not _is_done(project, instance, *place)]
+    comparison: Place = (COMPARISON, None)
+    if not left and comparison in wanted and comparison not in stopped and standing_decision(project) is None:
+        left = [comparison]
+    names = list(project.stages)
+    partitioned = [names.index(stage.name) for stage in project.stages.values() if stage.partitioned]
+    before = tuple(stage for stage, split in left if split is None and names.index(stage) < min(partitioned, default=0))
+    if before:
+        return [Phase(before)]
+    runs = [Phase(tuple(stage for stage, of in left if of == split), split) for split in (*SPLITS, None)]
+    runs = [run for run in runs if run.assets]
+    return [run for run in runs if run.partition] or runs
+
+
+def places(project: Project, select: Sequence[str] = ()) -> list[Place]:
+    """List what a build of `select` is about, in the order of the graph; ConfigError for an unknown asset."""
+    unknown = [name for name in select if name not in project.stages]
+    if unknown:
+        raise ConfigError(f"{unknown[0]} is not an asset of this project; there are {', '.join(project.stages)}")
+    return [
+        (stage.name, split)
+        for stage in project.stages.values()
+        if not select or stage.name in select
+        for split in stage.splits
     ]
-    return [phase for phase in phases if phase.partition] if phases and phases[0].partition else phases[:1]
 
 
-def recorded(state: State, instance: dg.DagsterInstance) -> bool:
-    """Whether the newest materialization of an asset that Dagster knows of has the content that is there."""
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(
-            asset_key=dg.AssetKey(state.stage), asset_partitions=[state.split] if state.split else None
-        ),
-        limit=1,
-    ).records
-    if not records or state.artifact is None:
+def failed_checks(project: Project, select: Sequence[str] = ()) -> dict[Place, str]:
+    """Return on what nothing may be built, of what concerns `select`, and the sentence of the check that says so."""
+    wanted = set(places(project, select))
+    failed: dict[Place, str] = {}
+    for stage, split in places(project):
+        stops = [verdict for verdict in project.recorded_verdicts(stage, split) or () if verdict.stops]
+        if stops and wanted & {(stage, split), *_downstream(project, {(stage, split)})}:
+            failed[stage, split] = f"check {stops[0].check} of {artifact_name(stage, split)}: {stops[0].description}"
+    return failed
+
+
+def _downstream(project: Project, origins: Collection[Place]) -> set[Place]:
+    """Return what is made from artifacts, or measured on them."""
+    reached: set[Place] = set()
+    for stage, split in places(project):
+        if any((edge.stage, edge.at(split)) in reached.union(origins) for edge in project.stages[stage].inputs):
+            reached.add((stage, split))
+    return reached
+
+
+def _is_done(project: Project, instance: dg.DagsterInstance, stage: str, split: Split | None) -> bool:
+    artifact = project.find(stage, split)
+    if artifact is None or project.recorded_verdicts(stage, split) is None:
         return False
-    tags = records[0].asset_materialization.tags or {}  # type: ignore[union-attr]
-    return tags.get("dagster/data_version") == state.artifact.content
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(stage), asset_partitions=[split] if split else None), limit=1
+    ).records
+    made = records[0].asset_materialization if records else None
+    return made is not None and (made.tags or {}).get("dagster/data_version") == artifact.content

@@ -7,12 +7,13 @@ from typing import Any
 
 import dagster as dg
 from pydantic import Field
-
 from wakeword_core.graph.project import Project
-from wakeword_core.progress import Progress, ProgressLines
+from wakeword_core.graph.stages import STAGES
 
-current_progress: ContextVar[Progress | None] = ContextVar("current_progress", default=None)
-"""Where stages report to: the command line puts its bars here; a run that the UI started writes log lines."""
+from wakeword_core.progress import ProgressLines
+
+current_build: ContextVar[Project | None] = ContextVar("current_build", default=None)
+"""The project that this process builds: stages report to its progress. A run that the UI started writes log lines."""
 
 
 class ProjectResource(dg.ConfigurableResource):
@@ -26,15 +27,15 @@ class ProjectResource(dg.ConfigurableResource):
     )
 
     def open(self, on_epoch: Callable[[Any], None] = lambda record: None) -> Project:
-        """The project as configured now."""
+        """Open the project as it is configured now."""
         from wakeword_core.config.loading import load_config
 
-        config = load_config(Path(self.config_path) if self.config_path else None, self.overrides)
-        progress = current_progress.get() or ProgressLines()
+        build = current_build.get()
         return Project(
-            config,
+            load_config(Path(self.config_path) if self.config_path else None, self.overrides),
             Path(self.home),
-            progress,
+            build.progress if build else ProgressLines(),
             on_epoch,
             pinned_fingerprint=self.fingerprint,
+            graph=build.graph if build else STAGES,
         )

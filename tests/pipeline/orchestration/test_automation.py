@@ -1,19 +1,20 @@
 """When the sensor begins builds, and of what: on a graph of three stages that write text."""
 
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
-
-from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Input, Stage, StageRun
-from wakeword_core.stage_names import RAW_AUDIO, StageName
+from wakeword_core.stage_names import RAW_AUDIO
+
+from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.config.loading import save_config
 from wakeword_pipeline.orchestration.automation import SENSOR, Watch, build_all, look, nightly_schedule, rebuild_sensor
 from wakeword_pipeline.orchestration.due import Phase
+from wakeword_pipeline.orchestration.resources import ProjectResource, current_build
+from wakeword_pipeline.orchestration.runs import BUILD_TAG
 
 QUIET = 60
 
@@ -22,7 +23,7 @@ def write(run: StageRun) -> None:
     """Contents follow from those of the inputs; a manifest has a facet for each split."""
     recordings = run.recordings.content if not run.inputs else ""
     (run.out / "data.txt").write_text(f"{recordings}{[artifact.content for artifact in run.inputs.values()]}")
-    run.facets = dict(zip(SPLITS, recordings.split("-"), strict=False))
+    run.facets = {split: part for split, part in zip(SPLITS, recordings.split("-"), strict=False)}
 
 
 def seed(config: Config, split: Split | None) -> dict:
@@ -33,15 +34,15 @@ def only_split(config: Config, split: Split | None) -> dict:
     return {"split": split}
 
 
-def stage(name: StageName, *inputs: Input, settings=only_split, **more: Any) -> Stage:
-    return Stage(name, "1", write, inputs, settings, "group", (), "", **more)
+def stage(name: str, *inputs: Input, settings=only_split, partitioned: bool = False) -> Stage:
+    return Stage(name, "1", write, inputs, settings, "group", ("text",), "A text.", partitioned=partitioned)
 
 
 GRAPH = (
     stage("raw_manifest", Input(RAW_AUDIO)),
     stage("audio_shards", Input("raw_manifest", facet="split"), partitioned=True),
-    stage("trained_model", Input("audio_shards", split="train"), settings=seed),
-    stage("onnx_model", Input("trained_model"), Input("audio_shards", split="val")),
+    stage("cmvn_stats", Input("audio_shards", split="train"), settings=seed),
+    stage("onnx_model", Input("cmvn_stats"), Input("audio_shards", split="val")),
 )
 
 
@@ -90,11 +91,24 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(tmp_path / "home", monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def toy_graph(world: World) -> Iterator[None]:
+    """What opens the project in this process gets the graph of the tests."""
+    token = current_build.set(world.project)
+    yield
+    current_build.reset(token)
+
+
+def resource_of(world: World, folder: Path, **automation: float) -> ProjectResource:
+    save_config(Config.model_validate({"automation": automation}), folder / "config.yaml")
+    return ProjectResource(config_path=str(folder / "config.yaml"), home=str(world.home))
+
+
 MANIFEST = [Phase(("raw_manifest",))]
 EVERYTHING = [
     MANIFEST,
     [Phase(("audio_shards",), split) for split in SPLITS],
-    [Phase(("trained_model", "onnx_model"))],
+    [Phase(("cmvn_stats", "onnx_model"))],
 ]
 
 
@@ -169,11 +183,7 @@ def test_one_setting_switches_it_on(on: bool) -> None:
 @pytest.fixture
 def tick(tmp_path: Path, world: World) -> Callable[[], dg.SensorResult | dg.SkipReason]:
     """The sensor itself, evaluated once."""
-    from wakeword_core.config.loading import save_config
-    from wakeword_pipeline.orchestration.resources import ProjectResource
-
-    save_config(Config.model_validate({"automation": {"quiet_seconds": 0}}), tmp_path / "config.yaml")
-    resource = ProjectResource(config_path=str(tmp_path / "config.yaml"), home=str(world.home))
+    resource = resource_of(world, tmp_path, quiet_seconds=0)
     sensor = rebuild_sensor(Config())
 
     def evaluate(cursor: str | None) -> dg.SensorResult | dg.SkipReason:
@@ -212,31 +222,32 @@ def a_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, run_key: st
     return dg.DagsterRun(job_name="any", status=status, tags={"dagster/run_key": run_key})
 
 
-@pytest.mark.parametrize("status", [0, 1])
-def test_the_nightly_build_is_the_command(status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wakeword_pipeline.orchestration.resources import ProjectResource
-
-    ran: list[list[str]] = []
-
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        ran.append(command)
-        return subprocess.CompletedProcess(command, status)
-
-    monkeypatch.setattr("wakeword_pipeline.orchestration.automation.subprocess.run", run)
-    resource = ProjectResource(config_path="a.yaml", home=str(tmp_path), overrides=["training.epochs=3"])
-    result = build_all.execute_in_process(resources={"project": resource}, raise_on_error=False)
-    assert result.success == (status == 0)
-    assert ran[0][2:] == [
-        "wakeword_pipeline.cli", "run", "--config", "a.yaml", "--home", str(tmp_path), "--set", "training.epochs=3",
-    ]  # fmt: skip
+def test_the_nightly_build_makes_what_is_due_in_runs_of_its_own(world: World, tmp_path: Path) -> None:
+    resource = resource_of(world, tmp_path)
+    (world.home / "dagster").mkdir(parents=True)
+    for begun in (EVERYTHING, []):
+        before = {run.run_id for run in world.instance.get_runs()}
+        assert build_all.execute_in_process(instance=world.instance, resources={"project": resource}).success
+        runs = [run for run in world.instance.get_runs() if run.run_id not in before and BUILD_TAG in run.tags]
+        selected = [{key.to_user_string() for key in run.asset_selection or ()} for run in reversed(runs)]
+        assert [names for names in selected if names] == [set(phase.assets) for phases in begun for phase in phases]
 
 
-def test_an_idle_tick_asks_for_no_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It compares whole listings, which is too much for every half minute of nothing."""
+def test_a_nightly_build_that_fails_says_why(world: World, tmp_path: Path) -> None:
+    world.recordings = "broken"
+    result = build_all.execute_in_process(
+        instance=world.instance, resources={"project": resource_of(world, tmp_path)}, raise_on_error=False
+    )
+    failure = result.failure_data_for_node("build_everything")
+    assert not result.success and "audio_shards[val]" in failure.user_failure_data.description
+
+
+def test_an_idle_tick_plans_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at every artifact, which is too much for every half minute of nothing."""
     world.rest()
 
-    def asked(project: Project) -> None:
+    def asked(*_: object) -> None:
         raise AssertionError("nothing has changed")
 
-    monkeypatch.setattr("wakeword_pipeline.orchestration.due.status", asked)
+    monkeypatch.setattr(Project, "find", asked)
     assert world.look() == ([], "the recordings are as they were")

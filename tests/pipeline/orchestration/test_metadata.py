@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
-
-from wakeword_core.config import Config
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, Verdict
 from wakeword_core.graph.stages import cmvn
+
+from wakeword_core.config import Config
 from wakeword_core.store.artifacts import ArtifactStore, Build
-from wakeword_pipeline.orchestration.checks import check_results
+from wakeword_pipeline.orchestration.assets import check_results
 from wakeword_pipeline.orchestration.metadata import artifact_metadata
 
 
@@ -86,6 +86,6 @@ def test_figures_of_a_check_are_shown_as_those_of_an_artifact(tmp_path: Path) ->
     )
     project = Project(Config.model_validate({"phrase": "robin"}), tmp_path / "home", graph=(stage,))
     project.build(stage.name)
-    (result,) = check_results(project, stage.name, None)
+    (result,) = check_results(project.verdicts(stage.name))
     assert result.metadata["worst_psi"].value == 0.123457 and "pairs" not in result.metadata
     assert [dict(row.data) for row in result.metadata["shifts"].records] == [{"measured": "loudness", "psi": 0.123457}]

@@ -13,18 +13,19 @@ for folder in ("core/registry", "../benchmarks"):
     sys.path.insert(0, str((Path(__file__).parents[3] / folder).resolve()))
 
 from rivals import RivalProject, Rivals, write_shards  # noqa: E402
+from wakeword_core.stage_names import MODEL  # noqa: E402
 
+from wakeword_core.config import Config  # noqa: E402
 from wakeword_core.config.loading import save_config  # noqa: E402
 from wakeword_core.errors import WakewordError  # noqa: E402
 from wakeword_core.registry.history import Entry  # noqa: E402
-from wakeword_core.stage_names import MODEL  # noqa: E402
 from wakeword_pipeline.cli.main import app  # noqa: E402
-from wakeword_pipeline.orchestration.assets import ASSETS  # noqa: E402
+from wakeword_pipeline.orchestration.assets import assets_of  # noqa: E402
 from wakeword_pipeline.orchestration.resources import ProjectResource  # noqa: E402
 from wakeword_pipeline.tracking.training_runs import KEY_TAG, STAGE_TAG, MlflowResource  # noqa: E402
 from wakeword_pipeline.tracking.versions import mirror  # noqa: E402
 
-COMPARISON = next(asset for asset in ASSETS if asset.key == dg.AssetKey("champion_comparison"))
+COMPARISON = next(asset for asset in assets_of(Config()) if asset.key == dg.AssetKey("champion_comparison"))
 UNTRAINED = 1
 
 
