@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+
+from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.errors import WakewordError
+from wakeword_core.files import read_json
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.promotion import decide
 from wakeword_core.graph.stage import Input, Judgement, Stage
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
 from wakeword_core.stage_names import CHAMPION
-
-from wakeword_core.config import SPLITS, Config, Split
-from wakeword_core.errors import WakewordError
-from wakeword_core.files import read_json
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.locks import exclusive
 from wakeword_pipeline.orchestration.metadata import artifact_metadata, figures_metadata
@@ -277,3 +277,14 @@ def _policy(stale_after: timedelta | None) -> dg.FreshnessPolicy | None:
 def assets_of(config: Config, graph: Iterable[Stage] = STAGES) -> list[dg.AssetsDefinition | dg.SourceAsset]:
     """Make the assets of a graph, each with the edges that decide about its result under a configuration."""
     return [raw_audio, *(_asset(stage, config) for stage in graph)]
+
+
+def define_assets(project: ProjectResource, config: Config, graph: Iterable[Stage] = STAGES) -> dg.Definitions:
+    """Define the assets of a project with its configuration, their checks and what they are given."""
+    return dg.Definitions(
+        assets=assets_of(config, graph),
+        asset_checks=[sources_listed],
+        resources={"project": project, "mlflow": MlflowResource(home=project.home)},
+        jobs=[observe_job],
+        executor=dg.in_process_executor,
+    )

@@ -9,12 +9,13 @@ import time
 from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
-from wakeword_core.graph.project import Project
-from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
 
 from wakeword_core.config import Config
 from wakeword_core.files import digest
+from wakeword_core.graph.project import Project
+from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
 from wakeword_pipeline.orchestration.assets import failures_in_words
+from wakeword_pipeline.orchestration.build import run_build
 from wakeword_pipeline.orchestration.due import Phase, due, failed_checks
 from wakeword_pipeline.orchestration.resources import ProjectResource
 
@@ -115,8 +116,6 @@ def nightly_schedule(config: Config) -> dg.ScheduleDefinition:
 @dg.op
 def build_everything(context: dg.OpExecutionContext, project: ProjectResource) -> None:
     """Build what is due, in runs of their own beside this one."""
-    from wakeword_pipeline.orchestration.build import run_build  # which loads the definitions, and they this module
-
     with failures_in_words():
         run_build(project.open(), context.instance)
 

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import dagster as dg
-from wakeword_core.graph.project import Project
-from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
 
 from wakeword_core.config.loading import save_config
 from wakeword_core.errors import WakewordError
+from wakeword_core.graph.project import Project
+from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
 from wakeword_core.store.artifacts import artifact_name
-from wakeword_pipeline.orchestration.assets import observe_job
-from wakeword_pipeline.orchestration.definitions import define
+from wakeword_pipeline.orchestration.assets import define_assets, observe_job
 from wakeword_pipeline.orchestration.due import Phase, due, failed_checks, places
 from wakeword_pipeline.orchestration.resources import ProjectResource, current_build
 from wakeword_pipeline.orchestration.runs import BUILD_TAG, close_abandoned_runs, running
@@ -95,7 +94,7 @@ class _Build:
         bound = ProjectResource(
             config_path=str(self._config_path), home=str(project.home), fingerprint=project.pinned_fingerprint
         )
-        definitions = define(bound, project.graph)
+        definitions = define_assets(bound, project.config, project.graph)
         if MANIFEST in phase.assets:
             self._execute(definitions.resolve_job_def(observe_job.name))
         log.info("materializing %s", phase)

@@ -4,33 +4,25 @@ import logging
 from pathlib import Path
 
 import dagster as dg
-from wakeword_core.graph.stage import Stage
-from wakeword_core.graph.stages import STAGES
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import WakewordError
-from wakeword_pipeline.orchestration.assets import assets_of, observe_job, sources_listed
+from wakeword_pipeline.orchestration.assets import define_assets
 from wakeword_pipeline.orchestration.automation import build_all, nightly_schedule, rebuild_sensor
 from wakeword_pipeline.orchestration.home import config_path, home_path
 from wakeword_pipeline.orchestration.resources import ProjectResource
-from wakeword_pipeline.tracking.training_runs import MlflowResource
 
 log = logging.getLogger(__name__)
 
 
-def define(project: ProjectResource, graph: tuple[Stage, ...] = STAGES) -> dg.Definitions:
+def define(project: ProjectResource) -> dg.Definitions:
     """Make the definitions for one project."""
     config = _config(project)
-    return dg.Definitions(
-        assets=assets_of(config, graph),
-        asset_checks=[sources_listed],
-        resources={"project": project, "mlflow": MlflowResource(home=project.home)},
-        sensors=[rebuild_sensor(config)],
-        schedules=[nightly_schedule(config)],
-        jobs=[observe_job, build_all],
-        executor=dg.in_process_executor,
+    automation = dg.Definitions(
+        sensors=[rebuild_sensor(config)], schedules=[nightly_schedule(config)], jobs=[build_all]
     )
+    return dg.Definitions.merge(define_assets(project, config), automation)
 
 
 def _config(project: ProjectResource) -> Config:

@@ -7,9 +7,9 @@ from typing import Any
 
 import dagster as dg
 from pydantic import Field
+
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stages import STAGES
-
 from wakeword_core.progress import ProgressLines
 
 current_build: ContextVar[Project | None] = ContextVar("current_build", default=None)

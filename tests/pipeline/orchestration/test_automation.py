@@ -5,12 +5,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from wakeword_core.graph.project import Project
-from wakeword_core.graph.stage import Input, Stage, StageRun
-from wakeword_core.stage_names import RAW_AUDIO
 
 from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.config.loading import save_config
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Input, Stage, StageRun
+from wakeword_core.stage_names import RAW_AUDIO
 from wakeword_pipeline.orchestration.automation import SENSOR, Watch, build_all, look, nightly_schedule, rebuild_sensor
 from wakeword_pipeline.orchestration.due import Phase
 from wakeword_pipeline.orchestration.resources import ProjectResource, current_build

@@ -9,14 +9,14 @@ from shutil import rmtree
 import dagster as dg
 import pytest
 import soundfile
+
+from wakeword_core.config import SPLITS, Config
+from wakeword_core.files import write_json
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, CheckRun, Stage, StageRun, Verdict
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN, MODEL_FACET
 from wakeword_core.stage_names import COMPARISON
-
-from wakeword_core.config import SPLITS, Config
-from wakeword_core.files import write_json
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.locks import is_held
 from wakeword_core.training.records import HISTORY

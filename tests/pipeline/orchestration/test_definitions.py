@@ -7,11 +7,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from wakeword_core.graph.stages import STAGES
-from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
+from wakeword_core.graph.stages import STAGES
+from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
 from wakeword_pipeline.orchestration.assets import assets_of, observe_job
 from wakeword_pipeline.orchestration.definitions import define, defs
 from wakeword_pipeline.orchestration.home import config_path

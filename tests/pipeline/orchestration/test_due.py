@@ -4,10 +4,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from wakeword_core.graph.project import Project
 
 from wakeword_core.config import SPLITS, Config
 from wakeword_core.errors import ConfigError
+from wakeword_core.graph.project import Project
 from wakeword_pipeline.orchestration.due import Phase, due, places
 
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+
+from wakeword_core.config import Config
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, Verdict
 from wakeword_core.graph.stages import cmvn
-
-from wakeword_core.config import Config
 from wakeword_core.store.artifacts import ArtifactStore, Build
 from wakeword_pipeline.orchestration.assets import check_results
 from wakeword_pipeline.orchestration.metadata import artifact_metadata

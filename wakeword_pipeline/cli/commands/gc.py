@@ -54,7 +54,7 @@ def _garbage(project: Project, keep: int) -> list[Item]:
 
 def _to_be(project: Project) -> set[NodeId]:
     """Artifacts that the next build makes, as far as their keys are known: one that was killed may go on."""
-    found = set()
+    found: set[NodeId] = set()
     for stage in project.stages.values():
         for split in stage.splits:
             try:

@@ -44,25 +44,20 @@ def run_demo(home: Path | None, phrase: str, *, fast: bool, as_json: bool) -> No
 
 def _build(path: Path, home: Path, config: Config, select: Sequence[str], *, as_json: bool) -> None:
     from wakeword_core.files import require_space
-    from wakeword_pipeline.orchestration.resources import current_progress
 
     started = time.monotonic()
     require_space(home, _MIN_FREE_BYTES, "a build")
     prepare_home(home, path)
     banner(config, home)
     # Dagster loads in seconds: only now, when the configuration is known to be right
-    from dagster import BetaWarning
+    import dagster as dg
 
-    warnings.filterwarnings("ignore", category=BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     from wakeword_pipeline.orchestration.build import run_build
 
-    project = Project(config, home)
     with Bars() as bars:
-        token = current_progress.set(bars)
-        try:
-            outcome = run_build(project, select)
-        finally:
-            current_progress.reset(token)
+        project = Project(config, home, bars)
+        outcome = run_build(project, dg.DagsterInstance.get(), select)
     done = {"built": outcome.built, "reused": outcome.reused, "seconds": round(time.monotonic() - started, 1)}
     result = _result(project, done)
     _print_table(result, home)

@@ -13,12 +13,12 @@ for folder in ("core/registry", "../benchmarks"):
     sys.path.insert(0, str((Path(__file__).parents[3] / folder).resolve()))
 
 from rivals import RivalProject, Rivals, write_shards  # noqa: E402
-from wakeword_core.stage_names import MODEL  # noqa: E402
 
 from wakeword_core.config import Config  # noqa: E402
 from wakeword_core.config.loading import save_config  # noqa: E402
 from wakeword_core.errors import WakewordError  # noqa: E402
 from wakeword_core.registry.history import Entry  # noqa: E402
+from wakeword_core.stage_names import MODEL  # noqa: E402
 from wakeword_pipeline.cli.main import app  # noqa: E402
 from wakeword_pipeline.orchestration.assets import assets_of  # noqa: E402
 from wakeword_pipeline.orchestration.resources import ProjectResource  # noqa: E402
