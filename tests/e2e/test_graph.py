@@ -172,9 +172,8 @@ def test_a_flipped_byte_in_a_shard_is_found_and_the_shard_made_again(built) -> N
     shard.unlink()
     shard.write_bytes(data)
     split = json.loads((shard.parent / "artifact.json").read_text())["config"]["split"]
-    message = built.wakeword("run", "--set", "training.epochs=3", expect=1)
-    assert "audio_shards" in message and split in message and "run again" in message
-    assert built.run("--select", "audio_shards")["built"] == [f"audio_shards[{split}]"]
+    assert built.run()["built"] == [f"audio_shards[{split}]"]
+    assert built.run()["built"] == []
 
 
 def test_score_and_detect(built, tmp_path: Path) -> None:
