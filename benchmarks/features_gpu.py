@@ -57,7 +57,7 @@ class Job:
         features = {"frontend": {**self.frontend, "window_frames": self.frames}, "tail_seconds": 0.0}
         views = {"views": self.views, "negative_views": self.views, "context_frames": 0, "jitter_seconds": 0.0}
         return Config.model_validate(
-            {"phrase": "word", "data": {"sample_rate": self.rate}, "features": {**features, **views}}
+            {"phrase": "word", "data": {"audio": {"sample_rate": self.rate}}, "features": {**features, **views}}
         )
 
 

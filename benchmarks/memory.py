@@ -104,7 +104,7 @@ def _config(folder: Path, given: argparse.Namespace) -> Config:
     return Config.model_validate(
         {
             "phrase": "robin",
-            "data": {"sources": sources, "sample_rate": RATE},
+            "data": {"sources": sources, "audio": {"sample_rate": RATE}},
             "synthesis": {"enabled": False},
             "shards": {"shard_mb": given.shard_mb},
             "features": features,

@@ -77,12 +77,12 @@ def build(name: str, folder: Path) -> Path:
     from wakeword_core.models.scoring import model_card, new_model
 
     torch.manual_seed(0)
-    config = Config(model=MixedNetConfig()) if name == "mixednet" else load_config(None, preset=name)
+    config = Config(training={"model": MixedNetConfig()}) if name == "mixednet" else load_config(None, preset=name)
     detector = config.evaluation.detector.model_dump(mode="json")
     folder.mkdir()
     card = {**model_card(config), "detector": detector, "threshold": 0.5, "operating_points": {}}
     export_onnx(new_model(config).eval(), card, config.export, folder)
-    export_streaming(folder / "model.onnx", config.export.parity_tolerance, folder)
+    export_streaming(folder / "model.onnx", config.export.onnx.parity_tolerance, folder)
     return folder
 
 

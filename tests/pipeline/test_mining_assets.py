@@ -79,8 +79,8 @@ def test_a_tuning_has_a_run_of_its_own_below_the_trainings(runs, toy: Toy) -> No
     assert {one.info.status for one in found} == {"FINISHED"}
     assert tuning.data.tags["mlflow.parentRunId"] == training.info.run_id
     assert runs[1]["tuned_model"]["mlflow_run_id"].value == tuning.info.run_id
-    assert tuning.data.tags["kept"] == "true" and tuning.data.params["mining.epochs"] == "4"
-    assert "mining.epochs" not in training.data.params
+    assert tuning.data.tags["kept"] == "true" and tuning.data.params["mining.tuning.epochs"] == "4"
+    assert "mining.tuning.epochs" not in training.data.params
     assert [one.step for one in client.get_metric_history(tuning.info.run_id, "val_loss")] == [1, 2, 3, 4]
     assert tuning.data.metrics["final_mean_clip_score_tuned"] < tuning.data.metrics["final_mean_clip_score"]
     inputs = {one.dataset.name for one in tuning.inputs.dataset_inputs}

@@ -50,9 +50,9 @@ def reader_threads(on_gpu: bool) -> int:
 
 def strategy_for(shards: Sequence[Path], features: FeaturesConfig, readers: int) -> Strategy:
     """Take the configured strategy, or choose one by the sizes of the shards and the memory there is."""
-    if features.strategy != "auto":
-        return features.strategy
-    memory = features.memory_gb * 1e9 or machine_memory() * _MEMORY_SHARE
+    if compute.shard_strategy != "auto":
+        return compute.shard_strategy
+    memory = compute.memory_gb * 1e9 or machine_memory() * _MEMORY_SHARE
     return choose_strategy([path.stat().st_size for path in shards] or [0], memory, readers)
 
 
@@ -208,7 +208,7 @@ class CpuBlocks:
 
     def __init__(self, computer: RowComputer, threads: int, timings: Timings) -> None:
         self._computer = computer
-        self._batch = min(computer.features.batch_windows, max(1, _CPU_BATCH_SAMPLES // computer.row))
+        self._batch = min(computer.config.compute.batch_windows, max(1, _CPU_BATCH_SAMPLES // computer.row))
         self.threads, self.waiting = threads, threads * _CPU_BLOCKS_A_THREAD
         self._copy = timings.timed("copy", copy_reused)
         self._compute = timings.timed("compute", self._compute_rows)

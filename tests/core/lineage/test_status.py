@@ -22,7 +22,7 @@ def test_everything_is_fresh_and_every_root_cause_is_named_once(home) -> None:
     changed = home.project(training={"epochs": 30}, features={"views": 3})
     assert stale_roots(changed) == {
         "mel_features[train]": "views 4 → 3",
-        "trained_model": "training.epochs 2 → 30; waits for mel_features[train]",
+        "trained_model": "training.schedule.epochs 2 → 30; waits for mel_features[train]",
     }
     waiting = states(changed)["onnx_model"]
     assert waiting.state == "stale" and waiting.waits == "mel_features[train], trained_model"

@@ -137,7 +137,7 @@ def test_the_check_goes_by_the_metric_that_the_model_was_kept_by(
     project, _, tuned = built
     before = validation_figures(project.require("trained_model").path, _val(toy), project.config, "cpu")
     tree = project.config.model_dump(mode="json")
-    tree["training"]["val_metric"] = metric
+    tree["training"]["validation"]["metric"] = metric
     config = Config.model_validate(tree)
     (check,) = tuning_stage.STAGE.checks
     for change, passes in ((worse, False), (better, True)):
@@ -295,10 +295,10 @@ def config_of(base: dict[str, Any] | None = None, **mining: Any) -> Config:
 
 
 def test_hard_negatives_without_a_share_of_a_batch_are_not_mined() -> None:
-    none = {"training": {"mix": [0.5, 0.5, 0.0]}}
+    none = {"training": {"sampling": {"mix": [0.5, 0.5, 0.0]}}}
     with pytest.raises(ValidationError, match="no share of a batch"):
         config_of(none, enabled=True)
-    assert config_of(none).training.mix[2] == 0
+    assert config_of(none).training.sampling.mix[2] == 0
     config_of({"training": {**none["training"], "sampler": "plain"}}, enabled=True)
 
 
@@ -313,14 +313,14 @@ def test_settings_count_only_where_they_matter(name: str) -> None:
 @pytest.mark.parametrize(
     ("tree", "changed"),
     [
-        ({"training": {"epochs": 5}}, set()),
-        ({"training": {"device": "cpu", "threads": 1}}, set()),
-        ({"training": {"learning_rate": 0.1}}, {"tuned_model"}),
+        ({"training": {"schedule": {"epochs": 5}}}, set()),
+        ({"compute": {"device": "cpu", "threads": 1}}, set()),
+        ({"training": {"schedule": {"learning_rate": 0.1}}}, {"tuned_model"}),
         ({"features": {"frontend": {"n_mels": 40}}}, {"tuned_model"}),
-        ({"features": {"views": 5}}, set()),  # which is in the training split's features, an input
-        ({"features": {"context_frames": 90}}, {"mined_negatives"}),
-        ({"features": {"strategy": "ram"}}, set()),
-        ({"evaluation": {"gap_seconds": 2}}, set()),
+        ({"features": {"augment": {"views": 5}}}, set()),  # which is in the training split's features, an input
+        ({"features": {"context": {"frames": 90}}}, {"mined_negatives"}),
+        ({"compute": {"shard_strategy": "ram"}}, set()),
+        ({"evaluation": {"streams": {"gap_seconds": 2}}}, set()),
     ],
 )
 def test_settings_of_others_count_where_they_matter(tree: dict[str, Any], changed: set[str]) -> None:
@@ -338,9 +338,12 @@ def test_mining_is_no_part_of_what_comes_before_it() -> None:
 
 def test_the_tuning_has_epochs_and_a_rate_of_its_own() -> None:
     config = tuning_config(
-        config_of({"training": {"epochs": 30, "learning_rate": 0.01, "keep_every": 2}}, learning_rate_fraction=0.5)
+        config_of(
+            {"training": {"schedule": {"epochs": 30, "learning_rate": 0.01}, "validation": {"keep_every": 2}}},
+            tuning={"learning_rate_fraction": 0.5},
+        )
     )
-    assert config.training.keep_every == 0
-    assert (config.training.epochs, config.training.learning_rate) == (4, 0.005)
+    assert config.training.validation.keep_every == 0
+    assert (config.training.schedule.epochs, config.training.schedule.learning_rate) == (4, 0.005)
     rest = {"epochs", "learning_rate"}
     assert config.training.model_dump(exclude=rest) == Config().training.model_dump(exclude=rest)

@@ -35,7 +35,7 @@ def rows_of(tmp_path, cache, recordings):
         out = tmp_path / "manifest"
         out.mkdir(exist_ok=True)
         source = SourceConfig(name="mine", path=recordings, role="negative", speaker="parent")
-        build_manifest([source], DataConfig(workers=2), "robin", 1, cache, out)
+        build_manifest([source], DataConfig(), "robin", 1, cache, out, workers=2)
         return read_manifest(out).assign(role="positive", label="robin", speech_start=0.1, speech_end=0.4)
 
     return rows

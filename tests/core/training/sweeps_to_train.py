@@ -66,9 +66,10 @@ def config_for(model: Any = None, context: int = 0, **training: Any) -> Config:
     chosen |= {"loss": LOSS, "augment": AUGMENT}
     frontend = FrontendConfig(n_mels=N_MELS, window_frames=FRAMES)
     return Config(
-        model=model or TcnConfig(**TINY_TCN),
-        training=TrainingConfig(**{**chosen, **training}),
-        features=FeaturesConfig(frontend=frontend, context_frames=context, tail_seconds=0.1, jitter_seconds=0.1),
+        training={"model": model or TcnConfig(**TINY_TCN), **TrainingConfig(**{**chosen, **training})},
+        features=FeaturesConfig(
+            frontend=frontend, context={"frames": context, "jitter_seconds": 0.1}, windows={"tail_seconds": 0.1}
+        ),
     )
 
 

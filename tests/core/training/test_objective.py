@@ -72,7 +72,7 @@ def test_hard_negatives_count_as_if_they_stood_there_more_often(pooling: str, me
     words, negatives = shares[0][[0, 4, 6]], shares[0][[1, 2, 3, 5, 7]]
     assert (negatives / negatives.min()).tolist() == pytest.approx([3, 1, 1, 3, 3])
     assert words.tolist() == pytest.approx([float(negatives.min()) if pooling == "window" else 1 / 3 / members] * 3)
-    heavy, plain = _loss(config), _loss(_config(config.model, pooling=pooling))
+    heavy, plain = _loss(config), _loss(_config(config.training.model, pooling=pooling))
     assert heavy != plain
     none = TrainRows.load(
         replace(LONG, roles=torch.where(LONG.roles == ROLES.index("hard_negative"), 1, LONG.roles)), config, "cpu"
@@ -126,7 +126,7 @@ def test_the_window_that_is_embedded_ends_where_a_word_may_be_heard(members: int
         assert torch.equal(embedded[-1], windows_ending(batch.x, found[-1], model.frames))
     ends = torch.stack(found)
     words = LONG.word_ends[CHOSEN]
-    hit = config.features.frontend.frames(config.training.loss.hit_seconds, config.data.sample_rate)
+    hit = config.features.frontend.frames(config.training.loss.hit_seconds, config.data.audio.sample_rate)
     late = (ends - words)[:, words >= 0]
     assert int(late.min()) >= 0 and int(late.max()) <= hit and late.unique().numel() > 1
     assert ends[:, words < 0].unique().numel() > 8
@@ -185,7 +185,9 @@ def test_everything_at_once_on_cuda_with_amp(pooling: str, metric: str, tmp_path
     loss = {"kind": "focal", "focal_alpha": 0.4, "class_weights": "balanced", "hard_negative_weight": 2.0}
     for members in (1, 2):
         model = TcnConfig(**TINY_TCN, members=members)
-        config = config_for(model, CONTEXT, device="cuda", loss={**LOSS, **loss, "pooling": pooling, "metric": metric})
+        config = config_for(
+            model, CONTEXT, compute={"device": "cuda"}, loss={**LOSS, **loss, "pooling": pooling, "metric": metric}
+        )
         summary = train(LONG, VAL, CMVN, config, tmp_path / str(members))
         assert np.isfinite(summary.val_loss)
 

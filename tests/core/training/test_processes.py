@@ -23,13 +23,17 @@ from wakeword_core.training.run import Job, run_hash
 
 def _start(work: Any, out: Path, progress: Any = silent) -> None:
     out.mkdir(exist_ok=True)
-    job = Job(VIEWED, VAL, CMVN, sgd_config(processes=2))
+    job = Job(VIEWED, VAL, CMVN, sgd_config(compute={"processes": 2}))
     train_in_processes(work, job, out, progress, lambda record: None)
 
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     """What a user with two GPUs does, on the CPU."""
-    config = sgd_config(processes=2, loss={**LOSS, "class_weights": "balanced"}, threads=1, clean_share=0.3)
+    config = sgd_config(
+        compute={"processes": 2, "threads": 1},
+        loss={**LOSS, "class_weights": "balanced"},
+        sampling={"clean_share": 0.3},
+    )
     seen: list[tuple[str, int, int]] = []
     records: list[EpochRecord] = []
     several, one = tmp_path / "several", tmp_path / "one"
@@ -47,7 +51,9 @@ def test_a_listener_that_fails_ends_them(tmp_path: Path) -> None:
         raise KilledError
 
     with pytest.raises(KilledError):
-        train(VIEWED, VAL, CMVN, sgd_config(processes=2, epochs=500), tmp_path, on_epoch=kill)
+        train(
+            VIEWED, VAL, CMVN, sgd_config(compute={"processes": 2}, schedule={"epochs": 500}), tmp_path, on_epoch=kill
+        )
 
 
 def test_a_process_that_dies_is_a_sentence(tmp_path: Path) -> None:
@@ -119,7 +125,7 @@ def test_ctrl_c_in_a_terminal_saves_the_last_batch_and_is_told_once(tmp_path: Pa
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, start_new_session=True)
     assert done.returncode == -signal.SIGINT, done.stderr
     assert done.stderr.count("stopping when the current batch is whole") == 1 and "Process" not in done.stderr
-    identity = run_hash(VIEWED, VAL, CMVN, sgd_config(epochs=100))
+    identity = run_hash(VIEWED, VAL, CMVN, sgd_config(schedule={"epochs": 100}))
     checkpoint = load_checkpoint(tmp_path / "out" / CHECKPOINTS, identity)
     assert checkpoint is not None and checkpoint.step >= 3
 
@@ -127,5 +133,5 @@ def test_ctrl_c_in_a_terminal_saves_the_last_batch_and_is_told_once(tmp_path: Pa
 @pytest.mark.skipif(torch.cuda.device_count() > 8, reason="has as many GPUs")
 def test_each_process_needs_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(ConfigError, match=r"training\.processes is 9, but there are \d GPUs"):
-        train(VIEWED, VAL, CMVN, sgd_config(processes=9, device="cuda"), tmp_path)
+    with pytest.raises(ConfigError, match=r"compute\.processes is 9, but there are \d GPUs"):
+        train(VIEWED, VAL, CMVN, sgd_config(compute={"processes": 9, "device": "cuda"}), tmp_path)

@@ -7,7 +7,7 @@ from wakeword_core.files import read_json
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
 from wakeword_core.store.artifacts import Artifact
 
-_STREAM_SETTINGS = ("seed", "data.sample_rate", "data.silence_dbfs")
+_STREAM_SETTINGS = ("seed", "data.audio.sample_rate", "data.audio.silence_dbfs")
 """What continuous audio depends on, besides the recordings."""
 _TEST_ONLY = (
     "stream_snr_db",

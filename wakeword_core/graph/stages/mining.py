@@ -17,7 +17,7 @@ def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what mined clips depend on; switched off, on nothing else."""
     if not config.mining.enabled:
         return config.subset("mining.enabled")
-    return config.subset("mining.enabled", *(f"mining.{name}" for name in _WHAT_IS_MINED), *_WHERE_IT_BEGINS_AND_ENDS)
+    return config.subset("mining.enabled", "mining.search", "features.windows", "features.context")
 
 
 def make(run: StageRun) -> None:
@@ -26,7 +26,7 @@ def make(run: StageRun) -> None:
 
     config, shards = run.config, run.inputs["audio_shards[train]"].path
     if not config.mining.enabled:
-        write_clips(shards, [], config.data.sample_rate, run.out)
+        write_clips(shards, [], config.data.audio.sample_rate, run.out)
         run.figures = {"enabled": False, "clips": 0}
         return
     from wakeword_core.mining.miner import mine

@@ -36,7 +36,7 @@ def models_are_tuned(config: Config) -> bool:
 
 def validation_decides(config: Config) -> bool:
     """Return whether validation has a part in the weights."""
-    return config.mining.enabled and (config.mining.keep == "better" or training.validation_decides(config))
+    return config.mining.enabled and (config.mining.tuning.keep == "better" or training.validation_decides(config))
 
 
 def make(run: StageRun) -> None:
@@ -65,7 +65,7 @@ def make(run: StageRun) -> None:
         run.progress,
         run.on_epoch,
     )
-    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY, run.config.training.val_max_fpr))
+    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY, run.config.training.validation.max_fpr))
     # not before everything else is written: until then a killed build goes on from its last epoch
     clean_up(run.out)
 
@@ -82,7 +82,7 @@ def not_worse(tuned: Artifact, run: CheckRun) -> Verdict:
 
     val = load_windows(run.inputs["mel_features[val]"].path)
     before, after = (validation_figures(model.path, val, run.config, "cpu") for model in (trained, tuned))
-    metric = run.config.training.val_metric
+    metric = run.config.training.validation.metric
     name = "partial ROC-AUC" if metric == "pauc" else metric
     figure_before, figure_after = (getattr(figures, metric) for figures in (before, after))
     description = f"{name} on validation {figure_before:.4f} -> {figure_after:.4f}"
@@ -90,8 +90,8 @@ def not_worse(tuned: Artifact, run: CheckRun) -> Verdict:
     words = int((val.labels > 0).sum())
     tolerance = max(_RANKING_TOLERANCE, 1 / words if metric in _COUNTED else 0.0)
     passed = after.value(metric) >= before.value(metric) - tolerance
-    always = run.config.mining.keep == "always"
-    description += "; mining.keep=better would have kept the trained model" if always and not passed else ""
+    always = run.config.mining.tuning.keep == "always"
+    description += "; mining.tuning.keep=better would have kept the trained model" if always and not passed else ""
     severity: Severity | None = "warning" if always else None
     return Verdict(passed, description, {f"{metric}_before": figure_before, f"{metric}_after": figure_after}, severity)
 
@@ -111,7 +111,7 @@ STAGE = Stage(
     settings=settings,
     group="model",
     kinds=("pytorch", "mlflow"),
-    description="The network after some epochs with the mined clips (mining.keep: better: if validation does "
+    description="The network after some epochs with the mined clips (mining.tuning.keep: better: if validation does "
     "not suffer).",
     checks=(
         Check(
@@ -119,7 +119,7 @@ STAGE = Stage(
             "No worse on validation than before tuning.",
             not_worse,
             inputs=(Input("trained_model"), Input("mel_features", split="val")),
-            limits=("mining.keep", "training.val_metric"),
+            limits=("mining.tuning.keep", "training.validation.metric"),
         ),
     ),
     libraries=("torch",),

@@ -21,8 +21,8 @@ from wakeword_core.store.artifacts import Parts
 CONFIG = Config.model_validate(
     {
         "phrase": "hey robin",
-        "model": {"arch": "tiny_conv", "channels": 4},
-        "evaluation": {"session_minutes": 0.25, "tuning": {"smoothing": [1, 3], "off_ratio": [0.6]}},
+        "training": {"model": {"arch": "tiny_conv", "channels": 4}},
+        "evaluation": {"streams": {"session_minutes": 0.25}, "tuning": {"smoothing": [1, 3], "off_ratio": [0.6]}},
     }
 )
 
