@@ -100,7 +100,7 @@ def _config(folder: Path, given: argparse.Namespace) -> Config:
         {"name": name, "path": str(folder / name), "role": role, "split": "train"}
         for name, role in (("spoken", "positive"), ("other", "negative"))
     ]
-    features = {"views": 1, "negative_views": 1, "context_frames": 0}
+    features = {"augment": {"views": 1, "negative_views": 1}, "context": {"frames": 0}}
     return Config.model_validate(
         {
             "phrase": "robin",

@@ -89,14 +89,15 @@ class Audio:
 
 def stream_config(config: Config, snr_db: float, minutes: float | None) -> Config:
     """The configuration with words in one condition only, and with sessions no longer than `minutes`."""
-    evaluation = config.evaluation.model_dump() | {
-        "stream_snr_db": (snr_db,),
-        "target_snr_db": (snr_db,),
-        "far_snr_db": (),
-    }
-    if minutes is not None:
-        evaluation["session_minutes"] = min(config.evaluation.streams.session_minutes, minutes)
-    return Config.model_validate({**config.model_dump(), "evaluation": evaluation})
+    conditions, longest = "evaluation.conditions", config.evaluation.streams.session_minutes
+    return config.changed(
+        {
+            f"{conditions}.test.snr_db": (snr_db,),
+            f"{conditions}.test.far_snr_db": (),
+            f"{conditions}.tuning.snr_db": (snr_db,),
+            "evaluation.streams.session_minutes": longest if minutes is None else min(longest, minutes),
+        }
+    )
 
 
 def hear(everybody: Sequence[Heard], audio: Audio, config: Config, minutes: float | None, progress: Progress) -> None:

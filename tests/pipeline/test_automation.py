@@ -227,7 +227,8 @@ def test_the_nightly_build_is_the_command(status: int, tmp_path: Path, monkeypat
     result = build_all.execute_in_process(resources={"project": resource}, raise_on_error=False)
     assert result.success == (status == 0)
     assert ran[0][2:] == [
-        "wakeword_pipeline.cli", "run", "--config", "a.yaml", "--home", str(tmp_path), "--set", "training.schedule.epochs=3",
+        "wakeword_pipeline.cli", "run", "--config", "a.yaml", "--home", str(tmp_path),
+        "--set", "training.schedule.epochs=3",
     ]  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_validation_is_an_edge_where_it_decides(settings: dict, trained: set[str
 
 
 def test_a_broken_configuration_still_shows_the_graph(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "broken.yaml").write_text("training: {epochs: many}")
+    (tmp_path / "broken.yaml").write_text("training: {schedule: {epochs: many}}")
     shown = define(ProjectResource(config_path=str(tmp_path / "broken.yaml"), home=str(tmp_path)))
     assert len(list(shown.resolve_asset_graph().asset_nodes)) == len(GRAPH)
     assert "default settings" in caplog.text and "training.schedule.epochs is 'many'" in caplog.text

@@ -99,7 +99,11 @@ def test_the_registered_model_is_the_tuned_one(runs, toy: Toy) -> None:
 
 
 def test_what_was_not_kept_is_not_registered(runs, toy: Toy, instance, tmp_path: Path) -> None:
-    spoilt = {**MINING, "keep": "better", "min_score": 0.1, "epochs": 2, "learning_rate_fraction": 1.0}
+    spoilt = {
+        "enabled": True,
+        "search": {**MINING["search"], "min_score": 0.1},
+        "tuning": {"keep": "better", "epochs": 2, "learning_rate_fraction": 1.0},
+    }
     shown = run(toy, instance, tmp_path, **spoilt)["tuned_model"]
     client = MlflowResource(home=str(toy.folder / "home")).client()
     version = client.get_model_version("robin", str(shown["mlflow_model_version"].value))

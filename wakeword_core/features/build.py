@@ -118,7 +118,7 @@ def build_features(
 
     threads = config.compute.workers or available_cores()
     timings = Timings(_threads_by_stage(kind, threads, readers))
-    strategy = strategy_for([part.shard for part in missing], config.features, readers)
+    strategy = strategy_for([part.shard for part in missing], config.compute, readers)
     rows = computed = 0
     if missing:
         computer = RowComputer(config, split, materials, torch.device(device))

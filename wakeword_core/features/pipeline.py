@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from wakeword_core.config import FeaturesConfig
+from wakeword_core.config import ComputeConfig
 from wakeword_core.cores import available_cores
 from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, join_recordings
 from wakeword_core.features.store import copy_rows
@@ -48,7 +48,7 @@ def reader_threads(on_gpu: bool) -> int:
     return max(READERS, min(_MOST_READERS, available_cores() - 2)) if on_gpu else READERS
 
 
-def strategy_for(shards: Sequence[Path], features: FeaturesConfig, readers: int) -> Strategy:
+def strategy_for(shards: Sequence[Path], compute: ComputeConfig, readers: int) -> Strategy:
     """Take the configured strategy, or choose one by the sizes of the shards and the memory there is."""
     if compute.shard_strategy != "auto":
         return compute.shard_strategy
@@ -217,7 +217,7 @@ class CpuBlocks:
         """Choose about a thread's share of a part's rows."""
         features = self._computer.features
         row_bytes = features.row_bytes(self._computer.split)
-        return block_rows(rows, self.threads, row_bytes, features.batch_windows, _BLOCK_BYTES)
+        return block_rows(rows, self.threads, row_bytes, self._computer.config.compute.batch_windows, _BLOCK_BYTES)
 
     def __call__(self, block: Block) -> npt.NDArray[Any]:
         """Compute features [rows, bands, frames] of a block."""

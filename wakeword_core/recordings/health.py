@@ -66,7 +66,8 @@ def header_faults(rows: pd.DataFrame, config: DataConfig) -> list[Fault]:
             "too short",
             rows["seconds"] < config.health.min_seconds,
             lambda row: (
-                f"{row.seconds:.3f} s long; at least {config.health.min_seconds:g} s are needed (data.health.min_seconds)"
+                f"{row.seconds:.3f} s long; at least {config.health.min_seconds:g} s are needed "
+                "(data.health.min_seconds)"
             ),
         ),
         Fault("too long", rows["seconds"] > longest, too_long),

@@ -62,7 +62,7 @@ def assign_splits(
     """Return each recording's split, and the places of the speaker groups that are not among the `known` ones.
 
     A group's place is a number in [0, 1), which the shares of test, validation and training divide, turned by
-    `split_rotation`. It is the hash of its name, unless some split would then have too few groups of one of its labels
+    `rotation`. It is the hash of its name, unless some split would then have too few groups of one of its labels
     (`_least`): then new groups move there. A known group never moves. That takes a memory: if the split followed from
     the name alone, some three speakers of a word would all be in one.
 

@@ -65,7 +65,7 @@ def mined_negatives(context: dg.AssetExecutionContext, project: ProjectResource)
 def tuned_model(
     context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
 ) -> dg.MaterializeResult:
-    """The network after some epochs with the mined clips (mining.tuning.keep: better: if validation does not suffer)."""
+    """The network after some epochs with the mined clips (kept if validation does not suffer, or in any case)."""
     tuning = mlflow.lazy_training(context.run.run_id, TUNED)
     opened = project.open(on_epoch=tuning.log_epoch)
 

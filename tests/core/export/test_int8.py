@@ -19,7 +19,8 @@ CONTEXT, TAIL = 40, 10
 
 
 def _config(**features: object) -> Config:
-    return Config.model_validate({"features": {"context_frames": CONTEXT, "tail_seconds": TAIL / 100, **features}})
+    features |= {"context": {"frames": CONTEXT}, "windows": {"tail_seconds": TAIL / 100}}
+    return Config.model_validate({"features": features})
 
 
 def test_int8_is_calibrated_on_windows_that_end_behind_the_word(

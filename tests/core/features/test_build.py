@@ -264,7 +264,7 @@ def test_shards_without_a_recording_to_cut_are_an_error(make_shards, config: Con
 def test_other_kinds_of_features_are_built_and_agree_with_the_devices(kind: str, make_shards, tmp_path, parts) -> None:
     frontend = {"kind": kind, "n_mfcc": 20, "top_db": 40}
     off = {"noise_probability": 0, "band_warp": 0, "colour_db": 0}
-    features = {"frontend": frontend, "context_frames": 0}
+    features = {"frontend": frontend, "context": {"frames": 0}}
     config = Config.model_validate({"features": features, "training": {"augment": off}})
     shards = make_shards()
     build_features(shards, "val", config, "cpu", tmp_path / "val", parts)

@@ -29,10 +29,13 @@ class Loud(nn.Module):
         return torch.stack([torch.zeros_like(level), level], dim=1)
 
 
-def config_with(**mining: Any) -> Config:
-    features = {"frontend": {"n_mels": 16, "window_frames": 32}, "context_frames": 60, "edge_seconds": 0.1}
-    features |= {"tail_seconds": 0.1, "jitter_seconds": 0.1}
-    settings = {"enabled": True, "min_score": 0.5, "lockout_seconds": 0.5, **mining}
+def config_with(**search: Any) -> Config:
+    features = {
+        "frontend": {"n_mels": 16, "window_frames": 32},
+        "windows": {"tail_seconds": 0.1, "edge_seconds": 0.1},
+        "context": {"frames": 60, "jitter_seconds": 0.1},
+    }
+    settings = {"enabled": True, "search": {"min_score": 0.5, "lockout_seconds": 0.5, **search}}
     model = {"arch": "tiny_conv", "channels": 4}
     return Config.model_validate({"features": features, "training": {"model": model}, "mining": settings})
 
@@ -135,6 +138,6 @@ def test_mining_twice_gives_the_same_bytes(tmp_path: Path, model) -> None:
 def test_the_highest_score_of_each_recording(tmp_path: Path, model) -> None:
     shards = pack(tmp_path, BUSY)
     found = highest_scores(model, shards, config_with(), "cpu")
-    mine(model, shards, config_with(search={"per_recording": 1}), "cpu", tmp_path / "out")
+    mine(model, shards, config_with(per_recording=1), "cpu", tmp_path / "out")
     expected = read_clips(tmp_path / "out").set_index("origin")["score"]
     assert found.tolist() == pytest.approx([expected[one.id] for one in iter_recordings(shards)])

@@ -27,7 +27,8 @@ def config_of(name: str, device: str = "cpu") -> Config:
     return Config.model_validate(
         {
             "features": {"frontend": {"n_mels": 16, "window_frames": 32, **frontend}, "context": {"frames": context}},
-            "training": {"model": model, **{"device": device, **({"augment": QUIET} if frontend else {})}},
+            "training": {"model": model, **({"augment": QUIET} if frontend else {})},
+            "compute": {"device": device},
         }
     )
 

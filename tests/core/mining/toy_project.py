@@ -36,11 +36,17 @@ SETTINGS: dict[str, Any] = {
     },
     "training": {
         "model": {"arch": "tcn", "channels": 8, "dilations": [1, 2], "head_steps": 2, "kernel": 3},
-        **{"epochs": 3, "steps_per_epoch": 8, "batch_size": 16, "threads": 1, "device": "cpu", "ema_decay": 0.9}
-        | {"learning_rate": 0.02},
+        "schedule": {"epochs": 3, "learning_rate": 0.02},
+        "sampling": {"steps_per_epoch": 8, "batch_size": 16},
+        "ema": {"decay": 0.9},
     },
+    "compute": {"threads": 1, "device": "cpu", "workers": 1},
 }
-MINING = {"enabled": True, "min_score": 0.3, "lockout_seconds": 0.5, "epochs": 4, "learning_rate_fraction": 0.1}
+MINING = {
+    "enabled": True,
+    "search": {"min_score": 0.3, "lockout_seconds": 0.5},
+    "tuning": {"epochs": 4, "learning_rate_fraction": 0.1},
+}
 
 
 def sweep(generator: np.random.Generator, low: float, high: float, seconds: float = 0.3) -> np.ndarray:
@@ -107,7 +113,7 @@ def make_toy(folder: Path) -> Toy:
                         sound[second * RATE :][:4_800] += sweep(generator, 700, 2_600)
                 write_audio(root / f"{index:02}.wav", sound.astype(np.float32), RATE)
             sources.append({"name": f"{split}-{role}", "path": str(root), "role": role, "split": split})
-    config = Config.model_validate({**SETTINGS, "data": {"sources": sources}, "compute": {"workers": 1}})
+    config = Config.model_validate({**SETTINGS, "data": {"sources": sources}})
     toy = Toy(folder, config)
     project = toy.project()
     for stage, split in EARLY:

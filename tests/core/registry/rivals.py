@@ -1,7 +1,8 @@
 """A project whose models are tiny tone detectors, good or bad on purpose; the test's recordings are heard for real.
 
-The word is a tone of 1 kHz in some noise. How much a model listens to that band is its `training.schedule.epochs` in percent, so
-that one epoch is as good as no training; the seed of a training gives another model that is exactly as good.
+The word is a tone of 1 kHz in some noise. How much a model listens to that band is its
+`training.schedule.epochs` in percent, so that one epoch is as good as no training; the seed of a training gives
+another model that is exactly as good.
 """
 
 import hashlib
@@ -147,7 +148,7 @@ class Rivals:
     def project(self, epochs: int = 100, seed: int = 1, **changes) -> RivalProject:
         """`seed` 1 and others give different keys of equal models; the changes are groups of settings."""
         tree = {**SETTINGS, "data": {"sources": self.sources}, **changes}
-        tree["training"] = {"epochs": epochs, "learning_rate": 0.001 * seed}
+        tree["training"] = {"schedule": {"epochs": epochs, "learning_rate": 0.001 * seed}}
         return RivalProject(Config.model_validate(tree), self.home)
 
     def build(self, epochs: int = 100, seed: int = 1, compared: bool = True, **changes) -> RivalProject:

@@ -311,7 +311,7 @@ def test_a_shard_that_keeps_failing_is_reported_and_leaves_nothing_half_made(
 
     monkeypatch.setattr(packing._Reader, "_read", broken)
     with pytest.raises(DataError, match=rf"00000\.parquet failed after {retries + 1} tries: recording mine/spk.*Input"):
-        pack(rows, config=ShardsConfig(count=1, retries=retries))
+        pack(rows, config=ShardsConfig(count=1), retries=retries)
     assert len(tries) == retries + 1
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -16,6 +16,7 @@ from sweeps_to_train import (
     TINY_TCN,
     VAL,
     config_for,
+    merged,
     same_weights,
 )
 
@@ -32,7 +33,9 @@ DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
 
 
 def config(**training: Any) -> Config:
-    return config_for(DROPS, CONTEXT, **{"epochs": 3, "adaptive_clip": 5.0, **training})
+    return config_for(
+        DROPS, CONTEXT, **merged({"schedule": {"epochs": 3}, "optimizer": {"adaptive_clip": 5.0}}, training)
+    )
 
 
 def test_memory_that_runs_out_halves_the_micro_batch_and_nothing_else(

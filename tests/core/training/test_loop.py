@@ -23,6 +23,7 @@ from sweeps_to_train import (
     VAL,
     config_for,
     history,
+    merged,
     same_weights,
     untimed,
     weights,
@@ -47,7 +48,9 @@ from wakeword_core.training.validation import ValidationSet, validate
 
 def dropout_config(**training: Any) -> Config:
     model = TcnConfig(**TINY_TCN, dropout=0.3)
-    return config_for(model, CONTEXT, **{"epochs": 3, "adaptive_clip": 5.0, **training})
+    return config_for(
+        model, CONTEXT, **merged({"schedule": {"epochs": 3}, "optimizer": {"adaptive_clip": 5.0}}, training)
+    )
 
 
 def test_learns_and_tells_of_it(tmp_path: Path) -> None:
@@ -76,12 +79,14 @@ def test_learns_and_tells_of_it(tmp_path: Path) -> None:
 
 def test_an_epoch_of_one_toy_batch_is_gradient_descent_by_hand() -> None:
     """Every step of it moves the weights by their gradients times the rate, and the average after them."""
-    plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1e9, "ema_decay": 0.5}
-    rate = {"learning_rate": 0.01, "schedule": "constant", "warmup_fraction": 0.0}
-    rows = {"batch_size": 4, "steps_per_epoch": 3, "epochs": 2, "sampler": "plain"}
-    nothing = {"time_masks": 0, "mel_masks": 0}
     config = config_for(
-        TcnConfig(**TINY_TCN, dropout=0), augment=NO_AUGMENT, spec_augment=nothing, **plain, **rate, **rows
+        TcnConfig(**TINY_TCN, dropout=0),
+        optimizer={"kind": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1e9},
+        schedule={"epochs": 2, "learning_rate": 0.01, "kind": "constant", "warmup_fraction": 0.0},
+        sampling={"kind": "plain", "batch_size": 4, "steps_per_epoch": 3},
+        ema={"decay": 0.5},
+        augment=NO_AUGMENT,
+        spec_augment={"time_masks": 0, "mel_masks": 0},
     )
     toy = windows_for(1, rows=4)
     with torch.random.fork_rng(devices=[]):
@@ -372,11 +377,17 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_no_batch(optimizer: str, term_
 
 
 @pytest.mark.parametrize(
-    "changed", [{"ema_decay": 0.3}, {"ema_final_decay": 0.95}, {"adaptive_clip": 0.5}, {"clip_norm": 0.01}]
+    "changed",
+    [
+        {"training.ema.decay": 0.3},
+        {"training.ema.final_decay": 0.95},
+        {"training.optimizer.adaptive_clip": 0.5},
+        {"training.optimizer.clip_norm": 0.01},
+    ],
 )
 def test_averaging_and_clipping_reach_the_weights(changed: dict[str, float], tmp_path: Path) -> None:
     plain = dropout_config(schedule={"epochs": 1}, ema={"decay": 0.2, "final_fraction": 0.9})
-    for name, one in (("plain", plain), ("changed", dropout_config(**{**plain.training.model_dump(), **changed}))):
+    for name, one in (("plain", plain), ("changed", plain.changed(changed))):
         train(LONG, VAL, CMVN, one, tmp_path / name)
     assert not same_weights(tmp_path / "plain", tmp_path / "changed")
 

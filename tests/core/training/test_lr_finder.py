@@ -116,8 +116,12 @@ def test_rates_grow_by_a_factor_and_the_same_seed_gives_the_same_curve() -> None
 @pytest.mark.parametrize("micro_batch", [0, 5])
 def test_its_batches_are_those_of_the_training(micro_batch: int, tmp_path: Path) -> None:
     """At one rate without a schedule, losses are the training's own, epoch by epoch."""
-    still = {"learning_rate": 1e-9, "warmup_fraction": 0, "final_lr_fraction": 1, "epochs": 5, "steps_per_epoch": 4}
-    config = config_for(TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, sampling={"micro_batch": micro_batch}, **still)
+    config = config_for(
+        TcnConfig(**TINY_TCN, dropout=0.3),
+        CONTEXT,
+        schedule={"learning_rate": 1e-9, "warmup_fraction": 0, "final_lr_fraction": 1, "epochs": 5},
+        sampling={"steps_per_epoch": 4, "micro_batch": micro_batch},
+    )
     found = find_rate(LONG, CMVN, config, Rates(1e-9, 1.0001e-9, 20))
     losses: list[float] = []
     train(LONG, VAL, CMVN, config, tmp_path, on_epoch=lambda record: losses.append(record.train_loss))
@@ -137,8 +141,12 @@ def _found_in_a_bowl(curvature: float, monkeypatch: pytest.MonkeyPatch) -> float
         return LossOutput((curvatures * (weights - point).square()).sum() / 2, torch.empty(0))
 
     monkeypatch.setattr(Objective, "forward", forward)
-    plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1e9, "batch_size": 4}
-    return find_rate(LONG, CMVN, config_for(context=CONTEXT, **plain), Rates(1e-5, 10.0, 120)).suggestion
+    config = config_for(
+        context=CONTEXT,
+        optimizer={"kind": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1e9},
+        sampling={"batch_size": 4},
+    )
+    return find_rate(LONG, CMVN, config, Rates(1e-5, 10.0, 120)).suggestion
 
 
 def test_the_suggestion_is_near_the_best_rate_of_a_convex_problem(monkeypatch: pytest.MonkeyPatch) -> None:

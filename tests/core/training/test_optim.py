@@ -26,9 +26,12 @@ from wakeword_core.training.optim import (
 KINDS = ("adamw", "adam", "sgd", "muon")
 
 
-def settings(kind: str = "adamw", **changes: object) -> TrainingConfig:
-    return TrainingConfig(
-        optimizer={"kind": kind, "weight_decay": 0.1, "clip_norm": 1e9}, schedule={"learning_rate": 0.05}, **changes
+def settings(kind: str = "adamw", momentum: float = 0.95) -> TrainingConfig:
+    return TrainingConfig.model_validate(
+        {
+            "optimizer": {"kind": kind, "weight_decay": 0.1, "clip_norm": 1e9, "momentum": momentum},
+            "schedule": {"learning_rate": 0.05},
+        }
     )
 
 
@@ -96,8 +99,10 @@ def test_muon_moves_matrices_by_orthogonal_steps_and_the_rest_as_adamw() -> None
         if name not in ("0.weight", "2.weight"):  # the depthwise convolution, the norm, biases and the classifier
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=name)
             continue
-        step = (before[name] * (1 - config.learning_rate * config.weight_decay) - one.detach()).flatten(1)
-        lengths = torch.linalg.svdvals(step) / (config.learning_rate * 0.2 * max(step.shape) ** 0.5)
+        step = (
+            before[name] * (1 - config.schedule.learning_rate * config.optimizer.weight_decay) - one.detach()
+        ).flatten(1)
+        lengths = torch.linalg.svdvals(step) / (config.schedule.learning_rate * 0.2 * max(step.shape) ** 0.5)
         # Newton and Schulz's five iterations leave singular values between about 0.7 and 1.2 (Jordan et al. 2024)
         assert float(lengths.min()) > 0.6 and float(lengths.max()) < 1.3
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import workers_to_start
-from sweeps_to_train import CMVN, LOSS, VAL, VIEWED, KilledError, assert_near, changed, history, sgd_config
+from sweeps_to_train import CMVN, LOSS, VAL, VIEWED, KilledError, assert_near, history, sgd_config
 
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.progress import silent
@@ -40,9 +40,9 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     train(VIEWED, VAL, CMVN, config, several, lambda *step: seen.append(step), records.append)
     assert seen[-1] == ("training", 4, 4) and records == history(several) and len(records) == 2
     assert not (several / "checkpoints" / "processes").exists()
-    train(VIEWED, VAL, CMVN, changed(config, processes=1), one)
+    train(VIEWED, VAL, CMVN, config.changed({"compute.processes": 1}), one)
     assert_near(one, several)
-    train(VIEWED, VAL, CMVN, changed(config, processes=1), several, on_epoch=records.append)
+    train(VIEWED, VAL, CMVN, config.changed({"compute.processes": 1}), several, on_epoch=records.append)
     assert len(records) == 2  # they know the training of one process for theirs, which has ended
 
 
@@ -112,7 +112,8 @@ if __name__ == "__main__":
         if done >= 3:
             for number in signals:
                 os.killpg(0, number)
-    train(VIEWED, VAL, CMVN, sgd_config(processes=2, epochs=100), Path(sys.argv[2]), interrupt)
+    config = sgd_config(compute={"processes": 2}, schedule={"epochs": 100})
+    train(VIEWED, VAL, CMVN, config, Path(sys.argv[2]), interrupt)
 """
 
 

@@ -16,6 +16,7 @@ from sweeps_to_train import (
     KilledError,
     config_for,
     history,
+    merged,
     same_weights,
     untimed,
 )
@@ -33,8 +34,12 @@ CLEAN = VIEWED.views == 0
 
 
 def config(clean_share: float | None, **training: Any) -> Config:
-    chosen = {"epochs": 2, "steps_per_epoch": 5, "clean_share": clean_share, "keep": "last"}
-    return config_for(TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, **{**chosen, **training})
+    chosen = {
+        "schedule": {"epochs": 2},
+        "sampling": {"steps_per_epoch": 5, "clean_share": clean_share},
+        "validation": {"keep": "last"},
+    }
+    return config_for(TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, **merged(chosen, training))
 
 
 def rows(clean_share: float | None, difficulty: torch.Tensor | None = None, **training: Any) -> torch.Tensor:
@@ -113,7 +118,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_a_share_is_part_of_the_key_and_none_leaves_keys_and_checkpoints_as_they_were() -> None:
     depends_on = next(stage.settings for stage in STAGES if stage.name == "trained_model")
     whole, less = (load_config(None, more) for more in ([], without(["views"])))
-    assert "clean_share" not in depends_on(whole, None)["training"]
+    assert depends_on(whole, None)["training"]["sampling"]["clean_share"] is None
     assert depends_on(less, None)["training"]["sampling"]["clean_share"] == 1
     assert less.features == whole.features
     hashes = [run_hash(windows, VAL, CMVN, config(share)) for windows in (LONG, VIEWED) for share in (None, 0.5)]

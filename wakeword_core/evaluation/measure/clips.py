@@ -76,7 +76,7 @@ def tta_metrics(
     random: np.random.Generator | None = None,
     progress: Progress = silent,
 ) -> TtaMetrics | None:
-    """Compute clip metrics with and without test-time augmentation by `evaluation.report.tta_shifts_ms`; None if it is empty.
+    """Compute clip metrics with and without test-time augmentation by `report.tta_shifts_ms`; None if it is empty.
 
     `score` maps log-mel windows [n, n_mels, frames] to class scores [n, classes]; those of the shifts are averaged
     before the likeliest wake word is picked. Windows are cut from the split's shards as its features are. `random` is

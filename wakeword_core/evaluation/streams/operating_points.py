@@ -112,7 +112,7 @@ def calibrate_model(
     """Write the calibrated model, `calibration.json`, `operating_point.json` and `reliability.png`; returns figures.
 
     `features` and `shards` are of the validation split: the first sets the calibration, the second, as continuous
-    audio in the target conditions, the detector's parameters and the thresholds of `evaluation.operating_points.points`.
+    audio in the target conditions, the detector's parameters and the thresholds of `operating_points.points`.
     """
     from wakeword_core.models.scoring import load_model, save_model
 

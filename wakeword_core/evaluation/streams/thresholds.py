@@ -88,7 +88,7 @@ class Tradeoff:
         return [self.at(threshold) for threshold in _swept(self._peaks, self._background, self.config)]
 
     def fah_points(self) -> list[OperatingPoint]:
-        """Find the best FRR at each of `evaluation.report.fah_points` on these very streams: a curve to compare models by."""
+        """Find the best FRR at each of `report.fah_points` on these very streams: a curve to compare models by."""
         return [self.point(target) for target in self.config.evaluation.report.fah_points]
 
     def points(self, targets: Mapping[str, float]) -> dict[str, OperatingPoint]:

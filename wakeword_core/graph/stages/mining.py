@@ -7,11 +7,6 @@ from wakeword_core.config import Config, Split
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
 from wakeword_core.store.artifacts import Artifact
 
-_WHAT_IS_MINED = ("min_score", "lockout_seconds", "per_recording", "max_clips")
-_WHERE_IT_BEGINS_AND_ENDS = tuple(
-    f"features.{name}" for name in ("context_frames", "edge_seconds", "tail_seconds", "jitter_seconds")
-)
-
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what mined clips depend on; switched off, on nothing else."""

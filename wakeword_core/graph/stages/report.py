@@ -10,7 +10,7 @@ from wakeword_core.store.artifacts import Artifact
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what the figures depend on besides the model and the test."""
-    return config.subset("evaluation", "phrase", "seed", "data.audio.sample_rate", "data.audio.silence_dbfs")
+    return config.subset("phrase", "seed", "data.audio", "evaluation")
 
 
 def make(run: StageRun) -> None:
@@ -96,7 +96,7 @@ STAGE = Stage(
             "Enough background to show the target.",
             enough_background,
             blocking=False,
-            limits=("evaluation.operating_points", "evaluation.operating_points.default"),
+            limits=("evaluation.operating_points",),
         ),
     ),
 )

@@ -11,9 +11,7 @@ from wakeword_core.store.artifacts import Artifact
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what a split's shards depend on."""
-    chosen = config.subset("seed", "data.audio.sample_rate", "shards")
-    chosen["shards"].pop("retries")
-    return {**chosen, "split": split}
+    return {**config.subset("seed", "data.audio.sample_rate", "shards"), "split": split}
 
 
 def make(run: StageRun) -> None:
@@ -32,6 +30,7 @@ def make(run: StageRun) -> None:
         run.out,
         run.parts,
         run.progress,
+        config.compute.retries,
     )
     run.figures = {"split": run.split, **asdict(summary)}
 

@@ -12,9 +12,7 @@ from wakeword_core.store.artifacts import Artifact
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what a training depends on besides its windows."""
-    chosen = config.subset("phrase", "seed", "model", "training", "features.frontend", "data.audio.sample_rate")
-    decides = {"training": deciding_settings(chosen["training"])}
-    return {**chosen, **decides, "labels": list(config.labels)}
+    return config.subset("phrase", "seed", "training", "features.frontend", "data.audio.sample_rate", "labels")
 
 
 def validation_decides(config: Config) -> bool:

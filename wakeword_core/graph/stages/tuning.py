@@ -8,7 +8,6 @@ from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, S
 from wakeword_core.graph.stages import cmvn, training
 from wakeword_core.store.artifacts import Artifact
 
-_HOW_IT_IS_TUNED = ("epochs", "learning_rate_fraction", "keep")
 _FIGURES_OF_A_MODEL = ("val_loss", "val_auc", "val_pauc", "parameters")
 _RANKING_TOLERANCE = 1e-3
 """By as much a ranking may differ from one device to another."""
@@ -23,10 +22,7 @@ def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """
     if not config.mining.enabled:
         return config.subset("mining.enabled")
-    of_training = training.settings(config, split)
-    own = config.subset("mining.enabled", *(f"mining.{name}" for name in _HOW_IT_IS_TUNED))
-    rest = {name: value for name, value in of_training["training"].items() if name != "epochs"}
-    return {**of_training, "training": rest, **own}
+    return {**training.settings(config, split), **config.subset("mining.enabled", "mining.tuning")}
 
 
 def models_are_tuned(config: Config) -> bool:
