@@ -169,10 +169,9 @@ def _project(job: Job) -> Run:
     frontend = {"n_fft": N_FFT, "win_length": WIN, "hop_length": HOP, "n_mels": BANDS, "f_min": LOW, "f_max": HIGH}
     features = {
         "frontend": {**frontend, "window_frames": job.frames, "log_floor": FLOOR},
-        "tail_seconds": 0.0,
-        "workers": job.cores,
+        "windows": {"tail_seconds": 0.0},
     }
-    config = Config.model_validate({"phrase": "word", "features": features})
+    config = Config.model_validate({"phrase": "word", "features": features, "compute": {"workers": job.cores}})
 
     def run() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=job.folder) as parts:

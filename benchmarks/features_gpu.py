@@ -54,10 +54,14 @@ class Job:
 
     def config(self) -> Config:
         """One row a recording and view, from its first sample to its last."""
-        features = {"frontend": {**self.frontend, "window_frames": self.frames}, "tail_seconds": 0.0}
-        views = {"views": self.views, "negative_views": self.views, "context_frames": 0, "jitter_seconds": 0.0}
+        features = {
+            "frontend": {**self.frontend, "window_frames": self.frames},
+            "windows": {"tail_seconds": 0.0},
+            "context": {"frames": 0, "jitter_seconds": 0.0},
+            "augment": {"views": self.views, "negative_views": self.views},
+        }
         return Config.model_validate(
-            {"phrase": "word", "data": {"sample_rate": self.rate}, "features": {**features, **views}}
+            {"phrase": "word", "data": {"audio": {"sample_rate": self.rate}}, "features": features}
         )
 
 

@@ -60,7 +60,7 @@ def generate_home(
 ) -> Config:
     """Write `recordings` below `folder/recordings`, `wakeword.yaml` and a home with the artifacts of so many models.
 
-    The models differ in `training.epochs`, of which the configuration has the last one's.
+    The models differ in `training.schedule.epochs`, of which the configuration has the last one's.
     """
     sources = []
     for place, (name, role, licence) in enumerate(_SOURCES):
@@ -70,7 +70,7 @@ def generate_home(
         sources.append({"name": name, "path": str(root), "role": role, "licence": licence, "speaker": "parent"})
     config = Config()
     for epochs in range(1, models + 1):
-        tree = {"phrase": "robin", "data": {"sources": sources}, "training": {"epochs": epochs}}
+        tree = {"phrase": "robin", "data": {"sources": sources}, "training": {"schedule": {"epochs": epochs}}}
         config = Config.model_validate(tree)
         kind(config, folder / "home").build_all()
     save_config(config, folder / CONFIG)

@@ -46,7 +46,7 @@ def main() -> int:
         sides = {
             "start": ["--version"],
             "status": status,
-            "status, stale": [*status, "--set", "training.epochs=99", "--set", "data.min_seconds=0.3"],
+            "status, stale": [*status, "--set", "training.schedule.epochs=99", "--set", "data.health.min_seconds=0.3"],
             "lineage": ["lineage", key],
             "lineage --recordings": ["lineage", key, "--recordings"],
         }

@@ -100,11 +100,11 @@ def _config(folder: Path, given: argparse.Namespace) -> Config:
         {"name": name, "path": str(folder / name), "role": role, "split": "train"}
         for name, role in (("spoken", "positive"), ("other", "negative"))
     ]
-    features = {"views": 1, "negative_views": 1, "context_frames": 0}
+    features = {"augment": {"views": 1, "negative_views": 1}, "context": {"frames": 0}}
     return Config.model_validate(
         {
             "phrase": "robin",
-            "data": {"sources": sources, "sample_rate": RATE},
+            "data": {"sources": sources, "audio": {"sample_rate": RATE}},
             "synthesis": {"enabled": False},
             "shards": {"shard_mb": given.shard_mb},
             "features": features,

@@ -199,8 +199,10 @@ def _model_of(library: Any, word: str, package: str) -> Any:
 def engines(model_path: Path, config: Config) -> list[Engine]:
     """This project's model, then the others; they speak one language only, 16 kHz and one word."""
     model = WakewordModel(model_path, threads=1)
-    if model.sample_rate != RATE or config.data.sample_rate != RATE:
-        raise ConfigError(f"data.sample_rate is {config.data.sample_rate}, but the other engines take {RATE} only")
+    if model.sample_rate != RATE or config.data.audio.sample_rate != RATE:
+        raise ConfigError(
+            f"data.audio.sample_rate is {config.data.audio.sample_rate}, but the other engines take {RATE} only"
+        )
     if len(model.labels) != 2 or model.labels != config.labels:
         raise DataError(
             f"{model.path} tells {', '.join(model.labels)}, the configuration has {', '.join(config.labels)}; "

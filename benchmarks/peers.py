@@ -89,19 +89,20 @@ class Audio:
 
 def stream_config(config: Config, snr_db: float, minutes: float | None) -> Config:
     """The configuration with words in one condition only, and with sessions no longer than `minutes`."""
-    evaluation = config.evaluation.model_dump() | {
-        "stream_snr_db": (snr_db,),
-        "target_snr_db": (snr_db,),
-        "far_snr_db": (),
-    }
-    if minutes is not None:
-        evaluation["session_minutes"] = min(config.evaluation.session_minutes, minutes)
-    return Config.model_validate({**config.model_dump(), "evaluation": evaluation})
+    conditions, longest = "evaluation.conditions", config.evaluation.streams.session_minutes
+    return config.changed(
+        {
+            f"{conditions}.test.snr_db": (snr_db,),
+            f"{conditions}.test.far_snr_db": (),
+            f"{conditions}.tuning.snr_db": (snr_db,),
+            "evaluation.streams.session_minutes": longest if minutes is None else min(longest, minutes),
+        }
+    )
 
 
 def hear(everybody: Sequence[Heard], audio: Audio, config: Config, minutes: float | None, progress: Progress) -> None:
     """Play the words, the background and the phrases that sound alike to every engine, a session at a time."""
-    condition = Condition(config.evaluation.stream_snr_db[0])
+    condition = Condition(config.evaluation.conditions.test.snr_db[0])
     planned = sum(
         _planned(folder, roles, minutes)
         for split, folder in audio.shards.items()
@@ -209,13 +210,13 @@ def compare(
         "name": "peers",
         **verdict(found),
         "phrase": config.phrase,
-        "snr_db": config.evaluation.stream_snr_db[0],
+        "snr_db": config.evaluation.conditions.test.snr_db[0],
         "words": heard[0].scores(config).words,
         "background_hours": round(heard[0].scores(config).background_hours, 4),
         "splits": list(audio.shards),
         "held_out": audio.held_out,
-        "confidence": config.evaluation.confidence,
-        "tolerance_seconds": config.evaluation.tolerance_seconds,
+        "confidence": config.evaluation.operating_points.confidence,
+        "tolerance_seconds": config.evaluation.streams.tolerance_seconds,
         "engines": found,
     }
 

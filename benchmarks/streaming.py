@@ -70,19 +70,23 @@ def build(name: str, folder: Path) -> Path:
     """Export an untrained model of a preset's architecture, or of an architecture by its name."""
     import torch
 
-    from wakeword_core.config import Config, MixedNetConfig
+    from wakeword_core.config import Config
     from wakeword_core.config.loading import load_config
     from wakeword_core.export.onnx_export import export_onnx
     from wakeword_core.export.streaming import export_streaming
     from wakeword_core.models.scoring import model_card, new_model
 
     torch.manual_seed(0)
-    config = Config(model=MixedNetConfig()) if name == "mixednet" else load_config(None, preset=name)
+    config = (
+        Config.model_validate({"training": {"model": {"arch": name}}})
+        if name == "mixednet"
+        else load_config(None, preset=name)
+    )
     detector = config.evaluation.detector.model_dump(mode="json")
     folder.mkdir()
     card = {**model_card(config), "detector": detector, "threshold": 0.5, "operating_points": {}}
     export_onnx(new_model(config).eval(), card, config.export, folder)
-    export_streaming(folder / "model.onnx", config.export.parity_tolerance, folder)
+    export_streaming(folder / "model.onnx", config.export.onnx.parity_tolerance, folder)
     return folder
 
 

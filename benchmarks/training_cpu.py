@@ -125,11 +125,14 @@ def config_of(given: argparse.Namespace) -> Config:
         for split in ("train", "val", "test")
         for role in KINDS
     ]
-    config = load_config(None, ["phrase=rising", f"model.arch={given.model}"]).model_dump(mode="json")
+    config = load_config(None, ["phrase=rising", f"training.model.arch={given.model}"]).model_dump(mode="json")
     config["data"] |= {"sources": sources}
     config["synthesis"]["enabled"] = False
-    config["features"] |= {"views": 1, "negative_views": 1, "context_frames": 0, "jitter_seconds": 0.0}
-    config["training"] |= {"epochs": given.epochs, "device": given.device, "keep": "last"}
+    config["features"]["augment"] |= {"views": 1, "negative_views": 1}
+    config["features"]["context"] |= {"frames": 0, "jitter_seconds": 0.0}
+    config["training"]["schedule"] |= {"epochs": given.epochs}
+    config["compute"] |= {"device": given.device}
+    config["training"]["validation"] |= {"keep": "last"}
     return Config.model_validate(config)
 
 
@@ -184,26 +187,28 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     project = Project(config, given.folder / "home")
     run, batches, val = _begun(project, config)
     _warm_up(run, batches, config)
-    rounds = config.training.epochs + (given.device == "cuda")  # one more, in which it is looked at
+    rounds = config.training.schedule.epochs + (given.device == "cuda")  # one more, in which it is looked at
     if given.side == OWN:
         train_once = _own_epochs(run, batches, config)
     else:
         train_once = _fed_epochs(run, batches, config, FEEDS[given.side](project, config), given.workers[0], rounds)
     spent, validating, reached = 0.0, 0.0, None
     with keep_freed_memory() if given.side == OWN else nullcontext():  # as in the training that this is the loop of
-        for _ in range(config.training.epochs):
+        for _ in range(config.training.schedule.epochs):
             started = time.perf_counter()
             train_once()
             if given.device == "cuda":
                 torch.cuda.synchronize()
             spent += time.perf_counter() - started
             started = time.perf_counter()
-            figures = validate(run.average, val, config.training.batch_size, config.training.val_max_fpr)
+            figures = validate(
+                run.average, val, config.training.sampling.batch_size, config.training.validation.max_fpr
+            )
             validating += time.perf_counter() - started
             run.history.append(_record(len(run.history) + 1))
             if reached is None and figures.f1 >= given.f1:
                 reached = spent + validating
-    samples = config.training.epochs * batches.sampler.steps * config.training.batch_size
+    samples = config.training.schedule.epochs * batches.sampler.steps * config.training.sampling.batch_size
     found = {"samples_per_second": samples / spent, "seconds_to_f1": reached, "val_f1": figures.f1}
     found |= {"steps": run.step, "weights": tensors_hash(run.average.state_dict())}
     return found | ({"busy": _busy_share(train_once)} if given.device == "cuda" else {})
@@ -222,9 +227,9 @@ def _begun(project: Project, config: Config) -> "tuple[Run, Batches, ValidationS
 
     train, val = (load_windows(project.require("mel_features", split).path) for split in ("train", "val"))
     cmvn = Cmvn.load(project.require("cmvn_stats").file("cmvn.json"))
-    settings, device = config.training, config.training.device
+    settings, device = config.training, config.compute.device
     run = new_run(train, cmvn, config, device, "")
-    compile_backbone(run.model.backbone, settings.compile, device, processes=1)
+    compile_backbone(run.model.backbone, config.compute.compile, device, processes=1)
     sampler, noise = Sampler(train, config.labels, settings, config.seed), NoiseSampler(train, config.seed)
     batches = Batches(TrainRows.load(train, config, device), sampler, noise, silent, lambda: False)
     return run, batches, ValidationSet.load(val, config, device)
@@ -283,7 +288,7 @@ def _step(run: "Run", batches: "Batches", fed: Fed, config: Config, masks: "torc
 
     from wakeword_core.training.optim import ema_decay, learning_rate, update_average
 
-    total = config.training.epochs * batches.sampler.steps
+    total = config.training.schedule.epochs * batches.sampler.steps
     rows, mel = fed.rows.to(run.device), fed.mel.to(run.device, non_blocking=True)
     own = {name: getattr(batches.rows, name)[rows] for name in ("labels", "word_ends", "hard")}
     places, mixed = torch.arange(len(rows), device=run.device), None

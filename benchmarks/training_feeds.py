@@ -104,7 +104,7 @@ def mel_of(config: Config) -> Callable[["torch.Tensor"], "torch.Tensor"]:
 
     frontend = config.features.frontend
     mel = MelSpectrogram(
-        config.data.sample_rate,
+        config.data.audio.sample_rate,
         frontend.n_fft,
         frontend.win_length,
         frontend.hop_length,
@@ -142,5 +142,5 @@ def _loader(windows: Any, places: list[list[Any]], workers: int, config: Config)
     """Batches of the windows at these places; the workers start now, and once."""
     import torch
 
-    pinned = config.training.device == "cuda"
+    pinned = config.compute.device == "cuda"
     return iter(torch.utils.data.DataLoader(windows, batch_sampler=places, num_workers=workers, pin_memory=pinned))

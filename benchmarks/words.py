@@ -89,7 +89,8 @@ def _config(word: str, fold: int, given: argparse.Namespace) -> Config:
     base["data"]["sources"] = sources(given.audio_root.resolve(), word, fold)
     nothing = {"positives": 0, "hard_negatives": 0, "negatives": 0, "background_minutes": 0.0}
     base["synthesis"] |= {"enabled": given.words > 0, "words": given.words, **nothing}
-    base["evaluation"] |= {"stream_snr_db": [10.0], "target_snr_db": [10.0], "far_snr_db": []}
+    base["evaluation"]["conditions"]["test"] |= {"snr_db": [10.0], "far_snr_db": []}
+    base["evaluation"]["conditions"]["tuning"] |= {"snr_db": [10.0]}
     return Config.model_validate(base)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from wakeword_core.errors import ConfigError
 
 ABLATIONS: dict[str, tuple[str, ...]] = {
-    "views": ("training.clean_share=1",),
+    "views": ("training.sampling.clean_share=1",),
     "speed": ("features.augment.speed_probability=0",),
     "rooms": ("features.augment.rir_probability=0",),
     "stored-noise": ("features.augment.noise_probability=0",),
@@ -17,8 +17,8 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "time-shift": ("training.augment.shift_frames=0",),
     "mixup": ("training.augment.mixup_alpha=0",),
     "spec-augment": ("training.spec_augment.time_masks=0", "training.spec_augment.mel_masks=0"),
-    "averaging": ("training.ema_decay=0", "training.ema_final_decay=null"),
-    "balance": ("training.sampler=plain",),
+    "averaging": ("training.ema.decay=0", "training.ema.final_decay=null"),
+    "balance": ("training.sampling.kind=plain",),
     "words": ("synthesis.words=0",),
 }
 """Name -> the settings that leave it out; of stored views first, then of batches, then of the rest."""

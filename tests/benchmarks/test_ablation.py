@@ -49,10 +49,10 @@ def test_one_seed_has_no_spread() -> None:
 
 def test_what_is_left_out_beats_settings_and_seeds_differ(tmp_path: Path) -> None:
     arguments = given(tmp_path)
-    arguments.set = ["training.augment.colour_db=7", "training.epochs=2"]
+    arguments.set = ["training.augment.colour_db=7", "training.schedule.epochs=2"]
     whole, less = (config_without(name, 3, arguments) for name in (WHOLE, "colour"))
     assert (whole.training.augment.colour_db, less.training.augment.colour_db) == (7, 0)
-    assert whole.training.epochs == less.training.epochs == 2 and whole.seed == less.seed == 3
+    assert whole.training.schedule.epochs == less.training.schedule.epochs == 2 and whole.seed == less.seed == 3
 
 
 def test_a_second_call_goes_on_where_the_first_stopped(

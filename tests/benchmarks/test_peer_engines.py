@@ -173,7 +173,7 @@ class TestRefusals:
             engines(path, Config(phrase="alexa"))
 
     def test_another_sample_rate(self, write_model, tmp_path):
-        config = Config.model_validate({"phrase": "alexa", "data": {"sample_rate": 22_050}})
+        config = Config.model_validate({"phrase": "alexa", "data": {"audio": {"sample_rate": 22_050}}})
         with pytest.raises(ConfigError, match="22050"):
             engines(write_model(tmp_path / "m.onnx", rate=22_050), config)
 

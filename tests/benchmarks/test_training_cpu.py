@@ -28,7 +28,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[argparse.Namespa
 
     def smaller(given: argparse.Namespace) -> Config:
         config = whole(given)
-        return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": ROWS})})
+        return config.changed({"training.sampling.batch_size": ROWS})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_cpu, "config_of", smaller)

@@ -66,7 +66,9 @@ def test_thresholds_are_read_off_with_the_exported_models_detector() -> None:
         ),
         ("_negative", "hey robin"),
     )
-    config = Config.model_validate({"evaluation": {"stream_snr_db": [10.0], "target_snr_db": [10.0]}})
+    config = Config.model_validate(
+        {"evaluation": {"conditions": {"test": {"snr_db": [10.0]}, "tuning": {"snr_db": [10.0]}}}}
+    )
     by_itself, smoothed = (config.evaluation.detector.model_copy(update={"smoothing": n, "votes": 0}) for n in (1, 8))
     assert words.read_off(streams, config, by_itself, words.TARGETS)["0.5"] == 0
     assert words.read_off(streams, config, smoothed, words.TARGETS)["0.5"] is None

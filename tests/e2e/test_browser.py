@@ -84,7 +84,7 @@ def run_id(browser: Browser) -> str:
     launchpad.get_by_text("overrides: []").click()
     for key in ("End", "ArrowLeft"):
         page.keyboard.press(key)
-    page.keyboard.type(f'"data.max_seconds={MAX_SECONDS}"')
+    page.keyboard.type(f'"data.health.max_seconds={MAX_SECONDS}"')
     expect(launchpad.get_by_text("Settings of this run over the file's")).to_be_visible()
     expect(launchpad.get_by_text("No errors")).to_be_visible()
     browser.keep("launchpad")
@@ -123,9 +123,9 @@ def test_a_setting_of_the_launchpad_reaches_the_artifact(browser: Browser, run_i
     with instance_of(browser.home) as instance:
         run = instance.get_run_by_id(run_id)
         made = instance.get_latest_materialization_event(dg.AssetKey("raw_manifest")).asset_materialization
-    assert run.run_config["resources"]["project"]["config"]["overrides"] == [f"data.max_seconds={MAX_SECONDS}"]
+    assert run.run_config["resources"]["project"]["config"]["overrides"] == [f"data.health.max_seconds={MAX_SECONDS}"]
     card = json.loads((Path(made.metadata["path"].value) / "artifact.json").read_text())
-    assert card["config"]["data"]["max_seconds"] == MAX_SECONDS
+    assert card["config"]["data"]["health"]["max_seconds"] == MAX_SECONDS
     too_long = sum(seconds > MAX_SECONDS for seconds in SECONDS) * len(LABELS) * len(SPLITS)
     assert made.metadata["quarantined"].value == too_long > 0
 

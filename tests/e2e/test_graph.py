@@ -70,13 +70,13 @@ def test_the_killed_training_went_on_from_its_checkpoint(built) -> None:
 
 def test_a_learning_rate_is_looked_for_on_the_built_features(built, tmp_path: Path) -> None:
     picture = tmp_path / "rates.png"
-    options = ("--steps", "20", "--low", "1e-4", "--high", "1e-1", "--set", "training.batch_size=16")
+    options = ("--steps", "20", "--low", "1e-4", "--high", "1e-1", "--set", "training.sampling.batch_size=16")
     printed = built.wakeword("lr-find", *options, "--out", str(picture), "--json")
     found = json.loads(printed.splitlines()[-1])
     assert 1e-4 <= found["lowest"] <= 1e-1 and found["suggestion"] == pytest.approx(found["lowest"] / 5)
-    assert f"--set training.learning_rate={found['suggestion']:.2g}" in printed
+    assert f"--set training.schedule.learning_rate={found['suggestion']:.2g}" in printed
     assert picture.read_bytes().startswith(b"\x89PNG") and found["picture"] == str(picture)
-    assert "suggested" in printed and "set in training.learning_rate" in printed
+    assert "suggested" in printed and "set in training.schedule.learning_rate" in printed
 
 
 def test_nothing_is_left_half_made(built) -> None:
@@ -129,7 +129,10 @@ def test_mlflow_knows_parameters_data_and_the_dagster_run(built, instance) -> No
 
     client = MlflowClient(f"sqlite:///{built.path / 'mlflow.db'}")
     run = client.search_runs([client.get_experiment_by_name("wakeword").experiment_id])[0]
-    assert run.data.params["model.arch"] == "tiny_conv" and run.data.params["training.epochs"] == "4"
+    assert (
+        run.data.params["training.model.arch"] == "tiny_conv"
+        and run.data.params["training"]["schedule"]["epochs"] == "4"
+    )
     assert instance.get_run_by_id(run.data.tags["dagster_run_id"]) is not None
     inputs = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
     card = json.loads(next(built.path.glob("store/trained_model/*/artifact.json")).read_text())
@@ -157,9 +160,9 @@ def test_features_follow_the_format(built) -> None:
 
 
 def test_changing_training_makes_the_model_stale_and_nothing_before_it(built) -> None:
-    status = built.wakeword("status", "--json", "--set", "training.learning_rate=0.004")
+    status = built.wakeword("status", "--json", "--set", "training.schedule.learning_rate=0.004")
     stale = {state["asset"]: state["because"] for state in json.loads(status) if state["state"] == "stale"}
-    assert set(stale) == LATE and "training.learning_rate" in stale["trained_model"]
+    assert set(stale) == LATE and "training.schedule.learning_rate" in stale["trained_model"]
 
 
 def test_a_flipped_byte_in_a_shard_is_found_and_the_shard_made_again(built) -> None:
@@ -201,9 +204,9 @@ def test_the_first_model_is_champion_and_says_so(built) -> None:
 
 
 def test_a_failed_check_stops_what_is_downstream_and_says_why(built) -> None:
-    options = ("--set", "training.min_val_auc=0.9999999", "--set", "training.epochs=1")
+    options = ("--set", "checks.min_val_auc=0.9999999", "--set", "training.schedule.epochs=1")
     message = built.wakeword("run", *options, expect=1)
-    assert "beats_chance" in message and "training.min_val_auc" in message
+    assert "beats_chance" in message and "checks.min_val_auc" in message
     states = json.loads(built.wakeword("status", "--json", "--config", "wakeword.yaml", *options))
     assert {s["asset"]: s["state"] for s in states}["calibrated_model"] != "fresh"
 
@@ -238,8 +241,8 @@ def test_the_daemon_rebuilds_what_changed_recordings_reach_and_nothing_else(buil
 
 
 def test_a_wrong_setting_is_one_sentence_and_writes_nothing(built, tmp_path: Path) -> None:
-    message = built.wakeword("run", "--home", str(tmp_path / "new"), "--set", "training.epochs=0", expect=2)
-    assert "training.epochs" in message and len(message.strip().splitlines()) == 1
+    message = built.wakeword("run", "--home", str(tmp_path / "new"), "--set", "training.schedule.epochs=0", expect=2)
+    assert "training.schedule.epochs" in message and len(message.strip().splitlines()) == 1
     assert not (tmp_path / "new").exists()
 
 

@@ -108,9 +108,10 @@ def trial(tmp_path: Path) -> Trial:
     ]
     config = {
         "phrase": "robin",
-        "data": {"sources": sources, "workers": 2},
+        "data": {"sources": sources},
+        "compute": {"workers": 2, "batch_windows": 4},
         "synthesis": {"enabled": False},
         "shards": {"count": 2},
-        "features": {"views": 1, "negative_views": 1, "batch_windows": 4},
+        "features": {"augment": {"views": 1, "negative_views": 1}},
     }
     return Trial(tmp_path, Config.model_validate(config))

@@ -1,14 +1,17 @@
 """Every setting of the project, typed, bounded and described; nothing else in the code holds a tunable number."""
 
 import re
-from typing import Any, Literal, Self
+from operator import attrgetter
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.automation import AutomationConfig
-from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Settings, Split
+from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Settings, Split, deciding
 from wakeword_core.config.checks import ChecksConfig
+from wakeword_core.config.compute import ComputeConfig
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig, TuningConfig
+from wakeword_core.config.export import ExportConfig, Platform
 from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
 from wakeword_core.config.mining import MiningConfig
 from wakeword_core.config.models import (
@@ -28,7 +31,14 @@ from wakeword_core.config.models import (
 from wakeword_core.config.recordings import DataConfig, ShardsConfig, SourceConfig, SynthesisConfig, wake_words
 from wakeword_core.config.registry import RegistryConfig
 from wakeword_core.config.serving import CascadeConfig, ServingConfig
-from wakeword_core.config.training import LossConfig, SpecAugmentConfig, TrainAugmentConfig, TrainingConfig, ValMetric
+from wakeword_core.config.training import (
+    LossConfig,
+    ScheduleConfig,
+    SpecAugmentConfig,
+    TrainAugmentConfig,
+    TrainingConfig,
+    ValMetric,
+)
 
 __all__ = [
     "NEGATIVE_LABEL",
@@ -41,6 +51,7 @@ __all__ = [
     "CascadeConfig",
     "CdDnnConfig",
     "ChecksConfig",
+    "ComputeConfig",
     "Config",
     "ConformerConfig",
     "CrnnConfig",
@@ -61,6 +72,7 @@ __all__ = [
     "ResNet18Config",
     "ResNet34Config",
     "Role",
+    "ScheduleConfig",
     "ServingConfig",
     "Settings",
     "ShardsConfig",
@@ -78,26 +90,6 @@ __all__ = [
 ]
 
 
-Platform = Literal[
-    "esp32_s3", "esp32_s3_psram", "rp2040", "nano_33_ble", "rpi_zero_2", "rpi_4", "rpi_5", "phone", "server"
-]
-
-
-class ExportConfig(Settings):
-    """How the model ships."""
-
-    opset: int = Field(18, ge=17, le=23, description="ONNX operator set.")
-    parity_tolerance: float = Field(
-        1e-4, gt=0, le=1e-2, description="Largest difference between ONNX and torch scores."
-    )
-    int8_calibration_windows: int = Field(512, ge=8, le=100_000, description="Training windows that set INT8 ranges.")
-    int8_max_ratio: float = Field(0.35, gt=0, le=1, description="Largest INT8 size as a share of fp32.")
-    int8_max_f1_drop: float = Field(
-        0.01, ge=0, le=1, description="Largest loss of F1 on the test split, in INT8 and in float16."
-    )
-    platform: Platform | None = Field(None, description="Device that the model has to fit on; null: any.")
-
-
 class Config(Settings):
     """A wake-word project."""
 
@@ -107,7 +99,6 @@ class Config(Settings):
     synthesis: SynthesisConfig = SynthesisConfig()
     shards: ShardsConfig = ShardsConfig()
     features: FeaturesConfig = FeaturesConfig()
-    model: ModelConfig = TcnConfig()
     training: TrainingConfig = TrainingConfig()
     mining: MiningConfig = MiningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -116,6 +107,7 @@ class Config(Settings):
     automation: AutomationConfig = AutomationConfig()
     checks: ChecksConfig = ChecksConfig()
     serving: ServingConfig = ServingConfig()
+    compute: ComputeConfig = ComputeConfig()
 
     @field_validator("phrase")
     @classmethod
@@ -127,28 +119,27 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _band_below_nyquist(self) -> Self:
-        if self.features.frontend.f_max > self.data.sample_rate / 2:
-            raise ValueError(
-                f"features.frontend.f_max must not exceed half of data.sample_rate ({self.data.sample_rate})"
-            )
+        rate = self.data.audio.sample_rate
+        if self.features.frontend.f_max > rate / 2:
+            raise ValueError(f"features.frontend.f_max must not exceed half of data.audio.sample_rate ({rate})")
         return self
 
     @model_validator(mode="after")
     def _room_for_the_word(self) -> Self:
         features = self.features
-        context = features.context_frames * features.frontend.hop_length / self.data.sample_rate
-        if 0 < context < features.tail_seconds + features.jitter_seconds:
+        context = features.context.frames * features.frontend.hop_length / self.data.audio.sample_rate
+        if 0 < context < features.windows.tail_seconds + features.context.jitter_seconds:
             raise ValueError(
-                f"features.context_frames must be 0 or hold tail_seconds + jitter_seconds, "
-                f"but {features.context_frames} frames are {context:g} s"
+                f"features.context.frames must be 0 or hold features.windows.tail_seconds + "
+                f"features.context.jitter_seconds, but {features.context.frames} frames are {context:g} s"
             )
         return self
 
     @model_validator(mode="after")
     def _front_end_and_augmentation_fit(self) -> Self:
         kind = self.features.frontend.kind
-        if kind == "mel_db" and self.features.context_frames:
-            raise ValueError("features.frontend.kind mel_db is clamped by the window: set features.context_frames=0")
+        if kind == "mel_db" and self.features.context.frames:
+            raise ValueError("features.frontend.kind mel_db is clamped by the window: set features.context.frames=0")
         if kind != "log_mel" and self.training.augment.changes_something:
             raise ValueError(
                 f"training.augment changes log-mels, but features.frontend.kind is {kind}: set its "
@@ -158,10 +149,21 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _mined_clips_are_drawn(self) -> Self:
-        training = self.training
-        if self.mining.enabled and training.sampler != "plain" and training.mix[2] == 0:
+        sampling = self.training.sampling
+        if self.mining.enabled and sampling.kind != "plain" and sampling.mix[2] == 0:
             raise ValueError(
-                "mining finds hard negatives, which have no share of a batch: raise the third of training.mix"
+                "mining finds hard negatives, which have no share of a batch: raise the third of training.sampling.mix"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_share_batches(self) -> Self:
+        processes, windows = self.compute.processes, self.training.sampling.batch_size
+        if processes > windows:
+            raise ValueError(f"compute.processes is {processes}, but a batch has {windows} windows to share")
+        if processes > 1 and self.training.loss.metric == "triplet":
+            raise ValueError(
+                "training.loss.metric triplet looks for triplets in a whole batch: set compute.processes to 1"
             )
         return self
 
@@ -185,13 +187,15 @@ class Config(Settings):
         words = wake_words(self.data.sources, self.phrase)
         return (NEGATIVE_LABEL, *sorted(words | {self.phrase} if self.synthesis.enabled or not words else words))
 
-    def subset(self, *fields: str) -> dict[str, Any]:
-        """The named dotted fields as JSON values: the part of the configuration that a stage depends on."""
-        whole = self.model_dump(mode="json")
+    def subset(self, *branches: str) -> dict[str, Any]:
+        """The named dotted branches as JSON values: the part of the configuration that a stage depends on.
+
+        What is marked as deciding nothing is left out. `labels` may be named beside the settings that they follow
+        from. Raises ValueError for what never decides, and AttributeError for what there is not.
+        """
         chosen: dict[str, Any] = {}
-        for name in fields:
-            value: Any = whole
-            for part in name.split("."):
-                value = value[part]
-            chosen[name] = value
+        for branch in branches:
+            if branch.split(".")[0] == "compute":
+                raise ValueError(f"{branch} changes no result, so that nothing depends on it")
+            chosen[branch] = deciding(attrgetter(branch)(self))
         return chosen

@@ -1,8 +1,11 @@
 """What every group of settings is, and the names of splits and roles."""
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_jsonable_python
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -10,6 +13,17 @@ Role = Literal["positive", "negative", "hard_negative", "background", "noise", "
 ROLES: tuple[Role, ...] = ("positive", "negative", "hard_negative", "background", "noise", "rir")
 NEGATIVE_LABEL = "_negative"
 """Class 0 of every model: everything that is not a wake word."""
+
+
+@dataclass(frozen=True)
+class DecidesIf:
+    """Marks a setting that results depend on only while something holds of its group."""
+
+    holds: Callable[[Any], bool]
+
+
+DECIDES_NOTHING = DecidesIf(lambda group: False)
+"""Marks a setting that no result depends on, or only through what is in the key in another way."""
 
 
 class Settings(BaseModel):
@@ -23,3 +37,27 @@ class Settings(BaseModel):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be given as [from, to] with from <= to")
+
+    def changed(self, values: Mapping[str, Any]) -> Self:
+        """A validated copy with other values of the dotted settings, such as {"schedule.epochs": 3}."""
+        tree = self.model_dump()
+        for name, value in values.items():
+            *groups, leaf = name.split(".")
+            group = tree
+            for part in groups:
+                group = group[part]
+            group[leaf] = value
+        return self.model_validate(tree)
+
+
+def deciding(value: Any) -> Any:
+    """A setting or a whole group as JSON values, without what is marked as deciding nothing."""
+    if isinstance(value, Settings):
+        return {
+            name: deciding(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if all(mark.holds(value) for mark in field.metadata if isinstance(mark, DecidesIf))
+        }
+    if isinstance(value, tuple):
+        return [deciding(entry) for entry in value]
+    return to_jsonable_python(value)

@@ -20,6 +20,7 @@ class ChecksConfig(Settings):
     max_frr: float = Field(
         0.5, gt=0, le=1, description="Share of the test's words that a model may miss and still become champion."
     )
+    min_val_auc: float = Field(0.7, ge=0.5, lt=1, description="The model check fails below this ROC-AUC on validation.")
     near_duplicate_similarity: float = Field(
         0.97,
         ge=0.8,

@@ -57,61 +57,39 @@ class CalibrationConfig(Settings):
     )
 
 
-_OPERATING_POINTS = {"strict": 0.1, "balanced": 0.5, "lenient": 2.0}
+class StreamsConfig(Settings):
+    """How continuous audio is put together, and what counts as a hit in it."""
 
-
-class EvaluationConfig(Settings):
-    """What is measured, and at which operating points."""
-
-    detector: DetectorConfig = DetectorConfig()
-    tuning: TuningConfig = TuningConfig()
-    operating_points: dict[
-        Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")], Annotated[float, Field(gt=0, le=1_000)]
-    ] = Field(_OPERATING_POINTS, description="OperatingPoints by name: false alarms an hour allowed at each.")
-    operating_point: str = Field("balanced", description="The sensitivity that is used unless another is asked for.")
-    stream_snr_db: tuple[float | None, ...] = Field(
-        (None, 20.0, 10.0, 5.0, 0.0),
-        min_length=1,
-        description="Noise under the positives of the stream test; null is clean.",
-    )
-    far_snr_db: tuple[float | None, ...] = Field((None, 10.0), description="The same for positives across a room.")
-    target_snr_db: tuple[float | None, ...] = Field(
-        (None, 10.0), min_length=1, description="The near conditions that the headline miss rate and all tuning use."
-    )
     noise_seconds: float = Field(
         5.0, ge=0, le=60, description="The ratio is to the power of this much noise around a word, in seconds."
     )
-    far_rooms: int = Field(32, ge=1, le=4_096, description="Rooms generated when no recordings of rooms exist.")
-    far_rt60_seconds: tuple[float, float] = Field((0.2, 0.8), description="Reverberation time of generated rooms.")
     gap_seconds: float = Field(1.0, ge=0, le=60, description="Pause between the recordings of a stream.")
     tolerance_seconds: float = Field(
         0.75, gt=0, le=10, description="A detection from a word's start to this long after its end is a hit."
     )
     session_minutes: float = Field(10.0, gt=0, le=240, description="Longest stretch of continuous audio held at once.")
     floor_dbfs: float = Field(-65.0, ge=-80, le=-30, description="Noise a stream always has, in pauses too.")
-    sweep_points: int = Field(200, ge=10, le=10_000, description="Thresholds tried on the stream test.")
-    fah_points: tuple[float, ...] = Field((0.1, 0.5, 1.0, 2.0), description="False alarms an hour to report misses at.")
-    calibration: CalibrationConfig = CalibrationConfig()
-    tta_shifts_ms: tuple[Annotated[int, Field(ge=-200, le=200)], ...] = Field(
-        (), description="Test windows are also scored as the mean over these shifts, in ms; empty: not."
+
+
+class TuningConditionsConfig(Settings):
+    """Conditions under which everything is tuned, and the headline miss rate is measured."""
+
+    snr_db: tuple[float | None, ...] = Field(
+        (None, 10.0), min_length=1, description="The near conditions that the headline miss rate and all tuning use."
     )
-    confidence: float = Field(0.95, gt=0, lt=1, description="Level of every interval.")
-    report_clips: int = Field(10, ge=0, le=100, description="Worst misses, and false alarms, to listen to in a report.")
-    report_suspicious_clips: int = Field(10, ge=0, le=1_000, description="Doubtful training recordings in a report.")
-    report_clip_seconds: float = Field(2.5, ge=0.5, le=10, description="Sound around each of them.")
 
-    @field_validator("operating_points", mode="before")
-    @classmethod
-    def _beside_the_standard_ones(cls, points: Any) -> Any:
-        return {**_OPERATING_POINTS, **points} if isinstance(points, dict) else points
 
-    @field_validator("operating_point")
-    @classmethod
-    def _one_of_the_points(cls, name: str, info: ValidationInfo) -> str:
-        known = info.data.get("operating_points", {name: 0.0})
-        if name not in known:
-            raise ValueError(f"must be one of operating_points: {', '.join(known)}")
-        return name
+class TestConditionsConfig(Settings):
+    """Conditions that the stream test has besides."""
+
+    snr_db: tuple[float | None, ...] = Field(
+        (None, 20.0, 10.0, 5.0, 0.0),
+        min_length=1,
+        description="Noise under the positives of the stream test; null is clean.",
+    )
+    far_snr_db: tuple[float | None, ...] = Field((None, 10.0), description="The same for positives across a room.")
+    far_rooms: int = Field(32, ge=1, le=4_096, description="Rooms generated when no recordings of rooms exist.")
+    far_rt60_seconds: tuple[float, float] = Field((0.2, 0.8), description="Reverberation time of generated rooms.")
 
     @field_validator("far_rt60_seconds")
     @classmethod
@@ -120,7 +98,65 @@ class EvaluationConfig(Settings):
             raise ValueError("must be given as [from, to] with 0.05 <= from <= to <= 5")
         return limits
 
+
+class ConditionsConfig(Settings):
+    """Noise and rooms that words are heard in."""
+
+    tuning: TuningConditionsConfig = TuningConditionsConfig()
+    test: TestConditionsConfig = TestConditionsConfig()
+
+
+_POINTS = {"strict": 0.1, "balanced": 0.5, "lenient": 2.0}
+
+
+class OperatingPointsConfig(Settings):
+    """Sensitivities, and how thresholds for them are looked for and judged."""
+
+    points: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")], Annotated[float, Field(gt=0, le=1_000)]
+    ] = Field(_POINTS, description="Sensitivities by name: false alarms an hour allowed at each.")
+    default: str = Field("balanced", description="The sensitivity that is used unless another is asked for.")
+    sweep_points: int = Field(200, ge=10, le=10_000, description="Thresholds tried on continuous audio.")
+    confidence: float = Field(0.95, gt=0, lt=1, description="Level of every interval.")
+
+    @field_validator("points", mode="before")
+    @classmethod
+    def _beside_the_standard_ones(cls, points: Any) -> Any:
+        return {**_POINTS, **points} if isinstance(points, dict) else points
+
+    @field_validator("default")
+    @classmethod
+    def _one_of_the_points(cls, name: str, info: ValidationInfo) -> str:
+        known = info.data.get("points", {name: 0.0})
+        if name not in known:
+            raise ValueError(f"must be one of evaluation.operating_points.points: {', '.join(known)}")
+        return name
+
+
+class ReportConfig(Settings):
+    """What a report shows besides."""
+
+    fah_points: tuple[float, ...] = Field((0.1, 0.5, 1.0, 2.0), description="False alarms an hour to report misses at.")
+    tta_shifts_ms: tuple[Annotated[int, Field(ge=-200, le=200)], ...] = Field(
+        (), description="Test windows are also scored as the mean over these shifts, in ms; empty: not."
+    )
+    clips: int = Field(10, ge=0, le=100, description="Worst misses, and false alarms, to listen to in a report.")
+    suspicious_clips: int = Field(10, ge=0, le=1_000, description="Doubtful training recordings in a report.")
+    clip_seconds: float = Field(2.5, ge=0.5, le=10, description="Sound around each of them.")
+
+
+class EvaluationConfig(Settings):
+    """What is measured, and at which operating points."""
+
+    streams: StreamsConfig = StreamsConfig()
+    conditions: ConditionsConfig = ConditionsConfig()
+    detector: DetectorConfig = DetectorConfig()
+    tuning: TuningConfig = TuningConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    operating_points: OperatingPointsConfig = OperatingPointsConfig()
+    report: ReportConfig = ReportConfig()
+
     @property
     def allowed_fah(self) -> float:
         """False alarms an hour allowed at the default operating point."""
-        return self.operating_points[self.operating_point]
+        return self.operating_points.points[self.operating_points.default]

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from wakeword_core.config import Config
+from wakeword_core.config import Config, TrainingConfig
 
 _SHOWN_LENGTH = 80
 
@@ -158,8 +158,8 @@ def _suggestion(location: tuple[int | str, ...], raw: tuple[int | str, ...]) -> 
     if near := difflib.get_close_matches(wrong, names, n=1):
         return f"did you mean {prefix}{near[0]}?"
     for tag, names_there in _architectures().items():
-        if prefix == "model." and wrong in names_there:
-            return f"it belongs to model.arch={tag}; here: {', '.join(names)}"
+        if prefix == "training.model." and wrong in names_there:
+            return f"it belongs to training.model.arch={tag}; here: {', '.join(names)}"
     elsewhere = {name.rsplit(".", 1)[-1]: name for name in reversed(list(_all_names(Config)))}
     if near := difflib.get_close_matches(wrong, list(elsewhere), n=1, cutoff=0.8):
         return f"did you mean {elsewhere[near[0]]}?"
@@ -167,7 +167,7 @@ def _suggestion(location: tuple[int | str, ...], raw: tuple[int | str, ...]) -> 
 
 
 def _architectures() -> dict[str, list[str]]:
-    members = typing.get_args(Config.model_fields["model"].annotation)
+    members = typing.get_args(TrainingConfig.model_fields["model"].annotation)
     return {member.model_fields["arch"].default: list(member.model_fields) for member in members}
 
 

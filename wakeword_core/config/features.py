@@ -1,10 +1,10 @@
 """How recordings become log-mel rows."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wakeword_core.config.base import Settings, Split
+from wakeword_core.config.base import DecidesIf, Settings, Split
 
 
 class FrontendConfig(Settings):
@@ -23,8 +23,12 @@ class FrontendConfig(Settings):
     log_floor: float = Field(
         1e-6, gt=0, description="Added to mel power before the logarithm; for mel_db the least power instead."
     )
-    top_db: float = Field(80.0, gt=0, le=200, description="For mel_db: a window's range below its loudest value.")
-    n_mfcc: int = Field(40, ge=1, le=256, description="For mfcc: cepstral coefficients, the first ones.")
+    top_db: Annotated[float, DecidesIf(lambda frontend: frontend.kind == "mel_db")] = Field(
+        80.0, gt=0, le=200, description="For mel_db: a window's range below its loudest value."
+    )
+    n_mfcc: Annotated[int, DecidesIf(lambda frontend: frontend.kind == "mfcc")] = Field(
+        40, ge=1, le=256, description="For mfcc: cepstral coefficients, the first ones."
+    )
     window_frames: int = Field(151, ge=16, le=2_000, description="Frames a window: 151 is 1.5 s at a 10 ms hop.")
 
     @property
@@ -52,9 +56,45 @@ class FrontendConfig(Settings):
         return self
 
 
-class AugmentConfig(Settings):
-    """What an augmented view may do to a recording; every probability at 0 leaves it as it is."""
+class WindowsConfig(Settings):
+    """Where windows lie to what is heard."""
 
+    tail_seconds: float = Field(0.1, ge=0, le=1, description="Sound kept after the end of the word in clean views.")
+    edge_seconds: float = Field(
+        0.4, ge=0.05, le=10, description="Sound at the end of a long negative's first window; before it is quiet."
+    )
+
+
+class ContextConfig(Settings):
+    """What a training row holds around a window."""
+
+    frames: int = Field(
+        150,
+        ge=0,
+        le=2_000,
+        description="Frames that a training row holds besides a window, to be scored at every step.",
+    )
+    jitter_seconds: float = Field(0.2, ge=0, le=1, description="Besides the tail, sound kept after the word at least.")
+
+
+class RowsConfig(Settings):
+    """Which windows of long recordings become rows, and how rows are stored."""
+
+    negative_hop_seconds: float = Field(
+        1.0, gt=0, le=60, description="Step between windows of a long negative; in training it is the context."
+    )
+    max_windows: int = Field(400, ge=1, le=100_000, description="Windows taken from one recording at most.")
+    dtype: Literal["float16", "float32"] = Field("float16", description="Number format of stored features.")
+
+
+class AugmentConfig(Settings):
+    """Views of each training window: how many, and what an augmented one may do to a recording.
+
+    Every probability at 0 leaves a recording as it is.
+    """
+
+    views: int = Field(4, ge=1, le=64, description="Views of each training window; the first is clean.")
+    negative_views: int = Field(2, ge=1, le=64, description="Views of each window that is not a positive.")
     gain_db: tuple[float, float] = Field((-12.0, 6.0), description="Gain, from and to.")
     noise_probability: float = Field(0.7, ge=0, le=1, description="How often noise is mixed in.")
     noise_minutes: float = Field(30.0, gt=0, le=600, description="Recorded noise and background kept to mix in.")
@@ -78,41 +118,14 @@ class FeaturesConfig(Settings):
     """How windows are cut, augmented and stored."""
 
     frontend: FrontendConfig = FrontendConfig()
+    windows: WindowsConfig = WindowsConfig()
+    context: ContextConfig = ContextConfig()
+    rows: RowsConfig = RowsConfig()
     augment: AugmentConfig = AugmentConfig()
-    views: int = Field(4, ge=1, le=64, description="Views of each training window; the first is clean.")
-    negative_views: int = Field(2, ge=1, le=64, description="Views of each window that is not a positive.")
-    context_frames: int = Field(
-        150,
-        ge=0,
-        le=2_000,
-        description="Frames that a training row holds besides a window, to be scored at every step.",
-    )
-    tail_seconds: float = Field(0.1, ge=0, le=1, description="Sound kept after the end of the word in clean views.")
-    jitter_seconds: float = Field(0.2, ge=0, le=1, description="Besides the tail, sound kept after the word at least.")
-    negative_hop_seconds: float = Field(
-        1.0, gt=0, le=60, description="Step between windows of a long negative; in training it is the context."
-    )
-    edge_seconds: float = Field(
-        0.4, ge=0.05, le=10, description="Sound at the end of a long negative's first window; before it is quiet."
-    )
-    max_windows: int = Field(400, ge=1, le=100_000, description="Windows taken from one recording at most.")
-    dtype: Literal["float16", "float32"] = Field("float16", description="Number format of stored features.")
-    batch_windows: int = Field(32, ge=1, le=65_536, description="Windows that a CPU core computes at once.")
-    gpu_batch_windows: int = Field(4_096, ge=1, le=65_536, description="Windows computed at once on a GPU.")
-
-    strategy: Literal["auto", "ram", "memmap", "stream"] = Field(
-        "auto",
-        description="How decoded shards are held while features are computed: all in memory, all in a scratch file, "
-        "or a few at a time. The features are the same.",
-    )
-    memory_gb: float = Field(
-        0.0, ge=0, le=4_096, description="Memory for decoded shards with strategy auto; 0: a quarter of the machine's."
-    )
-    workers: int = Field(0, ge=0, le=256, description="Threads that compute features on a CPU; 0: one a core.")
 
     def row_frames(self, split: Split) -> int:
         """Frames a stored row: a window, and in training the sound around it."""
-        return self.frontend.window_frames + (self.context_frames if split == "train" else 0)
+        return self.frontend.window_frames + (self.context.frames if split == "train" else 0)
 
     def row_samples(self, split: Split) -> int:
         """Samples that give exactly `row_frames` frames without padding."""
@@ -121,5 +134,5 @@ class FeaturesConfig(Settings):
 
     def row_bytes(self, split: Split) -> int:
         """Bytes of the features of a stored row."""
-        width = 2 if self.dtype == "float16" else 4
+        width = 2 if self.rows.dtype == "float16" else 4
         return self.row_frames(split) * self.frontend.bands * width

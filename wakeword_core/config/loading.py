@@ -11,12 +11,14 @@ from pydantic import ValidationError
 
 from wakeword_core.config import Config
 from wakeword_core.config.explaining import explain, shown
+from wakeword_core.config.renamed import renamed_in
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import write_text
 
 PRESETS = ("tiny", "balanced", "accurate")
 _MAX_BYTES = 1_000_000
 _PRESET_FOLDER = Path(__file__).with_name("presets")
+_ARCHITECTURE = "training.model.arch"
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -27,23 +29,26 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     file's own. Relative source paths start at the file's folder. Raises ConfigError with one sentence.
     """
     defaults = Config().model_dump(mode="json")
+    where = f"{path}: " if path else ""
     tree = _without_empty(_read(path) if path else {}, defaults)
+    if renamed := renamed_in(tree, defaults):
+        raise ConfigError(f"{where}{renamed[0]} is now {renamed[1]}")
     pairs = [_parse_override(text) for text in overrides]
+    for name, value in pairs:
+        _check_renamed(name, value, defaults)
     chosen = preset or dict(pairs).get("preset") or tree.pop("preset", None)
     tree.pop("preset", None)
     if chosen is not None:
         tree = _merge(_preset(chosen), tree)
     pairs = [(name, value) for name, value in pairs if name != "preset"]
     # A new architecture first: it replaces the model's settings, among which other overrides may be.
-    for name, value in sorted(pairs, key=lambda pair: pair[0] != "model.arch"):
+    for name, value in sorted(pairs, key=lambda pair: pair[0] != _ARCHITECTURE):
         tree = _overridden(tree, defaults, name, value)
-    if isinstance(tree.get("model"), dict):
-        tree["model"].setdefault("arch", defaults["model"]["arch"])
+    tree = _with_architecture(tree, defaults)
     _resolve_sources(tree, path.resolve().parent if path else Path.cwd())
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        where = f"{path}: " if path else ""
         raise ConfigError(where + explain(error, _merge(defaults, tree))) from None
 
 
@@ -141,20 +146,41 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def _with_architecture(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `tree` in which settings of a model without a named architecture are those of the default one."""
+    training = tree.get("training")
+    if not isinstance(training, dict) or not isinstance(training.get("model"), dict):
+        return dict(tree)
+    model = {"arch": defaults["training"]["model"]["arch"], **training["model"]}
+    return {**tree, "training": {**training, "model": model}}
+
+
+def _check_renamed(name: str, value: Any, defaults: Mapping[str, Any]) -> None:
+    tree = value
+    for part in reversed(name.split(".")):
+        tree = {part: tree}
+    if renamed := renamed_in(tree, defaults):
+        old, new = renamed
+        rest = name.removeprefix(old) if name.startswith(f"{old}.") else ""
+        raise ConfigError(f"{old}{rest} is now {new}{rest}")
+
+
 def _parse_override(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals or not all(name.split(".")):
-        raise ConfigError(f"--set {text!r} must have the form dotted.name=value, as in training.epochs=40")
+        raise ConfigError(f"--set {text!r} must have the form dotted.name=value, as in training.schedule.epochs=40")
     return name, _parse(value, f"--set {name}")
 
 
 def _overridden(tree: Mapping[str, Any], defaults: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
     """A copy of `tree` with `value` at the dotted `name`."""
-    if name == "model.arch":
-        model = tree.get("model")
-        current = model.get("arch", defaults["model"]["arch"]) if isinstance(model, dict) else None
-        return {**tree, "model": model if current == value else {"arch": value}}
+    if name == _ARCHITECTURE:
+        training = tree.get("training")
+        model = training.get("model") if isinstance(training, dict) else None
+        current = model.get("arch", defaults["training"]["model"]["arch"]) if isinstance(model, dict) else None
+        model = model if current == value else {"arch": value}
+        return {**tree, "training": {**(training if isinstance(training, dict) else {}), "model": model}}
     result = _set(tree, defaults, name.split("."), value, name)
     assert isinstance(result, dict)
     return result

@@ -7,12 +7,9 @@ from pydantic import Field
 from wakeword_core.config.base import Settings
 
 
-class MiningConfig(Settings):
-    """Sounds of the training split that the trained model takes for a wake word, and its tuning on them."""
+class SearchConfig(Settings):
+    """Which events become clips."""
 
-    enabled: bool = Field(
-        False, description="Whether the trained model is tuned on what it wrongly fires at in the training split."
-    )
     min_score: float = Field(
         0.3, gt=0, lt=1, description="From this score on, not calibrated, a sound without a wake word is an event."
     )
@@ -21,12 +18,27 @@ class MiningConfig(Settings):
     )
     per_recording: int = Field(10, ge=1, le=1_000, description="Clips of one recording at most, the highest first.")
     max_clips: int = Field(2_000, ge=1, le=20_000, description="Clips at most, the highest first.")
+
+
+class MiningTuningConfig(Settings):
+    """How the trained model is tuned on the clips."""
+
+    epochs: int = Field(4, ge=1, le=1_000, description="Epochs of the tuning.")
+    learning_rate_fraction: float = Field(
+        0.2, gt=0, le=1, description="Peak learning rate of the tuning, as a share of training.schedule.learning_rate."
+    )
     keep: Literal["always", "better"] = Field(
         "always",
         description="Whether tuned weights are kept in any case, or only where validation, which then decides about "
         "weights, gets no worse.",
     )
-    epochs: int = Field(4, ge=1, le=1_000, description="Epochs of the tuning.")
-    learning_rate_fraction: float = Field(
-        0.2, gt=0, le=1, description="Peak learning rate of the tuning, as a share of training.learning_rate."
+
+
+class MiningConfig(Settings):
+    """Sounds of the training split that the trained model takes for a wake word, and its tuning on them."""
+
+    enabled: bool = Field(
+        False, description="Whether the trained model is tuned on what it wrongly fires at in the training split."
     )
+    search: SearchConfig = SearchConfig()
+    tuning: MiningTuningConfig = MiningTuningConfig()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakeword_core.config.base import Role, Settings, Split
+from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Role, Settings, Split
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 """Endings of a source's path that make it a table of recordings instead of a folder."""
@@ -19,7 +19,8 @@ class SourceConfig(Settings):
     """One collection of recordings that share a role, a licence and a rule for telling speakers apart."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Short name; appears in reports.")]
-    path: Path = Field(
+    # where a folder lies and how its files are picked shows in the fingerprint of the recordings
+    path: Annotated[Path, DECIDES_NOTHING] = Field(
         description="Folder, or a table (.csv, .tsv, .parquet) with a column path, relative to the table's folder, and "
         "optionally label, speaker, licence, role and split. ${VARIABLES} are expanded, relative to the configuration."
     )
@@ -27,16 +28,20 @@ class SourceConfig(Settings):
         description="What its recordings are to the wake word; with labels, those whose label is no wake word."
     )
     label: str | None = Field(None, description="Class of positives; default: the phrase.")
-    labels: str | None = Field(
+    labels: Annotated[str | None, DecidesIf(lambda source: source.labels is not None)] = Field(
         None,
         description="How to tell a recording's label: 'parent' (folder name), 'folder:N' (Nth folder below the source, "
         "or above the file when negative), or 'regex:...' with a group named label, matched on the relative path. "
         "A label that is a wake word makes a positive. Default: from the role, or a table's column label.",
     )
-    words: tuple[str, ...] = Field((), description="Wake words among the labels; default: label, or the phrase.")
+    words: Annotated[tuple[str, ...], DecidesIf(lambda source: bool(source.words))] = Field(
+        (), description="Wake words among the labels; default: label, or the phrase."
+    )
     licence: str = Field("", description="Licence of the recordings, as an SPDX name where there is one.")
-    include: tuple[str, ...] = Field(("**/*",), min_length=1, description="Glob patterns of the files to take.")
-    exclude: tuple[str, ...] = Field((), description="Glob patterns of files to leave out.")
+    include: Annotated[tuple[str, ...], DECIDES_NOTHING] = Field(
+        ("**/*",), min_length=1, description="Glob patterns of the files to take."
+    )
+    exclude: Annotated[tuple[str, ...], DECIDES_NOTHING] = Field((), description="Glob patterns of files to leave out.")
     speaker: str = Field(
         "unknown",
         description="How to tell speakers apart: 'unknown' (each recording its own group), 'single' (one speaker), "
@@ -112,37 +117,62 @@ def _tells(rule: str, group: str) -> bool:
         raise ValueError(f"not a regular expression: {error}") from None
 
 
-class DataConfig(Settings):
-    """Which recordings are used, which are fit for use, and how they are split."""
+class AudioConfig(Settings):
+    """What all audio is brought to, and when it counts as silent."""
 
-    sources: tuple[SourceConfig, ...] = Field((), description="Folders and tables of recordings.")
-    missing_source: Literal["report", "fail"] = Field(
-        "report",
-        description="What a source that is missing or broken does: 'report' names it and goes on with the others, "
-        "'fail' ends the run.",
-    )
     sample_rate: int = Field(16_000, ge=4_000, le=48_000, description="Rate everything is brought to, in Hz.")
+    silence_dbfs: float = Field(-70.0, le=0, description="A recording whose RMS is below this is silent.")
+
+
+class HealthConfig(Settings):
+    """Which recordings are fit for use, and where speech is in them."""
+
     min_seconds: float = Field(0.2, gt=0, description="Shorter recordings are quarantined.")
     max_seconds: float = Field(60.0, gt=0, description="Longer speech recordings are quarantined.")
     max_background_seconds: float = Field(3_600.0, gt=0, description="Longer background or noise is quarantined.")
     max_channels: int = Field(2, ge=1, le=64, description="More channels are quarantined; up to it they are averaged.")
     max_file_mb: float = Field(512.0, gt=0, description="Larger files are quarantined unread.")
-    silence_dbfs: float = Field(-70.0, le=0, description="A recording whose RMS is below this is silent.")
     max_clipped_ratio: float = Field(0.05, ge=0, le=1, description="More samples than this at full scale is clipped.")
-    val_fraction: float = Field(0.15, gt=0, lt=1, description="Share of speaker groups for validation.")
-    test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of speaker groups for the test.")
-    split_rotation: float = Field(
-        0.0, ge=0, lt=1, description="Share by which speaker groups move on through test, validation and training."
-    )
     vad_threshold: float = Field(0.5, gt=0, lt=1, description="Speech probability above which a frame is speech.")
-    workers: int = Field(0, ge=0, le=256, description="Threads that decode; 0 means one a core.")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.val_fraction + self.test_fraction >= 0.9:
-            raise ValueError("val_fraction + test_fraction must stay below 0.9, or nothing is left to train on")
+    def _lengths_differ(self) -> Self:
         if self.min_seconds >= self.max_seconds:
             raise ValueError("min_seconds must be below max_seconds")
+        return self
+
+
+class SplitsConfig(Settings):
+    """How speaker groups are shared out to the splits."""
+
+    val_fraction: float = Field(0.15, gt=0, lt=1, description="Share of speaker groups for validation.")
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of speaker groups for the test.")
+    rotation: float = Field(
+        0.0, ge=0, lt=1, description="Share by which speaker groups move on through test, validation and training."
+    )
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 0.9:
+            raise ValueError("val_fraction + test_fraction must stay below 0.9, or nothing is left to train on")
+        return self
+
+
+class DataConfig(Settings):
+    """Which recordings are used, which are fit for use, and how they are split."""
+
+    sources: tuple[SourceConfig, ...] = Field((), description="Folders and tables of recordings.")
+    missing_source: Annotated[Literal["report", "fail"], DECIDES_NOTHING] = Field(
+        "report",
+        description="What a source that is missing or broken does: 'report' names it and goes on with the others, "
+        "'fail' ends the run.",
+    )
+    audio: AudioConfig = AudioConfig()
+    health: HealthConfig = HealthConfig()
+    splits: SplitsConfig = SplitsConfig()
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> Self:
         names = [source.name for source in self.sources]
         if len(set(names)) != len(names):
             raise ValueError("two sources have the same name")
@@ -193,4 +223,3 @@ class ShardsConfig(Settings):
 
     shard_mb: float = Field(64.0, gt=0, le=2_048, description="Aimed-at size of a shard of decoded audio.")
     count: int | None = Field(None, ge=1, le=4_096, description="Shards a split; default: from the size.")
-    retries: int = Field(1, ge=0, le=10, description="How often a failed shard is tried again.")

@@ -1,16 +1,16 @@
 """When a new model takes the champion's place."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wakeword_core.config.base import Settings
+from wakeword_core.config.base import DECIDES_NOTHING, Settings
 
 
 class RegistryConfig(Settings):
     """How a model that was built is held against the champion, and what follows from it."""
 
-    promote: Literal["automatic", "manual"] = Field(
+    promote: Annotated[Literal["automatic", "manual"], DECIDES_NOTHING] = Field(
         "automatic",
         description="Whether a model that may be champion becomes it when it is built, or by `wakeword promote`.",
     )

@@ -1,29 +1,16 @@
 """The optimisation of one model."""
 
-from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import Settings
+from wakeword_core.config.models import ModelConfig, TcnConfig
 
 ValMetric = Literal["pauc", "loss", "f1", "frr"]
 
-CHANGES_NO_RESULT = ("device", "threads", "processes", "compile", "min_val_auc")
-"""Settings of training that ask for no other model: it differs by rounding, or by what another device draws."""
-_NOT_USED = {"clean_share": None}
-"""Settings that came later, and the values with which they do nothing: a training without them is what it was."""
 _LARGEST_WEIGHT = 1e6
 """Of a class: more is a slip of the pen, and float32 has no more digits than that to add the others to."""
-
-
-def deciding_settings(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the settings of training as JSON values, those that its result depends on."""
-    return {
-        name: value
-        for name, value in training.items()
-        if name not in CHANGES_NO_RESULT and not (name in _NOT_USED and value == _NOT_USED[name])
-    }
 
 
 class SpecAugmentConfig(Settings):
@@ -127,26 +114,63 @@ def _is_weight(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LARGEST_WEIGHT
 
 
-class TrainingConfig(Settings):
-    """The optimisation of one model."""
+class OptimizerConfig(Settings):
+    """What makes a step of gradients."""
+
+    kind: Literal["adamw", "adam", "sgd", "muon"] = Field(
+        "adamw", description="AdamW, Adam, SGD with Nesterov's momentum, or Muon for matrices with AdamW for the rest."
+    )
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="Weight decay; not on norms and biases.")
+    momentum: float = Field(0.95, ge=0, lt=1, description="Momentum of SGD and Muon.")
+    clip_norm: float = Field(5.0, gt=0, description="Gradients are scaled down to this norm.")
+    adaptive_clip: float = Field(
+        0.0, ge=0, description="And to so many times the median norm of the last steps, 5 being usual; 0: they are not."
+    )
+
+
+class ScheduleConfig(Settings):
+    """How long a training is, and its learning rate over time."""
 
     epochs: int = Field(20, ge=1, le=10_000, description="Epochs at most.")
-    steps_per_epoch: int = Field(0, ge=0, le=1_000_000, description="Batches an epoch; 0: once through the negatives.")
-    max_steps_per_epoch: int = Field(
-        400, ge=1, le=1_000_000, description="Most batches an epoch with steps_per_epoch 0."
+    learning_rate: float = Field(3e-3, gt=0, le=1, description="Peak learning rate.")
+    kind: Literal["cosine", "one_cycle", "step", "plateau", "constant"] = Field(
+        "cosine", description="What the learning rate does after its warm-up."
     )
-    batch_size: int = Field(128, ge=2, le=65_536, description="Windows a batch.")
-    sampler: Literal["balanced", "difficulty", "plain"] = Field(
+    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the rate rises.")
+    final_lr_fraction: float = Field(0.01, ge=0, le=1, description="Rate at the end of the cosine, of the peak.")
+    drop_at: tuple[float, ...] = Field(
+        (0.5, 0.75), description="For 'step': where the rate drops, as shares of the steps after warm-up."
+    )
+    drop_factor: float = Field(0.3, gt=0, lt=1, description="What a drop of 'step' or 'plateau' leaves of the rate.")
+    plateau_patience: int = Field(
+        3, ge=1, le=1_000, description="For 'plateau': epochs without a better score before a drop."
+    )
+
+    @model_validator(mode="after")
+    def _drops_in_order(self) -> Self:
+        if any(not 0 < place < 1 for place in self.drop_at) or list(self.drop_at) != sorted(self.drop_at):
+            raise ValueError("drop_at needs growing shares between 0 and 1")
+        return self
+
+
+class SamplingConfig(Settings):
+    """Which windows make an epoch and a batch."""
+
+    kind: Literal["balanced", "difficulty", "plain"] = Field(
         "balanced",
         description="Batches in the shares of mix, these by how wrong the model was about each window, or windows as "
         "they come; in random order.",
     )
-    difficulty_floor: float = Field(
-        0.1,
-        gt=0,
-        le=1,
-        description="With sampler 'difficulty': how often a window comes that the model is right about, to one that "
-        "it is wrong about.",
+    batch_size: int = Field(128, ge=2, le=65_536, description="Windows a batch.")
+    micro_batch: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        description="Windows that a process computes at once, 2 or more, whose gradients are added up; 0: all.",
+    )
+    steps_per_epoch: int = Field(0, ge=0, le=1_000_000, description="Batches an epoch; 0: once through the negatives.")
+    max_steps_per_epoch: int = Field(
+        400, ge=1, le=1_000_000, description="Most batches an epoch with steps_per_epoch 0."
     )
     mix: tuple[float, float, float] = Field(
         (0.3, 0.5, 0.2), description="Shares of positives, negatives and hard negatives in a batch."
@@ -158,46 +182,45 @@ class TrainingConfig(Settings):
         description="Share of an epoch that are clean views, of every kind of window, the rest being augmented ones; "
         "null: as many as there are; 1: clean ones only, noise to mix in too.",
     )
-    optimizer: Literal["adamw", "adam", "sgd", "muon"] = Field(
-        "adamw", description="AdamW, Adam, SGD with Nesterov's momentum, or Muon for matrices with AdamW for the rest."
+    difficulty_floor: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="For 'difficulty': how often a window comes that the model is right about, to one that it is "
+        "wrong about.",
     )
-    learning_rate: float = Field(3e-3, gt=0, le=1, description="Peak learning rate.")
-    weight_decay: float = Field(1e-2, ge=0, le=1, description="Weight decay; not on norms and biases.")
-    momentum: float = Field(0.95, ge=0, lt=1, description="Momentum of SGD and Muon.")
-    schedule: Literal["cosine", "one_cycle", "step", "plateau", "constant"] = Field(
-        "cosine", description="What the learning rate does after its warm-up."
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.micro_batch == 1:
+            raise ValueError("micro_batch is 1, and batch norms need two windows at once: set 2 or more, or 0")
+        if any(share < 0 for share in self.mix) or self.mix[0] <= 0 or self.mix[0] >= sum(self.mix):
+            raise ValueError("mix needs a positive share for positives and for at least one kind of negative")
+        return self
+
+
+class EmaConfig(Settings):
+    """Exponential moving average of weights, which is the model."""
+
+    decay: float = Field(
+        0.998, ge=0, lt=1, description="Decay, with (1 + step) / (10 + step) while that is less; 0: no average."
     )
-    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the rate rises.")
-    final_lr_fraction: float = Field(0.01, ge=0, le=1, description="Rate at the end of the cosine, of the peak.")
-    drop_at: tuple[float, ...] = Field(
-        (0.5, 0.75), description="With schedule 'step': where the rate drops, as shares of the steps after warm-up."
-    )
-    drop_factor: float = Field(0.3, gt=0, lt=1, description="What a drop of 'step' or 'plateau' leaves of the rate.")
-    plateau_patience: int = Field(
-        3, ge=1, le=1_000, description="With schedule 'plateau': epochs without a better score before a drop."
-    )
-    loss: LossConfig = LossConfig()
-    ema_decay: float = Field(
-        0.998,
-        ge=0,
-        lt=1,
-        description="Exponential moving average of weights, with (1 + step) / (10 + step) while that is less; 0: none.",
-    )
-    ema_final_decay: float | None = Field(
+    final_decay: float | None = Field(
         None, ge=0, lt=1, description="Decay that the average rises to at the end, such as 0.9995; null: as before."
     )
-    ema_final_fraction: float = Field(0.2, gt=0, le=1, description="Share of all steps, the last, over which it rises.")
-    clip_norm: float = Field(5.0, gt=0, description="Gradients are scaled down to this norm.")
-    adaptive_clip: float = Field(
-        0.0, ge=0, description="And to so many times the median norm of the last steps, 5 being usual; 0: they are not."
-    )
-    val_metric: ValMetric = Field(
+    final_fraction: float = Field(0.2, gt=0, le=1, description="Share of all steps, the last, over which it rises.")
+
+
+class ValidationConfig(Settings):
+    """How the model is judged on validation, and which epoch's weights are kept."""
+
+    metric: ValMetric = Field(
         "pauc",
-        description="The validation score: partial ROC-AUC, the loss, F1, or misses at val_false_alarms_per_hour.",
+        description="The validation score: partial ROC-AUC, the loss, F1, or misses at false_alarms_per_hour.",
     )
-    val_max_fpr: float = Field(0.1, gt=0, le=1, description="Rate that the partial ROC-AUC goes up to.")
-    val_false_alarms_per_hour: float = Field(
-        0.5, ge=0, le=3_600, description="With val_metric 'frr': windows an hour that may be taken for a word."
+    max_fpr: float = Field(0.1, gt=0, le=1, description="Rate that the partial ROC-AUC goes up to.")
+    false_alarms_per_hour: float = Field(
+        0.5, ge=0, le=3_600, description="With metric 'frr': windows an hour that may be taken for a word."
     )
     keep: Literal["last", "best"] = Field(
         "last", description="Which epoch's averaged weights are the model: the last, or the best on validation."
@@ -206,43 +229,39 @@ class TrainingConfig(Settings):
         8, ge=1, le=10_000, description="With keep 'best': epochs without a better validation score before stopping."
     )
     keep_every: int = Field(0, ge=0, le=10_000, description="Every so many epochs the model is kept besides; 0: never.")
-    augment: TrainAugmentConfig = TrainAugmentConfig()
-    spec_augment: SpecAugmentConfig = SpecAugmentConfig()
-    micro_batch: int = Field(
-        0,
-        ge=0,
-        le=65_536,
-        description="Windows that a process computes at once, 2 or more, whose gradients are added up; 0: all.",
-    )
+
+
+class PrecisionConfig(Settings):
+    """Number and memory formats of training on CUDA."""
+
     amp: bool = Field(True, description="Autocast to amp_dtype on CUDA; no effect on a CPU.")
     amp_dtype: Literal["bfloat16", "float16"] = Field(
         "bfloat16", description="Number format of autocast; float16 comes with a gradient scaler."
     )
     channels_last: bool = Field(True, description="Memory format of 2-D models on CUDA, but with Muon.")
-    compile: Literal["auto", "on", "off"] = Field(
-        "off", description="Compile the network with torch.compile; auto: on CUDA, where there is a compiler."
-    )
-    processes: int = Field(
-        1, ge=1, le=64, description="Processes that share each batch; on CUDA each has a GPU of its own."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where features and training run.")
-    threads: int = Field(0, ge=0, le=256, description="Torch threads; 0: all cores.")
-    min_val_auc: float = Field(0.7, ge=0.5, lt=1, description="The model check fails below this ROC-AUC on validation.")
+
+
+class TrainingConfig(Settings):
+    """The optimisation of one model."""
+
+    model: ModelConfig = TcnConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    augment: TrainAugmentConfig = TrainAugmentConfig()
+    spec_augment: SpecAugmentConfig = SpecAugmentConfig()
+    ema: EmaConfig = EmaConfig()
+    validation: ValidationConfig = ValidationConfig()
+    precision: PrecisionConfig = PrecisionConfig()
 
     @model_validator(mode="after")
-    def _shares(self) -> Self:
-        if any(not 0 < place < 1 for place in self.drop_at) or list(self.drop_at) != sorted(self.drop_at):
-            raise ValueError("drop_at needs growing shares between 0 and 1")
-        if self.micro_batch == 1:
-            raise ValueError("micro_batch is 1, and batch norms need two windows at once: set 2 or more, or 0")
-        if self.processes > self.batch_size:
-            raise ValueError(f"processes is {self.processes}, but a batch has {self.batch_size} windows to share")
+    def _metric_learning_fits(self) -> Self:
+        sampling = self.sampling
         if self.loss.metric != "none" and self.augment.mixup_alpha > 0:
             raise ValueError(
                 "loss.metric judges rows of one label: set augment.mixup_alpha to 0, or the metric to none"
             )
-        if self.loss.metric == "triplet" and (0 < self.micro_batch < self.batch_size or self.processes > 1):
-            raise ValueError("triplets are looked for in a whole batch: set micro_batch to 0 and processes to 1")
-        if any(share < 0 for share in self.mix) or self.mix[0] <= 0 or self.mix[0] >= sum(self.mix):
-            raise ValueError("mix needs a positive share for positives and for at least one kind of negative")
+        if self.loss.metric == "triplet" and 0 < sampling.micro_batch < sampling.batch_size:
+            raise ValueError("loss.metric triplet looks for triplets in a whole batch: set sampling.micro_batch to 0")
         return self

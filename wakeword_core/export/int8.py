@@ -134,7 +134,7 @@ class Candidate:
     margin_error: float
     """RMS change of the log-odds, as a share of their standard deviation over the windows."""
     loss: float
-    """What `int8_max_f1_drop` bounds: the drop of F1 from fp32, or `margin_error` where fp32 decides the same for every
+    """What `max_f1_drop` bounds: the drop of F1 from fp32, or `margin_error` where fp32 decides the same for every
     window, so that F1 says nothing."""
     within_limits: bool
 
@@ -163,7 +163,7 @@ def quantize_int8(
 ) -> QuantizeSummary:
     """Write `out/model.int8.onnx` from an exported fp32 model and training windows [n, n_mels, frames] of log-mel.
 
-    Kept is, of the candidates within `int8_max_ratio` and `int8_max_f1_drop`, one that computes in integers if there
+    Kept is, of the candidates within `max_ratio` and `max_f1_drop`, one that computes in integers if there
     is one, else packed weights; of several the one with the least loss of F1, then with the least `margin_error`, then
     the simplest. Where none is within the limits, the rule is the same for all. Deterministic; the metadata is kept.
     """
@@ -176,7 +176,7 @@ def quantize_int8(
     for method, calibration, graph in _graphs(onnx_path, original, windows):
         size = write_model(take_metadata(graph, original), path)
         figures = _compared(reference, _decisions(path, validation))
-        fits = size <= config.int8_max_ratio * fp32_bytes and figures["loss"] <= config.int8_max_f1_drop
+        fits = size <= config.int8.max_ratio * fp32_bytes and figures["loss"] <= config.int8.max_f1_drop
         tried.append((Candidate(method, calibration, size, size / fp32_bytes, **figures, within_limits=fits), graph))
     kept, graph = min(tried, key=lambda pair: _rank(pair[0]))
     write_model(graph, path)
@@ -257,9 +257,9 @@ def make_int8(
 def _calibration_windows(train_features: Path, config: Config) -> np.ndarray:
     """Evenly spaced clean windows of training that end where those of validation do: [n, bands, frames]."""
     frontend = config.features.frontend
-    tail = frontend.frames(config.features.tail_seconds, config.data.sample_rate)
+    tail = frontend.frames(config.features.windows.tail_seconds, config.data.audio.sample_rate)
     rows = load_windows(train_features, clean_only=True)
-    count = min(config.export.int8_calibration_windows, len(rows))
+    count = min(config.export.int8.calibration_windows, len(rows))
     chosen = np.linspace(0, len(rows) - 1, count).astype(int)
     ends = rows.window_ends(frontend.window_frames, tail)[chosen]
     windows: np.ndarray = windows_ending(rows.mel[chosen], ends, frontend.window_frames).float().numpy()

@@ -53,17 +53,17 @@ def export_onnx(model: "ScoringModel", card: dict[str, Any], config: ExportConfi
 
     frontend = FrontendConfig.model_validate(card["frontend"])
     shape = (frontend.bands, frontend.window_frames)
-    graph = compact(_trace(model, shape, config.opset))
+    graph = compact(_trace(model, shape, config.onnx.opset))
     set_card(graph, card)
     path = out / MODEL_FILE
     size = write_model(graph, path)
     windows = np.random.default_rng(0).normal(-6.0, 4.0, (_PARITY_WINDOWS, *shape)).astype(np.float32)
     difference, logit_difference = parity(model, path, windows), logit_parity(model, path, windows)
     for what, found in (("scores", difference), ("logits", logit_difference)):
-        if not found <= config.parity_tolerance:
+        if not found <= config.onnx.parity_tolerance:
             raise WakewordError(
-                f"{what} of {path} differ from torch's by {found:.2g}, more than export.parity_tolerance "
-                f"({config.parity_tolerance:g}); report this with the model's configuration"
+                f"{what} of {path} differ from torch's by {found:.2g}, more than export.onnx.parity_tolerance "
+                f"({config.onnx.parity_tolerance:g}); report this with the model's configuration"
             )
     return ExportSummary(
         bytes=size,

@@ -116,9 +116,9 @@ def build_features(
     missing = [part for part in planned if not parts.link(part.key, part.target)]
     progress(f"features {split}", len(planned) - len(missing), len(planned))
 
-    threads = config.features.workers or available_cores()
+    threads = config.compute.workers or available_cores()
     timings = Timings(_threads_by_stage(kind, threads, readers))
-    strategy = strategy_for([part.shard for part in missing], config.features, readers)
+    strategy = strategy_for([part.shard for part in missing], config.compute, readers)
     rows = computed = 0
     if missing:
         computer = RowComputer(config, split, materials, torch.device(device))
@@ -145,7 +145,7 @@ def build_features(
         parts=len(planned),
         parts_built=len(missing),
         parts_reused=len(planned) - len(missing),
-        window_seconds=round(contents.rows * config.features.row_samples(split) / config.data.sample_rate, 1),
+        window_seconds=round(contents.rows * config.features.row_samples(split) / config.data.audio.sample_rate, 1),
         noise_seconds=round(materials.noise.seconds, 1),
         rooms=len(materials.rooms),
         strategy=strategy,
@@ -162,7 +162,7 @@ def shifted_windows(shards: Path, split: Split, config: Config, shifts_ms: Seque
     """
     computer = RowComputer(config, split, NO_MATERIALS, torch.device("cpu"))
     compute = CpuBlocks(computer, 1, Timings({}))
-    rate = config.data.sample_rate
+    rate = config.data.audio.sample_rate
     for shard in prefetch(read_shard, shard_paths(shards), 1, 1):
         plan = clean_rows(plan_windows(shard, split, config.features, rate, config.seed))
         decoded = join_recordings(shard, computer.margin)
@@ -224,7 +224,7 @@ class PartBuilder:
 
     def _prepare(self, part: Part, decoded: Decoded) -> _PreparedPart:
         computer, config = self._computer, self._computer.config
-        plan = plan_windows(decoded.shard, computer.split, config.features, config.data.sample_rate, config.seed)
+        plan = plan_windows(decoded.shard, computer.split, config.features, config.data.audio.sample_rate, config.seed)
         draws = computer.draw(plan)
         reused = None
         if part.older is not None and self._parts.entry(part.older, read=True) is not None:

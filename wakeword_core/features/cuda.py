@@ -66,7 +66,7 @@ class CudaBlocks:
         self._streams = torch.cuda.Stream(computer.device), torch.cuda.Stream(computer.device)
         for stream in self._streams:  # the buffers and the noise were made on the default one
             stream.wait_stream(torch.cuda.default_stream(computer.device))
-        self._batch = FittingBatch(min(computer.features.gpu_batch_windows, _batch_in_vram(computer)), self._free)
+        self._batch = FittingBatch(min(computer.config.compute.gpu_batch_windows, _batch_in_vram(computer)), self._free)
 
     def block_rows(self, rows: int) -> int:
         """As many as the buffers hold, whatever the part."""
@@ -154,8 +154,7 @@ class FittingBatch:
             if len(piece) > 1:
                 return None
             raise DataError(
-                "the GPU's memory is too small for a single row of features; free some of it, or set "
-                "training.device=cpu"
+                "the GPU's memory is too small for a single row of features; free some of it, or set compute.device=cpu"
             ) from error
 
 

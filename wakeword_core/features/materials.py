@@ -131,8 +131,8 @@ class Materials:
 def materials_for(shards: Path, split: Split, config: Config) -> Materials:
     """Collect noise and rooms from the split's own recordings: nothing of another split is heard in training."""
     augment = config.features.augment
-    rate = config.data.sample_rate
-    if split != AUGMENTED_SPLIT or max(config.features.views, config.features.negative_views) == 1:
+    rate = config.data.audio.sample_rate
+    if split != AUGMENTED_SPLIT or max(config.features.augment.views, config.features.augment.negative_views) == 1:
         return NO_MATERIALS
     row = config.features.row_samples(split)
     recorded = _recorded_noise(shards, augment.noise_minutes * 60, row / rate, rate)

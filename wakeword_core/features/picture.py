@@ -30,7 +30,7 @@ def sample_mels(features: Path, config: Config) -> bytes:
             chosen += group[np.linspace(0, len(group) - 1, min(_SHOWN // 2, len(group))).astype(int)].tolist()
     titles = [file.labels[labels[row]].removeprefix("_") for row in chosen]
     frontend = config.features.frontend
-    return mel_grid(file.rows(chosen), titles, frontend.hop_length / config.data.sample_rate, frontend.kind)
+    return mel_grid(file.rows(chosen), titles, frontend.hop_length / config.data.audio.sample_rate, frontend.kind)
 
 
 def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float, kind: str = "log_mel") -> bytes:

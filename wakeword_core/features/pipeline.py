@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from wakeword_core.config import FeaturesConfig
+from wakeword_core.config import ComputeConfig
 from wakeword_core.cores import available_cores
 from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, join_recordings
 from wakeword_core.features.store import copy_rows
@@ -48,11 +48,11 @@ def reader_threads(on_gpu: bool) -> int:
     return max(READERS, min(_MOST_READERS, available_cores() - 2)) if on_gpu else READERS
 
 
-def strategy_for(shards: Sequence[Path], features: FeaturesConfig, readers: int) -> Strategy:
+def strategy_for(shards: Sequence[Path], compute: ComputeConfig, readers: int) -> Strategy:
     """Take the configured strategy, or choose one by the sizes of the shards and the memory there is."""
-    if features.strategy != "auto":
-        return features.strategy
-    memory = features.memory_gb * 1e9 or machine_memory() * _MEMORY_SHARE
+    if compute.shard_strategy != "auto":
+        return compute.shard_strategy
+    memory = compute.memory_gb * 1e9 or machine_memory() * _MEMORY_SHARE
     return choose_strategy([path.stat().st_size for path in shards] or [0], memory, readers)
 
 
@@ -208,7 +208,7 @@ class CpuBlocks:
 
     def __init__(self, computer: RowComputer, threads: int, timings: Timings) -> None:
         self._computer = computer
-        self._batch = min(computer.features.batch_windows, max(1, _CPU_BATCH_SAMPLES // computer.row))
+        self._batch = min(computer.config.compute.batch_windows, max(1, _CPU_BATCH_SAMPLES // computer.row))
         self.threads, self.waiting = threads, threads * _CPU_BLOCKS_A_THREAD
         self._copy = timings.timed("copy", copy_reused)
         self._compute = timings.timed("compute", self._compute_rows)
@@ -217,7 +217,7 @@ class CpuBlocks:
         """Choose about a thread's share of a part's rows."""
         features = self._computer.features
         row_bytes = features.row_bytes(self._computer.split)
-        return block_rows(rows, self.threads, row_bytes, features.batch_windows, _BLOCK_BYTES)
+        return block_rows(rows, self.threads, row_bytes, self._computer.config.compute.batch_windows, _BLOCK_BYTES)
 
     def __call__(self, block: Block) -> npt.NDArray[Any]:
         """Compute features [rows, bands, frames] of a block."""

@@ -99,10 +99,10 @@ class RowComputer:
         self.frames = config.features.row_frames(split)
         self.materials = materials
         self.augmenter = Augmenter(materials.noise.samples, materials.rooms, device)
-        front_end = TorchFrontend(config.features.frontend, config.data.sample_rate).to(device)
+        front_end = TorchFrontend(config.features.frontend, config.data.audio.sample_rate).to(device)
         self.front_end: Callable[[torch.Tensor], torch.Tensor] = front_end
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self.dtype = torch.float16 if config.features.dtype == "float16" else torch.float32
+        self.dtype = torch.float16 if config.features.rows.dtype == "float16" else torch.float32
         self.margin = source_samples(self.row, float(whole_steps(config.features.augment.speed[1])) / STEPS)
         """Samples of silence around the recordings, as many as a row needs at most."""
 

@@ -4,27 +4,20 @@ from typing import Any
 
 from wakeword_core.config import Config, Split
 
-_HOW = {"batch_windows", "gpu_batch_windows", "strategy", "memory_gb", "workers"}
-_OF_A_KIND = {"top_db": "mel_db", "n_mfcc": "mfcc"}
+_OF_EVERY_SPLIT = (
+    "seed",
+    "data.audio.sample_rate",
+    "labels",
+    "features.frontend",
+    "features.windows",
+    "features.rows",
+)
+_OF_AUGMENTED_ROWS = ("features.context", "features.augment")
 AUGMENTED_SPLIT: Split = "train"
 """The only split with augmented views; validation and test are clean."""
 
 
 def feature_settings(config: Config, split: Split) -> dict[str, Any]:
     """Settings that change the numbers of `split`: not how they are computed, nor augmentation outside training."""
-    features = config.features.model_dump(mode="json", exclude=_HOW)
-    kind = features["frontend"]["kind"]
-    for name in (name for name, of in _OF_A_KIND.items() if of != kind):
-        features["frontend"].pop(name)
-    if split != AUGMENTED_SPLIT:
-        for name in ("augment", "views", "negative_views", "jitter_seconds", "context_frames"):
-            features.pop(name)
-    elif features["context_frames"]:
-        features.pop("negative_hop_seconds")  # rows follow one another by their context
-    return {
-        **features,
-        "split": split,
-        "labels": list(config.labels),
-        "sample_rate": config.data.sample_rate,
-        "seed": config.seed,
-    }
+    branches = (*_OF_EVERY_SPLIT, *(_OF_AUGMENTED_ROWS if split == AUGMENTED_SPLIT else ()))
+    return {**config.subset(*branches), "split": split}

@@ -246,7 +246,7 @@ class FeatureFile:
         import torch
 
         chosen = self.column("views") == 0 if clean_only else np.ones(len(self), bool)
-        dtype = np.float16 if self.config["dtype"] == "float16" else np.float32
+        dtype = np.float16 if self.config["features.rows"]["dtype"] == "float16" else np.float32
         mel = np.empty((int(chosen.sum()), self.n_mels, self.frames), dtype)
         filled = 0
         for start, block, _ in self.blocks(1024):

@@ -41,7 +41,7 @@ def plan_windows(shard: Shard, split: Split, config: FeaturesConfig, sample_rate
     """Plan the rows of one shard.
 
     Positives and hard negatives give a window that ends `tail_seconds` after their speech; whatever is not positive
-    gives windows every `negative_hop_seconds` as well. Training rows are longer than a window by `context_frames`: they
+    gives windows every `negative_hop_seconds` as well. Training rows are longer than a window by `context.frames`: they
     end `tail_seconds` + `jitter_seconds` after the speech or later, and every window of a long negative is in one of
     them. Augmented views exist in the training split only.
     """
@@ -51,7 +51,7 @@ def plan_windows(shard: Shard, split: Split, config: FeaturesConfig, sample_rate
         if role in _SKIPPED_ROLES:
             continue
         starts, aligned = _starts(shard, index, split, config, sample_rate)
-        wanted = config.views if role == "positive" else config.negative_views
+        wanted = config.augment.views if role == "positive" else config.augment.negative_views
         recording += [index] * len(starts)
         start += starts
         jittered += aligned
@@ -84,7 +84,7 @@ def _shifts(
     context = config.row_samples("train") - config.frontend.window_samples
     after = row_tail(config, sample_rate)
     # without context a row is a window, in which the word ends up to tail + jitter before its end
-    word = u * (context - after) if context else u * after - round(config.tail_seconds * sample_rate)
+    word = u * (context - after) if context else u * after - round(config.windows.tail_seconds * sample_rate)
     return np.where(aligned, word, (u - 0.5) * _hop(config, "train", sample_rate))
 
 
@@ -98,12 +98,12 @@ def aligned_reach(config: FeaturesConfig, sample_rate: int) -> tuple[int, int]:
 
 def row_tail(config: FeaturesConfig, sample_rate: int) -> int:
     """Count the samples that a training row holds after the end of the word at least."""
-    return round((config.tail_seconds + config.jitter_seconds) * sample_rate)
+    return round((config.windows.tail_seconds + config.context.jitter_seconds) * sample_rate)
 
 
 def _hop(config: FeaturesConfig, split: Split, sample_rate: int) -> int:
     """Samples from one row of a long negative to the next."""
-    hop = round(config.negative_hop_seconds * sample_rate)
+    hop = round(config.rows.negative_hop_seconds * sample_rate)
     context = config.row_samples(split) - config.frontend.window_samples
     return context if context > 0 else hop
 
@@ -134,15 +134,15 @@ def _starts(
     """Row starts of one recording, and whether each is aligned on speech."""
     length, row = len(shard.audio[index]), config.row_samples(split)
     longer = row > config.frontend.window_samples
-    after = row_tail(config, sample_rate) if longer else round(config.tail_seconds * sample_rate)
+    after = row_tail(config, sample_rate) if longer else round(config.windows.tail_seconds * sample_rate)
     starts: list[int] = []
     if shard.roles[index] in _ALIGNED_ROLES:
         starts.append(_speech_end(shard, index, sample_rate) + after - row)
     aligned = [True] * len(starts)
     if shard.roles[index] != "positive":
-        edge = round(config.edge_seconds * sample_rate) - config.frontend.window_samples
+        edge = round(config.windows.edge_seconds * sample_rate) - config.frontend.window_samples
         sliding = _sliding_starts(length - row, _hop(config, split, sample_rate), edge)
-        sliding = sliding[: config.max_windows - len(starts)]
+        sliding = sliding[: config.rows.max_windows - len(starts)]
         starts += sliding
         aligned += [False] * len(sliding)
     return starts, aligned
@@ -173,7 +173,7 @@ def verify_features(folder: Path, shards: Path, split: Split, config: Config) ->
     rows = 0
     for path in shard_paths(shards):
         shard = read_shard(path)
-        plan = plan_windows(shard, split, config.features, config.data.sample_rate, config.seed)
+        plan = plan_windows(shard, split, config.features, config.data.audio.sample_rate, config.seed)
         rows += len(plan)
         ids = np.asarray(shard.ids, COLUMNS["file_ids"])[plan.recording]
         labels = label_indices(shard, config.labels)[plan.recording]

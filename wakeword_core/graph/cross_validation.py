@@ -89,11 +89,13 @@ def fold_configs(config: Config, folds: int) -> list[Config]:
     made = []
     for number in range(folds):
         tree = config.model_dump(mode="json")
-        tree["data"] |= {"test_fraction": 1 / folds, "split_rotation": number / folds}
+        tree["data"]["splits"] |= {"test_fraction": 1 / folds, "rotation": number / folds}
         try:
             made.append(Config.model_validate(tree))
         except ValueError as error:
-            raise ConfigError(f"data.val_fraction is too large for {folds} folds; lower it, or take more") from error
+            raise ConfigError(
+                f"data.splits.val_fraction is too large for {folds} folds; lower it, or take more"
+            ) from error
     return made
 
 

@@ -91,7 +91,7 @@ class StageRun:
         """Choose the device that the configuration asks for: `cpu` or `cuda`."""
         from wakeword_core.training.device import choose_device
 
-        return choose_device(self.config.training.device)
+        return choose_device(self.config.compute.device)
 
     @property
     def device_used(self) -> str:

@@ -50,8 +50,8 @@ class Layout:
     @classmethod
     def of(cls, config: Config, step: int) -> "Layout":
         """For windows as configured, from a beginning as in training to as long after the end as rows last there."""
-        frontend, rate = config.features.frontend, config.data.sample_rate
-        edge, after = round(config.features.edge_seconds * rate), row_tail(config.features, rate)
+        frontend, rate = config.features.frontend, config.data.audio.sample_rate
+        edge, after = round(config.features.windows.edge_seconds * rate), row_tail(config.features, rate)
         return cls(frontend.window_frames, step, frontend.hop_length, frontend.n_fft, edge, after)
 
     @property
@@ -164,7 +164,7 @@ class StretchScorer:
     """
 
     def __init__(self, model: ScoringModel, config: Config, device: str) -> None:
-        frontend, rate = config.features.frontend, config.data.sample_rate
+        frontend, rate = config.features.frontend, config.data.audio.sample_rate
         self._model, self._device = model.to(device).eval(), device
         self._top_db = frontend.top_db if frontend.kind == "mel_db" else None
         # decibels are clamped by the window, not by the stretch

@@ -89,25 +89,27 @@ def mine(
 
     Nothing found is a result too: no clips. Other splits are not looked at.
     """
-    mining, rate = config.mining, config.data.sample_rate
+    mining, rate = config.mining, config.data.audio.sample_rate
     scorer = StretchScorer(model, config, device)
     planned = _planned_seconds(shards)
     candidates: list[Clip] = []
     peaks: list[float] = []
     listened, seconds = 0, 0.0
-    with torch_threads(config.training.threads):
+    with torch_threads(config.compute.threads):
         for scored in _listen(scorer, shards):
-            events = event_peaks(scored.ends / rate, scored.scores, mining.min_score, mining.lockout_seconds)
+            events = event_peaks(
+                scored.ends / rate, scored.scores, mining.search.min_score, mining.search.lockout_seconds
+            )
             peaks += scored.scores[events].tolist()
-            candidates += _clips(scored, events[: mining.per_recording], config, scorer.layout)
-            if len(candidates) > _SPARE * mining.max_clips:
-                candidates = choose_clips(candidates, mining.max_clips)
+            candidates += _clips(scored, events[: mining.search.per_recording], config, scorer.layout)
+            if len(candidates) > _SPARE * mining.search.max_clips:
+                candidates = choose_clips(candidates, mining.search.max_clips)
             listened, seconds = listened + 1, seconds + scored.recording.seconds
             progress("mining (s)", min(round(seconds), planned), planned)
-    clips = choose_clips(candidates, mining.max_clips)
+    clips = choose_clips(candidates, mining.search.max_clips)
     write_clips(shards, clips, rate, out, lambda done: progress("cut mined clips", done, len(clips)))
     if peaks:
-        (out / PICTURE).write_bytes(score_picture(peaks, [clip.score for clip in clips], mining.min_score))
+        (out / PICTURE).write_bytes(score_picture(peaks, [clip.score for clip in clips], mining.search.min_score))
     return MiningSummary(
         clips=len(clips),
         events=len(peaks),
@@ -122,7 +124,7 @@ def mine(
 def highest_scores(model: ScoringModel, shards: Path, config: Config, device: str) -> npt.NDArray[np.float64]:
     """Return the highest score of the model in each recording of shards of negatives, in their order: [recordings]."""
     scorer = StretchScorer(model, config, device)
-    with torch_threads(config.training.threads):
+    with torch_threads(config.compute.threads):
         return np.array([scored.scores.max(initial=0.0) for scored in _listen(scorer, shards)], dtype=np.float64)
 
 
@@ -136,7 +138,7 @@ def _planned_seconds(shards: Path) -> int:
 
 def _clips(scored: ScoredRecording, peaks: list[int], config: Config, layout: Layout) -> list[Clip]:
     """The clip around each of some scores of a recording."""
-    rate = config.data.sample_rate
+    rate = config.data.audio.sample_rate
     reach = aligned_reach(config.features, rate)
     return [
         cut_clip(scored.recording, int(scored.ends[peak]), scored.scores[peak], layout.window_samples, reach, rate)

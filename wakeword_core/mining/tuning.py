@@ -38,13 +38,14 @@ class Sources:
 
 def tuning_config(config: Config) -> Config:
     """Return the configuration with the epochs and the learning rate of the tuning in place of the training's."""
-    training, mining = config.training, config.mining
-    changed = {
-        "epochs": mining.epochs,
-        "learning_rate": training.learning_rate * mining.learning_rate_fraction,
-        "keep_every": 0,  # which is about the training's epochs
-    }
-    return config.model_copy(update={"training": training.model_copy(update=changed)})
+    schedule, tuning = config.training.schedule, config.mining.tuning
+    return config.changed(
+        {
+            "training.schedule.epochs": tuning.epochs,
+            "training.schedule.learning_rate": schedule.learning_rate * tuning.learning_rate_fraction,
+            "training.validation.keep_every": 0,  # which is about the training's epochs
+        }
+    )
 
 
 def tune(
@@ -57,7 +58,7 @@ def tune(
     progress: Progress = silent,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
 ) -> dict[str, Any]:
-    """Write the model that `mining.keep` asks for, and the tuning's history, to `out`; returns figures.
+    """Write the model that `mining.tuning.keep` asks for, and the tuning's history, to `out`; returns figures.
 
     Mined clips join the training windows as hard negatives with augmented views of their own. A killed tuning that is
     called again goes on after its last finished epoch, as any training; see `ATTEMPT`.
@@ -72,7 +73,7 @@ def tune(
     after = ValidationFigures(
         **{field.name: getattr(summary, f"val_{field.name}") for field in fields(ValidationFigures)}
     )
-    kept = config.mining.keep == "always" or no_worse(after, before, config.training.val_metric)
+    kept = config.mining.tuning.keep == "always" or no_worse(after, before, config.training.validation.metric)
     for name in (WEIGHTS, CARD):
         link_or_copy((attempt if kept else sources.model) / name, out / name)
     link_or_copy(attempt / HISTORY, out / HISTORY)
@@ -102,8 +103,8 @@ def validation_figures(model: Path, val: WindowSet, config: Config, device: str)
     """Figures of the model in a folder on validation windows, as training measures them after an epoch."""
     training = config.training
     loaded, validation = load_model(model)[0].to(device), ValidationSet.load(val, config, device)
-    with torch_threads(training.threads):
-        return validate(loaded, validation, training.batch_size, training.val_max_fpr)
+    with torch_threads(config.compute.threads):
+        return validate(loaded, validation, training.sampling.batch_size, training.validation.max_fpr)
 
 
 def clean_up(out: Path) -> None:

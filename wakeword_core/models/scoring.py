@@ -79,7 +79,7 @@ class ScoringModel(nn.Module):
 def new_model(config: Config) -> ScoringModel:
     """An untrained model for a project's windows and classes."""
     frontend = config.features.frontend
-    return ScoringModel(config.model, frontend.bands, frontend.window_frames, len(config.labels))
+    return ScoringModel(config.training.model, frontend.bands, frontend.window_frames, len(config.labels))
 
 
 def model_card(config: Config) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def model_card(config: Config) -> dict[str, Any]:
     return {
         "phrase": config.phrase,
         "labels": list(config.labels),
-        "sample_rate": config.data.sample_rate,
+        "sample_rate": config.data.audio.sample_rate,
         "frontend": config.features.frontend.model_dump(mode="json"),
     }
 

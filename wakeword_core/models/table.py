@@ -22,7 +22,7 @@ PAPERS = {
 """Where each architecture is from."""
 
 _CLASSES = 2
-_HEADER = ("`model.arch`", "parameters", "MMAC a window", "MMAC a second", "sees, ms", "streams", "source")
+_HEADER = ("`training.model.arch`", "parameters", "MMAC a window", "MMAC a second", "sees, ms", "streams", "source")
 _ALIGNED = ("---", "---:", "---:", "---:", "---:", "---", "---")
 
 
@@ -34,7 +34,7 @@ def table() -> str:
 
 def _row(arch: str) -> tuple[str, ...]:
     config = Config()
-    frontend, rate = config.features.frontend, config.data.sample_rate
+    frontend, rate = config.features.frontend, config.data.audio.sample_rate
     settings: ModelConfig = TypeAdapter(ModelConfig).validate_python({"arch": arch})
     facts = describe(
         build_model(settings, frontend.bands, frontend.window_frames, _CLASSES),

@@ -78,23 +78,25 @@ def build_manifest(
     out: Path,
     progress: Progress = silent,
     forgotten: Forgotten = NOTHING_FORGOTTEN,
+    workers: int = 0,
 ) -> ManifestSummary:
     """Scan, measure, judge and split all recordings; writes MANIFEST_FILE, FINGERPRINTS and summary.json to `out`.
 
     What is `forgotten` has no row, since a row says whose voice it is: its number is all that is told.
     Unfit recordings stay in the manifest with status "quarantined" and a reason. Only recordings not seen before are
-    decoded. A source that is missing or broken is left out and named in the summary; DataError when nothing is left,
+    decoded, by `workers` threads (0: one a core).
+    A source that is missing or broken is left out and named in the summary; DataError when nothing is left,
     or with `missing_source: fail`.
     """
-    listing = scan(sources, cache, progress, workers=config.workers, missing=config.missing_source, forgotten=forgotten)
+    listing = scan(sources, cache, progress, workers=workers, missing=config.missing_source, forgotten=forgotten)
     rows, missing = _described(listing, sources, config, phrase)
     left_out = listing.forgotten
     del listing
     measures = Measures(rows["id"])
     faults: list[Fault] = []
-    add_headers(rows, measures, sources, config, cache, progress)
+    add_headers(rows, measures, sources, config, cache, progress, workers)
     faults += header_faults(rows, config)
-    add_sound(rows, ~_any(faults, rows), measures, sources, config, cache, progress)
+    add_sound(rows, ~_any(faults, rows), measures, sources, config, cache, progress, workers)
     del measures
     faults += sound_faults(rows, config)
     rows["kind"], rows["reason"] = _judged(rows, faults)

@@ -62,7 +62,7 @@ class FactKinds:
         return cls(
             header=f"header {digest(decoder)[:_KIND_DIGITS]}",
             levels=f"levels {digest(decoder)[:_KIND_DIGITS]}",
-            speech=f"speech {config.vad_threshold:g} {digest(detector)[:_KIND_DIGITS]}",
+            speech=f"speech {config.health.vad_threshold:g} {digest(detector)[:_KIND_DIGITS]}",
             fingerprint=f"fingerprint {digest([*decoder, FINGERPRINT_VERSION])[:_KIND_DIGITS]}",
         )
 
@@ -146,14 +146,15 @@ def add_headers(
     config: DataConfig,
     cache: ScanCache,
     progress: Progress,
+    workers: int,
 ) -> None:
     """Add what the headers of readable files say: the columns of `HEADER`, and header_error."""
-    readable = (rows["unread"] == "") & (rows["size"] > 0) & (rows["size"] <= config.max_file_mb * _MEGABYTE)
+    readable = (rows["unread"] == "") & (rows["size"] > 0) & (rows["size"] <= config.health.max_file_mb * _MEGABYTE)
     header, kind = measures.column(HEADER), FactKinds.of(config).header
     header.put_all(cache.facts(kind, measures.ids(readable)))
     missing = rows[readable & ~header.known].drop_duplicates("id")
     with _Saver(cache) as saved:
-        found = map_unordered(lambda job: measure_header(job[1]), _jobs(missing, sources), config.workers)
+        found = map_unordered(lambda job: measure_header(job[1]), _jobs(missing, sources), workers)
         for done, ((recording_id, _), facts) in enumerate(found):
             header.put(recording_id, facts)
             saved.add(recording_id, kind, facts)
@@ -169,6 +170,7 @@ def add_sound(
     config: DataConfig,
     cache: ScanCache,
     progress: Progress,
+    workers: int,
 ) -> None:
     """Add what the sound of the `fit` rows is: the columns of `LEVELS`, `SPEECH` and `FINGERPRINT`, levels_error."""
     spoken = rows["role"].isin(SPAN_ROLES)
@@ -185,10 +187,10 @@ def add_sound(
     detector = SpeechDetector() if wanted else None
 
     def measure(job: tuple[str, Path]) -> Sound:
-        return measure_sound(job[1], rates[job[0]], detector if job[0] in wanted else None, config.vad_threshold)
+        return measure_sound(job[1], rates[job[0]], detector if job[0] in wanted else None, config.health.vad_threshold)
 
     with _Saver(cache) as saved:
-        measured = map_unordered(measure, _jobs(missing, sources), config.workers)
+        measured = map_unordered(measure, _jobs(missing, sources), workers)
         for done, ((recording_id, _), sound) in enumerate(measured):
             levels.put(recording_id, sound.levels)
             saved.add(recording_id, kinds.levels, sound.levels)

@@ -42,7 +42,7 @@ def split_recordings(rows: "pd.DataFrame", phrase: str, seed: int, config: DataC
     Where each speaker group lies is remembered below `folder`, for this phrase, seed and shares of the splits: groups
     stay where they are for ever, and new ones are put where their labels lack most. See `assign_splits`.
     """
-    facts = {"phrase": phrase, "seed": seed, "val": config.val_fraction, "test": config.test_fraction}
+    facts = {"phrase": phrase, "seed": seed, "val": config.splits.val_fraction, "test": config.splits.test_fraction}
     path = folder / f"{digest(facts)[:20]}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def assign_splits(
     """Return each recording's split, and the places of the speaker groups that are not among the `known` ones.
 
     A group's place is a number in [0, 1), which the shares of test, validation and training divide, turned by
-    `split_rotation`. It is the hash of its name, unless some split would then have too few groups of one of its labels
+    `rotation`. It is the hash of its name, unless some split would then have too few groups of one of its labels
     (`_least`): then new groups move there. A known group never moves. That takes a memory: if the split followed from
     the name alone, some three speakers of a word would all be in one.
 
@@ -140,7 +140,7 @@ class _Placement:
                     self._counts[other][split] += 1
                 # well inside, so that no rounding puts it on the other side
                 place = low + (high - low) * (0.25 + self.places[speaker] / 2)
-                self.places[speaker] = (place - self._config.split_rotation) % 1.0
+                self.places[speaker] = (place - self._config.splits.rotation) % 1.0
                 moved = True
         return moved
 
@@ -167,7 +167,7 @@ def _least(groups: int, held: Collection[Split], config: DataConfig) -> dict[Spl
     `_EXACT_GROUPS` groups this is exact; of more, half is enough, which a hash alone hardly ever misses. One more group
     asks for one more in one split at most, so that a group that comes alone can always give it.
     """
-    shares: dict[Split, float] = {"test": config.test_fraction, "val": config.val_fraction}
+    shares: dict[Split, float] = {"test": config.splits.test_fraction, "val": config.splits.val_fraction}
     shares["train"] = 1 - sum(shares.values())
     counts = dict.fromkeys(SPLITS, 0)
     for number in range(1, min(groups, max(_EXACT_GROUPS, -(-groups // 2))) + 1):
@@ -183,15 +183,15 @@ def _hash_place(speaker: str, seed: int) -> float:
 
 def _bounds(split: Split, config: DataConfig) -> tuple[float, float]:
     """From and up to which place a split lies, before it is turned."""
-    test, held_out = config.test_fraction, config.test_fraction + config.val_fraction
+    test, held_out = config.splits.test_fraction, config.splits.test_fraction + config.splits.val_fraction
     return {"test": (0.0, test), "val": (test, held_out), "train": (held_out, 1.0)}[split]
 
 
 def _split_at(place: float, config: DataConfig) -> Split:
-    place = (place + config.split_rotation) % 1.0
-    if place < config.test_fraction:
+    place = (place + config.splits.rotation) % 1.0
+    if place < config.splits.test_fraction:
         return "test"
-    return "val" if place < config.test_fraction + config.val_fraction else "train"
+    return "val" if place < config.splits.test_fraction + config.splits.val_fraction else "train"
 
 
 def _read_places(path: Path) -> dict[str, float]:

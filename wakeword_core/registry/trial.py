@@ -90,8 +90,8 @@ class Contrast:
 
 def incomparable(champion: WakewordModel, config: Config) -> str:
     """Why a champion cannot be heard on the present test; empty if it can."""
-    if champion.sample_rate != config.data.sample_rate:
-        return f"it hears audio at {champion.sample_rate:,} Hz, and the test is at {config.data.sample_rate:,} Hz"
+    if champion.sample_rate != config.data.audio.sample_rate:
+        return f"it hears audio at {champion.sample_rate:,} Hz, and the test is at {config.data.audio.sample_rate:,} Hz"
     if champion.labels != config.labels:
         return f"its classes are {', '.join(champion.labels)}, and the test's {', '.join(config.labels)}"
     return ""

@@ -101,6 +101,7 @@ def build_shards(
     out: Path,
     parts: Parts,
     progress: Progress = silent,
+    retries: int = 1,
 ) -> ShardsSummary:
     """Write 00000.parquet and so on to `out` from the usable manifest rows of one split; `roots` is source -> folder.
 
@@ -123,7 +124,7 @@ def build_shards(
 
     sizes = {target: len(shard.rows) for target, shard in waiting.items()}
     total, copied = sum(sizes.values()), 0
-    with Packers(workers, config.retries, _work(waiting.values())) as packers:
+    with Packers(workers, retries, _work(waiting.values())) as packers:
         for update in packers.run({target: partial(job, shard) for target, shard in waiting.items()}):
             if update.finished:
                 _keep(parts, waiting[update.finished])

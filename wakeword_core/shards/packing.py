@@ -285,7 +285,7 @@ class Packers:
             process.shutdown()
             raise DataError(
                 f"its worker process died after about {self._counts[place]} of {len(job.rows)} recordings (out of "
-                "memory, or started from a script without a main guard); try again with lower data.workers"
+                "memory, or started from a script without a main guard); try again with lower compute.workers"
             ) from error
         except BaseException:
             self._idle.put(process)

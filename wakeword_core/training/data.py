@@ -85,12 +85,12 @@ class Sampler:
     def __init__(self, windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig, seed: int) -> None:
         self.seed = seed
         kinds = _kinds(windows, labels)
-        everything = Pool("everything", torch.arange(len(windows)), config.batch_size)
-        self.pools = [everything] if config.sampler == "plain" else _pools(kinds, config)
-        self._floor = config.difficulty_floor
+        everything = Pool("everything", torch.arange(len(windows)), config.sampling.batch_size)
+        self.pools = [everything] if config.sampling.kind == "plain" else _pools(kinds, config)
+        self._floor = config.sampling.difficulty_floor
         self._clean = windows.views.cpu() == 0
-        self._clean_share = config.clean_share
-        self.steps = config.steps_per_epoch or self._once_through(config)
+        self._clean_share = config.sampling.clean_share
+        self.steps = config.sampling.steps_per_epoch or self._once_through(config)
 
     def epoch(self, epoch: int, difficulty: Tensor | None = None) -> Tensor:
         """Draw rows int64 [steps, batch_size] of the 0-based epoch; no window repeats before all of its kind were used.
@@ -123,7 +123,7 @@ class Sampler:
     def _once_through(self, config: TrainingConfig) -> int:
         """Steps in which all negatives are seen, where they have a share of their own."""
         pools = [pool for pool in self.pools if pool.name == NEGATIVE_LABEL] or self.pools[-1:]
-        return min(math.ceil(len(pools[0].rows) / pools[0].per_batch), config.max_steps_per_epoch)
+        return min(math.ceil(len(pools[0].rows) / pools[0].per_batch), config.sampling.max_steps_per_epoch)
 
 
 class NoiseSampler:
@@ -178,7 +178,7 @@ def _kinds(windows: "WindowSet", labels: tuple[str, ...]) -> dict[str, Tensor]:
 
 def _pools(kinds: dict[str, Tensor], config: TrainingConfig) -> list[Pool]:
     """Those that have windows, with their parts of a batch."""
-    share_positive, share_easy, share_hard = config.mix
+    share_positive, share_easy, share_hard = config.sampling.mix
     easy, hard = len(kinds[NEGATIVE_LABEL]), len(kinds[_HARD])
     if not hard and share_hard > 0:
         log.info("there are no hard negatives; their share of each batch goes to negatives")
@@ -189,14 +189,16 @@ def _pools(kinds: dict[str, Tensor], config: TrainingConfig) -> list[Pool]:
     words = [name for name in kinds if name not in (NEGATIVE_LABEL, _HARD)]
     shares = dict.fromkeys(words, share_positive / len(words)) | {NEGATIVE_LABEL: share_easy, _HARD: share_hard}
     wanted = {name: share for name, share in shares.items() if share > 0}
-    counts = _whole_shares(list(wanted.values()), config.batch_size)
+    counts = _whole_shares(list(wanted.values()), config.sampling.batch_size)
     return [Pool(name, kinds[name], count) for name, count in zip(wanted, counts, strict=True)]
 
 
 def _whole_shares(shares: list[float], total: int) -> list[int]:
     """`total` cut into whole numbers of at least 1 in proportion to `shares` (largest remainders)."""
     if total < len(shares):
-        raise DataError(f"training.batch_size is {total}, but a batch holds {len(shares)} kinds of windows; raise it")
+        raise DataError(
+            f"training.sampling.batch_size is {total}, but a batch holds {len(shares)} kinds of windows; raise it"
+        )
     exact = [share / sum(shares) * total for share in shares]
     counts = [max(int(wanted), 1) for wanted in exact]
     while sum(counts) != total:

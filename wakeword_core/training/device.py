@@ -32,7 +32,7 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if wanted == "cuda":
-        raise ConfigError("training.device is cuda, but no CUDA device is available; use auto or cpu")
+        raise ConfigError("compute.device is cuda, but no CUDA device is available; use auto or cpu")
     return "cpu"
 
 

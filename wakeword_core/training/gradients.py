@@ -27,7 +27,7 @@ class MemoryFullError(ConfigError):
         self.rows = rows
 
     def __str__(self) -> str:
-        return f"the memory of a GPU is exhausted; set training.micro_batch={self.rows}"
+        return f"the memory of a GPU is exhausted; set training.sampling.micro_batch={self.rows}"
 
 
 def draw_batch(run: Run, windows: TrainRows, rows: Tensor, noise: Tensor | None, generator: torch.Generator) -> Batch:
@@ -35,7 +35,9 @@ def draw_batch(run: Run, windows: TrainRows, rows: Tensor, noise: Tensor | None,
     try:
         return run.objective.draw(run.model, windows, rows, noise, generator)
     except torch.OutOfMemoryError as error:
-        raise ConfigError(f"the GPU's memory is too small for {len(rows)} rows; lower training.batch_size") from error
+        raise ConfigError(
+            f"the GPU's memory is too small for {len(rows)} rows; lower training.sampling.batch_size"
+        ) from error
 
 
 def compute_gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
@@ -53,7 +55,7 @@ def compute_gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor,
             if at_once <= _FEWEST_ROWS:
                 raise ConfigError(
                     f"the GPU's memory is too small for {_FEWEST_ROWS} rows of training; take a smaller model, or set "
-                    "training.device=cpu"
+                    "compute.device=cpu"
                 ) from error
             run.micro_batch = math.ceil(at_once / 2)
             if run.ranks.count > 1:  # the others wait in the middle of this batch

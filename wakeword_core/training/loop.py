@@ -83,14 +83,14 @@ def train(
     weights, bit for bit on a CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class
     has no windows, ConfigError when training diverges.
 
-    With `training.processes` it starts that many processes to do it. A process that torchrun started is one of several
+    With `compute.processes` it starts that many processes to do it. A process that torchrun started is one of several
     already: each calls this with the same arguments, and the first alone writes to `out`, which all can read.
     """
     check_windows(train, "train", config)
     check_windows(val, "val", config)
     check_validation(val.labels)
     job = Job(train, val, cmvn, config, start_from)
-    if config.training.processes > 1 and not is_one_of_several():
+    if config.compute.processes > 1 and not is_one_of_several():
         return train_in_processes(train_here, job, out, progress, on_epoch)
     return train_here(job, out, progress, on_epoch)
 
@@ -99,11 +99,11 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
     """Train on windows that were checked, in this process, which may be one of several."""
     config, settings = job.config, job.config.training
     sampler = Sampler(job.train, config.labels, settings, config.seed)
-    noise = NoiseSampler(job.train, config.seed, settings.clean_share)
-    device = choose_device(settings.device)
+    noise = NoiseSampler(job.train, config.seed, settings.sampling.clean_share)
+    device = choose_device(config.compute.device)
     with (
         join_ranks(device) as ranks,
-        torch_threads(settings.threads or ranks.cores),
+        torch_threads(config.compute.threads or ranks.cores),
         keep_freed_memory(),
         finishing("batch") as stop_requested,
         torch.random.fork_rng(devices=cuda_devices(device)),
@@ -112,7 +112,7 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         run = new_run(job.train, job.cmvn, config, device, identity, job.start_from, ranks)
         run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
         resume_run(run, out)
-        compile_backbone(run.model.backbone, settings.compile, device, ranks.count)
+        compile_backbone(run.model.backbone, job.config.compute.compile, device, ranks.count)
         batches = Batches(TrainRows.load(job.train, config, device), sampler, noise, progress, stop_requested)
         validation = ValidationSet.load(job.val, config, device)
 
@@ -124,19 +124,19 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
                     save_run(run, out)
                 raise KeyboardInterrupt from None
             run.history.append(record)
-            if kept_record(run.history, settings.keep) is record:
+            if kept_record(run.history, settings.validation.keep) is record:
                 run.best = {name: tensor.clone() for name, tensor in run.average.state_dict().items()}
             if ranks.first:
                 save_epoch_model(run, config, out)  # before the epoch counts as done: a killed run saves it again
                 save_run(run, out)
                 on_epoch(record)
-        return finish_run(run, sampler.steps * settings.batch_size, config, out)
+        return finish_run(run, sampler.steps * settings.sampling.batch_size, config, out)
 
 
 def _is_finished(run: Run, config: Config) -> bool:
     settings = config.training
-    stops_early = settings.keep == "best" and out_of_patience(run.history, settings.patience)
-    return len(run.history) >= settings.epochs or stops_early
+    stops_early = settings.validation.keep == "best" and out_of_patience(run.history, settings.validation.patience)
+    return len(run.history) >= settings.schedule.epochs or stops_early
 
 
 def _run_epoch(run: Run, batches: Batches, validation: ValidationSet, config: Config) -> EpochRecord:
@@ -149,8 +149,8 @@ def _run_epoch(run: Run, batches: Batches, validation: ValidationSet, config: Co
     figures = validate_run(run, validation, config)
     if not all(torch.isfinite(torch.tensor([loss, norm, figures.loss]))):
         raise ConfigError(
-            f"training diverged in epoch {epoch} (its loss is not finite) with training.learning_rate "
-            f"{settings.learning_rate}; lower it"
+            f"training diverged in epoch {epoch} (its loss is not finite) with training.schedule.learning_rate "
+            f"{settings.schedule.learning_rate}; lower it"
         )
     return EpochRecord(
         epoch=epoch,
@@ -160,10 +160,10 @@ def _run_epoch(run: Run, batches: Batches, validation: ValidationSet, config: Co
         val_pauc=figures.pauc,
         val_f1=figures.f1,
         val_frr=figures.frr,
-        val_score=figures.value(settings.val_metric),
+        val_score=figures.value(settings.validation.metric),
         learning_rate=run.optimizers.rate,
         gradient_norm=norm,
-        samples_per_second=(run.step - first_step) * settings.batch_size / (trained - started),
+        samples_per_second=(run.step - first_step) * settings.sampling.batch_size / (trained - started),
         seconds=time.monotonic() - started,
     )
 
@@ -175,7 +175,7 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> EpochTrace:
     """
     settings, epoch = config.training, len(run.history)
     rows, noises, masks = draw_epoch(batches.sampler, batches.noise, epoch, config.seed, run.device, run.difficulty)
-    total = len(rows) * settings.epochs
+    total = len(rows) * settings.schedule.epochs
     trace = EpochTrace.zeros(len(rows), 0 if run.difficulty is None else rows.shape[1], run.device)
     steps_done = 0
     if run.partial_epoch is not None:  # the training was stopped in the middle of this epoch: go on from there

@@ -114,8 +114,8 @@ def find_rate(
     Raises DataError when a class has no windows, ConfigError when the loss diverges too soon to tell anything.
     """
     check_windows(train, "train", config)
-    device = choose_device(config.training.device)
-    with torch_threads(config.training.threads), torch.random.fork_rng(devices=cuda_devices(device)):
+    device = choose_device(config.compute.device)
+    with torch_threads(config.compute.threads), torch.random.fork_rng(devices=cuda_devices(device)):
         return range_test(new_run(train, cmvn, config, device, "", start_from), train, config, rates, progress)
 
 
@@ -195,7 +195,7 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
     """Draw the batches of a training: rows, rows of noise, and where the rest of what is random comes from."""
     sampler = Sampler(train, config.labels, config.training, config.seed)
-    noise = NoiseSampler(train, config.seed, config.training.clean_share)
+    noise = NoiseSampler(train, config.seed, config.training.sampling.clean_share)
     for epoch in count():
         rows, noises, generator = draw_epoch(sampler, noise, epoch, config.seed, device)
         for chosen, mixed in zip(rows, noises, strict=True):

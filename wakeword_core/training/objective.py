@@ -124,7 +124,7 @@ class Objective(nn.Module):
         """Make it for training windows of classes `train_labels` [rows]; may draw from torch's default generator."""
         super().__init__()
         self.config = config
-        loss, frontend, rate = config.training.loss, config.features.frontend, config.data.sample_rate
+        loss, frontend, rate = config.training.loss, config.features.frontend, config.data.audio.sample_rate
         self._hit, self._early = (frontend.frames(seconds, rate) for seconds in (loss.hit_seconds, loss.early_seconds))
         weights = class_weights(loss, config.labels, train_labels)
         self.register_buffer("class_weights", weights, persistent=False)
@@ -156,7 +156,9 @@ class Objective(nn.Module):
         """
         training, x = self.config.training, batch.x
         targets, embeddings = batch.targets[0], None
-        with torch.autocast("cuda", dtype=self._number_format, enabled=training.amp and x.device.type == "cuda"):
+        with torch.autocast(
+            "cuda", dtype=self._number_format, enabled=training.precision.amp and x.device.type == "cuda"
+        ):
             logits = row_logits(model.backbone, x, batch.step_ends, model.frames)
             if self.metric is not None and targets.places is not None:
                 # an ensemble's members each have a step of their own to be judged by, but share a window to embed
@@ -212,7 +214,7 @@ class Objective(nn.Module):
 
     @property
     def _number_format(self) -> torch.dtype:
-        return torch.float16 if self.config.training.amp_dtype == "float16" else torch.bfloat16
+        return torch.float16 if self.config.training.precision.amp_dtype == "float16" else torch.bfloat16
 
     def _counts(self, rows: TrainRows, chosen: Tensor) -> Tensor | None:
         """How many rows each one counts for, [batch]; None: one."""

@@ -29,7 +29,7 @@ class Clipper:
     """Clips gradients, and remembers the norms of the last steps where the limit follows from them."""
 
     def __init__(self, config: TrainingConfig, device: torch.device | str) -> None:
-        self._fixed, self._factor = config.clip_norm, config.adaptive_clip
+        self._fixed, self._factor = config.optimizer.clip_norm, config.optimizer.adaptive_clip
         self.norms = torch.zeros(0, device=device)
         """of the last steps, at most USUAL_STEPS: what is to be restored"""
 
@@ -158,12 +158,16 @@ def make_optimizers(
 ) -> Optimizers:
     """Make what `config.optimizer` says for (name, parameter); norms, biases and `undecayed` ones are not decayed."""
     named, undecayed = list(named), list(undecayed)
-    if config.optimizer == "muon":
+    if config.optimizer.kind == "muon":
         return _muon(named, undecayed, config)
-    groups, rate, momentum = _decay_groups(named, undecayed, config), config.learning_rate, config.momentum
-    if config.optimizer == "adamw":  # Loshchilov and Hutter 2019
+    groups, rate, momentum = (
+        _decay_groups(named, undecayed, config),
+        config.schedule.learning_rate,
+        config.optimizer.momentum,
+    )
+    if config.optimizer.kind == "adamw":  # Loshchilov and Hutter 2019
         return Optimizers([torch.optim.AdamW(groups, lr=rate, fused=True)])
-    if config.optimizer == "adam":  # Kingma and Ba 2015, whose decay is part of the gradient
+    if config.optimizer.kind == "adam":  # Kingma and Ba 2015, whose decay is part of the gradient
         return Optimizers([torch.optim.Adam(groups, lr=rate, fused=True)])
     # stochastic gradient descent, with Nesterov's momentum (Sutskever et al. 2013) where it has any
     return Optimizers([torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)])
@@ -177,19 +181,24 @@ def _muon(named: Named, undecayed: Parameters, config: TrainingConfig) -> Optimi
     """
     matrices = Matrices(weight for name, weight in named if _is_matrix(name, weight))
     rest = [(name, weight) for name, weight in named if not _is_matrix(name, weight)]
-    settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    settings |= {"momentum": config.momentum, "nesterov": True, "adjust_lr_fn": "match_rms_adamw"}
+    settings: dict[str, Any] = {"lr": config.schedule.learning_rate, "weight_decay": config.optimizer.weight_decay}
+    settings |= {"momentum": config.optimizer.momentum, "nesterov": True, "adjust_lr_fn": "match_rms_adamw"}
     parts: list[torch.optim.Optimizer] = []
     if matrices.parameters:
         parts.append(torch.optim.Muon(matrices.parameters, **settings))
     if rest or undecayed:
-        parts.append(torch.optim.AdamW(_decay_groups(rest, undecayed, config), lr=config.learning_rate, fused=True))
+        parts.append(
+            torch.optim.AdamW(_decay_groups(rest, undecayed, config), lr=config.schedule.learning_rate, fused=True)
+        )
     return Optimizers(parts, matrices)
 
 
 def _decay_groups(named: Named, undecayed: Parameters, config: TrainingConfig) -> list[dict[str, Any]]:
     groups = [
-        {"params": [tensor for name, tensor in named if _is_weight(name, tensor)], "weight_decay": config.weight_decay},
+        {
+            "params": [tensor for name, tensor in named if _is_weight(name, tensor)],
+            "weight_decay": config.optimizer.weight_decay,
+        },
         {"params": [tensor for name, tensor in named if not _is_weight(name, tensor)] + undecayed, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
@@ -215,11 +224,11 @@ def ema_decay(step: int, total_steps: int, config: TrainingConfig) -> float:
     It rises over the last `ema_final_fraction` of the steps, from where the ramp is by then, to the final decay
     however short the training is.
     """
-    begin = total_steps * (1.0 - config.ema_final_fraction)
-    decay = ramped_decay(config.ema_decay, min(step, int(begin)) if config.ema_final_decay is not None else step)
-    if config.ema_final_decay is not None and step > begin:
+    begin = total_steps * (1.0 - config.ema.final_fraction)
+    decay = ramped_decay(config.ema.decay, min(step, int(begin)) if config.ema.final_decay is not None else step)
+    if config.ema.final_decay is not None and step > begin:
         share = (step - begin) / max(total_steps - 1 - begin, 1)
-        decay += (config.ema_final_decay - decay) * min(share, 1.0)
+        decay += (config.ema.final_decay - decay) * min(share, 1.0)
     return decay
 
 
@@ -249,15 +258,17 @@ def learning_rate(step: int, total_steps: int, config: TrainingConfig, scores: S
     The warm-up is linear, of a one-cycle schedule a cosine, over `warmup_fraction` of the steps. `scores` are those of
     the epochs so far, of which `plateau` makes its drops. It depends on nothing else, so nothing needs to be restored.
     """
-    if config.schedule == "one_cycle":
-        return config.learning_rate * _one_cycle(step, total_steps, config.warmup_fraction)
-    warmup = round(config.warmup_fraction * total_steps)
+    if config.schedule.kind == "one_cycle":
+        return config.schedule.learning_rate * _one_cycle(step, total_steps, config.schedule.warmup_fraction)
+    warmup = round(config.schedule.warmup_fraction * total_steps)
     if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
+        return config.schedule.learning_rate * (step + 1) / warmup
     progress = min((step - warmup) / max(total_steps - 1 - warmup, 1), 1.0)
-    if config.schedule == "plateau":
-        return config.learning_rate * config.drop_factor ** plateau_drops(scores, config.plateau_patience)
-    return config.learning_rate * _AFTER_WARMUP[config.schedule](progress, config)
+    if config.schedule.kind == "plateau":
+        return config.schedule.learning_rate * config.schedule.drop_factor ** plateau_drops(
+            scores, config.schedule.plateau_patience
+        )
+    return config.schedule.learning_rate * _AFTER_WARMUP[config.schedule.kind](progress, config)
 
 
 def plateau_drops(scores: Scores, patience: int) -> int:
@@ -275,11 +286,11 @@ def plateau_drops(scores: Scores, patience: int) -> int:
 
 
 def _cosine(progress: float, config: TrainingConfig) -> float:
-    return _half_cosine(1.0, config.final_lr_fraction, progress)
+    return _half_cosine(1.0, config.schedule.final_lr_fraction, progress)
 
 
 def _step(progress: float, config: TrainingConfig) -> float:
-    return config.drop_factor ** sum(progress >= place for place in config.drop_at)
+    return config.schedule.drop_factor ** sum(progress >= place for place in config.schedule.drop_at)
 
 
 def _constant(progress: float, config: TrainingConfig) -> float:

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import Config
-from wakeword_core.config.training import deciding_settings
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import digest
 from wakeword_core.models.facts import count_parameters
@@ -138,10 +137,8 @@ def run_hash(
     train: "WindowSet", val: "WindowSet", cmvn: "Cmvn", config: Config, start_from: ScoringModel | None = None
 ) -> str:
     """Hash what a training's result depends on, to tell whether a checkpoint belongs to it."""
-    settings = config.subset("seed", "model", "training", "features.frontend")
-    decides = {"training": deciding_settings(settings["training"])}
-    whole = hashlib.sha256(digest({**settings, **decides, "labels": list(config.labels)}).encode())
-    if config.training.clean_share is not None:
+    whole = hashlib.sha256(digest(config.subset("seed", "training", "features.frontend", "labels")).encode())
+    if config.training.sampling.clean_share is not None:
         whole.update(train.views.cpu().contiguous().numpy().data)
     for windows in (train, val):
         for tensor in (windows.mel, windows.labels, windows.roles, windows.word_ends):
@@ -164,20 +161,21 @@ def new_run(
     ranks: Ranks = ALONE,
 ) -> Run:
     """Begin a training; weights and what else is random are drawn from torch's default generator."""
-    settings = config.training
+    settings, sampling = config.training, config.training.sampling
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     model = new_model(config)
     _check_reach(model)
     if start_from is not None:
-        if start_from.config != config.model:
+        if start_from.config != config.training.model:
             raise ConfigError("the model to train further has another architecture; train a new one from the beginning")
         model.load_state_dict(start_from.state_dict(), strict=True)
     model.set_cmvn(cmvn)
     model.to(device)
-    if device == "cuda" and settings.channels_last and settings.optimizer != "muon":  # which sees weights as matrices
+    muon = settings.optimizer.kind == "muon"  # which sees weights as matrices
+    if device == "cuda" and settings.precision.channels_last and not muon:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = Objective(config, model, train.labels).to(device)
-    scaled = device == "cuda" and settings.amp and settings.amp_dtype == "float16"
+    scaled = device == "cuda" and settings.precision.amp and settings.precision.amp_dtype == "float16"
     average = averaged_copy(model)
     share_norms(model, ranks)
     return Run(
@@ -189,9 +187,9 @@ def new_run(
         optimizers=make_optimizers(model.named_parameters(), settings, objective.parameters()),
         clipper=Clipper(settings, device),
         scaler=GradScaler(device, enabled=scaled),
-        micro_batch=min(settings.micro_batch or settings.batch_size, settings.batch_size),
+        micro_batch=min(sampling.micro_batch or sampling.batch_size, sampling.batch_size),
         ranks=ranks,
-        difficulty=torch.full((len(train),), UNSEEN) if settings.sampler == "difficulty" else None,
+        difficulty=torch.full((len(train),), UNSEEN) if sampling.kind == "difficulty" else None,
     )
 
 
@@ -269,7 +267,7 @@ def _resume(run: Run, out: Path) -> None:
 
 def save_epoch_model(run: Run, config: Config, out: Path) -> None:
     """Every `keep_every` epochs save the model as it is then, to be looked at or gone back to."""
-    epoch, every = len(run.history), config.training.keep_every
+    epoch, every = len(run.history), config.training.validation.keep_every
     if every and epoch % every == 0:
         folder = out / EPOCHS / f"{epoch:05d}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -278,12 +276,12 @@ def save_epoch_model(run: Run, config: Config, out: Path) -> None:
 
 def finish_run(run: Run, samples: int, config: Config, out: Path) -> TrainingSummary:
     """Save the weights of the epoch that is kept to `out`, and sum up a training of so many samples an epoch."""
-    kept = kept_record(run.history, config.training.keep)
+    kept = kept_record(run.history, config.training.validation.keep)
     assert kept is not None
     run.average.load_state_dict(run.best, strict=True)
     if run.ranks.first:
         save_model(out, run.average, model_card(config))
-    stopped = len(run.history) < config.training.epochs
+    stopped = len(run.history) < config.training.schedule.epochs
     if stopped:
         log.info("stopped after epoch %d: nothing better since epoch %d", len(run.history), kept.epoch)
     training_seconds = sum(samples / record.samples_per_second for record in run.history)

@@ -6,11 +6,11 @@ from itertools import cycle
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from wakeword_core.config import TrainingConfig
+from wakeword_core.config import ScheduleConfig, TrainingConfig
 from wakeword_core.drawing import PALETTE, as_png, new_figure
 from wakeword_core.training.optim import learning_rate
 
-SCHEDULES: tuple[str, ...] = get_args(get_type_hints(TrainingConfig)["schedule"])
+SCHEDULES: tuple[str, ...] = get_args(get_type_hints(ScheduleConfig)["kind"])
 _EPOCHS, _EPOCH_STEPS = 20, 50
 _LAST_BETTER_EPOCHS = (6, 13)
 """Of the example of a plateau: nothing is better after the first of these until the next."""
@@ -33,11 +33,9 @@ def example_rates() -> dict[str, list[float]]:
     """The rates of each schedule with default settings; validation stops getting better twice."""
     steps, first, second = _EPOCHS * _EPOCH_STEPS, *_LAST_BETTER_EPOCHS
     scores = [(float(min(epoch, first) + (epoch > second)),) for epoch in range(_EPOCHS)]
+    settings = {name: TrainingConfig(schedule=ScheduleConfig(kind=name)) for name in SCHEDULES}
     return {
-        name: [
-            learning_rate(step, steps, TrainingConfig(schedule=name), scores[: step // _EPOCH_STEPS])
-            for step in range(steps)
-        ]
+        name: [learning_rate(step, steps, settings[name], scores[: step // _EPOCH_STEPS]) for step in range(steps)]
         for name in SCHEDULES
     }
 

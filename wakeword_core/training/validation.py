@@ -59,14 +59,16 @@ def check_validation(labels: Tensor) -> None:
     """Refuse validation windows on which no ranking can be measured."""
     for present, what in ((labels > 0, "wake words"), (labels == 0, "negatives")):
         if not bool(present.any()):
-            raise DataError(f"the validation split has no window of {what}; add recordings or raise data.val_fraction")
+            raise DataError(
+                f"the validation split has no window of {what}; add recordings or raise data.splits.val_fraction"
+            )
 
 
 def validate_run(run: Run, validation: ValidationSet, config: Config) -> ValidationFigures:
     """Measure the averaged weights; the first process does it for all, so that all decide alike."""
     figures = [0.0] * len(fields(ValidationFigures))
     if run.ranks.first:
-        figures = list(astuple(validate(run.average, validation, run.micro_batch, config.training.val_max_fpr)))
+        figures = list(astuple(validate(run.average, validation, run.micro_batch, config.training.validation.max_fpr)))
     return ValidationFigures(*run.ranks.broadcast(figures))
 
 
@@ -86,8 +88,8 @@ def validate(model: ScoringModel, validation: ValidationSet, batch_size: int, ma
 
 def allowed_alarms(labels: Tensor, config: Config) -> int:
     """Count the windows without a word that may be taken for one: so many an hour of them, a hop each."""
-    hours = int((labels == 0).sum()) * config.features.negative_hop_seconds / 3600
-    return int(hours * config.training.val_false_alarms_per_hour)
+    hours = int((labels == 0).sum()) * config.features.rows.negative_hop_seconds / 3600
+    return int(hours * config.training.validation.false_alarms_per_hour)
 
 
 def _missed(words: NDArray[np.float64], others: NDArray[np.float64], alarms: int) -> float:

@@ -70,21 +70,21 @@ def banner(config: Config, home: Path, device: str | None = None) -> None:
     more = f" and {len(data.sources) - 6} more" if len(data.sources) > 6 else ""
     made = "synthetic speech" if config.synthesis.enabled else ""
     log.info("wakeword %s, Python %s, torch %s", __version__, platform.python_version(), metadata.version("torch"))
-    log.info("device   %s", device or describe_device(training.device))
+    log.info("device   %s", device or describe_device(config.compute.device))
     log.info("phrase   %s", config.phrase)
     log.info("data     %s", " and ".join(part for part in (made, sources + more) if part) or "none")
     log.info(
         "model    %s, %d views, up to %d epochs, seed %d",
-        config.model.arch,
-        config.features.views,
-        training.epochs,
+        config.training.model.arch,
+        config.features.augment.views,
+        training.schedule.epochs,
         config.seed,
     )
     log.info("home     %s", home)
 
 
 def describe_device(name: str) -> str:
-    """The device that `training.device` means on this machine, and its memory."""
+    """The device that `compute.device` means on this machine, and its memory."""
     # Importing torch takes seconds; without a driver its answer is known.
     if name != "cpu" and _has_cuda_driver():
         import torch

@@ -26,7 +26,8 @@ Home = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON object on the last line.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file. \\[default: wakeword.yaml]")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as training.epochs=30.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as training.schedule.epochs=30."),
 ]
 Model = Annotated[Path, typer.Argument(help="An exported .onnx file, or the folder that holds model.onnx.")]
 Audio = Annotated[list[Path], typer.Argument(help="Recordings.")]
@@ -340,7 +341,7 @@ def synth(
     from wakeword_pipeline.cli.logs import Bars
 
     with Bars() as progress:
-        paths = synthesize_phrase(phrase, count, DataConfig().sample_rate, seed, out, progress)
+        paths = synthesize_phrase(phrase, count, DataConfig().audio.sample_rate, seed, out, progress)
     print(f"{len(paths)} recordings of {phrase!r} in {out}")
 
 

@@ -21,7 +21,9 @@ class ProjectResource(dg.ConfigurableResource):
 
     config_path: str = Field(description="The configuration file.")
     home: str = Field(description="Folder of all results.")
-    overrides: list[str] = Field(default=[], description="Settings of this run over the file's, as training.epochs=30.")
+    overrides: list[str] = Field(
+        default=[], description="Settings of this run over the file's, as training.schedule.epochs=30."
+    )
     fingerprint: str = Field(
         default="", description="Content of the recordings that a running build is about; empty: as they are now."
     )

@@ -26,7 +26,7 @@ STAGE_TAG = "stage"
 _FOLDER = "model"
 """Of a run: where the artifact's files are."""
 _PARENT_TAG = "mlflow.parentRunId"
-_PARAMS: tuple[str, ...] = ("phrase", "seed", "features", "model", "training")
+_PARAMS: tuple[str, ...] = ("phrase", "seed", "features", "training", "compute")
 _METRIC_SKIPPED = {"epoch"}
 _MAX_DESCRIPTION = 4_900
 """Characters of a description; some databases behind MLflow hold no more than 5,000."""
@@ -218,7 +218,7 @@ def _uri(database: Path) -> str:
 def _log_params(client: Any, run_id: str, config: Config, groups: tuple[str, ...]) -> None:
     from mlflow.entities import Param
 
-    flat = _flatten(config.subset(*groups))
+    flat = _flatten(config.model_dump(mode="json", include=set(groups)))
     client.log_batch(run_id, params=[Param(name, str(value)[:500]) for name, value in flat.items()])
 
 

@@ -3,6 +3,8 @@ from pydantic import BaseModel, ValidationError
 
 from wakeword_core.config import NEGATIVE_LABEL, Config, FrontendConfig, SourceConfig
 
+OFF = {"noise_probability": 0.0, "band_warp": 0.0, "colour_db": 0.0, "isolate_probability": 0.0}
+
 
 def groups(model):
     yield model
@@ -83,17 +85,55 @@ def test_wrong_speaker_rule_is_refused(rule):
 
 @pytest.mark.parametrize("tau", [1, 1.5, 2, 3, 6, 8])
 def test_published_widths(tau):
-    assert Config.model_validate({"model": {"arch": "bc_resnet", "tau": tau}}).model.tau == tau
+    assert Config.model_validate({"training": {"model": {"arch": "bc_resnet", "tau": tau}}}).training.model.tau == tau
 
 
 def test_infinite_numbers_are_refused():
     with pytest.raises(ValidationError):
-        Config.model_validate({"data": {"max_seconds": float("inf")}})
+        Config.model_validate({"data": {"health": {"max_seconds": float("inf")}}})
 
 
 def test_subset_holds_only_the_named_fields():
     subset = Config().subset("phrase", "features.frontend.n_mels")
     assert subset == {"phrase": "hey robin", "features.frontend.n_mels": 64}
+
+
+def test_subset_of_what_follows_from_other_settings():
+    assert Config(phrase="alexa").subset("labels") == {"labels": [NEGATIVE_LABEL, "alexa"]}
+
+
+def test_subset_leaves_out_what_decides_nothing():
+    plain = Config.model_validate({"data": {"sources": [source()]}})
+    for change in ({"path": "/b"}, {"include": ["*.wav"]}, {"exclude": ["b*"]}):
+        moved = Config.model_validate({"data": {"sources": [source(**change)], "missing_source": "fail"}})
+        assert moved.subset("data") == plain.subset("data")
+    for change in ({"labels": "parent"}, {"role": "negative"}, {"licence": "CC0-1.0"}):
+        other = Config.model_validate({"data": {"sources": [source(**change)]}})
+        assert other.subset("data") != plain.subset("data")
+    manual = Config.model_validate({"registry": {"promote": "manual"}})
+    assert manual.subset("registry") == plain.subset("registry")
+
+
+@pytest.mark.parametrize(("kind", "deciding"), [("log_mel", set()), ("mel_db", {"top_db"}), ("mfcc", {"n_mfcc"})])
+def test_settings_of_a_front_end_decide_where_it_is_that_kind(kind, deciding):
+    tree = {"features": {"frontend": {"kind": kind}, "context": {"frames": 0}}, "training": {"augment": OFF}}
+    frontend = Config.model_validate(tree).subset("features.frontend")["features.frontend"]
+    assert {"top_db", "n_mfcc"} & frontend.keys() == deciding
+
+
+def test_nothing_depends_on_what_is_computed_with():
+    with pytest.raises(ValueError, match="changes no result"):
+        Config().subset("compute.device")
+
+
+def test_a_changed_copy_is_checked_as_any_configuration():
+    changed = Config().changed({"training.schedule.epochs": 3, "seed": 2})
+    assert (changed.training.schedule.epochs, changed.seed) == (3, 2)
+    assert changed.changed({"training.schedule.epochs": 20, "seed": 1}) == Config()
+    with pytest.raises(ValidationError, match="epochs"):
+        Config().changed({"training.schedule.epochs": 0})
+    with pytest.raises(ValidationError, match="epoch"):
+        Config().changed({"training.schedule.epoch": 1})
 
 
 def test_a_loaded_configuration_never_changes():
@@ -102,14 +142,16 @@ def test_a_loaded_configuration_never_changes():
 
 
 def test_operating_points_join_the_standard_ones_and_one_of_them_counts():
-    evaluation = Config.model_validate({"evaluation": {"operating_points": {"strict": 0.05, "night": 0.01}}}).evaluation
-    assert evaluation.operating_points == {"strict": 0.05, "balanced": 0.5, "lenient": 2.0, "night": 0.01}
+    evaluation = Config.model_validate(
+        {"evaluation": {"operating_points": {"points": {"strict": 0.05, "night": 0.01}}}}
+    ).evaluation
+    assert evaluation.operating_points.points == {"strict": 0.05, "balanced": 0.5, "lenient": 2.0, "night": 0.01}
     assert evaluation.allowed_fah == 0.5
-    night = {"operating_points": {"night": 0.01}, "operating_point": "night"}
+    night = {"operating_points": {"points": {"night": 0.01}, "default": "night"}}
     assert Config.model_validate({"evaluation": night}).evaluation.allowed_fah == 0.01
-    for wrong in ({"operating_point": "night"}, {"operating_points": {"strict": 0}}, {"operating_points": {"a b": 1}}):
+    for wrong in ({"default": "night"}, {"points": {"strict": 0}}, {"points": {"a b": 1}}):
         with pytest.raises(ValidationError):
-            Config.model_validate({"evaluation": wrong})
+            Config.model_validate({"evaluation": {"operating_points": {"points": wrong}}})
 
 
 @pytest.mark.parametrize("name", ["gain_db", "noise_snr_db"])
@@ -124,17 +166,17 @@ def test_ranges_of_training_augmentation_rise(name):
 @pytest.mark.parametrize("dilations", [(), (0,), (65,), (1,) * 25])
 def test_dilations_that_make_no_network_are_refused(dilations):
     with pytest.raises(ValidationError, match="dilations"):
-        Config.model_validate({"model": {"arch": "tcn", "dilations": dilations}})
+        Config.model_validate({"training": {"model": {"arch": "tcn", "dilations": dilations}}})
 
 
 def test_context_must_hold_what_follows_the_word():
-    Config.model_validate({"features": {"context_frames": 0}})
+    Config.model_validate({"features": {"context": {"frames": 0}}})
     with pytest.raises(ValidationError, match="20 frames are 0"):
-        Config.model_validate({"features": {"context_frames": 20}})
+        Config.model_validate({"features": {"context": {"frames": 20}}})
 
 
 def test_training_rows_are_windows_and_their_context():
-    features = Config.model_validate({"features": {"context_frames": 40}}).features
+    features = Config.model_validate({"features": {"context": {"frames": 40}}}).features
     frontend = features.frontend
     assert features.row_frames("train") == frontend.window_frames + 40
     assert features.row_frames("val") == features.row_frames("test") == frontend.window_frames

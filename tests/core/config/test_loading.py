@@ -1,3 +1,4 @@
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import PRESETS, load_config, save_config
+from wakeword_core.config.renamed import RENAMED
 from wakeword_core.errors import ConfigError
 from wakeword_core.models import REGISTRY
 from wakeword_core.models.facts import count_parameters
@@ -40,7 +42,9 @@ def test_no_file_and_an_empty_file_are_the_defaults(write):
 
 
 def test_groups_with_everything_commented_out_are_the_defaults(write):
-    assert load_config(write("training:\n  # epochs: 3\ndata:\n  sources:\n    # - name: a\n")) == Config()
+    assert (
+        load_config(write("training:\n  schedule:\n    # epochs: 3\ndata:\n  sources:\n    # - name: a\n")) == Config()
+    )
 
 
 def contains(found, wanted):
@@ -61,67 +65,78 @@ def test_every_preset_loads_and_changes_something(name):
 
 
 def test_presets_have_their_architectures():
-    archs = {name: load_config(None, preset=name).model.arch for name in PRESETS}
+    archs = {name: load_config(None, preset=name).training.model.arch for name in PRESETS}
     assert archs == {"tiny": "tiny_conv", "balanced": "tcn", "accurate": "tcn"}
     sizes = [count_parameters(new_model(load_config(None, preset=name))) for name in ("tiny", "balanced", "accurate")]
     assert sizes == sorted(set(sizes))
 
 
 def test_file_wins_over_preset_and_override_over_file(write):
-    path = write("preset: tiny\ntraining:\n  epochs: 7\n")
-    assert load_config(path).training.epochs == 7
+    path = write("preset: tiny\ntraining:\n  schedule:\n    epochs: 7\n")
+    assert load_config(path).training.schedule.epochs == 7
     assert load_config(path).features == load_config(None, preset="tiny").features != Config().features
-    assert load_config(path, ["training.epochs=9"]).training.epochs == 9
+    assert load_config(path, ["training.schedule.epochs=9"]).training.schedule.epochs == 9
 
 
 def test_preset_argument_wins_over_override_and_override_over_file(write):
     path = write("preset: tiny\n")
-    accurate, balanced = (load_config(None, preset=name).model for name in ("accurate", "balanced"))
+    accurate, balanced = (load_config(None, preset=name).training.model for name in ("accurate", "balanced"))
     assert accurate != balanced
-    assert load_config(path, ["preset=accurate"]).model == accurate
-    assert load_config(path, ["preset=accurate"], preset="balanced").model == balanced
+    assert load_config(path, ["preset=accurate"]).training.model == accurate
+    assert load_config(path, ["preset=accurate"], preset="balanced").training.model == balanced
 
 
 def test_another_architecture_replaces_the_presets_model(write):
-    assert load_config(write("preset: tiny\nmodel:\n  arch: bc_resnet\n")).model.tau == 1
-    assert load_config(write("preset: tiny\nmodel:\n  channels: 9\n")).model.arch == "tiny_conv"
-    assert load_config(write("model:\n  channels: 32\n")).model.arch == "tcn"
+    assert load_config(write("preset: tiny\ntraining:\n  model:\n    arch: bc_resnet\n")).training.model.tau == 1
+    assert load_config(write("preset: tiny\ntraining:\n  model:\n    channels: 9\n")).training.model.arch == "tiny_conv"
+    assert load_config(write("training:\n  model:\n    channels: 32\n")).training.model.arch == "tcn"
 
 
 @pytest.mark.parametrize("arch", REGISTRY)
 def test_every_architecture_can_be_named_alone(write, arch):
-    config = load_config(write(f"model: {{arch: {arch}}}\n"), preset="tiny")
-    assert config.model.arch == arch
-    assert load_config(None, [f"model.arch={arch}", "model.dropout=0.25"]).model.dropout == 0.25
+    config = load_config(write(f"training: {{model: {{arch: {arch}}}}}\n"), preset="tiny")
+    assert config.training.model.arch == arch
+    assert (
+        load_config(None, [f"training.model.arch={arch}", "training.model.dropout=0.25"]).training.model.dropout == 0.25
+    )
 
 
 @pytest.mark.parametrize(
-    "overrides", [["model.arch=bc_resnet", "model.tau=2"], ["model.tau=2", "model.arch=bc_resnet"]]
+    "overrides",
+    [
+        ["training.model.arch=bc_resnet", "training.model.tau=2"],
+        ["training.model.tau=2", "training.model.arch=bc_resnet"],
+    ],
 )
 def test_architecture_and_its_settings_in_any_order(overrides):
-    assert load_config(None, overrides, preset="tiny").model.tau == 2
+    assert load_config(None, overrides, preset="tiny").training.model.tau == 2
 
 
 def test_naming_the_same_architecture_keeps_its_settings():
-    assert load_config(None, ["model.arch=tiny_conv"], preset="tiny").model.channels == 16
+    assert load_config(None, ["training.model.arch=tiny_conv"], preset="tiny").training.model.channels == 16
 
 
 def test_override_values_are_read_as_yaml():
     config = load_config(
-        None, ["training.mix=[1, 2, 3]", "phrase=hello house", "training.amp=false", "shards.count=null"]
+        None,
+        ["training.sampling.mix=[1, 2, 3]", "phrase=hello house", "training.precision.amp=false", "shards.count=null"],
     )
-    assert config.training.mix == (1, 2, 3)
+    assert config.training.sampling.mix == (1, 2, 3)
     assert config.phrase == "hello house"
-    assert config.training.amp is False
+    assert config.training.precision.amp is False
     assert config.shards.count is None
 
 
 def test_number_with_exponent_and_no_point():
-    assert load_config(None, ["training.learning_rate=1e-3"]).training.learning_rate == 1e-3
+    assert load_config(None, ["training.schedule.learning_rate=1e-3"]).training.schedule.learning_rate == 1e-3
 
 
 def test_override_of_one_entry_of_a_default_list():
-    assert load_config(None, ["evaluation.stream_snr_db.1=5"]).evaluation.stream_snr_db[:3] == (None, 5.0, 10.0)
+    assert load_config(None, ["evaluation.conditions.test.snr_db.1=5"]).evaluation.conditions.test.snr_db[:3] == (
+        None,
+        5.0,
+        10.0,
+    )
 
 
 def test_override_of_a_source_by_index_and_one_more(write):
@@ -149,41 +164,53 @@ def test_variables_in_source_paths(write, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("training.epochs=0", "training.epochs is 0, but must be at least 1"),
-        ("training.epochs=99999", "training.epochs is 99999, but must be at most 10000"),
-        ("training.epochs=1.5", "training.epochs is 1.5, but must be a whole number"),
-        ("training.epochs=many", "training.epochs is 'many', but must be a whole number"),
-        ("training.epochs.x=2", 'training.epochs is {"x": 2}, but must be a whole number'),
-        ("training.learning_rate=.nan", "training.learning_rate is NaN, but must be a finite number"),
-        ("training.learning_rate=0", "training.learning_rate is 0, but must be more than 0"),
-        ("training.ema_decay=1", "training.ema_decay is 1, but must be less than 1"),
-        ("training.amp=3", "training.amp is 3, but must be true or false"),
-        ("training.device=gpu", "training.device is 'gpu', but must be 'auto', 'cpu' or 'cuda'"),
+        ("training.schedule.epochs=0", "training.schedule.epochs is 0, but must be at least 1"),
+        ("training.schedule.epochs=99999", "training.schedule.epochs is 99999, but must be at most 10000"),
+        ("training.schedule.epochs=1.5", "training.schedule.epochs is 1.5, but must be a whole number"),
+        ("training.schedule.epochs=many", "training.schedule.epochs is 'many', but must be a whole number"),
+        ("training.schedule.epochs.x=2", 'training.schedule.epochs is {"x": 2}, but must be a whole number'),
+        ("training.schedule.learning_rate=.nan", "training.schedule.learning_rate is NaN, but must be a finite number"),
+        ("training.schedule.learning_rate=0", "training.schedule.learning_rate is 0, but must be more than 0"),
+        ("training.ema.decay=1", "training.ema.decay is 1, but must be less than 1"),
+        ("training.precision.amp=3", "training.precision.amp is 3, but must be true or false"),
+        ("compute.device=gpu", "compute.device is 'gpu', but must be 'auto', 'cpu' or 'cuda'"),
         ("training=3", "training is 3, but must be a group of settings (name: value)"),
-        ("training.mix=[0.1, 0.2]", "training.mix is [0.1, 0.2], but must be a list of 3 values"),
-        ("training.mix.0=a", "training.mix.0 is 'a', but must be a number"),
+        ("training.sampling.mix=[0.1, 0.2]", "training.sampling.mix is [0.1, 0.2], but must be a list of 3 values"),
+        ("training.sampling.mix.0=a", "training.sampling.mix.0 is 'a', but must be a number"),
         ("features.augment.gain_db=[1,2,3]", "must be a list of at most 2 values"),
-        ("evaluation.stream_snr_db=[]", "evaluation.stream_snr_db is [], but must be a list of at least 1 value"),
+        (
+            "evaluation.conditions.test.snr_db=[]",
+            "evaluation.conditions.test.snr_db is [], but must be a list of at least 1 value",
+        ),
         ("phrase=yes", "phrase is true, but must be text (put it in quotes)"),
         ("phrase=''", "phrase is '', but must be text of at least 1 character"),
         ("phrase='?!'", "phrase is '?!', but must contain letters"),
-        ("model.tau=2", "model.tau is not a setting; it belongs to model.arch=bc_resnet"),
-        ("model.chanels=3", "model.chanels is not a setting; did you mean model.channels?"),
-        ("model.kernel=1", "model.kernel is 1, but must be at least 2"),
+        ("training.model.tau=2", "training.model.tau is not a setting; it belongs to training.model.arch=bc_resnet"),
+        ("training.model.chanels=3", "training.model.chanels is not a setting; did you mean training.model.channels?"),
+        ("training.model.kernel=1", "training.model.kernel is 1, but must be at least 2"),
         (
-            "model.arch=foo",
-            "model.arch is 'foo', but must be 'bc_resnet', 'tiny_conv', 'tcn', 'mixednet', 'cd_dnn', 'ds_cnn', 'crnn', "
-            "'mobilenetv3', 'resnet18', 'resnet34' or 'conformer'",
+            "training.model.arch=foo",
+            "training.model.arch is 'foo', but must be 'bc_resnet', 'tiny_conv', 'tcn', 'mixednet', 'cd_dnn', "
+            "'ds_cnn', 'crnn', 'mobilenetv3', 'resnet18', 'resnet34' or 'conformer'",
         ),
-        ("model.gru_units=8", "model.gru_units is not a setting; it belongs to model.arch=mobilenetv3"),
-        ("model={arch: crnn, cell: rnn}", "model.cell is 'rnn', but must be 'gru' or 'lstm'"),
-        ("model={arch: conformer, kernel: 4}", "model.kernel is 4, but must be odd"),
-        ("model={arch: conformer, channels: 66}", "model.channels is 66, but channels must be a multiple of heads (4)"),
-        ("model={arch: mixednet, kernels: [5, 7]}", "model.kernels.0 is 5, but must be a list"),
-        ("model={arch: mixednet, kernels: [[5], [0]]}", "model.kernels.1.0 is 0, but must be at least 1"),
-        ("model={arch: bc_resnet, tau: 4}", "model.tau is 4, but must be 1, 1.5, 2, 3, 6 or 8"),
-        ("training.epoch=3", "training.epoch is not a setting; did you mean training.epochs?"),
-        ("epochs=3", "epochs is not a setting; did you mean training.epochs?"),
+        (
+            "training.model.gru_units=8",
+            "training.model.gru_units is not a setting; it belongs to training.model.arch=mobilenetv3",
+        ),
+        ("training.model={arch: crnn, cell: rnn}", "training.model.cell is 'rnn', but must be 'gru' or 'lstm'"),
+        ("training.model={arch: conformer, kernel: 4}", "training.model.kernel is 4, but must be odd"),
+        (
+            "training.model={arch: conformer, channels: 66}",
+            "training.model.channels is 66, but channels must be a multiple of heads (4)",
+        ),
+        ("training.model={arch: mixednet, kernels: [5, 7]}", "training.model.kernels.0 is 5, but must be a list"),
+        (
+            "training.model={arch: mixednet, kernels: [[5], [0]]}",
+            "training.model.kernels.1.0 is 0, but must be at least 1",
+        ),
+        ("training.model={arch: bc_resnet, tau: 4}", "training.model.tau is 4, but must be 1, 1.5, 2, 3, 6 or 8"),
+        ("training.epoch=3", "training.epoch is not a setting; did you mean training.schedule.epochs?"),
+        ("epochs=3", "epochs is not a setting; did you mean training.schedule.epochs?"),
         ("xyzzy=3", "xyzzy is not a setting; allowed here: phrase, seed,"),
         ("data.sources=5", "data.sources is 5, but must be a list"),
         ("data.sources=[{name: a, path: x, role: foo}]", "data.sources.0.role is 'foo', but must be 'positive',"),
@@ -197,9 +224,9 @@ def test_variables_in_source_paths(write, monkeypatch):
             "data.sources.0.speaker is 'b', but must be unknown,",
         ),
         ("data.sources.2.path=/x", "data.sources has no entries yet, and '2' is none of them"),
-        ("features.frontend.f_max=9000", "features.frontend.f_max is 9000 and data.sample_rate is 16000, but"),
+        ("features.frontend.f_max=9000", "features.frontend.f_max is 9000 and data.audio.sample_rate is 16000, but"),
         ("features.augment.speed=[0.1,3]", "features.augment.speed is [0.1, 3], but speed must lie between 0.5 and 2"),
-        ("data.val_fraction=0.8", "data.val_fraction is 0.8 and data.test_fraction is 0.2, but"),
+        ("data.splits.val_fraction=0.8", "data.splits.val_fraction is 0.8 and data.splits.test_fraction is 0.2, but"),
         ("preset=big", "preset is 'big', but must be tiny, balanced or accurate"),
         ("epochs", "--set 'epochs' must have the form dotted.name=value"),
         ("a..b=3", "must have the form dotted.name=value"),
@@ -210,8 +237,43 @@ def test_wrong_setting_is_one_sentence(override, expected):
     assert expected in refused(None, override)
 
 
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_is_told_the_new_one(write, old, new):
+    attrgetter(new)(Config())
+    assert refused(None, f"{old}=1") == f"{old} is now {new}"
+    path = write(nested(old, 1))
+    assert refused(path) == f"{path}: {old} is now {new}"
+
+
+def nested(name, value):
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return yaml.safe_dump(value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("model.channels=3", "model.channels is now training.model.channels"),
+        ("model={arch: tcn}", "model is now training.model"),
+        ("training={epochs: 3}", "training.epochs is now training.schedule.epochs"),
+        (
+            "evaluation.operating_points.night=1",
+            "evaluation.operating_points.night is now evaluation.operating_points.points.night",
+        ),
+    ],
+)
+def test_an_old_name_is_found_in_and_above_a_group(setting, expected):
+    assert refused(None, setting) == expected
+
+
+def test_a_group_with_the_name_of_an_old_setting_is_no_old_setting():
+    config = load_config(None, ["training.optimizer={kind: sgd}", "evaluation.operating_points.default=strict"])
+    assert (config.training.optimizer.kind, config.evaluation.operating_points.default) == ("sgd", "strict")
+
+
 def test_first_of_several_errors_is_told_and_the_rest_counted():
-    message = refused(None, "training.epochs=0", "training.batch_size=1", "training.epoch=3")
+    message = refused(None, "training.schedule.epochs=0", "training.sampling.batch_size=1", "training.epoch=3")
     assert "training.epoch is not a setting" in message
     assert message.endswith("(and 2 more wrong settings)")
 
@@ -254,8 +316,8 @@ def test_missing_file_and_folder(tmp_path):
 
 
 def test_error_in_a_file_names_the_file(write):
-    path = write("training:\n  epochs: 0\n")
-    assert refused(path) == f"{path}: training.epochs is 0, but must be at least 1"
+    path = write("training:\n  schedule:\n    epochs: 0\n")
+    assert refused(path) == f"{path}: training.schedule.epochs is 0, but must be at least 1"
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -273,7 +335,11 @@ def test_saved_configuration_loads_equal(tmp_path, name):
     snrs=st.lists(st.none() | st.floats(-20, 60), min_size=1, max_size=4),
 )
 def test_any_values_round_trip(tmp_path_factory, phrase, rate, snrs):
-    tree = {"phrase": phrase, "training": {"learning_rate": rate}, "evaluation": {"stream_snr_db": snrs}}
+    tree = {
+        "phrase": phrase,
+        "training": {"schedule": {"learning_rate": rate}},
+        "evaluation": {"conditions": {"test": {"snr_db": snrs}}},
+    }
     config = Config.model_validate(tree)
     path = tmp_path_factory.mktemp("saved") / "wakeword.yaml"
     save_config(config, path)
@@ -284,7 +350,7 @@ def test_starting_point_of_users_loads():
     config = load_config(ROOT / "wakeword.yaml")
     assert config.synthesis.enabled
     assert config.data.sources == ()
-    assert config.model.arch == "tcn"
+    assert config.training.model.arch == "tcn"
 
 
 def test_example_needs_audio_root_and_keeps_speakers_apart(monkeypatch):

@@ -79,7 +79,7 @@ def shards(tmp_path_factory) -> Shards:
 
 @pytest.fixture
 def config() -> Config:
-    return Config.model_validate({"evaluation": {"session_minutes": 0.25}})
+    return Config.model_validate({"evaluation": {"streams": {"session_minutes": 0.25}}})
 
 
 @pytest.fixture

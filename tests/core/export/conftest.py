@@ -66,7 +66,7 @@ def settled(model: ScoringModel) -> ScoringModel:
 
 
 def fresh(arch: str) -> tuple[ScoringModel, dict]:
-    config = Config(model=ARCHITECTURES[arch])
+    config = Config(training={"model": ARCHITECTURES[arch]})
     torch.manual_seed(0)
     model = new_model(config)
     model.set_cmvn(Cmvn(np.full(64, -6.0, np.float32), np.linspace(1.5, 2.5, 64, dtype=np.float32)))

@@ -85,7 +85,7 @@ def test_the_same_model_gives_the_same_bytes(exported_tiny, tmp_path) -> None:
     export_onnx(model, card, ExportConfig(), tmp_path)
     assert (tmp_path / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
     with pytest.raises(WakewordError, match="parity_tolerance"):
-        export_onnx(model, card, ExportConfig(parity_tolerance=1e-12), tmp_path)
+        export_onnx(model, card, ExportConfig(onnx={"parity_tolerance": 1e-12}), tmp_path)
 
 
 def test_compacting_is_done_after_once(exported) -> None:

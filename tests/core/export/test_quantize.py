@@ -46,7 +46,7 @@ def test_default_model_keeps_its_f1_at_a_third_of_the_size(quantized, sweeps) ->
     f1 = f1_score(labels, whole > 0.5)
     assert f1 > 0.75  # a model that learned nothing could lose nothing
     assert 0 < np.abs(whole - small).max() < 0.2
-    assert f1_score(labels, small > 0.5) >= f1 - ExportConfig().int8_max_f1_drop
+    assert f1_score(labels, small > 0.5) >= f1 - ExportConfig().int8.max_f1_drop
     kept = summary.kept
     assert kept.within_limits and kept.method == "static"
     assert kept.ratio == model_bytes(out / "model.int8.onnx") / model_bytes(folder / "model.onnx") <= 0.35
@@ -72,7 +72,7 @@ def test_every_calibration_is_tried_and_the_figures_are_of_validation(quantized,
 
 def test_the_same_bytes_again_and_packed_weights_where_static_is_too_large(quantized, sweeps, held, tmp_path) -> None:
     folder, first, out = quantized
-    config = ExportConfig(int8_max_ratio=min(one["ratio"] for one in first.tried[:-1]) - 1e-3)
+    config = ExportConfig(int8={"max_ratio": min(one["ratio"] for one in first.tried[:-1]) - 1e-3})
     summary = quantize_int8(folder / "model.onnx", sweeps(96, 0)[0], held, config, tmp_path)
     assert summary.kept.method == "weights" and summary.kept.within_limits
     assert [one["bytes"] for one in summary.tried] == [one["bytes"] for one in first.tried]
@@ -136,7 +136,7 @@ def test_recurrent_layers_are_quantized_dynamically_where_onnxruntime_can(cell, 
     monkeypatch.setattr(module, "CALIBRATIONS", ("minmax",))
     path, windows = recurrent(cell, tmp_path), GENERATOR.normal(0, 1, (64, BANDS, FRAMES)).astype(np.float32)
     words = module.softmax_inputs(path, windows) @ [-1, 1] > 0
-    config = ExportConfig(int8_max_ratio=0.6, int8_max_f1_drop=0.1)  # the graph itself is a part of so small a file
+    config = ExportConfig(int8={"max_ratio": 0.6, "max_f1_drop": 0.1})  # the graph itself is a part of so small a file
     summary = quantize_int8(path, windows, LabelledWindows(windows, words, 0.5), config, tmp_path)
     assert summary.val_f1_fp32 == 1.0
     assert summary.kept.method == kept and summary.kept.within_limits

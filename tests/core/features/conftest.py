@@ -20,7 +20,7 @@ SECONDS = {"positive": 1.0, "hard_negative": 0.8, "negative": 4.0, "noise": 3.0}
 @pytest.fixture
 def config() -> Config:
     """Few views and windows."""
-    return Config.model_validate({"features": {"views": 3, "negative_views": 2}})
+    return Config.model_validate({"features": {"augment": {"views": 3, "negative_views": 2}}})
 
 
 @pytest.fixture

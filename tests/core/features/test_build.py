@@ -92,7 +92,7 @@ def test_a_row_says_where_its_word_ends(built, config: Config) -> None:
 
 def test_speed_moves_the_end_of_the_word_within_the_row(make_shards, config: Config, tmp_path: Path, parts) -> None:
     augment = {"speed_probability": 1.0, "speed": [1.25, 1.25], "noise_probability": 0.0, "rir_probability": 0.0}
-    fast = Config.model_validate({"features": {"views": 6, "augment": {**augment, "gain_db": [0, 0]}}})
+    fast = Config.model_validate({"features": {"augment": {"views": 6, **{**augment, "gain_db": [0, 0]}}}})
     build_features(make_shards(), "train", fast, "cpu", tmp_path / "fast", parts)
     windows = load_windows(tmp_path / "fast")
     for row in torch.nonzero((windows.labels == 1) & (windows.views > 0)).flatten().tolist():
@@ -122,7 +122,7 @@ def test_views_differ_from_each_other_and_the_clean_one(built) -> None:
 def test_the_same_build_gives_the_same_bytes_whatever_the_batch(split, make_shards, config: Config, tmp_path) -> None:
     shards, found = make_shards(), []
     for batch in (32, 32, 3):
-        settings = config.model_copy(update={"features": config.features.model_copy(update={"batch_windows": batch})})
+        settings = config.changed({"compute.batch_windows": batch})
         out = tmp_path / f"{len(found)}"
         build_features(shards, split, settings, "cpu", out, Parts(tmp_path / f"parts{len(found)}"))
         found.append(tree_hash(out))
@@ -132,7 +132,7 @@ def test_the_same_build_gives_the_same_bytes_whatever_the_batch(split, make_shar
 def test_only_rows_of_new_recordings_are_computed_and_history_leaves_no_trace(make_shards, tmp_path: Path) -> None:
     # no recorded noise, of which a new recording changes the rows that choose it
     augment = {"noise_minutes": 1e-9}
-    quiet = Config.model_validate({"features": {"views": 3, "negative_views": 2, "augment": augment}})
+    quiet = Config.model_validate({"features": {"augment": {"views": 3, "negative_views": 2, **augment}}})
     first, more = make_shards("one", each=3, count=2), make_shards("two", each=4, count=2)
     before = build_features(first, "train", quiet, "cpu", tmp_path / "f1", Parts(tmp_path / "parts"))
     assert before.rows_computed == before.rows
@@ -144,7 +144,7 @@ def test_only_rows_of_new_recordings_are_computed_and_history_leaves_no_trace(ma
 
 def test_a_new_recording_of_noise_changes_the_rows_that_choose_it(make_shards, tmp_path: Path) -> None:
     augment = {"noise_probability": 1.0, "generated_noise_minutes": 1.0}
-    noisy = Config.model_validate({"features": {"views": 3, "negative_views": 2, "augment": augment}})
+    noisy = Config.model_validate({"features": {"augment": {"views": 3, "negative_views": 2, **augment}}})
     first, more = make_shards("one", each=3, count=2), make_shards("two", each=4, count=2)
     before = build_features(first, "train", noisy, "cpu", tmp_path / "f1", Parts(tmp_path / "parts"))
     after = build_features(more, "train", noisy, "cpu", tmp_path / "f2", Parts(tmp_path / "parts"))
@@ -158,7 +158,7 @@ def test_a_new_recording_of_noise_changes_the_rows_that_choose_it(make_shards, t
 def test_the_noise_that_is_kept_does_not_depend_on_shards(count, make_shards, tmp_path: Path) -> None:
     """Of 7 recordings of 3 s, two fit: the same in any shards, and with one more recording one of them at least."""
     augment = {"noise_minutes": 6.5 / 60, "generated_noise_minutes": 0.0}
-    config = Config.model_validate({"features": {"views": 2, "augment": augment}})
+    config = Config.model_validate({"features": {"augment": {"views": 2, **augment}}})
     one, other = (
         materials_for(make_shards(f"in-{shards}", each=7, count=shards), "train", config).noise for shards in (1, count)
     )
@@ -170,7 +170,7 @@ def test_the_noise_that_is_kept_does_not_depend_on_shards(count, make_shards, tm
 def test_of_a_long_recording_of_noise_as_much_is_kept_as_fits(make_shards, tmp_path: Path) -> None:
     shards = make_shards(seconds_of={"noise": 100.0, "positive": 1.0}, each=1, count=1)
     augment = {"noise_minutes": 1.1, "generated_noise_minutes": 0.0}
-    config = Config.model_validate({"features": {"views": 2, "augment": augment}})
+    config = Config.model_validate({"features": {"augment": {"views": 2, **augment}}})
     noise = materials_for(shards, "train", config).noise
     # in stretches of half a minute, each with a row more
     assert 66.0 - 30.0 <= noise.seconds <= 66.0 + 3 * 3.1
@@ -184,7 +184,7 @@ def test_of_a_long_recording_of_noise_as_much_is_kept_as_fits(make_shards, tmp_p
 def test_rows_of_other_settings_or_of_a_damaged_part_are_not_taken(make_shards, config: Config, tmp_path: Path) -> None:
     shards, parts = make_shards(count=1), Parts(tmp_path / "parts")
     build_features(shards, "val", config, "cpu", tmp_path / "f1", parts)
-    other = config.model_copy(update={"features": config.features.model_copy(update={"tail_seconds": 0.2})})
+    other = config.changed({"features.windows.tail_seconds": 0.2})
     second = build_features(shards, "val", other, "cpu", tmp_path / "f2", Parts(tmp_path / "parts"))
     assert second.rows_computed == second.rows
     for part in (tmp_path / "parts").iterdir():
@@ -198,7 +198,7 @@ def test_rows_of_other_settings_or_of_a_damaged_part_are_not_taken(make_shards, 
 
 
 def test_only_the_changed_shard_is_computed_again(make_shards, config: Config, tmp_path: Path) -> None:
-    quiet = config.model_copy(update={"features": config.features.model_copy(update={"views": 1, "negative_views": 1})})
+    quiet = config.changed({"features.augment.views": 1, "features.augment.negative_views": 1})
     first = make_shards("one", each=3, count=4)
     build_features(first, "train", quiet, "cpu", tmp_path / "f1", Parts(tmp_path / "parts"))
     more = make_shards("two", each=4, count=4)
@@ -264,7 +264,7 @@ def test_shards_without_a_recording_to_cut_are_an_error(make_shards, config: Con
 def test_other_kinds_of_features_are_built_and_agree_with_the_devices(kind: str, make_shards, tmp_path, parts) -> None:
     frontend = {"kind": kind, "n_mfcc": 20, "top_db": 40}
     off = {"noise_probability": 0, "band_warp": 0, "colour_db": 0}
-    features = {"frontend": frontend, "context_frames": 0}
+    features = {"frontend": frontend, "context": {"frames": 0}}
     config = Config.model_validate({"features": features, "training": {"augment": off}})
     shards = make_shards()
     build_features(shards, "val", config, "cpu", tmp_path / "val", parts)

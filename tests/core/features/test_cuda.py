@@ -30,7 +30,7 @@ def features_of(shards: Path, split, config: Config, device: str, out: Path) -> 
 @pytest.mark.parametrize("kind", ["log_mel", "mel_db", "mfcc"])
 def test_a_gpu_agrees_with_a_cpu(block_bytes, split, kind, make_shards, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(cuda, "BLOCK_BYTES", block_bytes)  # blocks of a row, or of all rows
-    config = Config.model_validate({"features": {"frontend": {"kind": kind}, "gpu_batch_windows": 7}})
+    config = Config.model_validate({"features": {"frontend": {"kind": kind}}, "compute": {"gpu_batch_windows": 7}})
     shards = make_shards(each=4, count=3)
     cpu, gpu = (features_of(shards, split, config, device, tmp_path / device) for device in ("cpu", "cuda"))
     assert np.abs(cpu - gpu).max() <= 0.02 * max(1.0, np.abs(cpu).max() / 16)
@@ -39,7 +39,7 @@ def test_a_gpu_agrees_with_a_cpu(block_bytes, split, kind, make_shards, tmp_path
 def test_strategies_give_the_same_on_a_gpu(make_shards, config: Config, tmp_path: Path) -> None:
     shards, found = make_shards(each=4, count=3), []
     for strategy in ("ram", "memmap", "stream"):
-        settings = config.model_copy(update={"features": config.features.model_copy(update={"strategy": strategy})})
+        settings = config.changed({"compute.shard_strategy": strategy})
         found.append(features_of(shards, "train", settings, "cuda", tmp_path / strategy))
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])

@@ -26,8 +26,8 @@ from wakeword_core.interrupts import Stopped
 from wakeword_core.store.artifacts import Parts
 
 
-def with_features(config: Config, **changes: object) -> Config:
-    return config.model_copy(update={"features": config.features.model_copy(update=changes)})
+def with_compute(config: Config, **changes: object) -> Config:
+    return config.changed({f"compute.{name}": value for name, value in changes.items()})
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -39,8 +39,8 @@ def test_strategies_and_threads_give_the_same_bytes(make_shards, config: Config,
     for strategy, workers in (("ram", 1), ("stream", 3), ("memmap", 2)):
         out = tmp_path / strategy
         out.mkdir()
-        settings = with_features(
-            config, strategy=strategy, workers=workers, batch_windows=4
+        settings = with_compute(
+            config, shard_strategy=strategy, workers=workers, batch_windows=4
         )  # blocks of 4 rows and more
         summary = build_features(shards, "train", settings, "cpu", out, Parts(tmp_path / f"{strategy}-parts"))
         assert summary.strategy == strategy and summary.parts_built == 3
@@ -130,7 +130,7 @@ def test_shards_that_are_held_do_not_grow_with_threads(make_shards, config: Conf
         alive -= 1
 
     monkeypatch.setattr(pipeline, "join_recordings", counted)
-    settings = with_features(config, strategy="stream", workers=16)
+    settings = with_compute(config, shard_strategy="stream", workers=16)
     build_features(make_shards(count=12), "val", settings, "cpu", tmp_path / "f", Parts(tmp_path / "parts"))
     assert alive == 0 and 2 <= most <= 5
 
@@ -146,9 +146,7 @@ def test_a_damaged_shard_costs_no_part_before_it(
     data[len(data) // 2] ^= 255
     damaged.write_bytes(data)
     with pytest.raises(ArtifactError, match="00002"):
-        build_features(
-            shards, "val", with_features(config, workers=4), "cpu", tmp_path / "f", Parts(tmp_path / "parts")
-        )
+        build_features(shards, "val", with_compute(config, workers=4), "cpu", tmp_path / "f", Parts(tmp_path / "parts"))
     assert len([path for path in (tmp_path / "parts").iterdir() if path.suffix != ".json"]) == 2
 
 
@@ -157,8 +155,11 @@ def test_rows_may_lie_wholly_beside_a_short_recording(hop: float, make_shards, t
     """The first recordings of a shard are shorter than the jitter of their views: what is not sound is silence."""
     shards = make_shards(seconds_of={"negative": 0.25, "noise": 0.2, "positive": 0.9})
     for seed in range(6):
-        context = {"context_frames": 0} if hop > 1 else {}
-        features = {"views": 4, "negative_views": 6, "negative_hop_seconds": hop, **context}
+        features = {
+            "augment": {"views": 4, "negative_views": 6},
+            "rows": {"negative_hop_seconds": hop},
+            "context": {"frames": 0} if hop > 1 else {},
+        }
         config = Config.model_validate({"seed": seed, "features": features})
         summary = build_features(shards, "train", config, "cpu", tmp_path / f"{seed}", Parts(tmp_path / f"p{seed}"))
         assert summary.rows > 0
@@ -180,7 +181,7 @@ def terminated(*given):
 build.write_part = terminated
 root = Path(sys.argv[1])
 (root / "out").mkdir()
-config = Config.model_validate({"features": {"strategy": "memmap"}})
+config = Config.model_validate({"compute": {"shard_strategy": "memmap"}})
 build.build_features(root / "shards", "val", config, "cpu", root / "out", Parts(root / "parts"))
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)

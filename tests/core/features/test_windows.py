@@ -8,10 +8,10 @@ from wakeword_core.features.windows import aligned_reach, label_indices, plan_wi
 from wakeword_core.shards.packed_split import Shard
 
 RATE = 16_000
-FEATURES = FeaturesConfig(views=20, negative_views=3)
+FEATURES = FeaturesConfig(augment={"views": 20, "negative_views": 3})
 WINDOW = FEATURES.frontend.window_samples
 ROW = FEATURES.row_samples("train")
-AFTER = FEATURES.tail_seconds + FEATURES.jitter_seconds
+AFTER = FEATURES.windows.tail_seconds + FEATURES.context.jitter_seconds
 
 
 def shard(*recordings: tuple[str, float, float]) -> Shard:
@@ -37,7 +37,7 @@ def ends(plan, rows=slice(None), length: int = WINDOW) -> np.ndarray:
 
 def test_a_window_ends_a_tail_after_the_word() -> None:
     plan = plan_windows(shard(("positive", 3.0, 1.4)), "val", FEATURES, RATE, seed=1)
-    assert ends(plan)[0] == pytest.approx(1.4 + FEATURES.tail_seconds, abs=1e-3)
+    assert ends(plan)[0] == pytest.approx(1.4 + FEATURES.windows.tail_seconds, abs=1e-3)
     assert plan.word_end.tolist() == [round(1.4 * RATE)]
 
 
@@ -53,7 +53,7 @@ def test_a_training_row_ends_a_tail_and_jitter_after_the_word_and_views_later() 
 
 @pytest.mark.parametrize("context", [0, 60, 150])
 def test_the_reach_of_aligned_rows_holds_all_of_them_and_no_more(context: int) -> None:
-    features = FEATURES.model_copy(update={"context_frames": context, "views": 64})
+    features = FEATURES.changed({"context.frames": context, "augment.views": 64})
     recordings = [("positive", 9.0, 4.0 + index / 100) for index in range(60)]
     plan = plan_windows(shard(*recordings), "train", features, RATE, seed=1)
     before, after = aligned_reach(features, RATE)
@@ -66,20 +66,20 @@ def test_every_window_of_a_long_negative_is_in_a_training_row() -> None:
     plan = plan_windows(shard(("negative", 9.0, np.nan)), "train", FEATURES, RATE, seed=1)
     clean = plan.start[plan.view == 0]
     assert (np.diff(clean) <= ROW - WINDOW).all()
-    assert ends(plan)[0] == pytest.approx(FEATURES.edge_seconds)
+    assert ends(plan)[0] == pytest.approx(FEATURES.windows.edge_seconds)
     assert clean[-1] + ROW == 9 * RATE and set(plan.word_end) == {-1}
 
 
 def test_without_context_the_word_moves_within_tail_and_jitter() -> None:
-    bare = FEATURES.model_copy(update={"context_frames": 0})
+    bare = FEATURES.changed({"context.frames": 0})
     plan = plan_windows(shard(("positive", 3.0, 1.4)), "train", bare, RATE, seed=1)
-    assert ends(plan)[0] == pytest.approx(1.4 + bare.tail_seconds, abs=1e-3)
+    assert ends(plan)[0] == pytest.approx(1.4 + bare.windows.tail_seconds, abs=1e-3)
     moved = ends(plan, plan.view > 0) - 1.4
     assert moved.min() >= -1e-3 and moved.max() <= AFTER and np.ptp(moved) > 0.15
 
 
 def test_rows_without_context_are_windows() -> None:
-    bare = FEATURES.model_copy(update={"context_frames": 0})
+    bare = FEATURES.changed({"context.frames": 0})
     plan = plan_windows(shard(("negative", 5.3, np.nan)), "train", bare, RATE, seed=1)
     alike = plan_windows(shard(("negative", 5.3, np.nan)), "val", bare, RATE, seed=1)
     assert plan.start[plan.view == 0].tolist() == alike.start.tolist()
@@ -92,8 +92,10 @@ def test_validation_has_one_clean_view() -> None:
 
 def test_a_long_negative_gives_windows_to_its_end() -> None:
     plan = plan_windows(shard(("negative", 5.3, np.nan)), "val", FEATURES, RATE, seed=1)
-    assert ends(plan)[0] == pytest.approx(FEATURES.edge_seconds) and ends(plan)[-1] == pytest.approx(5.3, abs=1e-4)
-    assert (np.diff(plan.start) <= FEATURES.negative_hop_seconds * RATE).all()
+    assert ends(plan)[0] == pytest.approx(FEATURES.windows.edge_seconds) and ends(plan)[-1] == pytest.approx(
+        5.3, abs=1e-4
+    )
+    assert (np.diff(plan.start) <= FEATURES.rows.negative_hop_seconds * RATE).all()
 
 
 def test_a_short_negative_is_heard_beginning_and_ending() -> None:
@@ -105,7 +107,7 @@ def test_a_short_negative_is_heard_beginning_and_ending() -> None:
 
 def test_augmented_views_of_a_negative_lie_elsewhere() -> None:
     plan = plan_windows(shard(("negative", 9.0, np.nan)), "train", FEATURES, RATE, seed=1)
-    clean = np.repeat(plan.start[plan.view == 0], FEATURES.negative_views)
+    clean = np.repeat(plan.start[plan.view == 0], FEATURES.augment.negative_views)
     moved = (plan.start - clean)[plan.view > 0]
     assert np.ptp(moved) > 0.5 * (ROW - WINDOW)
     assert np.abs(moved).max() <= 0.5 * (ROW - WINDOW)
@@ -117,7 +119,7 @@ def test_a_hard_negative_is_aligned_as_a_positive_is() -> None:
 
 
 def test_windows_of_one_recording_are_limited() -> None:
-    config = FEATURES.model_copy(update={"max_windows": 4})
+    config = FEATURES.changed({"rows.max_windows": 4})
     assert len(plan_windows(shard(("background", 60.0, np.nan)), "val", config, RATE, seed=1)) == 4
 
 

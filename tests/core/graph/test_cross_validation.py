@@ -28,7 +28,7 @@ def test_every_speaker_is_in_the_test_once(folds: int) -> None:
     assert all(place.count("test") == 1 for place in places)
     sizes = [sum(place[number] == "test" for place in places) for number in range(folds)]
     assert min(sizes) > 500 / folds * 0.7
-    first = [split_of(speaker, 7, config(test_fraction=1 / folds).data) for speaker in speakers]
+    first = [split_of(speaker, 7, config(splits={"test_fraction": 1 / folds}).data) for speaker in speakers]
     assert [place[0] for place in places] == first
 
 
@@ -36,7 +36,7 @@ def test_what_cannot_be_cross_validated_is_said() -> None:
     with pytest.raises(ConfigError, match="at least 2"):
         fold_configs(config(), 1)
     with pytest.raises(ConfigError, match="val_fraction is too large for 2 folds"):
-        fold_configs(config(val_fraction=0.45), 2)
+        fold_configs(config(splits={"val_fraction": 0.45}), 2)
     fixed = {"name": "mine", "path": "/mine", "role": "positive", "split": "train"}
     with pytest.raises(ConfigError, match="speakers who take turns"):
         fold_configs(config(sources=[fixed]), 3)
@@ -83,13 +83,13 @@ def built_folds(monkeypatch: pytest.MonkeyPatch, home: Path, verdicts: dict[int,
     }
 
     def project(one: Config, home: Path, progress: object) -> SimpleNamespace:
-        number = round(one.data.split_rotation * 2)
+        number = round(one.data.splits.rotation * 2)
 
         def build(stage: str, split: str | None) -> tuple[SimpleNamespace, bool]:
-            built.append((one.data.split_rotation, stage, split))
+            built.append((one.data.splits.rotation, stage, split))
             if stage in verdicts.get(number, {}) and verdicts[number][stage].description == "raises":
                 raise DataError("there is no recording")
-            key = f"{stage}{one.data.split_rotation}"
+            key = f"{stage}{one.data.splits.rotation}"
             return SimpleNamespace(stage=stage, key=key, figures={"frr": 0.5}), True
 
         def judge(stage: str, split: str | None) -> list[Judgement]:

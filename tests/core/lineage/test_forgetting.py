@@ -25,11 +25,15 @@ SETTINGS = {
     "shards": {"count": 2},
     "features": {
         "frontend": {"n_mels": 16, "window_frames": 32},
-        "views": 3,
-        "negative_views": 3,
-        "augment": {"generated_noise_minutes": 0.0, "generated_rirs": 1, "noise_probability": 1.0},
+        "augment": {
+            "views": 3,
+            "negative_views": 3,
+            "generated_noise_minutes": 0.0,
+            "generated_rirs": 1,
+            "noise_probability": 1.0,
+        },
     },
-    "training": {"device": "cpu"},
+    "compute": {"device": "cpu"},
 }
 
 
@@ -56,7 +60,7 @@ def project(recordings: Path, home: Path) -> Project:
         }
         for one in sorted(recordings.iterdir())
     ]
-    return Project(Config.model_validate({**SETTINGS, "data": {"sources": sources, "workers": 1}}), home)
+    return Project(Config.model_validate({**SETTINGS, "data": {"sources": sources}, "compute": {"workers": 1}}), home)
 
 
 def build(made: Project) -> dict[str, Artifact]:

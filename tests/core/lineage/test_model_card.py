@@ -25,7 +25,7 @@ def test_it_tells_data_metrics_settings_versions_and_every_key(home, card) -> No
     assert card["data"]["recordings"] == 300 and card["data"]["speakers"] == 15
     assert card["metrics"]["test"]["frr_interval"] == [0.02, 0.1] and card["metrics"]["target_fah"] == 0.5
     assert set(card["metrics"]["operating_points"]["strict"]) == {"target_fah", "validation", "test"}
-    assert card["settings"]["trained_model"]["training"]["epochs"] == 2
+    assert card["settings"]["trained_model"]["training"]["schedule"]["epochs"] == 2
     assert "onnx" in card["versions"] and card["model"]["calibration"]["parameters"] == {"temperature": 1.2}
     project = home.project()
     keys = {one["name"]: one["key"] for one in card["lineage"]}

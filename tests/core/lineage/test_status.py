@@ -19,17 +19,17 @@ def stale_roots(project: Project) -> dict[str, str]:
 
 def test_everything_is_fresh_and_every_root_cause_is_named_once(home) -> None:
     assert {one.state for one in states(home.project()).values()} == {"fresh"}
-    changed = home.project(training={"epochs": 30}, features={"views": 3})
+    changed = home.project(training={"schedule": {"epochs": 30}}, features={"augment": {"views": 3}})
     assert stale_roots(changed) == {
-        "mel_features[train]": "views 4 → 3",
-        "trained_model": "training.epochs 2 → 30; waits for mel_features[train]",
+        "mel_features[train]": "features.augment.views 4 → 3",
+        "trained_model": "training.schedule.epochs 2 → 30; waits for mel_features[train]",
     }
     waiting = states(changed)["onnx_model"]
     assert waiting.state == "stale" and waiting.waits == "mel_features[train], trained_model"
 
 
 def test_an_older_model_that_fits_again_is_fresh(home) -> None:
-    assert {one.state for one in states(home.project(training={"epochs": 1})).values()} == {"fresh"}
+    assert {one.state for one in states(home.project(training={"schedule": {"epochs": 1}})).values()} == {"fresh"}
 
 
 def test_recordings_that_came_changed_went_and_moved_are_counted(own_home) -> None:

@@ -83,7 +83,7 @@ def test_an_older_model_is_outdated_by_what_changed_since(home) -> None:
     older = next(one for one in home.store.cards() if one.stage == "model_bundle")
     found = verify(older.file("model.onnx"), home.store, home.project())
     assert found.verdict == "outdated"
-    assert {one.name: one.because for one in found.outdated} == {"trained_model": "training.epochs 1 → 2"}
+    assert {one.name: one.because for one in found.outdated} == {"trained_model": "training.schedule.epochs 1 → 2"}
 
 
 def test_a_model_is_outdated_by_newer_recordings(own_home) -> None:

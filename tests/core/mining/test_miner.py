@@ -29,12 +29,15 @@ class Loud(nn.Module):
         return torch.stack([torch.zeros_like(level), level], dim=1)
 
 
-def config_with(**mining: Any) -> Config:
-    features = {"frontend": {"n_mels": 16, "window_frames": 32}, "context_frames": 60, "edge_seconds": 0.1}
-    features |= {"tail_seconds": 0.1, "jitter_seconds": 0.1}
-    settings = {"enabled": True, "min_score": 0.5, "lockout_seconds": 0.5, **mining}
+def config_with(**search: Any) -> Config:
+    features = {
+        "frontend": {"n_mels": 16, "window_frames": 32},
+        "windows": {"tail_seconds": 0.1, "edge_seconds": 0.1},
+        "context": {"frames": 60, "jitter_seconds": 0.1},
+    }
+    settings = {"enabled": True, "search": {"min_score": 0.5, "lockout_seconds": 0.5, **search}}
     model = {"arch": "tiny_conv", "channels": 4}
-    return Config.model_validate({"features": features, "model": model, "mining": settings})
+    return Config.model_validate({"features": features, "training": {"model": model}, "mining": settings})
 
 
 @pytest.fixture

@@ -93,7 +93,11 @@ def test_tuning_lowers_the_scores_of_the_clips_and_keeps_what_is_no_worse(built)
 
 @pytest.mark.parametrize("keep", ["better", "always"])
 def test_weights_that_are_worse_on_validation_are_kept_only_if_so_asked(keep: str, toy: Toy, tmp_path: Path) -> None:
-    spoilt = {**MINING, "keep": keep, "min_score": 0.1, "epochs": 2, "learning_rate_fraction": 1.0}
+    spoilt = {
+        "enabled": True,
+        "search": {**MINING["search"], "min_score": 0.1},
+        "tuning": {"keep": keep, "epochs": 2, "learning_rate_fraction": 1.0},
+    }
     project = toy.project(toy.copy(tmp_path / "home"), **spoilt)
     tuned = build(project)[1]
     trained = project.require("trained_model")
@@ -137,7 +141,7 @@ def test_the_check_goes_by_the_metric_that_the_model_was_kept_by(
     project, _, tuned = built
     before = validation_figures(project.require("trained_model").path, _val(toy), project.config, "cpu")
     tree = project.config.model_dump(mode="json")
-    tree["training"]["val_metric"] = metric
+    tree["training"]["validation"]["metric"] = metric
     config = Config.model_validate(tree)
     (check,) = tuning_stage.STAGE.checks
     for change, passes in ((worse, False), (better, True)):
@@ -248,7 +252,7 @@ def test_switched_off_it_is_quick_and_the_trained_model_goes_on(toy: Toy) -> Non
 
 
 def test_nothing_found_leaves_the_trained_model_as_it_is(toy: Toy) -> None:
-    project = toy.project(**{**MINING, "min_score": 0.9999})
+    project = toy.project(**{**MINING, "search": {**MINING["search"], "min_score": 0.9999}})
     mined, tuned = build(project)
     assert mined.figures["clips"] == 0 and mined.figures["listened"] == 15
     assert tuned.content == project.require("trained_model").content and not tuned.figures["tuned"]
@@ -290,16 +294,18 @@ def keys(config: Config) -> dict[str, Any]:
     return {stage.name: stage.settings(config, "train" if stage.partitioned else None) for stage in STAGES}
 
 
-def config_of(base: dict[str, Any] | None = None, **mining: Any) -> Config:
-    return Config.model_validate({**(base or {}), "mining": mining})
+def config_of(base: dict[str, Any] | None = None, *, enabled: bool = False, **changed: Any) -> Config:
+    places = {name: "tuning" if name in TUNING else "search" for name in changed}
+    mining = Config.model_validate({**(base or {}), "mining": {"enabled": enabled}})
+    return mining.changed({f"mining.{places[name]}.{name}": value for name, value in changed.items()})
 
 
 def test_hard_negatives_without_a_share_of_a_batch_are_not_mined() -> None:
-    none = {"training": {"mix": [0.5, 0.5, 0.0]}}
+    none = {"training": {"sampling": {"mix": [0.5, 0.5, 0.0]}}}
     with pytest.raises(ValidationError, match="no share of a batch"):
         config_of(none, enabled=True)
-    assert config_of(none).training.mix[2] == 0
-    config_of({"training": {**none["training"], "sampler": "plain"}}, enabled=True)
+    assert config_of(none).training.sampling.mix[2] == 0
+    config_of({"training": {"sampling": {**none["training"]["sampling"], "kind": "plain"}}}, enabled=True)
 
 
 @pytest.mark.parametrize("name", UNUSED)
@@ -313,14 +319,14 @@ def test_settings_count_only_where_they_matter(name: str) -> None:
 @pytest.mark.parametrize(
     ("tree", "changed"),
     [
-        ({"training": {"epochs": 5}}, set()),
-        ({"training": {"device": "cpu", "threads": 1}}, set()),
-        ({"training": {"learning_rate": 0.1}}, {"tuned_model"}),
+        ({"training": {"schedule": {"epochs": 5}}}, {"tuned_model"}),  # whose input is another model then in any case
+        ({"compute": {"device": "cpu", "threads": 1}}, set()),
+        ({"training": {"schedule": {"learning_rate": 0.1}}}, {"tuned_model"}),
         ({"features": {"frontend": {"n_mels": 40}}}, {"tuned_model"}),
-        ({"features": {"views": 5}}, set()),  # which is in the training split's features, an input
-        ({"features": {"context_frames": 90}}, {"mined_negatives"}),
-        ({"features": {"strategy": "ram"}}, set()),
-        ({"evaluation": {"gap_seconds": 2}}, set()),
+        ({"features": {"augment": {"views": 5}}}, set()),  # which is in the training split's features, an input
+        ({"features": {"context": {"frames": 90}}}, {"mined_negatives"}),
+        ({"compute": {"shard_strategy": "ram"}}, set()),
+        ({"evaluation": {"streams": {"gap_seconds": 2}}}, set()),
     ],
 )
 def test_settings_of_others_count_where_they_matter(tree: dict[str, Any], changed: set[str]) -> None:
@@ -338,9 +344,12 @@ def test_mining_is_no_part_of_what_comes_before_it() -> None:
 
 def test_the_tuning_has_epochs_and_a_rate_of_its_own() -> None:
     config = tuning_config(
-        config_of({"training": {"epochs": 30, "learning_rate": 0.01, "keep_every": 2}}, learning_rate_fraction=0.5)
+        config_of(
+            {"training": {"schedule": {"epochs": 30, "learning_rate": 0.01}, "validation": {"keep_every": 2}}},
+            learning_rate_fraction=0.5,
+        )
     )
-    assert config.training.keep_every == 0
-    assert (config.training.epochs, config.training.learning_rate) == (4, 0.005)
-    rest = {"epochs", "learning_rate"}
+    assert config.training.validation.keep_every == 0
+    assert (config.training.schedule.epochs, config.training.schedule.learning_rate) == (4, 0.005)
+    rest = {"schedule": {"epochs", "learning_rate"}}
     assert config.training.model_dump(exclude=rest) == Config().training.model_dump(exclude=rest)

@@ -26,9 +26,9 @@ def config_of(name: str, device: str = "cpu") -> Config:
     context = 0 if frontend.get("kind") == "mel_db" else 60
     return Config.model_validate(
         {
-            "features": {"frontend": {"n_mels": 16, "window_frames": 32, **frontend}, "context_frames": context},
-            "model": model,
-            "training": {"device": device, **({"augment": QUIET} if frontend else {})},
+            "features": {"frontend": {"n_mels": 16, "window_frames": 32, **frontend}, "context": {"frames": context}},
+            "training": {"model": model, **({"augment": QUIET} if frontend else {})},
+            "compute": {"device": device},
         }
     )
 
@@ -75,7 +75,7 @@ def test_a_network_that_gives_every_step_is_run_once_over_a_stretch(monkeypatch:
     config = config_of("every step")
     model = model_of(config)
     scorer = StretchScorer(model, config, "cpu")
-    assert scorer.layout.step == config.model.stride
+    assert scorer.layout.step == config.training.model.stride
     monkeypatch.setattr(model, "calibrated_logits", None)  # window by window would need it
     scorer(np.zeros((1, scorer.layout.samples), np.int16))
 

@@ -30,18 +30,23 @@ SETTINGS: dict[str, Any] = {
     "shards": {"count": 2},
     "features": {
         "frontend": {"n_mels": 16, "window_frames": 32},
-        "views": 3,
-        "negative_views": 2,
-        "context_frames": 24,
-        "tail_seconds": 0.05,
-        "jitter_seconds": 0.05,
-        "augment": {"generated_noise_minutes": 0.2, "generated_rirs": 2},
+        "augment": {"views": 3, "negative_views": 2, "generated_noise_minutes": 0.2, "generated_rirs": 2},
+        "context": {"frames": 24, "jitter_seconds": 0.05},
+        "windows": {"tail_seconds": 0.05},
     },
-    "model": {"arch": "tcn", "channels": 8, "dilations": [1, 2], "head_steps": 2, "kernel": 3},
-    "training": {"epochs": 3, "steps_per_epoch": 8, "batch_size": 16, "threads": 1, "device": "cpu", "ema_decay": 0.9}
-    | {"learning_rate": 0.02},
+    "training": {
+        "model": {"arch": "tcn", "channels": 8, "dilations": [1, 2], "head_steps": 2, "kernel": 3},
+        "schedule": {"epochs": 3, "learning_rate": 0.02},
+        "sampling": {"steps_per_epoch": 8, "batch_size": 16},
+        "ema": {"decay": 0.9},
+    },
+    "compute": {"threads": 1, "device": "cpu", "workers": 1},
 }
-MINING = {"enabled": True, "min_score": 0.3, "lockout_seconds": 0.5, "epochs": 4, "learning_rate_fraction": 0.1}
+MINING = {
+    "enabled": True,
+    "search": {"min_score": 0.3, "lockout_seconds": 0.5},
+    "tuning": {"epochs": 4, "learning_rate_fraction": 0.1},
+}
 
 
 def sweep(generator: np.random.Generator, low: float, high: float, seconds: float = 0.3) -> np.ndarray:
@@ -108,7 +113,7 @@ def make_toy(folder: Path) -> Toy:
                         sound[second * RATE :][:4_800] += sweep(generator, 700, 2_600)
                 write_audio(root / f"{index:02}.wav", sound.astype(np.float32), RATE)
             sources.append({"name": f"{split}-{role}", "path": str(root), "role": role, "split": split})
-    config = Config.model_validate({**SETTINGS, "data": {"sources": sources, "workers": 1}})
+    config = Config.model_validate({**SETTINGS, "data": {"sources": sources}})
     toy = Toy(folder, config)
     project = toy.project()
     for stage, split in EARLY:

@@ -86,7 +86,7 @@ def _project(arch: str) -> Config:
     frontend = FrontendConfig(n_mels=BANDS, window_frames=FRAMES)
     features = FeaturesConfig(frontend=frontend)
     return Config.model_validate(
-        {"model": SMALL[arch], "features": features, "phrase": "robin", "data": {"sources": words}}
+        {"training": {"model": SMALL[arch]}, "features": features, "phrase": "robin", "data": {"sources": words}}
     )
 
 

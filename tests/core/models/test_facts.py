@@ -86,7 +86,7 @@ def test_products_of_attention_count() -> None:
 
 def test_the_rates_are_those_of_the_default_configuration() -> None:
     config = Config()
-    frontend, rate = config.features.frontend, config.data.sample_rate
+    frontend, rate = config.features.frontend, config.data.audio.sample_rate
     assert rate / frontend.hop_length == FRAMES_PER_SECOND
     assert frontend.frames(config.evaluation.detector.stride_seconds, rate) == HOP_FRAMES
 

@@ -15,7 +15,7 @@ from wakeword_core.features.cmvn import Cmvn
 from wakeword_core.models.scoring import ScoringModel, load_model, model_card, new_model, save_model
 
 CONFIG = Config(
-    model=TcnConfig(channels=8),
+    training={"model": TcnConfig(channels=8)},
     features=FeaturesConfig(frontend=FrontendConfig(n_mels=20, window_frames=40)),
 )
 

@@ -37,7 +37,7 @@ def build(tmp_path, cache):
     def run(*sources, config=None, seed=1, **options):
         out = tmp_path / "out"
         out.mkdir(exist_ok=True)
-        summary = build_manifest(sources, config or DataConfig(workers=2), "robin", seed, cache, out, **options)
+        summary = build_manifest(sources, config or DataConfig(), "robin", seed, cache, out, **options, workers=2)
         return read_manifest(out, usable=False).set_index("path"), summary
 
     return run
@@ -63,25 +63,29 @@ BAD = {
     "cut": (lambda p: (write(p, noise(5), format="FLAC"), os.truncate(p, 40_000)), "breaks off", "broken"),
     "empty": (lambda p: p.write_bytes(b""), "an empty file of 0 bytes", "empty file"),
     "no samples": (lambda p: write(p, np.zeros(0)), "0.000 s long; at least 0.2 s are needed", "too short"),
-    "silent": (lambda p: write(p, np.zeros(RATE)), "silent: -200.0 dBFS, below -70 (data.silence_dbfs)", "silent"),
+    "silent": (
+        lambda p: write(p, np.zeros(RATE)),
+        "silent: -200.0 dBFS, below -70 (data.audio.silence_dbfs)",
+        "silent",
+    ),
     "clipped": (
         lambda p: write(p, np.sign(noise(0.5))),
-        "clipped: 100.0% of samples at full scale; at most 5.0% are accepted (data.max_clipped_ratio)",
+        "clipped: 100.0% of samples at full scale; at most 5.0% are accepted (data.health.max_clipped_ratio)",
         "clipped",
     ),
     "8-channel": (
         lambda p: write(p, np.repeat(noise()[:, None], 8, axis=1)),
-        "8 channels; at most 2 are accepted (data.max_channels)",
+        "8 channels; at most 2 are accepted (data.health.max_channels)",
         "too many channels",
     ),
     "0.05 s": (
         lambda p: write(p, noise(0.05)),
-        "0.050 s long; at least 0.2 s are needed (data.min_seconds)",
+        "0.050 s long; at least 0.2 s are needed (data.health.min_seconds)",
         "too short",
     ),
     "10-minute": (
         lambda p: write(p, noise(600, 8_000), 8_000),
-        "600.0 s long; at most 60 s are accepted (data.max_seconds)",
+        "600.0 s long; at most 60 s are accepted (data.health.max_seconds)",
         "too long",
     ),
     "NaN": (lambda p: write(p, nan_sound(), subtype="FLOAT"), "not numbers (NaN or infinite)", "not numbers"),
@@ -119,8 +123,8 @@ def test_unusual_but_fit_recordings_are_used(tmp_path, build, name):
 def test_large_files_are_not_decoded(tmp_path, build, monkeypatch):
     write(tmp_path / "r" / "a.wav", noise(2))
     monkeypatch.setattr(measuring, "probe", lambda path: pytest.fail("was opened"))
-    frame, _ = build(source(tmp_path / "r"), config=DataConfig(max_file_mb=0.01))
-    assert "a file of 0.1 MB; at most 0.01 MB are accepted (data.max_file_mb)" in frame.loc["a.wav", "reason"]
+    frame, _ = build(source(tmp_path / "r"), config=DataConfig(health={"max_file_mb": 0.01}))
+    assert "a file of 0.1 MB; at most 0.01 MB are accepted (data.health.max_file_mb)" in frame.loc["a.wav", "reason"]
 
 
 @pytest.mark.parametrize(("role", "status"), [("background", "ok"), ("noise", "ok"), ("negative", "quarantined")])
@@ -300,7 +304,7 @@ def test_limits_may_change_without_measuring_again(tmp_path, build, monkeypatch)
     write(tmp_path / "r" / "b.wav", noise(1.0))
     assert build(source(tmp_path / "r"))[1].usable == 2
     monkeypatch.setattr(soundfile, "SoundFile", lambda *args: pytest.fail("was opened"))
-    assert build(source(tmp_path / "r"), config=DataConfig(min_seconds=0.5))[1].reasons == {"too short": 1}
+    assert build(source(tmp_path / "r"), config=DataConfig(health={"min_seconds": 0.5}))[1].reasons == {"too short": 1}
 
 
 def test_what_the_disk_refuses_is_not_remembered_as_broken(tmp_path, monkeypatch):

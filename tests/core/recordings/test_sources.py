@@ -49,7 +49,7 @@ def build(tmp_path, cache):
     def run(*sources, **settings):
         out = tmp_path / "out"
         out.mkdir(exist_ok=True)
-        summary = build_manifest(sources, DataConfig(workers=1, **settings), "hey robin", 1, cache, out)
+        summary = build_manifest(sources, DataConfig(**settings), "hey robin", 1, cache, out, workers=1)
         return read_manifest(out, usable=False), summary
 
     return run

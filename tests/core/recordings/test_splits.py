@@ -53,7 +53,7 @@ def test_additions_never_move_an_old_recording(parts, seed):
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=12), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
 def test_every_split_has_its_share_of_a_label_however_its_speakers_come(sizes, seed, rotation):
-    config = DataConfig(split_rotation=rotation)
+    config = DataConfig(splits={"rotation": rotation})
     names = iter([(f"s{number}", {"robin"}, None) for number in range(sum(sizes))])
     parts = [list(itertools.islice(names, size)) for size in sizes]
     for splits in grown(parts, seed, config):
@@ -99,7 +99,7 @@ def test_folds_put_each_remembered_speaker_in_the_test_once():
     groups = [(f"s{number}", {"robin"}, None) for number in range(12)]
     known, places = {}, []
     for fold in range(4):
-        config = DataConfig(test_fraction=0.25, split_rotation=fold / 4)
+        config = DataConfig(splits={"test_fraction": 0.25, "rotation": fold / 4})
         splits, new = assign_splits(frame_of(groups), 1, config, known)
         known |= new
         places.append(splits.tolist())
@@ -134,7 +134,7 @@ def test_the_memory_is_kept_by_phrase_and_settings_and_holds_no_names(tmp_path):
     unchanged = memory.read_bytes()
     assert split(names[3:]).items() <= after.items() and memory.read_bytes() == unchanged
     split(names, "wren")
-    split(names, config=DataConfig(val_fraction=0.2))
+    split(names, config=DataConfig(splits={"val_fraction": 0.2}))
     assert len(list((tmp_path / "splits").glob("*.json"))) == 3
     memory.write_text("[1]")
     with pytest.raises(DataError, match=r"remembers the split of each speaker.*restore it"):
@@ -150,7 +150,7 @@ def test_shares_are_about_what_is_asked_and_seeds_differ():
 
 
 def test_growing_the_test_share_only_takes_from_the_others():
-    more = DataConfig(test_fraction=0.3)
+    more = DataConfig(splits={"test_fraction": 0.3})
     for index in range(300):
         if split_of(f"s{index}", 1, CONFIG) == "test":
             assert split_of(f"s{index}", 1, more) == "test"

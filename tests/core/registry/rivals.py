@@ -1,7 +1,8 @@
 """A project whose models are tiny tone detectors, good or bad on purpose; the test's recordings are heard for real.
 
-The word is a tone of 1 kHz in some noise. How much a model listens to that band is its `training.epochs` in percent, so
-that one epoch is as good as no training; the seed of a training gives another model that is exactly as good.
+The word is a tone of 1 kHz in some noise. How much a model listens to that band is its
+`training.schedule.epochs` in percent, so that one epoch is as good as no training; the seed of a training gives
+another model that is exactly as good.
 """
 
 import hashlib
@@ -30,7 +31,11 @@ SPEAKERS = 5
 SETTINGS = {
     "phrase": "robin",
     "features": {"frontend": {"n_mels": BANDS, "window_frames": FRAMES}},
-    "evaluation": {"target_snr_db": [None, 10], "sweep_points": 20, "detector": {"smoothing": 2}},
+    "evaluation": {
+        "conditions": {"tuning": {"snr_db": [None, 10]}},
+        "operating_points": {"sweep_points": 20},
+        "detector": {"smoothing": 2},
+    },
 }
 _FIGURES = {
     "frr": 0.1, "fah": 0.4, "words": 48, "misses": 5, "false_alarms": 1, "background_hours": 0.02, "threshold": 0.5,
@@ -68,7 +73,7 @@ def write_shards(folder: Path) -> Path:
 
 def tone_model(path: Path, config: Config, key: str) -> None:
     """A linear scorer of windows: how far the word's band is above the others, as far as it was `trained`."""
-    share = min(config.training.epochs / 100, 1.0)
+    share = min(config.training.schedule.epochs / 100, 1.0)
     bands = np.full(BANDS, -1 / (BANDS - len(TONE_BANDS)))
     bands[TONE_BANDS] = 1 / len(TONE_BANDS)
     untrained = np.random.default_rng(7).normal(0, 0.3, BANDS)
@@ -143,7 +148,7 @@ class Rivals:
     def project(self, epochs: int = 100, seed: int = 1, **changes) -> RivalProject:
         """`seed` 1 and others give different keys of equal models; the changes are groups of settings."""
         tree = {**SETTINGS, "data": {"sources": self.sources}, **changes}
-        tree["training"] = {"epochs": epochs, "learning_rate": 0.001 * seed}
+        tree["training"] = {"schedule": {"epochs": epochs, "learning_rate": 0.001 * seed}}
         return RivalProject(Config.model_validate(tree), self.home)
 
     def build(self, epochs: int = 100, seed: int = 1, compared: bool = True, **changes) -> RivalProject:

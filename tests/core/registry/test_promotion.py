@@ -119,7 +119,7 @@ def test_promotion_by_hand_waits_for_the_hand(rivals: Rivals, checked) -> None:
 
 def test_a_champion_that_cannot_be_heard_leaves_it_to_a_person(rivals: Rivals, checked) -> None:
     first = rivals.crown()
-    other = rivals.build(seed=2, data={"sources": rivals.sources, "sample_rate": 8_000}, features={
+    other = rivals.build(seed=2, data={"sources": rivals.sources, "audio": {"sample_rate": 8_000}}, features={
         "frontend": {"n_mels": 16, "window_frames": 41, "f_max": 4_000}})  # fmt: skip
     entry = decide(other)
     assert entry.decision == "candidate" and "it hears audio at 16,000 Hz, and the test is at 8,000 Hz" in entry.reason

@@ -35,7 +35,7 @@ def rows_of(tmp_path, cache, recordings):
         out = tmp_path / "manifest"
         out.mkdir(exist_ok=True)
         source = SourceConfig(name="mine", path=recordings, role="negative", speaker="parent")
-        build_manifest([source], DataConfig(workers=2), "robin", 1, cache, out)
+        build_manifest([source], DataConfig(), "robin", 1, cache, out, workers=2)
         return read_manifest(out).assign(role="positive", label="robin", speech_start=0.1, speech_end=0.4)
 
     return rows
@@ -311,7 +311,7 @@ def test_a_shard_that_keeps_failing_is_reported_and_leaves_nothing_half_made(
 
     monkeypatch.setattr(packing._Reader, "_read", broken)
     with pytest.raises(DataError, match=rf"00000\.parquet failed after {retries + 1} tries: recording mine/spk.*Input"):
-        pack(rows, config=ShardsConfig(count=1, retries=retries))
+        pack(rows, config=ShardsConfig(count=1), retries=retries)
     assert len(tries) == retries + 1
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -41,10 +41,9 @@ def pack(tmp_path, rows, recordings):
         out = tmp_path / name
         out.mkdir()
         calls = []
-        config = ShardsConfig(count=4, retries=retries)
         build_shards(
-            rows, {"mine": recordings}, RATE, config, workers, 1, out, Parts(tmp_path / f"{name}-parts"),
-            lambda *call: calls.append(call),
+            rows, {"mine": recordings}, RATE, ShardsConfig(count=4), workers, 1, out, Parts(tmp_path / f"{name}-parts"),
+            lambda *call: calls.append(call), retries,
         )  # fmt: skip
         assert calls[-1] == ("pack recordings", 10, 10)
         return [path.read_bytes() for path in shard_paths(out)]

@@ -61,25 +61,38 @@ class KilledError(Exception):
     """Stands for whatever ends a training."""
 
 
-def config_for(model: Any = None, context: int = 0, **training: Any) -> Config:
-    chosen = {"epochs": 6, "steps_per_epoch": 4, "batch_size": 16, "threads": 1, "device": "cpu", "keep": "best"}
-    chosen |= {"loss": LOSS, "augment": AUGMENT}
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings over others, group by group."""
+    return {**below, **{name: {**below.get(name, {}), **group} for name, group in above.items()}}
+
+
+def config_for(model: Any = None, context: int = 0, compute: Any = None, **training: Any) -> Config:
+    chosen = {
+        "schedule": {"epochs": 6},
+        "sampling": {"steps_per_epoch": 4, "batch_size": 16},
+        "validation": {"keep": "best"},
+    }
+    training = {"loss": LOSS, "augment": AUGMENT, **training}
     frontend = FrontendConfig(n_mels=N_MELS, window_frames=FRAMES)
     return Config(
-        model=model or TcnConfig(**TINY_TCN),
-        training=TrainingConfig(**{**chosen, **training}),
-        features=FeaturesConfig(frontend=frontend, context_frames=context, tail_seconds=0.1, jitter_seconds=0.1),
+        training=TrainingConfig(model=model or TcnConfig(**TINY_TCN), **merged(chosen, training)),
+        features=FeaturesConfig(
+            frontend=frontend,
+            windows={"tail_seconds": 0.1},
+            context={"frames": context, "jitter_seconds": 0.1},
+        ),
+        compute={"threads": 1, "device": "cpu", **(compute or {})},
     )
 
 
 def sgd_config(model: Any = None, **training: Any) -> Config:
     """SGD, since what Adam makes of a gradient that is zero but for rounding is as large as any other step."""
-    chosen = {"epochs": 2, "steps_per_epoch": 2, "optimizer": "sgd", "learning_rate": 1e-2, "momentum": 0.5}
-    return config_for(model or TcnConfig(**TINY_TCN, dropout=0), CONTEXT, **{**chosen, **training})
-
-
-def changed(config: Config, **settings: Any) -> Config:
-    return config.model_copy(update={"training": config.training.model_copy(update=settings)})
+    chosen = {
+        "schedule": {"epochs": 2, "learning_rate": 1e-2},
+        "sampling": {"steps_per_epoch": 2},
+        "optimizer": {"kind": "sgd", "momentum": 0.5},
+    }
+    return config_for(model or TcnConfig(**TINY_TCN, dropout=0), CONTEXT, **merged(chosen, training))
 
 
 def windows_for(seed: int, strength: float = 6.0, rows: int = 80, context: int = 0) -> WindowSet:

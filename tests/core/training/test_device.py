@@ -77,10 +77,16 @@ def test_when_a_network_is_compiled(
 
 def test_what_training_calls_is_what_is_compiled(tmp_path: Path, compiled: list[str]) -> None:
     for number, model in enumerate((TcnConfig(**TINY_TCN), TinyConvConfig(channels=4))):
-        config = config_for(model, epochs=1, steps_per_epoch=1, compile="on")
+        config = config_for(model, schedule={"epochs": 1}, sampling={"steps_per_epoch": 1}, compute={"compile": "on"})
         train(TRAIN, VAL, CMVN, config, tmp_path / str(number))
     assert compiled == ["_something", "dense", "forward"]
-    train(TRAIN, VAL, CMVN, config_for(TinyConvConfig(channels=4), epochs=1, steps_per_epoch=1), tmp_path / "off")
+    train(
+        TRAIN,
+        VAL,
+        CMVN,
+        config_for(TinyConvConfig(channels=4), schedule={"epochs": 1}, sampling={"steps_per_epoch": 1}),
+        tmp_path / "off",
+    )
     assert same_weights(tmp_path / "1", tmp_path / "off")
     assert not any("compiled" in name or "_orig_mod" in name for name in weights(tmp_path / "1"))
 
@@ -95,7 +101,13 @@ def test_without_a_compiler_training_goes_on_with_one_warning(
     device_module._compiler_works.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            train(TRAIN, VAL, CMVN, config_for(epochs=1, steps_per_epoch=1, compile="on"), tmp_path)
+            train(
+                TRAIN,
+                VAL,
+                CMVN,
+                config_for(schedule={"epochs": 1}, sampling={"steps_per_epoch": 1}, compute={"compile": "on"}),
+                tmp_path,
+            )
     device_module._compiler_works.cache_clear()
     assert [one.message for one in caplog.records if "compile" in one.message] == [
         "torch.compile does not work here (no C++ compiler found); training goes on without"
@@ -105,7 +117,9 @@ def test_without_a_compiler_training_goes_on_with_one_warning(
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_compiled_network_learns_on_cuda(tmp_path: Path) -> None:
-    summary = train(TRAIN, VAL, CMVN, config_for(epochs=2, device="cuda", compile="on"), tmp_path)
+    summary = train(
+        TRAIN, VAL, CMVN, config_for(schedule={"epochs": 2}, compute={"device": "cuda", "compile": "on"}), tmp_path
+    )
     assert summary.epochs == 2
 
 

@@ -38,7 +38,9 @@ def test_equal_weights_give_no_early_repeats_and_another_order_each_time() -> No
 
 
 def test_batches_keep_their_shares_and_hold_what_is_difficult() -> None:
-    config = TrainingConfig(sampler="difficulty", batch_size=20, steps_per_epoch=4, difficulty_floor=0.1)
+    config = TrainingConfig(
+        sampling={"kind": "difficulty", "batch_size": 20, "steps_per_epoch": 4, "difficulty_floor": 0.1}
+    )
     sampler = Sampler(LONG, ("_negative", "word"), config, seed=0)
     difficulty = torch.zeros(len(LONG))
     words = torch.nonzero(LONG.labels > 0).flatten()
@@ -81,14 +83,26 @@ def test_nothing_is_learnt_about_a_row_that_nothing_was_asked_of(
         return torch.where(torch.arange(rows) < rows // 2, math.nan, 0.25)
 
     monkeypatch.setattr("wakeword_core.training.gradients.wrongness", unknown)
-    train(LONG, VAL, CMVN, config_for(None, CONTEXT, epochs=1, sampler="difficulty", keep="last"), tmp_path)
+    train(
+        LONG,
+        VAL,
+        CMVN,
+        config_for(None, CONTEXT, schedule={"epochs": 1}, sampling={"kind": "difficulty"}, validation={"keep": "last"}),
+        tmp_path,
+    )
     difficulty = load_file(tmp_path / "checkpoints" / LAST)["difficulty/rows"]
     assert set(difficulty.tolist()) == {0.25, UNSEEN}
 
 
 def test_what_is_wrong_comes_more_often_and_a_killed_training_goes_on_alike(tmp_path: Path) -> None:
     model = TcnConfig(**TINY_TCN, dropout=0.3)
-    config = config_for(model, CONTEXT, epochs=4, steps_per_epoch=2, sampler="difficulty", keep="last")
+    config = config_for(
+        model,
+        CONTEXT,
+        schedule={"epochs": 4},
+        sampling={"steps_per_epoch": 2, "kind": "difficulty"},
+        validation={"keep": "last"},
+    )
     train(LONG, VAL, CMVN, config, tmp_path / "whole")
 
     def kill(record: EpochRecord) -> None:
@@ -110,9 +124,21 @@ def test_what_is_wrong_comes_more_often_and_a_killed_training_goes_on_alike(tmp_
     late = load_file(tmp_path / "parts" / "checkpoints" / LAST)["difficulty/rows"]
     assert early.shape == (len(LONG),) and bool(((early >= 0) & (early <= 1)).all()) and not torch.equal(early, late)
     assert 0 < int((early == 1.0).sum()) < len(LONG) - 16  # those that were not seen yet
-    train(LONG, VAL, CMVN, config_for(model, CONTEXT, epochs=4, steps_per_epoch=2, keep="last"), tmp_path / "balanced")
+    train(
+        LONG,
+        VAL,
+        CMVN,
+        config_for(
+            model, CONTEXT, schedule={"epochs": 4}, sampling={"steps_per_epoch": 2}, validation={"keep": "last"}
+        ),
+        tmp_path / "balanced",
+    )
     even = config_for(
-        model, CONTEXT, epochs=4, steps_per_epoch=2, keep="last", sampler="difficulty", difficulty_floor=1.0
+        model,
+        CONTEXT,
+        schedule={"epochs": 4},
+        sampling={"steps_per_epoch": 2, "kind": "difficulty", "difficulty_floor": 1.0},
+        validation={"keep": "last"},
     )
     train(LONG, VAL, CMVN, even, tmp_path / "even")
     assert not same_weights(tmp_path / "whole", tmp_path / "balanced")

@@ -63,10 +63,18 @@ def _in_ranks(count: int, what: Callable[[int], None]) -> list[int]:
     ("count", "config"),
     [
         (2, sgd_config()),
-        (3, sgd_config(loss=WEIGHTED, augment=MIXED, sampler="difficulty", clean_share=0.3)),
+        (3, sgd_config(loss=WEIGHTED, augment=MIXED, sampling={"kind": "difficulty", "clean_share": 0.3})),
         (2, sgd_config(TcnConfig(**TINY_TCN, dropout=0, members=2), loss={**WEIGHTED, "pooling": "window"})),
-        (2, sgd_config(loss={**LOSS, "metric": "arcface"}, optimizer="muon", learning_rate=1e-3)),
-        (2, sgd_config(BcResNetConfig(dropout=0), epochs=1, steps_per_epoch=1)),  # the next step is another by chance
+        (
+            2,
+            sgd_config(
+                loss={**LOSS, "metric": "arcface"}, optimizer={"kind": "muon"}, schedule={"learning_rate": 1e-3}
+            ),
+        ),
+        (
+            2,
+            sgd_config(BcResNetConfig(dropout=0), schedule={"epochs": 1}, sampling={"steps_per_epoch": 1}),
+        ),  # the next step is another by chance
     ],
     ids=["plain", "weighted, mixed, difficult", "members", "arcface, muon", "bc_resnet"],
 )
@@ -77,7 +85,7 @@ def test_a_training_of_several_is_that_of_one(count: int, config: Config, tmp_pa
 
 
 def test_a_stopped_training_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
-    config = sgd_config(sampler="difficulty")
+    config = sgd_config(sampling={"kind": "difficulty"})
     _train(config, tmp_path / "one")
 
     def stopped(what: str, done: int, total: int) -> None:
@@ -103,14 +111,14 @@ def test_a_stopped_training_goes_on_with_another_number_of_processes(tmp_path: P
 def test_processes_that_differ_or_run_out_of_memory_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def differing(rank: int) -> None:
         with pytest.raises(ConfigError, match="differ in data, settings or checkpoints"):
-            _train(sgd_config(learning_rate=0.01 * (rank + 1)), tmp_path / "differing")
+            _train(sgd_config(schedule={"learning_rate": 0.01 * (rank + 1)}), tmp_path / "differing")
 
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("full")
 
     def exhausted(rank: int) -> None:
         monkeypatch.setattr(Objective, "forward", full)
-        with pytest.raises(ConfigError, match=r"set training\.micro_batch=4"):
+        with pytest.raises(ConfigError, match=r"set training\.sampling\.micro_batch=4"):
             _train(sgd_config(), tmp_path / "exhausted")
 
     assert _in_ranks(2, differing) == [0, 0]
@@ -155,4 +163,4 @@ def test_alone_nothing_is_asked_of_others() -> None:
         assert ranks == ALONE and ranks.first
     assert ranks.any(True) and not ranks.any(False) and ranks.broadcast([1.5]) == [1.5]
     with pytest.raises(ValueError, match="processes is 3, but a batch has 2"):
-        config_for(batch_size=2, processes=3)
+        config_for(sampling={"batch_size": 2}, compute={"processes": 3})

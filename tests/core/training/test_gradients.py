@@ -16,6 +16,7 @@ from sweeps_to_train import (
     TINY_TCN,
     VAL,
     config_for,
+    merged,
     same_weights,
 )
 
@@ -32,13 +33,15 @@ DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
 
 
 def config(**training: Any) -> Config:
-    return config_for(DROPS, CONTEXT, **{"epochs": 3, "adaptive_clip": 5.0, **training})
+    return config_for(
+        DROPS, CONTEXT, **merged({"schedule": {"epochs": 3}, "optimizer": {"adaptive_clip": 5.0}}, training)
+    )
 
 
 def test_memory_that_runs_out_halves_the_micro_batch_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train(LONG, VAL, CMVN, config(micro_batch=4), tmp_path / "small")
+    train(LONG, VAL, CMVN, config(sampling={"micro_batch": 4}), tmp_path / "small")
     real, most = Objective.forward, []
 
     def limited(self: Objective, model: Any, batch: Batch) -> LossOutput:
@@ -62,7 +65,10 @@ def test_memory_for_not_even_two_rows_is_an_error(tmp_path: Path, monkeypatch: p
     def full(*_: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("full")
 
-    for name, wrong in (("forward", "too small for 2 rows"), ("draw", "for 16 rows; lower training.batch_size")):
+    for name, wrong in (
+        ("forward", "too small for 2 rows"),
+        ("draw", "for 16 rows; lower training.sampling.batch_size"),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(Objective, name, full)
             with pytest.raises(ConfigError, match=wrong):
@@ -70,7 +76,9 @@ def test_memory_for_not_even_two_rows_is_an_error(tmp_path: Path, monkeypatch: p
 
 
 def test_micro_batches_are_a_share_of_every_kind() -> None:
-    sampler = Sampler(LONG, ("negative", "word"), TrainingConfig(batch_size=24, steps_per_epoch=1), seed=0)
+    sampler = Sampler(
+        LONG, ("negative", "word"), TrainingConfig(sampling={"batch_size": 24, "steps_per_epoch": 1}), seed=0
+    )
     batch = sampler.epoch(0)[0]
     for most, count in ((24, 1), (12, 2), (8, 3), (7, 4)):
         parts = [batch[part] for part in micro_batches(len(batch), most)]
@@ -82,7 +90,12 @@ def test_micro_batches_are_a_share_of_every_kind() -> None:
 
 def test_no_network_sees_a_row_by_itself(tmp_path: Path) -> None:
     """tiny_conv normalises what it has pooled, of which a row has one value."""
-    settings = config_for(TinyConvConfig(channels=4), CONTEXT, epochs=1, steps_per_epoch=1, batch_size=3, micro_batch=2)
+    settings = config_for(
+        TinyConvConfig(channels=4),
+        CONTEXT,
+        schedule={"epochs": 1},
+        sampling={"steps_per_epoch": 1, "batch_size": 3, "micro_batch": 2},
+    )
     assert math.isfinite(train(LONG, VAL, CMVN, settings, tmp_path).val_loss)
 
 

@@ -15,7 +15,7 @@ from wakeword_core.training.loop import train
 def test_masks_have_an_effect(tmp_path: Path) -> None:
     for name, count in (("plain", 0), ("masks", 2)):
         masks = {"time_masks": count, "time_frames": 8, "mel_masks": 0}
-        train(TRAIN, VAL, CMVN, config_for(epochs=1, spec_augment=masks), tmp_path / name)
+        train(TRAIN, VAL, CMVN, config_for(schedule={"epochs": 1}, spec_augment=masks), tmp_path / name)
     assert not same_weights(tmp_path / "plain", tmp_path / "masks")
 
 
@@ -67,7 +67,7 @@ def test_every_knob_of_augmentation_and_loss_is_tried() -> None:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One epoch with LOSS and AUGMENT on rows longer than a window."""
     out: Path = tmp_path_factory.mktemp("plain")
-    train(LONG, VAL, CMVN, config_for(context=CONTEXT, epochs=1, steps_per_epoch=2), out)
+    train(LONG, VAL, CMVN, config_for(context=CONTEXT, schedule={"epochs": 1}, sampling={"steps_per_epoch": 2}), out)
     return out
 
 
@@ -80,7 +80,13 @@ def test_every_knob_has_an_effect(group: str, name: str, plain: Path, tmp_path: 
 
     def trained(out: Path, settings: dict[str, Any]) -> Path:
         changed = {group: {**whole, **needed, **settings}}
-        train(LONG, VAL, CMVN, config_for(context=CONTEXT, epochs=1, steps_per_epoch=2, **changed), out)
+        train(
+            LONG,
+            VAL,
+            CMVN,
+            config_for(context=CONTEXT, schedule={"epochs": 1}, sampling={"steps_per_epoch": 2}, **changed),
+            out,
+        )
         return out
 
     before = trained(tmp_path / "before", {}) if needed else plain
@@ -92,7 +98,7 @@ def test_every_knob_has_an_effect(group: str, name: str, plain: Path, tmp_path: 
 
 
 def test_where_words_end_and_noise_have_an_effect(plain: Path, tmp_path: Path) -> None:
-    config = config_for(context=CONTEXT, epochs=1, steps_per_epoch=2)
+    config = config_for(context=CONTEXT, schedule={"epochs": 1}, sampling={"steps_per_epoch": 2})
     noiseless = torch.where(LONG.roles == ROLES.index("background"), ROLES.index("negative"), LONG.roles)
     moved = torch.where(LONG.word_ends < 0, -1, LONG.word_ends - 12)
     for name, data in (("ends", replace(LONG, word_ends=moved)), ("noise", replace(LONG, roles=noiseless))):

@@ -23,6 +23,7 @@ from sweeps_to_train import (
     VAL,
     config_for,
     history,
+    merged,
     same_weights,
     untimed,
     weights,
@@ -47,14 +48,21 @@ from wakeword_core.training.validation import ValidationSet, validate
 
 def dropout_config(**training: Any) -> Config:
     model = TcnConfig(**TINY_TCN, dropout=0.3)
-    return config_for(model, CONTEXT, **{"epochs": 3, "adaptive_clip": 5.0, **training})
+    return config_for(
+        model, CONTEXT, **merged({"schedule": {"epochs": 3}, "optimizer": {"adaptive_clip": 5.0}}, training)
+    )
 
 
 def test_learns_and_tells_of_it(tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     records: list[EpochRecord] = []
     masks = {"time_frames": 4, "mel_bands": 2}
-    config = config_for(epochs=15, learning_rate=1e-2, ema_decay=0.9, patience=15, spec_augment=masks)
+    config = config_for(
+        schedule={"epochs": 15, "learning_rate": 1e-2},
+        ema={"decay": 0.9},
+        validation={"patience": 15},
+        spec_augment=masks,
+    )
     summary = train(TRAIN, VAL, CMVN, config, tmp_path, lambda *one: seen.append(one), records.append)
     assert summary.val_auc > 0.95
     assert summary.best_score > 0.8
@@ -71,12 +79,14 @@ def test_learns_and_tells_of_it(tmp_path: Path) -> None:
 
 def test_an_epoch_of_one_toy_batch_is_gradient_descent_by_hand() -> None:
     """Every step of it moves the weights by their gradients times the rate, and the average after them."""
-    plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1e9, "ema_decay": 0.5}
-    rate = {"learning_rate": 0.01, "schedule": "constant", "warmup_fraction": 0.0}
-    rows = {"batch_size": 4, "steps_per_epoch": 3, "epochs": 2, "sampler": "plain"}
-    nothing = {"time_masks": 0, "mel_masks": 0}
     config = config_for(
-        TcnConfig(**TINY_TCN, dropout=0), augment=NO_AUGMENT, spec_augment=nothing, **plain, **rate, **rows
+        TcnConfig(**TINY_TCN, dropout=0),
+        optimizer={"kind": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1e9},
+        schedule={"epochs": 2, "learning_rate": 0.01, "kind": "constant", "warmup_fraction": 0.0},
+        sampling={"kind": "plain", "batch_size": 4, "steps_per_epoch": 3},
+        ema={"decay": 0.5},
+        augment=NO_AUGMENT,
+        spec_augment={"time_masks": 0, "mel_masks": 0},
     )
     toy = windows_for(1, rows=4)
     with torch.random.fork_rng(devices=[]):
@@ -111,33 +121,35 @@ def test_an_epoch_of_one_toy_batch_is_gradient_descent_by_hand() -> None:
 
 
 def test_learning_rate_follows_the_steps_not_the_loss(tmp_path: Path) -> None:
-    config = config_for(warmup_fraction=0.25)
+    config = config_for(schedule={"warmup_fraction": 0.25})
     train(TRAIN, VAL, CMVN, config, tmp_path)
     found = [record.learning_rate for record in history(tmp_path)]
     assert found == pytest.approx([learning_rate(4 * epoch + 3, 24, config.training) for epoch in range(6)])
     assert found[1] > found[0]
-    assert found[-1] == pytest.approx(config.training.learning_rate * config.training.final_lr_fraction)
+    assert found[-1] == pytest.approx(
+        config.training.schedule.learning_rate * config.training.schedule.final_lr_fraction
+    )
 
 
 def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train(TRAIN, VAL, CMVN, config_for(epochs=2).model_copy(update={"seed": seed}), tmp_path / name)
+        train(TRAIN, VAL, CMVN, config_for(schedule={"epochs": 2}).model_copy(update={"seed": seed}), tmp_path / name)
     assert same_weights(tmp_path / "a", tmp_path / "b")
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
 def test_a_model_is_trained_further_from_its_weights(tmp_path: Path) -> None:
-    config = config_for(epochs=4, learning_rate=1e-2)
+    config = config_for(schedule={"epochs": 4, "learning_rate": 1e-2})
     train(TRAIN, VAL, CMVN, config, tmp_path / "first")
     first, _ = load_model(tmp_path / "first")
-    still = config_for(epochs=1, learning_rate=1e-12, weight_decay=0.0)
+    still = config_for(schedule={"epochs": 1, "learning_rate": 1e-12}, optimizer={"weight_decay": 0.0})
     train(TRAIN, VAL, CMVN, still, tmp_path / "second", start_from=first)
     second = weights(tmp_path / "second")
     learned = [name for name, one in first.named_parameters()]
     assert learned and all(torch.allclose(second[name], first.state_dict()[name], atol=1e-6) for name in learned)
     train(TRAIN, VAL, CMVN, still, tmp_path / "second")  # a checkpoint of a training from elsewhere is not used
     assert not torch.allclose(weights(tmp_path / "second")[learned[0]], second[learned[0]], atol=1e-6)
-    other = config_for(TinyConvConfig(channels=5), epochs=1)
+    other = config_for(TinyConvConfig(channels=5), schedule={"epochs": 1})
     with pytest.raises(ConfigError, match="another architecture"):
         train(TRAIN, VAL, CMVN, other, tmp_path / "third", start_from=first)
 
@@ -150,10 +162,10 @@ def test_the_averaged_weights_are_validated_saved_and_loaded(tmp_path: Path) -> 
         checkpoint = load_file(tmp_path / "checkpoints" / LAST)
         raw.append(checkpoint["model/backbone.classifier.weight"])
 
-    config = config_for(ema_decay=0.9)
+    config = config_for(ema={"decay": 0.9})
     summary = train(TRAIN, VAL, CMVN, config, tmp_path, on_epoch=watch)
     model, _ = load_model(tmp_path)
-    figures = validate(model, ValidationSet(VAL.mel, VAL.labels), 16, config.training.val_max_fpr)
+    figures = validate(model, ValidationSet(VAL.mel, VAL.labels), 16, config.training.validation.max_fpr)
     assert (figures.loss, figures.auc, figures.pauc) == (summary.val_loss, summary.val_auc, summary.val_pauc)
     best = history(tmp_path)[summary.best_epoch - 1]
     assert (best.val_loss, best.val_pauc) == (summary.val_loss, summary.best_score)
@@ -162,12 +174,12 @@ def test_the_averaged_weights_are_validated_saved_and_loaded(tmp_path: Path) -> 
 
 
 def test_models_of_earlier_epochs_are_kept(tmp_path: Path) -> None:
-    config = config_for(epochs=5, keep_every=2, keep="last")
+    config = config_for(schedule={"epochs": 5}, validation={"keep_every": 2, "keep": "last"})
     train(TRAIN, VAL, CMVN, config, tmp_path)
     assert sorted(path.name for path in (tmp_path / "epochs").iterdir()) == ["00002", "00004"]
     for epoch in (2, 4):
         model, _ = load_model(tmp_path / "epochs" / f"{epoch:05d}")
-        figures = validate(model, ValidationSet(VAL.mel, VAL.labels), 16, config.training.val_max_fpr)
+        figures = validate(model, ValidationSet(VAL.mel, VAL.labels), 16, config.training.validation.max_fpr)
         assert figures.loss == history(tmp_path)[epoch - 1].val_loss
 
 
@@ -177,7 +189,7 @@ def test_without_averaging_the_raw_weights_are_saved(tmp_path: Path) -> None:
     def watch(record: EpochRecord) -> None:
         raw.append(load_file(tmp_path / "checkpoints" / LAST))
 
-    summary = train(TRAIN, VAL, CMVN, config_for(ema_decay=0), tmp_path, on_epoch=watch)
+    summary = train(TRAIN, VAL, CMVN, config_for(ema={"decay": 0}), tmp_path, on_epoch=watch)
     for name, tensor in weights(tmp_path).items():
         assert torch.equal(tensor, raw[summary.best_epoch - 1][f"model/{name}"]), name
 
@@ -185,7 +197,13 @@ def test_without_averaging_the_raw_weights_are_saved(tmp_path: Path) -> None:
 def test_stops_early_on_the_validation_score_and_keeps_the_best(tmp_path: Path) -> None:
     """Validation labels are noise, so after a while nothing gets better."""
     shuffled = replace(VAL, labels=VAL.labels[torch.randperm(80, generator=torch.Generator().manual_seed(3))])
-    summary = train(TRAIN, shuffled, CMVN, config_for(epochs=40, patience=2, learning_rate=1e-2), tmp_path)
+    summary = train(
+        TRAIN,
+        shuffled,
+        CMVN,
+        config_for(schedule={"epochs": 40, "learning_rate": 1e-2}, validation={"patience": 2}),
+        tmp_path,
+    )
     assert summary.stopped_early
     assert summary.epochs == summary.best_epoch + 2 < 40
     assert len(history(tmp_path)) == summary.epochs
@@ -200,7 +218,7 @@ def test_weights_left_of_validation_do_not_depend_on_it(tmp_path: Path) -> None:
             if record.epoch == 3:
                 raw.append(load_file(out / "checkpoints" / LAST)["model/backbone.stem_norm.running_var"])
 
-        train(TRAIN, val, CMVN, config_for(epochs=3), out, on_epoch=watch)
+        train(TRAIN, val, CMVN, config_for(schedule={"epochs": 3}), out, on_epoch=watch)
 
     run(tmp_path / "a", VAL)
     run(tmp_path / "b", windows_for(7, rows=24))
@@ -211,11 +229,13 @@ def test_weights_left_of_validation_do_not_depend_on_it(tmp_path: Path) -> None:
 def test_the_last_epoch_is_kept_when_asked_and_nothing_stops_it(model: Any, tmp_path: Path) -> None:
     """Validation labels are noise, so that the last epoch is not the best and patience is soon out."""
     shuffled = replace(VAL, labels=VAL.labels[torch.randperm(80, generator=torch.Generator().manual_seed(3))])
-    config = config_for(model, keep="last", patience=1, ema_decay=0.9, learning_rate=1e-2)
+    config = config_for(
+        model, validation={"keep": "last", "patience": 1}, ema={"decay": 0.9}, schedule={"learning_rate": 1e-2}
+    )
     summary = train(TRAIN, shuffled, CMVN, config, tmp_path)
     records = history(tmp_path)
     best = best_record(records)
-    assert best is not None and best.epoch < len(records) == config.training.epochs
+    assert best is not None and best.epoch < len(records) == config.training.schedule.epochs
     assert (summary.epochs, summary.best_epoch, summary.stopped_early) == (6, 6, False)
     assert (summary.val_loss, summary.val_auc) == (records[-1].val_loss, records[-1].val_auc)
     assert summary.best_score == summary.val_pauc == records[-1].val_pauc
@@ -233,7 +253,14 @@ def test_the_last_epoch_is_kept_when_asked_and_nothing_stops_it(model: Any, tmp_
 def test_learns_from_rows_longer_than_windows(model: Any, tmp_path: Path) -> None:
     """The sweep is elsewhere in every row; only where it ends tells a model what to look at."""
     masks = {"time_frames": 4, "mel_bands": 2}
-    config = config_for(model, CONTEXT, epochs=15, learning_rate=1e-2, ema_decay=0.9, keep="last", spec_augment=masks)
+    config = config_for(
+        model,
+        CONTEXT,
+        schedule={"epochs": 15, "learning_rate": 1e-2},
+        ema={"decay": 0.9},
+        validation={"keep": "last"},
+        spec_augment=masks,
+    )
     summary = train(windows_for(1, rows=160, context=CONTEXT), VAL, CMVN, config, tmp_path)
     assert summary.val_auc > 0.9
 
@@ -242,7 +269,7 @@ def test_norms_and_biases_are_not_decayed() -> None:
     from wakeword_core.models.scoring import new_model
 
     model = new_model(config_for())
-    groups = make_optimizers(model.named_parameters(), TrainingConfig(weight_decay=0.3)).groups
+    groups = make_optimizers(model.named_parameters(), TrainingConfig(optimizer={"weight_decay": 0.3})).groups
     decayed = {id(one) for group in groups if group["weight_decay"] for one in group["params"]}
     for name, parameter in model.named_parameters():
         assert (id(parameter) in decayed) == (name.endswith("weight") and "norm" not in name), name
@@ -251,7 +278,7 @@ def test_norms_and_biases_are_not_decayed() -> None:
 
 def test_global_random_state_and_threads_stay(tmp_path: Path) -> None:
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    train(TRAIN, VAL, CMVN, config_for(epochs=1, threads=threads + 1), tmp_path)
+    train(TRAIN, VAL, CMVN, config_for(schedule={"epochs": 1}, compute={"threads": threads + 1}), tmp_path)
     assert torch.equal(state, torch.random.get_rng_state())
     assert torch.get_num_threads() == threads
 
@@ -287,7 +314,7 @@ def test_windows_that_cannot_be_trained_on(tmp_path: Path) -> None:
 def test_missing_hard_negatives_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     roles = torch.where(TRAIN.roles == ROLES.index("hard_negative"), ROLES.index("negative"), TRAIN.roles)
-    train(replace(TRAIN, roles=roles), VAL, CMVN, config_for(epochs=1), tmp_path)
+    train(replace(TRAIN, roles=roles), VAL, CMVN, config_for(schedule={"epochs": 1}), tmp_path)
     assert "no hard negatives" in caplog.text
 
 
@@ -295,7 +322,7 @@ def test_missing_hard_negatives_are_said(tmp_path: Path, caplog: pytest.LogCaptu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_trains_on_cuda_with_amp(tmp_path: Path) -> None:
     for index, model in enumerate((None, BcResNetConfig(), TinyConvConfig())):
-        summary = train(LONG, VAL, CMVN, config_for(model, CONTEXT, device="cuda"), tmp_path / str(index))
+        summary = train(LONG, VAL, CMVN, config_for(model, CONTEXT, compute={"device": "cuda"}), tmp_path / str(index))
         assert np.isfinite(summary.val_loss)
 
 
@@ -306,7 +333,7 @@ def test_steps_that_float16s_scaler_skips_are_no_divergence(
     """It starts far too high, as it may on a GPU, and comes down by halves; skipped steps leave the average alone."""
     scaler = GradScaler("cpu", init_scale=3.3e38, growth_interval=10_000)
     monkeypatch.setattr("wakeword_core.training.run.GradScaler", lambda *_, **__: scaler)
-    config = config_for(steps_per_epoch=steps, epochs=2)
+    config = config_for(sampling={"steps_per_epoch": steps}, schedule={"epochs": 2})
     records: list[EpochRecord] = []
     train(TRAIN, VAL, CMVN, config, tmp_path, on_epoch=records.append)
     assert all(math.isfinite(record.gradient_norm) and math.isfinite(record.train_loss) for record in records)
@@ -321,7 +348,7 @@ def test_a_network_that_looks_back_farther_than_a_window_is_refused(tmp_path: Pa
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_signal_in_the_middle_of_an_epoch_loses_no_batch(optimizer: str, term_raises: None, tmp_path: Path) -> None:
-    settings = dropout_config(optimizer=optimizer)
+    settings = dropout_config(optimizer={"kind": optimizer})
     whole = train(LONG, VAL, CMVN, settings, tmp_path / "whole")
 
     def signalled(what: str, done: int, total: int) -> None:
@@ -350,11 +377,17 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_no_batch(optimizer: str, term_
 
 
 @pytest.mark.parametrize(
-    "changed", [{"ema_decay": 0.3}, {"ema_final_decay": 0.95}, {"adaptive_clip": 0.5}, {"clip_norm": 0.01}]
+    "changed",
+    [
+        {"training.ema.decay": 0.3},
+        {"training.ema.final_decay": 0.95},
+        {"training.optimizer.adaptive_clip": 0.5},
+        {"training.optimizer.clip_norm": 0.01},
+    ],
 )
 def test_averaging_and_clipping_reach_the_weights(changed: dict[str, float], tmp_path: Path) -> None:
-    plain = dropout_config(epochs=1, ema_decay=0.2, ema_final_fraction=0.9)
-    for name, one in (("plain", plain), ("changed", dropout_config(**{**plain.training.model_dump(), **changed}))):
+    plain = dropout_config(schedule={"epochs": 1}, ema={"decay": 0.2, "final_fraction": 0.9})
+    for name, one in (("plain", plain), ("changed", plain.changed(changed))):
         train(LONG, VAL, CMVN, one, tmp_path / name)
     assert not same_weights(tmp_path / "plain", tmp_path / "changed")
 
@@ -373,5 +406,5 @@ def test_a_skipped_step_leaves_the_average_alone(tmp_path: Path, monkeypatch: py
         return real(optimizers, clip, scaler)
 
     monkeypatch.setattr(Optimizers, "step", step)
-    train(LONG, VAL, CMVN, dropout_config(epochs=1, steps_per_epoch=4), tmp_path)
+    train(LONG, VAL, CMVN, dropout_config(schedule={"epochs": 1}, sampling={"steps_per_epoch": 4}), tmp_path)
     assert updated == [3, 2, 0]

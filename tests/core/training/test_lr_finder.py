@@ -43,7 +43,9 @@ def _same(one: Any, other: Any) -> bool:
 def test_nothing_is_different_afterwards(optimizer: str, tmp_path: Path) -> None:
     """In the middle of a training, with dropout, ArcFace's centres, gradients and moments there."""
     loss = {**LOSS, "metric": "arcface"}
-    config = config_for(TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, loss=loss, optimizer=optimizer, adaptive_clip=5.0)
+    config = config_for(
+        TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, loss=loss, optimizer={"kind": optimizer, "adaptive_clip": 5.0}
+    )
     sampler, noise = (Sampler(LONG, config.labels, config.training, 1), NoiseSampler(LONG, 1))
     with torch.random.fork_rng(devices=[]):
         run = new_run(LONG, CMVN, config, "cpu", "", None)
@@ -83,7 +85,7 @@ def test_nothing_is_different_afterwards(optimizer: str, tmp_path: Path) -> None
 
 def test_the_test_itself_leaves_the_random_state_and_threads() -> None:
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    find_rate(LONG, CMVN, config_for(context=CONTEXT, threads=threads + 1), FEW)
+    find_rate(LONG, CMVN, config_for(context=CONTEXT, compute={"threads": threads + 1}), FEW)
     assert torch.equal(state, torch.random.get_rng_state())
     assert torch.get_num_threads() == threads
 
@@ -114,8 +116,12 @@ def test_rates_grow_by_a_factor_and_the_same_seed_gives_the_same_curve() -> None
 @pytest.mark.parametrize("micro_batch", [0, 5])
 def test_its_batches_are_those_of_the_training(micro_batch: int, tmp_path: Path) -> None:
     """At one rate without a schedule, losses are the training's own, epoch by epoch."""
-    still = {"learning_rate": 1e-9, "warmup_fraction": 0, "final_lr_fraction": 1, "epochs": 5, "steps_per_epoch": 4}
-    config = config_for(TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, **still, micro_batch=micro_batch)
+    config = config_for(
+        TcnConfig(**TINY_TCN, dropout=0.3),
+        CONTEXT,
+        schedule={"learning_rate": 1e-9, "warmup_fraction": 0, "final_lr_fraction": 1, "epochs": 5},
+        sampling={"steps_per_epoch": 4, "micro_batch": micro_batch},
+    )
     found = find_rate(LONG, CMVN, config, Rates(1e-9, 1.0001e-9, 20))
     losses: list[float] = []
     train(LONG, VAL, CMVN, config, tmp_path, on_epoch=lambda record: losses.append(record.train_loss))
@@ -135,8 +141,12 @@ def _found_in_a_bowl(curvature: float, monkeypatch: pytest.MonkeyPatch) -> float
         return LossOutput((curvatures * (weights - point).square()).sum() / 2, torch.empty(0))
 
     monkeypatch.setattr(Objective, "forward", forward)
-    plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1e9, "batch_size": 4}
-    return find_rate(LONG, CMVN, config_for(context=CONTEXT, **plain), Rates(1e-5, 10.0, 120)).suggestion
+    config = config_for(
+        context=CONTEXT,
+        optimizer={"kind": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1e9},
+        sampling={"batch_size": 4},
+    )
+    return find_rate(LONG, CMVN, config, Rates(1e-5, 10.0, 120)).suggestion
 
 
 def test_the_suggestion_is_near_the_best_rate_of_a_convex_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +170,7 @@ def test_batches_are_computed_in_parts_and_exhausted_memory_halves_them(monkeypa
 
     monkeypatch.setattr(Objective, "forward", limited)
     model, limit = TcnConfig(**TINY_TCN, dropout=0), 16
-    parts = find_rate(LONG, CMVN, config_for(model, CONTEXT, micro_batch=5), FEW)
+    parts = find_rate(LONG, CMVN, config_for(model, CONTEXT, sampling={"micro_batch": 5}), FEW)
     assert set(seen) == {4}
     seen.clear()
     limit, config = 6, config_for(model, CONTEXT)
@@ -248,7 +258,9 @@ def test_windows_that_cannot_be_trained_on_are_refused() -> None:
 
 
 def test_a_model_that_is_trained_further_is_tested_as_it_is(tmp_path: Path) -> None:
-    config = config_for(TcnConfig(**TINY_TCN, dropout=0), CONTEXT, epochs=8, learning_rate=3e-2, ema_decay=0)
+    config = config_for(
+        TcnConfig(**TINY_TCN, dropout=0), CONTEXT, schedule={"epochs": 8, "learning_rate": 3e-2}, ema={"decay": 0}
+    )
     train(LONG, VAL, CMVN, config, tmp_path)
     from wakeword_core.models.scoring import load_model
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, NO_AUGMENT, TINY_TCN, VAL, config_for, windows_for
 from torch.nn import functional
 
-from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig, TrainingConfig
+from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig
 from wakeword_core.models.scoring import ScoringModel, new_model
 from wakeword_core.training.loop import train
 from wakeword_core.training.losses import row_losses
@@ -72,7 +72,7 @@ def test_hard_negatives_count_as_if_they_stood_there_more_often(pooling: str, me
     words, negatives = shares[0][[0, 4, 6]], shares[0][[1, 2, 3, 5, 7]]
     assert (negatives / negatives.min()).tolist() == pytest.approx([3, 1, 1, 3, 3])
     assert words.tolist() == pytest.approx([float(negatives.min()) if pooling == "window" else 1 / 3 / members] * 3)
-    heavy, plain = _loss(config), _loss(_config(config.model, pooling=pooling))
+    heavy, plain = _loss(config), _loss(_config(config.training.model, pooling=pooling))
     assert heavy != plain
     none = TrainRows.load(
         replace(LONG, roles=torch.where(LONG.roles == ROLES.index("hard_negative"), 1, LONG.roles)), config, "cpu"
@@ -126,7 +126,7 @@ def test_the_window_that_is_embedded_ends_where_a_word_may_be_heard(members: int
         assert torch.equal(embedded[-1], windows_ending(batch.x, found[-1], model.frames))
     ends = torch.stack(found)
     words = LONG.word_ends[CHOSEN]
-    hit = config.features.frontend.frames(config.training.loss.hit_seconds, config.data.sample_rate)
+    hit = config.features.frontend.frames(config.training.loss.hit_seconds, config.data.audio.sample_rate)
     late = (ends - words)[:, words >= 0]
     assert int(late.min()) >= 0 and int(late.max()) <= hit and late.unique().numel() > 1
     assert ends[:, words < 0].unique().numel() > 8
@@ -151,7 +151,12 @@ LEARNT: dict[str, tuple[Any, dict[str, Any]]] = {
 def test_every_loss_is_learnt_from(name: str, tmp_path: Path) -> None:
     model, loss = LEARNT[name]
     masks = {"time_frames": 4, "mel_bands": 2}
-    chosen = {"epochs": 30, "learning_rate": 1e-2, "ema_decay": 0.9, "keep": "last", "spec_augment": masks}
+    chosen = {
+        "schedule": {"epochs": 30, "learning_rate": 1e-2},
+        "ema": {"decay": 0.9},
+        "validation": {"keep": "last"},
+        "spec_augment": masks,
+    }
     config = config_for(model, CONTEXT, **chosen, loss={**LOSS, **loss})
     summary = train(windows_for(1, rows=160, context=CONTEXT), VAL, CMVN, config, tmp_path)
     assert summary.val_auc > 0.9
@@ -185,7 +190,9 @@ def test_everything_at_once_on_cuda_with_amp(pooling: str, metric: str, tmp_path
     loss = {"kind": "focal", "focal_alpha": 0.4, "class_weights": "balanced", "hard_negative_weight": 2.0}
     for members in (1, 2):
         model = TcnConfig(**TINY_TCN, members=members)
-        config = config_for(model, CONTEXT, device="cuda", loss={**LOSS, **loss, "pooling": pooling, "metric": metric})
+        config = config_for(
+            model, CONTEXT, compute={"device": "cuda"}, loss={**LOSS, **loss, "pooling": pooling, "metric": metric}
+        )
         summary = train(LONG, VAL, CMVN, config, tmp_path / str(members))
         assert np.isfinite(summary.val_loss)
 
@@ -193,8 +200,7 @@ def test_everything_at_once_on_cuda_with_amp(pooling: str, metric: str, tmp_path
 def test_a_mixed_row_is_asked_only_for_words_that_its_window_holds() -> None:
     """A network of whole windows sees one of two mixed words; what it cannot hear is not asked of it."""
     config = _config(TinyConvConfig(channels=4), pooling="window")
-    mixed = {"augment": config.training.augment.model_copy(update={"mixup_alpha": 5.0})}
-    config = config.model_copy(update={"training": config.training.model_copy(update=mixed)})
+    config = config.changed({"training.augment.mixup_alpha": 5.0})
     model, objective, rows = _parts(config)
     chosen = torch.arange(len(LONG)).repeat(4)
     batch = objective.draw(model, rows, chosen, None, torch.Generator().manual_seed(3))
@@ -210,8 +216,7 @@ def test_a_mixed_row_is_asked_only_for_words_that_its_window_holds() -> None:
 def test_a_network_that_hears_every_step_is_asked_for_both_of_two_mixed_words() -> None:
     """Also where no step lies just at a word's end: the nearest is asked."""
     config = _config(TcnConfig(**TINY_TCN), hit_seconds=0.0)
-    mixed = {"augment": config.training.augment.model_copy(update={"mixup_alpha": 5.0})}
-    config = config.model_copy(update={"training": config.training.model_copy(update=mixed)})
+    config = config.changed({"training.augment.mixup_alpha": 5.0})
     model, objective, rows = _parts(config)
     batch = objective.draw(model, rows, torch.arange(len(LONG)), None, torch.Generator().manual_seed(3))
     assert len(batch.targets) == 2 and all(bool((one.shares > 0).all()) for one in batch.targets)
@@ -220,12 +225,12 @@ def test_a_network_that_hears_every_step_is_asked_for_both_of_two_mixed_words() 
 @pytest.mark.parametrize(
     "together",
     [
-        {"loss": {"metric": "arcface"}, "augment": {"mixup_alpha": 0.4}},
-        {"loss": {"metric": "triplet"}, "micro_batch": 32},
-        {"loss": {"metric": "triplet"}, "processes": 2},
-        {"micro_batch": 1},
+        {"training": {"loss": {"metric": "arcface"}, "augment": {"mixup_alpha": 0.4}}},
+        {"training": {"loss": {"metric": "triplet"}, "sampling": {"micro_batch": 32}}},
+        {"training": {"loss": {"metric": "triplet"}}, "compute": {"processes": 2}},
+        {"training": {"sampling": {"micro_batch": 1}}},
     ],
 )
 def test_what_cannot_go_together_is_said(together: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"mixup_alpha to 0|micro_batch to 0|set 2 or more"):
-        TrainingConfig.model_validate(together)
+    with pytest.raises(ValidationError, match=r"mixup_alpha to 0|micro_batch to 0|processes to 1|set 2 or more"):
+        Config.model_validate(together)

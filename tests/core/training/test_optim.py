@@ -26,8 +26,13 @@ from wakeword_core.training.optim import (
 KINDS = ("adamw", "adam", "sgd", "muon")
 
 
-def settings(kind: str = "adamw", **changes: object) -> TrainingConfig:
-    return TrainingConfig(optimizer=kind, learning_rate=0.05, weight_decay=0.1, clip_norm=1e9, **changes)
+def settings(kind: str = "adamw", momentum: float = 0.95) -> TrainingConfig:
+    return TrainingConfig.model_validate(
+        {
+            "optimizer": {"kind": kind, "weight_decay": 0.1, "clip_norm": 1e9, "momentum": momentum},
+            "schedule": {"learning_rate": 0.05},
+        }
+    )
 
 
 def toy() -> nn.Sequential:
@@ -52,16 +57,16 @@ def reference(model: nn.Module, kind: str, config: TrainingConfig, steps: int) -
     """The rules by hand, in float64: every parameter by itself."""
     momenta = {name: torch.zeros_like(one, dtype=torch.float64) for name, one in model.named_parameters()}
     squares = {name: torch.zeros_like(one, dtype=torch.float64) for name, one in model.named_parameters()}
-    rate = config.learning_rate
+    rate = config.schedule.learning_rate
     for step in range(steps):
         generator = torch.Generator().manual_seed(step)
         for name, one in model.named_parameters():
             gradient, value = torch.randn(one.shape, generator=generator).double(), one.data.double()
-            decay = config.weight_decay if one.ndim > 1 else 0.0
+            decay = config.optimizer.weight_decay if one.ndim > 1 else 0.0
             if kind == "sgd":
                 gradient = gradient + decay * value
-                momenta[name] = gradient if step == 0 else config.momentum * momenta[name] + gradient
-                value = value - rate * (gradient + config.momentum * momenta[name])
+                momenta[name] = gradient if step == 0 else config.optimizer.momentum * momenta[name] + gradient
+                value = value - rate * (gradient + config.optimizer.momentum * momenta[name])
             else:
                 if kind == "adam":
                     gradient = gradient + decay * value
@@ -94,8 +99,10 @@ def test_muon_moves_matrices_by_orthogonal_steps_and_the_rest_as_adamw() -> None
         if name not in ("0.weight", "2.weight"):  # the depthwise convolution, the norm, biases and the classifier
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=name)
             continue
-        step = (before[name] * (1 - config.learning_rate * config.weight_decay) - one.detach()).flatten(1)
-        lengths = torch.linalg.svdvals(step) / (config.learning_rate * 0.2 * max(step.shape) ** 0.5)
+        step = (
+            before[name] * (1 - config.schedule.learning_rate * config.optimizer.weight_decay) - one.detach()
+        ).flatten(1)
+        lengths = torch.linalg.svdvals(step) / (config.schedule.learning_rate * 0.2 * max(step.shape) ** 0.5)
         # Newton and Schulz's five iterations leave singular values between about 0.7 and 1.2 (Jordan et al. 2024)
         assert float(lengths.min()) > 0.6 and float(lengths.max()) < 1.3
 
@@ -176,14 +183,14 @@ def clipped(norm: float, clipper: Clipper) -> tuple[float, float]:
 
 
 def test_gradients_are_clipped_to_a_norm() -> None:
-    clipper = Clipper(TrainingConfig(clip_norm=2.0), "cpu")
+    clipper = Clipper(TrainingConfig(optimizer={"clip_norm": 2.0}), "cpu")
     assert clipped(1.0, clipper) == pytest.approx((1.0, 1.0))
     assert clipped(8.0, clipper) == pytest.approx((8.0, 2.0))
     assert clipped(0.0, clipper) == (0.0, 0.0) and len(clipper.norms) == 0
 
 
 def test_gradients_are_clipped_to_a_multiple_of_the_median() -> None:
-    clipper = Clipper(TrainingConfig(clip_norm=100.0, adaptive_clip=5.0), "cpu")
+    clipper = Clipper(TrainingConfig(optimizer={"clip_norm": 100.0, "adaptive_clip": 5.0}), "cpu")
     assert clipped(50.0, clipper) == pytest.approx((50.0, 50.0))  # nothing is usual yet
     for norm in (1.0, 2.0, 1.5, 1.0, 1.0):
         clipped(norm, clipper)
@@ -195,7 +202,7 @@ def test_gradients_are_clipped_to_a_multiple_of_the_median() -> None:
 
 
 def test_a_broken_gradient_is_told_and_does_not_become_usual() -> None:
-    clipper = Clipper(TrainingConfig(clip_norm=10.0, adaptive_clip=5.0), "cpu")
+    clipper = Clipper(TrainingConfig(optimizer={"clip_norm": 10.0, "adaptive_clip": 5.0}), "cpu")
     for norm in (1.0, 1.0, float("inf"), float("nan")):
         told, _ = clipped(norm, clipper)
         assert math.isfinite(told) == math.isfinite(norm)
@@ -269,7 +276,7 @@ def test_decay_ramps_up_to_the_configured_one() -> None:
 
 
 def test_the_final_decay_is_reached_however_short_the_training() -> None:
-    settings = TrainingConfig(ema_decay=0.999, ema_final_decay=0.9995, ema_final_fraction=0.25)
+    settings = TrainingConfig(ema={"decay": 0.999, "final_decay": 0.9995, "final_fraction": 0.25})
     for total in (20, 200, 20_000):
         decays = [ema_decay(step, total, settings) for step in range(total)]
         assert decays[-1] == pytest.approx(0.9995) and decays == sorted(decays)
@@ -278,10 +285,10 @@ def test_the_final_decay_is_reached_however_short_the_training() -> None:
 
 
 def test_the_average_gets_slower_at_the_end() -> None:
-    settings = TrainingConfig(ema_decay=0.999, ema_final_decay=0.9995, ema_final_fraction=0.25)
+    settings = TrainingConfig(ema={"decay": 0.999, "final_decay": 0.9995, "final_fraction": 0.25})
     decays = [ema_decay(step, 40_000, settings) for step in range(40_000)]
     assert decays[0] == 0.1 and decays[20_000] == 0.999 and decays[30_000] == 0.999
     assert decays[-1] == pytest.approx(0.9995) and decays[35_000] == pytest.approx(0.99925, abs=1e-6)
     assert decays == sorted(decays)
-    plain = TrainingConfig(ema_decay=0.999)
+    plain = TrainingConfig(ema={"decay": 0.999})
     assert max(ema_decay(step, 40_000, plain) for step in range(40_000)) == 0.999

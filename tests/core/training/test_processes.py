@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import workers_to_start
-from sweeps_to_train import CMVN, LOSS, VAL, VIEWED, KilledError, assert_near, changed, history, sgd_config
+from sweeps_to_train import CMVN, LOSS, VAL, VIEWED, KilledError, assert_near, history, sgd_config
 
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.progress import silent
@@ -23,22 +23,26 @@ from wakeword_core.training.run import Job, run_hash
 
 def _start(work: Any, out: Path, progress: Any = silent) -> None:
     out.mkdir(exist_ok=True)
-    job = Job(VIEWED, VAL, CMVN, sgd_config(processes=2))
+    job = Job(VIEWED, VAL, CMVN, sgd_config(compute={"processes": 2}))
     train_in_processes(work, job, out, progress, lambda record: None)
 
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     """What a user with two GPUs does, on the CPU."""
-    config = sgd_config(processes=2, loss={**LOSS, "class_weights": "balanced"}, threads=1, clean_share=0.3)
+    config = sgd_config(
+        compute={"processes": 2, "threads": 1},
+        loss={**LOSS, "class_weights": "balanced"},
+        sampling={"clean_share": 0.3},
+    )
     seen: list[tuple[str, int, int]] = []
     records: list[EpochRecord] = []
     several, one = tmp_path / "several", tmp_path / "one"
     train(VIEWED, VAL, CMVN, config, several, lambda *step: seen.append(step), records.append)
     assert seen[-1] == ("training", 4, 4) and records == history(several) and len(records) == 2
     assert not (several / "checkpoints" / "processes").exists()
-    train(VIEWED, VAL, CMVN, changed(config, processes=1), one)
+    train(VIEWED, VAL, CMVN, config.changed({"compute.processes": 1}), one)
     assert_near(one, several)
-    train(VIEWED, VAL, CMVN, changed(config, processes=1), several, on_epoch=records.append)
+    train(VIEWED, VAL, CMVN, config.changed({"compute.processes": 1}), several, on_epoch=records.append)
     assert len(records) == 2  # they know the training of one process for theirs, which has ended
 
 
@@ -47,7 +51,9 @@ def test_a_listener_that_fails_ends_them(tmp_path: Path) -> None:
         raise KilledError
 
     with pytest.raises(KilledError):
-        train(VIEWED, VAL, CMVN, sgd_config(processes=2, epochs=500), tmp_path, on_epoch=kill)
+        train(
+            VIEWED, VAL, CMVN, sgd_config(compute={"processes": 2}, schedule={"epochs": 500}), tmp_path, on_epoch=kill
+        )
 
 
 def test_a_process_that_dies_is_a_sentence(tmp_path: Path) -> None:
@@ -106,7 +112,8 @@ if __name__ == "__main__":
         if done >= 3:
             for number in signals:
                 os.killpg(0, number)
-    train(VIEWED, VAL, CMVN, sgd_config(processes=2, epochs=100), Path(sys.argv[2]), interrupt)
+    config = sgd_config(compute={"processes": 2}, schedule={"epochs": 100})
+    train(VIEWED, VAL, CMVN, config, Path(sys.argv[2]), interrupt)
 """
 
 
@@ -119,7 +126,7 @@ def test_ctrl_c_in_a_terminal_saves_the_last_batch_and_is_told_once(tmp_path: Pa
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, start_new_session=True)
     assert done.returncode == -signal.SIGINT, done.stderr
     assert done.stderr.count("stopping when the current batch is whole") == 1 and "Process" not in done.stderr
-    identity = run_hash(VIEWED, VAL, CMVN, sgd_config(epochs=100))
+    identity = run_hash(VIEWED, VAL, CMVN, sgd_config(schedule={"epochs": 100}))
     checkpoint = load_checkpoint(tmp_path / "out" / CHECKPOINTS, identity)
     assert checkpoint is not None and checkpoint.step >= 3
 
@@ -127,5 +134,5 @@ def test_ctrl_c_in_a_terminal_saves_the_last_batch_and_is_told_once(tmp_path: Pa
 @pytest.mark.skipif(torch.cuda.device_count() > 8, reason="has as many GPUs")
 def test_each_process_needs_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(ConfigError, match=r"training\.processes is 9, but there are \d GPUs"):
-        train(VIEWED, VAL, CMVN, sgd_config(processes=9, device="cuda"), tmp_path)
+    with pytest.raises(ConfigError, match=r"compute\.processes is 9, but there are \d GPUs"):
+        train(VIEWED, VAL, CMVN, sgd_config(compute={"processes": 9, "device": "cuda"}), tmp_path)

@@ -47,7 +47,7 @@ from wakeword_core.training.run import CHECKPOINTS, run_hash
 )
 def test_three_epochs_and_three_more_are_six_bit_for_bit(model: Any, keep: str, tmp_path: Path) -> None:
     """With all that is random: augmentation, noise, masks, dropout, and which window of a row is seen."""
-    config = config_for(model, CONTEXT, steps_per_epoch=2, keep=keep)
+    config = config_for(model, CONTEXT, sampling={"steps_per_epoch": 2}, validation={"keep": keep})
     whole = train(LONG, VAL, CMVN, config, tmp_path / "whole")
 
     def kill(record: EpochRecord) -> None:
@@ -70,7 +70,9 @@ def test_three_epochs_and_three_more_are_six_bit_for_bit(model: Any, keep: str, 
 def test_what_is_trained_beside_the_model_goes_on_too(tmp_path: Path) -> None:
     """ArcFace's centres and what the optimizer knows of them; the model that is saved has neither."""
     loss = {**LOSS, "metric": "arcface", "metric_weight": 5.0, "pooling": "window", "class_weights": "balanced"}
-    config = config_for(TcnConfig(**TINY_TCN, dropout=0.3, members=2), CONTEXT, steps_per_epoch=2, loss=loss)
+    config = config_for(
+        TcnConfig(**TINY_TCN, dropout=0.3, members=2), CONTEXT, sampling={"steps_per_epoch": 2}, loss=loss
+    )
     train(LONG, VAL, CMVN, config, tmp_path / "whole")
 
     def kill(record: EpochRecord) -> None:
@@ -166,7 +168,7 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(
     changed = {"data": {"mel": TRAIN.mel + 1}, "word ends": {"word_ends": TRAIN.word_ends.clamp_max(26)}}
     data = replace(TRAIN, **changed.get(change, {}))
     cmvn = replace(CMVN, mean=CMVN.mean + 1) if change == "cmvn" else CMVN
-    config = config_for(learning_rate=1e-4) if change == "settings" else config_for()
+    config = config_for(schedule={"learning_rate": 1e-4}) if change == "settings" else config_for()
     train(data, VAL, cmvn, config, tmp_path, on_epoch=records.append)
     assert records[0].epoch == 1
     assert "other data or settings" in caplog.text
@@ -174,7 +176,7 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(
 
 def test_stopping_early_is_remembered_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shuffled = replace(VAL, labels=VAL.labels[torch.randperm(80, generator=torch.Generator().manual_seed(3))])
-    config = config_for(epochs=40, patience=2, learning_rate=1e-2)
+    config = config_for(schedule={"epochs": 40, "learning_rate": 1e-2}, validation={"patience": 2})
 
     def fail(*_: Any) -> None:
         raise KilledError
@@ -191,7 +193,7 @@ def test_an_epoch_begun_on_another_kind_of_device_begins_again(
     term_raises: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Random states of a GPU mean nothing to a CPU; all else goes on."""
-    config = config_for(steps_per_epoch=4, epochs=3)
+    config = config_for(sampling={"steps_per_epoch": 4}, schedule={"epochs": 3})
 
     def stop(what: str, done: int, total: int) -> None:
         if done == 6:

@@ -19,7 +19,7 @@ from wakeword_core.training.schedule_picture import SCHEDULES, example_rates, ra
 
 
 def test_curve_by_hand() -> None:
-    config = TrainingConfig(learning_rate=1.0, warmup_fraction=0.4, final_lr_fraction=0.1)
+    config = TrainingConfig(schedule={"learning_rate": 1.0, "warmup_fraction": 0.4, "final_lr_fraction": 0.1})
     curve = [learning_rate(step, 10, config) for step in range(10)]
     assert curve[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert curve[4] == pytest.approx(1.0)
@@ -30,7 +30,7 @@ def test_curve_by_hand() -> None:
 @settings(max_examples=40, deadline=None)
 @given(total=st.integers(1, 300), warmup=st.floats(0, 0.99), final=st.floats(0, 1))
 def test_rises_to_the_peak_and_falls_to_the_end(total: int, warmup: float, final: float) -> None:
-    config = TrainingConfig(learning_rate=0.5, warmup_fraction=warmup, final_lr_fraction=final)
+    config = TrainingConfig(schedule={"learning_rate": 0.5, "warmup_fraction": warmup, "final_lr_fraction": final})
     curve = [learning_rate(step, total, config) for step in range(total)]
     top = curve.index(max(curve))
     assert max(curve) == pytest.approx(0.5)
@@ -41,8 +41,8 @@ def test_rises_to_the_peak_and_falls_to_the_end(total: int, warmup: float, final
         assert curve[-1] == pytest.approx(0.5 * final)
 
 
-def curve(total: int, **settings: object) -> list[float]:
-    config = TrainingConfig(learning_rate=0.5, **settings)
+def curve(total: int, **schedule: object) -> list[float]:
+    config = TrainingConfig.model_validate({"schedule": {"learning_rate": 0.5, **schedule}})
     return [learning_rate(step, total, config) for step in range(total)]
 
 
@@ -55,13 +55,13 @@ def test_one_cycle_is_torchs() -> None:
         expected.append(theirs.get_last_lr()[0])
         optimizer.step()
         theirs.step()
-    assert curve(50, schedule="one_cycle", warmup_fraction=0.3) == pytest.approx(expected, rel=1e-6)
+    assert curve(50, kind="one_cycle", warmup_fraction=0.3) == pytest.approx(expected, rel=1e-6)
 
 
 def test_steps_and_constant_by_hand() -> None:
-    rates = curve(12, schedule="step", warmup_fraction=0.17, drop_at=(0.4, 0.8), drop_factor=0.1)
+    rates = curve(12, kind="step", warmup_fraction=0.17, drop_at=(0.4, 0.8), drop_factor=0.1)
     assert rates == pytest.approx([0.25, 0.5, *[0.5] * 4, *[0.05] * 4, *[0.005] * 2])
-    assert curve(4, schedule="constant", warmup_fraction=0.5) == pytest.approx([0.25, 0.5, 0.5, 0.5])
+    assert curve(4, kind="constant", warmup_fraction=0.5) == pytest.approx([0.25, 0.5, 0.5, 0.5])
 
 
 @settings(max_examples=40, deadline=None)
@@ -99,7 +99,13 @@ def test_the_rates_of_a_training_are_the_schedules(
     realised, step = [], Optimizers.step
     monkeypatch.setattr(Optimizers, "step", lambda self, *given: realised.append(self.rate) or step(self, *given))
     config = config_for(
-        schedule=schedule, warmup_fraction=0.25, plateau_patience=1, drop_factor=0.5, learning_rate=1e-9
+        schedule={
+            "kind": schedule,
+            "warmup_fraction": 0.25,
+            "plateau_patience": 1,
+            "drop_factor": 0.5,
+            "learning_rate": 1e-9,
+        }
     )
     train(TRAIN, VAL, CMVN, config, tmp_path)
     scores = [record.score for record in history(tmp_path)]

@@ -111,7 +111,10 @@ def test_what_is_maximised(model: ScoringModel) -> None:
 
 def test_alarms_are_counted_by_the_hour() -> None:
     config = Config.model_validate(
-        {"features": {"negative_hop_seconds": 0.5}, "training": {"val_false_alarms_per_hour": 2.0}}
+        {
+            "features": {"rows": {"negative_hop_seconds": 0.5}},
+            "training": {"validation": {"false_alarms_per_hour": 2.0}},
+        }
     )
     labels = torch.cat([torch.ones(9_999), torch.zeros(3 * 7_200 + 10)]).long()
     assert allowed_alarms(labels, config) == 6
@@ -119,7 +122,7 @@ def test_alarms_are_counted_by_the_hour() -> None:
 
 @pytest.mark.parametrize("metric", ["pauc", "loss", "f1", "frr"])
 def test_a_training_goes_by_the_metric_that_is_chosen(metric: str, tmp_path: Path) -> None:
-    config = config_for(epochs=5, val_metric=metric, learning_rate=1e-2)
+    config = config_for(schedule={"epochs": 5, "learning_rate": 1e-2}, validation={"metric": metric})
     summary = train(TRAIN, VAL, CMVN, config, tmp_path)
     records = history(tmp_path)
     sign = 1 if metric in ("pauc", "f1") else -1

@@ -16,6 +16,7 @@ from sweeps_to_train import (
     KilledError,
     config_for,
     history,
+    merged,
     same_weights,
     untimed,
 )
@@ -33,8 +34,12 @@ CLEAN = VIEWED.views == 0
 
 
 def config(clean_share: float | None, **training: Any) -> Config:
-    chosen = {"epochs": 2, "steps_per_epoch": 5, "clean_share": clean_share, "keep": "last"}
-    return config_for(TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, **{**chosen, **training})
+    chosen = {
+        "schedule": {"epochs": 2},
+        "sampling": {"steps_per_epoch": 5, "clean_share": clean_share},
+        "validation": {"keep": "last"},
+    }
+    return config_for(TcnConfig(**TINY_TCN, dropout=0.3), CONTEXT, **merged(chosen, training))
 
 
 def rows(clean_share: float | None, difficulty: torch.Tensor | None = None, **training: Any) -> torch.Tensor:
@@ -46,7 +51,7 @@ def rows(clean_share: float | None, difficulty: torch.Tensor | None = None, **tr
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
 def test_an_epoch_has_the_share_of_clean_views_in_every_kind(share: float, sampler: str) -> None:
     difficulty = torch.linspace(0, 1, len(VIEWED)) if sampler == "difficulty" else None
-    drawn = rows(share, difficulty, sampler=sampler, batch_size=40, mix=(0.25, 0.5, 0.25))
+    drawn = rows(share, difficulty, sampling={"kind": sampler, "batch_size": 40, "mix": (0.25, 0.5, 0.25)})
     assert drawn.shape == (5, 40)
     # of what comes first in each batch, then second, ...: a kind has a place of its own where shares are fixed
     kinds = [slice(None)] if sampler == "plain" else [slice(0, 10), slice(10, 30), slice(30, 40)]
@@ -57,7 +62,7 @@ def test_an_epoch_has_the_share_of_clean_views_in_every_kind(share: float, sampl
 
 
 def test_clean_views_come_without_early_repeats_and_otherwise_another_epoch() -> None:
-    drawn = rows(0.5, batch_size=40, mix=(0.25, 0.5, 0.25))[:, :10].flatten()
+    drawn = rows(0.5, sampling={"batch_size": 40, "mix": (0.25, 0.5, 0.25)})[:, :10].flatten()
     counts = torch.bincount(drawn, minlength=len(VIEWED))[VIEWED.labels > 0]
     assert int(counts.max()) - int(counts.min()) <= 1
     settings = config(0.5)
@@ -69,7 +74,7 @@ def test_difficult_windows_come_more_often_among_views_of_their_sort() -> None:
     difficulty = torch.zeros(len(VIEWED))
     hard = [0, 4]  # a positive in its clean and one in its augmented view
     difficulty[hard] = 1
-    counts = torch.bincount(rows(0.8, difficulty, batch_size=40, sampler="difficulty").flatten())
+    counts = torch.bincount(rows(0.8, difficulty, sampling={"batch_size": 40, "kind": "difficulty"}).flatten())
     assert counts[0] > 2 * counts[8] and counts[4] > 2 * counts[12] and counts[0] > counts[4]
 
 
@@ -88,13 +93,15 @@ def test_a_training_on_clean_views_sees_no_other(tmp_path: Path) -> None:
     """Whatever the augmented views hold."""
     broken = replace(VIEWED, mel=torch.where(CLEAN[:, None, None], VIEWED.mel, -VIEWED.mel))
     for name, windows, share in (("a", VIEWED, 1.0), ("b", broken, 1.0), ("c", VIEWED, None)):
-        train(windows, VAL, CMVN, config(share, epochs=1, steps_per_epoch=2), tmp_path / name)
+        train(
+            windows, VAL, CMVN, config(share, schedule={"epochs": 1}, sampling={"steps_per_epoch": 2}), tmp_path / name
+        )
     assert same_weights(tmp_path / "a", tmp_path / "b")
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    settings = config(0.3, epochs=3, steps_per_epoch=2, sampler="difficulty")
+    settings = config(0.3, schedule={"epochs": 3}, sampling={"steps_per_epoch": 2, "kind": "difficulty"})
     train(VIEWED, VAL, CMVN, settings, tmp_path / "whole")
 
     def kill(record: EpochRecord) -> None:
@@ -111,8 +118,8 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_a_share_is_part_of_the_key_and_none_leaves_keys_and_checkpoints_as_they_were() -> None:
     depends_on = next(stage.settings for stage in STAGES if stage.name == "trained_model")
     whole, less = (load_config(None, more) for more in ([], without(["views"])))
-    assert "clean_share" not in depends_on(whole, None)["training"]
-    assert depends_on(less, None)["training"]["clean_share"] == 1
+    assert depends_on(whole, None)["training"]["sampling"]["clean_share"] is None
+    assert depends_on(less, None)["training"]["sampling"]["clean_share"] == 1
     assert less.features == whole.features
     hashes = [run_hash(windows, VAL, CMVN, config(share)) for windows in (LONG, VIEWED) for share in (None, 0.5)]
     assert hashes[0] == hashes[2] and len(set(hashes)) == 3

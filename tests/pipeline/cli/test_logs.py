@@ -132,7 +132,7 @@ def test_banner_tells_version_device_data_and_config(capsys):
 
 def test_banner_without_data_and_with_the_cpu(capsys):
     logs.setup_logging()
-    logs.banner(Config.model_validate({"training": {"device": "cpu"}}), Path("/h"))
+    logs.banner(Config.model_validate({"compute": {"device": "cpu"}}), Path("/h"))
     text = capsys.readouterr().err
     assert re.search(r"cpu: \d+ cores, \d+ GiB", text)
     assert re.search(r"data +none", text)

@@ -85,9 +85,9 @@ def test_bad_usage_is_2(monkeypatch, capsys) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("training.epochs=0", "training.epochs"),
-        ("training.epoch=3", "training.epochs"),
-        ("model.arch=transformer", "model.arch"),
+        ("training.schedule.epochs=0", "training.schedule.epochs"),
+        ("training.epoch=3", "training.schedule.epochs"),
+        ("training.model.arch=transformer", "training.model.arch"),
         ("phrase=", "phrase"),
         ("nonsense", "="),
     ],

@@ -69,12 +69,20 @@ def test_dagsters_edges_are_the_projects(graph) -> None:
     ("settings", "trained", "tuned"),
     [
         ({}, {"train"}, {"train"}),
-        ({"training": {"keep": "best"}}, {"train", "val"}, {"train"}),
-        ({"training": {"schedule": "plateau"}}, {"train", "val"}, {"train"}),
+        ({"training": {"validation": {"keep": "best"}}}, {"train", "val"}, {"train"}),
+        ({"training": {"schedule": {"kind": "plateau"}}}, {"train", "val"}, {"train"}),
         ({"mining": {"enabled": True}}, {"train"}, {"train"}),
-        ({"mining": {"enabled": True, "keep": "better"}}, {"train"}, {"train", "val"}),
-        ({"mining": {"enabled": True}, "training": {"keep": "best"}}, {"train", "val"}, {"train", "val"}),
-        ({"mining": {"enabled": True}, "training": {"schedule": "plateau"}}, {"train", "val"}, {"train", "val"}),
+        ({"mining": {"enabled": True, "tuning": {"keep": "better"}}}, {"train"}, {"train", "val"}),
+        (
+            {"mining": {"enabled": True}, "training": {"validation": {"keep": "best"}}},
+            {"train", "val"},
+            {"train", "val"},
+        ),
+        (
+            {"mining": {"enabled": True}, "training": {"schedule": {"kind": "plateau"}}},
+            {"train", "val"},
+            {"train", "val"},
+        ),
     ],
 )
 def test_validation_is_an_edge_where_it_decides(settings: dict, trained: set[str], tuned: set[str]) -> None:
@@ -88,10 +96,10 @@ def test_validation_is_an_edge_where_it_decides(settings: dict, trained: set[str
 
 
 def test_a_broken_configuration_still_shows_the_graph(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "broken.yaml").write_text("training: {epochs: many}")
+    (tmp_path / "broken.yaml").write_text("training: {schedule: {epochs: many}}")
     shown = define(ProjectResource(config_path=str(tmp_path / "broken.yaml"), home=str(tmp_path)))
     assert len(list(shown.resolve_asset_graph().asset_nodes)) == len(GRAPH)
-    assert "default settings" in caplog.text and "training.epochs is 'many'" in caplog.text
+    assert "default settings" in caplog.text and "training.schedule.epochs is 'many'" in caplog.text
 
 
 def test_every_asset_is_described_owned_and_of_a_kind(graph) -> None:

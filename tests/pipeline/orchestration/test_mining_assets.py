@@ -79,8 +79,8 @@ def test_a_tuning_has_a_run_of_its_own_below_the_trainings(runs, toy: Toy) -> No
     assert {one.info.status for one in found} == {"FINISHED"}
     assert tuning.data.tags["mlflow.parentRunId"] == training.info.run_id
     assert runs[1]["tuned_model"]["mlflow_run_id"].value == tuning.info.run_id
-    assert tuning.data.tags["kept"] == "true" and tuning.data.params["mining.epochs"] == "4"
-    assert "mining.epochs" not in training.data.params
+    assert tuning.data.tags["kept"] == "true" and tuning.data.params["mining.tuning.epochs"] == "4"
+    assert "mining.tuning.epochs" not in training.data.params
     assert [one.step for one in client.get_metric_history(tuning.info.run_id, "val_loss")] == [1, 2, 3, 4]
     assert tuning.data.metrics["final_mean_clip_score_tuned"] < tuning.data.metrics["final_mean_clip_score"]
     inputs = {one.dataset.name for one in tuning.inputs.dataset_inputs}
@@ -99,7 +99,11 @@ def test_the_registered_model_is_the_tuned_one(runs, toy: Toy) -> None:
 
 
 def test_what_was_not_kept_is_not_registered(runs, toy: Toy, instance, tmp_path: Path) -> None:
-    spoilt = {**MINING, "keep": "better", "min_score": 0.1, "epochs": 2, "learning_rate_fraction": 1.0}
+    spoilt = {
+        "enabled": True,
+        "search": {**MINING["search"], "min_score": 0.1},
+        "tuning": {"keep": "better", "epochs": 2, "learning_rate_fraction": 1.0},
+    }
     shown = run(toy, instance, tmp_path, **spoilt)["tuned_model"]
     client = MlflowResource(home=str(toy.folder / "home")).client()
     version = client.get_model_version("robin", str(shown["mlflow_model_version"].value))

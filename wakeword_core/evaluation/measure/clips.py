@@ -76,7 +76,7 @@ def tta_metrics(
     random: np.random.Generator | None = None,
     progress: Progress = silent,
 ) -> TtaMetrics | None:
-    """Compute clip metrics with and without test-time augmentation by `evaluation.tta_shifts_ms`; None if it is empty.
+    """Compute clip metrics with and without test-time augmentation by `report.tta_shifts_ms`; None if it is empty.
 
     `score` maps log-mel windows [n, n_mels, frames] to class scores [n, classes]; those of the shifts are averaged
     before the likeliest wake word is picked. Windows are cut from the split's shards as its features are. `random` is
@@ -84,7 +84,7 @@ def tta_metrics(
     """
     from wakeword_core.features.build import shifted_windows
 
-    shifts, total = config.evaluation.tta_shifts_ms, len(shard_paths(shards))
+    shifts, total = config.evaluation.report.tta_shifts_ms, len(shard_paths(shards))
     if not shifts:
         return None
     plain, averaged, labels, recordings = [], [], [], []
@@ -107,7 +107,7 @@ def tta_metrics(
             any_word=1 - scores[:, 0],
             recordings=np.concatenate(recordings),
             random=None if seed is None else np.random.default_rng(seed),
-            confidence=config.evaluation.confidence,
+            confidence=config.evaluation.operating_points.confidence,
         )
         for scores in map(np.concatenate, (plain, averaged))
     )

@@ -1,7 +1,7 @@
 """A report beside an earlier one of the same phrase: what is better, what is worse, and whether it may be compared."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,8 @@ log = logging.getLogger(__name__)
 
 TEST_DATA = "audio_shards[test]"
 """The input that holds the recordings a report measures on."""
-_NO_TEST_SETTINGS = (
-    "detector", "operating_points", "operating_point", "fah_points", "tuning", "calibration",
-    "sweep_points", "confidence", "tta_shifts_ms", "report_clips", "report_suspicious_clips", "report_clip_seconds",
-)  # fmt: skip
-"""Settings under `evaluation` that belong to the model or to what is read off the test, not to the test."""
+_OF_THE_TEST = ("phrase.", "seed.", "data.audio.", "evaluation.streams.", "evaluation.conditions.")
+"""Settings that make the test, unlike those that belong to the model or to what is read off the test."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,17 @@ def _content(inputs: Mapping[str, Mapping[str, str]]) -> str | None:
 
 
 def _of_test(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide what the test is."""
-    evaluation = {
-        f"evaluation.{name}": value for name, value in settings["evaluation"].items() if name not in _NO_TEST_SETTINGS
-    }
-    return {**evaluation, **{name: value for name, value in settings.items() if name != "evaluation"}}
+    """The settings that decide what the test is, by their dotted names."""
+    leaves = {name: value for branch, part in settings.items() for name, value in _leaves(branch, part)}
+    return {name: value for name, value in leaves.items() if f"{name}.".startswith(_OF_THE_TEST)}
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield name, value
+        return
+    for inner, part in value.items():
+        yield from _leaves(f"{name}.{inner}", part)
 
 
 def _differing(settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:

@@ -49,7 +49,7 @@ VOLATILE = frozenset({"report.html", "comparison.json", "suspicious.json"})
 """Files that tell of more than the inputs: an earlier report, the names of files, speeds."""
 
 _CLIP_THRESHOLD = 0.5
-_TEST_SETTINGS = ("evaluation", "phrase", "seed", "data.sample_rate", "data.silence_dbfs")
+_TEST_SETTINGS = ("phrase", "seed", "data.audio", "evaluation")
 _GROUP_FIGURES = (
     "count", "positives", "negatives", "false_positives", "false_negatives", "accuracy", "fpr", "fnr",
 )  # fmt: skip
@@ -265,7 +265,7 @@ def _window_figures(
 ) -> tuple[WindowFigures, dict[str, bytes]]:
     """The figures of windows, and their pictures by name."""
     features, shards = inputs["mel_features[test]"].path, inputs["audio_shards[test]"].path
-    level = config.evaluation.confidence
+    level = config.evaluation.operating_points.confidence
     scores, labels = onnx_clip_scores(model.path, features)
     wake, _ = wake_scores(scores)
     any_word = 1 - scores[:, 0]
@@ -337,10 +337,10 @@ def _stream_players(
     result: StreamResult, conditions: Sequence[Condition], model: WakewordModel, shards: Path, config: Config
 ) -> tuple[list[Player | None], list[Player | None]]:
     """The worst misses and false alarms as the model heard them: the sessions of the test are made once more."""
-    rate, seconds = config.data.sample_rate, config.evaluation.report_clip_seconds
+    rate, seconds = config.data.audio.sample_rate, config.evaluation.report.clip_seconds
     window = config.features.frontend.window_samples / rate
-    misses = result.miss_list[: config.evaluation.report_clips]
-    alarms = result.false_alarms[: config.evaluation.report_clips]
+    misses = result.miss_list[: config.evaluation.report.clips]
+    alarms = result.false_alarms[: config.evaluation.report.clips]
     missed: dict[tuple[str, str], Excerpt] = {}
     for condition in conditions:
         ids = {miss.id for miss in misses if miss.condition == condition.name}
@@ -359,17 +359,17 @@ def _suspicious(
     model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress
 ) -> tuple[SuspiciousRecordings, list[Described | None], list[Player | None]]:
     """The training recordings to look at, what each of the worst is, and players for these."""
-    rate, evaluation = config.data.sample_rate, config.evaluation
+    rate, evaluation = config.data.audio.sample_rate, config.evaluation
     suspicious = suspicious_recordings(
         model.score_windows,
         inputs["mel_features[train]"].path,
         Cut(model.frontend.window_frames, model.frontend.hop_length, model.stride_frames, rate),
-        evaluation.report_suspicious_clips,
+        evaluation.report.suspicious_clips,
         progress,
     )
     window = config.features.frontend.window_samples / rate
     described, excerpts = describe(
-        inputs["audio_shards[train]"].path, suspicious.worst, rate, window, evaluation.report_clip_seconds
+        inputs["audio_shards[train]"].path, suspicious.worst, rate, window, evaluation.report.clip_seconds
     )
     return suspicious, described, players(excerpts, model.front_end, rate)
 
@@ -380,7 +380,7 @@ def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, dict[str
     return {
         "data": {**manifest.figures, "quarantine": quarantined(manifest.path)},
         "model": {
-            "architecture": config.model.arch,
+            "architecture": config.training.model.arch,
             "parameters": inputs["trained_model"].figures["parameters"],
             "bytes": onnx.files[MODEL_FILE].size,
             "key": onnx.key,

@@ -33,14 +33,14 @@ class Condition:
 
 def target_conditions(config: Config) -> tuple[Condition, ...]:
     """What the headline miss rate and all tuning look at."""
-    return _ordered(Condition(snr_db) for snr_db in config.evaluation.target_snr_db)
+    return _ordered(Condition(snr_db) for snr_db in config.evaluation.conditions.tuning.snr_db)
 
 
 def all_conditions(config: Config) -> tuple[Condition, ...]:
     """Everything the test looks at, the targets among it: near before far, from quiet to loud noise."""
     evaluation = config.evaluation
-    near = [Condition(snr_db) for snr_db in (*evaluation.stream_snr_db, *evaluation.target_snr_db)]
-    return _ordered([*near, *(Condition(snr_db, far=True) for snr_db in evaluation.far_snr_db)])
+    near = [Condition(snr_db) for snr_db in (*evaluation.conditions.test.snr_db, *evaluation.conditions.tuning.snr_db)]
+    return _ordered([*near, *(Condition(snr_db, far=True) for snr_db in evaluation.conditions.test.far_snr_db)])
 
 
 def _ordered(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
@@ -96,7 +96,7 @@ class NoiseBed:
                 return role
         raise DataError(
             f"{self._folder} has no noise to put under the wake words; add a source of role noise, or set "
-            "evaluation.stream_snr_db, target_snr_db and far_snr_db to [null]"
+            "evaluation.conditions.{test.snr_db,test.far_snr_db,tuning.snr_db} to [null]"
         )
 
 
@@ -106,11 +106,13 @@ class Rooms:
     def __init__(self, shards_folder: Path, config: Config, random: np.random.Generator) -> None:
         from wakeword_core.features.materials import generate_rooms, recorded_rooms
 
-        evaluation, rate = config.evaluation, config.data.sample_rate
-        limits = evaluation.far_rt60_seconds
+        evaluation, rate = config.evaluation, config.data.audio.sample_rate
+        limits = evaluation.conditions.test.far_rt60_seconds
         self._responses = recorded_rooms(shards_folder, round(limits[1] * rate))
         if not len(self._responses):
-            self._responses = generate_rooms(evaluation.far_rooms, limits, rate, config.seed + _OTHER_ROOMS)
+            self._responses = generate_rooms(
+                evaluation.conditions.test.far_rooms, limits, rate, config.seed + _OTHER_ROOMS
+            )
         self._random = random
 
     def across(self, sound: Floats, span: slice) -> Floats:
@@ -176,8 +178,8 @@ def _around(word: slice, samples: int) -> slice:
 
 def floor(config: Config, random: np.random.Generator) -> Floats:
     """A stretch of the faint noise that a stream always has."""
-    samples = round(_FLOOR_SECONDS * config.data.sample_rate)
-    level = 10 ** (config.evaluation.floor_dbfs / 20)
+    samples = round(_FLOOR_SECONDS * config.data.audio.sample_rate)
+    level = 10 ** (config.evaluation.streams.floor_dbfs / 20)
     return (random.standard_normal(samples, dtype=np.float32) * np.float32(level)).astype(np.float32)
 
 
@@ -248,14 +250,14 @@ class _Layout:
 
     @classmethod
     def of(cls, config: Config) -> "_Layout":
-        rate, evaluation = config.data.sample_rate, config.evaluation
-        gap = round(evaluation.gap_seconds * rate)
+        rate, evaluation = config.data.audio.sample_rate, config.evaluation
+        gap = round(evaluation.streams.gap_seconds * rate)
         lead = max(gap, config.features.frontend.window_samples)
-        tail = max(gap, round(evaluation.tolerance_seconds * rate))
-        body = round(evaluation.session_minutes * 60 * rate) - lead - tail
+        tail = max(gap, round(evaluation.streams.tolerance_seconds * rate))
+        body = round(evaluation.streams.session_minutes * 60 * rate) - lead - tail
         if body < rate:
             raise DataError(
-                f"evaluation.session_minutes = {evaluation.session_minutes} leaves no room beside "
+                f"evaluation.streams.session_minutes = {evaluation.streams.session_minutes} leaves no room beside "
                 f"{(lead + tail) / rate:.1f} s of pauses; raise it"
             )
         return cls(rate, lead, gap, tail, body)
@@ -273,7 +275,7 @@ def positive_sessions(shards_folder: Path, config: Config, seed: int, condition:
     under = floor(config, np.random.default_rng([seed, 0]))
     bed = None if condition.snr_db is None else NoiseBed(shards_folder, np.random.default_rng([seed, 1]))
     rooms = Rooms(shards_folder, config, np.random.default_rng([seed, 3])) if condition.far else None
-    quiet = 10 ** (config.data.silence_dbfs / 10)
+    quiet = 10 ** (config.data.audio.silence_dbfs / 10)
     whole = (
         _Piece(recording, 0, len(recording.audio)) for recording in iter_recordings(shards_folder, roles=POSITIVE_ROLES)
     )
@@ -285,7 +287,7 @@ def positive_sessions(shards_folder: Path, config: Config, seed: int, condition:
         if bed is not None or rooms is not None:
             recordings = [slice(at, at + piece.length) for piece, at in zip(pieces, positions, strict=True)]
             noise = bed.take(length) if bed is not None else None
-            stretch = round(config.evaluation.noise_seconds * layout.rate)
+            stretch = round(config.evaluation.streams.noise_seconds * layout.rate)
             speech = mix(speech, noise, spans, recordings, condition.snr_db, quiet, stretch)
         yield Session(pcm(speech, under), words, _spans(pieces, positions, layout))
 

@@ -112,7 +112,7 @@ def calibrate_model(
     """Write the calibrated model, `calibration.json`, `operating_point.json` and `reliability.png`; returns figures.
 
     `features` and `shards` are of the validation split: the first sets the calibration, the second, as continuous
-    audio in the target conditions, the detector's parameters and the thresholds of `evaluation.operating_points`.
+    audio in the target conditions, the detector's parameters and the thresholds of `operating_points.points`.
     """
     from wakeword_core.models.scoring import load_model, save_model
 
@@ -154,8 +154,8 @@ def choose_operating_points(
     """Choose the detector and the threshold of every operating point on scores of validation's streams."""
     tuning = tune_detector(scores, config, progress)
     tradeoff = Tradeoff(scores, config, tuning.detector)
-    points = tradeoff.points(config.evaluation.operating_points)
-    return OperatingPoints(config.evaluation.operating_point, tuning.detector, points), tuning
+    points = tradeoff.points(config.evaluation.operating_points.points)
+    return OperatingPoints(config.evaluation.operating_points.default, tuning.detector, points), tuning
 
 
 def torch_scorer(model: "ScoringModel", config: Config) -> StreamScorer:
@@ -165,7 +165,7 @@ def torch_scorer(model: "ScoringModel", config: Config) -> StreamScorer:
     from wakeword_core.runtime import window_scores
     from wakeword_core.runtime.exported import stride_frames
 
-    frontend, rate = config.features.frontend, config.data.sample_rate
+    frontend, rate = config.features.frontend, config.data.audio.sample_rate
     front_end = NumpyFrontend(frontend, rate)
     stride = stride_frames(config.evaluation.detector, frontend, rate)
 
@@ -246,7 +246,7 @@ def _preference(
 ) -> tuple[float, float, int, float]:
     """The less, the better."""
     evaluation = config.evaluation
-    stricter = [target for target in evaluation.operating_points.values() if target < evaluation.allowed_fah]
+    stricter = [target for target in evaluation.operating_points.points.values() if target < evaluation.allowed_fah]
     tradeoff = Tradeoff(scores, config, detector)
     missed = sum(tradeoff.choose(target).point.frr for target in stricter)
     return round(missed, _DIGITS), -choice.margin, *_distance(detector, evaluation.detector)

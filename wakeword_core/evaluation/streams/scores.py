@@ -189,7 +189,7 @@ class PreparedSession:
         self.ends = np.array([word.end for word in words])
         # One event is one word's: a word's time is over when the next begins.
         following = np.append(np.nextafter(self.starts[1:], -np.inf), np.inf) if words else self.starts
-        self.stops = np.minimum(self.ends + config.evaluation.tolerance_seconds, following)
+        self.stops = np.minimum(self.ends + config.evaluation.streams.tolerance_seconds, following)
         self.peaks = self._peaks()
         # a recording that goes on from the session before was heard there already, as far as where it goes on
         first = scores.sources[0] if scores.sources else None

@@ -121,7 +121,7 @@ class _ConditionOutcome:
 def evaluate_streams(scores: StreamScores, threshold: float, config: Config, detector: DetectorConfig) -> StreamResult:
     """Count misses, false alarms and latencies at a threshold, with intervals; DataError as in `headline`."""
     headline(scores, config)
-    level = config.evaluation.confidence
+    level = config.evaluation.operating_points.confidence
     sessions = prepare_sessions(scores, config, detector)
     outcomes = [_outcome(sessions, condition, threshold) for condition in scores.conditions]
     outcomes = [outcome for outcome in outcomes if len(outcome.hits)]

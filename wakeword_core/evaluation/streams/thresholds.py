@@ -88,8 +88,8 @@ class Tradeoff:
         return [self.at(threshold) for threshold in _swept(self._peaks, self._background, self.config)]
 
     def fah_points(self) -> list[OperatingPoint]:
-        """Find the best FRR at each of `evaluation.fah_points` on these very streams: a curve to compare models by."""
-        return [self.point(target) for target in self.config.evaluation.fah_points]
+        """Find the best FRR at each of `report.fah_points` on these very streams: a curve to compare models by."""
+        return [self.point(target) for target in self.config.evaluation.report.fah_points]
 
     def points(self, targets: Mapping[str, float]) -> dict[str, OperatingPoint]:
         """The operating points for targets by name, the strictest first; a laxer one never has a higher threshold.
@@ -116,7 +116,7 @@ class Tradeoff:
         return self._at_point(target_fah, choice)
 
     def _at_point(self, target_fah: float, choice: Choice) -> OperatingPoint:
-        hours, level = self.scores.background_hours, self.config.evaluation.confidence
+        hours, level = self.scores.background_hours, self.config.evaluation.operating_points.confidence
         alarms, trials = self.alarms(choice.point.threshold), recordings(self.scores)
         return OperatingPoint(
             target_fah=target_fah,
@@ -146,7 +146,7 @@ class Tradeoff:
         edges = np.concatenate([[forbidden], np.unique(self._peaks[self._peaks > forbidden])])
         tried: list[tuple[SweepPoint, float]] = []
         kept: list[tuple[SweepPoint, float]] = []
-        for low, high in pairwise(edges[: self.config.evaluation.sweep_points].tolist()):
+        for low, high in pairwise(edges[: self.config.evaluation.operating_points.sweep_points].tolist()):
             lost = (self.scores.words - int((self._peaks >= high).sum())) / self.scores.words
             if kept and lost >= min(point.frr for point, _ in kept):
                 break
@@ -184,7 +184,7 @@ def headline(scores: StreamScores, config: Config) -> StreamScores:
     chosen = scores.within(target_conditions(config))
     if not chosen.words:
         raise DataError(
-            "the stream test has no wake words in the conditions of evaluation.target_snr_db; "
+            "the stream test has no wake words in the conditions of evaluation.conditions.tuning.snr_db; "
             "the split needs recordings of role positive"
         )
     if not chosen.background_hours:
@@ -238,7 +238,9 @@ def _highest_forbidden(values: NDArray[np.float64], forbidden: Callable[[float],
     """
     low, high, highest = 0, len(values), 0.0
     while low < high:
-        picks = np.unique(np.linspace(low, high - 1, config.evaluation.sweep_points + 1).astype(int))[::-1].tolist()
+        picks = np.unique(np.linspace(low, high - 1, config.evaluation.operating_points.sweep_points + 1).astype(int))[
+            ::-1
+        ].tolist()
         place = next((index for index, pick in enumerate(picks) if forbidden(float(values[pick]))), None)
         if place is None:
             return highest
@@ -260,7 +262,7 @@ def _between(low: float, high: float) -> float:
 
 def _swept(words: NDArray[np.float64], quiet: list[PreparedSession], config: Config) -> list[float]:
     """Half on a grid in logits; the rest where words peak and, densest at the top, where the background does."""
-    points = config.evaluation.sweep_points
+    points = config.evaluation.operating_points.sweep_points
     grid = 1 / (1 + np.exp(-np.linspace(_logit(_LOWEST_SWEPT), _logit(_HIGHEST_SWEPT), points - 2 * (points // 4))))
     tops = np.sort(np.concatenate([_local_maxima(session.prepared.held) for session in quiet]))
     chosen = [grid]

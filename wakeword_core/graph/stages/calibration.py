@@ -7,29 +7,21 @@ from wakeword_core.files import read_json
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
 from wakeword_core.store.artifacts import Artifact
 
-_STREAM_SETTINGS = ("seed", "data.sample_rate", "data.silence_dbfs")
-"""What continuous audio depends on, besides the recordings."""
-_TEST_ONLY = (
-    "stream_snr_db",
-    "far_snr_db",
-    "far_rooms",
-    "far_rt60_seconds",
-    "fah_points",
-    "tta_shifts_ms",
-    "report_clips",
-    "report_suspicious_clips",
-    "report_clip_seconds",
-)
-"""Settings of the evaluation that nothing on validation looks at."""
 _NLL_TOLERANCE = 1e-6
 
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what calibration, detector and thresholds depend on besides the model and validation."""
-    chosen = config.subset("evaluation", *_STREAM_SETTINGS)
-    for name in _TEST_ONLY:
-        chosen["evaluation"].pop(name)
-    return chosen
+    return config.subset(
+        "seed",
+        "data.audio",
+        "evaluation.streams",
+        "evaluation.conditions.tuning",
+        "evaluation.detector",
+        "evaluation.tuning",
+        "evaluation.calibration",
+        "evaluation.operating_points",
+    )
 
 
 def make(run: StageRun) -> None:

@@ -17,23 +17,21 @@ if TYPE_CHECKING:
 FILE = "comparison.json"
 PICTURE = "trade_off.png"
 _TEST = "audio_shards[test]"
-_EVALUATION = (
-    "target_snr_db", "noise_seconds", "gap_seconds", "tolerance_seconds", "session_minutes", "floor_dbfs",
-    "sweep_points", "operating_points", "operating_point", "confidence",
-)  # fmt: skip
 _LEARNT = ("train", "val")
 _DIGITS = 6
 
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what the comparison depends on besides both models and the test's recordings."""
-    evaluation = config.subset("evaluation")["evaluation"]
-    rule = {name: value for name, value in config.subset("registry")["registry"].items() if name != "promote"}
-    return {
-        **config.subset("phrase", "seed", "data.sample_rate", "data.silence_dbfs"),
-        "evaluation": {name: evaluation[name] for name in _EVALUATION},
-        "registry": rule,
-    }
+    return config.subset(
+        "phrase",
+        "seed",
+        "data.audio",
+        "evaluation.streams",
+        "evaluation.conditions.tuning",
+        "evaluation.operating_points",
+        "registry",
+    )
 
 
 def make(run: StageRun) -> None:

@@ -23,7 +23,7 @@ def make(run: StageRun) -> None:
 
 def faithful(model: Artifact, run: CheckRun) -> Verdict:
     """Fail where F1 falls."""
-    allowed, figures = run.config.export.int8_max_f1_drop, model.figures
+    allowed, figures = run.config.export.int8.max_f1_drop, model.figures
     drop = figures["f1_fp32"] - figures["f1_fp16"]
     description = f"F1 {figures['f1_fp32']:.4f} -> {figures['f1_fp16']:.4f} (a drop of {allowed} is allowed)"
     return Verdict(drop <= allowed, description, {"f1_drop": drop})
@@ -38,5 +38,5 @@ STAGE = Stage(
     group="delivery",
     kinds=("onnx",),
     description="The ONNX model in float16, compared on the test split.",
-    checks=(Check("fp16_faithful", "F1 within one point.", faithful, limits=("export.int8_max_f1_drop",)),),
+    checks=(Check("fp16_faithful", "F1 within one point.", faithful, limits=("export.int8.max_f1_drop",)),),
 )

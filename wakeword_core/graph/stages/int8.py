@@ -10,7 +10,7 @@ from wakeword_core.store.artifacts import Artifact
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what the model in integers depends on besides its inputs."""
-    return config.subset("export.int8_calibration_windows", "export.int8_max_ratio", "export.int8_max_f1_drop")
+    return config.subset("export.int8")
 
 
 def make(run: StageRun) -> None:
@@ -26,10 +26,10 @@ def faithful(model: Artifact, run: CheckRun) -> Verdict:
     export, figures = run.config.export, model.figures
     drop, ratio = figures["f1_fp32"] - figures["f1_int8"], figures["size_ratio"]
     description = (
-        f"F1 {figures['f1_fp32']:.4f} -> {figures['f1_int8']:.4f} (a drop of {export.int8_max_f1_drop} is allowed), "
-        f"size {ratio:.1%} of fp32 ({export.int8_max_ratio:.0%} allowed)"
+        f"F1 {figures['f1_fp32']:.4f} -> {figures['f1_int8']:.4f} (a drop of {export.int8.max_f1_drop} is allowed), "
+        f"size {ratio:.1%} of fp32 ({export.int8.max_ratio:.0%} allowed)"
     )
-    accurate, small = drop <= export.int8_max_f1_drop, ratio <= export.int8_max_ratio
+    accurate, small = drop <= export.int8.max_f1_drop, ratio <= export.int8.max_ratio
     # of a network of many small layers the graph itself is half of the file, which no calibration makes smaller
     severity: Severity | None = "warning" if accurate else None
     return Verdict(accurate and small, description, {"f1_drop": drop, "size_ratio": ratio}, severity)
@@ -50,7 +50,7 @@ STAGE = Stage(
             "int8_faithful",
             "F1 within one point and a third of the size.",
             faithful,
-            limits=("export.int8_max_f1_drop", "export.int8_max_ratio"),
+            limits=("export.int8.max_f1_drop", "export.int8.max_ratio"),
         ),
     ),
 )

@@ -17,13 +17,7 @@ _LISTED = 100
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what the manifest depends on; where folders lie shows in the hash of the recordings already."""
-    chosen = config.subset("phrase", "seed", "data")
-    for name in ("workers", "missing_source"):
-        chosen["data"].pop(name)
-    for source in chosen["data"]["sources"]:
-        for name in ("path", "include", "exclude", *(rule for rule in ("labels", "words") if not source[rule])):
-            source.pop(name)
-    return chosen
+    return config.subset("phrase", "seed", "data")
 
 
 def all_sources(config: Config, speech: Artifact | None) -> list[SourceConfig]:
@@ -63,6 +57,7 @@ def make(run: StageRun) -> None:
         run.out,
         run.progress,
         run.recordings.forgotten(),
+        config.compute.workers,
     )
     # follows from the recordings, but for the rounding of another processor
     run.volatile = {FINGERPRINTS}

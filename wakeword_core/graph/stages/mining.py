@@ -7,17 +7,12 @@ from wakeword_core.config import Config, Split
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
 from wakeword_core.store.artifacts import Artifact
 
-_WHAT_IS_MINED = ("min_score", "lockout_seconds", "per_recording", "max_clips")
-_WHERE_IT_BEGINS_AND_ENDS = tuple(
-    f"features.{name}" for name in ("context_frames", "edge_seconds", "tail_seconds", "jitter_seconds")
-)
-
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what mined clips depend on; switched off, on nothing else."""
     if not config.mining.enabled:
         return config.subset("mining.enabled")
-    return config.subset("mining.enabled", *(f"mining.{name}" for name in _WHAT_IS_MINED), *_WHERE_IT_BEGINS_AND_ENDS)
+    return config.subset("mining.enabled", "mining.search", "features.windows", "features.context")
 
 
 def make(run: StageRun) -> None:
@@ -26,7 +21,7 @@ def make(run: StageRun) -> None:
 
     config, shards = run.config, run.inputs["audio_shards[train]"].path
     if not config.mining.enabled:
-        write_clips(shards, [], config.data.sample_rate, run.out)
+        write_clips(shards, [], config.data.audio.sample_rate, run.out)
         run.figures = {"enabled": False, "clips": 0}
         return
     from wakeword_core.mining.miner import mine

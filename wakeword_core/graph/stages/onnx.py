@@ -13,7 +13,7 @@ _PARITY_WINDOWS = 256
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what the exported model depends on besides the calibrated one."""
-    return config.subset("phrase", "export.opset", "export.parity_tolerance")
+    return config.subset("phrase", "export.onnx")
 
 
 def make(run: StageRun) -> None:
@@ -39,7 +39,7 @@ def make(run: StageRun) -> None:
     }
     summary = export_onnx(model, card, run.config.export, run.out)
     path = run.out / MODEL_FILE
-    streaming = asdict(export_streaming(path, run.config.export.parity_tolerance, run.out))
+    streaming = asdict(export_streaming(path, run.config.export.onnx.parity_tolerance, run.out))
     run.figures = {
         **asdict(summary),
         **{f"streaming_{name}": value for name, value in streaming.items()},
@@ -60,7 +60,7 @@ def equals_torch(model: Artifact, run: CheckRun) -> Verdict:
     windows = load_windows(run.inputs["mel_features[val]"].path, clean_only=True).mel
     chosen = np.linspace(0, len(windows) - 1, min(_PARITY_WINDOWS, len(windows))).astype(int)
     difference = parity(in_torch, model.file(MODEL_FILE), windows[chosen].float().numpy())
-    allowed = run.config.export.parity_tolerance
+    allowed = run.config.export.onnx.parity_tolerance
     description = f"largest difference from torch over {len(chosen)} windows is {difference:.1e}, {allowed:.0e} allowed"
     return Verdict(difference <= allowed, description, {"max_difference": difference})
 
@@ -92,7 +92,7 @@ STAGE = Stage(
             "The same scores as torch.",
             equals_torch,
             inputs=(Input("calibrated_model"), Input("mel_features", split="val")),
-            limits=("export.parity_tolerance",),
+            limits=("export.onnx.parity_tolerance",),
         ),
         Check(
             "fits_platform",

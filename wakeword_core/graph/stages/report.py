@@ -10,7 +10,7 @@ from wakeword_core.store.artifacts import Artifact
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what the figures depend on besides the model and the test."""
-    return config.subset("evaluation", "phrase", "seed", "data.sample_rate", "data.silence_dbfs")
+    return config.subset("phrase", "seed", "data.audio", "evaluation")
 
 
 def make(run: StageRun) -> None:
@@ -22,7 +22,7 @@ def make(run: StageRun) -> None:
     run.figures = final_test(
         run.config,
         run.inputs,
-        history_curve(run.inputs["trained_model"].file(HISTORY), run.config.training.val_max_fpr),
+        history_curve(run.inputs["trained_model"].file(HISTORY), run.config.training.validation.max_fpr),
         run.out,
         run.progress,
         previous.path if previous else None,
@@ -96,7 +96,7 @@ STAGE = Stage(
             "Enough background to show the target.",
             enough_background,
             blocking=False,
-            limits=("evaluation.operating_points", "evaluation.operating_point"),
+            limits=("evaluation.operating_points",),
         ),
     ),
 )

@@ -11,9 +11,7 @@ from wakeword_core.store.artifacts import Artifact
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what a split's shards depend on."""
-    chosen = config.subset("seed", "data.sample_rate", "shards")
-    chosen["shards"].pop("retries")
-    return {**chosen, "split": split}
+    return {**config.subset("seed", "data.audio.sample_rate", "shards"), "split": split}
 
 
 def make(run: StageRun) -> None:
@@ -25,13 +23,14 @@ def make(run: StageRun) -> None:
     summary = build_shards(
         read_manifest(run.inputs["raw_manifest"].path, split=run.split),
         {source.name: source.root for source in all_sources(config, run.inputs.get("synthetic_speech"))},
-        config.data.sample_rate,
+        config.data.audio.sample_rate,
         config.shards,
-        config.data.workers,
+        config.compute.workers,
         config.seed,
         run.out,
         run.parts,
         run.progress,
+        config.compute.retries,
     )
     run.figures = {"split": run.split, **asdict(summary)}
 

@@ -10,7 +10,7 @@ from wakeword_core.store.artifacts import Artifact
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what the recordings depend on."""
-    return config.subset("phrase", "seed", "synthesis", "data.sample_rate")
+    return config.subset("phrase", "seed", "synthesis", "data.audio.sample_rate")
 
 
 def make(run: StageRun) -> None:
@@ -21,11 +21,11 @@ def make(run: StageRun) -> None:
     summary = synthesize(
         config.phrase,
         config.synthesis,
-        config.data.sample_rate,
+        config.data.audio.sample_rate,
         config.seed,
         run.out,
         run.progress,
-        config.data.workers,
+        config.compute.workers,
     )
     run.figures = asdict(summary)
 

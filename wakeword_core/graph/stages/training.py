@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 from wakeword_core.config import Config, Split
-from wakeword_core.config.training import deciding_settings
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
 from wakeword_core.graph.stages import cmvn
 from wakeword_core.store.artifacts import Artifact
@@ -13,14 +12,12 @@ from wakeword_core.store.artifacts import Artifact
 
 def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """Return what a training depends on besides its windows."""
-    chosen = config.subset("phrase", "seed", "model", "training", "features.frontend", "data.sample_rate")
-    decides = {"training": deciding_settings(chosen["training"])}
-    return {**chosen, **decides, "labels": list(config.labels)}
+    return config.subset("phrase", "seed", "training", "features.frontend", "data.audio.sample_rate", "labels")
 
 
 def validation_decides(config: Config) -> bool:
     """Return whether the weights depend on validation: by the epoch that is kept, or by when the rate drops."""
-    return config.training.keep == "best" or config.training.schedule == "plateau"
+    return config.training.validation.keep == "best" or config.training.schedule.kind == "plateau"
 
 
 def make(run: StageRun) -> None:
@@ -41,7 +38,7 @@ def make(run: StageRun) -> None:
         run.progress,
         run.on_epoch,
     )
-    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY, run.config.training.val_max_fpr))
+    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY, run.config.training.validation.max_fpr))
     # of validation, too, which need not have a part in the weights
     run.volatile = {HISTORY, CURVE}
     run.figures = asdict(summary)
@@ -55,10 +52,10 @@ def beats_chance(model: Artifact, run: CheckRun) -> Verdict:
     from wakeword_core.evaluation.measure.metrics import clip_metrics
 
     scores, positive = score_clips(model.path, run.inputs["mel_features[val]"].path)
-    auc, needed = clip_metrics(scores, positive).roc_auc, run.config.training.min_val_auc
+    auc, needed = clip_metrics(scores, positive).roc_auc, run.config.checks.min_val_auc
     if auc is None:
         return Verdict(False, "validation holds only one class, so nothing can be said of the model")
-    description = f"ROC-AUC on validation is {auc:.4f}; at least {needed} is needed (training.min_val_auc)"
+    description = f"ROC-AUC on validation is {auc:.4f}; at least {needed} is needed (checks.min_val_auc)"
     return Verdict(auc >= needed, description, {"val_auc": auc})
 
 
@@ -82,7 +79,7 @@ STAGE = Stage(
             "Better than chance on validation by a margin.",
             beats_chance,
             inputs=(Input("mel_features", split="val"),),
-            limits=("training.min_val_auc",),
+            limits=("checks.min_val_auc",),
         ),
     ),
     resumable=True,

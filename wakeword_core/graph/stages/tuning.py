@@ -8,7 +8,6 @@ from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, S
 from wakeword_core.graph.stages import cmvn, training
 from wakeword_core.store.artifacts import Artifact
 
-_HOW_IT_IS_TUNED = ("epochs", "learning_rate_fraction", "keep")
 _FIGURES_OF_A_MODEL = ("val_loss", "val_auc", "val_pauc", "parameters")
 _RANKING_TOLERANCE = 1e-3
 """By as much a ranking may differ from one device to another."""
@@ -23,10 +22,7 @@ def settings(config: Config, split: Split | None) -> dict[str, Any]:
     """
     if not config.mining.enabled:
         return config.subset("mining.enabled")
-    of_training = training.settings(config, split)
-    own = config.subset("mining.enabled", *(f"mining.{name}" for name in _HOW_IT_IS_TUNED))
-    rest = {name: value for name, value in of_training["training"].items() if name != "epochs"}
-    return {**of_training, "training": rest, **own}
+    return {**training.settings(config, split), **config.subset("mining.enabled", "mining.tuning")}
 
 
 def models_are_tuned(config: Config) -> bool:
@@ -36,7 +32,7 @@ def models_are_tuned(config: Config) -> bool:
 
 def validation_decides(config: Config) -> bool:
     """Return whether validation has a part in the weights."""
-    return config.mining.enabled and (config.mining.keep == "better" or training.validation_decides(config))
+    return config.mining.enabled and (config.mining.tuning.keep == "better" or training.validation_decides(config))
 
 
 def make(run: StageRun) -> None:
@@ -65,7 +61,7 @@ def make(run: StageRun) -> None:
         run.progress,
         run.on_epoch,
     )
-    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY, run.config.training.val_max_fpr))
+    (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY, run.config.training.validation.max_fpr))
     # not before everything else is written: until then a killed build goes on from its last epoch
     clean_up(run.out)
 
@@ -82,7 +78,7 @@ def not_worse(tuned: Artifact, run: CheckRun) -> Verdict:
 
     val = load_windows(run.inputs["mel_features[val]"].path)
     before, after = (validation_figures(model.path, val, run.config, "cpu") for model in (trained, tuned))
-    metric = run.config.training.val_metric
+    metric = run.config.training.validation.metric
     name = "partial ROC-AUC" if metric == "pauc" else metric
     figure_before, figure_after = (getattr(figures, metric) for figures in (before, after))
     description = f"{name} on validation {figure_before:.4f} -> {figure_after:.4f}"
@@ -90,8 +86,8 @@ def not_worse(tuned: Artifact, run: CheckRun) -> Verdict:
     words = int((val.labels > 0).sum())
     tolerance = max(_RANKING_TOLERANCE, 1 / words if metric in _COUNTED else 0.0)
     passed = after.value(metric) >= before.value(metric) - tolerance
-    always = run.config.mining.keep == "always"
-    description += "; mining.keep=better would have kept the trained model" if always and not passed else ""
+    always = run.config.mining.tuning.keep == "always"
+    description += "; mining.tuning.keep=better would have kept the trained model" if always and not passed else ""
     severity: Severity | None = "warning" if always else None
     return Verdict(passed, description, {f"{metric}_before": figure_before, f"{metric}_after": figure_after}, severity)
 
@@ -111,7 +107,7 @@ STAGE = Stage(
     settings=settings,
     group="model",
     kinds=("pytorch", "mlflow"),
-    description="The network after some epochs with the mined clips (mining.keep: better: if validation does "
+    description="The network after some epochs with the mined clips (mining.tuning.keep: better: if validation does "
     "not suffer).",
     checks=(
         Check(
@@ -119,7 +115,7 @@ STAGE = Stage(
             "No worse on validation than before tuning.",
             not_worse,
             inputs=(Input("trained_model"), Input("mel_features", split="val")),
-            limits=("mining.keep", "training.val_metric"),
+            limits=("mining.tuning.keep", "training.validation.metric"),
         ),
     ),
     libraries=("torch",),

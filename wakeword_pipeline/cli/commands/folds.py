@@ -29,7 +29,7 @@ def run_folds(config: Path | None, home: Path | None, settings: Sequence[str], f
     loaded = load_config(config_path(config), settings)
     with Bars() as bars:
         found = list(cross_validate(loaded, home_path(home), folds, bars))
-    confidence = loaded.evaluation.confidence
+    confidence = loaded.evaluation.operating_points.confidence
     everything = together(found, confidence)
     _print_table(found, everything, loaded.phrase, confidence)
     if as_json:

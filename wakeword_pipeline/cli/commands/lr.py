@@ -52,7 +52,7 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     picture = out or project.home / _FOLDER / f"{loaded.slug}.png"
     with replacing(picture) as part:
         part.write_bytes(rate_curve(found.rates, found.losses, found.smoothed, marks))
-    marks["set in training.learning_rate"] = loaded.training.learning_rate
+    marks["set in training.schedule.learning_rate"] = loaded.training.schedule.learning_rate
     table = Table(title="\nlearning rates", title_justify="left")
     for column in ("", "rate", "loss"):
         table.add_column(column, justify="left" if not column else "right")
@@ -61,7 +61,7 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     Console().print(table)
     end = f"ended at {found.rates[-1]:.2g}, where the loss ran away" if found.diverged else "the loss never ran away"
     print(f"{len(found.rates)} batches; {found.too_narrow or end}")
-    print(f"suggestion: --set training.learning_rate={found.suggestion:.2g}")
+    print(f"suggestion: --set training.schedule.learning_rate={found.suggestion:.2g}")
     print(f"picture: {picture}")
     if as_json:
         figures = {"suggestion": found.suggestion, "steepest": found.steepest, "lowest": found.lowest}

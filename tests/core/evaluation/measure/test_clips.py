@@ -15,7 +15,7 @@ from wakeword_core.store.artifacts import Parts
 
 
 def shifting(*shifts):
-    return Config.model_validate({"evaluation": {"tta_shifts_ms": shifts}})
+    return Config.model_validate({"evaluation": {"report": {"tta_shifts_ms": shifts}}})
 
 
 def early_energy(windows):
@@ -101,7 +101,7 @@ def test_averaging_removes_what_depends_on_the_cut_alone(shards):
 @pytest.mark.parametrize("shift", [-201, 201])
 def test_shifts_are_bounded(shift):
     with pytest.raises(ValueError, match="tta_shifts_ms"):
-        EvaluationConfig(tta_shifts_ms=(shift,))
+        EvaluationConfig(report={"tta_shifts_ms": (shift,)})
 
 
 def test_windows_belong_to_their_recordings_groups(shards, features):

@@ -9,7 +9,12 @@ from wakeword_core.evaluation.report.comparison import compare
 
 INPUTS = {"audio_shards[test]": {"stage": "audio_shards", "key": "k", "content": "same"}}
 SETTINGS = {
-    "evaluation": {"gap_seconds": 1.0, "target_snr_db": [None, 10.0], "tuning": {"enabled": True}, "report_clips": 10},
+    "evaluation": {
+        "streams": {"gap_seconds": 1.0},
+        "conditions": {"tuning": {"snr_db": [None, 10.0]}},
+        "tuning": {"enabled": True},
+        "report": {"clips": 10},
+    },
     "seed": 1,
 }
 METRICS = {
@@ -84,13 +89,13 @@ def test_other_test_data_and_settings_are_said(tmp_path):
 
     def other_settings(card, metrics):
         card["config"]["seed"] = 2
-        card["config"]["evaluation"]["gap_seconds"] = 2.0
-        card["config"]["evaluation"]["report_clips"] = 3
+        card["config"]["evaluation"]["streams"]["gap_seconds"] = 2.0
+        card["config"]["evaluation"]["report"]["clips"] = 3
         card["config"]["evaluation"]["tuning"] = {"enabled": False}
 
     found = compare(METRICS, INPUTS, SETTINGS, earlier(tmp_path / "b", other_settings))
     assert found["same_test_data"] and found["words"] is None
-    assert found["other_settings"] == ["evaluation.gap_seconds", "seed"]
+    assert found["other_settings"] == ["evaluation.streams.gap_seconds", "seed"]
 
 
 def test_a_report_of_an_older_kind(tmp_path):

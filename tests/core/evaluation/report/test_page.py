@@ -116,7 +116,7 @@ COMPARISON = {
     "created": "2026-01-02T03:04:05.678+00:00",
     "of_champion": True,
     "same_test_data": False,
-    "other_settings": ["evaluation.gap_seconds"],
+    "other_settings": ["evaluation.streams.gap_seconds"],
     "figures": [
         {"name": "FRR", "kind": "percent", "this": 0.035, "previous": 0.05, "difference": -0.015, "better": True},
         {"name": "FAH", "kind": "rate", "this": 0.4, "previous": 0.1, "difference": 0.3, "better": False},
@@ -226,7 +226,7 @@ def test_there_is_a_player_for_every_sound(page):
         "−1.5 points better",
         "+0.3 worse",
         "other test recordings",
-        "evaluation.gap_seconds",
+        "evaluation.streams.gap_seconds",
         "2026-01-02 03:04",
         "4 were missed by the earlier model only, 2 by this one only, and 5 by both",
         "0 false alarms in 10 hours of background audio means a true rate below 0.3 an hour at 95 % confidence.",

@@ -28,7 +28,7 @@ def trained(tmp_path_factory):
     made += [{"audio": one, "role": "negative"} for one in others]
     root = tmp_path_factory.mktemp("suspicious")
     shards = pack(root, made)
-    config = Config.model_validate({"features": {"views": 3, "negative_views": 2}})
+    config = Config.model_validate({"features": {"augment": {"views": 3, "negative_views": 2}}})
     build_features(shards.folder, "train", config, "cpu", root / "mel", Parts(root / "mel.parts"))
     return shards, root / "mel", config
 

@@ -35,7 +35,7 @@ def ratio_db(mixed, pure):
 
 def under_the_word_alone(config):
     """The ratio to the noise under the word, which can be measured there."""
-    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"noise_seconds": 0.0})})
+    return config.changed({"evaluation.streams.noise_seconds": 0.0})
 
 
 def without(mixed, pure):
@@ -80,7 +80,7 @@ def test_pauses_and_limits(shards, config):
 def test_the_floor_has_the_level_it_should(shards, config):
     session = next(positive_sessions(shards.folder, config, 1, Condition(None)))
     level = 20 * np.log10(cut(session, 0, 1.5).std() / 32_768)
-    assert level == pytest.approx(config.evaluation.floor_dbfs, abs=0.3)
+    assert level == pytest.approx(config.evaluation.streams.floor_dbfs, abs=0.3)
 
 
 @pytest.mark.parametrize("snr_db", [10.0, 0.0])
@@ -196,14 +196,18 @@ def test_without_noise_the_next_best_is_used_and_silence_is_refused(config, tmp_
 
 
 def test_too_short_sessions_are_refused(shards):
-    short = Config.model_validate({"evaluation": {"session_minutes": 0.05}})
+    short = Config.model_validate({"evaluation": {"streams": {"session_minutes": 0.05}}})
     with pytest.raises(DataError, match="session_minutes"):
         next(background_sessions(shards.folder, short))
 
 
 def test_conditions_have_names_and_an_order():
     config = Config.model_validate(
-        {"evaluation": {"stream_snr_db": [0, None], "target_snr_db": [5, None], "far_snr_db": [10, None]}}
+        {
+            "evaluation": {
+                "conditions": {"test": {"snr_db": [0, None], "far_snr_db": [10, None]}, "tuning": {"snr_db": [5, None]}}
+            }
+        }
     )
     assert [one.name for one in all_conditions(config)] == ["clean", "5 dB", "0 dB", "far", "far, 10 dB"]
     assert target_conditions(config) == (Condition(None), Condition(5.0))
@@ -260,7 +264,7 @@ def test_rooms_are_the_splits_own_or_else_generated_and_never_trainings(config, 
         for one in (config, config, config.model_copy(update={"seed": 2}))
     )
     assert (first == again).all() and (first != other).any()
-    trainings = generate_rooms(32, config.evaluation.far_rt60_seconds, RATE, config.seed)
+    trainings = generate_rooms(32, config.evaluation.conditions.test.far_rt60_seconds, RATE, config.seed)
     rooms = Rooms(bare.folder, config, np.random.default_rng(0))
     click = np.zeros(RATE, dtype=np.float32)
     click[0] = 1.0

@@ -21,8 +21,8 @@ from wakeword_core.store.artifacts import Parts
 CONFIG = Config.model_validate(
     {
         "phrase": "hey robin",
-        "model": {"arch": "tiny_conv", "channels": 4},
-        "evaluation": {"session_minutes": 0.25, "tuning": {"smoothing": [1, 3], "off_ratio": [0.6]}},
+        "training": {"model": {"arch": "tiny_conv", "channels": 4}},
+        "evaluation": {"streams": {"session_minutes": 0.25}, "tuning": {"smoothing": [1, 3], "off_ratio": [0.6]}},
     }
 )
 
@@ -84,15 +84,16 @@ def test_what_only_the_test_looks_at_leaves_the_calibrated_model_fresh():
         return stages[name].settings(Config.model_validate({"evaluation": evaluation}), None)
 
     calibration, report = "calibrated_model", "metrics_report"
-    for change in ({"far_snr_db": []}, {"stream_snr_db": [None]}, {"fah_points": [3]}, {"far_rooms": 3}):
+    tests: tuple[dict, ...] = ({"far_snr_db": []}, {"snr_db": [None]}, {"far_rooms": 3})
+    for change in ({"report": {"fah_points": [3]}}, *({"conditions": {"test": one}} for one in tests)):
         assert settings(calibration, **change) == settings(calibration)
         assert settings(report, **change) != settings(report)
     for change in (
         {"tuning": {"enabled": False}},
-        {"operating_point": "strict"},
-        {"operating_points": {"strict": 0.2}},
+        {"operating_points": {"default": "strict"}},
+        {"operating_points": {"points": {"strict": 0.2}}},
         {"detector": {"hold": 2}},
-        {"target_snr_db": [5]},
+        {"conditions": {"tuning": {"snr_db": [5]}}},
     ):
         assert settings(calibration, **change) != settings(calibration)
         assert settings("onnx_model", **change) == settings("onnx_model")

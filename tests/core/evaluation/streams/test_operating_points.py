@@ -14,7 +14,7 @@ CONFIG = Config.model_validate(
     {
         "evaluation": {
             "detector": {"smoothing": 1},
-            "operating_points": {"strict": 1, "balanced": 65, "lenient": 125},
+            "operating_points": {"points": {"strict": 1, "balanced": 65, "lenient": 125}},
             "tuning": {"smoothing": [1], "votes": [0], "hold": [1, 2], "off_ratio": [0.6]},
         }
     }
@@ -34,7 +34,7 @@ def test_each_point_is_of_the_tuned_detector(chosen):
     scores, found, tuning = chosen
     assert found.detector.hold == 2 == tuning.detector.hold and tuning.tuned_frr < tuning.configured_frr
     assert list(found.points) == ["strict", "balanced", "lenient"] and found.name == "balanced"
-    for name, target in CONFIG.evaluation.operating_points.items():
+    for name, target in CONFIG.evaluation.operating_points.points.items():
         by_itself = Tradeoff(scores, CONFIG, found.detector).point(target)
         assert replace(found.points[name], note=by_itself.note) == by_itself
     assert "that of balanced" in found.points["lenient"].note

@@ -48,7 +48,7 @@ def test_a_hit_lies_between_the_start_and_the_tolerance(made, at, hit):
 
 
 def test_one_event_is_one_words(made):
-    close = Config.model_validate({"evaluation": {"detector": {"smoothing": 1}, "tolerance_seconds": 3.0}})
+    close = Config.model_validate({"evaluation": {"detector": {"smoothing": 1}, "streams": {"tolerance_seconds": 3.0}}})
     result = evaluate_streams(
         made.streams(made.background([]), made.positives([(6.4, 0.9)], [5.0, 6.2])), 0.5, close, DETECTOR
     )
@@ -81,7 +81,7 @@ def test_conditions_are_told_apart_and_the_headline_is_of_the_targets(made):
 
 
 def test_other_targets_make_another_headline(made):
-    config = Config.model_validate({"evaluation": {"target_snr_db": [10.0]}})
+    config = Config.model_validate({"evaluation": {"conditions": {"tuning": {"snr_db": [10.0]}}}})
     half = made.positives([(5.6, 0.9)], [5.0, 20.0], Condition(10.0))
     scores = made.streams(made.background([]), made.positives([], [5.0, 20.0]), half)
     assert evaluate_streams(scores, 0.5, config, DETECTOR).frr == 0.5

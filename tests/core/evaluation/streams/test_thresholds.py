@@ -26,7 +26,7 @@ DETECTOR = PLAIN.evaluation.detector
 )
 def test_the_sweep_agrees_with_the_plain_rule(made, seed, smoothing, votes, hold, lockout):
     detector = {"smoothing": smoothing, "votes": min(votes, smoothing), "hold": hold, "lockout_seconds": lockout}
-    config = Config.model_validate({"evaluation": {"detector": detector, "sweep_points": 20}})
+    config = Config.model_validate({"evaluation": {"detector": detector, "operating_points": {"sweep_points": 20}}})
     random = np.random.default_rng(seed)
     times, _ = made.track([], 30)
     walk = np.clip(np.cumsum(random.normal(0, 0.15, (2, len(times))), axis=1) % 2, 0, 1)

@@ -42,7 +42,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         "speaker": "parent",
         "split": "train",
     }
-    config = Config.model_validate({"data": {"sources": [source], "workers": 1}, "shards": {"count": 2}})
+    config = Config.model_validate({"data": {"sources": [source]}, "compute": {"workers": 1}, "shards": {"count": 2}})
     save_config(config, tmp_path / "wakeword.yaml")
     for name in ("WAKEWORD_CONFIG", "WAKEWORD_HOME", "WAKEWORD_DAGSTER", "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)

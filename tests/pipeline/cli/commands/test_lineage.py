@@ -32,8 +32,8 @@ def wakeword(home: Home | Path, *arguments: str, expect: int = 0) -> str:
 
 def test_status_says_what_waits_for_what(home) -> None:
     config = ("--config", str(home.folder / "wakeword.yaml"))
-    text = wakeword(home, "status", *config, "--set", "training.epochs=9")
-    assert "◐ stale   trained_model" in text and "training.epochs 2 → 9" in text
+    text = wakeword(home, "status", *config, "--set", "training.schedule.epochs=9")
+    assert "◐ stale   trained_model" in text and "training.schedule.epochs 2 → 9" in text
     assert "◌ waits   onnx_model" in text and "for trained_model" in text and "● fresh   cmvn_stats" in text
     assert max(map(len, text.splitlines()[2:])) <= 80
     rows = {row["asset"]: row for row in json.loads(wakeword(home, "status", *config, "--json"))}
@@ -85,8 +85,8 @@ def test_verify_ends_well_only_when_all_is_well(home, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     model, config = str(home.bundle()), ("--config", str(home.folder / "wakeword.yaml"))
     assert wakeword(home, "verify", model, *config).startswith("current: the model_bundle")
-    text = wakeword(home, "verify", model, *config, "--set", "training.epochs=9", expect=1)
-    assert text.startswith("outdated") and "training.epochs 2 → 9" in text
+    text = wakeword(home, "verify", model, *config, "--set", "training.schedule.epochs=9", expect=1)
+    assert text.startswith("outdated") and "training.schedule.epochs 2 → 9" in text
     assert "no configuration" in " ".join(wakeword(home, "verify", model).split())
     found = json.loads(wakeword(tmp_path / "nowhere", "verify", model, "--json"))
     assert found["verdict"] == "whole" and "no home" in found["not_compared_because"]

@@ -1,0 +1,41 @@
+"""How results are computed. Nothing here decides what an artifact is, so none of it is in a key."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from wakeword_core.config.base import Settings
+
+
+class ComputeConfig(Settings):
+    """Devices, threads and memory: they change how long a build takes, not what it makes."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where features and training run.")
+    threads: int = Field(0, ge=0, le=256, description="Threads that torch trains with; 0: all cores.")
+    workers: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Threads and processes that decode recordings, make synthetic speech and compute features on a "
+        "CPU; 0: one a core.",
+    )
+    processes: int = Field(
+        1, ge=1, le=64, description="Processes that share each batch of training; on CUDA each has a GPU of its own."
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "off", description="Compile the network with torch.compile; auto: on CUDA, where there is a compiler."
+    )
+    batch_windows: int = Field(32, ge=1, le=65_536, description="Windows of features that a CPU core computes at once.")
+    gpu_batch_windows: int = Field(4_096, ge=1, le=65_536, description="Windows of features computed at once on a GPU.")
+    shard_strategy: Literal["auto", "ram", "memmap", "stream"] = Field(
+        "auto",
+        description="How decoded shards are held while features are computed: all in memory, all in a scratch file, "
+        "or a few at a time. The features are the same.",
+    )
+    memory_gb: float = Field(
+        0.0,
+        ge=0,
+        le=4_096,
+        description="Memory for decoded shards with shard_strategy auto; 0: a quarter of the machine's.",
+    )
+    retries: int = Field(1, ge=0, le=10, description="How often a shard that failed is tried again.")
