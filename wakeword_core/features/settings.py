@@ -4,7 +4,7 @@ from typing import Any
 
 from wakeword_core.config import Config, Split
 
-_OF_EVERY_SPLIT = (
+EVERY_SPLIT = (
     "seed",
     "data.audio.sample_rate",
     "labels",
@@ -12,12 +12,14 @@ _OF_EVERY_SPLIT = (
     "features.windows",
     "features.rows",
 )
-_OF_AUGMENTED_ROWS = ("features.context", "features.augment")
+"""Branches of the configuration that the rows of each split depend on."""
+AUGMENTED_ROWS = ("features.context", "features.augment")
+"""Branches that augmented rows depend on besides."""
 AUGMENTED_SPLIT: Split = "train"
 """The only split with augmented views; validation and test are clean."""
 
 
 def feature_settings(config: Config, split: Split) -> dict[str, Any]:
     """Settings that change the numbers of `split`: not how they are computed, nor augmentation outside training."""
-    branches = (*_OF_EVERY_SPLIT, *(_OF_AUGMENTED_ROWS if split == AUGMENTED_SPLIT else ()))
+    branches = (*EVERY_SPLIT, *(AUGMENTED_ROWS if split == AUGMENTED_SPLIT else ()))
     return {**config.subset(*branches), "split": split}

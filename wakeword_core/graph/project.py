@@ -107,7 +107,7 @@ class Project:
         """Return the key that the stage's artifact has, or will have; an error when one of its inputs is not built."""
         spec = self.stages[stage]
         contents = {name: record["content"] for name, record in self._deciding_contents(spec, split).items()}
-        return artifact_key(contents, spec.settings(self.config, split), spec.version)
+        return artifact_key(contents, spec.deciding_settings(self.config, split), spec.version)
 
     def require(self, stage: str, split: Split | None = None) -> Artifact:
         """Return the artifact as `find` does; an error that says what to run when there is none."""
@@ -146,7 +146,7 @@ class Project:
         artifact, built = self.store.build(
             stage,
             deciding,
-            spec.settings(self.config, split),
+            spec.deciding_settings(self.config, split),
             spec.version,
             make,
             resumable=spec.resumable,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from wakeword_core.files import digest
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import ScanCache
-from wakeword_core.stage_names import CHAMPION, RAW_AUDIO, StageName
+from wakeword_core.stage_names import StageName
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, Parts, artifact_name
 
 Severity = Literal["error", "warning"]
@@ -185,12 +186,16 @@ class Stage:
     """Raise it when the same inputs and settings give another result; its caches are then left behind, too."""
     make: Callable[[StageRun], None]
     inputs: tuple[Input, ...]
-    settings: Callable[[Config, Split | None], dict[str, Any]]
-    """The part of the configuration that its result depends on."""
+    settings: tuple[str, ...]
+    """Branches of the configuration that its result depends on, as dotted names."""
     group: str
     kinds: tuple[str, ...]
     description: str
     checks: tuple[Check, ...] = ()
+    settings_of_training: tuple[str, ...] = ()
+    """Branches that only the artifact of the training split depends on."""
+    switch: str = ""
+    """A setting that, switched off, leaves the stage nothing to do: then its result depends on no other."""
     libraries: tuple[str, ...] = ()
     """Packages whose results its parts hold: with another version of one, no part is taken from before."""
     partitioned: bool = False
@@ -207,7 +212,9 @@ class Stage:
         """Return the splits that there are artifacts of; (None,) for a stage without splits."""
         return SPLITS if self.partitioned else (None,)
 
-
-def made_by_a_stage(wanted: Input) -> bool:
-    """Return whether an input is the artifact of a stage, and not the recordings or the champion."""
-    return wanted.stage not in (RAW_AUDIO, CHAMPION)
+    def deciding_settings(self, config: Config, split: Split | None) -> dict[str, Any]:
+        """Return the part of a configuration that the artifact of `split` depends on, as JSON values by dotted name."""
+        branches = self.settings + (self.settings_of_training if split == "train" else ())
+        if self.switch:
+            branches = (self.switch, *branches) if attrgetter(self.switch)(config) else (self.switch,)
+        return {**config.subset(*branches), **({"split": split} if split else {})}

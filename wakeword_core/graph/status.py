@@ -123,7 +123,7 @@ class Comparison:
             causes += self._input_difference(one, split, last)
         gone = sorted(last.inputs.keys() - names)
         causes += [Cause("input", f"{name} is no longer used", name) for name in gone]
-        causes += setting_causes(last.config, stage.settings(self._project.config, split))
+        causes += setting_causes(last.config, stage.deciding_settings(self._project.config, split))
         return causes + code_cause(last.code_version, stage.version)
 
     def _input_difference(self, one: Input, split: Split | None, last: Artifact) -> list[Cause]:

@@ -27,26 +27,14 @@ def write(name: str):
     return make
 
 
-def seed(config: Config, split) -> dict:
-    return {"seed": config.seed}
-
-
-def only_split(config: Config, split) -> dict:
-    return {"split": split}
-
-
-def nothing(config: Config, split) -> dict:
-    return {}
-
-
-def stage(name: str, inputs: tuple[Input, ...], settings, version: str = "1", **more: Any) -> Stage:
+def stage(name: str, inputs: tuple[Input, ...], settings: tuple[str, ...], version: str = "1", **more: Any) -> Stage:
     return Stage(name, version, write(name), inputs, settings, "group", (), "", **more)
 
 
 GRAPH = (
-    stage("raw_manifest", (Input("raw_audio"),), seed),
-    stage("shards", (Input("raw_manifest", facet="split"),), only_split, partitioned=True),
-    stage("stats", (Input("shards", split="train"),), nothing),
+    stage("raw_manifest", (Input("raw_audio"),), ("seed",)),
+    stage("shards", (Input("raw_manifest", facet="split"),), (), partitioned=True),
+    stage("stats", (Input("shards", split="train"),), ()),
 )
 
 
@@ -99,14 +87,14 @@ def test_a_changed_input_is_named(make_project) -> None:
 
 def test_a_raised_code_version_is_named(make_project) -> None:
     build_all(make_project())
-    newer = (*GRAPH[:2], stage("stats", GRAPH[2].inputs, nothing, "2"))
+    newer = (*GRAPH[:2], stage("stats", GRAPH[2].inputs, (), "2"))
     assert states(make_project(newer))["stats"] == ("stale", "code version 1 → 2")
 
 
 def test_an_input_that_decides_nothing_is_there_to_be_measured_on(make_project) -> None:
     """Its changes make nothing stale, until a setting has it decide."""
     watching = Input("shards", split="val", decides=lambda config: config.seed == 3)
-    graph = (*GRAPH[:2], stage("stats", (*GRAPH[2].inputs, watching), nothing))
+    graph = (*GRAPH[:2], stage("stats", (*GRAPH[2].inputs, watching), ()))
     project = make_project(graph)
     build_all(project)
     stats = project.require("stats")
@@ -249,7 +237,7 @@ def test_what_the_disk_changed_before_anything_looked_at_it_is_built_anew(make_p
 def test_an_artifact_of_an_earlier_version_that_lacks_a_part_is_named(make_project) -> None:
     project = make_project()
     project.build("raw_manifest")
-    consumer = (GRAPH[0], stage("stats", (Input("raw_manifest", facet="weather"),), nothing))
+    consumer = (GRAPH[0], stage("stats", (Input("raw_manifest", facet="weather"),), ()))
     with pytest.raises(ArtifactError, match=r"raw_manifest .* says nothing of its weather; remove .* builds it anew"):
         make_project(consumer).build("stats")
 
@@ -267,7 +255,7 @@ def test_parts_of_an_earlier_version_of_a_stage_or_of_its_libraries_are_not_reus
             run.parts.keep("same", target)
 
     def build(version: str, seed: int) -> None:
-        cached = replace(stage("stats", (), lambda config, split: {"seed": config.seed}, version), make=make)
+        cached = replace(stage("stats", (), ("seed",), version), make=make)
         make_project((replace(cached, libraries=("numpy",)),), seed=seed).build("stats")
 
     build("1", 1)

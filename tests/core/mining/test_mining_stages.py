@@ -291,7 +291,7 @@ TUNING = ("epochs", "learning_rate_fraction", "keep")
 
 
 def keys(config: Config) -> dict[str, Any]:
-    return {stage.name: stage.settings(config, "train" if stage.partitioned else None) for stage in STAGES}
+    return {stage.name: stage.deciding_settings(config, "train" if stage.partitioned else None) for stage in STAGES}
 
 
 def config_of(base: dict[str, Any] | None = None, *, enabled: bool = False, **changed: Any) -> Config:

@@ -14,7 +14,7 @@ def test_serving_is_in_no_artifacts_key() -> None:
     )
     for stage in STAGES:
         for split in stage.splits:
-            assert stage.settings(plain, split) == stage.settings(changed, split), stage.name
+            assert stage.deciding_settings(plain, split) == stage.deciding_settings(changed, split), stage.name
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.config import SPLITS, Config
 from wakeword_core.config.loading import save_config
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Input, Stage, StageRun
@@ -26,22 +26,14 @@ def write(run: StageRun) -> None:
     run.facets = {split: part for split, part in zip(SPLITS, recordings.split("-"), strict=False)}
 
 
-def seed(config: Config, split: Split | None) -> dict:
-    return {"seed": config.seed}
-
-
-def only_split(config: Config, split: Split | None) -> dict:
-    return {"split": split}
-
-
-def stage(name: str, *inputs: Input, settings=only_split, partitioned: bool = False) -> Stage:
+def stage(name: str, *inputs: Input, settings: tuple[str, ...] = (), partitioned: bool = False) -> Stage:
     return Stage(name, "1", write, inputs, settings, "group", ("text",), "A text.", partitioned=partitioned)
 
 
 GRAPH = (
     stage("raw_manifest", Input(RAW_AUDIO)),
     stage("audio_shards", Input("raw_manifest", facet="split"), partitioned=True),
-    stage("cmvn_stats", Input("audio_shards", split="train"), settings=seed),
+    stage("cmvn_stats", Input("audio_shards", split="train"), settings=("seed",)),
     stage("onnx_model", Input("cmvn_stats"), Input("audio_shards", split="val")),
 )
 

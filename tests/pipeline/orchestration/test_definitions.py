@@ -168,7 +168,7 @@ def test_settings_of_every_stage_are_json() -> None:
     from wakeword_core.files import canonical_json
 
     for stage in STAGES:
-        canonical_json(stage.settings(Config(), "train" if stage.partitioned else None))
+        canonical_json(stage.deciding_settings(Config(), "train" if stage.partitioned else None))
 
 
 def test_definitions_load_without_torch_and_mlflow() -> None:

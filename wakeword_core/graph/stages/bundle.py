@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from wakeword_core.config import Config, Split
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
@@ -24,11 +23,6 @@ _COPIED = {
 }
 """Models that are handed on as they are, by their stage."""
 _NAMED_SOURCES = 5
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what the bundle depends on besides its inputs."""
-    return config.subset("phrase")
 
 
 def make(run: StageRun) -> None:
@@ -121,7 +115,7 @@ STAGE = Stage(
         Input("metrics_report"),
         Input("raw_manifest", facet="sources"),
     ),
-    settings=settings,
+    settings=("phrase",),
     group="delivery",
     kinds=("onnx", "markdown", "mlflow"),
     description="What is handed on: the models with their history inside and the model card, which the registry "

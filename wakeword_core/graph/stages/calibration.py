@@ -1,27 +1,10 @@
 """Calibration: what makes scores mean what they say, the detector, and the thresholds; all set on validation."""
 
-from typing import Any
-
-from wakeword_core.config import Config, Split
 from wakeword_core.files import read_json
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
 from wakeword_core.store.artifacts import Artifact
 
 _NLL_TOLERANCE = 1e-6
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what calibration, detector and thresholds depend on besides the model and validation."""
-    return config.subset(
-        "seed",
-        "data.audio",
-        "evaluation.streams",
-        "evaluation.conditions.tuning",
-        "evaluation.detector",
-        "evaluation.tuning",
-        "evaluation.calibration",
-        "evaluation.operating_points",
-    )
 
 
 def make(run: StageRun) -> None:
@@ -54,7 +37,16 @@ STAGE = Stage(
     version="4",
     make=make,
     inputs=(Input("tuned_model"), Input("mel_features", split="val"), Input("audio_shards", split="val")),
-    settings=settings,
+    settings=(
+        "seed",
+        "data.audio",
+        "evaluation.streams",
+        "evaluation.conditions.tuning",
+        "evaluation.detector",
+        "evaluation.tuning",
+        "evaluation.calibration",
+        "evaluation.operating_points",
+    ),
     group="model",
     kinds=("pytorch",),
     description="The model with its calibration, detector and operating points, all set on validation.",

@@ -1,17 +1,9 @@
 """CMVN: mean and deviation of each band, of the training split alone."""
 
-from typing import Any
-
-from wakeword_core.config import Config, Split
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
 from wakeword_core.store.artifacts import Artifact
 
 FILE = "cmvn.json"
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return nothing: the statistics follow from the features."""
-    return {}
 
 
 def make(run: StageRun) -> None:
@@ -45,7 +37,7 @@ STAGE = Stage(
     version="1",
     make=make,
     inputs=(Input("mel_features", split="train"),),
-    settings=settings,
+    settings=(),
     group="features",
     kinds=("numpy",),
     description="Mean and deviation of each mel band over the training split's valid frames.",

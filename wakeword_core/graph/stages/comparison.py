@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.config import Config, RegistryConfig, Split
+from wakeword_core.config import Config, RegistryConfig
 from wakeword_core.errors import ArtifactError, WakewordError
 from wakeword_core.files import write_json
 from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict
@@ -19,19 +19,6 @@ PICTURE = "trade_off.png"
 _TEST = "audio_shards[test]"
 _LEARNT = ("train", "val")
 _DIGITS = 6
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what the comparison depends on besides both models and the test's recordings."""
-    return config.subset(
-        "phrase",
-        "seed",
-        "data.audio",
-        "evaluation.streams",
-        "evaluation.conditions.tuning",
-        "evaluation.operating_points",
-        "registry",
-    )
 
 
 def make(run: StageRun) -> None:
@@ -173,7 +160,15 @@ STAGE = Stage(
         Input("audio_shards", split="test"),
         Input(CHAMPION),
     ),
-    settings=settings,
+    settings=(
+        "phrase",
+        "seed",
+        "data.audio",
+        "evaluation.streams",
+        "evaluation.conditions.tuning",
+        "evaluation.operating_points",
+        "registry",
+    ),
     group="delivery",
     kinds=("onnx", "mlflow"),
     description="The new model beside the champion on the same test, and whether it takes its place: the "

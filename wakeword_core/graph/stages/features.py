@@ -1,18 +1,10 @@
 """Features: windows of log-mels of a split, in the training split in several augmented views."""
 
 from dataclasses import asdict
-from typing import Any
 
-from wakeword_core.config import Config, Split
+from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
 from wakeword_core.store.artifacts import Artifact
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what a split's features depend on."""
-    from wakeword_core.features.settings import feature_settings
-
-    return feature_settings(config, split or "train")
 
 
 def make(run: StageRun) -> None:
@@ -52,7 +44,8 @@ STAGE = Stage(
     version="2",
     make=make,
     inputs=(Input("audio_shards", split="same"),),
-    settings=settings,
+    settings=EVERY_SPLIT,
+    settings_of_training=AUGMENTED_ROWS,
     group="features",
     kinds=("pytorch", "hdf5"),
     description="Log-mel windows in HDF5; in the training split several augmented views of each.",

@@ -1,16 +1,8 @@
 """FP16: the exported model in float16, compared with it on the test."""
 
-from typing import Any
-
-from wakeword_core.config import Config, Split
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return nothing: it follows from the exported model."""
-    return {}
 
 
 def make(run: StageRun) -> None:
@@ -34,7 +26,7 @@ STAGE = Stage(
     version="1",
     make=make,
     inputs=(Input("onnx_model"), Input("mel_features", split="test")),
-    settings=settings,
+    settings=(),
     group="delivery",
     kinds=("onnx",),
     description="The ONNX model in float16, compared on the test split.",

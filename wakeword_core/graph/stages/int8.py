@@ -1,16 +1,9 @@
 """INT8: the exported model in 8-bit integers, compared with it on the test."""
 
-from typing import Any
-
-from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.config import SPLITS
 from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what the model in integers depends on besides its inputs."""
-    return config.subset("export.int8")
 
 
 def make(run: StageRun) -> None:
@@ -40,7 +33,7 @@ STAGE = Stage(
     version="4",
     make=make,
     inputs=(Input("onnx_model"), *(Input("mel_features", split=split) for split in SPLITS)),
-    settings=settings,
+    settings=("export.int8",),
     group="delivery",
     kinds=("onnx",),
     description="The ONNX model in 8-bit integers: ranges set on training windows, chosen on validation, "

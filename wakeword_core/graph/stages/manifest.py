@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
-from wakeword_core.config import Config, SourceConfig, Split
+from wakeword_core.config import Config, SourceConfig
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest
 from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict, verdict_on
@@ -13,11 +12,6 @@ from wakeword_core.store.artifacts import Artifact
 
 _LISTED = 100
 """Pairs and shifts among a check's figures, at most."""
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what the manifest depends on; where folders lie shows in the hash of the recordings already."""
-    return config.subset("phrase", "seed", "data")
 
 
 def all_sources(config: Config, speech: Artifact | None) -> list[SourceConfig]:
@@ -148,7 +142,7 @@ STAGE = Stage(
     version="4",
     make=make,
     inputs=(Input(RAW_AUDIO), Input("synthetic_speech")),
-    settings=settings,
+    settings=("phrase", "seed", "data"),
     group="ingest",
     kinds=("python", "parquet"),
     description="One row a recording: what it is, whose voice, how healthy, and in which split; nothing is "

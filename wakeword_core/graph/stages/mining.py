@@ -1,18 +1,9 @@
 """Mining: clips of the training split that the trained network takes for a wake word."""
 
 from dataclasses import asdict
-from typing import Any
 
-from wakeword_core.config import Config, Split
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
 from wakeword_core.store.artifacts import Artifact
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what mined clips depend on; switched off, on nothing else."""
-    if not config.mining.enabled:
-        return config.subset("mining.enabled")
-    return config.subset("mining.enabled", "mining.search", "features.windows", "features.context")
 
 
 def make(run: StageRun) -> None:
@@ -58,7 +49,8 @@ STAGE = Stage(
     version="1",
     make=make,
     inputs=(Input("trained_model"), Input("audio_shards", split="train")),
-    settings=settings,
+    settings=("mining.search", "features.windows", "features.context"),
+    switch="mining.enabled",
     group="model",
     kinds=("pytorch", "parquet"),
     description="Clips of the training split that the trained model takes for a wake word; none unless mining "

@@ -1,19 +1,12 @@
 """ONNX: the calibrated model in one file, and the same as it streams."""
 
 from dataclasses import asdict
-from typing import Any
 
-from wakeword_core.config import Config, Split
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
 
 _PARITY_WINDOWS = 256
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what the exported model depends on besides the calibrated one."""
-    return config.subset("phrase", "export.onnx")
 
 
 def make(run: StageRun) -> None:
@@ -81,7 +74,7 @@ STAGE = Stage(
     version="5",
     make=make,
     inputs=(Input("calibrated_model"),),
-    settings=settings,
+    settings=("phrase", "export.onnx"),
     group="delivery",
     kinds=("onnx",),
     description="The model as ONNX files that carry their own card: of windows of features, and of a stream of "

@@ -1,16 +1,8 @@
 """The report: the exported model on continuous audio made of the test's recordings."""
 
-from typing import Any
-
-from wakeword_core.config import Config, Split
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, never
 from wakeword_core.stage_names import CHAMPION
 from wakeword_core.store.artifacts import Artifact
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what the figures depend on besides the model and the test."""
-    return config.subset("phrase", "seed", "data.audio", "evaluation")
 
 
 def make(run: StageRun) -> None:
@@ -78,7 +70,7 @@ STAGE = Stage(
         Input("raw_manifest", facet="summary"),
         Input(CHAMPION, decides=never),  # it is only shown beside
     ),
-    settings=settings,
+    settings=("phrase", "seed", "data.audio", "evaluation"),
     group="delivery",
     kinds=("onnx", "html"),
     description="What a user will feel: the exported model on continuous audio from recordings nobody trained "

@@ -1,17 +1,10 @@
 """Shards: a split's recordings, decoded and shuffled, in Parquet."""
 
 from dataclasses import asdict
-from typing import Any
 
-from wakeword_core.config import Config, Split
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, never, verdict_on
 from wakeword_core.graph.stages.manifest import all_sources
 from wakeword_core.store.artifacts import Artifact
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what a split's shards depend on."""
-    return {**config.subset("seed", "data.audio.sample_rate", "shards"), "split": split}
 
 
 def make(run: StageRun) -> None:
@@ -51,7 +44,7 @@ STAGE = Stage(
     make=make,
     # the manifest says which recordings of synthetic speech count; where they lie decides nothing
     inputs=(Input("raw_manifest", facet="split"), Input("synthetic_speech", decides=never)),
-    settings=settings,
+    settings=("seed", "data.audio.sample_rate", "shards"),
     group="ingest",
     kinds=("python", "parquet"),
     description="A split's recordings, decoded and shuffled by hash into Parquet that Hugging Face `datasets` reads.",

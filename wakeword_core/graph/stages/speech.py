@@ -1,16 +1,9 @@
 """Synthetic speech: recordings made from text, as one more source."""
 
 from dataclasses import asdict
-from typing import Any
 
-from wakeword_core.config import Config, Split
 from wakeword_core.graph.stage import Check, CheckRun, Stage, StageRun, Verdict, verdict_on
 from wakeword_core.store.artifacts import Artifact
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what the recordings depend on."""
-    return config.subset("phrase", "seed", "synthesis", "data.audio.sample_rate")
 
 
 def make(run: StageRun) -> None:
@@ -41,7 +34,7 @@ STAGE = Stage(
     version="1",
     make=make,
     inputs=(),
-    settings=settings,
+    settings=("phrase", "seed", "synthesis", "data.audio.sample_rate"),
     group="ingest",
     kinds=("python", "flac"),
     description="Recordings of the phrase, of phrases like it and of other sentences, made from text; an "

@@ -2,17 +2,14 @@
 
 import shutil
 from dataclasses import asdict
-from typing import Any
 
-from wakeword_core.config import Config, Split
+from wakeword_core.config import Config
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
 from wakeword_core.graph.stages import cmvn
 from wakeword_core.store.artifacts import Artifact
 
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what a training depends on besides its windows."""
-    return config.subset("phrase", "seed", "training", "features.frontend", "data.audio.sample_rate", "labels")
+SETTINGS = ("phrase", "seed", "training", "features.frontend", "data.audio.sample_rate", "labels")
+"""What a training depends on besides its windows."""
 
 
 def validation_decides(config: Config) -> bool:
@@ -68,7 +65,7 @@ STAGE = Stage(
         Input("mel_features", split="val", decides=validation_decides),
         Input("cmvn_stats"),
     ),
-    settings=settings,
+    settings=SETTINGS,
     group="model",
     kinds=("pytorch", "mlflow"),
     description="The network after training, the averaged weights of its last or best epoch, with its curve, in "

@@ -1,8 +1,6 @@
 """Tuning: the network after some more epochs with the mined clips."""
 
-from typing import Any
-
-from wakeword_core.config import Config, Split
+from wakeword_core.config import Config
 from wakeword_core.files import link_or_copy
 from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict
 from wakeword_core.graph.stages import cmvn, training
@@ -13,16 +11,6 @@ _RANKING_TOLERANCE = 1e-3
 """By as much a ranking may differ from one device to another."""
 _COUNTED = ("f1", "frr")
 """Metrics that count words: one word may be on the other side of a threshold there."""
-
-
-def settings(config: Config, split: Split | None) -> dict[str, Any]:
-    """Return what a tuning depends on besides its inputs; switched off, on nothing else.
-
-    How features are made is written in those of the training split, which are an input.
-    """
-    if not config.mining.enabled:
-        return config.subset("mining.enabled")
-    return {**training.settings(config, split), **config.subset("mining.enabled", "mining.tuning")}
 
 
 def models_are_tuned(config: Config) -> bool:
@@ -104,7 +92,8 @@ STAGE = Stage(
         Input("mel_features", split="val", decides=validation_decides),
         Input("cmvn_stats"),
     ),
-    settings=settings,
+    settings=("mining.tuning", *training.SETTINGS),
+    switch="mining.enabled",
     group="model",
     kinds=("pytorch", "mlflow"),
     description="The network after some epochs with the mined clips (mining.tuning.keep: better: if validation does "

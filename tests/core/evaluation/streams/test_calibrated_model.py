@@ -81,7 +81,7 @@ def test_what_only_the_test_looks_at_leaves_the_calibrated_model_fresh():
     stages = {stage.name: stage for stage in STAGES}
 
     def settings(name, **evaluation):
-        return stages[name].settings(Config.model_validate({"evaluation": evaluation}), None)
+        return stages[name].deciding_settings(Config.model_validate({"evaluation": evaluation}), None)
 
     calibration, report = "calibrated_model", "metrics_report"
     tests: tuple[dict, ...] = ({"far_snr_db": []}, {"snr_db": [None]}, {"far_rooms": 3})

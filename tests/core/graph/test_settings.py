@@ -1,0 +1,127 @@
+"""Which stages a setting makes stale: of every single one, and of nothing else."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from wakeword_core.config import Config, SourceConfig
+from wakeword_core.config.base import Settings
+from wakeword_core.graph.stages import STAGES
+
+SPEECH, MANIFEST, SHARDS, FEATURES = "synthetic_speech", "raw_manifest", "audio_shards", "mel_features"
+TRAINING_ROWS = "mel_features[train]"
+TRAINED, MINED, TUNED, CALIBRATED = "trained_model", "mined_negatives", "tuned_model", "calibrated_model"
+ONNX, REPORT, INT8, BUNDLE, COMPARISON = (
+    "onnx_model", "metrics_report", "int8_model", "model_bundle", "champion_comparison",
+)  # fmt: skip
+STREAMED = (CALIBRATED, REPORT, COMPARISON)
+"""Stages that put recordings together to continuous audio."""
+FROM_SAMPLES = (SPEECH, MANIFEST, SHARDS, FEATURES, TRAINED, TUNED, *STREAMED)
+
+STALE: dict[str, tuple[str, ...]] = {
+    "phrase": (SPEECH, MANIFEST, FEATURES, TRAINED, TUNED, ONNX, REPORT, BUNDLE, COMPARISON),
+    "seed": FROM_SAMPLES,
+    "data.sources": (MANIFEST,),
+    "data.missing_source": (),
+    "data.audio.sample_rate": FROM_SAMPLES,
+    "data.audio.silence_dbfs": (MANIFEST, *STREAMED),
+    "data.health": (MANIFEST,),
+    "data.splits": (MANIFEST,),
+    "synthesis": (SPEECH,),
+    "shards": (SHARDS,),
+    "features.frontend": (FEATURES, TRAINED, TUNED),
+    "features.frontend.top_db": (),  # of another kind of front end
+    "features.frontend.n_mfcc": (),
+    "features.windows": (FEATURES, MINED),
+    "features.context": (TRAINING_ROWS, MINED),
+    "features.rows": (FEATURES,),
+    "features.augment": (TRAINING_ROWS,),
+    "training": (TRAINED, TUNED),
+    "mining.enabled": (MINED, TUNED),
+    "mining.search": (MINED,),
+    "mining.tuning": (TUNED,),
+    "evaluation.streams": STREAMED,
+    "evaluation.conditions.tuning": STREAMED,
+    "evaluation.conditions.test": (REPORT,),
+    "evaluation.detector": (CALIBRATED, REPORT),
+    "evaluation.tuning": (CALIBRATED, REPORT),
+    "evaluation.calibration": (CALIBRATED, REPORT),
+    "evaluation.operating_points": STREAMED,
+    "evaluation.report": (REPORT,),
+    "export.onnx": (ONNX,),
+    "export.int8": (INT8,),
+    "export.platform": (),
+    "registry": (COMPARISON,),
+    "registry.promote": (),
+    "automation": (),
+    "checks": (),
+    "serving": (),
+    "compute": (),
+}
+"""Branch or leaf -> stages whose own settings hold it, where mining is on; what is named most closely counts."""
+
+CONFIG = Config.model_validate({"mining": {"enabled": True}})
+
+
+def leaves(group: Settings, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all settings."""
+    for name in type(group).model_fields:
+        value = getattr(group, name)
+        if isinstance(value, Settings):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def changed(group: Settings, name: str) -> Settings:
+    """The group with another value of a setting, which need not be a valid one."""
+    head, _, rest = name.partition(".")
+    value: Any = changed(getattr(group, head), rest) if rest else "another"
+    if name == "sources":
+        value = (SourceConfig.model_validate({"name": "new", "path": "/new", "role": "noise"}),)
+    return group.model_copy(update={head: value})
+
+
+def stale(config: Settings) -> set[str]:
+    """Names of the stages whose settings differ from those of `CONFIG`; with the split where only some of them do."""
+    found = set()
+    for stage in STAGES:
+        differ = [
+            split
+            for split in stage.splits
+            if stage.deciding_settings(config, split) != stage.deciding_settings(CONFIG, split)
+        ]
+        if len(differ) == len(stage.splits):
+            found.add(stage.name)
+        else:
+            found |= {f"{stage.name}[{split}]" for split in differ}
+    return found
+
+
+@pytest.mark.parametrize("leaf", list(leaves(CONFIG)))
+def test_a_changed_setting_makes_exactly_these_stages_stale(leaf: str) -> None:
+    parts = leaf.split(".")
+    branches = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    expected = next(STALE[branch] for branch in branches if branch in STALE)
+    assert stale(changed(CONFIG, leaf)) == set(expected)
+
+
+def test_the_table_names_nothing_that_there_is_not() -> None:
+    names = list(leaves(CONFIG))
+    assert [branch for branch in STALE if not any(f"{name}.".startswith(f"{branch}.") for name in names)] == []
+
+
+def test_a_stage_that_is_switched_off_depends_on_its_switch_alone() -> None:
+    off = Config()
+    for stage in STAGES:
+        if stage.switch:
+            assert stage.deciding_settings(off, None) == {stage.switch: False}
+    assert {stage.name for stage in STAGES if stage.switch} == {MINED, TUNED}
+
+
+def test_stages_name_branches_and_never_two_that_hold_each_other() -> None:
+    for stage in STAGES:
+        branches = (*stage.settings, *stage.settings_of_training)
+        nested = [(one, other) for one in branches for other in branches if other.startswith(f"{one}.")]
+        assert nested == [], stage.name
