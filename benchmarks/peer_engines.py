@@ -20,7 +20,7 @@ from wakeword_core import __version__
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.errors import ConfigError, DataError, MissingDependencyError
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.streaming import stream_scorer
+from wakeword_core.runtime.live import stream_scorer
 
 OURS = "wakeword"
 RATE = 16_000

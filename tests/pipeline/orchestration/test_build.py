@@ -147,14 +147,14 @@ def test_who_uses_the_gpu_holds_its_lock_meanwhile(built: World) -> None:
 
 
 def test_a_setting_of_the_report_runs_what_shows_it_and_nothing_else(built: World) -> None:
-    outcome = built.build(evaluation={"report_clips": 7})
+    outcome = built.build(evaluation={"report": {"clips": 7}})
     assert built.runs() == [DELIVERY]
     assert {"metrics_report", "model_bundle"} <= set(outcome.built) <= DELIVERY
     assert {name for name, _ in built.measured} <= DELIVERY
 
 
 def test_what_another_configuration_recorded_last_is_recorded_again(built: World) -> None:
-    built.build(evaluation={"report_clips": 8})
+    built.build(evaluation={"report": {"clips": 8}})
     built.begin()
     assert built.build().built == [] and built.measured == []
     assert "metrics_report" in names(built.runs()) <= DELIVERY
@@ -162,7 +162,7 @@ def test_what_another_configuration_recorded_last_is_recorded_again(built: World
 
 
 def test_another_limit_makes_its_checks_again_and_nothing_else(built: World) -> None:
-    assert built.build(training={"min_val_auc": 0.55}).built == []
+    assert built.build(checks={"min_val_auc": 0.55}).built == []
     assert built.runs() == [{"trained_model"}] and built.measured == [("trained_model", None)]
 
 
