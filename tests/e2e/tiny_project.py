@@ -14,8 +14,8 @@ _RATE = 16_000
 _CONFIG = """
 phrase: robin
 preset: tiny
+compute: {workers: 1}
 data:
-  workers: 1
   sources:
     - {name: tones, path: tones.csv, role: negative, licence: CC0-1.0}
 """
