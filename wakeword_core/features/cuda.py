@@ -1,14 +1,13 @@
 """Blocks of feature rows on a GPU: copied there, computed and copied back on streams of their own.
 
 While the writer has one block, the next comes back and the one after it is computed: three buffers on either side.
-What is computed for tensors of the same shape again and again is recorded as a CUDA graph, and replayed.
 """
 
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy.typing as npt
 import torch
@@ -20,15 +19,8 @@ from wakeword_core.features.rows import Indices, RowComputer
 
 log = logging.getLogger(__name__)
 
-Function: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-
 BLOCK_BYTES = 256 << 20
 """Most features that are computed and written as one piece."""
-MOST_GRAPHS = 16
-"""Shapes beyond these are computed directly."""
-_DIRECT_EVERY = 64
-"""One call in so many is not replayed: a graph uses the plans of cuFFT that it was recorded with, and torch destroys
-those that are not used for long."""
 _BUFFERS = 3
 _VRAM_SHARE = 0.5
 _FLOATS_A_SAMPLE = 12
@@ -56,8 +48,6 @@ class CudaBlocks:
     def __init__(self, computer: RowComputer, timings: Timings) -> None:
         self._computer, self._timings = computer, timings
         self._copy = timings.timed("copy", copy_reused)
-        self._graphs = GraphedFunction(computer.front_end)
-        computer.front_end = self._graphs
         self._rows = max(1, BLOCK_BYTES // computer.features.row_bytes(computer.split))
         shape = (self._rows, computer.features.frontend.bands, computer.frames)
         on_gpu = [torch.empty(shape, dtype=computer.dtype, device=computer.device) for _ in range(_BUFFERS)]
@@ -98,7 +88,6 @@ class CudaBlocks:
 
     def _free(self) -> None:
         self.close()
-        self._graphs.forget()
         torch.cuda.empty_cache()
 
     def _compute(self, block: Block, target: torch.Tensor) -> None:
@@ -162,64 +151,3 @@ def _batch_in_vram(computer: RowComputer) -> int:
     free, _ = torch.cuda.mem_get_info(computer.device)
     row_bytes = computer.margin * _FLOATS_A_SAMPLE * 4
     return max(1, int(free * _VRAM_SHARE) // row_bytes)
-
-
-class GraphedFunction:
-    """Calls a function of a tensor, from the second time that a shape is seen through a recording of it.
-
-    What it returns is overwritten by the next call, so it is used before, on the same stream. For a shape that cannot
-    be recorded the function itself is called.
-    """
-
-    def __init__(self, function: Function, record: Callable[[Function, torch.Tensor], Function] | None = None) -> None:
-        self._function, self._record = function, record or CudaRecorder()
-        self._seen: set[torch.Size] = set()
-        self._recorded: dict[torch.Size, Function] = {}
-        self._calls = 0
-
-    def __call__(self, given: torch.Tensor) -> torch.Tensor:
-        """Compute the function of a tensor."""
-        shape = given.shape
-        self._calls += 1
-        if shape in self._seen and shape not in self._recorded and len(self._recorded) < MOST_GRAPHS:
-            self._recorded[shape] = self._recording(given)
-        self._seen.add(shape)
-        if self._calls % _DIRECT_EVERY == 0:
-            return self._function(given)
-        return self._recorded.get(shape, self._function)(given)
-
-    def forget(self) -> None:
-        """Free the memory of all recordings."""
-        self._seen.clear()
-        self._recorded.clear()
-
-    def _recording(self, given: torch.Tensor) -> Function:
-        try:
-            return self._record(self._function, given)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            log.warning("tensors of %s are computed without a CUDA graph: %s", tuple(given.shape), error)
-            return self._function
-
-
-class CudaRecorder:
-    """Records functions as CUDA graphs that share their memory, since one at a time is replayed."""
-
-    def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
-
-    def __call__(self, function: Function, example: torch.Tensor) -> Function:
-        """A replay of the function for tensors such as the example. Raises torch.OutOfMemoryError."""
-        given = example.clone()
-        graph = torch.cuda.CUDAGraph()
-        # other threads go on copying meanwhile
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            result = function(given)
-
-        def replay(other: torch.Tensor) -> torch.Tensor:
-            given.copy_(other)
-            graph.replay()
-            return result
-
-        return replay

@@ -1,6 +1,5 @@
 """Rows of features: planned windows are cut from a shard's recordings, augmented and transformed in batches."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -99,8 +98,7 @@ class RowComputer:
         self.frames = config.features.row_frames(split)
         self.materials = materials
         self.augmenter = Augmenter(materials.noise.samples, materials.rooms, device)
-        front_end = TorchFrontend(config.features.frontend, config.data.audio.sample_rate).to(device)
-        self.front_end: Callable[[torch.Tensor], torch.Tensor] = front_end
+        self.front_end = TorchFrontend(config.features.frontend, config.data.audio.sample_rate).to(device)
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.dtype = torch.float16 if config.features.rows.dtype == "float16" else torch.float32
         self.margin = source_samples(self.row, float(whole_steps(config.features.augment.speed[1])) / STEPS)
@@ -150,7 +148,8 @@ class RowComputer:
         audio = self._cut(shard_rows, rows, samples)
         if augmented:
             audio = self.augmenter(audio, shard_rows.draws.take(rows), self.row)
-        return self.front_end(audio).to(self.dtype)
+        features: torch.Tensor = self.front_end(audio)
+        return features.to(self.dtype)
 
     def _cut(self, shard_rows: ShardRows, rows: Indices, samples: int) -> torch.Tensor:
         """The sound up to the end of each row, silent where its recording is not: [rows, samples]."""

@@ -1,4 +1,4 @@
-"""On a GPU: the numbers of a CPU, whatever the strategy, graphs and batches."""
+"""On a GPU: the numbers of a CPU, whatever the batches."""
 
 import logging
 from pathlib import Path
@@ -11,8 +11,6 @@ from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError
 from wakeword_core.features import cuda
 from wakeword_core.features.build import build_features
-from wakeword_core.features.cuda import GraphedFunction
-from wakeword_core.features.frontend import TorchFrontend
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.store.artifacts import Parts
 
@@ -34,24 +32,6 @@ def test_a_gpu_agrees_with_a_cpu(block_bytes, split, kind, make_shards, tmp_path
     shards = make_shards(each=4, count=3)
     cpu, gpu = (features_of(shards, split, config, device, tmp_path / device) for device in ("cpu", "cuda"))
     assert np.abs(cpu - gpu).max() <= 0.02 * max(1.0, np.abs(cpu).max() / 16)
-
-
-def test_strategies_give_the_same_on_a_gpu(make_shards, config: Config, tmp_path: Path) -> None:
-    shards, found = make_shards(each=4, count=3), []
-    for strategy in ("ram", "memmap", "stream"):
-        settings = config.changed({"compute.shard_strategy": strategy})
-        found.append(features_of(shards, "train", settings, "cuda", tmp_path / strategy))
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
-
-
-def test_a_graph_gives_what_the_front_end_gives(config: Config) -> None:
-    front_end = TorchFrontend(config.features.frontend, 16_000).cuda()
-    graphed = GraphedFunction(front_end)
-    with torch.inference_mode():
-        for rows in (5, 5, 3, 5, 3, 3):
-            audio = torch.randn(rows, config.features.frontend.window_samples, device="cuda") * 0.1
-            torch.testing.assert_close(graphed(audio).clone(), front_end(audio), rtol=0, atol=1e-5)
 
 
 def test_rows_of_an_older_part_are_kept_on_a_gpu(make_shards, config: Config, tmp_path: Path) -> None:
