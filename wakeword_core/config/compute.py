@@ -27,15 +27,4 @@ class ComputeConfig(Settings):
     )
     batch_windows: int = Field(32, ge=1, le=65_536, description="Windows of features that a CPU core computes at once.")
     gpu_batch_windows: int = Field(4_096, ge=1, le=65_536, description="Windows of features computed at once on a GPU.")
-    shard_strategy: Literal["auto", "ram", "memmap", "stream"] = Field(
-        "auto",
-        description="How decoded shards are held while features are computed: all in memory, all in a scratch file, "
-        "or a few at a time. The features are the same.",
-    )
-    memory_gb: float = Field(
-        0.0,
-        ge=0,
-        le=4_096,
-        description="Memory for decoded shards with shard_strategy auto; 0: a quarter of the machine's.",
-    )
     retries: int = Field(1, ge=0, le=10, description="How often a shard that failed is tried again.")

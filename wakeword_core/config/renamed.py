@@ -29,8 +29,6 @@ RENAMED = {
     "features.negative_views": "features.augment.negative_views",
     "features.batch_windows": "compute.batch_windows",
     "features.gpu_batch_windows": "compute.gpu_batch_windows",
-    "features.strategy": "compute.shard_strategy",
-    "features.memory_gb": "compute.memory_gb",
     "features.workers": "compute.workers",
     "model": "training.model",
     "training.optimizer": "training.optimizer.kind",

@@ -24,11 +24,9 @@ from wakeword_core.features.pipeline import (
     Block,
     BlockComputer,
     CpuBlocks,
-    Strategy,
     Timings,
     decoded_shards,
     reader_threads,
-    strategy_for,
 )
 from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, clean_rows, find_reusable, join_recordings
 from wakeword_core.features.settings import feature_settings
@@ -62,7 +60,6 @@ class FeaturesSummary:
     window_seconds: float
     noise_seconds: float
     rooms: int
-    strategy: Strategy
     rows_computed: int
     """the others were taken from parts, or from rows of older ones"""
     rows_per_second: float
@@ -118,12 +115,11 @@ def build_features(
 
     threads = config.compute.workers or available_cores()
     timings = Timings(_threads_by_stage(kind, threads, readers))
-    strategy = strategy_for([part.shard for part in missing], config.compute, readers)
     rows = computed = 0
     if missing:
         computer = RowComputer(config, split, materials, torch.device(device))
-        waiting = decoded_shards([part.shard for part in missing], strategy, computer.margin, out, timings, readers)
-        with finishing() as asked_to_stop, waiting as decoded, torch_threads(1):
+        shards_ahead = decoded_shards([part.shard for part in missing], computer.margin, timings, readers)
+        with finishing() as asked_to_stop, closing(shards_ahead) as decoded, torch_threads(1):
             builder = PartBuilder(computer, parts, threads, attributes, timings)
             with closing(builder.build(missing, decoded, asked_to_stop)) as built:
                 for number, shard_rows in enumerate(built, 1):
@@ -148,7 +144,6 @@ def build_features(
         window_seconds=round(contents.rows * config.features.row_samples(split) / config.data.audio.sample_rate, 1),
         noise_seconds=round(materials.noise.seconds, 1),
         rooms=len(materials.rooms),
-        strategy=strategy,
         rows_computed=computed,
         rows_per_second=round(rows / figures["wall_seconds"], 1) if rows else 0.0,
         timings=figures,

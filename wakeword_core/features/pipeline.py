@@ -1,44 +1,34 @@
 """The stations of a feature build: shards are read ahead, blocks of rows computed on all cores, and both are timed."""
 
-import os
 import resource
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from wakeword_core.config import ComputeConfig
 from wakeword_core.cores import available_cores
 from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, join_recordings
 from wakeword_core.features.store import copy_rows
-from wakeword_core.files import require_space
 from wakeword_core.prefetch import prefetch
 from wakeword_core.shards.packed_split import read_shard
 
 READERS = 2
 """Threads that read and decode shards; each holds one more."""
 _MOST_READERS = 8
-_MEMORY_SHARE = 0.25
-"""Of the machine's memory, for decoded shards, where the configuration does not say."""
-_CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 _BLOCK_BYTES = 16 << 20
 """Most features that a core computes and that are written as one piece."""
 _CPU_BLOCKS_A_THREAD = 2
 _CPU_BATCH_SAMPLES = 1 << 20
 """Samples that a CPU core transforms at once: more of them would leave its cache."""
 
-Strategy = Literal["ram", "memmap", "stream"]
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
@@ -46,33 +36,6 @@ Result = TypeVar("Result")
 def reader_threads(on_gpu: bool) -> int:
     """Choose how many threads read: more where a GPU computes, and the cores have nothing else to do."""
     return max(READERS, min(_MOST_READERS, available_cores() - 2)) if on_gpu else READERS
-
-
-def strategy_for(shards: Sequence[Path], compute: ComputeConfig, readers: int) -> Strategy:
-    """Take the configured strategy, or choose one by the sizes of the shards and the memory there is."""
-    if compute.shard_strategy != "auto":
-        return compute.shard_strategy
-    memory = compute.memory_gb * 1e9 or machine_memory() * _MEMORY_SHARE
-    return choose_strategy([path.stat().st_size for path in shards] or [0], memory, readers)
-
-
-def choose_strategy(shard_bytes: Sequence[int], memory_bytes: float, readers: int = READERS) -> Strategy:
-    """Choose how to hold decoded shards of some sizes in so much memory.
-
-    `ram` when all fit; `stream`, a few at a time, when those fit; else `memmap`, which the system can page out.
-    """
-    if sum(shard_bytes) <= memory_bytes:
-        return "ram"
-    return "stream" if max(shard_bytes) * (readers + 1) <= memory_bytes else "memmap"
-
-
-def machine_memory(container_limit: Path = _CONTAINER_MEMORY) -> float:
-    """Bytes of memory that this process may use: the machine's, or its container's."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(machine, int(container_limit.read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return machine
 
 
 class Timings:
@@ -142,29 +105,13 @@ def _peak_rss() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-@contextmanager
-def decoded_shards(
-    paths: Sequence[Path], strategy: Strategy, margin: int, scratch: Path, timings: Timings, readers: int = READERS
-) -> Iterator[Iterator[Decoded]]:
-    """Give an iterator over shards in order, read ahead on threads, with `margin` samples of silence around each.
-
-    A scratch file, which lies in the folder `scratch`, is gone afterwards.
-    """
-    waiting = readers if strategy == "stream" else len(paths)
-    folder = Path(tempfile.mkdtemp(prefix="decoded-", dir=scratch)) if strategy == "memmap" else None
+def decoded_shards(paths: Sequence[Path], margin: int, timings: Timings, readers: int = READERS) -> Generator[Decoded]:
+    """Yield shards in order, read ahead on threads, with `margin` samples of silence around each."""
 
     def read(path: Path) -> Decoded:
-        return join_recordings(read_shard(path), margin, folder and folder / f"{path.stem}.pcm")
+        return join_recordings(read_shard(path), margin)
 
-    if folder is not None:
-        require_space(scratch, sum(path.stat().st_size for path in paths), "decoding shards to a scratch file")
-    shards = prefetch(timings.timed("read", read), paths, readers, waiting)
-    try:
-        yield shards
-    finally:
-        shards.close()
-        if folder is not None:
-            shutil.rmtree(folder)
+    return prefetch(timings.timed("read", read), paths, readers, readers)
 
 
 @dataclass(frozen=True)

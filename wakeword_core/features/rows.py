@@ -28,13 +28,13 @@ class Decoded:
     sound: npt.NDArray[np.int16]
 
 
-def join_recordings(shard: Shard, margin: int, scratch: Path | None = None) -> Decoded:
-    """Put a shard's recordings end to end, `margin` samples of silence around, in memory or in a new mapped file."""
+def join_recordings(shard: Shard, margin: int) -> Decoded:
+    """Put a shard's recordings end to end, with `margin` samples of silence around them."""
     lengths = [len(audio) for audio in shard.audio]
-    samples = margin + sum(lengths) + margin
-    sound = np.zeros(samples, np.int16) if scratch is None else np.memmap(scratch, np.int16, "w+", shape=(samples,))
-    np.concatenate([sound[:0], *shard.audio], out=sound[margin : samples - margin])
-    audio = np.split(sound[margin : samples - margin], np.cumsum(lengths)[:-1]) if lengths else []
+    sound = np.zeros(margin + sum(lengths) + margin, np.int16)
+    inner = sound[margin : len(sound) - margin]
+    np.concatenate([sound[:0], *shard.audio], out=inner)
+    audio = np.split(inner, np.cumsum(lengths)[:-1]) if lengths else []
     return Decoded(replace(shard, audio=audio), sound)
 
 

@@ -20,7 +20,7 @@ from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features import build, pipeline
 from wakeword_core.features.build import build_features
 from wakeword_core.features.cuda import FittingBatch
-from wakeword_core.features.pipeline import CpuBlocks, Timings, block_rows, choose_strategy, machine_memory
+from wakeword_core.features.pipeline import CpuBlocks, Timings, block_rows
 from wakeword_core.features.rows import Decoded, RowComputer, join_recordings
 from wakeword_core.interrupts import Stopped
 from wakeword_core.store.artifacts import Parts
@@ -34,27 +34,17 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("parts/*.h5"))}
 
 
-def test_strategies_and_threads_give_the_same_bytes(make_shards, config: Config, tmp_path) -> None:
-    shards, found = make_shards(each=4, count=3), {}
-    for strategy, workers in (("ram", 1), ("stream", 3), ("memmap", 2)):
-        out = tmp_path / strategy
+def test_threads_and_batches_give_the_same_bytes(make_shards, config: Config, tmp_path) -> None:
+    shards, found = make_shards(each=4, count=3), []
+    for workers, batch in ((1, 32), (3, 4), (2, 7)):  # blocks of all rows, and of as many as a batch
+        out = tmp_path / f"{workers}"
         out.mkdir()
-        settings = with_compute(
-            config, shard_strategy=strategy, workers=workers, batch_windows=4
-        )  # blocks of 4 rows and more
-        summary = build_features(shards, "train", settings, "cpu", out, Parts(tmp_path / f"{strategy}-parts"))
-        assert summary.strategy == strategy and summary.parts_built == 3
-        assert sorted(path.name for path in out.iterdir()) == ["parts", "train.h5"]  # no scratch file is left
-        found[strategy] = hashes(out)
-    assert len(found["ram"]) == 3 and found["ram"] == found["stream"] == found["memmap"]
-
-
-@pytest.mark.parametrize(
-    ("sizes", "memory", "expected"),
-    [([10, 10, 10], 30, "ram"), ([10, 10, 11], 30, "memmap"), ([10] * 4, 30, "stream"), ([10] * 4, 29, "memmap")],
-)
-def test_the_strategy_follows_from_the_sizes(sizes: list[int], memory: float, expected: str) -> None:
-    assert choose_strategy(sizes, memory) == expected
+        settings = with_compute(config, workers=workers, batch_windows=batch)
+        summary = build_features(shards, "train", settings, "cpu", out, Parts(tmp_path / f"{workers}-parts"))
+        assert summary.parts_built == 3
+        assert sorted(path.name for path in out.iterdir()) == ["parts", "train.h5"]
+        found.append(hashes(out))
+    assert len(found[0]) == 3 and found[0] == found[1] == found[2]
 
 
 def test_the_summary_says_where_the_time_went(make_shards, config: Config, tmp_path) -> None:
@@ -130,7 +120,7 @@ def test_shards_that_are_held_do_not_grow_with_threads(make_shards, config: Conf
         alive -= 1
 
     monkeypatch.setattr(pipeline, "join_recordings", counted)
-    settings = with_compute(config, shard_strategy="stream", workers=16)
+    settings = with_compute(config, workers=16)
     build_features(make_shards(count=12), "val", settings, "cpu", tmp_path / "f", Parts(tmp_path / "parts"))
     assert alive == 0 and 2 <= most <= 5
 
@@ -165,7 +155,7 @@ def test_rows_may_lie_wholly_beside_a_short_recording(hop: float, make_shards, t
         assert summary.rows > 0
 
 
-def test_a_default_sigterm_leaves_no_scratch_file(make_shards, tmp_path) -> None:
+def test_a_default_sigterm_leaves_nothing_half_written(make_shards, tmp_path) -> None:
     make_shards(count=4)
     script = """
 import os, signal, sys
@@ -181,8 +171,7 @@ def terminated(*given):
 build.write_part = terminated
 root = Path(sys.argv[1])
 (root / "out").mkdir()
-config = Config.model_validate({"compute": {"shard_strategy": "memmap"}})
-build.build_features(root / "shards", "val", config, "cpu", root / "out", Parts(root / "parts"))
+build.build_features(root / "shards", "val", Config(), "cpu", root / "out", Parts(root / "parts"))
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGTERM, done.stderr
@@ -205,14 +194,6 @@ def test_inside_of_a_block_nothing_is_parallel(make_shards, config: Config, tmp_
     with torch_threads(3):
         build_features(make_shards(), "val", config, "cpu", tmp_path / "f", Parts(tmp_path / "parts"))
     assert found == {1}
-
-
-def test_a_containers_limit_counts_as_the_machines_memory(tmp_path) -> None:
-    limit = tmp_path / "memory.max"
-    whole = machine_memory(limit)
-    for text, expected in (("max", whole), ("4000000", 4_000_000), (str(2**62), whole)):
-        limit.write_text(text + "\n")
-        assert machine_memory(limit) == expected > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -325,7 +325,7 @@ def test_settings_count_only_where_they_matter(name: str) -> None:
         ({"features": {"frontend": {"n_mels": 40}}}, {"tuned_model"}),
         ({"features": {"augment": {"views": 5}}}, set()),  # which is in the training split's features, an input
         ({"features": {"context": {"frames": 90}}}, {"mined_negatives"}),
-        ({"compute": {"shard_strategy": "ram"}}, set()),
+        ({"compute": {"batch_windows": 8}}, set()),
         ({"evaluation": {"streams": {"gap_seconds": 2}}}, set()),
     ],
 )
