@@ -1,11 +1,11 @@
-"""Sound in and out: the only file that touches soundfile, and the one place where samples change rate or format."""
+"""Reading and writing sound files, and changing the rate or the number format of samples."""
 
 import io
-import struct
+import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,6 @@ _PCM_SCALE = 32_768.0
 _PCM_MAX = 32_767.0
 _BLOCK_FRAMES = 1 << 20
 _LONGEST_FRAMES = 1 << 40
-_WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
-_WAV_PCM = 1
-_WAV_EXTENSIBLE = 0xFFFE
 _WRITTEN_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 
 
@@ -37,7 +34,7 @@ class AudioError(DataError):
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a recording's header says."""
+    """Length, rate and channels as a recording's header gives them."""
 
     frames: int
     sample_rate: int
@@ -78,7 +75,7 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
 
 
 def decode_audio(data: bytes, sample_rate: int, check: Callable[[AudioInfo], None]) -> Samples:
-    """As `read_audio`, of a file in memory; `check` sees what its header says, and may raise, before it is decoded."""
+    """Decode a file in memory as `read_audio` does; `check` gets its header first, and may raise."""
     with _opened(data) as file:
         info = _info(data, file)
         check(info)
@@ -86,11 +83,11 @@ def decode_audio(data: bytes, sample_rate: int, check: Callable[[AudioInfo], Non
 
 
 def read_pcm16(path: Path, sample_rate: int) -> Pcm:
-    """As `to_pcm16(read_audio(path, sample_rate))`, to the bit; mono 16-bit files at that rate skip the floats."""
+    """Decode to mono int16, as `to_pcm16(read_audio(...))` to the bit; mono 16-bit files at the rate skip floats."""
     with _opened(path) as file:
         info = _info(path, file)
         plain = (info.sample_rate, info.channels, file.subtype) == (sample_rate, 1, "PCM_16")
-        if plain and len(pcm := _read_int16(path, file)) == info.frames:
+        if plain and len(pcm := _read(path, file, dtype="int16")) == info.frames:
             return pcm
     return to_pcm16(read_audio(path, sample_rate))  # which also says what is wrong with a file that is cut
 
@@ -113,7 +110,7 @@ def resample(x: Samples, source_rate: int, target_rate: int) -> Samples:
 
 
 class StreamResampler:
-    """`resample` of a stream as it arrives; what it gives is behind by the filter's length until it is finished."""
+    """Resamples a stream as it arrives; what it gives is behind by the filter's length until it is finished."""
 
     def __init__(self, source_rate: int, target_rate: int) -> None:
         self._stream = None
@@ -123,17 +120,17 @@ class StreamResampler:
             self._stream = soxr.ResampleStream(source_rate, target_rate, 1, dtype="float32", quality="HQ")
 
     def push(self, x: Samples) -> Samples:
-        """Take [samples] of any number; those at the target rate that they complete."""
+        """Resample the next samples, of any number; returns those at the target rate that they complete."""
         return x if self._stream is None else self._stream.resample_chunk(x)
 
     def finish(self) -> Samples:
-        """The stream is over: what is still to come."""
+        """End the stream; returns the samples that are still to come."""
         empty = np.empty(0, np.float32)
         return empty if self._stream is None else self._stream.resample_chunk(empty, last=True)
 
 
 def to_pcm16(x: Samples) -> Pcm:
-    """float32 in [-1, 1] to int16, rounded and clipped; `from_pcm16` undoes it exactly. NaN is an AudioError."""
+    """Convert float32 in [-1, 1] to int16, rounded and clipped; `from_pcm16` undoes it. AudioError where one is NaN."""
     if not np.isfinite(x).all():
         raise AudioError("samples that are not numbers (NaN or infinite) cannot become 16-bit audio")
     pcm: Pcm = np.clip(np.rint(x * np.float32(_PCM_SCALE)), -_PCM_SCALE, _PCM_MAX).astype(np.int16)
@@ -141,42 +138,34 @@ def to_pcm16(x: Samples) -> Pcm:
 
 
 def from_pcm16(pcm: Pcm) -> Samples:
-    """int16 to float32 in [-1, 1)."""
+    """Convert int16 to float32 in [-1, 1)."""
     return pcm.astype(np.float32) / np.float32(_PCM_SCALE)
 
 
 def encode_wav(pcm: Pcm, sample_rate: int) -> bytes:
-    """A mono 16-bit WAV file holding int16 [samples]: a 44-byte header and the samples, nothing else."""
-    data = np.ascontiguousarray(pcm, dtype="<i2").tobytes()
-    header = _WAV_HEADER.pack(
-        b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, _WAV_PCM, 1, sample_rate, sample_rate * 2, 2, 16, b"data",
-        len(data),
-    )  # fmt: skip
-    return header + data
+    """Return a mono 16-bit WAV file holding int16 [samples]: a 44-byte header and the samples, nothing else."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(sample_rate)
+        writer.writeframes(np.ascontiguousarray(pcm, dtype="<i2"))
+    return file.getvalue()
 
 
 def decode_wav(data: bytes | memoryview) -> tuple[Pcm, int]:
-    """int16 [samples] (a copy) and rate in Hz of a mono 16-bit WAV file in memory; AudioError for any other."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        raise AudioError("not a WAV file: it does not begin with RIFF and WAVE")
-    position, rate = 12, 0
-    while position + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, position)
-        begin, end = position + 8, position + 8 + size
-        if end > len(data):
-            raise AudioError(f"a WAV file is cut: its {name!r} chunk of {size} bytes ends after the data")
-        if name == b"fmt ":
-            if size < 16:
-                raise AudioError(f"a WAV file's format chunk has {size} bytes, less than 16")
-            code, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data, begin)
-            if code not in (_WAV_PCM, _WAV_EXTENSIBLE) or channels != 1 or bits != 16:
-                raise AudioError(f"a WAV file of format {code}, {channels} channels, {bits} bits; need mono 16-bit PCM")
-        elif name == b"data":
-            if rate == 0 or size % 2:
-                raise AudioError("a WAV file has no format before its data or half a sample at its end")
-            return np.frombuffer(data, dtype="<i2", count=size // 2, offset=begin).astype(np.int16), rate
-        position = end + size % 2
-    raise AudioError("a WAV file without a data chunk")
+    """Return int16 [samples] and rate in Hz of a mono 16-bit WAV file in memory; AudioError for any other."""
+    try:
+        with wave.open(io.BytesIO(data)) as reader:
+            wav = reader.getparams()
+            samples = reader.readframes(wav.nframes)
+    except (wave.Error, EOFError) as error:
+        raise AudioError(f"it is not a mono 16-bit WAV file ({str(error) or 'it is cut'})") from error
+    if (wav.nchannels, wav.sampwidth) != (1, 2):
+        raise AudioError(f"a WAV file of {wav.nchannels} channels and {8 * wav.sampwidth} bits; need mono 16-bit PCM")
+    if len(samples) != 2 * wav.nframes:
+        raise AudioError(f"a WAV file is cut: {len(samples) // 2} of its {wav.nframes} samples are there")
+    return np.frombuffer(samples, dtype="<i2").astype(np.int16), wav.framerate
 
 
 def write_audio(path: Path, x: Samples, sample_rate: int) -> None:
@@ -195,7 +184,7 @@ def write_audio(path: Path, x: Samples, sample_rate: int) -> None:
 
 
 def encode_flac(pcm: Pcm, sample_rate: int) -> bytes:
-    """A mono 16-bit FLAC file holding int16 [samples], as small as it gets without loss: browsers play it."""
+    """Return a mono 16-bit FLAC file holding int16 [samples], as small as it gets without loss: browsers play it."""
     import soundfile
 
     file = io.BytesIO()
@@ -232,17 +221,21 @@ def _name(source: Source) -> str:
     return "the audio" if isinstance(source, bytes) else str(source)
 
 
-def _blocks(source: Source, file: "soundfile.SoundFile", info: AudioInfo) -> Iterator[Samples]:
+def _read(source: Source, file: "soundfile.SoundFile", frames: int = -1, **options: Any) -> Any:
     import soundfile
 
+    try:
+        return file.read(frames, **options)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise AudioError(
+            f"{_name(source)} breaks off while decoding ({_brief(error)}); replace or remove it"
+        ) from error
+
+
+def _blocks(source: Source, file: "soundfile.SoundFile", info: AudioInfo) -> Iterator[Samples]:
     done = 0
     while done < info.frames:
-        try:
-            block = file.read(min(_BLOCK_FRAMES, info.frames - done), dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, RuntimeError) as error:
-            raise AudioError(
-                f"{_name(source)} breaks off while decoding ({_brief(error)}); replace or remove it"
-            ) from error
+        block = _read(source, file, min(_BLOCK_FRAMES, info.frames - done), dtype="float32", always_2d=True)
         if not len(block):
             raise AudioError(f"{_name(source)} breaks off after {done} of {info.frames} frames; replace or remove it")
         done += len(block)
@@ -256,16 +249,6 @@ def _mono(source: Source, file: "soundfile.SoundFile", info: AudioInfo, sample_r
     if not np.isfinite(resampled).all():
         raise AudioError(f"{_name(source)} holds samples that are not numbers (NaN or infinite); replace or remove it")
     return np.clip(resampled, -1.0, 1.0)
-
-
-def _read_int16(path: Path, file: "soundfile.SoundFile") -> Pcm:
-    import soundfile
-
-    try:
-        pcm: Pcm = file.read(dtype="int16")
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise AudioError(f"{path} breaks off while decoding ({_brief(error)}); replace or remove it") from error
-    return pcm
 
 
 def _info(source: Source, file: "soundfile.SoundFile") -> AudioInfo:

@@ -152,7 +152,8 @@ def test_our_wav_is_what_soundfile_reads(tmp_path):
 
 def test_decode_wav_skips_chunks_it_does_not_know():
     whole = encode_wav(np.arange(4, dtype=np.int16), 8_000)
-    with_extra = whole[:36] + b"LIST" + (3).to_bytes(4, "little") + b"abc\0" + whole[36:]
+    extra = b"LIST" + (3).to_bytes(4, "little") + b"abc\0"
+    with_extra = whole[:4] + (len(whole) + len(extra) - 8).to_bytes(4, "little") + whole[8:36] + extra + whole[36:]
     assert decode_wav(with_extra)[0].tolist() == [0, 1, 2, 3]
 
 
@@ -163,12 +164,12 @@ def _stereo(data):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda data: b"nope" + data[4:], "not a WAV"),
+        (lambda data: b"nope" + data[4:], "not a mono 16-bit WAV file .*RIFF"),
         (lambda data: data[:-2], "cut"),
-        (lambda data: data[:36], "without a data chunk"),
+        (lambda data: data[:36], "data chunk missing"),
         (_stereo, "mono 16-bit"),
-        (lambda data: data[:12] + data[36:], "no format"),
-        (lambda data: data[:16] + (4).to_bytes(4, "little") + data[20:], "format chunk"),
+        (lambda data: data[:12] + data[36:], "data chunk before fmt chunk"),
+        (lambda data: data[:16] + (4).to_bytes(4, "little") + data[20:], "not a mono 16-bit WAV file"),
     ],
 )
 def test_decode_wav_refuses_other_data(change, says):
