@@ -219,7 +219,9 @@ def test_the_daemon_rebuilds_what_changed_recordings_reach_and_nothing_else(buil
     config.write_text((built.folder / "wakeword.yaml").read_text() + settings)
     built.run("--config", str(config))  # the test before this one built another network, and Dagster knows it
     loaded = load_config(config)
-    spoken = next(f"more{number}" for number in count() if split_of(f"kitchen/more{number}", 1, loaded.data) == "val")
+    spoken = next(
+        f"more{number}" for number in count() if split_of(f"kitchen/more{number}", 1, loaded.data.splits) == "val"
+    )
     recordings = built.folder / "recordings"
     elsewhere = recordings / "moved"
     elsewhere.mkdir()

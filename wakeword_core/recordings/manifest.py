@@ -105,7 +105,7 @@ def build_manifest(
     unheard = (rows["kind"] == "") & (rows["heard"] == 0)
     rows.loc[unheard, "reason"] = NOT_HEARD
     rows["usable"] = rows["kind"] == ""
-    rows["split"] = split_recordings(rows, phrase, seed, config, cache.folder / SPLIT_PLACES)
+    rows["split"] = split_recordings(rows, phrase, seed, config.splits, cache.folder / SPLIT_PLACES)
     _write(rows, out)
     summary = summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, left_out)
     write_json(out / SUMMARY, asdict(summary))

@@ -24,11 +24,11 @@ def config(**data: Any) -> Config:
 def test_every_speaker_is_in_the_test_once(folds: int) -> None:
     made = fold_configs(config(), folds)
     speakers = [f"speaker {number}" for number in range(500)]
-    places = [[split_of(speaker, 7, one.data) for one in made] for speaker in speakers]
+    places = [[split_of(speaker, 7, one.data.splits) for one in made] for speaker in speakers]
     assert all(place.count("test") == 1 for place in places)
     sizes = [sum(place[number] == "test" for place in places) for number in range(folds)]
     assert min(sizes) > 500 / folds * 0.7
-    first = [split_of(speaker, 7, config(splits={"test_fraction": 1 / folds}).data) for speaker in speakers]
+    first = [split_of(speaker, 7, config(splits={"test_fraction": 1 / folds}).data.splits) for speaker in speakers]
     assert [place[0] for place in places] == first
 
 

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword_core.config import SPLITS, DataConfig
+from wakeword_core.config import SPLITS
+from wakeword_core.config.recordings import SplitsConfig
 from wakeword_core.errors import DataError
 from wakeword_core.recordings.splits import assign_splits, check_splits, split_of, split_recordings
 
-CONFIG = DataConfig()
+SHARES = SplitsConfig()
 
 
 def frame_of(groups):
@@ -19,13 +20,13 @@ def frame_of(groups):
     return pd.DataFrame(rows, columns=["speaker", "label", "role", "fixed", "usable"])
 
 
-def grown(parts, seed=1, config=CONFIG):
+def grown(parts, seed=1, shares=SHARES):
     """The split of each speaker after each part of groups has joined those before it."""
     known, everything, history = {}, [], []
     for part in parts:
         everything += part
         frame = frame_of(everything)
-        splits, new = assign_splits(frame, seed, config, known)
+        splits, new = assign_splits(frame, seed, shares, known)
         known |= new
         history.append(dict(zip(frame["speaker"], splits, strict=True)))
     return history
@@ -53,10 +54,10 @@ def test_additions_never_move_an_old_recording(parts, seed):
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=12), st.integers(0, 99), st.sampled_from([0.0, 0.3]))
 def test_every_split_has_its_share_of_a_label_however_its_speakers_come(sizes, seed, rotation):
-    config = DataConfig(splits={"rotation": rotation})
+    shares = SplitsConfig(rotation=rotation)
     names = iter([(f"s{number}", {"robin"}, None) for number in range(sum(sizes))])
     parts = [list(itertools.islice(names, size)) for size in sizes]
-    for splits in grown(parts, seed, config):
+    for splits in grown(parts, seed, shares):
         counts = Counter(splits.values())
         assert counts["train"] >= 1 and (len(splits) < 2 or counts["val"] >= 1) and (len(splits) < 3 or counts["test"])
         if 3 < len(splits) <= 20:
@@ -82,7 +83,7 @@ def test_words_of_different_speakers_are_in_every_split_each():
 def test_many_speakers_lie_where_their_hash_puts_them():
     groups = [(f"s{number}", {"robin"} if number % 3 else {"robin", "wren"}, None) for number in range(400)]
     (splits,) = grown([groups])
-    assert splits == {speaker: split_of(speaker, 1, CONFIG) for speaker, _, _ in groups}
+    assert splits == {speaker: split_of(speaker, 1, SHARES) for speaker, _, _ in groups}
 
 
 def test_held_sources_count_for_what_their_splits_need():
@@ -92,15 +93,15 @@ def test_held_sources_count_for_what_their_splits_need():
     much = [(f"tv/{number}", {"_negative"}, "test") for number in range(50)]
     others = [(f"home/{number}", {"_negative"}, None) for number in range(40)]
     (splits,) = grown([much + others])
-    assert all(splits[speaker] == split_of(speaker, 1, CONFIG) for speaker, _, _ in others)
+    assert all(splits[speaker] == split_of(speaker, 1, SHARES) for speaker, _, _ in others)
 
 
 def test_folds_put_each_remembered_speaker_in_the_test_once():
     groups = [(f"s{number}", {"robin"}, None) for number in range(12)]
     known, places = {}, []
     for fold in range(4):
-        config = DataConfig(splits={"test_fraction": 0.25, "rotation": fold / 4})
-        splits, new = assign_splits(frame_of(groups), 1, config, known)
+        shares = SplitsConfig(test_fraction=0.25, rotation=fold / 4)
+        splits, new = assign_splits(frame_of(groups), 1, shares, known)
         known |= new
         places.append(splits.tolist())
     assert all(place.count("test") == 1 for place in zip(*places, strict=True))
@@ -110,7 +111,7 @@ def test_folds_put_each_remembered_speaker_in_the_test_once():
 @given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), held), min_size=1, max_size=40), st.integers(0, 99))
 def test_no_speaker_is_on_two_sides_even_when_sources_are_held_out(rows, seed):
     frame = frame_of([(speaker, {"robin"}, fixed) for speaker, fixed in rows])
-    frame["split"], _ = assign_splits(frame, seed, CONFIG, {})
+    frame["split"], _ = assign_splits(frame, seed, SHARES, {})
     frame["id"] = [str(index) for index in range(len(rows))]
     assert check_splits(frame) == []
     assert (frame.groupby("speaker")["split"].nunique() == 1).all()
@@ -122,9 +123,9 @@ def test_no_speaker_is_on_two_sides_even_when_sources_are_held_out(rows, seed):
 def test_the_memory_is_kept_by_phrase_and_settings_and_holds_no_names(tmp_path):
     names = [f"s{number}" for number in range(10)]
 
-    def split(some, phrase="robin", config=CONFIG):
+    def split(some, phrase="robin", shares=SHARES):
         rows = frame_of([(speaker, {"robin"}, None) for speaker in some])
-        return dict(zip(some, split_recordings(rows, phrase, 1, config, tmp_path / "splits"), strict=True))
+        return dict(zip(some, split_recordings(rows, phrase, 1, shares, tmp_path / "splits"), strict=True))
 
     first = split(names[:2])
     after = split(names)
@@ -134,7 +135,7 @@ def test_the_memory_is_kept_by_phrase_and_settings_and_holds_no_names(tmp_path):
     unchanged = memory.read_bytes()
     assert split(names[3:]).items() <= after.items() and memory.read_bytes() == unchanged
     split(names, "wren")
-    split(names, config=DataConfig(splits={"val_fraction": 0.2}))
+    split(names, shares=SplitsConfig(val_fraction=0.2))
     assert len(list((tmp_path / "splits").glob("*.json"))) == 3
     memory.write_text("[1]")
     with pytest.raises(DataError, match=r"remembers the split of each speaker.*restore it"):
@@ -142,17 +143,17 @@ def test_the_memory_is_kept_by_phrase_and_settings_and_holds_no_names(tmp_path):
 
 
 def test_shares_are_about_what_is_asked_and_seeds_differ():
-    found = pd.Series([split_of(f"s{index}", 1, CONFIG) for index in range(4_000)])
+    found = pd.Series([split_of(f"s{index}", 1, SHARES) for index in range(4_000)])
     shares = found.value_counts(normalize=True)
     assert shares["test"] == pytest.approx(0.2, abs=0.03) and shares["val"] == pytest.approx(0.15, abs=0.03)
-    assert found.tolist() != [split_of(f"s{index}", 2, CONFIG) for index in range(4_000)]
-    assert split_of("ann", 1, CONFIG) == split_of("ann", 1, CONFIG)
+    assert found.tolist() != [split_of(f"s{index}", 2, SHARES) for index in range(4_000)]
+    assert split_of("ann", 1, SHARES) == split_of("ann", 1, SHARES)
 
 
 def test_growing_the_test_share_only_takes_from_the_others():
-    more = DataConfig(splits={"test_fraction": 0.3})
+    more = SplitsConfig(test_fraction=0.3)
     for index in range(300):
-        if split_of(f"s{index}", 1, CONFIG) == "test":
+        if split_of(f"s{index}", 1, SHARES) == "test":
             assert split_of(f"s{index}", 1, more) == "test"
 
 
