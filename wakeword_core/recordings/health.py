@@ -1,4 +1,4 @@
-"""Whether a recording is fit for use: what that which is measured of it means under the settings."""
+"""Which recordings are fit for use: what is measured of them, against the limits of the settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from wakeword_core.config import DataConfig
+from wakeword_core.config.recordings import AudioConfig, HealthConfig
 
 SPEECH_ROLES = ("positive", "negative", "hard_negative")
 """Roles held to max_seconds; the others may be long."""
@@ -14,7 +14,7 @@ SPAN_ROLES = ("positive", "hard_negative")
 """Roles of which the place of the word matters."""
 NOT_HEARD = "no speech was detected; the span of the word is from its energy"
 
-_MEGABYTE = 1e6
+MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
@@ -26,72 +26,52 @@ class Fault:
     sentence: Callable[[Any], str]
 
 
-def longest_seconds(roles: pd.Series, config: DataConfig) -> pd.Series:
-    """Return how long a recording of each role may be, in seconds."""
-    return roles.isin(SPEECH_ROLES).map({True: config.health.max_seconds, False: config.health.max_background_seconds})
-
-
-def header_faults(rows: pd.DataFrame, config: DataConfig) -> list[Fault]:
+def header_faults(rows: pd.DataFrame, health: HealthConfig) -> list[Fault]:
     """Return the faults known before decoding, the gravest first. Used: role, size, unread and the header's columns."""
-    longest = longest_seconds(rows["role"], config)
-    limits = {
-        True: ("max_seconds", config.health.max_seconds),
-        False: ("max_background_seconds", config.health.max_background_seconds),
-    }
+    longest = rows["role"].isin(SPEECH_ROLES).map({True: health.max_seconds, False: health.max_background_seconds})
+    most_bytes = health.max_file_mb * MEGABYTE
 
     def too_long(row: Any) -> str:
-        name, limit = limits[row.role in SPEECH_ROLES]
-        return f"{row.seconds:.1f} s long; at most {limit:g} s are accepted (data.health.{name})"
+        name = "max_seconds" if row.role in SPEECH_ROLES else "max_background_seconds"
+        return f"{row.seconds:.1f} s long; at most {getattr(health, name):g} s are accepted (data.health.{name})"
+
+    def too_large(row: Any) -> str:
+        size, most = row.size / MEGABYTE, health.max_file_mb
+        return f"a file of {size:.1f} MB; at most {most:g} MB are accepted (data.health.max_file_mb)"
+
+    def too_many_channels(row: Any) -> str:
+        return f"{row.channels} channels; at most {health.max_channels} are accepted (data.health.max_channels)"
+
+    def too_short(row: Any) -> str:
+        least = health.min_seconds
+        return f"{row.seconds:.3f} s long; at least {least:g} s are needed (data.health.min_seconds)"
 
     return [
         Fault("empty file", (rows["size"] == 0) & (rows["unread"] == ""), lambda row: "an empty file of 0 bytes"),
         Fault("unreadable", rows["unread"] != "", lambda row: row.unread),
-        Fault(
-            "too large",
-            rows["size"] > config.health.max_file_mb * _MEGABYTE,
-            lambda row: (
-                f"a file of {row.size / _MEGABYTE:.1f} MB; at most {config.health.max_file_mb:g} MB are accepted "
-                "(data.health.max_file_mb)"
-            ),
-        ),
+        Fault("too large", rows["size"] > most_bytes, too_large),
         Fault("broken", rows["header_error"] != "", lambda row: row.header_error),
-        Fault(
-            "too many channels",
-            rows["channels"] > config.health.max_channels,
-            lambda row: (
-                f"{row.channels} channels; at most {config.health.max_channels} are accepted (data.health.max_channels)"
-            ),
-        ),
-        Fault(
-            "too short",
-            rows["seconds"] < config.health.min_seconds,
-            lambda row: (
-                f"{row.seconds:.3f} s long; at least {config.health.min_seconds:g} s are needed "
-                "(data.health.min_seconds)"
-            ),
-        ),
+        Fault("too many channels", rows["channels"] > health.max_channels, too_many_channels),
+        Fault("too short", rows["seconds"] < health.min_seconds, too_short),
         Fault("too long", rows["seconds"] > longest, too_long),
     ]
 
 
-def sound_faults(rows: pd.DataFrame, config: DataConfig) -> list[Fault]:
+def sound_faults(rows: pd.DataFrame, audio: AudioConfig, health: HealthConfig) -> list[Fault]:
     """Return the faults of the decoded sound, the gravest first. Used: the columns of the levels."""
+
+    def silent(row: Any) -> str:
+        return f"silent: {row.rms_dbfs:.1f} dBFS, below {audio.silence_dbfs:g} (data.audio.silence_dbfs)"
+
+    def clipped(row: Any) -> str:
+        return (
+            f"clipped: {row.clipped_ratio:.1%} of samples at full scale; at most {health.max_clipped_ratio:.1%} are "
+            "accepted (data.health.max_clipped_ratio)"
+        )
+
     return [
         Fault("broken", rows["levels_error"] != "", lambda row: row.levels_error),
         Fault("not numbers", ~rows["finite"], lambda row: "holds samples that are not numbers (NaN or infinite)"),
-        Fault(
-            "silent",
-            rows["rms_dbfs"] < config.audio.silence_dbfs,
-            lambda row: (
-                f"silent: {row.rms_dbfs:.1f} dBFS, below {config.audio.silence_dbfs:g} (data.audio.silence_dbfs)"
-            ),
-        ),
-        Fault(
-            "clipped",
-            rows["clipped_ratio"] > config.health.max_clipped_ratio,
-            lambda row: (
-                f"clipped: {row.clipped_ratio:.1%} of samples at full scale; at most "
-                f"{config.health.max_clipped_ratio:.1%} are accepted (data.health.max_clipped_ratio)"
-            ),
-        ),
+        Fault("silent", rows["rms_dbfs"] < audio.silence_dbfs, silent),
+        Fault("clipped", rows["clipped_ratio"] > health.max_clipped_ratio, clipped),
     ]

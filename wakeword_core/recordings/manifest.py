@@ -2,7 +2,7 @@
 
 import base64
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,12 +93,12 @@ def build_manifest(
     left_out = listing.forgotten
     del listing
     measures = Measures(rows["id"])
-    faults: list[Fault] = []
-    add_headers(rows, measures, sources, config, cache, progress, workers)
-    faults += header_faults(rows, config)
-    add_sound(rows, ~_any(faults, rows), measures, sources, config, cache, progress, workers)
+    add_headers(rows, measures, sources, config.health, cache, progress, workers)
+    faults = header_faults(rows, config.health)
+    fit = ~np.logical_or.reduce([fault.rows for fault in faults])
+    add_sound(rows, pd.Series(fit, rows.index), measures, sources, config.health, cache, progress, workers)
     del measures
-    faults += sound_faults(rows, config)
+    faults += sound_faults(rows, config.audio, config.health)
     rows["kind"], rows["reason"] = _judged(rows, faults)
     _quarantine_copies(rows)
     rows["status"] = np.where(rows["kind"] == "", "ok", "quarantined")
@@ -218,13 +218,6 @@ def _source_rows(
         if stated is not None and stating in stated:
             rows[column] = stated[stating].where(stated[stating] != "", otherwise)
     return rows
-
-
-def _any(faults: Iterable[Fault], rows: pd.DataFrame) -> pd.Series:
-    found = pd.Series(False, index=rows.index)
-    for fault in faults:
-        found |= fault.rows
-    return found
 
 
 def _judged(rows: pd.DataFrame, faults: Sequence[Fault]) -> tuple[pd.Series, pd.Series]:

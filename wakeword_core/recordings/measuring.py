@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wakeword_core.audio import (
-    AudioError,
-    Samples,
-    decoder_versions,
-    probe,
-    read_blocks,
-    resample,
-    to_mono,
-)
-from wakeword_core.config import DataConfig, SourceConfig
+from wakeword_core.audio import AudioError, Samples, decoder_versions, probe, read_blocks, resample, to_mono
+from wakeword_core.config import SourceConfig
+from wakeword_core.config.recordings import HealthConfig
 from wakeword_core.files import digest
 from wakeword_core.progress import Progress
-from wakeword_core.recordings.health import SPAN_ROLES
+from wakeword_core.recordings.health import MEGABYTE, SPAN_ROLES
 from wakeword_core.recordings.near_duplicates import FINGERPRINT_VERSION, BandPowers, fingerprint
 from wakeword_core.recordings.scan import ScanCache, map_unordered
 from wakeword_core.recordings.vad import VAD_SAMPLE_RATE, SpeechDetector, energy_span
@@ -39,32 +32,14 @@ MEASURING_VERSION = 1
 _DETECTOR_LIBRARIES = ("onnxruntime", "silero-vad", "soxr")
 _SAVE_SECONDS = 2.0
 _PUT_AT_ONCE = 4_096
-_MEGABYTE = 1e6
 _FULL_SCALE = 0.999
 _QUIETEST_DBFS = -200.0
 _KIND_DIGITS = 12
 
 
-@dataclass(frozen=True)
-class FactKinds:
-    """What the cache calls each kind of fact, which tells how it was measured: by which code and which libraries."""
-
-    header: str
-    levels: str
-    speech: str
-    fingerprint: str
-
-    @classmethod
-    def of(cls, config: DataConfig) -> "FactKinds":
-        """Return those of the present code, libraries and settings."""
-        decoder = [MEASURING_VERSION, decoder_versions()]
-        detector = [*decoder, library_versions(_DETECTOR_LIBRARIES)]
-        return cls(
-            header=f"header {digest(decoder)[:_KIND_DIGITS]}",
-            levels=f"levels {digest(decoder)[:_KIND_DIGITS]}",
-            speech=f"speech {config.health.vad_threshold:g} {digest(detector)[:_KIND_DIGITS]}",
-            fingerprint=f"fingerprint {digest([*decoder, FINGERPRINT_VERSION])[:_KIND_DIGITS]}",
-        )
+def _kind(name: str, *facts: Any) -> str:
+    """What the cache calls a kind of fact, which tells how it was measured: by which code and which libraries."""
+    return f"{name} {digest([MEASURING_VERSION, decoder_versions(), *facts])[:_KIND_DIGITS]}"
 
 
 class Measures:
@@ -97,19 +72,9 @@ class Facts:
         self._errors: dict[int, str] = {}
         self._known = np.zeros(len(places), dtype=bool)
 
-    def put(self, recording_id: str, facts: Mapping[str, Any]) -> None:
-        """Remember the facts of one recording; what is not among them keeps its default."""
-        place = self._places[recording_id]
-        self._known[place] = True
-        for name, value in facts.items():
-            if name == "error":
-                self._errors[place] = value
-            else:
-                self._values[name][place] = value
-
-    def put_all(self, found: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """Do as `put` for many recordings, some thousands at a time, which is several times faster."""
-        waiting = iter(found)
+    def put(self, measured: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Remember (recording, facts), some thousands at a time; what is not among the facts keeps its default."""
+        waiting = iter(measured)
         while some := list(islice(waiting, _PUT_AT_ONCE)):
             places = [self._places[recording_id] for recording_id, _ in some]
             self._known[places] = True
@@ -143,20 +108,20 @@ def add_headers(
     rows: pd.DataFrame,
     measures: Measures,
     sources: Sequence[SourceConfig],
-    config: DataConfig,
+    health: HealthConfig,
     cache: ScanCache,
     progress: Progress,
     workers: int,
 ) -> None:
     """Add what the headers of readable files say: the columns of `HEADER`, and header_error."""
-    readable = (rows["unread"] == "") & (rows["size"] > 0) & (rows["size"] <= config.health.max_file_mb * _MEGABYTE)
-    header, kind = measures.column(HEADER), FactKinds.of(config).header
-    header.put_all(cache.facts(kind, measures.ids(readable)))
+    readable = (rows["unread"] == "") & (rows["size"] > 0) & (rows["size"] <= health.max_file_mb * MEGABYTE)
+    header, kind = measures.column(HEADER), _kind("header")
+    header.put(cache.facts(kind, measures.ids(readable)))
     missing = rows[readable & ~header.known].drop_duplicates("id")
     with _Saver(cache) as saved:
         found = map_unordered(lambda job: measure_header(job[1]), _jobs(missing, sources), workers)
         for done, ((recording_id, _), facts) in enumerate(found):
-            header.put(recording_id, facts)
+            header.put([(recording_id, facts)])
             saved.add(recording_id, kind, facts)
             progress("read headers", done + 1, len(missing))
     header.add_to(rows, "header_error")
@@ -167,18 +132,19 @@ def add_sound(
     fit: pd.Series,
     measures: Measures,
     sources: Sequence[SourceConfig],
-    config: DataConfig,
+    health: HealthConfig,
     cache: ScanCache,
     progress: Progress,
     workers: int,
 ) -> None:
     """Add what the sound of the `fit` rows is: the columns of `LEVELS`, `SPEECH` and `FINGERPRINT`, levels_error."""
     spoken = rows["role"].isin(SPAN_ROLES)
-    kinds = FactKinds.of(config)
+    levels_kind, fingerprint_kind = _kind("levels"), _kind("fingerprint", FINGERPRINT_VERSION)
+    speech_kind = _kind(f"speech {health.vad_threshold:g}", library_versions(_DETECTOR_LIBRARIES))
     levels, speech, prints = (measures.column(defaults) for defaults in (LEVELS, SPEECH, FINGERPRINT))
-    levels.put_all(cache.facts(kinds.levels, measures.ids(fit)))
-    speech.put_all(cache.facts(kinds.speech, measures.ids(fit & spoken)))
-    prints.put_all(cache.facts(kinds.fingerprint, measures.ids(fit)))
+    levels.put(cache.facts(levels_kind, measures.ids(fit)))
+    speech.put(cache.facts(speech_kind, measures.ids(fit & spoken)))
+    prints.put(cache.facts(fingerprint_kind, measures.ids(fit)))
     unfit = levels.known & np.isnan(levels.values("peak"))  # broken or not numbers: there is nothing more to find
     needed = fit & (~levels.known | (~unfit & (~prints.known | (spoken & ~speech.known))))
     wanted = set(rows["id"][needed & spoken])
@@ -187,20 +153,20 @@ def add_sound(
     detector = SpeechDetector() if wanted else None
 
     def measure(job: tuple[str, Path]) -> Sound:
-        return measure_sound(job[1], rates[job[0]], detector if job[0] in wanted else None, config.health.vad_threshold)
+        return measure_sound(job[1], rates[job[0]], detector if job[0] in wanted else None, health.vad_threshold)
 
     with _Saver(cache) as saved:
         measured = map_unordered(measure, _jobs(missing, sources), workers)
         for done, ((recording_id, _), sound) in enumerate(measured):
-            levels.put(recording_id, sound.levels)
-            saved.add(recording_id, kinds.levels, sound.levels)
+            levels.put([(recording_id, sound.levels)])
+            saved.add(recording_id, levels_kind, sound.levels)
             if sound.speech is not None:
-                speech.put(recording_id, sound.speech)
-                saved.add(recording_id, kinds.speech, sound.speech)
+                speech.put([(recording_id, sound.speech)])
+                saved.add(recording_id, speech_kind, sound.speech)
             if sound.fingerprint is not None:
                 patches = {"patches": base64.b64encode(sound.fingerprint).decode()}
-                prints.put(recording_id, patches)
-                saved.add(recording_id, kinds.fingerprint, patches)
+                prints.put([(recording_id, patches)])
+                saved.add(recording_id, fingerprint_kind, patches)
             progress("measure recordings", done + 1, len(missing))
     levels.add_to(rows, "levels_error")
     speech.add_to(rows)
