@@ -5,7 +5,6 @@ carries its library and data.
 """
 
 import ctypes
-import importlib.util
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -72,19 +71,6 @@ class Voice:
     def name(self) -> str:
         """The name in espeak-ng's form: `en-us+f3`."""
         return self.accent if self.variant is None else f"{self.accent}+{self.variant}"
-
-    @classmethod
-    def parse(cls, name: str) -> "Voice":
-        """The voice of a name such as `en-us+f3` or `en-gb`; DataError if espeak-ng has no such voice."""
-        accent, _, variant = name.partition("+")
-        voice = cls(accent, variant or None)
-        _espeak_name(voice, _data_folder())
-        return voice
-
-
-def available() -> bool:
-    """Whether the package that carries espeak-ng is installed."""
-    return importlib.util.find_spec("espeakng_loader") is not None
 
 
 def speak(

@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,6 @@ the length of a vocal tract. Steps of 8 % are further apart than augmentation of
 
 _SPEED_LIMITS = (0.5, 2.0)
 _QUIETEST_PEAK = 0.02
-
-
-def available() -> bool:
-    """Whether the package that carries the voice is installed."""
-    return importlib.util.find_spec("hibari") is not None
 
 
 def speak(text: str, *, speed: float = 1.0, seed: int = 0, factor: float = 1.0) -> tuple[NDArray[np.float32], int]:

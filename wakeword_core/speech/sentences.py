@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from importlib import resources
-from typing import Protocol
 
 import numpy as np
 
 from wakeword_core.errors import DataError
-from wakeword_core.speech.phonetics import common_words
+from wakeword_core.speech.phonetics import PhraseGuard, common_words
 
 _WORDS_A_PAIR = 4
 _GRAMMAR: dict[str, tuple[str, ...]] = {
@@ -78,21 +77,13 @@ _FRUITLESS_BATCHES = 8
 _SHIPPED_EVERY = 3
 
 
-class Guard(Protocol):
-    """Tells for each text whether it holds what must not be said."""
-
-    def contains(self, texts: list[str]) -> list[bool]:
-        """For each text, whether it does."""
-        ...
-
-
 def everyday_sentences() -> list[str]:
     """The shipped sentences, as they are."""
     lines = (resources.files(__package__) / "sentences.txt").read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 
-def single_words(count: int, seed: int, guard: Guard) -> list[str]:
+def single_words(count: int, seed: int, guard: PhraseGuard) -> list[str]:
     """`count` texts of one common word, every fourth of two, none of which the guard finds the phrase in.
 
     The same for the same seed; a longer list begins with the shorter one. DataError when the guard refuses them all.
@@ -112,7 +103,7 @@ def single_words(count: int, seed: int, guard: Guard) -> list[str]:
     ]
 
 
-def sentences(count: int, seed: int, guard: Guard) -> list[str]:
+def sentences(count: int, seed: int, guard: PhraseGuard) -> list[str]:
     """`count` different sentences, none of which the guard finds the phrase in; the same for the same seed.
 
     A longer list begins with the shorter one. DataError when the guard refuses nearly everything.

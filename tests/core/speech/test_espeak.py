@@ -32,7 +32,6 @@ def test_missing_package_says_what_to_install(monkeypatch):
 @pytest.fixture
 def engine():
     pytest.importorskip("espeakng_loader")
-    assert espeak.available()
 
 
 @pytest.mark.usefixtures("engine")
@@ -82,11 +81,10 @@ class TestEngine:
     @pytest.mark.parametrize("name", ["xx", "en-us+nosuch", "en-us+../en", "+f3"])
     def test_unknown_voice_is_an_error_not_the_default_voice(self, name):
         with pytest.raises(DataError, match="no voice"):
-            Voice.parse(name)
+            speak("hello", Voice(*name.split("+")))
 
-    def test_names_round_trip(self):
-        assert Voice.parse("en-us+f3") == Voice("en-us", "f3")
-        assert Voice.parse("en-gb").name == "en-gb"
+    def test_a_voice_is_named_as_espeak_names_it(self):
+        assert Voice("en-us", "f3").name == "en-us+f3" and Voice("en-gb").name == "en-gb"
 
     def test_phonemes_split_words_and_differ_by_accent(self):
         american, silent, clauses = phonemes(["hey robin", "", "hey robin, come here"])
