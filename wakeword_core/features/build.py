@@ -19,15 +19,9 @@ import torch
 from wakeword_core.config import Config, Split
 from wakeword_core.cores import available_cores, torch_threads
 from wakeword_core.errors import DataError
+from wakeword_core.features.cuda import CudaBlocks
 from wakeword_core.features.materials import NO_MATERIALS, Materials, materials_for
-from wakeword_core.features.pipeline import (
-    Block,
-    BlockComputer,
-    CpuBlocks,
-    Timings,
-    decoded_shards,
-    reader_threads,
-)
+from wakeword_core.features.pipeline import Block, CpuBlocks, Timings, decoded_shards, reader_threads
 from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, clean_rows, find_reusable, join_recordings
 from wakeword_core.features.settings import feature_settings
 from wakeword_core.features.store import PARTS_FOLDER, Columns, count_contents, write_part, write_split
@@ -187,13 +181,8 @@ class PartBuilder:
         self, computer: RowComputer, parts: Parts, threads: int, attributes: dict[str, str], timings: Timings
     ) -> None:
         self._computer, self._parts, self._attributes, self._timings = computer, parts, attributes, timings
-        self._compute: BlockComputer
-        if computer.device.type == "cuda":
-            from wakeword_core.features.cuda import CudaBlocks
-
-            self._compute = CudaBlocks(computer, timings)
-        else:
-            self._compute = CpuBlocks(computer, threads, timings)
+        on_gpu = computer.device.type == "cuda"
+        self._compute = CudaBlocks(computer, timings) if on_gpu else CpuBlocks(computer, threads, timings)
         self._prepare_part = timings.timed("prepare", self._prepare)
 
     def build(

@@ -45,11 +45,6 @@ def frame_count(samples: int, frontend: FrontendConfig) -> int:
     return max(0, 1 + (samples - frontend.n_fft) // frontend.hop_length)
 
 
-def pcm_to_float(pcm: npt.NDArray[np.int16]) -> Floats:
-    """int16 samples -> float32 in [-1, 1)."""
-    return pcm * np.float32(PCM_SCALE)
-
-
 def cepstral_basis(frontend: FrontendConfig) -> Floats:
     """The discrete cosine transform (type 2, orthonormal) from log-mels to cepstra: [n_mels, n_mfcc]."""
     from scipy.fft import dct

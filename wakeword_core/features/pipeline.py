@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -123,35 +123,14 @@ class Block:
     last: int
 
 
-class BlockComputer(Protocol):
-    """Computes blocks on some threads, at most `waiting` of them while one is written."""
-
-    threads: int
-    waiting: int
-    across_parts: bool
-    """whether those may be of the next part, whose shard is held then"""
-
-    def block_rows(self, rows: int) -> int:
-        """Choose the rows of a block of a part of `rows` rows."""
-        ...
-
-    def __call__(self, block: Block) -> Any:
-        """Compute a block, or begin to."""
-        ...
-
-    def finish(self, begun: Any) -> npt.NDArray[Any]:
-        """Features [rows, bands, frames] of a block that was begun, where it is written."""
-        ...
-
-    def close(self) -> None:
-        """Wait for what is under way."""
-        ...
-
-
 class CpuBlocks:
-    """A block a thread, each with one thread an operation: else a batch waits for all cores at every one."""
+    """Computes a block a thread, each with one thread an operation: else a batch waits for all cores at every one.
+
+    `waiting`: how many blocks are computed or ready at most while one is written.
+    """
 
     across_parts = False
+    """whether blocks of the next part are computed while one is written: its shard is held then"""
 
     def __init__(self, computer: RowComputer, threads: int, timings: Timings) -> None:
         self._computer = computer
@@ -162,8 +141,7 @@ class CpuBlocks:
 
     def block_rows(self, rows: int) -> int:
         """Choose about a thread's share of a part's rows."""
-        features = self._computer.features
-        row_bytes = features.row_bytes(self._computer.split)
+        row_bytes = self._computer.features.row_bytes(self._computer.split)
         return block_rows(rows, self.threads, row_bytes, self._computer.config.compute.batch_windows, _BLOCK_BYTES)
 
     def __call__(self, block: Block) -> npt.NDArray[Any]:
@@ -184,11 +162,11 @@ class CpuBlocks:
             features.index_copy_(0, torch.from_numpy(rows - block.first), computer.compute(block.shard_rows, rows))
 
     def finish(self, begun: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """It is finished."""
+        """Return a computed block, which is finished already."""
         return begun
 
     def close(self) -> None:
-        """Nothing is under way."""
+        """Return at once: nothing is under way."""
 
 
 def copy_reused(block: Block, features: npt.NDArray[Any]) -> None:

@@ -22,8 +22,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from wakeword_core.audio import from_pcm16
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.features.mel import pcm_to_float
 from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
 
 Floats = npt.NDArray[np.float32]
@@ -150,14 +150,14 @@ class GraphScorer:
         check_pcm(chunk)
         audio = np.concatenate([self._pending, chunk])
         if not self._begun and len(audio) >= self._tail:
-            self._stream.set_tail(pcm_to_float(audio[: self._tail]))
+            self._stream.set_tail(from_pcm16(audio[: self._tail]))
             audio, self._begun = audio[self._tail :], True
         hop, first = self.model.frontend.hop_length, self._frames
         ends = self._ends(first + len(audio) // hop if self._begun else first)
         hops = int(ends[-1]) + 1 - first if len(ends) else 0
         scores = [np.empty((0, len(self.model.labels)), np.float32)]
         for start in range(0, hops, _BLOCK_HOPS):
-            block = pcm_to_float(audio[start * hop : min(start + _BLOCK_HOPS, hops) * hop])
+            block = from_pcm16(audio[start * hop : min(start + _BLOCK_HOPS, hops) * hop])
             scores.append(self._stream.run(block))
         self._frames += hops
         self._pending = audio[hops * hop :].copy()
