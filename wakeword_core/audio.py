@@ -149,7 +149,7 @@ def encode_wav(pcm: Pcm, sample_rate: int) -> bytes:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(sample_rate)
-        writer.writeframes(np.ascontiguousarray(pcm, dtype="<i2"))
+        writer.writeframes(np.ascontiguousarray(pcm, dtype="<i2").tobytes())
     return file.getvalue()
 
 

@@ -12,9 +12,9 @@ from wakeword_core.audio import encode_wav
 from wakeword_core.config import Role
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import replacing
-from wakeword_core.shards.packed_split import Recording, iter_recordings, shard_name
+from wakeword_core.shards.packed_split import iter_recordings, shard_name
 from wakeword_core.shards.packing import ShardRow, write_and_read_back
-from wakeword_core.shards.shard_file import Wav
+from wakeword_core.shards.shard_file import Recording, Wav
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ from wakeword_core.features.frontend import TorchFrontend
 from wakeword_core.features.mel import PCM_SCALE
 from wakeword_core.features.windows import row_tail
 from wakeword_core.models.scoring import ScoringModel
-from wakeword_core.shards.packed_split import Recording
+from wakeword_core.shards.shard_file import Recording
 from wakeword_core.training.objective import DenseBackbone
 
 Scorer = Callable[[npt.NDArray[np.int16]], npt.NDArray[np.float32]]

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,20 +29,6 @@ from wakeword_core.shards.shard_file import (
 )
 from wakeword_core.store.artifacts import Parts
 from wakeword_core.store.latest_parts import LatestParts
-
-__all__ = [
-    "Recording",
-    "Shard",
-    "ShardsSummary",
-    "build_shards",
-    "iter_recordings",
-    "read_shard",
-    "seconds_by_role",
-    "shard_count",
-    "shard_name",
-    "shard_paths",
-    "verify_shards",
-]
 
 _MEGABYTE = 1e6
 _BYTES_A_ROW = 512
@@ -82,8 +68,8 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class _Planned:
-    """One shard to be: its manifest rows in order and the key of what they give."""
+class _PlannedShard:
+    """A shard to be written: its manifest rows in order, and the key of what they give."""
 
     index: int
     rows: pd.DataFrame
@@ -114,17 +100,19 @@ def build_shards(
     shards = _planned(rows, sample_rate, config, seed, out)
     latest = LatestParts(parts, [SHARDS_VERSION, seed, sample_rate, sorted(set(rows.get("split", ())))])
     waiting = {shard.target: shard for shard in shards if not parts.link(shard.key, shard.target)}
-    needed = sum(_packed_bytes(shard.rows, sample_rate) for shard in waiting.values())
+    rows_bytes = _BYTES_A_ROW * sum(len(shard.rows) for shard in waiting.values())
+    needed = rows_bytes + sum(_decoded_bytes(shard.rows, sample_rate) for shard in waiting.values())
     require_space(out, int(needed), "packing recordings in shards")
 
-    def job(shard: _Planned) -> ShardJob:
+    def job(shard: _PlannedShard) -> ShardJob:
         chosen = shard.rows[list(ShardRow._fields)].itertuples(index=False, name=None)
         previous = latest.find(shard.index, len(shards))
         return ShardJob([ShardRow(*row) for row in chosen], roots, sample_rate, previous)
 
     sizes = {target: len(shard.rows) for target, shard in waiting.items()}
     total, copied = sum(sizes.values()), 0
-    with Packers(workers, retries, _work(waiting.values())) as packers:
+    work = sum(len(shard.rows) + float(shard.rows["seconds"].sum()) for shard in waiting.values())
+    with Packers(workers, retries, work) as packers:
         for update in packers.run({target: partial(job, shard) for target, shard in waiting.items()}):
             if update.finished:
                 _keep(parts, waiting[update.finished])
@@ -146,12 +134,12 @@ def build_shards(
 
 def shard_paths(folder: Path) -> list[Path]:
     """List the shards of a folder in order; ArtifactError when there are none or one in between is missing."""
-    found = sorted(folder.glob("[0-9]*.parquet"))
-    if not found:
+    paths = sorted(folder.glob("[0-9]*.parquet"))
+    if not paths:
         raise ArtifactError(f"{folder} holds no shards; build audio_shards first")
-    if [path.name for path in found] != [shard_name(index) for index in range(len(found))]:
-        raise ArtifactError(f"{folder} lacks a shard: {len(found)} files up to {found[-1].name}; build it again")
-    return found
+    if [path.name for path in paths] != [shard_name(index) for index in range(len(paths))]:
+        raise ArtifactError(f"{folder} lacks a shard: {len(paths)} files up to {paths[-1].name}; build it again")
+    return paths
 
 
 def shard_name(index: int) -> str:
@@ -237,7 +225,7 @@ def shard_count(decoded_bytes: float, recordings: int, config: ShardsConfig) -> 
     return 2 ** min(max(0, math.ceil(math.log2(max(wanted, 1.0)))), int(math.log2(max(recordings, 1))))
 
 
-def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: int, out: Path) -> list[_Planned]:
+def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: int, out: Path) -> list[_PlannedShard]:
     if rows["id"].duplicated().any():
         raise DataError(f"recording {rows['id'][rows['id'].duplicated()].iloc[0]} is twice among the rows to pack")
     count = shard_count(_decoded_bytes(rows, sample_rate), len(rows), config)
@@ -245,15 +233,17 @@ def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: i
     order = np.argsort(np.array(hashes))
     shard = np.array([int(text[:8], 16) % count for text in hashes])[order]
     kept = rows[[*ShardRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
+    deciding = [*TEXT_COLUMNS, *SPEECH_COLUMNS]
     planned = []
     for index in range(count):
         own = kept.iloc[order[shard == index]]
-        key = digest({"version": SHARDS_VERSION, "sample_rate": sample_rate, "rows": _facts(own)})
-        planned.append(_Planned(index, own, key, out / shard_name(index)))
+        facts = own[deciding].astype(object).where(own[deciding].notna(), None).to_numpy().tolist()
+        key = digest({"version": SHARDS_VERSION, "sample_rate": sample_rate, "rows": facts})
+        planned.append(_PlannedShard(index, own, key, out / shard_name(index)))
     return planned
 
 
-def _keep(parts: Parts, shard: _Planned) -> None:
+def _keep(parts: Parts, shard: _PlannedShard) -> None:
     try:
         parts.keep(shard.key, shard.target)
     except OSError as error:
@@ -263,22 +253,8 @@ def _keep(parts: Parts, shard: _Planned) -> None:
         ) from error
 
 
-def _facts(rows: pd.DataFrame) -> list[list[Any]]:
-    chosen = rows[[*TEXT_COLUMNS, *SPEECH_COLUMNS]].astype(object)
-    facts: list[list[Any]] = chosen.where(rows[[*TEXT_COLUMNS, *SPEECH_COLUMNS]].notna(), None).to_numpy().tolist()
-    return facts
-
-
 def _decoded_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
     return float(rows["seconds"].sum()) * sample_rate * 2
-
-
-def _packed_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
-    return _decoded_bytes(rows, sample_rate) + len(rows) * _BYTES_A_ROW
-
-
-def _work(shards: Iterable[_Planned]) -> float:
-    return sum(len(shard.rows) + float(shard.rows["seconds"].sum()) for shard in shards)
 
 
 def _seconds(path: Path) -> float:

@@ -13,7 +13,8 @@ from wakeword_core.audio import encode_wav
 from wakeword_core.errors import ArtifactError
 from wakeword_core.mining import clips as clips_module
 from wakeword_core.mining.clips import Clip, check_origins, choose_clips, cut_clip, read_clips, write_clips
-from wakeword_core.shards.packed_split import Recording, iter_recordings, shard_paths, verify_shards
+from wakeword_core.shards.packed_split import iter_recordings, shard_paths, verify_shards
+from wakeword_core.shards.shard_file import Recording
 
 WINDOW, REACH = 4_000, (6_000, 2_000)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wakeword_core.config import Config
 from wakeword_core.mining import listening
 from wakeword_core.mining.listening import Layout, listen
-from wakeword_core.shards.packed_split import Recording
+from wakeword_core.shards.shard_file import Recording
 
 LAYOUT = Layout(window=6, step=2, hop=10, n_fft=25, edge=30, after=15)
 

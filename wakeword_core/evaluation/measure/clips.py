@@ -13,7 +13,8 @@ from wakeword_core.evaluation.measure.metrics import ClipMetrics, clip_metrics
 from wakeword_core.features.store import load_windows
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime.detector import wake_scores
-from wakeword_core.shards.packed_split import Recording, iter_recordings, shard_paths
+from wakeword_core.shards.packed_split import iter_recordings, shard_paths
+from wakeword_core.shards.shard_file import Recording
 
 _BATCH = 512
 _SNR_BANDS_DB = (10, 20, 30)

@@ -14,7 +14,8 @@ from wakeword_core.evaluation.report.players import Excerpt
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime.detector import wake_scores
-from wakeword_core.shards.packed_split import Recording, iter_recordings
+from wakeword_core.shards.packed_split import iter_recordings
+from wakeword_core.shards.shard_file import Recording
 
 _ROWS = 256
 _OTHERS_OVERLAP = 4

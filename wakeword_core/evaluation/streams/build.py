@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from wakeword_core.audio import from_pcm16, to_pcm16
 from wakeword_core.config import Config, Role
 from wakeword_core.errors import DataError
-from wakeword_core.shards.packed_split import Recording, iter_recordings
+from wakeword_core.shards.packed_split import iter_recordings
+from wakeword_core.shards.shard_file import Recording
 
 log = logging.getLogger(__name__)
 
