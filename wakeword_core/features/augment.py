@@ -215,10 +215,10 @@ def resample_from_end(audio: torch.Tensor, steps: int, samples: int) -> torch.Te
 
 
 @lru_cache(maxsize=256)
-def _filters(steps: int, given: int, samples: int) -> tuple[npt.NDArray[np.float32], int, int]:
+def _filters(steps: int, length: int, samples: int) -> tuple[npt.NDArray[np.float32], int, int]:
     """Filters [taps, STEPS] of one block of output, where its first frame begins, and samples too many at the left."""
     extra = -samples % STEPS
-    earliest = given - 1 - (samples + extra - 1) * steps / STEPS
+    earliest = length - 1 - (samples + extra - 1) * steps / STEPS
     begin = int(np.floor(earliest + _TINY))
     position = earliest - begin + np.arange(STEPS) * steps / STEPS
     taps = int(np.floor(position[-1] + _TINY)) + TAPS

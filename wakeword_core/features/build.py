@@ -124,18 +124,19 @@ def build_features(
     if missing:
         log.info("features %s: %d rows, %s is what the others wait for", split, computed, figures["bottleneck"])
 
-    contents = count_contents([part.target for part in planned])
-    if contents.rows == 0:
+    recordings, rows_by_class = count_contents([part.target for part in planned])
+    all_rows = rows_by_class.total()
+    if all_rows == 0:
         raise DataError(f"the {split} split has no recording to compute features from; see the manifest's summary")
     write_split(out / f"{split}.h5", [part.target for part in planned], attributes)
     return FeaturesSummary(
-        rows=contents.rows,
-        recordings=contents.recordings,
-        rows_by_label={label: contents.labels[index] for index, label in enumerate(config.labels)},
+        rows=all_rows,
+        recordings=recordings,
+        rows_by_label={label: rows_by_class[index] for index, label in enumerate(config.labels)},
         parts=len(planned),
         parts_built=len(missing),
         parts_reused=len(planned) - len(missing),
-        window_seconds=round(contents.rows * config.features.row_samples(split) / config.data.audio.sample_rate, 1),
+        window_seconds=round(all_rows * config.features.row_samples(split) / config.data.audio.sample_rate, 1),
         noise_seconds=round(materials.noise.seconds, 1),
         rooms=len(materials.rooms),
         rows_computed=computed,

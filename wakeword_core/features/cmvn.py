@@ -76,8 +76,8 @@ def check_cmvn(features: FeatureFile, cmvn: Cmvn, rows: int = _SAMPLE_ROWS) -> d
     total, squares, frames = np.zeros(len(cmvn.mean)), np.zeros(len(cmvn.mean)), 0
     chosen = _sample(len(features), rows)
     for first in range(0, len(chosen), _ROWS):
-        some = chosen[first : first + _ROWS].tolist()
-        for row, mel in zip(some, features.rows(some), strict=True):
+        stretch = chosen[first : first + _ROWS].tolist()
+        for row, mel in zip(stretch, features.rows(stretch), strict=True):
             normalised = (mel[:, start[row] : start[row] + count[row]] - mean) / std
             total += normalised.sum(1)
             squares += np.square(normalised).sum(1)

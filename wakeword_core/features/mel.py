@@ -104,5 +104,5 @@ class NumpyFrontend:
 def front_end(audio: npt.NDArray[np.int16] | Floats, frontend: FrontendConfig, sample_rate: int) -> Floats:
     """Features of one recording, which is one window: [samples] -> [bands, frames]; see `NumpyFrontend`."""
     features = NumpyFrontend(frontend, sample_rate)
-    found = features(audio)
-    return features.clamp(found) if found.size else found
+    frames = features(audio)
+    return features.clamp(frames) if frames.size else frames

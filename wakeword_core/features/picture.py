@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from wakeword_core.config import Config
+from wakeword_core.config import FrontendConfig
 from wakeword_core.drawing import as_png, new_figure
 from wakeword_core.features.store import FeatureFile
 
@@ -20,7 +20,7 @@ _LABELS = {
 """By kind of features: what stands on the vertical axis, and beside the colours."""
 
 
-def sample_mels(features: Path, config: Config) -> bytes:
+def sample_mels(features: Path, frontend: FrontendConfig, sample_rate: int) -> bytes:
     """Draw a few positives and a few other rows of the split in the folder `features`, evenly picked, as a PNG."""
     file = FeatureFile(features)
     labels = file.column("labels")
@@ -29,8 +29,7 @@ def sample_mels(features: Path, config: Config) -> bytes:
         if len(group):
             chosen += group[np.linspace(0, len(group) - 1, min(_SHOWN // 2, len(group))).astype(int)].tolist()
     titles = [file.labels[labels[row]].removeprefix("_") for row in chosen]
-    frontend = config.features.frontend
-    return mel_grid(file.rows(chosen), titles, frontend.hop_length / config.data.audio.sample_rate, frontend.kind)
+    return mel_grid(file.rows(chosen), titles, frontend.hop_length / sample_rate, frontend.kind)
 
 
 def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float, kind: str = "log_mel") -> bytes:

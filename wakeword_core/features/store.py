@@ -40,15 +40,6 @@ _EXPONENTS = {2: (np.uint16, np.uint16(0x7C00)), 4: (np.uint32, np.uint32(0x7F80
 Columns = dict[str, npt.NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class Contents:
-    """Counts of parts: rows, recordings, and rows by class index."""
-
-    rows: int
-    recordings: int
-    labels: Counter[int]
-
-
 @dataclass
 class WindowSet:
     """A split as tensors, for training and clip evaluation."""
@@ -140,14 +131,14 @@ def copy_rows(part: Path, rows: npt.NDArray[np.int64], target: npt.NDArray[Any])
                 raise ArtifactError(f"{part} ends too early; delete it, and it is built again")
 
 
-def count_contents(parts: Sequence[Path]) -> Contents:
-    """Count the rows and recordings of finished parts, none of which has a recording of another."""
+def count_contents(parts: Sequence[Path]) -> tuple[int, Counter[int]]:
+    """Count the recordings of finished parts, none of which has one of another, and their rows by class index."""
     recordings, labels = 0, Counter[int]()
     for part in parts:
         with h5py.File(part) as file:
             labels.update(file["labels"][:].tolist())
             recordings += len(np.unique(file["file_ids"][:]))
-    return Contents(labels.total(), recordings, labels)
+    return recordings, labels
 
 
 def _describe(file: h5py.File, attributes: dict[str, str]) -> None:

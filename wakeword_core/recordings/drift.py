@@ -40,17 +40,17 @@ def drift(before: pd.DataFrame, now: pd.DataFrame, least: float) -> list[Shift]:
     Class mix is compared a split; loudness and duration a split and label, in bins that are quantiles of `before`. A
     comparison of so few recordings that chance alone may reach a PSI of `least` is left out, or made in fewer bins.
     """
-    found: list[Shift] = []
+    shifts: list[Shift] = []
     for split in SPLITS:
         old, new = before[before["split"] == split], now[now["split"] == split]
         labels = sorted(set(old["label"]) | set(new["label"]))
         counts = [part["label"].value_counts().reindex(labels, fill_value=0).to_numpy() for part in (old, new)]
         if 2 <= len(labels) <= _bins(len(old), len(new), least, len(labels)):
-            found.append(Shift(split, "", "class mix", psi(*counts), len(old), len(new)))
+            shifts.append(Shift(split, "", "class mix", psi(*counts), len(old), len(new)))
         for label in labels:
             of_label = [part[part["label"] == label] for part in (old, new)]
-            found += _measured(split, label, of_label[0], of_label[1], least)
-    return sorted(found, key=lambda shift: -shift.psi)
+            shifts += _measured(split, label, of_label[0], of_label[1], least)
+    return sorted(shifts, key=lambda shift: -shift.psi)
 
 
 def psi(before: npt.NDArray[Any], now: npt.NDArray[Any]) -> float:
@@ -63,12 +63,12 @@ def _measured(split: str, label: str, old: pd.DataFrame, new: pd.DataFrame, leas
     bins = _bins(len(old), len(new), least, _MOST_BINS)
     if bins < 2:
         return []
-    found = []
+    shifts = []
     for measured, column in _MEASURED.items():
         inner = np.unique(np.quantile(old[column], np.linspace(0, 1, bins + 1)[1:-1]))
         counts = [np.bincount(np.searchsorted(inner, part[column]), minlength=len(inner) + 1) for part in (old, new)]
-        found.append(Shift(split, label, measured, psi(*counts), len(old), len(new)))
-    return found
+        shifts.append(Shift(split, label, measured, psi(*counts), len(old), len(new)))
+    return shifts
 
 
 def _bins(before: int, now: int, least: float, most: int) -> int:

@@ -63,11 +63,6 @@ class Forgotten:
             there.setdefault((tombstone.kind, tombstone.sha256), tombstone)
         return Forgotten(tuple(there.values()))
 
-    @property
-    def anything(self) -> bool:
-        """Whether there is any tombstone."""
-        return bool(self.tombstones)
-
     def among(self, ids: Sequence[str], speakers: Sequence[str]) -> list[bool]:
         """Tell which recordings are forgotten, given the id and speaker group of each: [recordings]."""
         there = set(speakers) if self._speakers else ()

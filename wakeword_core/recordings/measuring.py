@@ -75,13 +75,13 @@ class Facts:
     def put(self, measured: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Remember (recording, facts), some thousands at a time; what is not among the facts keeps its default."""
         waiting = iter(measured)
-        while some := list(islice(waiting, _PUT_AT_ONCE)):
-            places = [self._places[recording_id] for recording_id, _ in some]
+        while batch := list(islice(waiting, _PUT_AT_ONCE)):
+            places = [self._places[recording_id] for recording_id, _ in batch]
             self._known[places] = True
             for name, values in self._values.items():
-                values[places] = [facts.get(name, self._defaults[name]) for _, facts in some]
+                values[places] = [facts.get(name, self._defaults[name]) for _, facts in batch]
             self._errors.update(
-                (place, facts["error"]) for place, (_, facts) in zip(places, some, strict=True) if "error" in facts
+                (place, facts["error"]) for place, (_, facts) in zip(places, batch, strict=True) if "error" in facts
             )
 
     @property
@@ -119,8 +119,8 @@ def add_headers(
     header.put(cache.facts(kind, measures.ids(readable)))
     missing = rows[readable & ~header.known].drop_duplicates("id")
     with _Saver(cache) as saved:
-        found = map_unordered(lambda job: measure_header(job[1]), _jobs(missing, sources), workers)
-        for done, ((recording_id, _), facts) in enumerate(found):
+        measured = map_unordered(lambda job: measure_header(job[1]), _jobs(missing, sources), workers)
+        for done, ((recording_id, _), facts) in enumerate(measured):
             header.put([(recording_id, facts)])
             saved.add(recording_id, kind, facts)
             progress("read headers", done + 1, len(missing))

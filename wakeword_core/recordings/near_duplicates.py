@@ -55,7 +55,7 @@ class BandPowers:
         self._window = np.hanning(self._frame).astype(np.float32)
         self._bands = _band_matrix(self._frame, sample_rate)
         self._rest = np.zeros(0, np.float32)
-        self._found: list[Powers] = []
+        self._powers: list[Powers] = []
 
     def add(self, block: npt.NDArray[np.float32]) -> None:
         """Go on with a block of mono sound [samples]."""
@@ -66,13 +66,13 @@ class BandPowers:
             for start in range(0, frames, _BATCH_FRAMES):
                 spectrum = np.fft.rfft(views[start : start + _BATCH_FRAMES] * self._window)
                 power = spectrum.real**2 + spectrum.imag**2
-                self._found.append(power.astype(np.float32, copy=False) @ self._bands)
+                self._powers.append(power.astype(np.float32, copy=False) @ self._bands)
         self._rest = sound[frames * self._hop :]
 
     def finish(self) -> Powers:
         """Return the power float32 [frames, bands] of all sound, up to its fading out."""
         self.add(np.zeros(self._frame, np.float32))
-        return np.concatenate(self._found)
+        return np.concatenate(self._powers)
 
 
 def fingerprint(powers: Powers) -> Patches:
@@ -82,8 +82,8 @@ def fingerprint(powers: Powers) -> Patches:
     recordings gives two patches whose cosine is near 1.
     """
     total = powers.sum(axis=1, dtype=np.float64)
-    found = [_describe(_patch(powers, anchor)) for anchor in _anchors(total)]
-    return np.stack(found) if found else np.zeros((0, SIZE), np.int8)
+    patches = [_describe(_patch(powers, anchor)) for anchor in _anchors(total)]
+    return np.stack(patches) if patches else np.zeros((0, SIZE), np.int8)
 
 
 def _band_matrix(frame: int, sample_rate: int) -> Powers:
@@ -103,14 +103,14 @@ def _anchors(total: npt.NDArray[np.float64]) -> list[float]:
     if len(total) > _SHORT_PATCHES * _PATCH_FRAMES:
         free[: before + _PATCH_FRAMES // 2] = free[-before - _PATCH_FRAMES // 2 :] = False
     least = level.max(initial=0.0) * 10 ** (-_QUIETEST_ANCHOR_DB / 10)
-    found: list[float] = []
-    while free.any() and len(found) < _ANCHORS:
+    anchors: list[float] = []
+    while free.any() and len(anchors) < _ANCHORS:
         best = int(np.where(free, level, -1.0).argmax())
         if level[best] <= 0 or level[best] < least:
             break
         free[max(0, best - _PATCH_FRAMES) : best + _PATCH_FRAMES] = False
-        found.append(best + _peak_offset(level[max(0, best - 1) : best + 2]) - before)
-    return found
+        anchors.append(best + _peak_offset(level[max(0, best - 1) : best + 2]) - before)
+    return anchors
 
 
 def _peak_offset(around: npt.NDArray[np.float64]) -> float:
@@ -139,8 +139,8 @@ def _describe(patch: npt.NDArray[np.float64]) -> npt.NDArray[np.int8]:
     from scipy.fft import dctn
 
     frames, bands = _COEFFICIENTS
-    found = dctn(patch, norm="ortho")[1 : 1 + frames, 1 : 1 + bands] * _WEIGHTS
-    unit = found.ravel() / max(float(np.linalg.norm(found)), 1e-9)
+    coefficients = dctn(patch, norm="ortho")[1 : 1 + frames, 1 : 1 + bands] * _WEIGHTS
+    unit = coefficients.ravel() / max(float(np.linalg.norm(coefficients)), 1e-9)
     return np.clip(np.rint(unit * _SCALE), -127, 127).astype(np.int8)
 
 
@@ -161,10 +161,12 @@ def near_duplicates(recordings: pd.DataFrame, similarity: float) -> pd.DataFrame
     in blocks: memory does not grow with their number.
     """
     patches = {split: _split_patches(recordings[recordings["split"] == split]) for split in SPLITS}
-    found = [
-        pair for split, other in combinations(SPLITS, 2) for pair in _pairs(patches[split], patches[other], similarity)
+    blocks = [
+        block
+        for split, later in combinations(SPLITS, 2)
+        for block in _pairs(patches[split], patches[later], similarity)
     ]
-    first, second, cosine = (np.concatenate(column) for column in zip(*found, strict=True)) if found else ((), (), ())
+    first, second, cosine = (np.concatenate(column) for column in zip(*blocks, strict=True)) if blocks else ((), (), ())
     pairs = pd.DataFrame({"first": first, "second": second, "similarity": cosine})
     pairs = pairs.sort_values(["similarity", "first", "second"], ascending=[False, True, True])
     return pairs.drop_duplicates(["first", "second"]).reset_index(drop=True)

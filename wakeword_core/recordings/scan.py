@@ -1,9 +1,14 @@
 """Which recordings there are in all sources, by the hash of their bytes; an unchanged tree is never read again."""
 
 import hashlib
+import json
 import logging
+import os
+import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress, islice
@@ -22,11 +27,6 @@ from wakeword_core.recordings.sources import SourceFile, find_recordings, locate
 
 if TYPE_CHECKING:
     import pandas as pd
-import json
-import os
-import sqlite3
-import time
-from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
@@ -111,11 +111,11 @@ class ScanCache:
     def facts(self, kind: str, ids: Iterable[str]) -> Iterator[tuple[str, Any]]:
         """Yield (SHA-256, remembered value of `kind`) for those of `ids` that have one, a few in memory at a time."""
         waiting = iter(ids)
-        while some := list(islice(waiting, _ASKED_AT_ONCE)):
-            places = ",".join("?" * len(some))
+        while batch := list(islice(waiting, _ASKED_AT_ONCE)):
+            places = ",".join("?" * len(batch))
             query = f"SELECT sha256, value FROM facts WHERE kind = ? AND sha256 IN ({places})"
             with self._transaction():
-                rows = self._connection.execute(query, (kind, *some)).fetchall()
+                rows = self._connection.execute(query, (kind, *batch)).fetchall()
             values = json.loads(f"[{','.join(value for _, value in rows)}]")  # faster than one by one
             yield from ((sha256, value) for (sha256, _), value in zip(rows, values, strict=True))
 
@@ -174,7 +174,7 @@ class _Listed:
 
     source: SourceConfig
     root: Path
-    found: list[SourceFile]
+    files: list[SourceFile]
     table: "pd.DataFrame | None"
 
 
@@ -207,15 +207,15 @@ def scan(
     stated, left_out = {}, 0
     while listed:
         files = listed.pop(0)  # so that its files are forgotten once they are rows
-        found, table = _scanned(files, cache, progress, workers), files.table
-        if forgotten.anything:
-            named = table["speaker"].tolist() if table is not None and "speaker" in table else None
-            speakers, _ = speaker_groups(files.source, found["path"], found["id"], named)
-            kept = [not gone for gone in forgotten.among(found["id"], speakers)]
-            found = {name: list(compress(values, kept)) for name, values in found.items()}
+        rows_of_source, table = _scanned(files, cache, progress, workers), files.table
+        if forgotten.tombstones:
+            stated_speakers = table["speaker"].tolist() if table is not None and "speaker" in table else None
+            speakers, _ = speaker_groups(files.source, rows_of_source["path"], rows_of_source["id"], stated_speakers)
+            kept = [not gone for gone in forgotten.among(rows_of_source["id"], speakers)]
+            rows_of_source = {name: list(compress(values, kept)) for name, values in rows_of_source.items()}
             table = None if table is None else table[kept].reset_index(drop=True)
             left_out += kept.count(False)
-        for name, values in found.items():
+        for name, values in rows_of_source.items():
             columns[name] += values
         if table is not None:
             stated[files.source.name] = table.drop(columns="path")
@@ -263,46 +263,46 @@ def _listed(source: SourceConfig) -> _Listed:
 
 def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> dict[str, list[Any]]:
     """The columns of one source: a row for each file, or for each row of its table."""
-    name, found = listed.source.name, listed.found
+    name, files = listed.source.name, listed.files
     ids, errors = _hashes(listed, cache, progress, workers)
     for index in errors:
-        ids[index] = digest(["unreadable", name, found[index].path])
+        ids[index] = digest(["unreadable", name, files[index].path])
     columns: dict[str, list[Any]] = {
-        "source": [name] * len(found),
-        "path": [file.path for file in found],
+        "source": [name] * len(files),
+        "path": [file.path for file in files],
         "id": ids,
-        "size": [file.size for file in found],
-        "error": [errors.get(index, "") for index in range(len(found))],
+        "size": [file.size for file in files],
+        "error": [errors.get(index, "") for index in range(len(files))],
     }
     if listed.table is None:
         return columns
-    places = {file.path: index for index, file in enumerate(found)}
+    places = {file.path: index for index, file in enumerate(files)}
     order = [places[path] for path in listed.table["path"]]
     return {name: [values[place] for place in order] for name, values in columns.items()}
 
 
 def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> tuple[list[str], dict[int, str]]:
     """SHA-256 of each file, empty for those that cannot be read, whose errors are returned by their place."""
-    found, what = listed.found, f"hash {listed.source.name}"
+    files, what = listed.files, f"hash {listed.source.name}"
     ids, unread = _remembered(listed, cache)
-    errors = {index: file.error for index, file in enumerate(found) if file.error}
-    done = len(found) - len(unread)
-    progress(what, done, len(found))
+    errors = {index: file.error for index, file in enumerate(files) if file.error}
+    done = len(files) - len(unread)
+    progress(what, done, len(files))
     fresh: list[tuple[str, int, int, str]] = []
 
     def work(index: int) -> str | OSError:
-        return _hash_or_error(listed.root / found[index].path)
+        return _hash_or_error(listed.root / files[index].path)
 
     try:
         for index, sha256 in map_unordered(work, unread, workers):
-            file = found[index]
+            file = files[index]
             if isinstance(sha256, OSError):
                 errors[index] = f"cannot be read ({sha256.strerror})"
             else:
                 ids[index] = sha256
                 fresh.append((str(listed.root / file.path), file.size, file.mtime_ns, sha256))
             done += 1
-            progress(what, done, len(found))
+            progress(what, done, len(files))
             if len(fresh) >= _SAVE_EVERY:
                 cache.remember_hashes(fresh)
                 fresh.clear()
@@ -313,10 +313,10 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
 
 def _remembered(listed: _Listed, cache: ScanCache) -> tuple[list[str], list[int]]:
     """The remembered hash of each file, empty where there is none, and the places of readable files without one."""
-    ids, unread = [""] * len(listed.found), []
+    ids, unread = [""] * len(listed.files), []
     rows = cache.hashes(listed.root)
     known, known_size, known_mtime, sha256 = next(rows, _NOTHING)
-    for index, (path, size, mtime_ns, error) in enumerate(listed.found):
+    for index, (path, size, mtime_ns, error) in enumerate(listed.files):
         if error:
             continue
         while known and known < path:  # both are sorted

@@ -47,21 +47,21 @@ def find_recordings(source: SourceConfig) -> list[SourceFile]:
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"the folder {root} of source {source.name!r} {state}; correct its path under data.sources")
-    found, others = _chosen(source, os.path.realpath(root))
+    files, other_sound = _chosen(source, os.path.realpath(root))
     readable = ", ".join(sorted(suffix.removeprefix(".") for suffix in AUDIO_SUFFIXES))
-    if others:
+    if other_sound:
         log.warning("%d files of source %r, such as %s, are not read: convert them to one of %s",
-                    len(others), source.name, others[0], readable)  # fmt: skip
-    if not found:
+                    len(other_sound), source.name, other_sound[0], readable)  # fmt: skip
+    if not files:
         raise DataError(
             f"source {source.name!r} has no recordings: no file of type {readable} in {root} matches include "
             f"{', '.join(source.include)}" + (f" and not exclude {', '.join(source.exclude)}" if source.exclude else "")
         )
-    found.sort()
-    for file in found:
+    files.sort()
+    for file in files:
         if not file.path.isascii() and file.path.encode(errors="ignore").decode() != file.path:
             raise DataError(f"source {source.name!r} has a file whose name is not valid text: {file.path!r}; rename it")
-    return found
+    return files
 
 
 def chooser(source: SourceConfig) -> Callable[[str], bool]:
@@ -107,21 +107,21 @@ def _unread(why: str | None) -> tuple[int, int, str]:
 def _chosen(source: SourceConfig, base: str) -> tuple[list[SourceFile], list[str]]:
     """The recordings below `base` that the source's patterns choose, and other sound; both unsorted."""
     chosen = chooser(source)
-    found: list[SourceFile] = []
-    others: list[str] = []
+    files: list[SourceFile] = []
+    other_sound: list[str] = []
     for prefix, entry in _walk(base, source):
         name = entry.name
         suffix = name[name.rfind(".") :].lower()
         path = prefix + name
         if suffix in AUDIO_SUFFIXES:
             if chosen(path):
-                found.append(_found(path, entry, base))
+                files.append(_source_file(path, entry, base))
         elif suffix in _OTHER_SOUND and chosen(path):
-            others.append(path)
-    return found, sorted(others)
+            other_sound.append(path)
+    return files, sorted(other_sound)
 
 
-def _found(path: str, entry: os.DirEntry[str], base: str) -> SourceFile:
+def _source_file(path: str, entry: os.DirEntry[str], base: str) -> SourceFile:
     if entry.is_symlink():
         return SourceFile(path, *(file_state(entry.path) if inside(entry.path, base) else _unread(_OUTSIDE)))
     try:

@@ -69,9 +69,9 @@ def assign_splits(
 
     A speaker is on one side only: a recording held in test takes all others of its speaker there; then val, then train.
     """
-    held: dict[str, Split] = {}
+    fixed: dict[str, Split] = {}
     for split in reversed(_HELD_OUT_FIRST):
-        held.update(dict.fromkeys(rows.loc[rows["fixed"] == split, "speaker"], split))
+        fixed.update(dict.fromkeys(rows.loc[rows["fixed"] == split, "speaker"], split))
     labels: dict[str, set[str]] = {speaker: set() for speaker in rows["speaker"].unique()}
     usable = rows.loc[rows["usable"], ["speaker", "label", "role"]].drop_duplicates()
     for speaker, label, role in usable.itertuples(index=False):
@@ -79,13 +79,13 @@ def assign_splits(
 
     places: dict[str, float] = {}
     new: dict[str, str] = {}
-    for speaker in sorted(labels.keys() - held.keys()):
+    for speaker in sorted(labels.keys() - fixed.keys()):
         key = speaker_hash(speaker)[:_KEY_DIGITS]  # the memory keeps no names
         places[speaker] = known[key] if key in known else _hash_place(speaker, seed)
         if key not in known and labels[speaker]:  # one without usable recordings lies by its hash until it has some
             new[speaker] = key
-    _even_out(places, new, labels, held, shares)
-    splits = {speaker: held.get(speaker) or _split_at(places[speaker], shares) for speaker in labels}
+    _even_out(places, new, labels, fixed, shares)
+    splits = {speaker: fixed.get(speaker) or _split_at(places[speaker], shares) for speaker in labels}
     return rows["speaker"].map(splits), {key: places[speaker] for speaker, key in new.items()}
 
 
@@ -93,7 +93,7 @@ def _even_out(
     places: dict[str, float],
     movable: Collection[str],
     labels: Mapping[str, set[str]],
-    held: Mapping[str, Split],
+    fixed: Mapping[str, Split],
     shares: SplitsConfig,
 ) -> None:
     """Move groups until every split has what it must have of each label, or no single move brings that nearer."""
@@ -101,11 +101,11 @@ def _even_out(
     held_splits: defaultdict[str, set[Split]] = defaultdict(set)
     for speaker, own_labels in labels.items():
         for label in own_labels:
-            if speaker in held:
-                held_splits[label].add(held[speaker])
+            if speaker in fixed:
+                held_splits[label].add(fixed[speaker])
             else:
                 counts[label][_split_at(places[speaker], shares)] += 1
-    least = {label: _least(found.total(), held_splits[label], shares) for label, found in counts.items()}
+    least = {label: _least(count.total(), held_splits[label], shares) for label, count in counts.items()}
 
     def lacking(label: str, split: Split, more: int) -> int:
         """How many groups a split lacks; none at all is far worse than too few, most of all in training."""
@@ -129,8 +129,8 @@ def _even_out(
         for place, speaker in sorted((places[speaker], speaker) for speaker in movable if label in labels[speaker]):
             before = _split_at(place, shares)
             if before != split and helps(speaker, before, split):
-                for other in labels[speaker]:
-                    counts[other].update({before: -1, split: 1})
+                for own_label in labels[speaker]:
+                    counts[own_label].update({before: -1, split: 1})
                 # well inside, so that no rounding puts it on the other side
                 places[speaker] = (low + (high - low) * (0.25 + place / 2) - shares.rotation) % 1.0
                 moved = True
@@ -192,8 +192,8 @@ def check_splits(frame: "pd.DataFrame") -> list[str]:
         places = frame[[column, "split"]].drop_duplicates()
         places = places[places.duplicated(column, keep=False)]
         problems += [
-            f"{what} {name} is in {' and '.join(sorted(found, key=SPLITS.index))}; it must be in one split only"
-            for name, found in places.groupby(column)["split"]
+            f"{what} {name} is in {' and '.join(sorted(splits, key=SPLITS.index))}; it must be in one split only"
+            for name, splits in places.groupby(column)["split"]
         ]
     return problems
 

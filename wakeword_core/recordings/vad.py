@@ -54,11 +54,11 @@ class SpeechDetector:
         windows = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + _FRAME)[::_FRAME] if frames else padded
         h = np.zeros((1, 1, _STATE), dtype=np.float32)
         c = np.zeros((1, 1, _STATE), dtype=np.float32)
-        found = np.empty(frames, dtype=np.float32)
+        probabilities = np.empty(frames, dtype=np.float32)
         for first in range(0, frames, _FRAMES_A_RUN):
             chunk = np.ascontiguousarray(windows[first : first + _FRAMES_A_RUN])
-            found[first : first + len(chunk)], h, c = self._session.run(None, {"input": chunk, "h": h, "c": c})
-        return found
+            probabilities[first : first + len(chunk)], h, c = self._session.run(None, {"input": chunk, "h": h, "c": c})
+        return probabilities
 
     def span(self, x: Samples, threshold: float) -> SpeechSpan | None:
         """Return the span of speech in float32 [samples] at 16 kHz, or None when there is none."""

@@ -1,4 +1,4 @@
-"""Packing shards: many at once, each from its recordings, or from what an older shard holds of them, and read back."""
+"""Writing shards, many at once, each from its recordings or from an older shard that holds them; each is read back."""
 
 import errno
 import hashlib
@@ -12,7 +12,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from wakeword_core.audio import AudioError, decode_wav, encode_wav, read_pcm16
@@ -29,11 +28,17 @@ from wakeword_core.shards.shard_file import (
     write_recordings,
 )
 
+log = logging.getLogger(__name__)
+
 OnRow = Callable[[int], None]
 """Called with the number of recordings done so far; what it raises ends the packing."""
 
 _WHOLE_FILE_BYTES = 16 << 20
 """A file up to this size is read once, so that what is decoded is what was hashed."""
+PROCESSES_FROM = 6_000.0
+"""Work (recordings, and seconds of audio) from which worker processes save more than the second they take to start."""
+_POLL_SECONDS = 0.2
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ShardRow(NamedTuple):
@@ -73,15 +78,16 @@ def write_and_read_back(path: Path, rows: Iterable[tuple[ShardRow, Wav, float]],
     """Write (row, WAV file, seconds) to a shard as they come; DataError if what lies on the disk then is not that."""
     ids: list[str] = []
 
-    def noted() -> Iterator[tuple[ShardRow, Wav, float]]:
+    def with_ids_noted() -> Iterator[tuple[ShardRow, Wav, float]]:
         for row, data, seconds in rows:
             ids.append(row.id)
             yield row, data, seconds
 
-    sums = write_recordings(path, noted(), sample_rate)
+    sums = write_recordings(path, with_ids_noted(), sample_rate)
     expected = list(zip(ids, sums, strict=True))
     if (read := read_checksums(path)) != expected:
-        wrong = next((row[0] for row, other in zip(expected, read, strict=False) if row != other), "its row count")
+        pairs = zip(expected, read, strict=False)
+        wrong = next((written[0] for written, stored in pairs if written != stored), "its row count")
         raise DataError(f"{path} reads back other than it was written ({wrong}); is the disk sound?")
 
 
@@ -103,7 +109,7 @@ class _Previous:
     def __init__(self, job: ShardJob) -> None:
         self.taken = 0
         self._ids: set[str] = set()
-        self._rows: Iterator[tuple[dict[str, Any], str, memoryview]] = iter(())
+        self._rows: Iterator[tuple[dict[str, Any], memoryview]] = iter(())
         if job.previous is None:
             return
         try:
@@ -115,14 +121,14 @@ class _Previous:
             self._ids = set()
 
     def take(self, recording_id: str) -> tuple[Wav, float] | None:
-        """WAV bytes and seconds of a recording, or None when it is not there or the older shard is damaged."""
+        """Return WAV bytes and seconds of a recording; None when it is not there or the older shard is damaged."""
         if recording_id not in self._ids:
             return None
         try:
-            for other, name, data in self._rows:
-                if name == recording_id:
+            for columns, data in self._rows:
+                if columns["id"] == recording_id:
                     self.taken += 1
-                    return data, float(other["seconds"])
+                    return data, float(columns["seconds"])
         except ArtifactError:
             pass
         self._ids = set()
@@ -137,7 +143,7 @@ class _Reader:
         self._folders: dict[tuple[str, str], Path] = {}
 
     def read(self, row: ShardRow) -> tuple[Wav, float]:
-        """WAV bytes and seconds of a recording; DataError names it when it is not what was scanned."""
+        """Return WAV bytes and seconds of a recording; DataError names it when it is not what was scanned."""
         try:
             return self._read(row)
         except FileNotFoundError as error:
@@ -148,7 +154,7 @@ class _Reader:
             raise DataError(f"recording {row.source}/{row.path}: {error}") from error
 
     def _read(self, row: ShardRow) -> tuple[Wav, float]:
-        path, before = self._found(row)
+        path, before = self._locate(row)
         rate = self._job.sample_rate
         if before.st_size <= _WHOLE_FILE_BYTES:
             data = path.read_bytes()
@@ -163,16 +169,16 @@ class _Reader:
             raise DataError("it was replaced while it was read; run again when the recordings are at rest")
         return encode_wav(pcm, rate), len(pcm) / rate
 
-    def _found(self, row: ShardRow) -> tuple[Path, os.stat_result]:
+    def _locate(self, row: ShardRow) -> tuple[Path, os.stat_result]:
         """A recording's path inside its source; folders are resolved once, since that takes longer than to read it."""
         root = self._job.roots[row.source]
         folder, _, name = row.path.rpartition("/")
         if (row.source, folder) not in self._folders:
             self._folders[row.source, folder] = contained(root, folder or ".")
         path = self._folders[row.source, folder] / name
-        found = path.lstat()
-        if name not in ("", ".", "..") and stat.S_ISREG(found.st_mode):
-            return path, found
+        state = path.lstat()
+        if name not in ("", ".", "..") and stat.S_ISREG(state.st_mode):
+            return path, state
         path = contained(root, row.path)
         return path, path.stat()
 
@@ -186,22 +192,14 @@ def _seconds_as_it_is(data: bytes, sample_rate: int) -> float:
     return len(pcm) / rate if rate == sample_rate and encode_wav(pcm, rate) == data else 0.0
 
 
-def _require_scanned(found: str, scanned: str) -> None:
-    if found != scanned:
+def _require_scanned(sha256: str, scanned: str) -> None:
+    if sha256 != scanned:
         raise DataError("its bytes changed since the scan; run again to scan it anew")
-
-
-log = logging.getLogger(__name__)
-
-PROCESSES_FROM = 6_000.0
-"""Work (recordings, and seconds of audio) from which worker processes save more than the second they take to start."""
-_POLL_SECONDS = 0.2
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
 class Update:
-    """How far a run is: recordings done by all, and a shard that has just been finished, if one has."""
+    """How many recordings of all shards are done, and a shard that has just been finished, if one has."""
 
     recordings: int
     finished: Path | None = None
@@ -214,7 +212,7 @@ class _Stopped(Exception):  # noqa: N818 - a request, not a fault
 
 
 class Packers:
-    """A pool that writes shards; on leaving it every worker has ended and nothing half written is left."""
+    """Writes shards by several workers; on leaving it every worker has ended and nothing half written is left."""
 
     def __init__(self, workers: int, retries: int, work: float) -> None:
         self.workers = workers or available_cores()
@@ -227,9 +225,7 @@ class Packers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._counts[0] = True
         self._threads.shutdown(wait=True, cancel_futures=True)
         while not self._idle.empty():

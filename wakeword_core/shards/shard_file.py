@@ -110,20 +110,18 @@ def _binary(values: Sequence[Wav]) -> "pa.Array":
     return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 
 
-def raw_rows(path: Path) -> Iterator[tuple[dict[str, Any], str, memoryview]]:
-    """Yield (other columns, id, WAV bytes) of every row, one row group in memory at a time."""
+def raw_rows(path: Path) -> Iterator[tuple[dict[str, Any], memoryview]]:
+    """Yield (all columns but the audio, WAV bytes) of every row, one row group in memory at a time."""
     for table in _row_groups(path):
-        others = table.drop_columns(["audio"]).to_pylist()
-        for other, data in zip(others, _wavs(table), strict=True):
-            yield other, other["id"], data
+        yield from zip(table.drop_columns(["audio"]).to_pylist(), _wavs(table), strict=True)
 
 
 def read_checksums(path: Path) -> list[tuple[str, int]]:
     """Read (id, CRC-32 of the WAV file) of every row from the disk; ArtifactError if that fails."""
-    found: list[tuple[str, int]] = []
+    sums: list[tuple[str, int]] = []
     for table in _row_groups(path):
-        found += zip(table.column("id").to_pylist(), map(zlib.crc32, _wavs(table)), strict=True)
-    return found
+        sums += zip(table.column("id").to_pylist(), map(zlib.crc32, _wavs(table)), strict=True)
+    return sums
 
 
 def read_column(path: Path, name: str) -> list[Any]:
@@ -175,13 +173,13 @@ def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[
     """Yield each recording (of some roles) of a shard, one row group in memory at a time; ArtifactError if damaged."""
     if roles is not None and set(roles).isdisjoint(read_column(path, "role")):
         return
-    for other, recording_id, data in raw_rows(path):
-        if roles is None or other["role"] in roles:
+    for columns, data in raw_rows(path):
+        if roles is None or columns["role"] in roles:
             try:
                 pcm, _ = decode_wav(data)
             except DataError as error:
-                raise _damaged(path, f"recording {recording_id}: {error}") from error
-            yield Recording(audio=pcm, **other)
+                raise _damaged(path, f"recording {columns['id']}: {error}") from error
+            yield Recording(audio=pcm, **columns)
 
 
 def file_facts(path: Path) -> dict[str, int]:

@@ -5,6 +5,7 @@ particular level; `make` brings a recording to its level.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +27,9 @@ def coloured(count: int, rate: int, generator: Generator, exponent: float) -> Sa
     return _shaped(count, rate, generator, lambda frequency: np.maximum(frequency, _LOWEST_HZ) ** (-exponent / 2))
 
 
-def white(count: int, rate: int, generator: Generator) -> Samples:
-    """White noise."""
-    return coloured(count, rate, generator, 0.0)
-
-
-def pink(count: int, rate: int, generator: Generator) -> Samples:
-    """Pink noise: equal power in every octave."""
-    return coloured(count, rate, generator, 1.0)
-
-
-def brown(count: int, rate: int, generator: Generator) -> Samples:
-    """Brown noise: a rumble."""
-    return coloured(count, rate, generator, 2.0)
+white: Maker = partial(coloured, exponent=0.0)
+pink: Maker = partial(coloured, exponent=1.0)
+brown: Maker = partial(coloured, exponent=2.0)
 
 
 def hum(count: int, rate: int, generator: Generator) -> Samples:

@@ -142,10 +142,6 @@ def _paths() -> tuple[str, str]:
     return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
 
 
-def _data_folder() -> Path:
-    return Path(_paths()[1])
-
-
 @contextmanager
 def _engine() -> Iterator[tuple[ctypes.CDLL, int]]:
     """Load espeak-ng for one piece of work, one at a time, and unload it after.
@@ -205,6 +201,6 @@ def _espeak_name(voice: Voice, data: Path) -> str:
 
 
 def _set_voice(library: ctypes.CDLL, voice: Voice) -> None:
-    name = _espeak_name(voice, _data_folder())
+    name = _espeak_name(voice, Path(_paths()[1]))
     if library.espeak_SetVoiceByName(name.encode()) != 0:
         raise DataError(f"espeak-ng cannot load the voice {voice.name!r}; reinstall wakeword[speech]")

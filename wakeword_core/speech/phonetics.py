@@ -2,11 +2,11 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from itertools import accumulate, permutations, product
-from typing import Literal
+from itertools import accumulate, islice, permutations, product
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,7 +17,7 @@ Phonemizer = Callable[[Sequence[str], str], list[str]]
 """IPA of texts in an accent, phonemes separated by `_` and words by spaces: `espeak.phonemes` or a stand-in."""
 
 Kind = Literal["part", "swap", "cut", "rhyme", "near"]
-KINDS: tuple[Kind, ...] = ("part", "swap", "cut", "rhyme", "near")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # One American and one British accent: words that are homophones in either must not become negatives.
 _ACCENTS = ("en-us", "en-gb-x-rp")
@@ -112,14 +112,14 @@ class PhraseGuard:
         """For each text, whether the phrase, or something that sounds the same, is in it."""
         if not texts:
             return []
-        found = np.array([f" {self._words} " in f" {_spelling(text)} " for text in texts])
+        contained = np.array([f" {self._words} " in f" {_spelling(text)} " for text in texts])
         for accent, sound in self._sounds.items():
             # As one breath, and word by word: words change their vowels in context.
             isolated = self._isolated(texts, accent)
             spoken = self._phonemize(texts, accent)
-            found |= [sound in normalise(ipa) for ipa in spoken]
-            found |= [sound in ipa for ipa in isolated]
-        return [bool(flag) for flag in found]
+            contained |= [sound in normalise(ipa) for ipa in spoken]
+            contained |= [sound in ipa for ipa in isolated]
+        return [bool(flag) for flag in contained]
 
     def _isolated(self, texts: Sequence[str], accent: str) -> list[str]:
         vocabulary = sorted({word for text in texts for word in text.split()})
@@ -138,18 +138,19 @@ def confusable_phrases(phrase: str, count: int, seed: int, phonemize: Phonemizer
     sound = normalise(phonemize([phrase], _ACCENTS[0])[0])
     words = phrase.split()
     made: dict[str, Kind] = {}
-    whole = _first(_whole(words), count)
+    # enough that `count` can be chosen after some are refused; long phrases have endless permutations
+    whole = islice(_whole(words), 4 * count + 64)
     near = _near(words, count, phonemize)
     for text, kind in (*whole, *near):
         made.setdefault(text, kind)
     texts = list(made)
     kept = [text for text, contained in zip(texts, guard.contains(texts), strict=True) if not contained]
     sounds = [normalise(ipa) for ipa in phonemize(kept, _ACCENTS[0])]
-    found: dict[str, Confusable] = {}
+    confusables: dict[str, Confusable] = {}
     for text, ipa in zip(kept, sounds, strict=True):
         if ipa and edit_cost(ipa, sound) >= _TOO_NEAR:
-            found.setdefault(ipa, Confusable(text, made[text], round(distance(ipa, sound), 4)))
-    return _chosen(list(found.values()), count, seed)
+            confusables.setdefault(ipa, Confusable(text, made[text], round(distance(ipa, sound), 4)))
+    return _chosen(list(confusables.values()), count, seed)
 
 
 def draw(confusables: Sequence[Confusable], count: int, generator: np.random.Generator) -> list[str]:
@@ -173,11 +174,6 @@ def _gap(phoneme: str) -> float:
 
 def _spelling(text: str) -> str:
     return " ".join(re.sub(r"[^\w' ]+", " ", text.lower()).split())
-
-
-def _first(items: Iterable[tuple[str, Kind]], count: int) -> list[tuple[str, Kind]]:
-    """Enough items that `count` can be chosen after some are refused; long phrases have endless permutations."""
-    return [item for item, _ in zip(items, range(4 * count + 64), strict=False)]
 
 
 def _whole(words: list[str]) -> Iterator[tuple[str, Kind]]:
@@ -231,12 +227,12 @@ def _near(words: list[str], count: int, phonemize: Phonemizer) -> Iterator[tuple
             yield " ".join([*words[:position], first, second, *words[position + 2 :]]), "near"
 
 
-def _chosen(found: list[Confusable], count: int, seed: int) -> list[Confusable]:
+def _chosen(confusables: list[Confusable], count: int, seed: int) -> list[Confusable]:
     """Kinds in turn; parts and near words in order of nearness, with a little chance so that seeds differ."""
-    generator = np.random.default_rng([seed, len(found)])
+    generator = np.random.default_rng([seed, len(confusables)])
     queues: list[list[Confusable]] = []
     for kind in KINDS:
-        items = [item for item in found if item.kind == kind]
+        items = [item for item in confusables if item.kind == kind]
         jitter = generator.uniform(0.85, 1.15, len(items))
         order = np.argsort([item.distance * factor for item, factor in zip(items, jitter, strict=True)], kind="stable")
         queues.append([items[i] for i in order])

@@ -104,14 +104,14 @@ def plan(
     Texts are used in turn. Each role goes through the same voices in the same order, so that every split that has a
     voice's positives has its negatives too; with at least as many recordings as voices, each voice speaks.
     """
-    asked: tuple[tuple[SpokenRole, int, Sequence[str]], ...] = (
+    spoken: tuple[tuple[SpokenRole, int, Sequence[str]], ...] = (
         ("positive", config.positives, [phrase]),
         ("hard_negative", config.hard_negatives, confusables),
         ("negative", config.negatives, sentences),
     )
     utterances = [
         utterance
-        for role, count, texts in asked
+        for role, count, texts in spoken
         for utterance in plan_speech(role, texts, count if texts else 0, config, seed)
     ]
     utterances += plan_speech("negative", words, config.words if words else 0, config, seed, WORDS)

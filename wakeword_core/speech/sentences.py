@@ -95,7 +95,7 @@ def single_words(count: int, seed: int, guard: PhraseGuard) -> list[str]:
     if not kept:
         raise DataError("every common word sounds like the phrase; set synthesis.words to 0")
     turns = np.random.default_rng([seed, len(kept)]).integers(len(kept), size=(count, 2)).tolist()
-    pairs = [f"{kept[first]} {kept[other]}" for first, other in turns]
+    pairs = [f"{kept[first]} {kept[second]}" for first, second in turns]
     refused = guard.contains(pairs)
     return [
         pairs[index] if index % _WORDS_A_PAIR == 0 and not refused[index] else kept[first]

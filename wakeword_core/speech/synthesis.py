@@ -78,14 +78,15 @@ def synthesize(
     """
     config = _readable(phrase, config)
     guard = phonetics.PhraseGuard(phrase)
-    found = phonetics.confusable_phrases(phrase, -(-config.hard_negatives // _RECORDINGS_A_TEXT), seed)
-    if config.hard_negatives and not found:
+    phrases = phonetics.confusable_phrases(phrase, -(-config.hard_negatives // _RECORDINGS_A_TEXT), seed)
+    if config.hard_negatives and not phrases:
         raise DataError(f"nothing sounds like {phrase!r}; set synthesis.hard_negatives to 0 or choose another phrase")
-    confusables = phonetics.draw(found, config.hard_negatives, np.random.default_rng([seed, len(found)]))
+    confusables = phonetics.draw(phrases, config.hard_negatives, np.random.default_rng([seed, len(phrases)]))
     spoken = sentences(max(config.negatives, 64 if config.background_minutes else 0), seed, guard)
     words = single_words(config.words, seed, guard)
     planned = plan(phrase, config, seed, confusables, spoken, words)
-    _require_space(planned, sample_rate, out)
+    expected_seconds = sum(scene.seconds for scene in planned.scenes) + _SECONDS_A_RECORDING * len(planned.utterances)
+    require_space(out, int(expected_seconds * sample_rate * 2), "making synthetic recordings")
     seconds = _write_all((*planned.scenes, *planned.utterances), sample_rate, out, progress, workers)
     write_json(out / SOURCES_FILE, _sources(phrase, planned))
     return _summary(planned, seconds)
@@ -120,9 +121,9 @@ def synthesize_phrase(
         raise DataError(f"the text {text!r} gives no sound; use a text with words in it")
     settings = _readable(text, config or SynthesisConfig())
     planned = plan_speech("positive", [" ".join(text.split())], count, settings, seed)
-    flat = [_moved(utterance) for utterance in planned]
-    _write_all(flat, sample_rate, out, progress, 0)
-    return [out / utterance.path for utterance in flat]
+    utterances = [replace(utterance, path=Path(utterance.path).name) for utterance in planned]
+    _write_all(utterances, sample_rate, out, progress, 0)
+    return [out / utterance.path for utterance in utterances]
 
 
 def render(utterance: Utterance, sample_rate: int) -> Samples:
@@ -226,15 +227,6 @@ def _readable(phrase: str, config: SynthesisConfig) -> SynthesisConfig:
         return config
     log.warning("%r has letters that English voices do not know; listen to some recordings before training", phrase)
     return config.model_copy(update={"neural_share": 0.0})
-
-
-def _moved(utterance: Utterance) -> Utterance:
-    return replace(utterance, path=Path(utterance.path).name)
-
-
-def _require_space(planned: Plan, sample_rate: int, out: Path) -> None:
-    seconds = sum(scene.seconds for scene in planned.scenes) + _SECONDS_A_RECORDING * len(planned.utterances)
-    require_space(out, int(seconds * sample_rate * 2), "making synthetic recordings")
 
 
 def _sources(phrase: str, planned: Plan) -> list[dict[str, Any]]:

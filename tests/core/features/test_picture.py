@@ -41,4 +41,4 @@ def test_each_window_needs_a_title() -> None:
 def test_rows_of_a_split_are_drawn_whatever_labels_it_holds(roles, make_shards, config: Config, tmp_path: Path) -> None:
     shards, out = make_shards(seconds_of=roles), tmp_path / "features"
     build_features(shards, "val", config, "cpu", out, Parts(tmp_path / "parts"))
-    assert sample_mels(out, config).startswith(PNG)
+    assert sample_mels(out, config.features.frontend, config.data.audio.sample_rate).startswith(PNG)

@@ -24,7 +24,9 @@ def make(run: StageRun) -> None:
     )
     # a view of the parts: its bytes differ from one build to the next, while what is in it does not
     run.volatile = {f"{run.split}.h5"}
-    (run.out / "mels.png").write_bytes(sample_mels(run.out, run.config))
+    (run.out / "mels.png").write_bytes(
+        sample_mels(run.out, run.config.features.frontend, run.config.data.audio.sample_rate)
+    )
     figures = asdict(summary)
     timings = figures.pop("timings")
     run.figures = {"split": run.split, **figures, **timings}
