@@ -53,7 +53,7 @@ class Draws:
     """hash of the row's own key and of what is mixed in"""
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Draws":
-        """The draws of some rows."""
+        """Return the draws of some rows."""
         return Draws(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 

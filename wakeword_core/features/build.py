@@ -43,7 +43,7 @@ VERSION = "4"
 
 @dataclass(frozen=True)
 class FeaturesSummary:
-    """Counts of what was built and reused, audio seconds of all rows, and how fast it was."""
+    """What was built and what reused, how much audio, and how fast."""
 
     rows: int
     recordings: int
@@ -153,15 +153,15 @@ def shifted_windows(shards: Path, split: Split, config: Config, shifts_ms: Seque
     computer = RowComputer(config, split, NO_MATERIALS, torch.device("cpu"))
     compute = CpuBlocks(computer, 1, Timings({}))
     rate = config.data.audio.sample_rate
-    for shard in prefetch(read_shard, shard_paths(shards), 1, 1):
-        plan = clean_rows(plan_windows(shard, split, config.features, rate, config.seed))
-        decoded = join_recordings(shard, computer.margin)
+    for recordings in prefetch(read_shard, shard_paths(shards), 1, 1):
+        plan = clean_rows(plan_windows(recordings, split, config.features, rate, config.seed))
+        decoded = join_recordings(recordings, computer.margin)
         shifts = []
         for shift in shifts_ms:
             shifted = replace(plan, start=plan.start + round(shift * rate / 1_000))
             shard_rows = computer.prepare(decoded, shifted, computer.draw(shifted))
             mel = compute(Block(shard_rows, 0, len(shard_rows)))
-            shifts.append(Rows(mel, computer.columns(shard, shard_rows)))
+            shifts.append(Rows(mel, computer.columns(recordings, shard_rows)))
         yield shifts
 
 
@@ -209,13 +209,14 @@ class PartBuilder:
 
     def _prepare(self, part: Part, decoded: Decoded) -> _PreparedPart:
         computer, config = self._computer, self._computer.config
-        plan = plan_windows(decoded.shard, computer.split, config.features, config.data.audio.sample_rate, config.seed)
+        rate = config.data.audio.sample_rate
+        plan = plan_windows(decoded.recordings, computer.split, config.features, rate, config.seed)
         draws = computer.draw(plan)
         reused = None
         if part.older is not None and self._parts.entry(part.older, read=True) is not None:
             reused = find_reusable(part.older, plan, draws)
         shard_rows = computer.prepare(decoded, plan, draws, reused)
-        columns = computer.columns(decoded.shard, shard_rows)
+        columns = computer.columns(decoded.recordings, shard_rows)
         needed = len(shard_rows) * computer.features.row_bytes(computer.split)
         require_space(part.target.parent, needed, f"feature part {part.target.stem} of {computer.split}")
         step = self._compute.block_rows(len(shard_rows))

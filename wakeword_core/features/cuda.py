@@ -59,7 +59,7 @@ class CudaBlocks:
         self._batch = FittingBatch(min(computer.config.compute.gpu_batch_windows, _batch_in_vram(computer)), self._free)
 
     def block_rows(self, rows: int) -> int:
-        """As many as the buffers hold, whatever the part."""
+        """Return as many as the buffers hold, whatever the part."""
         return self._rows
 
     def __call__(self, block: Block) -> PendingBlock:
@@ -97,7 +97,7 @@ class CudaBlocks:
                 target.index_copy_(0, on_device(piece - block.first, computer.device), mel)
 
     def finish(self, pending: PendingBlock) -> npt.NDArray[Any]:
-        """Wait for a block: features [rows, bands, frames] in pinned memory."""
+        """Wait for a block; returns its features [rows, bands, frames] in pinned memory."""
         marks = pending.marks
         marks[3].synchronize()
         self._timings.add("compute", marks[0].elapsed_time(marks[1]) / 1e3)

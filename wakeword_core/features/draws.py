@@ -13,7 +13,7 @@ _POINTS = 32
 
 
 def hash_keys(things: Iterable[bytes]) -> npt.NDArray[np.uint64]:
-    """A 64-bit key for each thing, from its SHA-256: [things]."""
+    """Return a 64-bit key for each thing, from its SHA-256: [things]."""
     return np.frombuffer(b"".join(hashlib.sha256(thing).digest()[:8] for thing in things), np.uint64)
 
 
@@ -46,7 +46,7 @@ class HashRing:
         self._points, self._things = points[order], order // _POINTS
 
     def choose(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """The index of the thing that each number in [0, 1) falls to: [numbers]; there must be one."""
+        """Return the index of the thing that each number in [0, 1) falls to: [numbers]; there must be a thing."""
         return self._things[np.searchsorted(self._points, numbers) % len(self._things)]
 
 

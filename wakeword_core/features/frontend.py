@@ -1,4 +1,4 @@
-"""Sound on a device, CPU or GPU: how it gets there, and the front end in torch."""
+"""Copying sound to a device, CPU or GPU, and the front end in torch."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def on_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 class TorchFrontend(nn.Module):
-    """Features of a batch, each clip of which is a window: [batch, samples] in [-1, 1] -> [batch, bands, frames].
+    """Computes features of windows: [batch, samples] in [-1, 1] -> [batch, bands, frames].
 
     Log-mels are `log(mel power + log_floor)`; nothing is padded.
     """

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def mel_filterbank(frontend: FrontendConfig, sample_rate: int) -> Floats:
-    """Triangular filters on the HTK mel scale, unnormalised: [n_mels, n_fft // 2 + 1]; the field's default.
+    """Return triangular filters on the HTK mel scale, unnormalised: [n_mels, n_fft // 2 + 1]; the field's default.
 
     Equal to `torchaudio.functional.melscale_fbanks(norm=None, mel_scale="htk")`, transposed.
     """
@@ -31,7 +31,7 @@ def mel_filterbank(frontend: FrontendConfig, sample_rate: int) -> Floats:
 
 
 def analysis_window(frontend: FrontendConfig) -> Floats:
-    """Periodic Hann window of `win_length`, centred in `n_fft` samples."""
+    """Return a periodic Hann window of `win_length`, centred in `n_fft` samples."""
     n = np.arange(frontend.win_length)
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * n / frontend.win_length)
     window = np.zeros(frontend.n_fft)
@@ -41,12 +41,12 @@ def analysis_window(frontend: FrontendConfig) -> Floats:
 
 
 def frame_count(samples: int, frontend: FrontendConfig) -> int:
-    """Frames that fit whole into `samples` (no padding)."""
+    """Count the frames that fit whole into `samples` (no padding)."""
     return max(0, 1 + (samples - frontend.n_fft) // frontend.hop_length)
 
 
 def cepstral_basis(frontend: FrontendConfig) -> Floats:
-    """The discrete cosine transform (type 2, orthonormal) from log-mels to cepstra: [n_mels, n_mfcc]."""
+    """Return the discrete cosine transform (type 2, orthonormal) from log-mels to cepstra: [n_mels, n_mfcc]."""
     from scipy.fft import dct
 
     basis: Floats = dct(np.eye(frontend.n_mels), norm="ortho")[:, : frontend.n_mfcc].astype(np.float32)
@@ -54,7 +54,7 @@ def cepstral_basis(frontend: FrontendConfig) -> Floats:
 
 
 class NumpyFrontend:
-    """Features of mono audio frame by frame; tables are made once."""
+    """Computes features of mono audio frame by frame; tables are made once."""
 
     def __init__(self, frontend: FrontendConfig, sample_rate: int) -> None:
         self.frontend = frontend
@@ -63,7 +63,7 @@ class NumpyFrontend:
         self._basis = cepstral_basis(frontend) if frontend.kind == "mfcc" else None
 
     def __call__(self, audio: npt.NDArray[np.int16] | Floats) -> Floats:
-        """[samples] int16 or float in [-1, 1] -> [bands, frames], frames = 1 + (samples - n_fft) // hop_length.
+        """Transform [samples], int16 or float in [-1, 1], to [bands, 1 + (samples - n_fft) // hop_length].
 
         Of mel_db the frames are not clamped yet: see `clamp`.
         """
@@ -90,19 +90,19 @@ class NumpyFrontend:
         return logs if self._basis is None else logs @ self._basis
 
     def clamp(self, windows: Floats) -> Floats:
-        """Windows [..., bands, frames] as models see them: of mel_db nothing lies further than top_db below the top."""
+        """Return windows [..., bands, frames] as models get them: mel_db is cut `top_db` below the loudest value."""
         if self.frontend.kind != "mel_db":
             return windows
         clamped: Floats = np.maximum(windows, windows.max(axis=(-2, -1), keepdims=True) - self.frontend.top_db)
         return clamped
 
     def silence(self, frames: int) -> Floats:
-        """Frames of digital silence: [bands, frames]."""
+        """Return frames of digital silence: [bands, frames]."""
         return np.repeat(self(np.zeros(self.frontend.n_fft, np.float32)), frames, axis=1)
 
 
 def front_end(audio: npt.NDArray[np.int16] | Floats, frontend: FrontendConfig, sample_rate: int) -> Floats:
-    """Features of one recording, which is one window: [samples] -> [bands, frames]; see `NumpyFrontend`."""
+    """Compute features of one recording, which is one window: [samples] -> [bands, frames]; see `NumpyFrontend`."""
     features = NumpyFrontend(frontend, sample_rate)
     frames = features(audio)
     return features.clamp(frames) if frames.size else frames

@@ -1,4 +1,4 @@
-"""The stations of a feature build: shards are read ahead, blocks of rows computed on all cores, and both are timed."""
+"""The steps of a feature build: shards are read ahead, blocks of rows computed on all cores, and both are timed."""
 
 import resource
 import sys
@@ -78,7 +78,7 @@ class Timings:
         self._ready.append(blocks)
 
     def figures(self) -> dict[str, Any]:
-        """Stages, the one that the others wait for, blocks that waited on average, seconds and peak memory."""
+        """Return the stages, which one the others wait for, blocks that waited on average, seconds and peak memory."""
         wall = time.perf_counter() - self._started
         stages: list[dict[str, Any]] = [
             {

@@ -1,5 +1,6 @@
 """Rows of features: planned windows are cut from a shard's recordings, augmented and transformed in batches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -15,27 +16,28 @@ from wakeword_core.features.frontend import TorchFrontend, on_device
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.store import NO_WORD, Columns
 from wakeword_core.features.windows import WindowPlan, label_indices, role_indices
-from wakeword_core.shards.packed_split import Shard
+from wakeword_core.shards.shard_file import Recording
 
 Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A shard whose recordings lie end to end in `sound` [samples], with silence around; `audio` are views of it."""
+    """Recordings that lie end to end in `sound` [samples], with silence around; their `audio` are views of it."""
 
-    shard: Shard
+    recordings: list[Recording]
     sound: npt.NDArray[np.int16]
 
 
-def join_recordings(shard: Shard, margin: int) -> Decoded:
-    """Put a shard's recordings end to end, with `margin` samples of silence around them."""
-    lengths = [len(audio) for audio in shard.audio]
+def join_recordings(recordings: Sequence[Recording], margin: int) -> Decoded:
+    """Put recordings end to end, with `margin` samples of silence around them."""
+    lengths = [len(recording.audio) for recording in recordings]
     sound = np.zeros(margin + sum(lengths) + margin, np.int16)
     inner = sound[margin : len(sound) - margin]
-    np.concatenate([sound[:0], *shard.audio], out=inner)
-    audio = np.split(inner, np.cumsum(lengths)[:-1]) if lengths else []
-    return Decoded(replace(shard, audio=audio), sound)
+    np.concatenate([sound[:0], *(recording.audio for recording in recordings)], out=inner)
+    views = np.split(inner, np.cumsum(lengths)[:-1]) if lengths else []
+    joined = [replace(recording, audio=view) for recording, view in zip(recordings, views, strict=True)]
+    return Decoded(joined, sound)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Sound:
         self.samples.record_stream(stream)
 
     def copy_seconds(self) -> float:
-        """Seconds that the finished copy took."""
+        """Return how many seconds the finished copy took."""
         assert self.copied is not None
         return self.copied[0].elapsed_time(self.copied[1]) / 1e3
 
@@ -110,7 +112,7 @@ class RowComputer:
 
     def prepare(self, decoded: Decoded, plan: WindowPlan, draws: Draws, reused: ReusedRows | None = None) -> ShardRows:
         """Put a shard's sound, with `margin` around it, and the noise for its rows on the device."""
-        lengths = np.asarray([len(audio) for audio in decoded.shard.audio], np.int64)
+        lengths = np.asarray([len(recording.audio) for recording in decoded.recordings], np.int64)
         starts = self.margin + np.cumsum(lengths) - lengths
         needed = (draws.noise_piece >= 0) & (True if reused is None else reused.rows < 0)
         made = self.materials.noise.make(draws.noise_piece[needed])
@@ -167,19 +169,19 @@ class RowComputer:
             audio[chosen] = audio[chosen].masked_fill_((place < low) | (place >= high), 0.0)
         return audio
 
-    def columns(self, shard: Shard, shard_rows: ShardRows) -> Columns:
+    def columns(self, recordings: Sequence[Recording], shard_rows: ShardRows) -> Columns:
         """Compute the columns of the store that go with a shard's rows: [rows] each."""
         plan, draws = shard_rows.plan, shard_rows.draws
         valid_start, valid_frames = self._valid(plan, draws, shard_rows.sound.lengths)
         return {
-            "labels": label_indices(shard, self.config.labels)[plan.recording],
-            "roles": role_indices(shard)[plan.recording],
+            "labels": label_indices(recordings, self.config.labels)[plan.recording],
+            "roles": role_indices(recordings)[plan.recording],
             "views": plan.view,
             "starts": plan.start,
             "valid_start": valid_start,
             "valid_frames": valid_frames,
             "word_ends": self._word_ends(plan, draws),
-            "file_ids": np.asarray(shard.ids, "S64")[plan.recording],
+            "file_ids": np.asarray([recording.id for recording in recordings], "S64")[plan.recording],
             "keys": draws.key,
         }
 

@@ -20,6 +20,6 @@ AUGMENTED_SPLIT: Split = "train"
 
 
 def feature_settings(config: Config, split: Split) -> dict[str, Any]:
-    """Settings that change the numbers of `split`: not how they are computed, nor augmentation outside training."""
+    """Return the settings that decide the numbers of `split`: of augmentation in training only."""
     branches = (*EVERY_SPLIT, *(AUGMENTED_ROWS if split == AUGMENTED_SPLIT else ()))
     return {**config.subset(*branches), "split": split}

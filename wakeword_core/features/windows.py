@@ -12,7 +12,8 @@ from wakeword_core.config import ROLES, Config, FeaturesConfig, Split
 from wakeword_core.features.draws import hash_keys, uniforms
 from wakeword_core.features.settings import AUGMENTED_SPLIT
 from wakeword_core.features.store import COLUMNS, MEL, NO_WORD, PARTS_FOLDER, FeatureFile
-from wakeword_core.shards.packed_split import Shard, read_shard, shard_paths
+from wakeword_core.shards.packed_split import read_shard, shard_paths
+from wakeword_core.shards.shard_file import Recording
 
 _ALIGNED_ROLES = ("positive", "hard_negative")
 _SKIPPED_ROLES = ("rir",)
@@ -23,7 +24,7 @@ class WindowPlan:
     """Rows to compute, in order: each array is [rows]."""
 
     recording: npt.NDArray[np.int64]
-    """index into the shard"""
+    """index into the shard's recordings"""
     start: npt.NDArray[np.int64]
     """first sample of the row in the recording; negative where the row begins before it"""
     view: npt.NDArray[np.int64]
@@ -37,27 +38,29 @@ class WindowPlan:
         return len(self.view)
 
 
-def plan_windows(shard: Shard, split: Split, config: FeaturesConfig, sample_rate: int, seed: int) -> WindowPlan:
-    """Plan the rows of one shard.
+def plan_windows(
+    recordings: Sequence[Recording], split: Split, config: FeaturesConfig, sample_rate: int, seed: int
+) -> WindowPlan:
+    """Plan the rows of a shard's recordings.
 
     Positives and hard negatives give a window that ends `tail_seconds` after their speech; whatever is not positive
     gives windows every `negative_hop_seconds` as well. Training rows are longer than a window by `context.frames`: they
     end `tail_seconds` + `jitter_seconds` after the speech or later, and every window of a long negative is in one of
     them. Augmented views exist in the training split only.
     """
-    keys = hash_keys(f"{seed}:{recording_id}".encode() for recording_id in shard.ids)
-    recording, start, jittered, views = [], [], [], []
-    for index, role in enumerate(shard.roles):
-        if role in _SKIPPED_ROLES:
+    keys = hash_keys(f"{seed}:{recording.id}".encode() for recording in recordings)
+    owner, start, jittered, views = [], [], [], []
+    for index, recording in enumerate(recordings):
+        if recording.role in _SKIPPED_ROLES:
             continue
-        starts, aligned = _starts(shard, index, split, config, sample_rate)
-        wanted = config.augment.views if role == "positive" else config.augment.negative_views
-        recording += [index] * len(starts)
+        starts, aligned = _starts(recording, split, config, sample_rate)
+        wanted = config.augment.views if recording.role == "positive" else config.augment.negative_views
+        owner += [index] * len(starts)
         start += starts
         jittered += aligned
         views += [wanted if split == AUGMENTED_SPLIT else 1] * len(starts)
     repeats = np.asarray(views, np.int64)
-    rec = np.repeat(np.asarray(recording, np.int64), repeats)
+    rec = np.repeat(np.asarray(owner, np.int64), repeats)
     view = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
     begin = np.repeat(np.asarray(start, np.int64), repeats)
     key = (
@@ -67,8 +70,8 @@ def plan_windows(shard: Shard, split: Split, config: FeaturesConfig, sample_rate
     )
     shift = _shifts(key, np.repeat(np.asarray(jittered, bool), repeats), config, sample_rate)
     begin = np.where(view > 0, begin + np.rint(shift).astype(np.int64), begin)
-    word_end = np.asarray([_speech_end(shard, index, sample_rate) for index in range(len(shard.ids))], np.int64)
-    positive = np.asarray([role == "positive" for role in shard.roles])
+    word_end = np.asarray([_speech_end(recording, sample_rate) for recording in recordings], np.int64)
+    positive = np.asarray([recording.role == "positive" for recording in recordings], bool)
     return WindowPlan(rec, begin, view, key, np.where(positive[rec], word_end[rec], NO_WORD))
 
 
@@ -108,38 +111,37 @@ def _hop(config: FeaturesConfig, split: Split, sample_rate: int) -> int:
     return context if context > 0 else hop
 
 
-def _speech_end(shard: Shard, index: int, sample_rate: int) -> int:
+def _speech_end(recording: Recording, sample_rate: int) -> int:
     """Where a recording's speech ends, in samples; its own end where that is unknown."""
-    end = shard.speech_end[index]
-    return len(shard.audio[index]) if np.isnan(end) else round(float(end) * sample_rate)
+    end = recording.speech_end
+    return len(recording.audio) if np.isnan(end) else round(end * sample_rate)
 
 
-def label_indices(shard: Shard, labels: Sequence[str]) -> npt.NDArray[np.int64]:
+def label_indices(recordings: Sequence[Recording], labels: Sequence[str]) -> npt.NDArray[np.int64]:
     """Look up the class of each recording: [recordings]; what is not positive is class 0."""
     index = {label: position for position, label in enumerate(labels)}
     return np.asarray(
-        [index[label] if role == "positive" else 0 for role, label in zip(shard.roles, shard.labels, strict=True)],
-        np.int64,
+        [index[recording.label] if recording.role == "positive" else 0 for recording in recordings], np.int64
     )
 
 
-def role_indices(shard: Shard) -> npt.NDArray[np.int64]:
+def role_indices(recordings: Sequence[Recording]) -> npt.NDArray[np.int64]:
     """Look up the role of each recording as an index into ROLES: [recordings]."""
-    return np.asarray([ROLES.index(role) for role in shard.roles], np.int64)
+    return np.asarray([ROLES.index(recording.role) for recording in recordings], np.int64)
 
 
 def _starts(
-    shard: Shard, index: int, split: Split, config: FeaturesConfig, sample_rate: int
+    recording: Recording, split: Split, config: FeaturesConfig, sample_rate: int
 ) -> tuple[list[int], list[bool]]:
     """Row starts of one recording, and whether each is aligned on speech."""
-    length, row = len(shard.audio[index]), config.row_samples(split)
+    length, row = len(recording.audio), config.row_samples(split)
     longer = row > config.frontend.window_samples
     after = row_tail(config, sample_rate) if longer else round(config.windows.tail_seconds * sample_rate)
     starts: list[int] = []
-    if shard.roles[index] in _ALIGNED_ROLES:
-        starts.append(_speech_end(shard, index, sample_rate) + after - row)
+    if recording.role in _ALIGNED_ROLES:
+        starts.append(_speech_end(recording, sample_rate) + after - row)
     aligned = [True] * len(starts)
-    if shard.roles[index] != "positive":
+    if recording.role != "positive":
         edge = round(config.windows.edge_seconds * sample_rate) - config.frontend.window_samples
         sliding = _sliding_starts(length - row, _hop(config, split, sample_rate), edge)
         sliding = sliding[: config.rows.max_windows - len(starts)]
@@ -172,11 +174,11 @@ def verify_features(folder: Path, shards: Path, split: Split, config: Config) ->
         problems.append(f"labels {file.labels} instead of {list(config.labels)}")
     rows = 0
     for path in shard_paths(shards):
-        shard = read_shard(path)
-        plan = plan_windows(shard, split, config.features, config.data.audio.sample_rate, config.seed)
+        recordings = read_shard(path)
+        plan = plan_windows(recordings, split, config.features, config.data.audio.sample_rate, config.seed)
         rows += len(plan)
-        ids = np.asarray(shard.ids, COLUMNS["file_ids"])[plan.recording]
-        labels = label_indices(shard, config.labels)[plan.recording]
+        ids = np.asarray([recording.id for recording in recordings], COLUMNS["file_ids"])[plan.recording]
+        labels = label_indices(recordings, config.labels)[plan.recording]
         with h5py.File(folder / PARTS_FOLDER / f"{path.stem}.h5") as part:
             for name, wanted in (("file_ids", ids), ("labels", labels), ("views", plan.view), ("starts", plan.start)):
                 if not np.array_equal(part[name][:], wanted):

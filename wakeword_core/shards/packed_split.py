@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from wakeword_core.audio import Pcm
 from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import digest, hash_file, require_space
@@ -49,22 +47,6 @@ class ShardsSummary:
     """Recordings of built shards that an older shard held already."""
     labels: dict[str, int]
     roles: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """All recordings of one shard, column by column, in file order."""
-
-    ids: list[str]
-    labels: list[str]
-    roles: list[str]
-    speakers: list[str]
-    sources: list[str]
-    seconds: NDArray[np.float64]
-    speech_start: NDArray[np.float64]
-    speech_end: NDArray[np.float64]
-    audio: list[Pcm]
-    sample_rate: int
 
 
 @dataclass(frozen=True)
@@ -147,21 +129,9 @@ def shard_name(index: int) -> str:
     return f"{index:05d}.parquet"
 
 
-def read_shard(path: Path) -> Shard:
-    """Read one whole shard into memory; ArtifactError when it is damaged."""
-    recordings = list(read_recordings(path, None))
-    return Shard(
-        ids=[recording.id for recording in recordings],
-        labels=[recording.label for recording in recordings],
-        roles=[recording.role for recording in recordings],
-        speakers=[recording.speaker for recording in recordings],
-        sources=[recording.source for recording in recordings],
-        seconds=np.array([recording.seconds for recording in recordings], dtype=np.float64),
-        speech_start=np.array([recording.speech_start for recording in recordings], dtype=np.float64),
-        speech_end=np.array([recording.speech_end for recording in recordings], dtype=np.float64),
-        audio=[recording.audio for recording in recordings],
-        sample_rate=file_facts(path)["sample_rate"],
-    )
+def read_shard(path: Path) -> list[Recording]:
+    """Read all recordings of one shard into memory, in file order; ArtifactError when it is damaged."""
+    return list(read_recordings(path))
 
 
 def iter_recordings(folder: Path, roles: Sequence[str] | None = None) -> Iterator[Recording]:

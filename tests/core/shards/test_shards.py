@@ -77,15 +77,15 @@ def test_the_order_is_the_hash_of_seed_and_id(rows_of, pack):
     orders = {one: hashlib.sha256(f"1:{one}".encode()).hexdigest() for one in rows["id"]}
     for index, path in enumerate(shard_paths(out)):
         own = sorted((order, one) for one, order in orders.items() if int(order[:8], 16) % 4 == index)
-        assert read_shard(path).ids == [one for _, one in own]
+        assert [recording.id for recording in read_shard(path)] == [one for _, one in own]
 
 
-def test_reading_one_shard_as_columns(rows_of, pack):
+def test_reading_one_shard(rows_of, pack):
     out, _, _ = pack(rows_of(), config=ShardsConfig())
-    shard = read_shard(out / "00000.parquet")
-    assert len(shard.ids) == len(shard.audio) == len(shard.seconds) == 10 and shard.sample_rate == RATE
-    assert shard.audio[0].dtype == np.int16 and shard.seconds.dtype == np.float64
-    assert set(shard.roles) == {"positive"} and set(shard.sources) == {"mine"}
+    recordings = read_shard(out / "00000.parquet")
+    assert len(recordings) == 10 and shard_file.file_facts(out / "00000.parquet")["sample_rate"] == RATE
+    assert all(recording.audio.dtype == np.int16 and recording.seconds > 0 for recording in recordings)
+    assert {(recording.role, recording.source) for recording in recordings} == {("positive", "mine")}
 
 
 def test_roles_can_be_chosen(rows_of, pack):
@@ -168,7 +168,7 @@ def test_more_shards_than_recordings_leave_some_empty(rows_of, pack):
     out, summary, _ = pack(rows, config=ShardsConfig(count=8))
     assert summary.shards == 8 and len(shard_paths(out)) == 8
     assert verify_shards(out, rows) == [] and len(list(iter_recordings(out))) == 2
-    assert min(len(read_shard(path).ids) for path in shard_paths(out)) == 0
+    assert min(len(read_shard(path)) for path in shard_paths(out)) == 0
 
 
 def test_the_count_is_a_power_of_two_that_small_growth_does_not_change():
