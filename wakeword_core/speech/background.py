@@ -1,4 +1,4 @@
-"""Background sound made from numbers: noises, hum, weather, engines, music, clatter, and babble of given voices.
+"""Synthetic background sound: noises, hum, weather, engines, music, clatter, and babble of given voices.
 
 Every function takes the number of samples, their rate in Hz and a generator, and returns float32 [samples] at no
 particular level; `make` brings a recording to its level.
@@ -23,7 +23,7 @@ _PEAK = 0.95
 
 
 def coloured(count: int, rate: int, generator: Generator, exponent: float) -> Samples:
-    """Noise whose power falls with frequency to the power `exponent`: 0 white, 1 pink, 2 brown."""
+    """Make noise whose power falls with frequency to the power `exponent`: 0 white, 1 pink, 2 brown."""
     return _shaped(count, rate, generator, lambda frequency: np.maximum(frequency, _LOWEST_HZ) ** (-exponent / 2))
 
 
@@ -33,7 +33,7 @@ brown: Maker = partial(coloured, exponent=2.0)
 
 
 def hum(count: int, rate: int, generator: Generator) -> Samples:
-    """Mains hum: harmonics of 50 or 60 Hz over a little pink noise."""
+    """Make mains hum: harmonics of 50 or 60 Hz over a little pink noise."""
     time = np.arange(count) / rate
     base = float(generator.choice(_MAINS_HZ)) * generator.uniform(0.998, 1.002)
     sound = np.zeros(count)
@@ -44,7 +44,7 @@ def hum(count: int, rate: int, generator: Generator) -> Samples:
 
 
 def rain(count: int, rate: int, generator: Generator) -> Samples:
-    """Rain: a high hiss, swelling slowly, and drops."""
+    """Make rain: a high hiss, swelling slowly, and drops."""
     hiss = coloured(count, rate, generator, generator.uniform(-0.6, 0.4)) * _swell(count, rate, generator, 0.3)
     drops = np.zeros(count)
     places = generator.integers(0, count, int(count / rate * generator.uniform(15, 80)))
@@ -57,7 +57,7 @@ def rain(count: int, rate: int, generator: Generator) -> Samples:
 
 
 def engine(count: int, rate: int, generator: Generator) -> Samples:
-    """An engine: a drifting low fundamental with many harmonics, its noise pulsing with it."""
+    """Make the sound of an engine: a drifting low fundamental with many harmonics, its noise pulsing with it."""
     drift = _swell(count, rate, generator, 0.15)
     phase = 2 * np.pi * np.cumsum(generator.uniform(22, 75) * drift) / rate
     harmonics = np.arange(1, 25)
@@ -70,7 +70,7 @@ def engine(count: int, rate: int, generator: Generator) -> Samples:
 
 
 def fan(count: int, rate: int, generator: Generator) -> Samples:
-    """A fan: noise in a band, chopped by the blades, with a faint whine."""
+    """Make the sound of a fan: noise in a band, chopped by the blades, with a faint whine."""
     low, high = generator.uniform(80, 200), generator.uniform(900, 3_000)
     time = np.arange(count) / rate
     chop = 1 + generator.uniform(0.05, 0.3) * np.sin(2 * np.pi * generator.uniform(12, 40) * time)
@@ -80,7 +80,7 @@ def fan(count: int, rate: int, generator: Generator) -> Samples:
 
 
 def chords(count: int, rate: int, generator: Generator) -> Samples:
-    """Music of held chords, one after another, with soft attacks."""
+    """Make music of held chords, one after another, with soft attacks."""
     sound = np.zeros(count)
     root, beat, position = int(generator.integers(-21, -2)), generator.uniform(0.5, 1.6), 0
     while position < count:
@@ -94,7 +94,7 @@ def chords(count: int, rate: int, generator: Generator) -> Samples:
 
 
 def arpeggio(count: int, rate: int, generator: Generator) -> Samples:
-    """Music of plucked single notes over a simple drum."""
+    """Make music of plucked single notes over a simple drum."""
     sound = np.zeros(count)
     scale = _SCALES[int(generator.integers(len(_SCALES)))]
     root, step = int(generator.integers(-16, 4)), int(rate * generator.uniform(0.11, 0.3))
@@ -111,7 +111,7 @@ def arpeggio(count: int, rate: int, generator: Generator) -> Samples:
 
 
 def clatter(count: int, rate: int, generator: Generator) -> Samples:
-    """Clicks, knocks and dishes: ringing impulses at random times over a quiet room."""
+    """Make clicks, knocks and dishes: ringing impulses at random times over a quiet room."""
     sound = 0.02 * pink(count, rate, generator).astype(np.float64)
     for start in generator.integers(0, count, max(1, int(count / rate * generator.uniform(1.0, 4.0)))):
         length = min(int(rate * generator.uniform(0.03, 0.5)), count - int(start))
@@ -137,7 +137,7 @@ SCENES: dict[str, Maker] = {"chords": chords, "clatter": clatter, "arpeggio": ar
 
 
 def babble(voices: Sequence[Samples], count: int, generator: Generator) -> Samples:
-    """People talking at once: each voice (float32 [samples]) from a random place on, at its own level, repeated."""
+    """Mix voices (float32 [samples]) that talk at once, each repeated from a random place on, at its own level."""
     sound = np.zeros(count)
     for voice in voices:
         repeated = np.tile(voice, 1 + -(-count // max(len(voice), 1)))

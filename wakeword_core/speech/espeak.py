@@ -69,7 +69,7 @@ class Voice:
 
     @property
     def name(self) -> str:
-        """The name in espeak-ng's form: `en-us+f3`."""
+        """Return the name in espeak-ng's form: `en-us+f3`."""
         return self.accent if self.variant is None else f"{self.accent}+{self.variant}"
 
 
@@ -106,7 +106,7 @@ def speak(
 
 
 def phonemes(texts: Sequence[str], accent: str = "en-us") -> list[str]:
-    """IPA of each text: phonemes separated by `_`, words by spaces, clauses by ` | `; "" where nothing is spoken."""
+    """Return the IPA of each text, "" where nothing is spoken; `_` is between phonemes, ` | ` between clauses."""
     encoded = [_encoded(text) for text in texts]
     with _engine() as (library, _):
         _set_voice(library, Voice(accent))

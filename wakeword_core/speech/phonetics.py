@@ -1,4 +1,4 @@
-"""What sounds like a phrase: phonemes, how far apart they are, and confusable phrases to train against."""
+"""Phonemes of phrases, how far apart they sound, and confusable phrases to train against."""
 
 import functools
 import re
@@ -62,13 +62,13 @@ class Confusable:
 
 
 def normalise(ipa: str) -> str:
-    """IPA without stress, length and separators, allophones merged: equal for homophones, and searchable."""
+    """Return IPA without stress, length and separators, allophones merged: equal for homophones, and searchable."""
     return _IGNORED.sub("", ipa).translate(_MERGE)
 
 
 @functools.cache
 def substitution_cost(first: str, second: str) -> float:
-    """How unlike two phonemes (single IPA letters) sound, from 0 (the same) to 1."""
+    """Return how unlike two phonemes (single IPA letters) sound, from 0 (the same) to 1."""
     if first == second:
         return 0.0
     if first in _VOWELS and second in _VOWELS:
@@ -81,7 +81,7 @@ def substitution_cost(first: str, second: str) -> float:
 
 
 def edit_cost(first: str, second: str) -> float:
-    """Weighted edit distance of two normalised phoneme strings; one plainly different phoneme costs about 0.8."""
+    """Return the weighted edit distance of normalised phoneme strings; a plainly different phoneme costs about 0.8."""
     previous = [0.0, *accumulate(map(_gap, second))]
     for phoneme in first:
         gap = _gap(phoneme)
@@ -94,7 +94,7 @@ def edit_cost(first: str, second: str) -> float:
 
 
 def distance(first: str, second: str) -> float:
-    """`edit_cost` divided by the longer string's length: 0 for the same sounds to about 1."""
+    """Return `edit_cost` divided by the longer string's length: 0 for the same sounds to about 1."""
     return edit_cost(first, second) / max(len(first), len(second), 1)
 
 
@@ -109,7 +109,7 @@ class PhraseGuard:
             raise DataError(f"the phrase {phrase!r} gives no sound; use a phrase with words in it")
 
     def contains(self, texts: Sequence[str]) -> list[bool]:
-        """For each text, whether the phrase, or something that sounds the same, is in it."""
+        """Tell for each text whether the phrase, or something that sounds the same, is in it."""
         if not texts:
             return []
         contained = np.array([f" {self._words} " in f" {_spelling(text)} " for text in texts])
@@ -128,7 +128,7 @@ class PhraseGuard:
 
 
 def confusable_phrases(phrase: str, count: int, seed: int, phonemize: Phonemizer = espeak.phonemes) -> list[Confusable]:
-    """Up to `count` different phrases easily taken for `phrase`, the telling ones first; the same for the same seed.
+    """Return up to `count` phrases easily taken for `phrase`, the telling ones first; the same for the same seed.
 
     Its parts, its words in another order, the phrase broken off, rhymes of its words, and phrases with one word (then
     two) replaced by the nearest in sound of a list of common English words and names. Never the phrase itself, nor a
@@ -154,7 +154,7 @@ def confusable_phrases(phrase: str, count: int, seed: int, phonemize: Phonemizer
 
 
 def draw(confusables: Sequence[Confusable], count: int, generator: np.random.Generator) -> list[str]:
-    """`count` texts: each kind in turn as far as there is one, and within it every text about equally often."""
+    """Draw `count` texts: each kind in turn as far as there is one, and within it every text about equally often."""
     kinds = [[item.text for item in confusables if item.kind == kind] for kind in KINDS]
     # Replaced words are most of what a wake word meets, so they get two turns in six.
     turns = [list(generator.permutation(texts)) for texts in (*kinds, kinds[-1]) if texts]
@@ -164,7 +164,7 @@ def draw(confusables: Sequence[Confusable], count: int, generator: np.random.Gen
 
 
 def common_words() -> list[str]:
-    """The shipped list of common English words and names."""
+    """Read the shipped list of common English words and names."""
     return (resources.files(__package__) / "words.txt").read_text(encoding="utf-8").split()
 
 

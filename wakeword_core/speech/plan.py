@@ -1,4 +1,4 @@
-"""What will be synthesized, as plain data: who says which text and how, and which background sounds are made.
+"""The plan of a synthesis, as plain data: who says which text and how, and which background sounds are made.
 
 Nothing here needs an engine. Every recording is a function of the seed, its role and its place in that role, so a
 larger count begins with the same recordings (given the same texts).
@@ -86,7 +86,7 @@ class Plan:
 
 
 def neural_can_read(text: str) -> bool:
-    """Whether the neural voice reads all of `text`: it skips letters that are not Latin without a word."""
+    """Tell whether the neural voice reads all of `text`: it skips letters that are not Latin without a word."""
     plain = unicodedata.normalize("NFKD", text)
     return all(character.isascii() for character in plain if character.isalnum()) and any(map(str.isalnum, plain))
 
@@ -121,7 +121,7 @@ def plan(
 def plan_speech(
     role: Role, texts: Sequence[str], count: int, config: SynthesisConfig, seed: int, folder: str = ""
 ) -> list[Utterance]:
-    """`count` recordings of `texts` in turn, by voices in turn, in a folder that is the role's unless given."""
+    """Plan `count` recordings of `texts` in turn, by voices in turn, in a folder that is the role's unless given."""
     folder = folder or role
     speakers = _espeak_turns(seed)
     factors = list(_generator(seed, "factors").permutation(SPEAKER_FACTORS))
@@ -142,7 +142,7 @@ def plan_speech(
 
 
 def plan_background(config: SynthesisConfig, seed: int, sentences: Sequence[str]) -> list[Scene]:
-    """Half the minutes stationary noise, half babble (where there are sentences), music and clatter."""
+    """Plan background sound: half stationary noise, half babble (where there are sentences), music and clatter."""
     if config.background_minutes == 0:
         return []
     seconds_a_role = config.background_minutes * 30

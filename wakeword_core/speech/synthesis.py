@@ -1,4 +1,4 @@
-"""A whole set of recordings from a phrase: speech in many voices, what sounds alike, sentences, and background."""
+"""Makes recordings for a phrase: speech in many voices, phrases that sound alike, sentences, and background."""
 
 import logging
 from collections import Counter
@@ -93,7 +93,7 @@ def synthesize(
 
 
 def synthetic_sources(folder: Path) -> list[SourceConfig]:
-    """The sources that `synthesize` wrote in `folder`, with absolute paths; DataError if there are none."""
+    """Read the sources that `synthesize` wrote in `folder`, with absolute paths; DataError if there are none."""
     listing = folder / SOURCES_FILE
     if not listing.is_file():
         raise DataError(f"{folder} holds no {SOURCES_FILE}; make the synthetic recordings again")
@@ -127,7 +127,7 @@ def synthesize_phrase(
 
 
 def render(utterance: Utterance, sample_rate: int) -> Samples:
-    """The sound of one planned utterance: float32 [samples] at `sample_rate` Hz; DataError when there is none."""
+    """Render one planned utterance: float32 [samples] at `sample_rate` Hz; DataError when there is none."""
     speech = _speech(utterance, sample_rate)
     lead, tail = (round(seconds * sample_rate) for seconds in (utterance.lead_seconds, utterance.tail_seconds))
     generator = np.random.default_rng(utterance.seed)
@@ -138,7 +138,7 @@ def render(utterance: Utterance, sample_rate: int) -> Samples:
 
 
 def render_scene(scene: Scene, sample_rate: int) -> Samples:
-    """The sound of one planned background recording: float32 [samples] at `sample_rate` Hz."""
+    """Render one planned background recording: float32 [samples] at `sample_rate` Hz."""
     generator = np.random.default_rng(scene.seed)
     count = round(scene.seconds * sample_rate)
     if scene.kind == BABBLE:
