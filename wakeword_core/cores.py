@@ -14,7 +14,7 @@ _PARENT_CHECK_SECONDS = 0.5
 
 
 def available_cores() -> int:
-    """Cores that this process may run on."""
+    """Return how many cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -34,7 +34,7 @@ def torch_threads(count: int) -> Iterator[None]:
 def process_pool(
     processes: int, begin: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
 ) -> ProcessPoolExecutor:
-    """A pool of fresh processes, each of which calls `begin(*arguments)` first.
+    """Return a pool of fresh processes, each of which calls `begin(*arguments)` first.
 
     They leave Ctrl-C, which reaches the whole group, to this process, and end when it is gone, however it died.
     """

@@ -1,4 +1,4 @@
-"""What every picture shares: its size, its colours, and how it becomes a PNG."""
+"""The size and colours that all pictures share, and turning them into PNG files."""
 
 import io
 from typing import TYPE_CHECKING, cast
@@ -18,7 +18,7 @@ _COLOURS = 256
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """A figure of `width` by `height` inches of its own, without pyplot and its global state."""
+    """Return a figure of `width` by `height` inches of its own, without pyplot and its global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -28,7 +28,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def as_png(figure: "Figure") -> bytes:
-    """The figure as a PNG that is equal for equal pictures."""
+    """Return the figure as a PNG that is equal for equal pictures."""
     from PIL import Image
 
     canvas = cast("FigureCanvasAgg", figure.canvas)

@@ -13,7 +13,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """Work ended before it was done because a signal asked for it, and all that is kept is whole.
+    """Raised where work ends early because of a signal; all that was kept is whole.
 
     It passes through handlers of errors, as the interrupt of which it is a kind, and ends the command in the same way.
     """
@@ -21,7 +21,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def finishing(what: str = "part") -> Iterator[Callable[[], bool]]:
-    """Hold back SIGINT and SIGTERM; gives a function that says whether one came. Afterwards it takes its usual effect.
+    """Hold back SIGINT and SIGTERM; gives a function that tells whether one came, and raises it again afterwards.
 
     The log says that it waits for `what`. A second signal is not held back, and one that is ignored, as of a job in the
     background, stays so. Outside of the main thread, which alone gets signals, nothing is held back.

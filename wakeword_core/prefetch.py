@@ -1,4 +1,4 @@
-"""Work that threads do ahead of its consumer: in order, and never more of it than was allowed."""
+"""Work that threads do ahead of its consumer, in order and within a bound."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable

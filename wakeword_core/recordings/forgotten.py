@@ -1,4 +1,4 @@
-"""Tombstones: recordings and speakers of which nothing new may be made, kept in the home as hashes alone."""
+"""Tombstones: recordings and speakers that nothing may be made from any more, kept in the home as hashes alone."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """Which word is said in a recording and who says it, by its path or by its source's table."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from wakeword_core.config import NEGATIVE_LABEL, SourceConfig
@@ -31,21 +31,20 @@ def labels_and_roles(
         return [label] * len(paths), [source.role] * len(paths)
 
     known = {_plain(word): word for word in sorted(words, reverse=True)} | {word: word for word in words}
+    cells: Iterable[str] = stated["label"] if stated is not None and named else [""] * len(paths)
+    stated_roles: Iterable[str] = stated["role"] if stated is not None and "role" in stated else [""] * len(paths)
     meant: list[tuple[str, str]] = []
     problems: list[str] = []
-    for path, stated_label, role in zip(paths, _told(source, paths, stated), _stated_roles(paths, stated), strict=True):
-        word = known.get(stated_label) or known.get(_plain(stated_label)) if stated_label else None
-        if (
-            word is None
-            and not stated_label
-            and (role == "positive" or not (named or source.labels))
-            and default in known
-        ):
-            word = default if (role or source.role) == "positive" else None
-        problem = _problem(stated_label, word, role, source)
-        if problem:
+    for path, cell, stated_role in zip(paths, cells, stated_roles, strict=True):
+        text = cell or (value_from_path(source.labels, "label", path) if source.labels else None) or ""
+        role = stated_role or source.role
+        word = known.get(text) or known.get(_plain(text)) if text else None
+        may_be_default = stated_role == "positive" or not (named or source.labels)
+        if not text and may_be_default and role == "positive" and default in known:
+            word = default
+        if problem := _problem(text, word, stated_role, role):
             problems.append(f"{path} {problem}")
-        meant.append((word, "positive") if word else (NEGATIVE_LABEL, role or source.role))
+        meant.append((word, "positive") if word else (NEGATIVE_LABEL, role))
     if problems:
         more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DataError(
@@ -55,28 +54,13 @@ def labels_and_roles(
     return [label for label, _ in meant], [role for _, role in meant]
 
 
-def _problem(stated_label: str, word: str | None, role: str, source: SourceConfig) -> str:
+def _problem(text: str, word: str | None, stated_role: str, role: str) -> str:
     """What is contradictory about a recording's label and role, or an empty text."""
     if word is not None:
-        return "" if role in ("", "positive") else f"is labelled {stated_label!r}, a wake word, but its role is {role}"
-    if (role or source.role) != "positive":
+        return "" if stated_role in ("", "positive") else f"is labelled {text!r}, a wake word, but its role is {role}"
+    if role != "positive":
         return ""
-    return (
-        f"is labelled {stated_label!r}, which is no wake word"
-        if stated_label
-        else "has no label, but is to be a positive"
-    )
-
-
-def _told(source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None") -> Iterator[str]:
-    """The label of each recording as it is written, or an empty text."""
-    cells = stated["label"] if stated is not None and "label" in stated else [""] * len(paths)
-    for path, cell in zip(paths, cells, strict=True):
-        yield cell or (value_from_path(source.labels, "label", path) if source.labels else None) or ""
-
-
-def _stated_roles(paths: Sequence[str], stated: "pd.DataFrame | None") -> Iterable[str]:
-    return stated["role"] if stated is not None and "role" in stated else [""] * len(paths)
+    return f"is labelled {text!r}, which is no wake word" if text else "has no label, but is to be a positive"
 
 
 def _plain(text: str) -> str:

@@ -58,7 +58,7 @@ class BandPowers:
         self._powers: list[Powers] = []
 
     def add(self, block: npt.NDArray[np.float32]) -> None:
-        """Go on with a block of mono sound [samples]."""
+        """Add a block of mono sound [samples]."""
         sound = np.concatenate([self._rest, block])
         frames = max(0, (len(sound) - self._frame) // self._hop + 1)
         if frames:

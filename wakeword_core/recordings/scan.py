@@ -159,7 +159,7 @@ class Listing:
 
     @cached_property
     def rows(self) -> "pd.DataFrame":
-        """Return a row each: source, path (relative), id (SHA-256 of the bytes), size, error.
+        """Return a row for each recording: source, path (relative), id (SHA-256 of the bytes), size, error.
 
         `error` is empty, or says why the file could not even be read; its id is then made from its name.
         """

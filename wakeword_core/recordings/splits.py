@@ -1,4 +1,4 @@
-"""On which side of the split each speaker lies, and whether every side has what it needs."""
+"""Which split each speaker group is in, and whether every split has what it needs."""
 
 import hashlib
 from collections import Counter, defaultdict

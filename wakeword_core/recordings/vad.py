@@ -1,4 +1,4 @@
-"""Where in a recording somebody speaks: Silero VAD, run through onnxruntime without importing torch."""
+"""Speech detection with Silero VAD, run through onnxruntime without importing torch."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
