@@ -99,7 +99,8 @@ def build_features(
     cut.
     """
     kind = torch.device(device).type
-    materials = materials_for(mixed_in or shards, split, config)
+    rate = config.data.audio.sample_rate
+    materials = materials_for(mixed_in or shards, split, config.features, rate, config.seed)
     attributes = _attributes(config, split)
     readers = reader_threads(on_gpu=kind == "cuda")
     latest = LatestParts(parts, [VERSION, SHARDS_VERSION, split, attributes, kind])
@@ -136,7 +137,7 @@ def build_features(
         parts=len(planned),
         parts_built=len(missing),
         parts_reused=len(planned) - len(missing),
-        window_seconds=round(all_rows * config.features.row_samples(split) / config.data.audio.sample_rate, 1),
+        window_seconds=round(all_rows * config.features.row_samples(split) / rate, 1),
         noise_seconds=round(materials.noise.seconds, 1),
         rooms=len(materials.rooms),
         rows_computed=computed,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wakeword_core.config import Config, Split
+from wakeword_core.config import FeaturesConfig, Split
 from wakeword_core.features.draws import HashRing, hash_keys
 from wakeword_core.features.settings import AUGMENTED_SPLIT
 from wakeword_core.shards.packed_split import iter_recordings, shard_paths
@@ -128,18 +128,17 @@ class Materials:
     """hash of all of it, which enters the keys of parts"""
 
 
-def materials_for(shards: Path, split: Split, config: Config) -> Materials:
+def materials_for(shards: Path, split: Split, features: FeaturesConfig, rate: int, seed: int) -> Materials:
     """Collect noise and rooms from the split's own recordings: nothing of another split is heard in training."""
-    augment = config.features.augment
-    rate = config.data.audio.sample_rate
-    if split != AUGMENTED_SPLIT or max(config.features.augment.views, config.features.augment.negative_views) == 1:
+    augment = features.augment
+    if split != AUGMENTED_SPLIT or max(augment.views, augment.negative_views) == 1:
         return NO_MATERIALS
-    row = config.features.row_samples(split)
+    row = features.row_samples(split)
     recorded = _recorded_noise(shards, augment.noise_minutes * 60, row / rate, rate)
-    noise = NoiseBank(recorded, augment.generated_noise_minutes, row, rate, config.seed)
+    noise = NoiseBank(recorded, augment.generated_noise_minutes, row, rate, seed)
     rooms = recorded_rooms(shards, round(augment.rt60_seconds[1] * rate))
     if not len(rooms):
-        rooms = generate_rooms(augment.generated_rirs, augment.rt60_seconds, rate, config.seed)
+        rooms = generate_rooms(augment.generated_rirs, augment.rt60_seconds, rate, seed)
     return _materials(noise, rooms)
 
 

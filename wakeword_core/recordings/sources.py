@@ -86,15 +86,12 @@ def inside(path: str, base: str) -> bool:
     return real == base or real.startswith(base.rstrip(os.sep) + os.sep)
 
 
-def file_state(path: str) -> tuple[int, int, str]:
-    """Return size, mtime in ns and error of what `path` leads to; the error, if any, says why it cannot be read."""
+def file_state(file: str | os.DirEntry[str]) -> tuple[int, int, str]:
+    """Return size, mtime in ns and error of what `file` leads to; the error, if any, says why it cannot be read."""
     try:
-        return _checked(os.stat(path))
+        state = os.stat(file) if isinstance(file, str) else file.stat()
     except OSError as error:
         return _unread(error.strerror)
-
-
-def _checked(state: os.stat_result) -> tuple[int, int, str]:
     if not stat.S_ISREG(state.st_mode):  # opening a pipe would wait for ever
         return _unread(_NO_FILE)
     return state.st_size, state.st_mtime_ns, ""
@@ -115,19 +112,11 @@ def _chosen(source: SourceConfig, base: str) -> tuple[list[SourceFile], list[str
         path = prefix + name
         if suffix in AUDIO_SUFFIXES:
             if chosen(path):
-                files.append(_source_file(path, entry, base))
+                outside = entry.is_symlink() and not inside(entry.path, base)
+                files.append(SourceFile(path, *(_unread(_OUTSIDE) if outside else file_state(entry))))
         elif suffix in _OTHER_SOUND and chosen(path):
             other_sound.append(path)
     return files, sorted(other_sound)
-
-
-def _source_file(path: str, entry: os.DirEntry[str], base: str) -> SourceFile:
-    if entry.is_symlink():
-        return SourceFile(path, *(file_state(entry.path) if inside(entry.path, base) else _unread(_OUTSIDE)))
-    try:
-        return SourceFile(path, *_checked(entry.stat(follow_symlinks=False)))
-    except OSError as error:
-        return SourceFile(path, *_unread(error.strerror))
 
 
 def _walk(base: str, source: SourceConfig) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -160,10 +160,13 @@ def test_the_noise_that_is_kept_does_not_depend_on_shards(count, make_shards, tm
     augment = {"noise_minutes": 6.5 / 60, "generated_noise_minutes": 0.0}
     config = Config.model_validate({"features": {"augment": {"views": 2, **augment}}})
     one, other = (
-        materials_for(make_shards(f"in-{shards}", each=7, count=shards), "train", config).noise for shards in (1, count)
+        materials_for(
+            make_shards(f"in-{shards}", each=7, count=shards), "train", config.features, 16_000, config.seed
+        ).noise
+        for shards in (1, count)
     )
     assert one.seconds == other.seconds == 6.0 and set(one.keys) == set(other.keys) and len(one) == 2
-    more = materials_for(make_shards("more", each=8, count=count), "train", config).noise
+    more = materials_for(make_shards("more", each=8, count=count), "train", config.features, 16_000, config.seed).noise
     assert len(more) == 2 and len(set(one.keys) & set(more.keys)) >= 1
 
 
@@ -171,7 +174,7 @@ def test_of_a_long_recording_of_noise_as_much_is_kept_as_fits(make_shards, tmp_p
     shards = make_shards(seconds_of={"noise": 100.0, "positive": 1.0}, each=1, count=1)
     augment = {"noise_minutes": 1.1, "generated_noise_minutes": 0.0}
     config = Config.model_validate({"features": {"augment": {"views": 2, **augment}}})
-    noise = materials_for(shards, "train", config).noise
+    noise = materials_for(shards, "train", config.features, 16_000, config.seed).noise
     # in stretches of half a minute, each with a row more
     assert 66.0 - 30.0 <= noise.seconds <= 66.0 + 3 * 3.1
     (audio,) = [recording.audio for recording in iter_recordings(shards, roles=("noise",))]
