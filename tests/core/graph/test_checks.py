@@ -124,3 +124,16 @@ def test_a_source_without_a_licence_is_a_warning_that_names_it() -> None:
     assert check.run(stated, None).passed
     found = check.run(SimpleNamespace(figures={**stated.figures, "without_licence": ["street"]}), None)
     assert not found.passed and "street" in found.description and "data.sources" in found.description
+
+
+def test_the_documentation_lists_every_check() -> None:
+    wanted = [
+        f"| `{check.name}` | {stage.name} | {check.description} | {'yes' if check.blocking else 'no'} | "
+        f"{', '.join(f'`{limit}`' for limit in check.limits)} |"
+        for stage in STAGES
+        for check in stage.checks
+    ]
+    table = "\n".join(["| check | on | what holds | blocks | limits |", "|---|---|---|---|---|", *wanted])
+    page = Path(__file__).parents[3] / "docs" / "pipeline.md"
+    documented = f"{table}\n\n" in page.read_text(encoding="utf-8")
+    assert documented, f"docs/pipeline.md should list the checks as follows:\n{table}"

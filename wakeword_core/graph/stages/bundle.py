@@ -121,7 +121,7 @@ STAGE = Stage(
     description="What is handed on: the models with their history inside and the model card, which the registry "
     "shows too.",
     checks=(
-        Check("sealed", "The models' own digests are right.", sealed),
-        Check("licences_stated", "Every source has a licence.", licences_stated, blocking=False),
+        Check("sealed", "The digest inside each model file is right.", sealed),
+        Check("licences_stated", "Every source states a licence.", licences_stated, blocking=False),
     ),
 )

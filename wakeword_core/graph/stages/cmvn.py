@@ -44,7 +44,7 @@ STAGE = Stage(
     checks=(
         Check(
             "normalises",
-            "Training data normalise to mean 0 and variance 1.",
+            "Normalised training windows have mean 0 and variance 1.",
             normalises,
             inputs=(Input("mel_features", split="train"),),
         ),

@@ -176,7 +176,7 @@ STAGE = Stage(
     checks=(
         Check(
             "not_worse_than_champion",
-            "Not worse than the champion on the same test; else it does not take its place.",
+            "The model is not worse than the champion on the same test.",
             not_worse_than_champion,
             blocking=False,
         ),

@@ -54,7 +54,7 @@ STAGE = Stage(
     checks=(
         Check(
             "features_consistent",
-            "Finite, of the right shape, labels as in the shards.",
+            "Values are finite, and rows and labels are those of the shards.",
             consistent,
             inputs=(Input("audio_shards", split="same"),),
         ),

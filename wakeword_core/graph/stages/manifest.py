@@ -148,9 +148,9 @@ STAGE = Stage(
     description="One row a recording: what it is, whose voice, how healthy, and in which split; nothing is "
     "dropped silently.",
     checks=(
-        Check("usable_recordings", "Something usable in every split and label.", usable),
-        Check("sources_read", "No source is missing or broken.", all_sources_read, blocking=False),
-        Check("splits_disjoint", "No speaker and no duplicate on two sides.", disjoint),
+        Check("usable_recordings", "Every label has usable recordings in every split.", usable),
+        Check("sources_read", "Every source of recordings was read.", all_sources_read, blocking=False),
+        Check("splits_disjoint", "No speaker and no duplicate is in two splits.", disjoint),
         Check(
             "no_copies_across_splits",
             "No recording sounds like a copy of one in another split.",
@@ -160,7 +160,7 @@ STAGE = Stage(
         ),
         Check(
             "data_as_before",
-            "Class mix, loudness and duration as in the data of the champion.",
+            "Class mix, loudness and duration are as in the data of the champion.",
             data_as_before,
             blocking=False,
             inputs=(Input(CHAMPION),),

@@ -58,11 +58,11 @@ STAGE = Stage(
     checks=(
         Check(
             "mined_from_training",
-            "Every clip is from the training split.",
+            "Every clip comes from the training split.",
             from_training,
             inputs=(Input("raw_manifest", facet="train"),),
         ),
-        Check("clips_verify", "Rows, ids and bytes of the clips' shards verify.", verify),
+        Check("clips_verify", "Rows, ids and bytes of the clips are as they were written.", verify),
     ),
     gpu=True,
 )

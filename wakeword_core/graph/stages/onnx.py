@@ -82,14 +82,14 @@ STAGE = Stage(
     checks=(
         Check(
             "equals_torch",
-            "The same scores as torch.",
+            "Scores are the same as in torch.",
             equals_torch,
             inputs=(Input("calibrated_model"), Input("mel_features", split="val")),
             limits=("export.onnx.parity_tolerance",),
         ),
         Check(
             "fits_platform",
-            "Flash, memory and products that the device has.",
+            "The device that is to run it has the flash, memory and time for it.",
             fits_platform,
             limits=("export.platform",),
         ),

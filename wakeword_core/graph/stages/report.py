@@ -78,14 +78,14 @@ STAGE = Stage(
     checks=(
         Check(
             "hears_the_word",
-            "Of use at all; else it is no champion.",
+            "The model hears enough words of the test to become champion.",
             hears_the_word,
             blocking=False,
             limits=("checks.max_frr",),
         ),
         Check(
             "enough_background",
-            "Enough background to show the target.",
+            "The background is long enough to show the target of false alarms.",
             enough_background,
             blocking=False,
             limits=("evaluation.operating_points",),

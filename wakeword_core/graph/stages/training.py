@@ -73,7 +73,7 @@ STAGE = Stage(
     checks=(
         Check(
             "beats_chance",
-            "Better than chance on validation by a margin.",
+            "The network ranks validation better than chance, by a margin.",
             beats_chance,
             inputs=(Input("mel_features", split="val"),),
             limits=("checks.min_val_auc",),

@@ -101,7 +101,7 @@ STAGE = Stage(
     checks=(
         Check(
             "tuning_not_worse",
-            "No worse on validation than before tuning.",
+            "Tuning does not worsen the network on validation.",
             not_worse,
             inputs=(Input("trained_model"), Input("mel_features", split="val")),
             limits=("mining.tuning.keep", "training.validation.metric"),
