@@ -1,6 +1,8 @@
-"""A project on disk: a configuration and a home, which artifact each stage should have, and how to build it.
+"""A project: a configuration and a home. It says which artifact each stage should have, builds it and checks it.
 
-Dagster, the command line and `status` all read the graph and its state here.
+Each artifact is checked once: what its checks found is recorded beside it in `checks.json`, with a key of all that the
+verdict depends on (`Check.key`). A check is made again only when its key changes: for another content, other inputs or
+other limits.
 """
 
 import logging
@@ -24,7 +26,6 @@ from wakeword_core.store.artifacts import KEY_LENGTH, Artifact, ArtifactStore, B
 log = logging.getLogger(__name__)
 
 CHECKS_FILE = "checks.json"
-"""Beside an artifact's files: what its checks found, each by a key of all that the verdict depends on."""
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Project:
         self.home = self.home.resolve()
         self.store = ArtifactStore(self.home / "store")
         self._fingerprint: str | None = None
-        self._found: dict[tuple[str, Split | None], Artifact] = {}
+        self._complete: dict[tuple[str, Split | None], Artifact] = {}
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -54,7 +55,8 @@ class Project:
         """Return every source of recordings: the configured folders, then synthetic speech."""
         from wakeword_core.graph.stages.manifest import all_sources
 
-        return all_sources(self.config, self.require("synthetic_speech") if self.config.synthesis.enabled else None)
+        speech = self.require("synthetic_speech") if self.config.synthesis.enabled else None
+        return all_sources(self.config.data.sources, speech)
 
     def fingerprint(self, *, fresh: bool = False) -> str:
         """Return a hash over all configured folders of recordings; unchanged files are not read again."""
@@ -70,7 +72,7 @@ class Project:
         data, forgotten = self.config.data, self.forgotten()
         listing = scan(data.sources, self.scan_cache(), self.progress, missing=data.missing_source, forgotten=forgotten)
         self._fingerprint = forgotten.enter(listing.fingerprint)
-        self._found.clear()
+        self._complete.clear()
         return listing
 
     def forgotten(self) -> Forgotten:
@@ -93,21 +95,21 @@ class Project:
 
     def find(self, stage: str, split: Split | None = None) -> Artifact | None:
         """Return the complete artifact that fits the present recordings and settings, or None."""
-        if (stage, split) in self._found:
-            return self._found[stage, split]
+        if (stage, split) in self._complete:
+            return self._complete[stage, split]
         try:
             artifact = self.store.find(stage, self.expected_key(stage, split))
         except ArtifactError:
             return None
         if artifact:
-            self._found[stage, split] = artifact
+            self._complete[stage, split] = artifact
         return artifact
 
     def expected_key(self, stage: str, split: Split | None = None) -> str:
         """Return the key that the stage's artifact has, or will have; an error when one of its inputs is not built."""
-        spec = self.stages[stage]
-        contents = {name: record["content"] for name, record in self._deciding_contents(spec, split).items()}
-        return artifact_key(contents, spec.deciding_settings(self.config, split), spec.version)
+        wanted = self.stages[stage]
+        contents = {name: source["content"] for name, source in self._deciding_contents(wanted, split).items()}
+        return artifact_key(contents, wanted.deciding_settings(self.config, split), wanted.version)
 
     def require(self, stage: str, split: Split | None = None) -> Artifact:
         """Return the artifact as `find` does; an error that says what to run when there is none."""
@@ -121,14 +123,14 @@ class Project:
         with self.store.in_use():
             return self._build(stage, split)
 
-    def _build(self, stage: str, split: Split | None) -> tuple[Artifact, bool]:
-        spec = self.stages[stage]
-        if spec.partitioned != (split is not None):
-            raise ArtifactError(f"{stage} {'needs a' if spec.partitioned else 'has no'} split")
-        if stage == MANIFEST:
+    def _build(self, name: str, split: Split | None) -> tuple[Artifact, bool]:
+        stage = self.stages[name]
+        if stage.partitioned != (split is not None):
+            raise ArtifactError(f"{name} {'needs a' if stage.partitioned else 'has no'} split")
+        if name == MANIFEST:
             self.fingerprint(fresh=True)
-        deciding = self._deciding_contents(spec, split)
-        inputs = self._artifacts(spec.inputs, split)
+        deciding = self._deciding_contents(stage, split)
+        inputs = self._artifacts(stage.inputs, split)
 
         def make(build: Build) -> None:
             folders = RecordingFolders(
@@ -138,82 +140,69 @@ class Project:
                 self.config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.progress,
                 self.on_epoch,
             )  # fmt: skip
-            spec.make(run)
+            stage.make(run)
             build.figures, build.facets, build.volatile = run.figures, run.facets, run.volatile
             build.device = run.device_used
 
-        self._set_aside_if_damaged(spec, split)
+        existing = self.find(name, split)
+        if existing and not (existing.path / CHECKS_FILE).exists() and existing.damaged(read=True):
+            self.store.discard(existing)  # its checks, which would notice the damage, were not made yet
         artifact, built = self.store.build(
-            stage,
+            name,
             deciding,
-            spec.deciding_settings(self.config, split),
-            spec.version,
+            stage.deciding_settings(self.config, split),
+            stage.version,
             make,
-            resumable=spec.resumable,
-            libraries=spec.libraries,
+            resumable=stage.resumable,
+            libraries=stage.libraries,
         )
-        self._found.clear()
+        self._complete.clear()
         how = "built in" if built else "is complete; building it took"
-        log.info("%s %s %.1f s: %s", artifact_name(stage, split), how, artifact.seconds, artifact.key)
+        log.info("%s %s %.1f s: %s", artifact_name(name, split), how, artifact.seconds, artifact.key)
         return artifact, built
 
-    def _set_aside_if_damaged(self, stage: Stage, split: Split | None) -> None:
-        """Move what no check has looked at yet out of the way if a byte of it changed, so that it is built anew."""
-        artifact = self.find(stage.name, split)
-        if artifact and not (artifact.path / CHECKS_FILE).exists() and artifact.damaged(read=True):
-            self.store.discard(artifact)
-
     def verdicts(self, stage: str, split: Split | None = None) -> list[Judgement]:
-        """Return what each check of a stage's artifact found; only what is not recorded beside it yet is measured."""
+        """Return what each check of a stage's artifact found; only checks without a record that fits are made."""
         artifact = self.require(stage, split)
-        recorded, judgements, measured = _read_verdicts(artifact), [], False
-        for check in self.stages[stage].checks:
-            run = self._check_run(check, split)
-            judgement = _recorded(recorded, check, check.key(artifact, run))
+        record = _read_record(artifact)
+        judgements, is_new = [], False
+        for check, run in self._checks(stage, split):
+            judgement = _recorded(record, check, check.key(artifact, run))
             if judgement is None:
-                judgement, measured = _judge(check, artifact, run), True
-                recorded[check.name] = {"key": check.key(artifact, run), **asdict(judgement)}
+                judgement, is_new = check.judge(artifact, run), True
+                record[check.name] = {"key": check.key(artifact, run), **asdict(judgement)}
             judgements.append(judgement)
-        if measured:
-            self._require_undamaged(artifact, artifact_name(stage, split), judgements)
-            try:
-                write_json(artifact.path / CHECKS_FILE, recorded)
-            except OSError as error:
-                where = artifact.path / CHECKS_FILE
+        if is_new:
+            if any(judgement.stops for judgement in judgements) and (damaged := artifact.damaged(read=True)):
+                self.store.discard(artifact)
+                self._complete.clear()
+                name = artifact_name(stage, split)
                 raise ArtifactError(
-                    f"cannot write {where}: {error.strerror}; free some space, then run again"
-                ) from error
+                    f"{name} changed on disk ({', '.join(damaged)}) and was set aside; run again to build it"
+                )
+            _write_record(artifact, record)
         return judgements
-
-    def _require_undamaged(self, artifact: Artifact, name: str, judgements: Sequence[Judgement]) -> None:
-        """Set an artifact aside, with an error, if its checks fail because the disk changed it."""
-        if any(judgement.stops for judgement in judgements) and (damaged := artifact.damaged(read=True)):
-            self.store.discard(artifact)
-            self._found.clear()
-            raise ArtifactError(
-                f"{name} changed on disk ({', '.join(damaged)}) and was set aside; run again to build it"
-            )
 
     def recorded_verdicts(self, stage: str, split: Split | None = None) -> list[Judgement] | None:
         """Return what the checks of a stage's artifact found, or None where one of them is still to be made."""
         artifact = self.find(stage, split)
         if artifact is None:
             return None
-        recorded = _read_verdicts(artifact)
-        judgements = []
-        for check in self.stages[stage].checks:
-            try:
-                run = self._check_run(check, split)
-            except ArtifactError:  # what it is to be compared with is not built
-                return None
-            judgement = _recorded(recorded, check, check.key(artifact, run))
-            if judgement is None:
-                return None
-            judgements.append(judgement)
-        return judgements
+        record = _read_record(artifact)
+        try:
+            checks = self._checks(stage, split)
+        except ArtifactError:  # what it is to be compared with is not built
+            return None
+        judgements = [_recorded(record, check, check.key(artifact, run)) for check, run in checks]
+        complete = [judgement for judgement in judgements if judgement]
+        return complete if len(complete) == len(judgements) else None
 
-    def _check_run(self, check: Check, split: Split | None) -> CheckRun:
-        return CheckRun(self.config, self._artifacts(check.inputs, split), split, self.store)
+    def _checks(self, stage: str, split: Split | None) -> list[tuple[Check, CheckRun]]:
+        """Return each check of a stage with what it is given; an error where that is not built."""
+        return [
+            (check, CheckRun(self.config, self._artifacts(check.inputs, split), split, self.store))
+            for check in self.stages[stage].checks
+        ]
 
     def names(self) -> list[str]:
         """Return the names of all artifacts, `stage` or `stage[split]`, in build order."""
@@ -221,26 +210,26 @@ class Project:
 
     def deciding_inputs(self, stage: Stage) -> list[Input]:
         """Return what the result of a stage depends on under this configuration."""
-        return [wanted for wanted in stage.inputs if self._exists(wanted) and wanted.decides(self.config)]
+        return [source for source in stage.inputs if self._exists(source) and source.decides(self.config)]
 
-    def _exists(self, wanted: Input) -> bool:
+    def _exists(self, source: Input) -> bool:
         """Whether this configuration, or the home, has what an input is of."""
-        if wanted.stage == CHAMPION:
+        if source.stage == CHAMPION:
             return self.opponent() is not None
-        return wanted.stage == RAW_AUDIO or wanted.stage in self.stages
+        return source.stage == RAW_AUDIO or source.stage in self.stages
 
-    def content_of(self, wanted: Input, split: Split | None) -> dict[str, str] | None:
+    def content_of(self, source: Input, split: Split | None) -> dict[str, str] | None:
         """Return what an input of the consumer's `split` is now: stage, key and content; None when it is not built.
 
         ArtifactError when it is an artifact of an earlier version that lacks the part that the consumer depends on.
         """
-        if wanted.stage == RAW_AUDIO:
+        if source.stage == RAW_AUDIO:
             content = self.fingerprint()
             return {"stage": RAW_AUDIO, "key": content[:KEY_LENGTH], "content": content}
-        artifact = self.opponent() if wanted.stage == CHAMPION else self.find(wanted.stage, wanted.at(split))
+        artifact = self.opponent() if source.stage == CHAMPION else self.find(source.stage, source.at(split))
         if artifact is None:
             return None
-        facet = split if wanted.facet == "split" else wanted.facet
+        facet = split if source.facet == "split" else source.facet
         if facet and facet not in artifact.facets:
             raise ArtifactError(
                 f"{artifact.stage} {artifact.key} was written by an earlier version and says nothing of its {facet}; "
@@ -249,52 +238,50 @@ class Project:
         content = artifact.facets[facet] if facet else artifact.content
         return {"stage": artifact.stage, "key": artifact.key, "content": content}
 
-    def _artifacts(self, wanted: Sequence[Input], split: Split | None) -> dict[str, Artifact]:
+    def _artifacts(self, sources: Sequence[Input], split: Split | None) -> dict[str, Artifact]:
         """Return the artifacts of all inputs by name, whether they decide or not; an error where one is missing."""
-        artifacts = {
-            made.name(split): self.require(made.stage, made.at(split)) for made in wanted if made.stage in self.stages
-        }
-        opponent = self.opponent() if any(made.stage == CHAMPION for made in wanted) else None
-        return artifacts | ({CHAMPION: opponent} if opponent else {})
+        artifacts = {}
+        for source in sources:
+            if source.stage in self.stages:
+                artifacts[source.name(split)] = self.require(source.stage, source.at(split))
+            elif source.stage == CHAMPION and (opponent := self.opponent()):
+                artifacts[CHAMPION] = opponent
+        return artifacts
 
     def _deciding_contents(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]:
         contents: dict[str, dict[str, str]] = {}
-        for wanted in self.deciding_inputs(stage):
-            content = self.content_of(wanted, split)
+        for source in self.deciding_inputs(stage):
+            content = self.content_of(source, split)
             if content is None:
-                raise _not_built(wanted.name(split))
-            contents[wanted.name(split)] = content
+                raise _not_built(source.name(split))
+            contents[source.name(split)] = content
         return contents
 
 
-def _judge(check: Check, artifact: Artifact, run: CheckRun) -> Judgement:
-    verdict = check.run(artifact, run)
-    return Judgement(
-        check.name,
-        check.blocking,
-        verdict.passed,
-        verdict.severity or check.severity,
-        verdict.description,
-        verdict.figures,
-    )
-
-
-def _read_verdicts(artifact: Artifact) -> dict[str, Any]:
+def _read_record(artifact: Artifact) -> dict[str, Any]:
     """Return what is recorded beside an artifact; what cannot be read counts as not recorded."""
     try:
-        recorded = read_json(artifact.path / CHECKS_FILE)
+        record = read_json(artifact.path / CHECKS_FILE)
     except (OSError, ValueError):
         return {}
-    return recorded if isinstance(recorded, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
-def _recorded(recorded: dict[str, Any], check: Check, key: str) -> Judgement | None:
-    entry = recorded.get(check.name)
+def _write_record(artifact: Artifact, record: dict[str, Any]) -> None:
+    path = artifact.path / CHECKS_FILE
+    try:
+        write_json(path, record)
+    except OSError as error:
+        raise ArtifactError(f"cannot write {path}: {error.strerror}; free some space, then run again") from error
+
+
+def _recorded(record: dict[str, Any], check: Check, key: str) -> Judgement | None:
+    entry = record.get(check.name)
     if not isinstance(entry, dict) or entry.get("key") != key:
         return None
     try:
         return Judgement(**{name: value for name, value in entry.items() if name != "key"})
-    except TypeError:
+    except TypeError:  # written by another version
         return None
 
 

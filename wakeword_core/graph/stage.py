@@ -1,4 +1,8 @@
-"""What a stage of the graph is: its inputs, the settings it depends on, the call that builds it, and its checks."""
+"""What a stage of the graph is: its inputs, the settings it depends on, the call that builds it, and its checks.
+
+A stage is a value of `Stage`, in a file of its own under `stages/`. Its `make` gets a `StageRun` and fills a folder.
+Each of its checks gets the finished artifact and a `CheckRun`, and returns a `Verdict`.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,12 +26,12 @@ _SHOWN_PROBLEMS = 5
 
 
 def always(config: Config) -> bool:
-    """Whatever the configuration says."""
+    """Return True, whatever the configuration says."""
     return True
 
 
 def never(config: Config) -> bool:
-    """Under no configuration."""
+    """Return False, whatever the configuration says."""
     return False
 
 
@@ -58,7 +62,7 @@ class RecordingFolders:
     content: str
     """Hash of the recordings that the build goes by."""
     content_now: Callable[[], str]
-    """Looks again: the same hash of the recordings as they are at the time of the call."""
+    """The same hash of the recordings as they are when it is called."""
     scan_cache: Callable[[], ScanCache]
     forgotten: Callable[[], Forgotten]
     """What this home must never use again."""
@@ -66,7 +70,7 @@ class RecordingFolders:
 
 @dataclass
 class StageRun:
-    """What a stage is given to build one artifact, and where it leaves what there is to say of it."""
+    """What a stage is given to build one artifact, and where it leaves the figures of the result."""
 
     config: Config
     inputs: dict[str, Artifact]
@@ -131,6 +135,28 @@ class CheckRun:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """The verdict of a check on an artifact, as it is recorded beside it."""
+
+    check: str
+    blocking: bool
+    passed: bool
+    severity: Severity
+    description: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is wrong; a warning is something to look at, and no failure."""
+        return not self.passed and self.severity == "error"
+
+    @property
+    def stops(self) -> bool:
+        """Whether nothing may be built on the artifact."""
+        return self.failed and self.blocking
+
+
+@dataclass(frozen=True)
 class Check:
     """A named condition on a stage's artifact. A check only looks: it changes nothing."""
 
@@ -151,30 +177,14 @@ class Check:
 
     def key(self, artifact: Artifact, run: CheckRun) -> str:
         """Return a hash of all that the verdict depends on: while it stays the same, so does the verdict."""
-        contents = {name: looked_at.content for name, looked_at in run.inputs.items()}
+        contents = {name: source.content for name, source in run.inputs.items()}
         return digest([self.name, artifact.content, artifact.code_version, contents, run.config.subset(*self.limits)])
 
-
-@dataclass(frozen=True)
-class Judgement:
-    """The verdict of a check on an artifact, as it is recorded beside it."""
-
-    check: str
-    blocking: bool
-    passed: bool
-    severity: Severity
-    description: str
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def failed(self) -> bool:
-        """Whether something is wrong; a warning is something to look at, and no failure."""
-        return not self.passed and self.severity == "error"
-
-    @property
-    def stops(self) -> bool:
-        """Whether nothing may be built on the artifact."""
-        return self.failed and self.blocking
+    def judge(self, artifact: Artifact, run: CheckRun) -> Judgement:
+        """Make the check and return its verdict with all that is recorded of it."""
+        verdict = self.run(artifact, run)
+        severity = verdict.severity or self.severity
+        return Judgement(self.name, self.blocking, verdict.passed, severity, verdict.description, verdict.figures)
 
 
 @dataclass(frozen=True)

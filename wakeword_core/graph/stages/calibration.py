@@ -50,5 +50,5 @@ STAGE = Stage(
     group="model",
     kinds=("pytorch",),
     description="The model with its calibration, detector and operating points, all set on validation.",
-    checks=(Check("nll_not_worse", "Calibration does not worsen the likelihood of validation's labels.", nll_not_worse),),
+    checks=(Check("nll_not_worse", "Calibration does not worsen the likelihood of labels.", nll_not_worse),),
 )

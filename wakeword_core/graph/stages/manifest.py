@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from wakeword_core.config import Config, SourceConfig
+from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest
 from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict, verdict_on
@@ -14,19 +14,19 @@ _LISTED = 100
 """Pairs and shifts among a check's figures, at most."""
 
 
-def all_sources(config: Config, speech: Artifact | None) -> list[SourceConfig]:
+def all_sources(configured: Sequence[SourceConfig], speech: Artifact | None) -> list[SourceConfig]:
     """Return the configured folders of recordings, then those of synthetic speech; DataError where there are none."""
-    sources: Sequence[SourceConfig] = config.data.sources
+    sources = list(configured)
     if speech:
         from wakeword_core.speech.synthesis import synthetic_sources
 
-        sources = [*sources, *synthetic_sources(speech.path)]
+        sources += synthetic_sources(speech.path)
     if not sources:
         raise DataError(
             "there are no recordings: name folders under data.sources in the configuration, "
             "or set synthesis.enabled to true"
         )
-    return list(sources)
+    return sources
 
 
 def make(run: StageRun) -> None:
@@ -43,7 +43,7 @@ def make(run: StageRun) -> None:
 
     config = run.config
     summary = build_manifest(
-        all_sources(config, run.inputs.get("synthetic_speech")),
+        all_sources(config.data.sources, run.inputs.get("synthetic_speech")),
         config.data,
         config.phrase,
         config.seed,

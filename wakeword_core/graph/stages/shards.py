@@ -15,7 +15,7 @@ def make(run: StageRun) -> None:
     config = run.config
     summary = build_shards(
         read_manifest(run.inputs["raw_manifest"].path, split=run.split),
-        {source.name: source.root for source in all_sources(config, run.inputs.get("synthetic_speech"))},
+        {source.name: source.root for source in all_sources(config.data.sources, run.inputs.get("synthetic_speech"))},
         config.data.audio.sample_rate,
         config.shards,
         config.compute.workers,
