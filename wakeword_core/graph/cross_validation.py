@@ -1,6 +1,6 @@
-"""Every speaker group is in the test once: as many builds as folds, and what their reports say together.
+"""Cross-validation: as many builds as folds, so that every speaker group is in the test once.
 
-But for sources that are held in one split, and synthetic voices of the test, which are in the test of every fold.
+Only sources that are held in one split, and synthetic voices of the test, are in the test of every fold.
 """
 
 import logging
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 REPORT = "metrics_report"
 FIGURES = ("frr", "fah", "eer", "roc_auc", "f1", "latency_p50")
-"""Of each fold's report, whose mean and spread are told."""
+"""Figures of each fold's report of which mean and spread are given."""
 _LIMITS = dict.fromkeys(FIGURES, (0.0, 1.0)) | {"fah": (0.0, math.inf), "latency_p50": (-math.inf, math.inf)}
-"""What there is of each."""
+"""The least and the largest value that each can have."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A check that did not hold of a fold's artifact."""
+    """A check that a fold's artifact did not pass."""
 
     artifact: str
     check: str
@@ -40,16 +40,15 @@ class Failure:
 
 @dataclass
 class Fold:
-    """One fold: its number from 0, the key and figures of its report, and what its checks found.
+    """One fold: its number from 0, the key and figures of its report, and the checks that failed.
 
-    `problem` says why it failed, if it did; then it has no report.
+    `problem` says why the fold itself failed, if it did; then it has no report.
     """
 
     number: int
     key: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
     checks: int = 0
-    """How many were run."""
     failures: list[Failure] = field(default_factory=list)
     problem: str = ""
 
@@ -75,7 +74,7 @@ class Together:
 
 
 def fold_configs(config: Config, folds: int) -> list[Config]:
-    """The configuration of each fold: test sets of equal shares of the speaker groups, which take turns.
+    """Return the configuration of each fold: test sets of equal shares of the speaker groups, which take turns.
 
     Sources that are held in a split stay there. Raises ConfigError where validation leaves nothing to train on.
     """
@@ -86,26 +85,26 @@ def fold_configs(config: Config, folds: int) -> list[Config]:
             "cross-validation needs speakers who take turns in the test, and splits hold every source that there is; "
             "add one under data"
         )
-    made = []
+    configs = []
     for number in range(folds):
         tree = config.model_dump(mode="json")
         tree["data"]["splits"] |= {"test_fraction": 1 / folds, "rotation": number / folds}
         try:
-            made.append(Config.model_validate(tree))
+            configs.append(Config.model_validate(tree))
         except ValueError as error:
             raise ConfigError(
                 f"data.splits.val_fraction is too large for {folds} folds; lower it, or take more"
             ) from error
-    return made
+    return configs
 
 
 def cross_validate(config: Config, home: Path, folds: int, progress: Progress = silent) -> Iterator[Fold]:
-    """Build and check each fold up to its report in `home`, where what is there already is found, and yield it.
+    """Build and check each fold up to its report in `home`, and yield it; what is there already is not built again.
 
-    One that fails, as by a check that stops any build, is yielded too and keeps no other from being built.
+    A fold that fails, as by a check that stops any build, is yielded too and keeps no other from being built.
     """
-    for number, one in enumerate(fold_configs(config, folds)):
-        project, fold = Project(one, home, progress), Fold(number)
+    for number, fold_config in enumerate(fold_configs(config, folds)):
+        project, fold = Project(fold_config, home, progress), Fold(number)
         try:
             with project.store.in_use():
                 report = _built_up_to_report(project, fold)
@@ -127,26 +126,25 @@ def _built_up_to_report(project: Project, fold: Fold) -> Artifact:
 
 
 def _check(project: Project, artifact: Artifact, split: Split | None, fold: Fold) -> None:
-    """Note what does not hold of an artifact; a WakewordError where nothing may be built on it."""
+    """Note the checks that an artifact does not pass; WakewordError where nothing may be built on it."""
     name = artifact_name(artifact.stage, split)
     for verdict in project.verdicts(artifact.stage, split):
         fold.checks += 1
         if not verdict.passed:
             fold.failures.append(Failure(name, verdict.check, verdict.severity, verdict.description))
         if verdict.stops:
-            raise WakewordError(f"the check {verdict.check} of {name} does not hold: {verdict.description}")
+            raise WakewordError(f"the check {verdict.check} of {name} failed: {verdict.description}")
 
 
 def together(folds: Sequence[Fold], confidence: float = 0.95) -> Together | None:
-    """What the folds that did not fail say together, None of fewer than two; figures that one lacks are left out."""
-    figures = [one.figures for one in folds if not one.problem]
-    if len(figures) < 2:
+    """Put the folds that did not fail together; None for fewer than two. Figures that a fold lacks are left out."""
+    reports = [fold.figures for fold in folds if not fold.problem]
+    if len(reports) < 2:
         return None
-    values = {
-        name: [one[name] for one in figures] for name in FIGURES if all(one.get(name) is not None for one in figures)
-    }
-    words, misses, alarms = (sum(one[name] for one in figures) for name in ("words", "misses", "false_alarms"))
-    hours = sum(one["background_hours"] for one in figures)
+    complete = [name for name in FIGURES if all(report.get(name) is not None for report in reports)]
+    values = {name: [report[name] for report in reports] for name in complete}
+    words, misses, alarms = (sum(report[name] for report in reports) for name in ("words", "misses", "false_alarms"))
+    hours = sum(report["background_hours"] for report in reports)
     return Together(
         mean={name: mean(several) for name, several in values.items()},
         deviation={name: stdev(several) for name, several in values.items()},
@@ -161,6 +159,6 @@ def together(folds: Sequence[Fold], confidence: float = 0.95) -> Together | None
 
 
 def _within(interval: Interval, name: str) -> Interval:
-    """Of a few folds it may reach beyond what there is."""
+    """Cut off what no figure can be: the interval of a few folds may reach there."""
     least, most = _LIMITS[name]
     return Interval(max(interval.low, least), min(interval.high, most))

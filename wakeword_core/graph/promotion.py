@@ -1,4 +1,4 @@
-"""Whether a model becomes champion: by itself at the end of its build, by a person's word, or back by a rollback."""
+"""Which model is champion: decided at the end of a build, by a person, or by a rollback."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +11,16 @@ from wakeword_core.stage_names import BUNDLE, COMPARISON, MODEL
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 
 _DELIVERED = ("tuned_model", "calibrated_model", MODEL, "int8_model", "metrics_report", BUNDLE, COMPARISON)
-"""What is read again, byte for byte, before a model becomes champion."""
+"""Stages whose files are read again, byte for byte, before a model becomes champion."""
 _BELONG = ("trained_model", *_DELIVERED)
 """Stages whose artifacts are entered with a model."""
 _FIGURES = ("frr", "fah", "words", "misses", "false_alarms", "background_hours", "threshold")
 
 
 def decide(project: Project) -> Entry:
-    """Enter what follows for the present model from its comparison and checks; what stands already is not repeated.
+    """Enter what follows for the present model from its comparison and checks; a decision that stands is not repeated.
 
-    A champion stays what it is, and who was rolled back does not come back by itself.
+    A champion stays champion, and a model that was rolled back does not become champion again by itself.
     """
     failures = failed_checks(project)
     with project.registry().changing() as registry:
@@ -57,14 +57,14 @@ def _last_and_next(project: Project, registry: Registry, failures: list[str]) ->
         by="gate",
         opponent=champion.key if champion else "",
         cleared=cleared,
-        artifacts={stage: found.key for stage in _BELONG if (found := project.find(stage))},
+        artifacts={stage: artifact.key for stage in _BELONG if (artifact := project.find(stage))},
         figures={name: report.figures[name] for name in _FIGURES} if report else {},
     )
     return last, last if last and _same(last, entry) else entry
 
 
 def _settled(registry: Registry, key: str) -> Entry | None:
-    """What was decided last about a model that the gate has no say in any more."""
+    """Return the last decision about a model that the gate has no say in any more, else None."""
     last = registry.last(key)
     return last if last and (registry.role(key) == "champion" or last.decision == "rolled_back") else None
 
@@ -72,32 +72,31 @@ def _settled(registry: Registry, key: str) -> Entry | None:
 def _ruling(
     project: Project, comparison: Artifact, failures: list[str], champion: Entry | None
 ) -> tuple[Decision, bool, str]:
-    """The decision, whether the model may be champion, and why."""
-    found = comparison.figures
+    """Return the decision, whether the model may be champion, and why."""
+    figures = comparison.figures
     if failures:
         return "refused", False, "; ".join(failures)
-    if champion and found["opponent"] != champion.key:
+    if champion and figures["opponent"] != champion.key:
         gone = project.store.find(MODEL, champion.key) is None
         why = "whose files are gone or damaged" if gone else "which was promoted meanwhile; run again"
         return "candidate", False, f"it was not compared with the champion {champion.key}, {why}"
-    if champion and not found["compared"]:
-        return "candidate", False, found["sentence"]
-    if not found["passed"]:
-        return "refused", False, found["sentence"]
-    reason = f"{found['sentence']}; all checks pass"
+    if champion and not figures["compared"]:
+        return "candidate", False, figures["sentence"]
+    if not figures["passed"]:
+        return "refused", False, figures["sentence"]
+    reason = f"{figures['sentence']}; all checks pass"
     if project.config.registry.promote == "manual":
         return "candidate", True, reason
     return "promoted", True, reason
 
 
-def _same(one: Entry, other: Entry) -> bool:
-    """Whether two entries say the same of a model, from the same artifacts."""
-    told = ("key", "decision", "reason", "opponent", "cleared", "artifacts")
-    return all(getattr(one, name) == getattr(other, name) for name in told)
+def _same(last: Entry, entry: Entry) -> bool:
+    names = ("key", "decision", "reason", "opponent", "cleared", "artifacts")
+    return all(getattr(last, name) == getattr(entry, name) for name in names)
 
 
 def failed_checks(project: Project) -> list[str]:
-    """What is wrong with the present model, what it was made from and what is delivered with it; the first artifact's.
+    """Say what is wrong with the first artifact that fails: of the model, what it was made from and what ships with it.
 
     What checks found is read where it is recorded, and measured where it is not; a warning is no failure.
     """
@@ -138,11 +137,11 @@ def promote(project: Project, wanted: str, reason: str, *, force: bool) -> Entry
         _require_model(project.store, key)
         if not force:
             _require_cleared(last, champion)
-        said = reason or "a person promoted it"
+        given = reason or "a person promoted it"
         entry = Entry(
             key=key,
             decision="promoted",
-            reason=f"{said} (against the gate: {last.reason})" if force and not last.cleared else said,
+            reason=f"{given} (against the gate: {last.reason})" if force and not last.cleared else given,
             by="person",
             opponent=champion.key if champion else "",
             cleared=last.cleared,
@@ -160,12 +159,14 @@ def _require_cleared(last: Entry, champion: Entry | None) -> None:
     if not last.cleared:
         raise WakewordError(f"{last.key} is {last.decision}: {last.reason}; {unless}")
     if champion and last.opponent != champion.key:
-        against = f"held against {last.opponent}" if last.opponent else "held against nobody"
-        raise WakewordError(f"{last.key} was {against}, not against the champion {champion.key}; {unless}")
+        opponent = last.opponent or "nobody"
+        raise WakewordError(
+            f"{last.key} was held against {opponent}, not against the champion {champion.key}; {unless}"
+        )
 
 
 def rollback(project: Project, reason: str) -> tuple[Entry, Entry]:
-    """Take the champion back and make the one before it champion again: (the new one's entry, the old one's)."""
+    """Roll the champion back, so that the one before it is champion again: (that one's entry, the old champion's)."""
     with project.registry().changing() as registry:
         champion, previous = registry.champion, registry.previous
         if champion is None:
@@ -175,11 +176,10 @@ def rollback(project: Project, reason: str) -> tuple[Entry, Entry]:
         if previous is None:
             raise WakewordError(f"{champion.key} is the only champion that is left; there is nobody to go back to")
         _require_model(project.store, previous.key)
-        said = reason or "a person rolled it back"
         entry = Entry(
             key=champion.key,
             decision="rolled_back",
-            reason=f"{said}; {previous.key} is champion again",
+            reason=f"{reason or 'a person rolled it back'}; {previous.key} is champion again",
             by="person",
             opponent=previous.key,
             artifacts=champion.artifacts,
@@ -190,10 +190,10 @@ def rollback(project: Project, reason: str) -> tuple[Entry, Entry]:
 
 
 def remove_deleted(home: Path, keys: set[str], reason: str) -> list[Entry]:
-    """Enter, in every registry of a home, that models are no more since their files were deleted; what was entered."""
+    """Enter, in every registry of a home, that the files of models were deleted; returns what was entered."""
     entered = []
-    for one in Registry.all(home):
-        with one.changing() as registry:
+    for unlocked in Registry.all(home):
+        with unlocked.changing() as registry:
             for key in sorted(keys.intersection(registry.keys)):
                 entered.append(Entry(key, "removed", reason, "person"))
                 registry = registry.adding(entered[-1])
@@ -201,22 +201,21 @@ def remove_deleted(home: Path, keys: set[str], reason: str) -> list[Entry]:
 
 
 def _named(registry: Registry, wanted: str) -> str:
-    found = [
+    """Return the key of the model that `wanted` names; WakewordError when it names none or several."""
+
+    def names(key: str) -> list[str]:
+        last = registry.last(key)
+        return [key, *(last.artifacts[stage] for stage in (MODEL, BUNDLE) if last and stage in last.artifacts)]
+
+    keys = [
         key
         for key in registry.keys
-        if wanted
-        and any(one.startswith(wanted) for one in (key, *_artifact_keys(registry, key)))
-        and registry.role(key) != "removed"
+        if wanted and any(name.startswith(wanted) for name in names(key)) and registry.role(key) != "removed"
     ]
-    if len(found) != 1:
-        what = f"may be {' or '.join(found)}" if found else f"is no model of the registry of {registry.phrase!r}"
+    if len(keys) != 1:
+        what = f"may be {' or '.join(keys)}" if keys else f"is no model of the registry of {registry.phrase!r}"
         raise WakewordError(f"{wanted!r} {what}; `wakeword models` lists them")
-    return found[0]
-
-
-def _artifact_keys(registry: Registry, key: str) -> list[str]:
-    last = registry.last(key)
-    return [last.artifacts[one] for one in (MODEL, BUNDLE) if last and one in last.artifacts]
+    return keys[0]
 
 
 def _require_model(store: ArtifactStore, key: str) -> None:

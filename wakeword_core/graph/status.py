@@ -1,4 +1,4 @@
-"""Where each artifact of a project stands: what would be built now, held against what there is, and why it differs."""
+"""Where each artifact of a project stands: what would be built now, compared with what there is, and why it differs."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Latest = Callable[[str, Split | None], Artifact | None]
-"""The artifact of a stage and split that what would be built now is held against."""
+"""The artifact of a stage and split that what would be built now is compared with."""
 
 _SHOWN = 3
 _DESCRIBED = ("label", "role", "speaker")
@@ -36,43 +36,49 @@ class State:
 
     @property
     def name(self) -> str:
-        """`stage` or `stage[split]`."""
+        """Return `stage` or `stage[split]`."""
         return artifact_name(self.stage, self.split)
 
     @property
     def waits(self) -> str:
-        """What is to be built first, where that is all; else empty."""
+        """Name what is to be built first, where that is all that makes it stale; else return an empty text."""
         return "" if self.own_causes or not self.causes else self.causes[0].name
 
     @property
     def own_causes(self) -> list[Cause]:
-        """Causes but that something before it is to be built first."""
+        """Return the causes that lie in the artifact itself, not in something before it."""
         return [cause for cause in self.causes if cause.kind != "waits"]
 
 
 def status(project: Project) -> list[State]:
-    """Each artifact of the graph in build order, against the newest one that was made for the same phrase."""
-    return Comparison(project, newest_of_phrase(project)).states()
+    """Compare each artifact of the graph, in build order, with the newest one that was made for the same phrase."""
+    return Comparison(project, _newest_of_phrase(project)).states()
 
 
-def newest_of_phrase(project: Project) -> Latest:
-    """The newest artifact of a stage with nothing in it that was made for another phrase."""
+def _newest_of_phrase(project: Project) -> Latest:
+    """Find the newest artifact of a stage with nothing in it that was made for another phrase."""
     graph = Graph.of_store(project.store)
-    phrases = {name: one.config["phrase"] for name, one in graph.artifacts.items() if "phrase" in one.config}
+    phrases = {
+        node_id: artifact.config["phrase"]
+        for node_id, artifact in graph.artifacts.items()
+        if "phrase" in artifact.config
+    }
     newest: dict[tuple[str, str | None], Artifact] = {}
-    for name, artifact in graph.artifacts.items():
-        node = graph.nodes[name]
-        behind = {phrases[one.id] for one in (node, *graph.upstream(node)) if one.id in phrases}
+    for node_id, artifact in graph.artifacts.items():
+        node = graph.nodes[node_id]
+        behind = {phrases[member.id] for member in (node, *graph.upstream(node)) if member.id in phrases}
         if behind <= {project.config.phrase}:
             newest[node.stage, node.split] = artifact
     return lambda stage, split: newest.get((stage, split))
 
 
 class Comparison:
-    """What a project would build now, held against some earlier artifacts."""
+    """Compares what a project would build now with some earlier artifacts.
+
+    With `exact`, an artifact is fresh only where it is the very one that `latest` gives.
+    """
 
     def __init__(self, project: Project, latest: Latest, *, exact: bool = False) -> None:
-        """With `exact`, an artifact is fresh only where it is the very one that `latest` gives."""
         self._project = project
         self._latest = latest
         self._exact = exact
@@ -81,20 +87,20 @@ class Comparison:
         self._roots: dict[tuple[str, Split | None], set[str]] = {}
 
     def states(self) -> list[State]:
-        """Each artifact of the graph in build order."""
+        """Return where each artifact of the graph stands, in build order."""
         return [self._state(stage, split) for stage in self._project.stages.values() for split in stage.splits]
 
     def _state(self, stage: Stage, split: Split | None) -> State:
         waits = self._waits(stage, split)
-        found = None if waits else self._project.find(stage.name, split)
-        self._now[stage.name, split] = found
+        present = None if waits else self._project.find(stage.name, split)
+        self._now[stage.name, split] = present
         last = self._latest(stage.name, split)
-        if found and not (self._exact and last and last.key != found.key):
-            return State(stage.name, split, "fresh", "", found)
+        if present and not (self._exact and last and last.key != present.key):
+            return State(stage.name, split, "fresh", "", present)
         if last is None:
             self._roots[stage.name, split] = waits or {artifact_name(stage.name, split)}
             return State(stage.name, split, "missing", "never built", None)
-        causes = self._damage(stage, split) if not (waits or found) else []
+        causes = self._damage(stage, split) if not (waits or present) else []
         causes = causes or self._differences(stage, split, last)
         self._roots[stage.name, split] = {artifact_name(stage.name, split)} if causes else waits
         if waits:
@@ -105,43 +111,42 @@ class Comparison:
     def _waits(self, stage: Stage, split: Split | None) -> set[str]:
         """Names of what must be built before it, and is not itself only waiting."""
         waits: set[str] = set()
-        for one in self._project.deciding_inputs(stage):
-            at = one.at(split)
-            if one.stage in self._project.stages and self._now[one.stage, at] is None:
-                waits |= self._roots[one.stage, at]
+        for source in self._project.deciding_inputs(stage):
+            if self._is_unbuilt(source, split):
+                waits |= self._roots[source.stage, source.at(split)]
         return waits
+
+    def _is_unbuilt(self, source: Input, split: Split | None) -> bool:
+        return source.stage in self._project.stages and self._now[source.stage, source.at(split)] is None
 
     def _damage(self, stage: Stage, split: Split | None) -> list[Cause]:
         folder = self._project.store.root / stage.name / self._project.expected_key(stage.name, split)
         return [Cause("damaged", "its files are damaged")] if folder.exists() else []
 
     def _differences(self, stage: Stage, split: Split | None, last: Artifact) -> list[Cause]:
-        causes: list[Cause] = []
-        names = set()
-        for one in self._project.deciding_inputs(stage):
-            names.add(one.name(split))
-            causes += self._input_difference(one, split, last)
-        gone = sorted(last.inputs.keys() - names)
+        sources = self._project.deciding_inputs(stage)
+        causes = [cause for source in sources for cause in self._input_difference(source, split, last)]
+        gone = sorted(last.inputs.keys() - {source.name(split) for source in sources})
         causes += [Cause("input", f"{name} is no longer used", name) for name in gone]
         causes += setting_causes(last.config, stage.deciding_settings(self._project.config, split))
         return causes + code_cause(last.code_version, stage.version)
 
-    def _input_difference(self, one: Input, split: Split | None, last: Artifact) -> list[Cause]:
-        if one.stage in self._project.stages and self._now[one.stage, one.at(split)] is None:
+    def _input_difference(self, source: Input, split: Split | None, last: Artifact) -> list[Cause]:
+        if self._is_unbuilt(source, split):
             return []
-        name, now = one.name(split), self._project.content_of(one, split)
+        name, now = source.name(split), self._project.content_of(source, split)
         was = last.inputs.get(name)
         if now is None or (was and was["content"] == now["content"]):
             return []
         if was is None:
             return [Cause("input", f"{name} is new", name)]
-        if one.stage == RAW_AUDIO:
+        if source.stage == RAW_AUDIO:
             return [self._recordings_changed(last)]
-        sentence = self._told_apart(one.stage, was["key"], now["key"], split if one.facet == "split" else None)
+        sentence = self._difference(source.stage, was["key"], now["key"], split if source.facet == "split" else None)
         return [Cause("input", f"{name} changed{sentence}", name, was["key"], now["key"])]
 
     def _recordings_changed(self, last: Artifact) -> Cause:
-        """What there is now, held against the manifest, of the sources that are folders or tables of the user."""
+        """Compare the recordings of the user's folders and tables with those in the manifest."""
         if last.damaged(read=False) or not _lists_recordings(last):
             return Cause("recordings", "recordings changed", RAW_AUDIO)
         old = _manifest_rows(last)
@@ -150,31 +155,28 @@ class Comparison:
         what = str(changes) if changes.any else "what tables or missing sources say of the recordings changed"
         return Cause("recordings", what, RAW_AUDIO)
 
-    def _told_apart(self, stage: str, old: str, new: str, split: Split | None) -> str:
-        """In what two artifacts of an input's stage differ, in brackets; empty where that cannot be told."""
+    def _difference(self, stage: str, old: str, new: str, split: Split | None) -> str:
+        """Say in brackets how two artifacts of an input's stage differ; nothing where that cannot be told."""
         before, after = (self._project.store.find(stage, key) for key in (old, new))
         if before is None or after is None:
             return ""
         if stage == MANIFEST and split and _lists_recordings(before) and _lists_recordings(after):
             changes = recording_changes(_manifest_rows(before, split), _manifest_rows(after, split), _DESCRIBED)
             return f" ({changes})" if changes.any else ""
-        causes = [
-            *setting_causes(before.config, after.config),
-            *code_cause(before.code_version, after.code_version),
-        ]
+        causes = setting_causes(before.config, after.config) + code_cause(before.code_version, after.code_version)
         return f" ({_sentence(causes)})" if causes else ""
 
 
 def _sentence(causes: Iterable[Cause]) -> str:
-    told = [cause.sentence for cause in causes]
-    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-    return "; ".join(told[:_SHOWN]) + more
+    sentences = [cause.sentence for cause in causes]
+    more = f"; and {len(sentences) - _SHOWN} more" if len(sentences) > _SHOWN else ""
+    return "; ".join(sentences[:_SHOWN]) + more
 
 
 def _lists_recordings(manifest: Artifact) -> bool:
-    from wakeword_core.recordings.manifest import MANIFEST_FILE as FILE
+    from wakeword_core.recordings.manifest import MANIFEST_FILE
 
-    return FILE in manifest.files
+    return MANIFEST_FILE in manifest.files
 
 
 def _manifest_rows(manifest: Artifact, split: Split | None = None) -> "pd.DataFrame":

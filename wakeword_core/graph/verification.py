@@ -4,19 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wakeword_core.config import Split
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.status import Comparison, State
 from wakeword_core.lineage.model_file import ModelFile, read_model_file
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 from wakeword_core.store.graph import Graph
 
-Verdict = Literal["current", "outdated", "matches", "altered", "differs", "whole", "unsealed"]
-GOOD: tuple[Verdict, ...] = ("current", "matches", "whole")
-"""Verdicts that nothing is wrong."""
+Standing = Literal["current", "outdated", "matches", "altered", "differs", "whole", "unsealed"]
+GOOD: tuple[Standing, ...] = ("current", "matches", "whole")
+"""What a model file is when nothing is wrong."""
 
 _WEIGHTS_OF = ("model_bundle", "onnx_model")
-"""Where a card names the model's own artifact, the most telling first."""
+"""Stages whose artifact a card may name as the model's own."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +23,19 @@ class Verification:
     """What is known of a model file."""
 
     file: ModelFile
-    verdict: Verdict
+    verdict: Standing
     sentence: str
     artifact: Artifact | None = None
     """The artifact of this home that the file is, byte for byte."""
     outdated: tuple[State, ...] = ()
-    """What would be built anew now, of what the model was made from, where something is wrong with it itself."""
+    """Of what the model was made from: what would be built anew now for a reason of its own."""
 
 
 def verify(path: Path, store: ArtifactStore, project: Project | None) -> Verification:
-    """Recompute the file's digests, look for it in the store and, with a project, hold it against what is there now.
+    """Recompute the file's digests, look for it in the store and, with a project, compare it with what is there now.
 
     Verdicts: `current`, or `outdated` when recordings, settings or code are newer; `matches` the store, where there is
-    no project to hold it against; `altered`; `differs` from what the store has under the key that the card names;
+    no project to compare it with; `altered`; `differs` from what the store has under the key that the card names;
     `whole` or `unsealed` for a file that the store does not know.
     """
     file = read_model_file(path)
@@ -57,7 +56,7 @@ def verify(path: Path, store: ArtifactStore, project: Project | None) -> Verific
 
 
 def _unknown_file(file: ModelFile, graph: Graph) -> Verification:
-    """The verdict on a file whose bytes are in no artifact."""
+    """Judge a file whose bytes are in no artifact."""
     claimed = {node.id for node in file.nodes() if node.stage in _WEIGHTS_OF}
     own = next(iter(graph.known(sorted(claimed))), None)
     if own is not None and file.seal == "unsealed":
@@ -69,26 +68,21 @@ def _unknown_file(file: ModelFile, graph: Graph) -> Verification:
         )
         return Verification(file, "differs", sentence)
     if file.seal == "unsealed":
-        return Verification(
-            file, "unsealed", "it carries no digest and this home does not know it: nothing can be said"
-        )
+        sentence = "it carries no digest and this home does not know it: nothing can be said"
+        return Verification(file, "unsealed", sentence)
     return Verification(file, "whole", "weights and card are as they were exported; this home does not know the model")
 
 
 def _outdated(project: Project, artifact: Artifact, graph: Graph) -> tuple[State, ...]:
     """States, against the artifacts behind this one, of those that are not what would be built now."""
+    if artifact.stage in project.stages and project.find(artifact.stage) == artifact:
+        return ()
     node = graph.nodes[artifact.stage, artifact.key]
     behind: dict[str, Artifact] = {}
     for source in (node, *graph.upstream(node)):
         if source.artifact:
             behind.setdefault(source.name, source.artifact)
-
-    def latest(stage: str, split: Split | None) -> Artifact | None:
-        return behind.get(artifact_name(stage, split))
-
-    if artifact.stage in project.stages and project.find(artifact.stage) == artifact:
-        return ()
-    states = [state for state in Comparison(project, latest, exact=True).states() if state.name in behind]
-    stale = {state.name: state for state in states if state.state != "fresh"}
-    # what only follows from another is not told
+    comparison = Comparison(project, lambda stage, split: behind.get(artifact_name(stage, split)), exact=True)
+    stale = {state.name: state for state in comparison.states() if state.name in behind and state.state != "fresh"}
+    # what only follows from another is left out
     return tuple(state for state in stale.values() if any(cause.name not in stale for cause in state.own_causes))
