@@ -16,23 +16,29 @@ _PART_SUFFIX = ".part"
 
 
 def canonical_json(value: Any) -> str:
-    """JSON text that is equal for equal values: sorted keys, no spaces, no NaN."""
+    """Return JSON text that is equal for equal values: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (hex) of a JSON value."""
+    """Return the SHA-256 (hex) of a JSON value."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes, read in chunks."""
+    """Return the SHA-256 (hex) of a file's bytes, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_identity(path: Path) -> tuple[int, int]:
+    """Return what all names (hard links) of a file have in common: its device and inode."""
+    stat = path.lstat()
+    return stat.st_dev, stat.st_ino
+
+
 def unfinished_parts(folder: Path) -> list[Path]:
-    """Temporary files under `folder` that a killed process left half written."""
+    """List temporary files under `folder` that a killed process left half written."""
     return [path for path in folder.rglob(f".*{_PART_SUFFIX}") if path.is_file()]
 
 
@@ -67,7 +73,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file."""
+    """Return the value in a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -88,7 +94,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def contained(root: Path, relative: str) -> Path:
-    """`root / relative` resolved; an error if it leaves `root` (through `..`, an absolute path or a link)."""
+    """Return `root / relative` resolved; an error if it leaves `root` (through `..`, an absolute path or a link)."""
     base = root.resolve()
     path = (base / relative).resolve()
     if not path.is_relative_to(base):

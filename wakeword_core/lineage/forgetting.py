@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import hash_file
+from wakeword_core.files import file_identity, hash_file
 from wakeword_core.recordings.manifest import read_manifest
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
@@ -88,9 +88,8 @@ def _distinct_files(root: Path) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
     for folder, _, names in sorted(os.walk(root)):
         for path in (Path(folder, name) for name in sorted(names)):
-            stat = path.lstat()
-            if path.is_file() and not path.is_symlink() and (stat.st_dev, stat.st_ino) not in seen:
-                seen.add((stat.st_dev, stat.st_ino))
+            if path.is_file() and not path.is_symlink() and (identity := file_identity(path)) not in seen:
+                seen.add(identity)
                 yield path
 
 

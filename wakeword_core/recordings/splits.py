@@ -11,7 +11,7 @@ from wakeword_core.config.recordings import SplitsConfig
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest, read_json, write_json
 from wakeword_core.recordings.forgotten import speaker_hash
-from wakeword_core.store.locks import for_a_moment
+from wakeword_core.store.locks import exclusive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def split_recordings(rows: "pd.DataFrame", phrase: str, seed: int, shares: Split
     path = folder / f"{digest(facts)[:20]}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with for_a_moment(path.with_suffix(".lock")):
+        with exclusive(path.with_suffix(".lock")):
             known = _read_places(path)
             splits, new = assign_splits(rows, seed, shares, known)
             if new:

@@ -1,4 +1,4 @@
-"""The content-addressed artifact store: same inputs, same key; complete or absent; readable without Dagster.
+"""The content-addressed artifact store: same inputs, same key; an artifact is complete or absent.
 
 Layout: `<root>/<stage>/<key>/` with `artifact.json` and the stage's files. While a stage builds, its files lie in
 `<root>/<stage>/.building-<key>/`, which a killed stage that can resume finds again. Reusable pieces (shards, feature
@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.files import digest, hash_file, link_or_copy, read_json, unfinished_parts, write_json
+from wakeword_core.files import (
+    digest,
+    file_identity,
+    hash_file,
+    link_or_copy,
+    read_json,
+    unfinished_parts,
+    write_json,
+)
 from wakeword_core.store.locks import alone, exclusive, is_held, shared
 
 log = logging.getLogger(__name__)
@@ -28,9 +36,8 @@ CARD = "artifact.json"
 BUILDING, LOCK, PARTS = ".building-", ".lock-", ".parts"
 """How folders of unfinished artifacts and locks begin, and folders of reusable pieces end."""
 _IN_USE = ".in-use"
-"""Held by all who build or read, and alone by who deletes."""
+"""A lock that is shared by all who build or read, and taken alone by who deletes."""
 KEY_LENGTH = 20
-"""Characters of an artifact's key."""
 _RECORDED_VERSIONS = (
     "numpy", "torch", "soundfile", "soxr", "h5py", "pyarrow", "onnx", "onnxruntime", "onnxscript", "scikit-learn",
     "scipy", "silero-vad", "espeakng-loader", "hibari-tts",
@@ -70,18 +77,18 @@ class Artifact:
     device: str = ""
 
     def file(self, name: str) -> Path:
-        """Path of one of its files; an error when the artifact has no such file."""
+        """Return the path of one of its files; an error when the artifact has no such file."""
         if name not in self.files:
             raise ArtifactError(f"{self.stage} {self.key} has no file {name!r}; it has {', '.join(sorted(self.files))}")
         return self.path / name
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """Return the bytes of all files together."""
         return sum(entry.size for entry in self.files.values())
 
     def holds(self, sha256: str) -> bool:
-        """Whether one of its files has that hash."""
+        """Return whether one of its files has that hash."""
         return any(entry.sha256 == sha256 for entry in self.files.values())
 
     def damaged(self, *, read: bool) -> list[str]:
@@ -109,7 +116,7 @@ class Artifact:
 
 @dataclass
 class Build:
-    """What a stage gets while it builds: a folder to fill and places to leave its figures and facets."""
+    """What a stage gets while it builds: a folder to fill, and where it leaves its figures and facets."""
 
     path: Path
     key: str
@@ -132,14 +139,14 @@ class Parts:
         self.root = root
         self.generation = "" if generation is None else f"{digest(generation)[:_GENERATION_LENGTH]}-"
         self.entries: dict[Path, FileEntry] = {}
-        """Of the files that were linked or kept here: they need not be read again to know their hash."""
+        """Sizes and hashes of the files that were linked or kept, so that they need not be read again."""
 
     def path(self, key: str) -> Path:
         """Return where the part `key` of this generation lies, or would lie."""
         return self.root / f"{self.generation}{key}"
 
     def link(self, key: str, target: Path) -> bool:
-        """Link the part `key` to `target` if it is there and whole; True if so."""
+        """Link the part `key` to `target` and return True, if it is there and whole."""
         part = self.path(key)
         entry = self.entry(part)
         if entry is None:
@@ -152,7 +159,7 @@ class Parts:
         return True
 
     def keep(self, key: str, made: Path) -> None:
-        """Remember the finished file `made` as the part `key`."""
+        """Keep the finished file `made` as the part `key`."""
         self.root.mkdir(parents=True, exist_ok=True)
         part = self.path(key)
         link_or_copy(made, part)
@@ -160,7 +167,7 @@ class Parts:
         write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
 
     def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
-        """Size and hash of a part, or None where it is missing or not what was kept.
+        """Return size and hash of a part, or None where it is missing or not what was kept.
 
         Without `read`, its bytes are read only if the file was touched since it was kept: a disk that changes them by
         itself is found when the artifact is verified.
@@ -176,23 +183,23 @@ class Parts:
 
     @staticmethod
     def note(part: Path) -> Path:
-        """Where size and hash of a part are kept."""
+        """Return the path of the file that keeps size and hash of a part."""
         return part.with_name(f"{part.name}.json")
 
 
 def _identity(path: Path) -> list[int]:
-    """What changes when a file is written or replaced: size, time of modification in ns, inode."""
+    """Return what changes when a file is written or replaced: size, time of modification in ns, inode."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
 def artifact_key(inputs: Mapping[str, str], config: Mapping[str, Any], code_version: str) -> str:
-    """The key of a stage's result: a hash of its inputs' contents, its settings and its code version."""
+    """Return the key of a stage's result: a hash of its inputs' contents, its settings and its code version."""
     return digest({"inputs": dict(inputs), "config": dict(config), "code_version": code_version})[:KEY_LENGTH]
 
 
 def artifact_name(stage: str, split: str | None) -> str:
-    """`stage`, or `stage[split]` for an artifact of one split."""
+    """Return `stage`, or `stage[split]` for an artifact of one split."""
     return f"{stage}[{split}]" if split else stage
 
 
@@ -203,24 +210,13 @@ class ArtifactStore:
         self.root = root
 
     def find(self, stage: str, key: str) -> Artifact | None:
-        """The complete artifact of `stage` under `key`, or None; one with missing or cut files counts as absent."""
-        path = self.root / stage / key
-        if not (path / CARD).is_file():
-            return None
-        try:
-            artifact = _load(path)
-        except ArtifactError as error:
-            log.warning("%s", error)
-            return None
-        wrong = artifact.damaged(read=False)
-        if wrong:
-            log.warning("%s %s is damaged (%s) and will be built again", stage, key, ", ".join(wrong[:3]))
-            return None
-        return artifact
+        """Return the complete artifact of `stage` under `key`, or None; one with damaged files counts as absent."""
+        artifact = _load(self.root / stage / key)
+        return artifact if artifact and _is_whole(artifact) else None
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Meanwhile no other process deletes anything here; waits for one that does."""
+        """Keep other processes from deleting anything here meanwhile; waits for one that does."""
         self._make_folder(self.root)
         if not os.access(self.root, os.W_OK):  # nor can anything be deleted from it
             yield
@@ -230,7 +226,7 @@ class ArtifactStore:
 
     @contextmanager
     def undisturbed(self, what: str) -> Iterator[None]:
-        """Meanwhile nothing is built or read here; ArtifactError that names `what` if something is at work."""
+        """Keep others from building or reading here meanwhile; ArtifactError that names `what` if anybody does now."""
         self._make_folder(self.root)
         busy = (
             f"{what} must wait: another process builds, reads or deletes in {self.root}; run it again when that has "
@@ -240,24 +236,18 @@ class ArtifactStore:
             yield
 
     def is_building(self, stage: str, key: str) -> bool:
-        """Whether a process builds that artifact now."""
+        """Return whether a process builds that artifact now."""
         return is_held(self._lock(stage, key))
 
     def all(self, stage: str | None = None) -> list[Artifact]:
-        """Every complete artifact on disk (of one stage), newest last."""
-        names = {(card.parent.parent.name, card.parent.name) for card in self.root.glob(f"{stage or '*'}/*/{CARD}")}
-        found = [self.find(*name) for name in names if not name[1].startswith(".")]
-        return sorted((one for one in found if one), key=lambda artifact: artifact.created)
+        """Return every complete artifact on disk (of one stage), newest last."""
+        return [artifact for artifact in self.cards(stage) if _is_whole(artifact)]
 
-    def cards(self) -> list[Artifact]:
-        """Every artifact on disk as its card describes it, newest last; its files are not looked at."""
-        found = []
-        for card in self.root.glob(f"*/[!.]*/{CARD}"):
-            try:
-                found.append(_load(card.parent))
-            except ArtifactError as error:
-                log.warning("%s", error)
-        return sorted(found, key=lambda artifact: (artifact.created, artifact.stage, artifact.key))
+    def cards(self, stage: str | None = None) -> list[Artifact]:
+        """Return every artifact on disk (of one stage) as its card describes it, newest last; files are not read."""
+        folders = (card.parent for card in self.root.glob(f"{stage or '*'}/[!.]*/{CARD}"))
+        artifacts = (artifact for folder in folders if (artifact := _load(folder)))
+        return sorted(artifacts, key=lambda artifact: (artifact.created, artifact.stage, artifact.key))
 
     def build(
         self,
@@ -276,15 +266,15 @@ class ArtifactStore:
         A `resumable` stage finds the files of its killed predecessor there. Parts of another code version, or of other
         versions of the `libraries`, are not reused. Only one process builds a key at a time; others wait.
         """
-        contents = {name: one["content"] for name, one in inputs.items()}
+        contents = {name: source["content"] for name, source in inputs.items()}
         key = artifact_key(contents, config, code_version)
-        if found := self.find(stage, key):
-            return found, False
+        if artifact := self.find(stage, key):
+            return artifact, False
         folder = self.root / stage
         self._make_folder(folder)
         with exclusive(self._lock(stage, key), f"another process is building {stage} {key}"):
-            if found := self.find(stage, key):
-                return found, False
+            if artifact := self.find(stage, key):
+                return artifact, False
             building = folder / f"{BUILDING}{key}"
             if not resumable and building.exists():
                 shutil.rmtree(building)
@@ -295,11 +285,14 @@ class ArtifactStore:
             generation = [code_version, library_versions(libraries)]
             build = Build(building, key, Parts(self.root / f"{stage}{PARTS}", generation))
             make(build)
-            self._finish(build, stage, inputs, config, code_version, time.monotonic() - started)
-        finished = self.find(stage, key)
-        if finished is None:
+            recipe = {
+                "stage": stage, "key": key, "inputs": inputs, "config": config, "code_version": code_version,
+            }  # fmt: skip
+            _finish(build, folder / key, recipe, time.monotonic() - started)
+        artifact = self.find(stage, key)
+        if artifact is None:
             raise ArtifactError(f"{stage} {key} was built but cannot be read back from {folder}")
-        return finished, True
+        return artifact, True
 
     def discard(self, artifact: Artifact) -> None:
         """Move a damaged artifact out of the way, so that the next build makes it again, and drop the parts it shares.
@@ -307,9 +300,9 @@ class ArtifactStore:
         The files stay where they were moved to: only the other names of the damaged ones are removed.
         """
         names = (artifact.path / name for name in artifact.damaged(read=True))
-        damaged = {_place(path) for path in names if path.exists()}
+        damaged = {file_identity(path) for path in names if path.exists()}
         for part in (self.root / f"{artifact.stage}{PARTS}").glob("*"):
-            if _place(part) in damaged:
+            if file_identity(part) in damaged:
                 part.unlink()
         aside = artifact.path.with_name(f".damaged-{artifact.key}-{time.time_ns()}")
         artifact.path.rename(aside)
@@ -324,52 +317,56 @@ class ArtifactStore:
         except OSError as error:
             raise ArtifactError(f"cannot write to {folder}: {error.strerror}; choose another --home") from error
 
-    def _finish(
-        self,
-        build: Build,
-        stage: str,
-        inputs: Mapping[str, dict[str, str]],
-        config: Mapping[str, Any],
-        code_version: str,
-        seconds: float,
-    ) -> None:
-        files = {
-            path.relative_to(build.path).as_posix(): build.parts.entries.get(path)
-            or FileEntry(path.stat().st_size, hash_file(path))
-            for path in sorted(build.path.rglob("*"))
-            if path.is_file() and path.name != CARD
-        }
-        content = digest({name: entry.sha256 for name, entry in files.items() if name not in build.volatile})
-        card = {
-            "stage": stage,
-            "key": build.key,
-            "content": content,
-            "inputs": {name: dict(one) for name, one in inputs.items()},
-            "config": dict(config),
-            "code_version": code_version,
-            "files": {name: asdict(entry) for name, entry in files.items()},
-            "facets": build.facets,
-            "figures": build.figures,
-            "seconds": round(seconds, 3),
-            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "versions": {"python": platform.python_version(), **library_versions(_RECORDED_VERSIONS)},
-            "device": build.device,
-        }
-        write_json(build.path / CARD, card)
-        final = self.root / stage / build.key
-        if final.exists():
-            final.rename(final.with_name(f".replaced-{build.key}-{time.time_ns()}"))
-        build.path.rename(final)
-        _sync_folder(final.parent)
+
+def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float) -> None:
+    """Write the card of what was built, and give its folder the name under which it counts as complete."""
+    files = {
+        path.relative_to(build.path).as_posix(): build.parts.entries.get(path)
+        or FileEntry(path.stat().st_size, hash_file(path))
+        for path in sorted(build.path.rglob("*"))
+        if path.is_file() and path.name != CARD
+    }
+    card = {
+        **recipe,
+        "content": digest({name: entry.sha256 for name, entry in files.items() if name not in build.volatile}),
+        "files": {name: asdict(entry) for name, entry in files.items()},
+        "facets": build.facets,
+        "figures": build.figures,
+        "seconds": round(seconds, 3),
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "versions": {"python": platform.python_version(), **library_versions(_RECORDED_VERSIONS)},
+        "device": build.device,
+    }
+    write_json(build.path / CARD, card)
+    if final.exists():
+        final.rename(final.with_name(f".replaced-{build.key}-{time.time_ns()}"))
+    build.path.rename(final)
+    descriptor = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def _load(path: Path) -> Artifact:
+def _load(path: Path) -> Artifact | None:
+    """Read an artifact's card; None when there is none, or none that can be read."""
     try:
         card = read_json(path / CARD)
         files = {name: FileEntry(**entry) for name, entry in card.pop("files").items()}
         return Artifact(path=path, files=files, **card)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{path / CARD} cannot be read ({error}); remove {path} to build it again") from error
+        log.warning("%s cannot be read (%s); remove %s to build it again", path / CARD, error, path)
+        return None
+
+
+def _is_whole(artifact: Artifact) -> bool:
+    wrong = artifact.damaged(read=False)
+    if wrong:
+        names = ", ".join(wrong[:3])
+        log.warning("%s %s is damaged (%s) and will be built again", artifact.stage, artifact.key, names)
+    return not wrong
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:
@@ -381,17 +378,3 @@ def library_versions(names: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def _place(path: Path) -> tuple[int, int]:
-    """Return what all names of a file have in common."""
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What lies in a store to no purpose, and deleting it: whole artifacts, reusable pieces, leftovers of killed builds."""
+"""Finding and deleting what nothing needs: whole artifacts, reusable pieces, leftovers of killed builds."""
 
 import shutil
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.files import read_json
+from wakeword_core.files import file_identity, read_json
 from wakeword_core.store.artifacts import BUILDING, LOCK, PARTS, Artifact, ArtifactStore, Parts
 from wakeword_core.store.graph import Graph, NodeId
 
@@ -28,70 +28,77 @@ class Item:
 
     @property
     def size(self) -> int:
-        """Bytes of its files, whether other names of them stay or not."""
+        """Return the bytes of its files, whether other names of them stay or not."""
         return sum(path.lstat().st_size for path in _files(self.paths))
 
 
 def garbage(store: ArtifactStore, roots: Collection[NodeId], resumable: Collection[NodeId]) -> list[Item]:
-    """What neither is among the roots nor was used to make them; unfinished builds too, but for the `resumable`."""
+    """List what is not among the roots and was not used to make them; of unfinished builds, all but the `resumable`."""
     graph = Graph.of_store(store)
     starts = graph.known(roots)
-    kept = {one.id for one in (*starts, *graph.upstream(*starts))}
-    unreachable = [artifact for name, artifact in graph.artifacts.items() if name not in kept]
+    kept = {node.id for node in (*starts, *graph.upstream(*starts))}
+    artifacts = graph.artifacts.items()
     return [
-        *(artifact_item(one, "nothing that stays was made from it") for one in unreachable),
+        *(
+            artifact_item(artifact, "nothing that stays was made from it")
+            for id, artifact in artifacts
+            if id not in kept
+        ),
         *leftovers(store, graph, resumable),
-        *unshared_pieces(store, (one for name, one in graph.artifacts.items() if name in kept), resumable),
+        *unshared_pieces(store, (artifact for id, artifact in artifacts if id in kept), resumable),
     ]
 
 
 def artifact_item(artifact: Artifact, because: str) -> Item:
-    """An artifact as something to delete."""
+    """Return an artifact as something to delete."""
     return Item(artifact.stage, shown_key(artifact.key), because, (artifact.path,))
 
 
 def shown_key(key: str) -> str:
-    """The beginning of a key, for people."""
+    """Return the beginning of a key, for people."""
     return key[:_SHOWN_KEY]
 
 
 def leftovers(store: ArtifactStore, graph: Graph, resumable: Collection[NodeId] = ()) -> list[Item]:
-    """Folders that are no artifacts: of killed builds nobody goes on with, set aside, half deleted, without a card."""
+    """List folders that are no artifacts: unfinished builds, what was set aside or half deleted, and without a card."""
     artifacts = {artifact.path for artifact in graph.artifacts.values()}
-    found = []
+    items = []
     for folder in sorted(store.root.glob("*/*/")):
         stage, name = folder.parent.name, folder.name
         key = name.removeprefix(BUILDING)
         if name.startswith(BUILDING):
             if (stage, key) not in resumable and not store.is_building(stage, key):
-                found.append(Item(stage, shown_key(key), "an unfinished build", (folder,)))
+                items.append(Item(stage, shown_key(key), "an unfinished build", (folder,)))
         elif name.startswith("."):
-            found.append(Item(stage, name, "set aside", (folder,)))
+            items.append(Item(stage, name, "set aside", (folder,)))
         elif not stage.endswith(PARTS) and folder not in artifacts:
-            found.append(Item(stage, name, "no artifact: its card cannot be read", (folder,)))
-    return found
+            items.append(Item(stage, name, "no artifact: its card cannot be read", (folder,)))
+    return items
 
 
 def unshared_pieces(store: ArtifactStore, kept: Iterable[Artifact], resumable: Collection[NodeId] = ()) -> list[Item]:
-    """Reusable pieces, an item a stage, that neither an artifact in `kept` nor a `resumable` build holds."""
-    held = {entry.sha256 for artifact in kept for entry in artifact.files.values()}
-    linked = {_place(path) for stage, key in resumable for path in _files([store.root / stage / f"{BUILDING}{key}"])}
-    found = []
+    """List reusable pieces, an item a stage, that neither an artifact in `kept` nor a `resumable` build has."""
+    hashes = {entry.sha256 for artifact in kept for entry in artifact.files.values()}
+    unfinished = _files(store.root / stage / f"{BUILDING}{key}" for stage, key in resumable)
+    linked = {file_identity(path) for path in unfinished}
+    items = []
     for folder in sorted(store.root.glob(f"*{PARTS}/")):
-        loose = [one for one in _pieces(folder) if _hash_of(one) not in held and _place(one) not in linked]
+        # all but notes of pieces and hints at the latest ones
+        pieces = sorted(path for path in folder.iterdir() if path.suffix != _NOTE_SUFFIX)
+        loose = [path for path in pieces if _hash_of(path) not in hashes and file_identity(path) not in linked]
         if loose:
             paths = tuple(path for piece in loose for path in (piece, Parts.note(piece)) if path.exists())
             what = f"{len(loose)} reusable piece{'s' * (len(loose) > 1)}"
-            found.append(Item(folder.name.removesuffix(PARTS), what, "held by nothing that stays", paths))
-    return found
+            items.append(Item(folder.name.removesuffix(PARTS), what, "held by nothing that stays", paths))
+    return items
 
 
 def freed_bytes(items: Iterable[Item]) -> int:
-    """Bytes that deleting all of the items gives back: a file counts once, and when no other name of it stays."""
+    """Return the bytes that deleting all of the items gives back: of each file once, if no other name of it stays."""
     files = list(_files(path for item in items for path in item.paths))
-    names = Counter(map(_place, files))
-    stats = {_place(path): path.lstat() for path in files}
-    return sum(stat.st_size for place, stat in stats.items() if names[place] >= stat.st_nlink)
+    names = Counter(map(file_identity, files))
+    stats = {file_identity(path): path.lstat() for path in files}
+    return sum(stat.st_size for file, stat in stats.items() if names[file] >= stat.st_nlink)
 
 
 def delete(items: Iterable[Item]) -> None:
@@ -114,13 +121,8 @@ def _delete(path: Path) -> None:
     path.with_name(f"{LOCK}{path.name.removeprefix(BUILDING)}").unlink(missing_ok=True)
 
 
-def _pieces(folder: Path) -> Iterator[Path]:
-    """Everything in a folder of pieces but their notes and the hints at the latest ones."""
-    yield from sorted(path for path in folder.iterdir() if path.suffix != _NOTE_SUFFIX)
-
-
 def _hash_of(piece: Path) -> str:
-    """SHA-256 of a piece as it was kept, or nothing when its note is lost."""
+    """Return the SHA-256 of a piece as it was kept, or nothing when its note is lost."""
     try:
         return str(read_json(Parts.note(piece))["sha256"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -130,12 +132,6 @@ def _hash_of(piece: Path) -> str:
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from (one for one in path.rglob("*") if not one.is_dir())
+            yield from (file for file in path.rglob("*") if not file.is_dir())
         elif path.exists():
             yield path
-
-
-def _place(path: Path) -> tuple[int, int]:
-    """What all names of a file have in common."""
-    stat = path.lstat()
-    return stat.st_dev, stat.st_ino

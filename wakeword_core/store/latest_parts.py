@@ -9,9 +9,9 @@ from wakeword_core.store.artifacts import Parts
 
 
 class LatestParts:
-    """Keys of the parts of the last build of `place` (any JSON value that tells builds apart), in order.
+    """Remembers the parts of the last build of `place` (any JSON value that tells builds apart), in order.
 
-    Only a hint: whoever takes something from an older part must know by itself that it is what a new one would hold.
+    Only a hint: whoever takes something from an older part has to compare by itself what that one holds.
     """
 
     def __init__(self, parts: Parts, place: Any) -> None:
@@ -23,14 +23,14 @@ class LatestParts:
             self._keys = []
 
     def find(self, index: int, count: int) -> Path | None:
-        """The part that stood where part `index` of `count` is to be: of as many, or of a divisor of `count`."""
+        """Find the part that was where part `index` of `count` is to be; None if the last count does not divide it."""
         if not self._keys or count % len(self._keys):
             return None
         path = self._parts.path(self._keys[index % len(self._keys)])
         return path if path.is_file() else None
 
     def remember(self, keys: Sequence[str]) -> None:
-        """These are the latest parts now."""
+        """Remember these as the latest parts."""
         if list(keys) != self._keys:
             write_json(self._path, list(keys))
             self._keys = list(keys)

@@ -13,8 +13,8 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def exclusive(path: Path, meanwhile: str) -> Iterator[None]:
-    """Hold the lock by oneself; waits for others, and logs what they do `meanwhile`."""
+def exclusive(path: Path, meanwhile: str = "") -> Iterator[None]:
+    """Hold the lock alone; waits for others, and logs what they do `meanwhile` unless that takes but a moment."""
     with _opened(path) as file:
         _wait(file, fcntl.LOCK_EX, meanwhile)
         yield
@@ -22,7 +22,7 @@ def exclusive(path: Path, meanwhile: str) -> Iterator[None]:
 
 @contextmanager
 def shared(path: Path, meanwhile: str) -> Iterator[None]:
-    """Hold the lock with others; waits for who has it alone, and logs what that one does `meanwhile`."""
+    """Hold the lock together with others; waits for who has it alone, and logs what that one does `meanwhile`."""
     with _opened(path) as file:
         _wait(file, fcntl.LOCK_SH, meanwhile)
         yield
@@ -30,7 +30,7 @@ def shared(path: Path, meanwhile: str) -> Iterator[None]:
 
 @contextmanager
 def alone(path: Path, refused: str) -> Iterator[None]:
-    """Hold the lock by oneself; ArtifactError with the sentence `refused` when anybody has it."""
+    """Hold the lock alone; ArtifactError with the sentence `refused` when anybody has it."""
     with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,16 +39,8 @@ def alone(path: Path, refused: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def for_a_moment(path: Path) -> Iterator[None]:
-    """Hold the lock by oneself for so short a time that nobody need be told of waiting for it."""
-    with _opened(path) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def is_held(path: Path) -> bool:
-    """Whether any process has the lock now; no file is made."""
+    """Return whether any process has the lock now; no file is made."""
     if not path.is_file():
         return False
     with path.open("r+") as file:
@@ -70,5 +62,6 @@ def _wait(file: IO[str], kind: int, meanwhile: str) -> None:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.warning("%s; waiting for it", meanwhile)
+        if meanwhile:
+            log.warning("%s; waiting for it", meanwhile)
         fcntl.flock(file, kind)
