@@ -85,7 +85,7 @@ def build(name: str, folder: Path) -> Path:
     detector = config.evaluation.detector.model_dump(mode="json")
     folder.mkdir()
     card = {**model_card(config), "detector": detector, "threshold": 0.5, "operating_points": {}}
-    export_onnx(new_model(config).eval(), card, config.export, folder)
+    export_onnx(new_model(config).eval(), card, config.export.onnx, folder)
     export_streaming(folder / "model.onnx", config.export.onnx.parity_tolerance, folder)
     return folder
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto
 
-from wakeword_core.config import Config, ExportConfig
+from wakeword_core.config import Config
+from wakeword_core.config.export import Int8Config
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.calibration import softmax
 from wakeword_core.evaluation.measure.metrics import clip_metrics
@@ -50,7 +51,7 @@ another of the 256 steps, and so may what follows from them."""
 
 
 class _Batches:
-    """A CalibrationDataReader, which onnxruntime knows by its methods, that reads windows a batch at a time."""
+    """Reads windows a batch at a time, with the methods of onnxruntime's CalibrationDataReader."""
 
     def __init__(self, name: str, windows: Windows) -> None:
         self._name, self._windows = name, windows[: len(windows) // _BATCH * _BATCH or len(windows)]
@@ -66,11 +67,6 @@ class _Batches:
     def get_next(self) -> dict[str, Windows] | None:
         batch = next(self._batches, None)
         return None if batch is None else {self._name: batch}
-
-
-def has_dynamic(model: ModelProto) -> bool:
-    """Whether there are recurrent layers that can be quantized dynamically."""
-    return any(node.op_type in _DYNAMIC for node in model.graph.node)
 
 
 def quantize(onnx_path: Path, windows: Windows, calibration: Calibration, *, dynamic: bool) -> ModelProto:
@@ -106,12 +102,10 @@ def quantize(onnx_path: Path, windows: Windows, calibration: Calibration, *, dyn
 
 @dataclass(frozen=True)
 class LabelledWindows:
-    """Labelled windows that candidates are compared on, and the operating point at which they are."""
+    """Windows [n, n_mels, frames] that candidates are compared on at a threshold, and which have a wake word: [n]."""
 
     windows: Windows
-    """[n, n_mels, frames]."""
     words: npt.NDArray[np.bool_]
-    """Whether a wake word is in each: [n]."""
     threshold: float
 
 
@@ -159,7 +153,7 @@ class _Decisions:
 
 
 def quantize_int8(
-    onnx_path: Path, windows: Windows, validation: LabelledWindows, config: ExportConfig, out: Path
+    onnx_path: Path, windows: Windows, validation: LabelledWindows, settings: Int8Config, out: Path
 ) -> QuantizeSummary:
     """Write `out/model.int8.onnx` from an exported fp32 model and training windows [n, n_mels, frames] of log-mel.
 
@@ -176,7 +170,7 @@ def quantize_int8(
     for method, calibration, graph in _graphs(onnx_path, original, windows):
         size = write_model(take_metadata(graph, original), path)
         figures = _compared(reference, _decisions(path, validation))
-        fits = size <= config.int8.max_ratio * fp32_bytes and figures["loss"] <= config.int8.max_f1_drop
+        fits = size <= settings.max_ratio * fp32_bytes and figures["loss"] <= settings.max_f1_drop
         tried.append((Candidate(method, calibration, size, size / fp32_bytes, **figures, within_limits=fits), graph))
     kept, graph = min(tried, key=lambda pair: _rank(pair[0]))
     write_model(graph, path)
@@ -189,7 +183,8 @@ def quantize_int8(
 
 def _graphs(onnx_path: Path, original: ModelProto, windows: Windows) -> Iterator[tuple[Method, str, ModelProto]]:
     """Make the candidates, the simplest of each method first."""
-    methods: tuple[Method, ...] = ("static", "dynamic") if has_dynamic(original) else ("static",)
+    has_dynamic = any(node.op_type in _DYNAMIC for node in original.graph.node)
+    methods: tuple[Method, ...] = ("static", "dynamic") if has_dynamic else ("static",)
     for method in methods:
         for calibration in CALIBRATIONS:
             yield method, calibration, quantize(onnx_path, windows, calibration, dynamic=method == "dynamic")
@@ -197,7 +192,7 @@ def _graphs(onnx_path: Path, original: ModelProto, windows: Windows) -> Iterator
 
 
 def _rank(candidate: Candidate) -> tuple[bool, bool, float, float, int]:
-    """The least is the best; of equals `min` takes the first."""
+    """Return what orders candidates: the least is the best, and of equals `min` takes the first."""
     packed = candidate.within_limits and candidate.method == "weights"
     order = get_args(Method).index(candidate.method)
     return not candidate.within_limits, packed, max(candidate.loss, 0.0), candidate.margin_error, order
@@ -225,7 +220,7 @@ def _compared(reference: _Decisions, decisions: _Decisions) -> dict[str, Any]:
 def make_int8(
     model: Path, train_features: Path, val_features: Path, test_features: Path, config: Config, out: Path
 ) -> dict[str, Any]:
-    """Write `model.int8.onnx` and `model.streaming.int8.onnx` into `out`; returns their figures beside fp32's.
+    """Write `model.int8.onnx` and `model.streaming.int8.onnx` into `out`, and return their figures beside fp32's.
 
     Calibration is on training windows, the choice on validation, the comparison on the test split.
     """
@@ -234,7 +229,7 @@ def make_int8(
         model,
         _calibration_windows(train_features, config),
         LabelledWindows(validation.mel.numpy(), validation.labels.numpy() > 0, WakewordModel(model).threshold),
-        config.export,
+        config.export.int8,
         out,
     )
     kept, small = summary.kept, out / INT8_FILE
@@ -255,7 +250,7 @@ def make_int8(
 
 
 def _calibration_windows(train_features: Path, config: Config) -> np.ndarray:
-    """Evenly spaced clean windows of training that end where those of validation do: [n, bands, frames]."""
+    """Return evenly spaced clean windows of training that end where those of validation do: [n, bands, frames]."""
     frontend = config.features.frontend
     tail = frontend.frames(config.features.windows.tail_seconds, config.data.audio.sample_rate)
     rows = load_windows(train_features, clean_only=True)

@@ -1,7 +1,7 @@
 """What a model is, what it was made from and what it is worth: as JSON, and as Markdown for people."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,10 @@ from wakeword_core.lineage.recordings import (
     count,
     count_by_source,
     mix_of,
-    recordings_behind,
     wants_credit,
 )
 from wakeword_core.stage_names import MANIFEST
-from wakeword_core.store.artifacts import Artifact, ArtifactStore
+from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.graph import Graph, Node
 
 if TYPE_CHECKING:
@@ -33,33 +32,22 @@ _LEARNT_FROM = ("train", "val")
 """Splits that shape the model: its weights, and its calibration and thresholds."""
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """Everything that a model card is written from."""
+def describe_model(
+    node: Node,
+    name: str,
+    graph: Graph,
+    recordings: "pd.DataFrame",
+    runtime: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Describe the model `node` of a graph as JSON values; the same arguments give the same card.
 
-    graph: Graph
-    """With the node that the card is of."""
-    recordings: "pd.DataFrame"
-    """As `recordings_behind` returns them for the node."""
-    runtime: Mapping[str, Any]
-    """The card that the runtime reads: labels, front end, detector, thresholds."""
-    metrics: Mapping[str, Any]
-    """The report's metrics.json."""
-
-
-def evidence_for(node: Node, store: ArtifactStore, runtime: Mapping[str, Any], metrics: Mapping[str, Any]) -> Evidence:
-    """Gather the evidence for a node that is being built, from the artifacts of its store."""
-    graph = Graph([*Graph.of_store(store).nodes.values(), node])
-    rows = recordings_behind(graph, node, store.root)
-    return Evidence(graph, rows, runtime, metrics)
-
-
-def describe_model(node: Node, name: str, evidence: Evidence) -> dict[str, Any]:
-    """Describe the model as JSON values; the same evidence gives the same card."""
-    behind = evidence.graph.upstream(node)
+    `recordings` are as `recordings_behind` returns them, `runtime` is the card that the runtime reads (labels, front
+    end, detector, thresholds), and `metrics` the report's metrics.json.
+    """
+    behind = graph.upstream(node)
     artifacts = {source.stage: source.artifact for source in reversed(behind) if source.artifact}
-    onnx, runtime, metrics = artifacts["onnx_model"], evidence.runtime, evidence.metrics
-    calibration = metrics["calibration"]
+    onnx, manifest, calibration = artifacts["onnx_model"], artifacts[MANIFEST], metrics["calibration"]
     return {
         "format": _FORMAT,
         "name": name,
@@ -80,9 +68,9 @@ def describe_model(node: Node, name: str, evidence: Evidence) -> dict[str, Any]:
             "frontend": runtime["frontend"],
             "sample_rate": runtime["sample_rate"],
         },
-        "data": _data(evidence.recordings, artifacts[MANIFEST]),
+        "data": _data(recordings, manifest),
         "metrics": _metrics(metrics),
-        "limits": _limits(evidence, artifacts[MANIFEST]),
+        "limits": _limits(recordings, metrics, manifest),
         "settings": {
             source.name: source.artifact.config
             for source in behind
@@ -126,7 +114,6 @@ def _data(rows: "pd.DataFrame", manifest: Artifact) -> dict[str, Any]:
 
 
 def _metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What the test on continuous audio gave at each operating point; shares, and events an hour."""
     return {
         "operating_point": metrics["operating_point"]["name"],
         "target_fah": metrics["operating_point"]["target_fah"],
@@ -142,8 +129,7 @@ def _metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _limits(evidence: Evidence, manifest: Artifact) -> list[str]:
-    rows, metrics = evidence.recordings, evidence.metrics
+def _limits(rows: "pd.DataFrame", metrics: Mapping[str, Any], manifest: Artifact) -> list[str]:
     recorded = {source["name"] for source in manifest.config["data"]["sources"]}
     spoken = rows[(rows["split"] == "test") & (rows["role"] == "positive")]
     synthetic = int((~spoken["source"].isin(recorded)).sum())
@@ -157,5 +143,5 @@ def _limits(evidence: Evidence, manifest: Artifact) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot break a table of Markdown."""
+    """Return text that cannot break a table of Markdown."""
     return " ".join(str(text).replace("|", "\\|").split())

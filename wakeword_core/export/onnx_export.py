@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from wakeword_core.config import ExportConfig, FrontendConfig
+from wakeword_core.config import FrontendConfig
+from wakeword_core.config.export import OnnxConfig
 from wakeword_core.errors import MissingDependencyError, WakewordError
 from wakeword_core.runtime.exported import MODEL_FILE
 
 if TYPE_CHECKING:
+    import torch
     from onnx import ModelProto
 
     from wakeword_core.models.scoring import ScoringModel
@@ -42,7 +44,7 @@ class ExportSummary:
     """The same for logits, as a share of the largest: a confident model's scores are all 0 or 1 and hide any error."""
 
 
-def export_onnx(model: "ScoringModel", card: dict[str, Any], config: ExportConfig, out: Path) -> ExportSummary:
+def export_onnx(model: "ScoringModel", card: dict[str, Any], settings: OnnxConfig, out: Path) -> ExportSummary:
     """Write `out/model.onnx`: float32 `log_mel` [batch, n_mels, frames] in, float32 `scores` [batch, classes] out.
 
     CMVN, calibration and softmax are inside, normalisation is folded into convolutions, the card is in the metadata,
@@ -53,52 +55,54 @@ def export_onnx(model: "ScoringModel", card: dict[str, Any], config: ExportConfi
 
     frontend = FrontendConfig.model_validate(card["frontend"])
     shape = (frontend.bands, frontend.window_frames)
-    graph = compact(_trace(model, shape, config.onnx.opset))
+    graph = compact(_trace(model, shape, settings.opset))
     set_card(graph, card)
     path = out / MODEL_FILE
     size = write_model(graph, path)
     windows = np.random.default_rng(0).normal(-6.0, 4.0, (_PARITY_WINDOWS, *shape)).astype(np.float32)
-    difference, logit_difference = parity(model, path, windows), logit_parity(model, path, windows)
-    for what, found in (("scores", difference), ("logits", logit_difference)):
-        if not found <= config.onnx.parity_tolerance:
+    differences = {"scores": parity(model, path, windows), "logits": logit_parity(model, path, windows)}
+    for what, difference in differences.items():
+        if not difference <= settings.parity_tolerance:
             raise WakewordError(
-                f"{what} of {path} differ from torch's by {found:.2g}, more than export.onnx.parity_tolerance "
-                f"({config.onnx.parity_tolerance:g}); report this with the model's configuration"
+                f"{what} of {path} differ from torch's by {difference:.2g}, more than export.onnx.parity_tolerance "
+                f"({settings.parity_tolerance:g}); report this with the model's configuration"
             )
     return ExportSummary(
         bytes=size,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         nodes=len(graph.graph.node),
         opset=graph.opset_import[0].version,
-        parity=difference,
-        logit_parity=logit_difference,
+        parity=differences["scores"],
+        logit_parity=differences["logits"],
     )
 
 
 def parity(model: "ScoringModel", onnx_path: Path, windows: npt.NDArray[np.float32]) -> float:
-    """Largest absolute difference between torch's and ONNX's scores of log-mel windows [n, n_mels, frames]."""
-    import torch
-
+    """Return the largest absolute difference of a score from torch's for log-mel windows [n, n_mels, frames]."""
     from wakeword_core.runtime import WakewordModel
 
-    device = next(model.buffers()).device
-    with torch.inference_mode():
-        expected = model(torch.from_numpy(windows).to(device)).float().cpu().numpy()
-    scores = WakewordModel(onnx_path).score_windows(windows)
-    return float(np.abs(scores - expected).max(initial=0.0))
+    expected = _in_torch(model, model, windows)
+    return float(np.abs(WakewordModel(onnx_path).score_windows(windows) - expected).max(initial=0.0))
 
 
 def logit_parity(model: "ScoringModel", onnx_path: Path, windows: npt.NDArray[np.float32]) -> float:
-    """Largest difference of what enters the softmax, as a share of the largest such value (1 if that is smaller)."""
-    import torch
-
+    """Return the largest difference of what enters the softmax, as a share of the largest such value (or of 1)."""
     from wakeword_core.export.onnx_graph import softmax_inputs
 
-    device = next(model.buffers()).device
+    expected = _in_torch(model, model.calibrated_logits, windows)
+    difference = np.abs(softmax_inputs(onnx_path, windows) - expected).max(initial=0.0)
+    return float(difference / np.abs(expected).max(initial=1.0))
+
+
+def _in_torch(
+    model: "ScoringModel", compute: "Callable[[torch.Tensor], torch.Tensor]", windows: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    import torch
+
     with torch.inference_mode():
-        expected = model.calibrated_logits(torch.from_numpy(windows).to(device)).float().cpu().numpy()
-    found = softmax_inputs(onnx_path, windows)
-    return float(np.abs(found - expected).max(initial=0.0) / np.abs(expected).max(initial=1.0))
+        values = compute(torch.from_numpy(windows).to(next(model.buffers()).device))
+    result: npt.NDArray[np.float32] = values.float().cpu().numpy()
+    return result
 
 
 def _trace(model: "ScoringModel", shape: tuple[int, int], opset: int) -> "ModelProto":
@@ -133,7 +137,7 @@ def _trace(model: "ScoringModel", shape: tuple[int, int], opset: int) -> "ModelP
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """The exporter tells of its steps, and of packages that it could also use, on every call."""
+    """Silence the exporter, which names its steps and the packages that it could also use on every call."""
     loggers = [logging.getLogger(name) for name in _QUIET_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

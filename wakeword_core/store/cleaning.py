@@ -37,15 +37,11 @@ def garbage(store: ArtifactStore, roots: Collection[NodeId], resumable: Collecti
     graph = Graph.of_store(store)
     starts = graph.known(roots)
     kept = {node.id for node in (*starts, *graph.upstream(*starts))}
-    artifacts = graph.artifacts.items()
+    unreachable = [artifact for name, artifact in graph.artifacts.items() if name not in kept]
     return [
-        *(
-            artifact_item(artifact, "nothing that stays was made from it")
-            for id, artifact in artifacts
-            if id not in kept
-        ),
+        *(artifact_item(artifact, "nothing that stays was made from it") for artifact in unreachable),
         *leftovers(store, graph, resumable),
-        *unshared_pieces(store, (artifact for id, artifact in artifacts if id in kept), resumable),
+        *unshared_pieces(store, (graph.artifacts[name] for name in kept if name in graph.artifacts), resumable),
     ]
 
 

@@ -89,7 +89,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory):
         model, card = fresh(arch)
         settled(model)
         folder: Path = tmp_path_factory.mktemp(arch)
-        return arch, model, card, export_onnx(model, card, ExportConfig(), folder), folder
+        return arch, model, card, export_onnx(model, card, ExportConfig().onnx, folder), folder
 
     return export
 
@@ -126,5 +126,5 @@ def trained_tcn(tmp_path_factory: pytest.TempPathFactory):
         loss.backward()
         optimizer.step()
     folder: Path = tmp_path_factory.mktemp("trained")
-    export_onnx(model.eval(), card, ExportConfig(), folder)
+    export_onnx(model.eval(), card, ExportConfig().onnx, folder)
     return model, folder

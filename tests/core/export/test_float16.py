@@ -4,7 +4,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from wakeword_core.export.float16 import make_fp16
+from wakeword_core.export.comparison import compare_with_fp32
+from wakeword_core.export.float16 import convert_fp16
 from wakeword_core.export.onnx_graph import model_bytes
 from wakeword_core.runtime import WakewordModel
 
@@ -16,8 +17,9 @@ def test_half_the_size_and_the_same_decisions(trained_tcn, sweeps, tmp_path, mon
         lambda path, features: (WakewordModel(path).score_windows(windows), labels),
     )
     folder = trained_tcn[1]
-    figures = make_fp16(folder / "model.onnx", tmp_path, tmp_path)
     path = tmp_path / "model.fp16.onnx"
+    convert_fp16(folder / "model.onnx", path)
+    figures = compare_with_fp32(folder / "model.onnx", path, "fp16", tmp_path)
     assert figures["bytes"] == model_bytes(path) and 0.48 < figures["size_ratio"] < 0.55
     assert figures["f1_fp32"] > 0.75 and abs(figures["f1_fp32"] - figures["f1_fp16"]) < 0.01
     assert 0 < figures["mean_score_difference"] < 0.005
@@ -29,5 +31,5 @@ def test_half_the_size_and_the_same_decisions(trained_tcn, sweeps, tmp_path, mon
     assert {one.data_type for one in large} == {TensorProto.FLOAT16}
     assert WakewordModel(path).card == WakewordModel(folder).card
     first = path.read_bytes()
-    make_fp16(folder / "model.onnx", tmp_path, tmp_path)
+    convert_fp16(folder / "model.onnx", path)
     assert path.read_bytes() == first

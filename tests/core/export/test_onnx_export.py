@@ -9,7 +9,7 @@ import torch
 from onnx import numpy_helper
 from onnx.external_data_helper import convert_model_to_external_data
 
-from wakeword_core.config import ExportConfig
+from wakeword_core.config.export import OnnxConfig
 from wakeword_core.errors import WakewordError
 from wakeword_core.evaluation.measure.calibration import calibrate, calibrated, fit_calibration
 from wakeword_core.export.cost import cpu_ms_per_second, needs, problems
@@ -47,7 +47,7 @@ def test_a_wrong_graph_is_found_though_scores_are_saturated(exported_tiny, tmp_p
     model = copy.deepcopy(whole)
     with torch.no_grad():  # a bias this large makes every score 0 or 1
         model.backbone.classifier.bias[1] += 400.0
-    export_onnx(model, card, ExportConfig(), tmp_path)
+    export_onnx(model, card, OnnxConfig(), tmp_path)
     path = tmp_path / "model.onnx"
     damaged = onnx.load(path)
     gemm = next(node for node in damaged.graph.node if node.op_type == "Gemm")
@@ -82,10 +82,10 @@ def test_card_batch_and_single_file(exported) -> None:
 
 def test_the_same_model_gives_the_same_bytes(exported_tiny, tmp_path) -> None:
     _, model, card, _, folder = exported_tiny
-    export_onnx(model, card, ExportConfig(), tmp_path)
+    export_onnx(model, card, OnnxConfig(), tmp_path)
     assert (tmp_path / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
     with pytest.raises(WakewordError, match="parity_tolerance"):
-        export_onnx(model, card, ExportConfig(onnx={"parity_tolerance": 1e-12}), tmp_path)
+        export_onnx(model, card, OnnxConfig(parity_tolerance=1e-12), tmp_path)
 
 
 def test_compacting_is_done_after_once(exported) -> None:
@@ -117,7 +117,7 @@ def test_every_calibration_is_inside_and_equals_torch(exported_tiny, sweeps, tmp
     truth = np.random.default_rng(0).random(160) < 1 / (1 + np.exp(-(logits[:, 1] - logits[:, 0]) / 2 + 1))
     calibration = fit_calibration(logits, truth.astype(int), method)
     calibrate(model, calibration)
-    summary = export_onnx(model, card, ExportConfig(), tmp_path)
+    summary = export_onnx(model, card, OnnxConfig(), tmp_path)
     assert summary.parity < 1e-5 and summary.logit_parity < 1e-5
     scores = WakewordModel(tmp_path).score_windows(windows)
     np.testing.assert_allclose(scores, calibrated(logits, method, calibration.parameters), atol=1e-5)

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.metrics import f1_score
 
-from wakeword_core.config import ExportConfig
+from wakeword_core.config.export import Int8Config
 from wakeword_core.errors import DataError
 from wakeword_core.export import int8 as module
 from wakeword_core.export.int8 import CALIBRATIONS, Candidate, LabelledWindows, quantize_int8
@@ -27,7 +27,7 @@ def held(sweeps) -> LabelledWindows:
 def quantized(trained_tcn, sweeps, held, tmp_path_factory):
     """(folder of fp32, summary, folder of INT8) with the default limits."""
     out = tmp_path_factory.mktemp("int8")
-    summary = quantize_int8(trained_tcn[1] / "model.onnx", sweeps(96, 0)[0], held, ExportConfig(), out)
+    summary = quantize_int8(trained_tcn[1] / "model.onnx", sweeps(96, 0)[0], held, Int8Config(), out)
     return trained_tcn[1], summary, out
 
 
@@ -46,7 +46,7 @@ def test_default_model_keeps_its_f1_at_a_third_of_the_size(quantized, sweeps) ->
     f1 = f1_score(labels, whole > 0.5)
     assert f1 > 0.75  # a model that learned nothing could lose nothing
     assert 0 < np.abs(whole - small).max() < 0.2
-    assert f1_score(labels, small > 0.5) >= f1 - ExportConfig().int8.max_f1_drop
+    assert f1_score(labels, small > 0.5) >= f1 - Int8Config().max_f1_drop
     kept = summary.kept
     assert kept.within_limits and kept.method == "static"
     assert kept.ratio == model_bytes(out / "model.int8.onnx") / model_bytes(folder / "model.onnx") <= 0.35
@@ -72,7 +72,7 @@ def test_every_calibration_is_tried_and_the_figures_are_of_validation(quantized,
 
 def test_the_same_bytes_again_and_packed_weights_where_static_is_too_large(quantized, sweeps, held, tmp_path) -> None:
     folder, first, out = quantized
-    config = ExportConfig(int8={"max_ratio": min(one["ratio"] for one in first.tried[:-1]) - 1e-3})
+    config = Int8Config(max_ratio=min(one["ratio"] for one in first.tried[:-1]) - 1e-3)
     summary = quantize_int8(folder / "model.onnx", sweeps(96, 0)[0], held, config, tmp_path)
     assert summary.kept.method == "weights" and summary.kept.within_limits
     assert [one["bytes"] for one in summary.tried] == [one["bytes"] for one in first.tried]
@@ -94,7 +94,7 @@ def test_one_sided_decisions_are_not_taken_for_agreement(trained_tcn, tmp_path, 
     quiet = np.full((16, 64, 151), -13.0, np.float32) + GENERATOR.normal(0, 0.01, (16, 64, 151)).astype(np.float32)
     monkeypatch.setattr(module, "CALIBRATIONS", ("minmax",))
     nothing = LabelledWindows(quiet, np.zeros(16, bool), 0.999)
-    summary = quantize_int8(trained_tcn[1] / "model.onnx", quiet, nothing, ExportConfig(), tmp_path)
+    summary = quantize_int8(trained_tcn[1] / "model.onnx", quiet, nothing, Int8Config(), tmp_path)
     assert all(one["loss"] == one["margin_error"] for one in summary.tried)
     assert all(not one["within_limits"] for one in summary.tried if one["margin_error"] > 0.01)
 
@@ -102,7 +102,7 @@ def test_one_sided_decisions_are_not_taken_for_agreement(trained_tcn, tmp_path, 
 def test_no_windows_is_an_error(trained_tcn, held, tmp_path) -> None:
     empty = np.empty((0, 64, 151), np.float32)
     with pytest.raises(DataError, match="calibration"):
-        quantize_int8(trained_tcn[1] / "model.onnx", empty, held, ExportConfig(), tmp_path)
+        quantize_int8(trained_tcn[1] / "model.onnx", empty, held, Int8Config(), tmp_path)
 
 
 def recurrent(cell: str, folder):
@@ -136,7 +136,7 @@ def test_recurrent_layers_are_quantized_dynamically_where_onnxruntime_can(cell, 
     monkeypatch.setattr(module, "CALIBRATIONS", ("minmax",))
     path, windows = recurrent(cell, tmp_path), GENERATOR.normal(0, 1, (64, BANDS, FRAMES)).astype(np.float32)
     words = module.softmax_inputs(path, windows) @ [-1, 1] > 0
-    config = ExportConfig(int8={"max_ratio": 0.6, "max_f1_drop": 0.1})  # the graph itself is a part of so small a file
+    config = Int8Config(max_ratio=0.6, max_f1_drop=0.1)  # the graph itself is a part of so small a file
     summary = quantize_int8(path, windows, LabelledWindows(windows, words, 0.5), config, tmp_path)
     assert summary.val_f1_fp32 == 1.0
     assert summary.kept.method == kept and summary.kept.within_limits

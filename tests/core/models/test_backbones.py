@@ -248,7 +248,7 @@ def test_onnx_export_has_the_scores_of_torch(arch: str, tmp_path: Path) -> None:
     model = _scoring(config)
     chosen = {"detector": config.evaluation.detector.model_dump(mode="json"), "threshold": 0.5, "operating_points": {}}
     card = {**model_card(config), **chosen}
-    summary = export_onnx(model, card, ExportConfig(), tmp_path)
+    summary = export_onnx(model, card, ExportConfig().onnx, tmp_path)
     assert summary.parity < 1e-5 and summary.logit_parity < 1e-4
     x = torch.randn(5, BANDS, FRAMES, generator=torch.Generator().manual_seed(2)) * 2 - 6
     with torch.no_grad():

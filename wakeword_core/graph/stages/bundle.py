@@ -15,13 +15,14 @@ CARD_JSON = "model_card.json"
 CARD_MARKDOWN = "model_card.md"
 PICTURE = "lineage.png"
 MODEL_FACET = "model"
-"""The exported model in it, whatever else changes."""
+"""The facet that is the exported model in it, whatever else changes."""
 _COPIED = {
     "onnx_model": (STREAMING_FILE,),
     "int8_model": (INT8_FILE, INT8_STREAMING_FILE),
     "fp16_model": (FP16_FILE,),
 }
-"""Models that are handed on as they are, by their stage."""
+"""Models that are handed on as they are, by the stage that made them."""
+_SOURCE_FIGURES = ("source", "licence", "commercial_use", "recordings", "hours", "speakers")
 _NAMED_SOURCES = 5
 
 
@@ -33,11 +34,12 @@ def make(run: StageRun) -> None:
     """
     import onnx
 
-    from wakeword_core.export.model_card import card_markdown, describe_model, evidence_for
+    from wakeword_core.export.model_card import card_markdown, describe_model
     from wakeword_core.export.onnx_graph import write_model
     from wakeword_core.lineage.picture import lineage_picture
+    from wakeword_core.lineage.recordings import recordings_behind
     from wakeword_core.runtime.exported import CARD_KEY, MODEL_CARD_KEY
-    from wakeword_core.store.graph import Edge, Node
+    from wakeword_core.store.graph import Edge, Graph, Node
 
     inputs = run.inputs
     path = inputs["onnx_model"].file(MODEL_FILE)
@@ -47,9 +49,10 @@ def make(run: StageRun) -> None:
         raise ArtifactError(f"{path} carries no card; build onnx_model again")
     edges = (Edge(name, made.stage, made.key, made.content) for name, made in inputs.items())
     node = Node(BUNDLE, run.key, inputs=tuple(edges))
-    metrics = read_json(inputs["metrics_report"].file("metrics.json"))
-    evidence = evidence_for(node, run.store, json.loads(properties[CARD_KEY]), metrics)
-    card = describe_model(node, run.config.slug, evidence)
+    graph = Graph([*Graph.of_store(run.store).nodes.values(), node])
+    recordings = recordings_behind(graph, node, run.store.root)
+    runtime, metrics = json.loads(properties[CARD_KEY]), read_json(inputs["metrics_report"].file("metrics.json"))
+    card = describe_model(node, run.config.slug, graph, recordings, runtime, metrics)
     entry = model.metadata_props.add()
     entry.key, entry.value = MODEL_CARD_KEY, canonical_json(card)
     size = write_model(model, run.out / MODEL_FILE)
@@ -58,7 +61,7 @@ def make(run: StageRun) -> None:
             link_or_copy(inputs[stage].file(name), run.out / name)
     write_json(run.out / CARD_JSON, card)
     write_text(run.out / CARD_MARKDOWN, card_markdown(card))
-    (run.out / PICTURE).write_bytes(lineage_picture(evidence.graph, node))
+    (run.out / PICTURE).write_bytes(lineage_picture(graph, node))
     run.figures = _figures(card, size)
     run.facets = {MODEL_FACET: inputs["onnx_model"].content}
 
@@ -74,14 +77,9 @@ def _figures(card: Mapping[str, Any], size: int) -> dict[str, Any]:
         "speakers": data["speakers"],
         "commercial_use": data["learnt_from"]["commercial_use"],
         "without_licence": data["without_licence"],
-        "sources": [_row(one) for one in data["sources"]],
+        "sources": [{name: source[name] for name in _SOURCE_FIGURES} for source in data["sources"]],
         "limits": card["limits"],
     }
-
-
-def _row(source: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("source", "licence", "commercial_use", "recordings", "hours", "speakers")
-    return {name: source[name] for name in names}
 
 
 def sealed(bundle: Artifact, run: CheckRun) -> Verdict:

@@ -1,16 +1,18 @@
 """FP16: the exported model in float16, compared with it on the test."""
 
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
-from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.runtime.exported import FP16_FILE, MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
 
 
 def make(run: StageRun) -> None:
     """Convert the weights, and compare on the test."""
-    from wakeword_core.export.float16 import make_fp16
+    from wakeword_core.export.comparison import compare_with_fp32
+    from wakeword_core.export.float16 import convert_fp16
 
-    onnx, test = run.inputs["onnx_model"].file(MODEL_FILE), run.inputs["mel_features[test]"].path
-    run.figures = make_fp16(onnx, test, run.out)
+    onnx, half = run.inputs["onnx_model"].file(MODEL_FILE), run.out / FP16_FILE
+    convert_fp16(onnx, half)
+    run.figures = compare_with_fp32(onnx, half, "fp16", run.inputs["mel_features[test]"].path)
 
 
 def faithful(model: Artifact, run: CheckRun) -> Verdict:

@@ -30,7 +30,7 @@ def make(run: StageRun) -> None:
             **keys_behind(run.store, calibrated),
         },
     }
-    summary = export_onnx(model, card, run.config.export, run.out)
+    summary = export_onnx(model, card, run.config.export.onnx, run.out)
     path = run.out / MODEL_FILE
     streaming = asdict(export_streaming(path, run.config.export.onnx.parity_tolerance, run.out))
     run.figures = {

@@ -60,7 +60,7 @@ def test_the_stored_points_are_what_the_stored_model_gives(calibrated, shards):
 def test_the_exported_model_carries_detector_and_points(calibrated, tmp_path):
     out, found = calibrated[0], OperatingPoints.load(calibrated[0])
     model, card = load_model(out)
-    export_onnx(model, {**card, **found.card()}, CONFIG.export, tmp_path)
+    export_onnx(model, {**card, **found.card()}, CONFIG.export.onnx, tmp_path)
     loaded = WakewordModel(tmp_path)
     assert loaded.detector == found.detector and loaded.threshold == found.default.threshold
     assert loaded.card["operating_point"] == "balanced"
