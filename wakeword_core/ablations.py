@@ -25,7 +25,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
 
 
 def without(names: Sequence[str]) -> list[str]:
-    """The settings that leave out each of some ABLATIONS; a ConfigError names those that there are."""
+    """Return the settings that leave out each of some ABLATIONS; ConfigError lists them for an unknown name."""
     unknown = [name for name in names if name not in ABLATIONS]
     if unknown:
         raise ConfigError(f"{unknown[0]!r} cannot be left out; choose from {', '.join(ABLATIONS)}")

@@ -2,32 +2,31 @@
 
 import logging
 import time
-from typing import Protocol
+from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
+Progress = Callable[[str, int, int], None]
+"""Receives what is done, how much of it (`done`) and out of how much (`total`, 0: unknown).
 
-class Progress(Protocol):
-    """Receives `done` of `total` units of `what`; called often, from one thread, and must return at once."""
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Take notice."""
+It is called often, from one thread, and must return at once.
+"""
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """The progress callback of a caller that does not want to know."""
+    """Ignore all progress."""
 
 
 class ProgressLines:
-    """A progress callback that logs a line of each `what` at most every `interval` seconds."""
+    """Logs progress: a line of each `what` at most every `interval` seconds."""
 
     def __init__(self, interval: float = 10.0) -> None:
         self._interval = interval
         self._seen: dict[str, tuple[float, float, int]] = {}
-        """When the work started, when it was last logged, and how far it was."""
+        """When each work started, when it was last logged, and how far it was."""
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Take note that `done` of `total` units of `what` are done (0 total: unknown)."""
+        """Log that `done` of `total` units of `what` are done, if it is time to."""
         now = time.monotonic()
         started, logged, reached = self._seen.get(what, (now, now, -1))
         if begins_again(done, total, reached):
@@ -39,7 +38,7 @@ class ProgressLines:
 
 
 def begins_again(done: int, total: int, reached: int) -> bool:
-    """Whether work that had `reached` so many units is done once more, of another split perhaps."""
+    """Return whether work that had `reached` so many units begins again, for another split perhaps."""
     return done < reached or 0 < total <= reached
 
 

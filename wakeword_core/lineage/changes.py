@@ -1,7 +1,7 @@
-"""What differs between what was built and what would be built now: recordings, settings, code and inputs."""
+"""The differences between what was built and what would be built now: recordings, settings, code and inputs."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -34,15 +34,11 @@ class RecordingChanges:
 
     @property
     def any(self) -> bool:
-        """Whether there is a difference at all."""
+        """Return whether there is any difference."""
         return bool(self.added or self.changed or self.removed or self.renamed)
 
     def __str__(self) -> str:
-        counts = {
-            "added": self.added, "changed": self.changed, "removed": self.removed, "renamed": self.renamed,
-        }  # fmt: skip
-        total = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        return f"recordings: {total}"
+        return "recordings: " + ", ".join(f"{count:,} {name}" for name, count in asdict(self).items() if count)
 
 
 def recording_changes(old: "pd.DataFrame", new: "pd.DataFrame", described: tuple[str, ...] = ()) -> RecordingChanges:
@@ -94,7 +90,7 @@ def _differing(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any,
 
 
 def _are_named(value: Any) -> bool:
-    """Whether a value is a list of groups of settings that have names, such as sources."""
+    """Return whether a value is a list of groups of settings that have names, such as sources."""
     return isinstance(value, list) and all(isinstance(group, dict) and "name" in group for group in value)
 
 

@@ -1,4 +1,4 @@
-"""Which recordings a person means, what in a home was made from them, and which files hold any of them."""
+"""Finding the recordings that a person names, what was made from them, and the files that hold any of them."""
 
 import difflib
 import os
@@ -22,9 +22,9 @@ _PARQUET, _HDF5 = b"PAR1", b"\x89HDF"
 _ID, _ORIGIN, _FILE_IDS = "id", "origin", "file_ids"
 """Columns that name recordings: of tables and shards, of tables of mined clips, and of features."""
 _BY_CONTENT = (MANIFEST, SHARDS)
-"""Stages whose files tell which recordings they hold; all others hold what their inputs do."""
+"""Stages whose files list the recordings that they hold; all others hold what their inputs do."""
 _SOURCES = (RAW_AUDIO, "synthetic_speech", MANIFEST)
-"""Inputs that may be gone without leaving it open what is in an artifact."""
+"""Inputs that may be gone: what is in an artifact is known without them."""
 _COLUMNS = ("id", "speaker", "source", "path")
 _ID_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _ID_LENGTH = 64
@@ -43,7 +43,7 @@ class Search:
 def search(root: Path, ids: Collection[str]) -> Search:
     """Look for recordings, and clips that were mined from them, in all files below `root` that hold any.
 
-    Files are told by their content: reusable pieces, unfinished builds and what was set aside are looked through too.
+    Files are recognised by their content: reusable pieces, unfinished builds and what was set aside count too.
     """
     wanted = set(ids) | clips_of(root, ids)
     files, holders, unreadable = 0, [], []
@@ -84,7 +84,7 @@ def held_ids(path: Path) -> set[str] | None:
 
 
 def _distinct_files(root: Path) -> Iterator[Path]:
-    """Every ordinary file below a folder in order, one of the names of each."""
+    """Yield every ordinary file below a folder in order, by one of its names."""
     seen: set[tuple[int, int]] = set()
     for folder, _, names in sorted(os.walk(root)):
         for path in (Path(folder, name) for name in sorted(names)):
@@ -99,7 +99,7 @@ def _begins(path: Path) -> bytes:
 
 
 def _table_columns(path: Path, names: Collection[str]) -> list[list[str]]:
-    """Those of the named columns that a Parquet file has."""
+    """Read those of the named columns that a Parquet file has."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -145,7 +145,8 @@ def find_recording(text: str, known: pd.DataFrame, roots: Mapping[str, Path]) ->
         if matches.empty and len(text) == _ID_LENGTH:
             return text.lower()
     else:
-        names = pd.Series([str(roots.get(source, Path(source)) / rest) for source, rest in _places(known)], dtype="str")
+        places = known[["source", "path"]].itertuples(index=False, name=None)
+        names = pd.Series([str(roots.get(source, Path(source)) / rest) for source, rest in places], dtype="str")
         matches = known[(names == str(path.absolute())).to_numpy()]
     ids = matches["id"].unique()
     if len(ids) == 1:
@@ -200,7 +201,7 @@ def affected(store: ArtifactStore, ids: Collection[str]) -> list[Item]:
 
 
 def _why(graph: Graph, node: Node, ids: Collection[str]) -> str:
-    """Why an artifact holds some of `ids`, or may, by what is in itself and not by its inputs; empty if it does not."""
+    """Say why an artifact itself, whatever its inputs, holds some of `ids`, or may; empty if it does not."""
     if node.artifact and node.stage in _BY_CONTENT:
         return _holds(node.artifact, ids)
     # another of the same content may stand in for it, but what made that one need not be what made this one
@@ -209,13 +210,9 @@ def _why(graph: Graph, node: Node, ids: Collection[str]) -> str:
 
 
 def _holds(artifact: Artifact, ids: Collection[str]) -> str:
-    """Why an artifact that tells its recordings counts as one that holds some of `ids`; empty if it does not."""
+    """Say why an artifact that lists its recordings counts as holding some of `ids`; empty if it does not."""
     try:
-        ids_in_files = [held_ids(path) for path in map(artifact.file, artifact.files)]
+        ids_in_files = [held_ids(artifact.file(name)) or set() for name in artifact.files]
     except (ArtifactError, OSError):
         return "it cannot be read: it may hold it"
-    return "" if all(held is None or held.isdisjoint(ids) for held in ids_in_files) else "holds it"
-
-
-def _places(known: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    return known[["source", "path"]].itertuples(index=False, name=None)
+    return "" if all(ids_in_file.isdisjoint(ids) for ids_in_file in ids_in_files) else "holds it"

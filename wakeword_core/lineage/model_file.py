@@ -1,4 +1,4 @@
-"""An exported model file read for its history: no session, no home, only what travels in the file."""
+"""Reading an exported model file for its history: only what travels in the file, without a session or a home."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ _EXPORTED = "onnx_model"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file's identity and the cards in it."""
+    """A model file and the cards in it."""
 
     path: Path
     sha256: str
     seal: Seal
     card: Mapping[str, Any]
-    """What the runtime reads."""
+    """The card that the runtime reads."""
     model_card: Mapping[str, Any] | None
-    """The whole card; INT8 models and those that were taken from the store before the bundle have none."""
+    """The whole card; only the float model of a bundle has one."""
 
     @property
     def keys(self) -> dict[str, str]:
-        """Keys of everything the model was made from, by name."""
+        """Return the keys of everything that the model was made from, by name."""
         keys = self.card.get("keys")
         return {str(name): str(key) for name, key in keys.items()} if isinstance(keys, dict) else {}
 
     def nodes(self) -> list[Node]:
-        """The graph in the file, the model itself first; without a whole card, all keys as inputs of the model."""
+        """Return the graph in the file, the model first; without a whole card, all keys are inputs of the model."""
         if self.model_card is not None:
             entries = self.model_card.get("lineage")
             if not isinstance(entries, list) or not entries:

@@ -40,7 +40,7 @@ def lineage_picture(graph: Graph, node: Node) -> bytes:
 
 
 def _places(graph: Graph, members: dict[NodeId, Node]) -> dict[NodeId, tuple[float, float]]:
-    """(column, row) of each node: a column right of all its inputs, rows centred in the tallest column."""
+    """Return (column, row) of each node: a column right of all its inputs, rows centred in the tallest column."""
     columns: dict[NodeId, int] = {}
 
     def column(node: Node) -> int:

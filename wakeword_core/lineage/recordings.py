@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "seconds", "status", "split",
 )  # fmt: skip
-"""What is read of a recording."""
+"""Columns of the manifest that are read."""
 _SECONDS_AN_HOUR = 3_600
 _MIN_ID_LENGTH = 6
 
@@ -38,14 +38,14 @@ _CREDIT = re.compile(r"(CC.?BY|ODC.?BY|ODbL|Apache|MIT|BSD|ISC)\b", re.IGNORECAS
 
 
 def commercial_use(licence: str) -> Permission:
-    """Whether recordings under `licence` may be used commercially, as far as its name tells; no legal advice."""
+    """Return whether recordings under `licence` may be used commercially, by its name; this is no legal advice."""
     if _NON_COMMERCIAL.search(licence):
         return "not allowed"
     return "allowed" if _OPEN.match(licence) else "unclear"
 
 
 def wants_credit(licence: str) -> bool:
-    """Whether `licence` asks that its authors be named."""
+    """Return whether `licence` asks that its authors be named."""
     return bool(_CREDIT.match(licence))
 
 
@@ -58,7 +58,7 @@ def mix_of(licences: set[str]) -> Permission:
 
 
 def is_recordings(node: Node) -> bool:
-    """Whether the node is the recordings themselves instead of something made from them."""
+    """Return whether the node is the recordings themselves instead of something made from them."""
     return node.stage == RAW_AUDIO
 
 
@@ -69,7 +69,7 @@ class Counts:
     recordings: int
     hours: float
     speakers: int
-    """Of those that are known."""
+    """Known ones."""
     unknown_speakers: int
     """Recordings whose speaker is unknown."""
     splits: dict[str, int]
@@ -148,7 +148,8 @@ def find_recordings(graph: Graph, store: Path, wanted: str) -> list[ManifestMatc
     ending = wanted.removeprefix("./")
     beginning = wanted if len(wanted) >= _MIN_ID_LENGTH else " "
     matches: list[ManifestMatch] = []
-    for manifest in _manifests(graph, store):
+    manifests = [node for node in graph.nodes.values() if node.stage == MANIFEST and _folder(node, store).is_dir()]
+    for manifest in sorted(manifests, key=lambda node: node.created):
         rows = _rows(manifest, store)
         places = rows["source"] + "/" + rows["path"]
         chosen = rows["id"].str.startswith(beginning) | (places == ending) | places.str.endswith(f"/{ending}")
@@ -176,7 +177,7 @@ def used_in(graph: Graph, matches: Iterable[ManifestMatch]) -> list[Node]:
 
 
 def _newest_manifest(graph: Graph, shards: Node) -> Node:
-    """The newest manifest with the same recordings in the shards' split: what is stated of them now."""
+    """Find the newest manifest with the same recordings in the shards' split: it has what is known of them now."""
     edge = next((edge for edge in shards.inputs if edge.stage == MANIFEST), None)
     if edge is None:
         raise ArtifactError(f"{shards.name} {shards.key} names no manifest; build it again")
@@ -185,17 +186,14 @@ def _newest_manifest(graph: Graph, shards: Node) -> Node:
     return max(same, key=lambda node: node.created, default=recorded)
 
 
-def _manifests(graph: Graph, store: Path) -> list[Node]:
-    manifests = (
-        node for node in graph.nodes.values() if node.stage == MANIFEST and (store / MANIFEST / node.key).is_dir()
-    )
-    return sorted(manifests, key=lambda node: node.created)
+def _folder(manifest: Node, store: Path) -> Path:
+    return store / MANIFEST / manifest.key
 
 
 def _rows(manifest: Node, store: Path) -> "pd.DataFrame":
     from wakeword_core.recordings.manifest import read_manifest
 
-    folder = store / MANIFEST / manifest.key
+    folder = _folder(manifest, store)
     if not folder.is_dir():
         raise ArtifactError(
             f"the manifest {manifest.key}, which lists the recordings, is not in {store}; give the --home that made it"

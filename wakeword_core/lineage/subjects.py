@@ -18,7 +18,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Subject:
-    """The artifact, model or recording that was asked about, in the graph that is known of it."""
+    """The artifact, model or recording that a person asked about, and the graph that it is part of."""
 
     graph: Graph
     node: Node | None
@@ -29,7 +29,7 @@ class Subject:
 
     @property
     def starts(self) -> list[Node]:
-        """The nodes from which everything came of it: the artifact, or the shards that hold the recording."""
+        """Return the nodes that everything else was made from: the artifact, or the shards that hold the recording."""
         return [self.node] if self.node else used_in(self.graph, self.recording)
 
 
@@ -43,7 +43,7 @@ def find_subject(wanted: str, store: ArtifactStore) -> Subject:
     path = Path(wanted)
     if path.suffix == ".onnx" or (path.is_dir() and any((path / name).is_file() for name in WakewordModel.names)):
         return _model(read_model_file(path), graph)
-    # what was made from text lies in an artifact's folder, and is a recording all the same
+    # synthetic speech lies in an artifact's folder, and is a recording all the same
     if path.is_file() and (listed := find_recordings(graph, store.root, hash_file(path))):
         return _recording(wanted, listed, graph)
     if artifact := _artifact_around(path, graph):
@@ -67,7 +67,7 @@ def _model(file: ModelFile, known: Graph) -> Subject:
 
 
 def _artifact_around(path: Path, graph: Graph) -> Node | None:
-    """The artifact whose folder, or a file in it, `path` is."""
+    """Find the artifact that `path` is the folder of, or a file in it."""
     whole = path.resolve()
     folder = next((folder for folder in (whole, *whole.parents) if (folder / CARD).is_file()), None)
     return graph.nodes.get((folder.parent.name, folder.name)) if folder and path.exists() else None
@@ -87,7 +87,7 @@ def _named(wanted: str, graph: Graph) -> Node | None:
 
 
 def _recording(wanted: str, matches: list[ManifestMatch], graph: Graph) -> Subject:
-    """The one recording among rows of manifests: the newest bytes where those at its place changed."""
+    """Choose the one recording among rows of manifests: the newest bytes where those of a path changed."""
     places = sorted({f"{match.row['source']}/{match.row['path']}" for match in matches})
     if len(places) > 1 and len({match.row["id"] for match in matches}) > 1:
         raise ArtifactError(f"{wanted!r} may be {_listed(places)}; give more of its path")

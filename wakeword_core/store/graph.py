@@ -1,7 +1,7 @@
 """Which artifacts were made from which: read from a store's cards, or from the card inside a model file.
 
-This is the one definition of an edge; lineage, status, gc and forget all go by it. The few walks are written out: to
-import networkx for them would make `wakeword status` a tenth of a second slower.
+Lineage, status, gc and forget all use it. The few walks are written out: importing networkx for them would make
+`wakeword status` a tenth of a second slower.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -40,21 +40,21 @@ class Node:
     code_version: str = ""
     inputs: tuple[Edge, ...] = ()
     artifact: Artifact | None = field(default=None, compare=False, repr=False)
-    """As its store has it; None for recordings, for what is gone, and for what only a model's card tells of."""
+    """The artifact in its store; None for recordings, for what is gone, and for what only a model's card names."""
 
     @property
     def id(self) -> NodeId:
-        """(stage, key)"""
+        """Return stage and key."""
         return self.stage, self.key
 
     @property
     def name(self) -> str:
-        """`stage` or `stage[split]`."""
+        """Return `stage` or `stage[split]`."""
         return artifact_name(self.stage, self.split)
 
     @property
     def contents(self) -> set[str]:
-        """The hashes under which its consumers know it."""
+        """Return the hashes that its consumers may have recorded for it: of all of it, and of its facets."""
         return {self.content, *(self.facets or {}).values()} - {""}
 
     def to_json(self) -> dict[str, Any]:
@@ -82,18 +82,16 @@ class Node:
     def of_artifact(cls, artifact: Artifact) -> "Node":
         """Return the node of an artifact in a store."""
         inputs = artifact.inputs.items()
-        edges = tuple(Edge(name, source["stage"], source["key"], source["content"]) for name, source in inputs)
-        split = artifact.config.get("split")
         return cls(
             artifact.stage,
             artifact.key,
-            split,
-            artifact.content,
-            artifact.facets,
-            artifact.created,
-            artifact.code_version,
-            edges,
-            artifact,
+            split=artifact.config.get("split"),
+            content=artifact.content,
+            facets=artifact.facets,
+            created=artifact.created,
+            code_version=artifact.code_version,
+            inputs=tuple(Edge(name, **source) for name, source in inputs),
+            artifact=artifact,
         )
 
 
