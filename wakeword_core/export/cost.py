@@ -1,4 +1,4 @@
-"""What a model costs to run: read off its graph, measured on a processor, and held against what devices have."""
+"""What a model costs to run: read off its graph, measured on a processor, and compared with what devices have."""
 
 import math
 import statistics
@@ -21,7 +21,7 @@ from wakeword_core.features.mel import mel_filterbank
 from wakeword_core.runtime import Detector, WakewordModel
 
 _VIEWS = frozenset(("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"))
-"""Operators whose result is their input in another shape, in the same place."""
+"""Operators whose result is their input in another shape, in the same memory."""
 _CHUNK_SECONDS = 0.08
 _LOUDNESS = 1_000.0
 """Standard deviation of the noise in int16 steps, about -30 dBFS."""
@@ -36,7 +36,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class GraphCost:
-    """What one run of a graph takes."""
+    """The memory and work that one run of a graph takes."""
 
     constant_bytes: int
     peak_bytes: int
@@ -133,7 +133,7 @@ def cpu_ms_per_window(model_path: Path) -> float:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a device has for a wake word: about half of it, the rest is the program's."""
+    """What a device has for a wake word: about half of its memory and time; the rest is the program's."""
 
     flash_bytes: int
     ram_bytes: int
@@ -159,12 +159,12 @@ with it. The Raspberry Pis: Cortex-A53, A72, A76. Orders of magnitude, to tell w
 
 @dataclass(frozen=True)
 class Needs:
-    """What a model takes of a device while it listens."""
+    """The memory and work that a model takes of a device while it listens."""
 
     flash_bytes: int
     """Weights, and the tables of the front end."""
     ram_bytes: int
-    """States of the stream and the tensors of a run that live at once: the most, not the sum."""
+    """States of the stream, and the most that tensors of a run take at once."""
     macs_per_second: float
 
     def described(self) -> str:
@@ -222,7 +222,7 @@ def _streaming_cost(network: onnx.ModelProto, bands: int, frames: int) -> GraphC
 
 
 def _front_end(frontend: FrontendConfig, sample_rate: int) -> GraphCost:
-    """Of one frame: window, real FFT in place (two multiply-adds a butterfly's half), power, mel filters, logarithm."""
+    """Count one frame: window, real FFT in place (two multiply-adds a butterfly's half), power, mel filters."""
     weights = int((mel_filterbank(frontend, sample_rate) > 0).sum())
     bins = frontend.n_fft // 2 + 1
     transform = frontend.n_fft * math.ceil(math.log2(frontend.n_fft))

@@ -105,9 +105,9 @@ def softmax_inputs(path: Path, windows: npt.NDArray[np.floating], batch: int = 6
     name = next(node.input[0] for node in model.graph.node if node.op_type == "Softmax" and scores in node.output)
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     session = open_session(model)
-    given = model.graph.input[0].name
+    source = model.graph.input[0].name
     pieces = [windows[start : start + batch] for start in range(0, len(windows), batch)]
-    return np.concatenate([session.run([name], {given: piece.astype(np.float32, copy=False)})[0] for piece in pieces])
+    return np.concatenate([session.run([name], {source: piece.astype(np.float32, copy=False)})[0] for piece in pieces])
 
 
 def compact(model: ModelProto, *, shapes: bool = False) -> ModelProto:

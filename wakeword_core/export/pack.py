@@ -58,14 +58,14 @@ class _Restoring:
                 self.add("Reshape", [flat[name], wanted], [name])
 
     def fill(self, name: str, values: Array) -> None:
-        """A constant of equal values."""
+        """Add a node that makes a constant of equal values."""
         shape = constant(self.model, f"{name}_shape", np.asarray(values.shape, np.int64))
         value = numpy_helper.from_array(values.ravel()[:1])
         self.add("ConstantOfShape", [shape], [name], **({"value": value} if values.any() else {}))
 
 
 def pack_weights(model: ModelProto) -> ModelProto:
-    """The compact model with INT8 weights (symmetric, one scale an output channel) and float16 vectors."""
+    """Return the compact model with INT8 weights (symmetric, one scale an output channel) and float16 vectors."""
     packed = compact(model)
     known = initializers(packed)
     floats = {name: numpy_helper.to_array(t) for name, t in known.items() if t.data_type == TensorProto.FLOAT}
@@ -101,7 +101,7 @@ def _weights_of(node: NodeProto) -> list[str]:
 
 
 def _quantize_rows(length: int, group: Mapping[str, Array]) -> tuple[npt.NDArray[np.int8], Array]:
-    """Rows as INT8 [rows, length] and their scales [rows, 1], which float16 holds exactly."""
+    """Return rows as INT8 [rows, length] and their scales [rows, 1], which float16 holds exactly."""
     rows = np.concatenate([values.reshape(-1, length) for values in group.values()]).astype(np.float32)
     scale = np.abs(rows).max(axis=1, keepdims=True) / _INT8_LIMIT
     scale = np.maximum(scale, np.finfo(np.float16).tiny).astype(np.float16).astype(np.float32)

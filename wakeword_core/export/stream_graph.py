@@ -47,7 +47,7 @@ class StreamGraph:
         return name
 
     def integers(self, *values: int) -> str:
-        """A constant int64 [n]."""
+        """Add a constant int64 [n]; returns its name."""
         return self.constant(np.asarray(values, np.int64))
 
     def state(self, name: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT) -> str:
@@ -64,7 +64,7 @@ class StreamGraph:
         step: int = 1,
         to: str = "",
     ) -> str:
-        """`tensor[start:end:step]` along each of `axes`."""
+        """Add `tensor[start:end:step]` along each of `axes`; returns its name."""
         open_end = _TO_END if step > 0 else -_TO_END
         bounds = [starts, [open_end if end is None else end for end in ends], axes]
         if step != 1:
@@ -72,7 +72,7 @@ class StreamGraph:
         return self.add("Slice", tensor, *(self.integers(*values) for values in bounds), to=to)
 
     def remembering(self, name: str, tensor: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT) -> str:
-        """`tensor` with what came before it in front, along the last axis: state `name` of `shape`."""
+        """Add `tensor` with what came before it in front, along the last axis: state `name` of `shape`."""
         if not shape[-1]:
             return tensor
         axis = len(shape) - 1
@@ -80,11 +80,12 @@ class StreamGraph:
         self.sliced(whole, (-shape[-1],), axes=(axis,), to=NEXT + name)
         return whole
 
-    def model(self, given: Shaped, scores: Shaped, network: ModelProto) -> ModelProto:
-        """The finished model, of the versions of `network`: `given` and the states in, `scores` and the states out."""
+    def model(self, source: Shaped, scores: Shaped, network: ModelProto) -> ModelProto:
+        """Return the model, of the versions of `network`: `source` and the states in, `scores` and the states out."""
         states = [(name, kind, shape) for name, (shape, kind) in self.states.items()]
-        inputs = [(given[0], TensorProto.FLOAT, given[1]), *states]
-        outputs = [(scores[0], TensorProto.FLOAT, scores[1]), *((NEXT + n, k, s) for n, k, s in states)]
+        new_states = [(NEXT + name, kind, shape) for name, kind, shape in states]
+        inputs = [(source[0], TensorProto.FLOAT, source[1]), *states]
+        outputs = [(scores[0], TensorProto.FLOAT, scores[1]), *new_states]
         graph = helper.make_graph(
             self.nodes,
             "stream",
@@ -99,7 +100,7 @@ class StreamGraph:
 
 
 def add_front_end(graph: StreamGraph, audio: str, frontend: FrontendConfig, sample_rate: int) -> str:
-    """Audio [n * hop_length] in [-1, 1] -> features [n, bands]; frame i ends where hop i does.
+    """Add nodes from audio [n * hop_length] in [-1, 1] to features [n, bands]; frame i ends where hop i does.
 
     Decibels are not clamped, as by `NumpyFrontend`. The Fourier transform is a product of matrices: for the few frames
     of a chunk that is the fastest exact way in onnxruntime (its own STFT takes three times as long, a convolution
@@ -117,7 +118,7 @@ def add_front_end(graph: StreamGraph, audio: str, frontend: FrontendConfig, samp
 
 
 def _spectrum(graph: StreamGraph, frames: str, window: np.ndarray, bins: np.ndarray, n_fft: int) -> str:
-    """Cosines, then sines, of the bins: [n, 2 * bins]. Phases are those about the middle of the window.
+    """Compute cosines, then sines, of the bins: [n, 2 * bins]. Phases are those about the middle of the window.
 
     A Hann window is symmetric, and so are cosines; sines are the opposite of that. So what lies as far before the
     middle as behind it is added (subtracted) first, which leaves half of the products.
@@ -140,7 +141,7 @@ def _spectrum(graph: StreamGraph, frames: str, window: np.ndarray, bins: np.ndar
 
 
 def _filters(graph: StreamGraph, filters: np.ndarray) -> str:
-    """Mel filters, for the cosines and again for the sines: [2 * bins, n_mels]."""
+    """Make the mel filters, for the cosines and again for the sines: [2 * bins, n_mels]."""
     places = np.argwhere(filters.T > 0.0)
     empty = graph.add("ConstantOfShape", graph.integers(*filters.T.shape))
     weights = graph.constant(filters.T[filters.T > 0.0])
@@ -149,7 +150,7 @@ def _filters(graph: StreamGraph, filters: np.ndarray) -> str:
 
 
 def _frames(graph: StreamGraph, audio: str, frontend: FrontendConfig, first: int, last: int) -> str:
-    """Samples `first` to `last` of each frame: [n, last - first], put together from rows of one hop."""
+    """Put samples `first` to `last` of each frame together from rows of one hop: [n, last - first]."""
     hop, tail = frontend.hop_length, max(frontend.n_fft - frontend.hop_length, 0)
     rows = -(-frontend.n_fft // hop)
     lacking = (rows - 1) * hop - tail
@@ -169,7 +170,7 @@ def _frames(graph: StreamGraph, audio: str, frontend: FrontendConfig, first: int
 
 
 def _compressed(graph: StreamGraph, squares: str, filters: str, frontend: FrontendConfig) -> str:
-    """Features [n, bands] of squares [n, 2 * bins]."""
+    """Compute features [n, bands] from squares [n, 2 * bins]."""
     floor = graph.constant(np.asarray(frontend.log_floor, np.float32))
     if frontend.kind == "mel_db":
         logs = graph.add("Log", graph.add("Max", graph.add("Gemm", squares, filters), floor))
@@ -181,7 +182,7 @@ def _compressed(graph: StreamGraph, squares: str, filters: str, frontend: Fronte
 def add_windows(
     graph: StreamGraph, clip: ModelProto, features: str, frontend: FrontendConfig, stride: int, classes: int
 ) -> str:
-    """Features [n, bands] -> scores [n, classes] of the newest window; there is one every `stride` frames."""
+    """Add nodes from features [n, bands] to scores [n, classes] of the newest window: one each `stride` frames."""
     reach = frontend.window_frames - 1
     frames = graph.add("Transpose", graph.add("Unsqueeze", features, graph.integers(0)), perm=[0, 2, 1])
     buffer = graph.remembering(_RING, frames, (1, frontend.bands, reach))

@@ -37,7 +37,7 @@ class CannotStreamError(Exception):
 
 
 def add_network(graph: StreamGraph, clip: ModelProto, features: str) -> str:
-    """Features [n, bands] -> scores [n, classes], each of which `clip` gives for the window that ends there.
+    """Add nodes from features [n, bands] to scores [n, classes], each that of `clip` for the window that ends there.
 
     `clip` maps windows [batch, bands, frames] to scores [batch, classes], each row by itself. Raises CannotStreamError.
     """
@@ -52,13 +52,13 @@ class _Network:
         source = clip.graph.input[0].name
         rows = graph.add("Unsqueeze", features, graph.integers(0, 2))
         self.timed = {source: graph.add("Transpose", rows, perm=[0, 3, 2, 1])}
-        """What has a time axis: the stream's [1, channels, 1, n] for the window's [batch, channels, steps]."""
+        """Tensors with a time axis: the stream's [1, channels, 1, n] for the window's [batch, channels, steps]."""
         self.stride = {source: 1}
         """Frames a step of the window."""
         self.affine: dict[str, Affine] = {}
-        """What is still to be done to a tensor: the convolution that reads it does that with its weights."""
+        """Scale and shift still to be done to a tensor: the convolution that reads it does that with its weights."""
         self.plain: dict[str, str] = {}
-        """What has none (any more): scores on their way, and constants that were used."""
+        """Tensors without a time axis: scores, and constants that were used."""
         self.buffers: dict[tuple[str, int], str] = {}
         self.integers: dict[str, NodeProto] = {}
         """The nodes that give tensors with a time axis from integers, by what they give."""
@@ -96,7 +96,7 @@ class _Network:
         self._pass(node)
 
     def _crop(self, node: NodeProto) -> None:
-        """What crops the beginning of a window leaves a stream as it is."""
+        """Leave the stream as it is: only the beginning of a window is cropped."""
         _, ends, axes, *step = (self._constant(name).tolist() for name in node.input[1:])
         if axes != [_TIME] or ends[0] < self.steps[node.input[0]] or step not in ([], [[1]]):
             raise CannotStreamError("a layer crops more than the beginning of its window")
@@ -109,18 +109,18 @@ class _Network:
             self.affine[target] = self.affine[source]
 
     def _convolve(self, node: NodeProto) -> None:
-        source, given = (
+        source, settings = (
             node.input[0],
             attributes(node),
         )
         weight, *bias = (self._constant(name) for name in self._stored(node.input[1:]))
-        stride, dilation = (given.pop(name, [1])[0] for name in ("strides", "dilations"))
-        if weight.ndim != 3 or any(given.pop("pads", ())) or given.pop("auto_pad", b"NOTSET") != b"NOTSET":
+        stride, dilation = (settings.pop(name, [1])[0] for name in ("strides", "dilations"))
+        if weight.ndim != 3 or any(settings.pop("pads", ())) or settings.pop("auto_pad", b"NOTSET") != b"NOTSET":
             raise CannotStreamError("a convolution pads its window or has more than one axis besides channels")
         reach = (weight.shape[2] - 1) * dilation
         if (self.steps[source] - 1 - reach) % stride:
             raise CannotStreamError("a strided layer does not end at the last frame")
-        groups = given.get("group", 1)
+        groups = settings.get("group", 1)
         if groups > 1 or node.input[1] in self.restored:
             self._settle(source)
         weight, bias = _taking_over(self.affine.get(source), weight, bias)
@@ -128,21 +128,20 @@ class _Network:
         whole = self._remembered(source, weight.shape[1] * groups, reach * spread)
         names = [*node.input[1:], ""]  # there is a bias more where a shift was taken over
         parameters = [self._parameter(*pair) for pair in zip(names, (weight[:, :, None], *bias), strict=False)]
-        made = self.graph.add("Conv", whole, *parameters, group=groups, dilations=[1, dilation * spread])
-        self._made(node.output[0], made, spread * stride)
+        tensor = self.graph.add("Conv", whole, *parameters, group=groups, dilations=[1, dilation * spread])
+        self._made(node.output[0], tensor, spread * stride)
 
     def _stored(self, names: Sequence[str]) -> list[str]:
-        """What constants are restored from, or themselves."""
+        """Name what constants are restored from, or themselves."""
         return [self.restored[name].input[0] if name in self.restored else name for name in names]
 
     def _parameter(self, name: str, values: np.ndarray) -> str:
-        """A constant of the stream for that of the window: `values`, restored as there if they are integers there."""
+        """Add `values` as a constant of the stream, restored from integers if that of the window is."""
         if name not in self.restored:
             return self.graph.constant(values)
         node = self.restored[name]
         scales = [self._use(scale, wide=False) for scale in node.input[1:]]
-        given = attributes(node)
-        return self.graph.add(_DEQUANTIZE, self.graph.constant(values), *scales, **given)
+        return self.graph.add(_DEQUANTIZE, self.graph.constant(values), *scales, **attributes(node))
 
     def _made(self, name: str, tensor: str, stride: int, kind: int = TensorProto.FLOAT) -> None:
         self.timed[name], self.stride[name] = tensor, stride
@@ -150,7 +149,7 @@ class _Network:
             self.graph.shapes[tensor] = (kind, (1, self.channels[name], 1, STEPS))
 
     def _remembered(self, source: str, channels: int, steps: int) -> str:
-        """A tensor with `steps` earlier steps in front; layers that need the same share them."""
+        """Return a tensor with `steps` earlier steps in front; layers that need the same share them."""
         tensor = self.timed[source]
         if (tensor, steps) not in self.buffers:
             name, shape = f"layer_{len(self.buffers)}", (1, channels, 1, steps)
@@ -168,7 +167,7 @@ class _Network:
         self._compute(node)
 
     def _compute(self, node: NodeProto) -> None:
-        """A step of the result is of the same step of the inputs."""
+        """Add a node each step of whose result is of the same step of its inputs."""
         timed = [name for name in node.input if name in self.timed]
         strides = {self.stride[name] for name in timed}
         if len(strides) > 1:
@@ -194,7 +193,7 @@ class _Network:
             self.integers[copied.output[0]] = copied
 
     def _then(self, operator: str, before: Affine | None, constant: str) -> Affine:
-        """What is to be done to a tensor, and then `operator` with a constant [channels, 1]."""
+        """Return scale and shift of a tensor after `operator` with a constant [channels, 1], too."""
         scale, shift = before or (np.ones((1, 1)), np.zeros((1, 1)))
         values = self._constant(constant).astype(np.float64).reshape(-1, 1)
         if operator in ("Add", "Sub"):
@@ -203,14 +202,14 @@ class _Network:
         return scale * factor, shift * factor
 
     def _settle(self, name: str) -> None:
-        """Do what is still to be done to a tensor."""
+        """Scale and shift a tensor, if that is still to be done."""
         for operator, values, neutral in zip(("Mul", "Add"), self.affine.pop(name, ()), (1.0, 0.0), strict=False):
             if (values != neutral).any():
                 parameter = self.graph.constant(values[None, :, :, None].astype(np.float32))
                 self._made(name, self.graph.add(operator, self.timed[name], parameter), self.stride[name])
 
     def _take_last(self, node: NodeProto) -> None:
-        """The last step of each window: all steps of the stream, one a row."""
+        """Turn the last step of each window into all steps of the stream, one a row."""
         axis = attributes(node).get("axis", 0)
         index = self._constant(node.input[1])
         if axis != _TIME or index.ndim or int(index) not in (-1, self.steps[node.input[0]] - 1):
@@ -229,7 +228,7 @@ class _Network:
         return copied
 
     def _use(self, name: str, *, wide: bool) -> str:
-        """A constant by its name in the window's graph; `wide`: with an axis of height 1 where it has a time axis."""
+        """Add a constant of the window's graph; `wide`: with an axis of height 1 where it has a time axis."""
         if name and name not in self.plain:
             values = self._constant(*self._stored([name]))
             if wide and values.ndim > 1:
@@ -239,14 +238,14 @@ class _Network:
 
     def _constant(self, name: str) -> np.ndarray:
         if name not in self.known:
-            raise CannotStreamError("a layer is shaped by what it hears")
+            raise CannotStreamError("a layer is shaped by its input")
         return self.known[name]
 
 
 def _taking_over(
     affine: Affine | None, weight: np.ndarray, bias: list[np.ndarray]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Weight [out, in, kernel] and bias (none or one) that do the scaling and shifting of their inputs as well."""
+    """Return weight [out, in, kernel] and bias (none or one) that scale and shift their inputs as well."""
     if affine is None:
         return weight, bias
     scale, shift = affine
@@ -255,7 +254,7 @@ def _taking_over(
 
 
 def _sizes(clip: ModelProto) -> tuple[dict[str, int], dict[str, int]]:
-    """Channels and steps of every tensor of three axes."""
+    """Return the channels and steps of every tensor of three axes."""
     inferred = onnx.shape_inference.infer_shapes(clip, data_prop=True).graph
     shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.input, *inferred.value_info)}
     timed = {name: dims for name, dims in shapes.items() if len(dims) == _TIME + 1}

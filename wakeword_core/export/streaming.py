@@ -1,4 +1,4 @@
-"""The window model as one self-contained file that streams: samples in, scores out."""
+"""Exporting the model as one self-contained file that streams: samples in, scores out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from wakeword_core.runtime.streaming import AUDIO, NEXT, SCORES, GraphScorer, St
 _FEATURES = "features"
 _PARITY_SECONDS = 3.0
 _PARITY_CHUNK = 1_111
-"""Samples: no multiple of anything."""
+"""Samples; a multiple of neither hop nor stride."""
 _LEVELS = (3.0, 300.0, 3_000.0)
 """Standard deviations, in int16 steps, of the noise that is compared."""
 _LEVEL_SAMPLES = 4_000
@@ -35,16 +35,15 @@ class StreamingSummary:
     native: bool
     """Whether each step of each layer is computed once; else windows of a ring buffer are scored."""
     reason: str
-    """Why not, or nothing."""
+    """Why it is not native, or nothing."""
     bytes: int
     state_bytes: int
-    """What is kept of a stream."""
     parity: float
     """Largest difference of a score from the window model's on the same noise."""
 
 
 def export_streaming(clip_path: Path, tolerance: float, out: Path) -> StreamingSummary:
-    """Write what streams of an exported `model.onnx` (or INT8 model) into `out`; `StreamingModel` tells the contract.
+    """Write the streaming form of an exported `model.onnx` (or INT8 model) into `out`, as `StreamingModel` reads it.
 
     WakewordError when its scores differ from the window model's by more than `tolerance`.
     """
@@ -72,7 +71,7 @@ def export_streaming(clip_path: Path, tolerance: float, out: Path) -> StreamingS
 
 
 def streaming_parity(clip: WakewordModel, streaming: StreamingModel) -> float:
-    """Largest absolute difference between the scores of both on noise of changing levels, in chunks of any size."""
+    """Return the largest absolute difference between the scores of both on noise of changing levels, in odd chunks."""
     generator = np.random.default_rng(0)
     samples = round(_PARITY_SECONDS * clip.sample_rate)
     levels = np.repeat(generator.choice(_LEVELS, samples // _LEVEL_SAMPLES + 1), _LEVEL_SAMPLES)[:samples]
@@ -84,15 +83,14 @@ def streaming_parity(clip: WakewordModel, streaming: StreamingModel) -> float:
 
 
 def streaming_network(clip: WakewordModel, network: ModelProto) -> ModelProto:
-    """The network without the front end: `features` [steps, bands] and states in. Raises CannotStreamError."""
+    """Return the network without the front end: `features` [steps, bands] and states in. Raises CannotStreamError."""
     graph = StreamGraph()
-    given = (_FEATURES, (STEPS, clip.frontend.bands))
     graph.add("Identity", _native(graph, clip, network, _FEATURES), to=SCORES)
-    return compact(graph.model(given, _scores(clip), network))
+    return compact(graph.model((_FEATURES, (STEPS, clip.frontend.bands)), _scores(clip), network))
 
 
 def _stream(clip: WakewordModel, network: ModelProto) -> tuple[ModelProto, str]:
-    """The graph, and why it needs windows if it does."""
+    """Return the graph, and why it needs windows if it does."""
     reason, add = "", _native
     try:
         _native(StreamGraph(), clip, network, _FEATURES)
@@ -101,8 +99,7 @@ def _stream(clip: WakewordModel, network: ModelProto) -> tuple[ModelProto, str]:
     graph = StreamGraph()
     features = add_front_end(graph, AUDIO, clip.frontend, clip.sample_rate)
     graph.add("Identity", add(graph, clip, network, features), to=SCORES)
-    given = (AUDIO, ("samples",))
-    model = graph.model(given, _scores(clip), network)
+    model = graph.model((AUDIO, ("samples",)), _scores(clip), network)
     # names in a branch are those around it, which `compact` does not look into
     return (model if reason else compact(model, shapes=True)), reason
 
@@ -122,7 +119,7 @@ def _windowed(graph: StreamGraph, clip: WakewordModel, network: ModelProto, feat
 
 
 def _after_quiet(model: ModelProto, clip: WakewordModel) -> Arrays:
-    """The states once a window of digital silence was heard, at the place in the grid where a stream begins."""
+    """Return the states after a window of digital silence, at the place in the grid where a stream begins."""
     session = open_session(model)
     kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(uint8)": np.uint8}
     states = [value for value in session.get_inputs() if value.name != AUDIO]
@@ -136,7 +133,7 @@ def _after_quiet(model: ModelProto, clip: WakewordModel) -> Arrays:
 
 
 def _described(state: npt.NDArray[Any]) -> dict[str, Any]:
-    """A state that is constant over time, as the card has it; numbers are as short as float32 allows."""
+    """Describe a state that is constant over time for the card, in numbers as short as float32 allows."""
     start = state[:1] if state.ndim == 1 else state.reshape(*state.shape[:2], -1)[0, :, -1]
     numbers = [int(value) if np.issubdtype(state.dtype, np.integer) else float(str(value)) for value in start]
     return {"shape": list(state.shape), "start": numbers, "type": str(state.dtype)}

@@ -213,7 +213,7 @@ class Project:
         return [source for source in stage.inputs if self._exists(source) and source.decides(self.config)]
 
     def _exists(self, source: Input) -> bool:
-        """Whether this configuration, or the home, has what an input is of."""
+        """Return whether this configuration, or the home, has the stage or the champion that an input names."""
         if source.stage == CHAMPION:
             return self.opponent() is not None
         return source.stage == RAW_AUDIO or source.stage in self.stages

@@ -137,11 +137,14 @@ def promote(project: Project, wanted: str, reason: str, *, force: bool) -> Entry
         _require_model(project.store, key)
         if not force:
             _require_cleared(last, champion)
-        given = reason or "a person promoted it"
+        if not reason:
+            reason = "a person promoted it"
+        if force and not last.cleared:
+            reason = f"{reason} (against the gate: {last.reason})"
         entry = Entry(
             key=key,
             decision="promoted",
-            reason=f"{given} (against the gate: {last.reason})" if force and not last.cleared else given,
+            reason=reason,
             by="person",
             opponent=champion.key if champion else "",
             cleared=last.cleared,

@@ -147,12 +147,12 @@ class Judgement:
 
     @property
     def failed(self) -> bool:
-        """Whether something is wrong; a warning is something to look at, and no failure."""
+        """Return whether something is wrong; a warning is no failure."""
         return not self.passed and self.severity == "error"
 
     @property
     def stops(self) -> bool:
-        """Whether nothing may be built on the artifact."""
+        """Return whether nothing may be built on the artifact."""
         return self.failed and self.blocking
 
 
@@ -185,6 +185,17 @@ class Check:
         verdict = self.run(artifact, run)
         severity = verdict.severity or self.severity
         return Judgement(self.name, self.blocking, verdict.passed, severity, verdict.description, verdict.figures)
+
+
+def check(
+    function: Callable[[Artifact, CheckRun], Verdict],
+    *,
+    blocking: bool = True,
+    inputs: tuple[Input, ...] = (),
+    limits: tuple[str, ...] = (),
+) -> Check:
+    """Return the check that a function makes: the function's name and docstring are those of the check."""
+    return Check(function.__name__, function.__doc__ or "", function, blocking, inputs, limits)
 
 
 @dataclass(frozen=True)

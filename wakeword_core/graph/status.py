@@ -109,7 +109,7 @@ class Comparison:
         return State(stage.name, split, "stale", _sentence(causes), last, tuple(causes))
 
     def _waits(self, stage: Stage, split: Split | None) -> set[str]:
-        """Names of what must be built before it, and is not itself only waiting."""
+        """Name what must be built first, without what itself only waits."""
         waits: set[str] = set()
         for source in self._project.deciding_inputs(stage):
             if self._is_unbuilt(source, split):

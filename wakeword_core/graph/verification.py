@@ -74,7 +74,7 @@ def _unknown_file(file: ModelFile, graph: Graph) -> Verification:
 
 
 def _outdated(project: Project, artifact: Artifact, graph: Graph) -> tuple[State, ...]:
-    """States, against the artifacts behind this one, of those that are not what would be built now."""
+    """Return where those of the artifacts behind this one stand that are not what would be built now."""
     if artifact.stage in project.stages and project.find(artifact.stage) == artifact:
         return ()
     node = graph.nodes[artifact.stage, artifact.key]

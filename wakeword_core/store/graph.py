@@ -120,7 +120,7 @@ class Graph:
 
     @property
     def artifacts(self) -> dict[NodeId, Artifact]:
-        """The artifacts of those nodes that lie in a store, oldest first."""
+        """Return the artifacts of those nodes that lie in a store, oldest first."""
         return {node.id: node.artifact for node in self.nodes.values() if node.artifact}
 
     def known(self, names: Iterable[NodeId]) -> list[Node]:
@@ -185,6 +185,6 @@ def _reached(starts: Collection[Node], step: Callable[[Node], list[Node]]) -> li
 
 
 def _parts(name: str) -> tuple[str, str | None]:
-    """Stage and split of an artifact's name."""
+    """Return stage and split of an artifact's name."""
     stage, _, split = name.partition("[")
     return stage, split.removesuffix("]") or None

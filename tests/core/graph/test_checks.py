@@ -133,7 +133,7 @@ def test_the_documentation_lists_every_check() -> None:
         for stage in STAGES
         for check in stage.checks
     ]
-    table = "\n".join(["| check | on | what holds | blocks | limits |", "|---|---|---|---|---|", *wanted])
+    table = "\n".join(["| check | on | what it does | blocks | limits |", "|---|---|---|---|---|", *wanted])
     page = Path(__file__).parents[3] / "docs" / "pipeline.md"
     documented = f"{table}\n\n" in page.read_text(encoding="utf-8")
     assert documented, f"docs/pipeline.md should list the checks as follows:\n{table}"

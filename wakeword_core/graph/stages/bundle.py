@@ -6,7 +6,7 @@ from typing import Any
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
-from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.runtime.exported import FP16_FILE, INT8_FILE, INT8_STREAMING_FILE, MODEL_FILE, STREAMING_FILE
 from wakeword_core.stage_names import BUNDLE
 from wakeword_core.store.artifacts import Artifact
@@ -47,7 +47,7 @@ def make(run: StageRun) -> None:
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if CARD_KEY not in properties:
         raise ArtifactError(f"{path} carries no card; build onnx_model again")
-    edges = (Edge(name, made.stage, made.key, made.content) for name, made in inputs.items())
+    edges = (Edge(name, source.stage, source.key, source.content) for name, source in inputs.items())
     node = Node(BUNDLE, run.key, inputs=tuple(edges))
     graph = Graph([*Graph.of_store(run.store).nodes.values(), node])
     recordings = recordings_behind(graph, node, run.store.root)
@@ -83,7 +83,7 @@ def _figures(card: Mapping[str, Any], size: int) -> dict[str, Any]:
 
 
 def sealed(bundle: Artifact, run: CheckRun) -> Verdict:
-    """Fail where a model file cannot tell by itself that it is unaltered."""
+    """Fail where the digest inside a model file does not fit the file."""
     from wakeword_core.lineage.model_file import read_model_file
 
     names = [name for name in bundle.files if name.endswith(".onnx")]
@@ -116,10 +116,9 @@ STAGE = Stage(
     settings=("phrase",),
     group="delivery",
     kinds=("onnx", "markdown", "mlflow"),
-    description="What is handed on: the models with their history inside and the model card, which the registry "
-    "shows too.",
+    description=__doc__,
     checks=(
-        Check("sealed", "The digest inside each model file is right.", sealed),
-        Check("licences_stated", "Every source states a licence.", licences_stated, blocking=False),
+        check(sealed),
+        check(licences_stated, blocking=False),
     ),
 )

@@ -1,7 +1,7 @@
 """Calibration: what makes scores mean what they say, the detector, and the thresholds; all set on validation."""
 
 from wakeword_core.files import read_json
-from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
 from wakeword_core.store.artifacts import Artifact
 
 _NLL_TOLERANCE = 1e-6
@@ -49,6 +49,6 @@ STAGE = Stage(
     ),
     group="model",
     kinds=("pytorch",),
-    description="The model with its calibration, detector and operating points, all set on validation.",
-    checks=(Check("nll_not_worse", "Calibration does not worsen the likelihood of labels.", nll_not_worse),),
+    description=__doc__,
+    checks=(check(nll_not_worse),),
 )

@@ -1,6 +1,6 @@
 """CMVN: mean and deviation of each band, of the training split alone."""
 
-from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
 from wakeword_core.store.artifacts import Artifact
 
 FILE = "cmvn.json"
@@ -21,7 +21,7 @@ def make(run: StageRun) -> None:
 
 
 def normalises(statistics: Artifact, run: CheckRun) -> Verdict:
-    """Fail where the training windows do not have mean 0 and variance 1 after normalisation."""
+    """Fail where normalised training windows do not have mean 0 and variance 1."""
     from wakeword_core.features.cmvn import MEAN_TOLERANCE, VARIANCE_TOLERANCE, Cmvn, check_cmvn
     from wakeword_core.features.store import FeatureFile
 
@@ -40,13 +40,6 @@ STAGE = Stage(
     settings=(),
     group="features",
     kinds=("numpy",),
-    description="Mean and deviation of each mel band over the training split's valid frames.",
-    checks=(
-        Check(
-            "normalises",
-            "Normalised training windows have mean 0 and variance 1.",
-            normalises,
-            inputs=(Input("mel_features", split="train"),),
-        ),
-    ),
+    description=__doc__,
+    checks=(check(normalises, inputs=(Input("mel_features", split="train"),)),),
 )

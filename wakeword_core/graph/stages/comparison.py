@@ -1,4 +1,4 @@
-"""The comparison: the new model beside the champion on the same test."""
+"""The comparison: the new model beside the champion on the same test, and whether it takes its place."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from wakeword_core.config import Config, RegistryConfig
 from wakeword_core.errors import ArtifactError, WakewordError
 from wakeword_core.files import write_json
-from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict
+from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check
 from wakeword_core.graph.stages.bundle import MODEL_FACET
 from wakeword_core.stage_names import CHAMPION
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
@@ -25,17 +25,17 @@ def make(run: StageRun) -> None:
     """Write `comparison.json` and, where there is a champion that can be heard, a picture of both trade-offs."""
     champion = run.inputs.get(CHAMPION)
     if champion is None:
-        found = _not_compared("", "there is no champion to compare it with")
+        outcome = _not_compared("", "there is no champion to compare it with")
     elif reason := _cannot_be_heard(champion, run.config):
-        found = _not_compared(champion.key, f"it cannot be compared with the champion {champion.key}: {reason}")
+        outcome = _not_compared(champion.key, f"it cannot be compared with the champion {champion.key}: {reason}")
     else:
-        found = _compared(run, champion)
-    write_json(run.out / FILE, found)
-    run.figures = {name: found[name] for name in ("opponent", "compared", "passed", "sentence", "table")}
+        outcome = _compared(run, champion)
+    write_json(run.out / FILE, outcome)
+    run.figures = {name: outcome[name] for name in ("opponent", "compared", "passed", "sentence", "table")}
 
 
 def _not_compared(opponent: str, sentence: str) -> dict[str, Any]:
-    # without anybody to be worse than, it is not worse
+    # where there is no champion, the model is not worse than one
     return {"opponent": opponent, "compared": False, "passed": not opponent, "sentence": sentence, "table": []}
 
 
@@ -63,14 +63,16 @@ def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
 
     config, shards = run.config, run.inputs[_TEST].path
     mine, theirs = (
-        hear(WakewordModel(one.file(MODEL_FILE)), shards, config, run.progress)
-        for one in (run.inputs["onnx_model"], champion)
+        hear(WakewordModel(model.file(MODEL_FILE)), shards, config, run.progress)
+        for model in (run.inputs["onnx_model"], champion)
     )
-    found = contrasts(mine, theirs, config)
+    rows = contrasts(mine, theirs, config)
     learnt = len(mine.heard & _learnt_by(run.store, champion))
     marked = {
-        f"{name}, as shipped": Marked(one.target.target_fah, one.shipped.threshold, one.shipped.frr, one.shipped.fah)
-        for name, one in (("candidate", mine), ("champion", theirs))
+        f"{name}, as shipped": Marked(
+            test.target.target_fah, test.shipped.threshold, test.shipped.frr, test.shipped.fah
+        )
+        for name, test in (("candidate", mine), ("champion", theirs))
     }
     hours = mine.shipped.background_hours
     picture = det_curve(mine.curve, marked, hours, name="candidate", beside={"champion": theirs.curve})
@@ -78,9 +80,9 @@ def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
     return {
         "opponent": champion.key,
         "compared": True,
-        "passed": not any(one.worse(config.registry) for one in found),
-        "sentence": _sentence(mine, theirs, found, champion.key, learnt, config.registry),
-        "table": [_row(one, config.registry) for one in found],
+        "passed": not any(row.worse(config.registry) for row in rows),
+        "sentence": _sentence(mine, theirs, rows, champion.key, learnt, config.registry),
+        "table": [_row(row, config.registry) for row in rows],
         "recordings": mine.recordings,
         "words": mine.shipped.words,
         "background_hours": hours,
@@ -90,18 +92,18 @@ def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
     }
 
 
-def _row(one: "Contrast", settings: RegistryConfig) -> dict[str, Any]:
+def _row(contrast: "Contrast", settings: RegistryConfig) -> dict[str, Any]:
     figures = {
-        "candidate": one.candidate, "champion": one.champion, "difference": one.difference,
-        "low": one.interval.low, "high": one.interval.high, "p_value": one.p_value,
+        "candidate": contrast.candidate, "champion": contrast.champion, "difference": contrast.difference,
+        "low": contrast.interval.low, "high": contrast.interval.high, "p_value": contrast.p_value,
     }  # fmt: skip
     return {
-        "figure": one.name,
+        "figure": contrast.name,
         **{name: float(f"{value:.{_DIGITS}g}") for name, value in figures.items()},
-        "candidate_only": one.candidate_only,
-        "champion_only": one.champion_only,
-        "least_excess": one.least_excess,
-        "worse": one.worse(settings),
+        "candidate_only": contrast.candidate_only,
+        "champion_only": contrast.champion_only,
+        "least_excess": contrast.least_excess,
+        "worse": contrast.worse(settings),
     }
 
 
@@ -112,24 +114,24 @@ _VERDICTS = {
 
 
 def _sentence(
-    mine: "Heard", theirs: "Heard", found: "list[Contrast]", champion: str, learnt: int, settings: RegistryConfig
+    mine: "Heard", theirs: "Heard", rows: "list[Contrast]", champion: str, learnt: int, settings: RegistryConfig
 ) -> str:
-    """The verdict, the figures that decide, and what a reader has to know about them."""
-    against = [one for one in found if one.worse(settings)]
-    notes = [one.described(settings) for one in against or found[:1]]
-    lost = [name for name, one in (("candidate", mine), ("champion", theirs)) if not one.target.reachable]
+    """Say the verdict, the figures that decide, and what a reader has to know about them."""
+    against = [row for row in rows if row.worse(settings)]
+    notes = [row.described(settings) for row in against or rows[:1]]
+    lost = [name for name, test in (("candidate", mine), ("champion", theirs)) if not test.target.reachable]
     if lost:
         who = f"the {lost[0]} finds no" if len(lost) == 1 else "neither finds a"
         notes.append(f"{who} word at a threshold with so few false alarms")
     if settings.rule == "not_worse" and not against:
-        notes.append(f"an excess of fewer than {found[0].least_excess} of {mine.recordings} recordings could not show")
+        notes.append(f"an excess of fewer than {rows[0].least_excess} of {mine.recordings} recordings could not show")
     if learnt:
         notes.append(f"the champion learnt from {learnt} of the test's recordings, which flatters it")
     return f"{_VERDICTS[settings.rule][not against]} the champion {champion}: {'; '.join(notes)}"
 
 
 def _learnt_by(store: ArtifactStore, champion: Artifact) -> set[str]:
-    """Recordings that the champion was trained or calibrated on, as far as its manifest is there."""
+    """Return the recordings that the champion was trained or calibrated on; none if its manifest is gone."""
     from wakeword_core.lineage.recordings import manifest_behind
     from wakeword_core.recordings.manifest import read_manifest
 
@@ -141,7 +143,7 @@ def _learnt_by(store: ArtifactStore, champion: Artifact) -> set[str]:
 
 
 def not_worse_than_champion(comparison: Artifact, run: CheckRun) -> Verdict:
-    """Say whether the comparison lets the model take the champion's place."""
+    """Fail where the model is worse than the champion on the same test."""
     figures = comparison.figures
     # what cannot be compared is for a person to decide about
     severity: Severity = "error" if figures["compared"] else "warning"
@@ -171,14 +173,6 @@ STAGE = Stage(
     ),
     group="delivery",
     kinds=("onnx", "mlflow"),
-    description="The new model beside the champion on the same test, and whether it takes its place: the "
-    "registry's gate.",
-    checks=(
-        Check(
-            "not_worse_than_champion",
-            "The model is not worse than the champion on the same test.",
-            not_worse_than_champion,
-            blocking=False,
-        ),
-    ),
+    description=__doc__,
+    checks=(check(not_worse_than_champion, blocking=False),),
 )

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
-from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.store.artifacts import Artifact
 
 
@@ -32,7 +32,7 @@ def make(run: StageRun) -> None:
     run.figures = {"split": run.split, **figures, **timings}
 
 
-def consistent(features: Artifact, run: CheckRun) -> Verdict:
+def features_consistent(features: Artifact, run: CheckRun) -> Verdict:
     """Fail where values are not finite, or rows and labels are not those of the shards."""
     from wakeword_core.features.windows import verify_features
 
@@ -50,15 +50,8 @@ STAGE = Stage(
     settings_of_training=AUGMENTED_ROWS,
     group="features",
     kinds=("pytorch", "hdf5"),
-    description="Log-mel windows in HDF5; in the training split several augmented views of each.",
-    checks=(
-        Check(
-            "features_consistent",
-            "Values are finite, and rows and labels are those of the shards.",
-            consistent,
-            inputs=(Input("audio_shards", split="same"),),
-        ),
-    ),
+    description=__doc__,
+    checks=(check(features_consistent, inputs=(Input("audio_shards", split="same"),)),),
     libraries=("torch",),
     partitioned=True,
     gpu=True,

@@ -1,6 +1,6 @@
 """FP16: the exported model in float16, compared with it on the test."""
 
-from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
 from wakeword_core.runtime.exported import FP16_FILE, MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
 
@@ -15,8 +15,8 @@ def make(run: StageRun) -> None:
     run.figures = compare_with_fp32(onnx, half, "fp16", run.inputs["mel_features[test]"].path)
 
 
-def faithful(model: Artifact, run: CheckRun) -> Verdict:
-    """Fail where F1 falls."""
+def fp16_faithful(model: Artifact, run: CheckRun) -> Verdict:
+    """Fail where F1 on the test falls."""
     allowed, figures = run.config.export.int8.max_f1_drop, model.figures
     drop = figures["f1_fp32"] - figures["f1_fp16"]
     description = f"F1 {figures['f1_fp32']:.4f} -> {figures['f1_fp16']:.4f} (a drop of {allowed} is allowed)"
@@ -31,6 +31,6 @@ STAGE = Stage(
     settings=(),
     group="delivery",
     kinds=("onnx",),
-    description="The ONNX model in float16, compared on the test split.",
-    checks=(Check("fp16_faithful", "F1 on the test falls little.", faithful, limits=("export.int8.max_f1_drop",)),),
+    description=__doc__,
+    checks=(check(fp16_faithful, limits=("export.int8.max_f1_drop",)),),
 )

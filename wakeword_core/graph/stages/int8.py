@@ -1,7 +1,7 @@
 """INT8: the exported model in 8-bit integers, compared with it on the test."""
 
 from wakeword_core.config import SPLITS
-from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict
+from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
 
@@ -14,8 +14,8 @@ def make(run: StageRun) -> None:
     run.figures = make_int8(run.inputs["onnx_model"].file(MODEL_FILE), train, val, test, run.config, run.out)
 
 
-def faithful(model: Artifact, run: CheckRun) -> Verdict:
-    """Fail where F1 falls; warn where the file is hardly smaller."""
+def int8_faithful(model: Artifact, run: CheckRun) -> Verdict:
+    """Fail where F1 on the test falls; warn where the file is hardly smaller."""
     export, figures = run.config.export, model.figures
     drop, ratio = figures["f1_fp32"] - figures["f1_int8"], figures["size_ratio"]
     description = (
@@ -36,14 +36,6 @@ STAGE = Stage(
     settings=("export.int8",),
     group="delivery",
     kinds=("onnx",),
-    description="The ONNX model in 8-bit integers: ranges set on training windows, chosen on validation, "
-    "compared on the test.",
-    checks=(
-        Check(
-            "int8_faithful",
-            "F1 on the test falls little, and the file is small.",
-            faithful,
-            limits=("export.int8.max_f1_drop", "export.int8.max_ratio"),
-        ),
-    ),
+    description=__doc__,
+    checks=(check(int8_faithful, limits=("export.int8.max_f1_drop", "export.int8.max_ratio")),),
 )

@@ -1,4 +1,4 @@
-"""The manifest: every recording of every source, what it is, how healthy, and in which split."""
+"""The manifest. One row a recording: what it is, whose voice, how healthy, in which split; nothing is dropped silently."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest
-from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict, verdict_on
+from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
 from wakeword_core.store.artifacts import Artifact
 
@@ -66,8 +66,8 @@ def make(run: StageRun) -> None:
     }
 
 
-def usable(manifest: Artifact, run: CheckRun) -> Verdict:
-    """Warn where a split lacks usable recordings of a label; fail where no model can come of what there is."""
+def usable_recordings(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Warn where a split lacks usable recordings of a label; fail where no model can come of them."""
     from wakeword_core.recordings.manifest import check_manifest, prevents_model, read_manifest
 
     rows, labels = read_manifest(manifest.path), run.config.labels
@@ -75,8 +75,8 @@ def usable(manifest: Artifact, run: CheckRun) -> Verdict:
     return replace(verdict, severity="error" if prevents_model(rows, labels) else "warning")
 
 
-def all_sources_read(manifest: Artifact, run: CheckRun) -> Verdict:
-    """Warn of sources that were left out."""
+def sources_read(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Warn of sources of recordings that were left out."""
     missing = manifest.figures.get("missing_sources", [])
     return verdict_on(
         [f"{entry['source']} is left out: {entry['problem']}" for entry in missing],
@@ -84,8 +84,8 @@ def all_sources_read(manifest: Artifact, run: CheckRun) -> Verdict:
     )
 
 
-def disjoint(manifest: Artifact, run: CheckRun) -> Verdict:
-    """Fail where a speaker or a duplicate is on two sides."""
+def splits_disjoint(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Fail where a speaker or a duplicate is in two splits."""
     from wakeword_core.recordings.manifest import read_manifest
     from wakeword_core.recordings.splits import check_splits
 
@@ -109,7 +109,7 @@ def no_copies_across_splits(manifest: Artifact, run: CheckRun) -> Verdict:
 
 
 def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:
-    """Compare class mix, loudness and duration with the data of the champion."""
+    """Warn or fail where class mix, loudness or duration differ from the data of the champion."""
     from wakeword_core.lineage.recordings import manifest_behind
     from wakeword_core.recordings.drift import drift
     from wakeword_core.recordings.manifest import read_manifest
@@ -145,22 +145,13 @@ STAGE = Stage(
     settings=("phrase", "seed", "data"),
     group="ingest",
     kinds=("python", "parquet"),
-    description="One row a recording: what it is, whose voice, how healthy, and in which split; nothing is "
-    "dropped silently.",
+    description=__doc__,
     checks=(
-        Check("usable_recordings", "Every label has usable recordings in every split.", usable),
-        Check("sources_read", "Every source of recordings was read.", all_sources_read, blocking=False),
-        Check("splits_disjoint", "No speaker and no duplicate is in two splits.", disjoint),
-        Check(
-            "no_copies_across_splits",
-            "No recording sounds like a copy of one in another split.",
-            no_copies_across_splits,
-            blocking=False,
-            limits=("checks.near_duplicate_similarity",),
-        ),
-        Check(
-            "data_as_before",
-            "Class mix, loudness and duration are as in the data of the champion.",
+        check(usable_recordings),
+        check(sources_read, blocking=False),
+        check(splits_disjoint),
+        check(no_copies_across_splits, blocking=False, limits=("checks.near_duplicate_similarity",)),
+        check(
             data_as_before,
             blocking=False,
             inputs=(Input(CHAMPION),),

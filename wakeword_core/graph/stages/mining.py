@@ -1,8 +1,8 @@
-"""Mining: clips of the training split that the trained network takes for a wake word."""
+"""Mining: clips of the training split that the trained network takes for a wake word; none unless it is enabled."""
 
 from dataclasses import asdict
 
-from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.store.artifacts import Artifact
 
 
@@ -23,7 +23,7 @@ def make(run: StageRun) -> None:
     run.figures = {"enabled": True, **asdict(summary)}
 
 
-def from_training(clips: Artifact, run: CheckRun) -> Verdict:
+def mined_from_training(clips: Artifact, run: CheckRun) -> Verdict:
     """Fail where a clip comes from a recording that is not in the training split."""
     from wakeword_core.mining.clips import check_origins, read_clips
     from wakeword_core.recordings.manifest import read_manifest
@@ -34,8 +34,8 @@ def from_training(clips: Artifact, run: CheckRun) -> Verdict:
     return verdict_on(check_origins(rows, recordings), fine)
 
 
-def verify(clips: Artifact, run: CheckRun) -> Verdict:
-    """Fail where rows, ids or sound of the clips' shards are not as they were written."""
+def clips_verify(clips: Artifact, run: CheckRun) -> Verdict:
+    """Fail where rows, ids or sound of the clips are not as they were written."""
     from wakeword_core.mining.clips import read_clips
     from wakeword_core.shards.packed_split import verify_shards
 
@@ -53,16 +53,10 @@ STAGE = Stage(
     switch="mining.enabled",
     group="model",
     kinds=("pytorch", "parquet"),
-    description="Clips of the training split that the trained model takes for a wake word; none unless mining "
-    "is enabled.",
+    description=__doc__,
     checks=(
-        Check(
-            "mined_from_training",
-            "Every clip comes from the training split.",
-            from_training,
-            inputs=(Input("raw_manifest", facet="train"),),
-        ),
-        Check("clips_verify", "Rows, ids and bytes of the clips are as they were written.", verify),
+        check(mined_from_training, inputs=(Input("raw_manifest", facet="train"),)),
+        check(clips_verify),
     ),
     gpu=True,
 )

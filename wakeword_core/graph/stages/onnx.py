@@ -1,8 +1,8 @@
-"""ONNX: the calibrated model in one file, and the same as it streams."""
+"""ONNX: the calibrated model in one file with its card, and the same as it streams."""
 
 from dataclasses import asdict
 
-from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, verdict_on
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
 
@@ -77,21 +77,13 @@ STAGE = Stage(
     settings=("phrase", "export.onnx"),
     group="delivery",
     kinds=("onnx",),
-    description="The model as ONNX files that carry their own card: of windows of features, and of a stream of "
-    "samples.",
+    description=__doc__,
     checks=(
-        Check(
-            "equals_torch",
-            "Scores are the same as in torch.",
+        check(
             equals_torch,
             inputs=(Input("calibrated_model"), Input("mel_features", split="val")),
             limits=("export.onnx.parity_tolerance",),
         ),
-        Check(
-            "fits_platform",
-            "The device that is to run it has the flash, memory and time for it.",
-            fits_platform,
-            limits=("export.platform",),
-        ),
+        check(fits_platform, limits=("export.platform",)),
     ),
 )

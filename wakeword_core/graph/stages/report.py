@@ -1,6 +1,6 @@
-"""The report: the exported model on continuous audio made of the test's recordings."""
+"""The report: the exported model on continuous audio from recordings that nobody trained or tuned on."""
 
-from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, never
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, never
 from wakeword_core.stage_names import CHAMPION
 from wakeword_core.store.artifacts import Artifact
 
@@ -36,7 +36,7 @@ def _report_to_compare_with(run: StageRun) -> tuple[Artifact | None, bool]:
 
 
 def hears_the_word(report: Artifact, run: CheckRun) -> Verdict:
-    """Say that a model that misses most words is of no use, so that it becomes no champion."""
+    """Fail where too many words of the test are missed for the model to become champion."""
     figures, allowed = report.figures, run.config.checks.max_frr
     description = f"{figures['misses']} of {figures['words']} words missed; {allowed:.0%} may be (checks.max_frr)"
     return Verdict(figures["frr"] <= allowed, description, {"frr": figures["frr"]}, "error")
@@ -73,22 +73,9 @@ STAGE = Stage(
     settings=("phrase", "seed", "data.audio", "evaluation"),
     group="delivery",
     kinds=("onnx", "html"),
-    description="What a user will feel: the exported model on continuous audio from recordings nobody trained "
-    "or tuned on.",
+    description=__doc__,
     checks=(
-        Check(
-            "hears_the_word",
-            "The model hears enough words of the test to become champion.",
-            hears_the_word,
-            blocking=False,
-            limits=("checks.max_frr",),
-        ),
-        Check(
-            "enough_background",
-            "The background is long enough to show the target of false alarms.",
-            enough_background,
-            blocking=False,
-            limits=("evaluation.operating_points",),
-        ),
+        check(hears_the_word, blocking=False, limits=("checks.max_frr",)),
+        check(enough_background, blocking=False, limits=("evaluation.operating_points",)),
     ),
 )

@@ -1,8 +1,8 @@
-"""Shards: a split's recordings, decoded and shuffled, in Parquet."""
+"""Shards: a split's recordings, decoded and shuffled, in Parquet that Hugging Face `datasets` reads."""
 
 from dataclasses import asdict
 
-from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict, never, verdict_on
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, never, verdict_on
 from wakeword_core.graph.stages.manifest import all_sources
 from wakeword_core.store.artifacts import Artifact
 
@@ -28,7 +28,7 @@ def make(run: StageRun) -> None:
     run.figures = {"split": run.split, **asdict(summary)}
 
 
-def verify(shards: Artifact, run: CheckRun) -> Verdict:
+def shards_verify(shards: Artifact, run: CheckRun) -> Verdict:
     """Fail where rows, ids or sound are not those of the manifest."""
     from wakeword_core.recordings.manifest import read_manifest
     from wakeword_core.shards.packed_split import verify_shards
@@ -47,15 +47,8 @@ STAGE = Stage(
     settings=("seed", "data.audio.sample_rate", "shards"),
     group="ingest",
     kinds=("python", "parquet"),
-    description="A split's recordings, decoded and shuffled by hash into Parquet that Hugging Face `datasets` reads.",
-    checks=(
-        Check(
-            "shards_verify",
-            "Rows, ids and bytes are those of the manifest.",
-            verify,
-            inputs=(Input("raw_manifest", facet="split"),),
-        ),
-    ),
+    description=__doc__,
+    checks=(check(shards_verify, inputs=(Input("raw_manifest", facet="split"),)),),
     libraries=("soundfile", "soxr"),
     partitioned=True,
 )

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from wakeword_core.graph.stage import Check, CheckRun, Stage, StageRun, Verdict, verdict_on
+from wakeword_core.graph.stage import CheckRun, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.store.artifacts import Artifact
 
 
@@ -23,8 +23,8 @@ def make(run: StageRun) -> None:
     run.figures = asdict(summary)
 
 
-def as_it_was_made(speech: Artifact, run: CheckRun) -> Verdict:
-    """Fail where a recording changed on disk."""
+def speech_verifies(speech: Artifact, run: CheckRun) -> Verdict:
+    """Fail where a recording is not as it was made."""
     problems = [f"{name} changed since it was made" for name in speech.damaged(read=True)]
     return verdict_on(problems, f"all {len(speech.files)} files are as they were written")
 
@@ -37,8 +37,7 @@ STAGE = Stage(
     settings=("phrase", "seed", "synthesis", "data.audio.sample_rate"),
     group="ingest",
     kinds=("python", "flac"),
-    description="Recordings of the phrase, of phrases like it and of other sentences, made from text; an "
-    "optional source.",
-    checks=(Check("speech_verifies", "Every recording is as it was made.", as_it_was_made),),
+    description=__doc__,
+    checks=(check(speech_verifies),),
     optional=lambda config: config.synthesis.enabled,
 )

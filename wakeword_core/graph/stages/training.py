@@ -4,7 +4,7 @@ import shutil
 from dataclasses import asdict
 
 from wakeword_core.config import Config
-from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
 from wakeword_core.graph.stages import cmvn
 from wakeword_core.store.artifacts import Artifact
 
@@ -68,17 +68,8 @@ STAGE = Stage(
     settings=SETTINGS,
     group="model",
     kinds=("pytorch", "mlflow"),
-    description="The network after training, the averaged weights of its last or best epoch, with its curve, in "
-    "MLflow.",
-    checks=(
-        Check(
-            "beats_chance",
-            "The network ranks validation better than chance, by a margin.",
-            beats_chance,
-            inputs=(Input("mel_features", split="val"),),
-            limits=("checks.min_val_auc",),
-        ),
-    ),
+    description=__doc__,
+    checks=(check(beats_chance, inputs=(Input("mel_features", split="val"),), limits=("checks.min_val_auc",)),),
     resumable=True,
     gpu=True,
 )

@@ -2,7 +2,7 @@
 
 from wakeword_core.config import Config
 from wakeword_core.files import link_or_copy
-from wakeword_core.graph.stage import Check, CheckRun, Input, Severity, Stage, StageRun, Verdict
+from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check
 from wakeword_core.graph.stages import cmvn, training
 from wakeword_core.store.artifacts import Artifact
 
@@ -54,8 +54,8 @@ def make(run: StageRun) -> None:
     clean_up(run.out)
 
 
-def not_worse(tuned: Artifact, run: CheckRun) -> Verdict:
-    """Fail where the network is worse on validation than before, by the metric that it was kept by."""
+def tuning_not_worse(tuned: Artifact, run: CheckRun) -> Verdict:
+    """Fail where tuning made the network worse on validation, by the metric that it was kept by."""
     from wakeword_core.models.scoring import WEIGHTS
 
     trained = run.inputs["trained_model"]
@@ -96,13 +96,10 @@ STAGE = Stage(
     switch="mining.enabled",
     group="model",
     kinds=("pytorch", "mlflow"),
-    description="The network after some epochs with the mined clips (mining.tuning.keep: better: if validation does "
-    "not suffer).",
+    description=__doc__,
     checks=(
-        Check(
-            "tuning_not_worse",
-            "Tuning does not worsen the network on validation.",
-            not_worse,
+        check(
+            tuning_not_worse,
             inputs=(Input("trained_model"), Input("mel_features", split="val")),
             limits=("mining.tuning.keep", "training.validation.metric"),
         ),
