@@ -32,8 +32,7 @@ from wakeword_core.prefetch import prefetch
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards.packed_split import read_shard, shard_paths
 from wakeword_core.shards.shard_file import SHARDS_VERSION
-from wakeword_core.store.artifacts import Parts
-from wakeword_core.store.latest_parts import LatestParts
+from wakeword_core.store.artifacts import LatestParts, Parts
 
 log = logging.getLogger(__name__)
 

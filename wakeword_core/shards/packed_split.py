@@ -25,8 +25,7 @@ from wakeword_core.shards.shard_file import (
     file_facts,
     read_recordings,
 )
-from wakeword_core.store.artifacts import Parts
-from wakeword_core.store.latest_parts import LatestParts
+from wakeword_core.store.artifacts import LatestParts, Parts
 
 _MEGABYTE = 1e6
 _BYTES_A_ROW = 512

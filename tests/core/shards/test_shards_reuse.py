@@ -13,8 +13,7 @@ from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import DataError
 from wakeword_core.shards import packed_split, packing, shard_file
 from wakeword_core.shards.packed_split import build_shards, shard_paths, verify_shards
-from wakeword_core.store.artifacts import Parts
-from wakeword_core.store.latest_parts import LatestParts
+from wakeword_core.store.artifacts import LatestParts, Parts
 
 RATE = 8_000
 

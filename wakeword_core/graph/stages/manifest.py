@@ -1,4 +1,4 @@
-"""The manifest. One row a recording: what it is, whose voice, how healthy, in which split; nothing is dropped silently."""
+"""The manifest. One row a recording: what it is, whose voice, how healthy, which split; nothing is dropped silently."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
