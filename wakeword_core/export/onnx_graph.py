@@ -3,8 +3,7 @@
 import string
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from itertools import count, product
+from itertools import chain, count, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +160,7 @@ def _fold_batch_norms(graph: "onnx_ir.Graph") -> None:
 
 
 def _strip_names(model: ModelProto) -> None:
-    """Remove names and notes that no run needs; what made the model is replaced by one name."""
+    """Remove names and notes that no run needs, and replace what is said of the model's producer by one name."""
     graph = model.graph
     graph.name = "g"
     for field in ("producer_version", "domain", "doc_string"):
@@ -213,18 +212,13 @@ def _encode_constants(model: ModelProto) -> None:
         constant(model, name, numpy_helper.to_array(known[name]))
 
 
-def _short_names() -> Iterator[str]:
-    for length in count(1):
-        for letters in product(string.ascii_letters, repeat=length):
-            yield "".join(letters)
-
-
 def _shorten_names(model: ModelProto) -> None:
     graph = model.graph
     fixed = {value.name for value in (*graph.input, *graph.output)} | {""}
     uses = Counter(name for node in graph.node for name in (*node.input, *node.output) if name not in fixed)
-    fresh = (name for name in _short_names() if name not in fixed)
-    short = {name: next(fresh) for name, _ in uses.most_common()}
+    letters = (product(string.ascii_letters, repeat=length) for length in count(1))
+    unused = (name for name in map("".join, chain.from_iterable(letters)) if name not in fixed)
+    short = {name: next(unused) for name, _ in uses.most_common()}
     for node in graph.node:
         node.input[:] = [short.get(name, name) for name in node.input]
         node.output[:] = [short.get(name, name) for name in node.output]

@@ -43,19 +43,15 @@ class _Restoring:
         """Cut `source` [n, *row] along its first axis into the named pieces of the given shapes."""
         rows = {name: math.prod(shape) // math.prod(row) for name, shape in pieces.items()}
         flat = {name: name if shape == (rows[name], *row) else f"{name}_rows" for name, shape in pieces.items()}
-        sizes = [*rows.values()]
         if len(pieces) > 1:
-            self.add(
-                "Split",
-                [source, constant(self.model, f"{source}_sizes", np.asarray(sizes, np.int64))],
-                [*flat.values()],
-            )
+            sizes = constant(self.model, f"{source}_sizes", np.asarray([*rows.values()], np.int64))
+            self.add("Split", [source, sizes], [*flat.values()])
         else:
             flat = dict.fromkeys(pieces, source)
         for name, shape in pieces.items():
             if flat[name] != name:
-                wanted = constant(self.model, f"{name}_shape", np.asarray(shape, np.int64))
-                self.add("Reshape", [flat[name], wanted], [name])
+                sizes = constant(self.model, f"{name}_shape", np.asarray(shape, np.int64))
+                self.add("Reshape", [flat[name], sizes], [name])
 
     def fill(self, name: str, values: Array) -> None:
         """Add a node that makes a constant of equal values."""
@@ -68,10 +64,11 @@ def pack_weights(model: ModelProto) -> ModelProto:
     """Return the compact model with INT8 weights (symmetric, one scale an output channel) and float16 vectors."""
     packed = compact(model)
     known = initializers(packed)
-    floats = {name: numpy_helper.to_array(t) for name, t in known.items() if t.data_type == TensorProto.FLOAT}
-    kept = [TensorProto.FromString(t.SerializeToString()) for name, t in known.items() if name not in floats]
-    del packed.graph.initializer[:]
-    packed.graph.initializer.extend(kept)
+    floats = {
+        name: numpy_helper.to_array(tensor) for name, tensor in known.items() if tensor.data_type == TensorProto.FLOAT
+    }
+    for name in floats:
+        packed.graph.initializer.remove(known[name])
     used = {name: node.op_type for node in packed.graph.node for name in _weights_of(node)}
     by_length: dict[int, dict[str, Array]] = defaultdict(dict)
     vectors: dict[str, Array] = {}
@@ -89,10 +86,8 @@ def pack_weights(model: ModelProto) -> ModelProto:
     _add_vectors(restoring, vectors)
     for length, group in by_length.items():
         _add_matrix(restoring, length, whole[length][0], group)
-    nodes = [*restoring.nodes, *packed.graph.node]
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del packed.graph.node[:]
-    packed.graph.node.extend(copies)
+    for place, node in enumerate(restoring.nodes):
+        packed.graph.node.insert(place, node)
     return compact(packed)
 
 
