@@ -177,12 +177,11 @@ def _drop_default_attributes(model: ModelProto) -> None:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     known = initializers(model)
     for node in model.graph.node:
-        kept = [value for value in node.attribute if not _is_default(node, value, versions[node.domain], known)]
-        for attribute in kept:
-            attribute.ClearField("doc_string")
-        copies = [AttributeProto.FromString(attribute.SerializeToString()) for attribute in kept]
-        del node.attribute[:]
-        node.attribute.extend(copies)
+        for attribute in list(node.attribute):
+            if _is_default(node, attribute, versions[node.domain], known):
+                node.attribute.remove(attribute)
+            else:
+                attribute.ClearField("doc_string")
 
 
 def _is_default(node: NodeProto, attribute: AttributeProto, version: int, known: dict[str, TensorProto]) -> bool:

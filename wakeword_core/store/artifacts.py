@@ -70,7 +70,7 @@ class Artifact:
     facets: dict[str, str]
     """Hashes of parts that consumers depend on separately, such as one split of the manifest."""
     figures: dict[str, Any]
-    """Counts and measures of the result, for people and metadata."""
+    """Counts and measures of the result, for people."""
     seconds: float
     created: str
     versions: dict[str, str] = field(default_factory=dict)
@@ -94,21 +94,20 @@ class Artifact:
     def damaged(self, *, read: bool) -> list[str]:
         """Return the names of files that are missing, or of another size or other bytes than when they were written.
 
-        Without `read`, only files that were touched since the card was written are read: a disk that changes bytes by
-        itself is found with `read`. Where all are whole, the card is touched, so that no file is read again for it.
+        Without `read`, only files that were touched since the card was written are read, which does not find what a
+        disk changes by itself. Where all are whole, the card is touched, so that they are not read again.
         """
         card = self.path / CARD
         written = card.stat().st_mtime_ns if card.is_file() else 0
-        wrong, touched = [], False
-        for name, entry in self.files.items():
-            path = self.path / name
-            if not path.is_file() or path.stat().st_size != entry.size:
-                wrong.append(name)
-                continue
-            later = path.stat().st_mtime_ns > written
-            touched |= later
-            if (read or later) and hash_file(path) != entry.sha256:
-                wrong.append(name)
+        stats = {name: (self.path / name).stat() for name in self.files if (self.path / name).is_file()}
+        touched = {name for name, stat in stats.items() if stat.st_mtime_ns > written}
+        wrong = [
+            name
+            for name, entry in self.files.items()
+            if name not in stats
+            or stats[name].st_size != entry.size
+            or ((read or name in touched) and hash_file(self.path / name) != entry.sha256)
+        ]
         if touched and not wrong and os.access(card, os.W_OK):
             os.utime(card)
         return wrong
@@ -131,8 +130,7 @@ class Build:
 class Parts:
     """Pieces of artifacts that are made once and shared, named by what they are made from.
 
-    Those of one `generation` (any value that tells versions of a stage and its libraries apart) are never taken for
-    another's.
+    A part of one `generation` (any JSON value: the versions of a stage and its libraries) is never used in another.
     """
 
     def __init__(self, root: Path, generation: Any = None) -> None:
