@@ -12,7 +12,6 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from wakeword_core.errors import WakewordError
 from wakeword_core.files import canonical_json, replacing
 from wakeword_core.runtime.exported import CARD_KEY, seal
 
@@ -79,22 +78,6 @@ def write_model(model: ModelProto, out: Path) -> int:
     with replacing(out) as part:
         part.write_bytes(data)
     return len(data)
-
-
-def model_bytes(path: Path) -> int:
-    """Return the bytes of an ONNX model: the file and every file of external data it names (once each)."""
-    model = onnx.load(path, load_external_data=False)
-    names = {
-        entry.value
-        for tensor in model.graph.initializer
-        if tensor.data_location == TensorProto.EXTERNAL
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    missing = sorted(name for name in names if not (path.parent / name).is_file())
-    if missing:
-        raise WakewordError(f"{path} keeps weights in {missing[0]}, which is not beside it; export the model again")
-    return path.stat().st_size + sum((path.parent / name).stat().st_size for name in names)
 
 
 def softmax_inputs(path: Path, windows: npt.NDArray[np.floating], batch: int = 64) -> npt.NDArray[np.float32]:

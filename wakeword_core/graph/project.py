@@ -204,10 +204,6 @@ class Project:
             for check in self.stages[stage].checks
         ]
 
-    def names(self) -> list[str]:
-        """Return the names of all artifacts, `stage` or `stage[split]`, in build order."""
-        return [artifact_name(stage.name, split) for stage in self.stages.values() for split in stage.splits]
-
     def deciding_inputs(self, stage: Stage) -> list[Input]:
         """Return what the result of a stage depends on under this configuration."""
         return [source for source in stage.inputs if self._exists(source) and source.decides(self.config)]

@@ -104,8 +104,8 @@ class Comparison:
         causes = causes or self._differences(stage, split, last)
         self._roots[stage.name, split] = {artifact_name(stage.name, split)} if causes else waits
         if waits:
-            names = [name for name in self._project.names() if name in waits]
-            causes.append(Cause("waits", f"waits for {', '.join(names)}", ", ".join(names)))
+            names = ", ".join(name for place in self._now if (name := artifact_name(*place)) in waits)
+            causes.append(Cause("waits", f"waits for {names}", names))
         return State(stage.name, split, "stale", _sentence(causes), last, tuple(causes))
 
     def _waits(self, stage: Stage, split: Split | None) -> set[str]:

@@ -6,7 +6,6 @@ from onnx import TensorProto
 
 from wakeword_core.export.comparison import compare_with_fp32
 from wakeword_core.export.float16 import convert_fp16
-from wakeword_core.export.onnx_graph import model_bytes
 from wakeword_core.runtime import WakewordModel
 
 
@@ -20,7 +19,7 @@ def test_half_the_size_and_the_same_decisions(trained_tcn, sweeps, tmp_path, mon
     path = tmp_path / "model.fp16.onnx"
     convert_fp16(folder / "model.onnx", path)
     figures = compare_with_fp32(folder / "model.onnx", path, "fp16", tmp_path)
-    assert figures["bytes"] == model_bytes(path) and 0.48 < figures["size_ratio"] < 0.55
+    assert figures["bytes"] == path.stat().st_size and 0.48 < figures["size_ratio"] < 0.55
     assert figures["f1_fp32"] > 0.75 and abs(figures["f1_fp32"] - figures["f1_fp16"]) < 0.01
     assert 0 < figures["mean_score_difference"] < 0.005
     assert figures["window_ms_fp32"] > 0 and figures["window_ms_fp16"] > 0
