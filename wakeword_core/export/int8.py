@@ -120,7 +120,7 @@ class Candidate:
     """How ranges of activations were found; empty for `weights`."""
     bytes: int
     ratio: float
-    """Bytes as a share of the fp32 model's."""
+    """Of bytes to those of the fp32 model."""
     val_f1: float
     """F1 at the operating point."""
     changed: int

@@ -64,14 +64,12 @@ def is_recordings(node: Node) -> bool:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many recordings, how long, and by whom."""
+    """How many recordings, how long, by how many known speakers, and how many whose speaker is unknown."""
 
     recordings: int
     hours: float
     speakers: int
-    """Known ones."""
     unknown_speakers: int
-    """Recordings whose speaker is unknown."""
     splits: dict[str, int]
 
 

@@ -115,7 +115,7 @@ class Artifact:
 
 @dataclass
 class Build:
-    """What a stage gets while it builds: a folder to fill, and where it leaves its figures and facets."""
+    """A folder to fill, and where `make` leaves figures, facets, and the names of files that differ at each build."""
 
     path: Path
     key: str
@@ -123,7 +123,6 @@ class Build:
     figures: dict[str, Any] = field(default_factory=dict)
     facets: dict[str, str] = field(default_factory=dict)
     volatile: set[str] = field(default_factory=set)
-    """Files that differ from build to build without meaning to (times, speeds): hashed, but no part of the content."""
     device: str = "cpu"
 
 
