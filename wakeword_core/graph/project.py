@@ -1,8 +1,8 @@
 """A project: a configuration and a home. It says which artifact each stage should have, builds it and checks it.
 
 Each artifact is checked once: what its checks found is recorded beside it in `checks.json`, with a key of all that the
-verdict depends on (`Check.key`). A check is made again only when its key changes: for another content, other inputs or
-other limits.
+verdict depends on (`Check.key`). A check is made again only for a key without a record: for another content, other
+inputs or other limits.
 """
 
 import logging
@@ -26,6 +26,8 @@ from wakeword_core.store.artifacts import KEY_LENGTH, Artifact, ArtifactStore, B
 log = logging.getLogger(__name__)
 
 CHECKS_FILE = "checks.json"
+_MOST_VERDICTS = 100
+"""Of an artifact, the newest: limits, and whom it is compared with, may change back and forth."""
 
 
 @dataclass
@@ -166,12 +168,10 @@ class Project:
         artifact = self.require(stage, split)
         record = _read_record(artifact)
         judgements, is_new = [], False
-        for check, run in self._checks(stage, split):
-            judgement = _recorded(record, check, check.key(artifact, run))
-            if judgement is None:
-                judgement, is_new = check.judge(artifact, run), True
-                record[check.name] = {"key": check.key(artifact, run), **asdict(judgement)}
-            judgements.append(judgement)
+        for check, run, key in self._checks(artifact, split):
+            if key not in record:
+                record[key], is_new = check.judge(artifact, run), True
+            judgements.append(record[key])
         if is_new:
             if any(judgement.stops for judgement in judgements) and (damaged := artifact.damaged(read=True)):
                 self.store.discard(artifact)
@@ -190,19 +190,20 @@ class Project:
             return None
         record = _read_record(artifact)
         try:
-            checks = self._checks(stage, split)
+            checks = self._checks(artifact, split)
         except ArtifactError:  # what it is to be compared with is not built
             return None
-        judgements = [_recorded(record, check, check.key(artifact, run)) for check, run in checks]
-        complete = [judgement for judgement in judgements if judgement]
-        return complete if len(complete) == len(judgements) else None
+        return [record[key] for _, _, key in checks] if all(key in record for _, _, key in checks) else None
 
-    def _checks(self, stage: str, split: Split | None) -> list[tuple[Check, CheckRun]]:
-        """Return each check of a stage with what it is given; an error where that is not built."""
-        return [
-            (check, CheckRun(self.config, self._artifacts(check.inputs, split), split, self.store))
-            for check in self.stages[stage].checks
-        ]
+    def _checks(self, artifact: Artifact, split: Split | None) -> list[tuple[Check, CheckRun, str]]:
+        """Return each check of an artifact with what it is given and its key; an error where that is not built."""
+        checks = []
+        for check in self.stages[artifact.stage].checks:
+            run = CheckRun(self.config, self._artifacts(check.inputs, split), split, self.store)
+            contents = {source.name(split): self.content_of(source, split) for source in check.inputs}
+            known = {name: content["content"] for name, content in contents.items() if content}
+            checks.append((check, run, check.key(artifact, known, self.config)))
+        return checks
 
     def deciding_inputs(self, stage: Stage) -> list[Input]:
         """Return what the result of a stage depends on under this configuration."""
@@ -254,31 +255,21 @@ class Project:
         return contents
 
 
-def _read_record(artifact: Artifact) -> dict[str, Any]:
-    """Return what is recorded beside an artifact; what cannot be read counts as not recorded."""
+def _read_record(artifact: Artifact) -> dict[str, Judgement]:
+    """Return what is recorded beside an artifact, by the key of the check; what cannot be read is made again."""
     try:
-        record = read_json(artifact.path / CHECKS_FILE)
-    except (OSError, ValueError):
+        return {entry.pop("key"): Judgement(**entry) for entry in read_json(artifact.path / CHECKS_FILE)}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return {}
-    return record if isinstance(record, dict) else {}
 
 
-def _write_record(artifact: Artifact, record: dict[str, Any]) -> None:
+def _write_record(artifact: Artifact, record: dict[str, Judgement]) -> None:
     path = artifact.path / CHECKS_FILE
+    entries = [{"key": key, **asdict(judgement)} for key, judgement in record.items()]
     try:
-        write_json(path, record)
+        write_json(path, entries[-_MOST_VERDICTS:])
     except OSError as error:
         raise ArtifactError(f"cannot write {path}: {error.strerror}; free some space, then run again") from error
-
-
-def _recorded(record: dict[str, Any], check: Check, key: str) -> Judgement | None:
-    entry = record.get(check.name)
-    if not isinstance(entry, dict) or entry.get("key") != key:
-        return None
-    try:
-        return Judgement(**{name: value for name, value in entry.items() if name != "key"})
-    except TypeError:  # written by another version
-        return None
 
 
 def _not_built(name: str) -> ArtifactError:

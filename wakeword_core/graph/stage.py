@@ -175,10 +175,13 @@ class Check:
         """Return the severity of a failure, unless its verdict says otherwise."""
         return "error" if self.blocking else "warning"
 
-    def key(self, artifact: Artifact, run: CheckRun) -> str:
-        """Return a hash of all that the verdict depends on: while it stays the same, so does the verdict."""
-        contents = {name: source.content for name, source in run.inputs.items()}
-        return digest([self.name, artifact.content, artifact.code_version, contents, run.config.subset(*self.limits)])
+    def key(self, artifact: Artifact, contents: Mapping[str, str], config: Config) -> str:
+        """Return a hash of all that the verdict depends on: while it stays the same, so does the verdict.
+
+        `contents` are those of the inputs, or of the facets of them that count, by name.
+        """
+        limits = config.subset(*self.limits)
+        return digest([self.name, artifact.content, artifact.code_version, dict(contents), limits])
 
     def judge(self, artifact: Artifact, run: CheckRun) -> Judgement:
         """Make the check and return its verdict with all that is recorded of it."""

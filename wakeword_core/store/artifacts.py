@@ -233,11 +233,20 @@ class ArtifactStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._known_damage: set[Path] = set()
+
+    def _is_whole(self, artifact: Artifact) -> bool:
+        wrong = artifact.damaged(read=False)
+        if wrong and artifact.path not in self._known_damage:
+            self._known_damage.add(artifact.path)
+            names = ", ".join(wrong[:3])
+            log.warning("%s %s is damaged (%s) and will be built again", artifact.stage, artifact.key, names)
+        return not wrong
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """Return the complete artifact of `stage` under `key`, or None; one with damaged files counts as absent."""
         artifact = _load(self.root / stage / key)
-        return artifact if artifact and _is_whole(artifact) else None
+        return artifact if artifact and self._is_whole(artifact) else None
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -266,7 +275,7 @@ class ArtifactStore:
 
     def all(self, stage: str | None = None) -> list[Artifact]:
         """Return every complete artifact on disk (of one stage), newest last."""
-        return [artifact for artifact in self.cards(stage) if _is_whole(artifact)]
+        return [artifact for artifact in self.cards(stage) if self._is_whole(artifact)]
 
     def cards(self, stage: str | None = None) -> list[Artifact]:
         """Return every artifact on disk (of one stage) as its card describes it, newest last; files are not read."""
@@ -384,14 +393,6 @@ def _load(path: Path) -> Artifact | None:
     except (OSError, ValueError, TypeError, KeyError) as error:
         log.warning("%s cannot be read (%s); remove %s to build it again", path / CARD, error, path)
         return None
-
-
-def _is_whole(artifact: Artifact) -> bool:
-    wrong = artifact.damaged(read=False)
-    if wrong:
-        names = ", ".join(wrong[:3])
-        log.warning("%s %s is damaged (%s) and will be built again", artifact.stage, artifact.key, names)
-    return not wrong
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:

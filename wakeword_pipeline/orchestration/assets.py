@@ -1,5 +1,6 @@
 """The asset graph, made from the stages: an asset a stage, which builds or finds its artifact and shows it."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -17,12 +18,14 @@ from wakeword_core.graph.stage import Input, Judgement, Stage
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
 from wakeword_core.stage_names import CHAMPION
-from wakeword_core.store.artifacts import Artifact
+from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.locks import exclusive
 from wakeword_pipeline.orchestration.metadata import artifact_metadata, figures_metadata
 from wakeword_pipeline.orchestration.resources import ProjectResource
 from wakeword_pipeline.tracking.training_runs import TRAINED, TUNED, MlflowResource
 from wakeword_pipeline.tracking.versions import mirror
+
+log = logging.getLogger(__name__)
 
 OWNERS = ["team:wakeword"]
 GPU_POOL = "gpu"
@@ -103,6 +106,10 @@ def materialize(
         artifact, built = project.build(stage.name, split)
         verdicts = project.verdicts(stage.name, split)
         passed = not any(verdict.failed for verdict in verdicts)
+        for verdict in verdicts:
+            if not verdict.passed:
+                name = artifact_name(stage.name, split)
+                log.warning("check %s of %s: %s", verdict.check, name, verdict.description)
         metadata = {**artifact_metadata(artifact), "reused": not built, **extra(artifact, built, passed)}
     return dg.MaterializeResult(
         data_version=dg.DataVersion(artifact.content),

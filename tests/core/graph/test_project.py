@@ -48,6 +48,16 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return make
 
 
+def written(text: str):
+    """A stage body that writes a text, and the same parts as any."""
+
+    def make(run: StageRun) -> None:
+        (run.out / "data.txt").write_text(text)
+        run.facets = {split: f"{split}-{run.config.seed // 10}" for split in SPLITS}
+
+    return make
+
+
 def build_all(project: Project) -> list[str]:
     """Build everything; the names of what was not there."""
     order = [("raw_manifest", None), *(("shards", split) for split in SPLITS), ("stats", None)]
@@ -216,7 +226,7 @@ def test_a_warning_of_a_blocking_check_stops_nothing(
     assert not verdict.passed and verdict.stops is stops is verdict.failed
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"holds": 3}', '{"holds": {"key": "x"}}', '{"holds": {}}'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '["holds"]', '[{"key": "x"}]', '[{"check": "holds"}]'])
 def test_records_of_checks_that_cannot_be_read_are_made_anew(make_project, counted: Counted, text: str) -> None:
     project = make_project(checked(counted))
     build_all(project)
@@ -266,3 +276,28 @@ def test_parts_of_an_earlier_version_of_a_stage_or_of_its_libraries_are_not_reus
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0")
     build("2", 3)
     assert len(made) == 3
+
+
+def test_a_check_that_looks_at_a_part_of_an_input_is_made_again_for_that_part_alone(
+    make_project, counted: Counted
+) -> None:
+    check = Check("holds", "Something holds.", counted, inputs=(Input("raw_manifest", facet="split"),))
+    graph = (GRAPH[0], replace(GRAPH[1], checks=(check,)), GRAPH[2])
+    project = make_project(graph, seed=1)
+    build_all(project)
+    project.verdicts("shards", "train")
+    other = make_project((replace(graph[0], version="2", make=written("other bytes")), *graph[1:]), seed=1)
+    build_all(other)
+    assert other.find("raw_manifest").content != project.find("raw_manifest").content
+    assert other.recorded_verdicts("shards", "train") and counted.made == 1
+
+
+def test_a_verdict_is_kept_when_what_it_is_compared_with_changes_and_changes_back(
+    make_project, counted: Counted
+) -> None:
+    graph = checked(counted, limits=("checks.max_frr",))
+    project = make_project(graph)
+    build_all(project)
+    for max_frr in (0.5, 0.4, 0.5, 0.4):
+        make_project(graph, checks={"max_frr": max_frr}).verdicts("stats")
+    assert counted.made == 2
