@@ -28,7 +28,7 @@ class StreamingBackbone(nn.Module, ABC):
 
     @abstractmethod
     def steps(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, stem_frames + n * stride] -> [batch, channels, steps], nothing padded."""
+        """Map [batch, n_mels, stem_frames + n * stride] to [batch, channels, steps], nothing padded."""
 
     def output_frames(self, frames: int) -> Tensor:
         """Last frame of each step that `dense` gives for `frames` frames: int64 [steps]."""
@@ -36,20 +36,20 @@ class StreamingBackbone(nn.Module, ABC):
         return torch.arange(frames - 1, first - 1, -self.stride).flip(0)
 
     def trunk(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, channels, steps]; the last step ends exactly at the last frame."""
+        """Map [batch, n_mels, frames] to [batch, channels, steps]; the last step ends exactly at the last frame."""
         return self.steps(x[:, :, (x.shape[2] - self.stem_frames) % self.stride :])
 
     def dense(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> logits [batch, classes, steps], one step for each of `output_frames`."""
+        """Map [batch, n_mels, frames] to logits [batch, classes, steps], one step for each of `output_frames`."""
         logits: Tensor = self.classifier(self.dropout(self.trunk(self._long_enough(x))))
         return logits
 
     def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, channels * head_steps]: the last steps, which the classifier sees."""
+        """Map [batch, n_mels, frames] to [batch, channels * head_steps]: the last steps, which the classifier sees."""
         return self.trunk(self._last_window(x)).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> logits [batch, classes] at the last frame."""
+        """Map [batch, n_mels, frames] to logits [batch, classes] at the last frame."""
         return self.dense(self._last_window(x))[:, :, -1]
 
     def _last_window(self, x: Tensor) -> Tensor:
@@ -69,9 +69,9 @@ class WindowBackbone(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, d]: what the classifier sees."""
+        """Map [batch, n_mels, frames] to [batch, d]: what the classifier sees."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> logits [batch, classes]."""
+        """Map [batch, n_mels, frames] to logits [batch, classes]."""
         logits: Tensor = self.classifier(self.dropout(self.embed(x)))
         return logits

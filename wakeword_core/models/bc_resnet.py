@@ -36,7 +36,7 @@ class SubSpectralNorm(nn.Module):
         self.norm = nn.BatchNorm2d(channels * bands)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, frequencies, n] -> the same shape."""
+        """Map [batch, channels, frequencies, n] to the same shape."""
         _, channels, frequencies, n = x.shape
         y: Tensor = self.norm(x.reshape(-1, channels * self.bands, frequencies // self.bands, n))
         return y.reshape(-1, channels, frequencies, n)
@@ -69,7 +69,7 @@ class BroadcastBlock(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels in, frequencies in, frames] -> [batch, channels out, frequencies out, frames]."""
+        """Map [batch, channels in, frequencies in, frames] to [batch, channels out, frequencies out, frames]."""
         y = x if self.transition is None else self.transition(x)
         y = self.frequency_norm(self.frequency(y))
         z = functional.silu(self.time_norm(self.time(y.mean(dim=2, keepdim=True))))
@@ -105,9 +105,9 @@ class BcResNet(nn.Module):
 
     streams = False
 
-    def __init__(self, config: BcResNetConfig, n_mels: int, classes: int) -> None:
+    def __init__(self, settings: BcResNetConfig, n_mels: int, frames: int, classes: int) -> None:
         super().__init__()
-        base = int(_BASE_CHANNELS * config.tau)
+        base = int(_BASE_CHANNELS * settings.tau)
         stem, last = 2 * base, 4 * base
         pad = _STEM_KERNEL // 2
         self.stem = nn.Conv2d(1, stem, _STEM_KERNEL, (2, 1), pad, bias=False)
@@ -122,7 +122,7 @@ class BcResNet(nn.Module):
                     frequencies,
                     stride=stride if position == 0 else 1,
                     dilation=2**stage,
-                    dropout=config.dropout,
+                    dropout=settings.dropout,
                 )
                 blocks.append(block)
                 inputs, frequencies = int(base * width), block.frequencies_out
@@ -132,9 +132,10 @@ class BcResNet(nn.Module):
         self.head_pointwise = nn.Conv2d(inputs, last, 1, bias=False)
         self.head_norm = nn.BatchNorm2d(last)
         self.classifier = nn.Linear(last, classes)
+        he_initialise(self, "fan_out")
 
     def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, 32 * tau]."""
+        """Map [batch, n_mels, frames] to [batch, 32 * tau]."""
         y = functional.relu(self.stem_norm(self.stem(x[:, None])))
         if products_pay(y):
             y = y.permute(1, 2, 0, 3).contiguous()
@@ -149,13 +150,6 @@ class BcResNet(nn.Module):
         return functional.relu(self.head_norm(y)).mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> logits [batch, classes]."""
+        """Map [batch, n_mels, frames] to logits [batch, classes]."""
         logits: Tensor = self.classifier(self.embed(x))
         return logits
-
-
-def bc_resnet(config: BcResNetConfig, n_mels: int, frames: int, classes: int) -> BcResNet:
-    """BC-ResNet of the configured width, with He initialisation."""
-    model = BcResNet(config, n_mels, classes)
-    he_initialise(model, "fan_out")
-    return model

@@ -58,21 +58,21 @@ class ScoringModel(nn.Module):
         self.calibration, self.calibrator = method, calibrator.to(self.mean.device)
 
     def normalise(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] log-mel of any float type -> float32 with the mean of each band at zero."""
+        """Map [batch, n_mels, frames] log-mel of any float type to float32 with the mean of each band at zero."""
         return (x.float() - self.mean[:, None]) / self.std[:, None]
 
     def logits(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] log-mel -> raw logits [batch, classes], not calibrated."""
+        """Map [batch, n_mels, frames] log-mel to raw logits [batch, classes], not calibrated."""
         logits: Tensor = self.backbone(self.normalise(x))
         return logits
 
     def calibrated_logits(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] log-mel -> what enters the softmax [batch, classes]."""
+        """Map [batch, n_mels, frames] log-mel to what enters the softmax [batch, classes]."""
         logits: Tensor = self.calibrator(self.logits(x))
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] log-mel -> probabilities [batch, classes]."""
+        """Map [batch, n_mels, frames] log-mel to probabilities [batch, classes]."""
         return torch.softmax(self.calibrated_logits(x), dim=1)
 
 
@@ -80,6 +80,11 @@ def new_model(config: Config) -> ScoringModel:
     """An untrained model for a project's windows and classes."""
     frontend = config.features.frontend
     return ScoringModel(config.training.model, frontend.bands, frontend.window_frames, len(config.labels))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count the trainable numbers of a model."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def model_card(config: Config) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 from wakeword_core.config import Config
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import digest
-from wakeword_core.models.facts import count_parameters
-from wakeword_core.models.scoring import ScoringModel, model_card, new_model, save_model
+from wakeword_core.models.scoring import ScoringModel, count_parameters, model_card, new_model, save_model
 from wakeword_core.training.checkpoint import (
     CHECKPOINTS,
     Checkpoint,

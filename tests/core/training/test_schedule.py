@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learning_rates import SCHEDULES, example_rates, rates_picture
 from PIL import Image, ImageColor
 from sweeps_to_train import CMVN, TRAIN, VAL, config_for, history
 
@@ -15,7 +16,6 @@ from wakeword_core.config import TrainingConfig
 from wakeword_core.drawing import PALETTE
 from wakeword_core.training.loop import train
 from wakeword_core.training.optim import Optimizers, learning_rate, plateau_drops
-from wakeword_core.training.schedule_picture import SCHEDULES, example_rates, rates_picture
 
 
 def test_curve_by_hand() -> None:
