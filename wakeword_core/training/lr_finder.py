@@ -1,6 +1,5 @@
 """The learning-rate range test (Smith 2017): the rate grows batch by batch, and the loss tells which rates learn."""
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -11,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
-from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
@@ -22,8 +20,7 @@ from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, dr
 from wakeword_core.training.device import choose_device, cuda_devices
 from wakeword_core.training.gradients import compute_gradients, draw_batch
 from wakeword_core.training.objective import TrainRows
-from wakeword_core.training.optim import Clipper, make_optimizers
-from wakeword_core.training.run import Run, new_run
+from wakeword_core.training.run import new_run
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -115,57 +112,26 @@ def find_rate(
     """
     check_windows(train, "train", config)
     device = choose_device(config.compute.device)
+    tried, losses, divergence = rates.all(), list[float](), _Divergence()
     with torch_threads(config.compute.threads), torch.random.fork_rng(devices=cuda_devices(device)):
-        return range_test(new_run(train, cmvn, config, device, "", start_from), train, config, rates, progress)
-
-
-def range_test(
-    run: Run, train: "WindowSet", config: Config, rates: Rates = Rates(), progress: Progress = silent
-) -> RangeTest:
-    """Train copies of what a run trains, on its device, a batch at each rate; it ends early when the loss diverges.
-
-    The run, and torch's random state, are afterwards as they were.
-    """
-    copied = _copied(run, config)
-    tried, losses, stop = rates.all(), list[float](), _Divergence()
-    device = copied.model.mean.device
-    rows = TrainRows.load(train, config, str(device))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        copied.model.train()
-        for rate, (chosen, noise, generator) in zip(tried, _batches(train, config, device), strict=False):
-            copied.optimizers.rate = float(rate)
-            batch = draw_batch(copied, rows, chosen, noise, generator)
-            loss, _ = compute_gradients(copied, batch, config.training.loss)
-            if stop.at(float(loss)):
+        run = new_run(train, cmvn, config, device, "", start_from)
+        rows = TrainRows.load(train, config, device)
+        run.model.train()
+        for rate, (chosen, noise, generator) in zip(tried, _batches(train, config, run.device), strict=False):
+            run.optimizers.rate = float(rate)
+            batch = draw_batch(run, rows, chosen, noise, generator)
+            loss, _ = compute_gradients(run, batch, config.training.loss)
+            if divergence.happens_at(float(loss)):
                 break
             losses.append(float(loss))
-            copied.optimizers.step(copied.clipper, copied.scaler)
+            run.optimizers.step(run.clipper, run.scaler)
             progress("learning rates", len(losses), rates.steps)
     if len(losses) < FEWEST_STEPS:
         raise ConfigError(
             f"the loss diverged after {len(losses)} batches, at a learning rate of {tried[len(losses)]:.2g}, which is "
             f"too soon to tell anything; begin below {rates.low:g}"
         )
-    return _read(tried[: len(losses)], np.asarray(losses), stop)
-
-
-def _copied(run: Run, config: Config) -> Run:
-    """A run that can take steps of its own, in as small parts, with nothing but settings in common with the other."""
-    settings = config.training
-    model, objective = copy.deepcopy((run.model, run.objective))
-    optimizers = make_optimizers(model.named_parameters(), settings, objective.parameters())
-    optimizers.restore({name: tensor.clone() for name, tensor in run.optimizers.tensors().items()})
-    return Run(
-        hash=run.hash,
-        device=run.device,
-        model=model,
-        average=model,
-        objective=objective,
-        optimizers=optimizers,
-        clipper=Clipper(settings, run.device),
-        scaler=GradScaler(run.device.type, enabled=run.scaler.is_enabled()),
-        micro_batch=run.micro_batch,
-    )
+    return _read(tried[: len(losses)], np.asarray(losses), divergence)
 
 
 class _Divergence:
@@ -177,11 +143,11 @@ class _Divergence:
 
     @property
     def limit(self) -> float:
-        """Losses above this have run away."""
+        """The loss above which it has run away."""
         return _DIVERGED * self.lowest
 
-    def at(self, loss: float) -> bool:
-        """Take in the next loss; returns whether the test is over."""
+    def happens_at(self, loss: float) -> bool:
+        """Take in the next loss and return whether the test is over."""
         self._mean = _MEMORY * self._mean + (1 - _MEMORY) * loss
         self._weight = _MEMORY * self._weight + (1 - _MEMORY)
         mean = self._mean / self._weight
@@ -202,14 +168,14 @@ def _batches(
             yield chosen, mixed, generator
 
 
-def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], stop: _Divergence) -> RangeTest:
+def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], divergence: _Divergence) -> RangeTest:
     """Smooth a curve and find its marks.
 
     A symmetric bell over the rates, unlike a running mean, does not move them to higher rates. Losses that have run
     away are alike, or the last of them would be all that is seen in its neighbourhood.
     """
     decades = np.log10(rates)
-    kept = np.minimum(losses, stop.limit)
+    kept = np.minimum(losses, divergence.limit)
     smoothed = gaussian_filter1d(kept, _SMOOTHING_DECADES / (decades[1] - decades[0]), mode="nearest")
     lowest = int(smoothed.argmin())
     slopes = np.gradient(smoothed, decades)[: lowest + 1]
@@ -217,7 +183,7 @@ def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], stop: _Diverg
         rates=tuple(rates.tolist()),
         losses=tuple(losses.tolist()),
         smoothed=tuple(smoothed.tolist()),
-        diverged=stop.happened,
+        diverged=divergence.happened,
         steepest=float(rates[slopes.argmin()]),
         lowest=float(rates[lowest]),
     )
