@@ -295,11 +295,11 @@ def _step(run: "Run", batches: "Batches", fed: Fed, config: Config, masks: "torc
     if fed.noise is not None:
         mel, mixed = torch.cat([mel, batches.rows.mel[fed.noise.to(run.device)]]), places + len(rows)
     run.optimizers.zero_grad()
-    run.optimizers.rate = learning_rate(run.step, total, config.training)
+    run.optimizers.rate = learning_rate(run.step, total, config.training.schedule)
     batch = run.objective.draw(run.model, replace(batches.rows, mel=mel, **own), places, mixed, masks)
     run.scaler.scale(run.objective(run.model, batch).loss).backward()
     run.optimizers.step(run.clipper, run.scaler)
-    update_average(run.average, run.model, ema_decay(run.step, total, config.training))
+    update_average(run.average, run.model, ema_decay(run.step, total, config.training.ema))
     run.step += 1
 
 

@@ -6,7 +6,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from wakeword_core.config import ScheduleConfig, TrainingConfig
+from wakeword_core.config import ScheduleConfig
 from wakeword_core.drawing import PALETTE, as_png, new_figure
 from wakeword_core.training.optim import learning_rate
 
@@ -33,7 +33,7 @@ def example_rates() -> dict[str, list[float]]:
     """Compute the rates of each schedule with default settings; validation stops getting better twice."""
     steps, first, second = _EPOCHS * _EPOCH_STEPS, *_LAST_BETTER_EPOCHS
     scores = [(float(min(epoch, first) + (epoch > second)),) for epoch in range(_EPOCHS)]
-    settings = {name: TrainingConfig(schedule=ScheduleConfig(kind=name)) for name in SCHEDULES}
+    settings = {name: ScheduleConfig(kind=name) for name in SCHEDULES}
     return {
         name: [learning_rate(step, steps, settings[name], scores[: step // _EPOCH_STEPS]) for step in range(steps)]
         for name in SCHEDULES

@@ -86,6 +86,17 @@ class Ranks:
 ALONE = Ranks()
 
 
+class MemoryFullError(ConfigError):
+    """The memory of one of several processes does not hold its rows; it may hold `rows` of them."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(rows)  # what pickle makes it from again in another process
+        self.rows = rows
+
+    def __str__(self) -> str:
+        return f"the memory of a GPU is exhausted; set training.sampling.micro_batch={self.rows}"
+
+
 def take_place(index: int, count: int, store: Path) -> None:
     """Make this process one of `count` of this machine, which find each other by the file `store`.
 

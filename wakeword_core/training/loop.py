@@ -1,19 +1,22 @@
 """The training loop, from windows to the weights that are saved; read it from top to bottom.
 
 `train` checks its windows and chooses one process or several, `train_here` goes through the epochs, `_run_epoch` trains
-and validates one, and `train_epoch` goes through its steps.
+and validates one, `train_epoch` goes through its steps, and `compute_gradients` makes the gradients of one, in as many
+parts as memory and the number of processes ask for.
 """
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from wakeword_core.config import Config
+from wakeword_core.config import Config, LossConfig
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
 from wakeword_core.interrupts import finishing
@@ -21,9 +24,8 @@ from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
 from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, derived_seed, draw_epoch
 from wakeword_core.training.device import choose_device, compile_backbone, cuda_devices, keep_freed_memory
-from wakeword_core.training.distributed import is_one_of_several, join_ranks
-from wakeword_core.training.gradients import compute_gradients, draw_batch
-from wakeword_core.training.objective import TrainRows
+from wakeword_core.training.distributed import ALONE, MemoryFullError, Ranks, is_one_of_several, join_ranks
+from wakeword_core.training.objective import Batch, TrainRows, wrongness
 from wakeword_core.training.optim import ema_decay, learning_rate, update_average
 from wakeword_core.training.processes import train_in_processes
 from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_record, out_of_patience
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
     from wakeword_core.features.store import WindowSet
 
 log = logging.getLogger(__name__)
+
+_FEWEST_ROWS = 2
+"""The fewest rows that are computed at once: a batch norm after pooling learns nothing from one value."""
 
 
 class StoppedError(Exception):
@@ -193,12 +198,12 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> EpochTrace:
             raise StoppedError
         if not run.ranks.first:  # dropout of the first process goes on as that of a single process does
             torch.manual_seed(derived_seed(config.seed, run.step, f"dropout of process {run.ranks.index}"))
-        run.optimizers.rate = learning_rate(run.step, total, settings, scores)
+        run.optimizers.rate = learning_rate(run.step, total, settings.schedule, scores)
         batch = draw_batch(run, batches.rows, rows[position], noises[position], masks)
         trace.losses[position], trace.wrong[position] = compute_gradients(run, batch, settings.loss)
         trace.norms[position] = run.optimizers.step(run.clipper, run.scaler)
         if not run.scaler.is_enabled() or trace.norms[position].isfinite():  # else the scaler has skipped the step
-            update_average(run.average, run.model, ema_decay(run.step, total, settings))
+            update_average(run.average, run.model, ema_decay(run.step, total, settings.ema))
         run.step += 1
         batches.progress("training", run.step, total)
 
@@ -208,3 +213,72 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> EpochTrace:
         # of a row that came more than once numpy keeps the last value
         run.difficulty.numpy()[places[scored].numpy()] = wrong[scored].numpy()
     return trace
+
+
+def draw_batch(run: Run, windows: TrainRows, rows: Tensor, noise: Tensor | None, generator: torch.Generator) -> Batch:
+    """Augment the chosen rows [batch] as `Objective.draw` does; ConfigError when the GPU's memory is too small."""
+    try:
+        return run.objective.draw(run.model, windows, rows, noise, generator)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"the GPU's memory is too small for {len(rows)} rows; lower training.sampling.batch_size"
+        ) from error
+
+
+def compute_gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
+    """Compute the gradients of the loss of a batch, in parts half as large whenever memory is exhausted.
+
+    Returns the loss, and how wrong the model was about each row by `wrongness`, [batch] or [0] where nobody asks.
+    """
+    while True:
+        before = random_state(run.device)
+        statistics = [buffer.clone() for buffer in run.model.buffers()]  # of batch norms, which a forward pass moves
+        try:
+            return _accumulate(run, batch, loss)
+        except torch.OutOfMemoryError as error:
+            at_once = min(run.micro_batch, math.ceil(len(batch.labels) / run.ranks.count))
+            if at_once <= _FEWEST_ROWS:
+                raise ConfigError(
+                    f"the GPU's memory is too small for {_FEWEST_ROWS} rows of training; take a smaller model, or set "
+                    "compute.device=cpu"
+                ) from error
+            run.micro_batch = math.ceil(at_once / 2)
+            if run.ranks.count > 1:  # the others wait in the middle of this batch
+                raise MemoryFullError(run.micro_batch) from error
+        # outside of the except clause, whose traceback keeps what filled the memory
+        run.optimizers.zero_grad()
+        set_random_state(before)
+        for buffer, value in zip(run.model.buffers(), statistics, strict=True):
+            buffer.copy_(value)
+        if run.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("the GPU's memory is exhausted: batches are computed %d rows at once from here on", run.micro_batch)
+
+
+def _accumulate(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
+    run.optimizers.zero_grad()
+    total = torch.zeros(1, device=run.device)
+    wrong = torch.zeros(0 if run.difficulty is None else len(batch.labels), device=run.device)
+    for rows in micro_batches(len(batch.labels), run.micro_batch, run.ranks):
+        part = batch.part(rows)
+        output = run.objective(run.model, part)
+        run.scaler.scale(output.loss).backward()
+        total += output.loss.detach()
+        if run.difficulty is not None:
+            wrong[rows] = wrongness(output.logits, part.targets[0], loss, len(part.labels))
+    parameters = [*run.model.parameters(), *run.objective.parameters()]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    run.ranks.add_up([total, wrong, *gradients])
+    return total[0], wrong
+
+
+def micro_batches(rows: int, most: int, ranks: Ranks = ALONE) -> Iterator[slice]:
+    """Cut a batch into parts of at most so many rows, and give those of this process: as many on every process.
+
+    Each is every n-th row, and so has its share of every kind, which lie side by side. None is a row by itself, but of
+    several processes, whose batch norms go by the parts of all: another one has a row too many instead.
+    """
+    fewest = max(_FEWEST_ROWS, ranks.count)
+    turns = max(1, min(math.ceil(rows / (most * ranks.count)), rows // fewest))
+    count = turns * ranks.count
+    return (slice(first, None, count) for first in range(ranks.index, count, ranks.count))

@@ -13,7 +13,7 @@ says what it makes of that.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from torch.nn import functional
 from wakeword_core.config import LossConfig
 from wakeword_core.errors import DataError
 from wakeword_core.features.store import NO_WORD
-from wakeword_core.models import Backbone
 
 _SHORTEST = 1e-3
 """Embeddings shorter than this are not brought to length 1: their direction is chance, and its slope has no bound."""
@@ -208,12 +207,12 @@ class MetricLoss(nn.Module):
     loss: a common one would let a member rely on the others, who err alike then.
     """
 
-    def __init__(self, config: LossConfig, backbone: nn.Module, n_mels: int, frames: int, classes: int) -> None:
-        """Make it for windows [n_mels, frames]; centres are drawn from torch's default generator, as weights are."""
+    def __init__(self, config: LossConfig, backbone: nn.Module, classes: int) -> None:
+        """Make it for embeddings of a backbone; centres are drawn from torch's default generator, as weights are."""
         super().__init__()
         self.config = config
-        self.members = len(getattr(backbone, "members", [None]))
-        size = _embedding_size(backbone, n_mels, frames) // self.members
+        members = getattr(backbone, "members", [backbone])
+        self.members, size = len(members), members[0].classifier.weight[0].numel()
         self.centres = nn.Parameter(torch.randn(self.members, classes, size)) if config.metric == "arcface" else None
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -289,12 +288,3 @@ def _all_distances(x: Tensor, config: LossConfig) -> Tensor:
 
 def _unit(x: Tensor) -> Tensor:
     return functional.normalize(x, dim=-1, eps=_SHORTEST)
-
-
-@torch.no_grad()
-def _embedding_size(backbone: nn.Module, n_mels: int, frames: int) -> int:
-    training = backbone.training
-    weight = next(backbone.parameters())
-    size = cast(Backbone, backbone.eval()).embed(weight.new_zeros(1, n_mels, frames)).shape[1]
-    backbone.train(training)
-    return int(size)

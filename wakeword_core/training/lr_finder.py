@@ -18,7 +18,7 @@ from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
 from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, draw_epoch
 from wakeword_core.training.device import choose_device, cuda_devices
-from wakeword_core.training.gradients import compute_gradients, draw_batch
+from wakeword_core.training.loop import compute_gradients, draw_batch
 from wakeword_core.training.objective import TrainRows
 from wakeword_core.training.run import new_run
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from wakeword_core.config import ROLES, Config, LossConfig
 from wakeword_core.features.store import NO_WORD
 from wakeword_core.models import Backbone
+from wakeword_core.models.backbones import StreamingBackbone
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.training.data import BandWarp, augment, mixup, spec_augment, time_shift
 from wakeword_core.training.losses import (
@@ -128,8 +129,7 @@ class Objective(nn.Module):
         self._hit, self._early = (frontend.frames(seconds, rate) for seconds in (loss.hit_seconds, loss.early_seconds))
         weights = class_weights(loss, config.labels, train_labels)
         self.register_buffer("class_weights", weights, persistent=False)
-        shape = (model.n_mels, model.frames, model.classes)
-        self.metric = MetricLoss(loss, model.backbone, *shape) if loss.metric != "none" else None
+        self.metric = MetricLoss(loss, model.backbone, model.classes) if loss.metric != "none" else None
 
     @torch.no_grad()
     def draw(
@@ -241,18 +241,6 @@ def wrongness(logits: Tensor, targets: Targets, config: LossConfig, rows: int) -
     return pooled.view(-1, rows).mean(dim=0).masked_fill(~counts, math.nan)
 
 
-class DenseBackbone(Protocol):
-    """A backbone that scores every window of a stretch at once."""
-
-    def dense(self, x: Tensor) -> Tensor:
-        """Score [batch, n_mels, frames]: logits [batch, classes, steps], in training of each member of an ensemble."""
-        ...
-
-    def output_frames(self, frames: int) -> Tensor:
-        """Give the last frame of each step: int64 [steps]."""
-        ...
-
-
 def members(backbone: nn.Module) -> int:
     """Count how often `row_logits` gives each row: once a member by ensembles in training, otherwise once."""
     return len(getattr(backbone, "members", [None])) if backbone.training else 1
@@ -263,11 +251,11 @@ def step_ends(
 ) -> Tensor:
     """Choose the last frame of each step that rows of `row_frames` are scored at, int64 [batch, steps].
 
-    A backbone without `dense` gives one step: of the window of `frames` frames that ends up to `hit_frames` after the
-    word, or anywhere in a row without a word (`word_ends` [batch] is NO_WORD).
+    A backbone that does not stream gives one step: of the window of `frames` frames that ends up to `hit_frames` after
+    the word, or anywhere in a row without a word (`word_ends` [batch] is NO_WORD).
     """
-    if hasattr(backbone, "dense"):
-        steps = cast(DenseBackbone, backbone).output_frames(row_frames)
+    if backbone.streams:
+        steps = cast(StreamingBackbone, backbone).output_frames(row_frames)
         return steps.to(word_ends.device).expand(len(word_ends), -1)
     last = row_frames - 1
     share = torch.rand(len(word_ends), generator=generator, device=word_ends.device)
@@ -281,8 +269,8 @@ def row_logits(backbone: nn.Module, x: Tensor, ends: Tensor, frames: int) -> Ten
 
     An ensemble in training gives the batch once a member.
     """
-    if hasattr(backbone, "dense"):
-        return cast(DenseBackbone, backbone).dense(x)
+    if backbone.streams:
+        return cast(StreamingBackbone, backbone).dense(x)
     return cast(Tensor, backbone(windows_ending(x, ends[:, 0], frames)))[:, :, None]
 
 

@@ -23,8 +23,7 @@ from wakeword_core.interrupts import finishing
 from wakeword_core.progress import Progress, silent
 from wakeword_core.training.checkpoint import CHECKPOINTS
 from wakeword_core.training.device import choose_device
-from wakeword_core.training.distributed import take_place
-from wakeword_core.training.gradients import MemoryFullError
+from wakeword_core.training.distributed import MemoryFullError, take_place
 from wakeword_core.training.records import EpochRecord, TrainingSummary
 from wakeword_core.training.run import Job
 

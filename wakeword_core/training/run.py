@@ -184,7 +184,7 @@ def new_run(
         average=average,
         objective=objective,
         optimizers=make_optimizers(model.named_parameters(), settings, objective.parameters()),
-        clipper=Clipper(settings, device),
+        clipper=Clipper(settings.optimizer, device),
         scaler=GradScaler(device, enabled=scaled),
         micro_batch=min(sampling.micro_batch or sampling.batch_size, sampling.batch_size),
         ranks=ranks,

@@ -82,7 +82,7 @@ def test_nothing_is_learnt_about_a_row_that_nothing_was_asked_of(
     def unknown(logits: torch.Tensor, targets: Targets, loss: LossConfig, rows: int) -> torch.Tensor:
         return torch.where(torch.arange(rows) < rows // 2, math.nan, 0.25)
 
-    monkeypatch.setattr("wakeword_core.training.gradients.wrongness", unknown)
+    monkeypatch.setattr("wakeword_core.training.loop.wrongness", unknown)
     train(
         LONG,
         VAL,

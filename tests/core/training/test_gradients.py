@@ -25,8 +25,7 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import new_model
 from wakeword_core.training.data import Sampler
 from wakeword_core.training.distributed import Ranks
-from wakeword_core.training.gradients import micro_batches
-from wakeword_core.training.loop import train
+from wakeword_core.training.loop import micro_batches, train
 from wakeword_core.training.objective import Batch, LossOutput, Objective, TrainRows
 
 DROPS = TcnConfig(**TINY_TCN, dropout=0.3)

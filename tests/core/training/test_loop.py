@@ -124,7 +124,7 @@ def test_learning_rate_follows_the_steps_not_the_loss(tmp_path: Path) -> None:
     config = config_for(schedule={"warmup_fraction": 0.25})
     train(TRAIN, VAL, CMVN, config, tmp_path)
     found = [record.learning_rate for record in history(tmp_path)]
-    assert found == pytest.approx([learning_rate(4 * epoch + 3, 24, config.training) for epoch in range(6)])
+    assert found == pytest.approx([learning_rate(4 * epoch + 3, 24, config.training.schedule) for epoch in range(6)])
     assert found[1] > found[0]
     assert found[-1] == pytest.approx(
         config.training.schedule.learning_rate * config.training.schedule.final_lr_fraction
