@@ -42,10 +42,10 @@ from wakeword_core.progress import silent
 if TYPE_CHECKING:
     import torch
 
+    from wakeword_core.features.store import WindowSet
     from wakeword_core.training.loop import Batches
     from wakeword_core.training.records import EpochRecord
     from wakeword_core.training.run import Run
-    from wakeword_core.training.validation import ValidationSet
 
 SPINS = "30000"
 """How often a waiting thread looks for work before it sleeps, as the command line has it: workers need the cores."""
@@ -214,16 +214,14 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     return found | ({"busy": _busy_share(train_once)} if given.device == "cuda" else {})
 
 
-def _begun(project: Project, config: Config) -> "tuple[Run, Batches, ValidationSet]":
+def _begun(project: Project, config: Config) -> "tuple[Run, Batches, WindowSet]":
     """A training before its first step, what it goes through, and the windows of validation."""
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
-    from wakeword_core.training.data import NoiseSampler, Sampler
+    from wakeword_core.training.data import NoiseSampler, Sampler, on_device
     from wakeword_core.training.device import compile_backbone
     from wakeword_core.training.loop import Batches
-    from wakeword_core.training.objective import TrainRows
     from wakeword_core.training.run import new_run
-    from wakeword_core.training.validation import ValidationSet
 
     train, val = (load_windows(project.require("mel_features", split).path) for split in ("train", "val"))
     cmvn = Cmvn.load(project.require("cmvn_stats").file("cmvn.json"))
@@ -231,8 +229,8 @@ def _begun(project: Project, config: Config) -> "tuple[Run, Batches, ValidationS
     run = new_run(train, cmvn, config, device, "")
     compile_backbone(run.model.backbone, config.compute.compile, device, processes=1)
     sampler, noise = Sampler(train, config.labels, settings, config.seed), NoiseSampler(train, config.seed)
-    batches = Batches(TrainRows.load(train, config, device), sampler, noise, silent, lambda: False)
-    return run, batches, ValidationSet.load(val, config, device)
+    batches = Batches(on_device(train, device), sampler, noise, silent, lambda: False)
+    return run, batches, on_device(val, device)
 
 
 def _record(epoch: int) -> "EpochRecord":
@@ -290,7 +288,7 @@ def _step(run: "Run", batches: "Batches", fed: Fed, config: Config, masks: "torc
 
     total = config.training.schedule.epochs * batches.sampler.steps
     rows, mel = fed.rows.to(run.device), fed.mel.to(run.device, non_blocking=True)
-    own = {name: getattr(batches.rows, name)[rows] for name in ("labels", "word_ends", "hard")}
+    own = {name: getattr(batches.rows, name)[rows] for name in ("labels", "word_ends", "roles")}
     places, mixed = torch.arange(len(rows), device=run.device), None
     if fed.noise is not None:
         mel, mixed = torch.cat([mel, batches.rows.mel[fed.noise.to(run.device)]]), places + len(rows)

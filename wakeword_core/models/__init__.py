@@ -41,8 +41,7 @@ REGISTRY: dict[str, Any] = {
 class Backbone(Protocol):
     """What every entry of the registry returns, on top of `nn.Module`."""
 
-    streams: bool
-    """Whether it can run step by step on endless audio (causal, no padding on the right)."""
+    streams: bool  # whether it can run step by step on endless audio (causal, no padding on the right)
 
     def embed(self, x: Tensor) -> Tensor:
         """Map [batch, n_mels, frames] to [batch, d], what the classifier sees."""

@@ -14,8 +14,7 @@ from wakeword_core.models.backbones import WindowBackbone
 from wakeword_core.models.layers import he_initialise, same_padding, separable_convolution
 
 _STEM_BANDS = 2
-_STEM_FRAMES = 5
-"""Bands and frames the first layer sees, as multiples of its stride."""
+_STEM_FRAMES = 5  # bands and frames the first layer sees, as multiples of its stride
 _KERNEL = 3
 
 

@@ -16,8 +16,7 @@ from wakeword_core.config import MixedNetConfig
 from wakeword_core.models.backbones import StreamingBackbone
 from wakeword_core.models.layers import he_initialise
 
-_STEM_OVERLAP = 2
-"""Frames that the first layer sees besides the new ones, as in the TCN."""
+_STEM_OVERLAP = 2  # frames that the first layer sees besides the new ones, as in the TCN
 
 
 class MixedConvolution(nn.Module):

@@ -21,8 +21,7 @@ class _Row(NamedTuple):
     outputs: int
     squeeze: bool
     activation: type[nn.Module]
-    stride: tuple[int, int]
-    """Over bands and frames."""
+    stride: tuple[int, int]  # over bands and frames
 
 
 _ROWS = (
@@ -40,14 +39,11 @@ _ROWS = (
 )
 _STEM_CHANNELS = 16
 _STEM_KERNEL = 3
-_LAST_EXPANSION = 6
-"""Channels of the last convolution, of those before it."""
+_LAST_EXPANSION = 6  # channels of the last convolution, of those before it
 _HIDDEN = 1024
-_SQUEEZE = 4
-"""The squeeze-and-excite layers have a quarter of the channels they weigh."""
+_SQUEEZE = 4  # the squeeze-and-excite layers have a quarter of the channels they weigh
 _MULTIPLE = 8
-_LARGEST_LOSS = 0.9
-"""Rounding may not take more than a tenth of the channels."""
+_LARGEST_LOSS = 0.9  # rounding may not take more than a tenth of the channels
 
 
 def rounded_channels(channels: float) -> int:

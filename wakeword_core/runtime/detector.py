@@ -75,10 +75,8 @@ class PreparedScores:
 
     times: NDArray[np.float64]
     smoothed: NDArray[np.float64]
-    held: NDArray[np.float64]
-    """The highest threshold at which each score could be an event."""
-    unlocked: NDArray[np.int64]
-    """For an event at i, the first index at which the lockout is over."""
+    held: NDArray[np.float64]  # the highest threshold at which each score could be an event
+    unlocked: NDArray[np.int64]  # for an event at i, the first index at which the lockout is over
     peak: float
 
 

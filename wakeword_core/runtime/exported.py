@@ -45,8 +45,7 @@ class ExportedModel:
     the card's `operating_point`, is `threshold`.
     """
 
-    names: tuple[str, ...]
-    """What is looked for in a folder, in this order."""
+    names: tuple[str, ...]  # what is looked for in a folder, in this order
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
         self.path = model_file(Path(path), self.names)

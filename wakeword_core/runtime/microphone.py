@@ -11,8 +11,7 @@ import numpy.typing as npt
 from wakeword_core.errors import DataError, MissingDependencyError
 
 BLOCK_SECONDS = 0.08
-_QUEUED_BLOCKS = 64
-"""About 5 s: a listener that is further behind has lost sound, and is told so."""
+_QUEUED_BLOCKS = 64  # about 5 s: a listener that is further behind has lost sound, and is told so
 _PATIENCE_SECONDS = 5.0
 
 Pcm = npt.NDArray[np.int16]

@@ -26,8 +26,7 @@ Times = npt.NDArray[np.float64]
 _INPUT = "log_mel"
 _OUTPUT = "scores"
 _BATCH_WINDOWS = 64
-_BLOCK_STRIDES = 512
-"""Strides of audio whose features are held at once: 40 s at the default stride."""
+_BLOCK_STRIDES = 512  # strides of audio whose features are held at once: 40 s at the default stride
 
 
 def window_scores(

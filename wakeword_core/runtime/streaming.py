@@ -37,8 +37,7 @@ NEXT = "next_"
 """What the name of a state's output begins with; the rest is the name of its input."""
 TAIL = "audio_tail"
 """The state that holds samples."""
-_BLOCK_HOPS = 512
-"""Hops that a streaming model gets at once at most."""
+_BLOCK_HOPS = 512  # hops that a streaming model gets at once at most
 
 
 class StreamingModel(ExportedModel):

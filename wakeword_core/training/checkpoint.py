@@ -35,17 +35,13 @@ Tensors = dict[str, Tensor]
 class Checkpoint:
     """Everything training goes on from after an epoch."""
 
-    run: str
-    """Hash of what the training depends on; another run's checkpoint is not used."""
+    run: str  # hash of what the training depends on; another run's checkpoint is not used
     step: int
-    micro_batch: int
-    """Rows that were computed at once."""
-    device: str
-    """cpu or cuda: random states and the scaler's are of that alone."""
+    micro_batch: int  # rows that were computed at once
+    device: str  # cpu or cuda: random states and the scaler's are of that alone
     scaler: dict[str, Any]
     history: tuple[EpochRecord, ...]
-    tensors: dict[str, Tensors]
-    """GROUPS -> name -> tensor; a group without any is empty."""
+    tensors: dict[str, Tensors]  # GROUPS -> name -> tensor; a group without any is empty
 
 
 GROUPS = ("model", "average", "best", "objective", "optimizer", "clipper", "difficulty", "partial_epoch", "random")

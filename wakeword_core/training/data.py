@@ -42,12 +42,10 @@ UNSEEN = 1.0
 _EASY_ROLES = ("negative", "background", "noise")
 _NOISE_ROLES = ("noise", "background")
 _HARD = "_hard_negative"
-_NEPERS_A_DB = math.log(10) / 10
-"""Log-mels are natural logarithms of power."""
+_NEPERS_A_DB = math.log(10) / 10  # log-mels are natural logarithms of power
 _COLOURS = (1.0, 1.0, 0.7, 0.5, 0.35)
 """Share of the configured deviation that each cosine over the bands gets, from level to ripple."""
-_LOUD_SHARE = 0.9
-"""A row's level is that of its frame at this quantile: its pauses do not count."""
+_LOUD_SHARE = 0.9  # a row's level is that of its frame at this quantile: its pauses do not count
 _LEAST_POWER = 1e-9
 
 
@@ -64,13 +62,18 @@ def check_windows(windows: "WindowSet", split: Split, config: Config) -> None:
         raise DataError(f"{name} windows have labels outside 0 to {len(config.labels) - 1}; build the features again")
 
 
+def on_device(windows: "WindowSet", device: torch.device | str) -> "WindowSet":
+    """Return windows with their tensors on a device."""
+    names = ("mel", "labels", "roles", "views", "word_ends")
+    return replace(windows, **{name: getattr(windows, name).to(device) for name in names})
+
+
 @dataclass(frozen=True)
 class Pool:
     """Windows of one kind, and how many of them each batch holds."""
 
     name: str
-    rows: Tensor
-    """int64 [n] on the CPU"""
+    rows: Tensor  # int64 [n] on the CPU
     per_batch: int
 
     def views(self, clean: Tensor) -> tuple["Pool", "Pool"]:

@@ -14,12 +14,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Parameters of glibc's mallopt(3)."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt(3)
 _LARGEST_BLOCK = 32 << 20
 """The highest M_MMAP_THRESHOLD that glibc takes: larger tensors get pages of their own as ever."""
-_USUAL_TRIM = 2 * _LARGEST_BLOCK
-"""What glibc itself comes to when blocks of that size are freed."""
+_USUAL_TRIM = 2 * _LARGEST_BLOCK  # what glibc itself comes to when blocks of that size are freed
 _NEVER = 2**31 - 1
 
 

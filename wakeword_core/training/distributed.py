@@ -34,8 +34,7 @@ class Ranks:
 
     index: int = 0
     count: int = 1
-    cores: int = 0
-    """of this machine for each of those that run on it; 0: all"""
+    cores: int = 0  # of this machine for each of those that run on it; 0: all
 
     @property
     def first(self) -> bool:

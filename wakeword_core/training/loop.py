@@ -22,10 +22,10 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.interrupts import finishing
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, derived_seed, draw_epoch
+from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, derived_seed, draw_epoch, on_device
 from wakeword_core.training.device import choose_device, compile_backbone, cuda_devices, keep_freed_memory
 from wakeword_core.training.distributed import ALONE, MemoryFullError, Ranks, is_one_of_several, join_ranks
-from wakeword_core.training.objective import Batch, TrainRows, wrongness
+from wakeword_core.training.objective import Batch, wrongness
 from wakeword_core.training.optim import ema_decay, learning_rate, update_average
 from wakeword_core.training.processes import train_in_processes
 from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_record, out_of_patience
@@ -43,7 +43,7 @@ from wakeword_core.training.run import (
     save_run,
     set_random_state,
 )
-from wakeword_core.training.validation import ValidationSet, check_validation, validate_run
+from wakeword_core.training.validation import check_validation, validate_run
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -63,7 +63,7 @@ class StoppedError(Exception):
 class Batches:
     """What the steps of every epoch are made of, and how they report and are stopped."""
 
-    rows: TrainRows
+    rows: "WindowSet"
     sampler: Sampler
     noise: NoiseSampler
     progress: Progress
@@ -118,8 +118,8 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
         resume_run(run, out)
         compile_backbone(run.model.backbone, job.config.compute.compile, device, ranks.count)
-        batches = Batches(TrainRows.load(job.train, config, device), sampler, noise, progress, stop_requested)
-        validation = ValidationSet.load(job.val, config, device)
+        batches = Batches(on_device(job.train, device), sampler, noise, progress, stop_requested)
+        validation = on_device(job.val, device)
 
         while not _is_finished(run, config):
             try:
@@ -144,7 +144,7 @@ def _is_finished(run: Run, config: Config) -> bool:
     return len(run.history) >= settings.schedule.epochs or stops_early
 
 
-def _run_epoch(run: Run, batches: Batches, validation: ValidationSet, config: Config) -> EpochRecord:
+def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Config) -> EpochRecord:
     """Train one epoch, or the rest of it, and validate the averaged weights; ConfigError when the loss diverged."""
     settings, epoch, first_step = config.training, len(run.history) + 1, run.step
     started = time.monotonic()
@@ -215,7 +215,7 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> EpochTrace:
     return trace
 
 
-def draw_batch(run: Run, windows: TrainRows, rows: Tensor, noise: Tensor | None, generator: torch.Generator) -> Batch:
+def draw_batch(run: Run, windows: "WindowSet", rows: Tensor, noise: Tensor | None, generator: torch.Generator) -> Batch:
     """Augment the chosen rows [batch] as `Objective.draw` does; ConfigError when the GPU's memory is too small."""
     try:
         return run.objective.draw(run.model, windows, rows, noise, generator)

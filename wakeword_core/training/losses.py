@@ -25,18 +25,15 @@ from wakeword_core.features.store import NO_WORD
 
 _SHORTEST = 1e-3
 """Embeddings shorter than this are not brought to length 1: their direction is chance, and its slope has no bound."""
-_LEAST_SQUARED_SINE = 1e-6
-"""Below it the sine is held: the square root has no finite slope at 0."""
+_LEAST_SQUARED_SINE = 1e-6  # below it the sine is held: the square root has no finite slope at 0
 
 
 @dataclass(frozen=True)
 class Zones:
     """Which steps of a batch ask what of the scores: bool [batch, steps] each; steps in neither are free."""
 
-    hit: Tensor
-    """one of these must be the word"""
-    quiet: Tensor
-    """none of these may be any word"""
+    hit: Tensor  # one of these must be the word
+    quiet: Tensor  # none of these may be any word
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,7 @@ class Weights:
 
     classes: Tensor | None = None
     """[classes], above 0: factor of the loss of a step that is to be this class; their sum is divided by"""
-    rows: Tensor | None = None
-    """[batch], above 0: a row counts as if it stood in the batch so many times"""
+    rows: Tensor | None = None  # [batch], above 0: a row counts as if it stood in the batch so many times
 
 
 EQUAL = Weights()

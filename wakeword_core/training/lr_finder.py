@@ -16,10 +16,9 @@ from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, draw_epoch
+from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, draw_epoch, on_device
 from wakeword_core.training.device import choose_device, cuda_devices
 from wakeword_core.training.loop import compute_gradients, draw_batch
-from wakeword_core.training.objective import TrainRows
 from wakeword_core.training.run import new_run
 
 if TYPE_CHECKING:
@@ -28,14 +27,11 @@ if TYPE_CHECKING:
 
 FEWEST_STEPS = 20
 """A curve of fewer batches is too coarse to read anything from."""
-_MEMORY = 0.9
-"""Of the running mean that divergence is told by: about ten batches."""
-_DIVERGED = 4.0
-"""The test ends when the running mean is so many times its lowest."""
+_MEMORY = 0.9  # of the running mean that divergence is told by: about ten batches
+_DIVERGED = 4.0  # the test ends when the running mean is so many times its lowest
 _SMOOTHING_DECADES = 0.2
 """Standard deviation of the bell curve that losses are smoothed with, in decades of the rate."""
-_BELOW_LOWEST = 5.0
-"""The suggestion is the rate of the lowest loss by this."""
+_BELOW_LOWEST = 5.0  # the suggestion is the rate of the lowest loss by this
 
 
 @dataclass(frozen=True)
@@ -62,15 +58,11 @@ class RangeTest:
     """Losses of batches at rising rates, and what to make of them."""
 
     rates: tuple[float, ...]
-    losses: tuple[float, ...]
-    """Of each batch before its step, in nats."""
+    losses: tuple[float, ...]  # of each batch before its step, in nats
     smoothed: tuple[float, ...]
-    diverged: bool
-    """Whether the loss ran away, which ended the test."""
-    steepest: float
-    """The rate at which the smoothed loss falls fastest with the logarithm of the rate."""
-    lowest: float
-    """The rate at which the smoothed loss is lowest."""
+    diverged: bool  # whether the loss ran away, which ended the test
+    steepest: float  # the rate at which the smoothed loss falls fastest with the logarithm of the rate
+    lowest: float  # the rate at which the smoothed loss is lowest
 
     @property
     def suggestion(self) -> float:
@@ -115,7 +107,7 @@ def find_rate(
     tried, losses, divergence = rates.all(), list[float](), _Divergence()
     with torch_threads(config.compute.threads), torch.random.fork_rng(devices=cuda_devices(device)):
         run = new_run(train, cmvn, config, device, "", start_from)
-        rows = TrainRows.load(train, config, device)
+        rows = on_device(train, device)
         run.model.train()
         for rate, (chosen, noise, generator) in zip(tried, _batches(train, config, run.device), strict=False):
             run.optimizers.rate = float(rate)

@@ -38,36 +38,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TrainRows:
-    """The training split on the device, and what goes with its shape."""
-
-    mel: Tensor
-    labels: Tensor
-    word_ends: Tensor
-    hard: Tensor
-    """bool [rows], whether its role is hard_negative"""
-    warp: BandWarp
-
-    @classmethod
-    def load(cls, windows: "WindowSet", config: Config, device: str) -> "TrainRows":
-        """Move the windows to the device."""
-        hard = windows.roles == ROLES.index("hard_negative")
-        warp = BandWarp(config.features.frontend, device)
-        labels, ends = windows.labels.to(device), windows.word_ends.to(device)
-        return cls(windows.mel.to(device), labels, ends, hard.to(device), warp)
-
-
-@dataclass(frozen=True)
 class Targets:
     """What the scores of a batch should be; of an ensemble in training all rows of one member, then of the next."""
 
-    labels: Tensor
-    """class indices [members * batch]"""
+    labels: Tensor  # class indices [members * batch]
     zone: Zones
     places: Tensor | None
     """the step that is looked at by itself, [members * batch]; None: the loss looks at none so"""
-    shares: Tensor
-    """[members * batch], what the loss of each row is multiplied with"""
+    shares: Tensor  # [members * batch], what the loss of each row is multiplied with
 
     def select(self, rows: Tensor) -> "Targets":
         """Give those of the rows at these places."""
@@ -79,16 +57,11 @@ class Targets:
 class Batch:
     """Rows as the network sees them, and what is asked of their scores."""
 
-    x: Tensor
-    """[batch, n_mels, frames], augmented, normalised and masked"""
-    labels: Tensor
-    """class indices [batch]"""
-    step_ends: Tensor
-    """last frame of each step that is scored, [batch, steps]"""
-    targets: tuple[Targets, ...]
-    """of the rows; where they are mixed with others, then of those"""
-    share: float = 1.0
-    """what this is of the whole batch"""
+    x: Tensor  # [batch, n_mels, frames], augmented, normalised and masked
+    labels: Tensor  # class indices [batch]
+    step_ends: Tensor  # last frame of each step that is scored, [batch, steps]
+    targets: tuple[Targets, ...]  # of the rows; where they are mixed with others, then of those
+    share: float = 1.0  # what this is of the whole batch
 
     def part(self, rows: slice) -> "Batch":
         """Cut out some of the rows. The losses of parts that make up a batch add up to the batch's."""
@@ -102,8 +75,7 @@ class LossOutput(NamedTuple):
     """The loss of a batch, a scalar, and the scores that it is of."""
 
     loss: Tensor
-    logits: Tensor
-    """[members * batch, classes, steps]"""
+    logits: Tensor  # [members * batch, classes, steps]
 
 
 def _choose_ends(ends: Tensor, others: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -127,13 +99,14 @@ class Objective(nn.Module):
         self.config = config
         loss, frontend, rate = config.training.loss, config.features.frontend, config.data.audio.sample_rate
         self._hit, self._early = (frontend.frames(seconds, rate) for seconds in (loss.hit_seconds, loss.early_seconds))
+        self._warp = BandWarp(frontend, model.mean.device)
         weights = class_weights(loss, config.labels, train_labels)
         self.register_buffer("class_weights", weights, persistent=False)
         self.metric = MetricLoss(loss, model.backbone, model.classes) if loss.metric != "none" else None
 
     @torch.no_grad()
     def draw(
-        self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator
+        self, model: ScoringModel, rows: "WindowSet", chosen: Tensor, noise: Tensor | None, generator: torch.Generator
     ) -> Batch:
         """Draw the batch of the rows `chosen` [batch], augmented, with the rows `noise` [batch] (if any) mixed in.
 
@@ -173,7 +146,7 @@ class Objective(nn.Module):
 
     def _targets(
         self,
-        rows: TrainRows,
+        rows: "WindowSet",
         chosen: Tensor,
         ends: Tensor,
         steps: Tensor,
@@ -201,7 +174,7 @@ class Objective(nn.Module):
         return (losses * targets.shares).sum()
 
     def _features(
-        self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator
+        self, model: ScoringModel, rows: "WindowSet", chosen: Tensor, noise: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Augment, normalise and mask rows: [batch, n_mels, frames], and where their words end [batch]."""
         training = self.config.training
@@ -209,17 +182,17 @@ class Objective(nn.Module):
         negative = rows.labels[chosen] == 0
         shift = training.augment.shift_frames
         x, ends = time_shift(rows.mel[chosen].float(), rows.word_ends[chosen], shift, model.frames, generator)
-        x = augment(x, negative, mixed, training.augment, rows.warp, generator)
+        x = augment(x, negative, mixed, training.augment, self._warp, generator)
         return spec_augment(model.normalise(x), training.spec_augment, generator), ends
 
     @property
     def _number_format(self) -> torch.dtype:
         return torch.float16 if self.config.training.precision.amp_dtype == "float16" else torch.bfloat16
 
-    def _counts(self, rows: TrainRows, chosen: Tensor) -> Tensor | None:
+    def _counts(self, rows: "WindowSet", chosen: Tensor) -> Tensor | None:
         """How many rows each one counts for, [batch]; None: one."""
         weight = self.config.training.loss.hard_negative_weight
-        return None if weight == 1 else torch.where(rows.hard[chosen], weight, 1.0)
+        return None if weight == 1 else torch.where(rows.roles[chosen] == ROLES.index("hard_negative"), weight, 1.0)
 
 
 @torch.no_grad()

@@ -158,12 +158,8 @@ def make_optimizers(
     named: Iterable[tuple[str, nn.Parameter]], training: TrainingConfig, undecayed: Iterable[nn.Parameter] = ()
 ) -> Optimizers:
     """Make what `optimizer.kind` says for (name, parameter); norms, biases and `undecayed` ones are not decayed."""
-    optimizer, rate, named, undecayed = (
-        training.optimizer,
-        training.schedule.learning_rate,
-        list(named),
-        list(undecayed),
-    )
+    named, undecayed = list(named), list(undecayed)
+    optimizer, rate = training.optimizer, training.schedule.learning_rate
     decay, momentum = optimizer.weight_decay, optimizer.momentum
     groups = _decay_groups(named, undecayed, decay)
     match optimizer.kind:

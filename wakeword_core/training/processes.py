@@ -33,10 +33,8 @@ _FOLDER, _LOG = "processes", "processes.log"
 _JOB, _STORE = "job.pt", "store"
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 0.1
-_LAST_WORDS_SECONDS = 10.0
-"""How long the others may take to say what went wrong once a process has died."""
-_STOP_SECONDS = 60.0
-"""How long a process may take to finish its batch before it is killed."""
+_LAST_WORDS_SECONDS = 10.0  # how long the others may take to say what went wrong once a process has died
+_STOP_SECONDS = 60.0  # how long a process may take to finish its batch before it is killed
 
 Workers = dict[Connection, BaseProcess]
 """Processes by the connection on which they are heard; the first process is the first."""

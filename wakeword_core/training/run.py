@@ -47,16 +47,14 @@ class Job:
     cmvn: "Cmvn"
     config: Config
     start_from: ScoringModel | None = None
-    micro_batch: int = 0
-    """rows at once at most, where memory has been exhausted before; 0: as the settings say"""
+    micro_batch: int = 0  # rows at once at most, where memory has been exhausted before; 0: as the settings say
 
 
 @dataclass
 class Run:
     """What changes while training goes on."""
 
-    hash: str
-    """of what its result depends on"""
+    hash: str  # of what its result depends on
     device: torch.device
     model: ScoringModel
     average: ScoringModel
@@ -64,26 +62,22 @@ class Run:
     optimizers: Optimizers
     clipper: Clipper
     scaler: GradScaler
-    micro_batch: int
-    """rows at once, fewer when memory was exhausted"""
+    micro_batch: int  # rows at once, fewer when memory was exhausted
     ranks: Ranks = ALONE
     difficulty: Tensor | None = None
     """how wrong the model was about each row when it last saw it, [rows] on the CPU, where the sampler goes by that"""
     best: Tensors = field(default_factory=dict)
     history: list[EpochRecord] = field(default_factory=list)
     step: int = 0
-    partial_epoch: "PartialEpoch | None" = None
-    """the epoch that was stopped in the middle"""
+    partial_epoch: "PartialEpoch | None" = None  # the epoch that was stopped in the middle
 
 
 @dataclass(frozen=True)
 class EpochTrace:
     """What an epoch leaves behind, step by step."""
 
-    losses: Tensor
-    """[steps]"""
-    norms: Tensor
-    """of gradients, [steps]"""
+    losses: Tensor  # [steps]
+    norms: Tensor  # of gradients, [steps]
     wrong: Tensor
     """how wrong the model was about each row of each batch, as `wrongness` says; [steps, 0] where nobody asks"""
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import ModelConfig, TrainingConfig
+from wakeword_core.config.training import EmaConfig, OptimizerConfig
 from wakeword_core.models import REGISTRY, build_model
 from wakeword_core.models.scoring import new_model
 from wakeword_core.training.optim import (

@@ -30,9 +30,8 @@ def test_curve_by_hand() -> None:
 @settings(max_examples=40, deadline=None)
 @given(total=st.integers(1, 300), warmup=st.floats(0, 0.99), final=st.floats(0, 1))
 def test_rises_to_the_peak_and_falls_to_the_end(total: int, warmup: float, final: float) -> None:
-    config = ScheduleConfig.model_validate(
-        {"learning_rate": 0.5, "warmup_fraction": warmup, "final_lr_fraction": final}
-    )
+    schedule = {"learning_rate": 0.5, "warmup_fraction": warmup, "final_lr_fraction": final}
+    config = ScheduleConfig.model_validate(schedule)
     curve = [learning_rate(step, total, config) for step in range(total)]
     top = curve.index(max(curve))
     assert max(curve) == pytest.approx(0.5)
