@@ -257,7 +257,7 @@ def _own_epochs(run: "Run", batches: "Batches", config: Config) -> Callable[[], 
     """The next epoch of this project's own loop, each time it is called."""
     from wakeword_core.training.loop import train_epoch
 
-    return lambda: train_epoch(run, batches, config)
+    return lambda: train_epoch(run, batches, config.training, config.seed)
 
 
 def _fed_epochs(

@@ -101,7 +101,8 @@ def no_worse(after: ValidationFigures, before: ValidationFigures, metric: ValMet
 
 def validation_figures(model: Path, val: WindowSet, config: Config, device: str) -> ValidationFigures:
     """Figures of the model in a folder on validation windows, as training measures them after an epoch."""
-    training, alarms = config.training, allowed_alarms(val.labels, config)
+    training, hop_seconds = config.training, config.features.rows.negative_hop_seconds
+    alarms = allowed_alarms(val.labels, hop_seconds, training.validation.false_alarms_per_hour)
     loaded, mel, labels = load_model(model)[0].to(device), val.mel.to(device), val.labels.to(device)
     with torch_threads(config.compute.threads):
         return validate(loaded, mel, labels, training.sampling.batch_size, training.validation.max_fpr, alarms)

@@ -1,8 +1,8 @@
 """Backbones by name: log-mel windows in, logits out."""
 
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from wakeword_core.config import ModelConfig
 from wakeword_core.errors import ConfigError
@@ -17,7 +17,7 @@ from wakeword_core.models.resnet import ResNet
 from wakeword_core.models.tcn import tcn
 from wakeword_core.models.tiny_conv import TinyConv
 
-__all__ = ["MIN_FRAMES", "REGISTRY", "Backbone", "build_model"]
+__all__ = ["MIN_FRAMES", "REGISTRY", "build_model"]
 
 MIN_FRAMES = 32
 """Shortest window that every backbone works on."""
@@ -38,20 +38,8 @@ REGISTRY: dict[str, Any] = {
 """`ModelConfig.arch` -> what makes a backbone of (settings, n_mels, frames, classes)."""
 
 
-class Backbone(Protocol):
-    """What every entry of the registry returns, on top of `nn.Module`."""
-
-    streams: bool  # whether it can run step by step on endless audio (causal, no padding on the right)
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Map [batch, n_mels, frames] to [batch, d], what the classifier sees."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, n_mels, frames] to logits [batch, classes]."""
-
-
 def build_model(settings: ModelConfig, n_mels: int, frames: int, classes: int) -> nn.Module:
-    """Make a freshly initialised `Backbone` for windows [n_mels, frames]; draws from torch's default generator."""
+    """Make a freshly initialised backbone for windows [n_mels, frames]; draws from torch's default generator."""
     if frames < MIN_FRAMES:
         raise ConfigError(
             f"features.frontend.window_frames is {frames}, but models need at least {MIN_FRAMES} frames; make it longer"

@@ -16,7 +16,7 @@ class StreamingBackbone(nn.Module, ABC):
     the last steps.
     """
 
-    streams = True
+    streams = True  # it can run step by step on endless audio
     dropout: nn.Module
     classifier: nn.Conv1d
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import BcResNetConfig
+from wakeword_core.models.backbones import WindowBackbone
 from wakeword_core.models.layers import he_initialise, products_pay, toeplitz
 
 _BASE_CHANNELS = 8
@@ -100,10 +101,8 @@ class BroadcastBlock(nn.Module):
         return functional.relu(y if self.transition is not None else y + x)
 
 
-class BcResNet(nn.Module):
+class BcResNet(WindowBackbone):
     """BC-ResNet-tau for log-mel windows."""
-
-    streams = False
 
     def __init__(self, settings: BcResNetConfig, n_mels: int, frames: int, classes: int) -> None:
         super().__init__()
@@ -131,6 +130,7 @@ class BcResNet(nn.Module):
         self.head_depthwise = nn.Conv2d(inputs, inputs, kernel, padding=(0, pad), groups=inputs, bias=False)
         self.head_pointwise = nn.Conv2d(inputs, last, 1, bias=False)
         self.head_norm = nn.BatchNorm2d(last)
+        self.dropout = nn.Identity()  # the blocks have their own
         self.classifier = nn.Linear(last, classes)
         he_initialise(self, "fan_out")
 
@@ -148,8 +148,3 @@ class BcResNet(nn.Module):
                 y = block(y)
         y = self.head_pointwise(self.head_depthwise(y))
         return functional.relu(self.head_norm(y)).mean(dim=(2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, n_mels, frames] to logits [batch, classes]."""
-        logits: Tensor = self.classifier(self.embed(x))
-        return logits

@@ -68,11 +68,11 @@ class TcnEnsemble(nn.Module):
         self.receptive_field_frames = members[0].receptive_field_frames
 
     def output_frames(self, frames: int) -> Tensor:
-        """As of each member."""
-        return self._first.output_frames(frames)
+        """Return those of each member."""
+        return cast(Tcn, self.members[0]).output_frames(frames)
 
     def dense(self, x: Tensor) -> Tensor:
-        """As of a member, averaged; in training of one member after the other, [members * batch, classes, steps]."""
+        """Average the members' logits; in training return each member's in turn, [members * batch, classes, steps]."""
         scores = [cast(Tcn, member).dense(x) for member in self.members]
         return torch.cat(scores) if self.training else torch.stack(scores).mean(dim=0)
 
@@ -83,10 +83,6 @@ class TcnEnsemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, n_mels, frames] to logits [batch, classes] at the last frame."""
         return torch.stack([member(x) for member in self.members]).mean(dim=0)
-
-    @property
-    def _first(self) -> Tcn:
-        return cast(Tcn, self.members[0])
 
 
 def tcn(settings: TcnConfig, n_mels: int, frames: int, classes: int) -> Tcn | TcnEnsemble:

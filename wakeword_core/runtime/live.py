@@ -4,7 +4,7 @@ import numpy as np
 
 from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
 from wakeword_core.runtime.model import WakewordModel
-from wakeword_core.runtime.streaming import Floats, GraphScorer, Pcm, Scorer, StreamingModel, Times, check_pcm
+from wakeword_core.runtime.streaming import Floats, GraphScorer, Pcm, StreamingModel, Times, check_pcm
 
 
 class Detector:
@@ -46,8 +46,8 @@ class Detector:
         self.score = 0.0
 
 
-def stream_scorer(model: WakewordModel | StreamingModel) -> Scorer:
-    """The streaming model where there is one; else windows."""
+def stream_scorer(model: WakewordModel | StreamingModel) -> "GraphScorer | WindowScorer":
+    """Choose what gives the scores of a stream: the streaming model where there is one, else windows."""
     streaming = model if isinstance(model, StreamingModel) else model.streaming
     # where frames leave gaps between them, the streaming model waits for the gap to end
     if streaming is not None and (streaming is model or model.frontend.hop_length <= model.frontend.n_fft):

@@ -17,11 +17,7 @@ from wakeword_core.features.mel import NumpyFrontend, frame_count
 from wakeword_core.files import replacing
 from wakeword_core.runtime.detector import Detection, detect, wake_scores
 from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
-from wakeword_core.runtime.streaming import StreamingModel, check_pcm
-
-Floats = npt.NDArray[np.float32]
-Pcm = npt.NDArray[np.int16]
-Times = npt.NDArray[np.float64]
+from wakeword_core.runtime.streaming import Floats, Pcm, StreamingModel, Times, check_pcm
 
 _INPUT = "log_mel"
 _OUTPUT = "scores"
@@ -74,10 +70,7 @@ class WakewordModel(ExportedModel):
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
         super().__init__(path, threads)
-        self._check_shapes()
         self.front_end = NumpyFrontend(self.frontend, self.sample_rate)
-
-    def _check_shapes(self) -> None:
         inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
         outputs = {value.name: list(value.shape) for value in self._session.get_outputs()}
         wanted = [self.frontend.bands, self.frontend.window_frames]
@@ -148,12 +141,6 @@ class WakewordModel(ExportedModel):
         return detect(times, wake, self.threshold_at(point, threshold), self.detector, labels)
 
 
-def score_file(model: WakewordModel, path: Path) -> tuple[Times, Floats]:
-    """Return the end of each window in seconds [n] and the score of the likeliest wake word [n] of one audio file."""
-    times, scores = model.score_audio(to_pcm16(read_audio(path, model.sample_rate)))
-    return times, wake_scores(scores)[0].astype(np.float32)
-
-
 def score_files(model: WakewordModel, paths: Sequence[Path], out: Path) -> int:
     """Write the scores of audio files to the .npz file `out` and return how many scores there are.
 
@@ -162,10 +149,10 @@ def score_files(model: WakewordModel, paths: Sequence[Path], out: Path) -> int:
     """
     if not paths:
         raise DataError("no audio files were given to score; name at least one")
-    scored = [score_file(model, path) for path in paths]
+    scored = [model.score_audio(to_pcm16(read_audio(path, model.sample_rate))) for path in paths]
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "time": np.concatenate([times for times, _ in scored]),
-        "score": np.concatenate([scores for _, scores in scored]),
+        "score": np.concatenate([wake_scores(scores)[0].astype(np.float32) for _, scores in scored]),
     }
     if len(paths) > 1:
         arrays["file_index"] = np.repeat(np.arange(len(paths)), [len(times) for times, _ in scored])

@@ -17,7 +17,7 @@ numpy and onnxruntime are all that it needs:
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,18 +115,6 @@ def _start(shape: list[int], start: list[float], type: str) -> npt.NDArray[Any]:
     if len(shape) > 1:
         values = values.reshape(-1, *[1] * (len(shape) - 2))
     return np.ascontiguousarray(np.broadcast_to(values, shape))
-
-
-class Scorer(Protocol):
-    """What gives the scores of a stream; both kinds give them at the same times."""
-
-    def reset(self) -> None:
-        """Begin a new stream."""
-        ...
-
-    def push(self, chunk: Pcm) -> tuple[Times, Floats]:
-        """Take int16 [samples] of any length; the times [k] and scores [k, classes] that it completes."""
-        ...
 
 
 class GraphScorer:

@@ -22,7 +22,7 @@ from torch import Tensor
 from wakeword_core.config import (
     NEGATIVE_LABEL,
     ROLES,
-    Config,
+    FeaturesConfig,
     FrontendConfig,
     SpecAugmentConfig,
     Split,
@@ -49,17 +49,17 @@ _LOUD_SHARE = 0.9  # a row's level is that of its frame at this quantile: its pa
 _LEAST_POWER = 1e-9
 
 
-def check_windows(windows: "WindowSet", split: Split, config: Config) -> None:
-    """Raise DataError when windows do not fit the configuration's shape or classes."""
-    shape = (config.features.frontend.bands, config.features.row_frames(split))
+def check_windows(windows: "WindowSet", split: Split, features: FeaturesConfig, classes: int) -> None:
+    """Raise DataError when windows do not fit the configured shape or number of classes."""
+    shape = (features.frontend.bands, features.row_frames(split))
     name = "training" if split == "train" else "validation"
     if tuple(windows.mel.shape[1:]) != shape:
         raise DataError(
             f"{name} windows are {tuple(windows.mel.shape[1:])}, but the configuration says {shape} "
             "mel bands and frames; build the features again"
         )
-    if len(windows.labels) and not 0 <= int(windows.labels.min()) <= int(windows.labels.max()) < len(config.labels):
-        raise DataError(f"{name} windows have labels outside 0 to {len(config.labels) - 1}; build the features again")
+    if len(windows.labels) and not 0 <= int(windows.labels.min()) <= int(windows.labels.max()) < classes:
+        raise DataError(f"{name} windows have labels outside 0 to {classes - 1}; build the features again")
 
 
 def on_device(windows: "WindowSet", device: torch.device | str) -> "WindowSet":
@@ -85,15 +85,15 @@ class Pool:
 class Sampler:
     """Batches as rows of a window set; epoch `e` of seed `s` is always the same."""
 
-    def __init__(self, windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig, seed: int) -> None:
+    def __init__(self, windows: "WindowSet", labels: tuple[str, ...], training: TrainingConfig, seed: int) -> None:
         self.seed = seed
         kinds = _kinds(windows, labels)
-        everything = Pool("everything", torch.arange(len(windows)), config.sampling.batch_size)
-        self.pools = [everything] if config.sampling.kind == "plain" else _pools(kinds, config)
-        self._floor = config.sampling.difficulty_floor
+        everything = Pool("everything", torch.arange(len(windows)), training.sampling.batch_size)
+        self.pools = [everything] if training.sampling.kind == "plain" else _pools(kinds, training)
+        self._floor = training.sampling.difficulty_floor
         self._clean = windows.views.cpu() == 0
-        self._clean_share = config.sampling.clean_share
-        self.steps = config.sampling.steps_per_epoch or self._once_through(config)
+        self._clean_share = training.sampling.clean_share
+        self.steps = training.sampling.steps_per_epoch or self._once_through(training)
 
     def epoch(self, epoch: int, difficulty: Tensor | None = None) -> Tensor:
         """Draw rows int64 [steps, batch_size] of the 0-based epoch; no window repeats before all of its kind were used.
@@ -123,10 +123,10 @@ class Sampler:
         drawn[~is_clean] = _rows(augmented, weights, count - of_clean, generator)
         return drawn
 
-    def _once_through(self, config: TrainingConfig) -> int:
+    def _once_through(self, training: TrainingConfig) -> int:
         """Steps in which all negatives are seen, where they have a share of their own."""
         pools = [pool for pool in self.pools if pool.name == NEGATIVE_LABEL] or self.pools[-1:]
-        return min(math.ceil(len(pools[0].rows) / pools[0].per_batch), config.sampling.max_steps_per_epoch)
+        return min(math.ceil(len(pools[0].rows) / pools[0].per_batch), training.sampling.max_steps_per_epoch)
 
 
 class NoiseSampler:
@@ -179,9 +179,9 @@ def _kinds(windows: "WindowSet", labels: tuple[str, ...]) -> dict[str, Tensor]:
     return words | {NEGATIVE_LABEL: torch.nonzero(easy).flatten(), _HARD: torch.nonzero(hard).flatten()}
 
 
-def _pools(kinds: dict[str, Tensor], config: TrainingConfig) -> list[Pool]:
+def _pools(kinds: dict[str, Tensor], training: TrainingConfig) -> list[Pool]:
     """Those that have windows, with their parts of a batch."""
-    share_positive, share_easy, share_hard = config.sampling.mix
+    share_positive, share_easy, share_hard = training.sampling.mix
     easy, hard = len(kinds[NEGATIVE_LABEL]), len(kinds[_HARD])
     if not hard and share_hard > 0:
         log.info("there are no hard negatives; their share of each batch goes to negatives")
@@ -192,7 +192,7 @@ def _pools(kinds: dict[str, Tensor], config: TrainingConfig) -> list[Pool]:
     words = [name for name in kinds if name not in (NEGATIVE_LABEL, _HARD)]
     shares = dict.fromkeys(words, share_positive / len(words)) | {NEGATIVE_LABEL: share_easy, _HARD: share_hard}
     wanted = {name: share for name, share in shares.items() if share > 0}
-    counts = _whole_shares(list(wanted.values()), config.sampling.batch_size)
+    counts = _whole_shares(list(wanted.values()), training.sampling.batch_size)
     return [Pool(name, kinds[name], count) for name, count in zip(wanted, counts, strict=True)]
 
 
@@ -272,7 +272,7 @@ def augment(
     x: Tensor,
     negative: Tensor,
     noise: Tensor | None,
-    config: TrainAugmentConfig,
+    settings: TrainAugmentConfig,
     warp: BandWarp,
     generator: torch.Generator,
 ) -> Tensor:
@@ -280,13 +280,13 @@ def augment(
 
     `negative` [batch] tells rows without a wake word. `generator` must be on the device of `x`; `x` is not changed.
     """
-    if config.isolate_probability > 0:
-        x = _isolated(x, negative, config, generator)
-    if config.band_warp > 0:
-        x = warp(x, 1 + config.band_warp * (2 * _uniform(len(x), generator) - 1))
-    x = x + _colour(x, config, generator)[:, :, None]
-    if noise is not None and config.noise_probability > 0:
-        x = _with_noise(x, noise, config, generator)
+    if settings.isolate_probability > 0:
+        x = _isolated(x, negative, settings, generator)
+    if settings.band_warp > 0:
+        x = warp(x, 1 + settings.band_warp * (2 * _uniform(len(x), generator) - 1))
+    x = x + _colour(x, settings, generator)[:, :, None]
+    if noise is not None and settings.noise_probability > 0:
+        x = _with_noise(x, noise, settings, generator)
     return x
 
 
@@ -324,27 +324,27 @@ def mixup(x: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, 
     return torch.lerp(x[partners], x, share), partners, share
 
 
-def spec_augment(x: Tensor, config: SpecAugmentConfig, generator: torch.Generator) -> Tensor:
+def spec_augment(x: Tensor, settings: SpecAugmentConfig, generator: torch.Generator) -> Tensor:
     """Mask stretches of time and groups of bands of x [batch, n_mels, frames], each window its own (Park et al. 2019).
 
     `x` must be normalised: masks are filled with zero, the mean of the training data. Widths are uniform from 0 to the
     configured longest, places are uniform. `generator` must be on the device of `x`; `x` itself is not changed.
     """
     batch, n_mels, frames = x.shape
-    in_time = _masked(batch, frames, config.time_masks, config.time_frames, generator)
-    in_mel = _masked(batch, n_mels, config.mel_masks, config.mel_bands, generator)
+    in_time = _masked(batch, frames, settings.time_masks, settings.time_frames, generator)
+    in_mel = _masked(batch, n_mels, settings.mel_masks, settings.mel_bands, generator)
     return x.masked_fill(in_time[:, None, :] | in_mel[:, :, None], 0.0)
 
 
-def _isolated(x: Tensor, negative: Tensor, config: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
+def _isolated(x: Tensor, negative: Tensor, settings: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
     """Make some negative rows quiet but for a stretch: any bit of speech, said by itself as wake words are.
 
     Recordings of a wake word are single words between pauses, and most other speech is not; without single words that
     are no wake word, a model takes any of them, in a voice that it does not know, for one.
     """
     batch, _, frames = x.shape
-    chosen = negative & (_uniform(batch, generator) < config.isolate_probability)
-    shortest, longest = config.isolated_frames
+    chosen = negative & (_uniform(batch, generator) < settings.isolate_probability)
+    shortest, longest = settings.isolated_frames
     length = shortest + (longest - shortest) * _uniform(batch, generator)
     start = _uniform(batch, generator) * (frames - length).clamp_min(0)
     place = torch.arange(frames, device=x.device)
@@ -352,22 +352,22 @@ def _isolated(x: Tensor, negative: Tensor, config: TrainAugmentConfig, generator
     return torch.where((chosen[:, None] & outside)[:, None], x.amin(dim=2, keepdim=True), x)
 
 
-def _colour(x: Tensor, config: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
+def _colour(x: Tensor, settings: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
     """A smooth random curve over the bands and a level, in nepers of power: [batch, n_mels]."""
     batch, n_mels, _ = x.shape
     phase = torch.arange(n_mels, device=x.device) * (math.pi / n_mels)
     curves = torch.cos(torch.arange(len(_COLOURS), device=x.device)[:, None] * phase)
     strength = torch.randn(batch, len(_COLOURS), generator=generator, device=x.device)
-    curve = (strength * torch.tensor(_COLOURS, device=x.device) * config.colour_db) @ curves
-    low, high = config.gain_db
+    curve = (strength * torch.tensor(_COLOURS, device=x.device) * settings.colour_db) @ curves
+    low, high = settings.gain_db
     gain = low + (high - low) * _uniform(batch, generator)
     return (curve + gain[:, None]) * _NEPERS_A_DB
 
 
-def _with_noise(x: Tensor, noise: Tensor, config: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
+def _with_noise(x: Tensor, noise: Tensor, settings: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
     """log(exp(x) + gain * exp(noise)), at a random ratio of the row's loud frames to the noise's mean power."""
-    chosen = _uniform(len(x), generator) < config.noise_probability
-    low, high = config.noise_snr_db
+    chosen = _uniform(len(x), generator) < settings.noise_probability
+    low, high = settings.noise_snr_db
     snr_db = low + (high - low) * _uniform(len(x), generator)
     speech = torch.quantile(x.exp().mean(dim=1), _LOUD_SHARE, dim=1).clamp_min(_LEAST_POWER)
     level = noise.exp().mean(dim=(1, 2)).clamp_min(_LEAST_POWER)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from wakeword_core.config import Config, LossConfig
+from wakeword_core.config import Config, LossConfig, TrainingConfig
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
 from wakeword_core.interrupts import finishing
@@ -43,7 +43,7 @@ from wakeword_core.training.run import (
     save_run,
     set_random_state,
 )
-from wakeword_core.training.validation import check_validation, validate_run
+from wakeword_core.training.validation import allowed_alarms, check_validation, validate_run
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -91,8 +91,8 @@ def train(
     With `compute.processes` it starts that many processes to do it. A process that torchrun started is one of several
     already: each calls this with the same arguments, and the first alone writes to `out`, which all can read.
     """
-    check_windows(train, "train", config)
-    check_windows(val, "val", config)
+    check_windows(train, "train", config.features, len(config.labels))
+    check_windows(val, "val", config.features, len(config.labels))
     check_validation(val.labels)
     job = Job(train, val, cmvn, config, start_from)
     if config.compute.processes > 1 and not is_one_of_several():
@@ -117,11 +117,11 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         run = new_run(job.train, job.cmvn, config, device, identity, job.start_from, ranks)
         run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
         resume_run(run, out)
-        compile_backbone(run.model.backbone, job.config.compute.compile, device, ranks.count)
+        compile_backbone(run.model.backbone, config.compute.compile, device, ranks.count)
         batches = Batches(on_device(job.train, device), sampler, noise, progress, stop_requested)
         validation = on_device(job.val, device)
 
-        while not _is_finished(run, config):
+        while not _is_finished(run, settings):
             try:
                 record = _run_epoch(run, batches, validation, config)
             except StoppedError:
@@ -138,20 +138,24 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         return finish_run(run, sampler.steps * settings.sampling.batch_size, config, out)
 
 
-def _is_finished(run: Run, config: Config) -> bool:
-    settings = config.training
-    stops_early = settings.validation.keep == "best" and out_of_patience(run.history, settings.validation.patience)
-    return len(run.history) >= settings.schedule.epochs or stops_early
+def _is_finished(run: Run, training: TrainingConfig) -> bool:
+    validation = training.validation
+    stops_early = validation.keep == "best" and out_of_patience(run.history, validation.patience)
+    return len(run.history) >= training.schedule.epochs or stops_early
 
 
 def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Config) -> EpochRecord:
     """Train one epoch, or the rest of it, and validate the averaged weights; ConfigError when the loss diverged."""
     settings, epoch, first_step = config.training, len(run.history) + 1, run.step
     started = time.monotonic()
-    trace = train_epoch(run, batches, config)
-    loss, norm = float(trace.losses.mean()), trace.mean_norm(steps_are_skipped=run.scaler.is_enabled())
+    trace = train_epoch(run, batches, settings, config.seed)
+    norms = trace.norms[trace.norms.isfinite()] if run.scaler.is_enabled() else trace.norms  # without skipped steps
+    loss, norm = float(trace.losses.mean()), float(norms.mean()) if len(norms) else 0.0
     trained = time.monotonic()
-    figures = validate_run(run, validation, config)
+    alarms = allowed_alarms(
+        validation.labels, config.features.rows.negative_hop_seconds, settings.validation.false_alarms_per_hour
+    )
+    figures = validate_run(run, validation, settings.validation.max_fpr, alarms)
     if not all(torch.isfinite(torch.tensor([loss, norm, figures.loss]))):
         raise ConfigError(
             f"training diverged in epoch {epoch} (its loss is not finite) with training.schedule.learning_rate "
@@ -173,18 +177,18 @@ def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Conf
     )
 
 
-def train_epoch(run: Run, batches: Batches, config: Config) -> EpochTrace:
+def train_epoch(run: Run, batches: Batches, training: TrainingConfig, seed: int) -> EpochTrace:
     """Take the steps of the epoch after those of the history, or what is left of them.
 
     Raises StoppedError between two steps, and ConfigError when the memory does not hold two rows.
     """
-    settings, epoch = config.training, len(run.history)
-    rows, noises, masks = draw_epoch(batches.sampler, batches.noise, epoch, config.seed, run.device, run.difficulty)
-    total = len(rows) * settings.schedule.epochs
-    trace = EpochTrace.zeros(len(rows), 0 if run.difficulty is None else rows.shape[1], run.device)
+    rows, noises, masks = draw_epoch(batches.sampler, batches.noise, len(run.history), seed, run.device, run.difficulty)
+    total = len(rows) * training.schedule.epochs
+    shapes = (len(rows),), (len(rows),), (len(rows), 0 if run.difficulty is None else rows.shape[1])
+    trace = EpochTrace(*(torch.zeros(shape, device=run.device) for shape in shapes))
     steps_done = 0
     if run.partial_epoch is not None:  # the training was stopped in the middle of this epoch: go on from there
-        steps_done = run.partial_epoch.steps
+        steps_done = len(run.partial_epoch.trace["losses"])
         for name, done in run.partial_epoch.trace.items():
             getattr(trace, name)[:steps_done] = done
         set_random_state(run.partial_epoch.random, masks)
@@ -194,16 +198,17 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> EpochTrace:
 
     for position in range(steps_done, len(rows)):
         if run.ranks.any(batches.stop_requested()):
-            run.partial_epoch = PartialEpoch(trace.tensors(position), random_state(run.device, masks))
+            so_far = {name: tensor[:position] for name, tensor in trace._asdict().items()}
+            run.partial_epoch = PartialEpoch(so_far, random_state(run.device, masks))
             raise StoppedError
         if not run.ranks.first:  # dropout of the first process goes on as that of a single process does
-            torch.manual_seed(derived_seed(config.seed, run.step, f"dropout of process {run.ranks.index}"))
-        run.optimizers.rate = learning_rate(run.step, total, settings.schedule, scores)
+            torch.manual_seed(derived_seed(seed, run.step, f"dropout of process {run.ranks.index}"))
+        run.optimizers.rate = learning_rate(run.step, total, training.schedule, scores)
         batch = draw_batch(run, batches.rows, rows[position], noises[position], masks)
-        trace.losses[position], trace.wrong[position] = compute_gradients(run, batch, settings.loss)
+        trace.losses[position], trace.wrong[position] = compute_gradients(run, batch, training.loss)
         trace.norms[position] = run.optimizers.step(run.clipper, run.scaler)
         if not run.scaler.is_enabled() or trace.norms[position].isfinite():  # else the scaler has skipped the step
-            update_average(run.average, run.model, ema_decay(run.step, total, settings.ema))
+            update_average(run.average, run.model, ema_decay(run.step, total, training.ema))
         run.step += 1
         batches.progress("training", run.step, total)
 

@@ -48,10 +48,6 @@ class Rates:
         if self.steps < FEWEST_STEPS:
             raise ConfigError(f"a range test of {self.steps} batches says nothing; give it {FEWEST_STEPS} or more")
 
-    def all(self) -> NDArray[np.float64]:
-        """List the rates: [steps]."""
-        return np.geomspace(self.low, self.high, self.steps)
-
 
 @dataclass(frozen=True)
 class RangeTest:
@@ -102,9 +98,10 @@ def find_rate(
 
     Raises DataError when a class has no windows, ConfigError when the loss diverges too soon to tell anything.
     """
-    check_windows(train, "train", config)
+    check_windows(train, "train", config.features, len(config.labels))
     device = choose_device(config.compute.device)
-    tried, losses, divergence = rates.all(), list[float](), _Divergence()
+    tried, losses = np.geomspace(rates.low, rates.high, rates.steps), list[float]()
+    mean, weight, lowest, diverged = 0.0, 0.0, np.inf, False
     with torch_threads(config.compute.threads), torch.random.fork_rng(devices=cuda_devices(device)):
         run = new_run(train, cmvn, config, device, "", start_from)
         rows = on_device(train, device)
@@ -112,10 +109,13 @@ def find_rate(
         for rate, (chosen, noise, generator) in zip(tried, _batches(train, config, run.device), strict=False):
             run.optimizers.rate = float(rate)
             batch = draw_batch(run, rows, chosen, noise, generator)
-            loss, _ = compute_gradients(run, batch, config.training.loss)
-            if divergence.happens_at(float(loss)):
+            loss = float(compute_gradients(run, batch, config.training.loss)[0])
+            mean, weight = _MEMORY * mean + (1 - _MEMORY) * loss, _MEMORY * weight + (1 - _MEMORY)
+            lowest = min(lowest, mean / weight)
+            diverged = not np.isfinite(loss) or mean / weight > _DIVERGED * lowest
+            if diverged:
                 break
-            losses.append(float(loss))
+            losses.append(loss)
             run.optimizers.step(run.clipper, run.scaler)
             progress("learning rates", len(losses), rates.steps)
     if len(losses) < FEWEST_STEPS:
@@ -123,29 +123,7 @@ def find_rate(
             f"the loss diverged after {len(losses)} batches, at a learning rate of {tried[len(losses)]:.2g}, which is "
             f"too soon to tell anything; begin below {rates.low:g}"
         )
-    return _read(tried[: len(losses)], np.asarray(losses), divergence)
-
-
-class _Divergence:
-    """Tells when losses run away: a running mean far above its lowest, or no number at all."""
-
-    def __init__(self) -> None:
-        self.lowest, self.happened = np.inf, False
-        self._mean, self._weight = 0.0, 0.0
-
-    @property
-    def limit(self) -> float:
-        """The loss above which it has run away."""
-        return _DIVERGED * self.lowest
-
-    def happens_at(self, loss: float) -> bool:
-        """Take in the next loss and return whether the test is over."""
-        self._mean = _MEMORY * self._mean + (1 - _MEMORY) * loss
-        self._weight = _MEMORY * self._weight + (1 - _MEMORY)
-        mean = self._mean / self._weight
-        self.lowest = min(self.lowest, mean)
-        self.happened = not np.isfinite(loss) or mean > self.limit
-        return self.happened
+    return _read(tried[: len(losses)], np.asarray(losses), _DIVERGED * lowest, diverged)
 
 
 def _batches(
@@ -160,22 +138,23 @@ def _batches(
             yield chosen, mixed, generator
 
 
-def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], divergence: _Divergence) -> RangeTest:
+def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], limit: float, diverged: bool) -> RangeTest:
     """Smooth a curve and find its marks.
 
-    A symmetric bell over the rates, unlike a running mean, does not move them to higher rates. Losses that have run
-    away are alike, or the last of them would be all that is seen in its neighbourhood.
+    A symmetric bell over the rates, unlike a running mean, does not move them to higher rates. Losses above the limit
+    count as the limit, or the last of them would be all that is seen in its neighbourhood.
     """
     decades = np.log10(rates)
-    kept = np.minimum(losses, divergence.limit)
-    smoothed = gaussian_filter1d(kept, _SMOOTHING_DECADES / (decades[1] - decades[0]), mode="nearest")
+    smoothed = gaussian_filter1d(
+        np.minimum(losses, limit), _SMOOTHING_DECADES / (decades[1] - decades[0]), mode="nearest"
+    )
     lowest = int(smoothed.argmin())
     slopes = np.gradient(smoothed, decades)[: lowest + 1]
     return RangeTest(
         rates=tuple(rates.tolist()),
         losses=tuple(losses.tolist()),
         smoothed=tuple(smoothed.tolist()),
-        diverged=divergence.happened,
+        diverged=diverged,
         steepest=float(rates[slopes.argmin()]),
         lowest=float(rates[lowest]),
     )

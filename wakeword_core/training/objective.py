@@ -15,13 +15,11 @@ from torch import Tensor, nn
 
 from wakeword_core.config import ROLES, Config, LossConfig
 from wakeword_core.features.store import NO_WORD
-from wakeword_core.models import Backbone
-from wakeword_core.models.backbones import StreamingBackbone
+from wakeword_core.models.backbones import StreamingBackbone, WindowBackbone
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.training.data import BandWarp, augment, mixup, spec_augment, time_shift
 from wakeword_core.training.losses import (
     MetricLoss,
-    Weights,
     Zones,
     best,
     class_weights,
@@ -129,16 +127,19 @@ class Objective(nn.Module):
         """
         training, x = self.config.training, batch.x
         targets, embeddings = batch.targets[0], None
-        with torch.autocast(
-            "cuda", dtype=self._number_format, enabled=training.precision.amp and x.device.type == "cuda"
-        ):
+        number_format: torch.dtype = getattr(torch, training.precision.amp_dtype)
+        with torch.autocast("cuda", dtype=number_format, enabled=training.precision.amp and x.device.type == "cuda"):
             logits = row_logits(model.backbone, x, batch.step_ends, model.frames)
             if self.metric is not None and targets.places is not None:
                 # an ensemble's members each have a step of their own to be judged by, but share a window to embed
                 ends = batch.step_ends.gather(1, targets.places[: len(x), None])[:, 0]
                 embeddings = window_embeddings(model.backbone, x, ends, model.frames)
         logits = logits.float()
-        total = torch.stack([self._classification_loss(logits, targets) for targets in batch.targets]).sum()
+        losses = [
+            row_losses(logits, aim.labels, aim.zone, aim.places, training.loss, self.class_weights) * aim.shares
+            for aim in batch.targets
+        ]
+        total = torch.stack([loss.sum() for loss in losses]).sum()
         if self.metric is not None and embeddings is not None:
             metric = self.metric(embeddings.float(), batch.labels)
             total = total + training.loss.metric_weight * batch.share * metric
@@ -162,16 +163,12 @@ class Objective(nn.Module):
         zone = zones(ends.repeat(count), steps.repeat(count, 1), self._hit, self._early)
         looked_at = loss.pooling == "window" or self.metric is not None
         places = draw_step(zone, generator) if looked_at else None
-        weights = Weights(self.class_weights, self._counts(rows, chosen))
-        shares = row_shares(labels, loss.pooling, weights) * (share / count)
+        hard = rows.roles[chosen] == ROLES.index("hard_negative")
+        counts = None if loss.hard_negative_weight == 1 else torch.where(hard, loss.hard_negative_weight, 1.0)
+        shares = row_shares(labels, loss.pooling, self.class_weights, counts) * (share / count)
         if share < 1 and steps.shape[1] == 1:  # a window placed for one of two mixed words may not hold the other
             shares = shares * ((ends == NO_WORD) | has_hit_step(ends, steps, self._hit))
         return Targets(labels.repeat(count), zone, places, shares.float().repeat(count))
-
-    def _classification_loss(self, logits: Tensor, targets: Targets) -> Tensor:
-        loss = self.config.training.loss
-        losses = row_losses(logits, targets.labels, targets.zone, targets.places, loss, self.class_weights)
-        return (losses * targets.shares).sum()
 
     def _features(
         self, model: ScoringModel, rows: "WindowSet", chosen: Tensor, noise: Tensor | None, generator: torch.Generator
@@ -185,18 +182,9 @@ class Objective(nn.Module):
         x = augment(x, negative, mixed, training.augment, self._warp, generator)
         return spec_augment(model.normalise(x), training.spec_augment, generator), ends
 
-    @property
-    def _number_format(self) -> torch.dtype:
-        return torch.float16 if self.config.training.precision.amp_dtype == "float16" else torch.bfloat16
-
-    def _counts(self, rows: "WindowSet", chosen: Tensor) -> Tensor | None:
-        """How many rows each one counts for, [batch]; None: one."""
-        weight = self.config.training.loss.hard_negative_weight
-        return None if weight == 1 else torch.where(rows.roles[chosen] == ROLES.index("hard_negative"), weight, 1.0)
-
 
 @torch.no_grad()
-def wrongness(logits: Tensor, targets: Targets, config: LossConfig, rows: int) -> Tensor:
+def wrongness(logits: Tensor, targets: Targets, loss: LossConfig, rows: int) -> Tensor:
     """Measure how wrong scores [members * rows, classes, steps] are about each row, from 0 to 1: [rows].
 
     It is the probability that the right class is denied, at the steps that the loss looks at; NaN for a row that has no
@@ -205,11 +193,11 @@ def wrongness(logits: Tensor, targets: Targets, config: LossConfig, rows: int) -
     wrong = 1 - torch.softmax(logits, dim=1)
     right_class = targets.labels[:, None, None].expand(-1, 1, wrong.shape[2])
     wrong = wrong.gather(1, right_class)[:, 0]
-    if targets.places is not None and config.pooling == "window":
+    if targets.places is not None and loss.pooling == "window":
         pooled = wrong.gather(1, targets.places[:, None])[:, 0]
     else:
-        missed = -best(-wrong, targets.zone.hit, config.best_steps)
-        pooled = torch.where(targets.labels > 0, missed, worst(wrong, config.worst_steps))
+        missed = -best(-wrong, targets.zone.hit, loss.best_steps)
+        pooled = torch.where(targets.labels > 0, missed, worst(wrong, loss.worst_steps))
     counts = (targets.shares.view(-1, rows) > 0).any(dim=0)
     return pooled.view(-1, rows).mean(dim=0).masked_fill(~counts, math.nan)
 
@@ -263,7 +251,7 @@ def window_embeddings(backbone: nn.Module, x: Tensor, ends: Tensor, frames: int)
     which the model is used with, stay those of the first: of rows as they are, and not of windows around words.
     """
     with _keep_running_statistics(backbone):
-        return cast(Backbone, backbone).embed(windows_ending(x, ends, frames))
+        return cast(StreamingBackbone | WindowBackbone, backbone).embed(windows_ending(x, ends, frames))
 
 
 @contextmanager

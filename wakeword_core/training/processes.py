@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from wakeword_core.config import ComputeConfig
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.interrupts import finishing
 from wakeword_core.progress import Progress, silent
@@ -49,26 +48,23 @@ def train_in_processes(train: Train, job: Job, out: Path, progress: Progress, on
     When the memory of one does not hold its rows, all are started again with half of them at once, and go on after
     the last finished epoch. Raises what `train` raises in any of them, and WakewordError when one of them dies.
     """
-    _check_gpus(job.config.compute)
+    compute = job.config.compute
+    if choose_device(compute.device) == "cuda" and compute.processes > torch.cuda.device_count():
+        raise ConfigError(
+            f"compute.processes is {compute.processes}, but there are {torch.cuda.device_count()} GPUs and each "
+            "process needs one; lower it"
+        )
     folder, output = out / CHECKPOINTS / _FOLDER, out / CHECKPOINTS / _LOG
     hear: dict[str, Callable[..., None]] = {"progress": progress, "epoch": on_epoch, "log": log.log}
     with _private(folder), finishing("batch") as stop_requested:
         while True:
             torch.save(job, folder / _JOB)
             try:
-                with _started(train, job.config.compute.processes, folder, out, output) as workers:
+                with _started(train, compute.processes, folder, out, output) as workers:
                     return _listen(workers, hear, stop_requested, output)
             except MemoryFullError as full:
                 log.warning("the GPUs' memory is exhausted: %d rows at once from here on", full.rows)
                 job = replace(job, micro_batch=full.rows)
-
-
-def _check_gpus(compute: ComputeConfig) -> None:
-    if choose_device(compute.device) == "cuda" and compute.processes > torch.cuda.device_count():
-        raise ConfigError(
-            f"compute.processes is {compute.processes}, but there are {torch.cuda.device_count()} GPUs and each "
-            "process needs one; lower it"
-        )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,42 +72,19 @@ class Run:
     partial_epoch: "PartialEpoch | None" = None  # the epoch that was stopped in the middle
 
 
-@dataclass(frozen=True)
-class EpochTrace:
+class EpochTrace(NamedTuple):
     """What an epoch leaves behind, step by step."""
 
     losses: Tensor  # [steps]
     norms: Tensor  # of gradients, [steps]
-    wrong: Tensor
-    """how wrong the model was about each row of each batch, as `wrongness` says; [steps, 0] where nobody asks"""
-
-    @classmethod
-    def zeros(cls, steps: int, rows: int, device: torch.device) -> "EpochTrace":
-        """Make the trace of an epoch that has not begun, in each step of which so many rows are scored."""
-        losses, norms = torch.zeros(2, steps, device=device)
-        return cls(losses, norms, torch.zeros(steps, rows, device=device))
-
-    def tensors(self, steps: int) -> Tensors:
-        """Give its tensors by name, cut to the first steps."""
-        return {name: tensor[:steps] for name, tensor in vars(self).items()}
-
-    def mean_norm(self, steps_are_skipped: bool) -> float:
-        """Mean norm of the gradients; where a scaler skips steps to find its scale, of the others, 0 if it did all."""
-        counted = self.norms[self.norms.isfinite()] if steps_are_skipped else self.norms
-        return float(counted.mean()) if len(counted) else 0.0
+    wrong: Tensor  # by `wrongness`, of each row of each batch, [steps, rows]; [steps, 0] where nothing depends on it
 
 
-@dataclass(frozen=True)
-class PartialEpoch:
+class PartialEpoch(NamedTuple):
     """The part of an epoch that is done, and the random states that the rest begins with."""
 
     trace: Tensors
     random: Tensors
-
-    @property
-    def steps(self) -> int:
-        """How many steps are done."""
-        return len(self.trace["losses"])
 
 
 def random_state(device: torch.device, masks: torch.Generator | None = None) -> Tensors:
@@ -157,7 +134,12 @@ def new_run(
     settings, sampling = config.training, config.training.sampling
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     model = new_model(config)
-    _check_reach(model)
+    reach = getattr(model.backbone, "receptive_field_frames", 0)
+    if reach > model.frames:  # a network that streams would never see in use what lies before a window
+        raise ConfigError(
+            f"the network sees {reach} frames, but features.frontend.window_frames is {model.frames}; make the window "
+            "longer, or the network's kernels or dilations smaller"
+        )
     if start_from is not None:
         if start_from.config != config.training.model:
             raise ConfigError("the model to train further has another architecture; train a new one from the beginning")
@@ -184,16 +166,6 @@ def new_run(
         ranks=ranks,
         difficulty=torch.full((len(train),), UNSEEN) if sampling.kind == "difficulty" else None,
     )
-
-
-def _check_reach(model: ScoringModel) -> None:
-    """ConfigError when a network that streams looks back farther than a window: it would never see that in use."""
-    reach = getattr(model.backbone, "receptive_field_frames", 0)
-    if reach > model.frames:
-        raise ConfigError(
-            f"the network sees {reach} frames, but features.frontend.window_frames is {model.frames}; make the window "
-            "longer, or the network's kernels or dilations smaller"
-        )
 
 
 def save_run(run: Run, out: Path) -> None:
@@ -254,7 +226,7 @@ def _resume(run: Run, out: Path) -> None:
         run.partial_epoch = PartialEpoch(tensors["partial_epoch"], tensors["random"])
     if run.ranks.first:
         write_history(out / HISTORY, run.history)
-    middle = "" if run.partial_epoch is None else f" and {run.partial_epoch.steps} batches"
+    middle = "" if run.partial_epoch is None else f" and {len(run.partial_epoch.trace['losses'])} batches"
     log.info("training goes on after epoch %d%s", len(run.history), middle)
 
 

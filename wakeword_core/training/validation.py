@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.nn import functional
 
-from wakeword_core.config import Config, ValMetric
+from wakeword_core.config import ValMetric
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.metrics import area_under_roc
 from wakeword_core.models.scoring import ScoringModel
@@ -44,11 +44,10 @@ def check_validation(labels: Tensor) -> None:
             )
 
 
-def validate_run(run: Run, windows: "WindowSet", config: Config) -> ValidationFigures:
+def validate_run(run: Run, windows: "WindowSet", max_fpr: float, alarms: int) -> ValidationFigures:
     """Measure the averaged weights; the first process does it for all, so that all decide alike."""
     figures = [0.0] * len(fields(ValidationFigures))
     if run.ranks.first:
-        max_fpr, alarms = config.training.validation.max_fpr, allowed_alarms(windows.labels, config)
         figures = list(astuple(validate(run.average, windows.mel, windows.labels, run.micro_batch, max_fpr, alarms)))
     return ValidationFigures(*run.ranks.broadcast(figures))
 
@@ -71,10 +70,9 @@ def validate(
     return ValidationFigures(loss, *ranking, f1, _missed(scores[truth], scores[~truth], alarms))
 
 
-def allowed_alarms(labels: Tensor, config: Config) -> int:
+def allowed_alarms(labels: Tensor, hop_seconds: float, alarms_an_hour: float) -> int:
     """Count the windows without a word that may be taken for one: so many an hour of them, a hop each."""
-    hours = int((labels == 0).sum()) * config.features.rows.negative_hop_seconds / 3600
-    return int(hours * config.training.validation.false_alarms_per_hour)
+    return int(int((labels == 0).sum()) * hop_seconds / 3600 * alarms_an_hour)
 
 
 def _missed(words: NDArray[np.float64], others: NDArray[np.float64], alarms: int) -> float:

@@ -97,7 +97,7 @@ def test_an_epoch_of_one_toy_batch_is_gradient_descent_by_hand() -> None:
             silent,
             lambda: False,
         )
-        trace = train_epoch(run, batches, config)
+        trace = train_epoch(run, batches, config.training, config.seed)
         losses = []
         for step in range(3):
             order = batches.sampler.epoch(0)[step]
