@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wakeword_core.config import Config, ModelConfig
 from wakeword_core.models import REGISTRY, build_model
-from wakeword_core.models.backbones import StreamingBackbone
+from wakeword_core.models.layers import StreamingBackbone
 from wakeword_core.models.scoring import count_parameters
 from wakeword_core.models.tcn import TcnEnsemble
 

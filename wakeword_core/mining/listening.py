@@ -19,7 +19,7 @@ from wakeword_core.config import Config
 from wakeword_core.features.frontend import TorchFrontend
 from wakeword_core.features.mel import PCM_SCALE
 from wakeword_core.features.windows import row_tail
-from wakeword_core.models.backbones import StreamingBackbone
+from wakeword_core.models.layers import StreamingBackbone
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.shards.shard_file import Recording
 

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import BcResNetConfig
-from wakeword_core.models.backbones import WindowBackbone
-from wakeword_core.models.layers import he_initialise, products_pay, toeplitz
+from wakeword_core.models.layers import WindowBackbone, he_initialise, products_pay, toeplitz
 
 _BASE_CHANNELS = 8
 _WIDTHS = (1.0, 1.5, 2.0, 2.5)

@@ -10,8 +10,7 @@ of a phrase afterwards; here the network itself has to see the whole phrase, so 
 from torch import Tensor, nn
 
 from wakeword_core.config import CdDnnConfig
-from wakeword_core.models.backbones import StreamingBackbone
-from wakeword_core.models.layers import he_initialise
+from wakeword_core.models.layers import StreamingBackbone, he_initialise
 
 
 class CdDnn(StreamingBackbone):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wakeword_core.config import ConformerConfig
-from wakeword_core.models.backbones import WindowBackbone
+from wakeword_core.models.layers import WindowBackbone
 
 _KERNEL = 3
 _STRIDE = 2

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import CrnnConfig
-from wakeword_core.models.backbones import WindowBackbone
-from wakeword_core.models.layers import he_initialise, recurrent_initialise, same_padding
+from wakeword_core.models.layers import WindowBackbone, he_initialise, recurrent_initialise, same_padding
 
 _CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 

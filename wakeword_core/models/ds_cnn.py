@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import DsCnnConfig
-from wakeword_core.models.backbones import WindowBackbone
-from wakeword_core.models.layers import he_initialise, same_padding, separable_convolution
+from wakeword_core.models.layers import WindowBackbone, he_initialise, same_padding, separable_convolution
 
 _STEM_BANDS = 2
 _STEM_FRAMES = 5  # bands and frames the first layer sees, as multiples of its stride

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import MixedNetConfig
-from wakeword_core.models.backbones import StreamingBackbone
-from wakeword_core.models.layers import he_initialise
+from wakeword_core.models.layers import StreamingBackbone, he_initialise
 
 _STEM_OVERLAP = 2  # frames that the first layer sees besides the new ones, as in the TCN
 

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import MobileNetV3Config
-from wakeword_core.models.backbones import WindowBackbone
-from wakeword_core.models.layers import convolution, he_initialise, recurrent_initialise
+from wakeword_core.models.layers import WindowBackbone, convolution, he_initialise, recurrent_initialise
 
 
 class _Row(NamedTuple):

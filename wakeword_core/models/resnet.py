@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import ResNet18Config, ResNet34Config
-from wakeword_core.models.backbones import WindowBackbone
-from wakeword_core.models.layers import convolution, he_initialise
+from wakeword_core.models.layers import WindowBackbone, convolution, he_initialise
 
 _BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Blocks of each stage (table 1 of the paper); every stage has twice the channels of the one before."""

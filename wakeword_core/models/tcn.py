@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import TcnConfig
-from wakeword_core.models.backbones import StreamingBackbone
-from wakeword_core.models.layers import he_initialise
+from wakeword_core.models.layers import StreamingBackbone, he_initialise
 
 _STEM_OVERLAP = 2
 

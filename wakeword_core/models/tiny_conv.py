@@ -8,8 +8,7 @@ et al. 2017, MobileNets) it has a fraction of the products.
 from torch import Tensor, nn
 
 from wakeword_core.config import TinyConvConfig
-from wakeword_core.models.backbones import WindowBackbone
-from wakeword_core.models.layers import convolution, he_initialise, products_pay, separable_convolution
+from wakeword_core.models.layers import WindowBackbone, convolution, he_initialise, products_pay, separable_convolution
 
 _STEM_KERNEL = 5
 _KERNEL = 3

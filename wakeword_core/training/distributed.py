@@ -167,26 +167,17 @@ class SharedNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1, *[1] * (x.ndim - 2)]
         kind, x = x.dtype, x.float()
         here = x.new_tensor([x.numel() / x.shape[1]])
-        sums = _summed(torch.cat([x.sum(others), here]))
+        sums: Tensor = all_reduce(torch.cat([x.sum(others), here]))  # whose gradients are added up alike
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = x - mean.view(shape)
-        variance = _summed(centred.square().sum(others)) / count
+        variance: Tensor = all_reduce(centred.square().sum(others)) / count
         if self.track_running_stats:
-            self._remember(mean.detach(), variance.detach() * count / (count - 1))
+            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+            assert self.num_batches_tracked is not None
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+                self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale.view(shape) + self.bias.view(shape)).to(kind)
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        assert self.num_batches_tracked is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
-        self.num_batches_tracked.add_(1)
-
-
-def _summed(x: Tensor) -> Tensor:
-    """The sum over the processes, whose gradient is the sum of theirs."""
-    summed: Tensor = all_reduce(x)
-    return summed

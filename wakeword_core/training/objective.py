@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wakeword_core.config import ROLES, Config, LossConfig
 from wakeword_core.features.store import NO_WORD
-from wakeword_core.models.backbones import StreamingBackbone, WindowBackbone
+from wakeword_core.models.layers import StreamingBackbone, WindowBackbone
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.training.data import BandWarp, augment, mixup, spec_augment, time_shift
 from wakeword_core.training.losses import (

@@ -20,11 +20,10 @@ import torch
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.interrupts import finishing
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.checkpoint import CHECKPOINTS
 from wakeword_core.training.device import choose_device
 from wakeword_core.training.distributed import MemoryFullError, take_place
 from wakeword_core.training.records import EpochRecord, TrainingSummary
-from wakeword_core.training.run import Job
+from wakeword_core.training.run import CHECKPOINTS, Job
 
 log = logging.getLogger(__name__)
 

@@ -116,7 +116,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_a_share_is_part_of_the_key_and_none_leaves_keys_and_checkpoints_as_they_were() -> None:
-    depends_on = next(stage.settings for stage in STAGES if stage.name == "trained_model")
+    depends_on = next(stage.deciding_settings for stage in STAGES if stage.name == "trained_model")
     whole, less = (load_config(None, more) for more in ([], without(["views"])))
     assert depends_on(whole, None)["training"]["sampling"]["clean_share"] is None
     assert depends_on(less, None)["training"]["sampling"]["clean_share"] == 1
