@@ -23,7 +23,7 @@ _TIME_KERNEL = 3
 
 
 def sub_bands(frequencies: int) -> int:
-    """The largest number of equal sub-bands, up to the paper's 5, that `frequencies` can be cut into."""
+    """Return the largest number of equal sub-bands, up to the paper's 5, that `frequencies` can be cut into."""
     return max(bands for bands in range(1, _SUB_BANDS + 1) if frequencies % bands == 0)
 
 
@@ -77,7 +77,7 @@ class BroadcastBlock(nn.Module):
         return functional.relu(y if self.transition is not None else y + x)
 
     def products(self, x: Tensor) -> Tensor:
-        """The same map by matrix products: [channels in, frequencies in, batch, frames] -> [channels out, ...]."""
+        """Do the same by matrix products: map [channels in, frequencies in, batch, frames] to [channels out, ...]."""
         _, frequencies, batch, frames = x.shape
         y = x.flatten(2)
         if self.transition is not None:

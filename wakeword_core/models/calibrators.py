@@ -83,7 +83,7 @@ CALIBRATORS: dict[str, type[Temperature] | type[VectorScaling] | type[IsotonicCu
 
 
 def new_calibrator(method: str, classes: int, parameters: Mapping[str, Any]) -> nn.Module:
-    """A layer of `method` with `parameters`; those left out change nothing. DataError where they do not fit."""
+    """Make a layer of `method` with `parameters`; those left out change nothing. DataError where they do not fit."""
     if method not in CALIBRATORS:
         raise DataError(f"calibration {method!r} is not one of {', '.join(CALIBRATORS)}; calibrate the model again")
     calibrator = CALIBRATORS[method](classes)

@@ -22,7 +22,7 @@ class StreamingBackbone(nn.Module, ABC):
     classifier: nn.Conv1d
 
     def __init__(self, *, stem_frames: int, stride: int, lost_steps: int) -> None:
-        """A first layer that sees `stem_frames` frames every `stride`, and later ones that lose `lost_steps` steps."""
+        """Expect a first layer that sees `stem_frames` frames every `stride`; later ones lose `lost_steps` steps."""
         super().__init__()
         self.stride, self.stem_frames = stride, stem_frames
         self.receptive_field_frames = stem_frames + stride * lost_steps
@@ -32,7 +32,7 @@ class StreamingBackbone(nn.Module, ABC):
         """Map [batch, n_mels, stem_frames + n * stride] to [batch, channels, steps], nothing padded."""
 
     def output_frames(self, frames: int) -> Tensor:
-        """Last frame of each step that `dense` gives for `frames` frames: int64 [steps]."""
+        """Return the last frame of each step that `dense` gives for `frames` frames: int64 [steps]."""
         first = min(self.receptive_field_frames, frames) - 1
         return torch.arange(frames - 1, first - 1, -self.stride).flip(0)
 
@@ -87,7 +87,7 @@ def convolution(
     groups: int = 1,
     activation: type[nn.Module] | None = nn.ReLU,
 ) -> nn.Sequential:
-    """A square convolution, batch norm and `activation`; padded so that ceil(size / stride) of each axis is left."""
+    """Make a square convolution, batch norm and `activation`; ceil(size / stride) of each axis is left."""
     padding = kernel // 2
     layers = [
         nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
@@ -97,7 +97,7 @@ def convolution(
 
 
 def separable_convolution(inputs: int, outputs: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
-    """A convolution of each channel by itself and one across channels, each with batch norm and ReLU.
+    """Make a convolution of each channel by itself and one across channels, each with batch norm and ReLU.
 
     As in MobileNet (Howard et al. 2017): about `kernel` squared times fewer products than one convolution.
     """
@@ -107,16 +107,16 @@ def separable_convolution(inputs: int, outputs: int, kernel: int, *, stride: int
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after `size` values so that ceil(size / stride) steps of `kernel` cover them, the rest behind.
+    """Return how many zeros before and after `size` values let ceil(size / stride) steps of `kernel` cover them.
 
-    TensorFlow's SAME, which several papers have; even kernels need it.
+    An odd one is behind. It is TensorFlow's SAME, which several papers have; even kernels need it.
     """
     lacking = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return lacking // 2, lacking - lacking // 2
 
 
 def products_pay(x: Tensor) -> bool:
-    """Whether a model should compute `x` by matrix products: on a CPU, and not while a graph is being exported.
+    """Tell whether matrix products should compute `x`: on a CPU, and not while a graph is being exported.
 
     Depthwise convolutions of torch are many times slower on a CPU than a product with as many operations.
     """
@@ -138,7 +138,7 @@ def toeplitz(taps: Tensor, inputs: int, outputs: int, *, stride: int = 1, dilati
 
 
 def he_initialise(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_in") -> None:
-    """He initialisation (He et al. 2015) of every convolution and linear layer of `model` but its `classifier`.
+    """Initialise every convolution and linear layer of `model` but its `classifier` as He et al. 2015 do.
 
     `fan_in` keeps the size of activations from layer to layer, `fan_out` that of gradients; biases begin at zero.
     """
@@ -150,7 +150,7 @@ def he_initialise(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_in
 
 
 def recurrent_initialise(network: nn.GRU | nn.LSTM) -> None:
-    """Orthogonal weights from step to step (Saxe et al. 2014), Glorot's from the input, biases zero.
+    """Set orthogonal weights from step to step (Saxe et al. 2014), Glorot's from the input, and biases of zero.
 
     The forget gate of an LSTM begins open, with a bias of one (Jozefowicz et al. 2015).
     """

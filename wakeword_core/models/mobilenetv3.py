@@ -46,7 +46,7 @@ _LARGEST_LOSS = 0.9  # rounding may not take more than a tenth of the channels
 
 
 def rounded_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is not below nine tenths of `channels`, as in the authors' code."""
+    """Return the nearest multiple of 8 that is not below nine tenths of `channels`, as in the authors' code."""
     nearest = max(_MULTIPLE, int(channels + _MULTIPLE / 2) // _MULTIPLE * _MULTIPLE)
     return nearest if nearest >= _LARGEST_LOSS * channels else nearest + _MULTIPLE
 

@@ -1,4 +1,4 @@
-"""The one thing that turns features into scores: CMVN, backbone, calibration, softmax; and its files."""
+"""The whole way from features to scores (CMVN, backbone, calibration, softmax), and its files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +43,7 @@ class ScoringModel(nn.Module):
         self.set_calibrator(calibration, {})
 
     def set_cmvn(self, cmvn: "Cmvn") -> None:
-        """Take over mean and standard deviation; an error when they do not fit or cannot normalise."""
+        """Take over mean and standard deviation; DataError when they do not fit or cannot normalise."""
         mean, std = (torch.as_tensor(values, dtype=torch.float32) for values in (cmvn.mean, cmvn.std))
         if mean.shape != self.mean.shape or std.shape != self.std.shape:
             raise DataError(f"CMVN is for {mean.numel()} mel bands, the model for {self.n_mels}; compute it again")
@@ -77,7 +77,7 @@ class ScoringModel(nn.Module):
 
 
 def new_model(config: Config) -> ScoringModel:
-    """An untrained model for a project's windows and classes."""
+    """Make an untrained model for a project's windows and classes."""
     frontend = config.features.frontend
     return ScoringModel(config.training.model, frontend.bands, frontend.window_frames, len(config.labels))
 
@@ -88,7 +88,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def model_card(config: Config) -> dict[str, Any]:
-    """The part of `model.json` that comes from the configuration."""
+    """Return the part of `model.json` that comes from the configuration."""
     return {
         "phrase": config.phrase,
         "labels": list(config.labels),
@@ -108,20 +108,15 @@ def save_model(folder: Path, model: ScoringModel, card: dict[str, Any]) -> None:
     broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise ArtifactError(f"weights of {', '.join(broken[:3])} are not finite; the model is not saved")
-    architecture = {
-        "model": model.config.model_dump(mode="json"),
-        "n_mels": model.n_mels,
-        "frames": model.frames,
-        "classes": model.classes,
-        "calibration": model.calibration,
-    }
+    facts = {name: getattr(model, name) for name in (*_SHAPE, "calibration")}
+    architecture = {"model": model.config.model_dump(mode="json"), **facts}
     with replacing(folder / WEIGHTS) as part:
         save_file(state, part)
     write_json(folder / CARD, {**card, **architecture})
 
 
 def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
-    """The model in `folder`, in eval mode on the CPU, and its card; ArtifactError if anything does not fit exactly."""
+    """Load the model in `folder`, in eval mode on the CPU, and its card; ArtifactError if anything does not fit."""
     card = _read_card(folder / CARD)
     try:
         config: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
@@ -133,7 +128,10 @@ def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
         raise ArtifactError(f"{folder / CARD} does not describe a known model ({reason}); train it again") from error
     if not isinstance(card["labels"], list) or len(card["labels"]) != model.classes:
         raise ArtifactError(f"{folder / CARD} does not name its {model.classes} classes; train the model again")
-    state = _read_weights(folder / WEIGHTS)
+    try:
+        state = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{folder / WEIGHTS} cannot be read ({error}); train the model again") from error
     _check_fit(state, model.state_dict(), folder / WEIGHTS)
     model.load_state_dict(state, strict=True)
     return model.eval(), card
@@ -153,23 +151,16 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); train the model again") from error
-
-
-def _check_fit(found: dict[str, Tensor], wanted: dict[str, Tensor], path: Path) -> None:
+def _check_fit(stored: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
     """Refuse weights of another model: names, shapes, number formats and finiteness must all be right."""
-    unlike = sorted(found.keys() ^ wanted.keys())
+    unlike = sorted(stored.keys() ^ expected.keys())
     unlike += [
         name
-        for name in sorted(found.keys() & wanted.keys())
-        if found[name].shape != wanted[name].shape or found[name].dtype != wanted[name].dtype
+        for name in sorted(stored.keys() & expected.keys())
+        if stored[name].shape != expected[name].shape or stored[name].dtype != expected[name].dtype
     ]
     if unlike:
         raise ArtifactError(f"{path} does not fit its card: {', '.join(unlike[:3])} differ; train the model again")
-    broken = [name for name, tensor in found.items() if not bool(torch.isfinite(tensor).all())]
+    broken = [name for name, tensor in stored.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise ArtifactError(f"{path} has values that are not finite in {', '.join(broken[:3])}; train the model again")

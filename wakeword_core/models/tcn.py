@@ -85,7 +85,7 @@ class TcnEnsemble(nn.Module):
 
 
 def tcn(settings: TcnConfig, n_mels: int, frames: int, classes: int) -> Tcn | TcnEnsemble:
-    """TCN of the configured size, with He initialisation; several of them when it has members."""
+    """Make a TCN of the configured size with He's weights, or an ensemble when it has members."""
     members = [Tcn(settings, n_mels, classes) for _ in range(settings.members)]
     for model in members:
         he_initialise(model)

@@ -35,7 +35,7 @@ class Detection(NamedTuple):
 
 
 def wake_scores(scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The score of the likeliest wake word and its class index, each [n], from class scores [n, classes] or [n].
+    """Return the score of the likeliest wake word and its class index, each [n], of scores [n, classes] or [n].
 
     Class 0 is the negatives; one-dimensional scores are those of class 1.
     """
@@ -49,7 +49,7 @@ def wake_scores(scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int6
 
 
 def smooth(scores: ArrayLike, count: int, votes: int = 0) -> NDArray[np.float64]:
-    """What the last `count` scores agree on, for each score [n]: their mean, or the `votes`-th largest of them.
+    """Smooth scores [n]: for each, return the mean of the last `count` or, with `votes`, the `votes`-th largest.
 
     The mean is of fewer at the start and summed oldest first, as a stream would; votes not cast yet count as 0.
     """
@@ -99,7 +99,7 @@ def prepare(times: ArrayLike, scores: ArrayLike, detector: DetectorConfig) -> Pr
 
 
 def event_indices(prepared: PreparedScores, threshold: float, detector: DetectorConfig) -> NDArray[np.int64]:
-    """Indices of the scores at which events happen; the only Python loop is over the events themselves."""
+    """Find the scores at which events happen, by index; the only Python loop is over the events themselves."""
     if prepared.peak < threshold:
         return np.empty(0, dtype=np.int64)
     times, smoothed = prepared.times, prepared.smoothed
@@ -124,7 +124,7 @@ def event_indices(prepared: PreparedScores, threshold: float, detector: Detector
 def detect(
     times: ArrayLike, scores: ArrayLike, threshold: float, detector: DetectorConfig, labels: Sequence[str] = ()
 ) -> list[Detection]:
-    """All events in scores [n] at times [n] in seconds; `labels` [n] names the likeliest wake word of each score."""
+    """Find all events in scores [n] at times [n] in seconds; `labels` [n] are the likeliest wake words."""
     prepared = prepare(times, scores, detector)
     if len(labels) not in (0, len(prepared.times)):
         raise ValueError(f"{len(labels)} labels for {len(prepared.times)} scores")
@@ -143,7 +143,7 @@ class StreamingDetector:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything heard so far."""
+        """Begin a new stream."""
         self._recent: deque[float] = deque(maxlen=self.settings.smoothing)
         self._smoothed: deque[float] = deque(maxlen=self.settings.hold)
         self._armed = True
@@ -151,16 +151,18 @@ class StreamingDetector:
         self._below_since: float | None = None
 
     def push(self, time: float, score: float, label: str = "") -> Detection | None:
-        """Take the score at `time` in seconds; the event it causes, if any."""
+        """Take the score at `time` in seconds and return the event that it causes, if any."""
         if not math.isfinite(score):
             raise ValueError(f"the score at {time} s is not finite")
         self._recent.append(float(score))
         smoothed = self._agreed()
         self._smoothed.append(smoothed)
-        if smoothed < self.threshold:
-            self._rest(time, smoothed)
-        else:
+        if smoothed >= self.threshold:
             self._below_since = None
+        else:
+            self._below_since = time if self._below_since is None else self._below_since
+            rested = time - self._below_since >= self.settings.rearm_seconds
+            self._armed |= rested or smoothed < self.settings.off_ratio * self.threshold
         held = min(self._smoothed) if len(self._smoothed) == self.settings.hold else 0.0
         locked = self._last_event is not None and time - self._last_event < self.settings.lockout_seconds
         if held < self.threshold or not self._armed or locked:
@@ -170,7 +172,6 @@ class StreamingDetector:
         return Detection(float(time), held, label)
 
     def _agreed(self) -> float:
-        """The smoothed score of the scores heard last."""
         if self.settings.votes:
             ranked = sorted(self._recent, reverse=True)
             return ranked[self.settings.votes - 1] if len(ranked) >= self.settings.votes else 0.0
@@ -178,10 +179,3 @@ class StreamingDetector:
         for recent in self._recent:  # not sum(), whose rounding differs between versions of Python
             total += recent
         return total / len(self._recent)
-
-    def _rest(self, time: float, smoothed: float) -> None:
-        if self._below_since is None:
-            self._below_since = time
-        rested = time - self._below_since >= self.settings.rearm_seconds
-        if rested or smoothed < self.settings.off_ratio * self.threshold:
-            self._armed = True

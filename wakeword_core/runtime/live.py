@@ -23,7 +23,7 @@ class Detector:
         self.reset()
 
     def process(self, chunk: Pcm) -> list[Detection]:
-        """Take mono int16 [samples] of any length at the model's rate; the detections that it completes.
+        """Take mono int16 [samples] of any length at the model's rate and return the detections that it completes.
 
         `times` [k] and `scores` [k, classes] are then those of the chunk, and `score` is the latest score of the
         likeliest wake word.
@@ -76,7 +76,7 @@ class WindowScorer:
         self._skip = 0
 
     def push(self, chunk: Pcm) -> tuple[Times, Floats]:
-        """Take int16 [samples] of any length; the times [k] and scores [k, classes] that it completes."""
+        """Take int16 [samples] of any length and return the times [k] and scores [k, classes] that it completes."""
         check_pcm(chunk)
         skipped = min(self._skip, len(chunk))
         self._skip -= skipped

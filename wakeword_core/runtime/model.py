@@ -94,7 +94,7 @@ class WakewordModel(ExportedModel):
         return streaming
 
     def score_windows(self, windows: Floats) -> Floats:
-        """Windows of features float32 [n, bands, window_frames] -> class scores float32 [n, classes]."""
+        """Map windows of features float32 [n, bands, window_frames] to class scores float32 [n, classes]."""
         expected = (self.frontend.bands, self.frontend.window_frames)
         if windows.ndim != 3 or windows.shape[1:] != expected:
             raise DataError(f"windows must be [n, {expected[0]}, {expected[1]}], not {list(windows.shape)}")
@@ -104,13 +104,13 @@ class WakewordModel(ExportedModel):
         return scores
 
     def score_heard(self, windows: Floats) -> Floats:
-        """As `score_windows`, of windows cut from a stream, whose frames know nothing of one another yet."""
+        """Score windows cut from a stream, whose levels are first clamped by what each window holds itself."""
         return self.score_windows(self.front_end.clamp(windows))
 
     def score_audio(
         self, pcm: Pcm, batch: int = _BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
     ) -> tuple[Times, Floats]:
-        """Mono int16 [samples] at `sample_rate` -> end of each window in seconds [n] and class scores [n, classes].
+        """Map mono int16 [samples] at `sample_rate` to window ends in seconds [n] and class scores [n, classes].
 
         Features are made in blocks, so that memory does not grow with the audio but for the result. `score`, which
         gets at most `batch` windows at once, does what `score_heard` does in another way.
@@ -134,7 +134,7 @@ class WakewordModel(ExportedModel):
         return (grid * hop + n_fft) / self.sample_rate, np.concatenate(scores)
 
     def detect(self, pcm: Pcm, threshold: float | None = None, point: str | None = None) -> list[Detection]:
-        """Every detection in mono int16 [samples] at `sample_rate`; at the model's own threshold unless told."""
+        """Return every detection in mono int16 [samples] at `sample_rate`, by default at the model's own threshold."""
         times, scores = self.score_audio(pcm)
         wake, best = wake_scores(scores)
         labels = [self.labels[index] for index in best]

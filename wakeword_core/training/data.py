@@ -76,11 +76,6 @@ class Pool:
     rows: Tensor  # int64 [n] on the CPU
     per_batch: int
 
-    def views(self, clean: Tensor) -> tuple["Pool", "Pool"]:
-        """Divide it into its clean rows, as `clean` [windows] tells them, and its augmented ones."""
-        kinds = clean[self.rows]
-        return replace(self, rows=self.rows[kinds]), replace(self, rows=self.rows[~kinds])
-
 
 class Sampler:
     """Batches as rows of a window set; epoch `e` of seed `s` is always the same."""
@@ -93,7 +88,10 @@ class Sampler:
         self._floor = training.sampling.difficulty_floor
         self._clean = windows.views.cpu() == 0
         self._clean_share = training.sampling.clean_share
-        self.steps = training.sampling.steps_per_epoch or self._once_through(training)
+        # all negatives are seen in an epoch, where they have a share of their own
+        slowest = next((pool for pool in self.pools if pool.name == NEGATIVE_LABEL), self.pools[-1])
+        once_through = math.ceil(len(slowest.rows) / slowest.per_batch)
+        self.steps = training.sampling.steps_per_epoch or min(once_through, training.sampling.max_steps_per_epoch)
 
     def epoch(self, epoch: int, difficulty: Tensor | None = None) -> Tensor:
         """Draw rows int64 [steps, batch_size] of the 0-based epoch; no window repeats before all of its kind were used.
@@ -112,7 +110,8 @@ class Sampler:
         count = self.steps * pool.per_batch
         if self._clean_share is None:
             return _rows(pool, weights, count, generator)
-        clean, augmented = pool.views(self._clean)
+        of_pool = self._clean[pool.rows]
+        clean, augmented = (replace(pool, rows=pool.rows[chosen]) for chosen in (of_pool, ~of_pool))
         of_clean = round(count * self._clean_share)
         if not len(clean.rows) or not len(augmented.rows):  # of a kind of which there is one sort of views only
             return _rows(pool, weights, count, generator)
@@ -122,11 +121,6 @@ class Sampler:
         drawn[is_clean] = _rows(clean, weights, of_clean, generator)
         drawn[~is_clean] = _rows(augmented, weights, count - of_clean, generator)
         return drawn
-
-    def _once_through(self, training: TrainingConfig) -> int:
-        """Steps in which all negatives are seen, where they have a share of their own."""
-        pools = [pool for pool in self.pools if pool.name == NEGATIVE_LABEL] or self.pools[-1:]
-        return min(math.ceil(len(pools[0].rows) / pools[0].per_batch), training.sampling.max_steps_per_epoch)
 
 
 class NoiseSampler:

@@ -43,7 +43,7 @@ def cuda_devices(device: str) -> list[int]:
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """Let this process keep the memory that it frees; afterwards it goes back to the system. glibc only.
+    """Keep the memory that this process frees; afterwards it goes back to the system. It works with glibc only.
 
     A step of training frees and allocates the same tensors of some megabytes each time, and that the system maps fresh
     pages costs more than most work on them: on two cores, in a virtual machine, keeping them made 8 % more steps.

@@ -52,7 +52,7 @@ class Ranks:
         torch._foreach_copy_(tensors, sums)
 
     def any(self, here: bool) -> bool:
-        """Whether it is so in any of them."""
+        """Tell whether it is so in any of them."""
         if self.count == 1:
             return here
         flag = torch.tensor(here, dtype=torch.uint8)
@@ -108,7 +108,7 @@ def take_place(index: int, count: int, store: Path) -> None:
 
 
 def is_one_of_several() -> bool:
-    """Whether this process was started as one of several."""
+    """Tell whether this process was started as one of several."""
     return _RANK in os.environ and int(os.environ.get(_WORLD_SIZE, "1")) > 1
 
 

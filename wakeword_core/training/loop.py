@@ -121,7 +121,9 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         batches = Batches(on_device(job.train, device), sampler, noise, progress, stop_requested)
         validation = on_device(job.val, device)
 
-        while not _is_finished(run, settings):
+        while len(run.history) < settings.schedule.epochs and not (
+            settings.validation.keep == "best" and out_of_patience(run.history, settings.validation.patience)
+        ):
             try:
                 record = _run_epoch(run, batches, validation, config)
             except StoppedError:
@@ -136,12 +138,6 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
                 save_run(run, out)
                 on_epoch(record)
         return finish_run(run, sampler.steps * settings.sampling.batch_size, config, out)
-
-
-def _is_finished(run: Run, training: TrainingConfig) -> bool:
-    validation = training.validation
-    stops_early = validation.keep == "best" and out_of_patience(run.history, validation.patience)
-    return len(run.history) >= training.schedule.epochs or stops_early
 
 
 def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Config) -> EpochRecord:

@@ -50,7 +50,7 @@ def zones(word_ends: Tensor, step_ends: Tensor, hit_frames: int, early_frames: i
 
 
 def has_hit_step(word_ends: Tensor, step_ends: Tensor, hit_frames: int) -> Tensor:
-    """Whether any step [batch, steps] of a row lies where its word, which ends at [batch], is to be heard: [batch]."""
+    """Tell whether any step [batch, steps] of a row lies where its word, which ends at [batch], is to be heard."""
     return _within(word_ends[:, None], step_ends, hit_frames).any(dim=1)
 
 
@@ -61,9 +61,8 @@ def _within(end: Tensor, at: Tensor, hit_frames: int) -> Tensor:
 def draw_step(zone: Zones, generator: torch.Generator) -> Tensor:
     """Draw one step of each row, evenly from its hit zone, or from all steps of a row without a word: int64 [batch].
 
-    As models that see whole windows get theirs (`objective.step_ends`), so that the same is asked of both. The step
-    nearest to the word's end would teach one place only, and the end is marked no better than to a few steps, while a
-    detector may hear the word anywhere in the zone; the last step of a negative row would leave most of it unseen.
+    Models that see whole windows get theirs alike (`objective.step_ends`). The step nearest to the word's end would
+    teach one place only, which is not marked that exactly; the last step of a negative row would leave most unseen.
     """
     allowed = torch.where(zone.hit.any(dim=1, keepdim=True), zone.hit, zone.quiet)
     draws = torch.rand(allowed.shape, generator=generator, device=allowed.device)
@@ -126,7 +125,7 @@ def row_losses(
     settings: LossConfig,
     classes: Tensor | None = None,
 ) -> Tensor:
-    """Compute the loss of each row: logits [batch, classes, steps], class indices [batch] -> [batch], in nats.
+    """Compute the loss of each row [batch], in nats, of logits [batch, classes, steps] and class indices [batch].
 
     `chosen` [batch] is the step of each row that pooling "window" looks at, as `draw_step` gives it. Each class's part
     of a step's loss, the smoothed ones included, is multiplied with its weight in `classes`, if there are any.
@@ -175,14 +174,14 @@ def _scores(logits: Tensor, settings: LossConfig, classes: Tensor | None) -> Ten
 
 
 def best(values: Tensor, allowed: Tensor, count: int) -> Tensor:
-    """Mean of the `count` largest allowed values of each row [batch, steps], of as many as there are: [batch]."""
+    """Average the `count` largest allowed values of each row [batch, steps], or as many as there are: [batch]."""
     ranked = values.masked_fill(~allowed, -torch.inf).topk(min(count, values.shape[1]), dim=1).values
     taken = ranked.isfinite()
     return ranked.masked_fill(~taken, 0.0).sum(dim=1) / taken.sum(dim=1)
 
 
 def worst(values: Tensor, count: int) -> Tensor:
-    """Mean of the `count` largest values of each row [batch, steps], of as many as there are: [batch]."""
+    """Average the `count` largest values of each row [batch, steps], or as many as there are: [batch]."""
     return values.topk(min(count, values.shape[1]), dim=1).values.mean(dim=1)
 
 
@@ -205,7 +204,7 @@ class MetricLoss(nn.Module):
         self.centres = nn.Parameter(torch.randn(self.members, classes, size)) if settings.metric == "arcface" else None
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Loss of embeddings [batch, members * d] in float32 and class indices [batch] -> scalar."""
+        """Compute the loss of embeddings [batch, members * d] in float32 and class indices [batch]."""
         members = embeddings.unflatten(1, (self.members, -1)).unbind(1)
         return torch.stack([self._of_member(index, member, labels) for index, member in enumerate(members)]).mean()
 
@@ -216,7 +215,7 @@ class MetricLoss(nn.Module):
 
 
 def triplet_loss(embeddings: Tensor, labels: Tensor, settings: LossConfig) -> Tensor:
-    """Batch-hard triplet loss (Hermans et al. 2017): embeddings [batch, d], class indices [batch] -> scalar.
+    """Compute the batch-hard triplet loss (Hermans et al. 2017) of embeddings [batch, d] of classes [batch].
 
     Every row of a word is an anchor; its distance p to the farthest other row of that word must be smaller, by the
     margin, than its distance n to the nearest row of anything else: mean of max(0, margin + p - n) over the anchors, or
@@ -243,7 +242,7 @@ def triplet_loss(embeddings: Tensor, labels: Tensor, settings: LossConfig) -> Te
 
 
 def arcface_loss(embeddings: Tensor, centres: Tensor, labels: Tensor, settings: LossConfig) -> Tensor:
-    """Additive angular margin loss (Deng et al. 2019): embeddings [batch, d], centres [classes, d] -> scalar, in nats.
+    """Compute the angular margin loss (Deng et al. 2019) of embeddings [batch, d] and centres [classes, d], in nats.
 
     Cross-entropy of the scaled cosines between embeddings and centres, the angle to the own class's centre taken
     larger by the margin. Past a half turn it goes on with a straight line, as the paper's code does, so that the loss
@@ -262,7 +261,6 @@ def arcface_loss(embeddings: Tensor, centres: Tensor, labels: Tensor, settings: 
 
 
 def _distances(x: Tensor, y: Tensor, settings: LossConfig) -> Tensor:
-    """Distances over the last axis: Euclidean, or 1 - cosine."""
     if settings.triplet_distance == "euclidean":
         return torch.linalg.vector_norm(x - y, dim=-1)
     return 1 - (_unit(x) * _unit(y)).sum(dim=-1)

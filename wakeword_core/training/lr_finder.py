@@ -64,11 +64,10 @@ class RangeTest:
     def suggestion(self) -> float:
         """A fifth of the rate with the lowest loss.
 
-        At the lowest loss itself learning is about to fail, so the peak of a schedule belongs below it. A tenth, which
-        is usual, was too low: in small trainings at many rates the best was at a fifth of it in the middle, and in a
-        convex problem above it. The steepest descent, and the middle of the longest one (fastai's valley), say little
-        here: the loss falls fastest while the scores of untrained models come down to how rare wake words are, which
-        any rate brings about, and the more batches the test has, the lower is the rate at which that happens.
+        At the lowest loss itself learning is about to fail, so the peak of a schedule belongs below it; in small
+        trainings at many rates the best was at a fifth in the middle, and a tenth, which is usual, was too low. The
+        steepest descent says little here: the loss falls fastest while the scores of untrained models come down to how
+        rare wake words are, which any rate brings about.
         """
         return self.lowest / _BELOW_LOWEST
 

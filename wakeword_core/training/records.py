@@ -65,7 +65,7 @@ def kept_record(history: Sequence[EpochRecord], keep: Literal["last", "best"]) -
 
 
 def out_of_patience(history: Sequence[EpochRecord], patience: int) -> bool:
-    """Whether the last `patience` epochs brought nothing better."""
+    """Tell whether the last `patience` epochs brought nothing better."""
     best = best_record(history)
     return best is not None and history[-1].epoch - best.epoch >= patience
 

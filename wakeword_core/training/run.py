@@ -71,8 +71,7 @@ class Run:
     scaler: GradScaler
     micro_batch: int  # rows at once, fewer when memory was exhausted
     ranks: Ranks = ALONE
-    difficulty: Tensor | None = None
-    """how wrong the model was about each row when it last saw it, [rows] on the CPU, where the sampler goes by that"""
+    difficulty: Tensor | None = None  # how wrong the model was about each row it saw, [rows] on the CPU, if it counts
     best: Tensors = field(default_factory=dict)
     history: list[EpochRecord] = field(default_factory=list)
     step: int = 0
@@ -351,7 +350,7 @@ def _read_checkpoint(path: Path) -> Checkpoint:
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hex) over names, types, shapes and bytes of tensors, whatever their order."""
+    """Hash names, types, shapes and bytes of tensors, whatever their order: SHA-256 in hex."""
     whole = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

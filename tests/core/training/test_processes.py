@@ -56,7 +56,7 @@ def test_a_listener_that_fails_ends_them(tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(WakewordError, match=r"ended with exit status -9; .*processes\.log has what it said"):
+    with pytest.raises(WakewordError, match=r"ended with exit status -9; .*processes\.log has what it printed"):
         _start(workers_to_start.is_killed, tmp_path)
 
 
