@@ -218,7 +218,7 @@ def _begun(project: Project, config: Config) -> "tuple[Run, Batches, WindowSet]"
     """A training before its first step, what it goes through, and the windows of validation."""
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
-    from wakeword_core.training.data import NoiseSampler, Sampler, on_device
+    from wakeword_core.training.data import Sampler, on_device
     from wakeword_core.training.device import compile_backbone
     from wakeword_core.training.loop import Batches
     from wakeword_core.training.run import new_run
@@ -228,8 +228,8 @@ def _begun(project: Project, config: Config) -> "tuple[Run, Batches, WindowSet]"
     settings, device = config.training, config.compute.device
     run = new_run(train, cmvn, config, device, "")
     compile_backbone(run.model.backbone, config.compute.compile, device, processes=1)
-    sampler, noise = Sampler(train, config.labels, settings, config.seed), NoiseSampler(train, config.seed)
-    batches = Batches(on_device(train, device), sampler, noise, silent, lambda: False)
+    sampler = Sampler(train, config.labels, settings, config.seed)
+    batches = Batches(on_device(train, device), sampler, silent, lambda: False)
     return run, batches, on_device(val, device)
 
 
@@ -242,10 +242,9 @@ def _record(epoch: int) -> "EpochRecord":
 
 def _warm_up(run: "Run", batches: "Batches", config: Config) -> None:
     """Forwards and back once, without a step: what is compiled and chosen once belongs to no epoch."""
-    from wakeword_core.training.data import draw_epoch
 
     kept = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    rows, noises, masks = draw_epoch(batches.sampler, batches.noise, 0, config.seed, run.device)
+    rows, noises, masks = batches.sampler.draw(0, run.device)
     run.model.train()
     batch = run.objective.draw(run.model, batches.rows, rows[0], noises[0], masks)
     run.objective(run.model, batch).loss.backward()
@@ -257,7 +256,7 @@ def _own_epochs(run: "Run", batches: "Batches", config: Config) -> Callable[[], 
     """The next epoch of this project's own loop, each time it is called."""
     from wakeword_core.training.loop import train_epoch
 
-    return lambda: train_epoch(run, batches, config.training, config.seed)
+    return lambda: train_epoch(run, batches, config.training)
 
 
 def _fed_epochs(
@@ -266,14 +265,12 @@ def _fed_epochs(
     """What `train_epoch` does, each time it is called, with the windows that a feed gives for so many rounds."""
     import torch
 
-    from wakeword_core.training.data import draw_epoch
-
     chosen = [batches.sampler.epoch(epoch) for epoch in range(rounds)]
     noises = [batches.noise.epoch(epoch, *rows.shape) for epoch, rows in enumerate(chosen)]
     fed = feed(torch.cat(chosen), torch.cat(noises), workers)
 
     def train_once() -> None:
-        _, _, masks = draw_epoch(batches.sampler, batches.noise, len(run.history), config.seed, run.device)
+        _, _, masks = batches.sampler.draw(len(run.history), run.device)
         run.model.train()
         for one in islice(fed, batches.sampler.steps):
             _step(run, batches, one, config, masks)

@@ -33,11 +33,11 @@ class ScoringModel(nn.Module):
     std: Tensor
 
     def __init__(
-        self, config: ModelConfig, n_mels: int, frames: int, classes: int, calibration: str = "temperature"
+        self, settings: ModelConfig, n_mels: int, frames: int, classes: int, calibration: str = "temperature"
     ) -> None:
         super().__init__()
-        self.config, self.n_mels, self.frames, self.classes = config, n_mels, frames, classes
-        self.backbone = build_model(config, n_mels, frames, classes)
+        self.settings, self.n_mels, self.frames, self.classes = settings, n_mels, frames, classes
+        self.backbone = build_model(settings, n_mels, frames, classes)
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("std", torch.ones(n_mels))
         self.set_calibrator(calibration, {})
@@ -109,7 +109,7 @@ def save_model(folder: Path, model: ScoringModel, card: dict[str, Any]) -> None:
     if broken:
         raise ArtifactError(f"weights of {', '.join(broken[:3])} are not finite; the model is not saved")
     facts = {name: getattr(model, name) for name in (*_SHAPE, "calibration")}
-    architecture = {"model": model.config.model_dump(mode="json"), **facts}
+    architecture = {"model": model.settings.model_dump(mode="json"), **facts}
     with replacing(folder / WEIGHTS) as part:
         save_file(state, part)
     write_json(folder / CARD, {**card, **architecture})
@@ -119,10 +119,10 @@ def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
     """Load the model in `folder`, in eval mode on the CPU, and its card; ArtifactError if anything does not fit."""
     card = _read_card(folder / CARD)
     try:
-        config: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
+        settings: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
         n_mels, frames, classes = (int(card[name]) for name in _SHAPE)
         with torch.random.fork_rng(devices=[]):
-            model = ScoringModel(config, n_mels, frames, classes, card["calibration"])
+            model = ScoringModel(settings, n_mels, frames, classes, card["calibration"])
     except (ValidationError, ValueError, TypeError, RuntimeError, WakewordError) as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"{folder / CARD} does not describe a known model ({reason}); train it again") from error

@@ -78,7 +78,7 @@ class Pool:
 
 
 class Sampler:
-    """Batches as rows of a window set; epoch `e` of seed `s` is always the same."""
+    """Batches as rows of a window set, and rows of noise to mix in; epoch `e` of seed `s` is always the same."""
 
     def __init__(self, windows: "WindowSet", labels: tuple[str, ...], training: TrainingConfig, seed: int) -> None:
         self.seed = seed
@@ -87,7 +87,11 @@ class Sampler:
         self.pools = [everything] if training.sampling.kind == "plain" else _pools(kinds, training)
         self._floor = training.sampling.difficulty_floor
         self._clean = windows.views.cpu() == 0
-        self._clean_share = training.sampling.clean_share
+        self._clean_share, self._batch = training.sampling.clean_share, training.sampling.batch_size
+        noisy = torch.isin(windows.roles.cpu(), torch.tensor([ROLES.index(role) for role in _NOISE_ROLES]))
+        if self._clean_share == 1:  # who trains on clean views alone gets noise of these alone, too
+            noisy &= self._clean
+        self._noise = torch.nonzero(noisy).flatten()
         # all negatives are seen in an epoch, where they have a share of their own
         slowest = next((pool for pool in self.pools if pool.name == NEGATIVE_LABEL), self.pools[-1])
         once_through = math.ceil(len(slowest.rows) / slowest.per_batch)
@@ -122,26 +126,25 @@ class Sampler:
         drawn[~is_clean] = _rows(augmented, weights, count - of_clean, generator)
         return drawn
 
-
-class NoiseSampler:
-    """Rows of noise to mix in, drawn with replacement; none where a window set has none.
-
-    Where a training draws nothing but clean views, these are clean ones too.
-    """
-
-    def __init__(self, windows: "WindowSet", seed: int, clean_share: float | None = None) -> None:
-        noisy = torch.isin(windows.roles.cpu(), torch.tensor([ROLES.index(role) for role in _NOISE_ROLES]))
-        if clean_share == 1:
-            noisy &= windows.views.cpu() == 0
-        self.rows = torch.nonzero(noisy).flatten()
-        self.seed = seed
-
-    def epoch(self, epoch: int, steps: int, batch: int) -> Tensor:
-        """Draw rows int64 [steps, batch] of the 0-based epoch; empty when there is no noise."""
-        if not len(self.rows):
+    def noise(self, epoch: int) -> Tensor:
+        """Draw rows of noise to mix in, int64 [steps, batch_size] of the 0-based epoch; empty where there is none."""
+        if not len(self._noise):
             return torch.empty(0, dtype=torch.int64)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, "noise"))
-        return self.rows[torch.randint(len(self.rows), (steps, batch), generator=generator)]
+        return self._noise[torch.randint(len(self._noise), (self.steps, self._batch), generator=generator)]
+
+    def draw(
+        self, epoch: int, device: torch.device, difficulty: Tensor | None = None
+    ) -> tuple[Tensor, Sequence[Tensor | None], torch.Generator]:
+        """Draw all that is random about the 0-based epoch, dropout included, which draws from torch's own generator.
+
+        Returns each batch's rows [steps, batch], its rows of noise ([batch] or None, steps of them), and where the rest
+        is drawn from. Rows may be drawn by their `difficulty` [rows].
+        """
+        rows, noises = self.epoch(epoch, difficulty).to(device), self.noise(epoch).to(device)
+        torch.manual_seed(derived_seed(self.seed, epoch, "dropout"))
+        masks = torch.Generator(device).manual_seed(derived_seed(self.seed, epoch, "masks"))
+        return rows, noises.unbind() if noises.numel() else [None] * len(rows), masks
 
 
 def derived_seed(seed: int, epoch: int, purpose: str) -> int:
@@ -223,26 +226,6 @@ def systematic_sample(weights: Tensor, count: int, generator: torch.Generator) -
     number = torch.arange(count) - (marks - copies).repeat_interleave(copies)
     when = (number + torch.rand(count, generator=generator)) / copies.repeat_interleave(copies)
     return places[when.argsort(stable=True)]
-
-
-def draw_epoch(
-    sampler: Sampler,
-    noise: NoiseSampler,
-    epoch: int,
-    seed: int,
-    device: torch.device,
-    difficulty: Tensor | None = None,
-) -> tuple[Tensor, Sequence[Tensor | None], torch.Generator]:
-    """Draw all that is random about the 0-based epoch, dropout included, which draws from torch's default generator.
-
-    Returns each batch's rows [steps, batch], its rows of noise ([batch] or None, steps of them), and where the rest is
-    drawn from. Rows may be drawn by their `difficulty` [rows].
-    """
-    rows = sampler.epoch(epoch, difficulty).to(device)
-    noises = noise.epoch(epoch, *rows.shape).to(device)
-    torch.manual_seed(derived_seed(seed, epoch, "dropout"))
-    masks = torch.Generator(device).manual_seed(derived_seed(seed, epoch, "masks"))
-    return rows, noises.unbind() if noises.numel() else [None] * len(rows), masks
 
 
 class BandWarp:

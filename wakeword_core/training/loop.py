@@ -22,7 +22,7 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.interrupts import finishing
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, derived_seed, draw_epoch, on_device
+from wakeword_core.training.data import Sampler, check_windows, derived_seed, on_device
 from wakeword_core.training.device import choose_device, compile_backbone, cuda_devices, keep_freed_memory
 from wakeword_core.training.distributed import ALONE, MemoryFullError, Ranks, is_one_of_several, join_ranks
 from wakeword_core.training.objective import Batch, wrongness
@@ -65,7 +65,6 @@ class Batches:
 
     rows: "WindowSet"
     sampler: Sampler
-    noise: NoiseSampler
     progress: Progress
     stop_requested: Callable[[], bool]
 
@@ -104,7 +103,6 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
     """Train on windows that were checked, in this process, which may be one of several."""
     config, settings = job.config, job.config.training
     sampler = Sampler(job.train, config.labels, settings, config.seed)
-    noise = NoiseSampler(job.train, config.seed, settings.sampling.clean_share)
     device = choose_device(config.compute.device)
     with (
         join_ranks(device) as ranks,
@@ -118,7 +116,7 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
         resume_run(run, out)
         compile_backbone(run.model.backbone, config.compute.compile, device, ranks.count)
-        batches = Batches(on_device(job.train, device), sampler, noise, progress, stop_requested)
+        batches = Batches(on_device(job.train, device), sampler, progress, stop_requested)
         validation = on_device(job.val, device)
 
         while len(run.history) < settings.schedule.epochs and not (
@@ -144,7 +142,7 @@ def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Conf
     """Train one epoch, or the rest of it, and validate the averaged weights; ConfigError when the loss diverged."""
     settings, epoch, first_step = config.training, len(run.history) + 1, run.step
     started = time.monotonic()
-    trace = train_epoch(run, batches, settings, config.seed)
+    trace = train_epoch(run, batches, settings)
     norms = trace.norms[trace.norms.isfinite()] if run.scaler.is_enabled() else trace.norms  # without skipped steps
     loss, norm = float(trace.losses.mean()), float(norms.mean()) if len(norms) else 0.0
     trained = time.monotonic()
@@ -173,12 +171,12 @@ def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Conf
     )
 
 
-def train_epoch(run: Run, batches: Batches, training: TrainingConfig, seed: int) -> EpochTrace:
+def train_epoch(run: Run, batches: Batches, training: TrainingConfig) -> EpochTrace:
     """Take the steps of the epoch after those of the history, or what is left of them.
 
     Raises StoppedError between two steps, and ConfigError when the memory does not hold two rows.
     """
-    rows, noises, masks = draw_epoch(batches.sampler, batches.noise, len(run.history), seed, run.device, run.difficulty)
+    rows, noises, masks = batches.sampler.draw(len(run.history), run.device, run.difficulty)
     total = len(rows) * training.schedule.epochs
     shapes = (len(rows),), (len(rows),), (len(rows), 0 if run.difficulty is None else rows.shape[1])
     trace = EpochTrace(*(torch.zeros(shape, device=run.device) for shape in shapes))
@@ -198,7 +196,7 @@ def train_epoch(run: Run, batches: Batches, training: TrainingConfig, seed: int)
             run.partial_epoch = PartialEpoch(so_far, random_state(run.device, masks))
             raise StoppedError
         if not run.ranks.first:  # dropout of the first process goes on as that of a single process does
-            torch.manual_seed(derived_seed(seed, run.step, f"dropout of process {run.ranks.index}"))
+            torch.manual_seed(derived_seed(batches.sampler.seed, run.step, f"dropout of process {run.ranks.index}"))
         run.optimizers.rate = learning_rate(run.step, total, training.schedule, scores)
         batch = draw_batch(run, batches.rows, rows[position], noises[position], masks)
         trace.losses[position], trace.wrong[position] = compute_gradients(run, batch, training.loss)

@@ -25,7 +25,7 @@ from wakeword_core.features.store import NO_WORD
 
 _SHORTEST = 1e-3
 """Embeddings shorter than this are not brought to length 1: their direction is chance, and its slope has no bound."""
-_LEAST_SQUARED_SINE = 1e-6  # below it the sine is held: the square root has no finite slope at 0
+_LEAST_SQUARED_SINE = 1e-6  # the sine counts as no smaller: the square root has no finite slope at 0
 
 
 @dataclass(frozen=True)

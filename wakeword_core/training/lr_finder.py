@@ -16,7 +16,7 @@ from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, draw_epoch, on_device
+from wakeword_core.training.data import Sampler, check_windows, on_device
 from wakeword_core.training.device import choose_device, cuda_devices
 from wakeword_core.training.loop import compute_gradients, draw_batch
 from wakeword_core.training.run import new_run
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FEWEST_STEPS = 20
 """A curve of fewer batches is too coarse to read anything from."""
-_MEMORY = 0.9  # of the running mean that divergence is told by: about ten batches
+_MEMORY = 0.9  # of the running mean that tells divergence: about ten batches
 _DIVERGED = 4.0  # the test ends when the running mean is so many times its lowest
 _SMOOTHING_DECADES = 0.2
 """Standard deviation of the bell curve that losses are smoothed with, in decades of the rate."""
@@ -103,9 +103,9 @@ def find_rate(
     mean, weight, lowest, diverged = 0.0, 0.0, np.inf, False
     with torch_threads(config.compute.threads), torch.random.fork_rng(devices=cuda_devices(device)):
         run = new_run(train, cmvn, config, device, "", start_from)
-        rows = on_device(train, device)
+        rows, sampler = on_device(train, device), Sampler(train, config.labels, config.training, config.seed)
         run.model.train()
-        for rate, (chosen, noise, generator) in zip(tried, _batches(train, config, run.device), strict=False):
+        for rate, (chosen, noise, generator) in zip(tried, _batches(sampler, run.device), strict=False):
             run.optimizers.rate = float(rate)
             batch = draw_batch(run, rows, chosen, noise, generator)
             loss = float(compute_gradients(run, batch, config.training.loss)[0])
@@ -125,16 +125,12 @@ def find_rate(
     return _read(tried[: len(losses)], np.asarray(losses), _DIVERGED * lowest, diverged)
 
 
-def _batches(
-    train: "WindowSet", config: Config, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
+def _batches(sampler: Sampler, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
     """Draw the batches of a training: rows, rows of noise, and where the rest of what is random comes from."""
-    sampler = Sampler(train, config.labels, config.training, config.seed)
-    noise = NoiseSampler(train, config.seed, config.training.sampling.clean_share)
     for epoch in count():
-        rows, noises, generator = draw_epoch(sampler, noise, epoch, config.seed, device)
-        for chosen, mixed in zip(rows, noises, strict=True):
-            yield chosen, mixed, generator
+        rows, noises, generator = sampler.draw(epoch, device)
+        for chosen, noise in zip(rows, noises, strict=True):
+            yield chosen, noise, generator
 
 
 def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], limit: float, diverged: bool) -> RangeTest:

@@ -137,11 +137,7 @@ class Matrices:
 
     def __init__(self, weights: Iterable[nn.Parameter]) -> None:
         self._pairs = [(weight, nn.Parameter(weight.data.view(len(weight), -1))) for weight in weights]
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """The matrices."""
-        return [matrix for _, matrix in self._pairs]
+        self.parameters = [matrix for _, matrix in self._pairs]
 
     def take_gradients(self) -> None:
         """Hand the gradients of the weights to the matrices."""

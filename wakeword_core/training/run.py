@@ -147,7 +147,7 @@ def new_run(
             "longer, or the network's kernels or dilations smaller"
         )
     if start_from is not None:
-        if start_from.config != config.training.model:
+        if start_from.settings != config.training.model:
             raise ConfigError("the model to train further has another architecture; train a new one from the beginning")
         model.load_state_dict(start_from.state_dict(), strict=True)
     model.set_cmvn(cmvn)

@@ -36,7 +36,7 @@ from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.features.store import WindowSet
 from wakeword_core.models.scoring import load_model
 from wakeword_core.progress import silent
-from wakeword_core.training.data import NoiseSampler, Sampler
+from wakeword_core.training.data import Sampler
 from wakeword_core.training.loop import Batches, train, train_epoch
 from wakeword_core.training.optim import Clipper, Optimizers, learning_rate, make_optimizers
 from wakeword_core.training.records import EpochRecord, best_record
@@ -92,11 +92,10 @@ def test_an_epoch_of_one_toy_batch_is_gradient_descent_by_hand() -> None:
         batches = Batches(
             toy,
             Sampler(toy, config.labels, config.training, config.seed),
-            NoiseSampler(toy, config.seed),
             silent,
             lambda: False,
         )
-        trace = train_epoch(run, batches, config.training, config.seed)
+        trace = train_epoch(run, batches, config.training)
         losses = []
         for step in range(3):
             order = batches.sampler.epoch(0)[step]
