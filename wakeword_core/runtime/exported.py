@@ -104,7 +104,8 @@ class ExportedModel:
 def model_file(path: Path, names: tuple[str, ...]) -> Path:
     """Find the model at `path`, a file or a folder that holds one of `names`.
 
-    Raises ArtifactError if there is none, or if it is too large."""
+    Raises ArtifactError if there is none, or if it is too large.
+    """
     candidates = [path / name for name in names] if path.is_dir() else [path]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:

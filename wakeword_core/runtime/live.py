@@ -98,4 +98,4 @@ class WindowScorer:
         mel = self.model.front_end(audio)[:, -self._ring.shape[1] :]
         self._ring = np.concatenate([self._ring[:, mel.shape[1] :], mel], axis=1)
         self._frames += self._step
-        return self.model.score_heard(self._ring[None])
+        return self.model.score_stream_windows(self._ring[None])

@@ -103,7 +103,7 @@ class WakewordModel(ExportedModel):
         scores: Floats = self._session.run([_OUTPUT], {_INPUT: windows.astype(np.float32, copy=False)})[0]
         return scores
 
-    def score_heard(self, windows: Floats) -> Floats:
+    def score_stream_windows(self, windows: Floats) -> Floats:
         """Score windows cut from a stream, whose levels are first clamped by what each window holds itself."""
         return self.score_windows(self.front_end.clamp(windows))
 
@@ -113,10 +113,10 @@ class WakewordModel(ExportedModel):
         """Map mono int16 [samples] at `sample_rate` to window ends in seconds [n] and class scores [n, classes].
 
         Features are made in blocks, so that memory does not grow with the audio but for the result. `score`, which
-        gets at most `batch` windows at once, does what `score_heard` does in another way.
+        gets at most `batch` windows at once, does what `score_stream_windows` does in another way.
         """
         check_pcm(pcm)
-        score = score or self.score_heard
+        score = score or self.score_stream_windows
         hop, n_fft, width = self.frontend.hop_length, self.frontend.n_fft, self.frontend.window_frames
         frames = frame_count(len(pcm), self.frontend)
         offset = self.first_end
