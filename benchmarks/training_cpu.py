@@ -193,6 +193,7 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     else:
         train_once = _fed_epochs(run, batches, config, FEEDS[given.side](project, config), given.workers[0], rounds)
     spent, validating, reached = 0.0, 0.0, None
+    batch_size, max_fpr = config.training.sampling.batch_size, config.training.validation.max_fpr
     with keep_freed_memory() if given.side == OWN else nullcontext():  # as in the training that this is the loop of
         for _ in range(config.training.schedule.epochs):
             started = time.perf_counter()
@@ -201,9 +202,7 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
                 torch.cuda.synchronize()
             spent += time.perf_counter() - started
             started = time.perf_counter()
-            figures = validate(
-                run.average, val, config.training.sampling.batch_size, config.training.validation.max_fpr
-            )
+            figures = validate(run.average, val.mel, val.labels, batch_size, max_fpr)
             validating += time.perf_counter() - started
             run.history.append(_record(len(run.history) + 1))
             if reached is None and figures.f1 >= given.f1:
