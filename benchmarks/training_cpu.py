@@ -265,7 +265,7 @@ def _fed_epochs(
     import torch
 
     chosen = [batches.sampler.epoch(epoch) for epoch in range(rounds)]
-    noises = [batches.noise.epoch(epoch, *rows.shape) for epoch, rows in enumerate(chosen)]
+    noises = [batches.sampler.noise(epoch) for epoch in range(rounds)]
     fed = feed(torch.cat(chosen), torch.cat(noises), workers)
 
     def train_once() -> None:
