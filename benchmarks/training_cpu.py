@@ -42,10 +42,10 @@ from wakeword_core.progress import silent
 if TYPE_CHECKING:
     import torch
 
+    from wakeword_core.features.store import WindowSet
     from wakeword_core.training.loop import Batches
     from wakeword_core.training.records import EpochRecord
     from wakeword_core.training.run import Run
-    from wakeword_core.training.validation import ValidationSet
 
 SPINS = "30000"
 """How often a waiting thread looks for work before it sleeps, as the command line has it: workers need the cores."""
@@ -179,8 +179,8 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     """Train as one side does: samples a second of the training alone, seconds to the F1, and how busy a GPU is."""
     import torch
 
-    from wakeword_core.training.checkpoint import tensors_hash
     from wakeword_core.training.device import keep_freed_memory
+    from wakeword_core.training.run import tensors_hash
     from wakeword_core.training.validation import validate
 
     config = config_of(given)
@@ -193,6 +193,7 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     else:
         train_once = _fed_epochs(run, batches, config, FEEDS[given.side](project, config), given.workers[0], rounds)
     spent, validating, reached = 0.0, 0.0, None
+    batch_size, max_fpr = config.training.sampling.batch_size, config.training.validation.max_fpr
     with keep_freed_memory() if given.side == OWN else nullcontext():  # as in the training that this is the loop of
         for _ in range(config.training.schedule.epochs):
             started = time.perf_counter()
@@ -201,9 +202,7 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
                 torch.cuda.synchronize()
             spent += time.perf_counter() - started
             started = time.perf_counter()
-            figures = validate(
-                run.average, val, config.training.sampling.batch_size, config.training.validation.max_fpr
-            )
+            figures = validate(run.average, val.mel, val.labels, batch_size, max_fpr)
             validating += time.perf_counter() - started
             run.history.append(_record(len(run.history) + 1))
             if reached is None and figures.f1 >= given.f1:
@@ -214,25 +213,23 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     return found | ({"busy": _busy_share(train_once)} if given.device == "cuda" else {})
 
 
-def _begun(project: Project, config: Config) -> "tuple[Run, Batches, ValidationSet]":
+def _begun(project: Project, config: Config) -> "tuple[Run, Batches, WindowSet]":
     """A training before its first step, what it goes through, and the windows of validation."""
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
-    from wakeword_core.training.data import NoiseSampler, Sampler
+    from wakeword_core.training.data import Sampler, on_device
     from wakeword_core.training.device import compile_backbone
     from wakeword_core.training.loop import Batches
-    from wakeword_core.training.objective import TrainRows
     from wakeword_core.training.run import new_run
-    from wakeword_core.training.validation import ValidationSet
 
     train, val = (load_windows(project.require("mel_features", split).path) for split in ("train", "val"))
     cmvn = Cmvn.load(project.require("cmvn_stats").file("cmvn.json"))
     settings, device = config.training, config.compute.device
     run = new_run(train, cmvn, config, device, "")
     compile_backbone(run.model.backbone, config.compute.compile, device, processes=1)
-    sampler, noise = Sampler(train, config.labels, settings, config.seed), NoiseSampler(train, config.seed)
-    batches = Batches(TrainRows.load(train, config, device), sampler, noise, silent, lambda: False)
-    return run, batches, ValidationSet.load(val, config, device)
+    sampler = Sampler(train, config.labels, settings, config.seed)
+    batches = Batches(on_device(train, device), sampler, silent, lambda: False)
+    return run, batches, on_device(val, device)
 
 
 def _record(epoch: int) -> "EpochRecord":
@@ -244,10 +241,9 @@ def _record(epoch: int) -> "EpochRecord":
 
 def _warm_up(run: "Run", batches: "Batches", config: Config) -> None:
     """Forwards and back once, without a step: what is compiled and chosen once belongs to no epoch."""
-    from wakeword_core.training.data import draw_epoch
 
     kept = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    rows, noises, masks = draw_epoch(batches.sampler, batches.noise, 0, config.seed, run.device)
+    rows, noises, masks = batches.sampler.draw(0, run.device)
     run.model.train()
     batch = run.objective.draw(run.model, batches.rows, rows[0], noises[0], masks)
     run.objective(run.model, batch).loss.backward()
@@ -259,7 +255,7 @@ def _own_epochs(run: "Run", batches: "Batches", config: Config) -> Callable[[], 
     """The next epoch of this project's own loop, each time it is called."""
     from wakeword_core.training.loop import train_epoch
 
-    return lambda: train_epoch(run, batches, config)
+    return lambda: train_epoch(run, batches, config.training)
 
 
 def _fed_epochs(
@@ -268,14 +264,12 @@ def _fed_epochs(
     """What `train_epoch` does, each time it is called, with the windows that a feed gives for so many rounds."""
     import torch
 
-    from wakeword_core.training.data import draw_epoch
-
     chosen = [batches.sampler.epoch(epoch) for epoch in range(rounds)]
-    noises = [batches.noise.epoch(epoch, *rows.shape) for epoch, rows in enumerate(chosen)]
+    noises = [batches.sampler.noise(epoch) for epoch in range(rounds)]
     fed = feed(torch.cat(chosen), torch.cat(noises), workers)
 
     def train_once() -> None:
-        _, _, masks = draw_epoch(batches.sampler, batches.noise, len(run.history), config.seed, run.device)
+        _, _, masks = batches.sampler.draw(len(run.history), run.device)
         run.model.train()
         for one in islice(fed, batches.sampler.steps):
             _step(run, batches, one, config, masks)
@@ -290,16 +284,16 @@ def _step(run: "Run", batches: "Batches", fed: Fed, config: Config, masks: "torc
 
     total = config.training.schedule.epochs * batches.sampler.steps
     rows, mel = fed.rows.to(run.device), fed.mel.to(run.device, non_blocking=True)
-    own = {name: getattr(batches.rows, name)[rows] for name in ("labels", "word_ends", "hard")}
+    own = {name: getattr(batches.rows, name)[rows] for name in ("labels", "word_ends", "roles")}
     places, mixed = torch.arange(len(rows), device=run.device), None
     if fed.noise is not None:
         mel, mixed = torch.cat([mel, batches.rows.mel[fed.noise.to(run.device)]]), places + len(rows)
     run.optimizers.zero_grad()
-    run.optimizers.rate = learning_rate(run.step, total, config.training)
+    run.optimizers.rate = learning_rate(run.step, total, config.training.schedule)
     batch = run.objective.draw(run.model, replace(batches.rows, mel=mel, **own), places, mixed, masks)
     run.scaler.scale(run.objective(run.model, batch).loss).backward()
     run.optimizers.step(run.clipper, run.scaler)
-    update_average(run.average, run.model, ema_decay(run.step, total, config.training))
+    update_average(run.average, run.model, ema_decay(run.step, total, config.training.ema))
     run.step += 1
 
 

@@ -12,7 +12,7 @@ from training_feeds import _places, cut, from_audio_files, mel_of
 from wakeword_core.config import Config
 from wakeword_core.features.store import load_windows
 from wakeword_core.graph.project import Project
-from wakeword_core.training.data import NoiseSampler, Sampler
+from wakeword_core.training.data import Sampler
 
 ROWS = 16
 """A batch, in place of as many as trainings have."""
@@ -58,8 +58,8 @@ def test_sides_take_the_same_steps_and_hdf5_ends_with_the_same_weights(given: ar
 def batches(project: Project, config: Config) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rows and rows of noise of one epoch, and the windows that this project holds."""
     train = load_windows(project.require("mel_features", "train").path)
-    rows = Sampler(train, config.labels, config.training, 0).epoch(0)
-    return rows, NoiseSampler(train, 0).epoch(0, *rows.shape), train.mel
+    sampler = Sampler(train, config.labels, config.training, 0)
+    return sampler.epoch(0), sampler.noise(0), train.mel
 
 
 def with_noise(config: Config, probability: float) -> Config:

@@ -19,9 +19,9 @@ from wakeword_core.config import Config
 from wakeword_core.features.frontend import TorchFrontend
 from wakeword_core.features.mel import PCM_SCALE
 from wakeword_core.features.windows import row_tail
+from wakeword_core.models.layers import StreamingBackbone
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.shards.shard_file import Recording
-from wakeword_core.training.objective import DenseBackbone
 
 Scorer = Callable[[npt.NDArray[np.int16]], npt.NDArray[np.float32]]
 """Stretches int16 [n, samples] -> scores of the windows in them [n, steps]."""
@@ -188,15 +188,15 @@ class StretchScorer:
         array: npt.NDArray[np.float32] = scores.cpu().numpy()
         return array
 
-    def _dense_backbone(self, window_frames: int) -> DenseBackbone | None:
+    def _dense_backbone(self, window_frames: int) -> StreamingBackbone | None:
         """The backbone, if what it gives for a step is what it gives for the window that ends there."""
         backbone = self._model.backbone
         field = getattr(backbone, "receptive_field_frames", math.inf)
         if self._top_db is not None or not hasattr(backbone, "dense") or field > window_frames:
             return None
-        return cast(DenseBackbone, backbone)
+        return cast(StreamingBackbone, backbone)
 
-    def _every_step(self, features: Tensor, backbone: DenseBackbone) -> Tensor:
+    def _every_step(self, features: Tensor, backbone: StreamingBackbone) -> Tensor:
         """[n, bands, frames] -> [n, steps]."""
         steps = 1 + (features.shape[2] - self.layout.window) // self.layout.step
         logits = backbone.dense(self._model.normalise(features))[:, :, -steps:]

@@ -18,7 +18,7 @@ from wakeword_core.progress import Progress, silent
 from wakeword_core.store.artifacts import Parts
 from wakeword_core.training.loop import train
 from wakeword_core.training.records import HISTORY, EpochRecord
-from wakeword_core.training.validation import ValidationFigures, ValidationSet, validate
+from wakeword_core.training.validation import ValidationFigures, allowed_alarms, validate
 
 ATTEMPT = "tuning"
 """Folder of the build that holds the training while it lasts, and what it goes on from when it is killed."""
@@ -101,10 +101,11 @@ def no_worse(after: ValidationFigures, before: ValidationFigures, metric: ValMet
 
 def validation_figures(model: Path, val: WindowSet, config: Config, device: str) -> ValidationFigures:
     """Figures of the model in a folder on validation windows, as training measures them after an epoch."""
-    training = config.training
-    loaded, validation = load_model(model)[0].to(device), ValidationSet.load(val, config, device)
+    training, hop_seconds = config.training, config.features.rows.negative_hop_seconds
+    alarms = allowed_alarms(val.labels, hop_seconds, training.validation.false_alarms_per_hour)
+    loaded, mel, labels = load_model(model)[0].to(device), val.mel.to(device), val.labels.to(device)
     with torch_threads(config.compute.threads):
-        return validate(loaded, validation, training.sampling.batch_size, training.validation.max_fpr)
+        return validate(loaded, mel, labels, training.sampling.batch_size, training.validation.max_fpr, alarms)
 
 
 def clean_up(out: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import BcResNetConfig
-from wakeword_core.models.layers import he_initialise, products_pay, toeplitz
+from wakeword_core.models.layers import WindowBackbone, he_initialise, products_pay, toeplitz
 
 _BASE_CHANNELS = 8
 _WIDTHS = (1.0, 1.5, 2.0, 2.5)
@@ -23,7 +23,7 @@ _TIME_KERNEL = 3
 
 
 def sub_bands(frequencies: int) -> int:
-    """The largest number of equal sub-bands, up to the paper's 5, that `frequencies` can be cut into."""
+    """Return the largest number of equal sub-bands, up to the paper's 5, that `frequencies` can be cut into."""
     return max(bands for bands in range(1, _SUB_BANDS + 1) if frequencies % bands == 0)
 
 
@@ -36,7 +36,7 @@ class SubSpectralNorm(nn.Module):
         self.norm = nn.BatchNorm2d(channels * bands)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, frequencies, n] -> the same shape."""
+        """Map [batch, channels, frequencies, n] to the same shape."""
         _, channels, frequencies, n = x.shape
         y: Tensor = self.norm(x.reshape(-1, channels * self.bands, frequencies // self.bands, n))
         return y.reshape(-1, channels, frequencies, n)
@@ -69,7 +69,7 @@ class BroadcastBlock(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels in, frequencies in, frames] -> [batch, channels out, frequencies out, frames]."""
+        """Map [batch, channels in, frequencies in, frames] to [batch, channels out, frequencies out, frames]."""
         y = x if self.transition is None else self.transition(x)
         y = self.frequency_norm(self.frequency(y))
         z = functional.silu(self.time_norm(self.time(y.mean(dim=2, keepdim=True))))
@@ -77,7 +77,7 @@ class BroadcastBlock(nn.Module):
         return functional.relu(y if self.transition is not None else y + x)
 
     def products(self, x: Tensor) -> Tensor:
-        """The same map by matrix products: [channels in, frequencies in, batch, frames] -> [channels out, ...]."""
+        """Do the same by matrix products: map [channels in, frequencies in, batch, frames] to [channels out, ...]."""
         _, frequencies, batch, frames = x.shape
         y = x.flatten(2)
         if self.transition is not None:
@@ -100,14 +100,12 @@ class BroadcastBlock(nn.Module):
         return functional.relu(y if self.transition is not None else y + x)
 
 
-class BcResNet(nn.Module):
+class BcResNet(WindowBackbone):
     """BC-ResNet-tau for log-mel windows."""
 
-    streams = False
-
-    def __init__(self, config: BcResNetConfig, n_mels: int, classes: int) -> None:
+    def __init__(self, settings: BcResNetConfig, n_mels: int, frames: int, classes: int) -> None:
         super().__init__()
-        base = int(_BASE_CHANNELS * config.tau)
+        base = int(_BASE_CHANNELS * settings.tau)
         stem, last = 2 * base, 4 * base
         pad = _STEM_KERNEL // 2
         self.stem = nn.Conv2d(1, stem, _STEM_KERNEL, (2, 1), pad, bias=False)
@@ -122,7 +120,7 @@ class BcResNet(nn.Module):
                     frequencies,
                     stride=stride if position == 0 else 1,
                     dilation=2**stage,
-                    dropout=config.dropout,
+                    dropout=settings.dropout,
                 )
                 blocks.append(block)
                 inputs, frequencies = int(base * width), block.frequencies_out
@@ -131,10 +129,12 @@ class BcResNet(nn.Module):
         self.head_depthwise = nn.Conv2d(inputs, inputs, kernel, padding=(0, pad), groups=inputs, bias=False)
         self.head_pointwise = nn.Conv2d(inputs, last, 1, bias=False)
         self.head_norm = nn.BatchNorm2d(last)
+        self.dropout = nn.Identity()  # the blocks have their own
         self.classifier = nn.Linear(last, classes)
+        he_initialise(self, "fan_out")
 
     def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, 32 * tau]."""
+        """Map [batch, n_mels, frames] to [batch, 32 * tau]."""
         y = functional.relu(self.stem_norm(self.stem(x[:, None])))
         if products_pay(y):
             y = y.permute(1, 2, 0, 3).contiguous()
@@ -147,15 +147,3 @@ class BcResNet(nn.Module):
                 y = block(y)
         y = self.head_pointwise(self.head_depthwise(y))
         return functional.relu(self.head_norm(y)).mean(dim=(2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> logits [batch, classes]."""
-        logits: Tensor = self.classifier(self.embed(x))
-        return logits
-
-
-def bc_resnet(config: BcResNetConfig, n_mels: int, frames: int, classes: int) -> BcResNet:
-    """BC-ResNet of the configured width, with He initialisation."""
-    model = BcResNet(config, n_mels, classes)
-    he_initialise(model, "fan_out")
-    return model

@@ -25,7 +25,7 @@ class Temperature(nn.Module):
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Logits [batch, classes] -> calibrated logits."""
+        """Map logits [batch, classes] to calibrated logits."""
         return logits / self.temperature
 
 
@@ -41,7 +41,7 @@ class VectorScaling(nn.Module):
         self.register_buffer("shift", torch.zeros(classes))
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Logits [batch, classes] -> calibrated logits."""
+        """Map logits [batch, classes] to calibrated logits."""
         return logits * self.scale - self.shift
 
 
@@ -66,7 +66,7 @@ class IsotonicCurve(nn.Module):
             self.register_buffer(name, torch.tensor(value))
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Logits [batch, classes] -> calibrated logits."""
+        """Map logits [batch, classes] to calibrated logits."""
         negative, words = logits[:, :1], logits[:, 1:]
         odds = torch.logsumexp(words, dim=1, keepdim=True) - negative
         passed = ((odds - self.lows) / self.widths).clamp(0.0, 1.0).sum(dim=1, keepdim=True)
@@ -83,7 +83,7 @@ CALIBRATORS: dict[str, type[Temperature] | type[VectorScaling] | type[IsotonicCu
 
 
 def new_calibrator(method: str, classes: int, parameters: Mapping[str, Any]) -> nn.Module:
-    """A layer of `method` with `parameters`; those left out change nothing. DataError where they do not fit."""
+    """Make a layer of `method` with `parameters`; those left out change nothing. DataError where they do not fit."""
     if method not in CALIBRATORS:
         raise DataError(f"calibration {method!r} is not one of {', '.join(CALIBRATORS)}; calibrate the model again")
     calibrator = CALIBRATORS[method](classes)

@@ -10,33 +10,28 @@ of a phrase afterwards; here the network itself has to see the whole phrase, so 
 from torch import Tensor, nn
 
 from wakeword_core.config import CdDnnConfig
-from wakeword_core.models.backbones import StreamingBackbone
-from wakeword_core.models.layers import he_initialise
+from wakeword_core.models.layers import StreamingBackbone, he_initialise
 
 
 class CdDnn(StreamingBackbone):
     """Fully connected layers over stacked frames, written as convolutions so that a stretch is one pass."""
 
-    def __init__(self, config: CdDnnConfig, n_mels: int, classes: int) -> None:
-        reach = (config.stacked_frames - 1) * config.frame_step + 1
-        super().__init__(stem_frames=reach, stride=config.stride, lost_steps=0)
-        units = config.hidden_units
-        stem = nn.Conv1d(n_mels, units, config.stacked_frames, config.stride, dilation=config.frame_step, bias=False)
-        hidden = [nn.Conv1d(units, units, 1, bias=False) for _ in range(config.hidden_layers - 1)]
+    def __init__(self, settings: CdDnnConfig, n_mels: int, frames: int, classes: int) -> None:
+        reach = (settings.stacked_frames - 1) * settings.frame_step + 1
+        super().__init__(stem_frames=reach, stride=settings.stride, lost_steps=0)
+        units = settings.hidden_units
+        stem = nn.Conv1d(
+            n_mels, units, settings.stacked_frames, settings.stride, dilation=settings.frame_step, bias=False
+        )
+        hidden = [nn.Conv1d(units, units, 1, bias=False) for _ in range(settings.hidden_layers - 1)]
         self.layers = nn.Sequential(
             *(nn.Sequential(layer, nn.BatchNorm1d(units), nn.ReLU()) for layer in (stem, *hidden))
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         self.classifier = nn.Conv1d(units, classes, 1)
+        he_initialise(self)
 
     def steps(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, stem_frames + n * stride] -> [batch, hidden_units, steps]."""
+        """Map [batch, n_mels, stem_frames + n * stride] to [batch, hidden_units, steps]."""
         y: Tensor = self.layers(x)
         return y
-
-
-def cd_dnn(config: CdDnnConfig, n_mels: int, frames: int, classes: int) -> CdDnn:
-    """Fully connected network of the configured size, with He initialisation."""
-    model = CdDnn(config, n_mels, classes)
-    he_initialise(model)
-    return model

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wakeword_core.config import ConformerConfig
-from wakeword_core.models.backbones import WindowBackbone
+from wakeword_core.models.layers import WindowBackbone
 
 _KERNEL = 3
 _STRIDE = 2
@@ -45,7 +45,7 @@ class RelativeAttention(nn.Module):
         self.register_buffer("distances", places[None, :] - places[:, None] + steps - 1, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, steps, channels] -> the same shape."""
+        """Map [batch, steps, channels] to the same shape."""
         batch, steps, channels = x.shape
         split = self.projection(self.norm(x)).view(batch, steps, 3, self.heads, channels // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
@@ -71,7 +71,7 @@ class ConvolutionModule(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, steps, channels] -> the same shape."""
+        """Map [batch, steps, channels] to the same shape."""
         y: Tensor = self.layers(self.norm(x).transpose(1, 2))
         return y.transpose(1, 2)
 
@@ -79,16 +79,16 @@ class ConvolutionModule(nn.Module):
 class ConformerBlock(nn.Module):
     """Feed-forward, attention, convolution, feed-forward (of which a half each counts), and layer norm."""
 
-    def __init__(self, config: ConformerConfig, steps: int) -> None:
+    def __init__(self, settings: ConformerConfig, steps: int) -> None:
         super().__init__()
-        self.before = FeedForward(config.channels, config.expansion, config.dropout)
-        self.attention = RelativeAttention(config.channels, config.heads, steps, config.dropout)
-        self.convolution = ConvolutionModule(config.channels, config.kernel, config.dropout)
-        self.after = FeedForward(config.channels, config.expansion, config.dropout)
-        self.norm = nn.LayerNorm(config.channels)
+        self.before = FeedForward(settings.channels, settings.expansion, settings.dropout)
+        self.attention = RelativeAttention(settings.channels, settings.heads, steps, settings.dropout)
+        self.convolution = ConvolutionModule(settings.channels, settings.kernel, settings.dropout)
+        self.after = FeedForward(settings.channels, settings.expansion, settings.dropout)
+        self.norm = nn.LayerNorm(settings.channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, steps, channels] -> the same shape."""
+        """Map [batch, steps, channels] to the same shape."""
         x = x + _HALF * self.before(x)
         x = x + self.attention(x)
         x = x + self.convolution(x)
@@ -97,39 +97,36 @@ class ConformerBlock(nn.Module):
 
 
 class Conformer(WindowBackbone):
-    """Convolution-augmented transformer for windows of a fixed size."""
+    """Convolution-augmented transformer for windows of a fixed size.
 
-    def __init__(self, config: ConformerConfig, n_mels: int, frames: int, classes: int) -> None:
+    It begins with He's weights where ReLU follows, and with Glorot's elsewhere.
+    """
+
+    def __init__(self, settings: ConformerConfig, n_mels: int, frames: int, classes: int) -> None:
         super().__init__()
-        channels, bands, steps = config.channels, n_mels, frames
+        channels, bands, steps = settings.channels, n_mels, frames
         layers: list[nn.Module] = []
         for inputs in (1, channels):
             layers += [nn.Conv2d(inputs, channels, _KERNEL, _STRIDE, _KERNEL // 2), nn.ReLU()]
             bands, steps = -(-bands // _STRIDE), -(-steps // _STRIDE)
         self.subsampling = nn.Sequential(*layers)
         self.projection = nn.Linear(channels * bands, channels)
-        self.projection_dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.Sequential(*(ConformerBlock(config, steps) for _ in range(config.layers)))
-        self.dropout = nn.Dropout(config.dropout)
+        self.projection_dropout = nn.Dropout(settings.dropout)
+        self.blocks = nn.Sequential(*(ConformerBlock(settings, steps) for _ in range(settings.layers)))
+        self.dropout = nn.Dropout(settings.dropout)
         self.classifier = nn.Linear(channels, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            elif isinstance(module, nn.Linear | nn.Conv1d) and module is not self.classifier:
+                nn.init.xavier_uniform_(module.weight)
+            else:
+                continue
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, channels]: the mean over time."""
+        """Map [batch, n_mels, frames] to [batch, channels]: the mean over time."""
         y = self.subsampling(x[:, None]).flatten(1, 2).transpose(1, 2)
         z: Tensor = self.blocks(self.projection_dropout(self.projection(y)))
         return z.mean(dim=1)
-
-
-def conformer(config: ConformerConfig, n_mels: int, frames: int, classes: int) -> Conformer:
-    """Conformer of the configured size; He initialisation where ReLU follows, Glorot's elsewhere."""
-    model = Conformer(config, n_mels, frames, classes)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        elif isinstance(module, nn.Linear | nn.Conv1d) and module is not model.classifier:
-            nn.init.xavier_uniform_(module.weight)
-        else:
-            continue
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    return model

@@ -10,38 +10,30 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import DsCnnConfig
-from wakeword_core.models.backbones import WindowBackbone
-from wakeword_core.models.layers import he_initialise, same_padding, separable_convolution
+from wakeword_core.models.layers import WindowBackbone, he_initialise, same_padding, separable_convolution
 
 _STEM_BANDS = 2
-_STEM_FRAMES = 5
-"""Bands and frames the first layer sees, as multiples of its stride."""
+_STEM_FRAMES = 5  # bands and frames the first layer sees, as multiples of its stride
 _KERNEL = 3
 
 
 class DsCnn(WindowBackbone):
     """Depthwise separable convolutional network."""
 
-    def __init__(self, config: DsCnnConfig, n_mels: int, frames: int, classes: int) -> None:
+    def __init__(self, settings: DsCnnConfig, n_mels: int, frames: int, classes: int) -> None:
         super().__init__()
-        stride, kernel = config.stride, (_STEM_BANDS * config.stride, _STEM_FRAMES * config.stride)
+        stride, kernel = settings.stride, (_STEM_BANDS * settings.stride, _STEM_FRAMES * settings.stride)
         self.pad = nn.ZeroPad2d((*same_padding(frames, kernel[1], stride), *same_padding(n_mels, kernel[0], stride)))
-        self.stem = nn.Conv2d(1, config.channels, kernel, stride, bias=False)
-        self.stem_norm = nn.BatchNorm2d(config.channels)
+        self.stem = nn.Conv2d(1, settings.channels, kernel, stride, bias=False)
+        self.stem_norm = nn.BatchNorm2d(settings.channels)
         self.blocks = nn.Sequential(
-            *(separable_convolution(config.channels, config.channels, _KERNEL) for _ in range(config.blocks))
+            *(separable_convolution(settings.channels, settings.channels, _KERNEL) for _ in range(settings.blocks))
         )
-        self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.channels, classes)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.classifier = nn.Linear(settings.channels, classes)
+        he_initialise(self)
 
     def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, channels]: the mean over bands and steps."""
+        """Map [batch, n_mels, frames] to [batch, channels]: the mean over bands and steps."""
         y: Tensor = self.blocks(functional.relu(self.stem_norm(self.stem(self.pad(x[:, None])))))
         return y.mean(dim=(2, 3))
-
-
-def ds_cnn(config: DsCnnConfig, n_mels: int, frames: int, classes: int) -> DsCnn:
-    """DS-CNN of the configured size, with He initialisation."""
-    model = DsCnn(config, n_mels, frames, classes)
-    he_initialise(model)
-    return model

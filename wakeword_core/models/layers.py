@@ -1,9 +1,81 @@
-"""Layers that several networks are made of, and the first weights of networks."""
+"""What networks have in common: those that stream, those that see whole windows, layers, and first weights."""
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+
+class StreamingBackbone(nn.Module, ABC):
+    """A causal network without padding; a kind of network defines `steps`, `dropout` and `classifier`.
+
+    It gives the same scores on a window as on endless audio: no layer over time is padded, so what a step gives depends
+    on the frames of its own receptive field alone, wherever the window began. One pass over a long stretch (`dense`)
+    gives the scores of every window in it, which training and streaming both use. The classifier is a convolution over
+    the last steps.
+    """
+
+    streams = True  # it can run step by step on endless audio
+    dropout: nn.Module
+    classifier: nn.Conv1d
+
+    def __init__(self, *, stem_frames: int, stride: int, lost_steps: int) -> None:
+        """Expect a first layer that sees `stem_frames` frames every `stride`; later ones lose `lost_steps` steps."""
+        super().__init__()
+        self.stride, self.stem_frames = stride, stem_frames
+        self.receptive_field_frames = stem_frames + stride * lost_steps
+
+    @abstractmethod
+    def steps(self, x: Tensor) -> Tensor:
+        """Map [batch, n_mels, stem_frames + n * stride] to [batch, channels, steps], nothing padded."""
+
+    def output_frames(self, frames: int) -> Tensor:
+        """Return the last frame of each step that `dense` gives for `frames` frames: int64 [steps]."""
+        first = min(self.receptive_field_frames, frames) - 1
+        return torch.arange(frames - 1, first - 1, -self.stride).flip(0)
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """Map [batch, n_mels, frames] to [batch, channels, steps]; the last step ends exactly at the last frame."""
+        return self.steps(x[:, :, (x.shape[2] - self.stem_frames) % self.stride :])
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Map [batch, n_mels, frames] to logits [batch, classes, steps], one step for each of `output_frames`."""
+        logits: Tensor = self.classifier(self.dropout(self.trunk(self._long_enough(x))))
+        return logits
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Map [batch, n_mels, frames] to [batch, channels * head_steps]: the last steps, which the classifier sees."""
+        return self.trunk(self._last_window(x)).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [batch, n_mels, frames] to logits [batch, classes] at the last frame."""
+        return self.dense(self._last_window(x))[:, :, -1]
+
+    def _last_window(self, x: Tensor) -> Tensor:
+        return self._long_enough(x)[:, :, -self.receptive_field_frames :]
+
+    def _long_enough(self, x: Tensor) -> Tensor:
+        """Windows shorter than the receptive field begin with the mean of the training data."""
+        return functional.pad(x, (max(self.receptive_field_frames - x.shape[2], 0), 0))
+
+
+class WindowBackbone(nn.Module, ABC):
+    """A network that makes one vector of a whole window; a kind of network defines `embed`, `dropout`, `classifier`."""
+
+    streams = False
+    dropout: nn.Module
+    classifier: nn.Module
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """Map [batch, n_mels, frames] to [batch, d]: what the classifier sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [batch, n_mels, frames] to logits [batch, classes]."""
+        logits: Tensor = self.classifier(self.dropout(self.embed(x)))
+        return logits
 
 
 def convolution(
@@ -15,7 +87,7 @@ def convolution(
     groups: int = 1,
     activation: type[nn.Module] | None = nn.ReLU,
 ) -> nn.Sequential:
-    """A square convolution, batch norm and `activation`; padded so that ceil(size / stride) of each axis is left."""
+    """Make a square convolution, batch norm and `activation`; ceil(size / stride) of each axis is left."""
     padding = kernel // 2
     layers = [
         nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
@@ -25,7 +97,7 @@ def convolution(
 
 
 def separable_convolution(inputs: int, outputs: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
-    """A convolution of each channel by itself and one across channels, each with batch norm and ReLU.
+    """Make a convolution of each channel by itself and one across channels, each with batch norm and ReLU.
 
     As in MobileNet (Howard et al. 2017): about `kernel` squared times fewer products than one convolution.
     """
@@ -35,16 +107,16 @@ def separable_convolution(inputs: int, outputs: int, kernel: int, *, stride: int
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after `size` values so that ceil(size / stride) steps of `kernel` cover them, the rest behind.
+    """Return how many zeros before and after `size` values let ceil(size / stride) steps of `kernel` cover them.
 
-    TensorFlow's SAME, which several papers have; even kernels need it.
+    An odd one is behind. It is TensorFlow's SAME, which several papers have; even kernels need it.
     """
     lacking = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return lacking // 2, lacking - lacking // 2
 
 
 def products_pay(x: Tensor) -> bool:
-    """Whether a model should compute `x` by matrix products: on a CPU, and not while a graph is being exported.
+    """Tell whether matrix products should compute `x`: on a CPU, and not while a graph is being exported.
 
     Depthwise convolutions of torch are many times slower on a CPU than a product with as many operations.
     """
@@ -66,7 +138,7 @@ def toeplitz(taps: Tensor, inputs: int, outputs: int, *, stride: int = 1, dilati
 
 
 def he_initialise(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_in") -> None:
-    """He initialisation (He et al. 2015) of every convolution and linear layer of `model` but its `classifier`.
+    """Initialise every convolution and linear layer of `model` but its `classifier` as He et al. 2015 do.
 
     `fan_in` keeps the size of activations from layer to layer, `fan_out` that of gradients; biases begin at zero.
     """
@@ -78,7 +150,7 @@ def he_initialise(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_in
 
 
 def recurrent_initialise(network: nn.GRU | nn.LSTM) -> None:
-    """Orthogonal weights from step to step (Saxe et al. 2014), Glorot's from the input, biases zero.
+    """Set orthogonal weights from step to step (Saxe et al. 2014), Glorot's from the input, and biases of zero.
 
     The forget gate of an LSTM begins open, with a bias of one (Jozefowicz et al. 2015).
     """

@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import MixedNetConfig
-from wakeword_core.models.backbones import StreamingBackbone
-from wakeword_core.models.layers import he_initialise
+from wakeword_core.models.layers import StreamingBackbone, he_initialise
 
-_STEM_OVERLAP = 2
-"""Frames that the first layer sees besides the new ones, as in the TCN."""
+_STEM_OVERLAP = 2  # frames that the first layer sees besides the new ones, as in the TCN
 
 
 class MixedConvolution(nn.Module):
@@ -38,7 +36,7 @@ class MixedConvolution(nn.Module):
         self.skipped = [max(kernels) - kernel for kernel in kernels]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, steps] -> [batch, channels, steps - lost]."""
+        """Map [batch, channels, steps] to [batch, channels, steps - lost]."""
         layers = zip(self.groups, self.skipped, strict=True)
         weights = [functional.pad(cast(Tensor, group.weight), (skipped, 0)) for group, skipped in layers]
         return functional.conv1d(x, torch.cat(weights), groups=x.shape[1])
@@ -55,7 +53,7 @@ class MixedBlock(nn.Module):
         self.residual = inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels in, steps] -> [batch, channels out, steps - lost]."""
+        """Map [batch, channels in, steps] to [batch, channels out, steps - lost]."""
         y: Tensor = self.norm(self.pointwise(self.depthwise(x)))
         return functional.relu(x[:, :, self.depthwise.lost :] + y if self.residual else y)
 
@@ -63,26 +61,23 @@ class MixedBlock(nn.Module):
 class MixedNet(StreamingBackbone):
     """Mixed-kernel separable network whose last step ends at the last frame."""
 
-    def __init__(self, config: MixedNetConfig, n_mels: int, classes: int) -> None:
-        lost = config.head_steps - 1 + sum(max(kernels) - 1 for kernels in config.kernels)
-        super().__init__(stem_frames=config.stride + _STEM_OVERLAP, stride=config.stride, lost_steps=lost)
-        self.stem = nn.Conv1d(n_mels, config.stem_channels, self.stem_frames, config.stride, bias=False)
-        self.stem_norm = nn.BatchNorm1d(config.stem_channels)
-        inputs = (config.stem_channels, *[config.channels] * (len(config.kernels) - 1))
+    def __init__(self, settings: MixedNetConfig, n_mels: int, frames: int, classes: int) -> None:
+        lost = settings.head_steps - 1 + sum(max(kernels) - 1 for kernels in settings.kernels)
+        super().__init__(stem_frames=settings.stride + _STEM_OVERLAP, stride=settings.stride, lost_steps=lost)
+        self.stem = nn.Conv1d(n_mels, settings.stem_channels, self.stem_frames, settings.stride, bias=False)
+        self.stem_norm = nn.BatchNorm1d(settings.stem_channels)
+        inputs = (settings.stem_channels, *[settings.channels] * (len(settings.kernels) - 1))
         self.blocks = nn.Sequential(
-            *(MixedBlock(size, config.channels, kernels) for size, kernels in zip(inputs, config.kernels, strict=True))
+            *(
+                MixedBlock(size, settings.channels, kernels)
+                for size, kernels in zip(inputs, settings.kernels, strict=True)
+            )
         )
-        self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Conv1d(config.channels, classes, config.head_steps)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.classifier = nn.Conv1d(settings.channels, classes, settings.head_steps)
+        he_initialise(self)
 
     def steps(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, stem_frames + n * stride] -> [batch, channels, steps]."""
+        """Map [batch, n_mels, stem_frames + n * stride] to [batch, channels, steps]."""
         y: Tensor = self.blocks(functional.relu(self.stem_norm(self.stem(x))))
         return y
-
-
-def mixednet(config: MixedNetConfig, n_mels: int, frames: int, classes: int) -> MixedNet:
-    """Mixed-kernel network of the configured size, with He initialisation."""
-    model = MixedNet(config, n_mels, classes)
-    he_initialise(model)
-    return model

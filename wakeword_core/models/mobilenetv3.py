@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import MobileNetV3Config
-from wakeword_core.models.backbones import WindowBackbone
-from wakeword_core.models.layers import convolution, he_initialise, recurrent_initialise
+from wakeword_core.models.layers import WindowBackbone, convolution, he_initialise, recurrent_initialise
 
 
 class _Row(NamedTuple):
@@ -21,8 +20,7 @@ class _Row(NamedTuple):
     outputs: int
     squeeze: bool
     activation: type[nn.Module]
-    stride: tuple[int, int]
-    """Over bands and frames."""
+    stride: tuple[int, int]  # over bands and frames
 
 
 _ROWS = (
@@ -40,18 +38,15 @@ _ROWS = (
 )
 _STEM_CHANNELS = 16
 _STEM_KERNEL = 3
-_LAST_EXPANSION = 6
-"""Channels of the last convolution, of those before it."""
+_LAST_EXPANSION = 6  # channels of the last convolution, of those before it
 _HIDDEN = 1024
-_SQUEEZE = 4
-"""The squeeze-and-excite layers have a quarter of the channels they weigh."""
+_SQUEEZE = 4  # the squeeze-and-excite layers have a quarter of the channels they weigh
 _MULTIPLE = 8
-_LARGEST_LOSS = 0.9
-"""Rounding may not take more than a tenth of the channels."""
+_LARGEST_LOSS = 0.9  # rounding may not take more than a tenth of the channels
 
 
 def rounded_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is not below nine tenths of `channels`, as in the authors' code."""
+    """Return the nearest multiple of 8 that is not below nine tenths of `channels`, as in the authors' code."""
     nearest = max(_MULTIPLE, int(channels + _MULTIPLE / 2) // _MULTIPLE * _MULTIPLE)
     return nearest if nearest >= _LARGEST_LOSS * channels else nearest + _MULTIPLE
 
@@ -66,7 +61,7 @@ class SqueezeExcite(nn.Module):
         self.excite = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, bands, steps] -> the same shape."""
+        """Map [batch, channels, bands, steps] to the same shape."""
         weights = functional.relu(self.squeeze(x.mean(dim=(2, 3), keepdim=True)))
         return x * functional.hardsigmoid(self.excite(weights))
 
@@ -89,31 +84,34 @@ class InvertedResidual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels in, bands, steps] -> [batch, channels out, bands / stride, steps / stride]."""
+        """Map [batch, channels in, bands, steps] to [batch, channels out, bands / stride, steps / stride]."""
         y: Tensor = self.layers(x)
         return x + y if self.residual else y
 
 
 class MobileNetV3(WindowBackbone):
-    """MobileNetV3-Small, with pooling or a GRU at its end."""
+    """MobileNetV3-Small for windows of any size, with pooling or a GRU at its end."""
 
-    def __init__(self, config: MobileNetV3Config, classes: int) -> None:
+    def __init__(self, settings: MobileNetV3Config, n_mels: int, frames: int, classes: int) -> None:
         super().__init__()
-        inputs = rounded_channels(_STEM_CHANNELS * config.width)
+        inputs = rounded_channels(_STEM_CHANNELS * settings.width)
         layers: list[nn.Module] = [convolution(1, inputs, _STEM_KERNEL, stride=2, activation=nn.Hardswish)]
         for row in _ROWS:
-            layers.append(InvertedResidual(inputs, row, config.width))
-            inputs = rounded_channels(row.outputs * config.width)
+            layers.append(InvertedResidual(inputs, row, settings.width))
+            inputs = rounded_channels(row.outputs * settings.width)
         last = _LAST_EXPANSION * inputs
         self.layers = nn.Sequential(*layers, convolution(inputs, last, 1, activation=nn.Hardswish))
-        embedded = config.gru_units or rounded_channels(_HIDDEN * config.width)
-        self.gru = nn.GRU(last, embedded, batch_first=True) if config.gru_units else None
+        embedded = settings.gru_units or rounded_channels(_HIDDEN * settings.width)
+        self.gru = nn.GRU(last, embedded, batch_first=True) if settings.gru_units else None
         self.hidden = None if self.gru else nn.Linear(last, embedded)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         self.classifier = nn.Linear(embedded, classes)
+        he_initialise(self)
+        if self.gru is not None:
+            recurrent_initialise(self.gru)
 
     def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, gru_units], or [batch, 1024 * width] without a GRU."""
+        """Map [batch, n_mels, frames] to [batch, gru_units], or [batch, 1024 * width] without a GRU."""
         y: Tensor = self.layers(x[:, None])
         if self.gru is not None:
             states, _ = self.gru(y.mean(dim=2).transpose(1, 2))
@@ -121,12 +119,3 @@ class MobileNetV3(WindowBackbone):
             return last
         assert self.hidden is not None
         return functional.hardswish(self.hidden(y.mean(dim=(2, 3))))
-
-
-def mobilenetv3(config: MobileNetV3Config, n_mels: int, frames: int, classes: int) -> MobileNetV3:
-    """MobileNetV3-Small of the configured width, with He initialisation; for windows of any size."""
-    model = MobileNetV3(config, classes)
-    he_initialise(model)
-    if model.gru is not None:
-        recurrent_initialise(model.gru)
-    return model

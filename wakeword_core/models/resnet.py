@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import ResNet18Config, ResNet34Config
-from wakeword_core.models.backbones import WindowBackbone
-from wakeword_core.models.layers import convolution, he_initialise
+from wakeword_core.models.layers import WindowBackbone, convolution, he_initialise
 
 _BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Blocks of each stage (table 1 of the paper); every stage has twice the channels of the one before."""
@@ -27,34 +26,28 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity() if same else convolution(inputs, outputs, 1, stride=stride, activation=None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels in, bands, steps] -> [batch, channels out, bands / stride, steps / stride]."""
+        """Map [batch, channels in, bands, steps] to [batch, channels out, bands / stride, steps / stride]."""
         return functional.relu(self.second(self.first(x)) + self.shortcut(x))
 
 
 class ResNet(WindowBackbone):
-    """Residual network of basic blocks."""
+    """Residual network of basic blocks, for windows of any size."""
 
-    def __init__(self, config: ResNet18Config | ResNet34Config, classes: int) -> None:
+    def __init__(self, settings: ResNet18Config | ResNet34Config, n_mels: int, frames: int, classes: int) -> None:
         super().__init__()
-        self.stem = convolution(1, config.width, _KERNEL, stride=2)
-        blocks, inputs = [], config.width
-        for stage, count in enumerate(_BLOCKS[config.arch]):
-            outputs = config.width * 2**stage
+        self.stem = convolution(1, settings.width, _KERNEL, stride=2)
+        blocks, inputs = [], settings.width
+        for stage, count in enumerate(_BLOCKS[settings.arch]):
+            outputs = settings.width * 2**stage
             for position in range(count):
                 blocks.append(BasicBlock(inputs, outputs, stride=2 if stage > 0 and position == 0 else 1))
                 inputs = outputs
         self.blocks = nn.Sequential(*blocks)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         self.classifier = nn.Linear(inputs, classes)
+        he_initialise(self, "fan_out")
 
     def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, 8 * width]: the mean over bands and steps."""
+        """Map [batch, n_mels, frames] to [batch, 8 * width]: the mean over bands and steps."""
         y: Tensor = self.blocks(self.stem(x[:, None]))
         return y.mean(dim=(2, 3))
-
-
-def resnet(config: ResNet18Config | ResNet34Config, n_mels: int, frames: int, classes: int) -> ResNet:
-    """ResNet of the configured depth and width, with He initialisation; for windows of any size."""
-    model = ResNet(config, classes)
-    he_initialise(model, "fan_out")
-    return model

@@ -1,4 +1,4 @@
-"""The one thing that turns features into scores: CMVN, backbone, calibration, softmax; and its files."""
+"""The whole way from features to scores (CMVN, backbone, calibration, softmax), and its files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,17 +33,17 @@ class ScoringModel(nn.Module):
     std: Tensor
 
     def __init__(
-        self, config: ModelConfig, n_mels: int, frames: int, classes: int, calibration: str = "temperature"
+        self, settings: ModelConfig, n_mels: int, frames: int, classes: int, calibration: str = "temperature"
     ) -> None:
         super().__init__()
-        self.config, self.n_mels, self.frames, self.classes = config, n_mels, frames, classes
-        self.backbone = build_model(config, n_mels, frames, classes)
+        self.settings, self.n_mels, self.frames, self.classes = settings, n_mels, frames, classes
+        self.backbone = build_model(settings, n_mels, frames, classes)
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("std", torch.ones(n_mels))
         self.set_calibrator(calibration, {})
 
     def set_cmvn(self, cmvn: "Cmvn") -> None:
-        """Take over mean and standard deviation; an error when they do not fit or cannot normalise."""
+        """Take over mean and standard deviation; DataError when they do not fit or cannot normalise."""
         mean, std = (torch.as_tensor(values, dtype=torch.float32) for values in (cmvn.mean, cmvn.std))
         if mean.shape != self.mean.shape or std.shape != self.std.shape:
             raise DataError(f"CMVN is for {mean.numel()} mel bands, the model for {self.n_mels}; compute it again")
@@ -58,32 +58,37 @@ class ScoringModel(nn.Module):
         self.calibration, self.calibrator = method, calibrator.to(self.mean.device)
 
     def normalise(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] log-mel of any float type -> float32 with the mean of each band at zero."""
+        """Map [batch, n_mels, frames] log-mel of any float type to float32 with the mean of each band at zero."""
         return (x.float() - self.mean[:, None]) / self.std[:, None]
 
     def logits(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] log-mel -> raw logits [batch, classes], not calibrated."""
+        """Map [batch, n_mels, frames] log-mel to raw logits [batch, classes], not calibrated."""
         logits: Tensor = self.backbone(self.normalise(x))
         return logits
 
     def calibrated_logits(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] log-mel -> what enters the softmax [batch, classes]."""
+        """Map [batch, n_mels, frames] log-mel to what enters the softmax [batch, classes]."""
         logits: Tensor = self.calibrator(self.logits(x))
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] log-mel -> probabilities [batch, classes]."""
+        """Map [batch, n_mels, frames] log-mel to probabilities [batch, classes]."""
         return torch.softmax(self.calibrated_logits(x), dim=1)
 
 
 def new_model(config: Config) -> ScoringModel:
-    """An untrained model for a project's windows and classes."""
+    """Make an untrained model for a project's windows and classes."""
     frontend = config.features.frontend
     return ScoringModel(config.training.model, frontend.bands, frontend.window_frames, len(config.labels))
 
 
+def count_parameters(model: nn.Module) -> int:
+    """Count the trainable numbers of a model."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def model_card(config: Config) -> dict[str, Any]:
-    """The part of `model.json` that comes from the configuration."""
+    """Return the part of `model.json` that comes from the configuration."""
     return {
         "phrase": config.phrase,
         "labels": list(config.labels),
@@ -103,32 +108,30 @@ def save_model(folder: Path, model: ScoringModel, card: dict[str, Any]) -> None:
     broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise ArtifactError(f"weights of {', '.join(broken[:3])} are not finite; the model is not saved")
-    architecture = {
-        "model": model.config.model_dump(mode="json"),
-        "n_mels": model.n_mels,
-        "frames": model.frames,
-        "classes": model.classes,
-        "calibration": model.calibration,
-    }
+    facts = {name: getattr(model, name) for name in (*_SHAPE, "calibration")}
+    architecture = {"model": model.settings.model_dump(mode="json"), **facts}
     with replacing(folder / WEIGHTS) as part:
         save_file(state, part)
     write_json(folder / CARD, {**card, **architecture})
 
 
 def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
-    """The model in `folder`, in eval mode on the CPU, and its card; ArtifactError if anything does not fit exactly."""
+    """Load the model in `folder`, in eval mode on the CPU, and its card; ArtifactError if anything does not fit."""
     card = _read_card(folder / CARD)
     try:
-        config: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
+        settings: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
         n_mels, frames, classes = (int(card[name]) for name in _SHAPE)
         with torch.random.fork_rng(devices=[]):
-            model = ScoringModel(config, n_mels, frames, classes, card["calibration"])
+            model = ScoringModel(settings, n_mels, frames, classes, card["calibration"])
     except (ValidationError, ValueError, TypeError, RuntimeError, WakewordError) as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"{folder / CARD} does not describe a known model ({reason}); train it again") from error
     if not isinstance(card["labels"], list) or len(card["labels"]) != model.classes:
         raise ArtifactError(f"{folder / CARD} does not name its {model.classes} classes; train the model again")
-    state = _read_weights(folder / WEIGHTS)
+    try:
+        state = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{folder / WEIGHTS} cannot be read ({error}); train the model again") from error
     _check_fit(state, model.state_dict(), folder / WEIGHTS)
     model.load_state_dict(state, strict=True)
     return model.eval(), card
@@ -148,23 +151,16 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); train the model again") from error
-
-
-def _check_fit(found: dict[str, Tensor], wanted: dict[str, Tensor], path: Path) -> None:
+def _check_fit(stored: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
     """Refuse weights of another model: names, shapes, number formats and finiteness must all be right."""
-    unlike = sorted(found.keys() ^ wanted.keys())
+    unlike = sorted(stored.keys() ^ expected.keys())
     unlike += [
         name
-        for name in sorted(found.keys() & wanted.keys())
-        if found[name].shape != wanted[name].shape or found[name].dtype != wanted[name].dtype
+        for name in sorted(stored.keys() & expected.keys())
+        if stored[name].shape != expected[name].shape or stored[name].dtype != expected[name].dtype
     ]
     if unlike:
         raise ArtifactError(f"{path} does not fit its card: {', '.join(unlike[:3])} differ; train the model again")
-    broken = [name for name, tensor in found.items() if not bool(torch.isfinite(tensor).all())]
+    broken = [name for name, tensor in stored.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise ArtifactError(f"{path} has values that are not finite in {', '.join(broken[:3])}; train the model again")

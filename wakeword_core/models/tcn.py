@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import TcnConfig
-from wakeword_core.models.backbones import StreamingBackbone
-from wakeword_core.models.layers import he_initialise
+from wakeword_core.models.layers import StreamingBackbone, he_initialise
 
 _STEM_OVERLAP = 2
 
@@ -27,26 +26,26 @@ class ResidualBlock(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, steps] -> [batch, channels, steps - lost]."""
+        """Map [batch, channels, steps] to [batch, channels, steps - lost]."""
         return functional.relu(x[:, :, self.lost :] + self.norm(self.convolution(x)))
 
 
 class Tcn(StreamingBackbone):
     """Temporal convolutional network whose last step ends at the last frame."""
 
-    def __init__(self, config: TcnConfig, n_mels: int, classes: int) -> None:
-        lost = config.head_steps - 1 + (config.kernel - 1) * sum(config.dilations)
-        super().__init__(stem_frames=config.stride + _STEM_OVERLAP, stride=config.stride, lost_steps=lost)
-        self.stem = nn.Conv1d(n_mels, config.channels, self.stem_frames, stride=config.stride, bias=False)
-        self.stem_norm = nn.BatchNorm1d(config.channels)
+    def __init__(self, settings: TcnConfig, n_mels: int, classes: int) -> None:
+        lost = settings.head_steps - 1 + (settings.kernel - 1) * sum(settings.dilations)
+        super().__init__(stem_frames=settings.stride + _STEM_OVERLAP, stride=settings.stride, lost_steps=lost)
+        self.stem = nn.Conv1d(n_mels, settings.channels, self.stem_frames, stride=settings.stride, bias=False)
+        self.stem_norm = nn.BatchNorm1d(settings.channels)
         self.blocks = nn.ModuleList(
-            ResidualBlock(config.channels, config.kernel, dilation) for dilation in config.dilations
+            ResidualBlock(settings.channels, settings.kernel, dilation) for dilation in settings.dilations
         )
-        self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Conv1d(config.channels, classes, config.head_steps)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.classifier = nn.Conv1d(settings.channels, classes, settings.head_steps)
 
     def steps(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, stem_frames + n * stride] -> [batch, channels, steps]."""
+        """Map [batch, n_mels, stem_frames + n * stride] to [batch, channels, steps]."""
         x = functional.relu(self.stem_norm(self.stem(x)))
         for block in self.blocks:
             x = block(x)
@@ -68,30 +67,26 @@ class TcnEnsemble(nn.Module):
         self.receptive_field_frames = members[0].receptive_field_frames
 
     def output_frames(self, frames: int) -> Tensor:
-        """As of each member."""
-        return self._first.output_frames(frames)
+        """Return those of each member."""
+        return cast(Tcn, self.members[0]).output_frames(frames)
 
     def dense(self, x: Tensor) -> Tensor:
-        """As of a member, averaged; in training of one member after the other, [members * batch, classes, steps]."""
+        """Average the members' logits; in training return each member's in turn, [members * batch, classes, steps]."""
         scores = [cast(Tcn, member).dense(x) for member in self.members]
         return torch.cat(scores) if self.training else torch.stack(scores).mean(dim=0)
 
     def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, members * channels * head_steps]."""
+        """Map [batch, n_mels, frames] to [batch, members * channels * head_steps]."""
         return torch.cat([cast(Tcn, member).embed(x) for member in self.members], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> logits [batch, classes] at the last frame."""
+        """Map [batch, n_mels, frames] to logits [batch, classes] at the last frame."""
         return torch.stack([member(x) for member in self.members]).mean(dim=0)
 
-    @property
-    def _first(self) -> Tcn:
-        return cast(Tcn, self.members[0])
 
-
-def tcn(config: TcnConfig, n_mels: int, frames: int, classes: int) -> Tcn | TcnEnsemble:
-    """TCN of the configured size, with He initialisation; several of them when it has members."""
-    members = [Tcn(config, n_mels, classes) for _ in range(config.members)]
+def tcn(settings: TcnConfig, n_mels: int, frames: int, classes: int) -> Tcn | TcnEnsemble:
+    """Make a TCN of the configured size with He's weights, or an ensemble when it has members."""
+    members = [Tcn(settings, n_mels, classes) for _ in range(settings.members)]
     for model in members:
         he_initialise(model)
     return members[0] if len(members) == 1 else TcnEnsemble(members)

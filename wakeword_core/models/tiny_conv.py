@@ -8,8 +8,7 @@ et al. 2017, MobileNets) it has a fraction of the products.
 from torch import Tensor, nn
 
 from wakeword_core.config import TinyConvConfig
-from wakeword_core.models.backbones import WindowBackbone
-from wakeword_core.models.layers import convolution, he_initialise, products_pay, separable_convolution
+from wakeword_core.models.layers import WindowBackbone, convolution, he_initialise, products_pay, separable_convolution
 
 _STEM_KERNEL = 5
 _KERNEL = 3
@@ -25,11 +24,11 @@ def _halved(size: int, times: int) -> int:
 class TinyConv(WindowBackbone):
     """Small 2-D convolutional network for windows of a fixed number of frames."""
 
-    def __init__(self, config: TinyConvConfig, n_mels: int, frames: int, classes: int) -> None:
+    def __init__(self, settings: TinyConvConfig, n_mels: int, frames: int, classes: int) -> None:
         super().__init__()
-        width = config.channels
+        width = settings.channels
         # the first layer has one input channel, so that there is nothing to separate
-        stage = separable_convolution if config.separable else convolution
+        stage = separable_convolution if settings.separable else convolution
         self.stages = nn.Sequential(
             convolution(1, width, _STEM_KERNEL, stride=_STRIDE),
             stage(width, 2 * width, _KERNEL, stride=_STRIDE),
@@ -38,19 +37,13 @@ class TinyConv(WindowBackbone):
         size = (_halved(n_mels, 3), _halved(frames, 3))
         self.pool = nn.Conv2d(4 * width, 4 * width, size, groups=4 * width, bias=False)
         self.pool_norm = nn.BatchNorm2d(4 * width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         self.classifier = nn.Linear(4 * width, classes)
+        he_initialise(self)
 
     def embed(self, x: Tensor) -> Tensor:
-        """[batch, n_mels, frames] -> [batch, 4 * channels]."""
+        """Map [batch, n_mels, frames] to [batch, 4 * channels]."""
         y = self.stages(x[:, None])
         y = (y * self.pool.weight[:, 0]).sum(dim=(2, 3), keepdim=True) if products_pay(y) else self.pool(y)
         pooled: Tensor = self.pool_norm(y)
         return pooled.flatten(1)
-
-
-def tiny_conv(config: TinyConvConfig, n_mels: int, frames: int, classes: int) -> TinyConv:
-    """Small 2-D convolutional network, with He initialisation."""
-    model = TinyConv(config, n_mels, frames, classes)
-    he_initialise(model)
-    return model

@@ -35,7 +35,7 @@ class Detection(NamedTuple):
 
 
 def wake_scores(scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The score of the likeliest wake word and its class index, each [n], from class scores [n, classes] or [n].
+    """Return the score of the likeliest wake word and its class index, each [n], of scores [n, classes] or [n].
 
     Class 0 is the negatives; one-dimensional scores are those of class 1.
     """
@@ -49,7 +49,7 @@ def wake_scores(scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int6
 
 
 def smooth(scores: ArrayLike, count: int, votes: int = 0) -> NDArray[np.float64]:
-    """What the last `count` scores agree on, for each score [n]: their mean, or the `votes`-th largest of them.
+    """Smooth scores [n]: for each, return the mean of the last `count` or, with `votes`, the `votes`-th largest.
 
     The mean is of fewer at the start and summed oldest first, as a stream would; votes not cast yet count as 0.
     """
@@ -75,41 +75,39 @@ class PreparedScores:
 
     times: NDArray[np.float64]
     smoothed: NDArray[np.float64]
-    held: NDArray[np.float64]
-    """The highest threshold at which each score could be an event."""
-    unlocked: NDArray[np.int64]
-    """For an event at i, the first index at which the lockout is over."""
+    held: NDArray[np.float64]  # the highest threshold at which each score could be an event
+    unlocked: NDArray[np.int64]  # for an event at i, the first index at which the lockout is over
     peak: float
 
 
-def prepare(times: ArrayLike, scores: ArrayLike, config: DetectorConfig) -> PreparedScores:
+def prepare(times: ArrayLike, scores: ArrayLike, detector: DetectorConfig) -> PreparedScores:
     """Smooth the scores [n] at increasing times [n] in seconds and find where each lockout would end."""
     moments, values = np.asarray(times, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    smoothed = smooth(values, config.smoothing, config.votes)
+    smoothed = smooth(values, detector.smoothing, detector.votes)
     if moments.shape != smoothed.shape or moments.ndim != 1:
         raise ValueError(f"times and scores must be of one length, not {list(moments.shape)}, {list(smoothed.shape)}")
     if not np.isfinite(values).all() or not (np.diff(moments) > 0).all():
         raise ValueError("scores must be finite and times must increase")
     # t + lockout is rounded while the rule compares t_j - t_i: where the two differ it is by one place.
-    guess = np.searchsorted(moments, moments + config.lockout_seconds)
+    guess = np.searchsorted(moments, moments + detector.lockout_seconds)
     earlier = np.maximum(guess - 1, 0)
-    unlocked = np.where(moments[earlier] - moments >= config.lockout_seconds, earlier, guess)
+    unlocked = np.where(moments[earlier] - moments >= detector.lockout_seconds, earlier, guess)
     here = np.minimum(unlocked, len(moments) - 1)
-    unlocked += (unlocked < len(moments)) & (moments[here] - moments < config.lockout_seconds)
-    held = _latest(smoothed, config.hold).min(axis=1)
+    unlocked += (unlocked < len(moments)) & (moments[here] - moments < detector.lockout_seconds)
+    held = _latest(smoothed, detector.hold).min(axis=1)
     return PreparedScores(moments, smoothed, held, unlocked, float(held.max(initial=-np.inf)))
 
 
-def event_indices(prepared: PreparedScores, threshold: float, config: DetectorConfig) -> NDArray[np.int64]:
-    """Indices of the scores at which events happen; the only Python loop is over the events themselves."""
+def event_indices(prepared: PreparedScores, threshold: float, detector: DetectorConfig) -> NDArray[np.int64]:
+    """Find the scores at which events happen, by index; the only Python loop is over the events themselves."""
     if prepared.peak < threshold:
         return np.empty(0, dtype=np.int64)
     times, smoothed = prepared.times, prepared.smoothed
     above = smoothed >= threshold
     hot = np.flatnonzero(prepared.held >= threshold)
     below_since = np.maximum.accumulate(np.where(above, np.arange(len(times)), -1)) + 1
-    rested = times - times[np.minimum(below_since, len(times) - 1)] >= config.rearm_seconds
-    rearmed = ~above & ((smoothed < config.off_ratio * threshold) | rested)
+    rested = times - times[np.minimum(below_since, len(times) - 1)] >= detector.rearm_seconds
+    rearmed = ~above & ((smoothed < detector.off_ratio * threshold) | rested)
     # Whether the detector is armed again depends on where it re-armed, never on which event disarmed it. So each
     # score that could be an event has one successor: the first such score that is both re-armed and out of lockout.
     rearms = np.cumsum(rearmed)[hot]
@@ -124,47 +122,49 @@ def event_indices(prepared: PreparedScores, threshold: float, config: DetectorCo
 
 
 def detect(
-    times: ArrayLike, scores: ArrayLike, threshold: float, config: DetectorConfig, labels: Sequence[str] = ()
+    times: ArrayLike, scores: ArrayLike, threshold: float, detector: DetectorConfig, labels: Sequence[str] = ()
 ) -> list[Detection]:
-    """All events in scores [n] at times [n] in seconds; `labels` [n] names the likeliest wake word of each score."""
-    prepared = prepare(times, scores, config)
+    """Find all events in scores [n] at times [n] in seconds; `labels` [n] are the likeliest wake words."""
+    prepared = prepare(times, scores, detector)
     if len(labels) not in (0, len(prepared.times)):
         raise ValueError(f"{len(labels)} labels for {len(prepared.times)} scores")
     return [
         Detection(float(prepared.times[i]), float(prepared.held[i]), labels[i] if labels else "")
-        for i in event_indices(prepared, threshold, config)
+        for i in event_indices(prepared, threshold, detector)
     ]
 
 
 class StreamingDetector:
     """The same rule, one score at a time, with constant memory."""
 
-    def __init__(self, threshold: float, config: DetectorConfig) -> None:
+    def __init__(self, threshold: float, detector: DetectorConfig) -> None:
         self.threshold = threshold
-        self.config = config
+        self.settings = detector
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything heard so far."""
-        self._recent: deque[float] = deque(maxlen=self.config.smoothing)
-        self._smoothed: deque[float] = deque(maxlen=self.config.hold)
+        """Begin a new stream."""
+        self._recent: deque[float] = deque(maxlen=self.settings.smoothing)
+        self._smoothed: deque[float] = deque(maxlen=self.settings.hold)
         self._armed = True
         self._last_event: float | None = None
         self._below_since: float | None = None
 
     def push(self, time: float, score: float, label: str = "") -> Detection | None:
-        """Take the score at `time` in seconds; the event it causes, if any."""
+        """Take the score at `time` in seconds and return the event that it causes, if any."""
         if not math.isfinite(score):
             raise ValueError(f"the score at {time} s is not finite")
         self._recent.append(float(score))
         smoothed = self._agreed()
         self._smoothed.append(smoothed)
-        if smoothed < self.threshold:
-            self._rest(time, smoothed)
-        else:
+        if smoothed >= self.threshold:
             self._below_since = None
-        held = min(self._smoothed) if len(self._smoothed) == self.config.hold else 0.0
-        locked = self._last_event is not None and time - self._last_event < self.config.lockout_seconds
+        else:
+            self._below_since = time if self._below_since is None else self._below_since
+            rested = time - self._below_since >= self.settings.rearm_seconds
+            self._armed |= rested or smoothed < self.settings.off_ratio * self.threshold
+        held = min(self._smoothed) if len(self._smoothed) == self.settings.hold else 0.0
+        locked = self._last_event is not None and time - self._last_event < self.settings.lockout_seconds
         if held < self.threshold or not self._armed or locked:
             return None
         self._armed = False
@@ -172,18 +172,10 @@ class StreamingDetector:
         return Detection(float(time), held, label)
 
     def _agreed(self) -> float:
-        """The smoothed score of the scores heard last."""
-        if self.config.votes:
+        if self.settings.votes:
             ranked = sorted(self._recent, reverse=True)
-            return ranked[self.config.votes - 1] if len(ranked) >= self.config.votes else 0.0
+            return ranked[self.settings.votes - 1] if len(ranked) >= self.settings.votes else 0.0
         total = 0.0
         for recent in self._recent:  # not sum(), whose rounding differs between versions of Python
             total += recent
         return total / len(self._recent)
-
-    def _rest(self, time: float, smoothed: float) -> None:
-        if self._below_since is None:
-            self._below_since = time
-        rested = time - self._below_since >= self.config.rearm_seconds
-        if rested or smoothed < self.config.off_ratio * self.threshold:
-            self._armed = True

@@ -32,7 +32,7 @@ _MAX_MODEL_BYTES = 256 * 2**20
 
 
 def stride_frames(detector: DetectorConfig, frontend: FrontendConfig, sample_rate: int) -> int:
-    """Frames between two scores: the nearest to `stride_seconds`, at least one."""
+    """Return the frames between two scores: the nearest to `stride_seconds`, at least one."""
     return max(1, frontend.frames(detector.stride_seconds, sample_rate))
 
 
@@ -45,8 +45,7 @@ class ExportedModel:
     the card's `operating_point`, is `threshold`.
     """
 
-    names: tuple[str, ...]
-    """What is looked for in a folder, in this order."""
+    names: tuple[str, ...]  # what is looked for in a folder, in this order
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
         self.path = model_file(Path(path), self.names)
@@ -84,15 +83,15 @@ class ExportedModel:
 
     @property
     def first_end(self) -> int:
-        """The first frame that a window which is scored ends at; from there on they end `stride_frames` apart."""
+        """The frame at which the first window that is scored ends; the others follow `stride_frames` apart."""
         return (self.frontend.window_frames - 1) % self.stride_frames
 
     def window_end(self, frame: Any) -> Any:
-        """Time in seconds at which a window whose last frame is `frame` (or each of [n]) ends."""
+        """Return the time in seconds at which a window ends whose last frame is `frame` (or each of [n])."""
         return (frame * self.frontend.hop_length + self.frontend.n_fft) / self.sample_rate
 
     def threshold_at(self, point: str | None = None, threshold: float | None = None) -> float:
-        """The threshold of an operating point, or `threshold`, or the model's own; ConfigError for an unknown point."""
+        """Choose an operating point's threshold, or `threshold`, or the model's; ConfigError for an unknown point."""
         if point is None:
             return self.threshold if threshold is None else threshold
         if threshold is not None:
@@ -103,8 +102,10 @@ class ExportedModel:
 
 
 def model_file(path: Path, names: tuple[str, ...]) -> Path:
-    """The model at `path`, a file or a folder that holds one of `names`; ArtifactError if there is none or it is too
-    large."""
+    """Find the model at `path`, a file or a folder that holds one of `names`.
+
+    Raises ArtifactError if there is none, or if it is too large.
+    """
     candidates = [path / name for name in names] if path.is_dir() else [path]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
@@ -142,7 +143,7 @@ def _read_card(session: Any, file: Path) -> dict[str, Any]:
 
 
 def parse_card(text: str, file: Path) -> dict[str, Any]:
-    """A card as it stands in the metadata of `file`; ArtifactError if it is no JSON object."""
+    """Parse a card of the metadata of `file`; ArtifactError if it is no JSON object."""
     try:
         card = json.loads(text)
     except ValueError as error:
@@ -166,7 +167,7 @@ def seal(model: "ModelProto") -> None:
 
 
 def check_seal(model: "ModelProto") -> Seal:
-    """Whether the model is as it was sealed, and what is not; a seal that cannot be read counts as an altered card."""
+    """Tell whether the model is as it was sealed, and what is not; an unreadable seal counts as an altered card."""
     stored = next((entry.value for entry in model.metadata_props if entry.key == SEAL_KEY), None)
     if stored is None:
         return "unsealed"

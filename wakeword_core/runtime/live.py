@@ -4,7 +4,7 @@ import numpy as np
 
 from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
 from wakeword_core.runtime.model import WakewordModel
-from wakeword_core.runtime.streaming import Floats, GraphScorer, Pcm, Scorer, StreamingModel, Times, check_pcm
+from wakeword_core.runtime.streaming import Floats, GraphScorer, Pcm, StreamingModel, Times, check_pcm
 
 
 class Detector:
@@ -23,7 +23,7 @@ class Detector:
         self.reset()
 
     def process(self, chunk: Pcm) -> list[Detection]:
-        """Take mono int16 [samples] of any length at the model's rate; the detections that it completes.
+        """Take mono int16 [samples] of any length at the model's rate and return the detections that it completes.
 
         `times` [k] and `scores` [k, classes] are then those of the chunk, and `score` is the latest score of the
         likeliest wake word.
@@ -46,8 +46,8 @@ class Detector:
         self.score = 0.0
 
 
-def stream_scorer(model: WakewordModel | StreamingModel) -> Scorer:
-    """The streaming model where there is one; else windows."""
+def stream_scorer(model: WakewordModel | StreamingModel) -> "GraphScorer | WindowScorer":
+    """Choose what gives the scores of a stream: the streaming model where there is one, else windows."""
     streaming = model if isinstance(model, StreamingModel) else model.streaming
     # where frames leave gaps between them, the streaming model waits for the gap to end
     if streaming is not None and (streaming is model or model.frontend.hop_length <= model.frontend.n_fft):
@@ -76,7 +76,7 @@ class WindowScorer:
         self._skip = 0
 
     def push(self, chunk: Pcm) -> tuple[Times, Floats]:
-        """Take int16 [samples] of any length; the times [k] and scores [k, classes] that it completes."""
+        """Take int16 [samples] of any length and return the times [k] and scores [k, classes] that it completes."""
         check_pcm(chunk)
         skipped = min(self._skip, len(chunk))
         self._skip -= skipped
@@ -98,4 +98,4 @@ class WindowScorer:
         mel = self.model.front_end(audio)[:, -self._ring.shape[1] :]
         self._ring = np.concatenate([self._ring[:, mel.shape[1] :], mel], axis=1)
         self._frames += self._step
-        return self.model.score_heard(self._ring[None])
+        return self.model.score_stream_windows(self._ring[None])

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from wakeword_core.errors import DataError, MissingDependencyError
 
 BLOCK_SECONDS = 0.08
-_QUEUED_BLOCKS = 64
-"""About 5 s: a listener that is further behind has lost sound, and is told so."""
+_QUEUED_BLOCKS = 64  # about 5 s: a listener that is further behind has lost sound, and is told so
 _PATIENCE_SECONDS = 5.0
 
 Pcm = npt.NDArray[np.int16]
@@ -53,13 +52,13 @@ def microphone(sample_rate: int, device: str | int | None = None) -> Iterator[It
             "`python -m sounddevice` lists the devices, --device chooses one"
         ) from error
     with stream:
-        yield _heard(blocks, lost)
+        yield _blocks_of(blocks, lost)
 
 
-def _heard(blocks: "queue.Queue[Pcm]", lost: list[str]) -> Iterator[Pcm]:
+def _blocks_of(queued: "queue.Queue[Pcm]", lost: list[str]) -> Iterator[Pcm]:
     while True:
         try:
-            block = blocks.get(timeout=_PATIENCE_SECONDS)
+            block = queued.get(timeout=_PATIENCE_SECONDS)
         except queue.Empty:
             raise DataError(f"the microphone gave no sound for {_PATIENCE_SECONDS:g} s; is it still there?") from None
         if lost:

@@ -17,17 +17,12 @@ from wakeword_core.features.mel import NumpyFrontend, frame_count
 from wakeword_core.files import replacing
 from wakeword_core.runtime.detector import Detection, detect, wake_scores
 from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
-from wakeword_core.runtime.streaming import StreamingModel, check_pcm
-
-Floats = npt.NDArray[np.float32]
-Pcm = npt.NDArray[np.int16]
-Times = npt.NDArray[np.float64]
+from wakeword_core.runtime.streaming import Floats, Pcm, StreamingModel, Times, check_pcm
 
 _INPUT = "log_mel"
 _OUTPUT = "scores"
 _BATCH_WINDOWS = 64
-_BLOCK_STRIDES = 512
-"""Strides of audio whose features are held at once: 40 s at the default stride."""
+_BLOCK_STRIDES = 512  # strides of audio whose features are held at once: 40 s at the default stride
 
 
 def window_scores(
@@ -75,10 +70,7 @@ class WakewordModel(ExportedModel):
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
         super().__init__(path, threads)
-        self._check_shapes()
         self.front_end = NumpyFrontend(self.frontend, self.sample_rate)
-
-    def _check_shapes(self) -> None:
         inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
         outputs = {value.name: list(value.shape) for value in self._session.get_outputs()}
         wanted = [self.frontend.bands, self.frontend.window_frames]
@@ -102,7 +94,7 @@ class WakewordModel(ExportedModel):
         return streaming
 
     def score_windows(self, windows: Floats) -> Floats:
-        """Windows of features float32 [n, bands, window_frames] -> class scores float32 [n, classes]."""
+        """Map windows of features float32 [n, bands, window_frames] to class scores float32 [n, classes]."""
         expected = (self.frontend.bands, self.frontend.window_frames)
         if windows.ndim != 3 or windows.shape[1:] != expected:
             raise DataError(f"windows must be [n, {expected[0]}, {expected[1]}], not {list(windows.shape)}")
@@ -111,20 +103,20 @@ class WakewordModel(ExportedModel):
         scores: Floats = self._session.run([_OUTPUT], {_INPUT: windows.astype(np.float32, copy=False)})[0]
         return scores
 
-    def score_heard(self, windows: Floats) -> Floats:
-        """As `score_windows`, of windows cut from a stream, whose frames know nothing of one another yet."""
+    def score_stream_windows(self, windows: Floats) -> Floats:
+        """Score windows cut from a stream, whose levels are first clamped by what each window holds itself."""
         return self.score_windows(self.front_end.clamp(windows))
 
     def score_audio(
         self, pcm: Pcm, batch: int = _BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
     ) -> tuple[Times, Floats]:
-        """Mono int16 [samples] at `sample_rate` -> end of each window in seconds [n] and class scores [n, classes].
+        """Map mono int16 [samples] at `sample_rate` to window ends in seconds [n] and class scores [n, classes].
 
         Features are made in blocks, so that memory does not grow with the audio but for the result. `score`, which
-        gets at most `batch` windows at once, does what `score_heard` does in another way.
+        gets at most `batch` windows at once, does what `score_stream_windows` does in another way.
         """
         check_pcm(pcm)
-        score = score or self.score_heard
+        score = score or self.score_stream_windows
         hop, n_fft, width = self.frontend.hop_length, self.frontend.n_fft, self.frontend.window_frames
         frames = frame_count(len(pcm), self.frontend)
         offset = self.first_end
@@ -142,17 +134,11 @@ class WakewordModel(ExportedModel):
         return (grid * hop + n_fft) / self.sample_rate, np.concatenate(scores)
 
     def detect(self, pcm: Pcm, threshold: float | None = None, point: str | None = None) -> list[Detection]:
-        """Every detection in mono int16 [samples] at `sample_rate`; at the model's own threshold unless told."""
+        """Return every detection in mono int16 [samples] at `sample_rate`, by default at the model's own threshold."""
         times, scores = self.score_audio(pcm)
         wake, best = wake_scores(scores)
         labels = [self.labels[index] for index in best]
         return detect(times, wake, self.threshold_at(point, threshold), self.detector, labels)
-
-
-def score_file(model: WakewordModel, path: Path) -> tuple[Times, Floats]:
-    """Return the end of each window in seconds [n] and the score of the likeliest wake word [n] of one audio file."""
-    times, scores = model.score_audio(to_pcm16(read_audio(path, model.sample_rate)))
-    return times, wake_scores(scores)[0].astype(np.float32)
 
 
 def score_files(model: WakewordModel, paths: Sequence[Path], out: Path) -> int:
@@ -163,10 +149,10 @@ def score_files(model: WakewordModel, paths: Sequence[Path], out: Path) -> int:
     """
     if not paths:
         raise DataError("no audio files were given to score; name at least one")
-    scored = [score_file(model, path) for path in paths]
+    scored = [model.score_audio(to_pcm16(read_audio(path, model.sample_rate))) for path in paths]
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "time": np.concatenate([times for times, _ in scored]),
-        "score": np.concatenate([scores for _, scores in scored]),
+        "score": np.concatenate([wake_scores(scores)[0].astype(np.float32) for _, scores in scored]),
     }
     if len(paths) > 1:
         arrays["file_index"] = np.repeat(np.arange(len(paths)), [len(times) for times, _ in scored])

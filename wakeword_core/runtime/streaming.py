@@ -17,7 +17,7 @@ numpy and onnxruntime are all that it needs:
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,7 @@ NEXT = "next_"
 """What the name of a state's output begins with; the rest is the name of its input."""
 TAIL = "audio_tail"
 """The state that holds samples."""
-_BLOCK_HOPS = 512
-"""Hops that a streaming model gets at once at most."""
+_BLOCK_HOPS = 512  # hops that a streaming model gets at once at most
 
 
 class StreamingModel(ExportedModel):
@@ -60,7 +59,7 @@ class StreamingModel(ExportedModel):
             raise ArtifactError(f"the card in {self.path} tells of other states than its graph has; export again")
 
     def stream(self) -> "Stream":
-        """A new stream, which begins after quiet."""
+        """Begin a new stream, before which there was quiet."""
         return Stream(self._session, self._start, self.frontend.hop_length, len(self.labels))
 
 
@@ -92,7 +91,7 @@ class Stream:
         self._sets[self._turn][TAIL][:] = samples
 
     def run(self, audio: Floats) -> Floats:
-        """Audio float32 [n * hop_length] in [-1, 1] -> scores float32 [n, classes]; n is above 0."""
+        """Map audio float32 [n * hop_length] in [-1, 1] to scores float32 [n, classes]; n is above 0."""
         if len(audio) != len(self._audio):
             self._bind(len(audio))
         self._audio[:] = audio
@@ -118,18 +117,6 @@ def _start(shape: list[int], start: list[float], type: str) -> npt.NDArray[Any]:
     return np.ascontiguousarray(np.broadcast_to(values, shape))
 
 
-class Scorer(Protocol):
-    """What gives the scores of a stream; both kinds give them at the same times."""
-
-    def reset(self) -> None:
-        """Begin a new stream."""
-        ...
-
-    def push(self, chunk: Pcm) -> tuple[Times, Floats]:
-        """Take int16 [samples] of any length; the times [k] and scores [k, classes] that it completes."""
-        ...
-
-
 class GraphScorer:
     """Scores from a streaming model, which runs when a score of the grid is complete; rows between are left out."""
 
@@ -146,7 +133,7 @@ class GraphScorer:
         self._frames = 0
 
     def push(self, chunk: Pcm) -> tuple[Times, Floats]:
-        """Take int16 [samples] of any length; the times [k] and scores [k, classes] that it completes."""
+        """Take int16 [samples] of any length and return the times [k] and scores [k, classes] that it completes."""
         check_pcm(chunk)
         audio = np.concatenate([self._pending, chunk])
         if not self._begun and len(audio) >= self._tail:
@@ -164,13 +151,12 @@ class GraphScorer:
         return self.model.window_end(ends), np.concatenate(scores)[ends - first]
 
     def _ends(self, stop: int) -> npt.NDArray[np.int64]:
-        """Frames of the grid from here to before `stop`."""
         stride = self.model.stride_frames
         return np.arange(self._frames + (self.model.first_end - self._frames) % stride, stop, stride)
 
 
 def check_pcm(pcm: Any) -> None:
-    """DataError unless `pcm` is an int16 array of one dimension."""
+    """Raise DataError unless `pcm` is an int16 array of one dimension."""
     if not isinstance(pcm, np.ndarray) or pcm.dtype != np.int16 or pcm.ndim != 1:
         given = f"{pcm.dtype} {list(pcm.shape)}" if isinstance(pcm, np.ndarray) else type(pcm).__name__
         raise DataError(f"audio must be a numpy array of int16 samples, one channel, [samples]; this is {given}")

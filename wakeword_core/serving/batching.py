@@ -52,7 +52,7 @@ class BatchingScorer:
     def _run(self) -> None:
         while jobs := self._gathered():
             try:
-                scores = self.model.score_heard(np.concatenate([job.windows for job in jobs]))
+                scores = self.model.score_stream_windows(np.concatenate([job.windows for job in jobs]))
             except Exception as error:
                 for job in jobs:
                     job.scores.set_exception(error)

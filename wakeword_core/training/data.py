@@ -22,7 +22,7 @@ from torch import Tensor
 from wakeword_core.config import (
     NEGATIVE_LABEL,
     ROLES,
-    Config,
+    FeaturesConfig,
     FrontendConfig,
     SpecAugmentConfig,
     Split,
@@ -42,26 +42,30 @@ UNSEEN = 1.0
 _EASY_ROLES = ("negative", "background", "noise")
 _NOISE_ROLES = ("noise", "background")
 _HARD = "_hard_negative"
-_NEPERS_A_DB = math.log(10) / 10
-"""Log-mels are natural logarithms of power."""
+_NEPERS_A_DB = math.log(10) / 10  # log-mels are natural logarithms of power
 _COLOURS = (1.0, 1.0, 0.7, 0.5, 0.35)
 """Share of the configured deviation that each cosine over the bands gets, from level to ripple."""
-_LOUD_SHARE = 0.9
-"""A row's level is that of its frame at this quantile: its pauses do not count."""
+_LOUD_SHARE = 0.9  # a row's level is that of its frame at this quantile: its pauses do not count
 _LEAST_POWER = 1e-9
 
 
-def check_windows(windows: "WindowSet", split: Split, config: Config) -> None:
-    """Raise DataError when windows do not fit the configuration's shape or classes."""
-    shape = (config.features.frontend.bands, config.features.row_frames(split))
+def check_windows(windows: "WindowSet", split: Split, features: FeaturesConfig, classes: int) -> None:
+    """Raise DataError when windows do not fit the configured shape or number of classes."""
+    shape = (features.frontend.bands, features.row_frames(split))
     name = "training" if split == "train" else "validation"
     if tuple(windows.mel.shape[1:]) != shape:
         raise DataError(
             f"{name} windows are {tuple(windows.mel.shape[1:])}, but the configuration says {shape} "
             "mel bands and frames; build the features again"
         )
-    if len(windows.labels) and not 0 <= int(windows.labels.min()) <= int(windows.labels.max()) < len(config.labels):
-        raise DataError(f"{name} windows have labels outside 0 to {len(config.labels) - 1}; build the features again")
+    if len(windows.labels) and not 0 <= int(windows.labels.min()) <= int(windows.labels.max()) < classes:
+        raise DataError(f"{name} windows have labels outside 0 to {classes - 1}; build the features again")
+
+
+def on_device(windows: "WindowSet", device: torch.device | str) -> "WindowSet":
+    """Return windows with their tensors on a device."""
+    names = ("mel", "labels", "roles", "views", "word_ends")
+    return replace(windows, **{name: getattr(windows, name).to(device) for name in names})
 
 
 @dataclass(frozen=True)
@@ -69,28 +73,29 @@ class Pool:
     """Windows of one kind, and how many of them each batch holds."""
 
     name: str
-    rows: Tensor
-    """int64 [n] on the CPU"""
+    rows: Tensor  # int64 [n] on the CPU
     per_batch: int
-
-    def views(self, clean: Tensor) -> tuple["Pool", "Pool"]:
-        """Divide it into its clean rows, as `clean` [windows] tells them, and its augmented ones."""
-        kinds = clean[self.rows]
-        return replace(self, rows=self.rows[kinds]), replace(self, rows=self.rows[~kinds])
 
 
 class Sampler:
-    """Batches as rows of a window set; epoch `e` of seed `s` is always the same."""
+    """Batches as rows of a window set, and rows of noise to mix in; epoch `e` of seed `s` is always the same."""
 
-    def __init__(self, windows: "WindowSet", labels: tuple[str, ...], config: TrainingConfig, seed: int) -> None:
+    def __init__(self, windows: "WindowSet", labels: tuple[str, ...], training: TrainingConfig, seed: int) -> None:
         self.seed = seed
         kinds = _kinds(windows, labels)
-        everything = Pool("everything", torch.arange(len(windows)), config.sampling.batch_size)
-        self.pools = [everything] if config.sampling.kind == "plain" else _pools(kinds, config)
-        self._floor = config.sampling.difficulty_floor
+        everything = Pool("everything", torch.arange(len(windows)), training.sampling.batch_size)
+        self.pools = [everything] if training.sampling.kind == "plain" else _pools(kinds, training)
+        self._floor = training.sampling.difficulty_floor
         self._clean = windows.views.cpu() == 0
-        self._clean_share = config.sampling.clean_share
-        self.steps = config.sampling.steps_per_epoch or self._once_through(config)
+        self._clean_share, self._batch = training.sampling.clean_share, training.sampling.batch_size
+        noisy = torch.isin(windows.roles.cpu(), torch.tensor([ROLES.index(role) for role in _NOISE_ROLES]))
+        if self._clean_share == 1:  # who trains on clean views alone gets noise of these alone, too
+            noisy &= self._clean
+        self._noise = torch.nonzero(noisy).flatten()
+        # all negatives are seen in an epoch, where they have a share of their own
+        slowest = next((pool for pool in self.pools if pool.name == NEGATIVE_LABEL), self.pools[-1])
+        once_through = math.ceil(len(slowest.rows) / slowest.per_batch)
+        self.steps = training.sampling.steps_per_epoch or min(once_through, training.sampling.max_steps_per_epoch)
 
     def epoch(self, epoch: int, difficulty: Tensor | None = None) -> Tensor:
         """Draw rows int64 [steps, batch_size] of the 0-based epoch; no window repeats before all of its kind were used.
@@ -109,7 +114,8 @@ class Sampler:
         count = self.steps * pool.per_batch
         if self._clean_share is None:
             return _rows(pool, weights, count, generator)
-        clean, augmented = pool.views(self._clean)
+        of_pool = self._clean[pool.rows]
+        clean, augmented = (replace(pool, rows=pool.rows[chosen]) for chosen in (of_pool, ~of_pool))
         of_clean = round(count * self._clean_share)
         if not len(clean.rows) or not len(augmented.rows):  # of a kind of which there is one sort of views only
             return _rows(pool, weights, count, generator)
@@ -120,31 +126,25 @@ class Sampler:
         drawn[~is_clean] = _rows(augmented, weights, count - of_clean, generator)
         return drawn
 
-    def _once_through(self, config: TrainingConfig) -> int:
-        """Steps in which all negatives are seen, where they have a share of their own."""
-        pools = [pool for pool in self.pools if pool.name == NEGATIVE_LABEL] or self.pools[-1:]
-        return min(math.ceil(len(pools[0].rows) / pools[0].per_batch), config.sampling.max_steps_per_epoch)
-
-
-class NoiseSampler:
-    """Rows of noise to mix in, drawn with replacement; none where a window set has none.
-
-    Where a training draws nothing but clean views, these are clean ones too.
-    """
-
-    def __init__(self, windows: "WindowSet", seed: int, clean_share: float | None = None) -> None:
-        noisy = torch.isin(windows.roles.cpu(), torch.tensor([ROLES.index(role) for role in _NOISE_ROLES]))
-        if clean_share == 1:
-            noisy &= windows.views.cpu() == 0
-        self.rows = torch.nonzero(noisy).flatten()
-        self.seed = seed
-
-    def epoch(self, epoch: int, steps: int, batch: int) -> Tensor:
-        """Draw rows int64 [steps, batch] of the 0-based epoch; empty when there is no noise."""
-        if not len(self.rows):
+    def noise(self, epoch: int) -> Tensor:
+        """Draw rows of noise to mix in, int64 [steps, batch_size] of the 0-based epoch; empty where there is none."""
+        if not len(self._noise):
             return torch.empty(0, dtype=torch.int64)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, "noise"))
-        return self.rows[torch.randint(len(self.rows), (steps, batch), generator=generator)]
+        return self._noise[torch.randint(len(self._noise), (self.steps, self._batch), generator=generator)]
+
+    def draw(
+        self, epoch: int, device: torch.device, difficulty: Tensor | None = None
+    ) -> tuple[Tensor, Sequence[Tensor | None], torch.Generator]:
+        """Draw all that is random about the 0-based epoch, dropout included, which draws from torch's own generator.
+
+        Returns each batch's rows [steps, batch], its rows of noise ([batch] or None, steps of them), and where the rest
+        is drawn from. Rows may be drawn by their `difficulty` [rows].
+        """
+        rows, noises = self.epoch(epoch, difficulty).to(device), self.noise(epoch).to(device)
+        torch.manual_seed(derived_seed(self.seed, epoch, "dropout"))
+        masks = torch.Generator(device).manual_seed(derived_seed(self.seed, epoch, "masks"))
+        return rows, noises.unbind() if noises.numel() else [None] * len(rows), masks
 
 
 def derived_seed(seed: int, epoch: int, purpose: str) -> int:
@@ -176,9 +176,9 @@ def _kinds(windows: "WindowSet", labels: tuple[str, ...]) -> dict[str, Tensor]:
     return words | {NEGATIVE_LABEL: torch.nonzero(easy).flatten(), _HARD: torch.nonzero(hard).flatten()}
 
 
-def _pools(kinds: dict[str, Tensor], config: TrainingConfig) -> list[Pool]:
+def _pools(kinds: dict[str, Tensor], training: TrainingConfig) -> list[Pool]:
     """Those that have windows, with their parts of a batch."""
-    share_positive, share_easy, share_hard = config.sampling.mix
+    share_positive, share_easy, share_hard = training.sampling.mix
     easy, hard = len(kinds[NEGATIVE_LABEL]), len(kinds[_HARD])
     if not hard and share_hard > 0:
         log.info("there are no hard negatives; their share of each batch goes to negatives")
@@ -189,7 +189,7 @@ def _pools(kinds: dict[str, Tensor], config: TrainingConfig) -> list[Pool]:
     words = [name for name in kinds if name not in (NEGATIVE_LABEL, _HARD)]
     shares = dict.fromkeys(words, share_positive / len(words)) | {NEGATIVE_LABEL: share_easy, _HARD: share_hard}
     wanted = {name: share for name, share in shares.items() if share > 0}
-    counts = _whole_shares(list(wanted.values()), config.sampling.batch_size)
+    counts = _whole_shares(list(wanted.values()), training.sampling.batch_size)
     return [Pool(name, kinds[name], count) for name, count in zip(wanted, counts, strict=True)]
 
 
@@ -228,26 +228,6 @@ def systematic_sample(weights: Tensor, count: int, generator: torch.Generator) -
     return places[when.argsort(stable=True)]
 
 
-def draw_epoch(
-    sampler: Sampler,
-    noise: NoiseSampler,
-    epoch: int,
-    seed: int,
-    device: torch.device,
-    difficulty: Tensor | None = None,
-) -> tuple[Tensor, Sequence[Tensor | None], torch.Generator]:
-    """Draw all that is random about the 0-based epoch, dropout included, which draws from torch's default generator.
-
-    Returns each batch's rows [steps, batch], its rows of noise ([batch] or None, steps of them), and where the rest is
-    drawn from. Rows may be drawn by their `difficulty` [rows].
-    """
-    rows = sampler.epoch(epoch, difficulty).to(device)
-    noises = noise.epoch(epoch, *rows.shape).to(device)
-    torch.manual_seed(derived_seed(seed, epoch, "dropout"))
-    masks = torch.Generator(device).manual_seed(derived_seed(seed, epoch, "masks"))
-    return rows, noises.unbind() if noises.numel() else [None] * len(rows), masks
-
-
 class BandWarp:
     """Vocal tract length perturbation (Jaitly and Hinton 2013): each row's spectrum is stretched along frequency."""
 
@@ -269,7 +249,7 @@ def augment(
     x: Tensor,
     negative: Tensor,
     noise: Tensor | None,
-    config: TrainAugmentConfig,
+    settings: TrainAugmentConfig,
     warp: BandWarp,
     generator: torch.Generator,
 ) -> Tensor:
@@ -277,13 +257,13 @@ def augment(
 
     `negative` [batch] tells rows without a wake word. `generator` must be on the device of `x`; `x` is not changed.
     """
-    if config.isolate_probability > 0:
-        x = _isolated(x, negative, config, generator)
-    if config.band_warp > 0:
-        x = warp(x, 1 + config.band_warp * (2 * _uniform(len(x), generator) - 1))
-    x = x + _colour(x, config, generator)[:, :, None]
-    if noise is not None and config.noise_probability > 0:
-        x = _with_noise(x, noise, config, generator)
+    if settings.isolate_probability > 0:
+        x = _isolated(x, negative, settings, generator)
+    if settings.band_warp > 0:
+        x = warp(x, 1 + settings.band_warp * (2 * _uniform(len(x), generator) - 1))
+    x = x + _colour(x, settings, generator)[:, :, None]
+    if noise is not None and settings.noise_probability > 0:
+        x = _with_noise(x, noise, settings, generator)
     return x
 
 
@@ -321,27 +301,27 @@ def mixup(x: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, 
     return torch.lerp(x[partners], x, share), partners, share
 
 
-def spec_augment(x: Tensor, config: SpecAugmentConfig, generator: torch.Generator) -> Tensor:
+def spec_augment(x: Tensor, settings: SpecAugmentConfig, generator: torch.Generator) -> Tensor:
     """Mask stretches of time and groups of bands of x [batch, n_mels, frames], each window its own (Park et al. 2019).
 
     `x` must be normalised: masks are filled with zero, the mean of the training data. Widths are uniform from 0 to the
     configured longest, places are uniform. `generator` must be on the device of `x`; `x` itself is not changed.
     """
     batch, n_mels, frames = x.shape
-    in_time = _masked(batch, frames, config.time_masks, config.time_frames, generator)
-    in_mel = _masked(batch, n_mels, config.mel_masks, config.mel_bands, generator)
+    in_time = _masked(batch, frames, settings.time_masks, settings.time_frames, generator)
+    in_mel = _masked(batch, n_mels, settings.mel_masks, settings.mel_bands, generator)
     return x.masked_fill(in_time[:, None, :] | in_mel[:, :, None], 0.0)
 
 
-def _isolated(x: Tensor, negative: Tensor, config: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
+def _isolated(x: Tensor, negative: Tensor, settings: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
     """Make some negative rows quiet but for a stretch: any bit of speech, said by itself as wake words are.
 
     Recordings of a wake word are single words between pauses, and most other speech is not; without single words that
     are no wake word, a model takes any of them, in a voice that it does not know, for one.
     """
     batch, _, frames = x.shape
-    chosen = negative & (_uniform(batch, generator) < config.isolate_probability)
-    shortest, longest = config.isolated_frames
+    chosen = negative & (_uniform(batch, generator) < settings.isolate_probability)
+    shortest, longest = settings.isolated_frames
     length = shortest + (longest - shortest) * _uniform(batch, generator)
     start = _uniform(batch, generator) * (frames - length).clamp_min(0)
     place = torch.arange(frames, device=x.device)
@@ -349,22 +329,22 @@ def _isolated(x: Tensor, negative: Tensor, config: TrainAugmentConfig, generator
     return torch.where((chosen[:, None] & outside)[:, None], x.amin(dim=2, keepdim=True), x)
 
 
-def _colour(x: Tensor, config: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
+def _colour(x: Tensor, settings: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
     """A smooth random curve over the bands and a level, in nepers of power: [batch, n_mels]."""
     batch, n_mels, _ = x.shape
     phase = torch.arange(n_mels, device=x.device) * (math.pi / n_mels)
     curves = torch.cos(torch.arange(len(_COLOURS), device=x.device)[:, None] * phase)
     strength = torch.randn(batch, len(_COLOURS), generator=generator, device=x.device)
-    curve = (strength * torch.tensor(_COLOURS, device=x.device) * config.colour_db) @ curves
-    low, high = config.gain_db
+    curve = (strength * torch.tensor(_COLOURS, device=x.device) * settings.colour_db) @ curves
+    low, high = settings.gain_db
     gain = low + (high - low) * _uniform(batch, generator)
     return (curve + gain[:, None]) * _NEPERS_A_DB
 
 
-def _with_noise(x: Tensor, noise: Tensor, config: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
+def _with_noise(x: Tensor, noise: Tensor, settings: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
     """log(exp(x) + gain * exp(noise)), at a random ratio of the row's loud frames to the noise's mean power."""
-    chosen = _uniform(len(x), generator) < config.noise_probability
-    low, high = config.noise_snr_db
+    chosen = _uniform(len(x), generator) < settings.noise_probability
+    low, high = settings.noise_snr_db
     snr_db = low + (high - low) * _uniform(len(x), generator)
     speech = torch.quantile(x.exp().mean(dim=1), _LOUD_SHARE, dim=1).clamp_min(_LEAST_POWER)
     level = noise.exp().mean(dim=(1, 2)).clamp_min(_LEAST_POWER)

@@ -14,12 +14,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Parameters of glibc's mallopt(3)."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt(3)
 _LARGEST_BLOCK = 32 << 20
 """The highest M_MMAP_THRESHOLD that glibc takes: larger tensors get pages of their own as ever."""
-_USUAL_TRIM = 2 * _LARGEST_BLOCK
-"""What glibc itself comes to when blocks of that size are freed."""
+_USUAL_TRIM = 2 * _LARGEST_BLOCK  # what glibc itself comes to when blocks of that size are freed
 _NEVER = 2**31 - 1
 
 
@@ -45,7 +43,7 @@ def cuda_devices(device: str) -> list[int]:
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """Let this process keep the memory that it frees; afterwards it goes back to the system. glibc only.
+    """Keep the memory that this process frees; afterwards it goes back to the system. It works with glibc only.
 
     A step of training frees and allocates the same tensors of some megabytes each time, and that the system maps fresh
     pages costs more than most work on them: on two cores, in a virtual machine, keeping them made 8 % more steps.

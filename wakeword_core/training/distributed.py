@@ -34,8 +34,7 @@ class Ranks:
 
     index: int = 0
     count: int = 1
-    cores: int = 0
-    """of this machine for each of those that run on it; 0: all"""
+    cores: int = 0  # of this machine for each of those that run on it; 0: all
 
     @property
     def first(self) -> bool:
@@ -53,7 +52,7 @@ class Ranks:
         torch._foreach_copy_(tensors, sums)
 
     def any(self, here: bool) -> bool:
-        """Whether it is so in any of them."""
+        """Tell whether it is so in any of them."""
         if self.count == 1:
             return here
         flag = torch.tensor(here, dtype=torch.uint8)
@@ -86,6 +85,17 @@ class Ranks:
 ALONE = Ranks()
 
 
+class MemoryFullError(ConfigError):
+    """The memory of one of several processes does not hold its rows; it may hold `rows` of them."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(rows)  # what pickle makes it from again in another process
+        self.rows = rows
+
+    def __str__(self) -> str:
+        return f"the memory of a GPU is exhausted; set training.sampling.micro_batch={self.rows}"
+
+
 def take_place(index: int, count: int, store: Path) -> None:
     """Make this process one of `count` of this machine, which find each other by the file `store`.
 
@@ -98,7 +108,7 @@ def take_place(index: int, count: int, store: Path) -> None:
 
 
 def is_one_of_several() -> bool:
-    """Whether this process was started as one of several."""
+    """Tell whether this process was started as one of several."""
     return _RANK in os.environ and int(os.environ.get(_WORLD_SIZE, "1")) > 1
 
 
@@ -157,26 +167,17 @@ class SharedNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1, *[1] * (x.ndim - 2)]
         kind, x = x.dtype, x.float()
         here = x.new_tensor([x.numel() / x.shape[1]])
-        sums = _summed(torch.cat([x.sum(others), here]))
+        sums: Tensor = all_reduce(torch.cat([x.sum(others), here]))  # whose gradients are added up alike
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = x - mean.view(shape)
-        variance = _summed(centred.square().sum(others)) / count
+        variance: Tensor = all_reduce(centred.square().sum(others)) / count
         if self.track_running_stats:
-            self._remember(mean.detach(), variance.detach() * count / (count - 1))
+            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+            assert self.num_batches_tracked is not None
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+                self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale.view(shape) + self.bias.view(shape)).to(kind)
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        assert self.num_batches_tracked is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
-        self.num_batches_tracked.add_(1)
-
-
-def _summed(x: Tensor) -> Tensor:
-    """The sum over the processes, whose gradient is the sum of theirs."""
-    summed: Tensor = all_reduce(x)
-    return summed

@@ -1,29 +1,31 @@
 """The training loop, from windows to the weights that are saved; read it from top to bottom.
 
 `train` checks its windows and chooses one process or several, `train_here` goes through the epochs, `_run_epoch` trains
-and validates one, and `train_epoch` goes through its steps.
+and validates one, `train_epoch` goes through its steps, and `compute_gradients` makes the gradients of one, in as many
+parts as memory and the number of processes ask for.
 """
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from wakeword_core.config import Config
+from wakeword_core.config import Config, LossConfig, TrainingConfig
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
 from wakeword_core.interrupts import finishing
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, derived_seed, draw_epoch
+from wakeword_core.training.data import Sampler, check_windows, derived_seed, on_device
 from wakeword_core.training.device import choose_device, compile_backbone, cuda_devices, keep_freed_memory
-from wakeword_core.training.distributed import is_one_of_several, join_ranks
-from wakeword_core.training.gradients import compute_gradients, draw_batch
-from wakeword_core.training.objective import TrainRows
+from wakeword_core.training.distributed import ALONE, MemoryFullError, Ranks, is_one_of_several, join_ranks
+from wakeword_core.training.objective import Batch, wrongness
 from wakeword_core.training.optim import ema_decay, learning_rate, update_average
 from wakeword_core.training.processes import train_in_processes
 from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_record, out_of_patience
@@ -41,13 +43,16 @@ from wakeword_core.training.run import (
     save_run,
     set_random_state,
 )
-from wakeword_core.training.validation import ValidationSet, check_validation, validate_run
+from wakeword_core.training.validation import allowed_alarms, check_validation, validate_run
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import WindowSet
 
 log = logging.getLogger(__name__)
+
+_FEWEST_ROWS = 2
+"""The fewest rows that are computed at once: a batch norm after pooling learns nothing from one value."""
 
 
 class StoppedError(Exception):
@@ -58,9 +63,8 @@ class StoppedError(Exception):
 class Batches:
     """What the steps of every epoch are made of, and how they report and are stopped."""
 
-    rows: TrainRows
+    rows: "WindowSet"
     sampler: Sampler
-    noise: NoiseSampler
     progress: Progress
     stop_requested: Callable[[], bool]
 
@@ -86,8 +90,8 @@ def train(
     With `compute.processes` it starts that many processes to do it. A process that torchrun started is one of several
     already: each calls this with the same arguments, and the first alone writes to `out`, which all can read.
     """
-    check_windows(train, "train", config)
-    check_windows(val, "val", config)
+    check_windows(train, "train", config.features, len(config.labels))
+    check_windows(val, "val", config.features, len(config.labels))
     check_validation(val.labels)
     job = Job(train, val, cmvn, config, start_from)
     if config.compute.processes > 1 and not is_one_of_several():
@@ -99,7 +103,6 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
     """Train on windows that were checked, in this process, which may be one of several."""
     config, settings = job.config, job.config.training
     sampler = Sampler(job.train, config.labels, settings, config.seed)
-    noise = NoiseSampler(job.train, config.seed, settings.sampling.clean_share)
     device = choose_device(config.compute.device)
     with (
         join_ranks(device) as ranks,
@@ -112,11 +115,13 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         run = new_run(job.train, job.cmvn, config, device, identity, job.start_from, ranks)
         run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
         resume_run(run, out)
-        compile_backbone(run.model.backbone, job.config.compute.compile, device, ranks.count)
-        batches = Batches(TrainRows.load(job.train, config, device), sampler, noise, progress, stop_requested)
-        validation = ValidationSet.load(job.val, config, device)
+        compile_backbone(run.model.backbone, config.compute.compile, device, ranks.count)
+        batches = Batches(on_device(job.train, device), sampler, progress, stop_requested)
+        validation = on_device(job.val, device)
 
-        while not _is_finished(run, config):
+        while len(run.history) < settings.schedule.epochs and not (
+            settings.validation.keep == "best" and out_of_patience(run.history, settings.validation.patience)
+        ):
             try:
                 record = _run_epoch(run, batches, validation, config)
             except StoppedError:
@@ -133,20 +138,18 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         return finish_run(run, sampler.steps * settings.sampling.batch_size, config, out)
 
 
-def _is_finished(run: Run, config: Config) -> bool:
-    settings = config.training
-    stops_early = settings.validation.keep == "best" and out_of_patience(run.history, settings.validation.patience)
-    return len(run.history) >= settings.schedule.epochs or stops_early
-
-
-def _run_epoch(run: Run, batches: Batches, validation: ValidationSet, config: Config) -> EpochRecord:
+def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Config) -> EpochRecord:
     """Train one epoch, or the rest of it, and validate the averaged weights; ConfigError when the loss diverged."""
     settings, epoch, first_step = config.training, len(run.history) + 1, run.step
     started = time.monotonic()
-    trace = train_epoch(run, batches, config)
-    loss, norm = float(trace.losses.mean()), trace.mean_norm(steps_are_skipped=run.scaler.is_enabled())
+    trace = train_epoch(run, batches, settings)
+    norms = trace.norms[trace.norms.isfinite()] if run.scaler.is_enabled() else trace.norms  # without skipped steps
+    loss, norm = float(trace.losses.mean()), float(norms.mean()) if len(norms) else 0.0
     trained = time.monotonic()
-    figures = validate_run(run, validation, config)
+    alarms = allowed_alarms(
+        validation.labels, config.features.rows.negative_hop_seconds, settings.validation.false_alarms_per_hour
+    )
+    figures = validate_run(run, validation, settings.validation.max_fpr, alarms)
     if not all(torch.isfinite(torch.tensor([loss, norm, figures.loss]))):
         raise ConfigError(
             f"training diverged in epoch {epoch} (its loss is not finite) with training.schedule.learning_rate "
@@ -168,18 +171,18 @@ def _run_epoch(run: Run, batches: Batches, validation: ValidationSet, config: Co
     )
 
 
-def train_epoch(run: Run, batches: Batches, config: Config) -> EpochTrace:
+def train_epoch(run: Run, batches: Batches, training: TrainingConfig) -> EpochTrace:
     """Take the steps of the epoch after those of the history, or what is left of them.
 
     Raises StoppedError between two steps, and ConfigError when the memory does not hold two rows.
     """
-    settings, epoch = config.training, len(run.history)
-    rows, noises, masks = draw_epoch(batches.sampler, batches.noise, epoch, config.seed, run.device, run.difficulty)
-    total = len(rows) * settings.schedule.epochs
-    trace = EpochTrace.zeros(len(rows), 0 if run.difficulty is None else rows.shape[1], run.device)
+    rows, noises, masks = batches.sampler.draw(len(run.history), run.device, run.difficulty)
+    total = len(rows) * training.schedule.epochs
+    shapes = (len(rows),), (len(rows),), (len(rows), 0 if run.difficulty is None else rows.shape[1])
+    trace = EpochTrace(*(torch.zeros(shape, device=run.device) for shape in shapes))
     steps_done = 0
     if run.partial_epoch is not None:  # the training was stopped in the middle of this epoch: go on from there
-        steps_done = run.partial_epoch.steps
+        steps_done = len(run.partial_epoch.trace["losses"])
         for name, done in run.partial_epoch.trace.items():
             getattr(trace, name)[:steps_done] = done
         set_random_state(run.partial_epoch.random, masks)
@@ -189,16 +192,17 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> EpochTrace:
 
     for position in range(steps_done, len(rows)):
         if run.ranks.any(batches.stop_requested()):
-            run.partial_epoch = PartialEpoch(trace.tensors(position), random_state(run.device, masks))
+            so_far = {name: tensor[:position] for name, tensor in trace._asdict().items()}
+            run.partial_epoch = PartialEpoch(so_far, random_state(run.device, masks))
             raise StoppedError
         if not run.ranks.first:  # dropout of the first process goes on as that of a single process does
-            torch.manual_seed(derived_seed(config.seed, run.step, f"dropout of process {run.ranks.index}"))
-        run.optimizers.rate = learning_rate(run.step, total, settings, scores)
+            torch.manual_seed(derived_seed(batches.sampler.seed, run.step, f"dropout of process {run.ranks.index}"))
+        run.optimizers.rate = learning_rate(run.step, total, training.schedule, scores)
         batch = draw_batch(run, batches.rows, rows[position], noises[position], masks)
-        trace.losses[position], trace.wrong[position] = compute_gradients(run, batch, settings.loss)
+        trace.losses[position], trace.wrong[position] = compute_gradients(run, batch, training.loss)
         trace.norms[position] = run.optimizers.step(run.clipper, run.scaler)
         if not run.scaler.is_enabled() or trace.norms[position].isfinite():  # else the scaler has skipped the step
-            update_average(run.average, run.model, ema_decay(run.step, total, settings))
+            update_average(run.average, run.model, ema_decay(run.step, total, training.ema))
         run.step += 1
         batches.progress("training", run.step, total)
 
@@ -208,3 +212,72 @@ def train_epoch(run: Run, batches: Batches, config: Config) -> EpochTrace:
         # of a row that came more than once numpy keeps the last value
         run.difficulty.numpy()[places[scored].numpy()] = wrong[scored].numpy()
     return trace
+
+
+def draw_batch(run: Run, windows: "WindowSet", rows: Tensor, noise: Tensor | None, generator: torch.Generator) -> Batch:
+    """Augment the chosen rows [batch] as `Objective.draw` does; ConfigError when the GPU's memory is too small."""
+    try:
+        return run.objective.draw(run.model, windows, rows, noise, generator)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"the GPU's memory is too small for {len(rows)} rows; lower training.sampling.batch_size"
+        ) from error
+
+
+def compute_gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
+    """Compute the gradients of the loss of a batch, in parts half as large whenever memory is exhausted.
+
+    Returns the loss, and how wrong the model was about each row by `wrongness`, [batch] or [0] where nobody asks.
+    """
+    while True:
+        before = random_state(run.device)
+        statistics = [buffer.clone() for buffer in run.model.buffers()]  # of batch norms, which a forward pass moves
+        try:
+            return _accumulate(run, batch, loss)
+        except torch.OutOfMemoryError as error:
+            at_once = min(run.micro_batch, math.ceil(len(batch.labels) / run.ranks.count))
+            if at_once <= _FEWEST_ROWS:
+                raise ConfigError(
+                    f"the GPU's memory is too small for {_FEWEST_ROWS} rows of training; take a smaller model, or set "
+                    "compute.device=cpu"
+                ) from error
+            run.micro_batch = math.ceil(at_once / 2)
+            if run.ranks.count > 1:  # the others wait in the middle of this batch
+                raise MemoryFullError(run.micro_batch) from error
+        # outside of the except clause, whose traceback keeps what filled the memory
+        run.optimizers.zero_grad()
+        set_random_state(before)
+        for buffer, value in zip(run.model.buffers(), statistics, strict=True):
+            buffer.copy_(value)
+        if run.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("the GPU's memory is exhausted: batches are computed %d rows at once from here on", run.micro_batch)
+
+
+def _accumulate(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
+    run.optimizers.zero_grad()
+    total = torch.zeros(1, device=run.device)
+    wrong = torch.zeros(0 if run.difficulty is None else len(batch.labels), device=run.device)
+    for rows in micro_batches(len(batch.labels), run.micro_batch, run.ranks):
+        part = batch.part(rows)
+        output = run.objective(run.model, part)
+        run.scaler.scale(output.loss).backward()
+        total += output.loss.detach()
+        if run.difficulty is not None:
+            wrong[rows] = wrongness(output.logits, part.targets[0], loss, len(part.labels))
+    parameters = [*run.model.parameters(), *run.objective.parameters()]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    run.ranks.add_up([total, wrong, *gradients])
+    return total[0], wrong
+
+
+def micro_batches(rows: int, most: int, ranks: Ranks = ALONE) -> Iterator[slice]:
+    """Cut a batch into parts of at most so many rows, and give those of this process: as many on every process.
+
+    Each is every n-th row, and so has its share of every kind, which lie side by side. None is a row by itself, but of
+    several processes, whose batch norms go by the parts of all: another one has a row too many instead.
+    """
+    fewest = max(_FEWEST_ROWS, ranks.count)
+    turns = max(1, min(math.ceil(rows / (most * ranks.count)), rows // fewest))
+    count = turns * ranks.count
+    return (slice(first, None, count) for first in range(ranks.index, count, ranks.count))

@@ -13,7 +13,7 @@ says what it makes of that.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,35 +22,18 @@ from torch.nn import functional
 from wakeword_core.config import LossConfig
 from wakeword_core.errors import DataError
 from wakeword_core.features.store import NO_WORD
-from wakeword_core.models import Backbone
 
 _SHORTEST = 1e-3
 """Embeddings shorter than this are not brought to length 1: their direction is chance, and its slope has no bound."""
-_LEAST_SQUARED_SINE = 1e-6
-"""Below it the sine is held: the square root has no finite slope at 0."""
+_LEAST_SQUARED_SINE = 1e-6  # the sine counts as no smaller: the square root has no finite slope at 0
 
 
 @dataclass(frozen=True)
 class Zones:
     """Which steps of a batch ask what of the scores: bool [batch, steps] each; steps in neither are free."""
 
-    hit: Tensor
-    """one of these must be the word"""
-    quiet: Tensor
-    """none of these may be any word"""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """How much classes and rows count; None: all alike."""
-
-    classes: Tensor | None = None
-    """[classes], above 0: factor of the loss of a step that is to be this class; their sum is divided by"""
-    rows: Tensor | None = None
-    """[batch], above 0: a row counts as if it stood in the batch so many times"""
-
-
-EQUAL = Weights()
+    hit: Tensor  # one of these must be the word
+    quiet: Tensor  # none of these may be any word
 
 
 def zones(word_ends: Tensor, step_ends: Tensor, hit_frames: int, early_frames: int) -> Zones:
@@ -67,7 +50,7 @@ def zones(word_ends: Tensor, step_ends: Tensor, hit_frames: int, early_frames: i
 
 
 def has_hit_step(word_ends: Tensor, step_ends: Tensor, hit_frames: int) -> Tensor:
-    """Whether any step [batch, steps] of a row lies where its word, which ends at [batch], is to be heard: [batch]."""
+    """Tell whether any step [batch, steps] of a row lies where its word, which ends at [batch], is to be heard."""
     return _within(word_ends[:, None], step_ends, hit_frames).any(dim=1)
 
 
@@ -78,25 +61,24 @@ def _within(end: Tensor, at: Tensor, hit_frames: int) -> Tensor:
 def draw_step(zone: Zones, generator: torch.Generator) -> Tensor:
     """Draw one step of each row, evenly from its hit zone, or from all steps of a row without a word: int64 [batch].
 
-    As models that see whole windows get theirs (`objective.step_ends`), so that the same is asked of both. The step
-    nearest to the word's end would teach one place only, and the end is marked no better than to a few steps, while a
-    detector may hear the word anywhere in the zone; the last step of a negative row would leave most of it unseen.
+    Models that see whole windows get theirs alike (`objective.step_ends`). The step nearest to the word's end would
+    teach one place only, which is not marked that exactly; the last step of a negative row would leave most unseen.
     """
     allowed = torch.where(zone.hit.any(dim=1, keepdim=True), zone.hit, zone.quiet)
     draws = torch.rand(allowed.shape, generator=generator, device=allowed.device)
     return draws.masked_fill(~allowed, -1.0).argmax(dim=1)
 
 
-def class_weights(config: LossConfig, labels: tuple[str, ...], windows: Tensor) -> Tensor | None:
+def class_weights(settings: LossConfig, labels: tuple[str, ...], windows: Tensor) -> Tensor | None:
     """Weigh each class, float32 [classes], by the class indices of all training windows [rows]; None: all alike.
 
     "balanced" is rows / (classes * rows of the class), as scikit-learn's compute_class_weight has it.
     Raises DataError when a class has no window to be balanced by.
     """
-    if config.class_weights == "none":
+    if settings.class_weights == "none":
         return None
-    if isinstance(config.class_weights, dict):
-        return torch.tensor([config.class_weights.get(label, 1.0) for label in labels])
+    if isinstance(settings.class_weights, dict):
+        return torch.tensor([settings.class_weights.get(label, 1.0) for label in labels])
     counts = torch.bincount(windows.cpu(), minlength=len(labels))
     if not bool((counts > 0).all()):
         absent = labels[int(counts.argmin())]
@@ -107,11 +89,16 @@ def class_weights(config: LossConfig, labels: tuple[str, ...], windows: Tensor) 
     return (len(windows) / (len(labels) * counts.double())).float()
 
 
-def row_shares(labels: Tensor, pooling: Literal["stream", "window"], weights: Weights = EQUAL) -> Tensor:
+def row_shares(
+    labels: Tensor, pooling: Literal["stream", "window"], classes: Tensor | None = None, rows: Tensor | None = None
+) -> Tensor:
     """Compute what the loss of each row is multiplied with so that their sum is the batch's loss: float64 [batch].
 
     They follow from the class indices [batch] of the whole batch alone, so that its parts can be computed apart, one
     after the other or on several devices, and add up to the same loss and gradients.
+
+    `classes` [classes] are factors of the loss of a step that is to be this class, and `rows` [batch] how many times
+    each row counts as if it stood in the batch; all are above 0, and without them all count alike.
 
     With pooling "stream" words and other rows are averaged apart, so that each kind counts as much as the other however
     many rows it has. Weights of rows act inside a kind: its mean is over rows that stand there so many times. Weights
@@ -120,8 +107,8 @@ def row_shares(labels: Tensor, pooling: Literal["stream", "window"], weights: We
     With "window" it is as in torch.nn.CrossEntropyLoss(weight): the sum is divided by that of the weights of the rows'
     own classes.
     """
-    counts = torch.ones_like(labels, dtype=torch.float64) if weights.rows is None else weights.rows.double()
-    own = counts if weights.classes is None else counts * weights.classes.double()[labels]
+    counts = torch.ones_like(labels, dtype=torch.float64) if rows is None else rows.double()
+    own = counts if classes is None else counts * classes.double()[labels]
     if pooling == "window":
         return counts / own.sum()
     word = labels > 0
@@ -135,38 +122,38 @@ def row_losses(
     labels: Tensor,
     zone: Zones,
     chosen: Tensor | None,
-    config: LossConfig,
+    settings: LossConfig,
     classes: Tensor | None = None,
 ) -> Tensor:
-    """Compute the loss of each row: logits [batch, classes, steps], class indices [batch] -> [batch], in nats.
+    """Compute the loss of each row [batch], in nats, of logits [batch, classes, steps] and class indices [batch].
 
     `chosen` [batch] is the step of each row that pooling "window" looks at, as `draw_step` gives it. Each class's part
     of a step's loss, the smoothed ones included, is multiplied with its weight in `classes`, if there are any.
     """
-    if config.pooling == "stream":
-        return _stream_losses(_scores(logits, config, classes), labels, zone, config)
+    if settings.pooling == "stream":
+        return _stream_losses(_scores(logits, settings, classes), labels, zone, settings)
     assert chosen is not None, "pooling 'window' needs a step of each row"
     place = chosen[:, None, None].expand(-1, logits.shape[1], 1)
-    scores = _scores(logits.gather(2, place), config, classes)[:, :, 0]
-    eps = config.label_smoothing
+    scores = _scores(logits.gather(2, place), settings, classes)[:, :, 0]
+    eps = settings.label_smoothing
     return -((1 - eps) * scores.gather(1, labels[:, None])[:, 0] + eps * scores.mean(dim=1))
 
 
-def _stream_losses(scores: Tensor, labels: Tensor, zone: Zones, config: LossConfig) -> Tensor:
+def _stream_losses(scores: Tensor, labels: Tensor, zone: Zones, settings: LossConfig) -> Tensor:
     spread = scores.mean(dim=1)  # [batch, steps]: what smoothing adds, at every step
-    eps = config.label_smoothing
+    eps = settings.label_smoothing
     word = labels > 0
     mine = scores[word].gather(1, labels[word][:, None, None].expand(-1, 1, scores.shape[2]))[:, 0]
     found = (1 - eps) * mine + eps * spread[word]
     early = (-scores[word][:, 0]).masked_fill(~zone.quiet[word], 0.0)
-    missed = -best(found, zone.hit[word], config.best_steps)
-    missed = missed + config.early_weight * worst(early, config.worst_early_steps)
+    missed = -best(found, zone.hit[word], settings.best_steps)
+    missed = missed + settings.early_weight * worst(early, settings.worst_early_steps)
     wrong = -((1 - eps) * scores[~word][:, 0] + eps * spread[~word])
-    alarms = worst(wrong, config.worst_steps) + config.all_steps_weight * wrong.mean(dim=1)
+    alarms = worst(wrong, settings.worst_steps) + settings.all_steps_weight * wrong.mean(dim=1)
     return spread.new_zeros(len(labels)).index_put((word,), missed).index_put((~word,), alarms)
 
 
-def _scores(logits: Tensor, config: LossConfig, classes: Tensor | None) -> Tensor:
+def _scores(logits: Tensor, settings: LossConfig, classes: Tensor | None) -> Tensor:
     """Minus the loss of each step if it is to be this class, [batch, classes, steps]: its log-probability, or focal.
 
     `label_smoothing` moves that much probability to the other classes (Szegedy et al. 2016). Focal loss takes each
@@ -175,26 +162,26 @@ def _scores(logits: Tensor, config: LossConfig, classes: Tensor | None) -> Tenso
     averaged with: as in Lin et al. 2017 nothing is divided by it.
     """
     scores = torch.log_softmax(logits, dim=1)
-    if config.kind == "focal":
+    if settings.kind == "focal":
         # the power has no finite slope at 0, which is where a sure step is
         wrong = (-torch.expm1(scores)).clamp_min(torch.finfo(scores.dtype).eps)
-        scores = wrong**config.focal_gamma * scores
-        if config.focal_alpha is not None:
-            factors = scores.new_full((scores.shape[1], 1), config.focal_alpha)
-            factors[0] = 1 - config.focal_alpha
+        scores = wrong**settings.focal_gamma * scores
+        if settings.focal_alpha is not None:
+            factors = scores.new_full((scores.shape[1], 1), settings.focal_alpha)
+            factors[0] = 1 - settings.focal_alpha
             scores = scores * factors
     return scores if classes is None else scores * classes[:, None]
 
 
 def best(values: Tensor, allowed: Tensor, count: int) -> Tensor:
-    """Mean of the `count` largest allowed values of each row [batch, steps], of as many as there are: [batch]."""
+    """Average the `count` largest allowed values of each row [batch, steps], or as many as there are: [batch]."""
     ranked = values.masked_fill(~allowed, -torch.inf).topk(min(count, values.shape[1]), dim=1).values
     taken = ranked.isfinite()
     return ranked.masked_fill(~taken, 0.0).sum(dim=1) / taken.sum(dim=1)
 
 
 def worst(values: Tensor, count: int) -> Tensor:
-    """Mean of the `count` largest values of each row [batch, steps], of as many as there are: [batch]."""
+    """Average the `count` largest values of each row [batch, steps], or as many as there are: [batch]."""
     return values.topk(min(count, values.shape[1]), dim=1).values.mean(dim=1)
 
 
@@ -208,27 +195,27 @@ class MetricLoss(nn.Module):
     loss: a common one would let a member rely on the others, who err alike then.
     """
 
-    def __init__(self, config: LossConfig, backbone: nn.Module, n_mels: int, frames: int, classes: int) -> None:
-        """Make it for windows [n_mels, frames]; centres are drawn from torch's default generator, as weights are."""
+    def __init__(self, settings: LossConfig, backbone: nn.Module, classes: int) -> None:
+        """Make it for embeddings of a backbone; centres are drawn from torch's default generator, as weights are."""
         super().__init__()
-        self.config = config
-        self.members = len(getattr(backbone, "members", [None]))
-        size = _embedding_size(backbone, n_mels, frames) // self.members
-        self.centres = nn.Parameter(torch.randn(self.members, classes, size)) if config.metric == "arcface" else None
+        self.settings = settings
+        members = getattr(backbone, "members", [backbone])
+        self.members, size = len(members), members[0].classifier.weight[0].numel()
+        self.centres = nn.Parameter(torch.randn(self.members, classes, size)) if settings.metric == "arcface" else None
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Loss of embeddings [batch, members * d] in float32 and class indices [batch] -> scalar."""
+        """Compute the loss of embeddings [batch, members * d] in float32 and class indices [batch]."""
         members = embeddings.unflatten(1, (self.members, -1)).unbind(1)
         return torch.stack([self._of_member(index, member, labels) for index, member in enumerate(members)]).mean()
 
     def _of_member(self, index: int, embeddings: Tensor, labels: Tensor) -> Tensor:
         if self.centres is not None:
-            return arcface_loss(embeddings, self.centres[index], labels, self.config)
-        return triplet_loss(embeddings, labels, self.config)
+            return arcface_loss(embeddings, self.centres[index], labels, self.settings)
+        return triplet_loss(embeddings, labels, self.settings)
 
 
-def triplet_loss(embeddings: Tensor, labels: Tensor, config: LossConfig) -> Tensor:
-    """Batch-hard triplet loss (Hermans et al. 2017): embeddings [batch, d], class indices [batch] -> scalar.
+def triplet_loss(embeddings: Tensor, labels: Tensor, settings: LossConfig) -> Tensor:
+    """Compute the batch-hard triplet loss (Hermans et al. 2017) of embeddings [batch, d] of classes [batch].
 
     Every row of a word is an anchor; its distance p to the farthest other row of that word must be smaller, by the
     margin, than its distance n to the nearest row of anything else: mean of max(0, margin + p - n) over the anchors, or
@@ -238,7 +225,7 @@ def triplet_loss(embeddings: Tensor, labels: Tensor, config: LossConfig) -> Tens
     and to pull all other speech and noise into one place would spend the network on what nobody asks for.
     """
     with torch.no_grad():
-        between = _all_distances(embeddings, config)
+        between = _all_distances(embeddings, settings)
         same = labels[:, None] == labels[None]
         itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
         farthest = between.masked_fill(~same | itself, -torch.inf).max(dim=1)
@@ -247,15 +234,15 @@ def triplet_loss(embeddings: Tensor, labels: Tensor, config: LossConfig) -> Tens
     if not bool(anchors.any()):
         return 0 * embeddings.sum()  # a part of every gradient: other processes wait for their norms' in this one
     anchor = embeddings[anchors]
-    gap = _distances(anchor, embeddings[farthest.indices[anchors]], config)
-    gap = gap - _distances(anchor, embeddings[nearest.indices[anchors]], config)
-    if config.triplet_soft_margin:
+    gap = _distances(anchor, embeddings[farthest.indices[anchors]], settings)
+    gap = gap - _distances(anchor, embeddings[nearest.indices[anchors]], settings)
+    if settings.triplet_soft_margin:
         return functional.softplus(gap).mean()
-    return (gap + config.triplet_margin).clamp_min(0).mean()
+    return (gap + settings.triplet_margin).clamp_min(0).mean()
 
 
-def arcface_loss(embeddings: Tensor, centres: Tensor, labels: Tensor, config: LossConfig) -> Tensor:
-    """Additive angular margin loss (Deng et al. 2019): embeddings [batch, d], centres [classes, d] -> scalar, in nats.
+def arcface_loss(embeddings: Tensor, centres: Tensor, labels: Tensor, settings: LossConfig) -> Tensor:
+    """Compute the angular margin loss (Deng et al. 2019) of embeddings [batch, d] and centres [classes, d], in nats.
 
     Cross-entropy of the scaled cosines between embeddings and centres, the angle to the own class's centre taken
     larger by the margin. Past a half turn it goes on with a straight line, as the paper's code does, so that the loss
@@ -266,35 +253,25 @@ def arcface_loss(embeddings: Tensor, centres: Tensor, labels: Tensor, config: Lo
     """
     cosines = _unit(embeddings) @ _unit(centres).T
     own = cosines.gather(1, labels[:, None])
-    margin = config.arcface_margin
+    margin = settings.arcface_margin
     sines = (1 - own.square()).clamp_min(_LEAST_SQUARED_SINE).sqrt()
     turned = own * math.cos(margin) - sines * math.sin(margin)
     turned = torch.where(own > math.cos(math.pi - margin), turned, own - margin * math.sin(margin))
-    return functional.cross_entropy(config.arcface_scale * cosines.scatter(1, labels[:, None], turned), labels)
+    return functional.cross_entropy(settings.arcface_scale * cosines.scatter(1, labels[:, None], turned), labels)
 
 
-def _distances(x: Tensor, y: Tensor, config: LossConfig) -> Tensor:
-    """Distances over the last axis: Euclidean, or 1 - cosine."""
-    if config.triplet_distance == "euclidean":
+def _distances(x: Tensor, y: Tensor, settings: LossConfig) -> Tensor:
+    if settings.triplet_distance == "euclidean":
         return torch.linalg.vector_norm(x - y, dim=-1)
     return 1 - (_unit(x) * _unit(y)).sum(dim=-1)
 
 
-def _all_distances(x: Tensor, config: LossConfig) -> Tensor:
+def _all_distances(x: Tensor, settings: LossConfig) -> Tensor:
     """Distances of all rows [batch, d] to all rows, [batch, batch], without their differences in memory."""
-    if config.triplet_distance == "euclidean":
+    if settings.triplet_distance == "euclidean":
         return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
     return 1 - _unit(x) @ _unit(x).T
 
 
 def _unit(x: Tensor) -> Tensor:
     return functional.normalize(x, dim=-1, eps=_SHORTEST)
-
-
-@torch.no_grad()
-def _embedding_size(backbone: nn.Module, n_mels: int, frames: int) -> int:
-    training = backbone.training
-    weight = next(backbone.parameters())
-    size = cast(Backbone, backbone.eval()).embed(weight.new_zeros(1, n_mels, frames)).shape[1]
-    backbone.train(training)
-    return int(size)

@@ -1,6 +1,5 @@
 """The learning-rate range test (Smith 2017): the rate grows batch by batch, and the loss tells which rates learn."""
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -11,19 +10,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
-from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.data import NoiseSampler, Sampler, check_windows, draw_epoch
+from wakeword_core.training.data import Sampler, check_windows, on_device
 from wakeword_core.training.device import choose_device, cuda_devices
-from wakeword_core.training.gradients import compute_gradients, draw_batch
-from wakeword_core.training.objective import TrainRows
-from wakeword_core.training.optim import Clipper, make_optimizers
-from wakeword_core.training.run import Run, new_run
+from wakeword_core.training.loop import compute_gradients, draw_batch
+from wakeword_core.training.run import new_run
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -31,14 +27,11 @@ if TYPE_CHECKING:
 
 FEWEST_STEPS = 20
 """A curve of fewer batches is too coarse to read anything from."""
-_MEMORY = 0.9
-"""Of the running mean that divergence is told by: about ten batches."""
-_DIVERGED = 4.0
-"""The test ends when the running mean is so many times its lowest."""
+_MEMORY = 0.9  # of the running mean that tells divergence: about ten batches
+_DIVERGED = 4.0  # the test ends when the running mean is so many times its lowest
 _SMOOTHING_DECADES = 0.2
 """Standard deviation of the bell curve that losses are smoothed with, in decades of the rate."""
-_BELOW_LOWEST = 5.0
-"""The suggestion is the rate of the lowest loss by this."""
+_BELOW_LOWEST = 5.0  # the suggestion is the rate of the lowest loss by this
 
 
 @dataclass(frozen=True)
@@ -55,35 +48,26 @@ class Rates:
         if self.steps < FEWEST_STEPS:
             raise ConfigError(f"a range test of {self.steps} batches says nothing; give it {FEWEST_STEPS} or more")
 
-    def all(self) -> NDArray[np.float64]:
-        """List the rates: [steps]."""
-        return np.geomspace(self.low, self.high, self.steps)
-
 
 @dataclass(frozen=True)
 class RangeTest:
     """Losses of batches at rising rates, and what to make of them."""
 
     rates: tuple[float, ...]
-    losses: tuple[float, ...]
-    """Of each batch before its step, in nats."""
+    losses: tuple[float, ...]  # of each batch before its step, in nats
     smoothed: tuple[float, ...]
-    diverged: bool
-    """Whether the loss ran away, which ended the test."""
-    steepest: float
-    """The rate at which the smoothed loss falls fastest with the logarithm of the rate."""
-    lowest: float
-    """The rate at which the smoothed loss is lowest."""
+    diverged: bool  # whether the loss ran away, which ended the test
+    steepest: float  # the rate at which the smoothed loss falls fastest with the logarithm of the rate
+    lowest: float  # the rate at which the smoothed loss is lowest
 
     @property
     def suggestion(self) -> float:
         """A fifth of the rate with the lowest loss.
 
-        At the lowest loss itself learning is about to fail, so the peak of a schedule belongs below it. A tenth, which
-        is usual, was too low: in small trainings at many rates the best was at a fifth of it in the middle, and in a
-        convex problem above it. The steepest descent, and the middle of the longest one (fastai's valley), say little
-        here: the loss falls fastest while the scores of untrained models come down to how rare wake words are, which
-        any rate brings about, and the more batches the test has, the lower is the rate at which that happens.
+        At the lowest loss itself learning is about to fail, so the peak of a schedule belongs below it; in small
+        trainings at many rates the best was at a fifth in the middle, and a tenth, which is usual, was too low. The
+        steepest descent says little here: the loss falls fastest while the scores of untrained models come down to how
+        rare wake words are, which any rate brings about.
         """
         return self.lowest / _BELOW_LOWEST
 
@@ -113,111 +97,59 @@ def find_rate(
 
     Raises DataError when a class has no windows, ConfigError when the loss diverges too soon to tell anything.
     """
-    check_windows(train, "train", config)
+    check_windows(train, "train", config.features, len(config.labels))
     device = choose_device(config.compute.device)
+    tried, losses = np.geomspace(rates.low, rates.high, rates.steps), list[float]()
+    mean, weight, lowest, diverged = 0.0, 0.0, np.inf, False
     with torch_threads(config.compute.threads), torch.random.fork_rng(devices=cuda_devices(device)):
-        return range_test(new_run(train, cmvn, config, device, "", start_from), train, config, rates, progress)
-
-
-def range_test(
-    run: Run, train: "WindowSet", config: Config, rates: Rates = Rates(), progress: Progress = silent
-) -> RangeTest:
-    """Train copies of what a run trains, on its device, a batch at each rate; it ends early when the loss diverges.
-
-    The run, and torch's random state, are afterwards as they were.
-    """
-    copied = _copied(run, config)
-    tried, losses, stop = rates.all(), list[float](), _Divergence()
-    device = copied.model.mean.device
-    rows = TrainRows.load(train, config, str(device))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        copied.model.train()
-        for rate, (chosen, noise, generator) in zip(tried, _batches(train, config, device), strict=False):
-            copied.optimizers.rate = float(rate)
-            batch = draw_batch(copied, rows, chosen, noise, generator)
-            loss, _ = compute_gradients(copied, batch, config.training.loss)
-            if stop.at(float(loss)):
+        run = new_run(train, cmvn, config, device, "", start_from)
+        rows, sampler = on_device(train, device), Sampler(train, config.labels, config.training, config.seed)
+        run.model.train()
+        for rate, (chosen, noise, generator) in zip(tried, _batches(sampler, run.device), strict=False):
+            run.optimizers.rate = float(rate)
+            batch = draw_batch(run, rows, chosen, noise, generator)
+            loss = float(compute_gradients(run, batch, config.training.loss)[0])
+            mean, weight = _MEMORY * mean + (1 - _MEMORY) * loss, _MEMORY * weight + (1 - _MEMORY)
+            lowest = min(lowest, mean / weight)
+            diverged = not np.isfinite(loss) or mean / weight > _DIVERGED * lowest
+            if diverged:
                 break
-            losses.append(float(loss))
-            copied.optimizers.step(copied.clipper, copied.scaler)
+            losses.append(loss)
+            run.optimizers.step(run.clipper, run.scaler)
             progress("learning rates", len(losses), rates.steps)
     if len(losses) < FEWEST_STEPS:
         raise ConfigError(
             f"the loss diverged after {len(losses)} batches, at a learning rate of {tried[len(losses)]:.2g}, which is "
             f"too soon to tell anything; begin below {rates.low:g}"
         )
-    return _read(tried[: len(losses)], np.asarray(losses), stop)
+    return _read(tried[: len(losses)], np.asarray(losses), _DIVERGED * lowest, diverged)
 
 
-def _copied(run: Run, config: Config) -> Run:
-    """A run that can take steps of its own, in as small parts, with nothing but settings in common with the other."""
-    settings = config.training
-    model, objective = copy.deepcopy((run.model, run.objective))
-    optimizers = make_optimizers(model.named_parameters(), settings, objective.parameters())
-    optimizers.restore({name: tensor.clone() for name, tensor in run.optimizers.tensors().items()})
-    return Run(
-        hash=run.hash,
-        device=run.device,
-        model=model,
-        average=model,
-        objective=objective,
-        optimizers=optimizers,
-        clipper=Clipper(settings, run.device),
-        scaler=GradScaler(run.device.type, enabled=run.scaler.is_enabled()),
-        micro_batch=run.micro_batch,
-    )
-
-
-class _Divergence:
-    """Tells when losses run away: a running mean far above its lowest, or no number at all."""
-
-    def __init__(self) -> None:
-        self.lowest, self.happened = np.inf, False
-        self._mean, self._weight = 0.0, 0.0
-
-    @property
-    def limit(self) -> float:
-        """Losses above this have run away."""
-        return _DIVERGED * self.lowest
-
-    def at(self, loss: float) -> bool:
-        """Take in the next loss; returns whether the test is over."""
-        self._mean = _MEMORY * self._mean + (1 - _MEMORY) * loss
-        self._weight = _MEMORY * self._weight + (1 - _MEMORY)
-        mean = self._mean / self._weight
-        self.lowest = min(self.lowest, mean)
-        self.happened = not np.isfinite(loss) or mean > self.limit
-        return self.happened
-
-
-def _batches(
-    train: "WindowSet", config: Config, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
+def _batches(sampler: Sampler, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
     """Draw the batches of a training: rows, rows of noise, and where the rest of what is random comes from."""
-    sampler = Sampler(train, config.labels, config.training, config.seed)
-    noise = NoiseSampler(train, config.seed, config.training.sampling.clean_share)
     for epoch in count():
-        rows, noises, generator = draw_epoch(sampler, noise, epoch, config.seed, device)
-        for chosen, mixed in zip(rows, noises, strict=True):
-            yield chosen, mixed, generator
+        rows, noises, generator = sampler.draw(epoch, device)
+        for chosen, noise in zip(rows, noises, strict=True):
+            yield chosen, noise, generator
 
 
-def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], stop: _Divergence) -> RangeTest:
+def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], limit: float, diverged: bool) -> RangeTest:
     """Smooth a curve and find its marks.
 
-    A symmetric bell over the rates, unlike a running mean, does not move them to higher rates. Losses that have run
-    away are alike, or the last of them would be all that is seen in its neighbourhood.
+    A symmetric bell over the rates, unlike a running mean, does not move them to higher rates. Losses above the limit
+    count as the limit, or the last of them would be all that is seen in its neighbourhood.
     """
     decades = np.log10(rates)
-    kept = np.minimum(losses, stop.limit)
-    smoothed = gaussian_filter1d(kept, _SMOOTHING_DECADES / (decades[1] - decades[0]), mode="nearest")
+    smoothed = gaussian_filter1d(
+        np.minimum(losses, limit), _SMOOTHING_DECADES / (decades[1] - decades[0]), mode="nearest"
+    )
     lowest = int(smoothed.argmin())
     slopes = np.gradient(smoothed, decades)[: lowest + 1]
     return RangeTest(
         rates=tuple(rates.tolist()),
         losses=tuple(losses.tolist()),
         smoothed=tuple(smoothed.tolist()),
-        diverged=stop.happened,
+        diverged=diverged,
         steepest=float(rates[slopes.argmin()]),
         lowest=float(rates[lowest]),
     )

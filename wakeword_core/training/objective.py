@@ -8,19 +8,18 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from wakeword_core.config import ROLES, Config, LossConfig
 from wakeword_core.features.store import NO_WORD
-from wakeword_core.models import Backbone
+from wakeword_core.models.layers import StreamingBackbone, WindowBackbone
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.training.data import BandWarp, augment, mixup, spec_augment, time_shift
 from wakeword_core.training.losses import (
     MetricLoss,
-    Weights,
     Zones,
     best,
     class_weights,
@@ -37,36 +36,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TrainRows:
-    """The training split on the device, and what goes with its shape."""
-
-    mel: Tensor
-    labels: Tensor
-    word_ends: Tensor
-    hard: Tensor
-    """bool [rows], whether its role is hard_negative"""
-    warp: BandWarp
-
-    @classmethod
-    def load(cls, windows: "WindowSet", config: Config, device: str) -> "TrainRows":
-        """Move the windows to the device."""
-        hard = windows.roles == ROLES.index("hard_negative")
-        warp = BandWarp(config.features.frontend, device)
-        labels, ends = windows.labels.to(device), windows.word_ends.to(device)
-        return cls(windows.mel.to(device), labels, ends, hard.to(device), warp)
-
-
-@dataclass(frozen=True)
 class Targets:
     """What the scores of a batch should be; of an ensemble in training all rows of one member, then of the next."""
 
-    labels: Tensor
-    """class indices [members * batch]"""
+    labels: Tensor  # class indices [members * batch]
     zone: Zones
     places: Tensor | None
     """the step that is looked at by itself, [members * batch]; None: the loss looks at none so"""
-    shares: Tensor
-    """[members * batch], what the loss of each row is multiplied with"""
+    shares: Tensor  # [members * batch], what the loss of each row is multiplied with
 
     def select(self, rows: Tensor) -> "Targets":
         """Give those of the rows at these places."""
@@ -78,16 +55,11 @@ class Targets:
 class Batch:
     """Rows as the network sees them, and what is asked of their scores."""
 
-    x: Tensor
-    """[batch, n_mels, frames], augmented, normalised and masked"""
-    labels: Tensor
-    """class indices [batch]"""
-    step_ends: Tensor
-    """last frame of each step that is scored, [batch, steps]"""
-    targets: tuple[Targets, ...]
-    """of the rows; where they are mixed with others, then of those"""
-    share: float = 1.0
-    """what this is of the whole batch"""
+    x: Tensor  # [batch, n_mels, frames], augmented, normalised and masked
+    labels: Tensor  # class indices [batch]
+    step_ends: Tensor  # last frame of each step that is scored, [batch, steps]
+    targets: tuple[Targets, ...]  # of the rows; where they are mixed with others, then of those
+    share: float = 1.0  # what this is of the whole batch
 
     def part(self, rows: slice) -> "Batch":
         """Cut out some of the rows. The losses of parts that make up a batch add up to the batch's."""
@@ -101,8 +73,7 @@ class LossOutput(NamedTuple):
     """The loss of a batch, a scalar, and the scores that it is of."""
 
     loss: Tensor
-    logits: Tensor
-    """[members * batch, classes, steps]"""
+    logits: Tensor  # [members * batch, classes, steps]
 
 
 def _choose_ends(ends: Tensor, others: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -126,14 +97,14 @@ class Objective(nn.Module):
         self.config = config
         loss, frontend, rate = config.training.loss, config.features.frontend, config.data.audio.sample_rate
         self._hit, self._early = (frontend.frames(seconds, rate) for seconds in (loss.hit_seconds, loss.early_seconds))
+        self._warp = BandWarp(frontend, model.mean.device)
         weights = class_weights(loss, config.labels, train_labels)
         self.register_buffer("class_weights", weights, persistent=False)
-        shape = (model.n_mels, model.frames, model.classes)
-        self.metric = MetricLoss(loss, model.backbone, *shape) if loss.metric != "none" else None
+        self.metric = MetricLoss(loss, model.backbone, model.classes) if loss.metric != "none" else None
 
     @torch.no_grad()
     def draw(
-        self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator
+        self, model: ScoringModel, rows: "WindowSet", chosen: Tensor, noise: Tensor | None, generator: torch.Generator
     ) -> Batch:
         """Draw the batch of the rows `chosen` [batch], augmented, with the rows `noise` [batch] (if any) mixed in.
 
@@ -156,16 +127,19 @@ class Objective(nn.Module):
         """
         training, x = self.config.training, batch.x
         targets, embeddings = batch.targets[0], None
-        with torch.autocast(
-            "cuda", dtype=self._number_format, enabled=training.precision.amp and x.device.type == "cuda"
-        ):
+        number_format: torch.dtype = getattr(torch, training.precision.amp_dtype)
+        with torch.autocast("cuda", dtype=number_format, enabled=training.precision.amp and x.device.type == "cuda"):
             logits = row_logits(model.backbone, x, batch.step_ends, model.frames)
             if self.metric is not None and targets.places is not None:
                 # an ensemble's members each have a step of their own to be judged by, but share a window to embed
                 ends = batch.step_ends.gather(1, targets.places[: len(x), None])[:, 0]
                 embeddings = window_embeddings(model.backbone, x, ends, model.frames)
         logits = logits.float()
-        total = torch.stack([self._classification_loss(logits, targets) for targets in batch.targets]).sum()
+        losses = [
+            row_losses(logits, aim.labels, aim.zone, aim.places, training.loss, self.class_weights) * aim.shares
+            for aim in batch.targets
+        ]
+        total = torch.stack([loss.sum() for loss in losses]).sum()
         if self.metric is not None and embeddings is not None:
             metric = self.metric(embeddings.float(), batch.labels)
             total = total + training.loss.metric_weight * batch.share * metric
@@ -173,7 +147,7 @@ class Objective(nn.Module):
 
     def _targets(
         self,
-        rows: TrainRows,
+        rows: "WindowSet",
         chosen: Tensor,
         ends: Tensor,
         steps: Tensor,
@@ -189,19 +163,15 @@ class Objective(nn.Module):
         zone = zones(ends.repeat(count), steps.repeat(count, 1), self._hit, self._early)
         looked_at = loss.pooling == "window" or self.metric is not None
         places = draw_step(zone, generator) if looked_at else None
-        weights = Weights(self.class_weights, self._counts(rows, chosen))
-        shares = row_shares(labels, loss.pooling, weights) * (share / count)
+        hard = rows.roles[chosen] == ROLES.index("hard_negative")
+        counts = None if loss.hard_negative_weight == 1 else torch.where(hard, loss.hard_negative_weight, 1.0)
+        shares = row_shares(labels, loss.pooling, self.class_weights, counts) * (share / count)
         if share < 1 and steps.shape[1] == 1:  # a window placed for one of two mixed words may not hold the other
             shares = shares * ((ends == NO_WORD) | has_hit_step(ends, steps, self._hit))
         return Targets(labels.repeat(count), zone, places, shares.float().repeat(count))
 
-    def _classification_loss(self, logits: Tensor, targets: Targets) -> Tensor:
-        loss = self.config.training.loss
-        losses = row_losses(logits, targets.labels, targets.zone, targets.places, loss, self.class_weights)
-        return (losses * targets.shares).sum()
-
     def _features(
-        self, model: ScoringModel, rows: TrainRows, chosen: Tensor, noise: Tensor | None, generator: torch.Generator
+        self, model: ScoringModel, rows: "WindowSet", chosen: Tensor, noise: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Augment, normalise and mask rows: [batch, n_mels, frames], and where their words end [batch]."""
         training = self.config.training
@@ -209,21 +179,12 @@ class Objective(nn.Module):
         negative = rows.labels[chosen] == 0
         shift = training.augment.shift_frames
         x, ends = time_shift(rows.mel[chosen].float(), rows.word_ends[chosen], shift, model.frames, generator)
-        x = augment(x, negative, mixed, training.augment, rows.warp, generator)
+        x = augment(x, negative, mixed, training.augment, self._warp, generator)
         return spec_augment(model.normalise(x), training.spec_augment, generator), ends
-
-    @property
-    def _number_format(self) -> torch.dtype:
-        return torch.float16 if self.config.training.precision.amp_dtype == "float16" else torch.bfloat16
-
-    def _counts(self, rows: TrainRows, chosen: Tensor) -> Tensor | None:
-        """How many rows each one counts for, [batch]; None: one."""
-        weight = self.config.training.loss.hard_negative_weight
-        return None if weight == 1 else torch.where(rows.hard[chosen], weight, 1.0)
 
 
 @torch.no_grad()
-def wrongness(logits: Tensor, targets: Targets, config: LossConfig, rows: int) -> Tensor:
+def wrongness(logits: Tensor, targets: Targets, loss: LossConfig, rows: int) -> Tensor:
     """Measure how wrong scores [members * rows, classes, steps] are about each row, from 0 to 1: [rows].
 
     It is the probability that the right class is denied, at the steps that the loss looks at; NaN for a row that has no
@@ -232,25 +193,13 @@ def wrongness(logits: Tensor, targets: Targets, config: LossConfig, rows: int) -
     wrong = 1 - torch.softmax(logits, dim=1)
     right_class = targets.labels[:, None, None].expand(-1, 1, wrong.shape[2])
     wrong = wrong.gather(1, right_class)[:, 0]
-    if targets.places is not None and config.pooling == "window":
+    if targets.places is not None and loss.pooling == "window":
         pooled = wrong.gather(1, targets.places[:, None])[:, 0]
     else:
-        missed = -best(-wrong, targets.zone.hit, config.best_steps)
-        pooled = torch.where(targets.labels > 0, missed, worst(wrong, config.worst_steps))
+        missed = -best(-wrong, targets.zone.hit, loss.best_steps)
+        pooled = torch.where(targets.labels > 0, missed, worst(wrong, loss.worst_steps))
     counts = (targets.shares.view(-1, rows) > 0).any(dim=0)
     return pooled.view(-1, rows).mean(dim=0).masked_fill(~counts, math.nan)
-
-
-class DenseBackbone(Protocol):
-    """A backbone that scores every window of a stretch at once."""
-
-    def dense(self, x: Tensor) -> Tensor:
-        """Score [batch, n_mels, frames]: logits [batch, classes, steps], in training of each member of an ensemble."""
-        ...
-
-    def output_frames(self, frames: int) -> Tensor:
-        """Give the last frame of each step: int64 [steps]."""
-        ...
 
 
 def members(backbone: nn.Module) -> int:
@@ -263,11 +212,11 @@ def step_ends(
 ) -> Tensor:
     """Choose the last frame of each step that rows of `row_frames` are scored at, int64 [batch, steps].
 
-    A backbone without `dense` gives one step: of the window of `frames` frames that ends up to `hit_frames` after the
-    word, or anywhere in a row without a word (`word_ends` [batch] is NO_WORD).
+    A backbone that does not stream gives one step: of the window of `frames` frames that ends up to `hit_frames` after
+    the word, or anywhere in a row without a word (`word_ends` [batch] is NO_WORD).
     """
-    if hasattr(backbone, "dense"):
-        steps = cast(DenseBackbone, backbone).output_frames(row_frames)
+    if backbone.streams:
+        steps = cast(StreamingBackbone, backbone).output_frames(row_frames)
         return steps.to(word_ends.device).expand(len(word_ends), -1)
     last = row_frames - 1
     share = torch.rand(len(word_ends), generator=generator, device=word_ends.device)
@@ -281,8 +230,8 @@ def row_logits(backbone: nn.Module, x: Tensor, ends: Tensor, frames: int) -> Ten
 
     An ensemble in training gives the batch once a member.
     """
-    if hasattr(backbone, "dense"):
-        return cast(DenseBackbone, backbone).dense(x)
+    if backbone.streams:
+        return cast(StreamingBackbone, backbone).dense(x)
     return cast(Tensor, backbone(windows_ending(x, ends[:, 0], frames)))[:, :, None]
 
 
@@ -302,7 +251,7 @@ def window_embeddings(backbone: nn.Module, x: Tensor, ends: Tensor, frames: int)
     which the model is used with, stay those of the first: of rows as they are, and not of windows around words.
     """
     with _keep_running_statistics(backbone):
-        return cast(Backbone, backbone).embed(windows_ending(x, ends, frames))
+        return cast(StreamingBackbone | WindowBackbone, backbone).embed(windows_ending(x, ends, frames))
 
 
 @contextmanager

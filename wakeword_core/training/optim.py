@@ -2,14 +2,15 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from wakeword_core.config import TrainingConfig
+from wakeword_core.config import ScheduleConfig, TrainingConfig
+from wakeword_core.config.training import EmaConfig, OptimizerConfig
 
 CLASSIFIER = "classifier"
 """Name of the last layer in every backbone, which AdamW moves even where Muon moves other matrices."""
@@ -28,8 +29,8 @@ USUAL_STEPS = 100
 class Clipper:
     """Clips gradients, and remembers the norms of the last steps where the limit follows from them."""
 
-    def __init__(self, config: TrainingConfig, device: torch.device | str) -> None:
-        self._fixed, self._factor = config.optimizer.clip_norm, config.optimizer.adaptive_clip
+    def __init__(self, optimizer: OptimizerConfig, device: torch.device | str) -> None:
+        self._fixed, self._factor = optimizer.clip_norm, optimizer.adaptive_clip
         self.norms = torch.zeros(0, device=device)
         """of the last steps, at most USUAL_STEPS: what is to be restored"""
 
@@ -136,11 +137,7 @@ class Matrices:
 
     def __init__(self, weights: Iterable[nn.Parameter]) -> None:
         self._pairs = [(weight, nn.Parameter(weight.data.view(len(weight), -1))) for weight in weights]
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """The matrices."""
-        return [matrix for _, matrix in self._pairs]
+        self.parameters = [matrix for _, matrix in self._pairs]
 
     def take_gradients(self) -> None:
         """Hand the gradients of the weights to the matrices."""
@@ -154,52 +151,40 @@ class Matrices:
 
 
 def make_optimizers(
-    named: Iterable[tuple[str, nn.Parameter]], config: TrainingConfig, undecayed: Iterable[nn.Parameter] = ()
+    named: Iterable[tuple[str, nn.Parameter]], training: TrainingConfig, undecayed: Iterable[nn.Parameter] = ()
 ) -> Optimizers:
-    """Make what `config.optimizer` says for (name, parameter); norms, biases and `undecayed` ones are not decayed."""
+    """Make what `optimizer.kind` says for (name, parameter); norms, biases and `undecayed` ones are not decayed."""
     named, undecayed = list(named), list(undecayed)
-    if config.optimizer.kind == "muon":
-        return _muon(named, undecayed, config)
-    groups, rate, momentum = (
-        _decay_groups(named, undecayed, config),
-        config.schedule.learning_rate,
-        config.optimizer.momentum,
-    )
-    if config.optimizer.kind == "adamw":  # Loshchilov and Hutter 2019
-        return Optimizers([torch.optim.AdamW(groups, lr=rate, fused=True)])
-    if config.optimizer.kind == "adam":  # Kingma and Ba 2015, whose decay is part of the gradient
-        return Optimizers([torch.optim.Adam(groups, lr=rate, fused=True)])
-    # stochastic gradient descent, with Nesterov's momentum (Sutskever et al. 2013) where it has any
-    return Optimizers([torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)])
-
-
-def _muon(named: Named, undecayed: Parameters, config: TrainingConfig) -> Optimizers:
-    """Muon (Jordan et al. 2024) for the matrices before the last layer, AdamW for all else.
-
-    Rates are matched to AdamW's by their root mean square (Liu et al. 2025), so that one schedule serves both. Weights
-    of depthwise convolutions are no matrices: each of their filters is by itself.
-    """
+    optimizer, rate = training.optimizer, training.schedule.learning_rate
+    decay, momentum = optimizer.weight_decay, optimizer.momentum
+    groups = _decay_groups(named, undecayed, decay)
+    match optimizer.kind:
+        case "adamw":  # Loshchilov and Hutter 2019
+            return Optimizers([torch.optim.AdamW(groups, lr=rate, fused=True)])
+        case "adam":  # Kingma and Ba 2015, whose decay is part of the gradient
+            return Optimizers([torch.optim.Adam(groups, lr=rate, fused=True)])
+        case "sgd":  # with Nesterov's momentum (Sutskever et al. 2013) where it has any
+            return Optimizers([torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)])
+    # Muon (Jordan et al. 2024) for the matrices before the last layer, AdamW for all else. Rates are matched to AdamW's
+    # by their root mean square (Liu et al. 2025), so that one schedule serves both. Weights of depthwise convolutions
+    # are no matrices: each of their filters is by itself.
     matrices = Matrices(weight for name, weight in named if _is_matrix(name, weight))
-    rest = [(name, weight) for name, weight in named if not _is_matrix(name, weight)]
-    settings: dict[str, Any] = {"lr": config.schedule.learning_rate, "weight_decay": config.optimizer.weight_decay}
-    settings |= {"momentum": config.optimizer.momentum, "nesterov": True, "adjust_lr_fn": "match_rms_adamw"}
+    rest = _decay_groups([(name, weight) for name, weight in named if not _is_matrix(name, weight)], undecayed, decay)
+    settings: dict[str, Any] = {"lr": rate, "weight_decay": decay, "momentum": momentum, "nesterov": True}
     parts: list[torch.optim.Optimizer] = []
     if matrices.parameters:
-        parts.append(torch.optim.Muon(matrices.parameters, **settings))
-    if rest or undecayed:
-        parts.append(
-            torch.optim.AdamW(_decay_groups(rest, undecayed, config), lr=config.schedule.learning_rate, fused=True)
-        )
+        parts.append(torch.optim.Muon(matrices.parameters, adjust_lr_fn="match_rms_adamw", **settings))
+    if rest:
+        parts.append(torch.optim.AdamW(rest, lr=rate, fused=True))
     return Optimizers(parts, matrices)
 
 
-def _decay_groups(named: Named, undecayed: Parameters, config: TrainingConfig) -> list[dict[str, Any]]:
-    groups = [
-        {
-            "params": [tensor for name, tensor in named if _is_weight(name, tensor)],
-            "weight_decay": config.optimizer.weight_decay,
-        },
-        {"params": [tensor for name, tensor in named if not _is_weight(name, tensor)] + undecayed, "weight_decay": 0.0},
+def _decay_groups(named: Named, undecayed: Parameters, decay: float) -> list[dict[str, Any]]:
+    weights = [tensor for name, tensor in named if _is_weight(name, tensor)]
+    others = [tensor for name, tensor in named if not _is_weight(name, tensor)] + undecayed
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
@@ -218,17 +203,18 @@ def ramped_decay(decay: float, step: int) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-def ema_decay(step: int, total_steps: int, config: TrainingConfig) -> float:
-    """Compute the decay at the 0-based `step`: `ramped_decay`, which rises to `ema_final_decay` at the end.
+def ema_decay(step: int, total_steps: int, ema: EmaConfig) -> float:
+    """Compute the decay at the 0-based `step`: `ramped_decay`, which rises to `final_decay` at the end.
 
-    It rises over the last `ema_final_fraction` of the steps, from where the ramp is by then, to the final decay
-    however short the training is.
+    It rises over the last `final_fraction` of the steps, from where the ramp is by then, to the final decay however
+    short the training is.
     """
-    begin = total_steps * (1.0 - config.ema.final_fraction)
-    decay = ramped_decay(config.ema.decay, min(step, int(begin)) if config.ema.final_decay is not None else step)
-    if config.ema.final_decay is not None and step > begin:
-        share = (step - begin) / max(total_steps - 1 - begin, 1)
-        decay += (config.ema.final_decay - decay) * min(share, 1.0)
+    if ema.final_decay is None:
+        return ramped_decay(ema.decay, step)
+    begin = total_steps * (1.0 - ema.final_fraction)
+    decay = ramped_decay(ema.decay, min(step, int(begin)))
+    if step > begin:
+        decay += (ema.final_decay - decay) * min((step - begin) / max(total_steps - 1 - begin, 1), 1.0)
     return decay
 
 
@@ -252,23 +238,28 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
             averaged.copy_(latest)
 
 
-def learning_rate(step: int, total_steps: int, config: TrainingConfig, scores: Scores = ()) -> float:
-    """Compute the learning rate of the 0-based `step`: a warm-up to the peak, then what `config.schedule` says.
+def learning_rate(step: int, total_steps: int, schedule: ScheduleConfig, scores: Scores = ()) -> float:
+    """Compute the learning rate of the 0-based `step`: a warm-up to the peak, then what `schedule.kind` says.
 
     The warm-up is linear, of a one-cycle schedule a cosine, over `warmup_fraction` of the steps. `scores` are those of
     the epochs so far, of which `plateau` makes its drops. It depends on nothing else, so nothing needs to be restored.
     """
-    if config.schedule.kind == "one_cycle":
-        return config.schedule.learning_rate * _one_cycle(step, total_steps, config.schedule.warmup_fraction)
-    warmup = round(config.schedule.warmup_fraction * total_steps)
+    if schedule.kind == "one_cycle":
+        return schedule.learning_rate * _one_cycle(step, total_steps, schedule.warmup_fraction)
+    warmup = round(schedule.warmup_fraction * total_steps)
     if step < warmup:
-        return config.schedule.learning_rate * (step + 1) / warmup
+        return schedule.learning_rate * (step + 1) / warmup
     progress = min((step - warmup) / max(total_steps - 1 - warmup, 1), 1.0)
-    if config.schedule.kind == "plateau":
-        return config.schedule.learning_rate * config.schedule.drop_factor ** plateau_drops(
-            scores, config.schedule.plateau_patience
-        )
-    return config.schedule.learning_rate * _AFTER_WARMUP[config.schedule.kind](progress, config)
+    match schedule.kind:
+        case "cosine":
+            factor = _half_cosine(1.0, schedule.final_lr_fraction, progress)
+        case "step":
+            factor = schedule.drop_factor ** sum(progress >= place for place in schedule.drop_at)
+        case "plateau":
+            factor = schedule.drop_factor ** plateau_drops(scores, schedule.plateau_patience)
+        case "constant":
+            factor = 1.0
+    return schedule.learning_rate * factor
 
 
 def plateau_drops(scores: Scores, patience: int) -> int:
@@ -283,25 +274,6 @@ def plateau_drops(scores: Scores, patience: int) -> int:
         if waited >= patience:
             drops, waited = drops + 1, 0
     return drops
-
-
-def _cosine(progress: float, config: TrainingConfig) -> float:
-    return _half_cosine(1.0, config.schedule.final_lr_fraction, progress)
-
-
-def _step(progress: float, config: TrainingConfig) -> float:
-    return config.schedule.drop_factor ** sum(progress >= place for place in config.schedule.drop_at)
-
-
-def _constant(progress: float, config: TrainingConfig) -> float:
-    return 1.0
-
-
-_AFTER_WARMUP: dict[str, Callable[[float, TrainingConfig], float]] = {
-    "cosine": _cosine,
-    "step": _step,
-    "constant": _constant,
-}
 
 
 def _one_cycle(step: int, total_steps: int, rise: float) -> float:

@@ -1,4 +1,4 @@
-"""A training in several processes of this machine, which are started and listened to here."""
+"""A training in several processes of this machine, which are started here and report back."""
 
 import logging
 import multiprocessing
@@ -17,16 +17,13 @@ from typing import Any
 
 import torch
 
-from wakeword_core.config import ComputeConfig
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.interrupts import finishing
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.checkpoint import CHECKPOINTS
 from wakeword_core.training.device import choose_device
-from wakeword_core.training.distributed import take_place
-from wakeword_core.training.gradients import MemoryFullError
+from wakeword_core.training.distributed import MemoryFullError, take_place
 from wakeword_core.training.records import EpochRecord, TrainingSummary
-from wakeword_core.training.run import Job
+from wakeword_core.training.run import CHECKPOINTS, Job
 
 log = logging.getLogger(__name__)
 
@@ -34,44 +31,39 @@ _FOLDER, _LOG = "processes", "processes.log"
 _JOB, _STORE = "job.pt", "store"
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 0.1
-_LAST_WORDS_SECONDS = 10.0
-"""How long the others may take to say what went wrong once a process has died."""
-_STOP_SECONDS = 60.0
-"""How long a process may take to finish its batch before it is killed."""
+_ERROR_SECONDS = 10.0  # how long the others may take to report an error once a process has died
+_STOP_SECONDS = 60.0  # how long a process may take to finish its batch before it is killed
 
 Workers = dict[Connection, BaseProcess]
-"""Processes by the connection on which they are heard; the first process is the first."""
+"""Processes by the connection that they report on; the first process is the first."""
 OnEpoch = Callable[[EpochRecord], None]
 Train = Callable[[Job, Path, Progress, OnEpoch], TrainingSummary]
 """One process's part of the training, a function of a module: `loop.train_here`."""
 
 
 def train_in_processes(train: Train, job: Job, out: Path, progress: Progress, on_epoch: OnEpoch) -> TrainingSummary:
-    """Call `train` in `compute.processes` new processes, of which the first writes to `out` and is listened to.
+    """Call `train` in `compute.processes` new processes, of which the first writes to `out` and reports progress.
 
     When the memory of one does not hold its rows, all are started again with half of them at once, and go on after
     the last finished epoch. Raises what `train` raises in any of them, and WakewordError when one of them dies.
     """
-    _check_gpus(job.config.compute)
-    folder, output = out / CHECKPOINTS / _FOLDER, out / CHECKPOINTS / _LOG
-    hear: dict[str, Callable[..., None]] = {"progress": progress, "epoch": on_epoch, "log": log.log}
-    with _private(folder), finishing("batch") as stop_requested:
-        while True:
-            torch.save(job, folder / _JOB)
-            try:
-                with _started(train, job.config.compute.processes, folder, out, output) as workers:
-                    return _listen(workers, hear, stop_requested, output)
-            except MemoryFullError as full:
-                log.warning("the GPUs' memory is exhausted: %d rows at once from here on", full.rows)
-                job = replace(job, micro_batch=full.rows)
-
-
-def _check_gpus(compute: ComputeConfig) -> None:
+    compute = job.config.compute
     if choose_device(compute.device) == "cuda" and compute.processes > torch.cuda.device_count():
         raise ConfigError(
             f"compute.processes is {compute.processes}, but there are {torch.cuda.device_count()} GPUs and each "
             "process needs one; lower it"
         )
+    folder, output = out / CHECKPOINTS / _FOLDER, out / CHECKPOINTS / _LOG
+    handlers: dict[str, Callable[..., None]] = {"progress": progress, "epoch": on_epoch, "log": log.log}
+    with _private(folder), finishing("batch") as stop_requested:
+        while True:
+            torch.save(job, folder / _JOB)
+            try:
+                with _started(train, compute.processes, folder, out, output) as workers:
+                    return _listen(workers, handlers, stop_requested, output)
+            except MemoryFullError as full:
+                log.warning("the GPUs' memory is exhausted: %d rows at once from here on", full.rows)
+                job = replace(job, micro_batch=full.rows)
 
 
 @contextmanager
@@ -97,11 +89,11 @@ def _started(train: Train, count: int, folder: Path, out: Path, output: Path) ->
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         for index in range(count):
-            hearing, telling = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(train, index, count, folder, out, output, telling))
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(train, index, count, folder, out, output, sender))
             process.start()
-            telling.close()
-            workers[hearing] = process
+            sender.close()
+            workers[receiver] = process
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield workers
     finally:
@@ -115,9 +107,9 @@ def _started(train: Train, count: int, folder: Path, out: Path, output: Path) ->
 
 
 def _listen(
-    workers: Workers, hear: dict[str, Callable[..., None]], stop_requested: Callable[[], bool], output: Path
+    workers: Workers, handlers: dict[str, Callable[..., None]], stop_requested: Callable[[], bool], output: Path
 ) -> TrainingSummary:
-    """Pass on what the processes tell until the first has the summary, or raise what went wrong in one of them."""
+    """Pass on what the processes report until the first has the summary, or raise what went wrong in one of them."""
     waiting, first = dict(workers), next(iter(workers))
     statuses: list[int] = []
     deadline = float("inf")
@@ -132,7 +124,7 @@ def _listen(
                 died = waiting.pop(connection)
                 died.join()
                 statuses.append(died.exitcode or 0)
-                deadline = min(deadline, time.monotonic() + _LAST_WORDS_SECONDS)
+                deadline = min(deadline, time.monotonic() + _ERROR_SECONDS)
                 continue
             match what:
                 case "error":
@@ -143,51 +135,51 @@ def _listen(
                 case "summary":
                     waiting.pop(connection)
                 case _:
-                    hear[what](*values)
+                    handlers[what](*values)
     if stop_requested():
         raise KeyboardInterrupt
     raise WakewordError(  # with the status of a signal, where one died of it and others of its death
-        f"a process of the training ended with exit status {min(statuses)}; {output} has what it said, and the next "
+        f"a process of the training ended with exit status {min(statuses)}; {output} has what it printed, and the next "
         "run goes on after the last epoch; if memory ran out, lower compute.processes"
     )
 
 
-class _Teller(logging.Handler):
-    """Sends what happens in a process to the one that listens."""
+class _Reporter(logging.Handler):
+    """Sends what happens in a process to the one that started it."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(logging.INFO)
         self._connection, self._progress_at = connection, 0.0
 
-    def tell(self, what: str, *values: Any) -> None:
+    def send(self, what: str, *values: Any) -> None:
         self._connection.send((what, values))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.tell("log", record.levelno, "%s", record.getMessage())
+        self.send("log", record.levelno, "%s", record.getMessage())
 
     def progress(self, what: str, done: int, total: int) -> None:
         if time.monotonic() - self._progress_at >= _PROGRESS_SECONDS or done == total:
             self._progress_at = time.monotonic()
-            self.tell("progress", what, done, total)
+            self.send("progress", what, done, total)
 
     def on_epoch(self, record: EpochRecord) -> None:
-        self.tell("epoch", record)
+        self.send("epoch", record)
 
 
-def _work(train: Train, index: int, count: int, folder: Path, out: Path, output: Path, telling: Connection) -> None:
+def _work(train: Train, index: int, count: int, folder: Path, out: Path, output: Path, sender: Connection) -> None:
     """Do one process's part of the training; what it and its libraries print goes to the file `output`."""
     with output.open("a", encoding="utf-8") as printed:
         os.dup2(printed.fileno(), 1)
         os.dup2(printed.fileno(), 2)
     take_place(index, count, folder / _STORE)
-    teller = _Teller(telling)
+    reporter = _Reporter(sender)
     if index == 0:
-        logging.getLogger("wakeword_core").addHandler(teller)
+        logging.getLogger("wakeword_core").addHandler(reporter)
         logging.getLogger("wakeword_core").setLevel(logging.INFO)
     try:
         job = torch.load(folder / _JOB, mmap=True, weights_only=False)
-        summary = train(job, out, teller.progress if index == 0 else silent, teller.on_epoch)
+        summary = train(job, out, reporter.progress if index == 0 else silent, reporter.on_epoch)
     except WakewordError as error:
-        teller.tell("error", error)
+        reporter.send("error", error)
     else:
-        teller.tell("summary", summary)
+        reporter.send("summary", summary)

@@ -18,23 +18,17 @@ class EpochRecord:
     """One finished epoch; `epoch` counts from 1."""
 
     epoch: int
-    train_loss: float
-    """Mean over the batches, with label smoothing and augmentation."""
+    train_loss: float  # mean over the batches, with label smoothing and augmentation
     val_loss: float
     val_auc: float
     val_pauc: float
     val_f1: float
     val_frr: float
-    val_score: float
-    """What is maximised: one of these, or the loss below zero."""
-    learning_rate: float
-    """Of the last step."""
-    gradient_norm: float
-    """Mean over the steps, before clipping."""
-    samples_per_second: float
-    """Windows trained on, without validation."""
-    seconds: float
-    """Training and validation."""
+    val_score: float  # what is maximised: one of these, or the loss below zero
+    learning_rate: float  # of the last step
+    gradient_norm: float  # mean over the steps, before clipping
+    samples_per_second: float  # windows trained on, without validation
+    seconds: float  # training and validation
 
     @property
     def score(self) -> tuple[float, float]:
@@ -71,7 +65,7 @@ def kept_record(history: Sequence[EpochRecord], keep: Literal["last", "best"]) -
 
 
 def out_of_patience(history: Sequence[EpochRecord], patience: int) -> bool:
-    """Whether the last `patience` epochs brought nothing better."""
+    """Tell whether the last `patience` epochs brought nothing better."""
     best = best_record(history)
     return best is not None and history[-1].epoch - best.epoch >= patience
 

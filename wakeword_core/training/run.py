@@ -1,28 +1,28 @@
-"""The state of a training: how it begins, goes to disk and back, and ends."""
+"""The state of a training: how it begins, goes to disk and back, and ends.
+
+A checkpoint is one safetensors file, so that weights and bookkeeping cannot disagree. `last` and `previous` are kept;
+each holds the best weights so far too. Everything random in an epoch is a function of (seed, epoch), so random states
+are kept of an epoch only that was stopped in the middle.
+"""
 
 import hashlib
+import json
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import Config
-from wakeword_core.errors import ConfigError
-from wakeword_core.files import digest
-from wakeword_core.models.facts import count_parameters
-from wakeword_core.models.scoring import ScoringModel, model_card, new_model, save_model
-from wakeword_core.training.checkpoint import (
-    CHECKPOINTS,
-    Checkpoint,
-    Tensors,
-    load_checkpoint,
-    save_checkpoint,
-    tensors_hash,
-)
+from wakeword_core.errors import ArtifactError, ConfigError
+from wakeword_core.files import canonical_json, digest, link_or_copy, replacing
+from wakeword_core.models.scoring import ScoringModel, count_parameters, model_card, new_model, save_model
 from wakeword_core.training.data import UNSEEN, derived_seed
 from wakeword_core.training.distributed import ALONE, Ranks, share_norms
 from wakeword_core.training.objective import Objective
@@ -35,8 +35,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"
+"""The folder of a training that goes on."""
+LAST = "last.safetensors"
+PREVIOUS = "previous.safetensors"
 EPOCHS = "epochs"
 """The folder beside the model with those of earlier epochs."""
+
+Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -48,16 +54,14 @@ class Job:
     cmvn: "Cmvn"
     config: Config
     start_from: ScoringModel | None = None
-    micro_batch: int = 0
-    """rows at once at most, where memory has been exhausted before; 0: as the settings say"""
+    micro_batch: int = 0  # rows at once at most, where memory has been exhausted before; 0: as the settings say
 
 
 @dataclass
 class Run:
     """What changes while training goes on."""
 
-    hash: str
-    """of what its result depends on"""
+    hash: str  # of what its result depends on
     device: torch.device
     model: ScoringModel
     average: ScoringModel
@@ -65,56 +69,28 @@ class Run:
     optimizers: Optimizers
     clipper: Clipper
     scaler: GradScaler
-    micro_batch: int
-    """rows at once, fewer when memory was exhausted"""
+    micro_batch: int  # rows at once, fewer when memory was exhausted
     ranks: Ranks = ALONE
-    difficulty: Tensor | None = None
-    """how wrong the model was about each row when it last saw it, [rows] on the CPU, where the sampler goes by that"""
+    difficulty: Tensor | None = None  # how wrong the model was about each row it saw, [rows] on the CPU, if it counts
     best: Tensors = field(default_factory=dict)
     history: list[EpochRecord] = field(default_factory=list)
     step: int = 0
-    partial_epoch: "PartialEpoch | None" = None
-    """the epoch that was stopped in the middle"""
+    partial_epoch: "PartialEpoch | None" = None  # the epoch that was stopped in the middle
 
 
-@dataclass(frozen=True)
-class EpochTrace:
+class EpochTrace(NamedTuple):
     """What an epoch leaves behind, step by step."""
 
-    losses: Tensor
-    """[steps]"""
-    norms: Tensor
-    """of gradients, [steps]"""
-    wrong: Tensor
-    """how wrong the model was about each row of each batch, as `wrongness` says; [steps, 0] where nobody asks"""
-
-    @classmethod
-    def zeros(cls, steps: int, rows: int, device: torch.device) -> "EpochTrace":
-        """Make the trace of an epoch that has not begun, in each step of which so many rows are scored."""
-        losses, norms = torch.zeros(2, steps, device=device)
-        return cls(losses, norms, torch.zeros(steps, rows, device=device))
-
-    def tensors(self, steps: int) -> Tensors:
-        """Give its tensors by name, cut to the first steps."""
-        return {name: tensor[:steps] for name, tensor in vars(self).items()}
-
-    def mean_norm(self, steps_are_skipped: bool) -> float:
-        """Mean norm of the gradients; where a scaler skips steps to find its scale, of the others, 0 if it did all."""
-        counted = self.norms[self.norms.isfinite()] if steps_are_skipped else self.norms
-        return float(counted.mean()) if len(counted) else 0.0
+    losses: Tensor  # [steps]
+    norms: Tensor  # of gradients, [steps]
+    wrong: Tensor  # by `wrongness`, of each row of each batch, [steps, rows]; [steps, 0] where nothing depends on it
 
 
-@dataclass(frozen=True)
-class PartialEpoch:
+class PartialEpoch(NamedTuple):
     """The part of an epoch that is done, and the random states that the rest begins with."""
 
     trace: Tensors
     random: Tensors
-
-    @property
-    def steps(self) -> int:
-        """How many steps are done."""
-        return len(self.trace["losses"])
 
 
 def random_state(device: torch.device, masks: torch.Generator | None = None) -> Tensors:
@@ -164,9 +140,14 @@ def new_run(
     settings, sampling = config.training, config.training.sampling
     torch.manual_seed(derived_seed(config.seed, 0, "weights"))
     model = new_model(config)
-    _check_reach(model)
+    reach = getattr(model.backbone, "receptive_field_frames", 0)
+    if reach > model.frames:  # a network that streams would never see in use what lies before a window
+        raise ConfigError(
+            f"the network sees {reach} frames, but features.frontend.window_frames is {model.frames}; make the window "
+            "longer, or the network's kernels or dilations smaller"
+        )
     if start_from is not None:
-        if start_from.config != config.training.model:
+        if start_from.settings != config.training.model:
             raise ConfigError("the model to train further has another architecture; train a new one from the beginning")
         model.load_state_dict(start_from.state_dict(), strict=True)
     model.set_cmvn(cmvn)
@@ -185,22 +166,12 @@ def new_run(
         average=average,
         objective=objective,
         optimizers=make_optimizers(model.named_parameters(), settings, objective.parameters()),
-        clipper=Clipper(settings, device),
+        clipper=Clipper(settings.optimizer, device),
         scaler=GradScaler(device, enabled=scaled),
         micro_batch=min(sampling.micro_batch or sampling.batch_size, sampling.batch_size),
         ranks=ranks,
         difficulty=torch.full((len(train),), UNSEEN) if sampling.kind == "difficulty" else None,
     )
-
-
-def _check_reach(model: ScoringModel) -> None:
-    """ConfigError when a network that streams looks back farther than a window: it would never see that in use."""
-    reach = getattr(model.backbone, "receptive_field_frames", 0)
-    if reach > model.frames:
-        raise ConfigError(
-            f"the network sees {reach} frames, but features.frontend.window_frames is {model.frames}; make the window "
-            "longer, or the network's kernels or dilations smaller"
-        )
 
 
 def save_run(run: Run, out: Path) -> None:
@@ -261,7 +232,7 @@ def _resume(run: Run, out: Path) -> None:
         run.partial_epoch = PartialEpoch(tensors["partial_epoch"], tensors["random"])
     if run.ranks.first:
         write_history(out / HISTORY, run.history)
-    middle = "" if run.partial_epoch is None else f" and {run.partial_epoch.steps} batches"
+    middle = "" if run.partial_epoch is None else f" and {len(run.partial_epoch.trace['losses'])} batches"
     log.info("training goes on after epoch %d%s", len(run.history), middle)
 
 
@@ -299,3 +270,90 @@ def finish_run(run: Run, samples: int, config: Config, out: Path) -> TrainingSum
         samples_per_second=len(run.history) * samples / training_seconds,
         stopped_early=stopped,
     )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything training goes on from after an epoch."""
+
+    run: str  # hash of what the training depends on; another run's checkpoint is not used
+    step: int
+    micro_batch: int  # rows that were computed at once
+    device: str  # cpu or cuda: random states and the scaler's are of that alone
+    scaler: dict[str, Any]
+    history: tuple[EpochRecord, ...]
+    tensors: dict[str, Tensors]  # GROUPS -> name -> tensor; a group without any is empty
+
+
+GROUPS = ("model", "average", "best", "objective", "optimizer", "clipper", "difficulty", "partial_epoch", "random")
+"""What the tensors are of: weights, their average, the best so far, what is trained beside the model, optimizers
+(`<optimizer>.<parameter>.<name>`), the usual norm of gradients, how difficult rows are; and of an epoch that was
+stopped in the middle, what it left behind and random states."""
+_FACTS = ("run", "step", "micro_batch", "device", "scaler")
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Make `checkpoint` the last one and keep the last as the previous; a kill at any time leaves a whole one."""
+    tensors = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous()
+        for group in GROUPS
+        for name, tensor in checkpoint.tensors[group].items()
+    }
+    facts = {
+        **{name: getattr(checkpoint, name) for name in _FACTS},
+        "history": [asdict(record) for record in checkpoint.history],
+        "sha256": tensors_hash(tensors),
+    }
+    last = folder / LAST
+    with replacing(last) as part:
+        # one string: the order of several metadata entries is not fixed
+        save_file(tensors, part, metadata={"checkpoint": canonical_json(facts)})
+        if last.exists():
+            link_or_copy(last, folder / PREVIOUS)
+
+
+def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:
+    """Read the newest whole checkpoint of this run, or None; a damaged one is passed over with a warning."""
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            checkpoint = _read_checkpoint(path)
+        except ArtifactError as error:
+            log.warning("%s; going back to an earlier state", error)
+            path.unlink()  # or the next save would make it the previous one
+            continue
+        if checkpoint.run != run:
+            log.warning("%s is from a training with other data or settings and is not used", path)
+            continue
+        return checkpoint
+    return None
+
+
+def _read_checkpoint(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts: dict[str, Any] = json.loads(file.metadata()["checkpoint"])
+            tensors: Tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if facts["sha256"] != tensors_hash(tensors):
+            raise ArtifactError(f"the checkpoint {path} is damaged (its hash differs)")
+        groups: dict[str, Tensors] = {name: {} for name in GROUPS}
+        for name, tensor in tensors.items():
+            group, rest = name.split("/", 1)
+            groups[group][rest] = tensor
+        history = tuple(EpochRecord(**record) for record in facts["history"])
+        fields: dict[str, Any] = {name: facts[name] for name in _FACTS}
+        return Checkpoint(history=history, tensors=groups, **fields)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"the checkpoint {path} is damaged ({error})") from error
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Hash names, types, shapes and bytes of tensors, whatever their order: SHA-256 in hex."""
+    whole = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        whole.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()

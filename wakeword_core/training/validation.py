@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.nn import functional
 
-from wakeword_core.config import Config, ValMetric
+from wakeword_core.config import ValMetric
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.metrics import area_under_roc
 from wakeword_core.models.scoring import ScoringModel
@@ -21,34 +21,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ValidationSet:
-    """The windows of the validation split, on the device that training runs on."""
-
-    mel: Tensor
-    """[rows, n_mels, frames]"""
-    labels: Tensor
-    """class indices [rows]"""
-    allowed_alarms: int = 0
-    """windows without a word that may score over the threshold of the misses"""
-
-    @classmethod
-    def load(cls, windows: "WindowSet", config: Config, device: str) -> "ValidationSet":
-        """Move the windows to the device."""
-        return cls(windows.mel.to(device), windows.labels.to(device), allowed_alarms(windows.labels, config))
-
-
-@dataclass(frozen=True)
 class ValidationFigures:
     """Cross-entropy of validation windows, and how the score that a detector goes by tells them apart."""
 
     loss: float
     auc: float
-    pauc: float
-    """Standardised partial ROC-AUC (McClish 1989)."""
-    f1: float
-    """where a wake word is likelier than all else"""
-    frr: float
-    """Share of words missed where as many other windows as allowed are not told from them."""
+    pauc: float  # standardised partial ROC-AUC (McClish 1989)
+    f1: float  # where a wake word is likelier than all else
+    frr: float  # share of words missed where as many other windows as allowed are not told from them
 
     def value(self, metric: ValMetric) -> float:
         """Give what is maximised by that name."""
@@ -64,32 +44,35 @@ def check_validation(labels: Tensor) -> None:
             )
 
 
-def validate_run(run: Run, validation: ValidationSet, config: Config) -> ValidationFigures:
+def validate_run(run: Run, windows: "WindowSet", max_fpr: float, alarms: int) -> ValidationFigures:
     """Measure the averaged weights; the first process does it for all, so that all decide alike."""
     figures = [0.0] * len(fields(ValidationFigures))
     if run.ranks.first:
-        figures = list(astuple(validate(run.average, validation, run.micro_batch, config.training.validation.max_fpr)))
+        figures = list(astuple(validate(run.average, windows.mel, windows.labels, run.micro_batch, max_fpr, alarms)))
     return ValidationFigures(*run.ranks.broadcast(figures))
 
 
 @torch.inference_mode()
-def validate(model: ScoringModel, validation: ValidationSet, batch_size: int, max_fpr: float) -> ValidationFigures:
-    """Measure `model`, which is in eval mode and on the device of the windows; the partial AUC ends at `max_fpr`."""
-    labels = validation.labels
-    logits = torch.cat([model.logits(batch) for batch in torch.split(validation.mel, batch_size)])
+def validate(
+    model: ScoringModel, mel: Tensor, labels: Tensor, batch_size: int, max_fpr: float, alarms: int = 0
+) -> ValidationFigures:
+    """Measure `model`, in eval mode, on windows mel [rows, n_mels, frames] of classes `labels` [rows] on its device.
+
+    The partial AUC ends at `max_fpr`. `alarms` windows without a word may score over the threshold of the misses.
+    """
+    logits = torch.cat([model.logits(batch) for batch in torch.split(mel, batch_size)])
     loss = float(functional.cross_entropy(logits, labels))
     if not bool(logits.isfinite().all()):
         return ValidationFigures(float("nan"), 0.0, 0.0, 0.0, 1.0)
     scores, truth = _wake_log_odds(logits).cpu().numpy(), (labels > 0).cpu().numpy()
     f1 = float(f1_score(truth, scores >= 0, zero_division=0.0))
     ranking = area_under_roc(scores, truth), area_under_roc(scores, truth, max_fpr)
-    return ValidationFigures(loss, *ranking, f1, _missed(scores[truth], scores[~truth], validation.allowed_alarms))
+    return ValidationFigures(loss, *ranking, f1, _missed(scores[truth], scores[~truth], alarms))
 
 
-def allowed_alarms(labels: Tensor, config: Config) -> int:
+def allowed_alarms(labels: Tensor, hop_seconds: float, alarms_an_hour: float) -> int:
     """Count the windows without a word that may be taken for one: so many an hour of them, a hop each."""
-    hours = int((labels == 0).sum()) * config.features.rows.negative_hop_seconds / 3600
-    return int(hours * config.training.validation.false_alarms_per_hour)
+    return int(int((labels == 0).sum()) * hop_seconds / 3600 * alarms_an_hour)
 
 
 def _missed(words: NDArray[np.float64], others: NDArray[np.float64], alarms: int) -> float:

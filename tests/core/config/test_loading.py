@@ -11,8 +11,7 @@ from wakeword_core.config.loading import PRESETS, load_config, save_config
 from wakeword_core.config.renamed import RENAMED
 from wakeword_core.errors import ConfigError
 from wakeword_core.models import REGISTRY
-from wakeword_core.models.facts import count_parameters
-from wakeword_core.models.scoring import new_model
+from wakeword_core.models.scoring import count_parameters, new_model
 
 ROOT = Path(__file__).parents[3]
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from models_table import describe
 from torch import nn
 from torch.nn import functional
 from torchaudio.models.conformer import ConformerLayer
@@ -19,10 +20,10 @@ from wakeword_core.config import (
 )
 from wakeword_core.models import build_model
 from wakeword_core.models.conformer import ConformerBlock, RelativeAttention
-from wakeword_core.models.crnn import crnn
-from wakeword_core.models.facts import count_parameters, describe
+from wakeword_core.models.crnn import Crnn
 from wakeword_core.models.layers import recurrent_initialise, same_padding
 from wakeword_core.models.mobilenetv3 import rounded_channels
+from wakeword_core.models.scoring import count_parameters
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_only_a_bidirectional_crnn_knows_the_future() -> None:
     changed = x.clone()
     changed[:, :, 40:] += 1
     for both in (True, False):
-        model = crnn(CrnnConfig(units=8, bidirectional=both), 40, 50, 2).eval()
+        model = Crnn(CrnnConfig(units=8, bidirectional=both), 40, 50, 2).eval()
         with torch.no_grad():
             first, other = (
                 model.recurrent(functional.relu(model.stem(model.pad(one[:, None]))).flatten(1, 2).transpose(1, 2))[0]

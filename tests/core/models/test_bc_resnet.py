@@ -6,7 +6,7 @@ import torch
 from wakeword_core.config import BcResNetConfig
 from wakeword_core.models import build_model
 from wakeword_core.models.bc_resnet import SubSpectralNorm, sub_bands
-from wakeword_core.models.facts import count_parameters
+from wakeword_core.models.scoring import count_parameters
 
 
 def test_bc_resnet_has_the_papers_size() -> None:

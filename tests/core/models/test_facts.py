@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from models_table import FRAMES_PER_SECOND, HOP_FRAMES, describe
 from pydantic import TypeAdapter
 
 from wakeword_core.config import (
@@ -16,7 +17,6 @@ from wakeword_core.config import (
     TcnConfig,
 )
 from wakeword_core.models import REGISTRY, build_model
-from wakeword_core.models.facts import FRAMES_PER_SECOND, HOP_FRAMES, describe
 
 
 def test_tcn_facts_by_hand() -> None:

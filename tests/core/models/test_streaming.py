@@ -4,14 +4,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models_table import describe
 from torch import nn
 from torch.nn import functional
 
 from wakeword_core.config import CdDnnConfig, MixedNetConfig, TcnConfig
 from wakeword_core.models import build_model
-from wakeword_core.models.cd_dnn import cd_dnn
-from wakeword_core.models.facts import count_parameters, describe
-from wakeword_core.models.mixednet import MixedConvolution, mixednet
+from wakeword_core.models.cd_dnn import CdDnn
+from wakeword_core.models.mixednet import MixedConvolution, MixedNet
+from wakeword_core.models.scoring import count_parameters
 
 N_MELS = 8
 
@@ -59,7 +60,7 @@ def test_each_step_of_mixednet_is_the_window_that_ends_there(
     config = MixedNetConfig(stem_channels=8, channels=8, stride=stride, kernels=kernels, head_steps=head_steps)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = mixednet(config, N_MELS, 50, 3).double().eval()
+        model = MixedNet(config, N_MELS, 50, 3).double().eval()
     reach = model.receptive_field_frames
     assert reach == stride + 2 + stride * (head_steps - 1 + sum(max(one) - 1 for one in kernels))
     x = _x(reach + more)
@@ -71,7 +72,7 @@ def test_each_step_of_mixednet_is_the_window_that_ends_there(
 
 
 def test_the_residual_of_mixednet_ends_at_the_same_step() -> None:
-    model = mixednet(MixedNetConfig(stem_channels=8, channels=8, kernels=((3, 5),)), N_MELS, 50, 2).double().eval()
+    model = MixedNet(MixedNetConfig(stem_channels=8, channels=8, kernels=((3, 5),)), N_MELS, 50, 2).double().eval()
     block = model.blocks[0]
     x = _x(20).relu()
     with torch.no_grad():
@@ -82,7 +83,7 @@ def test_the_residual_of_mixednet_ends_at_the_same_step() -> None:
 @pytest.mark.parametrize("frame_step", [1, 3])
 def test_cd_dnn_is_fully_connected_over_stacked_frames(frame_step: int) -> None:
     config = CdDnnConfig(stacked_frames=7, frame_step=frame_step, stride=2, hidden_units=16, hidden_layers=2)
-    model = cd_dnn(config, N_MELS, 50, 3).double().eval()
+    model = CdDnn(config, N_MELS, 50, 3).double().eval()
     assert model.receptive_field_frames == 6 * frame_step + 1
     x = _x(50)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wakeword_core.config import ROLES, TrainingConfig
 from wakeword_core.errors import DataError
 from wakeword_core.features.store import WindowSet
-from wakeword_core.training.data import NoiseSampler, Sampler, _whole_shares, derived_seed
+from wakeword_core.training.data import Sampler, _whole_shares, derived_seed
 
 LABELS = ("_negative", "hey")
 
@@ -29,6 +29,11 @@ def _windows(*kinds: tuple[str, int, int]) -> WindowSet:
 def _mixture(windows: WindowSet, config: TrainingConfig, labels: tuple[str, ...] = LABELS) -> list[Counter[str]]:
     rows = Sampler(windows, labels, config, 1).epoch(0)
     return [Counter(ROLES[int(role)] for role in windows.roles[batch]) for batch in rows]
+
+
+def _sampler(windows: WindowSet, steps: int, batch: int, seed: int = 1) -> Sampler:
+    sampling = {"steps_per_epoch": steps, "batch_size": batch}
+    return Sampler(windows, LABELS, TrainingConfig(sampling=sampling), seed)
 
 
 def test_every_batch_has_the_configured_shares() -> None:
@@ -140,7 +145,7 @@ def test_noise_is_drawn_from_all_rows_of_noise_and_background_and_no_others() ->
     windows = _windows(
         ("positive", 1, 9), ("noise", 0, 4), ("negative", 0, 20), ("background", 0, 3), ("hard_negative", 0, 5)
     )
-    drawn = NoiseSampler(windows, 1).epoch(0, 6, 25)
+    drawn = _sampler(windows, 6, 25).noise(0)
     assert drawn.shape == (6, 25)
     assert drawn.dtype == torch.int64
     assert set(drawn.flatten().tolist()) == {*range(9, 13), *range(33, 36)}
@@ -148,18 +153,18 @@ def test_noise_is_drawn_from_all_rows_of_noise_and_background_and_no_others() ->
 
 def test_noise_depends_on_seed_and_epoch_only() -> None:
     windows = _windows(("positive", 1, 9), ("noise", 0, 50))
-    one, same, other = (NoiseSampler(windows, seed) for seed in (1, 1, 2))
+    one, same, other = (_sampler(windows, 6, 20, seed) for seed in (1, 1, 2))
     state = torch.random.get_rng_state()
-    one.epoch(0, 3, 4)
-    assert torch.equal(one.epoch(3, 6, 20), same.epoch(3, 6, 20))
-    assert not torch.equal(one.epoch(3, 6, 20), one.epoch(4, 6, 20))
-    assert not torch.equal(one.epoch(3, 6, 20), other.epoch(3, 6, 20))
+    one.noise(0)
+    assert torch.equal(one.noise(3), same.noise(3))
+    assert not torch.equal(one.noise(3), one.noise(4))
+    assert not torch.equal(one.noise(3), other.noise(3))
     assert torch.equal(state, torch.random.get_rng_state())
 
 
 def test_without_noise_none_is_drawn() -> None:
     windows = _windows(("positive", 1, 9), ("negative", 0, 20), ("hard_negative", 0, 5))
-    assert NoiseSampler(windows, 1).epoch(0, 6, 25).numel() == 0
+    assert _sampler(windows, 6, 25).noise(0).numel() == 0
 
 
 def test_plain_batches_may_be_smaller_than_the_number_of_kinds() -> None:

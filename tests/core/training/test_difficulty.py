@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from sweeps_to_train import CMVN, CONTEXT, LONG, TINY_TCN, VAL, KilledError, config_for, history, same_weights, untimed
 
 from wakeword_core.config import ROLES, LossConfig, TcnConfig, TrainingConfig
-from wakeword_core.training.checkpoint import LAST
 from wakeword_core.training.data import UNSEEN, Sampler, systematic_sample
 from wakeword_core.training.loop import train
 from wakeword_core.training.losses import Zones
 from wakeword_core.training.objective import Targets, wrongness
 from wakeword_core.training.records import EpochRecord
+from wakeword_core.training.run import LAST
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,7 +82,7 @@ def test_nothing_is_learnt_about_a_row_that_nothing_was_asked_of(
     def unknown(logits: torch.Tensor, targets: Targets, loss: LossConfig, rows: int) -> torch.Tensor:
         return torch.where(torch.arange(rows) < rows // 2, math.nan, 0.25)
 
-    monkeypatch.setattr("wakeword_core.training.gradients.wrongness", unknown)
+    monkeypatch.setattr("wakeword_core.training.loop.wrongness", unknown)
     train(
         LONG,
         VAL,

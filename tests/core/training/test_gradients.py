@@ -25,9 +25,8 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import new_model
 from wakeword_core.training.data import Sampler
 from wakeword_core.training.distributed import Ranks
-from wakeword_core.training.gradients import micro_batches
-from wakeword_core.training.loop import train
-from wakeword_core.training.objective import Batch, LossOutput, Objective, TrainRows
+from wakeword_core.training.loop import micro_batches, train
+from wakeword_core.training.objective import Batch, LossOutput, Objective
 
 DROPS = TcnConfig(**TINY_TCN, dropout=0.3)
 
@@ -133,7 +132,7 @@ def test_losses_and_gradients_of_micro_batches_add_up_to_the_batchs(name: str, m
     settings = config_for(architecture, CONTEXT, loss={**LOSS, **loss}, augment={**AUGMENT, "mixup_alpha": mixed})
     torch.manual_seed(0)
     model = new_model(settings).train()
-    objective, windows = Objective(settings, model, LONG.labels), TrainRows.load(LONG, settings, "cpu")
+    objective, windows = Objective(settings, model, LONG.labels), LONG
     for one in model.modules():
         if isinstance(one, torch.nn.modules.batchnorm._BatchNorm | torch.nn.Dropout):
             one.eval()

@@ -36,14 +36,12 @@ from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.features.store import WindowSet
 from wakeword_core.models.scoring import load_model
 from wakeword_core.progress import silent
-from wakeword_core.training.checkpoint import LAST
-from wakeword_core.training.data import NoiseSampler, Sampler
+from wakeword_core.training.data import Sampler
 from wakeword_core.training.loop import Batches, train, train_epoch
-from wakeword_core.training.objective import TrainRows
 from wakeword_core.training.optim import Clipper, Optimizers, learning_rate, make_optimizers
 from wakeword_core.training.records import EpochRecord, best_record
-from wakeword_core.training.run import new_run
-from wakeword_core.training.validation import ValidationSet, validate
+from wakeword_core.training.run import LAST, new_run
+from wakeword_core.training.validation import validate
 
 
 def dropout_config(**training: Any) -> Config:
@@ -92,13 +90,12 @@ def test_an_epoch_of_one_toy_batch_is_gradient_descent_by_hand() -> None:
     with torch.random.fork_rng(devices=[]):
         run, by_hand = (new_run(toy, CMVN, config, "cpu", "") for _ in range(2))
         batches = Batches(
-            TrainRows.load(toy, config, "cpu"),
+            toy,
             Sampler(toy, config.labels, config.training, config.seed),
-            NoiseSampler(toy, config.seed),
             silent,
             lambda: False,
         )
-        trace = train_epoch(run, batches, config)
+        trace = train_epoch(run, batches, config.training)
         losses = []
         for step in range(3):
             order = batches.sampler.epoch(0)[step]
@@ -124,7 +121,7 @@ def test_learning_rate_follows_the_steps_not_the_loss(tmp_path: Path) -> None:
     config = config_for(schedule={"warmup_fraction": 0.25})
     train(TRAIN, VAL, CMVN, config, tmp_path)
     found = [record.learning_rate for record in history(tmp_path)]
-    assert found == pytest.approx([learning_rate(4 * epoch + 3, 24, config.training) for epoch in range(6)])
+    assert found == pytest.approx([learning_rate(4 * epoch + 3, 24, config.training.schedule) for epoch in range(6)])
     assert found[1] > found[0]
     assert found[-1] == pytest.approx(
         config.training.schedule.learning_rate * config.training.schedule.final_lr_fraction
@@ -165,7 +162,7 @@ def test_the_averaged_weights_are_validated_saved_and_loaded(tmp_path: Path) -> 
     config = config_for(ema={"decay": 0.9})
     summary = train(TRAIN, VAL, CMVN, config, tmp_path, on_epoch=watch)
     model, _ = load_model(tmp_path)
-    figures = validate(model, ValidationSet(VAL.mel, VAL.labels), 16, config.training.validation.max_fpr)
+    figures = validate(model, VAL.mel, VAL.labels, 16, config.training.validation.max_fpr)
     assert (figures.loss, figures.auc, figures.pauc) == (summary.val_loss, summary.val_auc, summary.val_pauc)
     best = history(tmp_path)[summary.best_epoch - 1]
     assert (best.val_loss, best.val_pauc) == (summary.val_loss, summary.best_score)
@@ -179,7 +176,7 @@ def test_models_of_earlier_epochs_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "epochs").iterdir()) == ["00002", "00004"]
     for epoch in (2, 4):
         model, _ = load_model(tmp_path / "epochs" / f"{epoch:05d}")
-        figures = validate(model, ValidationSet(VAL.mel, VAL.labels), 16, config.training.validation.max_fpr)
+        figures = validate(model, VAL.mel, VAL.labels, 16, config.training.validation.max_fpr)
         assert figures.loss == history(tmp_path)[epoch - 1].val_loss
 
 
@@ -244,7 +241,7 @@ def test_the_last_epoch_is_kept_when_asked_and_nothing_stops_it(model: Any, tmp_
     assert all(torch.equal(tensor, checkpoint[f"average/{name}"]) for name, tensor in found.items())
     assert any(not torch.equal(tensor, checkpoint[f"model/{name}"]) for name, tensor in found.items())
     loaded, _ = load_model(tmp_path)
-    assert validate(loaded, ValidationSet(shuffled.mel, shuffled.labels), 16, 1.0).loss == summary.val_loss
+    assert validate(loaded, shuffled.mel, shuffled.labels, 16, 1.0).loss == summary.val_loss
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
-from whole_losses import classification_loss, stream_loss, window_loss
+from whole_losses import Weights, classification_loss, stream_loss, window_loss
 
 from wakeword_core.config import LossConfig
 from wakeword_core.training.losses import (
     NO_WORD,
-    Weights,
     Zones,
     draw_step,
     zones,

@@ -47,7 +47,7 @@ def _backbone(model: Any) -> nn.Module:
 def _metric_loss(config: LossConfig, backbone: nn.Module) -> MetricLoss:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        return MetricLoss(config, backbone, N_MELS, FRAMES, CLASSES)
+        return MetricLoss(config, backbone, CLASSES)
 
 
 def _triplets_by_loops(x: np.ndarray, labels: list[int], config: LossConfig) -> float:

@@ -12,10 +12,11 @@ from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, NO_AUGMENT, TINY_TCN, VAL
 from torch.nn import functional
 
 from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig
+from wakeword_core.features.store import WindowSet
 from wakeword_core.models.scoring import ScoringModel, new_model
 from wakeword_core.training.loop import train
 from wakeword_core.training.losses import row_losses
-from wakeword_core.training.objective import Objective, TrainRows, windows_ending
+from wakeword_core.training.objective import Objective, windows_ending
 
 CHOSEN = torch.tensor([0, 1, 2, 3, 4, 5, 8, 9])
 """Rows of LONG: words at 0, 4 and 8, hard negatives at 1, 5 and 9."""
@@ -26,19 +27,19 @@ def _config(model: Any = None, **loss: Any) -> Config:
     return config_for(model, CONTEXT, loss={**LOSS, **loss}, augment=NO_AUGMENT, spec_augment=nothing)
 
 
-def _parts(config: Config) -> tuple[ScoringModel, Objective, TrainRows]:
+def _parts(config: Config) -> tuple[ScoringModel, Objective, WindowSet]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = new_model(config).train()
         model.set_cmvn(CMVN)
-        return model, Objective(config, model, LONG.labels), TrainRows.load(LONG, config, "cpu")
+        return model, Objective(config, model, LONG.labels), LONG
 
 
-def _judged(model: ScoringModel, objective: Objective, rows: TrainRows, generator: torch.Generator) -> torch.Tensor:
+def _judged(model: ScoringModel, objective: Objective, rows: WindowSet, generator: torch.Generator) -> torch.Tensor:
     return objective(model, objective.draw(model, rows, CHOSEN, None, generator)).loss
 
 
-def _loss(config: Config, seed: int = 0, rows: TrainRows | None = None) -> float:
+def _loss(config: Config, seed: int = 0, rows: WindowSet | None = None) -> float:
     model, objective, found = _parts(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -74,9 +75,7 @@ def test_hard_negatives_count_as_if_they_stood_there_more_often(pooling: str, me
     assert words.tolist() == pytest.approx([float(negatives.min()) if pooling == "window" else 1 / 3 / members] * 3)
     heavy, plain = _loss(config), _loss(_config(config.training.model, pooling=pooling))
     assert heavy != plain
-    none = TrainRows.load(
-        replace(LONG, roles=torch.where(LONG.roles == ROLES.index("hard_negative"), 1, LONG.roles)), config, "cpu"
-    )
+    none = replace(LONG, roles=torch.where(LONG.roles == ROLES.index("hard_negative"), 1, LONG.roles))
     assert _loss(config, rows=none) == pytest.approx(plain, rel=1e-6)
 
 

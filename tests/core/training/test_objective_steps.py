@@ -17,6 +17,8 @@ N_MELS, FRAMES = 8, 32
 class _Windowed(nn.Module):
     """Scores are the window's first and last frame, so that its place can be read off them."""
 
+    streams = False
+
     def __init__(self) -> None:
         super().__init__()
         self.seen = torch.empty(0)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import ModelConfig, TrainingConfig
+from wakeword_core.config.training import EmaConfig, OptimizerConfig
 from wakeword_core.models import REGISTRY, build_model
 from wakeword_core.models.scoring import new_model
 from wakeword_core.training.optim import (
@@ -44,7 +45,7 @@ def toy() -> nn.Sequential:
 
 
 def moved(model: nn.Module, optimizers: Optimizers, config: TrainingConfig, steps: int, first: int = 0) -> None:
-    clip, scaler = Clipper(config, "cpu"), GradScaler("cpu", enabled=False)
+    clip, scaler = Clipper(config.optimizer, "cpu"), GradScaler("cpu", enabled=False)
     for step in range(first, first + steps):
         generator = torch.Generator().manual_seed(step)
         optimizers.zero_grad()
@@ -158,12 +159,12 @@ def test_a_scaler_skips_the_step_of_all_weights_when_one_gradient_is_broken(kind
     for one in model.parameters():
         one.grad = torch.ones_like(one)
     model[0].weight.grad[0, 0, 0] = broken
-    norm = optimizers.step(Clipper(config, "cpu"), scaler)
+    norm = optimizers.step(Clipper(config.optimizer, "cpu"), scaler)
     assert not norm.isfinite() and scaler.get_scale() == 2.0
     assert all(torch.equal(one, other) for one, other in zip(model.parameters(), before, strict=True))
     for one in model.parameters():
         one.grad = torch.ones_like(one)
-    assert optimizers.step(Clipper(config, "cpu"), scaler).isfinite()
+    assert optimizers.step(Clipper(config.optimizer, "cpu"), scaler).isfinite()
     assert all(not torch.equal(one, other) for one, other in zip(model.parameters(), before, strict=True))
 
 
@@ -183,14 +184,14 @@ def clipped(norm: float, clipper: Clipper) -> tuple[float, float]:
 
 
 def test_gradients_are_clipped_to_a_norm() -> None:
-    clipper = Clipper(TrainingConfig(optimizer={"clip_norm": 2.0}), "cpu")
+    clipper = Clipper(OptimizerConfig.model_validate({"clip_norm": 2.0}), "cpu")
     assert clipped(1.0, clipper) == pytest.approx((1.0, 1.0))
     assert clipped(8.0, clipper) == pytest.approx((8.0, 2.0))
     assert clipped(0.0, clipper) == (0.0, 0.0) and len(clipper.norms) == 0
 
 
 def test_gradients_are_clipped_to_a_multiple_of_the_median() -> None:
-    clipper = Clipper(TrainingConfig(optimizer={"clip_norm": 100.0, "adaptive_clip": 5.0}), "cpu")
+    clipper = Clipper(OptimizerConfig.model_validate({"clip_norm": 100.0, "adaptive_clip": 5.0}), "cpu")
     assert clipped(50.0, clipper) == pytest.approx((50.0, 50.0))  # nothing is usual yet
     for norm in (1.0, 2.0, 1.5, 1.0, 1.0):
         clipped(norm, clipper)
@@ -202,7 +203,7 @@ def test_gradients_are_clipped_to_a_multiple_of_the_median() -> None:
 
 
 def test_a_broken_gradient_is_told_and_does_not_become_usual() -> None:
-    clipper = Clipper(TrainingConfig(optimizer={"clip_norm": 10.0, "adaptive_clip": 5.0}), "cpu")
+    clipper = Clipper(OptimizerConfig.model_validate({"clip_norm": 10.0, "adaptive_clip": 5.0}), "cpu")
     for norm in (1.0, 1.0, float("inf"), float("nan")):
         told, _ = clipped(norm, clipper)
         assert math.isfinite(told) == math.isfinite(norm)
@@ -276,19 +277,19 @@ def test_decay_ramps_up_to_the_configured_one() -> None:
 
 
 def test_the_final_decay_is_reached_however_short_the_training() -> None:
-    settings = TrainingConfig(ema={"decay": 0.999, "final_decay": 0.9995, "final_fraction": 0.25})
+    ema = EmaConfig.model_validate({"decay": 0.999, "final_decay": 0.9995, "final_fraction": 0.25})
     for total in (20, 200, 20_000):
-        decays = [ema_decay(step, total, settings) for step in range(total)]
+        decays = [ema_decay(step, total, ema) for step in range(total)]
         assert decays[-1] == pytest.approx(0.9995) and decays == sorted(decays)
         begin = int(0.75 * total)
         assert decays[begin - 1] == ramped_decay(0.999, begin - 1) < 0.9995
 
 
 def test_the_average_gets_slower_at_the_end() -> None:
-    settings = TrainingConfig(ema={"decay": 0.999, "final_decay": 0.9995, "final_fraction": 0.25})
-    decays = [ema_decay(step, 40_000, settings) for step in range(40_000)]
+    ema = EmaConfig.model_validate({"decay": 0.999, "final_decay": 0.9995, "final_fraction": 0.25})
+    decays = [ema_decay(step, 40_000, ema) for step in range(40_000)]
     assert decays[0] == 0.1 and decays[20_000] == 0.999 and decays[30_000] == 0.999
     assert decays[-1] == pytest.approx(0.9995) and decays[35_000] == pytest.approx(0.99925, abs=1e-6)
     assert decays == sorted(decays)
-    plain = TrainingConfig(ema={"decay": 0.999})
+    plain = EmaConfig.model_validate({"decay": 0.999})
     assert max(ema_decay(step, 40_000, plain) for step in range(40_000)) == 0.999

@@ -14,11 +14,10 @@ from sweeps_to_train import CMVN, LOSS, VAL, VIEWED, KilledError, assert_near, h
 
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.progress import silent
-from wakeword_core.training.checkpoint import CHECKPOINTS, load_checkpoint
 from wakeword_core.training.loop import train
 from wakeword_core.training.processes import train_in_processes
 from wakeword_core.training.records import EpochRecord
-from wakeword_core.training.run import Job, run_hash
+from wakeword_core.training.run import CHECKPOINTS, Job, load_checkpoint, run_hash
 
 
 def _start(work: Any, out: Path, progress: Any = silent) -> None:
@@ -57,7 +56,7 @@ def test_a_listener_that_fails_ends_them(tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(WakewordError, match=r"ended with exit status -9; .*processes\.log has what it said"):
+    with pytest.raises(WakewordError, match=r"ended with exit status -9; .*processes\.log has what it printed"):
         _start(workers_to_start.is_killed, tmp_path)
 
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learning_rates import SCHEDULES, example_rates, rates_picture
 from PIL import Image, ImageColor
 from sweeps_to_train import CMVN, TRAIN, VAL, config_for, history
 
-from wakeword_core.config import TrainingConfig
+from wakeword_core.config import ScheduleConfig
 from wakeword_core.drawing import PALETTE
 from wakeword_core.training.loop import train
 from wakeword_core.training.optim import Optimizers, learning_rate, plateau_drops
-from wakeword_core.training.schedule_picture import SCHEDULES, example_rates, rates_picture
 
 
 def test_curve_by_hand() -> None:
-    config = TrainingConfig(schedule={"learning_rate": 1.0, "warmup_fraction": 0.4, "final_lr_fraction": 0.1})
+    config = ScheduleConfig.model_validate({"learning_rate": 1.0, "warmup_fraction": 0.4, "final_lr_fraction": 0.1})
     curve = [learning_rate(step, 10, config) for step in range(10)]
     assert curve[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert curve[4] == pytest.approx(1.0)
@@ -30,7 +30,8 @@ def test_curve_by_hand() -> None:
 @settings(max_examples=40, deadline=None)
 @given(total=st.integers(1, 300), warmup=st.floats(0, 0.99), final=st.floats(0, 1))
 def test_rises_to_the_peak_and_falls_to_the_end(total: int, warmup: float, final: float) -> None:
-    config = TrainingConfig(schedule={"learning_rate": 0.5, "warmup_fraction": warmup, "final_lr_fraction": final})
+    schedule = {"learning_rate": 0.5, "warmup_fraction": warmup, "final_lr_fraction": final}
+    config = ScheduleConfig.model_validate(schedule)
     curve = [learning_rate(step, total, config) for step in range(total)]
     top = curve.index(max(curve))
     assert max(curve) == pytest.approx(0.5)
@@ -42,7 +43,7 @@ def test_rises_to_the_peak_and_falls_to_the_end(total: int, warmup: float, final
 
 
 def curve(total: int, **schedule: object) -> list[float]:
-    config = TrainingConfig.model_validate({"schedule": {"learning_rate": 0.5, **schedule}})
+    config = ScheduleConfig.model_validate({"learning_rate": 0.5, **schedule})
     return [learning_rate(step, total, config) for step in range(total)]
 
 
@@ -109,7 +110,7 @@ def test_the_rates_of_a_training_are_the_schedules(
     )
     train(TRAIN, VAL, CMVN, config, tmp_path)
     scores = [record.score for record in history(tmp_path)]
-    expected = [learning_rate(step, 24, config.training, scores[: step // 4]) for step in range(24)]
+    expected = [learning_rate(step, 24, config.training.schedule, scores[: step // 4]) for step in range(24)]
     assert realised == pytest.approx(expected) and len(set(realised)) > 4
     assert [record.learning_rate for record in history(tmp_path)] == pytest.approx(expected[3::4])
     if schedule == "plateau":

@@ -10,7 +10,7 @@ from sweeps_to_train import CMVN, TRAIN, VAL, config_for, history
 from torch import nn
 from torch.nn import functional
 
-from wakeword_core.config import Config, TinyConvConfig
+from wakeword_core.config import TinyConvConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.metrics import clip_metrics
 from wakeword_core.models.scoring import ScoringModel
@@ -18,7 +18,6 @@ from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.training.loop import train
 from wakeword_core.training.validation import (
     ValidationFigures,
-    ValidationSet,
     allowed_alarms,
     check_validation,
     validate,
@@ -49,7 +48,7 @@ def test_windows_are_ranked_by_the_detectors_score(model: ScoringModel) -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 3, (200,), generator=generator)
     logits = torch.randn(200, 3, generator=generator) + functional.one_hot(labels, 3)
-    found = validate(model, ValidationSet(_mel(logits), labels), 64, 0.1)
+    found = validate(model, _mel(logits), labels, 64, 0.1)
     probabilities = torch.softmax(logits.double(), 1).numpy()
     scores, truth = wake_scores(probabilities)[0], labels.numpy() > 0
     assert found.loss == pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-5)
@@ -67,18 +66,18 @@ def test_validation_and_the_report_share_a_partial_auc(model: ScoringModel) -> N
     scores, _ = wake_scores(torch.softmax(logits.double(), 1).numpy())
     clips = clip_metrics(scores, labels.numpy())
     for limit, expected in ((0.1, clips.pauc_01), (0.05, clips.pauc_005), (1.0, clips.roc_auc)):
-        assert validate(model, ValidationSet(_mel(logits), labels), 64, limit).pauc == pytest.approx(expected, abs=1e-9)
+        assert validate(model, _mel(logits), labels, 64, limit).pauc == pytest.approx(expected, abs=1e-9)
 
 
 def test_confident_scores_are_still_ranked(model: ScoringModel) -> None:
     logits = torch.tensor([[-60.0, 0, -90], [-40.0, 0, -90], [-50.0, -90, 0], [-30.0, 0, -90]])
-    found = validate(model, ValidationSet(_mel(logits), torch.tensor([1, 0, 2, 0])), 3, 0.1)
+    found = validate(model, _mel(logits), torch.tensor([1, 0, 2, 0]), 3, 0.1)
     assert found.auc == 1.0
 
 
 def test_scores_that_are_not_finite_are_told_not_raised(model: ScoringModel) -> None:
     logits = torch.full((4, 3), float("nan"))
-    assert np.isnan(validate(model, ValidationSet(_mel(logits), torch.tensor([1, 0, 1, 0])), 4, 0.1).loss)
+    assert np.isnan(validate(model, _mel(logits), torch.tensor([1, 0, 1, 0]), 4, 0.1).loss)
 
 
 @pytest.mark.parametrize(("labels", "message"), [([0, 0], "wake words"), ([1, 2], "negatives"), ([], "wake words")])
@@ -92,7 +91,7 @@ def _figures(model: ScoringModel, words: list[float], others: list[float], alarm
     odds = torch.tensor([*words, *others])
     logits = torch.stack([torch.zeros(len(odds)), odds, torch.full((len(odds),), -1e4)], dim=1)
     labels = torch.tensor([1] * len(words) + [0] * len(others))
-    return validate(model, ValidationSet(_mel(logits), labels, alarms), 64, 0.1)
+    return validate(model, _mel(logits), labels, 64, 0.1, alarms)
 
 
 def test_f1_and_misses_by_hand(model: ScoringModel) -> None:
@@ -110,14 +109,8 @@ def test_what_is_maximised(model: ScoringModel) -> None:
 
 
 def test_alarms_are_counted_by_the_hour() -> None:
-    config = Config.model_validate(
-        {
-            "features": {"rows": {"negative_hop_seconds": 0.5}},
-            "training": {"validation": {"false_alarms_per_hour": 2.0}},
-        }
-    )
     labels = torch.cat([torch.ones(9_999), torch.zeros(3 * 7_200 + 10)]).long()
-    assert allowed_alarms(labels, config) == 6
+    assert allowed_alarms(labels, hop_seconds=0.5, alarms_an_hour=2.0) == 6
 
 
 @pytest.mark.parametrize("metric", ["pauc", "loss", "f1", "frr"])

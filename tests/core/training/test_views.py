@@ -25,7 +25,7 @@ from wakeword_core.ablations import without
 from wakeword_core.config import Config, TcnConfig
 from wakeword_core.config.loading import load_config
 from wakeword_core.graph.stages import STAGES
-from wakeword_core.training.data import NoiseSampler, Sampler
+from wakeword_core.training.data import Sampler
 from wakeword_core.training.loop import train
 from wakeword_core.training.records import EpochRecord
 from wakeword_core.training.run import run_hash
@@ -85,7 +85,8 @@ def test_without_a_share_views_make_no_difference_and_a_kind_of_one_sort_keeps_i
 
 
 def test_noise_to_mix_in_is_clean_where_everything_is() -> None:
-    some, clean = (NoiseSampler(VIEWED, 1, share).epoch(0, 20, 16) for share in (0.9, 1.0))
+    settings = (config(share, sampling={"steps_per_epoch": 20}) for share in (0.9, 1.0))
+    some, clean = (Sampler(VIEWED, chosen.labels, chosen.training, 1).noise(0) for chosen in settings)
     assert bool(CLEAN[clean].all()) and not bool(CLEAN[some].all())
 
 
@@ -116,7 +117,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_a_share_is_part_of_the_key_and_none_leaves_keys_and_checkpoints_as_they_were() -> None:
-    depends_on = next(stage.settings for stage in STAGES if stage.name == "trained_model")
+    depends_on = next(stage.deciding_settings for stage in STAGES if stage.name == "trained_model")
     whole, less = (load_config(None, more) for more in ([], without(["views"])))
     assert depends_on(whole, None)["training"]["sampling"]["clean_share"] is None
     assert depends_on(less, None)["training"]["sampling"]["clean_share"] == 1

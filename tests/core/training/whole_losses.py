@@ -1,9 +1,19 @@
 """The losses of whole batches, as sums over their rows."""
 
+from typing import NamedTuple
+
 import torch
 
 from wakeword_core.config import LossConfig
-from wakeword_core.training.losses import Weights, Zones, row_losses, row_shares
+from wakeword_core.training.losses import Zones, row_losses, row_shares
+
+
+class Weights(NamedTuple):
+    """Of the classes, and of the rows of a batch."""
+
+    classes: torch.Tensor | None = None
+    rows: torch.Tensor | None = None
+
 
 EQUAL = Weights()
 
@@ -17,7 +27,7 @@ def classification_loss(
     weights: Weights = EQUAL,
 ) -> torch.Tensor:
     losses = row_losses(logits, labels, zone, chosen, config, weights.classes)
-    return (losses * row_shares(labels, config.pooling, weights).to(losses.dtype)).sum()
+    return (losses * row_shares(labels, config.pooling, *weights).to(losses.dtype)).sum()
 
 
 def stream_loss(

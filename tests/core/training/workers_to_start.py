@@ -12,8 +12,7 @@ import psutil
 
 from wakeword_core.errors import ConfigError
 from wakeword_core.progress import Progress
-from wakeword_core.training.distributed import join_ranks
-from wakeword_core.training.gradients import MemoryFullError
+from wakeword_core.training.distributed import MemoryFullError, join_ranks
 from wakeword_core.training.run import Job
 
 

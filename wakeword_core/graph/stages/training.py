@@ -21,9 +21,9 @@ def make(run: StageRun) -> None:
     """Train the network, or go on with a training that was killed."""
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import load_windows
-    from wakeword_core.training.checkpoint import CHECKPOINTS
     from wakeword_core.training.loop import train
     from wakeword_core.training.records import CURVE, HISTORY, history_curve
+    from wakeword_core.training.run import CHECKPOINTS
 
     _ = run.device  # recorded with the artifact
     summary = train(

@@ -1,4 +1,4 @@
-"""A picture of learning rates; `python -m wakeword_core.training.schedule_picture FILE` draws the one of the docs."""
+"""A picture of learning rates; `python docs/learning_rates.py FILE` draws the one of docs/training.md."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from wakeword_core.config import ScheduleConfig, TrainingConfig
+from wakeword_core.config import ScheduleConfig
 from wakeword_core.drawing import PALETTE, as_png, new_figure
 from wakeword_core.training.optim import learning_rate
 
@@ -18,7 +18,7 @@ _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
 def rates_picture(rates: Mapping[str, Sequence[float]]) -> bytes:
-    """The learning rate of each step, a line a schedule: PNG."""
+    """Draw the learning rate of each step as a PNG, a line a schedule."""
     figure = new_figure(6.4, 3.6)
     axes = figure.subplots()
     for (name, values), colour, style in zip(rates.items(), cycle(PALETTE), cycle(_STYLES), strict=False):
@@ -30,10 +30,10 @@ def rates_picture(rates: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def example_rates() -> dict[str, list[float]]:
-    """The rates of each schedule with default settings; validation stops getting better twice."""
+    """Compute the rates of each schedule with default settings; validation stops getting better twice."""
     steps, first, second = _EPOCHS * _EPOCH_STEPS, *_LAST_BETTER_EPOCHS
     scores = [(float(min(epoch, first) + (epoch > second)),) for epoch in range(_EPOCHS)]
-    settings = {name: TrainingConfig(schedule=ScheduleConfig(kind=name)) for name in SCHEDULES}
+    settings = {name: ScheduleConfig(kind=name) for name in SCHEDULES}
     return {
         name: [learning_rate(step, steps, settings[name], scores[: step // _EPOCH_STEPS]) for step in range(steps)]
         for name in SCHEDULES
