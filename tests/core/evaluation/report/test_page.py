@@ -86,7 +86,8 @@ METRICS = {
         "source": {
             "noisy": {"negatives": 50, "false_positives": 3, "fpr": 0.06, "intervals": {"fpr": (0.02, 0.16)}},
             "words only": {"negatives": 0, "false_positives": 0, "fpr": None, "intervals": {}},
-        }
+        },
+        "snr": {},
     },
     "calibration": asdict(Calibration("temperature", {"temperature": 1.75}, 0.5, 0.4, 0.1, 0.02, 0.1, 0.03, 1234)),
     "data": {
@@ -94,10 +95,12 @@ METRICS = {
         "usable": 1480,
         "quarantined": 20,
         "hours": 3.5,
+        "speakers": 12,
         "unknown_speaker_share": 0.25,
         "roles": {"positive": 500},
         "splits": {"train": 1000, "test": 480},
-        "split_hours": {"train": 2.5},
+        "split_hours": {"train": 2.5, "test": 1.0},
+        "split_speakers": {"train": 7, "test": 5},
         "reasons": {"too short": 20},
         "quarantine": [{"source": "mine", "path": NASTY, "reason": "too short: 0.1 s"}],
     },
@@ -145,8 +148,9 @@ class Tags(HTMLParser):
         self.text += data
 
 
+PICTURES = dict.fromkeys(("det", "roc", "scores", "reliability", "confusion", "training"), PNG)
 EXHIBITS = Exhibits(
-    pictures={"det": PNG, "roc": PNG, NASTY: PNG},
+    pictures=PICTURES,
     misses=[SOUND, None, SOUND],
     false_alarms=[SOUND],
     suspicious=[SOUND, None],
@@ -241,7 +245,7 @@ def test_lists_are_cut_to_what_can_be_heard(page):
 
 
 def test_without_sounds_lists_are_cut_all_the_same(tmp_path):
-    write_report(tmp_path, METRICS)
+    write_report(tmp_path, METRICS, Exhibits(PICTURES, suspicious=[None, None]))
     page = parsed(tmp_path)
     assert "miss19" in page.text and "miss20" not in page.text
     assert "audio" not in [name for name, _ in page.found] and "earlierkey" not in page.text
@@ -274,15 +278,28 @@ def test_the_page_does_not_depend_on_what_is_compared_with(tmp_path):
     assert one == other
 
 
-def test_the_least_there_can_be(tmp_path):
-    write_report(tmp_path, {"phrase": "hey robin"})
+def test_what_a_test_did_not_give_is_left_out(tmp_path):
+    stream = replace(STREAM, miss_list=[], false_alarms=[], confusables=0, latency_p50=None, latency_p95=None)
+    metrics = {
+        **METRICS,
+        "stream": asdict(stream),
+        "clips": {"test": asdict(clip_metrics([0.9], [1]))},
+        "clip_groups": {"source": {}, "snr": {}},
+        "data": {**METRICS["data"], "quarantine": [], "reasons": {}},
+        "suspicious": {**METRICS["suspicious"], "worst": []},
+    }
+    write_report(tmp_path, metrics, Exhibits({name: png for name, png in PICTURES.items() if name != "roc"}))
     page = parsed(tmp_path)
-    assert "hey robin" in page.text and "a" not in [name for name, _ in page.found]
+    assert "hey robin" not in page.text and page.text.count("None.") == 2
+    for absent in ("phrases alike", "(median)", "EER of test", "Left out, and why", "Suspicious", "Against", "ROC of"):
+        assert absent not in page.text
+    ids = {given["id"] for _, given in page.found if "id" in given}
+    assert {given["href"][1:] for name, given in page.found if name == "a"} == ids
 
 
 def test_not_a_number_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        write_report(tmp_path, {"phrase": "x", "loss": float("nan")})
+        write_report(tmp_path, {**METRICS, "loss": float("nan")}, EXHIBITS)
     assert list(tmp_path.iterdir()) == []
 
 
