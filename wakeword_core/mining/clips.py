@@ -1,10 +1,9 @@
-"""Mined clips: which are kept, the table that tells where each is from, and the shards that hold their sound."""
+"""Mined clips: which are kept, the table of where each is from, and the shards that hold their sound."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +17,12 @@ from wakeword_core.shards.shard_file import Recording, Wav
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 TABLE = "clips.parquet"
 MINED_ROLES: tuple[Role, ...] = ("negative", "hard_negative", "background", "noise")
-"""What is listened to: every recording that should hold no wake word."""
+"""Recordings that should hold no wake word, which the model listens to."""
 CLIP_ROLE: Role = "hard_negative"
-"""What clips are to the wake word from then on."""
+"""The role of every clip."""
 _SHARD_BYTES = 64 << 20
 """A shard of clips that has reached this is closed; features are computed a shard at a time."""
 
@@ -50,16 +48,11 @@ class Clip:
     """The window that scored, in seconds of the clip: what training rows are aligned on."""
     speech_end: float
 
-    @property
-    def seconds(self) -> float:
-        """Length of the clip."""
-        return self.end - self.start
-
 
 def cut_clip(
     origin: Recording, window_end: int, score: float, window: int, reach: tuple[int, int], sample_rate: int
 ) -> Clip:
-    """The clip around a window of `window` samples that ends at sample `window_end` of a recording.
+    """Cut the clip around a window of `window` samples that ends at sample `window_end` of a recording.
 
     It holds `reach` samples before and after that, as far as the recording goes.
     """
@@ -82,7 +75,7 @@ def cut_clip(
 
 
 def choose_clips(clips: Iterable[Clip], most: int) -> list[Clip]:
-    """The `most` clips with the highest scores, the highest first; of those with the same sound one, the highest."""
+    """Return the `most` clips with the highest scores, the highest first; of equal sounds only the highest."""
     kept: dict[str, Clip] = {}
     for clip in sorted(clips, key=lambda clip: (-clip.score, clip.origin, clip.start)):
         kept.setdefault(clip.id, clip)
@@ -94,30 +87,45 @@ def write_clips(
 ) -> None:
     """Write the table of clips and, from the shards of their origins, their sound as shards of their own to `out`.
 
-    Clips lie in the order of their origins; a shard without clips is written where there are none. `on_clip` is told
-    how many are done.
+    Clips lie in the order of their origins; a shard without clips is written where there are none. `on_clip` is called
+    with how many are done.
     """
-    _write_table(clips, out)
-    rows = _numbered(_sounds(shards, clips, sample_rate, on_clip))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = ("id", "origin", "origin_role", "source", "speaker", "label", "role")
+    numbers = ("start", "end", "time", "score", "seconds", "speech_start", "speech_end")
+    schema = pa.schema([*((name, pa.string()) for name in texts), *((name, pa.float64()) for name in numbers)])
+    table = [{**asdict(clip), "seconds": clip.end - clip.start, "role": CLIP_ROLE} for clip in clips]
+    with replacing(out / TABLE) as part:
+        pq.write_table(pa.Table.from_pylist(table, schema), part, write_page_checksum=True)
     written = 0
-    for _, group in groupby(rows, key=itemgetter(0)):
-        write_and_read_back(out / shard_name(written), (row for _, row in group), sample_rate)
-        written += 1
+
+    def shard_of(row: tuple[ShardRow, Wav, float]) -> int:
+        nonlocal written
+        shard, written = written // _SHARD_BYTES, written + len(row[1])
+        return shard
+
+    rows = _shard_rows(shards, clips, sample_rate, on_clip)
+    for number, (_, group) in enumerate(groupby(rows, key=shard_of)):
+        write_and_read_back(out / shard_name(number), group, sample_rate)
     if not written:
         write_and_read_back(out / shard_name(0), [], sample_rate)
 
 
 def read_clips(folder: Path) -> "pd.DataFrame":
-    """The table of clips, the highest score first: the fields of `Clip`, and `seconds` and `role` of their own."""
+    """Read the table of clips, the highest score first: the fields of `Clip`, and their own `seconds` and `role`.
+
+    Raises ArtifactError if it cannot be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(folder / TABLE, page_checksum_verification=True)
-        frame: pd.DataFrame = table.to_pandas()
+        clips: pd.DataFrame = pq.read_table(folder / TABLE, page_checksum_verification=True).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(f"{folder / TABLE} cannot be read ({error}); build mined_negatives again") from error
-    return frame
+    return clips
 
 
 def check_origins(clips: "pd.DataFrame", manifest: "pd.DataFrame") -> list[str]:
@@ -132,10 +140,10 @@ def check_origins(clips: "pd.DataFrame", manifest: "pd.DataFrame") -> list[str]:
     ]
 
 
-def _sounds(
+def _shard_rows(
     shards: Path, clips: list[Clip], sample_rate: int, on_clip: Callable[[int], None]
 ) -> Iterator[tuple[ShardRow, Wav, float]]:
-    """Each clip as a shard holds it, in the order of their origins and of time."""
+    """Yield each clip as a shard holds it, in the order of their origins and of time."""
     wanted: dict[str, list[Clip]] = {}
     for clip in sorted(clips, key=lambda clip: clip.start):
         wanted.setdefault(clip.origin, []).append(clip)
@@ -158,28 +166,3 @@ def _sounds(
             on_clip(done)
         if not wanted:
             return
-
-
-def _numbered(rows: Iterable[tuple[ShardRow, Wav, float]]) -> Iterator[tuple[int, tuple[ShardRow, Wav, float]]]:
-    """Each row with a number that rises whenever a shard is full."""
-    written = 0
-    for row in rows:
-        yield written // _SHARD_BYTES, row
-        written += len(row[1])
-
-
-def _write_table(clips: list[Clip], out: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [{**asdict(clip), "seconds": clip.seconds, "role": CLIP_ROLE} for clip in clips]
-    with replacing(out / TABLE) as part:
-        pq.write_table(pa.Table.from_pylist(rows, _schema()), part, write_page_checksum=True)
-
-
-def _schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    texts = ("id", "origin", "origin_role", "source", "speaker", "label", "role")
-    numbers = ("start", "end", "time", "score", "seconds", "speech_start", "speech_end")
-    return pa.schema([*((name, pa.string()) for name in texts), *((name, pa.float64()) for name in numbers)])

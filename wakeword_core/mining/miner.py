@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from wakeword_core.cores import torch_threads
 from wakeword_core.drawing import GREY, PALETTE, as_png, new_figure
 from wakeword_core.features.windows import aligned_reach
 from wakeword_core.mining.clips import MINED_ROLES, Clip, choose_clips, cut_clip, write_clips
-from wakeword_core.mining.listening import Layout, ScoredRecording, StretchScorer, listen
+from wakeword_core.mining.listening import ScoredRecording, StretchScorer, listen
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards.packed_split import iter_recordings, seconds_by_role
@@ -65,60 +65,45 @@ def score_picture(events: Sequence[float], kept: Sequence[float], min_score: flo
     return as_png(figure)
 
 
-@dataclass(frozen=True)
-class MiningSummary:
-    """What was listened to and kept; `top_clips` are the highest scores."""
-
-    clips: int
-    events: int
-    """Before the limits of a recording and of all."""
-    listened: int
-    """Recordings."""
-    hours: float
-    sources: dict[str, int]
-    """Clips by the source of their origin."""
-    roles: dict[str, int]
-    """Clips by the role of their origin."""
-    top_clips: list[dict[str, str | float]]
-
-
 def mine(
     model: ScoringModel, shards: Path, config: Config, device: str, out: Path, progress: Progress = silent
-) -> MiningSummary:
-    """Write the clips that the model fires at in the shards of the training split: shards, clips.parquet, scores.png.
+) -> dict[str, Any]:
+    """Write the clips that the model fires at in the shards of the training split; returns figures.
 
-    Nothing found is a result too: no clips. Other splits are not looked at.
+    `out` gets shards, clips.parquet and, where there was any event, scores.png.
     """
-    mining, rate = config.mining, config.data.audio.sample_rate
+    search, rate = config.mining.search, config.data.audio.sample_rate
     scorer = StretchScorer(model, config, device)
-    planned = _planned_seconds(shards)
+    planned = round(sum(seconds for role, seconds in seconds_by_role(shards).items() if role in MINED_ROLES))
+    window, reach = scorer.layout.window_samples, aligned_reach(config.features, rate)
     candidates: list[Clip] = []
     peaks: list[float] = []
     listened, seconds = 0, 0.0
     with torch_threads(config.compute.threads):
         for scored in _listen(scorer, shards):
-            events = event_peaks(
-                scored.ends / rate, scored.scores, mining.search.min_score, mining.search.lockout_seconds
-            )
+            events = event_peaks(scored.ends / rate, scored.scores, search.min_score, search.lockout_seconds)
             peaks += scored.scores[events].tolist()
-            candidates += _clips(scored, events[: mining.search.per_recording], config, scorer.layout)
-            if len(candidates) > _SPARE * mining.search.max_clips:
-                candidates = choose_clips(candidates, mining.search.max_clips)
+            candidates += [
+                cut_clip(scored.recording, int(scored.ends[event]), scored.scores[event], window, reach, rate)
+                for event in events[: search.per_recording]
+            ]
+            if len(candidates) > _SPARE * search.max_clips:
+                candidates = choose_clips(candidates, search.max_clips)
             listened, seconds = listened + 1, seconds + scored.recording.seconds
             progress("mining (s)", min(round(seconds), planned), planned)
-    clips = choose_clips(candidates, mining.search.max_clips)
+    clips = choose_clips(candidates, search.max_clips)
     write_clips(shards, clips, rate, out, lambda done: progress("cut mined clips", done, len(clips)))
     if peaks:
-        (out / PICTURE).write_bytes(score_picture(peaks, [clip.score for clip in clips], mining.search.min_score))
-    return MiningSummary(
-        clips=len(clips),
-        events=len(peaks),
-        listened=listened,
-        hours=round(seconds / 3_600, 4),
-        sources=dict(sorted(Counter(clip.source for clip in clips).items())),
-        roles=dict(sorted(Counter(clip.origin_role for clip in clips).items())),
-        top_clips=[_table_row(clip) for clip in clips[:_TOP_CLIPS]],
-    )
+        (out / PICTURE).write_bytes(score_picture(peaks, [clip.score for clip in clips], search.min_score))
+    return {
+        "clips": len(clips),
+        "events": len(peaks),  # before the limits of a recording and of all
+        "listened": listened,
+        "hours": round(seconds / 3_600, 4),
+        "sources": dict(sorted(Counter(clip.source for clip in clips).items())),
+        "roles": dict(sorted(Counter(clip.origin_role for clip in clips).items())),
+        "top_clips": [_table_row(clip) for clip in clips[:_TOP_CLIPS]],
+    }
 
 
 def highest_scores(model: ScoringModel, shards: Path, config: Config, device: str) -> npt.NDArray[np.float64]:
@@ -132,22 +117,7 @@ def _listen(scorer: StretchScorer, shards: Path) -> Iterator[ScoredRecording]:
     return listen(iter_recordings(shards, roles=MINED_ROLES), scorer, scorer.layout)
 
 
-def _planned_seconds(shards: Path) -> int:
-    return round(sum(seconds for role, seconds in seconds_by_role(shards).items() if role in MINED_ROLES))
-
-
-def _clips(scored: ScoredRecording, peaks: list[int], config: Config, layout: Layout) -> list[Clip]:
-    """The clip around each of some scores of a recording."""
-    rate = config.data.audio.sample_rate
-    reach = aligned_reach(config.features, rate)
-    return [
-        cut_clip(scored.recording, int(scored.ends[peak]), scored.scores[peak], layout.window_samples, reach, rate)
-        for peak in peaks
-    ]
-
-
 def _table_row(clip: Clip) -> dict[str, str | float]:
-    """A row of the table of the highest scores, for people."""
     return {
         "score": round(clip.score, 4),
         "source": clip.source,

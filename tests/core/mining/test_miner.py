@@ -64,13 +64,13 @@ def test_one_burst_gives_exactly_that_clip(tmp_path: Path, model) -> None:
     shards, config, seen = pack(tmp_path, sounds), config_with(), []
     summary = mine(model, shards, config, "cpu", tmp_path / "out", lambda *one: seen.append(one))
     table = read_clips(tmp_path / "out")
-    assert (summary.clips, summary.events, summary.listened, len(table)) == (1, 1, 2, 1)
-    assert summary.hours == pytest.approx(6 / 3_600, abs=1e-4)
-    assert (summary.sources, summary.roles) == ({"background-source": 1}, {"background": 1})
+    assert (summary["clips"], summary["events"], summary["listened"], len(table)) == (1, 1, 2, 1)
+    assert summary["hours"] == pytest.approx(6 / 3_600, abs=1e-4)
+    assert (summary["sources"], summary["roles"]) == ({"background-source": 1}, {"background": 1})
     (row,) = table.itertuples()
     (origin,) = iter_recordings(shards, roles=("background",))
     assert (row.origin, row.speaker, row.label) == (origin.id, "who/radio", "label-radio")
-    assert row.score > 0.9 and summary.top_clips[0]["score"] == pytest.approx(row.score, abs=1e-4)
+    assert row.score > 0.9 and summary["top_clips"][0]["score"] == pytest.approx(row.score, abs=1e-4)
     # scores are 40 ms apart, and the best is of the window that ends nearest to the end of the burst
     assert abs(row.time - (burst + BURST) / RATE) <= 0.02
     before, after = aligned_reach(config.features, RATE)
@@ -107,9 +107,9 @@ def test_limits_keep_the_highest(limits, origins, events, tmp_path: Path, model,
     summary = mine(model, pack(tmp_path, BUSY), config_with(**limits), "cpu", tmp_path / "out")
     table = read_clips(tmp_path / "out")
     assert [one.removeprefix("who/") for one in table["speaker"]] == list(origins)
-    assert table["score"].is_monotonic_decreasing and summary.events == events
-    assert summary.clips == len(origins) == len(list(iter_recordings(tmp_path / "out")))
-    assert len(summary.top_clips) == len(origins)
+    assert table["score"].is_monotonic_decreasing and summary["events"] == events
+    assert summary["clips"] == len(origins) == len(list(iter_recordings(tmp_path / "out")))
+    assert len(summary["top_clips"]) == len(origins)
 
 
 def test_equal_sound_in_two_recordings_is_mined_once(tmp_path: Path, model) -> None:
@@ -117,13 +117,13 @@ def test_equal_sound_in_two_recordings_is_mined_once(tmp_path: Path, model) -> N
     longer = np.concatenate([whole, np.zeros(1_000, np.int16)])
     shards = pack(tmp_path, {"one": ("negative", whole), "two": ("background", longer)})
     summary = mine(model, shards, config_with(), "cpu", tmp_path / "out")
-    assert (summary.events, summary.clips) == (2, 1)
+    assert (summary["events"], summary["clips"]) == (2, 1)
 
 
 def test_nothing_is_a_result(tmp_path: Path, model) -> None:
     shards = pack(tmp_path, {"quiet": ("negative", sound(2.0, 1)), "word": ("positive", sound(1.0, 2, {4_000: 9_000}))})
     summary = mine(model, shards, config_with(), "cpu", tmp_path / "out")
-    assert (summary.clips, summary.events, summary.listened) == (0, 0, 1)
+    assert (summary["clips"], summary["events"], summary["listened"]) == (0, 0, 1)
     assert len(read_clips(tmp_path / "out")) == 0 and not (tmp_path / "out" / "scores.png").exists()
 
 

@@ -1,7 +1,5 @@
 """Mining: clips of the training split that the trained network takes for a wake word; none unless it is enabled."""
 
-from dataclasses import asdict
-
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.store.artifacts import Artifact
 
@@ -19,8 +17,7 @@ def make(run: StageRun) -> None:
     from wakeword_core.models.scoring import load_model
 
     model, _ = load_model(run.inputs["trained_model"].path)
-    summary = mine(model, shards, config, run.device, run.out, run.progress)
-    run.figures = {"enabled": True, **asdict(summary)}
+    run.figures = {"enabled": True, **mine(model, shards, config, run.device, run.out, run.progress)}
 
 
 def mined_from_training(clips: Artifact, run: CheckRun) -> Verdict:
