@@ -1,5 +1,6 @@
 """What became of each of a project's models, and which is champion: one file a project, that is only added to."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -11,9 +12,13 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from wakeword_core.config import Config
-from wakeword_core.errors import DataError
+from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import digest, read_json, write_json
+from wakeword_core.stage_names import BUNDLE, MODEL
+from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.locks import exclusive
+
+log = logging.getLogger(__name__)
 
 FOLDER = "registry"
 Decision = Literal["candidate", "promoted", "refused", "rolled_back", "removed"]
@@ -32,16 +37,14 @@ class Entry:
     """Of the exported model (onnx_model)."""
     decision: Decision
     reason: str
-    """In one sentence."""
     by: Literal["gate", "person"]
     opponent: str = ""
-    """Key of the champion that it was held against; empty: there was none."""
+    """Key of the champion that it was compared with; empty: there was none."""
     cleared: bool = False
     """Whether checks and comparison let it be champion."""
     artifacts: Mapping[str, str] = field(default_factory=dict)
     """Stage -> key of what was built with the model."""
     figures: Mapping[str, float] = field(default_factory=dict)
-    """Of the report."""
     when: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -50,16 +53,15 @@ _HISTORY = TypeAdapter(tuple[Entry, ...])
 
 @dataclass(frozen=True)
 class Registry:
-    """The models of one project, as far as they were decided about."""
+    """The decisions about the models of one project, the oldest first."""
 
     path: Path
     phrase: str
     history: tuple[Entry, ...] = ()
-    """Oldest first."""
 
     @classmethod
     def of(cls, home: Path, config: Config) -> "Registry":
-        """The registry of a project in a home; DataError when it cannot be read."""
+        """Read the registry of a project in a home; DataError when it cannot be read."""
         name = config.slug
         if name.replace("_", " ") != config.phrase.lower():  # other phrases may have the same name
             name = f"{name}-{digest(config.phrase)[:_DIGITS]}"
@@ -68,7 +70,7 @@ class Registry:
 
     @classmethod
     def all(cls, home: Path) -> "list[Registry]":
-        """Those of every project in a home."""
+        """Read the registries of every project in a home."""
         return [cls._read(path) for path in sorted((home / FOLDER).glob("*.json"))]
 
     @classmethod
@@ -90,19 +92,19 @@ class Registry:
 
     @contextmanager
     def changing(self) -> "Iterator[Registry]":
-        """The registry as it is now, which nobody else changes meanwhile."""
+        """Yield the registry as it is now, which nobody else changes meanwhile."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(self.path.with_name(f".{self.path.stem}.lock"), f"another process changes {self.path}"):
             yield self._read(self.path) if self.path.exists() else replace(self, history=())
 
     def adding(self, entry: Entry) -> "Registry":
-        """With one more entry, which is written; only what `changing` gave may be added to."""
+        """Write one more entry and return the registry with it; only what `changing` gave may be added to."""
         added = replace(self, history=(*self.history, entry))
         champion = added.champion
         tree = {
             "phrase": added.phrase,
             "champion": champion.key if champion else None,
-            "history": [asdict(one) for one in added.history],
+            "history": [asdict(decided) for decided in added.history],
         }
         try:
             write_json(self.path, tree)
@@ -126,15 +128,15 @@ class Registry:
     def _reigns(self) -> list[Entry]:
         """The champions that a rollback can still reach, the present one last."""
         reigns: list[Entry] = []
-        for one in self.history:
-            if one.decision == "promoted":
-                reigns.append(one)
-            elif one.decision == "rolled_back":
-                if len(reigns) < 2 or reigns[-1].key != one.key:
-                    raise ValueError(f"{one.key} was rolled back, but it was not champion then, or the only one")
+        for entry in self.history:
+            if entry.decision == "promoted":
+                reigns.append(entry)
+            elif entry.decision == "rolled_back":
+                if len(reigns) < 2 or reigns[-1].key != entry.key:
+                    raise ValueError(f"{entry.key} was rolled back, but it was not champion then, or the only one")
                 reigns.pop()
-            elif one.decision == "removed":
-                left = [reign for reign in reigns if reign.key != one.key]
+            elif entry.decision == "removed":
+                left = [reign for reign in reigns if reign.key != entry.key]
                 # reigns of one model between which nobody is left are one
                 reigns = [next(several) for _, several in groupby(left, key=lambda reign: reign.key)]
         return reigns
@@ -142,14 +144,14 @@ class Registry:
     @property
     def keys(self) -> list[str]:
         """Every model that was ever decided about, in order of the first time: its place is its version."""
-        return list(dict.fromkeys(one.key for one in self.history))
+        return list(dict.fromkeys(entry.key for entry in self.history))
 
     def last(self, key: str) -> Entry | None:
-        """What was decided last about a model."""
-        return next((one for one in reversed(self.history) if one.key == key), None)
+        """Return the last decision about a model."""
+        return next((entry for entry in reversed(self.history) if entry.key == key), None)
 
     def role(self, key: str) -> Role:
-        """What a model of the registry is now."""
+        """Return what a model of the registry is now."""
         last, champion = self.last(key), self.champion
         assert last is not None
         if champion is not None and champion.key == key:
@@ -159,9 +161,10 @@ class Registry:
         return "refused" if last.decision == "rolled_back" else last.decision
 
     def opponent(self, key: str) -> str:
-        """Key of the model that another is held against: the champion; the champion's is whom it took over from.
+        """Return the key of the model that a model is compared with; empty where there is none.
 
-        So what a model was compared with stays the same when it becomes champion. Empty where there is none.
+        It is the champion, and for the champion the one before it: so what a model was compared with stays the same
+        when it becomes champion.
         """
         champion = self.champion
         if champion is None:
@@ -171,5 +174,27 @@ class Registry:
     @property
     def in_use(self) -> set[str]:
         """Models whose artifacts are needed: champion, the one before it, and candidates."""
-        reigning = {one.key for one in self._reigns[-2:]}
-        return reigning | {key for key in self.keys if self.role(key) == "candidate"}
+        return {reign.key for reign in self._reigns[-2:]} | {key for key in self.keys if self.role(key) == "candidate"}
+
+
+def bundles_by_model(store: ArtifactStore) -> dict[str, Artifact]:
+    """Return the newest bundle of each model, by its key: new facts about its data make a bundle anew."""
+    return {bundle.inputs[MODEL]["key"]: bundle for bundle in store.all(BUNDLE)}
+
+
+def delivered_bundle(home: Path, config: Config) -> Artifact:
+    """Return the bundle of a project's champion, or, with a warning, the one built last while there is no champion.
+
+    Raises ArtifactError where there is none.
+    """
+    store, champion = ArtifactStore(home / "store"), Registry.of(home, config).champion
+    if champion is not None:
+        bundle = bundles_by_model(store).get(champion.key)
+        if bundle is None:
+            raise ArtifactError(f"the bundle of the champion {champion.key} is gone from {home}; name a model")
+        return bundle
+    bundles = store.all(BUNDLE)
+    if not bundles:
+        raise ArtifactError(f"there is no model bundle in {home}; name a model, or build one with wakeword run")
+    log.warning("%r has no champion in %s: the bundle built last is taken", config.phrase, home)
+    return bundles[-1]

@@ -17,7 +17,7 @@ from wakeword_core.evaluation.measure.intervals import (
 )
 from wakeword_core.evaluation.measure.wording import measure, percent, rate, signed
 from wakeword_core.evaluation.streams.build import target_conditions
-from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
+from wakeword_core.evaluation.streams.scores import score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff, recordings
 from wakeword_core.progress import Progress, silent
@@ -31,24 +31,28 @@ Play = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What one model makes of the test."""
+class TestRun:
+    """What one model makes of the test: as it ships, and at the target rate of false alarms on this very background."""
 
     shipped: StreamResult
-    """At its own threshold."""
     target: OperatingPoint
-    """At the target rate of false alarms on this very background."""
     missed: frozenset[Play]
-    """There; all words where no threshold that finds any reaches the target."""
+    """At the target; all words where no threshold that finds any reaches it."""
     curve: tuple[SweepPoint, ...]
     recordings: int
-    heard: frozenset[str]
-    """Ids of all recordings in it."""
+    """Recordings of wake words, however often each is played."""
+    recording_ids: frozenset[str]
+    """All recordings of the test, those of the background too."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """One figure of both models on the same trials."""
+    """One figure of both models on the same trials.
+
+    `interval` is that of the difference: its upper end is exceeded with a probability of the level. `p_value` is the
+    chance of such an excess, or more, if both were equally good; `least_excess` the smallest number of recordings, or
+    of minutes with alarms, that could be told from chance.
+    """
 
     name: str
     kind: Literal["percent", "rate"]
@@ -58,26 +62,23 @@ class Contrast:
     """Words, or false alarms, that only the candidate got wrong."""
     champion_only: int
     interval: Interval
-    """Of the difference; its upper end is exceeded with a probability of the level."""
     p_value: float
-    """Chance of such an excess, or more, if both were equally good."""
     least_excess: int
-    """Of recordings, or minutes with alarms: fewer more than the champion's could not be told from chance."""
     margin: float
 
     @property
     def difference(self) -> float:
-        """By how much the candidate's is higher."""
+        """The candidate's figure less the champion's."""
         return self.candidate - self.champion
 
     def worse(self, settings: RegistryConfig) -> bool:
-        """Whether it speaks against the candidate under a rule."""
+        """Return whether it speaks against the candidate under the rule."""
         if settings.rule == "non_inferior":
             return self.interval.high > self.margin
         return self.p_value <= settings.level
 
     def described(self, settings: RegistryConfig) -> str:
-        """The figure of both in words, and what the rule looks at."""
+        """Say the figure of both in words, and what the rule looks at."""
         low, high = (signed(end, self.kind) for end in self.interval)
         span = f"{low.removesuffix(' points')} to {high}"
         facts = f"{signed(self.difference, self.kind)}, {percent(1 - 2 * settings.level)} interval {span}"
@@ -88,46 +89,50 @@ class Contrast:
         return f"{self.name} {measure(self.candidate, self.kind)} against {measure(self.champion, self.kind)} ({facts})"
 
 
-def incomparable(champion: WakewordModel, config: Config) -> str:
-    """Why a champion cannot be heard on the present test; empty if it can."""
-    if champion.sample_rate != config.data.audio.sample_rate:
-        return f"it hears audio at {champion.sample_rate:,} Hz, and the test is at {config.data.audio.sample_rate:,} Hz"
-    if champion.labels != config.labels:
-        return f"its classes are {', '.join(champion.labels)}, and the test's {', '.join(config.labels)}"
+def incomparable(champion: WakewordModel, sample_rate: int, labels: tuple[str, ...]) -> str:
+    """Say why a champion cannot take the present test; empty if it can."""
+    if champion.sample_rate != sample_rate:
+        return f"it hears audio at {champion.sample_rate:,} Hz, and the test is at {sample_rate:,} Hz"
+    if champion.labels != labels:
+        return f"its classes are {', '.join(champion.labels)}, and the test's {', '.join(labels)}"
     return ""
 
 
-def hear(model: WakewordModel, shards: Path, config: Config, progress: Progress = silent) -> Heard:
+def run_test(model: WakewordModel, shards: Path, config: Config, progress: Progress = silent) -> TestRun:
     """Play the test's words, in the target conditions, and its background to an exported model."""
-    scores = score_streams(model.score_audio, shards, config, progress, target_conditions(config), confusables=False)
-    tradeoff = Tradeoff(scores, config, model.detector)
-    point = tradeoff.point(config.evaluation.allowed_fah)
-    found = evaluate_streams(scores, point.threshold, config, model.detector)
-    return Heard(
-        shipped=evaluate_streams(scores, model.threshold, config, model.detector),
+    evaluation, detector = config.evaluation, model.detector
+    targets = target_conditions(evaluation.conditions)
+    scores = score_streams(model.score_audio, shards, config, progress, targets, confusables=False)
+    tradeoff = Tradeoff(scores, evaluation, detector)
+    point = tradeoff.point(evaluation.allowed_fah)
+    plays = frozenset(
+        (word.id, session.condition.name) for session in scores.sessions if session.condition for word in session.words
+    )
+    return TestRun(
+        shipped=evaluate_streams(scores, model.threshold, evaluation, detector),
         target=point,
-        missed=_missed(found) if point.reachable else _plays(scores),
+        missed=_missed(evaluate_streams(scores, point.threshold, evaluation, detector)) if point.reachable else plays,
         curve=tuple(tradeoff.sweep()),
         recordings=recordings(scores),
-        heard=frozenset(span.id for session in scores.sessions for span in session.sources),
+        recording_ids=frozenset(span.id for session in scores.sessions for span in session.sources),
     )
 
 
-def contrasts(candidate: Heard, champion: Heard, config: Config) -> list[Contrast]:
-    """What decides: misses at the target rate of false alarms; misses and false alarms as both ship."""
-    at_target = f"missed at {rate(config.evaluation.allowed_fah)} false alarms an hour"
+def contrasts(candidate: TestRun, champion: TestRun, target_fah: float, settings: RegistryConfig) -> list[Contrast]:
+    """Return what decides: misses at the target rate of false alarms; misses and false alarms as both ship."""
+    at_target = f"missed at {rate(target_fah)} false alarms an hour"
     shipped = _missed(candidate.shipped), _missed(champion.shipped)
     return [
-        _misses(at_target, candidate.missed, champion.missed, candidate, config.registry),
-        _misses("missed as shipped", shipped[0], shipped[1], candidate, config.registry),
-        _alarms("false alarms an hour as shipped", candidate.shipped, champion.shipped, config.registry),
+        _misses(at_target, candidate.missed, champion.missed, candidate, settings),
+        _misses("missed as shipped", shipped[0], shipped[1], candidate, settings),
+        _alarms("false alarms an hour as shipped", candidate.shipped, champion.shipped, settings),
     ]
 
 
 def _misses(
-    name: str, mine: frozenset[Play], theirs: frozenset[Play], heard: Heard, settings: RegistryConfig
+    name: str, mine: frozenset[Play], theirs: frozenset[Play], test: TestRun, settings: RegistryConfig
 ) -> Contrast:
-    words = heard.shipped.words
+    words = test.shipped.words
     outcomes = Outcomes(len(mine & theirs), len(mine - theirs), len(theirs - mine), words - len(mine | theirs))
     counts = [Counter(recording for recording, _ in plays) for plays in (mine, theirs)]
     differences = _differences(*counts)
@@ -138,17 +143,17 @@ def _misses(
         champion=len(theirs) / words,
         candidate_only=len(mine - theirs),
         champion_only=len(theirs - mine),
-        interval=share_difference(outcomes, heard.recordings, 1 - 2 * settings.level),
+        interval=share_difference(outcomes, test.recordings, 1 - 2 * settings.level),
         p_value=excess_p_value(differences),
-        least_excess=least_excess(sum(one < 0 for one in differences), settings.level),
+        least_excess=least_excess(sum(difference < 0 for difference in differences), settings.level),
         margin=settings.margin_frr,
     )
 
 
 def _alarms(name: str, candidate: StreamResult, champion: StreamResult, settings: RegistryConfig) -> Contrast:
     mine, theirs = (
-        Counter((alarm.id, int(alarm.time // _STRETCH_SECONDS)) for alarm in one.false_alarms)
-        for one in (candidate, champion)
+        Counter((alarm.id, int(alarm.time // _STRETCH_SECONDS)) for alarm in result.false_alarms)
+        for result in (candidate, champion)
     )
     differences = _differences(mine, theirs)
     return Contrast(
@@ -162,7 +167,7 @@ def _alarms(name: str, candidate: StreamResult, champion: StreamResult, settings
             mine.total(), theirs.total(), candidate.background_hours, confidence=1 - 2 * settings.level
         ),
         p_value=excess_p_value(differences),
-        least_excess=least_excess(sum(one < 0 for one in differences), settings.level),
+        least_excess=least_excess(sum(difference < 0 for difference in differences), settings.level),
         margin=settings.margin_fah,
     )
 
@@ -173,7 +178,3 @@ def _differences(candidate: Counter[Any], champion: Counter[Any]) -> list[int]:
 
 def _missed(result: StreamResult) -> frozenset[Play]:
     return frozenset((miss.id, miss.condition) for miss in result.miss_list)
-
-
-def _plays(scores: StreamScores) -> frozenset[Play]:
-    return frozenset((word.id, one.condition.name) for one in scores.sessions if one.condition for word in one.words)

@@ -12,7 +12,7 @@ from wakeword_core.stage_names import CHAMPION
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 
 if TYPE_CHECKING:
-    from wakeword_core.registry.trial import Contrast, Heard
+    from wakeword_core.registry.trial import Contrast, TestRun
 
 FILE = "comparison.json"
 PICTURE = "trade_off.png"
@@ -50,28 +50,27 @@ def _cannot_be_heard(champion: Artifact, config: Config) -> str:
             f"{champion.path} from a backup, or go back to the champion before it with `wakeword rollback`"
         )
     try:
-        return incomparable(WakewordModel(champion.file(MODEL_FILE)), config)
+        model = WakewordModel(champion.file(MODEL_FILE))
+        return incomparable(model, config.data.audio.sample_rate, config.labels)
     except WakewordError as error:
         return str(error)
 
 
 def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
     from wakeword_core.evaluation.measure.plots import Marked, det_curve
-    from wakeword_core.registry.trial import contrasts, hear
+    from wakeword_core.registry.trial import contrasts, run_test
     from wakeword_core.runtime import WakewordModel
     from wakeword_core.runtime.exported import MODEL_FILE
 
     config, shards = run.config, run.inputs[_TEST].path
     mine, theirs = (
-        hear(WakewordModel(model.file(MODEL_FILE)), shards, config, run.progress)
+        run_test(WakewordModel(model.file(MODEL_FILE)), shards, config, run.progress)
         for model in (run.inputs["onnx_model"], champion)
     )
-    rows = contrasts(mine, theirs, config)
-    learnt = len(mine.heard & _learnt_by(run.store, champion))
+    rows = contrasts(mine, theirs, config.evaluation.allowed_fah, config.registry)
+    learnt = len(mine.recording_ids & _learnt_by(run.store, champion))
     marked = {
-        f"{name}, as shipped": Marked(
-            test.target.target_fah, test.shipped.threshold, test.shipped.frr, test.shipped.fah
-        )
+        f"{name}, as shipped": Marked(test.target.target_fah, test.shipped.frr, test.shipped.fah)
         for name, test in (("candidate", mine), ("champion", theirs))
     }
     hours = mine.shipped.background_hours
@@ -114,7 +113,7 @@ _VERDICTS = {
 
 
 def _sentence(
-    mine: "Heard", theirs: "Heard", rows: "list[Contrast]", champion: str, learnt: int, settings: RegistryConfig
+    mine: "TestRun", theirs: "TestRun", rows: "list[Contrast]", champion: str, learnt: int, settings: RegistryConfig
 ) -> str:
     """Say the verdict, the figures that decide, and what a reader has to know about them."""
     against = [row for row in rows if row.worse(settings)]

@@ -16,8 +16,7 @@ from wakeword_core.evaluation.measure.wording import percent, rate
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.promotion import promote as promote_in
 from wakeword_core.graph.promotion import rollback as rollback_in
-from wakeword_core.registry.bundles import bundles_by_model
-from wakeword_core.registry.history import Entry, Registry
+from wakeword_core.registry.history import Entry, Registry, bundles_by_model
 from wakeword_core.stage_names import MODEL
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.cleaning import shown_key

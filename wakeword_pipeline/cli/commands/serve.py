@@ -8,7 +8,7 @@ from pathlib import Path
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import MissingDependencyError
-from wakeword_core.registry.bundles import delivered_bundle
+from wakeword_core.registry.history import delivered_bundle
 from wakeword_pipeline.orchestration.home import CONFIG_VARIABLE, config_of, config_path, home_path
 
 
