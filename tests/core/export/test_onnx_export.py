@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from wakeword_core.config.export import OnnxConfig
 from wakeword_core.errors import WakewordError
-from wakeword_core.evaluation.measure.calibration import calibrate, calibrated, fit_calibration
+from wakeword_core.evaluation.measure.calibration import calibrated, fit_calibration
 from wakeword_core.export.cost import cpu_ms_per_second, needs, problems
 from wakeword_core.export.int8 import quantize
 from wakeword_core.export.onnx_export import export_onnx, logit_parity, parity
@@ -102,7 +102,7 @@ def test_every_calibration_is_inside_and_equals_torch(exported_tiny, sweeps, tmp
     # overconfident, and biased: each method has something to change
     truth = np.random.default_rng(0).random(160) < 1 / (1 + np.exp(-(logits[:, 1] - logits[:, 0]) / 2 + 1))
     calibration = fit_calibration(logits, truth.astype(int), method)
-    calibrate(model, calibration)
+    model.set_calibrator(calibration.method, calibration.parameters)
     summary = export_onnx(model, card, OnnxConfig(), tmp_path)
     assert summary.parity < 1e-5 and summary.logit_parity < 1e-5
     scores = WakewordModel(tmp_path).score_windows(windows)

@@ -13,8 +13,6 @@ from wakeword_core.evaluation.measure.metrics import expected_calibration_error,
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wakeword_core.models.scoring import ScoringModel
-
 log = logging.getLogger(__name__)
 
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.05, 20.0
@@ -37,17 +35,18 @@ Parameters = dict[str, Any]
 
 @dataclass(frozen=True)
 class Calibration:
-    """A method, its parameters and what it changed on the windows it was fitted on; `count` of them."""
+    """A method, its parameters (see `models.calibrators`) and what it changed on the `count` windows it was fitted on.
+
+    Bins of the adaptive ECE hold equally many windows.
+    """
 
     method: str
     parameters: Parameters
-    """By name, as numbers or lists; what they do is said in `models.calibrators`."""
     nll_before: float
     nll_after: float
     ece_before: float
     ece_after: float
     adaptive_ece_before: float
-    """With bins of equally many windows."""
     adaptive_ece_after: float
     count: int
 
@@ -72,17 +71,14 @@ def calibrated(logits: ArrayLike, method: str, parameters: Mapping[str, Any]) ->
     return softmax(changed.numpy())
 
 
-def calibrate(model: "ScoringModel", calibration: Calibration) -> None:
-    """Put a calibration in the model, in place of the one it had; `forward`, its files and its exports apply it."""
-    model.set_calibrator(calibration.method, calibration.parameters)
-
-
 def fit_calibration(logits: ArrayLike, labels: ArrayLike, method: str = "temperature") -> Calibration:
-    """The calibration of `method` that minimises the NLL of raw logits [n, classes] for class indices [n].
+    """Fit the calibration of `method` that minimises the NLL of raw logits [n, classes] for class indices [n].
 
     Never one with a larger NLL than none; what changes nothing stays when nothing better is found. `temperature` and
     `vector` scaling are those of Guo et al. (2017), fitted by L-BFGS; `isotonic` is explained at `_fit_curve`.
     """
+    from wakeword_core.models.calibrators import new_calibrator
+
     values, truth = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     if values.ndim != 2 or values.shape[:1] != truth.shape or not len(truth):
         raise ValueError(f"logits {list(values.shape)} and labels {list(truth.shape)} do not fit")
@@ -99,9 +95,10 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike, method: str = "tempera
     if best == 0:
         log.info("no %s calibration is better than none on %d windows", method, len(truth))
     before, after = softmax(values), calibrated(values, method, candidates[best])
+    fitted = new_calibrator(method, values.shape[1], candidates[best]).state_dict()
     return Calibration(
         method=method,
-        parameters=_complete(method, values.shape[1], candidates[best]),
+        parameters={name: parameter.tolist() for name, parameter in fitted.items()},
         nll_before=losses[0],
         nll_after=losses[best],
         ece_before=expected_calibration_error(before, truth),
@@ -110,13 +107,6 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike, method: str = "tempera
         adaptive_ece_after=expected_calibration_error(after, truth, adaptive=True),
         count=len(truth),
     )
-
-
-def _complete(method: str, classes: int, parameters: Parameters) -> Parameters:
-    """All parameters of the layer, as the model will hold them."""
-    from wakeword_core.models.calibrators import new_calibrator
-
-    return {name: values.tolist() for name, values in new_calibrator(method, classes, parameters).state_dict().items()}
 
 
 def _fit_temperature(logits: Doubles, labels: Labels) -> list[Parameters]:
@@ -145,12 +135,9 @@ def _temperature(logits: Doubles, labels: Labels) -> float:
     values = torch.from_numpy(logits)
     # In log(temperature) the problem is smooth, nearly quadratic, and cannot leave the positive numbers.
     fitted = _minimise(torch.zeros(1, dtype=torch.float64), lambda at: values / at.exp(), labels)
-    return float(np.clip(np.exp(fitted[0]), _least_temperature(logits), _MOST_TEMPERATURE))
-
-
-def _least_temperature(logits: Doubles) -> float:
-    """The temperature below which some window would become surer than is allowed; 1 where one already is."""
-    return float(np.clip(_surest(logits) / _MOST_LOG_ODDS, _LEAST_TEMPERATURE, 1.0))
+    # below it some window would become surer than is allowed; 1 where one already is
+    least = np.clip(_surest(logits) / _MOST_LOG_ODDS, _LEAST_TEMPERATURE, 1.0)
+    return float(np.clip(np.exp(fitted[0]), least, _MOST_TEMPERATURE))
 
 
 def _surest(logits: Doubles) -> float:

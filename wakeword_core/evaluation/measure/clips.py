@@ -1,7 +1,6 @@
 """Scores of a split's windows, as stored, or cut anew at several places; and which group a window belongs to."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +57,7 @@ def onnx_clip_scores(model: Path, features_folder: Path) -> tuple[Doubles, Label
     return np.concatenate(scores).astype(np.float64), windows.labels.numpy()
 
 
-@dataclass(frozen=True)
-class TtaMetrics:
-    """Clip metrics of windows as they are usually cut, and of the mean score over several shifts."""
-
-    shifts_ms: tuple[int, ...]
-    plain: ClipMetrics
-    averaged: ClipMetrics
-
-
-def tta_metrics(
+def shifted_metrics(
     score: WindowScorer,
     shards: Path,
     split: Split,
@@ -76,46 +66,39 @@ def tta_metrics(
     *,
     random: np.random.Generator | None = None,
     progress: Progress = silent,
-) -> TtaMetrics | None:
-    """Compute clip metrics with and without test-time augmentation by `report.tta_shifts_ms`; None if it is empty.
+) -> ClipMetrics | None:
+    """Compute clip metrics of mean scores over windows shifted by `report.tta_shifts_ms`; None if it is empty.
 
     `score` maps log-mel windows [n, n_mels, frames] to class scores [n, classes]; those of the shifts are averaged
-    before the likeliest wake word is picked. Windows are cut from the split's shards as its features are. `random` is
-    as in `clip_metrics`: both get the same resamples.
+    before the likeliest wake word is picked. Windows are cut from the split's shards as its features are.
     """
     from wakeword_core.features.build import shifted_windows
 
     shifts, total = config.evaluation.report.tta_shifts_ms, len(shard_paths(shards))
     if not shifts:
         return None
-    plain, averaged, labels, recordings = [], [], [], []
-    cuts = (0, *(shift for shift in shifts if shift != 0))
-    for number, cut in enumerate(shifted_windows(shards, split, config, cuts)):
+    averaged, labels, recordings = [], [], []
+    for number, cuts in enumerate(shifted_windows(shards, split, config, shifts)):
         progress("shifted windows", number + 1, total)
-        if not len(cut[0].mel):
+        if not len(cuts[0].mel):
             continue
-        scores_by_cut = dict(zip(cuts, (_scored(score, rows.mel) for rows in cut), strict=True))
-        plain.append(scores_by_cut[0])
-        averaged.append(np.mean([scores_by_cut[shift] for shift in shifts], axis=0))
-        labels.append(cut[0].columns["labels"] > 0)
-        recordings.append(cut[0].columns["file_ids"])
-    seed = None if random is None else int(random.integers(2**63))
-    metrics = (
-        clip_metrics(
-            wake_scores(scores)[0],
-            np.concatenate(labels),
-            threshold,
-            any_word=1 - scores[:, 0],
-            recordings=np.concatenate(recordings),
-            random=None if seed is None else np.random.default_rng(seed),
-            confidence=config.evaluation.operating_points.confidence,
-        )
-        for scores in map(np.concatenate, (plain, averaged))
+        averaged.append(np.mean([_batched(score, rows.mel) for rows in cuts], axis=0))
+        labels.append(cuts[0].columns["labels"] > 0)
+        recordings.append(cuts[0].columns["file_ids"])
+    scores = np.concatenate(averaged)
+    return clip_metrics(
+        wake_scores(scores)[0],
+        np.concatenate(labels),
+        threshold,
+        any_word=1 - scores[:, 0],
+        recordings=np.concatenate(recordings),
+        # a seed is drawn: the published intervals are those of its generator
+        random=None if random is None else np.random.default_rng(int(random.integers(2**63))),
+        confidence=config.evaluation.operating_points.confidence,
     )
-    return TtaMetrics(shifts, *metrics)
 
 
-def _scored(score: WindowScorer, mel: npt.NDArray[np.floating]) -> Doubles:
+def _batched(score: WindowScorer, mel: npt.NDArray[np.floating]) -> Doubles:
     batches = np.array_split(mel.astype(np.float32), max(1, -(-len(mel) // _BATCH)))
     return np.concatenate([score(batch) for batch in batches]).astype(np.float64)
 

@@ -88,7 +88,9 @@ def bootstrap_intervals(
     itself = statistics(np.ones(len(labels)))
     resampled: dict[str, list[float]] = {name: [] for name in itself}
     step = max(1, _CELLS // len(labels))
-    strata = [_Stratum(rows, None if recordings is None else recordings[rows]) for rows in _by_class(labels)]
+    units = np.arange(len(labels)) if recordings is None else recordings
+    classes = [rows for rows in (np.flatnonzero(labels), np.flatnonzero(~labels)) if len(rows)]
+    strata = [(rows, np.unique(units[rows], return_inverse=True)[1]) for rows in classes]
     for start in range(0, resamples, step):
         for weights in _draws(strata, len(labels), min(step, resamples - start), random):
             for name, value in statistics(weights).items():
@@ -102,27 +104,20 @@ def bootstrap_intervals(
     return intervals
 
 
-class _Stratum:
-    """Windows `rows` of one class, and which unit of what is drawn each of them belongs to."""
+def _draws(
+    strata: list[tuple[NDArray[np.int64], NDArray[np.int64]]], windows: int, resamples: int, random: np.random.Generator
+) -> Doubles:
+    """Draw units with replacement; return how often each window is drawn: [resamples, windows].
 
-    def __init__(self, rows: NDArray[np.int64], recordings: NDArray[Any] | None) -> None:
-        self.rows = rows
-        self.unit = np.arange(len(rows)) if recordings is None else np.unique(recordings, return_inverse=True)[1]
-        self.units = int(self.unit.max()) + 1
-
-
-def _by_class(labels: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    return [rows for rows in (np.flatnonzero(labels), np.flatnonzero(~labels)) if len(rows)]
-
-
-def _draws(strata: list[_Stratum], windows: int, resamples: int, random: np.random.Generator) -> Doubles:
-    """How often each of the windows is drawn, with replacement and within its class: [resamples, windows]."""
+    A stratum is the rows of one class, and which unit each of them belongs to.
+    """
     counts = np.zeros((resamples, windows))
-    for stratum in strata:
-        picks = random.integers(stratum.units, size=(resamples, stratum.units))
-        picks += stratum.units * np.arange(resamples)[:, None]
-        drawn = np.bincount(picks.ravel(), minlength=resamples * stratum.units).reshape(resamples, stratum.units)
-        counts[:, stratum.rows] = drawn[:, stratum.unit]
+    for rows, unit in strata:
+        units = int(unit.max()) + 1
+        picks = random.integers(units, size=(resamples, units))
+        picks += units * np.arange(resamples)[:, None]
+        drawn = np.bincount(picks.ravel(), minlength=resamples * units).reshape(resamples, units)
+        counts[:, rows] = drawn[:, unit]
     return counts
 
 

@@ -200,13 +200,6 @@ def _names(of: ArrayLike, truth: NDArray[np.bool_]) -> NDArray[np.str_]:
     return names
 
 
-def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Count windows by class [classes, classes]: row the true class, column the predicted one."""
-    from sklearn.metrics import confusion_matrix
-
-    return np.asarray(confusion_matrix(labels, predicted, labels=range(classes)), dtype=np.int64)
-
-
 class RocPoints(NamedTuple):
     """Error rates [k] of the thresholds [k], which fall; at the first, above every score, nothing is detected."""
 

@@ -33,8 +33,6 @@ class Point(Protocol):
     """What a threshold gives: FRR as a share and FAH in events an hour."""
 
     @property
-    def threshold(self) -> float: ...  # noqa: D102
-    @property
     def frr(self) -> float: ...  # noqa: D102
     @property
     def fah(self) -> float: ...  # noqa: D102
@@ -45,7 +43,6 @@ class Marked:
     """An operating point to mark: what was aimed at and what came out."""
 
     target_fah: float
-    threshold: float
     frr: float
     fah: float
 
@@ -203,7 +200,7 @@ def score_histogram(scores: ArrayLike, labels: ArrayLike, threshold: float) -> b
     """Draw scores [n] of wake words and of the rest (labels [n]) on a scale that opens up both ends."""
     figure = new_figure(*_SIZE)
     axes = figure.subplots()
-    values, truth = _log_odds(scores), np.asarray(labels).astype(bool)
+    values, truth = _logit(scores), np.asarray(labels).astype(bool)
     limit = float(min(_LOG_ODDS_LIMIT, max(np.abs(values).max(initial=1.0), 3.0)))
     edges = np.linspace(-limit, limit, _HISTOGRAM_BINS + 1).tolist()
     for chosen, color, hatch, name in ((~truth, _BLUE, "", "no wake word"), (truth, _ORANGE, "//", "wake word")):
@@ -212,19 +209,21 @@ def score_histogram(scores: ArrayLike, labels: ArrayLike, threshold: float) -> b
             weights = np.full(len(part), 100 / len(part))
             caption = f"{name} ({len(part):,})"
             axes.hist(part, edges, weights=weights, color=color, alpha=0.6, hatch=hatch, edgecolor=color, label=caption)
-    place = float(_log_odds([threshold])[0])
+    place = float(_logit(threshold))
     axes.axvline(place, color=_RED, ls="--", lw=1.8, label=f"threshold {threshold:.3f}")
-    ticks = [score for score in _SCORE_TICKS if abs(_odds(score)) <= limit]
-    axes.set_xticks([_odds(score) for score in ticks], [f"{score:g}" for score in ticks])
+    ticks = [score for score in _SCORE_TICKS if abs(_logit(score)) <= limit]
+    axes.set_xticks(_logit(ticks).tolist(), [f"{score:g}" for score in ticks])
     axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
     axes.set(xlabel="score (log-odds scale)", ylabel="windows of the class (%)", title="Scores of test windows")
     axes.legend(frameon=False)
     return _png(figure)
 
 
-def confusion_picture(counts: ArrayLike, labels: Sequence[str]) -> bytes:
-    """Draw counts [classes, classes], rows the true class; shaded by the share of the row."""
-    table = np.asarray(counts)
+def confusion_picture(truth: ArrayLike, predicted: ArrayLike, labels: Sequence[str]) -> bytes:
+    """Draw how often each class was taken for which, of classes [n]: a row a true class, shaded by shares."""
+    from sklearn.metrics import confusion_matrix
+
+    table = confusion_matrix(truth, predicted, labels=range(len(labels)))
     side = max(3.6, 1.1 * len(labels) + 1.8)
     figure = new_figure(side + 0.8, side)
     axes = figure.subplots()
@@ -265,11 +264,7 @@ def _mark_zero(axes: "Axes", zero: float) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _log_odds(scores: ArrayLike) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def _logit(scores: ArrayLike) -> "np.ndarray[Any, np.dtype[np.float64]]":
     least = 1 / (1 + np.exp(_LOG_ODDS_LIMIT))
     values = np.clip(np.asarray(scores, dtype=np.float64), least, 1 - least)
     return np.log(values / (1 - values))
-
-
-def _odds(score: float) -> float:
-    return float(np.log(score / (1 - score)))

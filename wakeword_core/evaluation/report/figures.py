@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.config import Config
 from wakeword_core.evaluation.measure import plots
-from wakeword_core.evaluation.measure.clips import onnx_clip_scores, tta_metrics, window_groups
+from wakeword_core.evaluation.measure.clips import onnx_clip_scores, shifted_metrics, window_groups
 from wakeword_core.evaluation.measure.metrics import (
     PARTIAL_AUC_FPRS,
     ClipMetrics,
     by_recording,
     clip_metrics,
-    confusion,
     grouped,
     per_class,
     roc_points,
@@ -77,7 +76,7 @@ class StreamFigures:
     sweep: list[SweepPoint]
 
     def to_json(self) -> dict[str, Any]:
-        """Return its part of metrics.json."""
+        """Return the part of metrics.json about streams."""
         points = {
             name: {"validation": asdict(self.chosen.points[name]), "test": _subset(result, _POINT_FIGURES)}
             for name, result in self.tested.items()
@@ -95,7 +94,7 @@ class StreamFigures:
     def det_curve(self) -> bytes:
         """Draw the sweep with the operating points marked."""
         marked = {
-            name: plots.Marked(self.chosen.points[name].target_fah, result.threshold, result.frr, result.fah)
+            name: plots.Marked(self.chosen.points[name].target_fah, result.frr, result.fah)
             for name, result in self.tested.items()
         }
         return plots.det_curve(self.sweep, marked, self.result.background_hours)
@@ -115,7 +114,7 @@ class WindowFigures:
         return self.sets["test"]
 
     def to_json(self) -> dict[str, Any]:
-        """Return its part of metrics.json."""
+        """Return the part of metrics.json about windows."""
         return {
             "clips": {name: asdict(metrics) for name, metrics in self.sets.items()},
             "clip_groups": {
@@ -128,7 +127,7 @@ class WindowFigures:
 
 @dataclass(frozen=True)
 class TestFigures:
-    """Everything that the report tells in numbers."""
+    """Every number of the report."""
 
     phrase: str
     stream: StreamFigures
@@ -136,7 +135,7 @@ class TestFigures:
     calibration: Mapping[str, Any]
     """As `calibration.json` of the calibrated model has it."""
     suspicious: SuspiciousRecordings
-    described: list[Described | None]
+    described: list[Described]
     """What each of the worst suspicious recordings is."""
     data: Mapping[str, Any]
     model: Mapping[str, Any]
@@ -144,10 +143,8 @@ class TestFigures:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of metrics.json."""
-        worst = [
-            {**asdict(suspicion), **(asdict(more) if more else {})}
-            for suspicion, more in zip(self.suspicious.worst, self.described, strict=True)
-        ]
+        pairs = zip(self.suspicious.worst, self.described, strict=True)
+        worst = [{**asdict(suspicion), **asdict(described)} for suspicion, described in pairs]
         return {
             "phrase": self.phrase,
             **self.stream.to_json(),
@@ -196,9 +193,9 @@ def final_test(
     """Write `report.html`, `metrics.json`, `det.png` and more to `out`; returns the key figures.
 
     `inputs` are the artifacts that the report is about, by stage name, `training_curve` is a PNG; thresholds and
-    detector are the model's own.
-    `previous` is the folder of an earlier report to compare with, perhaps the champion's. It has no part in
-    `metrics.json`, which is the same for the same inputs; what is not, is in the files named by `VOLATILE`.
+    detector are the model's own. `previous` is the folder of an earlier report to compare with, perhaps the champion's.
+    It has no part in `metrics.json`, which is the same for the same inputs; what is not, is in the files named by
+    `VOLATILE`.
     """
     model = WakewordModel(inputs["onnx_model"].file(MODEL_FILE))
     shards = inputs["audio_shards[test]"].path
@@ -247,15 +244,15 @@ def _stream_figures(
     scores: StreamScores, model: WakewordModel, chosen: OperatingPoints, config: Config
 ) -> StreamFigures:
     def at(threshold: float) -> StreamResult:
-        return evaluate_streams(scores, threshold, config, model.detector)
+        return evaluate_streams(scores, threshold, config.evaluation, model.detector)
 
-    tradeoff = Tradeoff(scores, config, model.detector)
+    tradeoff = Tradeoff(scores, config.evaluation, model.detector)
     return StreamFigures(
         chosen=chosen,
         tested={name: at(point.threshold) for name, point in chosen.points.items()},
         result=at(model.threshold),
-        target_conditions=[condition.name for condition in target_conditions(config)],
-        fah_points=tradeoff.fah_points(),
+        target_conditions=[condition.name for condition in target_conditions(config.evaluation.conditions)],
+        fah_points=[tradeoff.point(target) for target in config.evaluation.report.fah_points],
         sweep=tradeoff.sweep(),
     )
 
@@ -263,25 +260,23 @@ def _stream_figures(
 def _window_figures(
     model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress
 ) -> tuple[WindowFigures, dict[str, bytes]]:
-    """The figures of windows, and their pictures by name."""
+    """Return the figures of windows, and their pictures by name."""
     features, shards = inputs["mel_features[test]"].path, inputs["audio_shards[test]"].path
     level = config.evaluation.operating_points.confidence
     scores, labels = onnx_clip_scores(model.path, features)
     wake, _ = wake_scores(scores)
     any_word = 1 - scores[:, 0]
     positive = (labels > 0).astype(np.int64)
-    recordings = _recordings_of(FeatureFile(features))
+    file = FeatureFile(features)
+    recordings = file.column("file_ids")[file.column("views") == 0].astype(np.str_)
+
+    def random() -> np.random.Generator:
+        """Return the generator of the bootstrap, the same for figures that stand side by side."""
+        return np.random.default_rng(config.seed)
 
     def measured(values: NDArray[Any], truth: NDArray[Any], chances: NDArray[Any], names: NDArray[Any]) -> ClipMetrics:
-        return clip_metrics(
-            values,
-            truth,
-            _CLIP_THRESHOLD,
-            any_word=chances,
-            recordings=names,
-            random=_random(config),
-            confidence=level,
-        )
+        options: Any = {"any_word": chances, "recordings": names, "random": random(), "confidence": level}
+        return clip_metrics(values, truth, _CLIP_THRESHOLD, **options)
 
     highest, spoken, names = by_recording(wake, positive, recordings)
     highest_chance, _, _ = by_recording(any_word, positive, recordings)
@@ -289,11 +284,11 @@ def _window_figures(
         "test": measured(wake, positive, any_word, recordings),
         "test, recordings by their highest window": measured(highest, spoken, highest_chance, names),
     }
-    shifted = tta_metrics(
-        model.score_windows, shards, "test", config, _CLIP_THRESHOLD, random=_random(config), progress=progress
+    shifted = shifted_metrics(
+        model.score_windows, shards, "test", config, _CLIP_THRESHOLD, random=random(), progress=progress
     )
     if shifted is not None:
-        sets["test, mean over shifts"] = shifted.averaged
+        sets["test, mean over shifts"] = shifted
     figures = WindowFigures(
         sets=sets,
         groups={
@@ -304,7 +299,7 @@ def _window_figures(
     )
     pictures = {
         "scores": plots.score_histogram(wake, labels > 0, model.threshold),
-        "confusion": plots.confusion_picture(confusion(scores.argmax(1), labels, len(config.labels)), config.labels),
+        "confusion": plots.confusion_picture(labels, scores.argmax(1), config.labels),
     }
     if figures.test.roc_auc is not None:
         roc = roc_points(wake, positive)
@@ -313,18 +308,8 @@ def _window_figures(
     return figures, pictures
 
 
-def _random(config: Config) -> np.random.Generator:
-    """The generator of the bootstrap: the same for figures that are held side by side."""
-    return np.random.default_rng(config.seed)
-
-
-def _recordings_of(features: FeatureFile) -> NDArray[np.str_]:
-    """Which recording each clean window [rows] is of."""
-    return features.column("file_ids")[features.column("views") == 0].astype(np.str_)
-
-
 def _group_figures(metrics: ClipMetrics) -> dict[str, Any]:
-    """What is told of a group: there may be hundreds of speakers."""
+    """Return the few figures that are kept of a group: there may be hundreds of speakers."""
     intervals = {name: metrics.intervals[name] for name in ("fpr", "fnr") if name in metrics.intervals}
     return {**_subset(metrics, _GROUP_FIGURES), "intervals": intervals}
 
@@ -336,7 +321,7 @@ def _subset(figures: Any, names: Iterable[str]) -> dict[str, Any]:
 def _stream_players(
     result: StreamResult, conditions: Sequence[Condition], model: WakewordModel, shards: Path, config: Config
 ) -> tuple[list[Player | None], list[Player | None]]:
-    """The worst misses and false alarms as the model heard them: the sessions of the test are made once more."""
+    """Cut the worst misses and false alarms as the model heard them: the sessions of the test are made once more."""
     rate, seconds = config.data.audio.sample_rate, config.evaluation.report.clip_seconds
     window = config.features.frontend.window_samples / rate
     misses = result.miss_list[: config.evaluation.report.clips]
@@ -357,8 +342,8 @@ def _stream_players(
 
 def _suspicious(
     model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress
-) -> tuple[SuspiciousRecordings, list[Described | None], list[Player | None]]:
-    """The training recordings to look at, what each of the worst is, and players for these."""
+) -> tuple[SuspiciousRecordings, list[Described], list[Player | None]]:
+    """Return the training recordings to look at, what each of the worst is, and players for these."""
     rate, evaluation = config.data.audio.sample_rate, config.evaluation
     suspicious = suspicious_recordings(
         model.score_windows,
@@ -375,7 +360,7 @@ def _suspicious(
 
 
 def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, dict[str, Any]]:
-    """The recordings, the model and its tuning on mined negatives, by the names of the fields."""
+    """Return what is known of the recordings, the model and its tuning on mined negatives, by the names of fields."""
     manifest, onnx, tuned = inputs["raw_manifest"], inputs["onnx_model"], inputs["tuned_model"]
     return {
         "data": {**manifest.figures, "quarantine": quarantined(manifest.path)},
@@ -390,10 +375,14 @@ def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, dict[str
 
 
 def _model_in_words(model: WakewordModel, inputs: Mapping[str, Artifact]) -> dict[str, str]:
-    """What the page tells of the model besides its figures."""
+    """Return what the page says of the model besides its figures."""
+    detector = model.detector
+    latest = f"{detector.smoothing} score{'s' * (detector.smoothing != 1)}"
+    smoothed = f"{detector.votes} of {latest}" if detector.votes else f"mean of {latest}"
+    repeated = f", {detector.hold} times in a row" if detector.hold > 1 else ""
     words = {
         "CPU ms a second of audio": f"{inputs['onnx_model'].figures['cpu_ms_per_s']:.2f}",
-        "detector": _detector_in_words(model.detector),
+        "detector": f"{smoothed} at or above the threshold{repeated}; off below {detector.off_ratio:g} of it",
     }
     tuning = inputs["tuned_model"].figures
     if tuning["tuned"]:
@@ -402,15 +391,6 @@ def _model_in_words(model: WakewordModel, inputs: Mapping[str, Artifact]) -> dic
     return words
 
 
-def _detector_in_words(detector: DetectorConfig) -> str:
-    latest = f"{detector.smoothing} score{'s' * (detector.smoothing != 1)}"
-    smoothed = f"{detector.votes} of {latest}" if detector.votes else f"mean of {latest}"
-    repeated = f", {detector.hold} times in a row" if detector.hold > 1 else ""
-    return f"{smoothed} at or above the threshold{repeated}; off below {detector.off_ratio:g} of it"
-
-
 def _paths(manifest: Path) -> dict[str, str]:
-    """Where each recording lies, by its id."""
     rows = read_manifest(manifest)
-    columns = zip(rows["id"], rows["source"], rows["path"], strict=True)
-    return {recording: f"{source}/{path}" for recording, source, path in columns}
+    return dict(zip(rows["id"], rows["source"] + "/" + rows["path"], strict=True))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wakeword_core.audio import from_pcm16
-from wakeword_core.evaluation.measure.clips import WindowScorer
+from wakeword_core.evaluation.measure.clips import Doubles, WindowScorer
 from wakeword_core.evaluation.measure.metrics import LEAST_PROBABILITY
 from wakeword_core.evaluation.report import players
 from wakeword_core.evaluation.report.players import Excerpt
@@ -83,13 +83,19 @@ def suspicious_recordings(
     file = FeatureFile(features)
     clean = file.column("views") == 0
     labels = file.column("labels").astype(np.int64)
-    rows = _deciding_windows(score, file, clean, labels, cut, progress)
+    losses, scores, offsets = _deciding_windows(score, file, clean, labels, cut, progress)
     ids, labels = file.column("file_ids").astype(np.str_)[clean], labels[clean]
-    starts = (file.column("starts")[clean] + rows.offsets * cut.hop) / cut.rate
+    starts = (file.column("starts")[clean] + offsets * cut.hop) / cut.rate
     suspicions = [
-        Suspicion(str(ids[row]), file.labels[labels[row]], bool(labels[row] > 0), *map(float, figures))
-        for row in _deciding(ids, rows.losses, labels > 0)
-        for figures in [(rows.scores[row], rows.losses[row], starts[row])]
+        Suspicion(
+            id=str(ids[row]),
+            label=file.labels[labels[row]],
+            positive=bool(labels[row] > 0),
+            score=float(scores[row]),
+            loss=float(losses[row]),
+            start=float(starts[row]),
+        )
+        for row in _deciding_rows(ids, losses, labels > 0)
     ]
     suspicions.sort(key=lambda suspicion: (-suspicion.loss, suspicion.id))
     positives, others = (
@@ -108,22 +114,21 @@ def suspicious_recordings(
 
 def describe(
     shards: Path, suspicions: list[Suspicion], rate: int, window: float, seconds: float
-) -> tuple[list[Described | None], list[Excerpt | None]]:
+) -> tuple[list[Described], list[Excerpt]]:
     """Describe the recording of each suspicion, and cut an excerpt around its window (of `window` seconds)."""
-    wanted = {suspicion.id: suspicion for suspicion in suspicions}
-    described: dict[str, tuple[Described, Excerpt]] = {}
-    for recording in iter_recordings(shards) if wanted else ():
-        if (suspicion := wanted.get(recording.id)) is not None:
-            start = suspicion.start
-            excerpt = players.cut(recording.audio, rate, start, start + window, seconds)
-            described[recording.id] = _described(recording), excerpt
-            if len(described) == len(wanted):
+    starts = {suspicion.id: suspicion.start for suspicion in suspicions}
+    described: dict[str, Described] = {}
+    excerpts: dict[str, Excerpt] = {}
+    for recording in iter_recordings(shards) if starts else ():
+        if (start := starts.get(recording.id)) is not None:
+            described[recording.id] = _describe(recording)
+            excerpts[recording.id] = players.cut(recording.audio, rate, start, start + window, seconds)
+            if len(described) == len(starts):
                 break
-    pairs = [described.get(suspicion.id, (None, None)) for suspicion in suspicions]
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return [described[suspicion.id] for suspicion in suspicions], [excerpts[suspicion.id] for suspicion in suspicions]
 
 
-def _described(recording: Recording) -> Described:
+def _describe(recording: Recording) -> Described:
     power = float(np.mean(np.square(from_pcm16(recording.audio)))) if len(recording.audio) else 0.0
     known = bool(np.isfinite(recording.speech_start) and np.isfinite(recording.speech_end))
     return Described(
@@ -136,15 +141,6 @@ def _described(recording: Recording) -> Described:
     )
 
 
-@dataclass(frozen=True)
-class _Deciding:
-    """Of each clean row [rows] the window that decides: its loss, its score and its first frame."""
-
-    losses: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    offsets: NDArray[np.int64]
-
-
 def _deciding_windows(
     score: WindowScorer,
     file: FeatureFile,
@@ -152,10 +148,12 @@ def _deciding_windows(
     labels: NDArray[np.int64],
     cut: Cut,
     progress: Progress,
-) -> _Deciding:
-    """Score the windows of the clean rows, a block of the split in memory at a time."""
+) -> tuple[Doubles, Doubles, NDArray[np.int64]]:
+    """Return loss, score and first frame of the window that decides in each clean row, reading a block at a time."""
     ends = file.column("word_ends").astype(np.int64)
-    losses, scores, offsets = ([np.empty(0)] for _ in range(3))
+    losses: list[float] = []
+    scores: list[float] = []
+    offsets: list[int] = []
     for start, mel, _ in file.blocks(_ROWS):
         for row in np.flatnonzero(clean[start : start + len(mel)]).tolist():
             label = int(labels[start + row])
@@ -165,14 +163,15 @@ def _deciding_windows(
             lost = -np.log(np.maximum(probabilities[:, label], LEAST_PROBABILITY))
             own = probabilities[:, label] if label else wake_scores(probabilities)[0]
             best = int(lost.argmin() if label else lost.argmax())
-            for column, value in ((losses, lost[best]), (scores, own[best]), (offsets, places[best])):
-                column.append(np.atleast_1d(value))
+            losses.append(float(lost[best]))
+            scores.append(float(own[best]))
+            offsets.append(places[best])
         progress("training clips looked through", min(start + len(mel), len(file)), len(file))
-    return _Deciding(np.concatenate(losses), np.concatenate(scores), np.concatenate(offsets).astype(np.int64))
+    return np.array(losses, dtype=np.float64), np.array(scores, dtype=np.float64), np.array(offsets, dtype=np.int64)
 
 
 def _places(frames: int, word_end: int, positive: bool, cut: Cut) -> list[int]:
-    """First frames of the windows of a row: at every score after the word, or spread over a row without one."""
+    """Return the windows' first frames in a row: at every score after the word, or spread over a row without one."""
     last = frames - cut.frames
     if not positive:
         return [*range(0, last, max(1, cut.frames // _OTHERS_OVERLAP)), last]
@@ -180,8 +179,8 @@ def _places(frames: int, word_end: int, positive: bool, cut: Cut) -> list[int]:
     return [*range(first, last, cut.stride), last]
 
 
-def _deciding(ids: NDArray[np.str_], losses: NDArray[np.float64], positive: NDArray[np.bool_]) -> list[int]:
-    """The row of each recording that decides: the least loss of a positive, the greatest of any other."""
+def _deciding_rows(ids: NDArray[np.str_], losses: Doubles, positive: NDArray[np.bool_]) -> list[int]:
+    """Return the row of each recording that decides: the least loss of a positive, the greatest of any other."""
     signed = np.where(positive, losses, -losses)
     order = np.lexsort((signed, ids))
     _, first = np.unique(ids[order], return_index=True)

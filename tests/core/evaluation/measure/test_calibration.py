@@ -12,7 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from wakeword_core.config import TinyConvConfig
 from wakeword_core.errors import DataError
-from wakeword_core.evaluation.measure.calibration import calibrate, calibrated, fit_calibration, softmax
+from wakeword_core.evaluation.measure.calibration import calibrated, fit_calibration, softmax
 from wakeword_core.evaluation.measure.metrics import expected_calibration_error, negative_log_likelihood
 from wakeword_core.models.scoring import ScoringModel, load_model, save_model
 
@@ -124,7 +124,8 @@ def test_scores_in_a_plateau_stay_apart_in_the_models_float32():
     top = torch.from_numpy(logits[odds > 21]).float()
     with torch.no_grad():
         assert len(torch.softmax(top, 1)[:, 1].unique()) == 1
-        calibrate(model, fit_calibration(logits, labels, "isotonic"))
+        calibration = fit_calibration(logits, labels, "isotonic")
+        model.set_calibrator(calibration.method, calibration.parameters)
         scores = torch.softmax(model.calibrator(top), 1)[:, 1].numpy()
     assert IsotonicRegression().fit_transform(odds, labels)[odds > 21].min() == 1
     assert (np.diff(scores) > 0).all() and scores[-1] < 1
@@ -148,7 +149,7 @@ def test_the_model_applies_it_and_keeps_it_in_its_files(method, tmp_path):
         plain, logits = model(windows).numpy(), model.logits(windows).double().numpy()
     labels = np.random.default_rng(0).integers(0, 3, 200)
     calibration = fit_calibration(logits * 1.0, labels, method)
-    calibrate(model, calibration)
+    model.set_calibrator(calibration.method, calibration.parameters)
     save_model(tmp_path, model, CARD)
     loaded, card = load_model(tmp_path)
     with torch.no_grad():

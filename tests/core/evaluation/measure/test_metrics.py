@@ -152,10 +152,6 @@ def test_poisson_intervals_are_exact():
     assert intervals.poisson_upper_bound(0, 10.0) == pytest.approx(0.29957, abs=1e-5)
 
 
-def test_confusion_rows_are_the_truth():
-    assert metrics.confusion([1, 1, 2], [0, 1, 1], classes=3).tolist() == [[0, 1, 0], [0, 1, 1], [0, 0, 0]]
-
-
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 30), st.integers(2, 30), st.integers(1, 3))
 def test_metrics_of_a_resample_are_those_of_its_windows(seed, positives, negatives, places):

@@ -15,7 +15,7 @@ HISTORY = [
     for i in range(1, 6)
 ]
 POINTS = [SweepPoint(t, t**2, 1000 * (1 - t) ** 4) for t in np.linspace(0.01, 1, 50)]
-MARKED = {"strict": plots.Marked(0.1, 0.9, 0.8, 0.09), "lenient": plots.Marked(2.0, 0.7, 0.5, 3.0)}
+MARKED = {"strict": plots.Marked(0.1, 0.8, 0.09), "lenient": plots.Marked(2.0, 0.5, 3.0)}
 SILENT = [SweepPoint(0.5, 0.1, 0.0)]
 RANDOM = np.random.default_rng(0)
 SHARP = np.column_stack([np.linspace(0, 1, 60), 1 - np.linspace(0, 1, 60)])
@@ -39,7 +39,7 @@ def size(png):
         ),
         (lambda: plots.det_curve(POINTS, MARKED, 5.0), lambda: plots.det_curve(POINTS)),
         (lambda: plots.det_curve(POINTS, MARKED), lambda: plots.det_curve(POINTS, {"strict": MARKED["strict"]})),
-        (lambda: plots.det_curve(SILENT), lambda: plots.det_curve(SILENT, {"a": plots.Marked(0.5, 0.5, 0.1, 0)}, 0.1)),
+        (lambda: plots.det_curve(SILENT), lambda: plots.det_curve(SILENT, {"a": plots.Marked(0.5, 0.1, 0)}, 0.1)),
         (
             lambda: plots.roc_picture([0, 0.02, 1], [0, 0.95, 1], "area", 0.1),
             lambda: plots.roc_picture([0, 0.02, 1], [0, 0.95, 1], "area", 0.05),
@@ -57,8 +57,12 @@ def size(png):
             lambda: plots.score_histogram([0.0, 1.0], [0, 0], 0.9),
         ),
         (
-            lambda: plots.confusion_picture([[5, 1], [0, 0]], ["_negative", "hey robin"]),
-            lambda: plots.confusion_picture(np.eye(4), ["_negative", "a", "b", "c"]),
+            lambda: plots.confusion_picture([0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1], ["_negative", "hey robin"]),
+            lambda: plots.confusion_picture(range(4), range(4), ["_negative", "a", "b", "c"]),
+        ),
+        (
+            lambda: plots.confusion_picture([0, 1, 1], [1, 1, 2], ["_negative", "a", "b"]),
+            lambda: plots.confusion_picture([1, 1, 2], [0, 1, 1], ["_negative", "a", "b"]),
         ),
     ],
 )
@@ -82,6 +86,6 @@ def test_the_training_curve_names_the_rate_of_its_partial_auc(monkeypatch):
 def test_no_global_plotting_state():
     code = (
         "import sys; from wakeword_core.evaluation.measure import plots; assert 'matplotlib' not in sys.modules; "
-        "plots.confusion_picture([[1, 0], [0, 1]], ['a', 'b']); print('matplotlib.pyplot' in sys.modules)"
+        "plots.confusion_picture([0, 1], [0, 1], ['a', 'b']); print('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

@@ -109,5 +109,4 @@ def test_they_are_described_with_their_sound(trained):
         assert more.level_dbfs == pytest.approx(10 * np.log10(power))
         assert (more.speech_start, more.speech_end) == ((0.1, 1.4) if one.positive else (None, None))
         assert len(excerpt.pcm) == min(len(recording.audio), 40_000)
-    gone = describe(shards.folder, [type(worst[0])("gone", "x", True, 0.0, 1.0, 0.0)], RATE, window, 2.5)
-    assert gone == ([None], [None])
+    assert describe(shards.folder, [], RATE, window, 2.5) == ([], [])
