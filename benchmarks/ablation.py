@@ -128,7 +128,8 @@ def _missed_on_test(model_file: Path, shards: Path, targets: Sequence[float], co
     from wakeword_core.runtime import WakewordModel
 
     model = WakewordModel(model_file)
-    scores = score_streams(model.score_audio, shards, config, conditions=target_conditions(config), confusables=False)
+    conditions = target_conditions(config.evaluation.conditions)
+    scores = score_streams(model.score_audio, shards, config, conditions=conditions, confusables=False)
     return read_off(scores, config, model.detector, targets)
 
 

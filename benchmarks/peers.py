@@ -164,8 +164,8 @@ def describe_smoothing(detector: DetectorConfig) -> str:
 
 
 def _point(scores: StreamScores, target: float, config: Config, detector: DetectorConfig) -> dict[str, Any]:
-    point = Tradeoff(scores, config, detector).point(target)
-    result = evaluate_streams(scores, point.threshold, config, detector)
+    point = Tradeoff(scores, config.evaluation, detector).point(target)
+    result = evaluate_streams(scores, point.threshold, config.evaluation, detector)
     return {
         "reachable": point.reachable,
         "lowest_fah": round(point.lowest_fah, 4),

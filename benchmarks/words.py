@@ -104,7 +104,7 @@ def _tested(word: str, fold: int, given: argparse.Namespace) -> Tested:
     project = Project(config, given.home.resolve())
     model = WakewordModel(built_up_to_onnx(project, f"{word} {fold}").file(MODEL_FILE))
     scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)
-    result = evaluate_streams(scores, model.threshold, config, model.detector)
+    result = evaluate_streams(scores, model.threshold, config.evaluation, model.detector)
     found = Tested(
         word,
         fold,
@@ -151,7 +151,7 @@ def read_off(
     """FRR at each target of false alarms an hour, or None where it cannot be reached."""
     from wakeword_core.evaluation.streams.thresholds import Tradeoff
 
-    points = {target: Tradeoff(scores, config, detector).point(target) for target in targets}
+    points = {target: Tradeoff(scores, config.evaluation, detector).point(target) for target in targets}
     return {f"{target:g}": point.frr if point.reachable else None for target, point in points.items()}
 
 

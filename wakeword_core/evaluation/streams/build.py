@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from wakeword_core.audio import from_pcm16, to_pcm16
 from wakeword_core.config import Config, Role
+from wakeword_core.config.evaluation import ConditionsConfig, TestConditionsConfig
 from wakeword_core.errors import DataError
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.shards.shard_file import Recording
 
 log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -27,21 +30,20 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """For people: "clean", "10 dB", "far", "far, 10 dB"."""
+        """The name for people: "clean", "10 dB", "far", "far, 10 dB"."""
         noise = "" if self.snr_db is None else f"{self.snr_db:g} dB"
         return ", ".join(part for part in ("far" if self.far else "", noise) if part) or "clean"
 
 
-def target_conditions(config: Config) -> tuple[Condition, ...]:
-    """What the headline miss rate and all tuning look at."""
-    return _ordered(Condition(snr_db) for snr_db in config.evaluation.conditions.tuning.snr_db)
+def target_conditions(conditions: ConditionsConfig) -> tuple[Condition, ...]:
+    """Return the conditions that the headline miss rate and all tuning look at."""
+    return _ordered(Condition(snr_db) for snr_db in conditions.tuning.snr_db)
 
 
-def all_conditions(config: Config) -> tuple[Condition, ...]:
-    """Everything the test looks at, the targets among it: near before far, from quiet to loud noise."""
-    evaluation = config.evaluation
-    near = [Condition(snr_db) for snr_db in (*evaluation.conditions.test.snr_db, *evaluation.conditions.tuning.snr_db)]
-    return _ordered([*near, *(Condition(snr_db, far=True) for snr_db in evaluation.conditions.test.far_snr_db)])
+def all_conditions(conditions: ConditionsConfig) -> tuple[Condition, ...]:
+    """Return the conditions of the test, the targets among them: near before far, from quiet to loud noise."""
+    near = [Condition(snr_db) for snr_db in (*conditions.test.snr_db, *conditions.tuning.snr_db)]
+    return _ordered([*near, *(Condition(snr_db, far=True) for snr_db in conditions.test.far_snr_db)])
 
 
 def _ordered(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
@@ -52,8 +54,6 @@ def _ordered(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
         )
     )
 
-
-Floats = NDArray[np.float32]
 
 NOISE_ROLES: tuple[Role, ...] = ("noise", "background", "negative")
 """What may lie under the words, best first."""
@@ -73,7 +73,7 @@ class NoiseBed:
         self._source = self._cycle()
 
     def take(self, samples: int) -> Floats:
-        """The next `samples` samples, in [-1, 1]."""
+        """Return the next `samples` samples, in [-1, 1]."""
         taken, missing = [], samples
         while missing:
             if not len(self._rest):
@@ -104,20 +104,19 @@ class NoiseBed:
 class Rooms:
     """Impulse responses for far words: the split's own recordings of rooms, else generated ones."""
 
-    def __init__(self, shards_folder: Path, config: Config, random: np.random.Generator) -> None:
+    def __init__(
+        self, shards_folder: Path, test: TestConditionsConfig, rate: int, seed: int, random: np.random.Generator
+    ) -> None:
         from wakeword_core.features.materials import generate_rooms, recorded_rooms
 
-        evaluation, rate = config.evaluation, config.data.audio.sample_rate
-        limits = evaluation.conditions.test.far_rt60_seconds
+        limits = test.far_rt60_seconds
         self._responses = recorded_rooms(shards_folder, round(limits[1] * rate))
         if not len(self._responses):
-            self._responses = generate_rooms(
-                evaluation.conditions.test.far_rooms, limits, rate, config.seed + _OTHER_ROOMS
-            )
+            self._responses = generate_rooms(test.far_rooms, limits, rate, seed + _OTHER_ROOMS)
         self._random = random
 
     def across(self, sound: Floats, span: slice) -> Floats:
-        """A recording [samples] as it arrives from across the next room, with its reverberation [more samples].
+        """Return a recording [samples] as it arrives across the next room, with its reverberation [more samples].
 
         The direct sound stays where it was, since a room delays nothing that matters, and the power over `span`, the
         word, stays what it was, so that a noise at some ratio to the word is as loud as under a near one.
@@ -131,7 +130,7 @@ class Rooms:
 
 
 def power(sound: NDArray[np.floating]) -> float:
-    """Mean square of [samples]; 0 of none."""
+    """Return the mean square of [samples]; 0 of none."""
     return float(np.mean(np.square(sound, dtype=np.float64))) if len(sound) else 0.0
 
 
@@ -144,7 +143,7 @@ def mix(
     quiet: float,
     stretch: int,
 ) -> Floats:
-    """Speech plus noise [samples], at the given ratio; each word lies within its recording.
+    """Add noise [samples] to speech at the given ratio; each word lies within its recording.
 
     The ratio is that of the word's power to the noise's over `stretch` samples around the word. Of the noise under the
     word alone it would raise the silence between two barks until the next one drowns everything.
@@ -177,23 +176,11 @@ def _around(word: slice, samples: int) -> slice:
     return slice(max(min(middle - samples // 2, word.start), 0), max(middle + samples // 2, word.stop))
 
 
-def floor(config: Config, random: np.random.Generator) -> Floats:
-    """A stretch of the faint noise that a stream always has."""
-    samples = round(_FLOOR_SECONDS * config.data.audio.sample_rate)
-    level = 10 ** (config.evaluation.streams.floor_dbfs / 20)
-    return (random.standard_normal(samples, dtype=np.float32) * np.float32(level)).astype(np.float32)
-
-
-def pcm(sound: Floats, under: Floats) -> NDArray[np.int16]:
-    """Add the floor `under` to a sound [samples] and round to 16 bits."""
-    return to_pcm16(sound + np.resize(under, len(sound)))
-
-
 POSITIVE_ROLES: tuple[Role, ...] = ("positive",)
 BACKGROUND_ROLES: tuple[Role, ...] = ("negative", "background", "noise")
 """What false alarms an hour are counted on: sound as dense in words as life is."""
 CONFUSABLE_ROLES: tuple[Role, ...] = ("hard_negative",)
-"""Phrases picked because they sound alike: hours of nothing else are no measure of anything, so they are told apart."""
+"""Phrases picked because they sound alike, which are counted apart: nobody lives with hours of nothing else."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +252,7 @@ class _Layout:
 
 
 def positive_sessions(shards_folder: Path, config: Config, seed: int, condition: Condition) -> Iterator[Session]:
-    """Every positive recording of the split once in a condition, with pauses between, in shard order.
+    """Yield sessions of every positive recording of the split once in a condition, with pauses, in shard order.
 
     The ratio of a condition is that of the powers of recording and noise over the span of the word. The noise is one
     unbroken bed made of the split's noise recordings, cycled; a far recording is reverberated, the noise is not. A
@@ -273,9 +260,12 @@ def positive_sessions(shards_folder: Path, config: Config, seed: int, condition:
     and the same room and stretch of noise to a word in every condition.
     """
     layout = _Layout.of(config)
-    under = floor(config, np.random.default_rng([seed, 0]))
+    floor = _floor(layout.rate, config.evaluation.streams.floor_dbfs, [seed, 0])
     bed = None if condition.snr_db is None else NoiseBed(shards_folder, np.random.default_rng([seed, 1]))
-    rooms = Rooms(shards_folder, config, np.random.default_rng([seed, 3])) if condition.far else None
+    rooms = None
+    if condition.far:
+        test = config.evaluation.conditions.test
+        rooms = Rooms(shards_folder, test, layout.rate, config.seed, np.random.default_rng([seed, 3]))
     quiet = 10 ** (config.data.audio.silence_dbfs / 10)
     whole = (
         _Piece(recording, 0, len(recording.audio)) for recording in iter_recordings(shards_folder, roles=POSITIVE_ROLES)
@@ -283,26 +273,28 @@ def positive_sessions(shards_folder: Path, config: Config, seed: int, condition:
     for pieces in _filled(whole, layout):
         positions, length = _positions(pieces, layout)
         words = [_word(piece, at, layout.rate) for piece, at in zip(pieces, positions, strict=True)]
-        spans = [_samples(word.start, word.end, layout.rate) for word in words]
+        starts = [round(word.start * layout.rate) for word in words]
+        ends = [round(word.end * layout.rate) for word in words]
+        spans = [slice(start, max(end, start + 1)) for start, end in zip(starts, ends, strict=True)]
         speech = _speech(pieces, positions, spans, length, rooms)
         if bed is not None or rooms is not None:
             recordings = [slice(at, at + piece.length) for piece, at in zip(pieces, positions, strict=True)]
             noise = bed.take(length) if bed is not None else None
             stretch = round(config.evaluation.streams.noise_seconds * layout.rate)
             speech = mix(speech, noise, spans, recordings, condition.snr_db, quiet, stretch)
-        yield Session(pcm(speech, under), words, _spans(pieces, positions, layout))
+        yield Session(_with_floor(speech, floor), words, _spans(pieces, positions, layout))
 
 
 def background_sessions(
     shards_folder: Path, config: Config, roles: tuple[Role, ...] = BACKGROUND_ROLES
 ) -> Iterator[Session]:
-    """The split's recordings of `roles`, none of which holds a wake word, each second once, with pauses between.
+    """Yield sessions of the split's recordings of `roles` (none with a wake word), each second once, with pauses.
 
     A recording longer than a session goes on in the next one, which begins with the window heard last, so that no
-    stretch goes unscored. Its spans tell new audio only.
+    stretch goes unscored. The spans of a session are of new audio only.
     """
     layout = _Layout.of(config)
-    under = floor(config, np.random.default_rng([config.seed, 2]))
+    floor = _floor(layout.rate, config.evaluation.streams.floor_dbfs, [config.seed, 2])
     recordings = iter_recordings(shards_folder, roles=roles)
     cut = chain.from_iterable(_cut(recording, layout) for recording in recordings)
     for pieces in _filled(cut, layout):
@@ -311,7 +303,17 @@ def background_sessions(
         for piece, position in zip(pieces, positions, strict=True):
             samples = piece.recording.audio[piece.offset - piece.lead : piece.offset + piece.length]
             sound[position - piece.lead : position + piece.length] = from_pcm16(samples)
-        yield Session(pcm(sound, under), [], _spans(pieces, positions, layout))
+        yield Session(_with_floor(sound, floor), [], _spans(pieces, positions, layout))
+
+
+def _floor(rate: int, level_dbfs: float, seed: list[int]) -> Floats:
+    """Return a stretch of the faint noise that a stream always has."""
+    noise = np.random.default_rng(seed).standard_normal(round(_FLOOR_SECONDS * rate), dtype=np.float32)
+    return (noise * np.float32(10 ** (level_dbfs / 20))).astype(np.float32)
+
+
+def _with_floor(sound: Floats, floor: Floats) -> NDArray[np.int16]:
+    return to_pcm16(sound + np.resize(floor, len(sound)))
 
 
 def _filled(pieces: Iterable[_Piece], layout: _Layout) -> Iterator[list[_Piece]]:
@@ -335,13 +337,13 @@ def _cut(recording: Recording, layout: _Layout) -> Iterator[_Piece]:
 
 
 def _positions(pieces: list[_Piece], layout: _Layout) -> tuple[list[int], int]:
-    """Where each piece begins, and the length of the session, in samples."""
+    """Return where each piece begins, and the length of the session, in samples."""
     steps = np.cumsum([layout.lead] + [piece.length + layout.gap for piece in pieces])
     return steps[:-1].tolist(), int(steps[-1]) - layout.gap + layout.tail
 
 
 def _word(piece: _Piece, position: int, rate: int) -> Word:
-    """The span that voice activity found, else the whole recording."""
+    """Return the span that voice activity found, else the whole recording."""
     recording = piece.recording
     start, end = float(recording.speech_start), float(recording.speech_end)
     if not 0 <= start < end <= piece.length / rate:
@@ -350,15 +352,10 @@ def _word(piece: _Piece, position: int, rate: int) -> Word:
     return Word(recording.label, recording.id, begin + start, begin + end, recording.source, recording.speaker, begin)
 
 
-def _samples(start: float, end: float, rate: int) -> slice:
-    """From one time to another in samples, at least one."""
-    return slice(round(start * rate), max(round(end * rate), round(start * rate) + 1))
-
-
 def _speech(
     pieces: list[_Piece], positions: list[int], words: list[slice], length: int, rooms: Rooms | None
 ) -> NDArray[np.float32]:
-    """The recordings at their places; from across rooms, if any, their reverberation runs into the pauses."""
+    """Put the recordings at their places; from across rooms, if any, their reverberation runs into the pauses."""
     speech = np.zeros(length, dtype=np.float32)
     for piece, position, word in zip(pieces, positions, words, strict=True):
         sound = from_pcm16(piece.recording.audio)

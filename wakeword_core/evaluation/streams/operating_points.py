@@ -2,20 +2,19 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
-from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.config import Config, DetectorConfig, EvaluationConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError
-from wakeword_core.evaluation.measure.calibration import calibrate, calibrated, fit_calibration, softmax
+from wakeword_core.evaluation.measure.calibration import calibrated, fit_calibration, softmax
 from wakeword_core.evaluation.measure.clips import clip_logits
-from wakeword_core.evaluation.measure.intervals import Interval
 from wakeword_core.evaluation.measure.plots import reliability_diagram
 from wakeword_core.evaluation.streams.build import target_conditions
 from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams
@@ -38,11 +37,12 @@ OPERATING_POINT = "operating_point.json"
 _ON_THE_CARD = (
     "threshold", "target_fah", "frr", "frr_interval", "fah", "fah_interval", "reachable", "background_hours",
 )  # fmt: skip
+_POINTS = TypeAdapter(dict[str, OperatingPoint])
 
 
 @dataclass(frozen=True)
 class OperatingPoints:
-    """A detector, its operating points by name, and the name of the one that is used unless another is asked for."""
+    """A detector, its operating points by name, and the name of the default one."""
 
     name: str
     detector: DetectorConfig
@@ -50,7 +50,7 @@ class OperatingPoints:
 
     @property
     def default(self) -> OperatingPoint:
-        """The operating point that is used unless another is asked for."""
+        """The operating point that is used unless another is named."""
         return self.points[self.name]
 
     def save(self, folder: Path) -> None:
@@ -70,11 +70,11 @@ class OperatingPoints:
         try:
             tree = read_json(path)
             detector = DetectorConfig.model_validate(tree["detector"])
-            points = {str(name): _point(stored) for name, stored in tree["points"].items()}
+            points = _POINTS.validate_python(tree["points"])
             if tree["name"] not in points:
                 raise ValueError(f"{tree['name']!r} is not among them")
             return cls(tree["name"], detector, dict(sorted(points.items(), key=lambda named: named[1].target_fah)))
-        except (OSError, AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{path} holds no operating points ({error}); build calibrated_model again") from error
 
     def card(self) -> dict[str, Any]:
@@ -88,12 +88,6 @@ class OperatingPoints:
                 for name, point in self.points.items()
             },
         }
-
-
-def _point(stored: Mapping[str, Any]) -> OperatingPoint:
-    values = {field.name: stored[field.name] for field in fields(OperatingPoint)}
-    intervals = {name: Interval(*values[name]) for name in ("frr_interval", "fah_interval")}
-    return OperatingPoint(**{**values, **intervals})
 
 
 @dataclass(frozen=True)
@@ -119,102 +113,94 @@ def calibrate_model(
     logits, labels = clip_logits(model_folder, features)
     calibration = fit_calibration(logits, labels, config.evaluation.calibration.method)
     model, card = load_model(model_folder)
-    calibrate(model, calibration)
+    model.set_calibrator(calibration.method, calibration.parameters)
     save_model(out, model, card)
     write_json(out / "calibration.json", asdict(calibration))
     before, after = softmax(logits), calibrated(logits, calibration.method, calibration.parameters)
     (out / "reliability.png").write_bytes(reliability_diagram(before, after, labels))
-    targets = target_conditions(config)
-    scores = score_streams(torch_scorer(model, config), shards, config, progress, targets, confusables=False)
-    chosen, tuning = choose_operating_points(scores, config, progress)
+    evaluation = config.evaluation
+    scorer = torch_scorer(model, config.features.frontend, config.data.audio.sample_rate, evaluation.detector)
+    targets = target_conditions(evaluation.conditions)
+    scores = score_streams(scorer, shards, config, progress, targets, confusables=False)
+    chosen, tuning = choose_operating_points(scores, evaluation, progress)
     chosen.save(out)
-    point = asdict(chosen.default)
+    default = asdict(chosen.default)
     return {
         **{name: value for name, value in asdict(calibration).items() if name != "parameters"},
-        **{f"val_{name}": list(value) if isinstance(value, tuple) else value for name, value in point.items()},
+        **{f"val_{name}": list(value) if isinstance(value, tuple) else value for name, value in default.items()},
         "detectors_tried": tuning.tried,
         "val_frr_before_tuning": tuning.configured_frr,
         "detector": chosen.detector.model_dump(mode="json"),
         "operating_points": [
-            {
-                "name": name,
-                "target_fah": point.target_fah,
-                "threshold": point.threshold,
-                "frr": point.frr,
-                "fah": point.fah,
-            }
+            {"name": name, **{figure: getattr(point, figure) for figure in ("target_fah", "threshold", "frr", "fah")}}
             for name, point in chosen.points.items()
         ],
     }
 
 
 def choose_operating_points(
-    scores: StreamScores, config: Config, progress: Progress = silent
+    scores: StreamScores, evaluation: EvaluationConfig, progress: Progress = silent
 ) -> tuple[OperatingPoints, Tuning]:
     """Choose the detector and the threshold of every operating point on scores of validation's streams."""
-    tuning = tune_detector(scores, config, progress)
-    tradeoff = Tradeoff(scores, config, tuning.detector)
-    points = tradeoff.points(config.evaluation.operating_points.points)
-    return OperatingPoints(config.evaluation.operating_points.default, tuning.detector, points), tuning
+    tuning = tune_detector(scores, evaluation, progress)
+    points = Tradeoff(scores, evaluation, tuning.detector).points(evaluation.operating_points.points)
+    return OperatingPoints(evaluation.operating_points.default, tuning.detector, points), tuning
 
 
-def torch_scorer(model: "ScoringModel", config: Config) -> StreamScorer:
-    """Score streams through torch: what the exported model will give, before there is one."""
+def torch_scorer(
+    model: "ScoringModel", frontend: FrontendConfig, sample_rate: int, detector: DetectorConfig
+) -> StreamScorer:
+    """Return a scorer of streams through torch: it gives what the exported model will give, before there is one."""
     import torch
 
     from wakeword_core.runtime import window_scores
     from wakeword_core.runtime.exported import stride_frames
 
-    frontend, rate = config.features.frontend, config.data.audio.sample_rate
-    front_end = NumpyFrontend(frontend, rate)
-    stride = stride_frames(config.evaluation.detector, frontend, rate)
+    front_end = NumpyFrontend(frontend, sample_rate)
+    stride = stride_frames(detector, frontend, sample_rate)
 
     def score_windows(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        clamped = torch.from_numpy(np.ascontiguousarray(front_end.clamp(windows)))
         with torch.inference_mode():
-            scores: npt.NDArray[np.float32] = model(
-                torch.from_numpy(np.ascontiguousarray(front_end.clamp(windows)))
-            ).numpy()
+            scores: npt.NDArray[np.float32] = model(clamped).numpy()
         return scores
 
     def score(pcm: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         ends, scores = window_scores(
             front_end(pcm), front_end.silence(frontend.window_frames - 1), stride, score_windows, _BATCH
         )
-        return (ends * frontend.hop_length + frontend.n_fft) / rate, scores
+        return (ends * frontend.hop_length + frontend.n_fft) / sample_rate, scores
 
     return score
 
 
-def tune_detector(scores: StreamScores, config: Config, progress: Progress = silent) -> Tuning:
-    """The detector of `evaluation.tuning` with the lowest FRR at the default operating point, on validation's streams.
+def tune_detector(scores: StreamScores, evaluation: EvaluationConfig, progress: Progress = silent) -> Tuning:
+    """Choose the detector of `evaluation.tuning` with the lowest FRR at the default operating point.
 
     Of equals the one with the lower FRR at stricter points, then with the wider margin in logits between the strongest
     alarm and the weakest word around its threshold, then the nearest to the configured one. That one stays unless the
     gain is a whole recording at least: with little data, a smaller one is chance.
     """
-    detectors, target = list(candidates(config)), config.evaluation.allowed_fah
+    detectors, target = list(candidates(evaluation)), evaluation.allowed_fah
     choices: dict[DetectorConfig, Choice] = {}
     for number, detector in enumerate(detectors):
-        choices[detector] = Tradeoff(scores, config, detector).choose(target)
+        choices[detector] = Tradeoff(scores, evaluation, detector).choose(target)
         progress("tuning the detector", number + 1, len(detectors))
     beyond, missed = min(_misses(choice) for choice in choices.values())
     equals = [detector for detector, choice in choices.items() if _misses(choice) <= (beyond, missed + _ALIKE)]
-    configured = detectors[0]
-    best = (
-        min(equals, key=lambda detector: _preference(detector, choices[detector], scores, config))
-        if len(equals) > 1
-        else equals[0]
-    )
-    worth = _is_worth_it(choices[best], choices[configured], recordings(headline(scores, config)))
-    chosen = best if worth else configured
+    configured, best = detectors[0], equals[0]
+    if len(equals) > 1:
+        best = min(equals, key=lambda detector: _preference(detector, choices[detector], scores, evaluation))
+    words = recordings(headline(scores, evaluation.conditions))
+    chosen = best if _is_worth_it(choices[best], choices[configured], words) else configured
     tuning = Tuning(chosen, len(detectors), choices[configured].point.frr, choices[chosen].point.frr)
     log.info("%s", tuning)
     return tuning
 
 
-def candidates(config: Config) -> Iterator[DetectorConfig]:
+def candidates(evaluation: EvaluationConfig) -> Iterator[DetectorConfig]:
     """Yield the configured detector, then every other one of the grid, none twice."""
-    tuning, configured = config.evaluation.tuning, config.evaluation.detector
+    tuning, configured = evaluation.tuning, evaluation.detector
     yield configured
     if not tuning.enabled:
         return
@@ -230,29 +216,23 @@ def candidates(config: Config) -> Iterator[DetectorConfig]:
 
 
 def _misses(choice: Choice) -> tuple[bool, float]:
-    """Whether the target is out of reach (then false alarms come first), and how much is missed."""
+    """Return whether the target is out of reach (then false alarms come first), and how much is missed."""
     return not choice.reachable, choice.point.frr if choice.reachable else choice.lowest_fah
 
 
 def _is_worth_it(better: Choice, configured: Choice, words: int) -> bool:
-    """Whether it finds a recording more, at least, or makes fewer false alarms where the target is out of reach."""
+    """Return whether it finds a recording more, or makes fewer false alarms where the target is out of reach."""
     if better.reachable and configured.reachable:
         return (configured.point.frr - better.point.frr) * words >= 1 - _ALIKE
     return _misses(better) < _misses(configured)
 
 
 def _preference(
-    detector: DetectorConfig, choice: Choice, scores: StreamScores, config: Config
+    detector: DetectorConfig, choice: Choice, scores: StreamScores, evaluation: EvaluationConfig
 ) -> tuple[float, float, int, float]:
-    """The less, the better."""
-    evaluation = config.evaluation
+    """Return what orders equals: misses at stricter points, the margin, and the distance from the configured one."""
     stricter = [target for target in evaluation.operating_points.points.values() if target < evaluation.allowed_fah]
-    tradeoff = Tradeoff(scores, config, detector)
+    tradeoff = Tradeoff(scores, evaluation, detector)
     missed = sum(tradeoff.choose(target).point.frr for target in stricter)
-    return round(missed, _DIGITS), -choice.margin, *_distance(detector, evaluation.detector)
-
-
-def _distance(detector: DetectorConfig, other: DetectorConfig) -> tuple[int, float]:
-    """How many parameters differ, and by how much in all."""
-    steps = [abs(getattr(detector, name) - getattr(other, name)) for name in _TUNED]
-    return sum(step > 0 for step in steps), float(sum(steps))
+    steps = [abs(getattr(detector, name) - getattr(evaluation.detector, name)) for name in _TUNED]
+    return round(missed, _DIGITS), -choice.margin, sum(step > 0 for step in steps), float(sum(steps))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.config.evaluation import StreamsConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.streams.build import (
     BACKGROUND_ROLES,
@@ -66,13 +67,14 @@ class SessionScores:
 
 @dataclass(frozen=True)
 class StreamScores:
-    """The scores of every session of a split, enough to try any threshold; `labels` in order of class index."""
+    """The scores of every session of a split, enough to try any threshold; `labels` in order of class index.
+
+    Confusables are phrases that sound alike: no part of the background's hours.
+    """
 
     sessions: tuple[SessionScores, ...]
-    """Words in every condition, and background."""
     labels: tuple[str, ...]
     confusables: tuple[SessionScores, ...] = ()
-    """Phrases that sound alike: no part of the background's hours."""
 
     @property
     def background_hours(self) -> float:
@@ -90,7 +92,7 @@ class StreamScores:
         return tuple(dict.fromkeys(session.condition for session in self.sessions if session.condition is not None))
 
     def within(self, conditions: Collection[Condition]) -> "StreamScores":
-        """The same without the words of other conditions; background and confusables stay."""
+        """Return the same without the words of other conditions; background and confusables stay."""
         kept = tuple(session for session in self.sessions if session.condition in (None, *conditions))
         return replace(self, sessions=kept)
 
@@ -107,15 +109,21 @@ def score_streams(
 
     `conditions` are those of the test unless given.
     """
-    tested = all_conditions(config) if conditions is None else tuple(conditions)
-    planned = _planned_seconds(shards_folder, len(tested), confusables)
+    tested = all_conditions(config.evaluation.conditions) if conditions is None else tuple(conditions)
+    once = BACKGROUND_ROLES + (CONFUSABLE_ROLES if confusables else ())
+    planned = round(
+        sum(
+            seconds * ((role in POSITIVE_ROLES) * len(tested) + (role in once))
+            for role, seconds in seconds_by_role(shards_folder).items()
+        )
+    )
     done = 0.0
 
     def scored(session: Session, condition: Condition | None = None) -> SessionScores:
         nonlocal done
         scores = SessionScores.of(session, condition, scorer)
         done += scores.seconds
-        progress("stream test (s)", min(round(done), round(planned)), round(planned))
+        progress("stream test (s)", min(round(done), planned), planned)
         return scores
 
     sessions = [
@@ -126,15 +134,6 @@ def score_streams(
     sessions += [scored(session) for session in background_sessions(shards_folder, config)]
     alike = background_sessions(shards_folder, config, CONFUSABLE_ROLES) if confusables else ()
     return StreamScores(tuple(sessions), config.labels, tuple(scored(session) for session in alike))
-
-
-def _planned_seconds(shards_folder: Path, conditions: int, confusables: bool) -> float:
-    """Seconds of recordings that will be scored, from the shards' columns alone."""
-    once = BACKGROUND_ROLES + (CONFUSABLE_ROLES if confusables else ())
-    return sum(
-        seconds * ((role in POSITIVE_ROLES) * conditions + (role in once))
-        for role, seconds in seconds_by_role(shards_folder).items()
-    )
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ class PreparedSession:
     """One session made ready for many thresholds of one detector."""
 
     def __init__(
-        self, scores: SessionScores, labels: tuple[str, ...], config: Config, detector: DetectorConfig
+        self, scores: SessionScores, labels: tuple[str, ...], streams: StreamsConfig, detector: DetectorConfig
     ) -> None:
         self.scores = scores
         self.detector = detector
@@ -189,7 +188,7 @@ class PreparedSession:
         self.ends = np.array([word.end for word in words])
         # One event is one word's: a word's time is over when the next begins.
         following = np.append(np.nextafter(self.starts[1:], -np.inf), np.inf) if words else self.starts
-        self.stops = np.minimum(self.ends + config.evaluation.streams.tolerance_seconds, following)
+        self.stops = np.minimum(self.ends + streams.tolerance_seconds, following)
         self.peaks = self._peaks()
         # a recording that goes on from the session before was heard there already, as far as where it goes on
         first = scores.sources[0] if scores.sources else None
@@ -214,7 +213,6 @@ class PreparedSession:
         """List the words that were not hit."""
         condition = self.scores.condition
         assert condition is not None
-        pairs = [(self.scores.words[index], self.peaks[index]) for index in np.flatnonzero(~hits)]
         return [
             Miss(
                 source=word.source,
@@ -226,17 +224,18 @@ class PreparedSession:
                 end=word.end - word.begin,
                 speaker=word.speaker,
             )
-            for word, peak in pairs
+            for word, peak, hit in zip(self.scores.words, self.peaks, hits, strict=True)
+            if not hit
         ]
 
     def alarm_events(self, threshold: float) -> NDArray[np.int64]:
-        """Events (indices of scores) in background, those left out that a neighbouring session counts."""
+        """Return the events in background as indices of scores, without those that a neighbouring session counts."""
         events = event_indices(self.prepared, threshold, self.detector)
         times = self.prepared.times[events]
         return events[(times >= self.counted_from) & (times <= self.counted_until)]
 
     def false_alarms(self, threshold: float, labels: tuple[str, ...]) -> list[FalseAlarm]:
-        """Every event, by the recording that sounded last."""
+        """List every event, by the recording that sounded last."""
         events = self.alarm_events(threshold)
         starts = [span.start for span in self.scores.sources]
         alarms = []
@@ -261,9 +260,9 @@ class PreparedSession:
         )
 
 
-def prepare_sessions(scores: StreamScores, config: Config, detector: DetectorConfig) -> list[PreparedSession]:
+def prepare_sessions(scores: StreamScores, streams: StreamsConfig, detector: DetectorConfig) -> list[PreparedSession]:
     """Make every session of words and background ready for many thresholds."""
-    sessions = [PreparedSession(session, scores.labels, config, detector) for session in scores.sessions]
+    sessions = [PreparedSession(session, scores.labels, streams, detector) for session in scores.sessions]
     for session, following in pairwise(sessions):
         last = session.scores.sources[-1]
         if last.id == following.goes_on_with:  # what the pause behind the cut hears is heard again after it
@@ -272,10 +271,10 @@ def prepare_sessions(scores: StreamScores, config: Config, detector: DetectorCon
 
 
 def confusables_accepted(
-    scores: StreamScores, threshold: float, config: Config, detector: DetectorConfig
+    scores: StreamScores, threshold: float, streams: StreamsConfig, detector: DetectorConfig
 ) -> tuple[int, int]:
-    """Count the recordings that sound alike and set off a detection, and all that there are."""
-    sessions = [PreparedSession(session, scores.labels, config, detector) for session in scores.confusables]
+    """Count the confusable recordings that set off a detection, and all of them."""
+    sessions = [PreparedSession(session, scores.labels, streams, detector) for session in scores.confusables]
     accepted = {alarm.id for session in sessions for alarm in session.false_alarms(threshold, scores.labels)}
     return len(accepted), len({span.id for session in scores.confusables for span in session.sources})
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.config import DetectorConfig, EvaluationConfig
 from wakeword_core.evaluation.measure.intervals import Interval, poisson_interval, wilson_interval
 from wakeword_core.evaluation.streams.build import Condition, Word, target_conditions
 from wakeword_core.evaluation.streams.scores import (
@@ -19,14 +19,15 @@ from wakeword_core.evaluation.streams.scores import (
     confusables_accepted,
     prepare_sessions,
 )
-from wakeword_core.evaluation.streams.thresholds import (
-    headline,
-)
+from wakeword_core.evaluation.streams.thresholds import headline
 
 
 @dataclass(frozen=True)
 class ConditionResult:
-    """Misses in one condition (`snr_db` None: clean); `extra` are further events outside of any word."""
+    """Misses in one condition (`snr_db` None: clean); `extra` are further events outside of any word.
+
+    Latencies are seconds from the end of a word to its detection.
+    """
 
     name: str
     snr_db: float | None
@@ -37,7 +38,6 @@ class ConditionResult:
     frr_interval: Interval
     extra: int
     latency_p50: float | None
-    """Seconds from the end of the word to its detection."""
     latency_p95: float | None
 
 
@@ -54,7 +54,10 @@ class GroupRate:
 
 @dataclass(frozen=True)
 class StreamResult:
-    """What a threshold gives on continuous audio; words, misses, latencies and groups over the target conditions."""
+    """What a threshold gives on continuous audio; words, misses, latencies and groups over the target conditions.
+
+    `conditions` has the others too. Lists begin with the worst. Confusables are no part of the background.
+    """
 
     threshold: float
     words: int
@@ -62,23 +65,18 @@ class StreamResult:
     frr: float
     frr_interval: Interval
     conditions: list[ConditionResult]
-    """Every condition, the targets or not."""
     fah: float
     fah_interval: Interval
     confidence: float
     false_alarm_count: int
     background_hours: float
     confusables: int
-    """Recordings that sound alike, which are no part of the background."""
     confusables_accepted: int
     latency_p50: float | None
     latency_p95: float | None
     false_alarms: list[FalseAlarm]
-    """Highest score first."""
     miss_list: list[Miss]
-    """Lowest score first."""
     by_source: list[GroupRate] = field(default_factory=list)
-    """Most misses first."""
     by_speaker: list[GroupRate] = field(default_factory=list)
 
 
@@ -118,20 +116,26 @@ class _ConditionOutcome:
         )
 
 
-def evaluate_streams(scores: StreamScores, threshold: float, config: Config, detector: DetectorConfig) -> StreamResult:
+def evaluate_streams(
+    scores: StreamScores, threshold: float, evaluation: EvaluationConfig, detector: DetectorConfig
+) -> StreamResult:
     """Count misses, false alarms and latencies at a threshold, with intervals; DataError as in `headline`."""
-    headline(scores, config)
-    level = config.evaluation.operating_points.confidence
-    sessions = prepare_sessions(scores, config, detector)
-    outcomes = [_outcome(sessions, condition, threshold) for condition in scores.conditions]
-    outcomes = [outcome for outcome in outcomes if len(outcome.hits)]
-    targets = [outcome for outcome in outcomes if outcome.condition in target_conditions(config)]
+    headline(scores, evaluation.conditions)
+    level = evaluation.operating_points.confidence
+    sessions = prepare_sessions(scores, evaluation.streams, detector)
+    outcomes = []
+    for condition in scores.conditions:
+        chosen = [session for session in sessions if session.scores.condition == condition]
+        outcome = _ConditionOutcome(condition, chosen, [session.detect(threshold) for session in chosen])
+        if len(outcome.hits):
+            outcomes.append(outcome)
+    targets = [outcome for outcome in outcomes if outcome.condition in target_conditions(evaluation.conditions)]
     words = sum(len(outcome.hits) for outcome in targets)
     misses = [miss for outcome in targets for miss in outcome.misses]
     background = [session for session in sessions if session.scores.background]
     alarms = [alarm for session in background for alarm in session.false_alarms(threshold, scores.labels)]
     hours = scores.background_hours
-    accepted, confusables = confusables_accepted(scores, threshold, config, detector)
+    accepted, confusables = confusables_accepted(scores, threshold, evaluation.streams, detector)
     return StreamResult(
         threshold=float(threshold),
         words=words,
@@ -154,19 +158,14 @@ def evaluate_streams(scores: StreamScores, threshold: float, config: Config, det
     )
 
 
-def _outcome(sessions: list[PreparedSession], condition: Condition, threshold: float) -> _ConditionOutcome:
-    chosen = [session for session in sessions if session.scores.condition == condition]
-    return _ConditionOutcome(condition, chosen, [session.detect(threshold) for session in chosen])
-
-
 def _interval_of_recordings(missed: int, words: list[int], level: float) -> Interval:
-    """Of misses among words in several conditions, so many in each: the same recordings are no more trials than one."""
+    """Return the interval of misses in several conditions: a recording is one trial, however often it is played."""
     trials = max(words)
     return wilson_interval(missed / sum(words) * trials, trials, level)
 
 
 def _grouped(outcomes: list[_ConditionOutcome], group: Callable[[Word | Miss], str], level: float) -> list[GroupRate]:
-    """FRR of each group of words; the same recording in two conditions is one trial, as in the pooled FRR."""
+    """Return the FRR of each group of words, the highest first."""
     counts = [
         Counter(group(word) for session in outcome.sessions for word in session.scores.words) for outcome in outcomes
     ]
@@ -186,7 +185,6 @@ def _grouped(outcomes: list[_ConditionOutcome], group: Callable[[Word | Miss], s
 
 
 def _latencies(outcomes: list[_ConditionOutcome]) -> dict[str, float | None]:
-    """Median and 95th percentile, by the names of the fields."""
     latencies = np.concatenate([outcome.latencies for outcome in outcomes])
     if not len(latencies):
         return {"latency_p50": None, "latency_p95": None}

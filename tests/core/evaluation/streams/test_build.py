@@ -209,8 +209,14 @@ def test_conditions_have_names_and_an_order():
             }
         }
     )
-    assert [one.name for one in all_conditions(config)] == ["clean", "5 dB", "0 dB", "far", "far, 10 dB"]
-    assert target_conditions(config) == (Condition(None), Condition(5.0))
+    assert [one.name for one in all_conditions(config.evaluation.conditions)] == [
+        "clean",
+        "5 dB",
+        "0 dB",
+        "far",
+        "far, 10 dB",
+    ]
+    assert target_conditions(config.evaluation.conditions) == (Condition(None), Condition(5.0))
 
 
 def test_a_room_delays_nothing_and_keeps_the_words_level(shards, config):
@@ -265,7 +271,7 @@ def test_rooms_are_the_splits_own_or_else_generated_and_never_trainings(config, 
     )
     assert (first == again).all() and (first != other).any()
     trainings = generate_rooms(32, config.evaluation.conditions.test.far_rt60_seconds, RATE, config.seed)
-    rooms = Rooms(bare.folder, config, np.random.default_rng(0))
+    rooms = Rooms(bare.folder, config.evaluation.conditions.test, RATE, config.seed, np.random.default_rng(0))
     click = np.zeros(RATE, dtype=np.float32)
     click[0] = 1.0
     responses = np.stack([rooms.across(click, slice(0, 1))[: trainings.shape[1]] for _ in range(20)])

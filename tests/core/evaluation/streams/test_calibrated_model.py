@@ -25,6 +25,7 @@ CONFIG = Config.model_validate(
         "evaluation": {"streams": {"session_minutes": 0.25}, "tuning": {"smoothing": [1, 3], "off_ratio": [0.6]}},
     }
 )
+SCORED = (CONFIG.features.frontend, CONFIG.data.audio.sample_rate, CONFIG.evaluation.detector)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,12 @@ def calibrated(shards, tmp_path_factory):
 def test_the_stored_points_are_what_the_stored_model_gives(calibrated, shards):
     out, figures = calibrated
     found = OperatingPoints.load(out)
-    scorer = torch_scorer(load_model(out)[0], CONFIG)
-    scores = score_streams(scorer, shards.folder, CONFIG, conditions=target_conditions(CONFIG), confusables=False)
+    scorer = torch_scorer(load_model(out)[0], *SCORED)
+    targets = target_conditions(CONFIG.evaluation.conditions)
+    scores = score_streams(scorer, shards.folder, CONFIG, conditions=targets, confusables=False)
     assert [one.name for one in scores.conditions] == ["clean", "10 dB"]
     for point in found.points.values():
-        result = evaluate_streams(scores, point.threshold, CONFIG, found.detector)
+        result = evaluate_streams(scores, point.threshold, CONFIG.evaluation, found.detector)
         assert (result.frr, result.false_alarm_count) == (pytest.approx(point.frr), point.false_alarms)
         assert result.background_hours == pytest.approx(point.background_hours)
     assert figures["detectors_tried"] > 5 and figures["detector"] == found.detector.model_dump(mode="json")
@@ -72,7 +74,7 @@ def test_the_exported_model_carries_detector_and_points(calibrated, tmp_path):
 def test_scores_of_the_stream_are_the_models(calibrated):
     model = load_model(calibrated[0])[0]
     random = np.random.default_rng(0)
-    times, scores = torch_scorer(model, CONFIG)((random.standard_normal(48_000) * 3_000).astype(np.int16))
+    times, scores = torch_scorer(model, *SCORED)((random.standard_normal(48_000) * 3_000).astype(np.int16))
     assert len(times) == len(scores) > 20 and scores.shape[1] == 2
     assert np.diff(times) == pytest.approx(CONFIG.evaluation.detector.stride_seconds)
 

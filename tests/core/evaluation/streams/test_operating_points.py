@@ -5,19 +5,15 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from wakeword_core.config import Config
+from wakeword_core.config import EvaluationConfig
 from wakeword_core.errors import ArtifactError
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints, choose_operating_points
 from wakeword_core.evaluation.streams.thresholds import Tradeoff
 
-CONFIG = Config.model_validate(
-    {
-        "evaluation": {
-            "detector": {"smoothing": 1},
-            "operating_points": {"points": {"strict": 1, "balanced": 65, "lenient": 125}},
-            "tuning": {"smoothing": [1], "votes": [0], "hold": [1, 2], "off_ratio": [0.6]},
-        }
-    }
+EVALUATION = EvaluationConfig(
+    detector={"smoothing": 1},
+    operating_points={"points": {"strict": 1, "balanced": 65, "lenient": 125}},
+    tuning={"smoothing": [1], "votes": [0], "hold": [1, 2], "off_ratio": [0.6]},
 )
 
 
@@ -27,15 +23,15 @@ def chosen(made):
     alarms = [(10, 0.99), (30, 0.8), (30.08, 0.8), (44, 0.5), (44.08, 0.5)]
     words = [(at + step * made.STEP, score) for at, score in ((5.6, 0.9), (20.56, 0.6)) for step in range(3)]
     scores = made.streams(made.background(alarms), made.positives(words, [5.0, 20.0]))
-    return scores, *choose_operating_points(scores, CONFIG)
+    return scores, *choose_operating_points(scores, EVALUATION)
 
 
 def test_each_point_is_of_the_tuned_detector(chosen):
     scores, found, tuning = chosen
     assert found.detector.hold == 2 == tuning.detector.hold and tuning.tuned_frr < tuning.configured_frr
     assert list(found.points) == ["strict", "balanced", "lenient"] and found.name == "balanced"
-    for name, target in CONFIG.evaluation.operating_points.points.items():
-        by_itself = Tradeoff(scores, CONFIG, found.detector).point(target)
+    for name, target in EVALUATION.operating_points.points.items():
+        by_itself = Tradeoff(scores, EVALUATION, found.detector).point(target)
         assert replace(found.points[name], note=by_itself.note) == by_itself
     assert "that of balanced" in found.points["lenient"].note
     assert [(one.frr, one.false_alarms) for one in found.points.values()] == [(0.5, 0), (0.0, 1), (0.0, 1)]

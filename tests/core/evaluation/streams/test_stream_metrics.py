@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from wakeword_core.config import Config
+from wakeword_core.config import EvaluationConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.intervals import wilson_interval
 from wakeword_core.evaluation.streams.build import Condition, all_conditions
@@ -14,8 +14,8 @@ from wakeword_core.evaluation.streams.scores import score_streams
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import Tradeoff
 
-PLAIN = Config.model_validate({"evaluation": {"detector": {"smoothing": 1}}})
-DETECTOR = PLAIN.evaluation.detector
+PLAIN = EvaluationConfig(detector={"smoothing": 1})
+DETECTOR = PLAIN.detector
 
 
 def test_events_are_counted_once_and_over_real_hours(made):
@@ -48,7 +48,7 @@ def test_a_hit_lies_between_the_start_and_the_tolerance(made, at, hit):
 
 
 def test_one_event_is_one_words(made):
-    close = Config.model_validate({"evaluation": {"detector": {"smoothing": 1}, "streams": {"tolerance_seconds": 3.0}}})
+    close = EvaluationConfig(detector={"smoothing": 1}, streams={"tolerance_seconds": 3.0})
     result = evaluate_streams(
         made.streams(made.background([]), made.positives([(6.4, 0.9)], [5.0, 6.2])), 0.5, close, DETECTOR
     )
@@ -81,12 +81,12 @@ def test_conditions_are_told_apart_and_the_headline_is_of_the_targets(made):
 
 
 def test_other_targets_make_another_headline(made):
-    config = Config.model_validate({"evaluation": {"conditions": {"tuning": {"snr_db": [10.0]}}}})
+    evaluation = EvaluationConfig(conditions={"tuning": {"snr_db": [10.0]}})
     half = made.positives([(5.6, 0.9)], [5.0, 20.0], Condition(10.0))
     scores = made.streams(made.background([]), made.positives([], [5.0, 20.0]), half)
-    assert evaluate_streams(scores, 0.5, config, DETECTOR).frr == 0.5
+    assert evaluate_streams(scores, 0.5, evaluation, DETECTOR).frr == 0.5
     with pytest.raises(DataError, match="no wake words"):
-        evaluate_streams(made.streams(made.background([]), made.positives([], [5.0])), 0.5, config, DETECTOR)
+        evaluate_streams(made.streams(made.background([]), made.positives([], [5.0])), 0.5, evaluation, DETECTOR)
 
 
 def test_sources_and_speakers_are_told_apart(made):
@@ -125,7 +125,7 @@ def test_latency_is_of_each_condition(made):
 
 def test_the_detector_given_is_the_one_that_counts(made):
     scores = made.streams(made.background([(40.0, 0.9)]), made.positives([(5.6, 0.9), (5.68, 0.9)], [5.0]))
-    twice = PLAIN.evaluation.detector.model_copy(update={"hold": 2})
+    twice = PLAIN.detector.model_copy(update={"hold": 2})
     assert evaluate_streams(scores, 0.5, PLAIN, DETECTOR).false_alarm_count == 1
     result = evaluate_streams(scores, 0.5, PLAIN, twice)
     assert (result.false_alarm_count, result.misses, result.latency_p50) == (0, 0, pytest.approx(5.68 - 5.8))
@@ -167,18 +167,18 @@ def test_scoring_real_shards(shards, config):
     scores = score_streams(loudness, shards.folder, config, lambda *told: seen.append(told))
     background_seconds = sum(one.seconds for one in shards.of("negative", "background", "noise"))
     alike = shards.of("hard_negative")
-    conditions = all_conditions(config)
+    conditions = all_conditions(config.evaluation.conditions)
     names = [one.name for one in conditions]
     assert names == ["clean", "20 dB", "10 dB", "5 dB", "0 dB", "far", "far, 10 dB"]
     assert scores.background_hours == pytest.approx(background_seconds / 3600)
     assert scores.words == 11 * 7 and scores.labels == ("_negative", "hey robin")
     assert seen[-1][1] == seen[-1][2] == round(background_seconds + 77 + sum(one.seconds for one in alike))
-    result = evaluate_streams(scores, 0.1, config, config.evaluation.detector)
+    result = evaluate_streams(scores, 0.1, config.evaluation, config.evaluation.detector)
     assert [one.name for one in result.conditions] == names and {one.words for one in result.conditions} == {11}
     assert result.words == 22
     assert {one.name for one in result.by_speaker} == {one.speaker for one in shards.of("positive")}
     assert (result.confusables, result.confusables_accepted) == (len(alike), len(alike))
-    assert evaluate_streams(scores, 0.999, config, config.evaluation.detector).confusables_accepted == 0
+    assert evaluate_streams(scores, 0.999, config.evaluation, config.evaluation.detector).confusables_accepted == 0
     assert result.conditions[0].frr < 0.2 and -0.5 < result.conditions[0].latency_p50 < 0.75
     assert result.false_alarm_count > 10
 

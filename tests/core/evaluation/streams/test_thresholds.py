@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword_core.config import Config
+from wakeword_core.config import EvaluationConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.intervals import poisson_interval, wilson_interval
 from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
@@ -16,8 +16,8 @@ from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import Tradeoff
 from wakeword_core.runtime.detector import detect
 
-PLAIN = Config.model_validate({"evaluation": {"detector": {"smoothing": 1}}})
-DETECTOR = PLAIN.evaluation.detector
+PLAIN = EvaluationConfig(detector={"smoothing": 1})
+DETECTOR = PLAIN.detector
 
 
 @settings(max_examples=25, deadline=None)
@@ -26,7 +26,7 @@ DETECTOR = PLAIN.evaluation.detector
 )
 def test_the_sweep_agrees_with_the_plain_rule(made, seed, smoothing, votes, hold, lockout):
     detector = {"smoothing": smoothing, "votes": min(votes, smoothing), "hold": hold, "lockout_seconds": lockout}
-    config = Config.model_validate({"evaluation": {"detector": detector, "operating_points": {"sweep_points": 20}}})
+    evaluation = EvaluationConfig(detector=detector, operating_points={"sweep_points": 20})
     random = np.random.default_rng(seed)
     times, _ = made.track([], 30)
     walk = np.clip(np.cumsum(random.normal(0, 0.15, (2, len(times))), axis=1) % 2, 0, 1)
@@ -34,9 +34,9 @@ def test_the_sweep_agrees_with_the_plain_rule(made, seed, smoothing, votes, hold
     words = tuple(Word("hey robin", "w", s, s + 0.8) for s in np.arange(2, 28, 2.5))
     quiet = SessionScores(None, times, walk[0], one, (), (SourceSpan("s", "b", 0, 30),))
     spoken = SessionScores(made.CLEAN, times, walk[1], one, words, (SourceSpan("s", "p", 0, 30),))
-    for point in Tradeoff(made.streams(quiet, spoken), config, config.evaluation.detector).sweep():
-        alarms = detect(times, walk[0], point.threshold, config.evaluation.detector)
-        events = detect(times, walk[1], point.threshold, config.evaluation.detector)
+    for point in Tradeoff(made.streams(quiet, spoken), evaluation, evaluation.detector).sweep():
+        alarms = detect(times, walk[0], point.threshold, evaluation.detector)
+        events = detect(times, walk[1], point.threshold, evaluation.detector)
         hits = sum(any(word.start <= event.time <= word.end + 0.75 for event in events) for word in words)
         assert point.fah == len(alarms) / (30 / 3600)
         assert point.frr == (len(words) - hits) / len(words)
@@ -158,9 +158,10 @@ def test_curve_of_operating_points_falls(made):
     random = np.random.default_rng(1)
     bumps = [(t, s) for t, s in zip(np.arange(3, 3500, 3), random.beta(1, 6, 1166), strict=True)]
     heard = [(s + 0.64, p) for s, p in zip(range(3, 57, 3), random.beta(4, 1.5, 18), strict=True)]
-    points = Tradeoff(
+    tradeoff = Tradeoff(
         made.streams(made.background(bumps, 3600.0), made.positives(heard, list(range(3, 57, 3)))), PLAIN, DETECTOR
-    ).fah_points()
+    )
+    points = [tradeoff.point(target) for target in PLAIN.report.fah_points]
     assert [one.target_fah for one in points] == [0.1, 0.5, 1.0, 2.0]
     assert all(one.fah <= one.target_fah for one in points)
     assert points[0].frr >= points[-1].frr and points[0].threshold > points[-1].threshold

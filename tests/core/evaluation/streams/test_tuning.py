@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wakeword_core.config import Config
+from wakeword_core.config import EvaluationConfig
 from wakeword_core.evaluation.streams.build import Condition, SourceSpan
 from wakeword_core.evaluation.streams.operating_points import candidates, tune_detector
 from wakeword_core.evaluation.streams.scores import SessionScores
@@ -15,7 +15,7 @@ from wakeword_core.evaluation.streams.thresholds import Tradeoff
 
 def configured(detector=None, **tuning):
     grid = {"smoothing": [1], "votes": [0], "hold": [1], "off_ratio": [0.6], **tuning}
-    return Config.model_validate({"evaluation": {"detector": {"smoothing": 1, **(detector or {})}, "tuning": grid}})
+    return EvaluationConfig(detector={"smoothing": 1, **(detector or {})}, tuning=grid)
 
 
 def held(at, score, count=3, step=0.08):
@@ -24,24 +24,24 @@ def held(at, score, count=3, step=0.08):
 
 
 def test_the_grid_holds_each_detector_once_and_the_configured_one_first():
-    config = Config.model_validate({"evaluation": {"detector": {"smoothing": 5, "lockout_seconds": 3.0}}})
-    grid = list(candidates(config))
-    assert grid[0] == config.evaluation.detector and len(set(grid)) == len(grid) > 90
+    evaluation = EvaluationConfig(detector={"smoothing": 5, "lockout_seconds": 3.0})
+    grid = list(candidates(evaluation))
+    assert grid[0] == evaluation.detector and len(set(grid)) == len(grid) > 90
     assert all(one.votes <= one.smoothing and one.lockout_seconds == 3.0 for one in grid)
     assert {(one.smoothing, one.votes) for one in grid if one.smoothing < 3} == {(1, 0), (2, 0), (2, 2)}
-    off = Config.model_validate({"evaluation": {"tuning": {"enabled": False}}})
-    assert list(candidates(off)) == [off.evaluation.detector]
+    off = EvaluationConfig(tuning={"enabled": False})
+    assert list(candidates(off)) == [off.detector]
 
 
 def test_spikes_in_the_background_are_held_off(made):
     """A spike outshines the words, but they last: a detector that waits loses none."""
     words = [*held(5.4, 0.95), *held(20.4, 0.7), *held(35.4, 0.7)]
     scores = made.streams(made.background([(10.0, 0.9)]), made.positives(words, [5.0, 20.0, 35.0]))
-    config = configured(hold=[1, 2])
-    tuned = tune_detector(scores, config)
+    evaluation = configured(hold=[1, 2])
+    tuned = tune_detector(scores, evaluation)
     assert (tuned.detector.hold, tuned.tried, tuned.tuned_frr) == (2, 2, 0.0)
     assert tuned.configured_frr == pytest.approx(2 / 3)
-    assert Tradeoff(scores, config, tuned.detector).point(0.5).frr == 0
+    assert Tradeoff(scores, evaluation, tuned.detector).point(0.5).frr == 0
     votes = tune_detector(scores, configured(smoothing=[1, 3], votes=[0, 2])).detector
     assert (votes.smoothing, votes.votes) == (3, 2)  # for the mean of three the spike is still worth 0.3
 
@@ -87,6 +87,6 @@ def test_it_is_quick_over_hours(made):
     heard = zip(range(3, 57, 3), random.beta(9, 1, 18), strict=True)
     words = made.positives([bump for start, score in heard for bump in held(start + 0.4, score, 8)], range(3, 57, 3))
     began, seen = time.process_time(), []
-    tuned = tune_detector(made.streams(*noise, words), Config(), lambda *told: seen.append(told))
+    tuned = tune_detector(made.streams(*noise, words), EvaluationConfig(), lambda *told: seen.append(told))
     assert seen[-1][1:] == (tuned.tried, tuned.tried) and tuned.tried > 90
     assert time.process_time() - began < 10  # about two seconds for an hour and a half and a hundred detectors
