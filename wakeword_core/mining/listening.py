@@ -1,7 +1,7 @@
 """The scores of recordings one after the other: every window is scored once, in batches of equal stretches.
 
-Each recording begins after quiet, and quiet follows it, so that no window hears two of them and what a recording
-scores does not depend on its neighbours. Memory is bounded by a batch of stretches and the recordings in it.
+Each recording begins after quiet, and quiet follows it, so that no window reaches into two of them and the scores of a
+recording do not depend on its neighbours. Memory is bounded by a batch of stretches and the recordings in it.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wakeword_core.config import Config
+from wakeword_core.config import FeaturesConfig
 from wakeword_core.features.frontend import TorchFrontend
 from wakeword_core.features.mel import PCM_SCALE
 from wakeword_core.features.windows import row_tail
@@ -45,13 +45,13 @@ class Layout:
     edge: int
     """Samples of a recording that its first window holds; of a shorter one, all."""
     after: int
-    """Samples of quiet after a recording that are heard as its own."""
+    """Samples of quiet after a recording that are scored as its own."""
 
     @classmethod
-    def of(cls, config: Config, step: int) -> "Layout":
-        """For windows as configured, from a beginning as in training to as long after the end as rows last there."""
-        frontend, rate = config.features.frontend, config.data.audio.sample_rate
-        edge, after = round(config.features.windows.edge_seconds * rate), row_tail(config.features, rate)
+    def of(cls, features: FeaturesConfig, rate: int, step: int) -> "Layout":
+        """Lay out windows from a beginning as in training to as long after a recording's end as rows last there."""
+        frontend = features.frontend
+        edge, after = round(features.windows.edge_seconds * rate), row_tail(features, rate)
         return cls(frontend.window_frames, step, frontend.hop_length, frontend.n_fft, edge, after)
 
     @property
@@ -98,7 +98,7 @@ class _Place:
 
 
 class _Tape:
-    """Sound that is still to be scored, and scores that are still to be given to their recordings."""
+    """Sound that is not scored yet, and scores that are not handed out with their recordings yet."""
 
     def __init__(self, score: Scorer, layout: Layout) -> None:
         self._score, self._layout = score, layout
@@ -111,7 +111,7 @@ class _Tape:
         self._waiting: deque[_Place] = deque()
 
     def append(self, recording: Recording) -> Iterator[ScoredRecording]:
-        """Put a recording behind the others; yields those that are scored by now."""
+        """Put a recording behind the others; yield those that are scored by now."""
         layout = self._layout
         quiet = max(layout.window_samples, layout.after)
         begin = -(-(self._end + quiet) // layout.grid) * layout.grid
@@ -163,8 +163,8 @@ class StretchScorer:
     of `layout`.
     """
 
-    def __init__(self, model: ScoringModel, config: Config, device: str) -> None:
-        frontend, rate = config.features.frontend, config.data.audio.sample_rate
+    def __init__(self, model: ScoringModel, features: FeaturesConfig, rate: int, device: str) -> None:
+        frontend = features.frontend
         self._model, self._device = model.to(device).eval(), device
         self._top_db = frontend.top_db if frontend.kind == "mel_db" else None
         # decibels are clamped by the window, not by the stretch
@@ -174,7 +174,7 @@ class StretchScorer:
         if self._dense is not None:
             first, second = self._dense.output_frames(2 * frontend.window_frames)[:2].tolist()
             step = second - first
-        self.layout = Layout.of(config, step)
+        self.layout = Layout.of(features, rate, step)
 
     @torch.inference_mode()
     def __call__(self, stretches: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
@@ -189,28 +189,25 @@ class StretchScorer:
         return array
 
     def _dense_backbone(self, window_frames: int) -> StreamingBackbone | None:
-        """The backbone, if what it gives for a step is what it gives for the window that ends there."""
+        """Return the backbone if it gives for a step what it gives for the window that ends there."""
         backbone = self._model.backbone
         field = getattr(backbone, "receptive_field_frames", math.inf)
         if self._top_db is not None or not hasattr(backbone, "dense") or field > window_frames:
             return None
         return cast(StreamingBackbone, backbone)
 
-    def _every_step(self, features: Tensor, backbone: StreamingBackbone) -> Tensor:
-        """[n, bands, frames] -> [n, steps]."""
+    def _every_step(self, features: Tensor, backbone: StreamingBackbone) -> Tensor:  # [n, bands, frames] -> [n, steps]
         steps = 1 + (features.shape[2] - self.layout.window) // self.layout.step
         logits = backbone.dense(self._model.normalise(features))[:, :, -steps:]
         calibrated = self._model.calibrator(logits.transpose(1, 2).flatten(0, 1))
         return _likeliest(calibrated).unflatten(0, (-1, steps))
 
-    def _window_by_window(self, features: Tensor) -> Tensor:
-        """[bands, frames] -> [steps]."""
+    def _window_by_window(self, features: Tensor) -> Tensor:  # [bands, frames] -> [steps]
         windows = features.unfold(1, self.layout.window, self.layout.step).transpose(0, 1)
         if self._top_db is not None:
             windows = torch.maximum(windows, windows.amax(dim=(1, 2), keepdim=True) - self._top_db)
         return _likeliest(self._model.calibrated_logits(windows))
 
 
-def _likeliest(logits: Tensor) -> Tensor:
-    """Logits [n, classes] -> the probability of the likeliest wake word [n]."""
+def _likeliest(logits: Tensor) -> Tensor:  # [n, classes] -> the probability of the likeliest wake word [n]
     return torch.softmax(logits, dim=1)[:, 1:].amax(dim=1)

@@ -73,7 +73,7 @@ def mine(
     `out` gets shards, clips.parquet and, where there was any event, scores.png.
     """
     search, rate = config.mining.search, config.data.audio.sample_rate
-    scorer = StretchScorer(model, config, device)
+    scorer = StretchScorer(model, config.features, rate, device)
     planned = round(sum(seconds for role, seconds in seconds_by_role(shards).items() if role in MINED_ROLES))
     window, reach = scorer.layout.window_samples, aligned_reach(config.features, rate)
     candidates: list[Clip] = []
@@ -108,7 +108,7 @@ def mine(
 
 def highest_scores(model: ScoringModel, shards: Path, config: Config, device: str) -> npt.NDArray[np.float64]:
     """Return the highest score of the model in each recording of shards of negatives, in their order: [recordings]."""
-    scorer = StretchScorer(model, config, device)
+    scorer = StretchScorer(model, config.features, config.data.audio.sample_rate, device)
     with torch_threads(config.compute.threads):
         return np.array([scored.scores.max(initial=0.0) for scored in _listen(scorer, shards)], dtype=np.float64)
 

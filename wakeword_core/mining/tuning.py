@@ -1,4 +1,4 @@
-"""The trained model tuned on the clips it fired at, and kept; if so asked only where validation does not suffer."""
+"""The tuning of the trained model on the clips that it fired at."""
 
 import shutil
 from collections.abc import Callable
@@ -66,9 +66,13 @@ def tune(
     val = load_windows(sources.val)
     base, _ = load_model(sources.model)
     before = validation_figures(sources.model, val, config, device)
-    mined = _mined_windows(sources, config, device, out / _FEATURES, parts, progress)
+    features, attempt = out / _FEATURES, out / ATTEMPT
+    if features.exists():  # of a build that was killed; its finished parts are kept elsewhere
+        shutil.rmtree(features)
+    features.mkdir(parents=True)
+    build_features(sources.mined, "train", config, device, features, parts, progress, mixed_in=sources.shards)
+    mined = load_windows(features)
     windows = load_windows(sources.train).joined(mined)
-    attempt = out / ATTEMPT
     summary = train(windows, val, cmvn, tuning_config(config), attempt, progress, on_epoch, start_from=base)
     after = ValidationFigures(
         **{field.name: getattr(summary, f"val_{field.name}") for field in fields(ValidationFigures)}
@@ -95,12 +99,12 @@ def tune(
 
 
 def no_worse(after: ValidationFigures, before: ValidationFigures, metric: ValMetric) -> bool:
-    """Whether tuned weights may be kept: by what training calls its best, the metric it goes by and then the loss."""
+    """Return whether tuned weights may be kept: by the metric that training goes by, and then the loss."""
     return (after.value(metric), -after.loss) >= (before.value(metric), -before.loss)
 
 
 def validation_figures(model: Path, val: WindowSet, config: Config, device: str) -> ValidationFigures:
-    """Figures of the model in a folder on validation windows, as training measures them after an epoch."""
+    """Measure the model in a folder on validation windows, as training does after an epoch."""
     training, hop_seconds = config.training, config.features.rows.negative_hop_seconds
     alarms = allowed_alarms(val.labels, hop_seconds, training.validation.false_alarms_per_hour)
     loaded, mel, labels = load_model(model)[0].to(device), val.mel.to(device), val.labels.to(device)
@@ -109,20 +113,9 @@ def validation_figures(model: Path, val: WindowSet, config: Config, device: str)
 
 
 def clean_up(out: Path) -> None:
-    """Remove what only a tuning that is to go on needs; what is left is the result."""
+    """Remove what only a tuning that goes on needs; what is left is the result."""
     for name in (_FEATURES, ATTEMPT):
         shutil.rmtree(out / name)
-
-
-def _mined_windows(
-    sources: Sources, config: Config, device: str, out: Path, parts: Parts, progress: Progress
-) -> WindowSet:
-    """Rows of mined clips, clean and augmented, as those of the training split are made, with its noise and rooms."""
-    if out.exists():  # of a build that was killed; its finished parts are kept elsewhere
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    build_features(sources.mined, "train", config, device, out, parts, progress, mixed_in=sources.shards)
-    return load_windows(out)
 
 
 def _named(figures: ValidationFigures, prefix: str) -> dict[str, float]:

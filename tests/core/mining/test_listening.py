@@ -71,6 +71,6 @@ def test_no_more_is_held_than_a_batch_and_what_is_in_it(monkeypatch: pytest.Monk
 def test_the_layout_is_that_of_the_configured_windows() -> None:
     features = {"windows": {"edge_seconds": 0.5, "tail_seconds": 0.1}, "context": {"jitter_seconds": 0.2}}
     config = Config.model_validate({"features": features})
-    layout = Layout.of(config, 4)
+    layout = Layout.of(config.features, 16_000, 4)
     assert layout.window_samples == config.features.frontend.window_samples
     assert (layout.grid, layout.edge, layout.after) == (640, 8_000, 4_800)

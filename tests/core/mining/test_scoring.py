@@ -45,7 +45,7 @@ def model_of(config: Config) -> torch.nn.Module:
 
 def check(name: str, device: str, tolerance: float) -> None:
     config = config_of(name)
-    scorer = StretchScorer(model_of(config), config, device)
+    scorer = StretchScorer(model_of(config), config.features, 16_000, device)
     layout = scorer.layout
     generator = np.random.default_rng(1)
     levels = np.repeat(generator.uniform(10, 4_000, -(-layout.samples // 700)), 700)[: layout.samples]
@@ -74,7 +74,7 @@ def test_scores_are_those_of_windows_cut_one_by_one(name: str) -> None:
 def test_a_network_that_gives_every_step_is_run_once_over_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of("every step")
     model = model_of(config)
-    scorer = StretchScorer(model, config, "cpu")
+    scorer = StretchScorer(model, config.features, 16_000, "cpu")
     assert scorer.layout.step == config.training.model.stride
     monkeypatch.setattr(model, "calibrated_logits", None)  # window by window would need it
     scorer(np.zeros((1, scorer.layout.samples), np.int16))

@@ -26,7 +26,11 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClipMetrics:
-    """How well scores of single windows separate wake words from the rest; None where a class is missing."""
+    """How well scores of single windows separate wake words from the rest; None where a class is missing.
+
+    Partial ROC-AUCs are scaled so that chance is 0.5 (McClish 1989). Intervals are Wilson's for proportions and of a
+    bootstrap for the rest; some may be missing.
+    """
 
     count: int
     positives: int
@@ -44,16 +48,13 @@ class ClipMetrics:
     fnr: float | None
     roc_auc: float | None
     pauc_01: float | None
-    """ROC-AUC over false-positive rates up to 0.1, scaled so that chance is 0.5 (McClish 1989)."""
     pauc_005: float | None
-    """The same up to 0.05."""
     eer: float | None
     eer_threshold: float | None
     ece: float
     brier: float
     nll: float
     intervals: dict[str, Interval]
-    """By metric: Wilson for proportions; by bootstrap, where asked for, for the rest. Some may be missing."""
 
 
 def clip_metrics(
@@ -90,9 +91,10 @@ def clip_metrics(
     }
     shares = {name: float(count / among.sum()) for name, (count, among) in proportions.items() if among.any()}
     units = np.arange(len(truth)) if recordings is None else _names(recordings, truth)
-    intervals = {
-        name: _proportion_interval(share, units[proportions[name][1]], confidence) for name, share in shares.items()
-    }
+    intervals = {}
+    for name, share in shares.items():
+        trials = effective_trials(units[proportions[name][1]])
+        intervals[name] = wilson_interval(share * trials, trials, confidence)
     if random is not None:
         intervals |= bootstrap_intervals(weighted, truth, random, confidence, resamples, units)
     absent: dict[str, Any] = dict.fromkeys(("recall", "fpr", "fnr", "roc_auc", *PARTIAL_AUC_FPRS, "eer"))
@@ -132,12 +134,6 @@ class _WeightedMetrics:
             figures["eer"] = _equal_error(curve)[0]
             figures |= {name: _area(curve, max_fpr) for name, max_fpr in {"roc_auc": 1.0, **PARTIAL_AUC_FPRS}.items()}
         return figures
-
-
-def _proportion_interval(proportion: float, units: NDArray[Any], confidence: float) -> Interval:
-    """Of a proportion over trials [n] that belong to `units` [n]."""
-    trials = effective_trials(units)
-    return wilson_interval(proportion * trials, trials, confidence)
 
 
 def per_class(
@@ -201,33 +197,27 @@ def _names(of: ArrayLike, truth: NDArray[np.bool_]) -> NDArray[np.str_]:
 
 
 class RocPoints(NamedTuple):
-    """Error rates [k] of the thresholds [k], which fall; at the first, above every score, nothing is detected."""
+    """Rates [k] of the thresholds [k], which fall; at the first, above every score, nothing is detected."""
 
     fpr: Doubles
-    fnr: Doubles
+    tpr: Doubles
     thresholds: Doubles
-
-    @property
-    def tpr(self) -> Doubles:
-        """True-positive rates [k], also called recall."""
-        return 1 - self.fnr
 
 
 def roc_points(scores: ArrayLike, labels: ArrayLike) -> RocPoints:
-    """The corners of the ROC of finite scores [n], of any range, against labels [n] of both classes.
+    """Return the corners of the ROC of finite scores [n], of any range, against labels [n] of both classes.
 
     Points on a straight line between others are left out.
     """
     values, truth = _both_classes(scores, labels)
     ranking = _Ranking(values, truth)
     curve = ranking.curve(np.ones(len(truth)))
-    above_all = np.nextafter(values.max(), np.inf)
-    thresholds = np.append(above_all, ranking.thresholds)
-    return RocPoints(curve.fpr[curve.corners], 1 - curve.tpr[curve.corners], thresholds[curve.corners])
+    thresholds = np.append(np.nextafter(values.max(), np.inf), ranking.thresholds)
+    return RocPoints(*(points[curve.corners] for points in (curve.fpr, curve.tpr, thresholds)))
 
 
 def area_under_roc(scores: ArrayLike, labels: ArrayLike, max_fpr: float = 1.0) -> float:
-    """ROC-AUC of finite scores [n], of any range, against labels [n] of both classes.
+    """Return the ROC-AUC of finite scores [n], of any range, against labels [n] of both classes.
 
     Below a `max_fpr` of 1 it is the area up to that false-positive rate, scaled so that chance is 0.5 and the best
     is 1 (McClish 1989).
@@ -237,7 +227,7 @@ def area_under_roc(scores: ArrayLike, labels: ArrayLike, max_fpr: float = 1.0) -
 
 
 def equal_error_rate(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
-    """The rate at which false positives and false negatives are equally frequent, and the threshold there.
+    """Return the rate at which false positives and false negatives are equally frequent, and the threshold there.
 
     Linear interpolation between the two points of the ROC that enclose the crossing; both classes must be present.
     """
@@ -335,7 +325,7 @@ def reliability(
 def expected_calibration_error(
     probabilities: ArrayLike, labels: ArrayLike, bins: int = CALIBRATION_BINS, *, adaptive: bool = False
 ) -> float:
-    """ECE (Guo et al. 2017) of class probabilities [n, classes] against class indices [n], on the top class.
+    """Return the ECE (Guo et al. 2017) of class probabilities [n, classes] against class indices [n]: of the top class.
 
     When `adaptive`, bins hold equally many windows (Nixon et al. 2019): where nearly all are sure, those of equal
     width leave all but one bin almost empty.
@@ -346,7 +336,7 @@ def expected_calibration_error(
 
 
 def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean of -log p(true class) in nats, of class probabilities [n, classes] against class indices [n]."""
+    """Return the mean -log p(true class) in nats, of class probabilities [n, classes] against class indices [n]."""
     table, truth = _checked_classes(probabilities, labels)
     return _mean(_log_losses(table, truth), np.ones(len(truth)))
 

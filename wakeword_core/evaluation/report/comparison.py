@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,19 @@ _OF_THE_TEST = ("phrase.", "seed.", "data.audio.", "evaluation.streams.", "evalu
 """Settings that make the test, unlike those that belong to the model or to what is read off the test."""
 
 
-@dataclass(frozen=True)
-class _Figure:
-    name: str
-    place: tuple[str, ...]
-    kind: str
-    less_is_better: bool | None
-
-
 _FIGURES = (
-    _Figure("wake words missed (FRR)", ("stream", "frr"), "percent", True),
-    _Figure("false alarms an hour (FAH)", ("stream", "fah"), "rate", True),
-    _Figure("background, hours", ("stream", "background_hours"), "rate", None),
-    _Figure("median latency", ("stream", "latency_p50"), "seconds", True),
-    _Figure("95th percentile of the latency", ("stream", "latency_p95"), "seconds", True),
-    _Figure("EER of windows", ("clips", "test", "eer"), "percent", True),
-    _Figure("ROC-AUC of windows", ("clips", "test", "roc_auc"), "area", False),
-    _Figure("ECE on validation", ("calibration", "ece_after"), "number", True),
-    _Figure("parameters", ("model", "parameters"), "count", True),
-    _Figure("bytes", ("model", "bytes"), "count", True),
+    ("wake words missed (FRR)", ("stream", "frr"), "percent", True),
+    ("false alarms an hour (FAH)", ("stream", "fah"), "rate", True),
+    ("background, hours", ("stream", "background_hours"), "rate", None),
+    ("median latency", ("stream", "latency_p50"), "seconds", True),
+    ("95th percentile of the latency", ("stream", "latency_p95"), "seconds", True),
+    ("EER of windows", ("clips", "test", "eer"), "percent", True),
+    ("ROC-AUC of windows", ("clips", "test", "roc_auc"), "area", False),
+    ("ECE on validation", ("calibration", "ece_after"), "number", True),
+    ("parameters", ("model", "parameters"), "count", True),
+    ("bytes", ("model", "bytes"), "count", True),
 )
+"""Name, place in metrics.json, kind, and whether less is better (None: neither is)."""
 
 
 def compare(
@@ -58,7 +50,8 @@ def compare(
     try:
         card, earlier = read_json(previous / CARD), read_json(previous / "metrics.json")
         same_data = _content(inputs) == _content(card["inputs"]) is not None
-        differing = sorted(_differing(_of_test(settings), _of_test(card["config"])))
+        this, before = _test_settings(settings), _test_settings(card["config"])
+        differing = sorted(name for name in this.keys() | before.keys() if this.get(name) != before.get(name))
         return {
             "key": card["key"],
             "of_champion": of_champion,
@@ -77,8 +70,8 @@ def _content(inputs: Mapping[str, Mapping[str, str]]) -> str | None:
     return inputs.get(TEST_DATA, {}).get("content")
 
 
-def _of_test(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide what the test is, by their dotted names."""
+def _test_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide what the test is, by their dotted names."""
     leaves = {name: value for branch, part in settings.items() for name, value in _leaves(branch, part)}
     return {name: value for name, value in leaves.items() if f"{name}.".startswith(_OF_THE_TEST)}
 
@@ -91,20 +84,16 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _leaves(f"{name}.{inner}", part)
 
 
-def _differing(settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
-    return [name for name in settings.keys() | earlier.keys() if settings.get(name) != earlier.get(name)]
-
-
 def _headline(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = [
-        _row(figure.name, figure.kind, _at(metrics, figure.place), _at(earlier, figure.place), figure.less_is_better)
-        for figure in _FIGURES
+        _row(name, kind, _at(metrics, place), _at(earlier, place), less_is_better)
+        for name, place, kind, less_is_better in _FIGURES
     ]
     return [row for row in rows if row["this"] is not None or row["previous"] is not None]
 
 
 def _conditions(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """FRR under each condition that both have."""
+    """Return the FRR under each condition that both have."""
     this, before = (
         {condition["name"]: condition["frr"] for condition in _at(report, ("stream", "conditions")) or []}
         for report in (metrics, earlier)
@@ -113,7 +102,7 @@ def _conditions(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[
 
 
 def _points(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The least FRR at each rate of false alarms that both reached."""
+    """Return the least FRR at each rate of false alarms that both reached."""
     this, before = (
         {point["target_fah"]: point["frr"] for point in report.get("fah_points") or [] if point["reachable"]}
         for report in (metrics, earlier)
@@ -130,14 +119,8 @@ def _row(
 ) -> dict[str, Any]:
     difference = None if this is None or previous is None else this - previous
     better = None if not difference or less_is_better is None else (difference < 0) == less_is_better
-    return {
-        "name": name,
-        "kind": kind,
-        "this": this,
-        "previous": previous,
-        "difference": difference,
-        "better": better,
-    }
+    figures = {"this": this, "previous": previous, "difference": difference, "better": better}
+    return {"name": name, "kind": kind, **figures}
 
 
 def _at(report: Any, place: tuple[str, ...]) -> Any:
@@ -147,7 +130,7 @@ def _at(report: Any, place: tuple[str, ...]) -> Any:
 
 
 def _words(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, int]:
-    """Words (a recording under a condition) that one of the two missed, on one and the same test."""
+    """Count the words (a recording under a condition) that one of the two missed, on one and the same test."""
     this, before = (
         {(miss["id"], miss["condition"]) for miss in report["stream"]["miss_list"]} for report in (metrics, earlier)
     )

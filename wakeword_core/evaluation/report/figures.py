@@ -91,39 +91,6 @@ class StreamFigures:
             "sweep": [asdict(point) for point in self.sweep],
         }
 
-    def det_curve(self) -> bytes:
-        """Draw the sweep with the operating points marked."""
-        marked = {
-            name: plots.Marked(self.chosen.points[name].target_fah, result.frr, result.fah)
-            for name, result in self.tested.items()
-        }
-        return plots.det_curve(self.sweep, marked, self.result.background_hours)
-
-
-@dataclass(frozen=True)
-class WindowFigures:
-    """Clip metrics of the test's windows: of sets of them by name, of kinds of groups, and of each class."""
-
-    sets: Mapping[str, ClipMetrics]
-    groups: Mapping[str, Mapping[str, ClipMetrics]]
-    classes: Mapping[str, ClipMetrics]
-
-    @property
-    def test(self) -> ClipMetrics:
-        """The metrics of all windows."""
-        return self.sets["test"]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the part of metrics.json about windows."""
-        return {
-            "clips": {name: asdict(metrics) for name, metrics in self.sets.items()},
-            "clip_groups": {
-                kind: {name: _group_figures(metrics) for name, metrics in groups.items()}
-                for kind, groups in self.groups.items()
-            },
-            "classes": {name: asdict(metrics) for name, metrics in self.classes.items()},
-        }
-
 
 @dataclass(frozen=True)
 class TestFigures:
@@ -131,7 +98,11 @@ class TestFigures:
 
     phrase: str
     stream: StreamFigures
-    windows: WindowFigures
+    clips: Mapping[str, ClipMetrics]
+    """Of sets of windows by name: `test` are all of them."""
+    clip_groups: Mapping[str, Mapping[str, ClipMetrics]]
+    """Of groups of windows: kind of group -> name of the group."""
+    classes: Mapping[str, ClipMetrics]
     calibration: Mapping[str, Any]
     """As `calibration.json` of the calibrated model has it."""
     suspicious: SuspiciousRecordings
@@ -148,7 +119,12 @@ class TestFigures:
         return {
             "phrase": self.phrase,
             **self.stream.to_json(),
-            **self.windows.to_json(),
+            "clips": {name: asdict(metrics) for name, metrics in self.clips.items()},
+            "clip_groups": {
+                kind: {name: _group_figures(metrics) for name, metrics in groups.items()}
+                for kind, groups in self.clip_groups.items()
+            },
+            "classes": {name: asdict(metrics) for name, metrics in self.classes.items()},
             "calibration": self.calibration,
             "suspicious": {**asdict(self.suspicious), "worst": worst},
             "data": self.data,
@@ -158,7 +134,7 @@ class TestFigures:
 
     def summary(self) -> dict[str, Any]:
         """Return the key figures: what stands in artifact.json and is plotted over time."""
-        stream, clips = self.stream.result, self.windows.test
+        stream, clips = self.stream.result, self.clips["test"]
         return {
             **_subset(stream, _SUMMARY_FIGURES),
             "frr_interval": list(stream.frr_interval),
@@ -206,14 +182,18 @@ def final_test(
     figures = TestFigures(
         phrase=config.phrase,
         stream=stream,
-        windows=windows,
+        **windows,
         calibration=read_json(inputs["calibrated_model"].file("calibration.json")),
         suspicious=suspicious,
         described=described,
         **_about(inputs, config),
     )
     metrics = figures.to_json()
-    det = stream.det_curve()
+    marked = {
+        name: plots.Marked(stream.chosen.points[name].target_fah, result.frr, result.fah)
+        for name, result in stream.tested.items()
+    }
+    det = plots.det_curve(stream.sweep, marked, stream.result.background_hours)
     misses, alarms = _stream_players(stream.result, scores.conditions, model, shards, config)
     contents = {name: {"content": artifact.content} for name, artifact in inputs.items()}
     comparison = compare(metrics, contents, config.subset(*_TEST_SETTINGS), previous, of_champion)
@@ -259,8 +239,8 @@ def _stream_figures(
 
 def _window_figures(
     model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress
-) -> tuple[WindowFigures, dict[str, bytes]]:
-    """Return the figures of windows, and their pictures by name."""
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the figures of windows by the names of the fields, and their pictures by name."""
     features, shards = inputs["mel_features[test]"].path, inputs["audio_shards[test]"].path
     level = config.evaluation.operating_points.confidence
     scores, labels = onnx_clip_scores(model.path, features)
@@ -289,21 +269,23 @@ def _window_figures(
     )
     if shifted is not None:
         sets["test, mean over shifts"] = shifted
-    figures = WindowFigures(
-        sets=sets,
-        groups={
-            kind: grouped(wake, positive, groups, _CLIP_THRESHOLD, recordings=recordings, confidence=level)
-            for kind, groups in window_groups(shards, recordings).items()
+    options: Any = {"recordings": recordings, "confidence": level}
+    groups = window_groups(shards, recordings)
+    figures = {
+        "clips": sets,
+        "clip_groups": {
+            kind: grouped(wake, positive, names, _CLIP_THRESHOLD, **options) for kind, names in groups.items()
         },
-        classes=per_class(scores, labels, config.labels, _CLIP_THRESHOLD, recordings=recordings, confidence=level),
-    )
+        "classes": per_class(scores, labels, config.labels, _CLIP_THRESHOLD, **options),
+    }
     pictures = {
         "scores": plots.score_histogram(wake, labels > 0, model.threshold),
         "confusion": plots.confusion_picture(labels, scores.argmax(1), config.labels),
     }
-    if figures.test.roc_auc is not None:
+    test = sets["test"]
+    if test.roc_auc is not None:
         roc = roc_points(wake, positive)
-        areas = f"ROC-AUC {figures.test.roc_auc:.5f}, pAUC {figures.test.pauc_01:.5f}"
+        areas = f"ROC-AUC {test.roc_auc:.5f}, pAUC {test.pauc_01:.5f}"
         pictures["roc"] = plots.roc_picture(roc.fpr, roc.tpr, areas, PARTIAL_AUC_FPRS["pauc_01"])
     return figures, pictures
 

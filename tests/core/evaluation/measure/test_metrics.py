@@ -190,7 +190,7 @@ def test_figures_are_scikit_learns(seed, positives, negatives, places):
     fpr, tpr, thresholds = roc_curve(labels, scores)
     roc = metrics.roc_points(scores, labels)
     np.testing.assert_array_equal(roc.fpr, fpr)
-    np.testing.assert_array_equal(roc.fnr, 1 - tpr)
+    np.testing.assert_array_equal(roc.tpr, tpr)
     np.testing.assert_array_equal(roc.thresholds[1:], thresholds[1:])
 
 
@@ -314,9 +314,9 @@ def test_a_thousand_resamples_of_a_split_are_quick():
 @pytest.mark.parametrize("limit", [0.1, 0.05])
 def test_partial_auc_is_the_scaled_area_under_the_start_of_the_roc(limit):
     scores, labels = drawn(5, 200, 2_000)
-    fpr, fnr, _ = metrics.roc_points(scores, labels)
+    fpr, tpr, _ = metrics.roc_points(scores, labels)
     grid = np.linspace(0, limit, 200_001)
-    area = np.trapezoid(np.interp(grid, fpr, 1 - fnr), grid)
+    area = np.trapezoid(np.interp(grid, fpr, tpr), grid)
     chance = limit**2 / 2
     expected = (1 + (area - chance) / (limit - chance)) / 2
     assert metrics.area_under_roc(scores, labels, limit) == pytest.approx(expected, abs=1e-4)
@@ -328,11 +328,10 @@ def test_partial_auc_is_the_scaled_area_under_the_start_of_the_roc(limit):
 def test_roc_points_can_be_reached_and_drawn():
     scores, labels = drawn(6, 50, 300, places=2)
     roc = metrics.roc_points(scores, labels)
-    assert (roc.fpr[0], roc.fnr[0], roc.fpr[-1], roc.fnr[-1]) == (0, 1, 1, 0)
-    for fpr, fnr, threshold in zip(*roc, strict=True):
+    assert (roc.fpr[0], roc.tpr[0], roc.fpr[-1], roc.tpr[-1]) == (0, 0, 1, 1)
+    for fpr, tpr, threshold in zip(*roc, strict=True):
         said = scores >= threshold
-        assert fpr == said[~labels].mean() and fnr == pytest.approx((~said[labels]).mean())
-    np.testing.assert_array_equal(roc.tpr, 1 - roc.fnr)
+        assert fpr == said[~labels].mean() and tpr == pytest.approx(said[labels].mean())
     assert np.isfinite(roc.thresholds).all() and (np.diff(roc.thresholds) < 0).all()
     for function in (metrics.roc_points, metrics.area_under_roc):
         with pytest.raises(ValueError, match="both classes"):
