@@ -137,9 +137,6 @@ class ReportConfig(Settings):
     """What a report shows besides."""
 
     fah_points: tuple[float, ...] = Field((0.1, 0.5, 1.0, 2.0), description="False alarms an hour to report misses at.")
-    tta_shifts_ms: tuple[Annotated[int, Field(ge=-200, le=200)], ...] = Field(
-        (), description="Test windows are also scored as the mean over these shifts, in ms; empty: not."
-    )
     clips: int = Field(10, ge=0, le=100, description="Worst misses, and false alarms, to listen to in a report.")
     suspicious_clips: int = Field(10, ge=0, le=1_000, description="Doubtful training recordings in a report.")
     clip_seconds: float = Field(2.5, ge=0.5, le=10, description="Sound around each of them.")

@@ -91,7 +91,6 @@ RENAMED = {
     "evaluation.sweep_points": "evaluation.operating_points.sweep_points",
     "evaluation.confidence": "evaluation.operating_points.confidence",
     "evaluation.fah_points": "evaluation.report.fah_points",
-    "evaluation.tta_shifts_ms": "evaluation.report.tta_shifts_ms",
     "evaluation.report_clips": "evaluation.report.clips",
     "evaluation.report_suspicious_clips": "evaluation.report.suspicious_clips",
     "evaluation.report_clip_seconds": "evaluation.report.clip_seconds",

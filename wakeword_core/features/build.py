@@ -8,21 +8,20 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from wakeword_core.config import Config, Split
 from wakeword_core.cores import available_cores, torch_threads
 from wakeword_core.errors import DataError
 from wakeword_core.features.cuda import CudaBlocks
-from wakeword_core.features.materials import NO_MATERIALS, Materials, materials_for
+from wakeword_core.features.materials import Materials, materials_for
 from wakeword_core.features.pipeline import Block, CpuBlocks, Timings, decoded_shards, reader_threads
-from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, clean_rows, find_reusable, join_recordings
+from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, find_reusable
 from wakeword_core.features.settings import feature_settings
 from wakeword_core.features.store import PARTS_FOLDER, Columns, count_contents, write_part, write_split
 from wakeword_core.features.windows import plan_windows
@@ -30,7 +29,7 @@ from wakeword_core.files import canonical_json, digest, hash_file, require_space
 from wakeword_core.interrupts import Stopped, finishing
 from wakeword_core.prefetch import prefetch
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards.packed_split import read_shard, shard_paths
+from wakeword_core.shards.packed_split import shard_paths
 from wakeword_core.shards.shard_file import SHARDS_VERSION
 from wakeword_core.store.artifacts import LatestParts, Parts
 
@@ -58,14 +57,6 @@ class FeaturesSummary:
     rows_per_second: float
     """of the parts that were built"""
     timings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows in memory: mel [rows, n_mels, frames] and the columns of the store, each [rows]."""
-
-    mel: np.ndarray[Any, Any]
-    columns: Columns
 
 
 @dataclass(frozen=True)
@@ -143,26 +134,6 @@ def build_features(
         rows_per_second=round(rows / figures["wall_seconds"], 1) if rows else 0.0,
         timings=figures,
     )
-
-
-def shifted_windows(shards: Path, split: Split, config: Config, shifts_ms: Sequence[int]) -> Iterator[list[Rows]]:
-    """Cut the clean windows of each shard later by each of some milliseconds (earlier below 0) than in the features.
-
-    Yields, shard by shard, the rows of each shift; a shift of 0 gives what `build_features` stores, in its order.
-    """
-    computer = RowComputer(config, split, NO_MATERIALS, torch.device("cpu"))
-    compute = CpuBlocks(computer, 1, Timings({}))
-    rate = config.data.audio.sample_rate
-    for recordings in prefetch(read_shard, shard_paths(shards), 1, 1):
-        plan = clean_rows(plan_windows(recordings, split, config.features, rate, config.seed))
-        decoded = join_recordings(recordings, computer.margin)
-        shifts = []
-        for shift in shifts_ms:
-            shifted = replace(plan, start=plan.start + round(shift * rate / 1_000))
-            shard_rows = computer.prepare(decoded, shifted, computer.draw(shifted))
-            mel = compute(Block(shard_rows, 0, len(shard_rows)))
-            shifts.append(Rows(mel, computer.columns(recordings, shard_rows)))
-        yield shifts
 
 
 @dataclass(frozen=True)

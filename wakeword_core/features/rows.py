@@ -1,7 +1,7 @@
 """Rows of features: planned windows are cut from a shard's recordings, augmented and transformed in batches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -205,12 +205,6 @@ class RowComputer:
         before = (plan.start + self.row - plan.word_end) * STEPS / draws.speed
         frame = self.frames - 1 - np.rint(before / self.features.frontend.hop_length).astype(np.int64)
         return np.where(plan.word_end == NO_WORD, NO_WORD, frame.clip(0, self.frames - 1))
-
-
-def clean_rows(plan: WindowPlan) -> WindowPlan:
-    """Keep the rows of a plan that are not augmented."""
-    clean = plan.view == 0
-    return WindowPlan(**{field.name: getattr(plan, field.name)[clean] for field in fields(plan)})
 
 
 def find_reusable(part: Path, plan: WindowPlan, draws: Draws) -> ReusedRows:

@@ -38,7 +38,7 @@ class Clip:
     """Seconds of the origin, as are `end` and `time`."""
     end: float
     time: float
-    """End of the window that scored; a little after the end of the origin where it is heard after that."""
+    """End of the window that scored; a little after the end of the origin where the quiet after it is scored."""
     score: float
     origin_role: str
     label: str

@@ -178,7 +178,7 @@ class StretchScorer:
 
     @torch.inference_mode()
     def __call__(self, stretches: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-        """int16 [n, layout.samples] -> scores [n, steps], of the windows that end `layout.step` frames apart."""
+        """Score int16 [n, layout.samples]: [n, steps], of the windows that end `layout.step` frames apart."""
         sound = torch.from_numpy(stretches).to(self._device).float().mul_(PCM_SCALE)
         features = self._front_end(sound)
         if self._dense is not None:

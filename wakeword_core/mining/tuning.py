@@ -66,12 +66,8 @@ def tune(
     val = load_windows(sources.val)
     base, _ = load_model(sources.model)
     before = validation_figures(sources.model, val, config, device)
-    features, attempt = out / _FEATURES, out / ATTEMPT
-    if features.exists():  # of a build that was killed; its finished parts are kept elsewhere
-        shutil.rmtree(features)
-    features.mkdir(parents=True)
-    build_features(sources.mined, "train", config, device, features, parts, progress, mixed_in=sources.shards)
-    mined = load_windows(features)
+    mined = _mined_windows(sources, config, device, out / _FEATURES, parts, progress)
+    attempt = out / ATTEMPT
     windows = load_windows(sources.train).joined(mined)
     summary = train(windows, val, cmvn, tuning_config(config), attempt, progress, on_epoch, start_from=base)
     after = ValidationFigures(
@@ -116,6 +112,17 @@ def clean_up(out: Path) -> None:
     """Remove what only a tuning that goes on needs; what is left is the result."""
     for name in (_FEATURES, ATTEMPT):
         shutil.rmtree(out / name)
+
+
+def _mined_windows(
+    sources: Sources, config: Config, device: str, out: Path, parts: Parts, progress: Progress
+) -> WindowSet:
+    """Compute rows of mined clips, clean and augmented, with the noise and rooms of the training split."""
+    if out.exists():  # of a build that was killed; its finished parts are kept elsewhere
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    build_features(sources.mined, "train", config, device, out, parts, progress, mixed_in=sources.shards)
+    return load_windows(out)
 
 
 def _named(figures: ValidationFigures, prefix: str) -> dict[str, float]:

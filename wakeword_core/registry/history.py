@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 FOLDER = "registry"
 Decision = Literal["candidate", "promoted", "refused", "rolled_back", "removed"]
 Role = Literal["champion", "candidate", "refused", "retired", "removed"]
-_MAX_BYTES = 64_000_000
 _DIGITS = 8
 
 
@@ -76,8 +75,6 @@ class Registry:
     @classmethod
     def _read(cls, path: Path) -> "Registry":
         try:
-            if path.stat().st_size > _MAX_BYTES:
-                raise ValueError(f"it has more than {_MAX_BYTES // 10**6} MB")
             tree = read_json(path)
             read = cls(path, str(tree["phrase"]), _HISTORY.validate_python(tree["history"]))
             if (read.champion.key if read.champion else None) != tree["champion"]:

@@ -52,7 +52,7 @@ class Calibration:
 
 
 def softmax(logits: ArrayLike) -> Doubles:
-    """Class probabilities [n, classes] of logits [n, classes], not calibrated."""
+    """Return class probabilities [n, classes] of logits [n, classes], not calibrated."""
     values = np.asarray(logits, dtype=np.float64)
     values = np.exp(values - values.max(axis=1, keepdims=True))
     probabilities: Doubles = values / values.sum(axis=1, keepdims=True)
@@ -60,7 +60,7 @@ def softmax(logits: ArrayLike) -> Doubles:
 
 
 def calibrated(logits: ArrayLike, method: str, parameters: Mapping[str, Any]) -> Doubles:
-    """Class probabilities [n, classes] of logits [n, classes] as the model with this calibration gives them."""
+    """Return class probabilities [n, classes] of logits [n, classes] as a model with this calibration gives them."""
     import torch
 
     from wakeword_core.models.calibrators import new_calibrator
@@ -141,7 +141,7 @@ def _temperature(logits: Doubles, labels: Labels) -> float:
 
 
 def _surest(logits: Doubles) -> float:
-    """The largest log-odds of a wake word against the next likely class; sure negatives may round to 0."""
+    """Return the largest log-odds of a wake word against the next likely class; sure negatives may round to 0."""
     words = logits[:, 1:].max(axis=1)
     ranked = np.sort(logits, axis=1)
     others = np.where(words >= ranked[:, -1], ranked[:, -2], ranked[:, -1])
@@ -149,7 +149,7 @@ def _surest(logits: Doubles) -> float:
 
 
 def _minimise(start: "Tensor", changed: Callable[["Tensor"], "Tensor"], labels: Labels) -> Doubles:
-    """The numbers, from `start` on, with which the logits `changed(numbers)` have the least NLL; L-BFGS."""
+    """Find by L-BFGS, from `start` on, the numbers with which the logits `changed(numbers)` have the least NLL."""
     import torch
 
     truth = torch.from_numpy(labels)
@@ -169,7 +169,7 @@ def _minimise(start: "Tensor", changed: Callable[["Tensor"], "Tensor"], labels: 
 
 
 def _fit_curve(logits: Doubles, labels: Labels) -> list[Parameters]:
-    """Isotonic regression (Zadrozny & Elkan 2002) of whether a wake word was said on the log-odds that one was.
+    """Fit whether a wake word was said to its log-odds by isotonic regression (Zadrozny & Elkan 2002).
 
     Its targets are Platt's (1999), short of 0 and 1 by what so many windows cannot rule out. Its steps are joined by
     straight lines in log-odds, from the middle of one to that of the next (centered isotonic regression, Oron &
@@ -197,7 +197,7 @@ def _fit_curve(logits: Doubles, labels: Labels) -> list[Parameters]:
 
 
 def _segments(odds: Doubles, spoken: NDArray[np.bool_]) -> tuple[Doubles, Doubles, float, float]:
-    """Where each segment begins and how wide it is, the value at the first one's beginning, and the rise of each."""
+    """Return where each segment begins, how wide it is, the value where the first begins, and the rise of each."""
     from sklearn.isotonic import IsotonicRegression
 
     from wakeword_core.models.calibrators import CURVE_SEGMENTS

@@ -1,4 +1,4 @@
-"""Scores of a split's windows, as stored, or cut anew at several places; and which group a window belongs to."""
+"""Scores of a split's windows, and which groups a window belongs to."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wakeword_core.config import Config, Split
-from wakeword_core.evaluation.measure.metrics import ClipMetrics, clip_metrics
 from wakeword_core.features.store import load_windows
-from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime.detector import wake_scores
-from wakeword_core.shards.packed_split import iter_recordings, shard_paths
+from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.shards.shard_file import Recording
 
 _BATCH = 512
@@ -27,7 +24,7 @@ WindowScorer = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
 
 
 def clip_logits(model_folder: Path, features_folder: Path) -> tuple[Doubles, Labels]:
-    """Raw logits [rows, classes] (not calibrated) and class index [rows] of the split's clean windows."""
+    """Return raw logits [rows, classes] (not calibrated) and class index [rows] of the split's clean windows."""
     import torch
 
     from wakeword_core.models.scoring import load_model
@@ -48,7 +45,7 @@ def score_clips(model_folder: Path, features_folder: Path) -> tuple[Doubles, Lab
 
 
 def onnx_clip_scores(model: Path, features_folder: Path) -> tuple[Doubles, Labels]:
-    """Calibrated scores [rows, classes] of the exported model, and class index [rows], over the clean windows."""
+    """Return the exported model's calibrated scores [rows, classes] and the class index [rows] of the clean windows."""
     from wakeword_core.runtime import WakewordModel
 
     loaded = WakewordModel(model)
@@ -57,54 +54,8 @@ def onnx_clip_scores(model: Path, features_folder: Path) -> tuple[Doubles, Label
     return np.concatenate(scores).astype(np.float64), windows.labels.numpy()
 
 
-def shifted_metrics(
-    score: WindowScorer,
-    shards: Path,
-    split: Split,
-    config: Config,
-    threshold: float = 0.5,
-    *,
-    random: np.random.Generator | None = None,
-    progress: Progress = silent,
-) -> ClipMetrics | None:
-    """Compute clip metrics of mean scores over windows shifted by `report.tta_shifts_ms`; None if it is empty.
-
-    `score` maps log-mel windows [n, n_mels, frames] to class scores [n, classes]; those of the shifts are averaged
-    before the likeliest wake word is picked. Windows are cut from the split's shards as its features are.
-    """
-    from wakeword_core.features.build import shifted_windows
-
-    shifts, total = config.evaluation.report.tta_shifts_ms, len(shard_paths(shards))
-    if not shifts:
-        return None
-    averaged, labels, recordings = [], [], []
-    for number, cuts in enumerate(shifted_windows(shards, split, config, shifts)):
-        progress("shifted windows", number + 1, total)
-        if not len(cuts[0].mel):
-            continue
-        averaged.append(np.mean([_batched(score, rows.mel) for rows in cuts], axis=0))
-        labels.append(cuts[0].columns["labels"] > 0)
-        recordings.append(cuts[0].columns["file_ids"])
-    scores = np.concatenate(averaged)
-    return clip_metrics(
-        wake_scores(scores)[0],
-        np.concatenate(labels),
-        threshold,
-        any_word=1 - scores[:, 0],
-        recordings=np.concatenate(recordings),
-        # a seed is drawn: the published intervals are those of its generator
-        random=None if random is None else np.random.default_rng(int(random.integers(2**63))),
-        confidence=config.evaluation.operating_points.confidence,
-    )
-
-
-def _batched(score: WindowScorer, mel: npt.NDArray[np.floating]) -> Doubles:
-    batches = np.array_split(mel.astype(np.float32), max(1, -(-len(mel) // _BATCH)))
-    return np.concatenate([score(batch) for batch in batches]).astype(np.float64)
-
-
 def window_groups(shards: Path, ids: npt.NDArray[np.str_]) -> dict[str, npt.NDArray[np.str_]]:
-    """Speaker, source and SNR band of windows, each [n], by the recording that each is of."""
+    """Return speaker, source and SNR band of windows, each [n], by the recording that each is of."""
     groups = {
         recording.id: (recording.speaker, recording.source, _snr_band(recording))
         for recording in iter_recordings(shards)
@@ -114,7 +65,7 @@ def window_groups(shards: Path, ids: npt.NDArray[np.str_]) -> dict[str, npt.NDAr
 
 
 def _snr_band(recording: Recording) -> str:
-    """How far the speech of a recording stands above what is before and after it, as far as that can be told."""
+    """Return how far the speech of a recording stands above what is before and after it, where that is known."""
     audio = recording.audio.astype(np.float64)
     if np.isnan(recording.speech_start) or np.isnan(recording.speech_end):
         return "unknown"

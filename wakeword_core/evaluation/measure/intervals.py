@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 1_000
 _CELLS = 1 << 19
-"""Windows times resamples held at once: what fits a processor's cache."""
+"""Windows times resamples in memory at once: what fits a processor's cache."""
 
 Doubles = NDArray[np.float64]
 Statistics = Callable[[Doubles], Mapping[str, float]]
@@ -25,7 +25,7 @@ class Interval(NamedTuple):
 
 
 def wilson_interval(events: float, trials: float, confidence: float = 0.95) -> Interval:
-    """Wilson score interval (Wilson 1927) of events among trials, whole or effective ones; (0, 1) without any."""
+    """Return the Wilson score interval (1927) of events among trials, whole or effective ones; (0, 1) without any."""
     from scipy.stats import norm
 
     if trials == 0:
@@ -38,7 +38,7 @@ def wilson_interval(events: float, trials: float, confidence: float = 0.95) -> I
 
 
 def effective_trials(units: NDArray[Any]) -> float:
-    """How many independent trials trials [n] are worth that belong to `units` [n] (Kish 1965): (sum m)^2 / sum m^2.
+    """Return what trials that belong to `units` [n] are worth in independent ones (Kish 1965): (sum m)^2 / sum m^2.
 
     A recording that was cut into m windows is one trial; many recordings of which one has most windows, hardly more.
     """
@@ -47,7 +47,7 @@ def effective_trials(units: NDArray[Any]) -> float:
 
 
 def poisson_interval(events: int, exposure: float, confidence: float = 0.95) -> Interval:
-    """Exact two-sided interval (Garwood 1936) of a rate, in events a unit of `exposure`, which must be positive."""
+    """Return the exact interval (Garwood 1936) of a rate, in events a unit of `exposure`, which must be positive."""
     from scipy.stats import chi2
 
     tail = (1 - confidence) / 2
@@ -56,14 +56,14 @@ def poisson_interval(events: int, exposure: float, confidence: float = 0.95) -> 
 
 
 def poisson_upper_bound(events: int, exposure: float, confidence: float = 0.95) -> float:
-    """The rate that is exceeded with probability 1 - confidence at most: the one-sided exact bound."""
+    """Return the rate that is exceeded with probability 1 - confidence at most: the one-sided exact bound."""
     from scipy.stats import chi2
 
     return float(chi2.ppf(confidence, 2 * events + 2) / 2 / exposure)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Student's interval (1908) of what at least two independent values are in the mean."""
+    """Return Student's interval (1908) of the mean of at least two independent values."""
     from scipy.stats import t
 
     middle, error = mean(values), stdev(values) / sqrt(len(values))
@@ -79,7 +79,7 @@ def bootstrap_intervals(
     resamples: int = RESAMPLES,
     recordings: NDArray[Any] | None = None,
 ) -> dict[str, Interval]:
-    """Percentile intervals (Efron 1979) of metrics over windows with `labels` [n], each class resampled by itself.
+    """Return percentile intervals (Efron 1979) of metrics over windows with `labels` [n], resampled by class.
 
     With `recordings` [n] it is these that are drawn, each with all of its windows (Davison & Hinkley 1997, 3.8).
     An interval always holds the value of the windows themselves: resamples of the calibration error lie above it.
@@ -131,7 +131,7 @@ class Outcomes(NamedTuple):
 
 
 def excess_p_value(differences: Iterable[int]) -> float:
-    """Chance that units [n] show such an excess of errors of the first model, or more, if both are equally good.
+    """Return the chance that units [n] show such an excess of the first model's errors, if both are equally good.
 
     A unit is what may count as independent: a recording, however often it is played. Its difference is the errors of
     the first model less those of the second. Were both equally good, each difference could as well have the other
@@ -151,9 +151,9 @@ def excess_p_value(differences: Iterable[int]) -> float:
 
 
 def least_excess(against: int, level: float) -> int:
-    """How many more units the first model must fail in to be called worse, where the second alone fails in `against`.
+    """Return in how many more units than `against`, those of the second alone, the first must fail to be called worse.
 
-    Units that differ by one; whatever is less cannot show at that level.
+    Units differ by one.
     """
     from scipy.stats import binom
 
@@ -164,7 +164,7 @@ def least_excess(against: int, level: float) -> int:
 
 
 def share_difference(outcomes: Outcomes, units: float, confidence: float) -> Interval:
-    """Interval of the first model's share of errors less the second's: Newcombe's hybrid score (1998, method 10).
+    """Return the interval of the first model's share of errors less the second's (Newcombe 1998, method 10).
 
     `units` is how many independent trials the outcomes are worth. Also without a single error it has a width, unlike a
     bootstrap's.
@@ -176,7 +176,7 @@ def share_difference(outcomes: Outcomes, units: float, confidence: float) -> Int
 
 
 def rate_difference(first: int, second: int, exposure: float, confidence: float) -> Interval:
-    """Interval of the difference of two rates, of so many events in one exposure (Zou and Donner 2008).
+    """Return the interval of the difference of two rates, of events in one exposure (Zou and Donner 2008).
 
     Both models hear the same, so their events coincide rather than not; that it counts them as independent makes it
     wider.
@@ -186,7 +186,7 @@ def rate_difference(first: int, second: int, exposure: float, confidence: float)
 
 
 def _difference(first: float, ends: Interval, second: float, other_ends: Interval, correlation: float) -> Interval:
-    """From the intervals of two estimates, that of their difference (Zou 2007)."""
+    """Return the interval of the difference of two estimates, from those of both (Zou 2007)."""
 
     def reach(first_side: float, second_side: float) -> float:
         return float(np.sqrt(max(first_side**2 - 2 * correlation * first_side * second_side + second_side**2, 0.0)))
@@ -199,7 +199,7 @@ def _difference(first: float, ends: Interval, second: float, other_ends: Interva
 
 
 def _correlation(outcomes: Outcomes) -> float:
-    """Of both models' errors, drawn towards 0 for continuity as Newcombe does; 0 where one never or always errs."""
+    """Correlate both models' errors, with Newcombe's continuity correction; 0 where one never or always errs."""
     both, first_only, second_only, neither = outcomes
     product = both * neither - first_only * second_only
     if product > 0:

@@ -257,7 +257,7 @@ class _Ranking:
         self.thresholds: Doubles = ranked[self._last]
 
     def curve(self, weights: Doubles) -> _Curve:
-        """The ROC of windows that count so often each [n]; both classes must have a weight."""
+        """Compute the ROC of windows that count so often each [n]; both classes must have a weight."""
         ranked = weights[self._order]
         detected = np.cumsum(ranked)[self._last]
         hits = np.cumsum(ranked * self._truth)[self._last]
@@ -279,7 +279,7 @@ def _area(curve: _Curve, max_fpr: float) -> float:
 
 
 def _equal_error(curve: _Curve) -> tuple[float, int, float]:
-    """The equal error rate, the first point behind the crossing, and how far before it, as a share, the crossing is."""
+    """Return the EER, the first point behind the crossing, and how far before it, as a share, the crossing is."""
     excess = curve.fpr - (1 - curve.tpr)  # rises from -1 to 1
     after = int(np.argmax(excess >= 0))
     share = excess[after - 1] / (excess[after - 1] - excess[after])
@@ -347,7 +347,6 @@ def _log_losses(table: Doubles, truth: NDArray[np.int64]) -> Doubles:
 
 
 def _squared_errors(table: Doubles, truth: NDArray[np.int64]) -> Doubles:
-    """What the Brier score is the mean of, for probabilities [n, 2]."""
     errors: Doubles = ((np.eye(2)[truth] - table) ** 2).sum(axis=1) / 2
     return errors
 
@@ -360,7 +359,7 @@ def _bin_of(values: Doubles, bins: int, adaptive: bool = False) -> NDArray[np.in
 
 
 def _calibration_gaps(table: Doubles, truth: NDArray[np.int64]) -> Doubles:
-    """Confidence less correctness of the top class of each prediction [n]."""
+    """Return confidence less correctness of the top class of each prediction [n]."""
     gaps: Doubles = table.max(axis=1) - (table.argmax(axis=1) == truth)
     return gaps
 

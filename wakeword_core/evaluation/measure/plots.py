@@ -26,7 +26,7 @@ _MARKS = ((_GREEN, "^"), (_RED, "D"), (_ORANGE, "v"), (_GREY, "s"))
 _CURVES = ((_BLUE, "-"), (_GREY, "--"), (_ORANGE, "-."))
 _SCORE_TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _ROC_ZOOM = 50
-"""The zoomed ROC begins at what is found at this part of its largest false-positive rate."""
+"""The zoomed ROC begins at the true-positive rate of this part of its largest false-positive rate."""
 
 
 class Point(Protocol):
@@ -81,7 +81,7 @@ def rate_curve(
         axes.axvline(rate, color=color, ls=":", lw=1.3)
         loss = float(np.interp(np.log(rate), np.log(rates), smoothed))
         axes.plot(rate, loss, shape, color=color, markersize=8, ls="none", zorder=5, label=f"{name}: {rate:.2g}")
-    # What runs away at the end is told by its beginning; all of it would leave no room for the rest.
+    # Of a loss that runs away at the end, the beginning is enough; all of it would leave no room for the rest.
     low, high = min(smoothed), max(smoothed[: int(np.argmin(smoothed)) + 1])
     axes.set_ylim(max(0.0, low - 0.3 * (high - low)), high + 0.5 * (high - low))
     axes.set_xscale("log")
@@ -127,7 +127,7 @@ def det_curve(
 
 
 def _place_of_zero(points: Sequence[Point], targets: Sequence[float], hours: float | None) -> float:
-    """Where a logarithmic axis draws a rate of 0: well below every rate there is, and one alarm in `hours`."""
+    """Return where a logarithmic axis draws a rate of 0: well below every rate there is, and one alarm in `hours`."""
     rates = [point.fah for point in points if point.fah > 0]
     return min([*rates, *targets, *([1 / hours] if hours else [])], default=1.0) / 3
 
@@ -143,7 +143,7 @@ def _limit_to_what_matters(axes: "Axes", drawn: Sequence[Point], marks: Sequence
 
 
 def _unfolded(points: Sequence[Point]) -> list[Point]:
-    """A sweep from its most alarms on: at lower thresholds events merge, which only folds the curve back."""
+    """Return a sweep from its most alarms on: at lower thresholds events merge, which only folds the curve back."""
     return list(points[max(range(len(points)), key=lambda index: points[index].fah) :])
 
 

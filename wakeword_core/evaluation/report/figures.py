@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wakeword_core.config import Config
+from wakeword_core.config import Config, EvaluationConfig
 from wakeword_core.evaluation.measure import plots
-from wakeword_core.evaluation.measure.clips import onnx_clip_scores, shifted_metrics, window_groups
+from wakeword_core.evaluation.measure.clips import onnx_clip_scores, window_groups
 from wakeword_core.evaluation.measure.metrics import (
     PARTIAL_AUC_FPRS,
     ClipMetrics,
@@ -176,8 +176,8 @@ def final_test(
     model = WakewordModel(inputs["onnx_model"].file(MODEL_FILE))
     shards = inputs["audio_shards[test]"].path
     scores = score_streams(model.score_audio, shards, config, progress)
-    stream = _stream_figures(scores, model, OperatingPoints.load(inputs["calibrated_model"].path), config)
-    windows, pictures = _window_figures(model, inputs, config, progress)
+    stream = _stream_figures(scores, model, OperatingPoints.load(inputs["calibrated_model"].path), config.evaluation)
+    windows, pictures = _window_figures(model, inputs, config)
     suspicious, described, suspicious_players = _suspicious(model, inputs, config, progress)
     figures = TestFigures(
         phrase=config.phrase,
@@ -186,7 +186,7 @@ def final_test(
         calibration=read_json(inputs["calibrated_model"].file("calibration.json")),
         suspicious=suspicious,
         described=described,
-        **_about(inputs, config),
+        **_about(inputs, config.training.model.arch),
     )
     metrics = figures.to_json()
     marked = {
@@ -221,24 +221,24 @@ def final_test(
 
 
 def _stream_figures(
-    scores: StreamScores, model: WakewordModel, chosen: OperatingPoints, config: Config
+    scores: StreamScores, model: WakewordModel, chosen: OperatingPoints, evaluation: EvaluationConfig
 ) -> StreamFigures:
     def at(threshold: float) -> StreamResult:
-        return evaluate_streams(scores, threshold, config.evaluation, model.detector)
+        return evaluate_streams(scores, threshold, evaluation, model.detector)
 
-    tradeoff = Tradeoff(scores, config.evaluation, model.detector)
+    tradeoff = Tradeoff(scores, evaluation, model.detector)
     return StreamFigures(
         chosen=chosen,
         tested={name: at(point.threshold) for name, point in chosen.points.items()},
         result=at(model.threshold),
-        target_conditions=[condition.name for condition in target_conditions(config.evaluation.conditions)],
-        fah_points=[tradeoff.point(target) for target in config.evaluation.report.fah_points],
+        target_conditions=[condition.name for condition in target_conditions(evaluation.conditions)],
+        fah_points=[tradeoff.point(target) for target in evaluation.report.fah_points],
         sweep=tradeoff.sweep(),
     )
 
 
 def _window_figures(
-    model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress
+    model: WakewordModel, inputs: Mapping[str, Artifact], config: Config
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the figures of windows by the names of the fields, and their pictures by name."""
     features, shards = inputs["mel_features[test]"].path, inputs["audio_shards[test]"].path
@@ -250,12 +250,9 @@ def _window_figures(
     file = FeatureFile(features)
     recordings = file.column("file_ids")[file.column("views") == 0].astype(np.str_)
 
-    def random() -> np.random.Generator:
-        """Return the generator of the bootstrap, the same for figures that stand side by side."""
-        return np.random.default_rng(config.seed)
-
     def measured(values: NDArray[Any], truth: NDArray[Any], chances: NDArray[Any], names: NDArray[Any]) -> ClipMetrics:
-        options: Any = {"any_word": chances, "recordings": names, "random": random(), "confidence": level}
+        random = np.random.default_rng(config.seed)  # the same for figures that stand side by side
+        options: Any = {"any_word": chances, "recordings": names, "random": random, "confidence": level}
         return clip_metrics(values, truth, _CLIP_THRESHOLD, **options)
 
     highest, spoken, names = by_recording(wake, positive, recordings)
@@ -264,11 +261,6 @@ def _window_figures(
         "test": measured(wake, positive, any_word, recordings),
         "test, recordings by their highest window": measured(highest, spoken, highest_chance, names),
     }
-    shifted = shifted_metrics(
-        model.score_windows, shards, "test", config, _CLIP_THRESHOLD, random=random(), progress=progress
-    )
-    if shifted is not None:
-        sets["test, mean over shifts"] = shifted
     options: Any = {"recordings": recordings, "confidence": level}
     groups = window_groups(shards, recordings)
     figures = {
@@ -341,13 +333,13 @@ def _suspicious(
     return suspicious, described, players(excerpts, model.front_end, rate)
 
 
-def _about(inputs: Mapping[str, Artifact], config: Config) -> dict[str, dict[str, Any]]:
+def _about(inputs: Mapping[str, Artifact], architecture: str) -> dict[str, dict[str, Any]]:
     """Return what is known of the recordings, the model and its tuning on mined negatives, by the names of fields."""
     manifest, onnx, tuned = inputs["raw_manifest"], inputs["onnx_model"], inputs["tuned_model"]
     return {
         "data": {**manifest.figures, "quarantine": quarantined(manifest.path)},
         "model": {
-            "architecture": config.training.model.arch,
+            "architecture": architecture,
             "parameters": inputs["trained_model"].figures["parameters"],
             "bytes": onnx.files[MODEL_FILE].size,
             "key": onnx.key,

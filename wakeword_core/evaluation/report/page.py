@@ -59,22 +59,20 @@ _SECTIONS = {
 
 @dataclass(frozen=True)
 class Exhibits:
-    """What only the page shows: sounds and pictures, and what is no property of the inputs."""
+    """What only the page shows: sounds and pictures, and what is no property of the inputs.
+
+    Players are of the first rows of `stream.miss_list`, `stream.false_alarms` and of all of `suspicious.worst`.
+    """
 
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     """Name -> PNG: det, scores, reliability, confusion, training, and roc where the test has both classes."""
     misses: Sequence[Player | None] = ()
-    """Of the first rows of `stream.miss_list`."""
     false_alarms: Sequence[Player | None] = ()
-    """Of the first rows of `stream.false_alarms`."""
     suspicious: Sequence[Player | None] = ()
-    """Of the rows of `suspicious.worst`."""
     paths: Mapping[str, str] = field(default_factory=dict)
     """Recording id -> where it lies."""
     comparison: Mapping[str, Any] | None = None
-    """As `comparison.compare` returns it."""
     model: Mapping[str, Any] = field(default_factory=dict)
-    """More about the model than `metrics` has."""
 
 
 def write_report(out: Path, metrics: dict[str, Any], exhibits: Exhibits) -> None:
@@ -107,7 +105,11 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
     optional = {"comparison": exhibits.comparison, "suspicious": suspicious["worst"]}
     targets = set(metrics["target_conditions"])
     conditions = [
-        {**condition, "marked": condition["name"] in targets, "latency": _latency(condition)}
+        {
+            **condition,
+            "marked": condition["name"] in targets,
+            "latency": f"{seconds(condition['latency_p50'])} / {seconds(condition['latency_p95'])}",
+        }
         for condition in stream["conditions"]
     ]
     return {
@@ -132,7 +134,10 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "clips": metrics["clips"],
         "clip_rows": _CLIP_ROWS,
         "clip_groups": _clip_groups(metrics["clip_groups"]),
-        "model": _model_rows({**metrics["model"], **exhibits.model}),
+        "model": [
+            (name, f"{value:,}" if isinstance(value, int) else value)
+            for name, value in {**metrics["model"], **exhibits.model}.items()
+        ],
         "data": data,
         "data_rows": _data_rows(data),
         "quarantine": data["quarantine"][:_SHOWN],
@@ -200,10 +205,6 @@ def _operating(stream: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _latency(condition: Mapping[str, Any]) -> str:
-    return f"{seconds(condition['latency_p50'])} / {seconds(condition['latency_p95'])}"
-
-
 def _group_chart(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return the chart of the groups with most misses; None without any."""
     worst_first = sorted(groups, key=lambda group: (-group["frr"], -group["words"], group["name"]))
@@ -211,7 +212,7 @@ def _group_chart(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _chart(groups: Sequence[Mapping[str, Any]], limit: int | None = None) -> dict[str, Any]:
-    """Rates with their intervals as rows of a dot plot; places are percentages of its width."""
+    """Lay out rates with their intervals as rows of a dot plot; places are percentages of its width."""
     kept = groups[:limit]
     highest = max((group["frr_interval"][1] for group in kept), default=1.0)
     scale = next((end for end in _SCALES if end >= highest), 1.0)
@@ -266,10 +267,6 @@ def _clip_groups(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, dic
             chart |= {"what": kind.replace("snr", "speech above the rest"), "rate": rate_name}
             charts.append((title, chart))
     return charts
-
-
-def _model_rows(model: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(name, f"{value:,}" if isinstance(value, int) else value) for name, value in model.items()]
 
 
 def _data_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:

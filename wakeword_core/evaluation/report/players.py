@@ -1,4 +1,4 @@
-"""What the model heard, to listen to and to look at: excerpts of sound as data URIs for a page."""
+"""Excerpts of sound to listen to and to look at, as data URIs for a page."""
 
 import base64
 import io
@@ -41,7 +41,7 @@ class Player:
 
 
 def cut(pcm: Pcm, rate: int, start: float, end: float, seconds: float) -> Excerpt:
-    """`seconds` of [samples] around the span from `start` to `end` (in seconds), less where the sound is shorter."""
+    """Cut `seconds` of [samples] around the span from `start` to `end` (in seconds), or less if it is shorter."""
     length = min(round(seconds * rate), len(pcm))
     first = round((start + end) / 2 * rate) - length // 2
     first = min(max(first, 0), len(pcm) - length)
@@ -95,7 +95,7 @@ def players(excerpts: Sequence[Excerpt | None], front_end: FrontEnd, rate: int) 
 
 
 def mel_png(mel: NDArray[np.float32], low: float, high: float) -> bytes:
-    """Log-mel [n_mels, frames] as a PNG of as many pixels, low frequencies below, coloured from `low` to `high`."""
+    """Draw log-mel [n_mels, frames] as a PNG of as many pixels, low bands below, coloured from `low` to `high`."""
     from matplotlib import colormaps
     from PIL import Image
 
@@ -109,7 +109,7 @@ def mel_png(mel: NDArray[np.float32], low: float, high: float) -> bytes:
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """Bytes of a media type as a URI that holds them."""
+    """Return bytes of a media type as a URI that holds them."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 

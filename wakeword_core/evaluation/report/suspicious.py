@@ -19,7 +19,7 @@ from wakeword_core.shards.shard_file import Recording
 
 _ROWS = 256
 _OTHERS_OVERLAP = 4
-"""Windows without a word begin every so many parts of a window: a word is found a little early or late as well."""
+"""Windows without a word begin every so many parts of a window: a word is recognised a little early or late as well."""
 _HALF = 0.5
 _LEAST_POWER = 1e-12
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -171,7 +171,7 @@ def mix(
 
 
 def _around(word: slice, samples: int) -> slice:
-    """`samples` samples about the middle of the word, and the whole word at least."""
+    """Return `samples` samples about the middle of the word, and the whole word at least."""
     middle = (word.start + word.stop) // 2
     return slice(max(min(middle - samples // 2, word.start), 0), max(middle + samples // 2, word.stop))
 
@@ -218,12 +218,16 @@ class Session:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Samples [offset, offset + length) of a recording; `lead` samples before them are context, heard before."""
+    """Samples [offset, offset + length) of a recording, from sample `start` of a session on.
+
+    The `lead` samples before them are context that was scored before.
+    """
 
     recording: Recording
     offset: int
     length: int
     lead: int = 0
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -270,19 +274,17 @@ def positive_sessions(shards_folder: Path, config: Config, seed: int, condition:
     whole = (
         _Piece(recording, 0, len(recording.audio)) for recording in iter_recordings(shards_folder, roles=POSITIVE_ROLES)
     )
-    for pieces in _filled(whole, layout):
-        positions, length = _positions(pieces, layout)
-        words = [_word(piece, at, layout.rate) for piece, at in zip(pieces, positions, strict=True)]
-        starts = [round(word.start * layout.rate) for word in words]
-        ends = [round(word.end * layout.rate) for word in words]
-        spans = [slice(start, max(end, start + 1)) for start, end in zip(starts, ends, strict=True)]
-        speech = _speech(pieces, positions, spans, length, rooms)
+    for pieces, length in _placed(whole, layout):
+        words = [_word(piece, layout.rate) for piece in pieces]
+        ends = [(round(word.start * layout.rate), round(word.end * layout.rate)) for word in words]
+        spans = [slice(start, max(end, start + 1)) for start, end in ends]
+        speech = _speech(pieces, spans, length, rooms)
         if bed is not None or rooms is not None:
-            recordings = [slice(at, at + piece.length) for piece, at in zip(pieces, positions, strict=True)]
+            recordings = [slice(piece.start, piece.start + piece.length) for piece in pieces]
             noise = bed.take(length) if bed is not None else None
             stretch = round(config.evaluation.streams.noise_seconds * layout.rate)
             speech = mix(speech, noise, spans, recordings, condition.snr_db, quiet, stretch)
-        yield Session(_with_floor(speech, floor), words, _spans(pieces, positions, layout))
+        yield Session(_with_floor(speech, floor), words, _spans(pieces, layout.rate))
 
 
 def background_sessions(
@@ -290,20 +292,19 @@ def background_sessions(
 ) -> Iterator[Session]:
     """Yield sessions of the split's recordings of `roles` (none with a wake word), each second once, with pauses.
 
-    A recording longer than a session goes on in the next one, which begins with the window heard last, so that no
+    A recording longer than a session goes on in the next one, which begins with the window scored last, so that no
     stretch goes unscored. The spans of a session are of new audio only.
     """
     layout = _Layout.of(config)
     floor = _floor(layout.rate, config.evaluation.streams.floor_dbfs, [config.seed, 2])
     recordings = iter_recordings(shards_folder, roles=roles)
     cut = chain.from_iterable(_cut(recording, layout) for recording in recordings)
-    for pieces in _filled(cut, layout):
-        positions, length = _positions(pieces, layout)
+    for pieces, length in _placed(cut, layout):
         sound = np.zeros(length, dtype=np.float32)
-        for piece, position in zip(pieces, positions, strict=True):
+        for piece in pieces:
             samples = piece.recording.audio[piece.offset - piece.lead : piece.offset + piece.length]
-            sound[position - piece.lead : position + piece.length] = from_pcm16(samples)
-        yield Session(_with_floor(sound, floor), [], _spans(pieces, positions, layout))
+            sound[piece.start - piece.lead : piece.start + piece.length] = from_pcm16(samples)
+        yield Session(_with_floor(sound, floor), [], _spans(pieces, layout.rate))
 
 
 def _floor(rate: int, level_dbfs: float, seed: list[int]) -> Floats:
@@ -316,18 +317,19 @@ def _with_floor(sound: Floats, floor: Floats) -> NDArray[np.int16]:
     return to_pcm16(sound + np.resize(floor, len(sound)))
 
 
-def _filled(pieces: Iterable[_Piece], layout: _Layout) -> Iterator[list[_Piece]]:
-    """Group pieces in order, each group as many as a session holds; a continued recording opens its own."""
+def _placed(pieces: Iterable[_Piece], layout: _Layout) -> Iterator[tuple[list[_Piece], int]]:
+    """Yield the pieces of each session, as many as it holds, and its length; a continued recording opens its own."""
     group: list[_Piece] = []
-    used = 0
+    end = layout.lead
     for piece in pieces:
-        if group and (piece.lead or used + layout.gap + piece.length > layout.body):
-            yield group
-            group, used = [], 0
-        used += piece.length + (layout.gap if group else 0)
-        group.append(piece)
+        if group and (piece.lead or end + layout.gap + piece.length > layout.lead + layout.body):
+            yield group, end + layout.tail
+            group, end = [], layout.lead
+        start = end + layout.gap if group else end
+        group.append(replace(piece, start=start))
+        end = start + piece.length
     if group:
-        yield group
+        yield group, end + layout.tail
 
 
 def _cut(recording: Recording, layout: _Layout) -> Iterator[_Piece]:
@@ -336,40 +338,35 @@ def _cut(recording: Recording, layout: _Layout) -> Iterator[_Piece]:
         yield _Piece(recording, offset, length, min(offset, layout.lead))
 
 
-def _positions(pieces: list[_Piece], layout: _Layout) -> tuple[list[int], int]:
-    """Return where each piece begins, and the length of the session, in samples."""
-    steps = np.cumsum([layout.lead] + [piece.length + layout.gap for piece in pieces])
-    return steps[:-1].tolist(), int(steps[-1]) - layout.gap + layout.tail
-
-
-def _word(piece: _Piece, position: int, rate: int) -> Word:
+def _word(piece: _Piece, rate: int) -> Word:
     """Return the span that voice activity found, else the whole recording."""
     recording = piece.recording
     start, end = float(recording.speech_start), float(recording.speech_end)
     if not 0 <= start < end <= piece.length / rate:
         start, end = 0.0, piece.length / rate
-    begin = position / rate
+    begin = piece.start / rate
     return Word(recording.label, recording.id, begin + start, begin + end, recording.source, recording.speaker, begin)
 
 
-def _speech(
-    pieces: list[_Piece], positions: list[int], words: list[slice], length: int, rooms: Rooms | None
-) -> NDArray[np.float32]:
+def _speech(pieces: list[_Piece], words: list[slice], length: int, rooms: Rooms | None) -> Floats:
     """Put the recordings at their places; from across rooms, if any, their reverberation runs into the pauses."""
     speech = np.zeros(length, dtype=np.float32)
-    for piece, position, word in zip(pieces, positions, words, strict=True):
+    for piece, word in zip(pieces, words, strict=True):
         sound = from_pcm16(piece.recording.audio)
         if rooms is not None:
-            sound = rooms.across(sound, slice(word.start - position, word.stop - position))
-        speech[position : position + len(sound)] += sound[: length - position]
+            sound = rooms.across(sound, slice(word.start - piece.start, word.stop - piece.start))
+        speech[piece.start : piece.start + len(sound)] += sound[: length - piece.start]
     return speech
 
 
-def _spans(pieces: list[_Piece], positions: list[int], layout: _Layout) -> list[SourceSpan]:
-    rate = layout.rate
+def _spans(pieces: list[_Piece], rate: int) -> list[SourceSpan]:
     return [
         SourceSpan(
-            piece.recording.source, piece.recording.id, at / rate, (at + piece.length) / rate, piece.offset / rate
+            source=piece.recording.source,
+            id=piece.recording.id,
+            start=piece.start / rate,
+            end=(piece.start + piece.length) / rate,
+            offset=piece.offset / rate,
         )
-        for piece, at in zip(pieces, positions, strict=True)
+        for piece in pieces
     ]

@@ -88,7 +88,7 @@ class StreamScores:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """The conditions that words were heard in, in order."""
+        """The conditions that words were played in, in order."""
         return tuple(dict.fromkeys(session.condition for session in self.sessions if session.condition is not None))
 
     def within(self, conditions: Collection[Condition]) -> "StreamScores":
@@ -190,7 +190,7 @@ class PreparedSession:
         following = np.append(np.nextafter(self.starts[1:], -np.inf), np.inf) if words else self.starts
         self.stops = np.minimum(self.ends + streams.tolerance_seconds, following)
         self.peaks = self._peaks()
-        # a recording that goes on from the session before was heard there already, as far as where it goes on
+        # a recording that goes on from the session before was scored there up to where it goes on
         first = scores.sources[0] if scores.sources else None
         self.goes_on_with = first.id if first and scores.background and first.offset > 0 else ""
         self.counted_from = first.start if first and self.goes_on_with else -np.inf
@@ -248,7 +248,7 @@ class PreparedSession:
         return alarms
 
     def _peaks(self) -> NDArray[np.float64]:
-        """The highest threshold that each word reaches with its own class in its time; -inf where it has no score."""
+        """Return the highest threshold that each word reaches with its own class in its time; -inf without a score."""
         low = np.searchsorted(self.prepared.times, self.starts)
         high = np.searchsorted(self.prepared.times, self.stops, side="right")
         return np.array(
@@ -265,7 +265,7 @@ def prepare_sessions(scores: StreamScores, streams: StreamsConfig, detector: Det
     sessions = [PreparedSession(session, scores.labels, streams, detector) for session in scores.sessions]
     for session, following in pairwise(sessions):
         last = session.scores.sources[-1]
-        if last.id == following.goes_on_with:  # what the pause behind the cut hears is heard again after it
+        if last.id == following.goes_on_with:  # the pause behind the cut is scored again after it
             session.counted_until = last.end
     return sessions
 

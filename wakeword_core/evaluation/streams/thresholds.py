@@ -53,7 +53,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Choice:
-    """What the search for a target found; `margin` is the distance in logits between alarm and word around it."""
+    """The result of the search for a target; `margin` is the distance in logits between alarm and word around it."""
 
     point: SweepPoint
     reachable: bool
@@ -65,7 +65,7 @@ class Tradeoff:
     """What one detector gives on the streams of a split at any threshold, over the target conditions."""
 
     def __init__(self, scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig) -> None:
-        """DataError when there is no word in a target condition or no background."""
+        """Prepare the streams; DataError when there is no word in a target condition or no background."""
         self.scores = headline(scores, evaluation.conditions)
         self._settings = evaluation.operating_points
         sessions = prepare_sessions(self.scores, evaluation.streams, detector)
@@ -185,7 +185,7 @@ class Tradeoff:
         return highest
 
     def _swept(self) -> list[float]:
-        """Half on a grid in logits; the rest where words peak and, densest at the top, where the background does."""
+        """Return half on a grid in logits; the rest where words peak and, densest at the top, where background does."""
         points, words = self._settings.sweep_points, self._peaks
         grid = 1 / (1 + np.exp(-np.linspace(_logit(_LOWEST_SWEPT), _logit(_HIGHEST_SWEPT), points - 2 * (points // 4))))
         tops = np.sort(np.concatenate([_local_maxima(session.prepared.held) for session in self._background]))
@@ -253,7 +253,7 @@ def _logit(score: float) -> float:
 
 
 def _between(low: float, high: float) -> float:
-    """The middle of two scores in logits, or the plain middle where logits no longer tell them apart."""
+    """Return the middle of two scores in logits, or the plain middle where logits no longer tell them apart."""
     middle = float(1 / (1 + np.exp(-(_logit(low) + _logit(high)) / 2)))
     return middle if low < middle <= high else (low + high) / 2
 
