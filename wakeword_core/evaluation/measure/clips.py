@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wakeword_core.evaluation.measure.calibration import softmax
 from wakeword_core.features.store import load_windows
 from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.shards.packed_split import iter_recordings
@@ -38,8 +39,6 @@ def clip_logits(model_folder: Path, features_folder: Path) -> tuple[Doubles, Lab
 
 def score_clips(model_folder: Path, features_folder: Path) -> tuple[Doubles, Labels]:
     """Score the likeliest wake word of each clean window [rows] through torch; also whether it holds one (0 or 1)."""
-    from wakeword_core.evaluation.measure.calibration import softmax
-
     logits, labels = clip_logits(model_folder, features_folder)
     return wake_scores(softmax(logits))[0], (labels > 0).astype(np.int64)
 

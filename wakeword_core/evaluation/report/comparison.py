@@ -16,6 +16,8 @@ _OF_THE_TEST = ("phrase.", "seed.", "data.audio.", "evaluation.streams.", "evalu
 """Settings that make the test, unlike those that belong to the model or to what is read off the test."""
 
 
+Figure = tuple[str, bool | None, float | None]
+"""Kind, whether less is better (None: neither is), and value."""
 _FIGURES = (
     ("wake words missed (FRR)", ("stream", "frr"), "percent", True),
     ("false alarms an hour (FAH)", ("stream", "fah"), "rate", True),
@@ -28,7 +30,7 @@ _FIGURES = (
     ("parameters", ("model", "parameters"), "count", True),
     ("bytes", ("model", "bytes"), "count", True),
 )
-"""Name, place in metrics.json, kind, and whether less is better (None: neither is)."""
+"""Name, place in metrics.json, kind, and whether less is better."""
 
 
 def compare(
@@ -58,7 +60,7 @@ def compare(
             "created": card["created"],
             "same_test_data": same_data,
             "other_settings": differing,
-            "figures": [*_headline(metrics, earlier), *_conditions(metrics, earlier), *_points(metrics, earlier)],
+            "figures": _differences(_figures(metrics), _figures(earlier)),
             "words": _words(metrics, earlier) if same_data and not differing else None,
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -84,43 +86,27 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _leaves(f"{name}.{inner}", part)
 
 
-def _headline(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = [
-        _row(name, kind, _at(metrics, place), _at(earlier, place), less_is_better)
-        for name, place, kind, less_is_better in _FIGURES
-    ]
-    return [row for row in rows if row["this"] is not None or row["previous"] is not None]
+def _figures(report: Mapping[str, Any]) -> dict[str, Figure]:
+    conditions = _at(report, ("stream", "conditions")) or []
+    points = [point for point in report.get("fah_points") or [] if point["reachable"]]
+    return {
+        **{name: (kind, less_is_better, _at(report, place)) for name, place, kind, less_is_better in _FIGURES},
+        **{f"FRR, {condition['name']}": ("percent", True, condition["frr"]) for condition in conditions},
+        **{f"least FRR at {point['target_fah']:g} an hour": ("percent", True, point["frr"]) for point in points},
+    }
 
 
-def _conditions(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the FRR under each condition that both have."""
-    this, before = (
-        {condition["name"]: condition["frr"] for condition in _at(report, ("stream", "conditions")) or []}
-        for report in (metrics, earlier)
-    )
-    return [_row(f"FRR, {name}", "percent", this[name], before[name], True) for name in this if name in before]
-
-
-def _points(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the least FRR at each rate of false alarms that both reached."""
-    this, before = (
-        {point["target_fah"]: point["frr"] for point in report.get("fah_points") or [] if point["reachable"]}
-        for report in (metrics, earlier)
-    )
-    return [
-        _row(f"least FRR at {target:g} an hour", "percent", this[target], before[target], True)
-        for target in this
-        if target in before
-    ]
-
-
-def _row(
-    name: str, kind: str, this: float | None, previous: float | None, less_is_better: bool | None
-) -> dict[str, Any]:
-    difference = None if this is None or previous is None else this - previous
-    better = None if not difference or less_is_better is None else (difference < 0) == less_is_better
-    figures = {"this": this, "previous": previous, "difference": difference, "better": better}
-    return {"name": name, "kind": kind, **figures}
+def _differences(figures: Mapping[str, Figure], earlier: Mapping[str, Figure]) -> list[dict[str, Any]]:
+    rows = []
+    for name, (kind, less_is_better, this) in figures.items():
+        if name not in earlier or this is earlier[name][2] is None:
+            continue
+        previous = earlier[name][2]
+        difference = None if this is None or previous is None else this - previous
+        better = None if not difference or less_is_better is None else (difference < 0) == less_is_better
+        row = {"name": name, "kind": kind, "this": this, "previous": previous, "difference": difference}
+        rows.append({**row, "better": better})
+    return rows
 
 
 def _at(report: Any, place: tuple[str, ...]) -> Any:

@@ -120,7 +120,8 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "claim": wording.claim(stream),
         "pictures": {name: data_uri("image/png", png) for name, png in exhibits.pictures.items()},
         "paths": exhibits.paths,
-        "points": _points(metrics),
+        "points": sorted(metrics["operating_points"].items(), key=lambda named: named[1]["validation"]["target_fah"]),
+        "default_point": metrics["operating_point"]["name"],
         "fah_points": metrics["fah_points"],
         "operating": _operating(stream),
         "comparison": exhibits.comparison,
@@ -168,27 +169,6 @@ def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if eer is not None:
         figures.append(("EER of test windows", percent(eer), ""))
     return figures
-
-
-def _points(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the operating points, the strictest first, and what was counted on validation and on the test."""
-    points = []
-    for name, measured in metrics["operating_points"].items():
-        validation, test = measured["validation"], measured["test"]
-        points.append(
-            {
-                "name": name,
-                "default": name == metrics["operating_point"]["name"],
-                "target_fah": validation["target_fah"],
-                "threshold": validation["threshold"],
-                "splits": {
-                    "validation": {**validation, "alarms": validation["false_alarms"]},
-                    "test": {**test, "alarms": test["false_alarm_count"]},
-                },
-                "note": validation["note"],
-            }
-        )
-    return sorted(points, key=lambda point: point["target_fah"])
 
 
 def _operating(stream: Mapping[str, Any]) -> list[tuple[str, str]]:

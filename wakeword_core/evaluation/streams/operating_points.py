@@ -194,7 +194,10 @@ def tune_detector(scores: StreamScores, evaluation: EvaluationConfig, progress: 
     words = recordings(headline(scores, evaluation.conditions))
     chosen = best if _is_worth_it(choices[best], choices[configured], words) else configured
     tuning = Tuning(chosen, len(detectors), choices[configured].point.frr, choices[chosen].point.frr)
-    log.info("%s", tuning)
+    log.info(
+        "of %d detectors this one is used: %s; it misses %.2f %% of the words of validation, the configured one %.2f %%",
+        tuning.tried, chosen, 100 * tuning.tuned_frr, 100 * tuning.configured_frr,
+    )  # fmt: skip
     return tuning
 
 

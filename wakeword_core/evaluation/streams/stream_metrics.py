@@ -14,7 +14,6 @@ from wakeword_core.evaluation.streams.scores import (
     FalseAlarm,
     Miss,
     PreparedSession,
-    SessionEvents,
     StreamScores,
     confusables_accepted,
     prepare_sessions,
@@ -85,24 +84,27 @@ class _ConditionOutcome:
     """What a detector makes of all words of one condition."""
 
     condition: Condition
-    sessions: list[PreparedSession]
-    events: list[SessionEvents]
+    words: list[Word]
+    events: int
+    latencies: NDArray[np.float64]
+    misses: list[Miss]
 
-    @property
-    def hits(self) -> NDArray[np.bool_]:
-        return np.concatenate([events.hits for events in self.events])
-
-    @property
-    def latencies(self) -> NDArray[np.float64]:
-        return np.concatenate([events.latencies for events in self.events])
-
-    @property
-    def misses(self) -> list[Miss]:
-        pairs = zip(self.sessions, self.events, strict=True)
-        return [miss for session, events in pairs for miss in session.misses(events.hits)]
+    @classmethod
+    def of(cls, condition: Condition, sessions: list[PreparedSession], threshold: float) -> "_ConditionOutcome":
+        chosen = [session for session in sessions if session.scores.condition == condition]
+        detected = [session.detect(threshold) for session in chosen]
+        return cls(
+            condition,
+            words=[word for session in chosen for word in session.scores.words],
+            events=sum(len(events.indices) for events in detected),
+            latencies=np.concatenate([events.latencies for events in detected]),
+            misses=[
+                miss for session, events in zip(chosen, detected, strict=True) for miss in session.misses(events.hits)
+            ],
+        )
 
     def result(self, level: float) -> ConditionResult:
-        missed, words = int((~self.hits).sum()), len(self.hits)
+        missed, words = len(self.misses), len(self.words)
         return ConditionResult(
             name=self.condition.name,
             snr_db=self.condition.snr_db,
@@ -111,7 +113,7 @@ class _ConditionOutcome:
             misses=missed,
             frr=missed / words,
             frr_interval=wilson_interval(missed, words, level),
-            extra=sum(len(events.indices) for events in self.events) - (words - missed),
+            extra=self.events - (words - missed),
             **_latencies([self]),
         )
 
@@ -123,14 +125,10 @@ def evaluate_streams(
     headline(scores, evaluation.conditions)
     level = evaluation.operating_points.confidence
     sessions = prepare_sessions(scores, evaluation.streams, detector)
-    outcomes = []
-    for condition in scores.conditions:
-        chosen = [session for session in sessions if session.scores.condition == condition]
-        outcome = _ConditionOutcome(condition, chosen, [session.detect(threshold) for session in chosen])
-        if len(outcome.hits):
-            outcomes.append(outcome)
+    outcomes = [_ConditionOutcome.of(condition, sessions, threshold) for condition in scores.conditions]
+    outcomes = [outcome for outcome in outcomes if outcome.words]
     targets = [outcome for outcome in outcomes if outcome.condition in target_conditions(evaluation.conditions)]
-    words = sum(len(outcome.hits) for outcome in targets)
+    words = sum(len(outcome.words) for outcome in targets)
     misses = [miss for outcome in targets for miss in outcome.misses]
     background = [session for session in sessions if session.scores.background]
     alarms = [alarm for session in background for alarm in session.false_alarms(threshold, scores.labels)]
@@ -141,7 +139,7 @@ def evaluate_streams(
         words=words,
         misses=len(misses),
         frr=len(misses) / words,
-        frr_interval=_interval_of_recordings(len(misses), [len(outcome.hits) for outcome in targets], level),
+        frr_interval=_interval_of_recordings(len(misses), [len(outcome.words) for outcome in targets], level),
         conditions=[outcome.result(level) for outcome in outcomes],
         fah=len(alarms) / hours,
         fah_interval=poisson_interval(len(alarms), hours, level),
@@ -166,9 +164,7 @@ def _interval_of_recordings(missed: int, words: list[int], level: float) -> Inte
 
 def _grouped(outcomes: list[_ConditionOutcome], group: Callable[[Word | Miss], str], level: float) -> list[GroupRate]:
     """Return the FRR of each group of words, the highest first."""
-    counts = [
-        Counter(group(word) for session in outcome.sessions for word in session.scores.words) for outcome in outcomes
-    ]
+    counts = [Counter(group(word) for word in outcome.words) for outcome in outcomes]
     words: Counter[str] = sum(counts, Counter())
     missed = Counter(group(miss) for outcome in outcomes for miss in outcome.misses)
     rates = [
