@@ -195,9 +195,9 @@ def tune_detector(scores: StreamScores, evaluation: EvaluationConfig, progress: 
     chosen = best if _is_worth_it(choices[best], choices[configured], words) else configured
     tuning = Tuning(chosen, len(detectors), choices[configured].point.frr, choices[chosen].point.frr)
     log.info(
-        "of %d detectors this one is used: %s; it misses %.2f %% of the words of validation, the configured one %.2f %%",
-        tuning.tried, chosen, 100 * tuning.tuned_frr, 100 * tuning.configured_frr,
-    )  # fmt: skip
+        "of %d detectors %s is used: it misses %.2f %% of the words of validation, and the configured one %.2f %%",
+        *(tuning.tried, chosen, 100 * tuning.tuned_frr, 100 * tuning.configured_frr),
+    )
     return tuning
 
 
