@@ -1,4 +1,4 @@
-"""Every setting of the project, typed, bounded and described; nothing else in the code holds a tunable number."""
+"""Every setting of the project, typed, bounded and described. Nothing else in the code holds a tunable number."""
 
 import re
 from operator import attrgetter
@@ -10,7 +10,7 @@ from wakeword_core.config.automation import AutomationConfig
 from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Settings, Split, deciding
 from wakeword_core.config.checks import ChecksConfig
 from wakeword_core.config.compute import ComputeConfig
-from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig, TuningConfig
+from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig
 from wakeword_core.config.export import ExportConfig, Platform
 from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
 from wakeword_core.config.mining import MiningConfig
@@ -45,7 +45,6 @@ __all__ = [
     "ROLES",
     "SPLITS",
     "AugmentConfig",
-    "AutomationConfig",
     "BcResNetConfig",
     "CalibrationConfig",
     "CascadeConfig",
@@ -63,7 +62,6 @@ __all__ = [
     "FeaturesConfig",
     "FrontendConfig",
     "LossConfig",
-    "MiningConfig",
     "MixedNetConfig",
     "MobileNetV3Config",
     "ModelConfig",
@@ -84,7 +82,6 @@ __all__ = [
     "TinyConvConfig",
     "TrainAugmentConfig",
     "TrainingConfig",
-    "TuningConfig",
     "ValMetric",
     "wake_words",
 ]
@@ -188,14 +185,12 @@ class Config(Settings):
         return (NEGATIVE_LABEL, *sorted(words | {self.phrase} if self.synthesis.enabled or not words else words))
 
     def subset(self, *branches: str) -> dict[str, Any]:
-        """The named dotted branches as JSON values: the part of the configuration that a stage depends on.
+        """Return the named dotted branches as JSON values: the part of the configuration that a stage depends on.
 
         What is marked as deciding nothing is left out. `labels` may be named beside the settings that they follow
         from. Raises ValueError for what never decides, and AttributeError for what there is not.
         """
-        chosen: dict[str, Any] = {}
         for branch in branches:
             if branch.split(".")[0] == "compute":
                 raise ValueError(f"{branch} changes no result, so that nothing depends on it")
-            chosen[branch] = deciding(attrgetter(branch)(self))
-        return chosen
+        return {branch: deciding(attrgetter(branch)(self)) for branch in branches}

@@ -1,4 +1,4 @@
-"""What starts builds without being asked."""
+"""Settings of builds that start by themselves."""
 
 from pydantic import Field
 

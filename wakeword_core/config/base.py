@@ -1,4 +1,4 @@
-"""What every group of settings is, and the names of splits and roles."""
+"""The base of every group of settings, and the names of splits and roles."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class DecidesIf:
 
 
 DECIDES_NOTHING = DecidesIf(lambda group: False)
-"""Marks a setting that no result depends on, or only through what is in the key in another way."""
+"""Marks a setting that no result depends on, or only through something else that is in the key."""
 
 
 class Settings(BaseModel):
@@ -32,14 +32,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def require_ordered(self, *names: str) -> None:
-        """ValueError unless each named pair rises."""
+        """Raise ValueError unless each named pair rises."""
         for name in names:
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be given as [from, to] with from <= to")
 
     def changed(self, values: Mapping[str, Any]) -> Self:
-        """A validated copy with other values of the dotted settings, such as {"schedule.epochs": 3}."""
+        """Return a validated copy with other values of the dotted settings, such as {"schedule.epochs": 3}."""
         tree = self.model_dump()
         for name, value in values.items():
             *groups, leaf = name.split(".")
@@ -51,7 +51,7 @@ class Settings(BaseModel):
 
 
 def deciding(value: Any) -> Any:
-    """A setting or a whole group as JSON values, without what is marked as deciding nothing."""
+    """Return a setting or a whole group as JSON values, without what is marked as deciding nothing."""
     if isinstance(value, Settings):
         return {
             name: deciding(getattr(value, name))

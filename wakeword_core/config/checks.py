@@ -1,4 +1,4 @@
-"""What checks are held against, besides the limits of what they check."""
+"""Limits of the checks."""
 
 from datetime import timedelta
 from typing import Self
@@ -9,7 +9,7 @@ from wakeword_core.config.base import Settings
 
 
 class ChecksConfig(Settings):
-    """When the data or a model's age are worth a warning or an error."""
+    """From where on checks warn or fail."""
 
     drift_warning_psi: float = Field(
         0.1, gt=0, le=10, description="Population stability index of the data against the champion's that warns."
@@ -34,7 +34,7 @@ class ChecksConfig(Settings):
 
     @property
     def stale_after(self) -> timedelta | None:
-        """That age; None: never."""
+        """The age at which assets stop being fresh; None: never."""
         return None if self.stale_after_hours is None else timedelta(hours=self.stale_after_hours)
 
     @model_validator(mode="after")

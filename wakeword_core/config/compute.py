@@ -1,4 +1,4 @@
-"""How results are computed. Nothing here decides what an artifact is, so none of it is in a key."""
+"""Settings of how results are computed. None of them changes a result, so none is in a key."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""How detections are made, and what is measured."""
+"""Settings of the detector, the stream test and the report."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -49,7 +49,7 @@ class TuningConfig(Settings):
 
 
 class CalibrationConfig(Settings):
-    """How scores are made to mean what they say, on validation."""
+    """How scores are corrected on validation, so that a score of 0.9 is right nine times of ten."""
 
     method: Literal["temperature", "vector", "isotonic"] = Field(
         "temperature",
@@ -80,7 +80,7 @@ class TuningConditionsConfig(Settings):
 
 
 class TestConditionsConfig(Settings):
-    """Conditions that the stream test has besides."""
+    """Conditions that the test is heard in."""
 
     snr_db: tuple[float | None, ...] = Field(
         (None, 20.0, 10.0, 5.0, 0.0),
@@ -110,12 +110,12 @@ _POINTS = {"strict": 0.1, "balanced": 0.5, "lenient": 2.0}
 
 
 class OperatingPointsConfig(Settings):
-    """Sensitivities, and how thresholds for them are looked for and judged."""
+    """Operating points, and how their thresholds are searched."""
 
     points: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")], Annotated[float, Field(gt=0, le=1_000)]
-    ] = Field(_POINTS, description="Sensitivities by name: false alarms an hour allowed at each.")
-    default: str = Field("balanced", description="The sensitivity that is used unless another is asked for.")
+    ] = Field(_POINTS, description="Operating points by name: false alarms an hour allowed at each.")
+    default: str = Field("balanced", description="The operating point that is used unless another is named.")
     sweep_points: int = Field(200, ge=10, le=10_000, description="Thresholds tried on continuous audio.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Level of every interval.")
 
@@ -134,7 +134,7 @@ class OperatingPointsConfig(Settings):
 
 
 class ReportConfig(Settings):
-    """What a report shows besides."""
+    """What the report shows."""
 
     fah_points: tuple[float, ...] = Field((0.1, 0.5, 1.0, 2.0), description="False alarms an hour to report misses at.")
     clips: int = Field(10, ge=0, le=100, description="Worst misses, and false alarms, to listen to in a report.")

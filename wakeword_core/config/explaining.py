@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a configuration, as one sentence: the field, the value, what is allowed."""
+"""Errors in a configuration as one sentence: the setting, its value, and what is allowed."""
 
 import difflib
 import json
@@ -49,36 +49,39 @@ _ALLOWED: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def shown(value: Any) -> str:
-    """A value as it would stand in the configuration, cut when long."""
+    """Write a value as it would stand in the configuration, cut when long."""
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "..."
 
 
 def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
-    """One sentence for a ValidationError of Config; `values` is the whole tree that was validated, with defaults."""
+    """Write a ValidationError of Config as one sentence; `values` is the whole tree that was validated."""
     details = error.errors(include_url=False)
     # A misspelt name explains more than what follows from it.
-    details.sort(key=lambda one: one["type"] != "extra_forbidden")
+    details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
     more = f" (and {_counted(len(details) - 1, 'more wrong setting')})" if len(details) > 1 else ""
     return _sentence(details[0], values) + more
 
 
 def _sentence(detail: ErrorDetails, values: Mapping[str, Any]) -> str:
     kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
-    location = _without_tags(detail["loc"])
+    location = tuple(part for part, _, is_tag in _walk(detail["loc"]) if not is_tag)
     name = ".".join(map(str, location))
     if kind == "extra_forbidden":
         return f"{name} is not a setting; {_suggestion(location, detail['loc'])}"
     if kind == "missing" and isinstance(location[-1], int):
         group = ".".join(map(str, location[:-1]))
-        annotation = next(reversed([found for _, found, _ in _walk(location[:-1])]))
+        *_, (_, annotation, _) = _walk(location[:-1])
         return f"{group} is {shown(value)}, but must be a list of {len(typing.get_args(annotation))} values"
     if kind == "missing":
-        return f"{name} is missing; {_described(detail['loc'])}"
+        field = _group_of(detail["loc"]).model_fields.get(str(location[-1]))
+        described = f"it says: {field.description}" if field and field.description else "it has no default"
+        return f"{name} is missing; {described}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = value.get("arch") if isinstance(value, dict) else value
-        return f"{name}.arch is {shown(tag)}, but must be {_either(context.get('expected_tags', ''))}"
+        known = context.get("expected_tags", "")
+        return f"{name}.arch is {shown(tag)}, but must be {' or '.join(known.rsplit(', ', 1))}"
     if kind == "value_error":
         return _from_validator(name, str(context["error"]), value, values)
     if kind in _ALLOWED:
@@ -87,13 +90,13 @@ def _sentence(detail: ErrorDetails, values: Mapping[str, Any]) -> str:
 
 
 def _from_validator(name: str, message: str, value: Any, values: Mapping[str, Any]) -> str:
-    """A rule of ours: about one field, or about several of a group, whose values are then looked up."""
+    """Explain a rule of our own: about one setting, or about several of a group, whose values are then looked up."""
     if not isinstance(value, dict):
         return f"{name} is {shown(value)}, but {message}" if message.startswith("must") else f"{name}: {message}"
     prefix = f"{name}." if name else ""
     mentioned = dict.fromkeys(re.findall(r"[a-z]\w*(?:\.\w+)*", message))
-    found = {prefix + word: _lookup(values, prefix + word) for word in mentioned}
-    named = [f"{full} is {shown(one)}" for full, one in found.items() if _is_plain(one)]
+    settings = {prefix + word: _lookup(values, prefix + word) for word in mentioned}
+    named = [f"{full} is {shown(setting)}" for full, setting in settings.items() if _is_plain(setting)]
     if named:
         return f"{' and '.join(named)}, but {message}"
     return f"{name or 'the configuration'} is wrong: {message}"
@@ -101,7 +104,7 @@ def _from_validator(name: str, message: str, value: Any, values: Mapping[str, An
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
-        return bool(value) and all(isinstance(one, int | float) for one in value)
+        return bool(value) and all(isinstance(entry, int | float) for entry in value)
     return isinstance(value, int | float | str)
 
 
@@ -111,12 +114,8 @@ def _lookup(values: Any, name: str) -> Any:
     return values
 
 
-def _either(tags: str) -> str:
-    return " or ".join(tags.rsplit(", ", 1))
-
-
 def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, Any, bool]]:
-    """(part, annotation of what is there, whether the part is only the tag of a union) for each part of a location."""
+    """Yield (part, annotation of what is there, whether it is only the tag of a union) for each part of a location."""
     annotation: Any = Config
     for part in location:
         members = {
@@ -140,14 +139,8 @@ def _is_group(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _without_tags(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    return tuple(part for part, _, is_tag in _walk(location) if not is_tag)
-
-
 def _group_of(location: tuple[int | str, ...]) -> type[BaseModel]:
-    group: Any = Config
-    for _, annotation, _ in _walk(location[:-1]):
-        group = annotation
+    *_, group = (Config, *(annotation for _, annotation, _ in _walk(location[:-1])))
     return group if _is_group(group) else Config
 
 
@@ -157,18 +150,14 @@ def _suggestion(location: tuple[int | str, ...], raw: tuple[int | str, ...]) -> 
     names = list(_group_of(raw).model_fields)
     if near := difflib.get_close_matches(wrong, names, n=1):
         return f"did you mean {prefix}{near[0]}?"
-    for tag, names_there in _architectures().items():
-        if prefix == "training.model." and wrong in names_there:
+    for model in typing.get_args(TrainingConfig.model_fields["model"].annotation):
+        if prefix == "training.model." and wrong in model.model_fields:
+            tag = model.model_fields["arch"].default
             return f"it belongs to training.model.arch={tag}; here: {', '.join(names)}"
     elsewhere = {name.rsplit(".", 1)[-1]: name for name in reversed(list(_all_names(Config)))}
     if near := difflib.get_close_matches(wrong, list(elsewhere), n=1, cutoff=0.8):
         return f"did you mean {elsewhere[near[0]]}?"
     return f"allowed here: {', '.join(names)}"
-
-
-def _architectures() -> dict[str, list[str]]:
-    members = typing.get_args(TrainingConfig.model_fields["model"].annotation)
-    return {member.model_fields["arch"].default: list(member.model_fields) for member in members}
 
 
 def _all_names(group: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -177,8 +166,3 @@ def _all_names(group: type[BaseModel], prefix: str = "") -> Iterator[str]:
         for inner in (field.annotation, *typing.get_args(field.annotation)):
             if _is_group(inner) and name != "sources":
                 yield from _all_names(typing.cast(type[BaseModel], inner), f"{prefix}{name}.")
-
-
-def _described(raw: tuple[int | str, ...]) -> str:
-    field = _group_of(raw).model_fields.get(str(raw[-1]))
-    return f"it says: {field.description}" if field and field.description else "it has no default"

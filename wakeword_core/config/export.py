@@ -1,4 +1,4 @@
-"""How the model ships."""
+"""Settings of the exported models."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ class OnnxConfig(Settings):
 
 
 class Int8Config(Settings):
-    """The exported model in 8-bit integers. Its limits choose among several ways of making it."""
+    """The exported model in 8-bit integers; the limits choose among several ways of quantizing it."""
 
     calibration_windows: int = Field(512, ge=8, le=100_000, description="Training windows that set INT8 ranges.")
     max_ratio: float = Field(0.35, gt=0, le=1, description="Largest INT8 size as a share of fp32.")
@@ -31,7 +31,7 @@ class Int8Config(Settings):
 
 
 class ExportConfig(Settings):
-    """How the model ships."""
+    """The files that are exported, and the device that they have to fit on."""
 
     onnx: OnnxConfig = OnnxConfig()
     int8: Int8Config = Int8Config()

@@ -1,4 +1,4 @@
-"""How recordings become log-mel rows."""
+"""Settings of features: the front end, windows, rows and augmented views."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,7 +8,7 @@ from wakeword_core.config.base import DecidesIf, Settings, Split
 
 
 class FrontendConfig(Settings):
-    """What a frame of sound becomes; the same numbers are used in training, export and on the device."""
+    """How sound becomes frames of numbers, the same in training, in the exported model and on the device."""
 
     kind: Literal["log_mel", "mel_db", "mfcc"] = Field(
         "log_mel",
@@ -33,16 +33,16 @@ class FrontendConfig(Settings):
 
     @property
     def bands(self) -> int:
-        """Numbers a frame."""
+        """How many numbers a frame has."""
         return self.n_mfcc if self.kind == "mfcc" else self.n_mels
 
     def frames(self, seconds: float, sample_rate: int) -> int:
-        """The whole number of hops that is nearest to so many seconds."""
+        """Return the whole number of hops that is nearest to so many seconds."""
         return round(seconds * sample_rate / self.hop_length)
 
     @property
     def window_samples(self) -> int:
-        """Samples that give exactly `window_frames` frames without padding."""
+        """How many samples give exactly `window_frames` frames without padding."""
         return (self.window_frames - 1) * self.hop_length + self.n_fft
 
     @model_validator(mode="after")
@@ -57,7 +57,7 @@ class FrontendConfig(Settings):
 
 
 class WindowsConfig(Settings):
-    """Where windows lie to what is heard."""
+    """Where windows lie around the word or the sound that they hold."""
 
     tail_seconds: float = Field(0.1, ge=0, le=1, description="Sound kept after the end of the word in clean views.")
     edge_seconds: float = Field(
@@ -66,7 +66,7 @@ class WindowsConfig(Settings):
 
 
 class ContextConfig(Settings):
-    """What a training row holds around a window."""
+    """Sound that a training row holds besides its window."""
 
     frames: int = Field(
         150,
@@ -124,15 +124,14 @@ class FeaturesConfig(Settings):
     augment: AugmentConfig = AugmentConfig()
 
     def row_frames(self, split: Split) -> int:
-        """Frames a stored row: a window, and in training the sound around it."""
+        """Count the frames of a stored row: a window, and in training its context."""
         return self.frontend.window_frames + (self.context.frames if split == "train" else 0)
 
     def row_samples(self, split: Split) -> int:
-        """Samples that give exactly `row_frames` frames without padding."""
-        around = self.row_frames(split) - self.frontend.window_frames
-        return self.frontend.window_samples + around * self.frontend.hop_length
+        """Count the samples that give exactly `row_frames` frames without padding."""
+        return (self.row_frames(split) - 1) * self.frontend.hop_length + self.frontend.n_fft
 
     def row_bytes(self, split: Split) -> int:
-        """Bytes of the features of a stored row."""
+        """Count the bytes of the features of a stored row."""
         width = 2 if self.rows.dtype == "float16" else 4
         return self.row_frames(split) * self.frontend.bands * width

@@ -23,7 +23,7 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | None = None) -> Config:
-    """The configuration in the YAML file `path` (None: the defaults), over its preset and under `overrides`.
+    """Load the configuration in the YAML file `path` (None: the defaults), over its preset and under `overrides`.
 
     An override is `dotted.name=value`, the value read as YAML and list entries named by index. `preset` wins over the
     file's own. Relative source paths start at the file's folder. Raises ConfigError with one sentence.
@@ -131,7 +131,7 @@ def _without_empty(tree: dict[str, Any], defaults: Mapping[str, Any]) -> dict[st
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`, group by group; a group of another architecture replaces the one below."""
+    """Lay `above` over `below`, group by group; a model of another architecture replaces the one below."""
     merged = dict(below)
     for name, value in above.items():
         under = merged.get(name)
@@ -147,7 +147,7 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _with_architecture(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `tree` in which settings of a model without a named architecture are those of the default one."""
+    """Return a copy of `tree` in which settings of a model that names no architecture are of the default one."""
     training = tree.get("training")
     if not isinstance(training, dict) or not isinstance(training.get("model"), dict):
         return dict(tree)
@@ -174,16 +174,10 @@ def _parse_override(text: str) -> tuple[str, Any]:
 
 
 def _overridden(tree: Mapping[str, Any], defaults: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
-    """A copy of `tree` with `value` at the dotted `name`."""
+    """Return a copy of `tree` with `value` at the dotted `name`."""
     if name == _ARCHITECTURE:
-        training = tree.get("training")
-        model = training.get("model") if isinstance(training, dict) else None
-        current = model.get("arch", defaults["training"]["model"]["arch"]) if isinstance(model, dict) else None
-        model = model if current == value else {"arch": value}
-        return {**tree, "training": {**(training if isinstance(training, dict) else {}), "model": model}}
-    result = _set(tree, defaults, name.split("."), value, name)
-    assert isinstance(result, dict)
-    return result
+        return _merge(_with_architecture(tree, defaults), {"training": {"model": {"arch": value}}})
+    return _set(tree, defaults, name.split("."), value, name)
 
 
 def _set(node: Any, default: Any, parts: list[str], value: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Learning from what the trained model wrongly fires at."""
+"""Settings of mining: which false alarms become clips, and how the model is tuned with them."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ class SearchConfig(Settings):
         0.3, gt=0, lt=1, description="From this score on, not calibrated, a sound without a wake word is an event."
     )
     lockout_seconds: float = Field(
-        2.0, ge=0, le=60, description="Of events in a recording that are closer than this the highest one counts."
+        2.0, ge=0, le=60, description="Of events in a recording that are closer than this, only the highest counts."
     )
     per_recording: int = Field(10, ge=1, le=1_000, description="Clips of one recording at most, the highest first.")
     max_clips: int = Field(2_000, ge=1, le=20_000, description="Clips at most, the highest first.")

@@ -1,4 +1,4 @@
-"""The architectures."""
+"""Settings of each architecture."""
 
 from typing import Annotated, Literal, Self
 

@@ -1,4 +1,4 @@
-"""Which recordings there are, made or found, and how they are packed."""
+"""Settings of recordings: sources, health, splits, synthetic speech and shards."""
 
 import re
 from collections.abc import Iterable
@@ -57,14 +57,14 @@ class SourceConfig(Settings):
     @field_validator("speaker")
     @classmethod
     def _known_speaker_rule(cls, rule: str) -> str:
-        if rule in ("unknown", "single") or re.fullmatch(r"block:[1-9]\d*", rule) or _tells(rule, "speaker"):
+        if rule in ("unknown", "single") or re.fullmatch(r"block:[1-9]\d*", rule) or _is_path_rule(rule, "speaker"):
             return rule
         raise ValueError("must be unknown, single, parent, folder:N, block:N or regex:... with (?P<speaker>...)")
 
     @field_validator("labels")
     @classmethod
     def _known_label_rule(cls, rule: str | None) -> str | None:
-        if rule is None or _tells(rule, "label"):
+        if rule is None or _is_path_rule(rule, "label"):
             return rule
         raise ValueError("must be parent, folder:N or regex:... with (?P<label>...)")
 
@@ -96,7 +96,7 @@ class SourceConfig(Settings):
 
 
 def wake_words(sources: Iterable[SourceConfig], phrase: str) -> frozenset[str]:
-    """The wake words that the sources may have positives of; empty when none has any."""
+    """Return the wake words that the sources may have positives of; empty when none has any."""
     words: set[str] = set()
     for source in sources:
         words |= set(source.words)
@@ -105,8 +105,8 @@ def wake_words(sources: Iterable[SourceConfig], phrase: str) -> frozenset[str]:
     return frozenset(words)
 
 
-def _tells(rule: str, group: str) -> bool:
-    """Whether `rule` names a folder, or is a regular expression with `group`."""
+def _is_path_rule(rule: str, group: str) -> bool:
+    """Tell whether `rule` names a folder, or is a regular expression with `group`."""
     if _FOLDER_RULE.fullmatch(rule):
         return True
     if not rule.startswith("regex:"):
@@ -118,7 +118,7 @@ def _tells(rule: str, group: str) -> bool:
 
 
 class AudioConfig(Settings):
-    """What all audio is brought to, and when it counts as silent."""
+    """The sample rate that all audio is brought to, and when a recording counts as silent."""
 
     sample_rate: int = Field(16_000, ge=4_000, le=48_000, description="Rate everything is brought to, in Hz.")
     silence_dbfs: float = Field(-70.0, le=0, description="A recording whose RMS is below this is silent.")

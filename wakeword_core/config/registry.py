@@ -1,4 +1,4 @@
-"""When a new model takes the champion's place."""
+"""Settings of the registry: when a new model takes the champion's place."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from wakeword_core.config.base import DECIDES_NOTHING, Settings
 
 
 class RegistryConfig(Settings):
-    """How a model that was built is held against the champion, and what follows from it."""
+    """How a new model is compared with the champion, and what follows from it."""
 
     promote: Annotated[Literal["automatic", "manual"], DECIDES_NOTHING] = Field(
         "automatic",

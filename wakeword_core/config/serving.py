@@ -1,4 +1,4 @@
-"""How models are served over the network. Nothing here decides what an artifact is, so none of it is in a key."""
+"""Settings of the server. None of them changes an artifact, so none is in a key."""
 
 from typing import Annotated, Literal, Self
 
@@ -56,7 +56,11 @@ class ServingConfig(Settings):
 
     @model_validator(mode="after")
     def _origins_are_origins(self) -> Self:
-        wrong = [one for one in self.allowed_origins if not one.startswith(("http://", "https://")) or one[-1] == "/"]
+        wrong = [
+            origin
+            for origin in self.allowed_origins
+            if not origin.startswith(("http://", "https://")) or origin.endswith("/")
+        ]
         if wrong:
             raise ValueError(f"allowed_origins must be like https://example.org, not {wrong[0]!r}")
         return self

@@ -1,4 +1,4 @@
-"""The optimisation of one model."""
+"""Settings of training: the model, its loss, optimizer, schedule and batches."""
 
 from typing import Any, Literal, Self
 
@@ -10,7 +10,7 @@ from wakeword_core.config.models import ModelConfig, TcnConfig
 ValMetric = Literal["pauc", "loss", "f1", "frr"]
 
 _LARGEST_WEIGHT = 1e6
-"""Of a class: more is a slip of the pen, and float32 has no more digits than that to add the others to."""
+"""Of a class. A larger one is a slip of the pen, and float32 could not add the weights of the others to it."""
 
 
 class SpecAugmentConfig(Settings):
@@ -49,13 +49,13 @@ class TrainAugmentConfig(Settings):
 
     @property
     def changes_something(self) -> bool:
-        """Whether any of it is on that changes what log-mels say."""
+        """Whether anything is switched on that is meant for log-mels."""
         chances = (self.noise_probability, self.isolate_probability, self.band_warp, self.colour_db)
         return any(chances) or self.gain_db != (0.0, 0.0)
 
 
 class LossConfig(Settings):
-    """What scores are asked for, and how much each kind of error counts."""
+    """Which scores the loss is over, and how much each kind of error counts."""
 
     kind: Literal["cross_entropy", "focal"] = Field(
         "cross_entropy", description="Loss of a step; focal: what is right already counts less (Lin et al. 2017)."
@@ -85,7 +85,7 @@ class LossConfig(Settings):
         1.0, gt=0, le=100, description="How many rows a hard negative counts for among the negatives of its batch."
     )
     metric: Literal["none", "triplet", "arcface"] = Field(
-        "none", description="What is asked of embeddings besides: batch-hard triplets, or angles to class centres."
+        "none", description="A second loss, on embeddings: batch-hard triplets, or angles to class centres."
     )
     metric_weight: float = Field(0.2, gt=0, le=100, description="Weight of that loss.")
     triplet_distance: Literal["euclidean", "cosine"] = Field(
@@ -105,7 +105,7 @@ class LossConfig(Settings):
     def _known_weights(cls, value: Any) -> Any:
         if value in ("none", "balanced"):
             return value
-        if isinstance(value, dict) and all(_is_weight(one) for one in value.values()):
+        if isinstance(value, dict) and all(map(_is_weight, value.values())):
             return value
         raise ValueError(f"must be none, balanced, or a number above 0 and up to {_LARGEST_WEIGHT:,.0f} for each label")
 
@@ -115,7 +115,7 @@ def _is_weight(value: Any) -> bool:
 
 
 class OptimizerConfig(Settings):
-    """What makes a step of gradients."""
+    """How gradients move the weights."""
 
     kind: Literal["adamw", "adam", "sgd", "muon"] = Field(
         "adamw", description="AdamW, Adam, SGD with Nesterov's momentum, or Muon for matrices with AdamW for the rest."
@@ -200,7 +200,7 @@ class SamplingConfig(Settings):
 
 
 class EmaConfig(Settings):
-    """Exponential moving average of weights, which is the model."""
+    """The exponential moving average of weights, which is what becomes the model."""
 
     decay: float = Field(
         0.998, ge=0, lt=1, description="Decay, with (1 + step) / (10 + step) while that is less; 0: no average."
@@ -242,7 +242,7 @@ class PrecisionConfig(Settings):
 
 
 class TrainingConfig(Settings):
-    """The optimisation of one model."""
+    """How one model is trained."""
 
     model: ModelConfig = TcnConfig()
     loss: LossConfig = LossConfig()
