@@ -1,4 +1,4 @@
-"""Who may ask: the token, and from where. It also keeps web pages away from a server on their reader's machine."""
+"""Who may use the server: a token, and guards that keep web pages away from a server on their reader's machine."""
 
 import ipaddress
 import secrets
@@ -19,24 +19,24 @@ SUBPROTOCOL = "bearer"
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches an IP address."""
+    """Tell whether only this machine reaches an IP address."""
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 class BearerToken(HTTPBearer):
-    """The dependency that asks for the token, and tells OpenAPI so."""
+    """A dependency that requires the token, and says so in the OpenAPI description."""
 
     def __init__(self, token: str) -> None:
         super().__init__(scheme_name="token", auto_error=False)
         self._token = token
 
     async def __call__(self, request: Request) -> None:  # type: ignore[override]
-        """RefusedError (401) unless the Authorization header holds the token."""
-        found = await super().__call__(request)
-        self._require(found.credentials if found else "")
+        """Raise RefusedError (401) unless the Authorization header holds the token."""
+        credentials = await super().__call__(request)
+        self._require(credentials.credentials if credentials else "")
 
     def check_stream(self, connection: HTTPConnection) -> None:
-        """The same of a WebSocket, whose token may be the second subprotocol."""
+        """Raise RefusedError (401) unless a WebSocket has the token in its header or as its second subprotocol."""
         scheme, _, given = connection.headers.get("authorization", "").partition(" ")
         offered = connection.scope.get("subprotocols", [])
         if scheme.lower() != "bearer":
@@ -45,9 +45,8 @@ class BearerToken(HTTPBearer):
 
     def _require(self, given: str) -> None:
         if not secrets.compare_digest(given.encode(), self._token.encode()):
-            said = "is wrong" if given else "is missing: send the header Authorization: Bearer TOKEN"
-            headers = {"WWW-Authenticate": "Bearer"}
-            raise RefusedError(401, "unauthorized", f"the token {said}", headers)
+            problem = "is wrong" if given else "is missing: send the header Authorization: Bearer TOKEN"
+            raise RefusedError(401, "unauthorized", f"the token {problem}", {"WWW-Authenticate": "Bearer"})
 
 
 class OriginGuard:
@@ -60,7 +59,7 @@ class OriginGuard:
         self._app, self._hosts, self._origins = app, {host.lower() for host in hosts}, set(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let it pass or answer it."""
+        """Pass a request on, or answer it with the reason why it is refused."""
         if scope["type"] in ("http", "websocket"):
             try:
                 self._check(Headers(scope=scope))
@@ -83,7 +82,7 @@ class OriginGuard:
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without its port; empty if it is none."""
+    """Return the name in a Host header, without its port; empty if there is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -91,7 +90,7 @@ def _name(host: str) -> str:
 
 
 def _authority(origin: str) -> str | None:
-    """Host and port in an Origin header; None if it is no web page's."""
+    """Return host and port in an Origin header; None unless it is a web page's."""
     try:
         parts = urlsplit(origin)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the server answers, and what its client gets: the same classes on both sides."""
+"""The answers of the server, as classes that its client uses too."""
 
 from typing import Any, Literal
 
@@ -12,18 +12,20 @@ class Event(BaseModel):
 
     word: str
     time: float = Field(description="Seconds from the beginning of the audio.")
-    score: float = Field(description="What was held against the threshold.", ge=0, le=1)
+    score: float = Field(description="The score that was compared with the threshold.", ge=0, le=1)
 
 
 class Verdict(BaseModel):
     """Whether a wake word is in the audio."""
 
-    prediction: bool = Field(description="Whether there is one: the confidence reaches the threshold.")
+    prediction: bool = Field(description="Whether there is one, that is, whether the confidence reaches the threshold.")
     confidence: float = Field(description="The highest threshold at which there would be one.", ge=0, le=1)
     label: str = Field(description="The likeliest wake word.")
-    threshold: float = Field(description="Of the model that decided.")
-    decided_by: DecidedBy = Field(description="The sentry alone says no; with a judge, only that says yes.")
-    sentry_score: float = Field(description="The sentry's highest score in it.", ge=0, le=1)
+    threshold: float = Field(description="Threshold of the model that decided.")
+    decided_by: DecidedBy = Field(
+        description="The model that decided: only the sentry can say no by itself, and with a judge only the judge yes."
+    )
+    sentry_score: float = Field(description="The sentry's highest score in the audio.", ge=0, le=1)
     judge_score: float | None = Field(
         description="The judge's score where it was called; null where it was not.", ge=0, le=1
     )
@@ -34,7 +36,7 @@ class Verdict(BaseModel):
 
 
 class Judge(BaseModel):
-    """The second model and how it is asked."""
+    """The second model of a cascade, and which audio it judges."""
 
     key: str
     threshold: float
@@ -44,7 +46,7 @@ class Judge(BaseModel):
 
 
 class Limits(BaseModel):
-    """What is taken at most."""
+    """Limits of uploads and streams."""
 
     max_bytes: int
     max_seconds: float
@@ -55,7 +57,7 @@ class Limits(BaseModel):
 class ModelAnswer(BaseModel):
     """The model that listens."""
 
-    key: str = Field(description="Of the artifact it was exported as.")
+    key: str = Field(description="Key of the artifact that the model was exported as.")
     phrase: str
     words: list[str] = Field(description="The wake words; scores have a column for each, after that of all else.")
     sample_rate: int
@@ -67,14 +69,14 @@ class ModelAnswer(BaseModel):
     )
     judge: Judge | None
     limits: Limits
-    card: dict[str, Any] = Field(description="What the runtime reads in the file.")
+    card: dict[str, Any] = Field(description="The description that the runtime reads in the model file.")
     model_card: dict[str, Any] | None = Field(
         None, description="The model card in the file: data, metrics, limits, lineage; null in one that is no bundle's."
     )
 
 
 class State(BaseModel):
-    """Whether the server is there."""
+    """The server answers."""
 
     status: Literal["ok"] = "ok"
 
@@ -86,4 +88,4 @@ class Problem(BaseModel):
     title: str = Field(description="The status in words.")
     status: int
     code: str = Field(description="Which problem it is, for programs.")
-    detail: str = Field(description="One sentence for people: what is wrong and what to do.")
+    detail: str = Field(description="What is wrong and what to do, as a sentence.")

@@ -1,4 +1,4 @@
-"""The application: its routes, and what stands before them."""
+"""The web application: its routes and middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,10 +22,10 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 def create_app(service: Service, token: str = "", *, loopback: bool = True, page_cache: Path | None = None) -> FastAPI:
-    """The application of a service, which runs while the application does.
+    """Make the application of a service, which runs while the application does.
 
-    With a `token` all but /health, /ready, /openapi.json and the page asks for it. On `loopback` it answers to this
-    machine's names only. There is a page where there is a folder of caches for what its browsers need.
+    With a `token`, every route but /health, /ready, /openapi.json and the page requires it. On `loopback` only this
+    machine's names are answered. The page needs `page_cache`, a folder that keeps the files which browsers need.
     """
 
     @asynccontextmanager
@@ -68,11 +68,11 @@ def create_app(service: Service, token: str = "", *, loopback: bool = True, page
 def _open_routes(service: Service) -> APIRouter:
     router = APIRouter(tags=["state"])
 
-    @router.get("/health", summary="The process answers.")
+    @router.get("/health", summary="Tell that the process answers.")
     async def health() -> State:
         return State()
 
-    @router.get("/ready", summary="Further requests will be taken.", responses=problem_responses(503))
+    @router.get("/ready", summary="Tell whether further requests will be taken.", responses=problem_responses(503))
     async def ready() -> State:
         if service.is_full:
             raise RefusedError(503, "queue_full", "all places in the queue are taken")
@@ -86,7 +86,7 @@ def _routes(service: Service) -> APIRouter:
 
     @router.post(
         "/v1/verify",
-        summary="Whether a wake word is in an audio file.",
+        summary="Tell whether a wake word is in an audio file.",
         tags=["verification"],
         openapi_extra={"requestBody": REQUEST_BODY},
         responses=problem_responses(408, 413, 415, 422, 429, 503),
@@ -96,13 +96,13 @@ def _routes(service: Service) -> APIRouter:
             data = await read_upload(request, service.settings)
             return await service.verify(data, request)
 
-    @router.get("/v1/model", summary="The model that listens.", tags=["model"])
+    @router.get("/v1/model", summary="Describe the model.", tags=["model"])
     async def model() -> ModelAnswer:
         return service.model_answer
 
     @router.get(
         "/v1/model/streaming.onnx",
-        summary="The model as a file that streams, to be run where the sound is.",
+        summary="Return the model as a file that streams, to be run where the sound is.",
         tags=["model"],
         response_class=Response,
         responses={200: {"content": {"application/octet-stream": _BINARY}}, **problem_responses(404)},
@@ -114,7 +114,7 @@ def _routes(service: Service) -> APIRouter:
 
     @router.get(
         "/metrics",
-        summary="What the server counts, for Prometheus.",
+        summary="Return the server's metrics for Prometheus.",
         tags=["state"],
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
@@ -126,7 +126,7 @@ def _routes(service: Service) -> APIRouter:
 
 
 def _describe_problem(app: FastAPI) -> None:
-    """Problems are answered by handlers, of which OpenAPI would not know."""
+    """Add the schema of problems, which handlers answer, to the OpenAPI description."""
     described = app.openapi
 
     def openapi() -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Windows of several requests scored in one run of a model."""
+"""Scores windows of several requests in one run of a model."""
 
 import queue
 import threading
@@ -22,10 +22,10 @@ class _Job(NamedTuple):
 
 
 class BatchingScorer:
-    """One thread that runs the model on whatever windows wait; as a context, it runs while that is open.
+    """A thread that runs the model on all windows that wait; it runs while the scorer is open as a context.
 
     A run begins with the first window that comes, and takes in what follows within `wait_seconds`, until there are
-    `batch_windows` or more. `observe` is told the number of requests and windows of each run.
+    `batch_windows` or more. `observe` gets the number of requests and windows of each run.
     """
 
     def __init__(self, model: WakewordModel, batch_windows: int, wait_seconds: float, observe: Observer) -> None:
@@ -44,7 +44,7 @@ class BatchingScorer:
         self._thread.join()
 
     def __call__(self, windows: Floats) -> Floats:
-        """Features float32 [n, bands, window_frames] of a stream -> class scores [n, classes]; waits for its run."""
+        """Score features float32 [n, bands, window_frames] as [n, classes]; waits for the run."""
         job = _Job(windows, Future())
         self._waiting.put(job)
         return job.scores.result()
@@ -63,7 +63,7 @@ class BatchingScorer:
                 job.scores.set_result(part)
 
     def _gathered(self) -> list[_Job]:
-        """The jobs of the next run; none when it is over."""
+        """Return the jobs of the next run; none when the scorer is closed."""
         job = self._waiting.get()
         jobs, windows, until = [], 0, time.monotonic() + self._wait
         while job is not None:

@@ -1,4 +1,4 @@
-"""Two models in a row: the sentry hears everything, the judge only what the sentry calls it for."""
+"""Two models in a row: the sentry hears everything, and the judge only what the sentry detects."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +19,14 @@ Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
 KEY_CHARACTERS = 20
 
-_COMBINED: dict[str, Callable[[float, float], float]] = {"mean": lambda one, other: (one + other) / 2, "least": min}
+_COMBINED: dict[str, Callable[[float, float], float]] = {
+    "mean": lambda sentry, judge: (sentry + judge) / 2,
+    "least": min,
+}
 
 
 def model_key(model: WakewordModel) -> str:
-    """The key of the artifact that a model was exported as; of a file that names none, digits of its own hash."""
+    """Return the key of the artifact that a model was exported as, or digits of the file's hash if it names none."""
     keys = model.card.get("keys")
     key = keys.get("onnx_model") if isinstance(keys, dict) else None
     return str(key or hash_file(model.path)[:KEY_CHARACTERS])
@@ -31,36 +34,35 @@ def model_key(model: WakewordModel) -> str:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model, the score that counts, and how its windows are scored."""
+    """A model, its threshold, and the function that scores its windows."""
 
     model: WakewordModel
     key: str
     threshold: float
     score: Callable[[Floats], Floats]
     batch: int
-    """Windows that `score` gets at once, at most."""
+    """The most windows that `score` gets at once."""
 
     def score_audio(self, pcm: Pcm) -> tuple[npt.NDArray[np.float64], Floats]:
-        """As `WakewordModel.score_audio`."""
+        """Score int16 [samples] as `WakewordModel.score_audio` does."""
         return self.model.score_audio(pcm, self.batch, self.score)
 
 
 class Decision(NamedTuple):
-    """What became of a call of the sentry."""
+    """The decision about a detection of the sentry."""
 
     accepted: bool
     confidence: float
-    """What was held against the threshold of who decided."""
+    """The score that was compared with the threshold of the model that decided."""
     judge_score: float | None
 
 
 class Cascade:
-    """The policy: what the judge hears, and what its score has to be."""
+    """Decides about detections of the sentry: what the judge hears, and what its score has to be."""
 
     def __init__(self, sentry: ServedModel, judge: ServedModel | None, policy: CascadeConfig) -> None:
         self.sentry, self.judge, self.policy = sentry, judge, policy
-        unknown = [] if judge is None else sorted({*sentry.model.labels[1:]} - {*judge.model.labels[1:]})
-        if judge is not None and unknown:
+        if judge is not None and (unknown := sorted({*sentry.model.labels[1:]} - {*judge.model.labels[1:]})):
             raise ConfigError(
                 f"the judge {judge.model.path} cannot confirm {unknown[0]!r}, which the sentry hears; it knows "
                 f"{', '.join(judge.model.labels[1:])}"
@@ -68,38 +70,35 @@ class Cascade:
 
     @property
     def decider(self) -> ServedModel:
-        """The model that a wake word has to convince last."""
+        """The model that decides last."""
         return self.judge or self.sentry
 
     @property
     def decided_by(self) -> DecidedBy:
-        """Its part."""
+        """The role of the model that decides last."""
         return "judge" if self.judge else "sentry"
 
     def span(self, time: float) -> tuple[int, int]:
-        """Of a call at `time` in seconds, the samples at the sentry's rate that are judged: from, to (not checked)."""
+        """Return from and to which sample, unchecked and at the sentry's rate, a call at `time` s is judged."""
         rate = self.sentry.model.sample_rate
         return round((time - self.policy.before_seconds) * rate), round((time + self.policy.after_seconds) * rate)
 
-    def decide(self, call: Detection, heard: Pcm) -> Decision:
-        """What becomes of a call of the sentry; `heard` is int16 [samples] of its span, as much as there is."""
+    def decide(self, call: Detection, pcm: Pcm) -> Decision:
+        """Decide about a call of the sentry; `pcm` is int16 [samples] of its span, as much as there is."""
         if self.judge is None:
             return Decision(True, call.score, None)
-        score = confidence = self._peak(self.judge, heard, call.label)
+        score = confidence = self._peak(self.judge, pcm, call.label)
         if self.policy.combine != "judge":
             # the score of the call itself is the first that reached the threshold, and says no more than that
-            confidence = _COMBINED[self.policy.combine](self._peak(self.sentry, heard, call.label), score)
+            confidence = _COMBINED[self.policy.combine](self._peak(self.sentry, pcm, call.label), score)
         return Decision(confidence >= self.judge.threshold, confidence, score)
 
-    def _peak(self, served: ServedModel, heard: Pcm, word: str) -> float:
-        """The highest threshold at which a model would detect this word; 0 in less than a window's hop."""
-        rate = self.sentry.model.sample_rate
-        pcm = heard if rate == served.model.sample_rate else _at_rate(heard, rate, served.model.sample_rate)
+    def _peak(self, served: ServedModel, pcm: Pcm, word: str) -> float:
+        """Return the highest threshold at which a model would detect this word; 0 in too little audio for a window."""
+        rate, model_rate = self.sentry.model.sample_rate, served.model.sample_rate
+        if rate != model_rate:
+            pcm = to_pcm16(resample(from_pcm16(pcm), rate, model_rate))
         times, scores = served.score_audio(pcm)
         if not len(times):
             return 0.0
         return min(1.0, prepare(times, scores[:, served.model.labels.index(word)], served.model.detector).peak)
-
-
-def _at_rate(pcm: Pcm, source_rate: int, target_rate: int) -> Pcm:
-    return to_pcm16(resample(from_pcm16(pcm), source_rate, target_rate))

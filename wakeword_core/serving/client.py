@@ -1,10 +1,9 @@
-"""The other side of the server: clips to verdicts, streams to events. Needs httpx2 and websockets."""
+"""A client of the server: clips to verdicts, streams to events. Needs httpx2 and websockets."""
 
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx2
@@ -23,7 +22,7 @@ _TIMEOUT_SECONDS = 60.0
 
 
 class JudgeError(WakewordError):
-    """What the server refused, or that it could not be asked: then `status` is 0. `code` is for programs."""
+    """The server refused a request, or could not be reached: then `status` is 0. `code` is for programs."""
 
     def __init__(self, detail: str, code: str, status: int = 0) -> None:
         super().__init__(detail)
@@ -31,9 +30,9 @@ class JudgeError(WakewordError):
 
 
 class JudgeClient:
-    """Asks a server at `url`, as http://127.0.0.1:8765, with its token if it wants one. A context that closes itself.
+    """Sends requests to a server at `url`, such as http://127.0.0.1:8765, with its token; closes as a context.
 
-    Every method raises JudgeError for what the server refuses.
+    Every method raises JudgeError for a request that the server refuses.
     """
 
     def __init__(self, url: str, token: str = "", timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
@@ -44,36 +43,34 @@ class JudgeClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._http.close()
 
     def verify(self, audio: Path | bytes) -> Verdict:
-        """Whether a wake word is in a WAV, FLAC or OGG file."""
+        """Ask whether a wake word is in a WAV, FLAC or OGG file."""
         data = audio if isinstance(audio, bytes) else audio.read_bytes()
         headers = {"Content-Type": "application/octet-stream"}
         return Verdict.model_validate_json(self._ask("POST", "/v1/verify", content=data, headers=headers))
 
     def verify_pcm(self, pcm: Pcm, sample_rate: int) -> Verdict:
-        """Whether a wake word is in int16 [samples] of one channel."""
+        """Ask whether a wake word is in int16 [samples] of one channel."""
         return self.verify(encode_wav(pcm, sample_rate))
 
     def model(self) -> ModelAnswer:
-        """The model that listens."""
+        """Return the description of the server's model."""
         return ModelAnswer.model_validate_json(self._ask("GET", "/v1/model"))
 
     def streaming_model(self) -> bytes:
-        """That model as model.streaming.onnx."""
+        """Return the server's model as the bytes of model.streaming.onnx."""
         return self._ask("GET", "/v1/model/streaming.onnx")
 
     def metrics(self) -> str:
-        """What the server counts, in the text format of Prometheus."""
+        """Return the server's metrics in the text format of Prometheus."""
         return self._ask("GET", "/metrics").decode()
 
     @asynccontextmanager
     async def stream(self, sample_rate: int) -> AsyncIterator["JudgeStream"]:
-        """A stream of int16 samples at a rate."""
+        """Open a stream of int16 samples at a rate."""
         url = self._url.replace("http", "ws", 1) + "/v1/stream"
         try:
             connection = await connect(url, additional_headers=self._headers, open_timeout=self._timeout)
@@ -85,7 +82,7 @@ class JudgeClient:
                 yield JudgeStream(connection)
             except ConnectionClosed as error:
                 with suppress(ConnectionClosed):
-                    async for _ in JudgeStream(connection):  # what it said before it closed is still to be read
+                    async for _ in JudgeStream(connection):  # raises the error that the server sent before it closed
                         pass
                 raise self._broken(error) from error
 
@@ -110,17 +107,17 @@ class JudgeClient:
 
 
 class JudgeStream:
-    """An open stream. Iterating gives the server's messages (docs/serving.md) until it has answered the end."""
+    """An open stream. Iterate over it for the server's messages (docs/serving.md) until its answer to the end."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
     async def send(self, pcm: Pcm) -> None:
-        """Send int16 [samples]; waits while the server hears less fast than they come."""
+        """Send int16 [samples]; waits while the server is slower than they come."""
         await self._connection.send(np.ascontiguousarray(pcm, "<i2").tobytes())
 
     async def end(self) -> None:
-        """There is no more: the server answers what is left and closes."""
+        """Say that there is no more audio: the server answers what is left and closes."""
         await self._connection.send(json.dumps({"type": "end"}))
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:

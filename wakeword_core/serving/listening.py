@@ -1,4 +1,4 @@
-"""One stream from its samples to the messages about it, in a worker thread."""
+"""Turns the samples of a stream into messages, in a worker thread."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Message = dict[str, Any]
 
 
 class Listening:
-    """Scores and events of one stream. A call of the sentry waits until the judge can hear what follows it."""
+    """Finds scores and events in a stream. A call of the sentry waits for the audio after it, which the judge needs."""
 
     def __init__(self, cascade: Cascade, sample_rate: int, metrics: Metrics) -> None:
         sentry = cascade.sentry
@@ -26,25 +26,25 @@ class Listening:
         self._resampler = StreamResampler(sample_rate, self._rate)
         self._calls: list[Detection] = []
         self._kept: Pcm = np.empty(0, np.int16)
-        self._heard = 0
+        self._samples = 0
 
     def push(self, pcm: Pcm) -> list[Message]:
-        """Take int16 [samples] at the stream's rate; what is to be told of them."""
-        return self._hear(to_pcm16(np.clip(self._resampler.push(from_pcm16(pcm)), -1.0, 1.0)), over=False)
+        """Take int16 [samples] at the stream's rate, and return the messages about them."""
+        return self._process(to_pcm16(np.clip(self._resampler.push(from_pcm16(pcm)), -1.0, 1.0)), over=False)
 
     def finish(self) -> list[Message]:
-        """The stream is over: calls that still wait are judged by what there is."""
-        return self._hear(to_pcm16(np.clip(self._resampler.finish(), -1.0, 1.0)), over=True)
+        """End the stream: calls that still wait are judged by the audio there is."""
+        return self._process(to_pcm16(np.clip(self._resampler.finish(), -1.0, 1.0)), over=True)
 
-    def _hear(self, pcm: Pcm, *, over: bool) -> list[Message]:
+    def _process(self, pcm: Pcm, *, over: bool) -> list[Message]:
         self._calls += self._detector.process(pcm)
-        self._heard += len(pcm)
+        self._samples += len(pcm)
         self._metrics.stream_seconds.inc(len(pcm) / self._rate)
         if self._cascade.judge is not None:
             self._kept = np.concatenate([self._kept, pcm])
         messages = self._scores()
         while self._calls and (over or self._can_be_judged(self._calls[0])):
-            messages += self._decided(self._calls.pop(0))
+            messages += self._decide(self._calls.pop(0))
         self._forget()
         return messages
 
@@ -56,17 +56,17 @@ class Listening:
         return [{"type": "scores", "start": round(float(times[0]), 4), "step": self._step, "scores": rows}]
 
     def _can_be_judged(self, call: Detection) -> bool:
-        return self._cascade.judge is None or self._cascade.span(call.time)[1] <= self._heard
+        return self._cascade.judge is None or self._cascade.span(call.time)[1] <= self._samples
 
-    def _decided(self, call: Detection) -> list[Message]:
-        first = self._heard - len(self._kept)
+    def _decide(self, call: Detection) -> list[Message]:
+        first = self._samples - len(self._kept)
         start, stop = (max(0, sample - first) for sample in self._cascade.span(call.time))
         decision = self._cascade.decide(call, self._kept[start:stop])
         self._metrics.events.labels("stream", self._cascade.decided_by, str(decision.accepted).lower()).inc()
         return [{"type": "event", **event_of(call, decision).model_dump()}] if decision.accepted else []
 
     def _forget(self) -> None:
-        """Keep what a call that waits, or the next one, which is later than all that was heard, could need."""
-        earliest = self._calls[0].time if self._calls else self._heard / self._rate
-        needed = self._heard - max(0, self._cascade.span(earliest)[0])
+        """Drop audio that neither a waiting call nor the next one, which is later than all of it, could need."""
+        earliest = self._calls[0].time if self._calls else self._samples / self._rate
+        needed = self._samples - max(0, self._cascade.span(earliest)[0])
         self._kept = self._kept[max(0, len(self._kept) - needed) :].copy()

@@ -1,4 +1,4 @@
-"""What the server counts of itself, for Prometheus."""
+"""Metrics of the server for Prometheus."""
 
 import time
 from http import HTTPStatus
@@ -45,22 +45,22 @@ class Metrics:
         self.stream_seconds = Counter("wakeword_stream_audio_seconds", "Audio heard in streams.", registry=registry)
 
     def text(self) -> bytes:
-        """All of them as Prometheus reads them."""
+        """Write all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class Counting:
-    """Counts every HTTP request by route, method and status, and how long it took."""
+    """Counts HTTP requests by route, method and status, and measures how long they take."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on and count it."""
+        """Pass a request on and count it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # what fails without an answer is answered outside of this
+        # a request that fails without an answer is answered outside of this
         began, status = time.perf_counter(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
 
         async def noting(message: Message) -> None:

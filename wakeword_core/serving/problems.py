@@ -1,4 +1,4 @@
-"""Everything that is refused, in one shape: application/problem+json, as in RFC 9457."""
+"""Refusals, all in one format: application/problem+json, as in RFC 9457."""
 
 import logging
 from collections.abc import Mapping
@@ -17,30 +17,26 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 CLIENT_GONE = 499
-"""What a request counts as whose client went away; nobody gets it."""
+"""The status under which a request counts whose client went away; nobody receives it."""
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class RefusedError(Exception):
-    """A request that is answered with a problem."""
+    """A request is refused; the client gets the problem."""
 
     def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status, self.code, self.detail, self.headers = status, code, detail, dict(headers or {})
 
-    @property
-    def problem(self) -> Problem:
-        """What the client is told."""
-        title = HTTPStatus(self.status).phrase
-        return Problem(type="about:blank", title=title, status=self.status, code=self.code, detail=self.detail)
-
     def response(self) -> Response:
-        """The same as a response."""
-        return JSONResponse(self.problem.model_dump(), self.status, self.headers, MEDIA_TYPE)
+        """Make the response that tells the client the problem."""
+        title = HTTPStatus(self.status).phrase
+        problem = Problem(type="about:blank", title=title, status=self.status, code=self.code, detail=self.detail)
+        return JSONResponse(problem.model_dump(), self.status, self.headers, MEDIA_TYPE)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of these statuses."""
+    """Describe the problems of these statuses for OpenAPI."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
@@ -49,7 +45,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Answer with a problem whatever goes wrong."""
+    """Answer everything that goes wrong with a problem."""
 
     @app.exception_handler(RefusedError)
     def refused(request: Request, error: RefusedError) -> Response:
@@ -58,7 +54,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def of_the_router(request: Request, error: HTTPException) -> Response:
         code = _CODES.get(error.status_code, "refused")
-        detail = f"{request.method} {request.url.path[:100]}: {error.detail}; /openapi.json tells what there is"
+        detail = f"{request.method} {request.url.path[:100]}: {error.detail}; /openapi.json lists the routes"
         return RefusedError(error.status_code, code, detail, error.headers).response()
 
     @app.exception_handler(RequestValidationError)

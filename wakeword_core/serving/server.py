@@ -1,4 +1,4 @@
-"""The process that serves: its socket, who may reach it, and its end."""
+"""The server process: its socket, who may reach it, and how it ends."""
 
 import logging
 import os
@@ -18,17 +18,17 @@ from wakeword_core.serving.service import Service
 log = logging.getLogger(__name__)
 
 TOKEN_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._~")
-"""Those that both an Authorization header (RFC 6750) and a WebSocket's subprotocol (RFC 6455) can hold."""
+"""Characters that both an Authorization header (RFC 6750) and a WebSocket's subprotocol (RFC 6455) can hold."""
 _BACKLOG = 1_024
 _KEEP_ALIVE_SECONDS = 30
 _MESSAGE_MARGIN = 4
-"""Messages of streams up to so many times their limit are refused with a sentence, larger ones cut off unread."""
+"""Stream messages up to this many times their limit are refused with a sentence; larger ones are cut off unread."""
 
 
 def serve(service: Service, announce: Callable[[str], None], page_cache: Path | None = None) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what is in work; `announce` gets the address once it can be reached.
+    """Serve until SIGINT or SIGTERM, then finish open requests; `announce` gets the address once it can be reached.
 
-    ConfigError without a token where others than this machine can connect, and for one that browsers cannot send;
+    Raises ConfigError without a token where other machines can connect, and for a token that browsers cannot send, and
     WakewordError when the port is taken.
     """
     settings = service.settings

@@ -1,4 +1,4 @@
-"""The models and threads behind a server, and how much they take on at once."""
+"""The models and threads behind a server, and how many requests they accept at once."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -27,10 +27,10 @@ _RETRY = {"Retry-After": "1"}
 
 
 class Service:
-    """Verifies uploads and listens to streams; as a context, its threads run while that is open.
+    """Verifies uploads and listens to streams; its threads run while it is open as a context.
 
-    `judge` is the second model of the cascade, if there is one. ArtifactError or ConfigError for models that cannot be
-    used, or not together.
+    `judge` is the second model of the cascade, if there is one. Raises ArtifactError or ConfigError for models that
+    cannot be used, or not together.
     """
 
     def __init__(self, settings: ServingConfig, sentry: Path | str, judge: Path | str | None = None) -> None:
@@ -38,16 +38,12 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self._scorers: list[BatchingScorer] = []
-        first = self._served("sentry", WakewordModel(sentry, settings.threads), policy.sentry_threshold)
-        second = (
-            None
-            if judge is None
-            else self._served("judge", WakewordModel(judge, settings.threads), policy.judge_threshold)
-        )
+        first = self._served("sentry", sentry, policy.sentry_threshold)
+        second = None if judge is None else self._served("judge", judge, policy.judge_threshold)
         self.cascade = Cascade(first, second, policy)
         streaming = first.model.streaming
         self.streaming_bytes = streaming.path.read_bytes() if streaming else None
-        self.model_answer = self._described()
+        self.model_answer = self._describe()
         self._verifier = Verifier(self.cascade, settings.max_seconds, self.metrics)
         self._admitted = self._streams = 0
 
@@ -66,12 +62,12 @@ class Service:
 
     @property
     def is_full(self) -> bool:
-        """Whether a further upload would be refused."""
+        """Whether the next upload would be refused."""
         return self._admitted >= self.settings.queue_length
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Take a place in the queue, from before an upload is read until it is answered; RefusedError (429) if none."""
+        """Take a place in the queue from before an upload is read until it is answered; RefusedError (429) if full."""
         if self.is_full:
             raise RefusedError(
                 429, "queue_full", f"{self.settings.queue_length} requests are in work or waiting; try again", _RETRY
@@ -86,7 +82,7 @@ class Service:
 
     @contextmanager
     def stream_opened(self) -> Iterator[None]:
-        """Take one of the places for streams; RefusedError (429) if there is none."""
+        """Take one of the places for streams; RefusedError (429) if all are taken."""
         if self._streams >= self.settings.max_streams:
             raise RefusedError(
                 429, "too_many_streams", f"{self.settings.max_streams} streams are open; try again later", _RETRY
@@ -100,9 +96,10 @@ class Service:
             self.metrics.streams.dec()
 
     async def verify(self, data: bytes, request: Request) -> Verdict:
-        """The verdict on an audio file; RefusedError (503) when it takes too long.
+        """Return the verdict on an audio file.
 
-        When the client goes, ClientDisconnect, and what is not done yet is dropped.
+        Raises RefusedError (503) when it takes too long, and ClientDisconnect when the client goes; then what is not
+        done yet is dropped.
         """
         work = Work()
         answer = asyncio.get_running_loop().run_in_executor(self._uploads, self._verifier.verify, data, work)
@@ -128,10 +125,11 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._listeners, step, *given)
 
     def listening(self, sample_rate: int) -> Listening:
-        """A new stream."""
+        """Begin a new stream."""
         return Listening(self.cascade, sample_rate, self.metrics)
 
-    def _served(self, part: str, model: WakewordModel, threshold: float | None) -> ServedModel:
+    def _served(self, part: str, path: Path | str, threshold: float | None) -> ServedModel:
+        settings, model = self.settings, WakewordModel(path, self.settings.threads)
         windows = self.metrics.batch_windows.labels(part)
         requests = self.metrics.batch_requests.labels(part)
 
@@ -139,20 +137,19 @@ class Service:
             requests.observe(of_requests)
             windows.observe(of_windows)
 
-        settings = self.settings
         scorer = BatchingScorer(model, settings.batch_windows, settings.batch_wait_ms / 1e3, observe)
         self._scorers.append(scorer)
-        counts = model.threshold_at(threshold=threshold)
-        return ServedModel(model, model_key(model), counts, scorer, settings.batch_windows)
+        threshold = model.threshold_at(threshold=threshold)
+        return ServedModel(model, model_key(model), threshold, scorer, settings.batch_windows)
 
     def _warm_up(self) -> None:
-        """What is imported and planned at the first request should not make that one slow."""
+        """Score silence, so that the first request need not wait for imports and plans of the runtime."""
         rate = self.cascade.sentry.model.sample_rate
         silence = np.zeros(self.cascade.sentry.model.frontend.window_samples, np.int16)
         Verifier(self.cascade, np.inf, self.metrics).verify(encode_wav(silence, rate), Work())
         self.listening(rate).push(silence)
 
-    def _described(self) -> ModelAnswer:
+    def _describe(self) -> ModelAnswer:
         sentry, judge = self.cascade.sentry, self.cascade.judge
         model, policy = sentry.model, self.settings.cascade
         return ModelAnswer(
@@ -179,6 +176,6 @@ class Service:
 
 
 async def _gone(request: Request) -> None:
-    """Returns when the client has gone, of a request whose body was read."""
+    """Return when the client of a request whose body was read has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""The WebSocket: PCM in, scores and events out; docs/serving.md tells the protocol."""
+"""The WebSocket: PCM in, scores and events out. docs/serving.md describes the protocol."""
 
 import asyncio
 import json
@@ -9,23 +9,23 @@ import numpy as np
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from wakeword_core.serving.access import SUBPROTOCOL, BearerToken
-from wakeword_core.serving.decoding import check_rate
 from wakeword_core.serving.listening import Listening, Message
 from wakeword_core.serving.problems import RefusedError
 from wakeword_core.serving.service import Service
+from wakeword_core.serving.uploads import check_rate
 
 STREAM_PATH = "/v1/stream"
 _POLICY, _TOO_LARGE, _TRY_LATER, _DONE = 1008, 1009, 1013, 1000
 _CLOSE_CODES = {413: _TOO_LARGE, 429: _TRY_LATER}
 _BURST_SECONDS = 2.0
-"""Audio that may come at once, whatever the pace."""
+"""Audio that may come at once, however fast."""
 _LEAST_SECONDS = 0.001
-"""What a message counts for at least, so that tiny ones are paced too."""
+"""The least that a message counts for, so that tiny ones are slowed down too."""
 _SAMPLE_BYTES = 2
 
 
 def add_stream(app: FastAPI, service: Service, bearer: BearerToken | None) -> None:
-    """Add the route."""
+    """Add the route of streams."""
 
     @app.websocket(STREAM_PATH)
     async def stream(websocket: WebSocket) -> None:
@@ -43,7 +43,7 @@ def add_stream(app: FastAPI, service: Service, bearer: BearerToken | None) -> No
 
 
 async def _refuse(websocket: WebSocket, error: RefusedError) -> None:
-    """Say why, and close; a client that has gone meanwhile does not mind."""
+    """Send the reason and close; a client that has gone meanwhile is no error."""
     try:
         await websocket.send_json({"type": "error", "code": error.code, "detail": error.detail})
         await websocket.close(_CLOSE_CODES.get(error.status, _POLICY), error.code)
@@ -52,14 +52,14 @@ async def _refuse(websocket: WebSocket, error: RefusedError) -> None:
 
 
 class Pace:
-    """Holds a stream back to `speed` times real time, after a burst."""
+    """Slows a stream down to `speed` times real time, after a burst."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
         self._ahead, self._last = 0.0, time.monotonic()
 
     def pause(self, seconds: float) -> float:
-        """How long to wait before so much more audio is heard."""
+        """Return how many seconds to wait before `seconds` more of audio are processed."""
         now = time.monotonic()
         self._ahead = max(0.0, self._ahead - self._speed * (now - self._last)) + max(seconds, _LEAST_SECONDS)
         self._last = now
@@ -75,9 +75,9 @@ class _Conversation:
         self._odd = b""
 
     async def run(self) -> None:
-        """Until the client has done or gone; RefusedError for what it may not do."""
+        """Answer until the client has ended or gone; RefusedError for what it may not do."""
         while True:
-            message = await self._soon(self._websocket.receive(), "nothing came")
+            message = await self._in_time(self._websocket.receive(), "nothing came")
             if message["type"] == "websocket.disconnect":
                 return
             text, data = message.get("text"), message.get("bytes")
@@ -87,7 +87,7 @@ class _Conversation:
                 raise RefusedError(413, "message_too_large", f"a message may have {limit:,} bytes; send smaller ones")
             if text is None:
                 await self._hear(data)
-            elif await self._told(text):
+            elif await self._is_last(text):
                 await self._websocket.close(_DONE)
                 return
 
@@ -98,19 +98,19 @@ class _Conversation:
         pcm = np.frombuffer(data[:whole], "<i2").astype(np.int16)
         await asyncio.sleep(self._pace.pause(len(pcm) / self._rate))
         if len(pcm):
-            await self._tell(await self._service.listen(self._begun().push, pcm))
+            await self._send(await self._service.listen(self._stream().push, pcm))
 
-    async def _told(self, text: str) -> bool:
-        """Heed a text message; True if it was the last."""
+    async def _is_last(self, text: str) -> bool:
+        """Process a text message; True if it was the last."""
         await asyncio.sleep(self._pace.pause(0.0))
         try:
-            said = json.loads(text)
+            message = json.loads(text)
         except (ValueError, RecursionError):
-            said = None
-        if said == {"type": "end"}:
-            await self._tell(await self._service.listen(self._begun().finish))
+            message = None
+        if message == {"type": "end"}:
+            await self._send(await self._service.listen(self._stream().finish))
             return True
-        rate = said.get("sample_rate") if isinstance(said, dict) and set(said) == {"sample_rate"} else None
+        rate = message["sample_rate"] if isinstance(message, dict) and set(message) == {"sample_rate"} else None
         if type(rate) is not int or self._listening is not None:
             raise RefusedError(
                 422, "unknown_message",
@@ -120,16 +120,16 @@ class _Conversation:
         self._rate = rate
         return False
 
-    def _begun(self) -> Listening:
+    def _stream(self) -> Listening:
         if self._listening is None:
             self._listening = self._service.listening(self._rate)
         return self._listening
 
-    async def _tell(self, messages: list[Message]) -> None:
+    async def _send(self, messages: list[Message]) -> None:
         for message in messages:
-            await self._soon(self._websocket.send_json(message), "nothing was taken")
+            await self._in_time(self._websocket.send_json(message), "nothing was taken")
 
-    async def _soon(self, what: Any, why: str) -> Any:
+    async def _in_time(self, what: Any, why: str) -> Any:
         seconds = self._settings.stream_idle_seconds
         try:
             return await asyncio.wait_for(what, seconds)

@@ -1,4 +1,4 @@
-"""The body of a request: how it is sent, and how much and how slowly at most."""
+"""Reads uploads: the body of a request, and the samples in it. Every limit is checked before the work it limits."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -7,6 +7,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from wakeword_core.audio import AudioError, AudioInfo, Samples, decode_audio
 from wakeword_core.config import ServingConfig
 from wakeword_core.serving.problems import RefusedError
 
@@ -17,16 +18,22 @@ AUDIO_TYPES = (
     "application/ogg", "application/octet-stream",
 )  # fmt: skip
 _CLOSE = {"Connection": "close"}
-"""What is left of a body that was refused is not read: the connection cannot be used again."""
+"""The rest of a body that was refused is not read, so the connection cannot be used again."""
 _ENVELOPE_BYTES = 16_384
-"""What multipart may add to a file: boundaries and headers."""
+"""How much multipart may add to a file: boundaries and headers."""
 _PIECE_BYTES = 65_536
+MIN_RATE, MAX_RATE = 4_000, 192_000
+"""Sample rates in Hz that are accepted, from below telephones to above studios."""
+_MAX_CHANNELS = 8
+_MAGIC = (b"RIFF", b"fLaC", b"OggS")
+_UNKNOWN_SIZE = 0x7FFF_0000
+"""Programs that write a WAV to a pipe do not know its size, and state about 2 or 4 GB."""
 
 REQUEST_BODY = {
     "required": True,
     "description": "A WAV, FLAC or OGG file, as it is or as the field `file` of a form.",
     "content": {
-        **{one: {"schema": {"type": "string", "format": "binary"}} for one in AUDIO_TYPES},
+        **{media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in AUDIO_TYPES},
         MULTIPART: {
             "schema": {
                 "type": "object",
@@ -37,20 +44,22 @@ REQUEST_BODY = {
         },
     },
 }
-"""What OpenAPI says of it."""
+"""The description of the body for OpenAPI."""
 
 
 class _InMemory(MultiPartParser):
-    """Never writes to a disk: what it reads is in memory already."""
+    """Never writes to a disk, since everything it reads is in memory already."""
 
     spool_max_size = 2**40
 
 
 async def read_upload(request: Request, settings: ServingConfig) -> bytes:
-    """The audio file in a request's body; RefusedError for a type, size or pace that is not allowed."""
+    """Return the audio file in a request's body; RefusedError for a type, size or speed that is not allowed."""
     type_ = _media_type(request)
     limit = settings.max_bytes + (_ENVELOPE_BYTES if type_ == MULTIPART else 0)
-    _check_announced(request.headers.get("content-length"), limit)
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
     try:
         async with asyncio.timeout(settings.body_seconds):
             body = await _read(request, limit)
@@ -77,11 +86,6 @@ def _media_type(request: Request) -> str:
     return type_
 
 
-def _check_announced(length: str | None, limit: int) -> None:
-    if length is not None and length.isdecimal() and int(length) > limit:
-        raise _too_large(limit)
-
-
 async def _read(request: Request, limit: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
@@ -98,7 +102,7 @@ def _too_large(limit: int) -> RefusedError:
 
 
 async def _file_of_form(request: Request, body: bytes) -> bytes:
-    """The one file in a form; its name is never looked at."""
+    """Return the one file in a form; its name is ignored."""
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         for start in range(0, len(body), _PIECE_BYTES):
@@ -114,3 +118,49 @@ async def _file_of_form(request: Request, body: bytes) -> bytes:
     if not isinstance(file, UploadFile):
         raise RefusedError(422, "broken_form", f"the form must hold one file, in the field {FILE_FIELD!r}")
     return await file.read()
+
+
+def decode_upload(data: bytes, max_seconds: float, sample_rate: int) -> Samples:
+    """Decode an upload as mono float32 [samples] in [-1, 1] at `sample_rate` Hz; RefusedError if it cannot be used."""
+    if data[:4] not in _MAGIC:
+        raise RefusedError(
+            415, "unsupported_audio", "the audio must be a WAV, FLAC or OGG file, and this is none of them"
+        )
+    _check_whole(data)
+
+    def check(info: AudioInfo) -> None:
+        _check_info(info, max_seconds)
+
+    try:
+        return decode_audio(data, sample_rate, check)
+    except AudioError as error:
+        raise RefusedError(422, "broken_audio", str(error)) from error
+
+
+def check_rate(rate: int) -> None:
+    """Raise RefusedError for a sample rate that is not accepted."""
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise RefusedError(
+            422, "sample_rate", f"the sample rate is {rate:,} Hz, but must be from {MIN_RATE:,} to {MAX_RATE:,} Hz"
+        )
+
+
+def _check_whole(data: bytes) -> None:
+    """Refuse a WAV that was cut off, which would decode as a shorter one."""
+    announced = int.from_bytes(data[4:8], "little")
+    if data[:4] == b"RIFF" and len(data) - 8 < announced < _UNKNOWN_SIZE:
+        raise RefusedError(
+            422, "broken_audio", f"the WAV file is cut: it announces {announced + 8:,} bytes and has {len(data):,}"
+        )
+
+
+def _check_info(info: AudioInfo, max_seconds: float) -> None:
+    check_rate(info.sample_rate)
+    if info.channels > _MAX_CHANNELS:
+        raise RefusedError(
+            422, "channels", f"the audio has {info.channels} channels, but may have {_MAX_CHANNELS} at most"
+        )
+    if info.seconds > max_seconds:
+        raise RefusedError(
+            413, "too_long", f"the audio is {info.seconds:,.1f} s long, but {max_seconds:g} s are allowed; send less"
+        )

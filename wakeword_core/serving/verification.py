@@ -1,4 +1,4 @@
-"""One upload from its bytes to a verdict, in a worker thread."""
+"""Turns an upload into a verdict, in a worker thread."""
 
 import threading
 import time
@@ -11,12 +11,12 @@ from wakeword_core.audio import to_pcm16
 from wakeword_core.runtime.detector import Detection, detect, prepare, wake_scores
 from wakeword_core.serving.answers import Event, Verdict
 from wakeword_core.serving.cascade import Cascade, Decision, Pcm
-from wakeword_core.serving.decoding import decode_upload
 from wakeword_core.serving.metrics import Metrics
 from wakeword_core.serving.problems import RefusedError
+from wakeword_core.serving.uploads import decode_upload
 
 TIME_DIGITS, SCORE_DIGITS = 3, 5
-"""Decimals of what is answered."""
+"""Decimals of times and scores in answers."""
 
 
 class AbandonedError(Exception):
@@ -24,7 +24,7 @@ class AbandonedError(Exception):
 
 
 class Work:
-    """A verification on its way: what its steps take, and whether anybody still waits for it."""
+    """A verification in progress: how long its steps took, and whether anybody still waits for it."""
 
     def __init__(self) -> None:
         self.abandoned = threading.Event()
@@ -32,12 +32,12 @@ class Work:
         self._queued = time.perf_counter()
 
     def begin(self) -> None:
-        """It has a worker now."""
+        """Note that a worker has taken it from the queue."""
         self.timings_ms["queue"] = _milliseconds_since(self._queued)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time a step, unless nobody waits: AbandonedError."""
+        """Time a step; AbandonedError if nobody waits any more."""
         if self.abandoned.is_set():
             raise AbandonedError
         began = time.perf_counter()
@@ -46,13 +46,13 @@ class Work:
 
 
 class Verifier:
-    """Decodes, scores and decides."""
+    """Decodes uploads, scores them, and decides."""
 
     def __init__(self, cascade: Cascade, max_seconds: float, metrics: Metrics) -> None:
         self._cascade, self._max_seconds, self._metrics = cascade, max_seconds, metrics
 
     def verify(self, data: bytes, work: Work) -> Verdict:
-        """The verdict on an audio file; RefusedError for one that cannot be heard, AbandonedError if nobody waits."""
+        """Return the verdict on an audio file; RefusedError if it cannot be used, AbandonedError if nobody waits."""
         work.begin()
         sentry = self._cascade.sentry.model
         with work.step("decode"):
@@ -63,17 +63,17 @@ class Verifier:
                 least = sentry.window_end(sentry.first_end)
                 raise RefusedError(422, "too_short", f"the audio must have {least:.3f} s at least; send more")
             wake, best = wake_scores(scores)
-            held = prepare(times, wake, sentry.detector).held
+            peaks = prepare(times, wake, sentry.detector).held
             labels = [sentry.labels[index] for index in best]
             calls = detect(times, wake, self._cascade.sentry.threshold, sentry.detector, labels)
-        loudest = int(np.argmax(held))
-        peak = Detection(float(times[loudest]), min(1.0, float(held[loudest])), labels[loudest])
-        decisions = self._decided(calls, pcm, work)
+        highest = int(np.argmax(peaks))
+        peak = Detection(float(times[highest]), min(1.0, float(peaks[highest])), labels[highest])
+        decisions = self._decide(calls, pcm, work)
         for step, milliseconds in work.timings_ms.items():
             self._metrics.steps.labels(step).observe(milliseconds / 1e3)
         return self._verdict(peak, decisions, len(pcm) / sentry.sample_rate, work)
 
-    def _decided(self, calls: list[Detection], pcm: Pcm, work: Work) -> list[tuple[Detection, Decision]]:
+    def _decide(self, calls: list[Detection], pcm: Pcm, work: Work) -> list[tuple[Detection, Decision]]:
         decided = []
         for call in calls:
             start, stop = self._cascade.span(call.time)
@@ -89,7 +89,7 @@ class Verifier:
         by_judge = self._cascade.judge is not None and bool(decided)
         call, decision = max(
             decided if by_judge else [(peak, Decision(bool(decided), peak.score, None))],
-            key=lambda one: one[1].confidence,
+            key=lambda pair: pair[1].confidence,
         )
         decider = self._cascade.decider if by_judge else self._cascade.sentry
         return Verdict(
@@ -100,7 +100,7 @@ class Verifier:
             decided_by="judge" if by_judge else "sentry",
             sentry_score=round(peak.score, SCORE_DIGITS),
             judge_score=None if decision.judge_score is None else round(decision.judge_score, SCORE_DIGITS),
-            events=[event_of(one, outcome) for one, outcome in decided if outcome.accepted],
+            events=[event_of(call, decision) for call, decision in decided if decision.accepted],
             seconds=round(seconds, TIME_DIGITS),
             timings_ms={name: round(value, TIME_DIGITS) for name, value in work.timings_ms.items()},
             model=decider.key,
@@ -108,7 +108,7 @@ class Verifier:
 
 
 def event_of(call: Detection, decision: Decision) -> Event:
-    """What is told of a call that was accepted."""
+    """Return the event of a call that was accepted."""
     return Event(
         word=call.label,
         time=round(call.time, TIME_DIGITS),

@@ -37,16 +37,16 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def console() -> Console:
-    """The one console on standard error that log lines and bars share."""
+    """Return the console on standard error that log lines and bars share."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def setup_logging(level: str | None = None) -> None:
-    """Send the project's log lines to standard error, with the time since now; a second call replaces the first.
+    """Write the project's log lines to standard error, with the time since now; a second call replaces the first.
 
     `level` wins over WAKEWORD_LOG_LEVEL (default INFO); WAKEWORD_LOG_FORMAT is text or json. Raises ConfigError.
     """
-    chosen = _choice(LEVEL_VARIABLE, level or os.environ.get(LEVEL_VARIABLE) or "INFO", _LEVELS)
+    level = _choice(LEVEL_VARIABLE, level or os.environ.get(LEVEL_VARIABLE) or "INFO", _LEVELS)
     handler: logging.Handler
     if _json_wanted():
         handler = logging.StreamHandler()
@@ -57,25 +57,26 @@ def setup_logging(level: str | None = None) -> None:
     handler.set_name(_HANDLER)
     for name in LOGGERS:
         logger = logging.getLogger(name)
-        logger.handlers = [one for one in logger.handlers if one.name != _HANDLER] + [handler]
-        logger.setLevel(chosen)
+        logger.handlers = [*(other for other in logger.handlers if other.name != _HANDLER), handler]
+        logger.setLevel(level)
         # A library may put a handler on the root, and every line would come twice.
         logger.propagate = False
 
 
 def banner(config: Config, home: Path, device: str | None = None) -> None:
-    """Log in a few lines what runs, on what and with what; `device` describes itself unless given."""
-    data, training = config.data, config.training
-    sources = ", ".join(f"{source.name} ({source.role})" for source in data.sources[:6])
-    more = f" and {len(data.sources) - 6} more" if len(data.sources) > 6 else ""
-    made = "synthetic speech" if config.synthesis.enabled else ""
+    """Log in a few lines what is built, from which data, on which device (`device`, or this machine's)."""
+    sources, training = config.data.sources, config.training
+    data = ["synthetic speech"] if config.synthesis.enabled else []
+    if sources:
+        more = f" and {len(sources) - 6} more" if len(sources) > 6 else ""
+        data.append(", ".join(f"{source.name} ({source.role})" for source in sources[:6]) + more)
     log.info("wakeword %s, Python %s, torch %s", __version__, platform.python_version(), metadata.version("torch"))
     log.info("device   %s", device or describe_device(config.compute.device))
     log.info("phrase   %s", config.phrase)
-    log.info("data     %s", " and ".join(part for part in (made, sources + more) if part) or "none")
+    log.info("data     %s", " and ".join(data) or "none")
     log.info(
         "model    %s, %d views, up to %d epochs, seed %d",
-        config.training.model.arch,
+        training.model.arch,
         config.features.augment.views,
         training.schedule.epochs,
         config.seed,
@@ -84,7 +85,7 @@ def banner(config: Config, home: Path, device: str | None = None) -> None:
 
 
 def describe_device(name: str) -> str:
-    """The device that `compute.device` means on this machine, and its memory."""
+    """Describe the device that `compute.device` means on this machine, and its memory."""
     # Importing torch takes seconds; without a driver its answer is known.
     if name != "cpu" and _has_cuda_driver():
         import torch
@@ -97,7 +98,7 @@ def describe_device(name: str) -> str:
 
 
 class Bars:
-    """`with Bars() as progress:` gives a core stage's progress callback, with one bar for each `what`.
+    """Show progress: `with Bars() as progress:` gives a stage's callback, with one bar for each `what`.
 
     On a terminal a bar appears once its work has taken `delay` seconds and goes when it is done; elsewhere log lines
     are written.
@@ -125,7 +126,7 @@ class Bars:
         self._bars.clear()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Take note that `done` of `total` units of `what` are done (0 total: unknown); returns at once."""
+        """Show that `done` of `total` units of `what` are done (0 total: unknown)."""
         if not self._drawn:
             self._lines(what, done, total)
             return
@@ -164,9 +165,9 @@ def _new_display() -> Progress:
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    for one in allowed:
-        if value.strip().lower() == one.lower():
-            return one
+    for choice in allowed:
+        if value.strip().lower() == choice.lower():
+            return choice
     raise ConfigError(f"{name} is {value!r}, but must be {', '.join(allowed[:-1])} or {allowed[-1]}")
 
 
@@ -183,7 +184,7 @@ def _has_cuda_driver() -> bool:
 
 
 class _ElapsedFormatter(logging.Formatter):
-    """`   12.3s INFO    wakeword_core.shards.packed_split: message`, the time counted from the handler's making."""
+    """Writes `   12.3s INFO    wakeword_core.shards: message`, the time counted from when it was made."""
 
     def __init__(self) -> None:
         super().__init__("%(elapsed)8.1fs %(levelname)-7s %(name)s: %(message)s")
@@ -194,13 +195,7 @@ class _ElapsedFormatter(logging.Formatter):
         return super().format(record)
 
 
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._start = time.monotonic()
-
+class _JsonFormatter(_ElapsedFormatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -215,8 +210,6 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints above the bars, in the colour of the level on a terminal."""
-
     def emit(self, record: logging.LogRecord) -> None:
         try:
             console().print(Text(self.format(record), style=_STYLES.get(record.levelname, "")))

@@ -1,4 +1,4 @@
-"""Tables and trees that commands print: what may be deleted, where artifacts stand, the graph around one."""
+"""Tables and trees that commands print: items to delete, states of artifacts, and lineage."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from wakeword_core.store.graph import Node, NodeId
 STYLES = {"fresh": "green", "stale": "yellow", "waits": "yellow dim", "missing": "red"}
 SIGNS = {"fresh": "●", "stale": "◐", "waits": "◌", "missing": "○"}
 KEY_SHOWN = 10
-"""Characters of a key that are shown: enough to tell artifacts apart, and to ask for one."""
+"""Characters of a key that are shown: enough to tell artifacts apart, and to name one."""
 _INDENT = 4
 _MEGABYTE, _KILOBYTE = 1e6, 1e3
 _PERMISSION_STYLES = {"allowed": "green", "not allowed": "red", "unclear": "yellow"}
@@ -30,19 +30,19 @@ _SEAL_STYLES = {"whole": "green", "unsealed": "yellow"}
 
 
 def print_items(title: str, items: Sequence[Item]) -> None:
-    """Print what each item is, why it is named, its size, and what deleting all of them would give back."""
+    """Print what each item is, why it is listed, its size, and how much deleting all of them would free."""
     table = Table(title=title, title_justify="left", show_footer=True)
     table.add_column("stage", footer="together", no_wrap=True)
     table.add_column("what", no_wrap=True)
     table.add_column("because")
-    table.add_column("size", footer=shown_size(freed_bytes(items)), justify="right", no_wrap=True)
+    table.add_column("size", footer=size_text(freed_bytes(items)), justify="right", no_wrap=True)
     for item in items:
-        table.add_row(escape(item.stage), escape(item.what), escape(item.because), shown_size(item.size))
+        table.add_row(escape(item.stage), escape(item.what), escape(item.because), size_text(item.size))
     Console().print(table)
 
 
 def items_json(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """The items as JSON values, sizes in bytes."""
+    """Return the items as JSON values, sizes in bytes."""
     return [
         {
             "stage": item.stage,
@@ -55,25 +55,25 @@ def items_json(items: Sequence[Item]) -> list[dict[str, Any]]:
     ]
 
 
-def things(items: Sequence[Item]) -> str:
-    """How many items there are, in words."""
-    return f"{len(items)} thing{'s' * (len(items) != 1)}"
+def count_items(items: Sequence[Item]) -> str:
+    """Write how many items there are."""
+    return f"{len(items)} item{'s' * (len(items) != 1)}"
 
 
-def shown_size(size: int) -> str:
-    """Bytes for people: 12.3 MB, or 4.5 kB."""
+def size_text(size: int) -> str:
+    """Write a number of bytes for people: 12.3 MB, or 4.5 kB."""
     return f"{size / _MEGABYTE:,.1f} MB" if size >= _MEGABYTE else f"{size / _KILOBYTE:.1f} kB"
 
 
 def print_states(console: Console, states: Sequence[State]) -> None:
-    """A line for each artifact, and below it why it is not fresh."""
+    """Print a line for each artifact, and below it why it is not fresh."""
     width = max((len(state.name) for state in states), default=0)
     for state in states:
-        found, shown = state.artifact, shown_state(state)
+        artifact, word = state.artifact, state_word(state)
         line = Text.assemble(
-            (f"{SIGNS[shown]} {shown:<8}", STYLES[shown]),
+            (f"{SIGNS[word]} {word:<8}", STYLES[word]),
             (f"{state.name:<{width}}  ", "bold" if state.state != "fresh" else ""),
-            (f"{found.key[:KEY_SHOWN]}  {found.created[:16].replace('T', ' ')}" if found else "", "dim"),
+            (f"{artifact.key[:KEY_SHOWN]}  {artifact.created[:16].replace('T', ' ')}" if artifact else "", "dim"),
             (f"  for {state.waits}" if state.waits else "", "dim"),
         )
         console.print(line, no_wrap=True, overflow="ellipsis")
@@ -82,13 +82,13 @@ def print_states(console: Console, states: Sequence[State]) -> None:
             console.print(Padding(Text(cause.sentence, style), (0, 0, 0, _INDENT), expand=False))
 
 
-def shown_state(state: State) -> str:
-    """As `state`, but one that only waits for another says so."""
+def state_word(state: State) -> str:
+    """Return the word for a state: fresh, stale, missing, or waits where only an input is to be built first."""
     return "waits" if state.waits else state.state
 
 
 def print_lineage(subject: Subject, data: dict[str, Any] | None, missing: str) -> None:
-    """Print what it is, what it was made from, what was made from it, and the recordings by source."""
+    """Print what the subject is, what it was made from, what was made from it, and the recordings by source."""
     console = Console(highlight=False)
     if subject.model:
         _print_model(console, subject.model)
@@ -143,7 +143,7 @@ def _print_recording(console: Console, subject: Subject) -> None:
 
 
 def _grow(branch: Tree, nodes: list[Node], step: Callable[[Node], list[Node]], seen: set[NodeId] | None = None) -> None:
-    """Hang `nodes` and what follows from them on a branch; what is on the tree already is only named again."""
+    """Add `nodes` and what follows from them to a branch; what is on the tree already is only named again."""
     seen = set() if seen is None else seen
     for node in nodes:
         if node.id in seen:
@@ -154,7 +154,6 @@ def _grow(branch: Tree, nodes: list[Node], step: Callable[[Node], list[Node]], s
 
 
 def _line(*parts: str | tuple[str, str]) -> Text:
-    """Text that stays on its line."""
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 
@@ -177,23 +176,22 @@ def _print_data(console: Console, data: dict[str, Any]) -> None:
     splits = [split for split in SPLITS if split in data["splits"]]
     for heading in ("recordings", "hours", "speakers", *splits):
         table.add_column(heading, justify="right", no_wrap=True)
-    for one in data["sources"]:
-        by_split = (f"{one['splits'].get(split, 0):,}" for split in splits)
-        licence = Text(one["licence"], _PERMISSION_STYLES[one["commercial_use"]])
-        speakers = f"{one['speakers']:,}" if one["speakers"] else "unknown"
-        table.add_row(
-            Text(one["source"]), licence, f"{one['recordings']:,}", f"{one['hours']:.2f}", speakers, *by_split
-        )
+    for source in data["sources"]:
+        by_split = (f"{source['splits'].get(split, 0):,}" for split in splits)
+        licence = Text(source["licence"], _PERMISSION_STYLES[source["commercial_use"]])
+        speakers = f"{source['speakers']:,}" if source["speakers"] else "unknown"
+        recordings, hours = f"{source['recordings']:,}", f"{source['hours']:.2f}"
+        table.add_row(Text(source["source"]), licence, recordings, hours, speakers, *by_split)
     console.print(table)
     _print_permission(console, data["sources"])
 
 
 def _print_permission(console: Console, sources: list[dict[str, Any]]) -> None:
-    """Whether all of the sources allow commercial use, and which do not."""
-    verdict = mix_of({one["licence"] for one in sources})
+    """Print whether all of the sources allow commercial use, and which do not."""
+    verdict = mix_of({source["licence"] for source in sources})
     style = _PERMISSION_STYLES[verdict]
     console.print(Text.assemble("commercial use of all of them: ", (verdict, f"bold {style}")))
     for permission, what in (("not allowed", "forbidden by the licence of"), ("unclear", "no clear licence")):
-        names = sorted({one["source"] for one in sources if one["commercial_use"] == permission})
+        names = sorted({source["source"] for source in sources if source["commercial_use"] == permission})
         if names:
             console.print(Text.assemble((f"{what}: ", _PERMISSION_STYLES[permission]), ", ".join(names)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from wakeword_core.config import SPLITS, Config, Split
+from wakeword_core.config import SPLITS, Config
 from wakeword_core.errors import WakewordError
 from wakeword_core.files import read_json
 from wakeword_core.graph.project import Project
@@ -29,20 +29,20 @@ log = logging.getLogger(__name__)
 
 OWNERS = ["team:wakeword"]
 GPU_POOL = "gpu"
-"""Shows in Dagster which assets use the GPU; that only one does at a time is up to `gpu_slot`."""
+"""Shows in Dagster which assets use the GPU. What lets only one use it at a time is `gpu_slot`."""
 _WARNING_SHARE = 0.8
-"""Of the time after which an asset is stale: from then on the UI warns."""
+"""Share of the age at which an asset becomes stale from which the UI warns."""
 
 _SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
 _SPLITS = dg.StaticPartitionsDefinition(list(SPLITS))
 
 Extra = Callable[[Artifact, bool, bool], dict[str, Any]]
-"""Adds metadata to an artifact's, told whether it was built now and whether it passed its blocking checks."""
+"""Returns further metadata of (an artifact, whether it was built now, whether it passed its blocking checks)."""
 
 
 @contextmanager
 def failures_in_words() -> Iterator[None]:
-    """Turn an error that is meant for a person into a Dagster failure that shows its sentence."""
+    """Turn an error with a sentence for people into a Dagster failure that shows the sentence."""
     try:
         yield
     except WakewordError as error:
@@ -57,15 +57,15 @@ def gpu_slot(home: Path) -> Iterator[None]:
         yield
 
 
-@dg.observable_source_asset(group_name="ingest", description="The configured folders of recordings, by content.")
+@dg.observable_source_asset(group_name="ingest", description="The configured folders of recordings.")
 def raw_audio(project: ProjectResource) -> dg.DataVersion:
-    """The hash of every recording's bytes and name is the data version; unchanged files are not read again."""
+    """Return a hash of every recording's bytes and name as data version; unchanged files are not read again."""
     with failures_in_words():
         return dg.DataVersion(project.open().fingerprint())
 
 
 observe_job = dg.define_asset_job(
-    "observe_raw_audio", selection=["raw_audio"], description="Looks whether the recordings changed."
+    "observe_raw_audio", selection=["raw_audio"], description="Checks whether the recordings changed."
 )
 
 
@@ -73,7 +73,7 @@ observe_job = dg.define_asset_job(
     asset=raw_audio, name="sources_listed", description="Every source of recordings is there and can be listed."
 )
 def sources_listed(project: ProjectResource) -> dg.AssetCheckResult:
-    """Warns of sources that are missing or broken; the others are used."""
+    """Warn of sources that are missing or broken; the others are used."""
     with failures_in_words():
         missing = project.open().listing().missing
     problems = "; ".join(f"{name}: {problem}" for name, problem in missing.items())
@@ -90,7 +90,7 @@ def materialize(
     project: Project,
     extra: Extra = lambda artifact, built, passed: {},
 ) -> dg.MaterializeResult:
-    """Build (or find complete) a stage's artifact, whose content hash is the data version, and show its checks."""
+    """Build or find a stage's artifact, and return its content hash as data version, its metadata and its checks."""
     if stage.name not in project.stages:
         why = "this configuration has no such stage"
         return dg.MaterializeResult(
@@ -100,7 +100,7 @@ def materialize(
                 dg.AssetCheckResult(passed=True, check_name=check.name, description=why) for check in stage.checks
             ],
         )
-    split = _split_of(context)
+    split = next((split for split in SPLITS if context.has_partition_key and split == context.partition_key), None)
     slot = gpu_slot(project.home) if stage.gpu else nullcontext()
     with failures_in_words(), slot, project.store.in_use():
         artifact, built = project.build(stage.name, split)
@@ -119,7 +119,7 @@ def materialize(
 
 
 def check_results(verdicts: Iterable[Judgement]) -> list[dg.AssetCheckResult]:
-    """Turn what checks found into what Dagster shows of it."""
+    """Turn verdicts of checks into Dagster's check results."""
     return [
         dg.AssetCheckResult(
             passed=verdict.passed,
@@ -132,13 +132,6 @@ def check_results(verdicts: Iterable[Judgement]) -> list[dg.AssetCheckResult]:
     ]
 
 
-def _split_of(context: dg.AssetExecutionContext) -> Split | None:
-    """The split this run is about, for a partitioned asset."""
-    if not context.has_partition_key:
-        return None
-    return next(split for split in SPLITS if split == context.partition_key)
-
-
 def _trained_model(
     context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
 ) -> dg.MaterializeResult:
@@ -146,7 +139,7 @@ def _trained_model(
     opened = project.open(on_epoch=training.log_epoch)
 
     def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
-        run_id = training.run_of(opened, artifact, built)
+        run_id = training.run_of(artifact, built)
         # with mining, the candidate is what becomes of this model
         registered = passed and not opened.config.mining.enabled
         return {"mlflow_run_id": run_id, **(mlflow.register(run_id, opened.config.slug) if registered else {})}
@@ -164,10 +157,10 @@ def _tuned_model(
     def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
         if not opened.config.mining.enabled:
             return {}
-        run_id = tuning.run_of(opened, artifact, built) if artifact.figures["tuned"] else ""
-        shown = {"mlflow_run_id": run_id} if run_id else {}
+        run_id = tuning.run_of(artifact, built) if artifact.figures["tuned"] else ""
+        metadata = {"mlflow_run_id": run_id} if run_id else {}
         weights = run_id if artifact.figures["kept"] else mlflow.find(artifact.inputs[TRAINED]["key"])
-        return {**shown, **(mlflow.register(weights, opened.config.slug) if passed and weights else {})}
+        return {**metadata, **(mlflow.register(weights, opened.config.slug) if passed and weights else {})}
 
     with tuning.of(opened):
         return materialize(context, stage, opened, link)
@@ -183,8 +176,8 @@ def _model_bundle(
         card = read_json(artifact.file(CARD_JSON))
         weights = [opened.require(stage).key for stage in (TUNED, TRAINED)]
         version = mlflow.describe(opened.config.slug, weights, text, _version_tags(artifact, card))
-        shown = {} if version is None else {"mlflow_model": opened.config.slug, "mlflow_model_version": version}
-        return {"model_card": dg.MetadataValue.md(text), **shown}
+        registered = {} if version is None else {"mlflow_model": opened.config.slug, "mlflow_model_version": version}
+        return {"model_card": dg.MetadataValue.md(text), **registered}
 
     return materialize(context, stage, opened, describe)
 
@@ -231,7 +224,7 @@ _BODIES = {
     "model_bundle": _model_bundle,
     "champion_comparison": _champion_comparison,
 }
-"""Assets that do more than to build their artifact: MLflow and the registry are told of it."""
+"""Assets that also record their artifact in MLflow or the registry."""
 
 
 def _asset(stage: Stage, config: Config) -> dg.AssetsDefinition:
@@ -262,7 +255,7 @@ def _asset(stage: Stage, config: Config) -> dg.AssetsDefinition:
 
 
 def _dependencies(edges: Iterable[Input]) -> list[dg.AssetDep]:
-    """Return the assets that inputs are of, with the partitions: a change in another split leaves the asset fresh."""
+    """Return the assets of the inputs, with their partitions, so that another split does not make the asset stale."""
     splits: dict[str, list[str]] = {}
     for edge in edges:
         if edge.stage == CHAMPION:  # an artifact of an earlier build: the asset would depend on itself
@@ -275,7 +268,7 @@ def _dependencies(edges: Iterable[Input]) -> list[dg.AssetDep]:
 
 
 def _policy(stale_after: timedelta | None) -> dg.FreshnessPolicy | None:
-    """Let Dagster's daemon mark what nobody has built for so long; None: never."""
+    """Return the policy by which Dagster's daemon marks what nobody has built for so long; None: never."""
     if stale_after is None:
         return None
     return dg.FreshnessPolicy.time_window(fail_window=stale_after, warn_window=stale_after * _WARNING_SHARE)
@@ -287,7 +280,7 @@ def assets_of(config: Config, graph: Iterable[Stage] = STAGES) -> list[dg.Assets
 
 
 def define_assets(project: ProjectResource, config: Config, graph: Iterable[Stage] = STAGES) -> dg.Definitions:
-    """Define the assets of a project with its configuration, their checks and what they are given."""
+    """Define the assets of a project, their checks, and the resources that they use."""
     return dg.Definitions(
         assets=assets_of(config, graph),
         asset_checks=[sources_listed],

@@ -1,7 +1,7 @@
-"""What starts builds by itself: a sensor for recordings that change, and a schedule for the night; both off by default.
+"""Builds that start by themselves: a sensor for changed recordings, and a nightly schedule; both are off by default.
 
-The sensor asks the project what is not fresh. Keys, and not times, decide about that, so a build is of what the change
-reaches and of nothing else: a renamed recording asks for a manifest, one of validation leaves the network alone.
+The sensor asks the planner what is due. Keys decide about that, and not times, so only what the change reaches is
+built: a renamed recording needs a new manifest and nothing else, one of the validation split leaves the network alone.
 """
 
 import json
@@ -40,37 +40,41 @@ class Watch:
     since: float = 0.0
     """When they were first seen like that, in seconds of the epoch."""
     building: str = ""
-    """Fingerprint of the recordings that a build has begun for and is not through with."""
+    """Fingerprint of the recordings that a build has begun for, until it has finished."""
 
     @classmethod
     def of(cls, cursor: str | None) -> "Watch":
-        """As the sensor's cursor has it; anew where there is none."""
+        """Read the sensor's cursor; a new watch where there is none."""
         return cls(**json.loads(cursor)) if cursor else cls()
 
     @property
     def cursor(self) -> str:
-        """For the next time."""
+        """The sensor's cursor for the next look."""
         return json.dumps(asdict(self))
 
 
 def look(watch: Watch, project: Project, instance: dg.DagsterInstance, now: float) -> tuple[Watch, list[Phase], str]:
-    """What to remember, which runs to begin, and why there are none."""
+    """Look at the recordings; return what to remember, which runs to begin, and why there are none."""
     fingerprint, quiet = project.fingerprint(), project.config.automation.quiet_seconds
     if fingerprint != watch.seen:
-        return replace(watch, seen=fingerprint, since=now), [], "the recordings have changed; they may not be at rest"
+        return (
+            replace(watch, seen=fingerprint, since=now),
+            [],
+            "the recordings have changed; the build waits until they stop changing",
+        )
     if now - watch.since < quiet:
-        return watch, [], f"the recordings have not been at rest for {quiet} s yet"
+        return watch, [], f"the recordings changed less than {quiet} s ago; the build waits until they stop changing"
     if watch.building != fingerprint and _is_listed(fingerprint, project, instance):
-        return watch, [], "the recordings are as they were"
+        return watch, [], "the recordings have not changed"
     phases = due(project, instance)
     if not phases:
         stopped = "; ".join(failed_checks(project).values())
-        return replace(watch, building=""), [], stopped or "everything is built from the recordings as they are"
+        return replace(watch, building=""), [], stopped or "everything is built from these recordings"
     return replace(watch, building=fingerprint), phases, ""
 
 
 def rebuild_sensor(config: Config) -> dg.SensorDefinition:
-    """The sensor that rebuilds what depends on changed recordings, one phase of the graph after the other."""
+    """Make the sensor that rebuilds what depends on changed recordings, one phase of the graph after the other."""
     settings = config.automation
 
     @dg.sensor(
@@ -85,14 +89,18 @@ def rebuild_sensor(config: Config) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         going = context.instance.get_runs(dg.RunsFilter(statuses=list(_GOING)), limit=1)
         if going:
-            return dg.SkipReason(f"run {going[0].run_id[:8]} is going on")
+            return dg.SkipReason(f"run {going[0].run_id[:8]} has not finished yet")
         with failures_in_words():
             opened = project.open()
             watch, phases, why = look(Watch.of(context.cursor), opened, context.instance, time.time())
             if not phases:
                 return dg.SensorResult(skip_reason=why, cursor=watch.cursor)
             requests = [_request(phase, project, opened.config, watch.building) for phase in phases]
-        failed = [run for one in requests for run in context.instance.get_runs(_with_key(one.run_key), limit=1)]
+        failed = [
+            run
+            for request in requests
+            for run in context.instance.get_runs(dg.RunsFilter(tags={_RUN_KEY_TAG: str(request.run_key)}), limit=1)
+        ]
         if failed:
             reason = f"run {failed[0].run_id[:8]} did not finish; run it again, or change what made it fail"
             return dg.SensorResult(skip_reason=reason, cursor=watch.cursor)
@@ -103,7 +111,7 @@ def rebuild_sensor(config: Config) -> dg.SensorDefinition:
 
 
 def nightly_schedule(config: Config) -> dg.ScheduleDefinition:
-    """The schedule of the build that brings everything up to date, whatever changed."""
+    """Make the schedule of the nightly build, which brings everything up to date, whatever changed."""
     on = config.automation.nightly
     return dg.ScheduleDefinition(
         name=NIGHTLY,
@@ -115,19 +123,19 @@ def nightly_schedule(config: Config) -> dg.ScheduleDefinition:
 
 @dg.op
 def build_everything(context: dg.OpExecutionContext, project: ProjectResource) -> None:
-    """Build what is due, in runs of their own beside this one."""
+    """Build what is due, in runs of its own."""
     with failures_in_words():
         run_build(project.open(), context.instance)
 
 
 @dg.job(description="Builds whatever is not fresh, as `wakeword run` does.")
 def build_all() -> None:
-    """One step."""
+    """Run the one step of the nightly build."""
     build_everything()
 
 
 def _is_listed(fingerprint: str, project: Project, instance: dg.DagsterInstance) -> bool:
-    """Whether the newest manifest that Dagster knows of is of these recordings; other settings are no reason to build.
+    """Tell whether the newest manifest in Dagster lists these recordings: then only settings can have changed.
 
     Cheaper than the project's status, which is asked for only when there is something to do.
     """
@@ -140,7 +148,7 @@ def _is_listed(fingerprint: str, project: Project, instance: dg.DagsterInstance)
 
 
 def _request(phase: Phase, project: ProjectResource, config: Config, fingerprint: str) -> dg.RunRequest:
-    """The run of a phase; asked for again for the same recordings and settings, it is the same."""
+    """Request the run of a phase. The same recordings and settings give the same run key, so it runs only once."""
     key = digest([asdict(phase), fingerprint, config.model_dump(mode="json")])
     pinned = {"config_path": project.config_path, "home": project.home, "overrides": project.overrides}
     return dg.RunRequest(
@@ -149,7 +157,3 @@ def _request(phase: Phase, project: ProjectResource, config: Config, fingerprint
         partition_key=phase.partition,
         run_config={"resources": {"project": {"config": {**pinned, "fingerprint": fingerprint}}}},
     )
-
-
-def _with_key(run_key: str | None) -> dg.RunsFilter:
-    return dg.RunsFilter(tags={_RUN_KEY_TAG: str(run_key)})

@@ -1,4 +1,4 @@
-"""A build in this process: the runs that are due, recorded in Dagster, until nothing is due any more."""
+"""A build in this process: Dagster runs of what is due, until nothing is due any more."""
 
 import logging
 import uuid
@@ -30,7 +30,7 @@ class BuildFailedError(WakewordError):
 
 @dataclass
 class Outcome:
-    """What a build did: names of the artifacts that were built, and of those that were complete."""
+    """The names of the artifacts that a build made, and of those that were complete already."""
 
     built: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ def run_build(project: Project, instance: dg.DagsterInstance, select: Sequence[s
                 for phase in phases:
                     if phase in made:
                         raise BuildFailedError(
-                            f"{phase} was made just now, but is not done; `wakeword status` says why"
+                            f"{phase} was built just now, but is due again; `wakeword status` says why"
                         )
                     made.add(phase)
                     built += build.make(phase)
@@ -75,7 +75,7 @@ class _Build:
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
-        """Let others see that this build is going on, and its stages report to the project's progress."""
+        """Hold the locks that show others that this build is running, and let stages report to the project."""
         with running(self._project.home, self._name), self._project.store.in_use():
             token = current_build.set(self._project)
             try:
@@ -97,7 +97,7 @@ class _Build:
         definitions = define_assets(bound, project.config, project.graph)
         if MANIFEST in phase.assets:
             self._execute(definitions.resolve_job_def(observe_job.name))
-        log.info("materializing %s", phase)
+        log.info("building %s", phase)
         result = self._execute(
             definitions.resolve_implicit_global_asset_job_def(),
             asset_selection=[dg.AssetKey(name) for name in phase.assets],

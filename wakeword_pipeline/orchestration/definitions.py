@@ -1,4 +1,4 @@
-"""Everything Dagster loads."""
+"""The module that Dagster loads: assets, checks, jobs, sensor and schedule."""
 
 import logging
 from pathlib import Path
@@ -30,7 +30,7 @@ def _config(project: ProjectResource) -> Config:
     try:
         return load_config(Path(project.config_path) if project.config_path else None, project.overrides)
     except WakewordError as error:
-        log.warning("the graph is drawn with default settings: %s", error)
+        log.warning("The configuration is wrong, so the graph is shown with default settings: %s", error)
         return Config()
 
 

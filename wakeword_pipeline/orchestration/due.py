@@ -18,7 +18,7 @@ Place = tuple[str, Split | None]
 
 @dataclass(frozen=True)
 class Phase:
-    """One Dagster run: some assets, of one split or unpartitioned."""
+    """One Dagster run: some assets of one split, or assets without splits."""
 
     assets: tuple[str, ...]
     partition: str | None = None
@@ -52,7 +52,7 @@ def due(project: Project, instance: dg.DagsterInstance, select: Sequence[str] = 
 
 
 def places(project: Project, select: Sequence[str] = ()) -> list[Place]:
-    """List what a build of `select` is about, in the order of the graph; ConfigError for an unknown asset."""
+    """List the stages and splits that a build of `select` makes, in build order; ConfigError for an unknown asset."""
     unknown = [name for name in select if name not in project.stages]
     if unknown:
         raise ConfigError(f"{unknown[0]} is not an asset of this project; there are {', '.join(project.stages)}")
@@ -65,7 +65,7 @@ def places(project: Project, select: Sequence[str] = ()) -> list[Place]:
 
 
 def failed_checks(project: Project, select: Sequence[str] = ()) -> dict[Place, str]:
-    """Return on what nothing may be built, of what concerns `select`, and the sentence of the check that says so."""
+    """Return what failed a blocking check, of `select` and what it is made from, with the sentence of the check."""
     wanted = set(places(project, select))
     failed: dict[Place, str] = {}
     for stage, split in places(project):
@@ -76,7 +76,7 @@ def failed_checks(project: Project, select: Sequence[str] = ()) -> dict[Place, s
 
 
 def _downstream(project: Project, origins: Collection[Place]) -> set[Place]:
-    """Return what is made from artifacts, or measured on them."""
+    """Return everything that is made from `origins`."""
     reached: set[Place] = set()
     for stage, split in places(project):
         if any((edge.stage, edge.at(split)) in reached.union(origins) for edge in project.stages[stage].inputs):

@@ -1,12 +1,18 @@
-"""Where a project's results live, and how Dagster is pointed at them."""
+"""Where a project's configuration and results are, and how Dagster is pointed at them."""
 
 import importlib.util
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.files import read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from wakeword_core.graph.project import Project
 
 HOME_VARIABLE = "WAKEWORD_HOME"
 CONFIG_VARIABLE = "WAKEWORD_CONFIG"
@@ -17,18 +23,50 @@ _LAST = "last.json"
 _INSTANCE_FILE = Path(__file__).with_name("dagster.yaml")
 
 
+@dataclass(frozen=True)
+class ProjectOptions:
+    """The options that name a project on the command line: --config, --home and --set."""
+
+    given_config: Path | None = None
+    given_home: Path | None = None
+    settings: Sequence[str] = ()
+
+    @property
+    def home(self) -> Path:
+        """The home, absolute."""
+        return home_path(self.given_home)
+
+    @property
+    def config(self) -> Path:
+        """The configuration: as given, else of the environment, else the last run on the home, else the default."""
+        last = self.home / _LAST
+        if self.given_config or os.environ.get(CONFIG_VARIABLE) or not last.is_file():
+            return config_path(self.given_config)
+        path = Path(read_json(last)["config"])
+        if not path.is_file():
+            raise ConfigError(f"{path}, which was last run on {self.home}, is gone; name a configuration with --config")
+        return path
+
+    def project(self) -> "Project":
+        """Open the project; ConfigError for a configuration that is missing or wrong."""
+        from wakeword_core.config.loading import load_config
+        from wakeword_core.graph.project import Project
+
+        return Project(load_config(self.config, self.settings), self.home)
+
+
 def home_path(given: Path | None = None) -> Path:
-    """The home: as given, else from the environment, else `.wakeword` here; absolute."""
+    """Return the home: as given, else from the environment, else `.wakeword` here; absolute."""
     return (given or Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)).resolve()
 
 
 def config_path(given: Path | None = None) -> Path:
-    """The configuration: as given, else from the environment, else `wakeword.yaml` here; absolute."""
+    """Return the configuration: as given, else from the environment, else `wakeword.yaml` here; absolute."""
     return (given or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)).resolve()
 
 
 def prepare_home(home: Path, config: Path) -> None:
-    """Make the home, and set the environment so that Dagster and its children use it and this configuration."""
+    """Make the home, and set the environment so that Dagster and its child processes use it and this configuration."""
     dagster_home = home / "dagster"
     try:
         dagster_home.mkdir(parents=True, exist_ok=True)
@@ -46,7 +84,7 @@ def prepare_home(home: Path, config: Path) -> None:
 
 
 def _instance_text() -> str:
-    """The instance file; runs and events go to PostgreSQL where the environment has its address, which stays there."""
+    """Write Dagster's instance file; with PostgreSQL it names the variable that holds the address, not the address."""
     text = _INSTANCE_FILE.read_text(encoding="utf-8")
     if not os.environ.get(POSTGRES_VARIABLE):
         return text
@@ -59,13 +97,3 @@ def _instance_text() -> str:
     tree = yaml.safe_load(text)
     tree["storage"] = {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
     return yaml.safe_dump(tree, sort_keys=False)
-
-
-def config_of(home: Path, given: Path | None) -> Path:
-    """The configuration: as given, else from the environment, else the one last run on this home, else the default."""
-    if given or os.environ.get(CONFIG_VARIABLE) or not (home / _LAST).is_file():
-        return config_path(given)
-    last = Path(read_json(home / _LAST)["config"])
-    if not last.is_file():
-        raise ConfigError(f"{last}, which was last run on {home}, is gone; name a configuration with --config")
-    return last

@@ -17,7 +17,7 @@ _MAX_PICTURE_BYTES = 400_000
 
 
 def artifact_metadata(artifact: Artifact) -> dict[str, Any]:
-    """What is worth showing about an artifact, in this order: where it is, its pages and pictures, its figures."""
+    """Return an artifact's metadata, in this order: where it is, its pages and pictures, its figures."""
     entries: dict[str, Any] = {
         "artifact_key": artifact.key,
         "path": dg.MetadataValue.path(str(artifact.path)),
@@ -35,11 +35,11 @@ def artifact_metadata(artifact: Artifact) -> dict[str, Any]:
 
 
 def figures_metadata(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures as numbers, tables or, where they are neither, JSON; nothing of what is empty."""
-    return {name: _shown(value) for name, value in figures.items() if value not in ({}, [], ())}
+    """Return figures as numbers, tables or, where they are neither, JSON; empty ones are left out."""
+    return {name: _figure(value) for name, value in figures.items() if value not in ({}, [], ())}
 
 
-def _shown(value: Any) -> Any:
+def _figure(value: Any) -> Any:
     if isinstance(value, Mapping | list | tuple):
         return _table(_rows(value)) or dg.MetadataValue.json(value)
     return dg.MetadataValue.null() if value is None else _rounded(value)
@@ -50,18 +50,18 @@ def _rounded(value: Any) -> Any:
 
 
 def _rows(value: Mapping[str, Any] | Sequence[Any]) -> list[Mapping[str, Any]]:
-    """A mapping of numbers or of rows, or a list of rows, as rows of a table; none where it is something else."""
+    """Return a mapping of numbers or of rows, or a list of rows, as rows of a table; none of anything else."""
     if not isinstance(value, Mapping):
         return list(value) if all(isinstance(row, Mapping) for row in value) else []
-    if all(isinstance(one, int | float) for one in value.values()):
-        return [{_NAME: name, "value": one} for name, one in value.items()]
-    if all(isinstance(one, Mapping) and _NAME not in one for one in value.values()):
-        return [{_NAME: name, **one} for name, one in value.items()]
+    if all(isinstance(figure, int | float) for figure in value.values()):
+        return [{_NAME: name, "value": figure} for name, figure in value.items()]
+    if all(isinstance(row, Mapping) and _NAME not in row for row in value.values()):
+        return [{_NAME: name, **row} for name, row in value.items()]
     return []
 
 
 def _table(rows: list[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
-    """The rows as a table, texts before numbers; None unless all have the same columns, of texts or numbers."""
+    """Return rows as a table, texts before numbers; None unless all have the same columns, of texts or numbers."""
     columns = list(rows[0]) if rows else []
     if not columns or any(row.keys() != rows[0].keys() for row in rows):
         return None
@@ -78,24 +78,19 @@ def _table(rows: list[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
 
 
 def _pages(artifact: Artifact) -> dict[str, Any]:
-    """Links to the artifact's pages, and their paths: a browser follows no link from http to a file."""
-    pages = {name.removesuffix(_PAGE_SUFFIX): artifact.file(name).resolve() for name in _page_names(artifact)}
+    """Return links to the artifact's pages, and their paths: a browser follows no link from http to a file."""
+    names = [name for name in artifact.files if name.endswith(_PAGE_SUFFIX)]
+    pages = {name.removesuffix(_PAGE_SUFFIX): artifact.file(name).resolve() for name in names}
     links = {name: dg.MetadataValue.url(path.as_uri()) for name, path in pages.items()}
     return {**links, **{f"{name}_file": dg.MetadataValue.path(path) for name, path in pages.items()}}
 
 
-def _page_names(artifact: Artifact) -> list[str]:
-    return [name for name in artifact.files if name.endswith(_PAGE_SUFFIX)]
-
-
 def _picture(artifact: Artifact) -> dict[str, Any]:
-    """The artifact's pictures as Markdown; they open behind a click in the UI."""
+    """Return the artifact's pictures as Markdown, which the UI shows after a click."""
     pictures = {}
     for name, entry in artifact.files.items():
         if name.endswith(_PICTURE_SUFFIX) and entry.size <= _MAX_PICTURE_BYTES:
             data = base64.b64encode(artifact.file(name).read_bytes()).decode()
-            title = name.removesuffix(_PICTURE_SUFFIX).replace("_", " ")
-            pictures[name.removesuffix(_PICTURE_SUFFIX)] = dg.MetadataValue.md(
-                f"![{title}](data:image/png;base64,{data})"
-            )
+            stem = name.removesuffix(_PICTURE_SUFFIX)
+            pictures[stem] = dg.MetadataValue.md(f"![{stem.replace('_', ' ')}](data:image/png;base64,{data})")
     return pictures

@@ -1,4 +1,4 @@
-"""What assets are given: the project (configuration and home) and the MLflow store."""
+"""The resource that gives assets their project: a configuration and a home."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -13,23 +13,23 @@ from wakeword_core.graph.stages import STAGES
 from wakeword_core.progress import ProgressLines
 
 current_build: ContextVar[Project | None] = ContextVar("current_build", default=None)
-"""The project that this process builds: stages report to its progress. A run that the UI started writes log lines."""
+"""The project that this process builds, to whose progress stages report; without one, progress is logged."""
 
 
 class ProjectResource(dg.ConfigurableResource):
-    """A project: its configuration file, single settings over it, and the home that holds all results."""
+    """A project: its configuration file, single settings that override it, and the home that holds all results."""
 
     config_path: str = Field(description="The configuration file.")
     home: str = Field(description="Folder of all results.")
     overrides: list[str] = Field(
-        default=[], description="Settings of this run over the file's, as training.schedule.epochs=30."
+        default=[], description="Settings that this run changes, such as training.schedule.epochs=30."
     )
     fingerprint: str = Field(
-        default="", description="Content of the recordings that a running build is about; empty: as they are now."
+        default="", description="Fingerprint of the recordings that a running build is of; empty: as they are now."
     )
 
     def open(self, on_epoch: Callable[[Any], None] = lambda record: None) -> Project:
-        """Open the project as it is configured now."""
+        """Open the project with its configuration as it is now."""
         from wakeword_core.config.loading import load_config
 
         build = current_build.get()

@@ -1,4 +1,4 @@
-"""The runs that Dagster knows: closing those whose process is gone, and what the last builds made."""
+"""Runs in Dagster: closing those whose process is gone, and finding what the last builds made."""
 
 import logging
 from collections import defaultdict
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 BUILD_TAG = "wakeword/build"
 _RUNS_AT_ONCE = 100
 _CLOCK_SECONDS = 2.0
-"""By which the start of a process may seem later than it was."""
+"""How much later than it was the start of a process may appear to be."""
 _ALIVE = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
 @contextmanager
 def running(home: Path, build: str) -> Iterator[None]:
-    """While a build runs it holds a lock that the system takes away when its process dies, however it dies."""
+    """Hold a build's lock while it runs; the system releases it when the process dies, however it dies."""
     lock = _lock_of(home, build)
     lock.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(lock, f"another process has the build {build}"):
@@ -35,25 +35,24 @@ def running(home: Path, build: str) -> Iterator[None]:
 
 
 def close_abandoned_runs(home: Path, instance: dg.DagsterInstance) -> int:
-    """Mark the runs of killed builds as failed ; returns how many there were."""
+    """Mark the runs of killed builds as failed, and return how many there were."""
     closed = 0
     for run in instance.get_runs(dg.RunsFilter(statuses=list(_ALIVE))):
         build = run.tags.get(BUILD_TAG)
         if build is None or is_held(_lock_of(home, build)):
             continue
-        _close(run, instance, "the process that ran this build is gone; it was killed or lost power")
+        instance.report_run_failed(run, "the process that ran this build is gone; it was killed or lost power")
         _lock_of(home, build).unlink(missing_ok=True)
         closed += 1
     if closed:
-        log.info("%d run%s of a killed build closed", closed, "s" if closed > 1 else "")
+        log.info("Closed %d run%s of a build that was killed.", closed, "s" if closed > 1 else "")
     return closed
 
 
 def close_lost_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs as failed that a daemon began and went down with, as in a power cut; returns how many there were.
+    """Mark runs as failed whose daemon went down with them, as in a power cut, and return how many there were.
 
-    The next daemon, which is not there yet when this is asked for, starts them again. Builds of the command line are
-    none of them.
+    The next daemon, which must not run yet, starts them again. Builds of the command line are left out.
     """
     lost = [
         run
@@ -61,14 +60,14 @@ def close_lost_runs(instance: dg.DagsterInstance) -> int:
         if BUILD_TAG not in run.tags and _has_lost_its_process(run, instance)
     ]
     for run in lost:
-        _close(run, instance, "the process of this run is gone, and the daemon that would have noticed is too")
+        instance.report_run_failed(run, "the process of this run and the daemon that watched it are both gone")
     if lost:
-        log.info("%d run%s of a daemon that went down closed", len(lost), "s" if len(lost) > 1 else "")
+        log.info("Closed %d run%s of a daemon that went down.", len(lost), "s" if len(lost) > 1 else "")
     return len(lost)
 
 
 def require_rest(home: Path, instance: dg.DagsterInstance, what: str) -> None:
-    """WakewordError when a run is at work, whose next step reads what the last one made; killed builds do not count."""
+    """Raise WakewordError while a run is at work: its next step reads what the last one made."""
     close_abandoned_runs(home, instance)
     alive = instance.get_runs(dg.RunsFilter(statuses=list(_ALIVE)))
     if alive:
@@ -79,7 +78,7 @@ def require_rest(home: Path, instance: dg.DagsterInstance, what: str) -> None:
 
 
 def last_builds(instance: dg.DagsterInstance, count: int) -> set[NodeId]:
-    """Artifacts of the last `count` builds that failed nowhere; all runs with one build tag are a build.
+    """Return the artifacts of the last `count` builds that failed nowhere; all runs with one build tag are a build.
 
     A run that the UI started is a build of its own. Runs that made no artifact do not count.
     """
@@ -104,12 +103,8 @@ def _lock_of(home: Path, build: str) -> Path:
     return home / "dagster" / "builds" / f"{build}.lock"
 
 
-def _close(run: dg.DagsterRun, instance: dg.DagsterInstance, why: str) -> None:
-    instance.report_run_failed(run, why)
-
-
 def _has_lost_its_process(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
-    """Whether the process that a run was begun in is known and gone; another one may have its id since a reboot."""
+    """Tell whether a run's process is known and gone; since a reboot another process may have its id."""
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         pid = entry.get_dagster_event().engine_event_data.metadata.get("pid")
         if pid is not None:
@@ -121,14 +116,14 @@ def _has_lost_its_process(run: dg.DagsterRun, instance: dg.DagsterInstance) -> b
 
 
 def _good(builds: dict[str, set[NodeId]], failed: set[str]) -> list[str]:
-    """Builds that made something and failed nowhere, as far as is known, the newest first."""
+    """Return the builds that made something and failed nowhere so far, the newest first."""
     return [build for build, artifacts in builds.items() if artifacts and build not in failed]
 
 
 def _artifacts(instance: dg.DagsterInstance, run_id: str) -> set[NodeId]:
-    found = set()
+    artifacts = set()
     for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records:
         made = record.event_log_entry.asset_materialization
         if made is not None and "artifact_key" in made.metadata:
-            found.add((made.asset_key.to_user_string(), str(made.metadata["artifact_key"].value)))
-    return found
+            artifacts.add((made.asset_key.to_user_string(), str(made.metadata["artifact_key"].value)))
+    return artifacts

@@ -1,4 +1,4 @@
-"""MLflow: one run a training or tuning, with what went in, what came out, and the way back to Dagster."""
+"""MLflow runs: one for each training or tuning, with its inputs, results, and its run in Dagster."""
 
 import logging
 import time
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 TRAINED = "trained_model"
 TUNED = "tuned_model"
-"""The stages that have runs; that of a tuning is a child of the training's."""
+"""The stages that have runs; the run of a tuning is a child of the training's."""
 KEY_TAG = "artifact_key"
 RUN_TAG = "dagster_run_id"
 STAGE_TAG = "stage"
 _FOLDER = "model"
-"""Of a run: where the artifact's files are."""
+"""Folder of a run that holds the artifact's files."""
 _PARENT_TAG = "mlflow.parentRunId"
 _PARAMS: tuple[str, ...] = ("phrase", "seed", "features", "training", "compute")
 _METRIC_SKIPPED = {"epoch"}
@@ -35,7 +35,7 @@ _EVERY_EPOCH = "val_loss"
 
 
 class Training:
-    """The MLflow run of one training; it begins with the first epoch, so that a training found complete makes none."""
+    """The MLflow run of one training. It begins with the first epoch, so a training that is found complete has none."""
 
     def __init__(self, store: "MlflowResource", dagster_run_id: str, stage: str) -> None:
         self._store = store
@@ -48,7 +48,7 @@ class Training:
 
     @contextmanager
     def of(self, project: Project) -> Iterator[None]:
-        """While `project` builds its model: epochs are logged, and a failure marks the run as failed."""
+        """Let epochs be logged while `project` builds its model; a failure marks the run as failed."""
         self._begin = lambda: self._store.begin(project, self._stage, self._dagster_run_id)
         try:
             yield
@@ -58,7 +58,7 @@ class Training:
             raise
 
     def log_epoch(self, record: Any) -> None:
-        """Log one epoch's figures, at that epoch as the step; one that is there already is not logged again."""
+        """Log the figures of an epoch, with its number as step, unless they are logged already."""
         from mlflow.entities import Metric
 
         self._ensure()
@@ -70,8 +70,8 @@ class Training:
         self._client.log_batch(self._run_id, metrics=metrics)
         self._logged.add(record.epoch)
 
-    def finish(self, project: Project, artifact: Artifact) -> str:
-        """Log what is still missing, the model's files and the data it consumed; close the run and return its id."""
+    def finish(self, artifact: Artifact) -> str:
+        """Log missing epochs, the model's files and its inputs; close the run and return its id."""
         from wakeword_core.training.records import HISTORY, read_history
 
         # an epoch is on disk before it is logged: a kill between the two left it to us
@@ -81,16 +81,16 @@ class Training:
         self._store.finish(self._client, self._run_id, artifact)
         return self._run_id
 
-    def run_of(self, project: Project, artifact: Artifact, built: bool) -> str:
-        """The finished run of an artifact: the one it was found with, unless it was built now or MLflow lost it."""
-        # a training that was cut off after its last epoch is complete, but MLflow has not heard of it
-        return (not built and self._store.find(artifact.key)) or self.finish(project, artifact)
+    def run_of(self, artifact: Artifact, built: bool) -> str:
+        """Return the finished run of an artifact; it is logged now if the artifact is new or MLflow lost the run."""
+        # a training that was cut off after its last epoch is complete, but not logged yet
+        return (not built and self._store.find(artifact.key)) or self.finish(artifact)
 
     def _ensure(self) -> None:
         if not self._run_id:
             assert self._begin is not None
             self._client, self._run_id = self._begin()
-            self._logged = {one.step for one in self._client.get_metric_history(self._run_id, _EVERY_EPOCH)}
+            self._logged = {metric.step for metric in self._client.get_metric_history(self._run_id, _EVERY_EPOCH)}
 
 
 class MlflowResource(dg.ConfigurableResource):
@@ -106,7 +106,7 @@ class MlflowResource(dg.ConfigurableResource):
 
     @property
     def exists(self) -> bool:
-        """Whether anything was ever tracked; `client` makes the store."""
+        """Whether there is a store; `client` makes it."""
         return self._database.is_file()
 
     @property
@@ -114,7 +114,7 @@ class MlflowResource(dg.ConfigurableResource):
         return Path(self.home).resolve() / "mlflow.db"
 
     def client(self) -> Any:
-        """An MLflow client on this store; nothing global is set."""
+        """Open an MLflow client on this store; nothing global is set."""
         from mlflow import MlflowClient
 
         for name in ("mlflow.store.db.utils", "alembic"):
@@ -126,11 +126,11 @@ class MlflowResource(dg.ConfigurableResource):
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     def lazy_training(self, dagster_run_id: str, stage: str = TRAINED) -> Training:
-        """A run that will begin when the training of that stage does."""
+        """Return a run that will begin when the training of that stage does."""
         return Training(self, dagster_run_id, stage)
 
     def begin(self, project: Project, stage: str, dagster_run_id: str) -> tuple[Any, str]:
-        """The run of this training: continued when an earlier try was cut off, else new."""
+        """Begin the run of this training, or continue that of an earlier try; return a client and the run's id."""
         client, config = self.client(), project.config
         key = project.expected_key(stage)
         experiment = self._experiment_id(client)
@@ -166,21 +166,21 @@ class MlflowResource(dg.ConfigurableResource):
         client.set_terminated(run_id, "FINISHED")
 
     def find(self, key: str) -> str:
-        """The finished run of an artifact that was found complete: empty when there is none in this store."""
+        """Return the id of the finished run of an artifact; empty when there is none."""
         client = self.client()
         finished = f"tags.{KEY_TAG} = '{key}' and attributes.status = 'FINISHED'"
         runs = client.search_runs([self._experiment_id(client)], finished, max_results=1)
         return str(runs[0].info.run_id) if runs else ""
 
     def _experiment_id(self, client: Any) -> str:
-        found = client.get_experiment_by_name(self.experiment)
-        if found:
-            return found.experiment_id
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment:
+            return experiment.experiment_id
         location = (Path(self.home).resolve() / "mlruns").as_uri()
         return client.create_experiment(self.experiment, artifact_location=location)
 
     def register(self, run_id: str, name: str) -> dict[str, Any]:
-        """Make the run's model a version of a registered model unless it is one; what to show of it."""
+        """Register the run's model as a version of a registered model, unless it is one; return metadata about it."""
         from mlflow.exceptions import MlflowException
 
         client = self.client()
@@ -233,14 +233,14 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _log_inputs(client: Any, run_id: str, artifact: Artifact) -> None:
-    """The data versions that the training consumed, as MLflow dataset inputs."""
+    """Log the contents of the training's inputs as MLflow datasets."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = [
         DatasetInput(
-            Dataset(name=name, digest=one["content"][:36], source_type="local", source=f"{one['stage']}/{one['key']}"),
+            Dataset(name, source["content"][:36], "local", f"{source['stage']}/{source['key']}"),
             [InputTag("mlflow.data.context", "training")],
         )
-        for name, one in artifact.inputs.items()
+        for name, source in artifact.inputs.items()
     ]
     client.log_inputs(run_id, inputs)

@@ -1,4 +1,4 @@
-"""What MLflow keeps of models: aliases and tags as our registry has them, and runs of artifacts that must go."""
+"""Versions of models in MLflow: their aliases and tags follow the registry, and runs can be deleted."""
 
 import shutil
 from collections.abc import Collection, Mapping
@@ -26,13 +26,13 @@ class Version:
     aliases: tuple[str, ...]
 
     def __str__(self) -> str:
-        shown = f" ({', '.join(self.aliases)})" if self.aliases else ""
-        return f"{self.model} version {self.number}{shown}"
+        aliases = f" ({', '.join(self.aliases)})" if self.aliases else ""
+        return f"{self.model} version {self.number}{aliases}"
 
 
 @dataclass(frozen=True)
 class ModelRun:
-    """A run in MLflow, the artifact it is about, where copies of its files lie, and the versions made from it."""
+    """A run in MLflow: its artifact, the folder with copies of its files, and the versions made from it."""
 
     run_id: str
     stage: str
@@ -42,7 +42,7 @@ class ModelRun:
 
 
 def model_runs(home: str) -> list[ModelRun]:
-    """Every run of a training or tuning in a home's MLflow store; none, and no store, where nothing was tracked."""
+    """Return the run of every training and tuning in a home; none, without making a store, where none was tracked."""
     store = MlflowResource(home=home)
     if not store.exists:
         return []
@@ -73,11 +73,15 @@ def mirror(project: Project) -> None:
     if not store.exists:
         return
     client, registry, name = store.client(), project.registry(), project.config.slug
-    versions = {run.key: one.number for run in model_runs(store.home) for one in run.versions if one.model == name}
+    versions = {
+        run.key: version.number for run in model_runs(store.home) for version in run.versions if version.model == name
+    }
     numbers = {key: number for key in registry.keys if (number := _number(registry, key, versions))}
     for alias in _ALIASES:
         holders = [
-            numbers[one.key] for one in registry.history if one.key in numbers and registry.role(one.key) == alias
+            numbers[key]
+            for key in (entry.key for entry in registry.history)
+            if key in numbers and registry.role(key) == alias
         ]
         if holders:
             client.set_registered_model_alias(name, alias, str(holders[-1]))
@@ -89,10 +93,10 @@ def mirror(project: Project) -> None:
 
 
 def _number(registry: Registry, key: str, versions: Mapping[str, int]) -> int | None:
-    """Number of the version that has the weights of a model."""
+    """Return the number of the version that has the weights of a model."""
     last = registry.last(key)
     keys = [last.artifacts[stage] for stage in (TUNED, TRAINED) if last and stage in last.artifacts]
-    return next((versions[one] for one in keys if one in versions), None)
+    return next((versions[key] for key in keys if key in versions), None)
 
 
 def _tag(client: Any, name: str, number: int, registry: Registry, entry: Entry) -> None:
@@ -114,8 +118,8 @@ def delete_runs(home: str, runs: Collection[ModelRun]) -> None:
     folder = Path(home).resolve()
     client = store.client()
     for run in runs:
-        for one in run.versions:
-            client.delete_model_version(one.model, str(one.number))
+        for version in run.versions:
+            client.delete_model_version(version.model, str(version.number))
         client.delete_run(run.run_id)
         if not run.files.resolve().is_relative_to(folder):
             raise ArtifactError(
@@ -126,23 +130,23 @@ def delete_runs(home: str, runs: Collection[ModelRun]) -> None:
 
 
 def _versions(client: Any) -> dict[str, list[Version]]:
-    """Run -> the versions of registered models that were made from it."""
+    """Return for each run the versions of registered models that were made from it."""
     aliases: dict[tuple[str, str], list[str]] = {}
     for model in _all(client.search_registered_models):
         for alias, number in model.aliases.items():
             aliases.setdefault((model.name, str(number)), []).append(alias)
-    found: dict[str, list[Version]] = {}
-    for one in _all(client.search_model_versions):
-        names = tuple(sorted(aliases.get((one.name, str(one.version)), ())))
-        found.setdefault(one.run_id, []).append(Version(one.name, int(one.version), names))
-    return found
+    versions: dict[str, list[Version]] = {}
+    for version in _all(client.search_model_versions):
+        names = tuple(sorted(aliases.get((version.name, str(version.version)), ())))
+        versions.setdefault(version.run_id, []).append(Version(version.name, int(version.version), names))
+    return versions
 
 
 def _all(search: Any, *arguments: Any) -> list[Any]:
-    """All pages of a search in MLflow."""
+    """Return the results of all pages of a search in MLflow."""
     page = search(*arguments, max_results=_PAGE)
-    found = list(page)
+    results = list(page)
     while page.token:
         page = search(*arguments, max_results=_PAGE, page_token=page.token)
-        found += page
-    return found
+        results += page
+    return results

@@ -106,7 +106,7 @@ EVERYTHING = [
 
 def test_the_first_build_is_of_everything_phase_by_phase(world: World) -> None:
     assert world.rest() == EVERYTHING
-    assert world.look() == ([], "the recordings are as they were")
+    assert world.look() == ([], "the recordings have not changed")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,10 @@ def test_a_change_rebuilds_what_it_reaches_and_nothing_else(world: World, record
 def test_nothing_begins_while_recordings_still_change(world: World) -> None:
     for copied in range(5):
         world.recordings = f"a-b-c{copied}"
-        assert world.look() == ([], "the recordings have changed; they may not be at rest")
+        assert world.look() == ([], "the recordings have changed; the build waits until they stop changing")
         world.now += QUIET - 1
-        assert world.look() == ([], f"the recordings have not been at rest for {QUIET} s yet")
+        reason = f"the recordings changed less than {QUIET} s ago; the build waits until they stop changing"
+        assert world.look() == ([], reason)
     world.now += 1
     assert world.look()[0] == MANIFEST
 
@@ -157,7 +158,7 @@ def test_recordings_that_come_back_are_recorded_again(world: World) -> None:
 def test_other_settings_begin_nothing_but_are_what_the_next_build_has(world: World) -> None:
     world.rest()
     world.seed = 2
-    assert world.look() == ([], "the recordings are as they were")
+    assert world.look() == ([], "the recordings have not changed")
     world.recordings = "a-b-C"
     assert world.rest() == [MANIFEST, [Phase(("audio_shards",), "test")], EVERYTHING[2]]
 
@@ -198,7 +199,7 @@ def test_the_sensor_asks_for_runs_of_pinned_recordings_once(world: World, tick) 
     assert second.asset_events[0].tags == {"dagster/data_version": "a-b-c"}
     assert tick(second.cursor).run_requests[0].run_key == request.run_key
     world.instance.add_run(a_run(world.instance, dg.DagsterRunStatus.STARTED, request.run_key))
-    assert "is going on" in str(tick(second.cursor).skip_message)
+    assert "has not finished yet" in str(tick(second.cursor).skip_message)
 
 
 def test_a_run_that_failed_is_not_begun_again(world: World, tick) -> None:
@@ -242,4 +243,4 @@ def test_an_idle_tick_plans_nothing(world: World, monkeypatch: pytest.MonkeyPatc
         raise AssertionError("nothing has changed")
 
     monkeypatch.setattr(Project, "find", asked)
-    assert world.look() == ([], "the recordings are as they were")
+    assert world.look() == ([], "the recordings have not changed")

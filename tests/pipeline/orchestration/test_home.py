@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from wakeword_core.errors import ConfigError, WakewordError
-from wakeword_pipeline.orchestration.home import config_of, config_path, home_path, prepare_home
+from wakeword_pipeline.orchestration.home import ProjectOptions, config_path, home_path, prepare_home
 
 
 @pytest.fixture(autouse=True)
@@ -44,10 +44,10 @@ def test_the_configuration_last_run_is_remembered(tmp_path: Path, monkeypatch: p
     config.write_text("phrase: alexa")
     prepare_home(tmp_path / "home", config)
     monkeypatch.delenv("WAKEWORD_CONFIG")
-    assert config_of(tmp_path / "home", None) == config
+    assert ProjectOptions(None, tmp_path / "home").config == config
     config.unlink()
     with pytest.raises(ConfigError, match="is gone"):
-        config_of(tmp_path / "home", None)
+        _ = ProjectOptions(None, tmp_path / "home").config
 
 
 def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""onnxruntime-web for the page: fetched once from the npm registry, checked against what is pinned here, and kept.
+"""onnxruntime-web for the page: fetched once from the npm registry, compared with pinned hashes, and kept.
 
 `python -m wakeword_core.serving.page.onnxruntime_web FOLDER` does it ahead of time, as for an image without a network.
 """
@@ -45,17 +45,17 @@ class OnnxruntimeWebError(WakewordError):
 
 
 def files_folder(cache: Path) -> Path:
-    """Where in the folder of caches this version lies."""
+    """Return the folder of this version in the folder of caches."""
     return cache / f"onnxruntime-web-{VERSION}"
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether `folder` holds every file as it was pinned."""
+    """Tell whether `folder` holds every file with its pinned hash."""
     return all((folder / name).is_file() and hash_file(folder / name) == digest for name, digest in FILES.items())
 
 
 def fetch(cache: Path) -> Path:
-    """The folder in `cache` that holds the files, fetched if they are not there; OnnxruntimeWebError with the reason.
+    """Return the folder in `cache` with the files, which are fetched if need be; OnnxruntimeWebError if that fails.
 
     The registry is npm's own (`npm config get registry`, or its variable npm_config_registry); proxies and certificates
     are those of the environment.
@@ -78,9 +78,9 @@ def fetch(cache: Path) -> Path:
 
 
 def registry() -> str:
-    """The address of the npm registry without a slash at its end: the environment's, npm's own, or the usual one.
+    """Return the address of the npm registry, without a final slash: the environment's, npm's, or the public one.
 
-    ConfigError when it is no web address, or one with a password, which would show in messages.
+    Raises ConfigError when it is no web address, or one with a password, which would show in messages.
     """
     given = os.environ.get(_REGISTRY_VARIABLE) or os.environ.get(_REGISTRY_VARIABLE.upper()) or _registry_of_npm()
     parts = urllib.parse.urlsplit(given)
@@ -97,14 +97,14 @@ def _registry_of_npm() -> str:
     if npm is None:
         return DEFAULT_REGISTRY
     with suppress(OSError, subprocess.SubprocessError):
-        told = subprocess.run([npm, "config", "get", "registry"], capture_output=True, timeout=_PATIENCE_SECONDS)
-        if told.returncode == 0 and (address := told.stdout.decode(errors="replace").strip()):
+        done = subprocess.run([npm, "config", "get", "registry"], capture_output=True, timeout=_PATIENCE_SECONDS)
+        if done.returncode == 0 and (address := done.stdout.decode(errors="replace").strip()):
             return address
     return DEFAULT_REGISTRY
 
 
 def _download(address: str, target: Path) -> None:
-    """Write what `address` gives to `target`; OnnxruntimeWebError if it is not what was pinned."""
+    """Download `address` to `target`; OnnxruntimeWebError if it is not the pinned package."""
     digest, size = hashlib.sha512(), 0
     with target.open("wb") as file:
         for block in _blocks(address):
@@ -113,8 +113,8 @@ def _download(address: str, target: Path) -> None:
                 raise OnnxruntimeWebError(f"{address} gives more than {_MAX_PACKAGE_BYTES // 2**20} MB; it is not used")
             digest.update(block)
             file.write(block)
-    if (found := "sha512-" + base64.b64encode(digest.digest()).decode()) != INTEGRITY:
-        raise OnnxruntimeWebError(f"{address} gives another file than was pinned ({found}); it is not used")
+    if (integrity := "sha512-" + base64.b64encode(digest.digest()).decode()) != INTEGRITY:
+        raise OnnxruntimeWebError(f"{address} gives another file than was pinned ({integrity}); it is not used")
 
 
 def _blocks(address: str) -> Iterator[bytes]:
@@ -131,7 +131,7 @@ def _blocks(address: str) -> Iterator[bytes]:
 
 
 def _unpack(package: Path, folder: Path) -> None:
-    """Copy the files that are wanted out of the package, and nothing else; no name in it becomes a path here."""
+    """Copy the pinned files out of the package and nothing else; no name in it becomes a path here."""
     folder.mkdir()
     wanted = {f"package/dist/{name}": name for name in FILES}
     with tarfile.open(package, "r|gz") as archive:
@@ -146,7 +146,7 @@ def _unpack(package: Path, folder: Path) -> None:
 
 
 def _put_in_place(made: Path, folder: Path) -> None:
-    """Rename the whole folder to its place; what is damaged there gives way."""
+    """Rename the folder to its place, and remove a damaged one that is there."""
     if folder.exists() and not is_whole(folder):
         shutil.rmtree(folder)
     try:
@@ -157,7 +157,7 @@ def _put_in_place(made: Path, folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Fetch into the folder that is named and print where the files lie; 1 with the reason if that fails."""
+    """Fetch into the named folder and print where the files are; return 1 and print the reason if that fails."""
     if len(arguments) != 1:
         print("name the folder to keep onnxruntime-web in", file=sys.stderr)
         return 2

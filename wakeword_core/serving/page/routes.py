@@ -1,4 +1,4 @@
-"""The page at `/`, its scripts, and onnxruntime-web where it could be had."""
+"""The page at `/`, its scripts, and onnxruntime-web."""
 
 import base64
 import hashlib
@@ -25,50 +25,50 @@ log = logging.getLogger(__name__)
 _INDEX = "index.html"
 _SCRIPTS = ("detector.js", "microphone_worklet.js", "pictures.js", "places.js", "sound.js")
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
-"""Not as mimetypes has them, which each system changes: a browser runs no script of another type."""
+"""The module `mimetypes` differs from system to system, and a browser runs no script of another type."""
 _INLINE = re.compile(rb"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _RUNTIME = f"ort/{onnxruntime_web.VERSION}"
 _RETRY_SECONDS = 60.0
-"""How long a reason counts, until it is tried again."""
+"""Time after which fetching is tried again."""
 
 
 class RuntimeFacts(BaseModel):
-    """What a browser can run the model with."""
+    """Where a browser gets onnxruntime-web."""
 
-    version: str = Field(onnxruntime_web.VERSION, description="Of onnxruntime-web.")
-    module: str = Field("", description="Where its module lies, relative to the page; empty if it is not here.")
+    version: str = Field(onnxruntime_web.VERSION, description="Version of onnxruntime-web.")
+    module: str = Field("", description="Address of its module, relative to the page; empty if it is not here.")
     reason: str = Field("", description="Why it is not here.")
 
 
 class BrowserRuntime:
-    """onnxruntime-web in the folder of caches; requests run in threads, so that fetching it stops no other."""
+    """Hands out onnxruntime-web from the folder of caches; its routes run in threads, so fetching blocks no other."""
 
     def __init__(self, cache: Path) -> None:
         self._cache, self._lock = cache, threading.Lock()
-        self._found = RuntimeFacts(reason="it was not asked for yet")
+        self._facts = RuntimeFacts(reason="it was not asked for yet")
         self._look_again = -math.inf
 
     def facts(self) -> RuntimeFacts:
-        """Where it lies, fetched if need be; or why it is not here."""
+        """Return where it is, fetched if need be, or why it is not here."""
         with self._lock:
-            if not self._found.module and time.monotonic() >= self._look_again:
-                self._found = self._look()
+            if not self._facts.module and time.monotonic() >= self._look_again:
+                self._facts = self._look()
                 self._look_again = time.monotonic() + _RETRY_SECONDS
-            return self._found
+            return self._facts
 
     def _look(self) -> RuntimeFacts:
         if not onnxruntime_web.is_whole(onnxruntime_web.files_folder(self._cache)):
-            log.warning("fetching onnxruntime-web %s for the page (33 MB, once)", onnxruntime_web.VERSION)
+            log.warning("Fetching onnxruntime-web %s for the page (33 MB, once).", onnxruntime_web.VERSION)
         try:
             onnxruntime_web.fetch(self._cache)
         except WakewordError as error:
-            log.warning("the page lets the model run on the server: %s", error)
+            log.warning("The page runs the model on the server, because %s", error)
             return RuntimeFacts(reason=str(error))
         return RuntimeFacts(module=f"{_RUNTIME}/{onnxruntime_web.MODULE}")
 
     def file(self, name: str) -> Response:
-        """One of its files, which never changes under its address."""
+        """Return one of its files, which never change under their address."""
         path = onnxruntime_web.files_folder(self._cache) / name
         if name not in onnxruntime_web.FILES or not self.facts().module:
             raise HTTPException(404, f"onnxruntime-web {onnxruntime_web.VERSION} has no {name[:100]!r} here")
@@ -84,14 +84,14 @@ class PageFile:
     headers: Mapping[str, str]
 
     def response(self, request: Request) -> Response:
-        """The file, or 304 where the browser has it already."""
+        """Return the file, or 304 if the browser has it already."""
         if request.headers.get("if-none-match") == self.headers["ETag"]:
             return Response(status_code=304, headers=self.headers)
         return Response(self.content, headers=self.headers)
 
 
 def page_routes(cache: Path) -> APIRouter:
-    """Routes of the page; onnxruntime-web is kept in the folder `cache`, fetched when the page first asks for it."""
+    """Make the routes of the page; onnxruntime-web is kept in `cache`, and fetched when a page first needs it."""
     router = APIRouter(include_in_schema=False)
     for name in (_INDEX, *_SCRIPTS):
         file = _page_file(name)
@@ -117,7 +117,7 @@ def _page_file(name: str) -> PageFile:
 
 
 def content_security_policy(page: bytes) -> str:
-    """Allow what the page needs: files of this server, its own inline script and style by hash, and WebAssembly."""
+    """Return a policy that allows the page this server's files, its own inline script and style, and WebAssembly."""
     hashes: dict[bytes, list[str]] = {b"script": [], b"style": []}
     for kind, text in _INLINE.findall(page):
         hashes[kind].append(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'")

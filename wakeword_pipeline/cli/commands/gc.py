@@ -1,94 +1,86 @@
-"""The command that finds what nothing needs any more, and deletes it when asked to."""
+"""`wakeword gc`: which artifacts nothing needs any more, and their deletion."""
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, WakewordError
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.status import status
 from wakeword_core.stage_names import COMPARISON, MODEL
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, garbage
 from wakeword_core.store.graph import Graph, NodeId
-from wakeword_pipeline.cli.tables import items_json, print_items, shown_size, things
-from wakeword_pipeline.orchestration.home import config_of, home_path, prepare_home
+from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
+from wakeword_pipeline.orchestration.home import ProjectOptions, prepare_home
 
 
-def collect_garbage(
-    config: Path | None, home: Path | None, settings: Sequence[str], keep: int, *, really: bool, as_json: bool
-) -> None:
-    """List, and if `really` delete, what neither the last `keep` builds, nor the registry, nor `status` names.
+def collect_garbage(options: ProjectOptions, keep: int, *, deletes: bool, as_json: bool) -> None:
+    """List, and with `deletes` delete, what neither the last `keep` builds, nor the registry, nor `status` names.
 
     WakewordError when something is to be deleted while a build is running.
     """
-    folder = home_path(home)
-    if not (folder / "store").is_dir():
-        raise WakewordError(f"{folder} holds no artifacts; name a home with --home")
-    path = config_of(folder, config)
-    project = Project(load_config(path, settings), folder)
-    prepare_home(folder, path)
-    if really:
+    home = options.home
+    if not (home / "store").is_dir():
+        raise WakewordError(f"{home} holds no artifacts; name a home with --home")
+    project = options.project()
+    prepare_home(home, options.config)
+    if deletes:
         import dagster as dg
 
         from wakeword_pipeline.orchestration.runs import require_rest
 
-        require_rest(folder, dg.DagsterInstance.get(), "gc --delete")
-        with project.store.undisturbed("gc --delete"):
-            items = _garbage(project, keep)
-            result = {"items": items_json(items), "freed": freed_bytes(items), "deleted": True}
-            delete(items)
-    else:
+        require_rest(home, dg.DagsterInstance.get(), "gc --delete")
+    with project.store.undisturbed("gc --delete") if deletes else nullcontext():
         items = _garbage(project, keep)
-        result = {"items": items_json(items), "freed": freed_bytes(items), "deleted": False}
-    _report(items, result, folder)
+        result = {"items": items_json(items), "freed": freed_bytes(items), "deleted": deletes}
+        if deletes:
+            delete(items)
+    _report(items, result, home)
     if as_json:
         print(json.dumps(result))
 
 
 def _garbage(project: Project, keep: int) -> list[Item]:
-    present = {(state.stage, state.artifact.key) for state in status(project) if state.artifact}
-    return garbage(project.store, present | _recorded(keep) | _registered(project), _to_be(project))
-
-
-def _to_be(project: Project) -> set[NodeId]:
-    """Artifacts that the next build makes, as far as their keys are known: one that was killed may go on."""
-    found: set[NodeId] = set()
-    for stage in project.stages.values():
-        for split in stage.splits:
-            try:
-                found.add((stage.name, project.expected_key(stage.name, split)))
-            except ArtifactError:
-                continue  # an input is to be built first
-    return found
-
-
-def _recorded(keep: int) -> set[NodeId]:
     import dagster as dg
 
     from wakeword_pipeline.orchestration.runs import last_builds
 
-    return last_builds(dg.DagsterInstance.get(), keep)
+    present = {(state.stage, state.artifact.key) for state in status(project) if state.artifact}
+    recorded = last_builds(dg.DagsterInstance.get(), keep)
+    return garbage(project.store, present | recorded | _registered(project), _next_build(project))
+
+
+def _next_build(project: Project) -> set[NodeId]:
+    """Return what the next build makes, as far as keys are known: it may go on with a build that was killed."""
+    expected: set[NodeId] = set()
+    for stage in project.stages.values():
+        for split in stage.splits:
+            try:
+                expected.add((stage.name, project.expected_key(stage.name, split)))
+            except ArtifactError:
+                continue  # an input is to be built first
+    return expected
 
 
 def _registered(project: Project) -> set[NodeId]:
-    """Champions and those before them, candidates, and everything made from them, for all projects of the home.
+    """Return the models that registries of the home use, and what was made from them.
 
-    But for comparisons, which would keep whoever they were held against.
+    Comparisons are left out: they would keep whichever model theirs was compared with.
     """
     from wakeword_core.registry.history import Registry
 
     graph = Graph.of_store(project.store)
     models = graph.known((MODEL, key) for registry in Registry.all(project.home) for key in registry.in_use)
-    return {one.id for one in (*models, *graph.downstream(*models)) if one.stage != COMPARISON}
+    return {node.id for node in (*models, *graph.downstream(*models)) if node.stage != COMPARISON}
 
 
 def _report(items: Sequence[Item], result: dict[str, Any], home: Path) -> None:
     if not items:
-        print(f"everything in {home} is needed")
+        print(f"Everything in {home} is needed.")
     elif result["deleted"]:
-        print(f"deleted {things(items)} from {home}: {shown_size(result['freed'])} freed")
+        print(f"Deleted {count_items(items)} from {home}, which freed {size_text(result['freed'])}.")
     else:
         print_items("not needed any more", items)
-        print("nothing was deleted; `wakeword gc --delete` does it")
+        print("Nothing was deleted; `wakeword gc --delete` deletes all of this.")

@@ -1,4 +1,4 @@
-"""The command that tells what something was made from and what was made from it."""
+"""`wakeword lineage`: what something was made from, and what was made from it."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def show_lineage(what: str, home: Path | None, *, recordings: bool, as_json: boo
 
 
 def _recordings(subject: Subject, store: ArtifactStore) -> "tuple[pd.DataFrame | None, str]":
-    """The recordings behind the subject, or None and why they cannot be listed."""
+    """Return the recordings behind the subject, or None and why they cannot be listed."""
     if subject.node is None:
         import pandas as pd
 
@@ -50,9 +50,9 @@ def _recordings(subject: Subject, store: ArtifactStore) -> "tuple[pd.DataFrame |
 
 
 def _data(subject: Subject, rows: "pd.DataFrame | None") -> dict[str, Any] | None:
-    """Counts of the recordings: from the manifests, else from the card in the model file."""
+    """Count the recordings by the manifests, else by the card in the model file."""
     if rows is not None and len(rows):
-        sources = [{**asdict(one), **asdict(one.counts)} for one in count_by_source(rows)]
+        sources = [{**asdict(source), **asdict(source.counts)} for source in count_by_source(rows)]
         return {**asdict(count(rows)), "sources": sources}
     card = subject.model.model_card if subject.model else None
     return card["data"] if card else None
@@ -60,7 +60,11 @@ def _data(subject: Subject, rows: "pd.DataFrame | None") -> dict[str, Any] | Non
 
 def _tree(subject: Subject, rows: "pd.DataFrame | None", *, listed: bool) -> dict[str, Any]:
     graph, node, file = subject.graph, subject.node, subject.model
-    after = {one.id: one for start in subject.starts for one in (*([] if node else [start]), *graph.downstream(start))}
+    after = {
+        consumer.id: consumer
+        for start in subject.starts
+        for consumer in (*([] if node else [start]), *graph.downstream(start))
+    }
     newest = subject.recording[-1].row if subject.recording else None
     tree: dict[str, Any] = {
         "artifact": node.to_json() if node else None,
@@ -68,8 +72,8 @@ def _tree(subject: Subject, rows: "pd.DataFrame | None", *, listed: bool) -> dic
         "model": None
         if file is None
         else {"path": str(file.path), "sha256": file.sha256, "seal": file.seal, "card": file.model_card or file.card},
-        "made_from": [one.to_json() for one in graph.upstream(node)] if node else [],
-        "goes_into": [one.to_json() for one in after.values()],
+        "made_from": [source.to_json() for source in graph.upstream(node)] if node else [],
+        "goes_into": [consumer.to_json() for consumer in after.values()],
         "recordings": _data(subject, rows),
     }
     if listed and rows is not None:
@@ -82,7 +86,7 @@ def _plain(value: Any) -> Any:
 
 
 def _list(rows: "pd.DataFrame") -> None:
-    """A line each, tab-separated, for other programs."""
+    """Print a line for each recording, tab-separated, for other programs."""
     writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(zip(*(rows[name].tolist() for name in COLUMNS), strict=True))  # a third of what itertuples takes

@@ -1,4 +1,4 @@
-"""The command that listens to the microphone."""
+"""`wakeword listen`: find the wake word in what the microphone hears."""
 
 import json
 import sys
@@ -24,26 +24,29 @@ def listen(
     """Print each detection until interrupted, or for so many seconds; a line of JSON each with `as_json`."""
     model = _model(path)
     detector = Detector(model, threshold, sensitivity)
-    counts = model.threshold_at(sensitivity, threshold)
-    shows = sys.stderr.isatty() and not as_json
-    heard = 0
-    with microphone(model.sample_rate, _device(device)) as blocks:
+    threshold = model.threshold_at(sensitivity, threshold)
+    shows_bar = sys.stderr.isatty() and not as_json
+    samples = 0
+    number_or_name = int(device) if device is not None and device.isdecimal() else device
+    with microphone(model.sample_rate, number_or_name) as blocks:
         print(
-            f"listening for {model.phrase!r} at threshold {counts:.3f}; stop with Ctrl-C", file=sys.stderr, flush=True
+            f"listening for {model.phrase!r} at threshold {threshold:.3f}; stop with Ctrl-C",
+            file=sys.stderr,
+            flush=True,
         )
         for block in blocks:
-            heard += len(block)
+            samples += len(block)
             for event in detector.process(block):
                 if as_json:
-                    found = {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label}
-                    print(json.dumps(found))
+                    line = {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label}
+                    print(json.dumps(line))
                 else:
                     print(f"\r{event.time:9.2f} s  {event.score:.3f}  {event.label}".ljust(_WIDTH + 20))
                 sys.stdout.flush()
-            if shows:
+            if shows_bar:
                 bar = "#" * round(_WIDTH * detector.score)
                 print(f"\r{bar:<{_WIDTH}} {detector.score:.3f}", end="", file=sys.stderr, flush=True)
-            if seconds is not None and heard >= seconds * model.sample_rate:
+            if seconds is not None and samples >= seconds * model.sample_rate:
                 return
 
 
@@ -53,7 +56,3 @@ def _model(path: Path) -> WakewordModel | StreamingModel:
     else:
         alone = path.name.endswith(STREAMING_SUFFIXES)
     return StreamingModel(path) if alone else WakewordModel(path)
-
-
-def _device(given: str | None) -> str | int | None:
-    return int(given) if given is not None and given.isdecimal() else given

@@ -1,16 +1,14 @@
-"""The commands about the registry: its models as a table, promoting one, and going back to the champion before."""
+"""`wakeword models`, `promote` and `rollback`: the models of the registry, and which one is champion."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.measure.wording import percent, rate
 from wakeword_core.graph.project import Project
@@ -20,54 +18,47 @@ from wakeword_core.registry.history import Entry, Registry, bundles_by_model
 from wakeword_core.stage_names import MODEL
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.cleaning import shown_key
-from wakeword_pipeline.orchestration.home import config_of, home_path
+from wakeword_pipeline.orchestration.home import ProjectOptions
 
 ROLE_STYLES = {"champion": "bold green", "candidate": "cyan", "refused": "red", "retired": "dim", "removed": "dim"}
 
 
-def show_models(config: Path | None, home: Path | None, settings: Sequence[str], *, as_json: bool) -> None:
+def show_models(options: ProjectOptions, *, as_json: bool) -> None:
     """Print every model of the registry, the newest last, and why each has its role."""
-    project = _project(config, home, settings)
+    project = options.project()
     registry = project.registry()
     bundles = bundles_by_model(project.store)
     rows = [_row(project, registry, bundles.get(key), version, key) for version, key in enumerate(registry.keys, 1)]
     if as_json:
-        history = [asdict(one) for one in registry.history]
+        history = [asdict(entry) for entry in registry.history]
         print(json.dumps({"phrase": registry.phrase, "models": rows, "history": history}))
     elif rows:
         _print(rows, registry)
     else:
-        print(f"no model of {registry.phrase!r} was decided about yet; `wakeword run` builds one")
+        print(f"No model of {registry.phrase!r} was decided about yet; `wakeword run` builds one.")
 
 
-def promote_model(
-    key: str, reason: str, config: Path | None, home: Path | None, settings: Sequence[str], *, force: bool
-) -> None:
+def promote_model(key: str, reason: str, options: ProjectOptions, *, force: bool) -> None:
     """Make a model champion; ConfigError for --force without a reason."""
     if force and not reason:
         raise ConfigError("--force goes against the gate: say why with --reason")
-    project = _project(config, home, settings)
+    project = options.project()
     with project.store.in_use():
         entry = promote_in(project, key, reason, force=force)
     _mirror(project)
     took_over = f", instead of {shown_key(entry.opponent)}" if entry.opponent else ""
-    print(f"{shown_key(entry.key)} is champion{took_over}")
+    print(f"{shown_key(entry.key)} is champion{took_over}.")
     _print_place(project, entry)
 
 
-def roll_back(reason: str, config: Path | None, home: Path | None, settings: Sequence[str]) -> None:
+def roll_back(reason: str, options: ProjectOptions) -> None:
     """Make the champion before the present one champion again."""
-    project = _project(config, home, settings)
+    project = options.project()
     with project.store.in_use():
         champion, refused = rollback_in(project, reason)
     _mirror(project)
-    print(f"{shown_key(champion.key)} is champion again, instead of {shown_key(refused.key)}")
+    print(f"{shown_key(champion.key)} is champion again, instead of {shown_key(refused.key)}.")
     _print_place(project, champion)
-
-
-def _project(config: Path | None, home: Path | None, settings: Sequence[str]) -> Project:
-    folder = home_path(home)
-    return Project(load_config(config_of(folder, config), settings), folder)
 
 
 def _mirror(project: Project) -> None:
@@ -126,4 +117,4 @@ def _with_short_keys(text: str, registry: Registry) -> str:
 def _print_place(project: Project, entry: Entry) -> None:
     bundle = bundles_by_model(project.store).get(entry.key)
     if bundle:
-        print(f"its bundle: {bundle.path}")
+        print(f"Its bundle is {bundle.path}")

@@ -1,4 +1,4 @@
-"""The commands that build, run and demo, and the table they print."""
+"""`wakeword run` and `wakeword demo`: build a wake word, and print the result as a table."""
 
 import json
 import os
@@ -13,42 +13,42 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config, save_config
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stages.bundle import CARD_MARKDOWN
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_pipeline.cli.logs import Bars, banner
-from wakeword_pipeline.orchestration.home import config_path, home_path, prepare_home
+from wakeword_pipeline.orchestration.home import ProjectOptions, prepare_home
+
+_MIN_FREE_BYTES = 500_000_000
+"""What even a small project needs: shards, features and model; larger needs are checked stage by stage."""
+_REPORTED = (
+    *("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables"),
+    *("confusables_accepted", "confidence", "threshold", "eer"),
+)
 
 
-def run_config(
-    config: Path | None, home: Path | None, settings: Sequence[str], select: Sequence[str], *, as_json: bool
-) -> None:
-    """Build the wake word of a configuration file and print what came out."""
-    path = config_path(config)
-    _build(path, home_path(home), load_config(path, settings), select, as_json=as_json)
-
-
-def run_demo(home: Path | None, phrase: str, *, fast: bool, as_json: bool) -> None:
+def run_demo(home: Path, phrase: str, *, fast: bool, as_json: bool) -> None:
     """Build a wake word from nothing but its phrase; the configuration is left in the home, to go on from."""
     source = resources.files("wakeword_pipeline.cli") / "demo" / ("fast.yaml" if fast else "demo.yaml")
-    folder = home_path(home)
     with resources.as_file(source) as file:
-        loaded = load_config(file, [f"phrase={json.dumps(phrase)}"])
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{loaded.slug}.yaml"
-    save_config(loaded, path)
-    _build(path, folder, loaded, (), as_json=as_json)
+        config = load_config(file, [f"phrase={json.dumps(phrase)}"])
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / f"{config.slug}.yaml"
+    save_config(config, path)
+    run_config(ProjectOptions(path, home), (), as_json=as_json)
 
 
-def _build(path: Path, home: Path, config: Config, select: Sequence[str], *, as_json: bool) -> None:
+def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool) -> None:
+    """Build what is due of a configuration, all or the assets in `select`, and print the result."""
     from wakeword_core.files import require_space
 
     started = time.monotonic()
+    project = options.project()
+    home = project.home
     require_space(home, _MIN_FREE_BYTES, "a build")
-    prepare_home(home, path)
-    banner(config, home)
+    prepare_home(home, options.config)
+    banner(project.config, home)
     # Dagster loads in seconds: only now, when the configuration is known to be right
     import dagster as dg
 
@@ -56,27 +56,17 @@ def _build(path: Path, home: Path, config: Config, select: Sequence[str], *, as_
     from wakeword_pipeline.orchestration.build import run_build
 
     with Bars() as bars:
-        project = Project(config, home, bars)
+        project.progress = bars
         outcome = run_build(project, dg.DagsterInstance.get(), select)
-    done = {"built": outcome.built, "reused": outcome.reused, "seconds": round(time.monotonic() - started, 1)}
-    result = _result(project, done)
+    seconds = round(time.monotonic() - started, 1)
+    result = _result(project, {"built": outcome.built, "reused": outcome.reused, "seconds": seconds})
     _print_table(result, home)
     if as_json:
         print(json.dumps(result))
 
 
-_MIN_FREE_BYTES = 500_000_000
-"""What even a small project needs: shards, features and model; larger needs are checked stage by stage."""
-
-
-_REPORTED = (
-    *("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables"),
-    *("confusables_accepted", "confidence", "threshold", "eer"),
-)
-
-
 def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
-    """The outcome of a build as one flat object; figures of stages that are not built are None."""
+    """Return the outcome of a build as one flat object; figures of stages that are not built are None."""
     report, onnx, int8 = (project.find(name) for name in ("metrics_report", "onnx_model", "int8_model"))
     # the bundle's model is the same with its whole card inside
     bundle = project.find("model_bundle")
@@ -133,20 +123,22 @@ def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
         rows += [
             ("model size", size),
             ("CPU", f"{result['cpu_ms_per_s']:.1f} ms a second of audio, one core"),
-            ("model", _shown(result["model"])),
+            ("model", _relative(result["model"])),
         ]
     rows += [
-        (name, _shown(result[key])) for name, key in (("model card", "model_card"), ("report", "report")) if result[key]
+        (name, _relative(result[key]))
+        for name, key in (("model card", "model_card"), ("report", "report"))
+        if result[key]
     ]
     if result["registry_role"]:
         rows.append(("registry", f"{result['registry_role']}: {result['registry_reason']}"))
-    rows.append(("built", ", ".join(result["built"]) or "nothing: all was complete"))
+    rows.append(("built", ", ".join(result["built"]) or "nothing: everything was complete"))
     if result["reused"] and result["built"]:
         rows.append(("reused", ", ".join(result["reused"])))
-    rows.append(("look inside", f"wakeword ui --home {_shown(str(home))}   (or: make ui)"))
+    rows.append(("look inside", f"wakeword ui --home {_relative(str(home))}   (or: make ui)"))
     return rows
 
 
-def _shown(path: str) -> str:
+def _relative(path: str) -> str:
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative

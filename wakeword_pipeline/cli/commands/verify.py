@@ -1,76 +1,75 @@
-"""The command that holds a model file against its own digests, a home, and what the home would build now."""
+"""`wakeword verify`: whether a model file is unaltered, this home's, and what would be built now."""
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from wakeword_core.config.loading import load_config
 from wakeword_core.errors import WakewordError
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.verification import GOOD, Verification, verify
 from wakeword_core.store.artifacts import ArtifactStore
 from wakeword_pipeline.cli.tables import print_states
-from wakeword_pipeline.orchestration.home import config_of, config_path, home_path
+from wakeword_pipeline.orchestration.home import ProjectOptions, config_path
 
 _STYLES = {"current": "green", "matches": "green", "whole": "green", "outdated": "yellow", "unsealed": "yellow"}
 
 
-def verify_model(
-    model: Path, config: Path | None, home: Path | None, settings: Sequence[str], *, as_json: bool
-) -> None:
+def verify_model(model: Path, options: ProjectOptions, *, as_json: bool) -> None:
     """Print the verdict; exit status 1 unless the model is unaltered and, where that can be told, current."""
-    folder = home_path(home)
-    project, reason = _project(folder, config, settings)
-    found = verify(model, ArtifactStore(folder / "store"), project)
+    project, reason = _project(options)
+    verification = verify(model, ArtifactStore(options.home / "store"), project)
     if as_json:
-        print(json.dumps(_tree(found, reason)))
+        print(json.dumps(_tree(verification, reason)))
     else:
-        _print(found, reason)
-    if found.verdict not in GOOD:
+        _print(verification, reason)
+    if verification.verdict not in GOOD:
         sys.exit(1)
 
 
-def _project(folder: Path, config: Path | None, settings: Sequence[str]) -> tuple[Project | None, str]:
-    """The project to hold the model against, or why there is none; a configuration that was named must be there."""
-    if config is not None or settings:
-        return Project(load_config(config_path(config), settings), folder), ""
-    if not (folder / "store").is_dir():
-        return None, f"there is no home at {folder}"
+def _project(options: ProjectOptions) -> tuple[Project | None, str]:
+    """Open the project to compare with, or say why there is none; a configuration that is named must be there."""
+    if options.given_config is not None or options.settings:
+        return replace(options, given_config=config_path(options.given_config)).project(), ""
+    if not (options.home / "store").is_dir():
+        return None, f"there is no home at {options.home}"
     try:
-        return Project(load_config(config_of(folder, None)), folder), ""
+        return options.project(), ""
     except WakewordError as error:
         return None, str(error)
 
 
-def _tree(found: Verification, reason: str) -> dict[str, object]:
+def _tree(verification: Verification, reason: str) -> dict[str, object]:
     return {
-        "verdict": found.verdict,
-        "sentence": found.sentence,
+        "verdict": verification.verdict,
+        "sentence": verification.sentence,
         "not_compared_because": reason or None,
-        "path": str(found.file.path),
-        "sha256": found.file.sha256,
-        "seal": found.file.seal,
-        "phrase": found.file.card.get("phrase"),
-        "stage": found.artifact.stage if found.artifact else None,
-        "key": found.artifact.key if found.artifact else None,
+        "path": str(verification.file.path),
+        "sha256": verification.file.sha256,
+        "seal": verification.file.seal,
+        "phrase": verification.file.card.get("phrase"),
+        "stage": verification.artifact.stage if verification.artifact else None,
+        "key": verification.artifact.key if verification.artifact else None,
         "outdated": [
-            {"asset": one.name, "because": one.because, "causes": [asdict(cause) for cause in one.causes]}
-            for one in found.outdated
+            {"asset": state.name, "because": state.because, "causes": [asdict(cause) for cause in state.causes]}
+            for state in verification.outdated
         ],
     }
 
 
-def _print(found: Verification, reason: str) -> None:
+def _print(verification: Verification, reason: str) -> None:
     console = Console(highlight=False)
-    console.print(Text.assemble((found.verdict, f"bold {_STYLES.get(found.verdict, 'red')}"), f": {found.sentence}"))
-    console.print(Text(f"{found.file.path}  “{found.file.card.get('phrase')}”", "dim"), soft_wrap=True)
-    if found.outdated:
+    console.print(
+        Text.assemble(
+            (verification.verdict, f"bold {_STYLES.get(verification.verdict, 'red')}"), f": {verification.sentence}"
+        )
+    )
+    console.print(Text(f"{verification.file.path}  “{verification.file.card.get('phrase')}”", "dim"), soft_wrap=True)
+    if verification.outdated:
         console.print()
-        print_states(console, found.outdated)
-    if found.artifact and reason:
+        print_states(console, verification.outdated)
+    if verification.artifact and reason:
         console.print(Text(f"Whether it is still what would be built is not known: {reason}", "dim"))

@@ -139,7 +139,7 @@ def test_a_recording_is_forgotten_named_and_purged(tracked: Project, monkeypatch
     assert (removed.history[-1].key, removed.history[-1].reason) == (exported.key, "made from what was forgotten")
     assert built.require("audio_shards", "train").damaged(read=True) == []
     assert Forgotten.load(project.home).tombstones == (stone,)
-    assert "no artifact holds it" in command(project, "forget", stone.sha256)
+    assert "There is no artifact that holds it" in command(project, "forget", stone.sha256)
 
 
 def test_a_speaker_is_forgotten_with_all_recordings(project: Project) -> None:
@@ -179,7 +179,7 @@ def test_gc_lists_and_deletes_what_nothing_needs(tracked: Project) -> None:
     stand_in(project, "onnx_model", champion, newer)  # what status shows
     register(project, champion, onnx)
     said = command(project, "gc")
-    assert old.key[:10] in said and "nothing was deleted" in said and old.path.is_dir()
+    assert old.key[:10] in said and "Nothing was deleted" in said and old.path.is_dir()
     assert not [one.stage for one in (shards, champion, newer, onnx) if one.key[:10] in said], said
     with project.store.in_use():
         assert "gc --delete must wait" in command(project, "gc", "--delete", expect=1)

@@ -11,6 +11,7 @@ from wakeword_core.files import write_json
 from wakeword_core.registry.history import Entry, Registry
 from wakeword_pipeline.cli.commands import serve
 from wakeword_pipeline.cli.main import main
+from wakeword_pipeline.orchestration.home import ProjectOptions
 
 
 @pytest.fixture
@@ -90,8 +91,8 @@ def test_what_is_missing_is_said(monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "wakeword_core.serving.server", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'wakeword\[serve\]'"):
-        serve.serve_model(tmp_path, None, None, None, [])
+        serve.serve_model(tmp_path, None, ProjectOptions())
     with pytest.raises(ArtifactError, match="name a model, or build one"):
-        serve.serve_model(None, None, None, tmp_path, [])
+        serve.serve_model(None, None, ProjectOptions(None, tmp_path))
     with pytest.raises(ConfigError, match="no configuration file"):
-        serve.serve_model(tmp_path, None, tmp_path / "none.yaml", None, [])
+        serve.serve_model(tmp_path, None, ProjectOptions(tmp_path / "none.yaml"))
