@@ -1,0 +1,39 @@
+"""Documents name what is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from wakeword_core.graph.stages import STAGES
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("benchmarks/*.md")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
+
+
+def test_the_index_lists_every_document():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert [
+        path.name for path in ROOT.glob("docs/*.md") if f"({path.name})" not in index and path.stem != "index"
+    ] == []
+
+
+def test_the_table_of_checks_is_that_of_the_stages():
+    table = re.findall(r"^\| ([a-z_0-9, ]+) \| ([a-z_0-9]+)", (ROOT / "docs" / "pipeline.md").read_text(), re.MULTILINE)
+    listed = {(stage, check) for checks, stage in table for check in checks.split(", ")}
+    defined = {(stage.name, check.name) for stage in STAGES for check in stage.checks}
+    assert listed - {("raw_audio", "sources_listed")} == defined
+
+
+def test_the_readme_lists_every_folder_of_the_packages():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for package in ("wakeword_core", "wakeword_pipeline"):
+        tree = readme.partition(f"\n{package}/ ")[2]
+        folders = [path.parent.name for path in (ROOT / package).glob("*/__init__.py")]
+        assert [folder for folder in folders if f"\n  {folder}/ " not in tree] == []
