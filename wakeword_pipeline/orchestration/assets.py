@@ -1,8 +1,9 @@
 """The asset graph, made from the stages: an asset a stage, which builds or finds its artifact and shows it."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from wakeword_core.graph.promotion import decide
 from wakeword_core.graph.stage import Input, Judgement, Stage
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
-from wakeword_core.stage_names import CHAMPION
+from wakeword_core.stage_names import BUNDLE, CHAMPION, COMPARISON
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.locks import exclusive
 from wakeword_pipeline.orchestration.metadata import artifact_metadata, figures_metadata
 from wakeword_pipeline.orchestration.resources import ProjectResource
-from wakeword_pipeline.tracking.training_runs import TRAINED, TUNED, MlflowResource
+from wakeword_pipeline.tracking.training_runs import TRAINED, TUNED, MlflowResource, Training
 from wakeword_pipeline.tracking.versions import mirror
 
 log = logging.getLogger(__name__)
@@ -35,9 +36,6 @@ _WARNING_SHARE = 0.8
 
 _SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
 _SPLITS = dg.StaticPartitionsDefinition(list(SPLITS))
-
-Extra = Callable[[Artifact, bool, bool], dict[str, Any]]
-"""Returns further metadata of (an artifact, whether it was built now, whether it passed its blocking checks)."""
 
 
 @contextmanager
@@ -85,12 +83,11 @@ def sources_listed(project: ProjectResource) -> dg.AssetCheckResult:
 
 
 def materialize(
-    context: dg.AssetExecutionContext,
-    stage: Stage,
-    project: Project,
-    extra: Extra = lambda artifact, built, passed: {},
+    context: dg.AssetExecutionContext, stage: Stage, resource: ProjectResource, mlflow: MlflowResource
 ) -> dg.MaterializeResult:
     """Build or find a stage's artifact, and return its content hash as data version, its metadata and its checks."""
+    training = Training(mlflow, context.run.run_id, stage.name) if stage.name in (TRAINED, TUNED) else None
+    project = resource.open(training.log_epoch) if training else resource.open()
     if stage.name not in project.stages:
         why = "this configuration has no such stage"
         return dg.MaterializeResult(
@@ -102,15 +99,18 @@ def materialize(
         )
     split = next((split for split in SPLITS if context.has_partition_key and split == context.partition_key), None)
     slot = gpu_slot(project.home) if stage.gpu else nullcontext()
-    with failures_in_words(), slot, project.store.in_use():
+    logged = training.of(project) if training else nullcontext()
+    with failures_in_words(), slot, project.store.in_use(), logged:
         artifact, built = project.build(stage.name, split)
         verdicts = project.verdicts(stage.name, split)
-        passed = not any(verdict.failed for verdict in verdicts)
         for verdict in verdicts:
             if not verdict.passed:
                 name = artifact_name(stage.name, split)
                 log.warning("check %s of %s: %s", verdict.check, name, verdict.description)
-        metadata = {**artifact_metadata(artifact), "reused": not built, **extra(artifact, built, passed)}
+        metadata = {**artifact_metadata(artifact), "reused": not built}
+        if record := _RECORDERS.get(stage.name):
+            passed = not any(verdict.failed for verdict in verdicts)
+            metadata |= record(_Made(project, artifact, built, passed, mlflow, training))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(artifact.content),
         metadata=metadata,
@@ -132,54 +132,50 @@ def check_results(verdicts: Iterable[Judgement]) -> list[dg.AssetCheckResult]:
     ]
 
 
-def _trained_model(
-    context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
-) -> dg.MaterializeResult:
-    training = mlflow.lazy_training(context.run.run_id)
-    opened = project.open(on_epoch=training.log_epoch)
+@dataclass(frozen=True)
+class _Made:
+    project: Project
+    artifact: Artifact
+    built: bool
+    """Whether it was built now, and not found."""
+    passed: bool
+    """Whether no check failed with an error."""
+    mlflow: MlflowResource
+    training: Training | None
 
-    def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
-        run_id = training.run_of(artifact, built)
-        # with mining, the candidate is what becomes of this model
-        registered = passed and not opened.config.mining.enabled
-        return {"mlflow_run_id": run_id, **(mlflow.register(run_id, opened.config.slug) if registered else {})}
+    @property
+    def slug(self) -> str:
+        return self.project.config.slug
 
-    with training.of(opened):
-        return materialize(context, stage, opened, link)
-
-
-def _tuned_model(
-    context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
-) -> dg.MaterializeResult:
-    tuning = mlflow.lazy_training(context.run.run_id, TUNED)
-    opened = project.open(on_epoch=tuning.log_epoch)
-
-    def link(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
-        if not opened.config.mining.enabled:
-            return {}
-        run_id = tuning.run_of(artifact, built) if artifact.figures["tuned"] else ""
-        metadata = {"mlflow_run_id": run_id} if run_id else {}
-        weights = run_id if artifact.figures["kept"] else mlflow.find(artifact.inputs[TRAINED]["key"])
-        return {**metadata, **(mlflow.register(weights, opened.config.slug) if passed and weights else {})}
-
-    with tuning.of(opened):
-        return materialize(context, stage, opened, link)
+    def run_id(self) -> str:
+        assert self.training is not None
+        return self.training.run_of(self.artifact, self.built)
 
 
-def _model_bundle(
-    context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
-) -> dg.MaterializeResult:
-    opened = project.open()
+def _record_training(made: _Made) -> dict[str, Any]:
+    run_id = made.run_id()
+    # with mining, the candidate is what becomes of this model
+    registered = made.passed and not made.project.config.mining.enabled
+    return {"mlflow_run_id": run_id, **(made.mlflow.register(run_id, made.slug) if registered else {})}
 
-    def describe(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
-        text = artifact.file(CARD_MARKDOWN).read_text(encoding="utf-8")
-        card = read_json(artifact.file(CARD_JSON))
-        weights = [opened.require(stage).key for stage in (TUNED, TRAINED)]
-        version = mlflow.describe(opened.config.slug, weights, text, _version_tags(artifact, card))
-        registered = {} if version is None else {"mlflow_model": opened.config.slug, "mlflow_model_version": version}
-        return {"model_card": dg.MetadataValue.md(text), **registered}
 
-    return materialize(context, stage, opened, describe)
+def _record_tuning(made: _Made) -> dict[str, Any]:
+    if not made.project.config.mining.enabled:
+        return {}
+    figures = made.artifact.figures
+    run_id = made.run_id() if figures["tuned"] else ""
+    weights = run_id if figures["kept"] else made.mlflow.find(made.artifact.inputs[TRAINED]["key"])
+    registered = made.mlflow.register(weights, made.slug) if made.passed and weights else {}
+    return {**({"mlflow_run_id": run_id} if run_id else {}), **registered}
+
+
+def _record_bundle(made: _Made) -> dict[str, Any]:
+    text = made.artifact.file(CARD_MARKDOWN).read_text(encoding="utf-8")
+    card = read_json(made.artifact.file(CARD_JSON))
+    weights = [made.project.require(stage).key for stage in (TUNED, TRAINED)]
+    version = made.mlflow.describe(made.slug, weights, text, _version_tags(made.artifact, card))
+    registered = {} if version is None else {"mlflow_model": made.slug, "mlflow_model_version": version}
+    return {"model_card": dg.MetadataValue.md(text), **registered}
 
 
 def _version_tags(artifact: Artifact, card: dict[str, Any]) -> dict[str, str]:
@@ -199,36 +195,23 @@ def _version_tags(artifact: Artifact, card: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _champion_comparison(
-    context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
-) -> dg.MaterializeResult:
-    opened = project.open()
-
-    def enter(artifact: Artifact, built: bool, passed: bool) -> dict[str, Any]:
-        entry = decide(opened)
-        mirror(opened)
-        return {"role": opened.registry().role(entry.key), "decision": entry.decision, "because": entry.reason}
-
-    return materialize(context, stage, opened, enter)
+def _record_decision(made: _Made) -> dict[str, Any]:
+    entry = decide(made.project)
+    mirror(made.project)
+    role = made.project.registry().role(entry.key)
+    return {"role": role, "decision": entry.decision, "because": entry.reason}
 
 
-def _plain(
-    context: dg.AssetExecutionContext, stage: Stage, project: ProjectResource, mlflow: MlflowResource
-) -> dg.MaterializeResult:
-    return materialize(context, stage, project.open())
-
-
-_BODIES = {
-    "trained_model": _trained_model,
-    "tuned_model": _tuned_model,
-    "model_bundle": _model_bundle,
-    "champion_comparison": _champion_comparison,
+_RECORDERS = {
+    TRAINED: _record_training,
+    TUNED: _record_tuning,
+    BUNDLE: _record_bundle,
+    COMPARISON: _record_decision,
 }
-"""Assets that also record their artifact in MLflow or the registry."""
+"""Record artifacts of these stages in MLflow or the registry, and return metadata about that."""
 
 
 def _asset(stage: Stage, config: Config) -> dg.AssetsDefinition:
-    body = _BODIES.get(stage.name, _plain)
     edges = [edge for edge in stage.inputs if edge.decides(config)]
 
     @dg.asset(
@@ -249,7 +232,7 @@ def _asset(stage: Stage, config: Config) -> dg.AssetsDefinition:
     def asset(
         context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
     ) -> dg.MaterializeResult:
-        return body(context, stage, project, mlflow)
+        return materialize(context, stage, project, mlflow)
 
     return asset
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
 
-from wakeword_core.config import Config
+from wakeword_core.config import AutomationConfig, Config
 from wakeword_core.files import digest
 from wakeword_core.graph.project import Project
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
@@ -73,15 +73,16 @@ def look(watch: Watch, project: Project, instance: dg.DagsterInstance, now: floa
     return replace(watch, building=fingerprint), phases, ""
 
 
-def rebuild_sensor(config: Config) -> dg.SensorDefinition:
+def rebuild_sensor(automation: AutomationConfig) -> dg.SensorDefinition:
     """Make the sensor that rebuilds what depends on changed recordings, one phase of the graph after the other."""
-    settings = config.automation
 
     @dg.sensor(
         name=SENSOR,
         target=dg.AssetSelection.all(),
-        minimum_interval_seconds=settings.check_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING if settings.rebuild_on_change else dg.DefaultSensorStatus.STOPPED,
+        minimum_interval_seconds=automation.check_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING
+        if automation.rebuild_on_change
+        else dg.DefaultSensorStatus.STOPPED,
         description="Rebuilds what depends on changed recordings, and nothing else.",
     )
     def rebuild_on_change(
@@ -110,14 +111,13 @@ def rebuild_sensor(config: Config) -> dg.SensorDefinition:
     return rebuild_on_change
 
 
-def nightly_schedule(config: Config) -> dg.ScheduleDefinition:
+def nightly_schedule(automation: AutomationConfig) -> dg.ScheduleDefinition:
     """Make the schedule of the nightly build, which brings everything up to date, whatever changed."""
-    on = config.automation.nightly
     return dg.ScheduleDefinition(
         name=NIGHTLY,
         job=build_all,
-        cron_schedule=config.automation.nightly_cron,
-        default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
+        cron_schedule=automation.nightly_cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING if automation.nightly else dg.DefaultScheduleStatus.STOPPED,
     )
 
 

@@ -20,7 +20,7 @@ def define(project: ProjectResource) -> dg.Definitions:
     """Make the definitions for one project."""
     config = _config(project)
     automation = dg.Definitions(
-        sensors=[rebuild_sensor(config)], schedules=[nightly_schedule(config)], jobs=[build_all]
+        sensors=[rebuild_sensor(config.automation)], schedules=[nightly_schedule(config.automation)], jobs=[build_all]
     )
     return dg.Definitions.merge(define_assets(project, config), automation)
 

@@ -125,10 +125,6 @@ class MlflowResource(dg.ConfigurableResource):
                 MlflowClient(tracking_uri=_uri(part), registry_uri=_uri(part)).search_experiments(max_results=1)
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
-    def lazy_training(self, dagster_run_id: str, stage: str = TRAINED) -> Training:
-        """Return a run that will begin when the training of that stage does."""
-        return Training(self, dagster_run_id, stage)
-
     def begin(self, project: Project, stage: str, dagster_run_id: str) -> tuple[Any, str]:
         """Begin the run of this training, or continue that of an earlier try; return a client and the run's id."""
         client, config = self.client(), project.config

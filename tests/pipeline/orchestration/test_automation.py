@@ -168,7 +168,7 @@ def test_one_setting_switches_it_on(on: bool) -> None:
     config = Config.model_validate(
         {"automation": {"rebuild_on_change": on, "nightly": on, "check_seconds": 15, "nightly_cron": "30 2 * * 1"}}
     )
-    sensor, schedule = rebuild_sensor(config), nightly_schedule(config)
+    sensor, schedule = rebuild_sensor(config.automation), nightly_schedule(config.automation)
     assert (sensor.default_status.value == "RUNNING") == (schedule.default_status.value == "RUNNING") == on
     assert sensor.name == SENSOR and sensor.minimum_interval_seconds == 15 and schedule.cron_schedule == "30 2 * * 1"
 
@@ -177,7 +177,7 @@ def test_one_setting_switches_it_on(on: bool) -> None:
 def tick(tmp_path: Path, world: World) -> Callable[[], dg.SensorResult | dg.SkipReason]:
     """The sensor itself, evaluated once."""
     resource = resource_of(world, tmp_path, quiet_seconds=0)
-    sensor = rebuild_sensor(Config())
+    sensor = rebuild_sensor(Config().automation)
 
     def evaluate(cursor: str | None) -> dg.SensorResult | dg.SkipReason:
         with dg.build_sensor_context(

@@ -65,11 +65,11 @@ def test_new_options_leave_old_keys_alone(tmp_path):
 
     manifest = next(stage for stage in STAGES if stage.name == "raw_manifest")
     plain = {"name": "a", "path": tmp_path, "role": "positive"}
-    settings = manifest.STAGE.deciding_settings(Config.model_validate({"data": {"sources": [plain]}}), None)
+    settings = manifest.deciding_settings(Config.model_validate({"data": {"sources": [plain]}}), None)
     assert set(settings["data"]["sources"][0]) == {
         "name", "role", "label", "licence", "speaker", "speaker_space", "split",
     }  # fmt: skip
-    labelled = manifest.STAGE.deciding_settings(
+    labelled = manifest.deciding_settings(
         Config.model_validate({"data": {"sources": [{**plain, "labels": "parent"}]}}), None
     )
     assert labelled["data"]["sources"][0]["labels"] == "parent"
