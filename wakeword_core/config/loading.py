@@ -174,7 +174,6 @@ def _parse_override(text: str) -> tuple[str, Any]:
 
 
 def _overridden(tree: Mapping[str, Any], defaults: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
-    """Return a copy of `tree` with `value` at the dotted `name`."""
     if name == _ARCHITECTURE:
         return _merge(_with_architecture(tree, defaults), {"training": {"model": {"arch": value}}})
     return _set(tree, defaults, name.split("."), value, name)

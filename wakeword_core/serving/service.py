@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
 import numpy as np
 from fastapi import Request
+from prometheus_client import Gauge
 from starlette.requests import ClientDisconnect
 
 from wakeword_core.audio import encode_wav
@@ -24,6 +25,27 @@ from wakeword_core.serving.verification import Verifier, Work
 
 Result = TypeVar("Result")
 _RETRY = {"Retry-After": "1"}
+
+
+class _Places:
+    def __init__(self, limit: int, gauge: Gauge) -> None:
+        self._limit, self._gauge, self._taken = limit, gauge, 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._taken >= self._limit
+
+    @contextmanager
+    def place(self, code: str, sentence: str) -> Iterator[None]:
+        if self.is_full:
+            raise RefusedError(429, code, sentence.format(self._limit), _RETRY)
+        self._taken += 1
+        self._gauge.inc()
+        try:
+            yield
+        finally:
+            self._taken -= 1
+            self._gauge.dec()
 
 
 class Service:
@@ -45,7 +67,8 @@ class Service:
         self.streaming_bytes = streaming.path.read_bytes() if streaming else None
         self.model_answer = self._describe()
         self._verifier = Verifier(self.cascade, settings.max_seconds, self.metrics)
-        self._admitted = self._streams = 0
+        self._queue = _Places(settings.queue_length, self.metrics.queue_depth)
+        self._streams = _Places(settings.max_streams, self.metrics.streams)
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -63,37 +86,15 @@ class Service:
     @property
     def is_full(self) -> bool:
         """Whether the next upload would be refused."""
-        return self._admitted >= self.settings.queue_length
+        return self._queue.is_full
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
+    def admitted(self) -> AbstractContextManager[None]:
         """Take a place in the queue from before an upload is read until it is answered; RefusedError (429) if full."""
-        if self.is_full:
-            raise RefusedError(
-                429, "queue_full", f"{self.settings.queue_length} requests are in work or waiting; try again", _RETRY
-            )
-        self._admitted += 1
-        self.metrics.queue_depth.inc()
-        try:
-            yield
-        finally:
-            self._admitted -= 1
-            self.metrics.queue_depth.dec()
+        return self._queue.place("queue_full", "{} requests are in work or waiting; try again")
 
-    @contextmanager
-    def stream_opened(self) -> Iterator[None]:
+    def stream_opened(self) -> AbstractContextManager[None]:
         """Take one of the places for streams; RefusedError (429) if all are taken."""
-        if self._streams >= self.settings.max_streams:
-            raise RefusedError(
-                429, "too_many_streams", f"{self.settings.max_streams} streams are open; try again later", _RETRY
-            )
-        self._streams += 1
-        self.metrics.streams.inc()
-        try:
-            yield
-        finally:
-            self._streams -= 1
-            self.metrics.streams.dec()
+        return self._streams.place("too_many_streams", "{} streams are open; try again later")
 
     async def verify(self, data: bytes, request: Request) -> Verdict:
         """Return the verdict on an audio file.

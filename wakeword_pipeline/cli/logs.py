@@ -11,7 +11,6 @@ import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -30,7 +29,6 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _FORMATS = ("text", "json")
 _STYLES = {"DEBUG": "dim", "INFO": "", "WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
 _HANDLER = "wakeword"
-_REDRAW_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -109,17 +107,15 @@ class Bars:
         self._drawn = screen.is_terminal and not screen.is_dumb_terminal and not _json_wanted()
         self._lines = ProgressLines()
         self._delay = delay
-        self._seen: dict[str, tuple[float, float, int]] = {}
-        """When the work started, when it was last drawn, and how far it was."""
+        self._seen: dict[str, tuple[float, int]] = {}
+        """When the work started, and how far it was."""
         self._bars: dict[str, TaskID] = {}
         self._display: Progress | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._display:
             self._display.stop()
             self._display = None
@@ -131,37 +127,32 @@ class Bars:
             self._lines(what, done, total)
             return
         now = time.monotonic()
-        started, drawn, reached = self._seen.get(what, (now, 0.0, -1))
+        started, reached = self._seen.get(what, (now, -1))
         if begins_again(done, total, reached):
-            started, drawn = now, 0.0
-        finished = 0 < total <= done
-        is_time = finished or now - drawn >= _REDRAW_SECONDS
-        self._seen[what] = (started, now if is_time else drawn, done)
-        if finished and self._display and what in self._bars:
-            self._display.remove_task(self._bars.pop(what))
-        elif is_time and not finished and now - started >= self._delay:
+            started = now
+        self._seen[what] = (started, done)
+        if 0 < total <= done:
+            if self._display and what in self._bars:
+                self._display.remove_task(self._bars.pop(what))
+        elif now - started >= self._delay:
             self._draw(what, done, total)
 
     def _draw(self, what: str, done: int, total: int) -> None:
         if self._display is None:
-            self._display = _new_display()
+            self._display = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console(),
+                transient=True,
+                # Standard output may be a pipe that somebody parses: what is printed must stay there.
+                redirect_stdout=sys.stdout.isatty(),
+            )
             self._display.start()
         if what not in self._bars:
             self._bars[what] = self._display.add_task(what, total=total or None, completed=done)
         self._display.update(self._bars[what], completed=done, total=total or None)
-
-
-def _new_display() -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console(),
-        transient=True,
-        # Standard output may be a pipe that somebody parses: what is printed must stay there.
-        redirect_stdout=sys.stdout.isatty(),
-    )
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:

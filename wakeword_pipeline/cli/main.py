@@ -188,7 +188,7 @@ def forget(
     speaker: Annotated[str | None, typer.Option(help="Forget every recording of this speaker, now and later.")] = None,
     reason: Reason = "",
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Build everything that is missing again, without it.")
+        bool, typer.Option("--rebuild", help="Build everything that was made from it again, without it.")
     ] = False,
     purge: Annotated[
         bool, typer.Option("--purge", help="Delete everything that was made from it, after asking.")

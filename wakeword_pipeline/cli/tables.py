@@ -187,7 +187,6 @@ def _print_data(console: Console, data: dict[str, Any]) -> None:
 
 
 def _print_permission(console: Console, sources: list[dict[str, Any]]) -> None:
-    """Print whether all of the sources allow commercial use, and which do not."""
     verdict = mix_of({source["licence"] for source in sources})
     style = _PERMISSION_STYLES[verdict]
     console.print(Text.assemble("commercial use of all of them: ", (verdict, f"bold {style}")))

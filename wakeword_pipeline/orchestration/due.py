@@ -76,7 +76,6 @@ def failed_checks(project: Project, select: Sequence[str] = ()) -> dict[Place, s
 
 
 def _downstream(project: Project, origins: Collection[Place]) -> set[Place]:
-    """Return everything that is made from `origins`."""
     reached: set[Place] = set()
     for stage, split in places(project):
         if any((edge.stage, edge.at(split)) in reached.union(origins) for edge in project.stages[stage].inputs):

@@ -229,7 +229,6 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _log_inputs(client: Any, run_id: str, artifact: Artifact) -> None:
-    """Log the contents of the training's inputs as MLflow datasets."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = [

@@ -93,7 +93,6 @@ def mirror(project: Project) -> None:
 
 
 def _number(registry: Registry, key: str, versions: Mapping[str, int]) -> int | None:
-    """Return the number of the version that has the weights of a model."""
     last = registry.last(key)
     keys = [last.artifacts[stage] for stage in (TUNED, TRAINED) if last and stage in last.artifacts]
     return next((versions[key] for key in keys if key in versions), None)
@@ -130,7 +129,6 @@ def delete_runs(home: str, runs: Collection[ModelRun]) -> None:
 
 
 def _versions(client: Any) -> dict[str, list[Version]]:
-    """Return for each run the versions of registered models that were made from it."""
     aliases: dict[tuple[str, str], list[str]] = {}
     for model in _all(client.search_registered_models):
         for alias, number in model.aliases.items():
@@ -143,7 +141,6 @@ def _versions(client: Any) -> dict[str, list[Version]]:
 
 
 def _all(search: Any, *arguments: Any) -> list[Any]:
-    """Return the results of all pages of a search in MLflow."""
     page = search(*arguments, max_results=_PAGE)
     results = list(page)
     while page.token:

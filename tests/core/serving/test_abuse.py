@@ -267,7 +267,7 @@ def test_an_answer_that_takes_too_long_is_503_and_its_work_is_dropped(
         let_go.set()
         eventually(lambda: not client.service._uploads._work_queue.qsize())
         assert len(began) == 1 and began[0].abandoned.is_set() and "decode" not in began[0].timings_ms
-        assert not client.service._admitted
+        assert not client.service._queue._taken
 
 
 def test_the_work_of_a_client_that_has_gone_is_dropped(held, folder, sound, encode):

@@ -25,7 +25,7 @@ def show_lineage(what: str, home: Path | None, *, recordings: bool, as_json: boo
     if recordings and rows is None:
         raise ArtifactError(missing)
     if as_json:
-        print(json.dumps(_tree(subject, rows, listed=recordings)))
+        print(json.dumps(_tree(subject, rows, listed=recordings), default=lambda number: number.item()))
     elif recordings and rows is not None:
         _list(rows)
     else:
@@ -68,7 +68,7 @@ def _tree(subject: Subject, rows: "pd.DataFrame | None", *, listed: bool) -> dic
     newest = subject.recording[-1].row if subject.recording else None
     tree: dict[str, Any] = {
         "artifact": node.to_json() if node else None,
-        "recording": {name: _plain(newest[name]) for name in COLUMNS} if newest else None,
+        "recording": {name: newest[name] for name in COLUMNS} if newest else None,
         "model": None
         if file is None
         else {"path": str(file.path), "sha256": file.sha256, "seal": file.seal, "card": file.model_card or file.card},
@@ -79,10 +79,6 @@ def _tree(subject: Subject, rows: "pd.DataFrame | None", *, listed: bool) -> dic
     if listed and rows is not None:
         tree["recording_list"] = rows[list(COLUMNS)].to_dict("records")
     return tree
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
 
 
 def _list(rows: "pd.DataFrame") -> None:
