@@ -11,7 +11,7 @@ class DetectorConfig(Settings):
     """How streaming scores become detections."""
 
     stride_seconds: float = Field(0.04, gt=0, le=1, description="Time between scores.")
-    smoothing: int = Field(4, ge=1, le=50, description="Latest scores looked at.")
+    smoothing: int = Field(4, ge=1, le=50, description="How many of the latest scores are averaged or voted on.")
     votes: int = Field(
         0,
         ge=0,
@@ -21,9 +21,13 @@ class DetectorConfig(Settings):
     hold: int = Field(
         1, ge=1, le=50, description="Smoothed scores in a row that must reach the threshold before a detection."
     )
-    off_ratio: float = Field(0.6, gt=0, le=1, description="Re-armed below this share of the threshold.")
-    rearm_seconds: float = Field(1.0, ge=0, le=60, description="Also re-armed after this long below the threshold.")
-    lockout_seconds: float = Field(1.0, ge=0, le=60, description="No second detection within this time.")
+    off_ratio: float = Field(0.6, gt=0, le=1, description="The detector is re-armed below this share of the threshold.")
+    rearm_seconds: float = Field(
+        1.0, ge=0, le=60, description="It is also re-armed after this long below the threshold."
+    )
+    lockout_seconds: float = Field(
+        1.0, ge=0, le=60, description="Time after a detection in which there is no second one."
+    )
 
     @model_validator(mode="after")
     def _votes_among_the_scores(self) -> Self:
@@ -61,14 +65,16 @@ class StreamsConfig(Settings):
     """How continuous audio is put together, and what counts as a hit in it."""
 
     noise_seconds: float = Field(
-        5.0, ge=0, le=60, description="The ratio is to the power of this much noise around a word, in seconds."
+        5.0, ge=0, le=60, description="Seconds of noise around a word whose power the signal to noise ratio refers to."
     )
     gap_seconds: float = Field(1.0, ge=0, le=60, description="Pause between the recordings of a stream.")
     tolerance_seconds: float = Field(
-        0.75, gt=0, le=10, description="A detection from a word's start to this long after its end is a hit."
+        0.75, gt=0, le=10, description="A detection is a hit from the start of a word until this long after its end."
     )
     session_minutes: float = Field(10.0, gt=0, le=240, description="Longest stretch of continuous audio held at once.")
-    floor_dbfs: float = Field(-65.0, ge=-80, le=-30, description="Noise a stream always has, in pauses too.")
+    floor_dbfs: float = Field(
+        -65.0, ge=-80, le=-30, description="Level of the noise that a stream always has, also in pauses."
+    )
 
 
 class TuningConditionsConfig(Settings):
@@ -117,7 +123,7 @@ class OperatingPointsConfig(Settings):
     ] = Field(_POINTS, description="Operating points by name: false alarms an hour allowed at each.")
     default: str = Field("balanced", description="The operating point that is used unless another is named.")
     sweep_points: int = Field(200, ge=10, le=10_000, description="Thresholds tried on continuous audio.")
-    confidence: float = Field(0.95, gt=0, lt=1, description="Level of every interval.")
+    confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of every interval.")
 
     @field_validator("points", mode="before")
     @classmethod
@@ -137,9 +143,16 @@ class ReportConfig(Settings):
     """What the report shows."""
 
     fah_points: tuple[float, ...] = Field((0.1, 0.5, 1.0, 2.0), description="False alarms an hour to report misses at.")
-    clips: int = Field(10, ge=0, le=100, description="Worst misses, and false alarms, to listen to in a report.")
-    suspicious_clips: int = Field(10, ge=0, le=1_000, description="Doubtful training recordings in a report.")
-    clip_seconds: float = Field(2.5, ge=0.5, le=10, description="Sound around each of them.")
+    clips: int = Field(
+        10,
+        ge=0,
+        le=100,
+        description="How many of the worst misses, and of the worst false alarms, the report lets one hear.",
+    )
+    suspicious_clips: int = Field(
+        10, ge=0, le=1_000, description="How many doubtful training recordings the report lists."
+    )
+    clip_seconds: float = Field(2.5, ge=0.5, le=10, description="Seconds of sound around each of them.")
 
 
 class EvaluationConfig(Settings):

@@ -48,7 +48,7 @@ _ALLOWED: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Write a value as it would stand in the configuration, cut when long."""
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = " ".join(text.split())
@@ -73,7 +73,7 @@ def _sentence(detail: ErrorDetails, values: Mapping[str, Any]) -> str:
     if kind == "missing" and isinstance(location[-1], int):
         group = ".".join(map(str, location[:-1]))
         *_, (_, annotation, _) = _walk(location[:-1])
-        return f"{group} is {shown(value)}, but must be a list of {len(typing.get_args(annotation))} values"
+        return f"{group} is {value_text(value)}, but must be a list of {len(typing.get_args(annotation))} values"
     if kind == "missing":
         field = _group_of(detail["loc"]).model_fields.get(str(location[-1]))
         described = f"it says: {field.description}" if field and field.description else "it has no default"
@@ -81,22 +81,22 @@ def _sentence(detail: ErrorDetails, values: Mapping[str, Any]) -> str:
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = value.get("arch") if isinstance(value, dict) else value
         known = context.get("expected_tags", "")
-        return f"{name}.arch is {shown(tag)}, but must be {' or '.join(known.rsplit(', ', 1))}"
+        return f"{name}.arch is {value_text(tag)}, but must be {' or '.join(known.rsplit(', ', 1))}"
     if kind == "value_error":
         return _from_validator(name, str(context["error"]), value, values)
     if kind in _ALLOWED:
-        return f"{name} is {shown(value)}, but must be {_ALLOWED[kind](context)}"
-    return f"{name} is {shown(value)}, which is not allowed: {detail['msg']}"
+        return f"{name} is {value_text(value)}, but must be {_ALLOWED[kind](context)}"
+    return f"{name} is {value_text(value)}, which is not allowed: {detail['msg']}"
 
 
 def _from_validator(name: str, message: str, value: Any, values: Mapping[str, Any]) -> str:
     """Explain a rule of our own: about one setting, or about several of a group, whose values are then looked up."""
     if not isinstance(value, dict):
-        return f"{name} is {shown(value)}, but {message}" if message.startswith("must") else f"{name}: {message}"
+        return f"{name} is {value_text(value)}, but {message}" if message.startswith("must") else f"{name}: {message}"
     prefix = f"{name}." if name else ""
     mentioned = dict.fromkeys(re.findall(r"[a-z]\w*(?:\.\w+)*", message))
     settings = {prefix + word: _lookup(values, prefix + word) for word in mentioned}
-    named = [f"{full} is {shown(setting)}" for full, setting in settings.items() if _is_plain(setting)]
+    named = [f"{full} is {value_text(setting)}" for full, setting in settings.items() if _is_plain(setting)]
     if named:
         return f"{' and '.join(named)}, but {message}"
     return f"{name or 'the configuration'} is wrong: {message}"

@@ -61,7 +61,7 @@ class WindowsConfig(Settings):
 
     tail_seconds: float = Field(0.1, ge=0, le=1, description="Sound kept after the end of the word in clean views.")
     edge_seconds: float = Field(
-        0.4, ge=0.05, le=10, description="Sound at the end of a long negative's first window; before it is quiet."
+        0.4, ge=0.05, le=10, description="Sound at the end of a long negative's first window, which begins with quiet."
     )
 
 
@@ -74,16 +74,16 @@ class ContextConfig(Settings):
         le=2_000,
         description="Frames that a training row holds besides a window, to be scored at every step.",
     )
-    jitter_seconds: float = Field(0.2, ge=0, le=1, description="Besides the tail, sound kept after the word at least.")
+    jitter_seconds: float = Field(0.2, ge=0, le=1, description="Least sound kept after the word, besides the tail.")
 
 
 class RowsConfig(Settings):
     """Which windows of long recordings become rows, and how rows are stored."""
 
     negative_hop_seconds: float = Field(
-        1.0, gt=0, le=60, description="Step between windows of a long negative; in training it is the context."
+        1.0, gt=0, le=60, description="Step between windows of a long negative; in training the step is the context."
     )
-    max_windows: int = Field(400, ge=1, le=100_000, description="Windows taken from one recording at most.")
+    max_windows: int = Field(400, ge=1, le=100_000, description="Most windows taken from one recording.")
     dtype: Literal["float16", "float32"] = Field("float16", description="Number format of stored features.")
 
 
@@ -98,7 +98,7 @@ class AugmentConfig(Settings):
     gain_db: tuple[float, float] = Field((-12.0, 6.0), description="Gain, from and to.")
     noise_probability: float = Field(0.7, ge=0, le=1, description="How often noise is mixed in.")
     noise_minutes: float = Field(30.0, gt=0, le=600, description="Recorded noise and background kept to mix in.")
-    generated_noise_minutes: float = Field(10.0, ge=0, le=120, description="Generated noise to mix in besides.")
+    generated_noise_minutes: float = Field(10.0, ge=0, le=120, description="Generated noise to mix in as well.")
     snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
     rir_probability: float = Field(0.5, ge=0, le=1, description="How often a room is applied.")
     generated_rirs: int = Field(64, ge=0, le=4_096, description="Rooms generated when no recordings of rooms exist.")

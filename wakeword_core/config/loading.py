@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from wakeword_core.config import Config
-from wakeword_core.config.explaining import explain, shown
+from wakeword_core.config.explaining import explain, value_text
 from wakeword_core.config.renamed import renamed_in
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import write_text
@@ -109,13 +109,13 @@ def _read(path: Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold settings (name: value), not {shown(tree)}")
+        raise ConfigError(f"{path} must hold settings (name: value), not {value_text(tree)}")
     return tree
 
 
 def _preset(name: Any) -> dict[str, Any]:
     if name not in PRESETS:
-        raise ConfigError(f"preset is {shown(name)}, but must be {', '.join(PRESETS[:-1])} or {PRESETS[-1]}")
+        raise ConfigError(f"preset is {value_text(name)}, but must be {', '.join(PRESETS[:-1])} or {PRESETS[-1]}")
     return _read(_PRESET_FOLDER / f"{name}.yaml")
 
 
@@ -218,7 +218,7 @@ def _expanded(path: str, field: str, folder: Path) -> str:
     def value_of(match: re.Match[str]) -> str:
         value = os.environ.get(match[1], "")
         if not value:
-            raise ConfigError(f"{field} is {shown(path)}, but the environment variable {match[1]} is not set")
+            raise ConfigError(f"{field} is {value_text(path)}, but the environment variable {match[1]} is not set")
         return value
 
     expanded = _VARIABLE.sub(value_of, path)

@@ -11,13 +11,13 @@ class SearchConfig(Settings):
     """Which events become clips."""
 
     min_score: float = Field(
-        0.3, gt=0, lt=1, description="From this score on, not calibrated, a sound without a wake word is an event."
+        0.3, gt=0, lt=1, description="Uncalibrated score from which a sound without a wake word becomes an event."
     )
     lockout_seconds: float = Field(
         2.0, ge=0, le=60, description="Of events in a recording that are closer than this, only the highest counts."
     )
-    per_recording: int = Field(10, ge=1, le=1_000, description="Clips of one recording at most, the highest first.")
-    max_clips: int = Field(2_000, ge=1, le=20_000, description="Clips at most, the highest first.")
+    per_recording: int = Field(10, ge=1, le=1_000, description="Most clips of one recording, the highest scores first.")
+    max_clips: int = Field(2_000, ge=1, le=20_000, description="Most clips in all, the highest scores first.")
 
 
 class MiningTuningConfig(Settings):

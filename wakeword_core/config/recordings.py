@@ -24,9 +24,7 @@ class SourceConfig(Settings):
         description="Folder, or a table (.csv, .tsv, .parquet) with a column path, relative to the table's folder, and "
         "optionally label, speaker, licence, role and split. ${VARIABLES} are expanded, relative to the configuration."
     )
-    role: Role = Field(
-        description="What its recordings are to the wake word; with labels, those whose label is no wake word."
-    )
+    role: Role = Field(description="What its recordings are used as; with labels, those whose label is no wake word.")
     label: str | None = Field(None, description="Class of positives; default: the phrase.")
     labels: Annotated[str | None, DecidesIf(lambda source: source.labels is not None)] = Field(
         None,
@@ -118,9 +116,11 @@ def _is_path_rule(rule: str, group: str) -> bool:
 
 
 class AudioConfig(Settings):
-    """The sample rate that all audio is brought to, and when a recording counts as silent."""
+    """The sample rate of all audio, and when a recording counts as silent."""
 
-    sample_rate: int = Field(16_000, ge=4_000, le=48_000, description="Rate everything is brought to, in Hz.")
+    sample_rate: int = Field(
+        16_000, ge=4_000, le=48_000, description="Sample rate in Hz that all audio is converted to."
+    )
     silence_dbfs: float = Field(-70.0, le=0, description="A recording whose RMS is below this is silent.")
 
 
@@ -148,7 +148,7 @@ class SplitsConfig(Settings):
     val_fraction: float = Field(0.15, gt=0, lt=1, description="Share of speaker groups for validation.")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Share of speaker groups for the test.")
     rotation: float = Field(
-        0.0, ge=0, lt=1, description="Share by which speaker groups move on through test, validation and training."
+        0.0, ge=0, lt=1, description="Share of speaker groups by which the splits are rotated, as for cross-validation."
     )
 
     @model_validator(mode="after")

@@ -20,11 +20,14 @@ class RegistryConfig(Settings):
         "by less than the margins.",
     )
     level: float = Field(
-        0.05, gt=0, lt=0.5, description="Of each one-sided test: how often what is as good is taken to be worse."
+        0.05,
+        gt=0,
+        lt=0.5,
+        description="Level of each one-sided test: how often an equally good model is taken for a worse one.",
     )
     margin_frr: float = Field(
-        0.02, gt=0, le=1, description="With non_inferior, the share of words that may be missed in addition."
+        0.02, gt=0, le=1, description="With non_inferior: share of words that it may miss in addition."
     )
     margin_fah: float = Field(
-        0.5, gt=0, le=1_000, description="With non_inferior, the false alarms an hour that may come in addition."
+        0.5, gt=0, le=1_000, description="With non_inferior: false alarms an hour that it may have in addition."
     )

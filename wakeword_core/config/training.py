@@ -29,15 +29,15 @@ class TrainAugmentConfig(Settings):
     colour_db: float = Field(2.0, ge=0, le=20, description="Deviation of each smooth curve over the bands, in dB.")
     gain_db: tuple[float, float] = Field((0.0, 0.0), description="Gain, from and to; stored views have their own.")
     isolate_probability: float = Field(
-        0.0, ge=0, le=1, description="How often a negative row falls silent but for a stretch of it."
+        0.0, ge=0, le=1, description="How often everything but one stretch of a negative row is silenced."
     )
     isolated_frames: tuple[int, int] = Field((25, 110), description="Frames of that stretch, from and to.")
-    shift_frames: int = Field(0, ge=0, le=500, description="Frames that a row is moved by at most, either way.")
+    shift_frames: int = Field(0, ge=0, le=500, description="Most frames that a row is moved by, in either direction.")
     mixup_alpha: float = Field(
         0.0,
         ge=0,
         le=10,
-        description="Rows of a batch are mixed, in shares drawn from Beta(alpha, alpha); 0: never.",
+        description="Rows of a batch are mixed in shares drawn from Beta(alpha, alpha); 0: never.",
     )
     noise_probability: float = Field(0.6, ge=0, le=1, description="How often a row of noise is mixed in.")
     noise_snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
@@ -58,24 +58,30 @@ class LossConfig(Settings):
     """Which scores the loss is over, and how much each kind of error counts."""
 
     kind: Literal["cross_entropy", "focal"] = Field(
-        "cross_entropy", description="Loss of a step; focal: what is right already counts less (Lin et al. 2017)."
+        "cross_entropy", description="Loss of a step; focal: steps that are right already count less (Lin et al. 2017)."
     )
-    focal_gamma: float = Field(2.0, ge=0, le=10, description="For focal: how much less; 0: as much as ever.")
+    focal_gamma: float = Field(2.0, ge=0, le=10, description="For focal: how much less they count; 0: not less.")
     focal_alpha: float | None = Field(
-        None, gt=0, lt=1, description="For focal: factor of wake words, 1 - alpha being that of the rest; null: none."
+        None, gt=0, lt=1, description="For focal: factor of wake words, the rest having 1 - alpha; null: no factors."
     )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Probability mass spread over all classes.")
     pooling: Literal["stream", "window"] = Field(
         "stream",
-        description="What counts: a row's best or worst steps, words and the rest apart; or one step of every row.",
+        description="Steps of a row that count: the best or worst ones, separately for words and negatives; or one step.",
     )
-    hit_seconds: float = Field(0.3, ge=0, le=2, description="A word is to be heard in this time after its end.")
-    best_steps: int = Field(8, ge=1, le=1_000, description="How many scores in that time count, the best.")
-    early_seconds: float = Field(0.2, ge=0, le=2, description="Until this long before a word's end nothing is heard.")
-    early_weight: float = Field(0.3, ge=0, le=10, description="Weight of the scores before the word.")
-    worst_early_steps: int = Field(3, ge=1, le=1_000, description="How many of those count, the worst.")
-    worst_steps: int = Field(5, ge=1, le=1_000, description="How many scores of a negative row count, the worst.")
-    all_steps_weight: float = Field(0.5, ge=0, le=10, description="Weight of the mean over all its scores.")
+    hit_seconds: float = Field(
+        0.3, ge=0, le=2, description="Time after the end of a word in which it has to be detected."
+    )
+    best_steps: int = Field(8, ge=1, le=1_000, description="How many of the best scores in that time count.")
+    early_seconds: float = Field(
+        0.2, ge=0, le=2, description="Until this long before its end a word must not be detected."
+    )
+    early_weight: float = Field(0.3, ge=0, le=10, description="Weight of the scores in that time before the end.")
+    worst_early_steps: int = Field(3, ge=1, le=1_000, description="How many of the worst of these scores count.")
+    worst_steps: int = Field(5, ge=1, le=1_000, description="How many of the worst scores of a negative row count.")
+    all_steps_weight: float = Field(
+        0.5, ge=0, le=10, description="Weight of the mean over all scores of a negative row."
+    )
     class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
         "none",
         description="Weights of the classes, on top of the shares in mix: 'balanced' is in inverse proportion to their "
@@ -87,9 +93,9 @@ class LossConfig(Settings):
     metric: Literal["none", "triplet", "arcface"] = Field(
         "none", description="A second loss, on embeddings: batch-hard triplets, or angles to class centres."
     )
-    metric_weight: float = Field(0.2, gt=0, le=100, description="Weight of that loss.")
+    metric_weight: float = Field(0.2, gt=0, le=100, description="Weight of the second loss.")
     triplet_distance: Literal["euclidean", "cosine"] = Field(
-        "euclidean", description="For triplet: between embeddings."
+        "euclidean", description="For triplet: the distance between embeddings."
     )
     triplet_margin: float = Field(
         0.3, ge=0, le=100, description="For triplet: by how much another class must be farther than the same word."
@@ -122,9 +128,11 @@ class OptimizerConfig(Settings):
     )
     weight_decay: float = Field(1e-2, ge=0, le=1, description="Weight decay; not on norms and biases.")
     momentum: float = Field(0.95, ge=0, lt=1, description="Momentum of SGD and Muon.")
-    clip_norm: float = Field(5.0, gt=0, description="Gradients are scaled down to this norm.")
+    clip_norm: float = Field(5.0, gt=0, description="Gradients with a larger norm are scaled down to it.")
     adaptive_clip: float = Field(
-        0.0, ge=0, description="And to so many times the median norm of the last steps, 5 being usual; 0: they are not."
+        0.0,
+        ge=0,
+        description="Also scaled down to this many times the median norm of the last steps, such as 5; 0: not.",
     )
 
 
@@ -137,11 +145,15 @@ class ScheduleConfig(Settings):
         "cosine", description="What the learning rate does after its warm-up."
     )
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the rate rises.")
-    final_lr_fraction: float = Field(0.01, ge=0, le=1, description="Rate at the end of the cosine, of the peak.")
+    final_lr_fraction: float = Field(
+        0.01, ge=0, le=1, description="Rate at the end of the cosine, as a share of the peak."
+    )
     drop_at: tuple[float, ...] = Field(
         (0.5, 0.75), description="For 'step': where the rate drops, as shares of the steps after warm-up."
     )
-    drop_factor: float = Field(0.3, gt=0, lt=1, description="What a drop of 'step' or 'plateau' leaves of the rate.")
+    drop_factor: float = Field(
+        0.3, gt=0, lt=1, description="For 'step' and 'plateau': share of the rate that is left after a drop."
+    )
     plateau_patience: int = Field(
         3, ge=1, le=1_000, description="For 'plateau': epochs without a better score before a drop."
     )
@@ -158,15 +170,15 @@ class SamplingConfig(Settings):
 
     kind: Literal["balanced", "difficulty", "plain"] = Field(
         "balanced",
-        description="Batches in the shares of mix, these by how wrong the model was about each window, or windows as "
-        "they come; in random order.",
+        description="Batches in the shares of mix; the same, with windows in proportion to how wrong the model was about "
+        "them; or all windows in random order.",
     )
     batch_size: int = Field(128, ge=2, le=65_536, description="Windows a batch.")
     micro_batch: int = Field(
         0,
         ge=0,
         le=65_536,
-        description="Windows that a process computes at once, 2 or more, whose gradients are added up; 0: all.",
+        description="Windows of a batch that a process computes at once, 2 or more, adding up gradients; 0: all.",
     )
     steps_per_epoch: int = Field(0, ge=0, le=1_000_000, description="Batches an epoch; 0: once through the negatives.")
     max_steps_per_epoch: int = Field(
@@ -179,15 +191,15 @@ class SamplingConfig(Settings):
         None,
         ge=0,
         le=1,
-        description="Share of an epoch that are clean views, of every kind of window, the rest being augmented ones; "
-        "null: as many as there are; 1: clean ones only, noise to mix in too.",
+        description="Share of clean views in an epoch, for every kind of window; null: as many as there are; 1: only "
+        "clean views, also of the noise that is mixed in.",
     )
     difficulty_floor: float = Field(
         0.1,
         gt=0,
         le=1,
-        description="For 'difficulty': how often a window comes that the model is right about, to one that it is "
-        "wrong about.",
+        description="For 'difficulty': how often a window that the model is right about is drawn, relative to one "
+        "that it is wrong about.",
     )
 
     @model_validator(mode="after")
@@ -203,12 +215,15 @@ class EmaConfig(Settings):
     """The exponential moving average of weights, which is what becomes the model."""
 
     decay: float = Field(
-        0.998, ge=0, lt=1, description="Decay, with (1 + step) / (10 + step) while that is less; 0: no average."
+        0.998,
+        ge=0,
+        lt=1,
+        description="Decay of the average; at first (1 + step) / (10 + step), while that is less; 0: no average.",
     )
     final_decay: float | None = Field(
-        None, ge=0, lt=1, description="Decay that the average rises to at the end, such as 0.9995; null: as before."
+        None, ge=0, lt=1, description="Decay that is reached at the end, such as 0.9995; null: it stays the same."
     )
-    final_fraction: float = Field(0.2, gt=0, le=1, description="Share of all steps, the last, over which it rises.")
+    final_fraction: float = Field(0.2, gt=0, le=1, description="Share of the last steps over which the decay rises.")
 
 
 class ValidationConfig(Settings):
@@ -218,7 +233,9 @@ class ValidationConfig(Settings):
         "pauc",
         description="The validation score: partial ROC-AUC, the loss, F1, or misses at false_alarms_per_hour.",
     )
-    max_fpr: float = Field(0.1, gt=0, le=1, description="Rate that the partial ROC-AUC goes up to.")
+    max_fpr: float = Field(
+        0.1, gt=0, le=1, description="False positive rate up to which the partial ROC-AUC is measured."
+    )
     false_alarms_per_hour: float = Field(
         0.5, ge=0, le=3_600, description="With metric 'frr': windows an hour that may be taken for a word."
     )
@@ -228,7 +245,7 @@ class ValidationConfig(Settings):
     patience: int = Field(
         8, ge=1, le=10_000, description="With keep 'best': epochs without a better validation score before stopping."
     )
-    keep_every: int = Field(0, ge=0, le=10_000, description="Every so many epochs the model is kept besides; 0: never.")
+    keep_every: int = Field(0, ge=0, le=10_000, description="The model is also kept every so many epochs; 0: never.")
 
 
 class PrecisionConfig(Settings):
@@ -238,7 +255,7 @@ class PrecisionConfig(Settings):
     amp_dtype: Literal["bfloat16", "float16"] = Field(
         "bfloat16", description="Number format of autocast; float16 comes with a gradient scaler."
     )
-    channels_last: bool = Field(True, description="Memory format of 2-D models on CUDA, but with Muon.")
+    channels_last: bool = Field(True, description="Use that memory format for 2-D models on CUDA, except with Muon.")
 
 
 class TrainingConfig(Settings):

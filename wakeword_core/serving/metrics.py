@@ -38,11 +38,13 @@ class Metrics:
             "wakeword_batch_requests", "Requests in a run of a model.", ("model",), buckets=_BATCHES, registry=registry
         )
         self.events = Counter(
-            "wakeword_events", "Wake words heard, by who decided.", ("source", "decided_by", "accepted"),
+            "wakeword_events", "Wake words detected, by the model that decided.", ("source", "decided_by", "accepted"),
             registry=registry,
         )  # fmt: skip
         self.streams = Gauge("wakeword_streams", "Open streams.", registry=registry)
-        self.stream_seconds = Counter("wakeword_stream_audio_seconds", "Audio heard in streams.", registry=registry)
+        self.stream_seconds = Counter(
+            "wakeword_stream_audio_seconds", "Seconds of audio received in streams.", registry=registry
+        )
 
     def text(self) -> bytes:
         """Write all metrics in Prometheus' text format."""
