@@ -13,6 +13,10 @@ from pydantic_core import ErrorDetails
 from wakeword_core.config import Config, TrainingConfig
 
 _SHOWN_LENGTH = 80
+_ARCHITECTURES: dict[Any, type[BaseModel]] = {
+    model.model_fields["arch"].default: model
+    for model in typing.get_args(TrainingConfig.model_fields["model"].annotation)
+}
 
 
 def _counted(count: int, word: str) -> str:
@@ -66,16 +70,17 @@ def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
 
 def _sentence(detail: ErrorDetails, values: Mapping[str, Any]) -> str:
     kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
-    location = tuple(part for part, _, is_tag in _walk(detail["loc"]) if not is_tag)
+    raw = detail["loc"]
+    location = raw[:2] + raw[3:] if raw[:2] == ("training", "model") and raw[2:3] and raw[2] in _ARCHITECTURES else raw
     name = ".".join(map(str, location))
     if kind == "extra_forbidden":
-        return f"{name} is not a setting; {_suggestion(location, detail['loc'])}"
+        return f"{name} is not a setting; {_suggestion(location, raw)}"
     if kind == "missing" and isinstance(location[-1], int):
         group = ".".join(map(str, location[:-1]))
-        *_, (_, annotation, _) = _walk(location[:-1])
-        return f"{group} is {value_text(value)}, but must be a list of {len(typing.get_args(annotation))} values"
+        count = len(typing.get_args(_annotation(raw[:-1])))
+        return f"{group} is {value_text(value)}, but must be a list of {count} values"
     if kind == "missing":
-        field = _group_of(detail["loc"]).model_fields.get(str(location[-1]))
+        field = _group_of(raw).model_fields.get(str(location[-1]))
         described = f"it says: {field.description}" if field and field.description else "it has no default"
         return f"{name} is missing; {described}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -114,25 +119,18 @@ def _lookup(values: Any, name: str) -> Any:
     return values
 
 
-def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, Any, bool]]:
-    """Yield (part, annotation of what is there, whether it is only the tag of a union) for each part of a location."""
+def _annotation(location: tuple[int | str, ...]) -> Any:
+    """Return the annotation at a location of pydantic, which may have the tag of an architecture; None if unknown."""
     annotation: Any = Config
     for part in location:
-        members = {
-            member.model_fields["arch"].default: member
-            for member in typing.get_args(annotation)
-            if isinstance(member, type) and issubclass(member, BaseModel) and "arch" in member.model_fields
-        }
-        if part in members:
-            annotation = members[part]
-            yield part, annotation, True
-            continue
         if isinstance(part, int):
             annotation = next(iter(typing.get_args(annotation)), None)
+        elif _is_group(annotation):
+            field = annotation.model_fields.get(part)
+            annotation = field.annotation if field else None
         else:
-            fields = annotation.model_fields if _is_group(annotation) else {}
-            annotation = fields[part].annotation if part in fields else None
-        yield part, annotation, False
+            annotation = _ARCHITECTURES.get(part)
+    return annotation
 
 
 def _is_group(annotation: Any) -> bool:
@@ -140,7 +138,7 @@ def _is_group(annotation: Any) -> bool:
 
 
 def _group_of(location: tuple[int | str, ...]) -> type[BaseModel]:
-    *_, group = (Config, *(annotation for _, annotation, _ in _walk(location[:-1])))
+    group = _annotation(location[:-1])
     return group if _is_group(group) else Config
 
 
@@ -150,9 +148,8 @@ def _suggestion(location: tuple[int | str, ...], raw: tuple[int | str, ...]) -> 
     names = list(_group_of(raw).model_fields)
     if near := difflib.get_close_matches(wrong, names, n=1):
         return f"did you mean {prefix}{near[0]}?"
-    for model in typing.get_args(TrainingConfig.model_fields["model"].annotation):
+    for tag, model in _ARCHITECTURES.items():
         if prefix == "training.model." and wrong in model.model_fields:
-            tag = model.model_fields["arch"].default
             return f"it belongs to training.model.arch={tag}; here: {', '.join(names)}"
     elsewhere = {name.rsplit(".", 1)[-1]: name for name in reversed(list(_all_names(Config)))}
     if near := difflib.get_close_matches(wrong, list(elsewhere), n=1, cutoff=0.8):

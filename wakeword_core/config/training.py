@@ -67,7 +67,7 @@ class LossConfig(Settings):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Probability mass spread over all classes.")
     pooling: Literal["stream", "window"] = Field(
         "stream",
-        description="Steps of a row that count: the best or worst ones, separately for words and negatives; or one step.",
+        description="Steps of a row that count: the best or worst, separately for words and negatives; or one step.",
     )
     hit_seconds: float = Field(
         0.3, ge=0, le=2, description="Time after the end of a word in which it has to be detected."
@@ -170,8 +170,8 @@ class SamplingConfig(Settings):
 
     kind: Literal["balanced", "difficulty", "plain"] = Field(
         "balanced",
-        description="Batches in the shares of mix; the same, with windows in proportion to how wrong the model was about "
-        "them; or all windows in random order.",
+        description="Batches in the shares of mix; the same, with windows in proportion to how wrong the model was "
+        "about them; or all windows in random order.",
     )
     batch_size: int = Field(128, ge=2, le=65_536, description="Windows a batch.")
     micro_batch: int = Field(
