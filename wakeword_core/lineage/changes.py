@@ -99,9 +99,9 @@ def _plain(value: Any) -> Any:
 
 
 def _written(value: Any) -> str:
-    from wakeword_core.config.explaining import shown
+    from wakeword_core.config.explaining import value_text
 
     if isinstance(value, _Missing):
         return _ABSENT
-    text = shown(value)
+    text = value_text(value)
     return text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH - 1]}…"
