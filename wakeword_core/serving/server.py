@@ -31,18 +31,18 @@ def serve(service: Service, announce: Callable[[str], None], page_cache: Path | 
     Raises ConfigError without a token where other machines can connect, and for a token that browsers cannot send, and
     WakewordError when the port is taken.
     """
-    settings = service.settings
-    with _listening_socket(settings) as listener:
+    serving = service.settings
+    with _listening_socket(serving) as listener:
         address, port = listener.getsockname()[:2]
-        token, loopback = os.environ.get(settings.token_variable, "").strip(), is_loopback(address)
+        token, loopback = os.environ.get(serving.token_variable, "").strip(), is_loopback(address)
         if not token and not loopback:
             raise ConfigError(
-                f"serving.host is {settings.host}, which others can reach: set a token in the environment variable "
-                f"{settings.token_variable}, or use 127.0.0.1"
+                f"serving.host is {serving.host}, which others can reach: set a token in the environment variable "
+                f"{serving.token_variable}, or use 127.0.0.1"
             )
         if token and not set(token) <= TOKEN_CHARACTERS:
             raise ConfigError(
-                f"the token in {settings.token_variable} has a character that a browser cannot send with a WebSocket; "
+                f"the token in {serving.token_variable} has a character that a browser cannot send with a WebSocket; "
                 "take letters, digits and -._~ only, as of `openssl rand -hex 32`"
             )
         server = uvicorn.Server(
@@ -54,9 +54,9 @@ def serve(service: Service, announce: Callable[[str], None], page_cache: Path | 
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=settings.shutdown_seconds,
+                timeout_graceful_shutdown=serving.shutdown_seconds,
                 ws="websockets-sansio",
-                ws_max_size=_MESSAGE_MARGIN * settings.stream_message_bytes,
+                ws_max_size=_MESSAGE_MARGIN * serving.stream_message_bytes,
                 ws_per_message_deflate=False,  # a message could be a bomb
             )
         )
@@ -65,8 +65,8 @@ def serve(service: Service, announce: Callable[[str], None], page_cache: Path | 
         server.run(sockets=[listener])
 
 
-def _listening_socket(settings: ServingConfig) -> socket.socket:
-    host, port = settings.host, settings.port
+def _listening_socket(serving: ServingConfig) -> socket.socket:
+    host, port = serving.host, serving.port
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)

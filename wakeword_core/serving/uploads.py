@@ -53,23 +53,23 @@ class _InMemory(MultiPartParser):
     spool_max_size = 2**40
 
 
-async def read_upload(request: Request, settings: ServingConfig) -> bytes:
+async def read_upload(request: Request, serving: ServingConfig) -> bytes:
     """Return the audio file in a request's body; RefusedError for a type, size or speed that is not allowed."""
     type_ = _media_type(request)
-    limit = settings.max_bytes + (_ENVELOPE_BYTES if type_ == MULTIPART else 0)
+    limit = serving.max_bytes + (_ENVELOPE_BYTES if type_ == MULTIPART else 0)
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
     try:
-        async with asyncio.timeout(settings.body_seconds):
+        async with asyncio.timeout(serving.body_seconds):
             body = await _read(request, limit)
     except TimeoutError:
         raise RefusedError(
-            408, "slow_upload", f"the upload took more than {settings.body_seconds:g} s; send a smaller file", _CLOSE
+            408, "slow_upload", f"the upload took more than {serving.body_seconds:g} s; send a smaller file", _CLOSE
         ) from None
     data = await _file_of_form(request, body) if type_ == MULTIPART else body
-    if len(data) > settings.max_bytes:
-        raise _too_large(settings.max_bytes)
+    if len(data) > serving.max_bytes:
+        raise _too_large(serving.max_bytes)
     if not data:
         raise RefusedError(422, "empty", "the upload is empty; send a WAV, FLAC or OGG file")
     return data
