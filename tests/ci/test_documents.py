@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from wakeword_core.graph.stages import STAGES
-
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("benchmarks/*.md")]
 
@@ -22,13 +20,6 @@ def test_the_index_lists_every_document():
     assert [
         path.name for path in ROOT.glob("docs/*.md") if f"({path.name})" not in index and path.stem != "index"
     ] == []
-
-
-def test_the_table_of_checks_is_that_of_the_stages():
-    table = re.findall(r"^\| ([a-z_0-9, ]+) \| ([a-z_0-9]+)", (ROOT / "docs" / "pipeline.md").read_text(), re.MULTILINE)
-    listed = {(stage, check) for checks, stage in table for check in checks.split(", ")}
-    defined = {(stage.name, check.name) for stage in STAGES for check in stage.checks}
-    assert listed - {("on", "check"), ("raw_audio", "sources_listed")} == defined
 
 
 def test_the_readme_lists_every_folder_of_the_packages():
