@@ -10,8 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from wakeword_core.config import Config
-from wakeword_core.config.explaining import explain, value_text
-from wakeword_core.config.renamed import renamed_in
+from wakeword_core.config.explaining import explain, renamed_in, value_text
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import write_text
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakeword_core.config import Config
+from wakeword_core.config.explaining import RENAMED
 from wakeword_core.config.loading import PRESETS, load_config, save_config
-from wakeword_core.config.renamed import RENAMED
 from wakeword_core.errors import ConfigError
 from wakeword_core.models import REGISTRY
 from wakeword_core.models.scoring import count_parameters, new_model
