@@ -8,17 +8,22 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
+from wakeword_core.config import Config
 from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.files import read_json, replacing, write_json
 from wakeword_core.interrupts import finishing
+from wakeword_core.models.scoring import load_model, model_card, save_model
 from wakeword_core.progress import Progress, silent
 from wakeword_core.training.device import choose_device
 from wakeword_core.training.distributed import MemoryFullError, take_place
@@ -28,7 +33,9 @@ from wakeword_core.training.run import CHECKPOINTS, Job
 log = logging.getLogger(__name__)
 
 _FOLDER, _LOG = "processes", "processes.log"
-_JOB, _STORE = "job.pt", "store"
+_STORE = "store"
+_TENSORS, _FACTS, _START = "windows.safetensors", "job.json", "start_from"
+_USED = ("mel", "labels", "roles", "views", "word_ends")  # what training uses of a window set
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 0.1
 _ERROR_SECONDS = 10.0  # how long the others may take to report an error once a process has died
@@ -57,13 +64,42 @@ def train_in_processes(train: Train, job: Job, out: Path, progress: Progress, on
     handlers: dict[str, Callable[..., None]] = {"progress": progress, "epoch": on_epoch, "log": log.log}
     with _private(folder), finishing("batch") as stop_requested:
         while True:
-            torch.save(job, folder / _JOB)
+            save_job(job, folder)
             try:
                 with _started(train, compute.processes, folder, out, output) as workers:
                     return _listen(workers, handlers, stop_requested, output)
             except MemoryFullError as full:
                 log.warning("the GPUs' memory is exhausted: %d rows at once from here on", full.rows)
                 job = replace(job, micro_batch=full.rows)
+
+
+def save_job(job: Job, folder: Path) -> None:
+    """Write what a training starts from to a folder, as tensors and JSON; `load_job` reads it."""
+    tensors = {f"cmvn.{name}": torch.as_tensor(values) for name, values in asdict(job.cmvn).items()}
+    for split, windows in (("train", job.train), ("val", job.val)):
+        tensors |= {f"{split}.{name}": getattr(windows, name).cpu().contiguous() for name in _USED}
+    with replacing(folder / _TENSORS) as part:
+        save_file(tensors, part)
+    if job.start_from is not None:
+        save_model(folder / _START, job.start_from, model_card(job.config))
+    facts = {"config": job.config.model_dump(mode="json"), "micro_batch": job.micro_batch}
+    write_json(folder / _FACTS, {**facts, "further": job.start_from is not None})
+
+
+def load_job(folder: Path) -> Job:
+    """Read what `save_job` wrote; window sets hold what training uses of them and no more."""
+    from wakeword_core.features.cmvn import Cmvn
+    from wakeword_core.features.store import WindowSet
+
+    facts, tensors = read_json(folder / _FACTS), load_file(folder / _TENSORS)
+
+    def windows(split: str) -> WindowSet:
+        return WindowSet(ids=np.empty(0, np.str_), **{name: tensors[f"{split}.{name}"] for name in _USED})
+
+    cmvn = Cmvn(tensors["cmvn.mean"].numpy(), tensors["cmvn.std"].numpy())
+    start_from = load_model(folder / _START)[0] if facts["further"] else None
+    config = Config.model_validate(facts["config"])
+    return Job(windows("train"), windows("val"), cmvn, config, start_from, facts["micro_batch"])
 
 
 @contextmanager
@@ -177,8 +213,7 @@ def _work(train: Train, index: int, count: int, folder: Path, out: Path, output:
         logging.getLogger("wakeword_core").addHandler(reporter)
         logging.getLogger("wakeword_core").setLevel(logging.INFO)
     try:
-        job = torch.load(folder / _JOB, mmap=True, weights_only=False)
-        summary = train(job, out, reporter.progress if index == 0 else silent, reporter.on_epoch)
+        summary = train(load_job(folder), out, reporter.progress if index == 0 else silent, reporter.on_epoch)
     except WakewordError as error:
         reporter.send("error", error)
     else:
