@@ -1,6 +1,7 @@
 """A shard that changed after it was written: the check finds it, and what is built again has the old bytes."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +69,15 @@ def test_damaged_shards_are_neither_linked_nor_copied_from(trial, shard, caplog)
     assert "is damaged and will be made again" in caplog.text
     assert (found.figures["built"], found.figures["reused"], found.figures["copied"]) == (2, 0, 0)
     assert found.content == trial.build("audio_shards", "fresh").content
+
+
+def test_recordings_that_change_before_a_pinned_manifest_is_made_are_noticed(trial):
+    """Else it would lack recordings for ever under the key of those that there were."""
+    pinned = replace(trial.project(), pinned_fingerprint=trial.project().fingerprint())
+    (trial.recordings / "yes" / "01.flac").unlink()
+    with pytest.raises(WakewordError, match="recordings changed while they were being read"):
+        pinned.build("raw_manifest")
+    assert pinned.store.all("raw_manifest") == []
 
 
 @pytest.mark.parametrize("how, said", [("deleted", "is gone since the scan"), ("replaced", "its bytes changed since")])

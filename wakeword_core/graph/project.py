@@ -61,11 +61,11 @@ class Project:
         return all_sources(self.config.data.sources, speech)
 
     def fingerprint(self, *, fresh: bool = False) -> str:
-        """Return a hash over all configured folders of recordings; unchanged files are not read again."""
-        if self.pinned_fingerprint:
+        """Return a hash over all configured folders of recordings, or the pinned one unless it is to be `fresh`."""
+        if self.pinned_fingerprint and not fresh:
             return self.pinned_fingerprint
         if self._fingerprint is None or fresh:
-            self.listing()
+            self.listing()  # which reads no file again that did not change
         assert self._fingerprint is not None
         return self._fingerprint
 
@@ -167,21 +167,28 @@ class Project:
         """Return what each check of a stage's artifact found; only checks without a record that fits are made."""
         artifact = self.require(stage, split)
         record = _read_record(artifact)
-        judgements, is_new = [], False
+        judgements: dict[str, Judgement] = {}
         for check, run, key in self._checks(artifact, split):
-            if key not in record:
-                record[key], is_new = check.judge(artifact, run), True
-            judgements.append(record[key])
-        if is_new:
-            if any(judgement.stops for judgement in judgements) and (damaged := artifact.damaged(read=True)):
-                self.store.discard(artifact)
-                self._complete.clear()
-                name = artifact_name(stage, split)
-                raise ArtifactError(
-                    f"{name} changed on disk ({', '.join(damaged)}) and was set aside; run again to build it"
-                )
-            _write_record(artifact, record)
-        return judgements
+            try:
+                judgements[key] = record.get(key) or check.judge(artifact, run)
+            except Exception:
+                self._require_undamaged(artifact, split)
+                raise
+        if judgements.keys() - record.keys():
+            if any(judgement.stops for judgement in judgements.values()):
+                self._require_undamaged(artifact, split)
+            _add_to_record(artifact, judgements)
+        return list(judgements.values())
+
+    def _require_undamaged(self, artifact: Artifact, split: Split | None) -> None:
+        """Set an artifact aside, with an error, if its checks may have failed because the disk changed its bytes."""
+        if damaged := artifact.damaged(read=True):
+            self.store.discard(artifact)
+            self._complete.clear()
+            name = artifact_name(artifact.stage, split)
+            raise ArtifactError(
+                f"{name} changed on disk ({', '.join(damaged)}) and was set aside; run again to build it"
+            )
 
     def recorded_verdicts(self, stage: str, split: Split | None = None) -> list[Judgement] | None:
         """Return what the checks of a stage's artifact found, or None where one of them is still to be made."""
@@ -263,9 +270,11 @@ def _read_record(artifact: Artifact) -> dict[str, Judgement]:
         return {}
 
 
-def _write_record(artifact: Artifact, record: dict[str, Judgement]) -> None:
+def _add_to_record(artifact: Artifact, judgements: dict[str, Judgement]) -> None:
+    """Write what checks found beside what else is recorded by now, as the newest."""
     path = artifact.path / CHECKS_FILE
-    entries = [{"key": key, **asdict(judgement)} for key, judgement in record.items()]
+    older = {key: judgement for key, judgement in _read_record(artifact).items() if key not in judgements}
+    entries = [{"key": key, **asdict(judgement)} for key, judgement in (older | judgements).items()]
     try:
         write_json(path, entries[-_MOST_VERDICTS:])
     except OSError as error:

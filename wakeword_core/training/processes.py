@@ -136,10 +136,14 @@ def _started(train: Train, count: int, folder: Path, out: Path, output: Path) ->
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for worker in workers.values():
             worker.terminate()  # each finishes its batch
-        for worker in workers.values():
-            worker.join(_STOP_SECONDS)
-            worker.kill()
-            worker.join()
+        try:
+            for worker in workers.values():
+                worker.join(_STOP_SECONDS)
+        finally:  # also when somebody presses Ctrl-C again
+            for worker in workers.values():
+                worker.kill()
+            for worker in workers.values():
+                worker.join()
 
 
 def _listen(

@@ -22,6 +22,7 @@ from wakeword_pipeline.orchestration.resources import ProjectResource
 SENSOR = "rebuild_on_change"
 NIGHTLY = "nightly_build"
 _RUN_KEY_TAG = "dagster/run_key"
+_FAILED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _GOING = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -96,11 +97,13 @@ def rebuild_sensor(automation: AutomationConfig) -> dg.SensorDefinition:
             watch, phases, why = look(Watch.of(context.cursor), opened, context.instance, time.time())
             if not phases:
                 return dg.SensorResult(skip_reason=why, cursor=watch.cursor)
-            requests = [_request(phase, project, opened.config, watch.building) for phase in phases]
+            requests = [_request(phase, project, opened.config, watch) for phase in phases]
         failed = [
             run
             for request in requests
-            for run in context.instance.get_runs(dg.RunsFilter(tags={_RUN_KEY_TAG: str(request.run_key)}), limit=1)
+            for run in context.instance.get_runs(
+                dg.RunsFilter(tags={_RUN_KEY_TAG: str(request.run_key)}, statuses=_FAILED), limit=1
+            )
         ]
         if failed:
             reason = f"run {failed[0].run_id[:8]} did not finish; run it again, or change what made it fail"
@@ -147,9 +150,13 @@ def _is_listed(fingerprint: str, project: Project, instance: dg.DagsterInstance)
     return manifest is not None and manifest.inputs[RAW_AUDIO]["content"] == fingerprint
 
 
-def _request(phase: Phase, project: ProjectResource, config: Config, fingerprint: str) -> dg.RunRequest:
-    """Request the run of a phase. The same recordings and settings give the same run key, so it runs only once."""
-    key = digest([asdict(phase), fingerprint, config.model_dump(mode="json")])
+def _request(phase: Phase, project: ProjectResource, config: Config, watch: Watch) -> dg.RunRequest:
+    """Request the run of a phase, once for the recordings since they last changed and the same settings.
+
+    The manifest is of the recordings as its run finds them; what follows is of those that it lists.
+    """
+    key = digest([asdict(phase), watch.building, watch.since, config.model_dump(mode="json")])
+    fingerprint = "" if MANIFEST in phase.assets else watch.building
     pinned = {"config_path": project.config_path, "home": project.home, "overrides": project.overrides}
     return dg.RunRequest(
         run_key=key,

@@ -14,7 +14,7 @@ from wakeword_core.graph.project import Project
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
 from wakeword_core.store.artifacts import artifact_name
 from wakeword_pipeline.orchestration.assets import define_assets, observe_job
-from wakeword_pipeline.orchestration.due import Phase, due, failed_checks, places
+from wakeword_pipeline.orchestration.due import Phase, Place, due, failed_checks, places
 from wakeword_pipeline.orchestration.resources import ProjectResource, current_build
 from wakeword_pipeline.orchestration.runs import BUILD_TAG, close_abandoned_runs, running
 
@@ -47,17 +47,20 @@ def run_build(project: Project, instance: dg.DagsterInstance, select: Sequence[s
     if phases:
         close_abandoned_runs(project.home, instance)
         build = _Build(project, instance)
-        made: set[Phase] = set()
+        made: set[Place] = set()
         with build.going_on():
             while phases:
                 for phase in phases:
-                    if phase in made:
+                    if made.issuperset(phase.places):
                         raise BuildFailedError(
                             f"{phase} was built just now, but is due again; `wakeword status` says why"
                         )
-                    made.add(phase)
+                    made.update(phase.places)
                     built += build.make(phase)
-                phases = due(project, instance, select)
+                for place in made:
+                    if project.find(*place):
+                        project.verdicts(*place)  # the champion that data are compared with may be another by now
+                phases = due(project, instance, select, made)
     if failed := failed_checks(project, select):
         raise BuildFailedError("; ".join(failed.values()))
     names = [artifact_name(*place) for place in places(project, select)]

@@ -301,3 +301,36 @@ def test_a_verdict_is_kept_when_what_it_is_compared_with_changes_and_changes_bac
     for max_frr in (0.5, 0.4, 0.5, 0.4):
         make_project(graph, checks={"max_frr": max_frr}).verdicts("stats")
     assert counted.made == 2
+
+
+def test_a_check_that_the_disk_makes_fail_sets_the_artifact_aside(make_project, counted: Counted) -> None:
+    def raises(artifact: Artifact, run: CheckRun) -> Verdict:
+        if artifact.file("data.txt").read_text() != before:
+            raise ValueError("cannot be decoded")
+        return Verdict(True, "fine")
+
+    graph = (
+        *GRAPH[:2],
+        replace(GRAPH[2], checks=(Check("holds", "Something holds.", raises, limits=("checks.max_frr",)),)),
+    )
+    project = make_project(graph)
+    build_all(project)
+    file = project.require("stats").file("data.txt")
+    before, times = file.read_text(), file.stat()
+    project.verdicts("stats")
+    file.write_text(before[::-1])
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(ArtifactError, match=r"stats changed on disk .*data\.txt.* run again"):
+        make_project(graph, checks={"max_frr": 0.4}).verdicts("stats")
+    assert build_all(make_project(graph)) == ["stats"]
+
+
+def test_an_error_of_a_check_is_not_hidden(make_project) -> None:
+    def raises(artifact: Artifact, run: CheckRun) -> Verdict:
+        raise ZeroDivisionError
+
+    project = make_project((*GRAPH[:2], replace(GRAPH[2], checks=(Check("holds", "Something holds.", raises),))))
+    build_all(project)
+    with pytest.raises(ZeroDivisionError):
+        project.verdicts("stats")
+    assert project.find("stats") and project.recorded_verdicts("stats") is None

@@ -232,7 +232,7 @@ def test_saved_and_loaded_is_the_same(arch: str, tmp_path: Path) -> None:
     model = _scoring(config)
     save_model(tmp_path, model, model_card(config))
     loaded, _ = load_model(tmp_path)
-    assert loaded.config == SMALL[arch]
+    assert loaded.settings == SMALL[arch]
     x = torch.randn(4, BANDS, FRAMES, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         assert torch.equal(loaded(x), model(x))

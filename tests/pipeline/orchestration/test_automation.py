@@ -195,7 +195,8 @@ def test_the_sensor_asks_for_runs_of_pinned_recordings_once(world: World, tick) 
     (request,) = second.run_requests
     assert request.asset_selection == [dg.AssetKey("raw_manifest")] and request.partition_key is None
     given = request.run_config["resources"]["project"]["config"]
-    assert given["fingerprint"] == "a-b-c" and given["home"] == str(world.home) and not given["overrides"]
+    assert given["fingerprint"] == ""  # of what its run finds
+    assert given["home"] == str(world.home) and not given["overrides"]
     assert second.asset_events[0].tags == {"dagster/data_version": "a-b-c"}
     assert tick(second.cursor).run_requests[0].run_key == request.run_key
     world.instance.add_run(a_run(world.instance, dg.DagsterRunStatus.STARTED, request.run_key))
@@ -203,12 +204,33 @@ def test_the_sensor_asks_for_runs_of_pinned_recordings_once(world: World, tick) 
 
 
 def test_a_run_that_failed_is_not_begun_again(world: World, tick) -> None:
-    request = tick(tick(None).cursor).run_requests[0]
+    cursor = tick(None).cursor
+    request = tick(cursor).run_requests[0]
     world.instance.add_run(a_run(world.instance, dg.DagsterRunStatus.FAILURE, request.run_key))
-    result = tick(tick(None).cursor)
+    result = tick(cursor)
     assert not result.run_requests and "did not finish" in str(result.skip_reason)
     world.recordings = "a-b-C"
     assert tick(tick(result.cursor).cursor).run_requests
+
+
+def test_recordings_that_come_back_are_built_again(world: World, tick) -> None:
+    """Although the run that was made of them then has a key of its own."""
+    cursor = tick(None).cursor
+    request = tick(cursor).run_requests[0]
+    world.instance.add_run(a_run(world.instance, dg.DagsterRunStatus.SUCCESS, request.run_key))
+    world.recordings = "a-b-C"
+    away = tick(tick(cursor).cursor)
+    world.recordings = "a-b-c"
+    back = tick(tick(away.cursor).cursor)
+    assert back.run_requests and back.run_requests[0].run_key != request.run_key
+
+
+def test_what_follows_the_manifest_is_of_the_recordings_that_it_lists(world: World, tick) -> None:
+    second = tick(tick(None).cursor)
+    world.build(MANIFEST)
+    requests = tick(second.cursor).run_requests
+    assert len(requests) == len(SPLITS)
+    assert {one.run_config["resources"]["project"]["config"]["fingerprint"] for one in requests} == {"a-b-c"}
 
 
 def a_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, run_key: str) -> dg.DagsterRun:

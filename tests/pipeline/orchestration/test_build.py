@@ -52,6 +52,8 @@ class World:
         """Everything depends on it: it gives a test a store of its own, without another database for MLflow."""
         self.verdicts: dict[tuple[str, str | None], Verdict] = {}
         self.on_the_gpu: set[str] = set()
+        self.meanwhile: dict[str, Callable[[], None]] = {}
+        """What happens once while a stage is made."""
         self.begin()
 
     def begin(self) -> "World":
@@ -70,6 +72,8 @@ class World:
 
     def stage(self, stage: Stage) -> Stage:
         def make(run: StageRun) -> None:
+            if happens := self.meanwhile.pop(stage.name, None):
+                happens()
             if is_held(self.folder / "home" / "gpu.lock"):
                 self.on_the_gpu.add(stage.name)
             (run.out / "data.txt").write_text(run.key)
@@ -175,6 +179,16 @@ def test_an_error_of_a_blocking_check_stops_what_is_downstream_and_is_said_again
     assert world.build("cmvn_stats").reused == ["cmvn_stats"]
     with pytest.raises(BuildFailedError, match="no better than chance"):
         world.build("onnx_model")
+
+
+def test_another_build_of_the_home_that_records_meanwhile_stops_nothing(world: World) -> None:
+    def record() -> None:
+        other = {"dagster/data_version": "of other settings"}
+        world.instance.report_runless_asset_event(dg.AssetMaterialization("raw_manifest", tags=other))
+
+    world.meanwhile["cmvn_stats"] = record
+    assert set(world.build().built) == names(EVERYTHING)
+    assert world.begin().build().built == [] and names(world.runs()) == {"raw_manifest"}  # which is recorded again
 
 
 def test_a_check_of_one_split_is_that_splits(world: World) -> None:
