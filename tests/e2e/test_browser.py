@@ -85,7 +85,7 @@ def run_id(browser: Browser) -> str:
     for key in ("End", "ArrowLeft"):
         page.keyboard.press(key)
     page.keyboard.type(f'"data.health.max_seconds={MAX_SECONDS}"')
-    expect(launchpad.get_by_text("Settings of this run over the file's")).to_be_visible()
+    expect(launchpad.get_by_text("Settings that this run changes")).to_be_visible()
     expect(launchpad.get_by_text("No errors")).to_be_visible()
     browser.keep("launchpad")
     launchpad.get_by_role("button", name="Materialize").click()
