@@ -334,3 +334,15 @@ def test_an_error_of_a_check_is_not_hidden(make_project) -> None:
     with pytest.raises(ZeroDivisionError):
         project.verdicts("stats")
     assert project.find("stats") and project.recorded_verdicts("stats") is None
+
+
+def test_a_verdict_that_still_counts_outlives_many_of_other_limits(make_project, counted: Counted) -> None:
+    """Verdicts are kept in the order in which they last counted, up to some number."""
+    lasting = Check("lasts", "Has no limits.", counted)
+    limited = Check("limited", "Has one.", lambda artifact, run: Verdict(True, "fine"), limits=("checks.max_frr",))
+    graph = (*GRAPH[:2], replace(GRAPH[2], checks=(lasting, limited)))
+    build_all(make_project(graph))
+    for percent in range(1, 100):
+        for tenth in (0, 5):
+            make_project(graph, checks={"max_frr": percent / 100 + tenth / 1_000}).verdicts("stats")
+    assert counted.made == 1
