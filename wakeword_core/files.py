@@ -13,6 +13,7 @@ from typing import Any
 from wakeword_core.errors import WakewordError
 
 _PART_SUFFIX = ".part"
+_MAX_JSON_BYTES = 256 * 2**20
 
 
 def canonical_json(value: Any) -> str:
@@ -72,9 +73,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of JSON text from anywhere; ValueError for what is no JSON, NaN, or nested 200 deep."""
+    from pydantic_core import from_json
+
+    return from_json(text, allow_inf_nan=False)
+
+
 def read_json(path: Path) -> Any:
-    """Return the value in a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return the value in a JSON file; OSError or ValueError when it cannot be read, as `parse_json` says."""
+    size = path.stat().st_size
+    if size > _MAX_JSON_BYTES:
+        raise ValueError(f"{size / 2**20:,.0f} MB of JSON, more than the {_MAX_JSON_BYTES // 2**20} MB allowed")
+    return parse_json(path.read_bytes())
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -55,6 +55,23 @@ def test_json_round_trip_and_refusal_of_nan(tmp_path):
     assert files.read_json(path) == {"a": "é", "b": 1}
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"{", b"[1,]", b"\xff\xfe", b'"\xff"', b'"\\ud800"', b"[NaN]", b"-Infinity", b"1" * 5000, b"[" * 10**6],
+)
+def test_json_of_other_hands_is_a_value_or_a_value_error(tmp_path, damaged):
+    (tmp_path / "a.json").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"line 1 column|number out of range"):
+        files.read_json(tmp_path / "a.json")
+
+
+def test_json_that_is_too_large_is_refused_before_it_is_read(tmp_path):
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match="more than the 256 MB"):
+        files.read_json(tmp_path / "a.json")
+
+
 def test_link_shares_bytes_and_replaces_the_target(tmp_path):
     source, target = tmp_path / "s", tmp_path / "deep" / "t"
     source.write_text("new")
