@@ -166,9 +166,11 @@ def test_a_file_that_cannot_be_read_is_told_by_the_search(built: Path, home: Pro
 def test_mined_clips_are_found_by_their_origin(tmp_path: Path) -> None:
     import pandas as pd
 
-    pd.DataFrame({"id": ["clip", "other"], "origin": ["one", "two"]}).to_parquet(tmp_path / "clips.parquet")
+    pd.DataFrame({"recording_id": ["clip", "other"], "from_recording_id": ["one", "two"]}).to_parquet(
+        tmp_path / "clips.parquet"
+    )
     for name in ("clip", "other"):
-        pd.DataFrame({"id": [name]}).to_parquet(tmp_path / name)
+        pd.DataFrame({"recording_id": [name]}).to_parquet(tmp_path / name)
     assert search(tmp_path, ["one"]).holders == [tmp_path / "clip", tmp_path / "clips.parquet"]
 
 
@@ -187,7 +189,7 @@ def test_recordings_are_named_by_file_by_id_and_by_the_name_of_a_file_that_is_go
     for text in ("0" * 8, one[:7], "no such file.wav"):
         with pytest.raises(DataError, match="is no recording: there is no such file"):
             find_recording(text, known, roots)
-    twins = known.assign(id="12345678" + known["id"].str[8:])
+    twins = known.assign(recording_id="12345678" + known["recording_id"].str[8:])
     with pytest.raises(DataError, match=r"may be 11 recordings: .*negative-train/who0/0\.wav.*name one by more"):
         find_recording("12345678", twins, roots)
 

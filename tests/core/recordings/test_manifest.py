@@ -243,7 +243,7 @@ def test_duplicates_keep_the_first_and_conflicts_keep_none(tmp_path, build):
     for name in ("d.wav", "f.wav"):
         assert "_negative as negative and robin as positive" in frame.loc[name, "reason"]
     assert summary.reasons == {"conflicting labels": 2, "duplicate": 1}
-    assert frame[frame["status"] == "ok"]["id"].is_unique
+    assert frame[frame["status"] == "ok"]["recording_id"].is_unique
 
 
 def test_the_same_bytes_in_another_role_conflict(tmp_path, build):
@@ -378,7 +378,7 @@ def test_a_facet_changes_only_with_its_own_split(recordings, build, write_tone, 
 
 
 def frame_of(*rows):
-    columns = ["id", "label", "role", "speaker", "split", "status"]
+    columns = ["recording_id", "label", "role", "speaker", "split", "status"]
     return pd.DataFrame([(str(index), *row, "ok") for index, row in enumerate(rows)], columns=columns)
 
 
