@@ -107,6 +107,8 @@ def build_manifest(
     or with `missing_source: fail`.
     """
     listing = scan(sources, cache, progress, workers=workers, missing=config.missing_source, forgotten=forgotten)
+    for remark in listing.remarks:
+        log.warning(remark)
     rows, missing = _described(listing, sources, config, phrase)
     left_out = listing.forgotten
     del listing
@@ -228,7 +230,6 @@ def _described(
         except DataError as error:
             if config.missing_source == "fail":
                 raise
-            log.warning("source %r is left out: %s", name, error)
             missing[str(name)] = str(error)
     if not parts:
         everything = _ALL_FORGOTTEN if listing.forgotten else _NO_SOURCES

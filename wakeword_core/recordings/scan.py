@@ -156,6 +156,8 @@ class Listing:
     """Source -> why nothing of it could be listed."""
     forgotten: int = 0
     """Files that are there and must not be used."""
+    remarks: list[str] = field(default_factory=list)
+    """What there is to say of sources that are listed."""
 
     @cached_property
     def rows(self) -> "pd.DataFrame":
@@ -176,6 +178,7 @@ class _Listed:
     root: Path
     files: list[SourceFile]
     table: "pd.DataFrame | None"
+    remark: str = ""
 
 
 def scan(
@@ -189,7 +192,7 @@ def scan(
 ) -> Listing:
     """List and hash every recording; a file whose size and modification time are remembered is not opened.
 
-    A source that is missing or broken is logged and left out, or, with `missing="fail"`, a DataError. What is
+    A source that is missing or broken is left out and named, or, with `missing="fail"`, a DataError. What is
     `forgotten` is counted, and listed no more than if it were not there.
     """
     listed: list[_Listed] = []
@@ -201,9 +204,8 @@ def scan(
             failed[source.name] = str(error)
     if failed and missing == "fail":
         raise DataError("; ".join(failed.values()))
-    for name, problem in failed.items():
-        log.warning("source %r is left out: %s", name, problem)
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    remarks = [files.remark for files in listed if files.remark]
     stated, left_out = {}, 0
     while listed:
         files = listed.pop(0)  # so that its files are forgotten once they are rows
@@ -225,7 +227,7 @@ def scan(
     fingerprint = _hash_parts(iter(lambda: list(islice(rows, _HASHED_AT_ONCE)), []))
     if failed or stated:
         fingerprint = digest([fingerprint, failed, {name: hash_rows(frame) for name, frame in stated.items()}])
-    return Listing(columns, fingerprint, stated, failed, left_out)
+    return Listing(columns, fingerprint, stated, failed, left_out, remarks)
 
 
 def hash_rows(frame: "pd.DataFrame") -> str:
@@ -258,7 +260,8 @@ def map_unordered(work: Callable[[Item], Result], items: Iterable[Item], workers
 def _listed(source: SourceConfig) -> _Listed:
     root = source.root.resolve()
     if not source.is_table:
-        return _Listed(source, root, find_recordings(source), None)
+        files, remark = find_recordings(source)
+        return _Listed(source, root, files, None, remark)
     table = read_table(source)
     return _Listed(source, root, list(locate(str(root), sorted(set(table["path"])))), table)
 
