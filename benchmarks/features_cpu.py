@@ -124,7 +124,7 @@ def _pack(job: Job) -> float:
     from wakeword_core.store.artifacts import Parts
 
     seconds = job.samples / RATE
-    rows = pd.DataFrame({"path": [path.name for path in job.paths], "id": list(map(_id, job.paths))})
+    rows = pd.DataFrame({"path": [path.name for path in job.paths], "recording_id": list(map(_id, job.paths))})
     # a positive is one row that ends with its word, so that each recording is one row from its first sample to its last
     facts = {"source": "wav", "label": "word", "role": "positive", "speaker": "one", "seconds": seconds}
     rows = rows.assign(**facts, speech_start=0.0, speech_end=seconds)
@@ -268,7 +268,7 @@ def _difference(job: Job) -> float:
 
     place = {_id(path): index for index, path in enumerate(job.paths)}
     with h5py.File(job.folder / "project" / "val.h5") as ours, h5py.File(job.folder / "torchaudio.h5") as theirs:
-        rows = [place.pop(one.decode()) for one in ours["file_ids"][:]]
+        rows = [place.pop(one.decode()) for one in ours["recording_ids"][:]]
         if place:
             raise RuntimeError(f"the project's features lack {len(place)} recordings")
         expected = theirs["mel"][:][rows].astype(np.float32)

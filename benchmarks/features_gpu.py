@@ -16,7 +16,6 @@ import os
 import sys
 import tempfile
 import time
-from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 from wakeword_core.audio import encode_wav
 from wakeword_core.config import Config
 from wakeword_core.features.build import FeaturesSummary, build_features
+from wakeword_core.recordings.row import RecordingRow
 from wakeword_core.shards.shard_file import write_recordings
 from wakeword_core.store.artifacts import Parts
 
@@ -34,7 +34,6 @@ RIVAL_SECONDS = 46.0
 SHARD_BYTES = 64_000_000
 CHUNK_BYTES = 256 << 20
 REPEATS = 5
-Row = namedtuple("Row", "id label role speaker source speech_start speech_end")
 
 
 @dataclass(frozen=True)
@@ -130,10 +129,11 @@ def _write_shards(job: Job, folder: Path) -> None:
     noise = np.random.default_rng(0).normal(0, 600, job.samples + job.recordings).astype(np.int16)
     a_shard = max(1, SHARD_BYTES // (2 * job.samples))
 
-    def rows(first: int) -> Iterator[tuple[Row, bytes, float]]:
+    def rows(first: int) -> Iterator[tuple[RecordingRow, bytes]]:
         for number in range(first, min(first + a_shard, job.recordings)):
-            row = Row(f"{number:064x}", "word", "positive", "one", "noise", 0.0, job.samples / job.rate)
-            yield row, encode_wav(noise[number : number + job.samples], job.rate), job.samples / job.rate
+            seconds = job.samples / job.rate
+            row = RecordingRow(f"{number:064x}", "word", "positive", "one", "noise", seconds, 0.0, seconds)
+            yield row, encode_wav(noise[number : number + job.samples], job.rate)
 
     for index, first in enumerate(range(0, job.recordings, a_shard)):
         write_recordings(folder / f"{index:05d}.parquet", rows(first), job.rate)

@@ -94,7 +94,7 @@ def _make_manifest(run: StageRun) -> None:
     speakers = {name: place for place, name in enumerate(sorted(set(speaker_folders)))}
     rows = pd.DataFrame(
         {
-            "id": listed["id"],
+            "recording_id": listed["recording_id"],
             "path": listed["path"],
             "source": listed["source"],
             "licence": [source.licence for source in sources],

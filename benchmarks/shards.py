@@ -96,7 +96,7 @@ def _generated(folder: Path, kind: str, given: argparse.Namespace) -> pd.DataFra
         facts = {"label": "robin", "role": "positive", "speaker": f"s{index % 100}", "source": "made", "split": "train"}
         span = {"speech_start": 0.1, "speech_end": given.seconds - 0.1}
         name = path.relative_to(folder).as_posix()
-        rows.append({"id": hash_file(path), "path": name, "seconds": given.seconds, **facts, **span})
+        rows.append({"recording_id": hash_file(path), "path": name, "seconds": given.seconds, **facts, **span})
     return pd.DataFrame(rows)
 
 
@@ -170,7 +170,7 @@ def _write_datasets(rows: pd.DataFrame, work: Path, out: Path, kind: str, cores:
     from datasets import Features, Value
     from datasets.packaged_modules.generator.generator import Generator
 
-    texts, numbers = ("id", "label", "role", "speaker", "source"), ("seconds", "speech_start", "speech_end")
+    texts, numbers = ("recording_id", "label", "role", "speaker", "source"), ("seconds", "speech_start", "speech_end")
     features = Features(
         # what its Audio feature stores; to encode through Audio itself would only add to its time
         {"audio": {"bytes": Value("binary"), "path": Value("string")}}
@@ -201,7 +201,7 @@ def _examples(chunks: list[list[dict[str, Any]]], folder: str, decode: bool) -> 
             data = encode_wav(pcm, rate)
         else:
             data = Path(path).read_bytes()
-        yield {"audio": {"bytes": data, "path": f"{record['id']}.wav"}, **facts}
+        yield {"audio": {"bytes": data, "path": f"{record['recording_id']}.wav"}, **facts}
 
 
 def _read_ours(folder: Path) -> int:

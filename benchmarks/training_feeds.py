@@ -133,9 +133,9 @@ def _places(project: Project) -> tuple[list[str], list[int]]:
 
     manifest = read_manifest(project.require("raw_manifest").path, "train")
     roots = {source.name: source.root for source in project.sources()}
-    files = pd.Series([str(roots[one.source] / one.path) for one in manifest.itertuples()], manifest["id"])
+    files = pd.Series([str(roots[one.source] / one.path) for one in manifest.itertuples()], manifest["recording_id"])
     rows = FeatureFile(project.require("mel_features", "train").path)
-    return files[rows.column("file_ids").astype(str)].tolist(), np.asarray(rows.column("starts")).tolist()
+    return files[rows.column("recording_ids").astype(str)].tolist(), np.asarray(rows.column("starts")).tolist()
 
 
 def _loader(windows: Any, places: list[list[Any]], workers: int, config: Config) -> Iterator["torch.Tensor"]:

@@ -44,7 +44,7 @@ def split_files(root: Path, word: str, fold: int) -> dict[str, list[tuple[str, s
         source = SourceConfig.model_validate(tree)
         folder = source.path.relative_to(root)
         assert source.split is not None
-        found[source.split] += [(str(folder / file.path), source.role) for file in find_recordings(source)]
+        found[source.split] += [(str(folder / file.path), source.role) for file in find_recordings(source)[0]]
     return found
 
 

@@ -153,7 +153,7 @@ def test_features_follow_the_format(built) -> None:
         with h5py.File(next(built.path.glob(f"store/mel_features/*/{split}.h5"))) as file:
             frames = 301 if split == "train" else 151  # training rows hold what is around a window too
             assert file["segments_mel"].shape[1:] == (1, 1, 64, frames)
-            assert {"labels", "file_ids", "valid_frames", "word_ends"} <= set(file)
+            assert {"labels", "recording_ids", "valid_frames", "word_ends"} <= set(file)
             assert {"config_json", "labels_json", "label2id_json", "versions_json"} <= set(file.attrs)
 
 

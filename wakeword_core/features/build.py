@@ -30,13 +30,9 @@ from wakeword_core.interrupts import Stopped, finishing
 from wakeword_core.prefetch import prefetch
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards.packed_split import shard_paths
-from wakeword_core.shards.shard_file import SHARDS_VERSION
 from wakeword_core.store.artifacts import LatestParts, Parts
 
 log = logging.getLogger(__name__)
-
-VERSION = "4"
-"""Enters every part's key: raise it when the same shard and settings give other numbers."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ def build_features(
     materials = materials_for(mixed_in or shards, split, config.features, rate, config.seed)
     attributes = _attributes(config, split)
     readers = reader_threads(on_gpu=kind == "cuda")
-    latest = LatestParts(parts, [VERSION, SHARDS_VERSION, split, attributes, kind])
+    latest = LatestParts(parts, [split, attributes, kind])
     planned = _plan_parts(shard_paths(shards), split, materials, attributes, latest, readers, out / PARTS_FOLDER)
     missing = [part for part in planned if not parts.link(part.key, part.target)]
     progress(f"features {split}", len(planned) - len(missing), len(planned))
@@ -223,7 +219,7 @@ def _plan_parts(
     return [
         Part(
             shard,
-            digest([VERSION, shard_hash, attributes["config_json"], split, materials.key]),
+            digest([shard_hash, attributes["config_json"], split, materials.key]),
             folder / f"{shard.stem}.h5",
             latest.find(index, len(shards)),
         )
@@ -243,7 +239,7 @@ def _attributes(config: Config, split: Split) -> dict[str, str]:
     """Attributes of every file. No time stamp: equal inputs must give equal bytes; artifact.json says when."""
     versions = {name: importlib.metadata.version(name) for name in ("torch", "h5py", "numpy")}
     return {
-        "config_json": canonical_json({**feature_settings(config, split), "version": VERSION}),
+        "config_json": canonical_json(feature_settings(config, split)),
         "labels_json": canonical_json(list(config.labels)),
         "label2id_json": canonical_json({label: index for index, label in enumerate(config.labels)}),
         "versions_json": canonical_json(versions),

@@ -155,7 +155,7 @@ def _recorded_noise(shards: Path, seconds: float, row_seconds: float, rate: int)
     """Stretches of recorded noise, (name, int16 [samples]), as many as `seconds` hold, whatever the shards."""
     stretches: list[tuple[str, int, float]] = []
     for path in shard_paths(shards):
-        columns = (read_column(path, name) for name in ("id", "role", "seconds"))
+        columns = (read_column(path, name) for name in ("recording_id", "role", "seconds"))
         for recording, role, length in zip(*columns, strict=True):
             if role in _NOISE_ROLES:
                 count = max(1, math.ceil((length - row_seconds) / _STRETCH_SECONDS))
@@ -171,9 +171,9 @@ def _recorded_noise(shards: Path, seconds: float, row_seconds: float, rate: int)
         kept[recording].append(number)
     step, more = round(_STRETCH_SECONDS * rate), round(row_seconds * rate)
     return [
-        (f"{recording.id}:{number}", recording.audio[number * step : (number + 1) * step + more].copy())
+        (f"{recording.recording_id}:{number}", recording.audio[number * step : (number + 1) * step + more].copy())
         for recording in iter_recordings(shards, roles=_NOISE_ROLES)
-        for number in sorted(kept.get(recording.id, []))
+        for number in sorted(kept.get(recording.recording_id, []))
     ]
 
 

@@ -181,7 +181,7 @@ class RowComputer:
             "valid_start": valid_start,
             "valid_frames": valid_frames,
             "word_ends": self._word_ends(plan, draws),
-            "file_ids": np.asarray([recording.id for recording in recordings], "S64")[plan.recording],
+            "recording_ids": np.asarray([recording.recording_id for recording in recordings], "S64")[plan.recording],
             "keys": draws.key,
         }
 

@@ -26,7 +26,7 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "valid_start": np.dtype(np.int16),
     "valid_frames": np.dtype(np.int16),
     "word_ends": np.dtype(np.int16),
-    "file_ids": np.dtype("S64"),
+    "recording_ids": np.dtype("S64"),
     "keys": np.dtype(np.uint64),
 }
 """Per-row datasets: class index, index into ROLES, view, first sample in the recording, valid frames, last frame of
@@ -54,7 +54,7 @@ class WindowSet:
     """int64 [rows], 0 is the clean view"""
     word_ends: "torch.Tensor"
     """int64 [rows], frame at which the word ends, or NO_WORD"""
-    ids: npt.NDArray[np.str_]
+    recording_ids: npt.NDArray[np.str_]
     """recording of each row"""
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class WindowSet:
             name: torch.cat([getattr(self, name), getattr(other, name)])
             for name in ("mel", "labels", "roles", "views", "word_ends")
         }
-        return WindowSet(**tensors, ids=np.concatenate([self.ids, other.ids]))
+        return WindowSet(**tensors, recording_ids=np.concatenate([self.recording_ids, other.recording_ids]))
 
     def window_ends(self, frames: int, tail_frames: int) -> "torch.Tensor":
         """Choose the last frame [rows] of a window of `frames`: `tail_frames` after the word, or the row's last."""
@@ -95,7 +95,7 @@ def write_part(
         for block in blocks:
             if MEL not in file:
                 file.create_dataset(MEL, (rows, 1, 1, *block.shape[1:]), block.dtype)
-            _require_finite(block, columns["file_ids"][filled : filled + len(block)])
+            _require_finite(block, columns["recording_ids"][filled : filled + len(block)])
             file[MEL][filled : filled + len(block), 0, 0] = block
             filled += len(block)
         if filled != rows:
@@ -105,11 +105,11 @@ def write_part(
         _describe(file, attributes)
 
 
-def _require_finite(block: npt.NDArray[Any], ids: npt.NDArray[Any]) -> None:
+def _require_finite(block: npt.NDArray[Any], recording_ids: npt.NDArray[Any]) -> None:
     bits, exponent = _EXPONENTS[block.dtype.itemsize]
     # an exponent of ones is what infinities and NaN have, and nothing else; isfinite takes three times as long
     if (np.ascontiguousarray(block).view(bits) & exponent).max(initial=0) == exponent:
-        bad = ids[~np.isfinite(block).all(axis=(1, 2))][0].decode()
+        bad = recording_ids[~np.isfinite(block).all(axis=(1, 2))][0].decode()
         raise ArtifactError(f"features of recording {bad} are not finite; the recording or the front end is broken")
 
 
@@ -137,7 +137,7 @@ def count_contents(parts: Sequence[Path]) -> tuple[int, Counter[int]]:
     for part in parts:
         with h5py.File(part) as file:
             labels.update(file["labels"][:].tolist())
-            recordings += len(np.unique(file["file_ids"][:]))
+            recordings += len(np.unique(file["recording_ids"][:]))
     return recordings, labels
 
 
@@ -248,8 +248,8 @@ class FeatureFile:
             torch.from_numpy(self.column(name)[chosen].astype(np.int64))
             for name in ("labels", "roles", "views", "word_ends")
         )
-        ids = self.column("file_ids")[chosen].astype(np.str_)
-        return WindowSet(torch.from_numpy(mel), labels, roles, views, word_ends, ids)
+        recording_ids = self.column("recording_ids")[chosen].astype(np.str_)
+        return WindowSet(torch.from_numpy(mel), labels, roles, views, word_ends, recording_ids)
 
 
 def load_windows(folder: Path, *, clean_only: bool = False) -> WindowSet:

@@ -48,7 +48,7 @@ def plan_windows(
     end `tail_seconds` + `jitter_seconds` after the speech or later, and every window of a long negative is in one of
     them. Augmented views exist in the training split only.
     """
-    keys = hash_keys(f"{seed}:{recording.id}".encode() for recording in recordings)
+    keys = hash_keys(f"{seed}:{recording.recording_id}".encode() for recording in recordings)
     owner, start, jittered, views = [], [], [], []
     for index, recording in enumerate(recordings):
         if recording.role in _SKIPPED_ROLES:
@@ -162,7 +162,7 @@ def _sliding_starts(last: int, hop: int, first: int) -> list[int]:
 def verify_features(folder: Path, shards: Path, split: Split, config: Config) -> list[str]:
     """Compare a split's stored features with its shards and settings; returns what is wrong, as sentences.
 
-    Looks at shapes, finiteness, and the id, label, view and start of every row.
+    Looks at shapes, finiteness, and the recording, label, view and start of every row.
     """
     file = FeatureFile(folder)
     frontend = config.features.frontend
@@ -177,10 +177,17 @@ def verify_features(folder: Path, shards: Path, split: Split, config: Config) ->
         recordings = read_shard(path)
         plan = plan_windows(recordings, split, config.features, config.data.audio.sample_rate, config.seed)
         rows += len(plan)
-        ids = np.asarray([recording.id for recording in recordings], COLUMNS["file_ids"])[plan.recording]
+        recording_ids = np.asarray([recording.recording_id for recording in recordings], COLUMNS["recording_ids"])[
+            plan.recording
+        ]
         labels = label_indices(recordings, config.labels)[plan.recording]
         with h5py.File(folder / PARTS_FOLDER / f"{path.stem}.h5") as part:
-            for name, wanted in (("file_ids", ids), ("labels", labels), ("views", plan.view), ("starts", plan.start)):
+            for name, wanted in (
+                ("recording_ids", recording_ids),
+                ("labels", labels),
+                ("views", plan.view),
+                ("starts", plan.start),
+            ):
                 if not np.array_equal(part[name][:], wanted):
                     problems.append(f"part {path.stem}: {name} differ from its shard's")
             if not np.isfinite(part[MEL][:]).all():

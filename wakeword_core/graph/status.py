@@ -147,7 +147,7 @@ class Comparison:
 
     def _recordings_changed(self, last: Artifact) -> Cause:
         """Compare the recordings of the user's folders and tables with those in the manifest."""
-        if last.damaged(read=False) or not _lists_recordings(last):
+        if last.damaged(read=False) or not self._lists_recordings(last):
             return Cause("recordings", "recordings changed", RAW_AUDIO)
         old = _manifest_rows(last)
         configured = {source["name"] for source in last.config["data"]["sources"]}
@@ -160,11 +160,17 @@ class Comparison:
         before, after = (self._project.store.find(stage, key) for key in (old, new))
         if before is None or after is None:
             return ""
-        if stage == MANIFEST and split and _lists_recordings(before) and _lists_recordings(after):
+        if stage == MANIFEST and split and self._lists_recordings(before) and self._lists_recordings(after):
             changes = recording_changes(_manifest_rows(before, split), _manifest_rows(after, split), _DESCRIBED)
             return f" ({changes})" if changes.any else ""
         causes = setting_causes(before.config, after.config) + code_cause(before.code_version, after.code_version)
         return f" ({_sentence(causes)})" if causes else ""
+
+    def _lists_recordings(self, manifest: Artifact) -> bool:
+        """Tell whether a manifest lists its recordings as this version does."""
+        from wakeword_core.recordings.manifest import MANIFEST_FILE
+
+        return MANIFEST_FILE in manifest.files and manifest.code_version == self._project.stages[MANIFEST].version
 
 
 def _sentence(causes: Iterable[Cause]) -> str:
@@ -173,14 +179,8 @@ def _sentence(causes: Iterable[Cause]) -> str:
     return "; ".join(sentences[:_SHOWN]) + more
 
 
-def _lists_recordings(manifest: Artifact) -> bool:
-    from wakeword_core.recordings.manifest import MANIFEST_FILE
-
-    return MANIFEST_FILE in manifest.files
-
-
 def _manifest_rows(manifest: Artifact, split: Split | None = None) -> "pd.DataFrame":
     from wakeword_core.recordings.manifest import read_manifest
 
-    columns: dict[str, Any] = {"columns": ("source", "path", "id", "split", "status", *_DESCRIBED)}
+    columns: dict[str, Any] = {"columns": ("source", "path", "recording_id", "split", "status", *_DESCRIBED)}
     return read_manifest(manifest.path, split, usable=split is not None, **columns)

@@ -42,20 +42,20 @@ class RecordingChanges:
 
 
 def recording_changes(old: "pd.DataFrame", new: "pd.DataFrame", described: tuple[str, ...] = ()) -> RecordingChanges:
-    """Compare two listings with the columns source, path and id, and more that `described` names.
+    """Compare two listings with the columns source, path and recording_id, and more that `described` names.
 
     A recording is changed when there are other bytes, or another description, at the same place; and renamed when the
     same bytes lie at another place.
     """
     place = ["source", "path"]
-    old, new = (rows[[*place, "id", *described]].drop_duplicates(place) for rows in (old, new))
+    old, new = (rows[[*place, "recording_id", *described]].drop_duplicates(place) for rows in (old, new))
     both = old.merge(new, on=place, how="outer", suffixes=("_old", "_new"), indicator=True)
     here = both[both["_merge"] == "both"]
-    changed = here["id_old"] != here["id_new"]
+    changed = here["recording_id_old"] != here["recording_id_new"]
     for name in described:
         changed |= here[f"{name}_old"] != here[f"{name}_new"]
-    gone = both.loc[both["_merge"] == "left_only", "id_old"]
-    come = both.loc[both["_merge"] == "right_only", "id_new"]
+    gone = both.loc[both["_merge"] == "left_only", "recording_id_old"]
+    come = both.loc[both["_merge"] == "right_only", "recording_id_new"]
     renamed = min(int(gone.isin(set(come)).sum()), int(come.isin(set(gone)).sum()))
     return RecordingChanges(len(come) - renamed, int(changed.sum()), len(gone) - renamed, renamed)
 

@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import file_identity, hash_file
-from wakeword_core.recordings.manifest import read_manifest
+from wakeword_core.recordings.manifest import readable_manifests
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.cleaning import Item, artifact_item, leftovers, shown_key, unshared_pieces
@@ -19,13 +19,13 @@ from wakeword_core.store.graph import Graph, Node
 
 _PARQUET, _HDF5 = b"PAR1", b"\x89HDF"
 """How files that hold recordings begin, whatever they are called."""
-_ID, _ORIGIN, _FILE_IDS = "id", "origin", "file_ids"
+_ID, _FROM_ID, _FEATURE_IDS = "recording_id", "from_recording_id", "recording_ids"
 """Columns that name recordings: of tables and shards, of tables of mined clips, and of features."""
 _BY_CONTENT = (MANIFEST, SHARDS)
 """Stages whose files list the recordings that they hold; all others hold what their inputs do."""
 _SOURCES = (RAW_AUDIO, "synthetic_speech", MANIFEST)
 """Inputs that may be gone: what is in an artifact is known without them."""
-_COLUMNS = ("id", "speaker", "source", "path")
+_COLUMNS = ("recording_id", "speaker", "source", "path")
 _ID_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _ID_LENGTH = 64
 _SHOWN = 8
@@ -40,46 +40,48 @@ class Search:
     unreadable: list[Path]
 
 
-def search(root: Path, ids: Collection[str]) -> Search:
+def search(root: Path, recording_ids: Collection[str]) -> Search:
     """Look for recordings, and clips that were mined from them, in all files below `root` that hold any.
 
     Files are recognised by their content: reusable pieces, unfinished builds and what was set aside count too.
     """
-    wanted = set(ids) | clips_of(root, ids)
+    wanted = set(recording_ids) | clips_of(root, recording_ids)
     files, holders, unreadable = 0, [], []
     for path in _distinct_files(root):
         try:
-            ids_in_file = held_ids(path)
+            in_file = held_recording_ids(path)
         except ArtifactError:
             unreadable.append(path)
             continue
-        files += ids_in_file is not None
-        if ids_in_file is not None and not wanted.isdisjoint(ids_in_file):
+        files += in_file is not None
+        if in_file is not None and not wanted.isdisjoint(in_file):
             holders.append(path)
     return Search(files, holders, unreadable)
 
 
-def clips_of(root: Path, ids: Collection[str]) -> set[str]:
+def clips_of(root: Path, recording_ids: Collection[str]) -> set[str]:
     """Return the clips that were mined from some recordings, by any table below `root`."""
     clips: set[str] = set()
     for path in _distinct_files(root):
         if _begins(path) != _PARQUET:
             continue
         try:
-            columns = _table_columns(path, (_ID, _ORIGIN))
+            columns = _table_columns(path, (_ID, _FROM_ID))
         except ArtifactError:
             continue  # the search itself says so
         if len(columns) == 2:
-            clips |= {clip for clip, origin in zip(*columns, strict=True) if origin in ids}
+            clips |= {clip for clip, recording_id in zip(*columns, strict=True) if recording_id in recording_ids}
     return clips
 
 
-def held_ids(path: Path) -> set[str] | None:
-    """Return the recordings that a file holds or names; None when it is no such file, ArtifactError when damaged."""
+def held_recording_ids(path: Path) -> set[str] | None:
+    """Return the recordings that a file holds or names; None when it is no such file.
+
+    ArtifactError when it is damaged, or does not name its recordings as this version does.
+    """
     kind = _begins(path)
     if kind == _PARQUET:
-        columns = _table_columns(path, (_ID, _ORIGIN))
-        return set().union(*columns) if columns else None
+        return set().union(*_table_columns(path, (_ID, _FROM_ID)))
     return _feature_ids(path) if kind == _HDF5 else None
 
 
@@ -98,14 +100,16 @@ def _begins(path: Path) -> bytes:
         return file.read(len(_PARQUET))
 
 
-def _table_columns(path: Path, names: Collection[str]) -> list[list[str]]:
-    """Read those of the named columns that a Parquet file has."""
+def _table_columns(path: Path, names: Sequence[str]) -> list[list[str]]:
+    """Read those of the named columns that a Parquet file has; ArtifactError if it has not even the first."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
             there = [name for name in names if name in file.schema_arrow.names]
+            if names[0] not in there:
+                raise ArtifactError(f"{path} is of another version of wakeword: it lacks {names[0]}; delete it")
             table = file.read(columns=there)
         return [table.column(name).to_pylist() for name in there]
     except (OSError, pa.ArrowException) as error:
@@ -117,18 +121,20 @@ def _feature_ids(path: Path) -> set[str] | None:
 
     try:
         with h5py.File(path) as file:
+            if _FEATURE_IDS not in file:
+                raise ArtifactError(f"{path} is of another version of wakeword: it lacks {_FEATURE_IDS}; delete it")
             # a view holds nothing of its own: its parts are files too
-            if _FILE_IDS not in file or file[_FILE_IDS].is_virtual:
+            if file[_FEATURE_IDS].is_virtual:
                 return None
-            return {name.decode() for name in file[_FILE_IDS][:]}
+            return {name.decode() for name in file[_FEATURE_IDS][:]}
     except (OSError, RuntimeError) as error:
         raise ArtifactError(f"{path} cannot be read ({error}); delete it") from error
 
 
 def known_recordings(store: ArtifactStore) -> pd.DataFrame:
-    """Return every recording that any manifest of a store lists: columns id, speaker, source, path."""
+    """Return every recording that any manifest of a store lists: columns recording_id, speaker, source, path."""
     frames = [pd.DataFrame(columns=list(_COLUMNS), dtype="str")]
-    frames += [read_manifest(manifest.path, usable=False, columns=_COLUMNS) for manifest in store.all(MANIFEST)]
+    frames += readable_manifests([manifest.path for manifest in store.all(MANIFEST)], _COLUMNS).values()
     return pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
@@ -141,19 +147,19 @@ def find_recording(text: str, known: pd.DataFrame, roots: Mapping[str, Path]) ->
     if path.is_file():
         return hash_file(path)
     if _ID_PREFIX.fullmatch(text.lower()):
-        matches = known[known["id"].str.startswith(text.lower())]
+        matches = known[known["recording_id"].str.startswith(text.lower())]
         if matches.empty and len(text) == _ID_LENGTH:
             return text.lower()
     else:
         places = known[["source", "path"]].itertuples(index=False, name=None)
         names = pd.Series([str(roots.get(source, Path(source)) / rest) for source, rest in places], dtype="str")
         matches = known[(names == str(path.absolute())).to_numpy()]
-    ids = matches["id"].unique()
-    if len(ids) == 1:
-        return str(ids[0])
-    if len(ids):
-        some = "; ".join(f"{row.id[:16]} is {row.source}/{row.path}" for row in matches[:_SHOWN].itertuples())
-        raise DataError(f"{text} may be {len(ids)} recordings: {some}; name one by more of its id")
+    recording_ids = matches["recording_id"].unique()
+    if len(recording_ids) == 1:
+        return str(recording_ids[0])
+    if len(recording_ids):
+        some = "; ".join(f"{row.recording_id[:16]} is {row.source}/{row.path}" for row in matches[:_SHOWN].itertuples())
+        raise DataError(f"{text} may be {len(recording_ids)} recordings: {some}; name one by more of its id")
     raise DataError(
         f"{text} is no recording: there is no such file, and no manifest of this home lists it; name a file, an id, or "
         "8 digits or more of one"
@@ -161,13 +167,13 @@ def find_recording(text: str, known: pd.DataFrame, roots: Mapping[str, Path]) ->
 
 
 def find_speaker(text: str, known: pd.DataFrame) -> tuple[str, list[str]]:
-    """Find the speaker group of a name, with or without its source, and its recordings' ids; DataError if unknown."""
+    """Find the speaker group of a name, with or without its source, and its recordings; DataError if unknown."""
     groups = pd.Series(known["speaker"].unique(), dtype="str")
     exact, short = groups == text, groups.str.split("/", n=1).str[-1] == text
     matches = groups[exact if exact.any() else short]
     if len(matches) == 1:
         speaker = str(matches.iloc[0])
-        return speaker, known.loc[known["speaker"] == speaker, "id"].unique().tolist()
+        return speaker, known.loc[known["speaker"] == speaker, "recording_id"].unique().tolist()
     if len(matches):
         raise DataError(f"{text} may be {' or '.join(matches[:_SHOWN])}; name one of them in full")
     close = difflib.get_close_matches(text, groups.tolist(), 3)
@@ -175,7 +181,7 @@ def find_speaker(text: str, known: pd.DataFrame) -> tuple[str, list[str]]:
     raise DataError(f"no manifest of this home has a speaker {text}; {hint}")
 
 
-def affected(store: ArtifactStore, ids: Collection[str]) -> list[Item]:
+def affected(store: ArtifactStore, recording_ids: Collection[str]) -> list[Item]:
     """List everything in a store that holds any of the recordings or was made from them, the oldest artifacts first.
 
     A recording that others were mixed with is in all that they are in: a split's shards are looked into, and what is
@@ -183,7 +189,7 @@ def affected(store: ArtifactStore, ids: Collection[str]) -> list[Item]:
     so do unfinished builds and pieces that no other artifact shares: what they hold is not written down.
     """
     graph = Graph.of_store(store)
-    seeds = {node.id: (node, why) for node in graph.nodes.values() if (why := _why(graph, node, ids))}
+    seeds = {node.id: (node, why) for node in graph.nodes.values() if (why := _why(graph, node, recording_ids))}
     because = {name: why for name, (_, why) in seeds.items()}
     waiting = [node for node, _ in seeds.values()]
     while waiting:
@@ -200,19 +206,19 @@ def affected(store: ArtifactStore, ids: Collection[str]) -> list[Item]:
     ]
 
 
-def _why(graph: Graph, node: Node, ids: Collection[str]) -> str:
-    """Say why an artifact itself, whatever its inputs, holds some of `ids`, or may; empty if it does not."""
+def _why(graph: Graph, node: Node, recording_ids: Collection[str]) -> str:
+    """Say why an artifact itself, whatever its inputs, holds some of `recording_ids`, or may; empty if it does not."""
     if node.artifact and node.stage in _BY_CONTENT:
-        return _holds(node.artifact, ids)
+        return _holds(node.artifact, recording_ids)
     # another of the same content may stand in for it, but what made that one need not be what made this one
     gone = [edge for edge in node.inputs if (edge.stage, edge.key) not in graph.nodes and edge.stage not in _SOURCES]
     return f"{gone[0].stage} {shown_key(gone[0].key)}, which it was made from, is gone: it may hold it" if gone else ""
 
 
-def _holds(artifact: Artifact, ids: Collection[str]) -> str:
-    """Say why an artifact that lists its recordings counts as holding some of `ids`; empty if it does not."""
+def _holds(artifact: Artifact, recording_ids: Collection[str]) -> str:
+    """Say why an artifact that lists its recordings counts as holding some of `recording_ids`; empty if it does not."""
     try:
-        ids_in_files = [held_ids(artifact.file(name)) or set() for name in artifact.files]
+        in_files = [held_recording_ids(artifact.file(name)) or set() for name in artifact.files]
     except (ArtifactError, OSError):
         return "it cannot be read: it may hold it"
-    return "" if all(ids_in_file.isdisjoint(ids) for ids_in_file in ids_in_files) else "holds it"
+    return "" if all(in_file.isdisjoint(recording_ids) for in_file in in_files) else "holds it"

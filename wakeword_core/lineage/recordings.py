@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "seconds", "status", "split",
+    "recording_id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "seconds", "status",
+    "split",
 )  # fmt: skip
 """Columns of the manifest that are read."""
 _SECONDS_AN_HOUR = 3_600
@@ -104,7 +105,7 @@ def recordings_behind(graph: Graph, node: Node, store: Path) -> "pd.DataFrame":
     if not parts:
         return pd.DataFrame({name: pd.Series([], dtype="object") for name in COLUMNS})
     # what the newest manifest states of a recording counts: older ones may lack its licence
-    return pd.concat(parts, ignore_index=True).drop_duplicates("id", ignore_index=True)
+    return pd.concat(parts, ignore_index=True).drop_duplicates("recording_id", ignore_index=True)
 
 
 def count(rows: "pd.DataFrame") -> Counts:
@@ -139,18 +140,22 @@ class ManifestMatch:
 
 
 def find_recordings(graph: Graph, store: Path, wanted: str) -> list[ManifestMatch]:
-    """Find rows, of every manifest on disk, oldest first, whose id begins with `wanted` or whose path ends with it.
+    """Find rows, of every manifest on disk, oldest first, whose recording_id begins or whose path ends with `wanted`.
 
-    Less than `_MIN_ID_LENGTH` characters are no beginning of an id.
+    Less than `_MIN_ID_LENGTH` characters are no beginning of a recording_id.
     """
+    from wakeword_core.recordings.manifest import readable_manifests
+
     ending = wanted.removeprefix("./")
     beginning = wanted if len(wanted) >= _MIN_ID_LENGTH else " "
     matches: list[ManifestMatch] = []
     manifests = [node for node in graph.nodes.values() if node.stage == MANIFEST and _folder(node, store).is_dir()]
+    tables = readable_manifests([_folder(node, store) for node in manifests], COLUMNS)
     for manifest in sorted(manifests, key=lambda node: node.created):
-        rows = _rows(manifest, store)
+        if (rows := tables.get(_folder(manifest, store))) is None:
+            continue
         places = rows["source"] + "/" + rows["path"]
-        chosen = rows["id"].str.startswith(beginning) | (places == ending) | places.str.endswith(f"/{ending}")
+        chosen = rows["recording_id"].str.startswith(beginning) | (places == ending) | places.str.endswith(f"/{ending}")
         matches += [ManifestMatch(manifest, row) for row in rows[chosen].to_dict("records")]
     return matches
 

@@ -89,10 +89,10 @@ def _named(wanted: str, graph: Graph) -> Node | None:
 def _recording(wanted: str, matches: list[ManifestMatch], graph: Graph) -> Subject:
     """Choose the one recording among rows of manifests: the newest bytes where those of a path changed."""
     places = sorted({f"{match.row['source']}/{match.row['path']}" for match in matches})
-    if len(places) > 1 and len({match.row["id"] for match in matches}) > 1:
+    if len(places) > 1 and len({match.row["recording_id"] for match in matches}) > 1:
         raise ArtifactError(f"{wanted!r} may be {_listed(places)}; give more of its path")
-    newest = matches[-1].row["id"]
-    return Subject(graph, None, recording=tuple(match for match in matches if match.row["id"] == newest))
+    newest = matches[-1].row["recording_id"]
+    return Subject(graph, None, recording=tuple(match for match in matches if match.row["recording_id"] == newest))
 
 
 def _listed(names: list[str]) -> str:

@@ -101,7 +101,7 @@ def mine(
         "listened": listened,
         "hours": round(seconds / 3_600, 4),
         "sources": dict(sorted(Counter(clip.source for clip in clips).items())),
-        "roles": dict(sorted(Counter(clip.origin_role for clip in clips).items())),
+        "roles": dict(sorted(Counter(clip.from_role for clip in clips).items())),
         "top_clips": [_table_row(clip) for clip in clips[:_TOP_CLIPS]],
     }
 
@@ -121,10 +121,10 @@ def _table_row(clip: Clip) -> dict[str, str | float]:
     return {
         "score": round(clip.score, 4),
         "source": clip.source,
-        "role": clip.origin_role,
+        "from_role": clip.from_role,
         "speaker": clip.speaker,
-        "origin": clip.origin[:_SHOWN_ID],
+        "from_recording_id": clip.from_recording_id[:_SHOWN_ID],
         "start_s": round(clip.start, 2),
         "end_s": round(clip.end, 2),
-        "clip": clip.id[:_SHOWN_ID],
+        "recording_id": clip.recording_id[:_SHOWN_ID],
     }

@@ -53,23 +53,23 @@ class Forgotten:
         except OSError as error:
             raise DataError(f"cannot write {home / FILE}: {error.strerror}; nothing was forgotten") from error
 
-    def adding(self, ids: Iterable[str], speakers: Iterable[str], reason: str) -> "Forgotten":
+    def adding(self, recording_ids: Iterable[str], speakers: Iterable[str], reason: str) -> "Forgotten":
         """Return these with new ones of today; what is forgotten already keeps its date and reason."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        wanted = [Tombstone("recording", recording_id, now, reason) for recording_id in ids]
+        wanted = [Tombstone("recording", recording_id, now, reason) for recording_id in recording_ids]
         wanted += [Tombstone("speaker", speaker_hash(speaker), now, reason) for speaker in speakers]
         there: dict[tuple[str, str], Tombstone] = {}
         for tombstone in (*self.tombstones, *wanted):
             there.setdefault((tombstone.kind, tombstone.sha256), tombstone)
         return Forgotten(tuple(there.values()))
 
-    def among(self, ids: Sequence[str], speakers: Sequence[str]) -> list[bool]:
+    def among(self, recording_ids: Sequence[str], speakers: Sequence[str]) -> list[bool]:
         """Tell which recordings are forgotten, given the id and speaker group of each: [recordings]."""
         there = set(speakers) if self._speakers else ()
         silenced = {speaker for speaker in there if speaker_hash(speaker) in self._speakers}
         return [
             recording_id in self._recordings or speaker in silenced
-            for recording_id, speaker in zip(ids, speakers, strict=True)
+            for recording_id, speaker in zip(recording_ids, speakers, strict=True)
         ]
 
     def enter(self, fingerprint: str) -> str:

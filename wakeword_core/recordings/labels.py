@@ -68,7 +68,7 @@ def _plain(text: str) -> str:
 
 
 def speaker_groups(
-    source: SourceConfig, paths: Sequence[str], ids: Sequence[str], stated: Sequence[str] | None = None
+    source: SourceConfig, paths: Sequence[str], recording_ids: Sequence[str], stated: Sequence[str] | None = None
 ) -> tuple[list[str], list[bool]]:
     """Return each recording's speaker group and whether it is known; an unknown speaker is a group of its own.
 
@@ -78,7 +78,10 @@ def speaker_groups(
     namespace = source.speaker_space or source.name
     named = stated if stated is not None else [""] * len(paths)
     groups = [name or _group(source.speaker, path) for name, path in zip(named, paths, strict=True)]
-    names = [group if group is not None else recording_id[:16] for group, recording_id in zip(groups, ids, strict=True)]
+    names = [
+        group if group is not None else recording_id[:16]
+        for group, recording_id in zip(groups, recording_ids, strict=True)
+    ]
     return [f"{namespace}/{name}" for name in names], [group is not None for group in groups]
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.health import NOT_HEARD, Fault, header_faults, sound_faults
 from wakeword_core.recordings.labels import labels_and_roles, speaker_groups
 from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
+from wakeword_core.recordings.row import RecordingRow, row_columns, row_schema
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
 from wakeword_core.recordings.splits import check_classes, split_recordings
 
@@ -28,14 +29,31 @@ FINGERPRINTS = "fingerprints.parquet"
 SUMMARY = "summary.json"
 SPLIT_PLACES = "splits"
 """Folder beside the scan cache that remembers where each speaker group was put."""
-COLUMNS = (
-    "id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "sample_rate", "channels",
-    "frames", "seconds", "peak", "rms_dbfs", "clipped_ratio", "speech_ratio", "speech_start", "speech_end", "status",
-    "reason", "split",
-)  # fmt: skip
-_FACET_COLUMNS = ["id", "label", "role", "speaker", "source", "seconds", "speech_start", "speech_end"]
 _ALL_FORGOTTEN = "every recording there is has been forgotten; add others under data.sources"
 _NO_SOURCES = "there are no sources of recordings; add one under data.sources, or enable synthesis"
+
+
+@dataclass(frozen=True)
+class ManifestRow(RecordingRow):
+    """A recording as the manifest lists it, whether it is used or not."""
+
+    path: str
+    """Relative to the folder of its source."""
+    licence: str
+    speaker_known: bool
+    sample_rate: int
+    channels: int
+    frames: int
+    peak: float
+    rms_dbfs: float
+    clipped_ratio: float
+    speech_ratio: float
+    status: str
+    reason: str
+    split: str
+
+
+COLUMNS = row_columns(ManifestRow)
 
 
 @dataclass(frozen=True)
@@ -89,10 +107,12 @@ def build_manifest(
     or with `missing_source: fail`.
     """
     listing = scan(sources, cache, progress, workers=workers, missing=config.missing_source, forgotten=forgotten)
+    for remark in listing.remarks:
+        log.warning(remark)
     rows, missing = _described(listing, sources, config, phrase)
     left_out = listing.forgotten
     del listing
-    measures = Measures(rows["id"])
+    measures = Measures(rows["recording_id"])
     add_headers(rows, measures, sources, config.health, cache, progress, workers)
     faults = header_faults(rows, config.health)
     fit = ~np.logical_or.reduce([fault.rows for fault in faults])
@@ -121,6 +141,9 @@ def read_manifest(
 
     path = folder / MANIFEST_FILE
     try:
+        if lacking := set(columns) - set(pq.read_schema(path).names):
+            names = ", ".join(sorted(lacking))
+            raise ArtifactError(f"{path} is of another version of wakeword: it lacks {names}; build the manifest again")
         table = pq.read_table(path, columns=list(columns), page_checksum_verification=True)
         frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     except (OSError, pa.ArrowException) as error:
@@ -132,13 +155,24 @@ def read_manifest(
     return frame.reset_index(drop=True)
 
 
+def readable_manifests(folders: Iterable[Path], columns: Sequence[str]) -> dict[Path, pd.DataFrame]:
+    """Read all rows of those manifests that can be read; a warning names the others: damaged, or of another version."""
+    frames = {}
+    for folder in folders:
+        try:
+            frames[folder] = read_manifest(folder, usable=False, columns=columns)
+        except ArtifactError as error:
+            log.warning("the recordings of an older build are not looked at: %s", error)
+    return frames
+
+
 def read_fingerprints(folder: Path) -> pd.DataFrame:
     """Read source, path, split and fingerprint (bytes) of the usable recordings of a manifest that have one."""
     import pyarrow.parquet as pq
 
-    rows = read_manifest(folder, columns=("id", "source", "path", "split", "status"))
+    rows = read_manifest(folder, columns=("recording_id", "source", "path", "split", "status"))
     table = pq.read_table(folder / FINGERPRINTS, page_checksum_verification=True).to_pandas()
-    return rows.merge(table, on="id")[["source", "path", "split", "fingerprint"]]
+    return rows.merge(table, on="recording_id")[["source", "path", "split", "fingerprint"]]
 
 
 def quarantined(folder: Path) -> list[dict[str, str]]:
@@ -152,14 +186,14 @@ def split_facets(frame: pd.DataFrame) -> dict[str, str]:
     facets: dict[str, str] = {}
     for split in SPLITS:
         chosen = (frame["split"] == split) & (frame["status"] == "ok")
-        facets[split] = hash_rows(frame.loc[chosen, _FACET_COLUMNS].sort_values("id"))
+        facets[split] = hash_rows(frame.loc[chosen, list(row_columns())].sort_values("recording_id"))
     return facets
 
 
 def sources_facet(frame: pd.DataFrame) -> str:
     """Hash what a model card says of each source's usable recordings: licences, splits, speakers and length."""
     counted = frame.groupby(["source", "licence", "split"]).agg(
-        recordings=("id", "size"), seconds=("seconds", "sum"), speakers=("speaker", "nunique")
+        recordings=("recording_id", "size"), seconds=("seconds", "sum"), speakers=("speaker", "nunique")
     )
     return hash_rows(counted.round(3).reset_index())
 
@@ -196,7 +230,6 @@ def _described(
         except DataError as error:
             if config.missing_source == "fail":
                 raise
-            log.warning("source %r is left out: %s", name, error)
             missing[str(name)] = str(error)
     if not parts:
         everything = _ALL_FORGOTTEN if listing.forgotten else _NO_SOURCES
@@ -212,7 +245,7 @@ def _source_rows(
     paths = rows["path"].tolist()
     rows["label"], rows["role"] = labels_and_roles(source, paths, stated, words, phrase)
     named = stated["speaker"].tolist() if stated is not None and "speaker" in stated else None
-    rows["speaker"], rows["speaker_known"] = speaker_groups(source, paths, rows["id"].tolist(), named)
+    rows["speaker"], rows["speaker_known"] = speaker_groups(source, paths, rows["recording_id"].tolist(), named)
     for column, stating, otherwise in (("licence", "licence", source.licence), ("fixed", "split", source.split or "")):
         rows[column] = otherwise
         if stated is not None and stating in stated:
@@ -232,9 +265,9 @@ def _judged(rows: pd.DataFrame, faults: Sequence[Fault]) -> tuple[pd.Series, pd.
 
 def _quarantine_copies(rows: pd.DataFrame) -> None:
     """Of equal recordings keep the first; if their labels or roles disagree, keep none."""
-    fit = rows.loc[rows["kind"] == "", ["id", "label", "role"]]
-    fit = fit[fit.duplicated("id", keep=False)]
-    meanings = (fit["label"] + " as " + fit["role"]).groupby(fit["id"])
+    fit = rows.loc[rows["kind"] == "", ["recording_id", "label", "role"]]
+    fit = fit[fit.duplicated("recording_id", keep=False)]
+    meanings = (fit["label"] + " as " + fit["role"]).groupby(fit["recording_id"])
     for recording_id, group in meanings:
         first, *others = group.index
         if group.nunique() > 1:
@@ -252,12 +285,15 @@ def _write(rows: pd.DataFrame, out: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pandas(rows[list(COLUMNS)], preserve_index=False).replace_schema_metadata(None)
+    table = pa.Table.from_pandas(rows[list(COLUMNS)], row_schema(ManifestRow), preserve_index=False)
     with replacing(out / MANIFEST_FILE) as part:
-        pq.write_table(table, part, write_page_checksum=True)
+        pq.write_table(table.replace_schema_metadata(None), part, write_page_checksum=True)
     known = rows[(rows["status"] == "ok") & (rows["patches"] != "")]
     prints = pa.table(
-        {"id": known["id"], "fingerprint": pa.array(map(base64.b64decode, known["patches"]), pa.binary())}
+        {
+            "recording_id": known["recording_id"],
+            "fingerprint": pa.array(map(base64.b64decode, known["patches"]), pa.binary()),
+        }
     )
     with replacing(out / FINGERPRINTS) as part:
         pq.write_table(prints.replace_schema_metadata(None), part, write_page_checksum=True)

@@ -45,15 +45,15 @@ def _kind(name: str, *facts: Any) -> str:
 class Measures:
     """Facts about the distinct recordings of a manifest: one array a fact, which a row finds by its recording."""
 
-    def __init__(self, ids: pd.Series) -> None:
-        self._row_places, distinct = pd.factorize(ids)
-        self._ids: list[str] = distinct.tolist()
-        self._places = {recording_id: place for place, recording_id in enumerate(self._ids)}
+    def __init__(self, recording_ids: pd.Series) -> None:
+        self._row_places, distinct = pd.factorize(recording_ids)
+        self._recording_ids: list[str] = distinct.tolist()
+        self._places = {recording_id: place for place, recording_id in enumerate(self._recording_ids)}
 
-    def ids(self, rows: pd.Series) -> list[str]:
+    def recording_ids(self, rows: pd.Series) -> list[str]:
         """Return the distinct recordings of the rows chosen by a mask, sorted: the cache finds neighbours faster."""
         places = pd.unique(self._row_places[rows.to_numpy()])
-        return sorted(self._ids[place] for place in places)
+        return sorted(self._recording_ids[place] for place in places)
 
     def column(self, defaults: Mapping[str, Any]) -> "Facts":
         """Make room for the facts of one kind, none of them known."""
@@ -116,8 +116,8 @@ def add_headers(
     """Add what the headers of readable files say: the columns of `HEADER`, and header_error."""
     readable = (rows["unread"] == "") & (rows["size"] > 0) & (rows["size"] <= health.max_file_mb * MEGABYTE)
     header, kind = measures.column(HEADER), _kind("header")
-    header.put(cache.facts(kind, measures.ids(readable)))
-    missing = rows[readable & ~header.known].drop_duplicates("id")
+    header.put(cache.facts(kind, measures.recording_ids(readable)))
+    missing = rows[readable & ~header.known].drop_duplicates("recording_id")
     with _Saver(cache) as saved:
         measured = map_unordered(lambda job: measure_header(job[1]), _jobs(missing, sources), workers)
         for done, ((recording_id, _), facts) in enumerate(measured):
@@ -142,14 +142,14 @@ def add_sound(
     levels_kind, fingerprint_kind = _kind("levels"), _kind("fingerprint", FINGERPRINT_VERSION)
     speech_kind = _kind(f"speech {health.vad_threshold:g}", library_versions(_DETECTOR_LIBRARIES))
     levels, speech, prints = (measures.column(defaults) for defaults in (LEVELS, SPEECH, FINGERPRINT))
-    levels.put(cache.facts(levels_kind, measures.ids(fit)))
-    speech.put(cache.facts(speech_kind, measures.ids(fit & spoken)))
-    prints.put(cache.facts(fingerprint_kind, measures.ids(fit)))
+    levels.put(cache.facts(levels_kind, measures.recording_ids(fit)))
+    speech.put(cache.facts(speech_kind, measures.recording_ids(fit & spoken)))
+    prints.put(cache.facts(fingerprint_kind, measures.recording_ids(fit)))
     unfit = levels.known & np.isnan(levels.values("peak"))  # broken or not numbers: there is nothing more to find
     needed = fit & (~levels.known | (~unfit & (~prints.known | (spoken & ~speech.known))))
-    wanted = set(rows["id"][needed & spoken])
-    missing = rows[needed].drop_duplicates("id")
-    rates = dict(zip(missing["id"], missing["sample_rate"], strict=True))
+    wanted = set(rows["recording_id"][needed & spoken])
+    missing = rows[needed].drop_duplicates("recording_id")
+    rates = dict(zip(missing["recording_id"], missing["sample_rate"], strict=True))
     detector = SpeechDetector() if wanted else None
 
     def measure(job: tuple[str, Path]) -> Sound:
@@ -200,11 +200,11 @@ class _Saver:
 
 
 def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple[str, Path]]:
-    """(id, file) of each row, made as they are asked for."""
+    """(recording_id, file) of each row, made as they are asked for."""
     roots = {source.name: source.root.resolve() for source in sources}
     return (
         (recording_id, roots[name] / path)
-        for recording_id, name, path in rows[["id", "source", "path"]].itertuples(index=False)
+        for recording_id, name, path in rows[["recording_id", "source", "path"]].itertuples(index=False)
     )
 
 

@@ -50,7 +50,7 @@ _WAITING_A_WORKER = 8
 _HASHED_AT_ONCE = 4_096
 _NOTHING = ("", 0, 0, "")
 """What comes after the last row of the cache."""
-_COLUMNS = {"source": "str", "path": "str", "id": "str", "size": "int64", "error": "str"}
+_COLUMNS = {"source": "str", "path": "str", "recording_id": "str", "size": "int64", "error": "str"}
 """Of a listing, with the type that pandas gives them."""
 
 
@@ -108,29 +108,29 @@ class ScanCache:
         with self._transaction():
             self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
 
-    def facts(self, kind: str, ids: Iterable[str]) -> Iterator[tuple[str, Any]]:
-        """Yield (SHA-256, remembered value of `kind`) for those of `ids` that have one, a few in memory at a time."""
-        waiting = iter(ids)
+    def facts(self, kind: str, recording_ids: Iterable[str]) -> Iterator[tuple[str, Any]]:
+        """Yield (recording_id, remembered value of `kind`) for those that have one, a few in memory at a time."""
+        waiting = iter(recording_ids)
         while batch := list(islice(waiting, _ASKED_AT_ONCE)):
             places = ",".join("?" * len(batch))
             query = f"SELECT sha256, value FROM facts WHERE kind = ? AND sha256 IN ({places})"
             with self._transaction():
                 rows = self._connection.execute(query, (kind, *batch)).fetchall()
             values = json.loads(f"[{','.join(value for _, value in rows)}]")  # faster than one by one
-            yield from ((sha256, value) for (sha256, _), value in zip(rows, values, strict=True))
+            yield from ((recording_id, value) for (recording_id, _), value in zip(rows, values, strict=True))
 
     def remember_facts(self, rows: Iterable[tuple[str, str, Any]]) -> None:
-        """Store rows (SHA-256, kind, JSON value), all or none."""
-        encoded = [(sha256, kind, json.dumps(value, allow_nan=False)) for sha256, kind, value in rows]
+        """Store rows (recording_id, kind, JSON value), all or none."""
+        encoded = [(recording_id, kind, json.dumps(value, allow_nan=False)) for recording_id, kind, value in rows]
         with self._transaction():
             self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", encoded)
 
-    def forget_facts(self, ids: Iterable[str]) -> None:
+    def forget_facts(self, recording_ids: Iterable[str]) -> None:
         """Remove everything that was measured of some recordings, from the file's free pages too."""
         with self._transaction():
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.executemany(
-                "DELETE FROM facts WHERE sha256 = ?", [(recording_id,) for recording_id in ids]
+                "DELETE FROM facts WHERE sha256 = ?", [(recording_id,) for recording_id in recording_ids]
             )
 
     @contextmanager
@@ -149,19 +149,21 @@ class Listing:
     columns: dict[str, list[Any]]
     """As `rows`, which load pandas; to tell that nothing changed, that is not needed."""
     fingerprint: str
-    """Hash over (source, path, id) of every row, what tables state about them, and the sources that are missing."""
+    """Hash over (source, path, recording_id) of every row, what tables state about them, and the missing sources."""
     stated: "dict[str, pd.DataFrame]" = field(default_factory=dict)
     """Source -> what its table states, a row for each of its rows, for sources that are tables."""
     missing: dict[str, str] = field(default_factory=dict)
     """Source -> why nothing of it could be listed."""
     forgotten: int = 0
     """Files that are there and must not be used."""
+    remarks: list[str] = field(default_factory=list)
+    """What there is to say of sources that are listed."""
 
     @cached_property
     def rows(self) -> "pd.DataFrame":
-        """Return a row for each recording: source, path (relative), id (SHA-256 of the bytes), size, error.
+        """Return a row for each recording: source, path (relative), recording_id (SHA-256 of the bytes), size, error.
 
-        `error` is empty, or says why the file could not even be read; its id is then made from its name.
+        `error` is empty, or says why the file could not even be read; its recording_id is then made from its name.
         """
         import pandas as pd
 
@@ -176,6 +178,7 @@ class _Listed:
     root: Path
     files: list[SourceFile]
     table: "pd.DataFrame | None"
+    remark: str = ""
 
 
 def scan(
@@ -189,7 +192,7 @@ def scan(
 ) -> Listing:
     """List and hash every recording; a file whose size and modification time are remembered is not opened.
 
-    A source that is missing or broken is logged and left out, or, with `missing="fail"`, a DataError. What is
+    A source that is missing or broken is left out and named, or, with `missing="fail"`, a DataError. What is
     `forgotten` is counted, and listed no more than if it were not there.
     """
     listed: list[_Listed] = []
@@ -201,17 +204,18 @@ def scan(
             failed[source.name] = str(error)
     if failed and missing == "fail":
         raise DataError("; ".join(failed.values()))
-    for name, problem in failed.items():
-        log.warning("source %r is left out: %s", name, problem)
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    remarks = [files.remark for files in listed if files.remark]
     stated, left_out = {}, 0
     while listed:
         files = listed.pop(0)  # so that its files are forgotten once they are rows
         rows_of_source, table = _scanned(files, cache, progress, workers), files.table
         if forgotten.tombstones:
             stated_speakers = table["speaker"].tolist() if table is not None and "speaker" in table else None
-            speakers, _ = speaker_groups(files.source, rows_of_source["path"], rows_of_source["id"], stated_speakers)
-            kept = [not gone for gone in forgotten.among(rows_of_source["id"], speakers)]
+            speakers, _ = speaker_groups(
+                files.source, rows_of_source["path"], rows_of_source["recording_id"], stated_speakers
+            )
+            kept = [not gone for gone in forgotten.among(rows_of_source["recording_id"], speakers)]
             rows_of_source = {name: list(compress(values, kept)) for name, values in rows_of_source.items()}
             table = None if table is None else table[kept].reset_index(drop=True)
             left_out += kept.count(False)
@@ -219,11 +223,11 @@ def scan(
             columns[name] += values
         if table is not None:
             stated[files.source.name] = table.drop(columns="path")
-    rows = zip(columns["source"], columns["path"], columns["id"], strict=True)
+    rows = zip(columns["source"], columns["path"], columns["recording_id"], strict=True)
     fingerprint = _hash_parts(iter(lambda: list(islice(rows, _HASHED_AT_ONCE)), []))
     if failed or stated:
         fingerprint = digest([fingerprint, failed, {name: hash_rows(frame) for name, frame in stated.items()}])
-    return Listing(columns, fingerprint, stated, failed, left_out)
+    return Listing(columns, fingerprint, stated, failed, left_out, remarks)
 
 
 def hash_rows(frame: "pd.DataFrame") -> str:
@@ -256,7 +260,8 @@ def map_unordered(work: Callable[[Item], Result], items: Iterable[Item], workers
 def _listed(source: SourceConfig) -> _Listed:
     root = source.root.resolve()
     if not source.is_table:
-        return _Listed(source, root, find_recordings(source), None)
+        files, remark = find_recordings(source)
+        return _Listed(source, root, files, None, remark)
     table = read_table(source)
     return _Listed(source, root, list(locate(str(root), sorted(set(table["path"])))), table)
 
@@ -264,13 +269,13 @@ def _listed(source: SourceConfig) -> _Listed:
 def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> dict[str, list[Any]]:
     """The columns of one source: a row for each file, or for each row of its table."""
     name, files = listed.source.name, listed.files
-    ids, errors = _hashes(listed, cache, progress, workers)
+    recording_ids, errors = _hashes(listed, cache, progress, workers)
     for index in errors:
-        ids[index] = digest(["unreadable", name, files[index].path])
+        recording_ids[index] = digest(["unreadable", name, files[index].path])
     columns: dict[str, list[Any]] = {
         "source": [name] * len(files),
         "path": [file.path for file in files],
-        "id": ids,
+        "recording_id": recording_ids,
         "size": [file.size for file in files],
         "error": [errors.get(index, "") for index in range(len(files))],
     }
@@ -284,7 +289,7 @@ def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int
 def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> tuple[list[str], dict[int, str]]:
     """SHA-256 of each file, empty for those that cannot be read, whose errors are returned by their place."""
     files, what = listed.files, f"hash {listed.source.name}"
-    ids, unread = _remembered(listed, cache)
+    recording_ids, unread = _remembered(listed, cache)
     errors = {index: file.error for index, file in enumerate(files) if file.error}
     done = len(files) - len(unread)
     progress(what, done, len(files))
@@ -299,7 +304,7 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
             if isinstance(sha256, OSError):
                 errors[index] = f"cannot be read ({sha256.strerror})"
             else:
-                ids[index] = sha256
+                recording_ids[index] = sha256
                 fresh.append((str(listed.root / file.path), file.size, file.mtime_ns, sha256))
             done += 1
             progress(what, done, len(files))
@@ -308,12 +313,12 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
                 fresh.clear()
     finally:
         cache.remember_hashes(fresh)
-    return ids, errors
+    return recording_ids, errors
 
 
 def _remembered(listed: _Listed, cache: ScanCache) -> tuple[list[str], list[int]]:
     """The remembered hash of each file, empty where there is none, and the places of readable files without one."""
-    ids, unread = [""] * len(listed.files), []
+    recording_ids, unread = [""] * len(listed.files), []
     rows = cache.hashes(listed.root)
     known, known_size, known_mtime, sha256 = next(rows, _NOTHING)
     for index, (path, size, mtime_ns, error) in enumerate(listed.files):
@@ -322,10 +327,10 @@ def _remembered(listed: _Listed, cache: ScanCache) -> tuple[list[str], list[int]
         while known and known < path:  # both are sorted
             known, known_size, known_mtime, sha256 = next(rows, _NOTHING)
         if known == path and known_size == size and known_mtime == mtime_ns:
-            ids[index] = sha256
+            recording_ids[index] = sha256
         else:
             unread.append(index)
-    return ids, unread
+    return recording_ids, unread
 
 
 def _hash_parts(parts: Iterable[Sequence[Sequence[Any]]]) -> str:

@@ -2,7 +2,6 @@
 
 import csv
 import difflib
-import logging
 import os
 import posixpath
 import re
@@ -17,8 +16,6 @@ from wakeword_core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-log = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
 _OTHER_SOUND = frozenset({".m4a", ".aac", ".wma", ".mp4", ".amr", ".webm", ".3gp", ".caf"})
@@ -37,11 +34,11 @@ class SourceFile(NamedTuple):
     error: str
 
 
-def find_recordings(source: SourceConfig) -> list[SourceFile]:
-    """List a folder's recordings, sorted by path; hidden files and folders are left out.
+def find_recordings(source: SourceConfig) -> tuple[list[SourceFile], str]:
+    """List a folder's recordings, sorted by path, and say what other sound there is, which is not read; empty if none.
 
-    DataError when the folder is missing or cannot be listed, when nothing in it matches, or when a folder in it is a
-    link to somewhere outside. A link to a file outside is listed with an error.
+    Hidden files and folders are left out. DataError when the folder is missing or cannot be listed, when nothing in it
+    matches, or when a folder in it is a link to somewhere outside. A link to a file outside is listed with an error.
     """
     root = source.path
     if not root.is_dir():
@@ -49,19 +46,23 @@ def find_recordings(source: SourceConfig) -> list[SourceFile]:
         raise DataError(f"the folder {root} of source {source.name!r} {state}; correct its path under data.sources")
     files, other_sound = _chosen(source, os.path.realpath(root))
     readable = ", ".join(sorted(suffix.removeprefix(".") for suffix in AUDIO_SUFFIXES))
+    remark = ""
     if other_sound:
-        log.warning("%d files of source %r, such as %s, are not read: convert them to one of %s",
-                    len(other_sound), source.name, other_sound[0], readable)  # fmt: skip
+        remark = (
+            f"{len(other_sound)} files of source {source.name!r}, such as {other_sound[0]}, are not read: "
+            f"convert them to one of {readable}"
+        )
     if not files:
         raise DataError(
             f"source {source.name!r} has no recordings: no file of type {readable} in {root} matches include "
             f"{', '.join(source.include)}" + (f" and not exclude {', '.join(source.exclude)}" if source.exclude else "")
-        )
+            + (f"; {remark}" if remark else "")
+        )  # fmt: skip
     files.sort()
     for file in files:
         if not file.path.isascii() and file.path.encode(errors="ignore").decode() != file.path:
             raise DataError(f"source {source.name!r} has a file whose name is not valid text: {file.path!r}; rename it")
-    return files
+    return files, remark
 
 
 def chooser(source: SourceConfig) -> Callable[[str], bool]:

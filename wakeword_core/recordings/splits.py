@@ -188,7 +188,7 @@ def _read_places(path: Path) -> dict[str, float]:
 def check_splits(frame: "pd.DataFrame") -> list[str]:
     """Say which speakers or recordings are in more than one split; empty when all is well."""
     problems = []
-    for column, what in (("speaker", "speaker"), ("id", "recording")):
+    for column, what in (("speaker", "speaker"), ("recording_id", "recording")):
         places = frame[[column, "split"]].drop_duplicates()
         places = places[places.duplicated(column, keep=False)]
         problems += [

@@ -106,7 +106,10 @@ def run_test(model: WakewordModel, shards: Path, config: Config, progress: Progr
     tradeoff = Tradeoff(scores, evaluation, detector)
     point = tradeoff.point(evaluation.allowed_fah)
     plays = frozenset(
-        (word.id, session.condition.name) for session in scores.sessions if session.condition for word in session.words
+        (word.recording_id, session.condition.name)
+        for session in scores.sessions
+        if session.condition
+        for word in session.words
     )
     return TestRun(
         shipped=evaluate_streams(scores, model.threshold, evaluation, detector),
@@ -114,7 +117,7 @@ def run_test(model: WakewordModel, shards: Path, config: Config, progress: Progr
         missed=_missed(evaluate_streams(scores, point.threshold, evaluation, detector)) if point.reachable else plays,
         curve=tuple(tradeoff.sweep()),
         recordings=recordings(scores),
-        recording_ids=frozenset(span.id for session in scores.sessions for span in session.sources),
+        recording_ids=frozenset(span.recording_id for session in scores.sessions for span in session.sources),
     )
 
 
@@ -152,7 +155,7 @@ def _misses(
 
 def _alarms(name: str, candidate: StreamResult, champion: StreamResult, settings: RegistryConfig) -> Contrast:
     mine, theirs = (
-        Counter((alarm.id, int(alarm.time // _STRETCH_SECONDS)) for alarm in result.false_alarms)
+        Counter((alarm.recording_id, int(alarm.time // _STRETCH_SECONDS)) for alarm in result.false_alarms)
         for result in (candidate, champion)
     )
     differences = _differences(mine, theirs)
@@ -177,4 +180,4 @@ def _differences(candidate: Counter[Any], champion: Counter[Any]) -> list[int]:
 
 
 def _missed(result: StreamResult) -> frozenset[Play]:
-    return frozenset((miss.id, miss.condition) for miss in result.miss_list)
+    return frozenset((miss.recording_id, miss.condition) for miss in result.miss_list)

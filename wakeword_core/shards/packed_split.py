@@ -16,18 +16,14 @@ from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import digest, hash_file, require_space
 from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.row import row_columns
 from wakeword_core.shards.packing import Packers, ShardJob, ShardRow
-from wakeword_core.shards.shard_file import (
-    SHARDS_VERSION,
-    SPEECH_COLUMNS,
-    TEXT_COLUMNS,
-    Recording,
-    file_facts,
-    read_recordings,
-)
+from wakeword_core.shards.shard_file import Recording, read_recordings, read_sample_rate
 from wakeword_core.store.artifacts import LatestParts, Parts
 
 _MEGABYTE = 1e6
+_DESCRIBED = [name for name in row_columns() if name not in ("recording_id", "seconds")]
+"""What a shard says of a recording as the manifest does; the seconds are those of the decoded sound."""
 _BYTES_A_ROW = 512
 """Upper bound of what a row takes besides its samples."""
 
@@ -79,14 +75,14 @@ def build_shards(
     if rows.empty:
         raise DataError("no usable recordings to pack in shards; look at the manifest's reasons")
     shards = _planned(rows, sample_rate, config, seed, out)
-    latest = LatestParts(parts, [SHARDS_VERSION, seed, sample_rate, sorted(set(rows.get("split", ())))])
+    latest = LatestParts(parts, [seed, sample_rate, sorted(set(rows.get("split", ())))])
     waiting = {shard.target: shard for shard in shards if not parts.link(shard.key, shard.target)}
     rows_bytes = _BYTES_A_ROW * sum(len(shard.rows) for shard in waiting.values())
     needed = rows_bytes + sum(_decoded_bytes(shard.rows, sample_rate) for shard in waiting.values())
     require_space(out, int(needed), "packing recordings in shards")
 
     def job(shard: _PlannedShard) -> ShardJob:
-        chosen = shard.rows[list(ShardRow._fields)].itertuples(index=False, name=None)
+        chosen = shard.rows[list(row_columns(ShardRow))].itertuples(index=False, name=None)
         previous = latest.find(shard.index, len(shards))
         return ShardJob([ShardRow(*row) for row in chosen], roots, sample_rate, previous)
 
@@ -161,19 +157,19 @@ def verify_shards(folder: Path, rows: pd.DataFrame, sums: Mapping[str, str] | No
     except ArtifactError as error:
         return [str(error)]
     problems: list[str] = []
-    expected = rows.set_index("id")
+    expected = rows.set_index("recording_id")
     seen: Counter[str] = Counter()
     for path in paths:
         try:
             if sums is not None and hash_file(path) != sums.get(path.name):
                 problems.append(f"{path} holds other bytes than were written; build audio_shards again")
-            sample_rate = file_facts(path)["sample_rate"]
+            sample_rate = read_sample_rate(path)
             for recording in read_recordings(path, None):
-                seen[recording.id] += 1
+                seen[recording.recording_id] += 1
                 if len(recording.audio) != round(recording.seconds * sample_rate):
-                    problems.append(f"{path}: recording {recording.id} has another length than was written")
-                if recording.id in expected.index:
-                    problems += _differences(path, recording, expected.loc[recording.id])
+                    problems.append(f"{path}: recording {recording.recording_id} has another length than was written")
+                if recording.recording_id in expected.index:
+                    problems += _differences(path, recording, expected.loc[recording.recording_id])
         except ArtifactError as error:
             problems.append(str(error))
     problems += [f"recording {name} is {count} times in the shards" for name, count in seen.items() if count > 1]
@@ -195,19 +191,19 @@ def shard_count(decoded_bytes: float, recordings: int, config: ShardsConfig) -> 
 
 
 def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: int, out: Path) -> list[_PlannedShard]:
-    if rows["id"].duplicated().any():
-        raise DataError(f"recording {rows['id'][rows['id'].duplicated()].iloc[0]} is twice among the rows to pack")
+    if len(twice := rows.loc[rows["recording_id"].duplicated(), "recording_id"]):
+        raise DataError(f"recording {twice.iloc[0]} is twice among the rows to pack")
     count = shard_count(_decoded_bytes(rows, sample_rate), len(rows), config)
-    hashes = [hashlib.sha256(f"{seed}:{recording_id}".encode()).hexdigest() for recording_id in rows["id"]]
+    hashes = [hashlib.sha256(f"{seed}:{recording_id}".encode()).hexdigest() for recording_id in rows["recording_id"]]
     order = np.argsort(np.array(hashes))
     shard = np.array([int(text[:8], 16) % count for text in hashes])[order]
-    kept = rows[[*ShardRow._fields, "seconds"]]  # all rows are in memory: nothing else of them
-    deciding = [*TEXT_COLUMNS, *SPEECH_COLUMNS]
+    kept = rows[list(row_columns(ShardRow))]  # all rows are in memory: nothing else of them
+    deciding = ["recording_id", *_DESCRIBED]
     planned = []
     for index in range(count):
         own = kept.iloc[order[shard == index]]
         facts = own[deciding].astype(object).where(own[deciding].notna(), None).to_numpy().tolist()
-        key = digest({"version": SHARDS_VERSION, "sample_rate": sample_rate, "rows": facts})
+        key = digest({"sample_rate": sample_rate, "rows": facts})
         planned.append(_PlannedShard(index, own, key, out / shard_name(index)))
     return planned
 
@@ -233,12 +229,15 @@ def _seconds(path: Path) -> float:
     return float(pc.sum(pq.read_table(path, columns=["seconds"]).column("seconds")).as_py() or 0.0)
 
 
+def _is_same(value: str | float, other: Any) -> bool:
+    return value == other if isinstance(value, str) else bool(np.isclose(value, other, equal_nan=True))
+
+
 def _differences(path: Path, recording: Recording, row: Any) -> list[str]:
-    wrong = [name for name in TEXT_COLUMNS[1:] if getattr(recording, name) != row[name]]
-    wrong += [name for name in SPEECH_COLUMNS if not np.isclose(getattr(recording, name), row[name], equal_nan=True)]
+    wrong = [name for name in _DESCRIBED if not _is_same(getattr(recording, name), row[name])]
     if not math.isclose(recording.seconds, row["seconds"], abs_tol=0.1):
         wrong.append("seconds")
     return [
-        f"{path}: {name} of recording {recording.id} differs from the manifest; build audio_shards again"
+        f"{path}: {name} of recording {recording.recording_id} differs from the manifest; build audio_shards again"
         for name in wrong
     ]

@@ -9,22 +9,22 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from wakeword_core.audio import AudioError, decode_wav, encode_wav, read_pcm16
 from wakeword_core.cores import available_cores, process_pool
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.files import contained, hash_file, replacing
+from wakeword_core.recordings.row import RecordingRow
 from wakeword_core.shards.shard_file import (
-    SHARDS_VERSION,
     Wav,
-    file_facts,
     raw_rows,
     read_checksums,
     read_column,
+    read_sample_rate,
     write_recordings,
 )
 
@@ -41,17 +41,11 @@ _POLL_SECONDS = 0.2
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class ShardRow(NamedTuple):
-    """One manifest row as a shard holds it, and where its recording lies; times in seconds, NaN where unknown."""
+@dataclass(frozen=True)
+class ShardRow(RecordingRow):
+    """A recording as the manifest lists it, and where it lies."""
 
-    id: str
-    label: str
-    role: str
-    speaker: str
-    source: str
     path: str
-    speech_start: float
-    speech_end: float
 
 
 @dataclass(frozen=True)
@@ -74,29 +68,29 @@ def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> int:
     return previous.taken
 
 
-def write_and_read_back(path: Path, rows: Iterable[tuple[ShardRow, Wav, float]], sample_rate: int) -> None:
-    """Write (row, WAV file, seconds) to a shard as they come; DataError if what lies on the disk then is not that."""
-    ids: list[str] = []
+def write_and_read_back(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sample_rate: int) -> None:
+    """Write (row, WAV file) to a shard as they come; DataError if what lies on the disk then is not that."""
+    recording_ids: list[str] = []
 
-    def with_ids_noted() -> Iterator[tuple[ShardRow, Wav, float]]:
-        for row, data, seconds in rows:
-            ids.append(row.id)
-            yield row, data, seconds
+    def noted() -> Iterator[tuple[RecordingRow, Wav]]:
+        for row, data in rows:
+            recording_ids.append(row.recording_id)
+            yield row, data
 
-    sums = write_recordings(path, with_ids_noted(), sample_rate)
-    expected = list(zip(ids, sums, strict=True))
+    sums = write_recordings(path, noted(), sample_rate)
+    expected = list(zip(recording_ids, sums, strict=True))
     if (read := read_checksums(path)) != expected:
         pairs = zip(expected, read, strict=False)
         wrong = next((written[0] for written, stored in pairs if written != stored), "its row count")
         raise DataError(f"{path} reads back other than it was written ({wrong}); is the disk sound?")
 
 
-def _rows(job: ShardJob, previous: "_Previous", on_row: OnRow) -> Iterator[tuple[ShardRow, Wav, float]]:
+def _rows(job: ShardJob, previous: "_Previous", on_row: OnRow) -> Iterator[tuple[RecordingRow, Wav]]:
     reader = _Reader(job)
     for done, row in enumerate(job.rows):
         on_row(done)
-        data, seconds = previous.take(row.id) or reader.read(row)
-        yield row, data, seconds
+        data, seconds = previous.take(row.recording_id) or reader.read(row)
+        yield replace(row, seconds=seconds), data
     on_row(len(job.rows))
 
 
@@ -108,30 +102,29 @@ class _Previous:
 
     def __init__(self, job: ShardJob) -> None:
         self.taken = 0
-        self._ids: set[str] = set()
+        self._recording_ids: set[str] = set()
         self._rows: Iterator[tuple[dict[str, Any], memoryview]] = iter(())
         if job.previous is None:
             return
         try:
-            facts = file_facts(job.previous)
-            if (facts["version"], facts["sample_rate"]) == (SHARDS_VERSION, job.sample_rate):
-                self._ids = set(read_column(job.previous, "id"))
+            if read_sample_rate(job.previous) == job.sample_rate:
+                self._recording_ids = set(read_column(job.previous, "recording_id"))
                 self._rows = raw_rows(job.previous)
         except ArtifactError:
-            self._ids = set()
+            self._recording_ids = set()
 
     def take(self, recording_id: str) -> tuple[Wav, float] | None:
         """Return WAV bytes and seconds of a recording; None when it is not there or the older shard is damaged."""
-        if recording_id not in self._ids:
+        if recording_id not in self._recording_ids:
             return None
         try:
             for columns, data in self._rows:
-                if columns["id"] == recording_id:
+                if columns["recording_id"] == recording_id:
                     self.taken += 1
                     return data, float(columns["seconds"])
         except ArtifactError:
             pass
-        self._ids = set()
+        self._recording_ids = set()
         return None
 
 
@@ -158,11 +151,11 @@ class _Reader:
         rate = self._job.sample_rate
         if before.st_size <= _WHOLE_FILE_BYTES:
             data = path.read_bytes()
-            _require_scanned(hashlib.sha256(data).hexdigest(), row.id)
+            _require_scanned(hashlib.sha256(data).hexdigest(), row.recording_id)
             if seconds := _seconds_as_it_is(data, rate):
                 return data, seconds
         else:
-            _require_scanned(hash_file(path), row.id)
+            _require_scanned(hash_file(path), row.recording_id)
         pcm = read_pcm16(path, rate)
         after = path.stat()
         if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):

@@ -12,6 +12,7 @@ import numpy as np
 
 from wakeword_core.audio import Pcm, decode_wav
 from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.recordings.row import RecordingRow, row_columns, row_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,49 +20,39 @@ if TYPE_CHECKING:
 Wav = bytes | memoryview
 """The bytes of a mono 16-bit WAV file at the shards' rate."""
 
-SHARDS_VERSION = 2
-"""Part of every shard's key; raised when the same recordings would give other bytes."""
-TEXT_COLUMNS = ("id", "label", "role", "speaker", "source")
-SPEECH_COLUMNS = ("speech_start", "speech_end")
 _ROW_GROUP_BYTES = 16 << 20
 """A row group is what a reader holds at once; one recording is never cut."""
 _FACTS = "wakeword"
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One recording: int16 [samples] at the shards' rate, and what it is; times in seconds, NaN where unknown."""
+class Recording(RecordingRow):
+    """One recording: int16 [samples] at the shards' rate, and what it is."""
 
-    id: str
-    label: str
-    role: str
-    speaker: str
-    source: str
-    seconds: float
-    speech_start: float
-    speech_end: float
     audio: Pcm
 
 
-def write_recordings(path: Path, rows: Iterable[tuple[Any, Wav, float]], sample_rate: int) -> list[int]:
-    """Write (manifest row, WAV file, seconds) to a Parquet file as they come; return the CRC-32 of each WAV file."""
+def write_recordings(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sample_rate: int) -> list[int]:
+    """Write (row, WAV file) to a Parquet file as they come; return the CRC-32 of each WAV file."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = _schema(sample_rate)
     sums: list[int] = []
-    waiting: list[tuple[Any, Wav, float]] = []
+    waiting: list[tuple[RecordingRow, Wav]] = []
     waiting_bytes = 0
     with pq.ParquetWriter(
         path,
         schema,
         compression="none",
-        use_dictionary=list(TEXT_COLUMNS[1:]),
+        # the first names the row, so that no two are the same
+        use_dictionary=[field.name for field in row_schema() if pa.types.is_string(field.type)][1:],
         write_statistics=False,
         write_page_checksum=True,
     ) as writer:
-        for row, data, seconds in rows:
+        for row, data in rows:
             sums.append(zlib.crc32(data))
-            waiting.append((row, data, seconds))
+            waiting.append((row, data))
             waiting_bytes += len(data)
             if waiting_bytes >= _ROW_GROUP_BYTES:
                 writer.write_table(_table(waiting, schema))
@@ -69,8 +60,7 @@ def write_recordings(path: Path, rows: Iterable[tuple[Any, Wav, float]], sample_
                 waiting_bytes = 0
         if waiting or not sums:
             writer.write_table(_table(waiting, schema))
-        facts = {"version": SHARDS_VERSION, "sample_rate": sample_rate}
-        writer.add_key_value_metadata({_FACTS: json.dumps(facts, sort_keys=True)})
+        writer.add_key_value_metadata({_FACTS: json.dumps({"sample_rate": sample_rate})})
     return sums
 
 
@@ -78,24 +68,20 @@ def _schema(sample_rate: int) -> "pa.Schema":
     """The columns, with the feature types that Hugging Face `datasets` keeps under the metadata key "huggingface"."""
     import pyarrow as pa
 
-    numbers = ("seconds", *SPEECH_COLUMNS)
     features: dict[str, Any] = {"audio": {"sampling_rate": sample_rate, "_type": "Audio"}}
-    features |= {name: {"dtype": "string", "_type": "Value"} for name in TEXT_COLUMNS}
-    features |= {name: {"dtype": "float64", "_type": "Value"} for name in numbers}
+    for field in row_schema():
+        features[field.name] = {"dtype": "string" if pa.types.is_string(field.type) else "float64", "_type": "Value"}
     audio = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-    fields = [pa.field("audio", audio), *(pa.field(name, pa.string()) for name in TEXT_COLUMNS)]
-    fields += [pa.field(name, pa.float64()) for name in numbers]
-    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema([pa.field("audio", audio), *row_schema()], metadata=metadata)
 
 
-def _table(rows: Sequence[tuple[Any, Wav, float]], schema: "pa.Schema") -> "pa.Table":
+def _table(rows: Sequence[tuple[RecordingRow, Wav]], schema: "pa.Schema") -> "pa.Table":
     import pyarrow as pa
 
-    names = pa.array([f"{row.id}.wav" for row, _, _ in rows], pa.string())
-    columns = [pa.StructArray.from_arrays([_binary([data for _, data, _ in rows]), names], names=["bytes", "path"])]
-    columns += [pa.array([getattr(row, name) for row, _, _ in rows], pa.string()) for name in TEXT_COLUMNS]
-    columns.append(pa.array([seconds for _, _, seconds in rows], pa.float64()))
-    columns += [pa.array([float(getattr(row, name)) for row, _, _ in rows], pa.float64()) for name in SPEECH_COLUMNS]
+    names = pa.array([f"{row.recording_id}.wav" for row, _ in rows], pa.string())
+    columns = [pa.StructArray.from_arrays([_binary([data for _, data in rows]), names], names=["bytes", "path"])]
+    columns += [pa.array([getattr(row, field.name) for row, _ in rows], field.type) for field in row_schema()]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -117,10 +103,10 @@ def raw_rows(path: Path) -> Iterator[tuple[dict[str, Any], memoryview]]:
 
 
 def read_checksums(path: Path) -> list[tuple[str, int]]:
-    """Read (id, CRC-32 of the WAV file) of every row from the disk; ArtifactError if that fails."""
+    """Read (recording_id, CRC-32 of the WAV file) of every row from the disk; ArtifactError if that fails."""
     sums: list[tuple[str, int]] = []
     for table in _row_groups(path):
-        sums += zip(table.column("id").to_pylist(), map(zlib.crc32, _wavs(table)), strict=True)
+        sums += zip(table.column("recording_id").to_pylist(), map(zlib.crc32, _wavs(table)), strict=True)
     return sums
 
 
@@ -146,7 +132,7 @@ def _row_groups(path: Path) -> Iterator["pa.Table"]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group).combine_chunks()
-                if lacking := {"audio", "id"} - set(table.column_names):
+                if lacking := {"audio", *row_columns()} - set(table.column_names):
                     raise KeyError(f"no column {sorted(lacking)[0]}")
                 yield table
     except (OSError, KeyError, pa.ArrowException) as error:
@@ -178,18 +164,17 @@ def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[
             try:
                 pcm, _ = decode_wav(data)
             except DataError as error:
-                raise _damaged(path, f"recording {columns['id']}: {error}") from error
+                raise _damaged(path, f"recording {columns['recording_id']}: {error}") from error
             yield Recording(audio=pcm, **columns)
 
 
-def file_facts(path: Path) -> dict[str, int]:
-    """Read what the writer noted of the whole file: version and sample_rate."""
+def read_sample_rate(path: Path) -> int:
+    """Read the rate that the writer noted for all recordings of a shard; ArtifactError if it is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         metadata = pq.read_metadata(path).metadata or {}
-        facts = json.loads(metadata[_FACTS.encode()])
-        return {"version": int(facts["version"]), "sample_rate": int(facts["sample_rate"])}
+        return int(json.loads(metadata[_FACTS.encode()])["sample_rate"])
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        raise _damaged(path, f"no facts: {error}") from error
+        raise _damaged(path, f"no sample rate: {error}") from error

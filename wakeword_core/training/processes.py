@@ -94,7 +94,7 @@ def load_job(folder: Path) -> Job:
     facts, tensors = read_json(folder / _FACTS), load_file(folder / _TENSORS)
 
     def windows(split: str) -> WindowSet:
-        return WindowSet(ids=np.empty(0, np.str_), **{name: tensors[f"{split}.{name}"] for name in _USED})
+        return WindowSet(recording_ids=np.empty(0, np.str_), **{name: tensors[f"{split}.{name}"] for name in _USED})
 
     cmvn = Cmvn(tensors["cmvn.mean"].numpy(), tensors["cmvn.std"].numpy())
     start_from = load_model(folder / _START)[0] if facts["further"] else None

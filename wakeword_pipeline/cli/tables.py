@@ -125,7 +125,8 @@ def _print_model(console: Console, file: ModelFile) -> None:
 def _print_recording(console: Console, subject: Subject) -> None:
     row = subject.recording[-1].row
     console.print(
-        Text.assemble((f"{row['source']}/{row['path']}", "bold"), f"  {row['id'][:KEY_SHOWN]}"), soft_wrap=True
+        Text.assemble((f"{row['source']}/{row['path']}", "bold"), f"  {row['recording_id'][:KEY_SHOWN]}"),
+        soft_wrap=True,
     )
     speaker = row["speaker"] if row["speaker_known"] else "unknown"
     console.print(

@@ -37,7 +37,7 @@ def pack(root: Path, sounds: list[dict]) -> Shards:
         start, end = sound.get("speech", (np.nan, np.nan))
         rows.append(
             {
-                "id": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "recording_id": hashlib.sha256(path.read_bytes()).hexdigest(),
                 "path": path.name,
                 "source": "source",
                 "label": sound.get("label", "_negative"),
@@ -52,7 +52,7 @@ def pack(root: Path, sounds: list[dict]) -> Shards:
     folder.mkdir()
     frame = pd.DataFrame(rows)
     build_shards(frame, {"source": root / "source"}, RATE, ShardsConfig(count=2), 1, 0, folder, Parts(root / "parts"))
-    return Shards(folder, {one.id: one for one in iter_recordings(folder)})
+    return Shards(folder, {one.recording_id: one for one in iter_recordings(folder)})
 
 
 def sound(random, seconds, level=0.1):

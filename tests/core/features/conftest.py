@@ -40,7 +40,7 @@ def make_shards(tmp_path: Path) -> Callable[..., Path]:
                 aligned = role in ("positive", "hard_negative")
                 rows.append(
                     {
-                        "id": hashlib.sha256(path.read_bytes()).hexdigest(),
+                        "recording_id": hashlib.sha256(path.read_bytes()).hexdigest(),
                         "path": path.name,
                         "source": "sounds",
                         "label": "hey robin" if role == "positive" else "_negative",

@@ -57,10 +57,10 @@ def test_clean_rows_are_the_front_end_of_the_recording_itself(built, config: Con
     shards, out = built
     windows = load_windows(out, clean_only=True)
     starts = FeatureFile(out).column("starts")[FeatureFile(out).column("views") == 0]
-    sounds = {recording.id: recording.audio for recording in iter_recordings(shards)}
+    sounds = {recording.recording_id: recording.audio for recording in iter_recordings(shards)}
     size = config.features.row_samples("train")
     for row in range(0, len(windows), 5):
-        sound, start = sounds[str(windows.ids[row])], int(starts[row])
+        sound, start = sounds[str(windows.recording_ids[row])], int(starts[row])
         cut = np.zeros(size, np.int16)
         first, last = max(0, start), min(len(sound), start + size)
         cut[first - start : last - start] = sound[first:last]
@@ -72,7 +72,7 @@ def test_sets_of_windows_are_joined_row_by_row(built) -> None:
     windows, clean = load_windows(built[1]), load_windows(built[1], clean_only=True)
     both = windows.joined(clean)
     assert len(both) == len(windows) + len(clean) and both.mel.dtype == windows.mel.dtype
-    for name in ("mel", "labels", "roles", "views", "word_ends", "ids"):
+    for name in ("mel", "labels", "roles", "views", "word_ends", "recording_ids"):
         found = getattr(both, name)
         assert (found[: len(windows)] == getattr(windows, name)).all(), name
         assert (found[len(windows) :] == getattr(clean, name)).all(), name
@@ -111,7 +111,7 @@ def test_a_window_of_a_row_ends_after_its_word(built, config: Config) -> None:
 
 def test_views_differ_from_each_other_and_the_clean_one(built) -> None:
     windows = load_windows(built[1])
-    one = windows.ids == windows.ids[int((windows.labels == 1).nonzero()[0])]
+    one = windows.recording_ids == windows.recording_ids[int((windows.labels == 1).nonzero()[0])]
     views = windows.mel[torch.from_numpy(one)].float()
     assert len(views) == 3
     for a, b in ((0, 1), (0, 2), (1, 2)):
@@ -231,7 +231,7 @@ def test_features_that_are_not_finite_are_refused(wrong: float, built, tmp_path:
     file = FeatureFile(built[1])
     columns = {name: file.column(name)[:3] for name in COLUMNS}
     blocks = [np.zeros((2, 64, 151), np.float16), np.full((1, 64, 151), wrong, np.float16)]
-    with pytest.raises(ArtifactError, match=f"{columns['file_ids'][2].decode()} are not finite"):
+    with pytest.raises(ArtifactError, match=f"{columns['recording_ids'][2].decode()} are not finite"):
         write_part(tmp_path / "bad.h5", 3, blocks, columns, {})
     assert not (tmp_path / "bad.h5").exists()
 
@@ -273,10 +273,10 @@ def test_other_kinds_of_features_are_built_and_agree_with_the_devices(kind: str,
     build_features(shards, "val", config, "cpu", tmp_path / "val", parts)
     assert verify_features(tmp_path / "val", shards, "val", config) == []
     file = FeatureFile(tmp_path / "val")
-    sounds = {recording.id: recording.audio for recording in iter_recordings(shards)}
-    ids, starts = file.column("file_ids").astype(str), file.column("starts")
+    sounds = {recording.recording_id: recording.audio for recording in iter_recordings(shards)}
+    recording_ids, starts = file.column("recording_ids").astype(str), file.column("starts")
     assert file.shape[3] == config.features.frontend.bands
     for row, stored in enumerate(file.rows(range(len(file)))):
         begin, size = int(starts[row]), config.features.frontend.window_samples
-        sound = np.pad(sounds[ids[row]], size)[begin + size : begin + 2 * size]
+        sound = np.pad(sounds[recording_ids[row]], size)[begin + size : begin + 2 * size]
         np.testing.assert_allclose(stored, front_end(sound, config.features.frontend, 16_000), atol=0.05)

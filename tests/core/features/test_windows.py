@@ -18,7 +18,7 @@ def shard(*recordings: tuple[str, float, float]) -> list[Recording]:
     """Recordings of (role, seconds, end of speech)."""
     return [
         Recording(
-            id=f"id{index}",
+            recording_id=f"id{index}",
             label="hey robin" if role == "positive" else "_negative",
             role=role,
             speaker="s",

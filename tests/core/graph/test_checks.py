@@ -94,9 +94,13 @@ def test_copies_in_two_splits_are_a_warning_that_names_them(project: Project) ->
     import pandas as pd
 
     sounds = np.random.default_rng(1).integers(-20, 20, (3, SIZE), dtype=np.int8)
-    rows = pd.DataFrame({"id": list("abcd"), "source": "kitchen", "path": ["1.wav", "2.wav", "3.wav", "4.wav"]})
+    rows = pd.DataFrame(
+        {"recording_id": list("abcd"), "source": "kitchen", "path": ["1.wav", "2.wav", "3.wav", "4.wav"]}
+    )
     rows = rows.assign(split=["train", "test", "val", "train"], status="ok")
-    prints = pd.DataFrame({"id": list("abcd"), "fingerprint": [sounds[one].tobytes() for one in (0, 1, 0, 2)]})
+    prints = pd.DataFrame(
+        {"recording_id": list("abcd"), "fingerprint": [sounds[one].tobytes() for one in (0, 1, 0, 2)]}
+    )
 
     def make(build: Build) -> None:
         rows.to_parquet(build.path / "manifest.parquet")

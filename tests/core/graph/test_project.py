@@ -11,6 +11,7 @@ from wakeword_core.config import SPLITS, Config
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, CheckRun, Input, Stage, StageRun, Verdict
+from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.status import status
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.graph import keys_behind
@@ -276,6 +277,13 @@ def test_parts_of_an_earlier_version_of_a_stage_or_of_its_libraries_are_not_reus
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0")
     build("2", 3)
     assert len(made) == 3
+
+
+def test_rows_of_features_are_made_anew_with_the_shards_whose_sound_they_hold() -> None:
+    shards, features = (
+        next(stage for stage in STAGES if stage.name == name) for name in ("audio_shards", "mel_features")
+    )
+    assert features.version.startswith(f"{shards.version}.") and set(features.libraries) >= set(shards.libraries)
 
 
 def test_a_check_that_looks_at_a_part_of_an_input_is_made_again_for_that_part_alone(

@@ -33,7 +33,7 @@ def test_long_values_are_cut() -> None:
 
 
 def listing(rows: dict[str, str]) -> pd.DataFrame:
-    return pd.DataFrame({"source": "s", "path": list(rows), "id": list(rows.values())}, dtype="str")
+    return pd.DataFrame({"source": "s", "path": list(rows), "recording_id": list(rows.values())}, dtype="str")
 
 
 def test_each_recording_counts_once() -> None:

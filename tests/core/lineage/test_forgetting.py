@@ -3,7 +3,9 @@
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from wakeword_core.audio import write_audio
@@ -163,12 +165,29 @@ def test_a_file_that_cannot_be_read_is_told_by_the_search(built: Path, home: Pro
     assert search(home.store.root, [noise(built)]).unreadable == [broken]
 
 
-def test_mined_clips_are_found_by_their_origin(tmp_path: Path) -> None:
-    import pandas as pd
+def test_what_an_older_version_built_may_hold_it(built: Path, tmp_path: Path, caplog) -> None:
+    made = project(built / "recordings", tmp_path)
 
-    pd.DataFrame({"id": ["clip", "other"], "origin": ["one", "two"]}).to_parquet(tmp_path / "clips.parquet")
+    def make(build: Build) -> None:
+        pd.DataFrame({"id": [noise(built)], "path": "0.wav"}).to_parquet(build.path / "manifest.parquet")
+
+    old, _ = made.store.build("raw_manifest", {}, {}, "4", make)
+    features = made.store.root / "mel_features.parts" / "old"
+    features.parent.mkdir()
+    with h5py.File(features, "w") as file:
+        file["file_ids"] = np.array([noise(built)], "S64")
+    assert search(made.store.root, [noise(built)]).unreadable == [features, old.path / "manifest.parquet"]
+    (item, *_) = affected(made.store, [noise(built)])
+    assert (item.paths[0].name, item.because) == (old.key, "it cannot be read: it may hold it")
+    assert known_recordings(made.store).empty and "is of another version of wakeword" in caplog.text
+
+
+def test_mined_clips_are_found_by_their_origin(tmp_path: Path) -> None:
+    pd.DataFrame({"recording_id": ["clip", "other"], "from_recording_id": ["one", "two"]}).to_parquet(
+        tmp_path / "clips.parquet"
+    )
     for name in ("clip", "other"):
-        pd.DataFrame({"id": [name]}).to_parquet(tmp_path / name)
+        pd.DataFrame({"recording_id": [name]}).to_parquet(tmp_path / name)
     assert search(tmp_path, ["one"]).holders == [tmp_path / "clip", tmp_path / "clips.parquet"]
 
 
@@ -187,7 +206,7 @@ def test_recordings_are_named_by_file_by_id_and_by_the_name_of_a_file_that_is_go
     for text in ("0" * 8, one[:7], "no such file.wav"):
         with pytest.raises(DataError, match="is no recording: there is no such file"):
             find_recording(text, known, roots)
-    twins = known.assign(id="12345678" + known["id"].str[8:])
+    twins = known.assign(recording_id="12345678" + known["recording_id"].str[8:])
     with pytest.raises(DataError, match=r"may be 11 recordings: .*negative-train/who0/0\.wav.*name one by more"):
         find_recording("12345678", twins, roots)
 

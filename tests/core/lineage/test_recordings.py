@@ -24,7 +24,10 @@ def test_a_model_was_made_from_the_splits_it_saw_and_no_others(home, graph) -> N
         ("model_bundle", {"train", "val", "test"}),
     ):  # fmt: skip
         rows = recordings_behind(graph, newest(graph, name), home.store.root)
-        assert set(rows["id"]) == set(manifest.loc[manifest["split"].isin(splits), "id"]) and rows["id"].is_unique
+        assert (
+            set(rows["recording_id"]) == set(manifest.loc[manifest["split"].isin(splits), "recording_id"])
+            and rows["recording_id"].is_unique
+        )
 
 
 def test_counts(home, graph) -> None:
@@ -52,7 +55,7 @@ def test_the_licence_is_what_is_stated_now(own_home) -> None:
 def test_a_recording_goes_into_its_split_and_all_that_was_made_from_it(home, graph) -> None:
     manifest = read_manifest(home.project().require("raw_manifest").path, split="val")
     row = manifest.iloc[0]
-    found = find_recordings(graph, home.store.root, row["id"][:12])
+    found = find_recordings(graph, home.store.root, row["recording_id"][:12])
     assert [one.row["path"] for one in found] == [row["path"]]
     assert find_recordings(graph, home.store.root, f"{row['source']}/{row['path']}") == found
     (shards,) = used_in(graph, found)

@@ -50,7 +50,7 @@ def test_a_recording_by_file_id_or_place(home) -> None:
     by_file = find_subject(str(path), home.store)
     assert by_file.node is None and by_file.starts
     row = by_file.recording[-1].row
-    assert find_subject(row["id"], home.store).recording == by_file.recording
+    assert find_subject(row["recording_id"], home.store).recording == by_file.recording
     assert find_subject("speaker0001/000060.wav", home.store).recording == by_file.recording
 
 
@@ -71,6 +71,6 @@ def _with_copy(home, folder: Path) -> ArtifactStore:
     shutil.copytree(home.store.root, store.root)
     manifest = next((store.root / "raw_manifest").glob("*/manifest.parquet"))
     rows = pd.read_parquet(manifest)
-    more = rows[rows["path"].str.endswith("000000.wav")].assign(source="else", id="f" * 64)
+    more = rows[rows["path"].str.endswith("000000.wav")].assign(source="else", recording_id="f" * 64)
     pd.concat([rows, more]).to_parquet(manifest, index=False)
     return store

@@ -12,7 +12,7 @@ from toy_project import RATE, pack
 from wakeword_core.audio import encode_wav
 from wakeword_core.errors import ArtifactError
 from wakeword_core.mining import clips as clips_module
-from wakeword_core.mining.clips import Clip, check_origins, choose_clips, cut_clip, read_clips, write_clips
+from wakeword_core.mining.clips import Clip, check_mined_recordings, choose_clips, cut_clip, read_clips, write_clips
 from wakeword_core.shards.packed_split import iter_recordings, shard_paths, verify_shards
 from wakeword_core.shards.shard_file import Recording
 
@@ -29,7 +29,8 @@ def origin(samples: int = 20_000) -> Recording:
 
 
 def clip(one: str, score: float, origin: str = "o", start: float = 0.0) -> Clip:
-    return Clip(one, origin, start, start + 1, start + 0.8, score, "negative", "_negative", "s", "s", 0.0, 0.8)
+    row = (one, "_negative", "hard_negative", "s", "s", 1.0, 0.0, 0.8)
+    return Clip(*row, origin, "negative", start, start + 1, start + 0.8, score)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,8 @@ def test_a_clip_reaches_around_the_window_as_far_as_the_recording_goes(window_en
     found = cut_clip(whole, window_end, 0.75, WINDOW, REACH, RATE)
     assert (found.start * RATE, found.end * RATE, found.time * RATE) == (start, end, window_end)
     assert (round(found.speech_start * RATE), round(found.speech_end * RATE)) == speech
-    assert found.id == hashlib.sha256(encode_wav(whole.audio[start:end], RATE)).hexdigest()
-    assert (found.origin, found.origin_role, found.score) == ("origin", "negative", 0.75)
+    assert found.recording_id == hashlib.sha256(encode_wav(whole.audio[start:end], RATE)).hexdigest()
+    assert (found.from_recording_id, found.from_role, found.score) == ("origin", "negative", 0.75)
     assert (found.label, found.speaker, found.source) == ("tv", "who/1", "radio")
 
 
@@ -74,15 +75,24 @@ def test_clips_are_recordings_with_the_origins_sound(tmp_path: Path) -> None:
     table = read_clips(out)
     assert done == [1, 2, 3] and verify_shards(out, table) == []
     assert table["score"].tolist() == [0.95, 0.9, 0.8] and set(table["role"]) == {"hard_negative"}
-    assert set(table.columns) >= {"id", "origin", "start", "end", "score", "origin_role", "source", "speaker"}
-    sounds = {one.id: one for one in iter_recordings(shards)}
-    written = {one.id: one for one in iter_recordings(out)}
-    assert set(written) == set(table["id"]) and len(written) == 3
+    assert set(table.columns) >= {
+        "recording_id",
+        "from_recording_id",
+        "start",
+        "end",
+        "score",
+        "from_role",
+        "source",
+        "speaker",
+    }
+    sounds = {one.recording_id: one for one in iter_recordings(shards)}
+    written = {one.recording_id: one for one in iter_recordings(out)}
+    assert set(written) == set(table["recording_id"]) and len(written) == 3
     for row in table.itertuples():
-        source, found = sounds[row.origin], written[row.id]
+        source, found = sounds[row.from_recording_id], written[row.recording_id]
         assert np.array_equal(found.audio, source.audio[round(row.start * RATE) : round(row.end * RATE)])
         assert (found.role, found.label, found.speaker) == ("hard_negative", source.label, source.speaker)
-        assert found.source == source.source == row.source and row.origin_role == source.role
+        assert found.source == source.source == row.source and row.from_role == source.role
         assert found.seconds == pytest.approx(len(found.audio) / RATE)
 
 
@@ -119,8 +129,8 @@ def test_a_table_that_is_gone_is_an_error_that_says_what_to_build(tmp_path: Path
     ],
 )
 def test_origins_must_be_of_the_training_split_alone(where, wrong) -> None:
-    manifest = pd.DataFrame([("other", "test"), *where], columns=["id", "split"])
-    problems = check_origins(pd.DataFrame({"origin": ["o", "o"]}), manifest)
+    manifest = pd.DataFrame([("other", "test"), *where], columns=["recording_id", "split"])
+    problems = check_mined_recordings(pd.DataFrame({"from_recording_id": ["o", "o"]}), manifest)
     assert len(problems) == bool(wrong)
     assert not wrong or (wrong in problems[0] and "build mined_negatives again" in problems[0])
 

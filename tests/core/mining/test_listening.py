@@ -45,7 +45,7 @@ def test_each_recording_is_heard_as_if_it_were_alone(lengths, steps, batch) -> N
         patch.setattr(listening, "_STEPS", steps)
         patch.setattr(listening, "_BATCH", batch)
         heard = list(listen(recordings, score, LAYOUT))
-    assert [one.recording.id for one in heard] == [one.id for one in recordings]
+    assert [one.recording.recording_id for one in heard] == [one.recording_id for one in recordings]
     for found in heard:
         ends, scores = alone(found.recording)
         assert np.array_equal(found.ends, ends)

@@ -69,7 +69,7 @@ def test_one_burst_gives_exactly_that_clip(tmp_path: Path, model) -> None:
     assert (summary["sources"], summary["roles"]) == ({"background-source": 1}, {"background": 1})
     (row,) = table.itertuples()
     (origin,) = iter_recordings(shards, roles=("background",))
-    assert (row.origin, row.speaker, row.label) == (origin.id, "who/radio", "label-radio")
+    assert (row.from_recording_id, row.speaker, row.label) == (origin.recording_id, "who/radio", "label-radio")
     assert row.score > 0.9 and summary["top_clips"][0]["score"] == pytest.approx(row.score, abs=1e-4)
     # scores are 40 ms apart, and the best is of the window that ends nearest to the end of the burst
     assert abs(row.time - (burst + BURST) / RATE) <= 0.02
@@ -139,5 +139,5 @@ def test_the_highest_score_of_each_recording(tmp_path: Path, model) -> None:
     shards = pack(tmp_path, BUSY)
     found = highest_scores(model, shards, config_with(), "cpu")
     mine(model, shards, config_with(per_recording=1), "cpu", tmp_path / "out")
-    expected = read_clips(tmp_path / "out").set_index("origin")["score"]
-    assert found.tolist() == pytest.approx([expected[one.id] for one in iter_recordings(shards)])
+    expected = read_clips(tmp_path / "out").set_index("from_recording_id")["score"]
+    assert found.tolist() == pytest.approx([expected[one.recording_id] for one in iter_recordings(shards)])

@@ -66,7 +66,7 @@ def built(toy: Toy) -> tuple[Project, Artifact, Artifact]:
 def test_the_false_alarms_of_the_background_are_mined(toy: Toy, built) -> None:
     project, mined, _ = built
     found = read_clips(mined.path)
-    assert set(found["origin_role"]) == {"background"} and set(found["source"]) == {"train-background"}
+    assert set(found["from_role"]) == {"background"} and set(found["source"]) == {"train-background"}
     sweeps = found["time"] % 2  # each begins at second 1 or 3 and lasts 0.3 s
     assert len(found) >= 3 and sweeps.between(1.1, 1.5).all()
     assert mined.figures["listened"] == 15 and mined.figures["clips"] == len(found)
@@ -209,12 +209,12 @@ def test_other_splits_are_never_read(toy: Toy, built, tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_the_check_fails_when_an_origin_is_held_out(split: str, built, monkeypatch: pytest.MonkeyPatch) -> None:
     project, mined, _ = built
-    origin = read_clips(mined.path)["origin"].iloc[0]
+    origin = read_clips(mined.path)["from_recording_id"].iloc[0]
     read = manifest.read_manifest
 
     def moved(*arguments: Any, **options: Any) -> pd.DataFrame:
         rows = read(*arguments, **options)
-        rows.loc[rows["id"] == origin, "split"] = split
+        rows.loc[rows["recording_id"] == origin, "split"] = split
         return rows
 
     monkeypatch.setattr(manifest, "read_manifest", moved)

@@ -87,7 +87,11 @@ def pack(folder: Path, sounds: dict[str, tuple[str, np.ndarray]]) -> Path:
         path = folder / "sounds" / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_wav(pcm, RATE))
-        row = {"id": hashlib.sha256(path.read_bytes()).hexdigest(), "path": path.name, "source": f"{role}-source"}
+        row = {
+            "recording_id": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "path": path.name,
+            "source": f"{role}-source",
+        }
         row |= {"label": "robin" if role == "positive" else f"label-{name}", "role": role, "speaker": f"who/{name}"}
         rows.append(row | {"seconds": len(pcm) / RATE, "speech_start": np.nan, "speech_end": np.nan})
     (folder / "shards").mkdir()

@@ -112,7 +112,7 @@ def test_folds_put_each_remembered_speaker_in_the_test_once():
 def test_no_speaker_is_on_two_sides_even_when_sources_are_held_out(rows, seed):
     frame = frame_of([(speaker, {"robin"}, fixed) for speaker, fixed in rows])
     frame["split"], _ = assign_splits(frame, seed, SHARES, {})
-    frame["id"] = [str(index) for index in range(len(rows))]
+    frame["recording_id"] = [str(index) for index in range(len(rows))]
     assert check_splits(frame) == []
     assert (frame.groupby("speaker")["split"].nunique() == 1).all()
     for _, group in frame.groupby("speaker"):
@@ -158,7 +158,9 @@ def test_growing_the_test_share_only_takes_from_the_others():
 
 
 def test_leaks_are_named():
-    frame = pd.DataFrame({"id": ["1", "2", "2"], "speaker": ["ann", "ann", "bob"], "split": ["test", "train", "test"]})
+    frame = pd.DataFrame(
+        {"recording_id": ["1", "2", "2"], "speaker": ["ann", "ann", "bob"], "split": ["test", "train", "test"]}
+    )
     problems = check_splits(frame)
     assert len(problems) == 2
     assert "speaker ann is in train and test" in problems[0] and "recording 2" in problems[1]

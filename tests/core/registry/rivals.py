@@ -59,7 +59,7 @@ def write_shards(folder: Path) -> Path:
         role = "positive" if positive else "noise" if noise else "negative"
         rows.append(
             {
-                "id": hashlib.sha256(path.read_bytes()).hexdigest(), "path": path.name, "source": "sounds",
+                "recording_id": hashlib.sha256(path.read_bytes()).hexdigest(), "path": path.name, "source": "sounds",
                 "label": "robin" if positive else "_negative", "role": role, "speaker": f"sounds/{number}",
                 "seconds": seconds, "speech_start": 0.2 if positive else np.nan, "speech_end": 0.7,
             }

@@ -63,9 +63,9 @@ def test_everything_comes_back(rows_of, pack, recordings):
     assert summary.hours == pytest.approx(5 / 3600, abs=1e-4) and summary.labels == {"robin": 10}
     assert summary.bytes == sum(path.stat().st_size for path in shard_paths(out))
     assert verify_shards(out, rows) == []
-    found = {one.id: one for one in iter_recordings(out)}
+    found = {one.recording_id: one for one in iter_recordings(out)}
     for row in rows.itertuples():
-        one = found[row.id]
+        one = found[row.recording_id]
         assert np.array_equal(one.audio, to_pcm16(read_audio(recordings / row.path, RATE)))
         assert (one.label, one.role, one.speaker, one.source) == (row.label, row.role, row.speaker, row.source)
         assert (one.speech_start, one.speech_end, one.seconds) == (row.speech_start, row.speech_end, 0.5)
@@ -74,16 +74,16 @@ def test_everything_comes_back(rows_of, pack, recordings):
 def test_the_order_is_the_hash_of_seed_and_id(rows_of, pack):
     rows = rows_of()
     out, _, _ = pack(rows)
-    orders = {one: hashlib.sha256(f"1:{one}".encode()).hexdigest() for one in rows["id"]}
+    orders = {one: hashlib.sha256(f"1:{one}".encode()).hexdigest() for one in rows["recording_id"]}
     for index, path in enumerate(shard_paths(out)):
         own = sorted((order, one) for one, order in orders.items() if int(order[:8], 16) % 4 == index)
-        assert [recording.id for recording in read_shard(path)] == [one for _, one in own]
+        assert [recording.recording_id for recording in read_shard(path)] == [one for _, one in own]
 
 
 def test_reading_one_shard(rows_of, pack):
     out, _, _ = pack(rows_of(), config=ShardsConfig())
     recordings = read_shard(out / "00000.parquet")
-    assert len(recordings) == 10 and shard_file.file_facts(out / "00000.parquet")["sample_rate"] == RATE
+    assert len(recordings) == 10 and shard_file.read_sample_rate(out / "00000.parquet") == RATE
     assert all(recording.audio.dtype == np.int16 and recording.seconds > 0 for recording in recordings)
     assert {(recording.role, recording.source) for recording in recordings} == {("positive", "mine")}
 
@@ -92,7 +92,7 @@ def test_roles_can_be_chosen(rows_of, pack):
     rows = rows_of()
     rows.loc[3, "role"] = "noise"
     out, _, _ = pack(rows)
-    assert [one.id for one in iter_recordings(out, roles=["noise"])] == [rows.loc[3, "id"]]
+    assert [one.recording_id for one in iter_recordings(out, roles=["noise"])] == [rows.loc[3, "recording_id"]]
 
 
 def test_audio_is_not_read_where_nobody_has_the_role(rows_of, pack, monkeypatch):
@@ -114,16 +114,16 @@ def test_columns_are_as_datasets_reads_them(rows_of, pack):
     out, _, _ = pack(rows_of())
     table = pq.read_table(out / "00001.parquet")
     assert table.schema.names == [
-        "audio", "id", "label", "role", "speaker", "source", "seconds", "speech_start", "speech_end",
+        "audio", "recording_id", "label", "role", "speaker", "source", "seconds", "speech_start", "speech_end",
     ]  # fmt: skip
     assert table.schema.field("audio").type == pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     assert features["audio"] == {"sampling_rate": RATE, "_type": "Audio"}
-    assert features["id"] == {"dtype": "string", "_type": "Value"}
+    assert features["recording_id"] == {"dtype": "string", "_type": "Value"}
     assert features["seconds"] == {"dtype": "float64", "_type": "Value"}
     assert list(features) == table.schema.names
     row = table.slice(0, 1).to_pylist()[0]
-    assert row["audio"]["path"] == f"{row['id']}.wav" and decode_wav(row["audio"]["bytes"])[1] == RATE
+    assert row["audio"]["path"] == f"{row['recording_id']}.wav" and decode_wav(row["audio"]["bytes"])[1] == RATE
 
 
 def test_one_new_recording_rewrites_one_shard(rows_of, pack, recordings, write_tone):
@@ -265,12 +265,12 @@ def test_shards_of_other_rows_are_reported(rows_of, pack):
     out, _, _ = pack(rows)
     assert any("in the shards but not in the manifest" in one for one in verify_shards(out, rows.iloc[1:]))
     other = rows.copy()
-    other.loc[0, "id"] = "f" * 64
+    other.loc[0, "recording_id"] = "f" * 64
     assert any("in the manifest but not in the shards" in one for one in verify_shards(out, other))
     for column, value in (("label", "wren"), ("speech_start", 9.0), ("seconds", 3.0)):
         other = rows.copy()
         other.loc[0, column] = value
-        assert any(f"{column} of recording {rows.loc[0, 'id']}" in one for one in verify_shards(out, other))
+        assert any(f"{column} of recording {rows.loc[0, 'recording_id']}" in one for one in verify_shards(out, other))
 
 
 def test_a_recording_changed_since_the_scan_is_named(rows_of, pack, recordings, write_tone):
@@ -378,6 +378,6 @@ def test_nothing_to_pack_and_twice_the_same_are_errors(rows_of, pack):
     rows = rows_of()
     with pytest.raises(DataError, match="no usable recordings"):
         pack(rows.head(0))
-    rows.loc[1, "id"] = rows.loc[0, "id"]
+    rows.loc[1, "recording_id"] = rows.loc[0, "recording_id"]
     with pytest.raises(DataError, match="twice"):
         pack(rows)

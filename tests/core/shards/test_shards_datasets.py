@@ -33,7 +33,9 @@ def shards(tmp_path):
         }
         span = {"speech_start": 0.01, "speech_end": np.nan if index % 3 else 0.1}
         one = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows.append({"id": one, "path": path.name, "source": "mine", "seconds": 0.1 + 0.01 * index, **facts, **span})
+        rows.append(
+            {"recording_id": one, "path": path.name, "source": "mine", "seconds": 0.1 + 0.01 * index, **facts, **span}
+        )
     config = ShardsConfig(count=3)
     build_shards(pd.DataFrame(rows), {"mine": sounds}, RATE, config, 1, 1, out, Parts(tmp_path / "parts"))
     return out
@@ -57,10 +59,10 @@ def test_the_library_reads_them_as_audio(shards, datasets, tmp_path, streaming):
     assert found.features["label"] == datasets.Value("string")
     expected = list(iter_recordings(shards))
     read = list(found.cast_column("audio", datasets.Audio(sampling_rate=RATE, decode=False)))
-    assert [row["id"] for row in read] == [one.id for one in expected] and len(read) == 12
+    assert [row["recording_id"] for row in read] == [one.recording_id for one in expected] and len(read) == 12
     for row, one in zip(read, expected, strict=True):
         pcm, rate = decode_wav(row["audio"]["bytes"])
-        assert rate == RATE and np.array_equal(pcm, one.audio) and row["audio"]["path"] == f"{one.id}.wav"
+        assert rate == RATE and np.array_equal(pcm, one.audio) and row["audio"]["path"] == f"{one.recording_id}.wav"
         assert (row["label"], row["speaker"], row["seconds"]) == (one.label, one.speaker, one.seconds)
         assert row["speech_end"] == one.speech_end or np.isnan(row["speech_end"]) == np.isnan(one.speech_end)
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import DataError
-from wakeword_core.shards import packed_split, packing, shard_file
+from wakeword_core.recordings.row import row_columns
+from wakeword_core.shards import packing
 from wakeword_core.shards.packed_split import build_shards, shard_paths, verify_shards
 from wakeword_core.store.artifacts import LatestParts, Parts
 
@@ -30,14 +31,16 @@ def sounds(tmp_path_factory):
         one = hashlib.sha256((root / f"{index}.flac").read_bytes()).hexdigest()
         span = {"speech_start": 0.01, "speech_end": np.nan}
         facts = {"label": "robin", "role": "positive", "speaker": f"s{index % 5}", "split": "train"}
-        rows.append({"id": one, "path": f"{index}.flac", "source": "mine", "seconds": seconds, **facts, **span})
+        rows.append(
+            {"recording_id": one, "path": f"{index}.flac", "source": "mine", "seconds": seconds, **facts, **span}
+        )
     return root, pd.DataFrame(rows)
 
 
-def build(root, rows, home, name, config=None, seed=1, rate=RATE):
+def build(root, rows, home, name, config=None, seed=1, rate=RATE, generation=None):
     out = home / name
     out.mkdir(parents=True)
-    parts = Parts(home / "parts")
+    parts = Parts(home / "parts", generation)
     summary = build_shards(rows, {"mine": root}, rate, config or ShardsConfig(count=3), 1, seed, out, parts)
     return [path.read_bytes() for path in shard_paths(out)], summary
 
@@ -62,7 +65,7 @@ def test_only_what_is_new_is_read_and_the_bytes_are_those_of_a_full_build(sounds
     decoded.clear()
     after, summary = build(root, rows, tmp_path, "after")
     assert sorted(decoded) == ["0.flac", "1.flac"]
-    orders = [int(hashlib.sha256(f"1:{one}".encode()).hexdigest()[:8], 16) % 3 for one in rows["id"]]
+    orders = [int(hashlib.sha256(f"1:{one}".encode()).hexdigest()[:8], 16) % 3 for one in rows["recording_id"]]
     touched = set(orders[:2])
     assert (summary.built, summary.copied) == (len(touched), sum(order in touched for order in orders) - 2)
     assert after == build(root, rows, tmp_path / "fresh", "full")[0]
@@ -99,25 +102,22 @@ def test_shards_of_another_seed_or_rate_are_not_looked_at(sounds, tmp_path, opti
 
 def test_shards_of_another_version_are_made_anew(sounds, tmp_path, monkeypatch, decoded):
     root, rows = sounds
-    before, _ = build(root, rows, tmp_path, "before")
+    before, _ = build(root, rows, tmp_path, "before", generation="2")
     decoded.clear()
-    for module in (packed_split, packing, shard_file):
-        monkeypatch.setattr(module, "SHARDS_VERSION", 99)
     original = packing.read_pcm16
     monkeypatch.setattr(packing, "read_pcm16", lambda path, rate: original(path, rate) // 2)
-    after, summary = build(root, rows, tmp_path, "after")
+    after, summary = build(root, rows, tmp_path, "after", generation="3")
     assert (summary.built, summary.copied, len(decoded)) == (3, 0, 24)
     assert after != before and verify_shards(tmp_path / "after", rows) == []
 
 
-def test_an_older_shard_of_another_version_is_not_copied_from(sounds, tmp_path, monkeypatch, decoded):
+@pytest.mark.parametrize(("rate", "copied"), [(RATE, 1), (2 * RATE, 0)])
+def test_an_older_shard_of_another_rate_is_not_copied_from(sounds, tmp_path, rate, copied):
     root, rows = sounds
     build(root, rows, tmp_path, "before", ShardsConfig(count=1))
-    row = packing.ShardRow(*rows.loc[0, list(packing.ShardRow._fields)])
-    job = packing.ShardJob([row], {"mine": root}, RATE, tmp_path / "before" / "00000.parquet")
-    assert packing.pack_shard(job, tmp_path / "same.parquet", lambda done: None) == 1
-    monkeypatch.setattr(packing, "SHARDS_VERSION", 99)
-    assert packing.pack_shard(job, tmp_path / "other.parquet", lambda done: None) == 0
+    row = packing.ShardRow(**rows.loc[0, list(row_columns(packing.ShardRow))])
+    job = packing.ShardJob([row], {"mine": root}, rate, tmp_path / "before" / "00000.parquet")
+    assert packing.pack_shard(job, tmp_path / "other.parquet", lambda done: None) == copied
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "junk", "list"])
@@ -177,7 +177,7 @@ def test_large_files_are_hashed_in_pieces(sounds, tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "_WHOLE_FILE_BYTES", 0)
     assert build(root, rows, tmp_path / "fresh", "large")[0] == expected
     wrong = rows.copy()
-    wrong.loc[3, "id"] = "0" * 64
+    wrong.loc[3, "recording_id"] = "0" * 64
     with pytest.raises(DataError, match=r"mine/3\.flac: its bytes changed"):
         build(root, wrong, tmp_path / "wrong", "large")
 
@@ -193,7 +193,8 @@ def test_files_taken_as_they_are_are_what_decoding_gives(tmp_path, subtype, head
     if header:  # a chunk that players skip
         data = path.read_bytes()
         path.write_bytes(data[:36] + b"LIST" + (4).to_bytes(4, "little") + b"INFO" + data[36:])
-    row = packing.ShardRow(hashlib.sha256(path.read_bytes()).hexdigest(), "x", "y", "z", "mine", "a.wav", 0.0, 0.1)
+    name = hashlib.sha256(path.read_bytes()).hexdigest()
+    row = packing.ShardRow(name, "x", "y", "z", "mine", 0.25, 0.0, 0.1, path="a.wav")
     data, seconds = packing._Reader(packing.ShardJob([row], {"mine": root}, RATE)).read(row)
     assert data == encode_wav(to_pcm16(read_audio(path, RATE)), RATE) and seconds == 0.25
 

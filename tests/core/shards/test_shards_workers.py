@@ -27,7 +27,7 @@ def rows(recordings):
     span = {"speech_start": 0.1, "speech_end": float("nan")}
     return pd.DataFrame(
         [
-            {"id": hash_file(path), "path": f"{path.parent.name}/{path.name}", "speaker": path.parent.name}
+            {"recording_id": hash_file(path), "path": f"{path.parent.name}/{path.name}", "speaker": path.parent.name}
             | facts
             | span
             for path in sorted(recordings.rglob("*.wav"))

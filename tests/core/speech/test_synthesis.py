@@ -69,7 +69,7 @@ def test_sources_list_everything_once(made):
     names = [source.name for source in sources]
     assert len(set(names)) == len(names) and all(name.startswith("synthetic") for name in names)
     assert all(source.path.is_absolute() and source.licence for source in sources)
-    listed = [source.path / file.path for source in sources for file in find_recordings(source)]
+    listed = [source.path / file.path for source in sources for file in find_recordings(source)[0]]
     assert len(listed) == len(set(listed)) == sum(summary.recordings.values())
     assert {source.split for source in sources if source.role == "noise"} == {"train", "val", "test"}
     positives = {source.licence: source for source in sources if source.role == "positive"}
@@ -100,7 +100,7 @@ def test_single_words_are_negatives_and_by_themselves_for_training(tmp_path):
     sources = synthetic_sources(tmp_path / "a")
     assert {one.name for one in sources} == {"synthetic_words_espeak", "synthetic_words_hibari"}
     assert {(one.role, one.split, one.path.name) for one in sources} == {("negative", "train", "words")}
-    assert sum(len(find_recordings(one)) for one in sources) == 24
+    assert sum(len(find_recordings(one)[0]) for one in sources) == 24
     # beside speech of other kinds by the same voices they go where their speakers go
     synthesize("jarvis", SMALL.model_copy(update={"words": 8}), RATE, 1, tmp_path / "b")
     words = [one for one in synthetic_sources(tmp_path / "b") if one.path.name == "words"]

@@ -292,7 +292,7 @@ def test_windows_that_cannot_be_trained_on(tmp_path: Path) -> None:
 
     def only(windows: WindowSet, keep: torch.Tensor) -> WindowSet:
         kept = (getattr(windows, name)[keep] for name in ("mel", "labels", "roles", "views", "word_ends"))
-        return WindowSet(*kept, windows.ids[keep.numpy()])
+        return WindowSet(*kept, windows.recording_ids[keep.numpy()])
 
     for train_set, val_set, message in (
         (only(TRAIN, ~positives), VAL, "training split has no window of 'hey robin'"),

@@ -54,7 +54,7 @@ def test_the_mined_clips_are_shown(runs) -> None:
     shown = runs[1]["mined_negatives"]
     top = shown["top_clips"]
     assert isinstance(top, dg.TableMetadataValue) and len(top.records) == shown["clips"].value >= 3
-    assert {"score", "source", "role", "origin", "start_s"} <= set(top.records[0].data)
+    assert {"score", "source", "from_role", "from_recording_id", "start_s"} <= set(top.records[0].data)
     assert shown["dagster/row_count"].value == shown["clips"].value
     for name in ("sources", "roles"):
         assert isinstance(shown[name], dg.TableMetadataValue)

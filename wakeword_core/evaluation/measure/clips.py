@@ -53,13 +53,13 @@ def onnx_clip_scores(model: Path, features_folder: Path) -> tuple[Doubles, Label
     return np.concatenate(scores).astype(np.float64), windows.labels.numpy()
 
 
-def window_groups(shards: Path, ids: npt.NDArray[np.str_]) -> dict[str, npt.NDArray[np.str_]]:
+def window_groups(shards: Path, recording_ids: npt.NDArray[np.str_]) -> dict[str, npt.NDArray[np.str_]]:
     """Return speaker, source and SNR band of windows, each [n], by the recording that each is of."""
     groups = {
-        recording.id: (recording.speaker, recording.source, _snr_band(recording))
+        recording.recording_id: (recording.speaker, recording.source, _snr_band(recording))
         for recording in iter_recordings(shards)
     }
-    columns = np.asarray([groups[recording] for recording in ids.tolist()], dtype=np.str_).reshape(-1, 3)
+    columns = np.asarray([groups[recording] for recording in recording_ids.tolist()], dtype=np.str_).reshape(-1, 3)
     return dict(zip(("speaker", "source", "snr"), columns.T, strict=True))
 
 

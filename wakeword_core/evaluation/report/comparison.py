@@ -118,7 +118,8 @@ def _at(report: Any, place: tuple[str, ...]) -> Any:
 def _words(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, int]:
     """Count the words (a recording under a condition) that one of the two missed, on one and the same test."""
     this, before = (
-        {(miss["id"], miss["condition"]) for miss in report["stream"]["miss_list"]} for report in (metrics, earlier)
+        {(miss["recording_id"], miss["condition"]) for miss in report["stream"]["miss_list"]}
+        for report in (metrics, earlier)
     )
     return {
         "missed_by_both": len(this & before),

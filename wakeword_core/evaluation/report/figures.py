@@ -214,7 +214,7 @@ def final_test(
     write_report(out, metrics, exhibits)
     (out / "det.png").write_bytes(det)
     worst = metrics["suspicious"]["worst"]
-    write_json(out / "suspicious.json", [{**row, "path": exhibits.paths.get(row["id"])} for row in worst])
+    write_json(out / "suspicious.json", [{**row, "path": exhibits.paths.get(row["recording_id"])} for row in worst])
     if comparison is not None:
         write_json(out / "comparison.json", comparison)
     return figures.summary()
@@ -248,7 +248,7 @@ def _window_figures(
     any_word = 1 - scores[:, 0]
     positive = (labels > 0).astype(np.int64)
     file = FeatureFile(features)
-    recordings = file.column("file_ids")[file.column("views") == 0].astype(np.str_)
+    recordings = file.column("recording_ids")[file.column("views") == 0].astype(np.str_)
 
     def measured(values: NDArray[Any], truth: NDArray[Any], chances: NDArray[Any], names: NDArray[Any]) -> ClipMetrics:
         random = np.random.default_rng(config.seed)  # the same for figures that stand side by side
@@ -302,15 +302,15 @@ def _stream_players(
     alarms = result.false_alarms[: config.evaluation.report.clips]
     missed: dict[tuple[str, str], Excerpt] = {}
     for condition in conditions:
-        ids = {miss.id for miss in misses if miss.condition == condition.name}
+        recording_ids = {miss.recording_id for miss in misses if miss.condition == condition.name}
         sessions = positive_sessions(shards, config, config.seed, condition)
-        excerpts = word_excerpts(sessions, ids, rate, seconds)
+        excerpts = word_excerpts(sessions, recording_ids, rate, seconds)
         missed |= {(condition.name, recording): excerpt for recording, excerpt in excerpts.items()}
-    moments = {(alarm.id, alarm.time) for alarm in alarms}
+    moments = {(alarm.recording_id, alarm.time) for alarm in alarms}
     fired = moment_excerpts(background_sessions(shards, config), moments, rate, window, seconds)
     return (
-        players([missed.get((miss.condition, miss.id)) for miss in misses], model.front_end, rate),
-        players([fired.get((alarm.id, alarm.time)) for alarm in alarms], model.front_end, rate),
+        players([missed.get((miss.condition, miss.recording_id)) for miss in misses], model.front_end, rate),
+        players([fired.get((alarm.recording_id, alarm.time)) for alarm in alarms], model.front_end, rate),
     )
 
 
@@ -367,4 +367,4 @@ def _model_in_words(model: WakewordModel, inputs: Mapping[str, Artifact]) -> dic
 
 def _paths(manifest: Path) -> dict[str, str]:
     rows = read_manifest(manifest)
-    return dict(zip(rows["id"], rows["source"] + "/" + rows["path"], strict=True))
+    return dict(zip(rows["recording_id"], rows["source"] + "/" + rows["path"], strict=True))

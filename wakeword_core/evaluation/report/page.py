@@ -70,7 +70,7 @@ class Exhibits:
     false_alarms: Sequence[Player | None] = ()
     suspicious: Sequence[Player | None] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
-    """Recording id -> where it lies."""
+    """recording_id -> where it lies."""
     comparison: Mapping[str, Any] | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
 

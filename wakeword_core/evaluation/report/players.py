@@ -50,14 +50,16 @@ def cut(pcm: Pcm, rate: int, start: float, end: float, seconds: float) -> Excerp
     return Excerpt(pcm[first : first + length].copy(), (mark[0], mark[1]))
 
 
-def word_excerpts(sessions: Iterable[Session], ids: Iterable[str], rate: int, seconds: float) -> dict[str, Excerpt]:
-    """Cut the words of some recordings out of their sessions, noise and all: recording id -> excerpt."""
-    waiting, excerpts = set(ids), {}
+def word_excerpts(
+    sessions: Iterable[Session], recording_ids: Iterable[str], rate: int, seconds: float
+) -> dict[str, Excerpt]:
+    """Cut the words of some recordings out of their sessions, noise and all: recording_id -> excerpt."""
+    waiting, excerpts = set(recording_ids), {}
     for session in sessions if waiting else ():
         for word in session.words:
-            if word.id in waiting:
-                excerpts[word.id] = cut(session.pcm, rate, word.start, word.end, seconds)
-                waiting.discard(word.id)
+            if word.recording_id in waiting:
+                excerpts[word.recording_id] = cut(session.pcm, rate, word.start, word.end, seconds)
+                waiting.discard(word.recording_id)
         if not waiting:
             break
     return excerpts
@@ -66,13 +68,15 @@ def word_excerpts(sessions: Iterable[Session], ids: Iterable[str], rate: int, se
 def moment_excerpts(
     sessions: Iterable[Session], moments: Iterable[tuple[str, float]], rate: int, window: float, seconds: float
 ) -> dict[tuple[str, float], Excerpt]:
-    """Cut what sounded before moments (recording id, seconds in it) in their sessions; `window` seconds are marked."""
+    """Cut what sounded before moments (recording_id, seconds in it) in their sessions; `window` seconds are marked."""
     waiting, excerpts = set(moments), {}
     for session in sessions if waiting else ():
         for span in session.sources:
             # by a sample more or less: the moment was computed from the span's own rounded ends
             first, last = span.offset - 1 / rate, span.offset + span.end - span.start + 1 / rate
-            for moment in [moment for moment in waiting if moment[0] == span.id and first <= moment[1] <= last]:
+            for moment in [
+                moment for moment in waiting if moment[0] == span.recording_id and first <= moment[1] <= last
+            ]:
                 at = span.start + moment[1] - span.offset
                 excerpts[moment] = cut(session.pcm, rate, at - window, at, seconds)
                 waiting.discard(moment)

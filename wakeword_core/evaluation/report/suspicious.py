@@ -28,7 +28,7 @@ _LEAST_POWER = 1e-12
 class Suspicion:
     """A training recording and the clean window that its loss is of."""
 
-    id: str
+    recording_id: str
     label: str
     positive: bool
     score: float
@@ -84,27 +84,27 @@ def suspicious_recordings(
     clean = file.column("views") == 0
     labels = file.column("labels").astype(np.int64)
     losses, scores, offsets = _deciding_windows(score, file, clean, labels, cut, progress)
-    ids, labels = file.column("file_ids").astype(np.str_)[clean], labels[clean]
+    recording_ids, labels = file.column("recording_ids").astype(np.str_)[clean], labels[clean]
     starts = (file.column("starts")[clean] + offsets * cut.hop) / cut.rate
     suspicions = [
         Suspicion(
-            id=str(ids[row]),
+            recording_id=str(recording_ids[row]),
             label=file.labels[labels[row]],
             positive=bool(labels[row] > 0),
             score=float(scores[row]),
             loss=float(losses[row]),
             start=float(starts[row]),
         )
-        for row in _deciding_rows(ids, losses, labels > 0)
+        for row in _deciding_rows(recording_ids, losses, labels > 0)
     ]
-    suspicions.sort(key=lambda suspicion: (-suspicion.loss, suspicion.id))
+    suspicions.sort(key=lambda suspicion: (-suspicion.loss, suspicion.recording_id))
     positives, others = (
         [suspicion for suspicion in suspicions if suspicion.positive is kind] for kind in (True, False)
     )
     kept = min(len(positives), max(count // 2, count - len(others)))
-    chosen = {suspicion.id for suspicion in [*positives[:kept], *others[: count - kept]]}
+    chosen = {suspicion.recording_id for suspicion in [*positives[:kept], *others[: count - kept]]}
     return SuspiciousRecordings(
-        worst=[suspicion for suspicion in suspicions if suspicion.id in chosen],
+        worst=[suspicion for suspicion in suspicions if suspicion.recording_id in chosen],
         positives=len(positives),
         positives_wrong=sum(suspicion.score < _HALF for suspicion in positives),
         others=len(others),
@@ -116,16 +116,18 @@ def describe(
     shards: Path, suspicions: list[Suspicion], rate: int, window: float, seconds: float
 ) -> tuple[list[Described], list[Excerpt]]:
     """Describe the recording of each suspicion, and cut an excerpt around its window (of `window` seconds)."""
-    starts = {suspicion.id: suspicion.start for suspicion in suspicions}
+    starts = {suspicion.recording_id: suspicion.start for suspicion in suspicions}
     described: dict[str, Described] = {}
     excerpts: dict[str, Excerpt] = {}
     for recording in iter_recordings(shards) if starts else ():
-        if (start := starts.get(recording.id)) is not None:
-            described[recording.id] = _describe(recording)
-            excerpts[recording.id] = players.cut(recording.audio, rate, start, start + window, seconds)
+        if (start := starts.get(recording.recording_id)) is not None:
+            described[recording.recording_id] = _describe(recording)
+            excerpts[recording.recording_id] = players.cut(recording.audio, rate, start, start + window, seconds)
             if len(described) == len(starts):
                 break
-    return [described[suspicion.id] for suspicion in suspicions], [excerpts[suspicion.id] for suspicion in suspicions]
+    return [described[suspicion.recording_id] for suspicion in suspicions], [
+        excerpts[suspicion.recording_id] for suspicion in suspicions
+    ]
 
 
 def _describe(recording: Recording) -> Described:
@@ -179,10 +181,10 @@ def _places(frames: int, word_end: int, positive: bool, cut: Cut) -> list[int]:
     return [*range(first, last, cut.stride), last]
 
 
-def _deciding_rows(ids: NDArray[np.str_], losses: Doubles, positive: NDArray[np.bool_]) -> list[int]:
+def _deciding_rows(recording_ids: NDArray[np.str_], losses: Doubles, positive: NDArray[np.bool_]) -> list[int]:
     """Return the row of each recording that decides: the least loss of a positive, the greatest of any other."""
     signed = np.where(positive, losses, -losses)
-    order = np.lexsort((signed, ids))
-    _, first = np.unique(ids[order], return_index=True)
+    order = np.lexsort((signed, recording_ids))
+    _, first = np.unique(recording_ids[order], return_index=True)
     rows: list[int] = order[first].tolist()
     return rows

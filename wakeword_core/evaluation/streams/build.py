@@ -188,7 +188,7 @@ class Word:
     """A wake word in a session, from `start` to `end`, its recording from `begin`, in seconds of the session."""
 
     label: str
-    id: str
+    recording_id: str
     start: float
     end: float
     source: str = ""
@@ -201,7 +201,7 @@ class SourceSpan:
     """The part of a session that one recording fills, in seconds; `offset` is where in the recording it begins."""
 
     source: str
-    id: str
+    recording_id: str
     start: float
     end: float
     offset: float = 0.0
@@ -345,7 +345,9 @@ def _word(piece: _Piece, rate: int) -> Word:
     if not 0 <= start < end <= piece.length / rate:
         start, end = 0.0, piece.length / rate
     begin = piece.start / rate
-    return Word(recording.label, recording.id, begin + start, begin + end, recording.source, recording.speaker, begin)
+    return Word(
+        recording.label, recording.recording_id, begin + start, begin + end, recording.source, recording.speaker, begin
+    )
 
 
 def _speech(pieces: list[_Piece], words: list[slice], length: int, rooms: Rooms | None) -> Floats:
@@ -363,7 +365,7 @@ def _spans(pieces: list[_Piece], rate: int) -> list[SourceSpan]:
     return [
         SourceSpan(
             source=piece.recording.source,
-            id=piece.recording.id,
+            recording_id=piece.recording.recording_id,
             start=piece.start / rate,
             end=(piece.start + piece.length) / rate,
             offset=piece.offset / rate,

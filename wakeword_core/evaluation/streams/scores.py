@@ -141,7 +141,7 @@ class FalseAlarm:
     """An event in background audio; `time` in seconds of the recording it happened in."""
 
     source: str
-    id: str
+    recording_id: str
     time: float
     score: float
     label: str
@@ -155,7 +155,7 @@ class Miss:
     """
 
     source: str
-    id: str
+    recording_id: str
     label: str
     condition: str
     score: float
@@ -192,7 +192,7 @@ class PreparedSession:
         self.peaks = self._peaks()
         # a recording that goes on from the session before was scored there up to where it goes on
         first = scores.sources[0] if scores.sources else None
-        self.goes_on_with = first.id if first and scores.background and first.offset > 0 else ""
+        self.goes_on_with = first.recording_id if first and scores.background and first.offset > 0 else ""
         self.counted_from = first.start if first and self.goes_on_with else -np.inf
         self.counted_until = np.inf
 
@@ -216,7 +216,7 @@ class PreparedSession:
         return [
             Miss(
                 source=word.source,
-                id=word.id,
+                recording_id=word.recording_id,
                 label=word.label,
                 condition=condition.name,
                 score=max(float(peak), 0.0),
@@ -244,7 +244,7 @@ class PreparedSession:
             span = self.scores.sources[max(int(np.searchsorted(starts, time, side="right")) - 1, 0)]
             moment = span.offset + min(time, span.end) - span.start
             score, label = float(self.prepared.held[event]), labels[int(self.scores.classes[event])]
-            alarms.append(FalseAlarm(span.source, span.id, moment, score, label))
+            alarms.append(FalseAlarm(span.source, span.recording_id, moment, score, label))
         return alarms
 
     def _peaks(self) -> NDArray[np.float64]:
@@ -265,7 +265,7 @@ def prepare_sessions(scores: StreamScores, streams: StreamsConfig, detector: Det
     sessions = [PreparedSession(session, scores.labels, streams, detector) for session in scores.sessions]
     for session, following in pairwise(sessions):
         last = session.scores.sources[-1]
-        if last.id == following.goes_on_with:  # the pause behind the cut is scored again after it
+        if last.recording_id == following.goes_on_with:  # the pause behind the cut is scored again after it
             session.counted_until = last.end
     return sessions
 
@@ -275,8 +275,8 @@ def confusables_accepted(
 ) -> tuple[int, int]:
     """Count the confusable recordings that set off a detection, and all of them."""
     sessions = [PreparedSession(session, scores.labels, streams, detector) for session in scores.confusables]
-    accepted = {alarm.id for session in sessions for alarm in session.false_alarms(threshold, scores.labels)}
-    return len(accepted), len({span.id for session in scores.confusables for span in session.sources})
+    accepted = {alarm.recording_id for session in sessions for alarm in session.false_alarms(threshold, scores.labels)}
+    return len(accepted), len({span.recording_id for session in scores.confusables for span in session.sources})
 
 
 def _code(label: str, labels: tuple[str, ...]) -> int:

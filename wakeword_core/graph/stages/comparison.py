@@ -130,15 +130,18 @@ def _sentence(
 
 
 def _learnt_by(store: ArtifactStore, champion: Artifact) -> set[str]:
-    """Return the recordings that the champion was trained or calibrated on; none if its manifest is gone."""
+    """Return the recordings that the champion was trained or calibrated on; none if its manifest cannot be read."""
     from wakeword_core.lineage.recordings import manifest_behind
-    from wakeword_core.recordings.manifest import read_manifest
+    from wakeword_core.recordings.manifest import readable_manifests
 
     manifest = manifest_behind(store, champion.key)
-    if manifest is None:
-        return set()
-    rows = read_manifest(manifest.path, columns=("id", "split", "status"))
-    return set(rows.loc[rows["split"].isin(_LEARNT), "id"])
+    folders = [manifest.path] if manifest else []
+    tables = readable_manifests(folders, ("recording_id", "split", "status")).values()
+    return {
+        recording_id
+        for rows in tables
+        for recording_id in rows.loc[rows["split"].isin(_LEARNT) & (rows["status"] == "ok"), "recording_id"]
+    }
 
 
 def not_worse_than_champion(comparison: Artifact, run: CheckRun) -> Verdict:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
+from wakeword_core.graph.stages.shards import STAGE as SHARDS
 from wakeword_core.store.artifacts import Artifact
 
 
@@ -43,7 +44,8 @@ def features_consistent(features: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="mel_features",
-    version="2",
+    # rows of an older part are known by what was drawn for them, not by their sound, which is the shards'
+    version=f"{SHARDS.version}.3",
     make=make,
     inputs=(Input("audio_shards", split="same"),),
     settings=EVERY_SPLIT,
@@ -52,7 +54,7 @@ STAGE = Stage(
     kinds=("pytorch", "hdf5"),
     description=__doc__,
     checks=(check(features_consistent, inputs=(Input("audio_shards", split="same"),)),),
-    libraries=("torch",),
+    libraries=("torch", *SHARDS.libraries),
     partitioned=True,
     gpu=True,
 )

@@ -22,13 +22,13 @@ def make(run: StageRun) -> None:
 
 def mined_from_training(clips: Artifact, run: CheckRun) -> Verdict:
     """Fail where a clip comes from a recording that is not in the training split."""
-    from wakeword_core.mining.clips import check_origins, read_clips
+    from wakeword_core.mining.clips import check_mined_recordings, read_clips
     from wakeword_core.recordings.manifest import read_manifest
 
     rows = read_clips(clips.path)
-    recordings = read_manifest(run.inputs["raw_manifest"].path, columns=("id", "split", "status"))
-    fine = f"the origins of all {len(rows)} clips are in the training split alone"
-    return verdict_on(check_origins(rows, recordings), fine)
+    recordings = read_manifest(run.inputs["raw_manifest"].path, columns=("recording_id", "split", "status"))
+    fine = f"the recordings of all {len(rows)} clips are in the training split alone"
+    return verdict_on(check_mined_recordings(rows, recordings), fine)
 
 
 def clips_verify(clips: Artifact, run: CheckRun) -> Verdict:
@@ -43,7 +43,7 @@ def clips_verify(clips: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="mined_negatives",
-    version="1",
+    version="2",
     make=make,
     inputs=(Input("trained_model"), Input("audio_shards", split="train")),
     settings=("mining.search", "features.windows", "features.context"),

@@ -40,7 +40,7 @@ def shards_verify(shards: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="audio_shards",
-    version="2",
+    version="3",
     make=make,
     # the manifest says which recordings of synthetic speech count; where they lie decides nothing
     inputs=(Input("raw_manifest", facet="split"), Input("synthetic_speech", decides=never)),

@@ -53,14 +53,14 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
     options = replace(options, given_config=options.config)
     project = options.project()
     with project.store.undisturbed("forget"):
-        ids = _bury(project, request)
+        recording_ids = _bury(project, request)
     if request.rebuild:
         from wakeword_pipeline.cli.commands.run import run_config
 
         run_config(options, (), as_json=False)
-    affected = _affected(project, ids)
-    _print(project, ids, affected)
-    purged = request.purge and _purge(project, options, ids, affected, request)
+    affected = _affected(project, recording_ids)
+    _print(project, recording_ids, affected)
+    purged = request.purge and _purge(project, options, recording_ids, affected, request)
     print(_ELSEWHERE)
     if as_json:
         runs = [
@@ -68,40 +68,42 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
             for run in affected.runs
         ]
         items = items_json(affected.items)
-        print(json.dumps({"recordings": list(ids), "affected": items, "mlflow": runs, "purged": purged}))
+        print(json.dumps({"recordings": list(recording_ids), "affected": items, "mlflow": runs, "purged": purged}))
 
 
 def _bury(project: Project, request: ForgetRequest) -> list[str]:
-    """Write the tombstone, remove what was measured of the recordings, and return their ids."""
+    """Write the tombstone, remove what was measured of the recordings, and return their recording_ids."""
     from wakeword_core.lineage.forgetting import find_recording, find_speaker, known_recordings
 
     known = known_recordings(project.store)
     if request.speaker is not None:
-        speaker, ids = find_speaker(request.speaker, known)
+        speaker, recording_ids = find_speaker(request.speaker, known)
         speakers = [speaker]
     else:
         assert request.recording is not None
         roots = {source.name: source.root for source in project.config.data.sources}
-        ids, speakers = [find_recording(request.recording, known, roots)], []
-    project.forgotten().adding(ids, speakers, request.reason).save(project.home)
-    project.scan_cache().forget_facts(ids)
-    return ids
+        recording_ids, speakers = [find_recording(request.recording, known, roots)], []
+    project.forgotten().adding(recording_ids, speakers, request.reason).save(project.home)
+    project.scan_cache().forget_facts(recording_ids)
+    return recording_ids
 
 
-def _affected(project: Project, ids: Collection[str]) -> Affected:
+def _affected(project: Project, recording_ids: Collection[str]) -> Affected:
     """Return what is affected now. A run whose artifact is gone counts: it may be made from the recordings too."""
     from wakeword_core.lineage.forgetting import affected
     from wakeword_core.store.graph import Graph
     from wakeword_pipeline.tracking.versions import model_runs
 
-    items = affected(project.store, ids)
+    items = affected(project.store, recording_ids)
     names = {(item.stage, item.paths[0].name) for item in items}
     clean = Graph.of_store(project.store).artifacts.keys() - names
     return Affected(items, [run for run in model_runs(str(project.home)) if (run.stage, run.key) not in clean])
 
 
-def _print(project: Project, ids: Sequence[str], affected: Affected) -> None:
-    what = f"Recording {ids[0][:16]} is" if len(ids) == 1 else f"{len(ids)} recordings are"
+def _print(project: Project, recording_ids: Sequence[str], affected: Affected) -> None:
+    what = (
+        f"Recording {recording_ids[0][:16]} is" if len(recording_ids) == 1 else f"{len(recording_ids)} recordings are"
+    )
     print(f"{what} forgotten: no build in {project.home} will use it again.")
     if affected.items:
         print_items("what holds it, was made from it, or cannot be traced", affected.items)
@@ -113,7 +115,11 @@ def _print(project: Project, ids: Sequence[str], affected: Affected) -> None:
 
 
 def _purge(
-    project: Project, options: ProjectOptions, ids: Collection[str], affected: Affected, request: ForgetRequest
+    project: Project,
+    options: ProjectOptions,
+    recording_ids: Collection[str],
+    affected: Affected,
+    request: ForgetRequest,
 ) -> bool:
     """Delete what is affected, if the person agrees, and search what is left; return whether it was done."""
     import dagster as dg
@@ -128,12 +134,12 @@ def _purge(
             print("Nothing was deleted.")
             return False
         with project.store.undisturbed("forget --purge"):
-            items = _affected(project, ids).items
+            items = _affected(project, recording_ids).items
             freed = freed_bytes(items)
             delete(items)
             print(f"Deleted {count_items(items)}, which freed {size_text(freed)}.")
             _remove_from_registries(project, items, request.reason)
-            _require_gone(project, ids)
+            _require_gone(project, recording_ids)
     runs = affected.runs
     if runs and _agreed(f"Delete {len(runs)} runs and the versions of models made from them from MLflow?", request):
         delete_runs(str(project.home), runs)
@@ -158,10 +164,10 @@ def _agreed(question: str, request: ForgetRequest) -> bool:
     return not request.ask or typer.confirm(question)
 
 
-def _require_gone(project: Project, ids: Collection[str]) -> None:
+def _require_gone(project: Project, recording_ids: Collection[str]) -> None:
     from wakeword_core.lineage.forgetting import search
 
-    result = search(project.store.root, ids)
+    result = search(project.store.root, recording_ids)
     left = [*result.holders, *result.unreadable]
     if left:
         raise ArtifactError(f"{left[0]} and {len(left) - 1} more files still hold it or cannot be read; delete them")

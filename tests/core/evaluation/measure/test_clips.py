@@ -20,17 +20,19 @@ def features(shards, tmp_path_factory):
 
 
 def test_windows_belong_to_their_recordings_groups(shards, features):
-    ids = load_windows(features, clean_only=True).ids
-    groups = window_groups(shards.folder, ids)
-    assert set(groups) == {"speaker", "source", "snr"} and all(len(one) == len(ids) for one in groups.values())
-    for row in (0, len(ids) // 2, len(ids) - 1):
-        assert groups["speaker"][row] == shards.recordings[ids[row]].speaker
+    recording_ids = load_windows(features, clean_only=True).recording_ids
+    groups = window_groups(shards.folder, recording_ids)
+    assert set(groups) == {"speaker", "source", "snr"} and all(
+        len(one) == len(recording_ids) for one in groups.values()
+    )
+    for row in (0, len(recording_ids) // 2, len(recording_ids) - 1):
+        assert groups["speaker"][row] == shards.recordings[recording_ids[row]].speaker
     assert set(groups["source"]) == {"source"}
     # the words stand 24 to 34 dB above what is around them; of all else, where speech is is unknown
-    words = [shards.recordings[one].role == "positive" for one in ids]
+    words = [shards.recordings[one].role == "positive" for one in recording_ids]
     assert set(groups["snr"][words]) == {"20 to 30 dB", "30 dB and more"}
     assert set(groups["snr"][~np.array(words)]) == {"unknown"}
-    assert window_groups(shards.folder, ids[:0])["speaker"].shape == (0,)
+    assert window_groups(shards.folder, recording_ids[:0])["speaker"].shape == (0,)
 
 
 @pytest.mark.parametrize(

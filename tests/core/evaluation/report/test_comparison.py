@@ -26,7 +26,7 @@ METRICS = {
         "latency_p50": 0.1,
         "latency_p95": None,
         "conditions": [{"name": "clean", "frr": 0.02}, {"name": "far", "frr": 0.3}],
-        "miss_list": [{"id": "a", "condition": "clean"}, {"id": "b", "condition": "clean"}],
+        "miss_list": [{"recording_id": "a", "condition": "clean"}, {"recording_id": "b", "condition": "clean"}],
     },
     "fah_points": [
         {"target_fah": 0.5, "frr": 0.05, "reachable": True},
@@ -66,7 +66,7 @@ def test_equal_reports_differ_by_nothing(tmp_path):
 def test_signs_and_which_way_is_better(tmp_path):
     def change(card, metrics):
         metrics["stream"].update(frr=0.08, fah=0.3, background_hours=5.0)
-        metrics["stream"]["miss_list"] = [{"id": name, "condition": "clean"} for name in "bcd"]
+        metrics["stream"]["miss_list"] = [{"recording_id": name, "condition": "clean"} for name in "bcd"]
         metrics["clips"]["test"]["roc_auc"] = 0.9
 
     found = compare(METRICS, INPUTS, SETTINGS, earlier(tmp_path / "old", change))

@@ -58,7 +58,7 @@ STREAM = StreamResult(
     by_speaker=[GroupRate(f"people/{i}", 20, i % 7, i % 7 / 20, Interval(0.0, 0.5)) for i in range(23)],
 )
 DOUBTFUL = {
-    "id": "doubtful1",
+    "recording_id": "doubtful1",
     "label": "hey robin",
     "positive": True,
     "score": 0.0123,
@@ -105,7 +105,7 @@ METRICS = {
         "quarantine": [{"source": "mine", "path": NASTY, "reason": "too short: 0.1 s"}],
     },
     "suspicious": {
-        "worst": [DOUBTFUL, {**DOUBTFUL, "id": "doubtful2", "positive": False, "role": "hard_negative"}],
+        "worst": [DOUBTFUL, {**DOUBTFUL, "recording_id": "doubtful2", "positive": False, "role": "hard_negative"}],
         "positives": 120,
         "positives_wrong": 1,
         "others": 1300,

@@ -44,8 +44,8 @@ def test_a_word_is_heard_with_the_noise_of_its_condition(shards, config):
     heard = {}
     for condition in (Condition(None), Condition(0.0)):
         sessions = list(positive_sessions(shards.folder, config, config.seed, condition))
-        heard[condition] = word_excerpts(iter(sessions), [chosen.id], RATE, 1.2)[chosen.id]
-        own = next((one, word) for one in sessions for word in one.words if word.id == chosen.id)
+        heard[condition] = word_excerpts(iter(sessions), [chosen.recording_id], RATE, 1.2)[chosen.recording_id]
+        own = next((one, word) for one in sessions for word in one.words if word.recording_id == chosen.recording_id)
         begin = round((own[1].start + own[1].end) / 2 * RATE) - round(1.2 * RATE) // 2
         assert np.array_equal(heard[condition].pcm, own[0].pcm[begin : begin + round(1.2 * RATE)])
     assert heard[Condition(None)].mark == heard[Condition(0.0)].mark
@@ -70,8 +70,8 @@ def test_nothing_is_read_when_nothing_is_wanted():
 def test_a_moment_of_a_long_recording_is_found_in_the_session_it_is_in(shards, config, moment):
     """The recording of 40 s goes over several sessions of 15 s."""
     (long,) = shards.of("background")
-    found = moment_excerpts(background_sessions(shards.folder, config), [(long.id, moment)], RATE, 0.5, 1.0)
-    excerpt = found[long.id, moment]
+    found = moment_excerpts(background_sessions(shards.folder, config), [(long.recording_id, moment)], RATE, 0.5, 1.0)
+    excerpt = found[long.recording_id, moment]
     middle = round((excerpt.mark[0] + excerpt.mark[1]) / 2 * RATE)
     here = excerpt.pcm[middle - 2_000 : middle + 2_000].astype(float)
     at = round((moment - 0.25) * RATE)

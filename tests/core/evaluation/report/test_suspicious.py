@@ -44,14 +44,14 @@ def test_the_wrong_ones_come_first(trained):
     found = suspicious_recordings(loudness, features, CUT, 4)
     silent = min(shards.of("positive"), key=lambda one: np.abs(one.audio.astype(int)).max())
     loud = max(shards.of("negative"), key=lambda one: np.abs(one.audio.astype(int)).max())
-    assert {one.id for one in found.worst[:2]} == {silent.id, loud.id}
+    assert {one.recording_id for one in found.worst[:2]} == {silent.recording_id, loud.recording_id}
     assert [one.loss for one in found.worst] == sorted((one.loss for one in found.worst), reverse=True)
     assert (found.positives, found.positives_wrong, found.others, found.others_wrong) == (5, 1, 5, 1)
     assert sum(one.positive for one in found.worst) == 2 and len(found.worst) == 4
-    by_id = {one.id: one for one in found.worst}
-    assert by_id[silent.id].score < 0.5 < by_id[loud.id].score
-    assert by_id[loud.id].loss == pytest.approx(-np.log(1 - by_id[loud.id].score), rel=1e-3)
-    assert 1.4 < by_id[loud.id].start < 3.2, "the window that decided is the loud one"
+    by_id = {one.recording_id: one for one in found.worst}
+    assert by_id[silent.recording_id].score < 0.5 < by_id[loud.recording_id].score
+    assert by_id[loud.recording_id].loss == pytest.approx(-np.log(1 - by_id[loud.recording_id].score), rel=1e-3)
+    assert 1.4 < by_id[loud.recording_id].start < 3.2, "the window that decided is the loud one"
 
 
 def test_only_clean_views_count(trained):
@@ -103,7 +103,7 @@ def test_they_are_described_with_their_sound(trained):
     window = config.features.frontend.window_samples / RATE
     described, excerpts = describe(shards.folder, worst, RATE, window, 2.5)
     for one, more, excerpt in zip(worst, described, excerpts, strict=True):
-        recording = shards.recordings[one.id]
+        recording = shards.recordings[one.recording_id]
         assert (more.source, more.role, more.seconds) == (recording.source, recording.role, recording.seconds)
         power = float(np.mean((recording.audio / 32_768) ** 2))
         assert more.level_dbfs == pytest.approx(10 * np.log10(power))

@@ -54,13 +54,15 @@ def test_every_positive_once_and_where_it_says(shards, config):
     spans = [
         (session, span, word) for session in sessions for span, word in zip(session.sources, session.words, strict=True)
     ]
-    assert sorted(span.id for _, span, _ in spans) == sorted(one.id for one in shards.of("positive"))
+    assert sorted(span.recording_id for _, span, _ in spans) == sorted(
+        one.recording_id for one in shards.of("positive")
+    )
     for session, span, word in spans:
         heard = cut(session, span.start, span.end)
-        original = shards.recordings[span.id].audio
+        original = shards.recordings[span.recording_id].audio
         assert np.abs(heard - original).max() < 150  # the floor is -65 dBFS
         assert word.start - span.start == pytest.approx(0.2) and word.end - span.start == pytest.approx(0.7)
-        assert (word.label, word.id, word.source) == ("hey robin", span.id, "source")
+        assert (word.label, word.recording_id, word.source) == ("hey robin", span.recording_id, "source")
 
 
 def test_pauses_and_limits(shards, config):
@@ -134,8 +136,12 @@ def test_same_seed_same_samples(shards, config):
 
 
 def test_phrases_that_sound_alike_are_streams_of_their_own(shards, config):
-    found = {span.id for one in background_sessions(shards.folder, config, CONFUSABLE_ROLES) for span in one.sources}
-    assert found == {one.id for one in shards.of("hard_negative")} and len(found) == 3
+    found = {
+        span.recording_id
+        for one in background_sessions(shards.folder, config, CONFUSABLE_ROLES)
+        for span in one.sources
+    }
+    assert found == {one.recording_id for one in shards.of("hard_negative")} and len(found) == 3
 
 
 def test_background_is_everything_else_each_second_once(shards, config):
@@ -143,11 +149,11 @@ def test_background_is_everything_else_each_second_once(shards, config):
     for session in background_sessions(shards.folder, config):
         assert session.words == []
         for span in session.sources:
-            heard.setdefault(span.id, []).append((span.offset, cut(session, span.start, span.end)))
+            heard.setdefault(span.recording_id, []).append((span.offset, cut(session, span.start, span.end)))
     expected = shards.of("negative", "background", "noise")
-    assert set(heard) == {one.id for one in expected}
+    assert set(heard) == {one.recording_id for one in expected}
     for one in expected:
-        parts = sorted(heard[one.id], key=lambda part: part[0])
+        parts = sorted(heard[one.recording_id], key=lambda part: part[0])
         assert [round(offset * RATE) for offset, _ in parts] == [
             sum(len(part) for _, part in parts[:index]) for index in range(len(parts))
         ]
@@ -162,7 +168,7 @@ def test_a_continued_recording_is_heard_from_a_window_before(shards, config):
         span = session.sources[0]
         if span.offset:
             start, offset = round(span.start * RATE), round(span.offset * RATE)
-            before = shards.recordings[span.id].audio[offset - window : offset]
+            before = shards.recordings[span.recording_id].audio[offset - window : offset]
             assert np.abs(session.pcm[start - window : start].astype(float) - before).max() < 150
             checked += 1
     assert checked == 3
@@ -283,4 +289,4 @@ def test_rooms_are_the_splits_own_or_else_generated_and_never_trainings(config, 
 def test_words_know_their_speaker_and_where_their_recording_begins(shards, config):
     for session in positive_sessions(shards.folder, config, 1, Condition(None)):
         for word, span in zip(session.words, session.sources, strict=True):
-            assert word.begin == span.start and word.speaker == shards.recordings[word.id].speaker
+            assert word.begin == span.start and word.speaker == shards.recordings[word.recording_id].speaker

@@ -30,10 +30,10 @@ def test_events_are_counted_once_and_over_real_hours(made):
     assert result.background_hours == pytest.approx(60 / 3600) and result.fah == pytest.approx(120)
     assert result.fah_interval.low < 120 < result.fah_interval.high
     first, second = result.false_alarms
-    assert (first.source, first.id, first.score, first.label) == ("street", "a", 0.9, "hey robin")
+    assert (first.source, first.recording_id, first.score, first.label) == ("street", "a", 0.9, "hey robin")
     assert first.time == pytest.approx(110.0) and second.time == pytest.approx(10.0) and second.source == "radio"
     assert (result.words, result.misses, result.frr) == (2, 1, 0.5)
-    assert result.miss_list[0].id == "w1" and result.miss_list[0].score == pytest.approx(0.01)
+    assert result.miss_list[0].recording_id == "w1" and result.miss_list[0].score == pytest.approx(0.01)
     json.dumps(asdict(result), allow_nan=False)
 
 
@@ -52,7 +52,7 @@ def test_one_event_is_one_words(made):
     result = evaluate_streams(
         made.streams(made.background([]), made.positives([(6.4, 0.9)], [5.0, 6.2])), 0.5, close, DETECTOR
     )
-    assert (result.misses, result.miss_list[0].id) == (1, "w0")
+    assert (result.misses, result.miss_list[0].recording_id) == (1, "w0")
 
 
 def test_conditions_are_told_apart_and_the_headline_is_of_the_targets(made):
@@ -148,7 +148,7 @@ def test_the_wrong_word_is_a_miss(made):
     codes[round(20.56 / made.STEP)] = 2
     session = made.positives([(5.6, 0.9), (20.56, 0.9)], [5.0, 20.0], labels=["stop", "stop"], classes=codes)
     result = evaluate_streams(made.streams(made.background([]), session, labels=labels), 0.5, PLAIN, DETECTOR)
-    assert [miss.id for miss in result.miss_list] == ["w0"]
+    assert [miss.recording_id for miss in result.miss_list] == ["w0"]
     with pytest.raises(DataError, match="does not know"):
         evaluate_streams(made.streams(made.background([]), session), 0.5, PLAIN, DETECTOR)
 

@@ -67,7 +67,7 @@ def test_lineage_goes_both_ways_and_ends_at_the_recordings(home) -> None:
 
 def test_the_recordings_are_a_table_for_other_programs(home) -> None:
     lines = wakeword(home, "lineage", str(home.bundle()), "--recordings").splitlines()
-    assert lines[0].split("\t")[:4] == ["id", "path", "source", "licence"] and len(lines) == 301
+    assert lines[0].split("\t")[:4] == ["recording_id", "path", "source", "licence"] and len(lines) == 301
 
 
 def test_a_recording_tells_what_it_went_into(home) -> None:
