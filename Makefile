@@ -20,7 +20,8 @@ run: $(SPEECH)
 ui: $(SPEECH)
 	@$(BIN) -m wakeword_pipeline.cli ui $(ARGS)
 
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+# Bytecode is kept, whatever the shell says: tests start a hundred processes, and pytest rewrites each file of tests.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= \
 	$(BIN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15
 
 test: lint
