@@ -20,7 +20,10 @@ run: $(SPEECH)
 ui: $(SPEECH)
 	@$(BIN) -m wakeword_pipeline.cli ui $(ARGS)
 
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+# Bytecode is kept, whatever the shell says: tests start a hundred processes, and pytest rewrites each file of tests.
+# Temporary folders are in memory where there is room: a build writes to its databases a thousand times, each to the disk.
+MEMORY := $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4000000 { print "/dev/shm" }')
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= PYTEST_DEBUG_TEMPROOT=$(MEMORY) \
 	$(BIN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15
 
 test: lint

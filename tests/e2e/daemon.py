@@ -78,6 +78,12 @@ def _answers(address: str) -> bool:
         return False
 
 
+def going_on(instance: dg.DagsterInstance) -> bool:
+    """Whether a run has not ended yet."""
+    ended = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+    return any(run.status not in ended for run in instance.get_runs(limit=5))
+
+
 def materialized(instance: dg.DagsterInstance, assets: Iterable[str], since: float) -> set[str]:
     """Which of the assets, as `asset` or `asset[split]`, were materialized after a time in seconds of the epoch."""
     found = (

@@ -4,9 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import workers_to_start
@@ -92,6 +95,27 @@ def test_a_signal_is_passed_on_and_all_have_ended_before_it_takes_effect(term_ra
     with pytest.raises(InterruptedError):
         _start(workers_to_start.finishes_its_batch, tmp_path, interrupt)
     assert (tmp_path / "saved 0").exists()
+
+
+def test_a_second_ctrl_c_ends_processes_that_do_not_finish(tmp_path: Path) -> None:
+    def again() -> None:
+        while len(list(tmp_path.glob("asked *"))) < 2:
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    second = threading.Thread(target=again)
+
+    def press(what: str, done: int, total: int) -> None:
+        if second.ident is None:
+            second.start()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        _start(workers_to_start.never_finishes_its_batch, tmp_path, press)
+    second.join()
+    started = [int(file.read_text()) for file in tmp_path.glob("pid *")]
+    assert len(started) == 2 and not any(map(psutil.pid_exists, started))
+    assert not (tmp_path / "checkpoints" / "processes").exists()
 
 
 def test_nobody_else_can_connect_to_them_or_read_what_they_share(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 from sweeps_to_train import CMVN, TRAIN, VAL, config_for, history
 from torch import nn
 from torch.nn import functional
@@ -55,6 +55,7 @@ def test_windows_are_ranked_by_the_detectors_score(model: ScoringModel) -> None:
     assert found.auc == pytest.approx(roc_auc_score(truth, scores), abs=1e-6)
     assert found.pauc == pytest.approx(roc_auc_score(truth, scores, max_fpr=0.1), abs=1e-6)
     assert found.pauc != pytest.approx(found.auc, abs=1e-3)
+    assert found.f1 == f1_score(truth, scores >= 0.5)
     # with several words, being sure of some word is another score than being sure of one
     assert found.auc != pytest.approx(roc_auc_score(truth, 1 - probabilities[:, 0]), abs=1e-3)
 

@@ -1,4 +1,4 @@
-"""What processes of a training may do instead of training; spawned processes import it by name."""
+"""What processes of a training may do instead of training; they import it by name."""
 
 import os
 import signal
@@ -57,6 +57,16 @@ def finishes_its_batch(job: Job, out: Path, progress: Progress, on_epoch: Callab
     while True:
         progress("training", 1, 1)
         time.sleep(0.05)
+
+
+def never_finishes_its_batch(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Any], None]) -> None:
+    """The first tells by its progress that both are there, and by a file that it was asked to end."""
+    signal.signal(signal.SIGTERM, lambda *_: (out / f"asked {os.environ['RANK']}").touch())
+    (out / f"pid {os.environ['RANK']}").write_text(str(os.getpid()))
+    while True:
+        if len(list(out.glob("pid *"))) == 2:
+            progress("training", 1, 1)
+        time.sleep(0.02)
 
 
 def tells_where_it_listens(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Any], None]) -> None:

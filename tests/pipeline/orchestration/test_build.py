@@ -16,7 +16,8 @@ from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, CheckRun, Stage, StageRun, Verdict
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN, MODEL_FACET
-from wakeword_core.stage_names import COMPARISON
+from wakeword_core.registry.history import Entry
+from wakeword_core.stage_names import CHAMPION, COMPARISON, MODEL
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.locks import is_held
 from wakeword_core.training.records import HISTORY
@@ -84,7 +85,9 @@ class World:
             run.facets = dict.fromkeys(facets, run.key)
             if "onnx_model" in run.inputs:
                 run.facets[MODEL_FACET] = run.inputs["onnx_model"].content
-            run.figures = FIGURES.get(stage.name, {})
+            run.figures = dict(FIGURES.get(stage.name, {}))
+            if champion := run.inputs.get(CHAMPION):
+                run.figures |= {"opponent": champion.key, "compared": True}
 
         def check(artifact: Artifact, run: CheckRun) -> Verdict:
             self.measured.append((stage.name, run.split))
@@ -189,6 +192,23 @@ def test_another_build_of_the_home_that_records_meanwhile_stops_nothing(world: W
     world.meanwhile["cmvn_stats"] = record
     assert set(world.build().built) == names(EVERYTHING)
     assert world.begin().build().built == [] and names(world.runs()) == {"raw_manifest"}  # which is recorded again
+
+
+def test_a_model_that_is_promoted_during_a_build_is_what_the_new_one_is_held_against(world: World) -> None:
+    other, new = ({"export": {"onnx": {"parity_tolerance": tolerance}}} for tolerance in (2e-4, 3e-4))
+    world.build()
+    world.build(MODEL, **other)
+    promoted = world.project(**other).require(MODEL).key
+
+    def promote() -> None:
+        with world.project().registry().changing() as registry:
+            registry.adding(Entry(promoted, "promoted", "it hears no dog", "person"))
+
+    world.meanwhile[COMPARISON] = promote
+    world.build(**new)
+    champion = world.project().registry().champion
+    assert (champion.key, champion.opponent) == (world.project(**new).require(MODEL).key, promoted)
+    assert champion.cleared and champion.by == "gate"
 
 
 def test_a_check_of_one_split_is_that_splits(world: World) -> None:
