@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
 
 _SECONDS = 400
@@ -50,6 +51,9 @@ def web_pages(home: Path, config: Path) -> Iterator[str]:
 
         wait_until(is_up, home)
         yield address
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(timeout=60) == 0 and not psutil.wait_procs(children, timeout=30)[1]
 
 
 @contextmanager

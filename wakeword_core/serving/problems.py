@@ -1,38 +1,22 @@
-"""Refusals, all in one format: application/problem+json, as in RFC 9457."""
+"""Answers everything that goes wrong in a request with a problem."""
 
 import logging
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from wakeword_core.serving.answers import Problem
+from wakeword_core.serving.refusals import MEDIA_TYPE, RefusedError
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
 CLIENT_GONE = 499
 """The status under which a request counts whose client went away; nobody receives it."""
 _CODES = {404: "not_found", 405: "method_not_allowed"}
-
-
-class RefusedError(Exception):
-    """A request is refused; the client gets the problem."""
-
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail, self.headers = status, code, detail, dict(headers or {})
-
-    def response(self) -> Response:
-        """Make the response that tells the client the problem."""
-        title = HTTPStatus(self.status).phrase
-        problem = Problem(type="about:blank", title=title, status=self.status, code=self.code, detail=self.detail)
-        return JSONResponse(problem.model_dump(), self.status, self.headers, MEDIA_TYPE)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from wakeword_core.serving.access import SUBPROTOCOL, BearerToken
 from wakeword_core.serving.listening import Listening, Message
-from wakeword_core.serving.problems import RefusedError
+from wakeword_core.serving.refusals import RefusedError
 from wakeword_core.serving.service import Service
 from wakeword_core.serving.uploads import check_rate
 

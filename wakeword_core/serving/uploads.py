@@ -9,7 +9,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from wakeword_core.audio import AudioError, AudioInfo, Samples, decode_audio
 from wakeword_core.config import ServingConfig
-from wakeword_core.serving.problems import RefusedError
+from wakeword_core.serving.refusals import RefusedError
 
 FILE_FIELD = "file"
 MULTIPART = "multipart/form-data"

@@ -17,8 +17,8 @@ from websockets.sync.client import connect
 
 from wakeword_core.config import ServingConfig
 from wakeword_core.errors import ConfigError, WakewordError
-from wakeword_core.serving.access import is_loopback
 from wakeword_core.serving.client import JudgeClient, JudgeError
+from wakeword_core.serving.network import is_loopback
 from wakeword_core.serving.server import serve
 from wakeword_core.serving.service import Service
 
@@ -94,7 +94,7 @@ def test_an_error_of_who_uses_a_stream_stays_what_it_is(client):
         asyncio.run(heard(other, np.zeros(10, np.int16), 16_000))
 
 
-@pytest.mark.parametrize("token", ["geheimnis-ü", "a b", "YWJjZA=="])
+@pytest.mark.parametrize("token", ["geheimnis-ü", "a b", "YWJjZA==", " ", "\t\n"])
 def test_a_token_that_a_browser_cannot_send_is_refused_at_the_start(folder, monkeypatch, token):
     monkeypatch.setenv("WAKEWORD_TOKEN", token)
     with pytest.raises(ConfigError, match="openssl rand"):
