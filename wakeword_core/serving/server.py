@@ -8,12 +8,15 @@ import uvicorn
 
 from wakeword_core.errors import ConfigError
 from wakeword_core.serving.app import create_app
+from wakeword_core.serving.frames import BoundedFrames
 from wakeword_core.serving.network import is_loopback, listening_socket, read_token
 from wakeword_core.serving.service import Service
 
 log = logging.getLogger(__name__)
 
 _KEEP_ALIVE_SECONDS = 30
+_MORE_CONNECTIONS = 256
+"""Connections besides those in the queue and streams: idle ones, and those that are about to be refused."""
 _MESSAGE_MARGIN = 4
 """Stream messages up to this many times their limit are refused with a sentence; larger ones are cut off unread."""
 
@@ -43,7 +46,8 @@ def serve(service: Service, announce: Callable[[str], None], page_cache: Path | 
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=serving.shutdown_seconds,
-                ws="websockets-sansio",
+                limit_concurrency=serving.queue_length + serving.max_streams + _MORE_CONNECTIONS,
+                ws=BoundedFrames,
                 ws_max_size=_MESSAGE_MARGIN * serving.stream_message_bytes,
                 ws_per_message_deflate=False,  # a message could be a bomb
             )

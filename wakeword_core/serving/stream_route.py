@@ -29,11 +29,15 @@ def add_stream(app: FastAPI, service: Service, bearer: BearerToken | None) -> No
 
     @app.websocket(STREAM_PATH)
     async def stream(websocket: WebSocket) -> None:
+        if bearer is not None:
+            try:
+                bearer.check_stream(websocket)
+            except RefusedError as error:
+                await websocket.send_denial_response(error.response())  # a stream that was opened costs more
+                return
         offered = websocket.scope.get("subprotocols", [])
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         try:
-            if bearer is not None:
-                bearer.check_stream(websocket)
             with service.stream_opened():
                 await _Conversation(websocket, service).run()
         except RefusedError as error:

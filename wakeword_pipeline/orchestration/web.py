@@ -17,6 +17,7 @@ from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wakeword_core.serving.frames import BoundedFrames
 from wakeword_core.serving.network import OriginGuard, is_token
 from wakeword_core.serving.refusals import RefusedError
 
@@ -129,6 +130,8 @@ def serve_pages(
                     http="h11",  # which bounds headers
                     log_level=logging.WARNING,
                     server_header=False,
+                    ws=BoundedFrames,
+                    ws_per_message_deflate=False,  # a message could be a bomb
                     timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
                 )
             )
