@@ -1,20 +1,34 @@
-"""Starts Python so that it never runs what lies in the working directory."""
+"""Starts Python so that it never runs what lies in the working directory.
 
+By itself `python -m` and `-c` look there first: a file `torch.py` among somebody's recordings would be run.
+"""
+
+import multiprocessing
 import os
 import sys
-
-SAFE_PATH = "PYTHONSAFEPATH"
-"""A variable that Python reads, and hands on to what it starts."""
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext, SpawnContext
 
 
 def python_command(*arguments: str) -> list[str]:
-    """Return a command line of this Python, whose modules do not come from the working directory.
-
-    Otherwise `python -m` and `-c` look there first: a file `torch.py` among somebody's recordings would be run.
-    """
+    """Return a command line of this Python, to which the working directory is no place for modules."""
     return [sys.executable, "-P", *arguments]
+
+
+def fresh_processes() -> SpawnContext:
+    """Return the way to start processes of multiprocessing that begin anew and share nothing with this one."""
+    keep_path_safe()
+    return multiprocessing.get_context("spawn")
+
+
+def forked_processes(modules: Sequence[str]) -> ForkServerContext:
+    """Return the way to start processes that are forked from a fresh one, in which these modules were imported."""
+    keep_path_safe()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    return context
 
 
 def keep_path_safe() -> None:
     """Have every Python that this process starts, in whatever way, leave the working directory out."""
-    os.environ[SAFE_PATH] = "1"
+    os.environ["PYTHONSAFEPATH"] = "1"

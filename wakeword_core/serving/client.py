@@ -100,7 +100,7 @@ class JudgeClient:
             return response.content
         raise self._refusal(path, response.status_code, response.content)
 
-    def _refusal(self, path: str, status: int, content: bytes) -> JudgeError:
+    def _refusal(self, path: str, status: int, content: bytes | bytearray) -> JudgeError:
         try:
             problem = Problem.model_validate_json(content)
         except ValidationError:

@@ -59,6 +59,11 @@ def connected(server):
     return socket.create_connection(("127.0.0.1", port), timeout=10), port
 
 
+def test_it_listens_on_this_machine_alone(server):
+    listening = [one for one in psutil.Process(server.pid).net_connections("inet") if one.status == psutil.CONN_LISTEN]
+    assert [one.laddr.ip for one in listening] == ["127.0.0.1"]
+
+
 def test_the_client_agrees_with_the_runtime(client, model, sound, encode, tmp_path, folder):
     expected = [round(one.time, 3) for one in model.detect(sound())]
     (tmp_path / "a.flac").write_bytes(encode(sound(), format="FLAC"))
