@@ -29,30 +29,30 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Answer everything that goes wrong with a problem."""
+    """Answer everything that goes wrong with a problem, in no thread of a pool, which others may hold up."""
 
     @app.exception_handler(RefusedError)
-    def refused(request: Request, error: RefusedError) -> Response:
+    async def refused(request: Request, error: RefusedError) -> Response:
         return error.response()
 
     @app.exception_handler(HTTPException)
-    def of_the_router(request: Request, error: HTTPException) -> Response:
+    async def of_the_router(request: Request, error: HTTPException) -> Response:
         code = _CODES.get(error.status_code, "refused")
         detail = f"{request.method} {request.url.path[:100]}: {error.detail}; /openapi.json lists the routes"
         return RefusedError(error.status_code, code, detail, error.headers).response()
 
     @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         return RefusedError(422, "invalid_request", f"{where}: {first['msg']}").response()
 
     @app.exception_handler(ClientDisconnect)
-    def gone(request: Request, error: ClientDisconnect) -> Response:
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
         return Response(status_code=CLIENT_GONE)
 
     @app.exception_handler(Exception)
-    def unexpected(request: Request, error: Exception) -> Response:
+    async def unexpected(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         detail = "the server failed on this request, and its log says why; please report it"
         return RefusedError(500, "internal_error", detail).response()
