@@ -1,5 +1,6 @@
 """Answers everything that goes wrong in a request with a problem."""
 
+import asyncio
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -9,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wakeword_core.serving.refusals import MEDIA_TYPE, RefusedError
 
@@ -17,6 +19,30 @@ log = logging.getLogger(__name__)
 CLIENT_GONE = 499
 """The status under which a request counts whose client went away; nobody receives it."""
 _CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+class AnsweringToTheEnd:
+    """Tells clients whose requests are cut off because the server ends that it is so, and no fault of theirs."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and answer it if it is cancelled before."""
+        answered = False
+
+        async def noting(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except asyncio.CancelledError:
+            if answered or scope["type"] != "http":
+                raise
+            problem = RefusedError(503, "ending", "the server ends; ask again once it is back", {"Retry-After": "5"})
+            await problem.response()(scope, receive, send)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

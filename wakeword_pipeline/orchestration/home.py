@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.errors import ConfigError, WakewordError, install_command
 from wakeword_core.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _instance_text() -> str:
     if not os.environ.get(POSTGRES_VARIABLE):
         return text
     if importlib.util.find_spec("dagster_postgres") is None:
-        raise ConfigError(f"{POSTGRES_VARIABLE} is set, but dagster-postgres is missing: pip install '.[postgres]'")
+        raise ConfigError(f"{POSTGRES_VARIABLE} is set, but dagster-postgres is missing: {install_command('postgres')}")
     import yaml
 
     # SQLAlchemy would take another driver than dagster-postgres brings along

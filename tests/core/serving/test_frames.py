@@ -1,6 +1,5 @@
 """Frames that are no messages: nobody keeps memory, a connection or everybody's time with them."""
 
-import logging
 import socket
 import struct
 import threading
@@ -13,12 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import uvicorn
 
 from wakeword_core.config import ServingConfig
 from wakeword_core.serving.app import create_app
 from wakeword_core.serving.frames import BoundedFrames
-from wakeword_core.serving.network import listening_socket
 from wakeword_core.serving.service import Service
 
 pytestmark = pytest.mark.server
@@ -69,19 +66,12 @@ class Address:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Address]:
+def server(folder: Path, in_thread) -> Iterator[Address]:
     app = create_app(Service(ServingConfig(max_streams=8), folder))
-    with listening_socket("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(
-            app, http="h11", ws=Impatient, ws_ping_interval=0.5, ws_ping_timeout=0.5, limit_concurrency=LIMIT,
-            log_config=None, log_level=logging.WARNING,
-        )  # fmt: skip
-        running = uvicorn.Server(config)
-        thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
-        thread.start()
-        yield Address(listener.getsockname()[1])
-        running.should_exit = running.force_exit = True
-        thread.join()
+    options = {"ws_ping_interval": 0.5, "ws_ping_timeout": 0.5, "limit_concurrency": LIMIT}
+    with in_thread(app, ws=Impatient, **options) as (port, running):
+        yield Address(port)
+        running.force_exit = True
 
 
 def flood(connection: socket.socket, data: bytes) -> int:

@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 
 from wakeword_core.config import ServingConfig
 from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.serving.app import create_app
 from wakeword_core.serving.client import JudgeClient, JudgeError
 from wakeword_core.serving.network import is_loopback
 from wakeword_core.serving.server import serve
@@ -180,6 +181,25 @@ def test_a_slow_upload_is_let_go(server):
 def test_a_huge_upload_is_refused_before_it_is_sent(server):
     status, body = answer_to(server, HEAD + b"Content-Length: 100000000000\r\n\r\n")
     assert "413" in status and json.loads(body)["code"] == "too_large"
+
+
+def test_who_sends_too_much_at_once_sees_why(server):
+    body = b"x" * 20_000_000
+    status, answer = answer_to(server, HEAD + b"Content-Length: %d\r\n\r\n" % len(body), [body])
+    assert "413" in status and json.loads(answer)["code"] == "too_large"
+
+
+def test_a_request_that_is_cut_off_at_the_end_is_told_so(folder, in_thread, caplog):
+    app = create_app(Service(ServingConfig(), folder))
+    with in_thread(app, timeout_graceful_shutdown=0.2) as (port, server):
+        connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+        connection.sendall(HEAD.replace(b"PORT", str(port).encode()) + b"Content-Length: 1000\r\n\r\nRIFF")
+        while not server.server_state.tasks:
+            time.sleep(0.01)
+        server.should_exit = True
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 503") and b'"code":"ending"' in answer
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_a_huge_upload_of_unknown_length_is_refused_on_the_way(server, client):

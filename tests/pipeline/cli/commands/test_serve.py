@@ -90,7 +90,7 @@ def test_without_a_model_it_is_the_champion_and_else_what_was_built_last(served,
 def test_what_is_missing_is_said(monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "wakeword_core.serving.server", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'wakeword\[serve\]'"):
+    with pytest.raises(MissingDependencyError, match=r"-m pip install -e '/.*\[serve\]'"):
         serve.serve_model(tmp_path, None, ProjectOptions())
     with pytest.raises(ArtifactError, match="name a model, or build one"):
         serve.serve_model(None, None, ProjectOptions(None, tmp_path))
