@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+from listening import listening
 
 _SECONDS = 400
 """A build takes less, on a machine that does other things besides."""
@@ -52,13 +53,7 @@ def web_pages(home: Path, config: Path) -> Iterator[str]:
         wait_until(is_up, home)
         yield address
         children = psutil.Process(process.pid).children(recursive=True)
-        listening = {
-            one.laddr.ip
-            for each in (psutil.Process(process.pid), *children)
-            for one in each.net_connections("inet")
-            if one.status == psutil.CONN_LISTEN
-        }
-        assert listening == {"127.0.0.1"}
+        assert listening(process.pid) == {"127.0.0.1"}
         process.terminate()
         assert process.wait(timeout=60) == 0 and not psutil.wait_procs(children, timeout=30)[1]
 

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+from listening import listening
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -61,8 +62,7 @@ def connected(server):
 
 
 def test_it_listens_on_this_machine_alone(server):
-    listening = [one for one in psutil.Process(server.pid).net_connections("inet") if one.status == psutil.CONN_LISTEN]
-    assert [one.laddr.ip for one in listening] == ["127.0.0.1"]
+    assert listening(server.pid) == {"127.0.0.1"}
 
 
 def test_the_client_agrees_with_the_runtime(client, model, sound, encode, tmp_path, folder):
