@@ -1,4 +1,4 @@
-"""A working directory in which somebody left modules that have the names of others."""
+"""A working directory in which somebody left modules that have the names of others, and a file of variables."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ def hostile_folder(folder: Path) -> Path:
     for name in _NAMES:
         ran = f"open({str(folder / 'ran')!r}, 'a').write({name!r} + '\\n')\n"
         (folder / f"{name}.py").write_text(f"{ran}raise ImportError({name!r} + ' of the working directory')\n")
+    (folder / ".env").write_text(f"PYTHONPATH={folder}\n")
     return folder
 
 

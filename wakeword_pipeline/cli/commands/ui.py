@@ -49,7 +49,9 @@ class Address:
 
 def open_ui(options: ProjectOptions, address: Address, service: Service) -> None:
     """Run Dagster's web server, its daemon, or both, on a home that is made ready for them."""
-    prepare_home(options.home, options.config)
+    home = options.home
+    prepare_home(home, options.config)
+    os.chdir(home.anchor)  # Dagster takes over the variables in the working directory's `.env`, PYTHONPATH among them
     if service is not Service.WEB:
         import dagster as dg
 
@@ -62,10 +64,10 @@ def open_ui(options: ProjectOptions, address: Address, service: Service) -> None
     if service is Service.DAEMON:
         command = python_command(*_DAEMON)
         os.execv(command[0], command)
-    _serve(options, address, with_daemon=service is Service.BOTH)
+    _serve(home, address, with_daemon=service is Service.BOTH)
 
 
-def _serve(options: ProjectOptions, address: Address, *, with_daemon: bool) -> None:
+def _serve(home: Path, address: Address, *, with_daemon: bool) -> None:
     """Serve the pages until Ctrl-C or SIGTERM; WakewordError when the daemon ends before."""
     from wakeword_core.serving.network import LOOPBACK_NAMES, is_loopback, listening_socket, read_token
     from wakeword_pipeline.orchestration.web import serve_pages
@@ -83,7 +85,7 @@ def _serve(options: ProjectOptions, address: Address, *, with_daemon: bool) -> N
 
             def started(server: "uvicorn.Server") -> None:
                 print(
-                    f"Dagster on http://{address.host}:{address.port} (home {options.home}); stop it with Ctrl-C",
+                    f"Dagster on http://{address.host}:{address.port} (home {home}); stop it with Ctrl-C",
                     flush=True,
                 )
                 if daemon is not None:

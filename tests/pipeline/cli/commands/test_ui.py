@@ -19,5 +19,6 @@ def test_others_reach_the_pages_with_a_token_or_a_word_alone(
     for name in ("DAGSTER_HOME", "WAKEWORD_DAGSTER", "WAKEWORD_HOME", "WAKEWORD_CONFIG", "PYTHONWARNINGS"):
         monkeypatch.setenv(name, "")  # so that it is put back
     monkeypatch.setenv("WAKEWORD_TOKEN", token)
+    monkeypatch.chdir(tmp_path)  # so that it is put back
     with pytest.raises(ConfigError, match=reason):
         open_ui(ProjectOptions(None, tmp_path), Address(host, 0), Service.WEB)
