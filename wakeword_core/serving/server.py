@@ -8,6 +8,7 @@ import uvicorn
 
 from wakeword_core.errors import ConfigError
 from wakeword_core.serving.app import create_app
+from wakeword_core.serving.connections import PromptConnections
 from wakeword_core.serving.frames import BoundedFrames
 from wakeword_core.serving.network import is_loopback, listening_socket, read_token
 from wakeword_core.serving.service import Service
@@ -39,7 +40,7 @@ def serve(service: Service, announce: Callable[[str], None], page_cache: Path | 
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(service, token, loopback=loopback, page_cache=page_cache),
-                http="h11",  # which bounds headers
+                http=PromptConnections,  # on h11, which bounds headers
                 log_config=None,
                 log_level=logging.WARNING,
                 access_log=False,

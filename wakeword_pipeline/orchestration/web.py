@@ -17,6 +17,7 @@ from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wakeword_core.serving.connections import PromptConnections
 from wakeword_core.serving.frames import BoundedFrames
 from wakeword_core.serving.network import OriginGuard, is_token
 from wakeword_core.serving.refusals import RefusedError
@@ -127,7 +128,7 @@ def serve_pages(
             server = uvicorn.Server(
                 uvicorn.Config(
                     app,
-                    http="h11",  # which bounds headers
+                    http=PromptConnections,  # on h11, which bounds headers
                     log_level=logging.WARNING,
                     server_header=False,
                     ws=BoundedFrames,

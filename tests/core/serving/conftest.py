@@ -137,7 +137,7 @@ def in_thread():
     @contextmanager
     def start(app, **options):
         with listening_socket("127.0.0.1", 0) as listener:
-            server = uvicorn.Server(uvicorn.Config(app, http="h11", log_config=None, log_level=30, **options))
+            server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level=30, **{"http": "h11", **options}))
             thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
             thread.start()
             yield listener.getsockname()[1], server
