@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from wakeword_core import __version__
 from wakeword_core.config import Config, DetectorConfig
-from wakeword_core.errors import ConfigError, DataError, MissingDependencyError, install_command
+from wakeword_core.errors import ConfigError, DataError, MissingDependencyError
+from wakeword_core.python import install_command
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.live import stream_scorer
 

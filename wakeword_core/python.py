@@ -1,13 +1,16 @@
-"""Starts Python so that it never runs what lies in the working directory.
+"""This Python: started so that it never runs what lies in the working directory, and what installs more in it.
 
 By itself `python -m` and `-c` look there first: a file `torch.py` among somebody's recordings would be run.
 """
 
 import multiprocessing
 import os
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
 
 
 def python_command(*arguments: str) -> list[str]:
@@ -32,3 +35,20 @@ def forked_processes(modules: Sequence[str]) -> ForkServerContext:
 def keep_path_safe() -> None:
     """Have every Python that this process starts, in whatever way, leave the working directory out."""
     os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def install_command(*extras: str) -> str:
+    """Return the command that adds extras of this project to this Python, however the project was installed.
+
+    It names no package `wakeword`, which in a registry may be somebody else's.
+    """
+    from importlib import metadata
+
+    root = Path(__file__).parents[1]
+    if (root / "pyproject.toml").is_file():
+        packages = ["-e", f"{root}[{','.join(extras)}]"]
+    else:
+        asked = [text.partition(";") for text in metadata.requires("wakeword") or ()]
+        wanted = {f"extra == '{extra}'" for extra in extras}
+        packages = [name.strip() for name, _, marker in asked if re.sub('"', "'", marker).strip() in wanted]
+    return shlex.join([sys.executable, "-m", "pip", "install", *packages])

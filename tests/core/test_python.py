@@ -1,12 +1,17 @@
-"""Python is started in one way, and never runs what lies in the working directory."""
+"""Python is started in one way, never runs what lies in the working directory, and says how to install more."""
 
 import os
+import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from hostile import hostile_folder, ran_in
+
+from wakeword_core import python
+from wakeword_core.python import install_command
 
 ROOT = Path(__file__).parents[2]
 IN_A_POOL = """
@@ -44,3 +49,16 @@ def test_there_is_no_other_way_to_start_python() -> None:
         if any(way in path.read_text(encoding="utf-8") for way in ways)
     }
     assert found == {"wakeword_core/python.py"}
+
+
+def test_in_a_checkout_an_extra_is_installed_from_it() -> None:
+    *command, place = shlex.split(install_command("serve", "listen"))
+    assert command == [sys.executable, "-m", "pip", "install", "-e"]
+    assert place.startswith("/") and place.endswith("[serve,listen]")
+
+
+def test_elsewhere_its_packages_are_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["torch", 'sounddevice>=0.5; extra == "listen"', "fastapi ; extra == 'serve'", 'other; extra == "speech"']
+    monkeypatch.setattr(metadata, "requires", lambda name: asked)
+    monkeypatch.setattr(python, "__file__", str(tmp_path / "site-packages" / "wakeword_core" / "python.py"))
+    assert shlex.split(install_command("listen", "serve"))[3:] == ["install", "sounddevice>=0.5", "fastapi"]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wakeword_core.errors import DataError, MissingDependencyError, install_command
+from wakeword_core.errors import DataError, MissingDependencyError
+from wakeword_core.python import install_command
 
 BLOCK_SECONDS = 0.08
 _QUEUED_BLOCKS = 64  # about 5 s: a listener that is further behind has lost sound, and is told so

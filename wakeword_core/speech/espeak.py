@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wakeword_core.errors import DataError, MissingDependencyError, install_command
+from wakeword_core.errors import DataError, MissingDependencyError
+from wakeword_core.python import install_command
 
 ACCENTS: dict[str, str] = {
     "en-us": "en-us",

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wakeword_core.errors import DataError, MissingDependencyError, install_command
+from wakeword_core.errors import DataError, MissingDependencyError
+from wakeword_core.python import install_command
 
 SAMPLE_RATE = 24_000
 SPEAKER_FACTORS: tuple[float, ...] = (0.79, 0.85, 0.92, 1.0, 1.08, 1.17, 1.26)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakeword_core.errors import ConfigError, WakewordError, install_command
+from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.files import read_json, write_json, write_text
+from wakeword_core.python import install_command
 
 if TYPE_CHECKING:
     from wakeword_core.graph.project import Project

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
-from wakeword_core.errors import MissingDependencyError, install_command
+from wakeword_core.errors import MissingDependencyError
+from wakeword_core.python import install_command
 from wakeword_core.registry.history import delivered_bundle
 from wakeword_pipeline.orchestration.home import CONFIG_VARIABLE, ProjectOptions, config_path
 
