@@ -15,10 +15,10 @@ PIP := { $(BIN) -m pip --version >/dev/null 2>&1 || $(BIN) -m ensurepip >/dev/nu
 .PHONY: run ui test coverage lint format clean
 
 run: $(SPEECH)
-	@$(BIN) -m wakeword_pipeline.cli demo $(ARGS)
+	@$(BIN) -P -m wakeword_pipeline.cli demo $(ARGS)
 
 ui: $(SPEECH)
-	@$(BIN) -m wakeword_pipeline.cli ui $(ARGS)
+	@$(BIN) -P -m wakeword_pipeline.cli ui $(ARGS)
 
 # Bytecode is kept, whatever the shell says: tests start a hundred processes, and pytest rewrites each file of tests.
 # Temporary folders are in memory where there is room: a build writes to its databases a thousand times, each to the disk.
@@ -61,7 +61,7 @@ $(SPEECH): | $(BIN)
 	@if [ ! -e $(DEV) ]; then \
 		echo "Installing in $(VENV) (5 GB; a few minutes, once)"; \
 		rm -f $(VENV)/.installed-*; \
-		$(PIP) -e '.[speech]'; \
+		$(PIP) -e '.[speech,serve]'; \
 	fi
 	@touch $@
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from wakeword_core import __version__
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.errors import ConfigError, DataError, MissingDependencyError
+from wakeword_core.python import install_command
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.live import stream_scorer
 
@@ -184,7 +185,7 @@ def _library(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:
         raise MissingDependencyError(
-            f"the comparison needs {package} ({error}): pip install 'wakeword[bench]', "
+            f"the comparison needs {package} ({error}): {install_command('bench')}, "
             "or pip install pymicro-wakeword pyopen-wakeword"
         ) from error
 

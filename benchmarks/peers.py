@@ -10,7 +10,7 @@ and hysteresis that our model ships with, and smooths as itself ships. At each r
 threshold with the fewest misses on these very streams. What the other engines were trained on is not known: it may hold
 some of this background.
 
-Needs `pip install 'wakeword[bench]'`; nothing is downloaded. The last line of standard output is one JSON object.
+Needs `pip install -e '.[bench]'`; nothing is downloaded. The last line of standard output is one JSON object.
 """
 
 import argparse

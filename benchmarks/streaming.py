@@ -7,7 +7,7 @@ Each engine runs in a process of its own, on one core; sides take turns, round b
 median of rounds counts: processor time and wall time for a second of audio. Start-up is the time to import, to load
 and to score the first chunk; memory is the peak of the process, read from /proc (so: Linux). This project's models are
 untrained networks of the presets' architectures (`mixednet` is the one for microcontrollers): what they cost does not
-depend on their weights. So nothing but the packages is needed: `pip install 'wakeword[bench]'`.
+depend on their weights. So nothing but the packages is needed: `pip install -e '.[bench]'`.
 
 The ratio is the worst of four, two for each chunk: microWakeWord's processor time over that of `mixednet`, and a tenth
 of openWakeWord's over that of `balanced`; from 1 on all goals are met. The last line of standard output is one JSON

@@ -1,6 +1,5 @@
 """How many processor cores there are to use, how many of them torch uses, and processes that work on them."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -9,6 +8,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+
+from wakeword_core.python import fresh_processes
 
 _PARENT_CHECK_SECONDS = 0.5
 
@@ -40,7 +41,7 @@ def process_pool(
     """
     return ProcessPoolExecutor(
         processes,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=fresh_processes(),
         initializer=_begin_worker,
         initargs=(os.getpid(), begin, arguments),
     )

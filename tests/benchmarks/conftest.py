@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 RATE = 16_000
 FRONTEND = FrontendConfig(n_mels=16, window_frames=51)
 RULES = DetectorConfig(lockout_seconds=0.7, votes=2, smoothing=3, hold=2)
-WITHOUT = "needs the bench extra: pip install 'wakeword[bench]'"
+WITHOUT = "needs the bench extra: pip install -e '.[bench]'"
 
 
 def save_model(path, phrase="alexa", rate=RATE, labels=("_negative", "alexa"), keys=None):

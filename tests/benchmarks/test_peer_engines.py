@@ -22,7 +22,7 @@ each_engine = pytest.mark.parametrize("name", NAMES)
 @pytest.fixture(scope="session")
 def spoken():
     """The word, said by a synthetic voice."""
-    pytest.importorskip("espeakng_loader", reason="needs the speech extra: pip install 'wakeword[speech]'")
+    pytest.importorskip("espeakng_loader", reason="needs the speech extra: pip install -e '.[speech]'")
     import soxr
 
     from wakeword_core.speech.espeak import Voice, speak

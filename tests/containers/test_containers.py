@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hostile import hostile_folder, ran_in
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -64,11 +65,14 @@ def command(service: str) -> list[str]:
 
 
 @contextmanager
-def running(arguments: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    arguments: list[str], environment: Mapping[str, str], log: Path, folder: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process with its children, ended with SIGTERM."""
+    given = {**os.environ, **environment}
     with log.open("w") as output:
         process = subprocess.Popen(
-            arguments, env={**os.environ, **environment}, stdout=output, stderr=output, start_new_session=True
+            arguments, cwd=folder, env=given, stdout=output, stderr=output, start_new_session=True
         )
         try:
             yield process
@@ -168,9 +172,11 @@ def test_the_judges_image_has_every_package_that_it_imports(tmp_path: Path, mode
 
 
 @pytest.mark.server
-def test_the_web_server_of_the_compose_file_answers(tmp_path: Path) -> None:
+def test_the_web_server_of_the_compose_file_answers_wherever_it_is_started(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     own = {"WAKEWORD_HOME": str(tmp_path / "home"), "WAKEWORD_CONFIG": str(ROOT / "wakeword.yaml")}
     arguments = moved(command("web")[1:], {"3000": port})
-    with running([*WAKEWORD, *arguments], own, log) as web:
+    own["PYTHONPATH"], folder = str(ROOT), hostile_folder(tmp_path / "recordings")
+    with running([*WAKEWORD, *arguments], own, log, folder) as web:
         healthy(web, moved(SERVICES["web"]["healthcheck"]["test"][1:], {"3000": port}), log)
+    assert ran_in(folder) == set()

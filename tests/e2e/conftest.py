@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import soundfile
+from listening import listening
 
 from wakeword_core.config import SynthesisConfig
 from wakeword_core.speech.synthesis import synthesize
@@ -84,6 +85,7 @@ def run_and_kill(folder: Path, home: Path, when: Callable[[], bool]) -> None:
             assert process.poll() is None, (folder / "killed.log").read_text()
             assert time.monotonic() < deadline, "the run never got that far"
             time.sleep(0.05)
+        assert listening(process.pid) <= {"127.0.0.1", "::1"}
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 

@@ -1,10 +1,12 @@
 """Dagster as `wakeword ui` runs it, its daemon alone or with its web pages, and what it materialized."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -12,11 +14,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
+from hostile import hostile_folder, ran_in
+from listening import listening
 
 _SECONDS = 400
 """A build takes less, on a machine that does other things besides."""
 _LOG = "dagster.log"
+ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
@@ -50,15 +56,20 @@ def web_pages(home: Path, config: Path) -> Iterator[str]:
 
         wait_until(is_up, home)
         yield address
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert listening(process.pid) == {"127.0.0.1"}
+        process.terminate()
+        assert process.wait(timeout=60) == 0 and not psutil.wait_procs(children, timeout=30)[1]
 
 
 @contextmanager
 def _running(home: Path, config: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen]:
     home.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "wakeword_pipeline.cli", "ui", "--config", str(config), *options]
-    environment = {**os.environ, **environment, "WAKEWORD_HOME": str(home)}
+    environment = {"PYTHONPATH": str(ROOT), **os.environ, **environment, "WAKEWORD_HOME": str(home)}
+    folder = hostile_folder(Path(tempfile.mkdtemp()) / "recordings")
     with (home / _LOG).open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             yield process
         finally:
@@ -68,6 +79,8 @@ def _running(home: Path, config: Path, *options: str, **environment: str) -> Ite
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what outlived it, as a worker may
             process.wait()
+    assert ran_in(folder) == set()
+    shutil.rmtree(folder.parent)
 
 
 def _answers(address: str) -> bool:

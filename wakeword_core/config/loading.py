@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ from pydantic import ValidationError
 
 from wakeword_core.config import Config
 from wakeword_core.config.explaining import explain, renamed_in, value_text
+from wakeword_core.data_roots import check_in_data_roots
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import write_text
 
 PRESETS = ("tiny", "balanced", "accurate")
 _MAX_BYTES = 1_000_000
+_OWN = Path(__file__).parents[2]
+"""Where this package was installed; the configuration of a demonstration that comes with it is nobody's data."""
 _PRESET_FOLDER = Path(__file__).with_name("presets")
 _ARCHITECTURE = "training.model.arch"
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -27,6 +30,8 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     An override is `dotted.name=value`, the value read as YAML and list entries named by index. `preset` wins over the
     file's own. Relative source paths start at the file's folder. Raises ConfigError with one sentence.
     """
+    if path is not None and not path.resolve().is_relative_to(_OWN):
+        check_in_data_roots(path, "the configuration file")
     defaults = Config().model_dump(mode="json")
     where = f"{path}: " if path else ""
     tree = _without_empty(_read(path) if path else {}, defaults)
@@ -46,9 +51,23 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     tree = _with_architecture(tree, defaults)
     _resolve_sources(tree, path.resolve().parent if path else Path.cwd())
     try:
-        return Config.model_validate(tree)
+        config = Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(where + explain(error, _merge(defaults, tree))) from None
+    for name, named in _paths(config.model_dump(), ""):
+        check_in_data_roots(named, f"{where}{name}:")
+    if config.serving.cascade.judge is not None:
+        check_in_data_roots(Path(config.serving.cascade.judge), f"{where}serving.cascade.judge:")
+    return config
+
+
+def _paths(value: Any, name: str) -> Iterator[tuple[str, Path]]:
+    """Every path below a value of a configuration, with the name of its setting."""
+    if isinstance(value, Path):
+        yield name, value
+    elif isinstance(value, dict | list | tuple):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _paths(inner, f"{name}.{key}" if name else str(key))
 
 
 def save_config(config: Config, path: Path) -> None:

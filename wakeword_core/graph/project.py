@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeword_core.config import Config, SourceConfig, Split
+from wakeword_core.data_roots import check_in_data_roots
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import read_json, write_json
 from wakeword_core.graph.stage import Check, CheckRun, Input, Judgement, RecordingFolders, Stage, StageRun
@@ -44,6 +45,7 @@ class Project:
 
     def __post_init__(self) -> None:
         self.home = self.home.resolve()
+        check_in_data_roots(self.home, "the home")
         self.store = ArtifactStore(self.home / "store")
         self._fingerprint: str | None = None
         self._complete: dict[tuple[str, Split | None], Artifact] = {}
@@ -72,6 +74,8 @@ class Project:
     def listing(self) -> Listing:
         """List every recording in the configured folders, as it is now; unchanged files are not read again."""
         data, forgotten = self.config.data, self.forgotten()
+        for source in data.sources:  # which may have become a link since the configuration was loaded
+            check_in_data_roots(source.path, f"source {source.name!r}:")
         listing = scan(data.sources, self.scan_cache(), self.progress, missing=data.missing_source, forgotten=forgotten)
         self._fingerprint = forgotten.enter(listing.fingerprint)
         self._complete.clear()

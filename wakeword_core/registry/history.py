@@ -180,9 +180,9 @@ def bundles_by_model(store: ArtifactStore) -> dict[str, Artifact]:
 
 
 def delivered_bundle(home: Path, config: Config) -> Artifact:
-    """Return the bundle of a project's champion, or, with a warning, the one built last while there is no champion.
+    """Return the bundle of a phrase's champion, or, with a warning, the one built last while there is no champion.
 
-    Raises ArtifactError where there is none.
+    Raises ArtifactError where there is none: what was built for other phrases is not taken.
     """
     store, champion = ArtifactStore(home / "store"), Registry.of(home, config).champion
     if champion is not None:
@@ -190,8 +190,14 @@ def delivered_bundle(home: Path, config: Config) -> Artifact:
         if bundle is None:
             raise ArtifactError(f"the bundle of the champion {champion.key} is gone from {home}; name a model")
         return bundle
-    bundles = store.all(BUNDLE)
+    everything = store.all(BUNDLE)
+    bundles = [bundle for bundle in everything if bundle.config.get("phrase") == config.phrase]
     if not bundles:
-        raise ArtifactError(f"there is no model bundle in {home}; name a model, or build one with wakeword run")
+        others = sorted({repr(bundle.config.get("phrase")) for bundle in everything})
+        raise ArtifactError(
+            f"there is no model bundle of {config.phrase!r} in {home}"
+            + (f", only of {', '.join(others)}" if others else "")
+            + "; name a model, or build one with wakeword run"
+        )
     log.warning("%r has no champion in %s: the bundle built last is taken", config.phrase, home)
     return bundles[-1]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.errors import DataError, MissingDependencyError
+from wakeword_core.python import install_command
 
 BLOCK_SECONDS = 0.08
 _QUEUED_BLOCKS = 64  # about 5 s: a listener that is further behind has lost sound, and is told so
@@ -70,7 +71,7 @@ def _library() -> Any:
     try:
         import sounddevice
     except ImportError as error:
-        raise MissingDependencyError("the microphone needs sounddevice: pip install 'wakeword[listen]'") from error
+        raise MissingDependencyError(f"the microphone needs sounddevice: {install_command('listen')}") from error
     except OSError as error:  # what it raises where the system has no PortAudio
         raise MissingDependencyError(
             "the microphone needs the system library PortAudio, which is not here: install it (Debian, Ubuntu: "

@@ -9,11 +9,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from wakeword_core import __version__
-from wakeword_core.serving.access import LOOPBACK_NAMES, BearerToken, OriginGuard
+from wakeword_core.serving.access import BearerToken
 from wakeword_core.serving.answers import ModelAnswer, Problem, State, Verdict
 from wakeword_core.serving.metrics import CONTENT_TYPE, Counting
+from wakeword_core.serving.network import LOOPBACK_NAMES, OriginGuard
 from wakeword_core.serving.page.routes import page_routes
-from wakeword_core.serving.problems import RefusedError, add_problem_handlers, problem_responses
+from wakeword_core.serving.problems import AnsweringToTheEnd, add_problem_handlers, problem_responses
+from wakeword_core.serving.refusals import RefusedError
 from wakeword_core.serving.service import Service
 from wakeword_core.serving.stream_route import add_stream
 from wakeword_core.serving.uploads import REQUEST_BODY, read_upload
@@ -46,6 +48,7 @@ def create_app(service: Service, token: str = "", *, loopback: bool = True, page
         responses=problem_responses(403, 421),
         middleware=[
             Middleware(Counting, metrics=service.metrics),
+            Middleware(AnsweringToTheEnd),
             Middleware(OriginGuard, hosts=hosts, origins=settings.allowed_origins),
             *([cors] if settings.allowed_origins else []),
         ],

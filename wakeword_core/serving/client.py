@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from wakeword_core.audio import encode_wav
 from wakeword_core.errors import WakewordError
@@ -74,6 +74,8 @@ class JudgeClient:
         url = self._url.replace("http", "ws", 1) + "/v1/stream"
         try:
             connection = await connect(url, additional_headers=self._headers, open_timeout=self._timeout)
+        except InvalidStatus as error:
+            raise self._refusal("/v1/stream", error.response.status_code, error.response.body) from error
         except (OSError, WebSocketException) as error:
             raise self._broken(error) from error
         async with connection:
@@ -96,14 +98,14 @@ class JudgeClient:
             raise JudgeError(f"{self._url} cannot be asked ({error})", "unreachable") from error
         if response.is_success:
             return response.content
+        raise self._refusal(path, response.status_code, response.content)
+
+    def _refusal(self, path: str, status: int, content: bytes | bytearray) -> JudgeError:
         try:
-            problem = Problem.model_validate_json(response.content)
+            problem = Problem.model_validate_json(content)
         except ValidationError:
-            raise JudgeError(
-                f"{self._url}{path} answered {response.status_code}, and is no server of ours", "unknown",
-                response.status_code,
-            ) from None  # fmt: skip
-        raise JudgeError(problem.detail, problem.code, problem.status)
+            return JudgeError(f"{self._url}{path} answered {status}, and is no server of ours", "unknown", status)
+        return JudgeError(problem.detail, problem.code, problem.status)
 
 
 class JudgeStream:

@@ -1,38 +1,48 @@
-"""Refusals, all in one format: application/problem+json, as in RFC 9457."""
+"""Answers everything that goes wrong in a request with a problem."""
 
+import asyncio
 import logging
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wakeword_core.serving.answers import Problem
+from wakeword_core.serving.refusals import MEDIA_TYPE, RefusedError
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
 CLIENT_GONE = 499
 """The status under which a request counts whose client went away; nobody receives it."""
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-class RefusedError(Exception):
-    """A request is refused; the client gets the problem."""
+class AnsweringToTheEnd:
+    """Tells clients whose requests are cut off because the server ends that it is so, and no fault of theirs."""
 
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail, self.headers = status, code, detail, dict(headers or {})
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    def response(self) -> Response:
-        """Make the response that tells the client the problem."""
-        title = HTTPStatus(self.status).phrase
-        problem = Problem(type="about:blank", title=title, status=self.status, code=self.code, detail=self.detail)
-        return JSONResponse(problem.model_dump(), self.status, self.headers, MEDIA_TYPE)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and answer it if it is cancelled before."""
+        answered = False
+
+        async def noting(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except asyncio.CancelledError:
+            if answered or scope["type"] != "http":
+                raise
+            problem = RefusedError(503, "ending", "the server ends; ask again once it is back", {"Retry-After": "5"})
+            await problem.response()(scope, receive, send)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -45,30 +55,30 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Answer everything that goes wrong with a problem."""
+    """Answer everything that goes wrong with a problem, in no thread of a pool, which others may hold up."""
 
     @app.exception_handler(RefusedError)
-    def refused(request: Request, error: RefusedError) -> Response:
+    async def refused(request: Request, error: RefusedError) -> Response:
         return error.response()
 
     @app.exception_handler(HTTPException)
-    def of_the_router(request: Request, error: HTTPException) -> Response:
+    async def of_the_router(request: Request, error: HTTPException) -> Response:
         code = _CODES.get(error.status_code, "refused")
         detail = f"{request.method} {request.url.path[:100]}: {error.detail}; /openapi.json lists the routes"
         return RefusedError(error.status_code, code, detail, error.headers).response()
 
     @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         return RefusedError(422, "invalid_request", f"{where}: {first['msg']}").response()
 
     @app.exception_handler(ClientDisconnect)
-    def gone(request: Request, error: ClientDisconnect) -> Response:
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
         return Response(status_code=CLIENT_GONE)
 
     @app.exception_handler(Exception)
-    def unexpected(request: Request, error: Exception) -> Response:
+    async def unexpected(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         detail = "the server failed on this request, and its log says why; please report it"
         return RefusedError(500, "internal_error", detail).response()

@@ -20,7 +20,7 @@ from wakeword_core.serving.batching import BatchingScorer
 from wakeword_core.serving.cascade import Cascade, ServedModel, model_key
 from wakeword_core.serving.listening import Listening
 from wakeword_core.serving.metrics import Metrics
-from wakeword_core.serving.problems import RefusedError
+from wakeword_core.serving.refusals import RefusedError
 from wakeword_core.serving.verification import Verifier, Work
 
 Result = TypeVar("Result")

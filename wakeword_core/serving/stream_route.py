@@ -10,7 +10,7 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from wakeword_core.serving.access import SUBPROTOCOL, BearerToken
 from wakeword_core.serving.listening import Listening, Message
-from wakeword_core.serving.problems import RefusedError
+from wakeword_core.serving.refusals import RefusedError
 from wakeword_core.serving.service import Service
 from wakeword_core.serving.uploads import check_rate
 
@@ -29,11 +29,15 @@ def add_stream(app: FastAPI, service: Service, bearer: BearerToken | None) -> No
 
     @app.websocket(STREAM_PATH)
     async def stream(websocket: WebSocket) -> None:
+        if bearer is not None:
+            try:
+                bearer.check_stream(websocket)
+            except RefusedError as error:
+                await websocket.send_denial_response(error.response())  # a stream that was opened costs more
+                return
         offered = websocket.scope.get("subprotocols", [])
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         try:
-            if bearer is not None:
-                bearer.check_stream(websocket)
             with service.stream_opened():
                 await _Conversation(websocket, service).run()
         except RefusedError as error:

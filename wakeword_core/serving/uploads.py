@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
@@ -9,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from wakeword_core.audio import AudioError, AudioInfo, Samples, decode_audio
 from wakeword_core.config import ServingConfig
-from wakeword_core.serving.problems import RefusedError
+from wakeword_core.serving.refusals import RefusedError
 
 FILE_FIELD = "file"
 MULTIPART = "multipart/form-data"
@@ -19,6 +20,8 @@ AUDIO_TYPES = (
 )  # fmt: skip
 _CLOSE = {"Connection": "close"}
 """The rest of a body that was refused is not read, so the connection cannot be used again."""
+_DRAINED_TIMES, _DRAIN_SECONDS = 8, 1.0
+"""How much of a body that is too large is read, in times of the limit, so that its client sees the answer."""
 _ENVELOPE_BYTES = 16_384
 """How much multipart may add to a file: boundaries and headers."""
 _PIECE_BYTES = 65_536
@@ -59,6 +62,8 @@ async def read_upload(request: Request, serving: ServingConfig) -> bytes:
     limit = serving.max_bytes + (_ENVELOPE_BYTES if type_ == MULTIPART else 0)
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
+        if int(length) <= _DRAINED_TIMES * limit:
+            await _drain(request, limit)
         raise _too_large(limit)
     try:
         async with asyncio.timeout(serving.body_seconds):
@@ -67,6 +72,9 @@ async def read_upload(request: Request, serving: ServingConfig) -> bytes:
         raise RefusedError(
             408, "slow_upload", f"the upload took more than {serving.body_seconds:g} s; send a smaller file", _CLOSE
         ) from None
+    except RefusedError:
+        await _drain(request, limit)
+        raise
     data = await _file_of_form(request, body) if type_ == MULTIPART else body
     if len(data) > serving.max_bytes:
         raise _too_large(serving.max_bytes)
@@ -93,6 +101,19 @@ async def _read(request: Request, limit: int) -> bytes:
         if len(body) > limit:
             raise _too_large(limit)
     return bytes(body)
+
+
+async def _drain(request: Request, limit: int) -> None:
+    """Read on for a moment: whoever is still sending when a connection is closed may lose the answer."""
+    if request.headers.get("expect", "").lower() == "100-continue":
+        return  # nothing was sent yet, and nothing will be
+    left, more = _DRAINED_TIMES * limit, True
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while more and left > 0:
+                message = await request.receive()
+                left -= len(message.get("body", b""))
+                more = message.get("more_body", False)
 
 
 def _too_large(limit: int) -> RefusedError:

@@ -12,7 +12,7 @@ from wakeword_core.runtime.detector import Detection, detect, prepare, wake_scor
 from wakeword_core.serving.answers import Event, Verdict
 from wakeword_core.serving.cascade import Cascade, Decision, Pcm
 from wakeword_core.serving.metrics import Metrics
-from wakeword_core.serving.problems import RefusedError
+from wakeword_core.serving.refusals import RefusedError
 from wakeword_core.serving.uploads import decode_upload
 
 TIME_DIGITS, SCORE_DIGITS = 3, 5

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wakeword_core.errors import DataError, MissingDependencyError
+from wakeword_core.python import install_command
 
 ACCENTS: dict[str, str] = {
     "en-us": "en-us",
@@ -137,7 +138,7 @@ def _paths() -> tuple[str, str]:
         import espeakng_loader
     except ImportError:
         raise MissingDependencyError(
-            "speech from text needs espeak-ng: pip install wakeword[speech] (espeak-ng is under the GPL-3 licence)"
+            f"speech from text needs espeak-ng, which is under the GPL-3 licence: {install_command('speech')}"
         ) from None
     return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
 
@@ -156,7 +157,7 @@ def _engine() -> Iterator[tuple[ctypes.CDLL, int]]:
             library = ctypes.CDLL(library_path)
         except OSError as error:
             raise MissingDependencyError(
-                f"the espeak-ng library {library_path} cannot be loaded ({error}); reinstall wakeword[speech]"
+                f"the espeak-ng library {library_path} cannot be loaded ({error}); reinstall espeakng-loader"
             ) from error
         try:
             library.espeak_TextToPhonemes.restype = ctypes.c_char_p
@@ -168,7 +169,7 @@ def _engine() -> Iterator[tuple[ctypes.CDLL, int]]:
             sample_rate = library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, data_path.encode(), _DONT_EXIT_ON_ERROR)
             if sample_rate <= 0:
                 raise MissingDependencyError(
-                    f"espeak-ng cannot read its data in {data_path}; reinstall wakeword[speech]"
+                    f"espeak-ng cannot read its data in {data_path}; reinstall espeakng-loader"
                 )
             library.espeak_ng_SetRandSeed(ctypes.c_long(_BREATH_SEED))
             if hasattr(library, "srand"):
@@ -203,4 +204,4 @@ def _espeak_name(voice: Voice, data: Path) -> str:
 def _set_voice(library: ctypes.CDLL, voice: Voice) -> None:
     name = _espeak_name(voice, Path(_paths()[1]))
     if library.espeak_SetVoiceByName(name.encode()) != 0:
-        raise DataError(f"espeak-ng cannot load the voice {voice.name!r}; reinstall wakeword[speech]")
+        raise DataError(f"espeak-ng cannot load the voice {voice.name!r}; reinstall espeakng-loader")

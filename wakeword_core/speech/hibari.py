@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wakeword_core.errors import DataError, MissingDependencyError
+from wakeword_core.python import install_command
 
 SAMPLE_RATE = 24_000
 SPEAKER_FACTORS: tuple[float, ...] = (0.79, 0.85, 0.92, 1.0, 1.08, 1.17, 1.26)
@@ -41,6 +42,6 @@ def _voice() -> Any:
         package = importlib.import_module("hibari")
     except ImportError:
         raise MissingDependencyError(
-            "the neural voice needs hibari-tts: pip install wakeword[speech], or set synthesis.neural_share to 0"
+            f"the neural voice needs hibari-tts: {install_command('speech')}, or set synthesis.neural_share to 0"
         ) from None
     return package.Hibari(threads=1)

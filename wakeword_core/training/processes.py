@@ -1,7 +1,6 @@
 """A training in several processes of this machine, which are started here and report back."""
 
 import logging
-import multiprocessing
 import os
 import shutil
 import signal
@@ -25,6 +24,7 @@ from wakeword_core.files import read_json, replacing, write_json
 from wakeword_core.interrupts import finishing
 from wakeword_core.models.scoring import load_model, model_card, save_model
 from wakeword_core.progress import Progress, silent
+from wakeword_core.python import forked_processes
 from wakeword_core.training.device import choose_device
 from wakeword_core.training.distributed import MemoryFullError, take_place
 from wakeword_core.training.records import EpochRecord, TrainingSummary
@@ -118,8 +118,7 @@ def _private(folder: Path) -> Iterator[None]:
 def _started(train: Train, count: int, folder: Path, out: Path, output: Path) -> Iterator[Workers]:
     """Start the processes; whatever happens, they have ended afterwards."""
     # one process imports torch and is forked for each, which takes a fraction of as many imports, of time and memory
-    context, workers = multiprocessing.get_context("forkserver"), Workers()
-    context.set_forkserver_preload([__name__, train.__module__])
+    context, workers = forked_processes([__name__, train.__module__]), Workers()
     (folder / _STORE).unlink(missing_ok=True)
     output.unlink(missing_ok=True)
     # the processes inherit that SIGINT is blocked: Ctrl-C reaches this one alone, which passes it on once

@@ -11,7 +11,8 @@ import typer
 
 from wakeword_core import __version__
 from wakeword_core.errors import ConfigError, WakewordError
-from wakeword_pipeline.cli.commands.ui import Service, open_ui
+from wakeword_core.python import keep_path_safe
+from wakeword_pipeline.cli.commands.ui import Address, Service, open_ui
 from wakeword_pipeline.orchestration.home import ProjectOptions, config_path, home_path
 
 app = typer.Typer(
@@ -129,14 +130,24 @@ def cross_validate(
 def ui(
     config: ConfigFile = None,
     home: Home = None,
-    host: Annotated[str, typer.Option(help="Address to listen on. There is no login.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine's need a token.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Answer to this name, too, as of a proxy; may be repeated."),
+    ] = None,
+    without_token: Annotated[
+        bool,
+        typer.Option("--without-token", help="Listen where others reach it without a token: they can do what you can."),
+    ] = False,
     service: Annotated[
         Service, typer.Option(help="Run only one of Dagster's two processes, as a service on a server.")
     ] = Service.BOTH,
 ) -> None:
     """Open Dagster on a home: its graph, runs, checks and lineage."""
-    open_ui(ProjectOptions(config, home), host, port, service)
+    open_ui(ProjectOptions(config, home), Address(host, port, allowed_hosts or (), without_token), service)
 
 
 @app.command()
@@ -379,6 +390,7 @@ def main() -> None:
     # makes training 7 times slower. Not to spin at all costs a wake-up at every operation: a third slower when idle.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+    keep_path_safe()
     try:
         app()
     except WakewordError as error:

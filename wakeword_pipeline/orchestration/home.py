@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.files import read_json, write_json, write_text
+from wakeword_core.python import install_command
 
 if TYPE_CHECKING:
     from wakeword_core.graph.project import Project
@@ -89,7 +90,7 @@ def _instance_text() -> str:
     if not os.environ.get(POSTGRES_VARIABLE):
         return text
     if importlib.util.find_spec("dagster_postgres") is None:
-        raise ConfigError(f"{POSTGRES_VARIABLE} is set, but dagster-postgres is missing: pip install '.[postgres]'")
+        raise ConfigError(f"{POSTGRES_VARIABLE} is set, but dagster-postgres is missing: {install_command('postgres')}")
     import yaml
 
     # SQLAlchemy would take another driver than dagster-postgres brings along

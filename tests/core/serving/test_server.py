@@ -12,13 +12,15 @@ import time
 import numpy as np
 import psutil
 import pytest
+from listening import listening
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from wakeword_core.config import ServingConfig
 from wakeword_core.errors import ConfigError, WakewordError
-from wakeword_core.serving.access import is_loopback
+from wakeword_core.serving.app import create_app
 from wakeword_core.serving.client import JudgeClient, JudgeError
+from wakeword_core.serving.network import is_loopback
 from wakeword_core.serving.server import serve
 from wakeword_core.serving.service import Service
 
@@ -59,6 +61,10 @@ def connected(server):
     return socket.create_connection(("127.0.0.1", port), timeout=10), port
 
 
+def test_it_listens_on_this_machine_alone(server):
+    assert listening(server.pid) == {"127.0.0.1"}
+
+
 def test_the_client_agrees_with_the_runtime(client, model, sound, encode, tmp_path, folder):
     expected = [round(one.time, 3) for one in model.detect(sound())]
     (tmp_path / "a.flac").write_bytes(encode(sound(), format="FLAC"))
@@ -94,7 +100,7 @@ def test_an_error_of_who_uses_a_stream_stays_what_it_is(client):
         asyncio.run(heard(other, np.zeros(10, np.int16), 16_000))
 
 
-@pytest.mark.parametrize("token", ["geheimnis-ü", "a b", "YWJjZA=="])
+@pytest.mark.parametrize("token", ["geheimnis-ü", "a b", "YWJjZA==", " ", "\t\n"])
 def test_a_token_that_a_browser_cannot_send_is_refused_at_the_start(folder, monkeypatch, token):
     monkeypatch.setenv("WAKEWORD_TOKEN", token)
     with pytest.raises(ConfigError, match="openssl rand"):
@@ -175,6 +181,25 @@ def test_a_slow_upload_is_let_go(server):
 def test_a_huge_upload_is_refused_before_it_is_sent(server):
     status, body = answer_to(server, HEAD + b"Content-Length: 100000000000\r\n\r\n")
     assert "413" in status and json.loads(body)["code"] == "too_large"
+
+
+def test_who_sends_too_much_at_once_sees_why(server):
+    body = b"x" * 20_000_000
+    status, answer = answer_to(server, HEAD + b"Content-Length: %d\r\n\r\n" % len(body), [body])
+    assert "413" in status and json.loads(answer)["code"] == "too_large"
+
+
+def test_a_request_that_is_cut_off_at_the_end_is_told_so(folder, in_thread, caplog):
+    app = create_app(Service(ServingConfig(), folder))
+    with in_thread(app, timeout_graceful_shutdown=0.2) as (port, server):
+        connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+        connection.sendall(HEAD.replace(b"PORT", str(port).encode()) + b"Content-Length: 1000\r\n\r\nRIFF")
+        while not server.server_state.tasks:
+            time.sleep(0.01)
+        server.should_exit = True
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 503") and b'"code":"ending"' in answer
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_a_huge_upload_of_unknown_length_is_refused_on_the_way(server, client):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from wakeword_core.audio import StreamResampler, from_pcm16, resample
@@ -142,7 +143,7 @@ def test_what_a_stream_may_not_do(serving, sound):
         assert "wakeword_streams 0.0" in client.get("/metrics").text
 
 
-def test_the_token_of_a_stream(serving):
+def test_without_the_token_no_stream_is_opened(refused, serving):
     given = [
         ({"headers": {"Authorization": "Bearer secret"}}, True),
         ({"subprotocols": ["bearer", "secret"]}, True),
@@ -155,13 +156,16 @@ def test_the_token_of_a_stream(serving):
     ]
     with serving(token="secret", **FAST) as client:
         for options, allowed in given:
-            with client.websocket_connect("/v1/stream?token=secret", **options) as stream:
-                if allowed:
+            opening = client.websocket_connect("/v1/stream?token=secret", **options)
+            if allowed:
+                with opening as stream:
                     stream.send_text('{"type": "end"}')
                     assert all_of(stream) == [1_000]
                     assert stream.accepted_subprotocol in (None, "bearer")
-                else:
-                    assert refusal(stream) == ("unauthorized", 1_008)
+            else:
+                with pytest.raises(WebSocketDenialResponse) as denied, opening:
+                    pytest.fail("it was opened")
+                refused(denied.value, 401, "unauthorized")
 
 
 @pytest.mark.parametrize("headers", [{"origin": "http://evil.example"}, {"host": "evil.example"}, {"origin": "null"}])

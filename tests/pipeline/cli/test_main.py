@@ -15,7 +15,7 @@ SURFACE = {
     "demo": {"--home", "--phrase", "--fast", "--json"},
     "run": {"--config", "--home", "--set", "--without", "--select", "--json"},
     "cross-validate": {"--config", "--home", "--set", "--folds", "--json"},
-    "ui": {"--config", "--home", "--host", "--port", "--service"},
+    "ui": {"--config", "--home", "--host", "--port", "--allow-host", "--without-token", "--service"},
     "status": {"--config", "--home", "--set", "--json"},
     "forget": {"--speaker", "--reason", "--rebuild", "--purge", "--yes", "--config", "--home", "--set", "--json"},
     "gc": {"--keep", "--delete", "--config", "--home", "--set", "--json"},

@@ -134,5 +134,5 @@ def test_postgres_without_its_library_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("WAKEWORD_POSTGRES_URL", "postgresql://somewhere/else")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install '.\[postgres\]'"):
+    with pytest.raises(ConfigError, match=r"-m pip install -e '/.*\[postgres\]'"):
         prepare_home(home, tmp_path / "wakeword.yaml")

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -38,6 +39,9 @@ _MAX_PACKAGE_BYTES = 64 * 2**20
 _MAX_FILE_BYTES = 32 * 2**20
 _READ_BYTES = 2**20
 _PATIENCE_SECONDS = 30.0
+"""How long nothing may come."""
+_DOWNLOAD_SECONDS = 600.0
+"""How long the whole may take: a server may send a byte now and then for ever."""
 
 
 class OnnxruntimeWebError(WakewordError):
@@ -105,12 +109,17 @@ def _registry_of_npm() -> str:
 
 def _download(address: str, target: Path) -> None:
     """Download `address` to `target`; OnnxruntimeWebError if it is not the pinned package."""
-    digest, size = hashlib.sha512(), 0
+    digest, size, deadline = hashlib.sha512(), 0, time.monotonic() + _DOWNLOAD_SECONDS
     with target.open("wb") as file:
         for block in _blocks(address):
             size += len(block)
             if size > _MAX_PACKAGE_BYTES:
                 raise OnnxruntimeWebError(f"{address} gives more than {_MAX_PACKAGE_BYTES // 2**20} MB; it is not used")
+            if time.monotonic() > deadline:
+                raise OnnxruntimeWebError(
+                    f"{address} did not give the whole file in {_DOWNLOAD_SECONDS:g} s; name a faster registry with "
+                    f"{_REGISTRY_VARIABLE}"
+                )
             digest.update(block)
             file.write(block)
     if (integrity := "sha512-" + base64.b64encode(digest.digest()).decode()) != INTEGRITY:
@@ -120,7 +129,7 @@ def _download(address: str, target: Path) -> None:
 def _blocks(address: str) -> Iterator[bytes]:
     try:
         with urllib.request.urlopen(address, timeout=_PATIENCE_SECONDS) as source:
-            while block := source.read(_READ_BYTES):
+            while block := source.read1(_READ_BYTES):
                 yield block
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)

@@ -2,9 +2,11 @@
 
 import { Scorer } from "./detector.js";
 
+const MAX_FETCHING_SECONDS = 60;
+
 export class InBrowser {
   static async open(ask, card) { // `ask` fetches from this server, or throws a sentence
-    const { version, module, reason } = await (await ask("ort")).json();
+    const { version, module, reason } = await runtime(ask);
     if (!module) throw new Error(reason);
     const ort = await import(new URL(module, document.baseURI));
     ort.env.wasm.numThreads = 1; // more would need a page that is isolated from other origins
@@ -29,6 +31,17 @@ export class InBrowser {
   }
 
   end() { this.scorer = null; }
+}
+
+async function runtime(ask) { // where onnxruntime-web is, once the server has it
+  for (let left = MAX_FETCHING_SECONDS; ; left--) {
+    try {
+      return await (await ask("ort")).json();
+    } catch (error) {
+      if (error.status !== 503 || left === 0) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
 }
 
 export class OnServer {

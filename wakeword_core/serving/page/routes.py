@@ -1,5 +1,6 @@
 """The page at `/`, its scripts, and onnxruntime-web."""
 
+import asyncio
 import base64
 import hashlib
 import logging
@@ -8,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +21,7 @@ from starlette.exceptions import HTTPException
 
 from wakeword_core.errors import WakewordError
 from wakeword_core.serving.page import onnxruntime_web
+from wakeword_core.serving.refusals import RefusedError
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ _TYPES = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascri
 _INLINE = re.compile(rb"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _RUNTIME = f"ort/{onnxruntime_web.VERSION}"
+_AT_ONCE_SECONDS = 1.0
+"""How long a request waits for it, as it takes to read files that are here."""
 _RETRY_SECONDS = 60.0
 """Time after which fetching is tried again."""
 
@@ -42,35 +47,49 @@ class RuntimeFacts(BaseModel):
 
 
 class BrowserRuntime:
-    """Hands out onnxruntime-web from the folder of caches; its routes run in threads, so fetching blocks no other."""
+    """Hands out onnxruntime-web from the folder of caches; one thread fetches it, and nobody waits for that."""
 
     def __init__(self, cache: Path) -> None:
-        self._cache, self._lock = cache, threading.Lock()
+        self._cache = cache
         self._facts = RuntimeFacts(reason="it was not asked for yet")
         self._look_again = -math.inf
+        self._looking: Future[RuntimeFacts] | None = None
 
-    def facts(self) -> RuntimeFacts:
-        """Return where it is, fetched if need be, or why it is not here."""
-        with self._lock:
-            if not self._facts.module and time.monotonic() >= self._look_again:
-                self._facts = self._look()
-                self._look_again = time.monotonic() + _RETRY_SECONDS
-            return self._facts
+    async def facts(self) -> RuntimeFacts:
+        """Return where it is or why it is not here; RefusedError (503) while it is being fetched."""
+        if self._looking is None and not self._facts.module and time.monotonic() >= self._look_again:
+            self._looking = Future()
+            # the process may end meanwhile, which does not wait for such a thread
+            threading.Thread(target=self._look, args=(self._looking,), name="wakeword-fetch", daemon=True).start()
+        if (looking := self._looking) is not None:
+            await asyncio.wait([asyncio.wrap_future(looking)], timeout=_AT_ONCE_SECONDS)
+            if not looking.done():
+                raise RefusedError(
+                    503, "being_fetched", f"onnxruntime-web {onnxruntime_web.VERSION} is being fetched; ask again",
+                    {"Retry-After": "2"},
+                )  # fmt: skip
+            self._looking = None
+            self._look_again = time.monotonic() + _RETRY_SECONDS
+            self._facts = looking.result()
+        return self._facts
 
-    def _look(self) -> RuntimeFacts:
-        if not onnxruntime_web.is_whole(onnxruntime_web.files_folder(self._cache)):
-            log.warning("Fetching onnxruntime-web %s for the page (33 MB, once).", onnxruntime_web.VERSION)
+    def _look(self, looking: "Future[RuntimeFacts]") -> None:
         try:
+            if not onnxruntime_web.is_whole(onnxruntime_web.files_folder(self._cache)):
+                log.warning("Fetching onnxruntime-web %s for the page (33 MB, once).", onnxruntime_web.VERSION)
             onnxruntime_web.fetch(self._cache)
         except WakewordError as error:
             log.warning("The page runs the model on the server, because %s", error)
-            return RuntimeFacts(reason=str(error))
-        return RuntimeFacts(module=f"{_RUNTIME}/{onnxruntime_web.MODULE}")
+            looking.set_result(RuntimeFacts(reason=str(error)))
+        except Exception as error:
+            looking.set_exception(error)
+        else:
+            looking.set_result(RuntimeFacts(module=f"{_RUNTIME}/{onnxruntime_web.MODULE}"))
 
-    def file(self, name: str) -> Response:
+    async def file(self, name: str) -> Response:
         """Return one of its files, which never change under their address."""
         path = onnxruntime_web.files_folder(self._cache) / name
-        if name not in onnxruntime_web.FILES or not self.facts().module:
+        if name not in onnxruntime_web.FILES or not (await self.facts()).module:
             raise HTTPException(404, f"onnxruntime-web {onnxruntime_web.VERSION} has no {name[:100]!r} here")
         headers = {**_HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
         return FileResponse(path, headers=headers, media_type=_TYPES[path.suffix])
@@ -83,7 +102,7 @@ class PageFile:
     content: bytes
     headers: Mapping[str, str]
 
-    def response(self, request: Request) -> Response:
+    async def response(self, request: Request) -> Response:
         """Return the file, or 304 if the browser has it already."""
         if request.headers.get("if-none-match") == self.headers["ETag"]:
             return Response(status_code=304, headers=self.headers)

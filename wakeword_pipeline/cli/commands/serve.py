@@ -7,6 +7,7 @@ from pathlib import Path
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import MissingDependencyError
+from wakeword_core.python import install_command
 from wakeword_core.registry.history import delivered_bundle
 from wakeword_pipeline.orchestration.home import CONFIG_VARIABLE, ProjectOptions, config_path
 
@@ -19,7 +20,7 @@ def serve_model(model: Path | None, judge: Path | None, options: ProjectOptions)
         from wakeword_core.serving.server import serve
         from wakeword_core.serving.service import Service
     except ImportError as error:
-        raise MissingDependencyError(f"serving needs {error.name}: pip install 'wakeword[serve]'") from error
+        raise MissingDependencyError(f"serving needs {error.name}: {install_command('serve')}") from error
     service = Service(serving, path, judge or serving.cascade.judge)
 
     def announce(address: str) -> None:

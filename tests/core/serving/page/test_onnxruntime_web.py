@@ -102,12 +102,13 @@ def test_damaged_files_are_fetched_again(npm, tmp_path) -> None:
         (lambda npm, patch: setattr(npm, "content", None), "could not be fetched from .*without response"),
         (lambda npm, patch: patch.setattr(onnxruntime_web, "_MAX_PACKAGE_BYTES", 100), "gives more than"),
         (lambda npm, patch: patch.setattr(onnxruntime_web, "_MAX_FILE_BYTES", 100), "does not hold the files"),
+        (lambda npm, patch: patch.setattr(onnxruntime_web, "_DOWNLOAD_SECONDS", -1), "did not give the whole file"),
         (
             lambda npm, patch: patch.setenv("npm_config_registry", NOWHERE),
             "could not be fetched from http://127.0.0.1:9/",
         ),
     ],
-    ids=["integrity", "cut", "missing", "disconnected", "package-size", "file-size", "offline"],
+    ids=["integrity", "cut", "missing", "disconnected", "package-size", "file-size", "slow", "offline"],
 )
 def test_what_is_not_as_pinned_is_not_used_and_leaves_nothing(npm, tmp_path, monkeypatch, change, reason) -> None:
     change(npm, monkeypatch)

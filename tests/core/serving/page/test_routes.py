@@ -1,15 +1,20 @@
 """What the page's routes answer."""
 
+import asyncio
 import base64
 import hashlib
 import re
+import socket
+import time
 
+import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from page_server import NOWHERE
 
 from wakeword_core.serving.page import onnxruntime_web, routes
+from wakeword_core.serving.problems import add_problem_handlers
 
 FOLDER = f"/ort/{onnxruntime_web.VERSION}"
 
@@ -76,6 +81,34 @@ def test_without_onnxruntime_web_it_says_why_and_looks_again_after_a_while(clien
     assert client.get("/ort").json() == told
     monkeypatch.setattr(routes.time, "monotonic", lambda: float("inf"))
     assert client.get("/ort").json()["module"] == f"{FOLDER}/{onnxruntime_web.MODULE}"[1:]
+
+
+def test_a_registry_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch) -> None:
+    """Neither other requests, nor refusals, nor the end."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        app = FastAPI()
+        add_problem_handlers(app)
+        app.include_router(routes.page_routes(tmp_path))
+        transport = httpx2.ASGITransport(app)
+
+        async def ask_much() -> tuple[list[int], float]:
+            async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
+                waiting = [asyncio.create_task(client.get("/ort")) for _ in range(50)]
+                await asyncio.sleep(0.05)
+                began = time.perf_counter()
+                others = [(await client.get(path)).status_code for path in ("/", "/nowhere", "/detector.js")]
+                took = time.perf_counter() - began
+                return [*others, *{(await one).status_code for one in waiting}], took
+
+        statuses, took = asyncio.run(ask_much())
+        assert statuses == [200, 404, 200, 503] and took < 0.5
+        answer = TestClient(app).get("/ort")
+        assert answer.json()["code"] == "being_fetched" and answer.headers["retry-after"] == "2"
+        silent.settimeout(0.3)
+        silent.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            silent.accept()  # it was asked once
 
 
 def test_a_registry_that_is_no_address_is_a_reason_too(client, monkeypatch) -> None:

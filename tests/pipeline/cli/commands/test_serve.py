@@ -64,9 +64,9 @@ def test_a_model_is_served_where_the_last_configuration_of_the_home_is_gone(serv
     assert run(monkeypatch) == 2
 
 
-def bundle(home, key, created):
+def bundle(home, key, created, phrase="hey robin"):
     card = {
-        "stage": "model_bundle", "key": key, "content": "c", "config": {}, "code_version": "1",
+        "stage": "model_bundle", "key": key, "content": "c", "config": {"phrase": phrase}, "code_version": "1",
         "inputs": {"onnx_model": {"key": f"model of {key}"}},
         "files": {}, "facets": {}, "figures": {}, "seconds": 1.0, "created": created,
     }  # fmt: skip
@@ -75,7 +75,10 @@ def bundle(home, key, created):
 
 def test_without_a_model_it_is_the_champion_and_else_what_was_built_last(served, monkeypatch, tmp_path, capsys) -> None:
     assert run(monkeypatch, "--home", "home") == 1
-    assert "there is no model bundle in" in capsys.readouterr().err
+    assert "there is no model bundle of 'hey robin' in" in capsys.readouterr().err
+    bundle(tmp_path / "home", "other", "2026-02-01", "hello house")
+    assert run(monkeypatch, "--home", "home") == 1
+    assert "bundle of 'hey robin' in" in (said := capsys.readouterr().err) and "only of 'hello house'" in said
     for key, created in (("a", "2026-01-02"), ("b", "2026-01-03"), ("c", "2026-01-01")):
         bundle(tmp_path / "home", key, created)
     assert run(monkeypatch, "--home", "home") == 0
@@ -90,7 +93,7 @@ def test_without_a_model_it_is_the_champion_and_else_what_was_built_last(served,
 def test_what_is_missing_is_said(monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "wakeword_core.serving.server", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'wakeword\[serve\]'"):
+    with pytest.raises(MissingDependencyError, match=r"-m pip install -e '/.*\[serve\]'"):
         serve.serve_model(tmp_path, None, ProjectOptions())
     with pytest.raises(ArtifactError, match="name a model, or build one"):
         serve.serve_model(None, None, ProjectOptions(None, tmp_path))

@@ -1,0 +1,54 @@
+"""This Python: started so that it never runs what lies in the working directory, and what installs more in it.
+
+By itself `python -m` and `-c` look there first: a file `torch.py` among somebody's recordings would be run.
+"""
+
+import multiprocessing
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
+
+
+def python_command(*arguments: str) -> list[str]:
+    """Return a command line of this Python, to which the working directory is no place for modules."""
+    return [sys.executable, "-P", *arguments]
+
+
+def fresh_processes() -> SpawnContext:
+    """Return the way to start processes of multiprocessing that begin anew and share nothing with this one."""
+    keep_path_safe()
+    return multiprocessing.get_context("spawn")
+
+
+def forked_processes(modules: Sequence[str]) -> ForkServerContext:
+    """Return the way to start processes that are forked from a fresh one, in which these modules were imported."""
+    keep_path_safe()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    return context
+
+
+def keep_path_safe() -> None:
+    """Have every Python that this process starts, in whatever way, leave the working directory out."""
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def install_command(*extras: str) -> str:
+    """Return the command that adds extras of this project to this Python, however the project was installed.
+
+    It names no package `wakeword`, which in a registry may be somebody else's.
+    """
+    from importlib import metadata
+
+    root = Path(__file__).parents[1]
+    if (root / "pyproject.toml").is_file():
+        packages = ["-e", f"{root}[{','.join(extras)}]"]
+    else:
+        asked = [text.partition(";") for text in metadata.requires("wakeword") or ()]
+        wanted = {f"extra == '{extra}'" for extra in extras}
+        packages = [name.strip() for name, _, marker in asked if re.sub('"', "'", marker).strip() in wanted]
+    return shlex.join([sys.executable, "-m", "pip", "install", *packages])
