@@ -82,6 +82,8 @@ def parse_json(text: str | bytes) -> Any:
 
 def read_json(path: Path) -> Any:
     """Return the value in a JSON file; OSError or ValueError when it cannot be read, as `parse_json` says."""
+    if not path.is_file() and path.exists():
+        raise OSError(f"{path} is no ordinary file")
     size = path.stat().st_size
     if size > _MAX_JSON_BYTES:
         raise ValueError(f"{size / 2**20:,.0f} MB of JSON, more than the {_MAX_JSON_BYTES // 2**20} MB allowed")

@@ -6,18 +6,20 @@ inputs or other limits.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from wakeword_core.config import Config, SourceConfig, Split
 from wakeword_core.data_roots import check_in_data_roots
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.files import read_json, write_json
 from wakeword_core.graph.stage import Check, CheckRun, Input, Judgement, RecordingFolders, Stage, StageRun
 from wakeword_core.graph.stages import STAGES
+from wakeword_core.graph.stages.manifest import FORGOTTEN_FACET
 from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.forgotten import FILE as FORGOTTEN_FILE
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import Listing, ScanCache, scan
 from wakeword_core.registry.history import Registry
@@ -77,13 +79,32 @@ class Project:
         for source in data.sources:  # which may have become a link since the configuration was loaded
             check_in_data_roots(source.path, f"source {source.name!r}:")
         listing = scan(data.sources, self.scan_cache(), self.progress, missing=data.missing_source, forgotten=forgotten)
+        if listing.silenced:
+            forgotten = self._remember_silenced(listing.silenced, forgotten)
         self._fingerprint = forgotten.enter(listing.fingerprint)
         self._complete.clear()
         return listing
 
     def forgotten(self) -> Forgotten:
-        """Return what this home must never use again, as it is known now."""
+        """Return what this home must never use again, as it is known now; DataError where that is lost."""
+        if not Forgotten.is_written(self.home):
+            for manifest in self.store.cards(MANIFEST):
+                if FORGOTTEN_FACET in manifest.facets:
+                    raise DataError(
+                        f"{self.home / FORGOTTEN_FILE}, which names the recordings to forget, is gone, though "
+                        f"{MANIFEST} {manifest.key} was made without some; restore it from a backup, or write [] to "
+                        "it if nothing is to be forgotten any more"
+                    )
         return Forgotten.load(self.home)
+
+    def _remember_silenced(self, ids: Collection[str], forgotten: Forgotten) -> Forgotten:
+        """Forget new recordings of forgotten speakers by their bytes, so that no other name brings them back."""
+        try:
+            forgotten = Forgotten.add_to(self.home, ids)
+            self.scan_cache().forget(ids)
+        except WakewordError as error:
+            log.warning("%d new recordings of forgotten speakers are left out, but not noted: %s", len(ids), error)
+        return forgotten
 
     def registry(self) -> Registry:
         """Return what became of this project's models, as it is known now; DataError when that cannot be read."""

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 MANIFEST_FILE = "manifest.parquet"
 FINGERPRINTS = "fingerprints.parquet"
 SUMMARY = "summary.json"
+ROOTS = "roots.json"
+"""Source -> folder that its paths begin at, by which a place is known again when its source has another name."""
 SPLIT_PLACES = "splits"
 """Folder beside the scan cache that remembers where each speaker group was put."""
 _ALL_FORGOTTEN = "every recording there is has been forgotten; add others under data.sources"
