@@ -6,7 +6,7 @@ inputs or other limits.
 """
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from wakeword_core.store.artifacts import KEY_LENGTH, Artifact, ArtifactStore, B
 
 log = logging.getLogger(__name__)
 
+Place = tuple[str, Split | None]
+"""A stage and, of a partitioned one, a split."""
 CHECKS_FILE = "checks.json"
 _MOST_VERDICTS = 100
 """Of an artifact, the newest: limits, and whom it is compared with, may change back and forth."""
@@ -50,7 +52,7 @@ class Project:
         check_in_data_roots(self.home, "the home")
         self.store = ArtifactStore(self.home / "store")
         self._fingerprint: str | None = None
-        self._complete: dict[tuple[str, Split | None], Artifact] = {}
+        self._complete: dict[Place, Artifact] = {}
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -160,6 +162,11 @@ class Project:
         inputs = self._artifacts(stage.inputs, split)
 
         def make(build: Build) -> None:
+            if damaged := self.set_aside_damaged([(name, split)]):
+                raise ArtifactError(
+                    f"{' and '.join(damaged)}, from which {artifact_name(name, split)} is to be built, changed on disk "
+                    f"and {'were' if len(damaged) > 1 else 'was'} set aside; run again to build it"
+                )
             folders = RecordingFolders(
                 self.fingerprint(), lambda: self.fingerprint(fresh=True), self.scan_cache, self.forgotten
             )
@@ -187,6 +194,30 @@ class Project:
         how = "built in" if built else "is complete; building it took"
         log.info("%s %s %.1f s: %s", artifact_name(name, split), how, artifact.seconds, artifact.key)
         return artifact, built
+
+    def set_aside_damaged(self, places: Iterable[Place], *, themselves: bool = False) -> list[str]:
+        """Set aside what is read to build and check these, or with `themselves` they, where bytes changed on disk.
+
+        Returns the names. Everything is read as a whole, but once in a process. Of recordings and of the champion
+        nothing is read: the manifest and the comparison look at them.
+        """
+        wanted = set(places) if themselves else {read for place in places for read in self._reads(*place)}
+        found = {place: artifact for place in wanted if (artifact := self.find(*place))}
+        damaged = {place: artifact for place, artifact in found.items() if artifact.damaged(read=True, again=False)}
+        for artifact in damaged.values():
+            self.store.discard(artifact)
+        if damaged:
+            self._complete.clear()
+        return sorted(artifact_name(*place) for place in damaged)
+
+    def _reads(self, name: str, split: Split | None) -> list[Place]:
+        """List what is read to build an artifact, if it is not complete, and to check it, if it is not checked."""
+        if self.recorded_verdicts(name, split) is not None:
+            return []
+        stage = self.stages[name]
+        sources = [*stage.inputs, *(source for check in stage.checks for source in check.inputs)]
+        places = [(source.stage, source.at(split)) for source in sources if source.stage in self.stages]
+        return [(name, split), *places]
 
     def verdicts(self, stage: str, split: Split | None = None) -> list[Judgement]:
         """Return what each check of a stage's artifact found; only checks without a record that fits are made."""

@@ -91,11 +91,12 @@ class Artifact:
         """Return whether one of its files has that hash."""
         return any(entry.sha256 == sha256 for entry in self.files.values())
 
-    def damaged(self, *, read: bool) -> list[str]:
+    def damaged(self, *, read: bool, again: bool = True) -> list[str]:
         """Return the names of files that are missing, or of another size or other bytes than when they were written.
 
         Without `read`, only files that were touched since the card was written are read, which does not find what a
-        disk changes by itself. Where all are whole, the card is touched, so that they are not read again.
+        disk changes by itself. Where all are whole, the card is touched, so that they are not read again. Not `again`:
+        a file that this process has read since it was last written is not read twice.
         """
         card = self.path / CARD
         written = card.stat().st_mtime_ns if card.is_file() else 0
@@ -106,7 +107,7 @@ class Artifact:
             for name, entry in self.files.items()
             if name not in stats
             or stats[name].st_size != entry.size
-            or ((read or name in touched) and hash_file(self.path / name) != entry.sha256)
+            or ((read or name in touched) and _hash(self.path / name, again=again) != entry.sha256)
         ]
         if touched and not wrong and os.access(card, os.W_OK):
             os.utime(card)
@@ -160,7 +161,7 @@ class Parts:
         self.root.mkdir(parents=True, exist_ok=True)
         part = self.path(key)
         link_or_copy(made, part)
-        self.entries[made] = entry = FileEntry(made.stat().st_size, hash_file(made))
+        self.entries[made] = entry = FileEntry(made.stat().st_size, _hash(made))
         write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
 
     def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
@@ -182,6 +183,27 @@ class Parts:
     def note(part: Path) -> Path:
         """Return the path of the file that keeps size and hash of a part."""
         return part.with_name(f"{part.name}.json")
+
+
+_read_hashes: dict[tuple[int, ...], str] = {}
+"""SHA-256 of files that this process has read, by all that changes when a file does."""
+_TICK_SECONDS = 0.02
+"""A file that changes again so soon may have the same times."""
+
+
+def _hash(path: Path, *, again: bool = True) -> str:
+    """Return the SHA-256 (hex) of a file's bytes, empty where it cannot be read; not `again` if it was read already."""
+    try:
+        stat = path.stat()
+        identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        if again or identity not in _read_hashes:
+            sha256 = hash_file(path)
+            if time.time() - stat.st_ctime < _TICK_SECONDS:
+                return sha256
+            _read_hashes[identity] = sha256
+        return _read_hashes[identity]
+    except OSError:
+        return ""
 
 
 def _identity(path: Path) -> list[int]:
@@ -339,7 +361,10 @@ class ArtifactStore:
             if file_identity(part) in damaged:
                 part.unlink()
         aside = artifact.path.with_name(f".damaged-{artifact.key}-{time.time_ns()}")
-        artifact.path.rename(aside)
+        try:
+            artifact.path.rename(aside)
+        except OSError as error:
+            raise ArtifactError(f"{artifact.path} is damaged and cannot be moved aside: {error.strerror}") from error
         log.warning("%s %s was damaged; moved to %s", artifact.stage, artifact.key, aside)
 
     def _lock(self, stage: str, key: str) -> Path:
@@ -356,7 +381,7 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
     """Write the card of what was built, and give its folder the name under which it counts as complete."""
     files = {
         path.relative_to(build.path).as_posix(): build.parts.entries.get(path)
-        or FileEntry(path.stat().st_size, hash_file(path))
+        or FileEntry(path.stat().st_size, _hash(path))
         for path in sorted(build.path.rglob("*"))
         if path.is_file() and path.name != CARD
     }

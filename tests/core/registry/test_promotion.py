@@ -84,18 +84,18 @@ def test_a_rollback_is_final_until_a_person_says_otherwise(rivals: Rivals, check
         rollback(rebuilt, "")
 
 
-def test_a_failed_check_or_a_damaged_file_refuses_and_a_warning_does_not(rivals: Rivals, checked) -> None:
+def test_a_failed_check_refuses_a_damaged_file_is_set_aside_and_a_warning_does_nothing(rivals: Rivals, checked) -> None:
     project = rivals.build()
     checked(cmvn_stats=Verdict(False, "worst variance off by 0.3"))
     entry = decide(project)
     assert (entry.decision, entry.reason) == ("refused", "check_of_cmvn_stats of cmvn_stats: worst variance off by 0.3")
     checked(int8_model=Verdict(False, "a little large", severity="warning"))
     bundle = project.require("model_bundle").file("made.txt")
-    content = bundle.read_text()
     rot(bundle)
-    assert decide(rivals.project()).reason == "model_bundle is damaged (made.txt)"
-    bundle.write_text(content)
-    assert decide(rivals.project()).decision == "promoted" and len(project.registry().history) == 3
+    with pytest.raises(WakewordError, match="model_bundle changed on disk and is set aside; run again to build it"):
+        decide(rivals.project())
+    assert project.registry().champion is None and not bundle.exists()
+    assert decide(rivals.build()).decision == "promoted" and len(project.registry().history) == 2
 
 
 def test_promotion_by_hand_waits_for_the_hand(rivals: Rivals, checked) -> None:
