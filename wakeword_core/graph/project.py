@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from wakeword_core.config import Config, SourceConfig, Split
 from wakeword_core.data_roots import check_in_data_roots
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
@@ -318,11 +320,16 @@ class Project:
         return contents
 
 
+_RECORD = TypeAdapter(list[dict[str, Any]])
+_JUDGEMENT = TypeAdapter(Judgement)
+
+
 def _read_record(artifact: Artifact) -> dict[str, Judgement]:
     """Return what is recorded beside an artifact, by the key of the check; what cannot be read is made again."""
     try:
-        return {entry.pop("key"): Judgement(**entry) for entry in read_json(artifact.path / CHECKS_FILE)}
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        entries = _RECORD.validate_python(read_json(artifact.path / CHECKS_FILE))
+        return {str(entry.pop("key")): _JUDGEMENT.validate_python(entry) for entry in entries}
+    except (OSError, ValueError, KeyError):
         return {}
 
 

@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import (
@@ -43,30 +45,46 @@ _RECORDED_VERSIONS = (
     "scipy", "silero-vad", "espeakng-loader", "hibari-tts",
 )  # fmt: skip
 _GENERATION_LENGTH = 8
+_LONGEST_REASON = 200
+_SEAL = "seal"
+"""A hash in a card of all else that is in it."""
+_SEGMENT = r"([^/\\\x00-\x1f.]|\.[^/\\\x00-\x1f.]|\.\.[^/\\\x00-\x1f])[^/\\\x00-\x1f]*"
+"""A name of a file or folder that is neither `.` nor `..`."""
+
+PathPart = Annotated[str, Field(pattern=f"^{_SEGMENT}$", max_length=200)]
+"""A stage, a key or anything else from a home that becomes one part of a path, and leads nowhere else."""
+_Source = Annotated[
+    dict[Annotated[str, Field(pattern="^(stage|key|content)$")], PathPart], Field(min_length=3, max_length=3)
+]
+_FileName = Annotated[str, Field(pattern=f"^{_SEGMENT}(/{_SEGMENT})*$", max_length=1_000)]
 
 
 @dataclass(frozen=True)
 class FileEntry:
     """Size in bytes and SHA-256 of one file of an artifact."""
 
-    size: int
-    sha256: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    size: Annotated[int, Field(ge=0, strict=True)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
 class Artifact:
     """A complete, immutable result of one stage."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     path: Path
-    stage: str
-    key: str
+    stage: PathPart
+    key: PathPart
     content: str
     """Hash over the names and bytes of all files but volatile ones: the data version."""
-    inputs: dict[str, dict[str, str]]
+    inputs: dict[PathPart, _Source]
     """Input name -> {stage, key, content}."""
     config: dict[str, Any]
     code_version: str
-    files: dict[str, FileEntry]
+    files: dict[_FileName, FileEntry]
     facets: dict[str, str]
     """Hashes of parts that consumers depend on separately, such as one split of the manifest."""
     figures: dict[str, Any]
@@ -112,6 +130,9 @@ class Artifact:
         if touched and not wrong and os.access(card, os.W_OK):
             os.utime(card)
         return wrong
+
+
+_ARTIFACT = TypeAdapter(Artifact)
 
 
 @dataclass
@@ -212,6 +233,9 @@ def _identity(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
+_LATEST = TypeAdapter(list[PathPart])
+
+
 class LatestParts:
     """Remembers the parts of the last build of `place` (any JSON value that tells builds apart), in order.
 
@@ -222,8 +246,8 @@ class LatestParts:
         self._parts = parts
         self._path = parts.root / f"latest-{digest([place, parts.generation])[:20]}.json"
         try:
-            self._keys = [str(key) for key in read_json(self._path)]
-        except (OSError, ValueError, TypeError):
+            self._keys = _LATEST.validate_python(read_json(self._path))
+        except (OSError, ValueError):
             self._keys = []
 
     def find(self, index: int, count: int) -> Path | None:
@@ -257,6 +281,19 @@ class ArtifactStore:
         self.root = root
         self._known_damage: set[Path] = set()
 
+    def _load(self, path: Path) -> Artifact | None:
+        """Read an artifact's card; None when there is none, or, which is said once, none that can be used."""
+        try:
+            return _read_card(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            if path not in self._known_damage:
+                self._known_damage.add(path)
+                reason = " ".join(str(error).split())[:_LONGEST_REASON]
+                log.warning("%s cannot be read (%s); it counts as missing, and is built again", path / CARD, reason)
+            return None
+
     def _is_whole(self, artifact: Artifact) -> bool:
         wrong = artifact.damaged(read=False)
         if wrong and artifact.path not in self._known_damage:
@@ -267,7 +304,7 @@ class ArtifactStore:
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """Return the complete artifact of `stage` under `key`, or None; one with damaged files counts as absent."""
-        artifact = _load(self.root / stage / key)
+        artifact = self._load(self.root / stage / key)
         return artifact if artifact and self._is_whole(artifact) else None
 
     @contextmanager
@@ -302,7 +339,7 @@ class ArtifactStore:
     def cards(self, stage: str | None = None) -> list[Artifact]:
         """Return every artifact on disk (of one stage) as its card describes it, newest last; files are not read."""
         folders = (card.parent for card in self.root.glob(f"{stage or '*'}/[!.]*/{CARD}"))
-        artifacts = (artifact for folder in folders if (artifact := _load(folder)))
+        artifacts = (artifact for folder in folders if (artifact := self._load(folder)))
         return sorted(artifacts, key=lambda artifact: (artifact.created, artifact.stage, artifact.key))
 
     def build(
@@ -396,7 +433,7 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
         "versions": {"python": platform.python_version(), **library_versions(_RECORDED_VERSIONS)},
         "device": build.device,
     }
-    write_json(build.path / CARD, card)
+    write_json(build.path / CARD, {**card, _SEAL: digest(card)})
     if final.exists():
         final.rename(final.with_name(f".replaced-{build.key}-{time.time_ns()}"))
     build.path.rename(final)
@@ -407,17 +444,17 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
         os.close(descriptor)
 
 
-def _load(path: Path) -> Artifact | None:
-    """Read an artifact's card; None when there is none, or none that can be read."""
-    try:
-        card = read_json(path / CARD)
-        files = {name: FileEntry(**entry) for name, entry in card.pop("files").items()}
-        return Artifact(path=path, files=files, **card)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s cannot be read (%s); remove %s to build it again", path / CARD, error, path)
-        return None
+def _read_card(path: Path) -> Artifact:
+    """Read an artifact's card, which anybody may have written; OSError or ValueError where it is none."""
+    card = read_json(path / CARD)
+    if not isinstance(card, dict):
+        raise ValueError("it is no card")
+    if card.pop(_SEAL, None) not in (None, digest(card)):
+        raise ValueError("it was changed after it was written")
+    artifact = _ARTIFACT.validate_python({**card, "path": path})
+    if (artifact.stage, artifact.key) != (path.parent.name, path.name):
+        raise ValueError(f"it is of {artifact.stage} {artifact.key}")
+    return artifact
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:
