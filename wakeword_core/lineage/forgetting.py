@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import file_identity, hash_file, read_json
+from wakeword_core.files import file_identity, hash_file, read_json, reading
 from wakeword_core.recordings.manifest import MANIFEST_FILE, ROOTS, readable_manifests
 from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
@@ -36,6 +36,8 @@ _COLUMNS = ("recording_id", "speaker", "source", "path")
 _ID_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _ID_LENGTH = 64
 _SHOWN = 8
+_MOST_ROWS = 100_000_000
+"""Of a table; what says that it has more, in a few kB, is made to fill the memory."""
 
 
 class _NamesNoneError(ArtifactError):
@@ -128,30 +130,30 @@ def _table_columns(path: Path, names: Sequence[str]) -> list[list[str]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            there = [name for name in names if name in file.schema_arrow.names]
-            if names[0] not in there:
-                raise _NamesNoneError(f"{path} is of another version of wakeword: it lacks {names[0]}; delete it")
-            table = file.read(columns=there)
-        return [table.column(name).to_pylist() for name in there]
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); delete it") from error
+    with reading(path, "delete it"), pq.ParquetFile(path) as file:
+        there = [name for name in names if name in file.schema_arrow.names]
+        if names[0] not in there:
+            raise _NamesNoneError(f"{path} is of another version of wakeword: it lacks {names[0]}; delete it")
+        if file.metadata.num_rows > _MOST_ROWS:
+            raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows")
+        columns: list[list[str]] = [[] for _ in there]
+        for batch in file.iter_batches(columns=there):
+            for values, column in zip(columns, batch.columns, strict=True):
+                values += column.cast(pa.string()).to_pylist()
+    return columns
 
 
 def _feature_ids(path: Path) -> set[str] | None:
     import h5py
 
-    try:
-        with h5py.File(path) as file:
-            if _FEATURE_IDS not in file:
-                raise _NamesNoneError(f"{path} is of another version of wakeword: it lacks {_FEATURE_IDS}; delete it")
-            # a view holds nothing of its own: its parts are files too
-            if file[_FEATURE_IDS].is_virtual:
-                return None
-            return {name.decode() for name in file[_FEATURE_IDS][:]}
-    except (OSError, RuntimeError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); delete it") from error
+    from wakeword_core.features.store import own_dataset
+
+    with reading(path, "delete it"), h5py.File(path) as file:
+        if file.get(_FEATURE_IDS, getlink=True) is None:
+            raise _NamesNoneError(f"{path} is of another version of wakeword: it lacks {_FEATURE_IDS}; delete it")
+        dataset = own_dataset(file, _FEATURE_IDS, path)
+        # a view holds nothing of its own: its parts are files too
+        return None if dataset.is_virtual else {name.decode() for name in dataset[:]}
 
 
 def known_recordings(store: ArtifactStore) -> pd.DataFrame:

@@ -6,11 +6,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from wakeword_core.audio import write_audio
 from wakeword_core.config import Config
-from wakeword_core.errors import DataError
+from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import hash_file
 from wakeword_core.graph.project import Project
 from wakeword_core.lineage.forgetting import (
@@ -18,11 +20,15 @@ from wakeword_core.lineage.forgetting import (
     copies,
     find_recordings,
     find_speaker,
+    held_recording_ids,
     known_recordings,
     search,
     traces,
 )
+from wakeword_core.mining.clips import TABLE, read_clips
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN
+from wakeword_core.recordings.manifest import MANIFEST_FILE, read_manifest
+from wakeword_core.shards.shard_file import read_column, read_recordings
 from wakeword_core.store.artifacts import Artifact, Build
 from wakeword_core.store.cleaning import delete
 
@@ -260,8 +266,41 @@ def test_a_place_names_what_is_there_now_and_all_that_any_manifest_has_had_there
 def test_a_manifest_that_cannot_be_read_is_named(home: Project, caplog: pytest.LogCaptureFixture) -> None:
     (broken,) = home.store.root.glob("raw_manifest/*/manifest.parquet")
     broken.write_bytes(b"PAR1 and no more")
-    assert known_recordings(home.store).empty and "what this manifest lists is not known" in caplog.text
+    assert known_recordings(home.store).empty and "are not looked at" in caplog.text
     assert str(broken) in caplog.text
+
+
+def odd_tables() -> dict[str, pa.Table]:
+    rows = 3
+    texts = pa.array(["a" * 64] * rows)
+    return {
+        "numbers": pa.table({"recording_id": pa.array([1.5] * rows)}),
+        "lists": pa.table({"recording_id": pa.array([["a"]] * rows)}),
+        "records": pa.table({"recording_id": pa.array([{"a": 1}] * rows)}),
+        "no text": pa.table({"recording_id": pa.array([b"\xff"] * rows).cast(pa.binary())}),
+        "twice": pa.Table.from_arrays([texts, texts], names=["recording_id", "recording_id"]),
+        "nothing": pa.table({"recording_id": pa.nulls(rows)}),
+        "odd notes": pa.table({"recording_id": texts}).replace_schema_metadata({b"pandas": b"{", b"x": b"\xff"}),
+        "other columns": pa.table({"path": texts}),
+        "no columns": pa.table({}),
+    }
+
+
+@pytest.mark.parametrize("name", odd_tables())
+def test_a_table_of_other_hands_is_read_or_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
+    path = tmp_path / MANIFEST_FILE
+    pq.write_table(odd_tables()[name], path)
+    for read in (
+        lambda: held_recording_ids(path),
+        lambda: read_manifest(tmp_path, usable=False, columns=["recording_id"]),
+        lambda: read_column(path, "recording_id"),
+        lambda: list(read_recordings(path)),
+        lambda: read_clips(path.rename(tmp_path / TABLE).parent),
+    ):
+        try:
+            read()
+        except ArtifactError as error:
+            assert str(path) in str(error) or str(tmp_path / TABLE) in str(error)
 
 
 def test_copies_of_what_is_affected_are_found_wherever_they_lie_in_the_home(built: Path, home: Project) -> None:
