@@ -11,8 +11,6 @@ from wakeword_core.runtime.exported import MODEL_CARD_KEY, Seal, check_seal
 from wakeword_core.store.graph import Node
 
 _EXPORTED = "onnx_model"
-_MOST_ENTRIES = 200
-"""A build makes some twenty artifacts; a card may come from anybody."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,6 @@ class ModelFile:
             entries = self.model_card.get("lineage")
             if not isinstance(entries, list) or not entries:
                 raise ArtifactError(f"the model card in {self.path} names no lineage; export the model again")
-            if len(entries) > _MOST_ENTRIES:
-                raise ArtifactError(
-                    f"the model card in {self.path} names {len(entries):,} artifacts: no model has so many"
-                )
             return [Node.from_json(entry) for entry in entries]
         keys = self.keys
         inputs = {name: key for name, key in sorted(keys.items()) if name != _EXPORTED}

@@ -97,11 +97,11 @@ class Node:
     @classmethod
     def of_artifact(cls, artifact: Artifact) -> "Node":
         """Return the node of an artifact in a store."""
-        inputs = artifact.inputs.items()
+        inputs, split = artifact.inputs.items(), artifact.config.get("split")
         return cls(
             artifact.stage,
             artifact.key,
-            split=artifact.config.get("split"),
+            split=split if isinstance(split, str) else None,
             content=artifact.content,
             facets=artifact.facets,
             created=artifact.created,
@@ -154,8 +154,7 @@ class Graph:
     def direct_inputs(self, node: Node) -> list[Node]:
         """Return the inputs of `node` that are not behind another of its inputs too: these show the whole graph."""
         inputs = self.inputs(node)
-        second = {far.id: far for source in inputs for far in self.inputs(source)}
-        behind = {*second, *(far.id for far in self.upstream(*second.values()))}
+        behind = {node.id for source in inputs for node in self.upstream(source)}
         return [source for source in inputs if source.id not in behind]
 
     def direct_consumers(self, node: Node) -> list[Node]:

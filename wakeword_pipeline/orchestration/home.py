@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.files import read_json, write_json, write_text
 from wakeword_core.python import install_command
@@ -24,12 +22,6 @@ DEFAULT_HOME = ".wakeword"
 DEFAULT_CONFIG = "wakeword.yaml"
 _LAST = "last.json"
 _INSTANCE_FILE = Path(__file__).with_name("dagster.yaml")
-
-
-class _LastRun(BaseModel):
-    """What the home remembers of the last run."""
-
-    config: str
 
 
 @dataclass(frozen=True)
@@ -49,18 +41,10 @@ class ProjectOptions:
     def config(self) -> Path:
         """The configuration: as given, else of the environment, else the last run on the home, else the default."""
         last = self.home / _LAST
-        if self.given_config or os.environ.get(CONFIG_VARIABLE) or not last.exists():
+        if self.given_config or os.environ.get(CONFIG_VARIABLE) or not last.is_file():
             return config_path(self.given_config)
-        try:
-            path = Path(_LastRun.model_validate(read_json(last)).config)
-            there = path.is_file()
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(
-                f"{last}, which names the configuration that was last run, cannot be read ({reason}); name one with "
-                "--config"
-            ) from error
-        if not there:
+        path = Path(read_json(last)["config"])
+        if not path.is_file():
             raise ConfigError(f"{path}, which was last run on {self.home}, is gone; name a configuration with --config")
         return path
 
