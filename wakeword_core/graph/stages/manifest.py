@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from wakeword_core.config import SourceConfig
-from wakeword_core.errors import DataError
+from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import digest, write_json
 from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
@@ -130,7 +130,11 @@ def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:
         return Verdict(True, gone)
     limits = run.config.checks
     columns = ("split", "status", "label", "rms_dbfs", "seconds")
-    before, now = (read_manifest(path, columns=columns) for path in (reference.path, manifest.path))
+    now = read_manifest(manifest.path, columns=columns)
+    try:
+        before = read_manifest(reference.path, columns=columns)
+    except ArtifactError as error:
+        return Verdict(True, f"there is nothing to compare with: {error}")
     shifts = drift(before, now, limits.drift_warning_psi)
     if not shifts:
         return Verdict(True, "there are too few recordings to tell drift from chance")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakeword_core.errors import ArtifactError, ConfigError
+from wakeword_core.errors import ArtifactError, ConfigError, DataError
 from wakeword_core.graph.project import Project
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
 from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
@@ -86,7 +86,12 @@ def _bury(project: Project, request: ForgetRequest) -> list[str]:
     if request.speaker is not None:
         speaker, listed = find_speaker(request.speaker, known)
         Forgotten.add_to(project.home, listed, [speaker], request.reason)
-        project.listing()  # which forgets what of the speaker no manifest lists yet
+        try:
+            project.listing()  # which forgets what of the speaker no manifest lists yet
+        except DataError as error:
+            print(
+                f"What no manifest lists of {speaker} is left out by name alone, since it cannot be listed now: {error}"
+            )
         recording_ids = sorted({*listed, *(project.forgotten().recordings - before)})
         for name in sorted(set(known.loc[known["recording_id"].isin(listed), "speaker"]) - {speaker}):
             print(f"Some of them were listed as of {name}, too; to forget that name as well, name it with --speaker.")
