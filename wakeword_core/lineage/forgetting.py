@@ -195,7 +195,7 @@ def find_recordings(text: str, known: pd.DataFrame, roots: Mapping[str, Path], c
     place. `roots` is source -> folder. DataError when none, or an id that begins several, fits.
     """
     path = Path(text)
-    if not path.exists() and _ID_PREFIX.fullmatch(text.lower()):
+    if not os.path.exists(path) and _ID_PREFIX.fullmatch(text.lower()):
         return Named(frozenset(), frozenset([_with_id(text, known)]))
     present, listed = _present(path, cache), _listed(path, known, roots)
     if not present | listed:
@@ -225,14 +225,14 @@ def _with_id(text: str, known: pd.DataFrame) -> str:
 
 def _present(path: Path, cache: ScanCache) -> frozenset[str]:
     """Return the hash of a file's bytes, or of those of each recording in a folder."""
-    if path.is_file():
+    if os.path.isfile(path):  # False, too, for names that the file system refuses
         try:
             return frozenset([hash_file(path)])
         except OSError as error:
             raise DataError(
                 f"{path} cannot be read: {error.strerror}; make it readable, or name it by its id"
             ) from error
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return frozenset()
     source = SourceConfig(name="folder", path=path.absolute(), role="negative")
     rows = scan([source], cache).rows

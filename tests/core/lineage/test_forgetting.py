@@ -229,7 +229,7 @@ def test_recordings_are_named_by_file_by_id_and_by_the_name_of_a_file_that_is_go
     finally:
         aside.rename(path)
     assert named("0" * 64) == (set(), {"0" * 64})
-    for text in ("0" * 8, one[:7], "no such file.wav"):
+    for text in ("0" * 8, one[:7], "no such file.wav", "a" * 5_000, f"{path}/below"):
         with pytest.raises(DataError, match="is no recording: there is no such file"):
             named(text)
     known = known_recordings(home.store)
