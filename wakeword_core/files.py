@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.errors import WakewordError
+from wakeword_core.errors import ArtifactError, WakewordError
 
 _PART_SUFFIX = ".part"
+_LONGEST_REASON = 200
 _MAX_JSON_BYTES = 256 * 2**20
 
 
@@ -82,10 +83,27 @@ def parse_json(text: str | bytes) -> Any:
 
 def read_json(path: Path) -> Any:
     """Return the value in a JSON file; OSError or ValueError when it cannot be read, as `parse_json` says."""
+    if not path.is_file() and path.exists():
+        raise OSError(f"{path} is no ordinary file")
     size = path.stat().st_size
     if size > _MAX_JSON_BYTES:
         raise ValueError(f"{size / 2**20:,.0f} MB of JSON, more than the {_MAX_JSON_BYTES // 2**20} MB allowed")
     return parse_json(path.read_bytes())
+
+
+@contextmanager
+def reading(path: Path, advice: str, state: str = "cannot be read") -> Iterator[None]:
+    """Turn whatever readers of Parquet and HDF5 raise at the bytes of a file into an ArtifactError that names it."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (
+        OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError, ArithmeticError,
+        pa.ArrowException,
+    ) as error:  # fmt: skip
+        reason = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
+        raise ArtifactError(f"{path} {state} ({reason}); {advice}") from error
 
 
 def link_or_copy(source: Path, target: Path) -> None:

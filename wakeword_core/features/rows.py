@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -14,7 +13,7 @@ from wakeword_core.config import Config, Split
 from wakeword_core.features.augment import STEPS, Augmenter, Draws, cut, draw, source_samples, whole_steps
 from wakeword_core.features.frontend import TorchFrontend, on_device
 from wakeword_core.features.materials import Materials
-from wakeword_core.features.store import NO_WORD, Columns
+from wakeword_core.features.store import NO_WORD, Columns, open_features
 from wakeword_core.features.windows import WindowPlan, label_indices, role_indices
 from wakeword_core.shards.shard_file import Recording
 
@@ -212,7 +211,7 @@ def find_reusable(part: Path, plan: WindowPlan, draws: Draws) -> ReusedRows:
 
     A row's numbers follow from its drawn key and its start alone.
     """
-    with h5py.File(part) as file:
+    with open_features(part) as file:
         stored = pd.DataFrame({"key": file["keys"][:], "start": file["starts"][:]})
     stored = stored.assign(row=np.arange(len(stored))).drop_duplicates(["key", "start"])
     wanted = pd.DataFrame({"key": draws.key, "start": plan.start})

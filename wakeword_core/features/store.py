@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import replacing
+from wakeword_core.files import parse_json, reading, replacing
+from wakeword_core.store.artifacts import PathPart
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +40,51 @@ PARTS_FOLDER = "parts"
 _EXPONENTS = {2: (np.uint16, np.uint16(0x7C00)), 4: (np.uint32, np.uint32(0x7F800000))}
 """By bytes of a number: the type that its bits are read as, and which of them are the exponent."""
 
+_ADVICE = "build the features again"
+_MEL_DIMENSIONS = 5
+
 Columns = dict[str, npt.NDArray[Any]]
+_TEXTS = TypeAdapter(list[str])
+_NAMES = TypeAdapter(list[PathPart])
+_SETTINGS = TypeAdapter(dict[str, Any])
+
+
+def own_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    """Return a dataset whose bytes lie in its file at `path`, or of a view in the parts beside it.
+
+    A file may come from anybody: links, data outside and more data than there are bytes raise ValueError.
+    """
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
+        raise ValueError(f"its {name} is not in it")
+    dataset = file[name]
+    dtype, dimensions = (COLUMNS[name], 1) if name in COLUMNS else (dataset.dtype, _MEL_DIMENSIONS)
+    if dataset.dtype != dtype or dataset.dtype.kind not in "iufS" or dataset.ndim != dimensions:
+        raise ValueError(f"its {name} is {dataset.dtype} {dataset.shape}")
+    if dataset.is_virtual:
+        sources = dataset.virtual_sources()
+        for source in sources:
+            folder, _, part = source.file_name.partition("/")
+            if folder != PARTS_FOLDER or not part or "/" in part or (path.parent / source.file_name).is_symlink():
+                raise ValueError(f"its {name} is partly in {source.file_name}")
+        if sum(source.vspace.get_select_npoints() for source in sources) != dataset.size:
+            raise ValueError(f"its {name} is not in its parts")
+    elif dataset.external or dataset.chunks or dataset.id.get_storage_size() != dataset.nbytes:
+        raise ValueError(f"its {name} is not all in it")
+    elif dataset.nbytes > path.stat().st_size:
+        raise ValueError(f"its {name} is longer than it")
+    return dataset
+
+
+@contextmanager
+def open_features(path: Path) -> Iterator[h5py.File]:
+    """Open a part or a view to read; ArtifactError where it is none, damaged, or leads anywhere else."""
+    with reading(path, _ADVICE), h5py.File(path) as file:
+        if missing := [name for name in (MEL, *COLUMNS) if file.get(name, getlink=True) is None]:
+            raise ArtifactError(f"{path} lacks {', '.join(sorted(missing))}; {_ADVICE}")
+        lengths = {name: len(own_dataset(file, name, path)) for name in (MEL, *COLUMNS)}
+        if len(set(lengths.values())) > 1:
+            raise ArtifactError(f"{path} has columns of different lengths: {lengths}; {_ADVICE}")
+        yield file
 
 
 @dataclass
@@ -120,7 +167,7 @@ def copy_rows(part: Path, rows: npt.NDArray[np.int64], target: npt.NDArray[Any])
         return
     # rows that stand together were together: a few long stretches, read in place
     breaks = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(rows[wanted]) != 1)) + 1
-    with h5py.File(part) as file:
+    with open_features(part) as file:
         begin = file[MEL].id.get_offset()
     # not through HDF5, which does one thing at a time for all threads
     with part.open("rb") as file:
@@ -135,7 +182,7 @@ def count_contents(parts: Sequence[Path]) -> tuple[int, Counter[int]]:
     """Count the recordings of finished parts, none of which has one of another, and their rows by class index."""
     recordings, labels = 0, Counter[int]()
     for part in parts:
-        with h5py.File(part) as file:
+        with open_features(part) as file:
             labels.update(file["labels"][:].tolist())
             recordings += len(np.unique(file["recording_ids"][:]))
     return recordings, labels
@@ -153,7 +200,7 @@ def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -
     """
     shapes = {}
     for part in parts:
-        with h5py.File(part) as file:
+        with open_features(part) as file:
             shapes[part] = (file[MEL].shape, file[MEL].dtype)
     rows = sum(shape[0] for shape, _ in shapes.values())
     tail, dtype = next(((shape[1:], dtype) for shape, dtype in shapes.values()), ((1, 1, 0, 0), np.dtype("f2")))
@@ -177,21 +224,20 @@ class FeatureFile:
         if len(paths) != 1:
             raise ArtifactError(f"{folder} should hold one feature file, but holds {len(paths)}")
         self.path = paths[0]
-        with h5py.File(self.path) as file:
-            missing = {MEL, *COLUMNS} - set(file)
-            if missing:
-                raise ArtifactError(f"{self.path} lacks {', '.join(sorted(missing))}; build it again")
+        with open_features(self.path) as file:
             self.shape: tuple[int, ...] = file[MEL].shape
-            self.labels: list[str] = json.loads(file.attrs["labels_json"])
-            self.config: dict[str, Any] = json.loads(file.attrs["config_json"])
-            lengths = {name: len(file[name]) for name in COLUMNS}
-            parts = [folder / PARTS_FOLDER / name for name in json.loads(file.attrs["parts_json"])]
-        for part in parts:
+            self.labels: list[str] = _TEXTS.validate_python(parse_json(bytes(file.attrs["labels_json"])))
+            self.config: dict[str, Any] = _SETTINGS.validate_python(parse_json(bytes(file.attrs["config_json"])))
+            names = _NAMES.validate_python(parse_json(bytes(file.attrs["parts_json"])))
+        rows = 0
+        for part in (folder / PARTS_FOLDER / name for name in names):
             # HDF5 reads a missing part of a virtual dataset as zeros, without a word
             if not part.is_file() or not h5py.is_hdf5(part):
-                raise ArtifactError(f"{part} is missing or not an HDF5 file; build the features again")
-        if any(length != self.shape[0] for length in lengths.values()):
-            raise ArtifactError(f"{self.path} has columns of different lengths: {lengths}")
+                raise ArtifactError(f"{part} is missing or not an HDF5 file; {_ADVICE}")
+            with open_features(part) as file:
+                rows += len(file[MEL])
+        if rows != len(self):
+            raise ArtifactError(f"{self.path} has {len(self)} rows, but its parts have {rows}; {_ADVICE}")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -208,12 +254,12 @@ class FeatureFile:
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a whole column of COLUMNS: [rows]."""
-        with h5py.File(self.path) as file:
+        with open_features(self.path) as file:
             return file[name][:]
 
     def rows(self, chosen: Sequence[int]) -> npt.NDArray[np.float32]:
         """Read some rows: float32 [len(chosen), n_mels, frames]."""
-        with h5py.File(self.path) as file:
+        with open_features(self.path) as file:
             return np.stack([file[MEL][row, 0, 0].astype(np.float32) for row in chosen])
 
     def blocks(self, rows: int) -> Iterator[tuple[int, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
@@ -221,7 +267,7 @@ class FeatureFile:
 
         Raises ArtifactError where a value is not finite.
         """
-        with h5py.File(self.path) as file:
+        with open_features(self.path) as file:
             frame = np.arange(self.frames)
             for start in range(0, len(self), rows):
                 here = slice(start, start + rows)

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.config import ROLES, Config, FeaturesConfig, Split
 from wakeword_core.features.draws import hash_keys, uniforms
 from wakeword_core.features.settings import AUGMENTED_SPLIT
-from wakeword_core.features.store import COLUMNS, MEL, NO_WORD, PARTS_FOLDER, FeatureFile
+from wakeword_core.features.store import COLUMNS, MEL, NO_WORD, PARTS_FOLDER, FeatureFile, open_features
 from wakeword_core.shards.packed_split import read_shard, shard_paths
 from wakeword_core.shards.shard_file import Recording
 
@@ -181,7 +180,7 @@ def verify_features(folder: Path, shards: Path, split: Split, config: Config) ->
             plan.recording
         ]
         labels = label_indices(recordings, config.labels)[plan.recording]
-        with h5py.File(folder / PARTS_FOLDER / f"{path.stem}.h5") as part:
+        with open_features(folder / PARTS_FOLDER / f"{path.stem}.h5") as part:
             for name, wanted in (
                 ("recording_ids", recording_ids),
                 ("labels", labels),

@@ -6,18 +6,22 @@ inputs or other limits.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from wakeword_core.config import Config, SourceConfig, Split
 from wakeword_core.data_roots import check_in_data_roots
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.files import read_json, write_json
 from wakeword_core.graph.stage import Check, CheckRun, Input, Judgement, RecordingFolders, Stage, StageRun
 from wakeword_core.graph.stages import STAGES
+from wakeword_core.graph.stages.manifest import FORGOTTEN_FACET
 from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.forgotten import FILE as FORGOTTEN_FILE
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import Listing, ScanCache, scan
 from wakeword_core.registry.history import Registry
@@ -26,6 +30,8 @@ from wakeword_core.store.artifacts import KEY_LENGTH, Artifact, ArtifactStore, B
 
 log = logging.getLogger(__name__)
 
+Place = tuple[str, Split | None]
+"""A stage and, of a partitioned one, a split."""
 CHECKS_FILE = "checks.json"
 _MOST_VERDICTS = 100
 """Of an artifact, the newest: limits, and whom it is compared with, may change back and forth."""
@@ -48,7 +54,7 @@ class Project:
         check_in_data_roots(self.home, "the home")
         self.store = ArtifactStore(self.home / "store")
         self._fingerprint: str | None = None
-        self._complete: dict[tuple[str, Split | None], Artifact] = {}
+        self._complete: dict[Place, Artifact] = {}
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -77,13 +83,32 @@ class Project:
         for source in data.sources:  # which may have become a link since the configuration was loaded
             check_in_data_roots(source.path, f"source {source.name!r}:")
         listing = scan(data.sources, self.scan_cache(), self.progress, missing=data.missing_source, forgotten=forgotten)
+        if listing.silenced:
+            forgotten = self._remember_silenced(listing.silenced, forgotten)
         self._fingerprint = forgotten.enter(listing.fingerprint)
         self._complete.clear()
         return listing
 
     def forgotten(self) -> Forgotten:
-        """Return what this home must never use again, as it is known now."""
+        """Return what this home must never use again, as it is known now; DataError where that is lost."""
+        if not Forgotten.is_written(self.home):
+            for manifest in self.store.cards(MANIFEST):
+                if FORGOTTEN_FACET in manifest.facets:
+                    raise DataError(
+                        f"{self.home / FORGOTTEN_FILE}, which names the recordings to forget, is gone, though "
+                        f"{MANIFEST} {manifest.key} was made without some; restore it from a backup, or write [] to "
+                        "it if nothing is to be forgotten any more"
+                    )
         return Forgotten.load(self.home)
+
+    def _remember_silenced(self, ids: Collection[str], forgotten: Forgotten) -> Forgotten:
+        """Forget new recordings of forgotten speakers by their bytes, so that no other name brings them back."""
+        try:
+            forgotten = Forgotten.add_to(self.home, ids)
+            self.scan_cache().forget(ids)
+        except WakewordError as error:
+            log.warning("%d new recordings of forgotten speakers are left out, but not noted: %s", len(ids), error)
+        return forgotten
 
     def registry(self) -> Registry:
         """Return what became of this project's models, as it is known now; DataError when that cannot be read."""
@@ -139,6 +164,11 @@ class Project:
         inputs = self._artifacts(stage.inputs, split)
 
         def make(build: Build) -> None:
+            if damaged := self.set_aside_damaged([(name, split)]):
+                raise ArtifactError(
+                    f"{' and '.join(damaged)}, from which {artifact_name(name, split)} is to be built, changed on disk "
+                    f"and {'were' if len(damaged) > 1 else 'was'} set aside; run again to build it"
+                )
             folders = RecordingFolders(
                 self.fingerprint(), lambda: self.fingerprint(fresh=True), self.scan_cache, self.forgotten
             )
@@ -166,6 +196,30 @@ class Project:
         how = "built in" if built else "is complete; building it took"
         log.info("%s %s %.1f s: %s", artifact_name(name, split), how, artifact.seconds, artifact.key)
         return artifact, built
+
+    def set_aside_damaged(self, places: Iterable[Place], *, themselves: bool = False) -> list[str]:
+        """Set aside what is read to build and check these, or with `themselves` they, where bytes changed on disk.
+
+        Returns the names. Everything is read as a whole, but once in a process. Of recordings and of the champion
+        nothing is read: the manifest and the comparison look at them.
+        """
+        wanted = set(places) if themselves else {read for place in places for read in self._reads(*place)}
+        found = {place: artifact for place in wanted if (artifact := self.find(*place))}
+        damaged = {place: artifact for place, artifact in found.items() if artifact.damaged(read=True, again=False)}
+        for artifact in damaged.values():
+            self.store.discard(artifact)
+        if damaged:
+            self._complete.clear()
+        return sorted(artifact_name(*place) for place in damaged)
+
+    def _reads(self, name: str, split: Split | None) -> list[Place]:
+        """List what is read to build an artifact, if it is not complete, and to check it, if it is not checked."""
+        if self.recorded_verdicts(name, split) is not None:
+            return []
+        stage = self.stages[name]
+        sources = [*stage.inputs, *(source for check in stage.checks for source in check.inputs)]
+        places = [(source.stage, source.at(split)) for source in sources if source.stage in self.stages]
+        return [(name, split), *places]
 
     def verdicts(self, stage: str, split: Split | None = None) -> list[Judgement]:
         """Return what each check of a stage's artifact found; only checks without a record that fits are made."""
@@ -266,11 +320,16 @@ class Project:
         return contents
 
 
+_RECORD = TypeAdapter(list[dict[str, Any]])
+_JUDGEMENT = TypeAdapter(Judgement)
+
+
 def _read_record(artifact: Artifact) -> dict[str, Judgement]:
     """Return what is recorded beside an artifact, by the key of the check; what cannot be read is made again."""
     try:
-        return {entry.pop("key"): Judgement(**entry) for entry in read_json(artifact.path / CHECKS_FILE)}
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        entries = _RECORD.validate_python(read_json(artifact.path / CHECKS_FILE))
+        return {str(entry.pop("key")): _JUDGEMENT.validate_python(entry) for entry in entries}
+    except (OSError, ValueError, KeyError):
         return {}
 
 

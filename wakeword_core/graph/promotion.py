@@ -10,18 +10,26 @@ from wakeword_core.registry.history import Decision, Entry, Registry
 from wakeword_core.stage_names import BUNDLE, COMPARISON, MODEL
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 
-_DELIVERED = ("tuned_model", "calibrated_model", MODEL, "int8_model", "metrics_report", BUNDLE, COMPARISON)
-"""Stages whose files are read again, byte for byte, before a model becomes champion."""
-_BELONG = ("trained_model", *_DELIVERED)
-"""Stages whose artifacts are entered with a model."""
+_BELONG = (
+    "trained_model", "tuned_model", "calibrated_model", MODEL, "int8_model", "metrics_report", BUNDLE, COMPARISON,
+)  # fmt: skip
+"""Stages whose artifacts are entered with a model, and whose files are read before it becomes champion."""
 _FIGURES = ("frr", "fah", "words", "misses", "false_alarms", "background_hours", "threshold")
+
+
+def set_aside_damaged(project: Project) -> list[str]:
+    """Set aside what belongs to the present model and changed on disk; returns the names."""
+    return project.set_aside_damaged([(stage, None) for stage in _BELONG if stage in project.stages], themselves=True)
 
 
 def decide(project: Project) -> Entry:
     """Enter what follows for the present model from its comparison and checks; a decision that stands is not repeated.
 
-    A champion stays champion, and a model that was rolled back does not become champion again by itself.
+    A champion stays champion, and a model that was rolled back does not become champion again by itself. ArtifactError
+    where anything that belongs to the model changed on disk.
     """
+    if damaged := set_aside_damaged(project):
+        raise ArtifactError(f"{', '.join(damaged)} changed on disk and is set aside; run again to build it")
     failures = failed_checks(project)
     with project.registry().changing() as registry:
         last, entry = _last_and_next(project, registry, failures)
@@ -111,8 +119,6 @@ def _failures(project: Project, stage: str, split: Split | None) -> Iterator[str
     artifact, name = project.find(stage, split), artifact_name(stage, split)
     if artifact is None:
         yield f"{name} is not there"
-    elif stage in _DELIVERED and (damaged := artifact.damaged(read=True)):
-        yield f"{name} is damaged ({', '.join(damaged)})"
     elif stage != COMPARISON:
         try:
             verdicts = project.verdicts(stage, split)
@@ -135,6 +141,8 @@ def promote(project: Project, wanted: str, reason: str, *, force: bool) -> Entry
         if champion and champion.key == key:
             raise WakewordError(f"{key} is champion already")
         _require_model(project.store, key)
+        for stage, part in last.artifacts.items():
+            _require_undamaged(project.store, stage, part)
         if not force:
             _require_cleared(last, champion)
         if not reason:
@@ -219,6 +227,14 @@ def _named(registry: Registry, wanted: str) -> str:
         what = f"may be {' or '.join(keys)}" if keys else f"is no model of the registry of {registry.phrase!r}"
         raise WakewordError(f"{wanted!r} {what}; `wakeword models` lists them")
     return keys[0]
+
+
+def _require_undamaged(store: ArtifactStore, stage: str, key: str) -> None:
+    artifact = store.find(stage, key)
+    if artifact and (damaged := artifact.damaged(read=True)):
+        raise ArtifactError(
+            f"{stage} {key} is damaged ({', '.join(damaged)}); nothing was changed; build the model again"
+        )
 
 
 def _require_model(store: ArtifactStore, key: str) -> None:

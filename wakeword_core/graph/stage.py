@@ -11,6 +11,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ConfigDict
+
 from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.files import digest
 from wakeword_core.progress import Progress, silent
@@ -137,6 +139,8 @@ class CheckRun:
 @dataclass(frozen=True)
 class Judgement:
     """The verdict of a check on an artifact, as it is recorded beside it."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     check: str
     blocking: bool

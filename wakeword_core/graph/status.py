@@ -59,7 +59,7 @@ def _newest_of_phrase(project: Project) -> Latest:
     """Find the newest artifact of a stage with nothing in it that was made for another phrase."""
     graph = Graph.of_store(project.store)
     phrases = {
-        node_id: artifact.config["phrase"]
+        node_id: str(artifact.config["phrase"])
         for node_id, artifact in graph.artifacts.items()
         if "phrase" in artifact.config
     }
@@ -150,7 +150,10 @@ class Comparison:
         if last.damaged(read=False) or not self._lists_recordings(last):
             return Cause("recordings", "recordings changed", RAW_AUDIO)
         old = _manifest_rows(last)
-        configured = {source["name"] for source in last.config["data"]["sources"]}
+        try:
+            configured = {str(source["name"]) for source in last.config["data"]["sources"]}
+        except (LookupError, TypeError):  # its card is of other hands
+            return Cause("recordings", "recordings changed", RAW_AUDIO)
         changes = recording_changes(old[old["source"].isin(configured)], self._listing.rows)
         what = str(changes) if changes.any else "what tables or missing sources say of the recordings changed"
         return Cause("recordings", what, RAW_AUDIO)

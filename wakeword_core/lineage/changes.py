@@ -91,7 +91,9 @@ def _differing(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any,
 
 def _are_named(value: Any) -> bool:
     """Return whether a value is a list of groups of settings that have names, such as sources."""
-    return isinstance(value, list) and all(isinstance(group, dict) and "name" in group for group in value)
+    return isinstance(value, list) and all(
+        isinstance(group, dict) and isinstance(group.get("name"), str) for group in value
+    )
 
 
 def _plain(value: Any) -> Any:

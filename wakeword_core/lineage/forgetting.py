@@ -1,21 +1,28 @@
 """Finding the recordings that a person names, what was made from them, and the files that hold any of them."""
 
 import difflib
+import logging
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
+from pydantic import TypeAdapter
 
+from wakeword_core.config import SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import file_identity, hash_file
-from wakeword_core.recordings.manifest import readable_manifests
+from wakeword_core.files import file_identity, hash_file, read_json, reading
+from wakeword_core.recordings.manifest import MANIFEST_FILE, ROOTS, readable_manifests
+from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
-from wakeword_core.store.artifacts import Artifact, ArtifactStore
+from wakeword_core.store.artifacts import Artifact, ArtifactStore, FileEntry
 from wakeword_core.store.cleaning import Item, artifact_item, leftovers, shown_key, unshared_pieces
 from wakeword_core.store.graph import Graph, Node
+
+log = logging.getLogger(__name__)
 
 _PARQUET, _HDF5 = b"PAR1", b"\x89HDF"
 """How files that hold recordings begin, whatever they are called."""
@@ -29,6 +36,12 @@ _COLUMNS = ("recording_id", "speaker", "source", "path")
 _ID_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _ID_LENGTH = 64
 _SHOWN = 8
+_MOST_ROWS = 100_000_000
+"""Of a table; what says that it has more, in a few kB, is made to fill the memory."""
+
+
+class _NamesNoneError(ArtifactError):
+    """A file of the right format that names no recordings as this version does."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +53,21 @@ class Search:
     unreadable: list[Path]
 
 
-def search(root: Path, recording_ids: Collection[str]) -> Search:
+def search(root: Path, recording_ids: Collection[str], store: Path | None = None) -> Search:
     """Look for recordings, and clips that were mined from them, in all files below `root` that hold any.
 
-    Files are recognised by their content: reusable pieces, unfinished builds and what was set aside count too.
+    Files are recognised by their content: reusable pieces, unfinished builds and what was set aside count too. Outside
+    of a `store` that is given, tables that name no recordings are not ours.
     """
     wanted = set(recording_ids) | clips_of(root, recording_ids)
     files, holders, unreadable = 0, [], []
     for path in _distinct_files(root):
         try:
             in_file = held_recording_ids(path)
+        except _NamesNoneError:
+            if store is None or path.is_relative_to(store):
+                unreadable.append(path)
+            continue
         except ArtifactError:
             unreadable.append(path)
             continue
@@ -88,10 +106,17 @@ def held_recording_ids(path: Path) -> set[str] | None:
 def _distinct_files(root: Path) -> Iterator[Path]:
     """Yield every ordinary file below a folder in order, by one of its names."""
     seen: set[tuple[int, int]] = set()
+    for path in _files(root):
+        if (identity := file_identity(path)) not in seen:
+            seen.add(identity)
+            yield path
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Yield the path of every ordinary file below a folder in order; links are not followed."""
     for folder, _, names in sorted(os.walk(root)):
         for path in (Path(folder, name) for name in sorted(names)):
-            if path.is_file() and not path.is_symlink() and (identity := file_identity(path)) not in seen:
-                seen.add(identity)
+            if path.is_file() and not path.is_symlink():
                 yield path
 
 
@@ -105,65 +130,133 @@ def _table_columns(path: Path, names: Sequence[str]) -> list[list[str]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            there = [name for name in names if name in file.schema_arrow.names]
-            if names[0] not in there:
-                raise ArtifactError(f"{path} is of another version of wakeword: it lacks {names[0]}; delete it")
-            table = file.read(columns=there)
-        return [table.column(name).to_pylist() for name in there]
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); delete it") from error
+    with reading(path, "delete it"), pq.ParquetFile(path) as file:
+        there = [name for name in names if name in file.schema_arrow.names]
+        if names[0] not in there:
+            raise _NamesNoneError(f"{path} is of another version of wakeword: it lacks {names[0]}; delete it")
+        if file.metadata.num_rows > _MOST_ROWS:
+            raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows")
+        columns: list[list[str]] = [[] for _ in there]
+        for batch in file.iter_batches(columns=there):
+            for values, column in zip(columns, batch.columns, strict=True):
+                values += column.cast(pa.string()).to_pylist()
+    return columns
 
 
 def _feature_ids(path: Path) -> set[str] | None:
     import h5py
 
-    try:
-        with h5py.File(path) as file:
-            if _FEATURE_IDS not in file:
-                raise ArtifactError(f"{path} is of another version of wakeword: it lacks {_FEATURE_IDS}; delete it")
-            # a view holds nothing of its own: its parts are files too
-            if file[_FEATURE_IDS].is_virtual:
-                return None
-            return {name.decode() for name in file[_FEATURE_IDS][:]}
-    except (OSError, RuntimeError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); delete it") from error
+    from wakeword_core.features.store import own_dataset
+
+    with reading(path, "delete it"), h5py.File(path) as file:
+        if file.get(_FEATURE_IDS, getlink=True) is None:
+            raise _NamesNoneError(f"{path} is of another version of wakeword: it lacks {_FEATURE_IDS}; delete it")
+        dataset = own_dataset(file, _FEATURE_IDS, path)
+        # a view holds nothing of its own: its parts are files too
+        return None if dataset.is_virtual else {name.decode() for name in dataset[:]}
 
 
 def known_recordings(store: ArtifactStore) -> pd.DataFrame:
-    """Return every recording that any manifest of a store lists: columns recording_id, speaker, source, path."""
-    frames = [pd.DataFrame(columns=list(_COLUMNS), dtype="str")]
-    frames += readable_manifests([manifest.path for manifest in store.all(MANIFEST)], _COLUMNS).values()
+    """Return every recording that any manifest of a store lists: columns recording_id, speaker, source, path and root.
+
+    `root` is the folder that the path begins at, as far as the manifest says. What was set aside counts too.
+    """
+    frames = [pd.DataFrame(columns=[*_COLUMNS, "root"], dtype="str")]
+    folders = sorted(path.parent for path in (store.root / MANIFEST).glob(f"*/{MANIFEST_FILE}"))
+    for folder, rows in readable_manifests(folders, _COLUMNS).items():
+        frames.append(rows.assign(root=rows["source"].map(_roots(folder)).fillna("").astype("str")))
     return pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
-def find_recording(text: str, known: pd.DataFrame, roots: Mapping[str, Path]) -> str:
-    """Find the id of a recording that is named by its file, there or gone, by its id, or by 8 digits of it or more.
+def _roots(manifest: Path) -> dict[str, str]:
+    try:
+        return TypeAdapter(dict[str, str]).validate_python(read_json(manifest / ROOTS))
+    except (OSError, ValueError):
+        return {}
 
-    `roots` is source -> folder, where the names of files that are gone begin. DataError when none or several fit.
+
+@dataclass(frozen=True)
+class Named:
+    """The recordings that a person's text names: by what is there now, and by what manifests have for that place."""
+
+    present: frozenset[str]
+    listed: frozenset[str]
+
+    @property
+    def recording_ids(self) -> list[str]:
+        """Return the ids of all of them."""
+        return sorted(self.present | self.listed)
+
+
+def find_recordings(text: str, known: pd.DataFrame, roots: Mapping[str, Path], cache: ScanCache) -> Named:
+    """Find the recordings that are named by a file or a folder, there or gone, or by an id, or 8 digits of it or more.
+
+    A file or a folder names what is there now and, since it may have been edited, all that any manifest lists for that
+    place. `roots` is source -> folder. DataError when none, or an id that begins several, fits.
     """
     path = Path(text)
-    if path.is_file():
-        return hash_file(path)
-    if _ID_PREFIX.fullmatch(text.lower()):
-        matches = known[known["recording_id"].str.startswith(text.lower())]
-        if matches.empty and len(text) == _ID_LENGTH:
-            return text.lower()
-    else:
-        places = known[["source", "path"]].itertuples(index=False, name=None)
-        names = pd.Series([str(roots.get(source, Path(source)) / rest) for source, rest in places], dtype="str")
-        matches = known[(names == str(path.absolute())).to_numpy()]
+    if not os.path.exists(path) and _ID_PREFIX.fullmatch(text.lower()):
+        return Named(frozenset(), frozenset([_with_id(text, known)]))
+    present, listed = _present(path, cache), _listed(path, known, roots)
+    if not present | listed:
+        raise DataError(
+            f"{text} is no recording: there is no such file, and no manifest of this home lists it; name a file, a "
+            "folder, an id, or 8 digits or more of one"
+        )
+    return Named(present, listed)
+
+
+def _with_id(text: str, known: pd.DataFrame) -> str:
+    matches = known[known["recording_id"].str.startswith(text.lower())]
     recording_ids = matches["recording_id"].unique()
     if len(recording_ids) == 1:
         return str(recording_ids[0])
     if len(recording_ids):
-        some = "; ".join(f"{row.recording_id[:16]} is {row.source}/{row.path}" for row in matches[:_SHOWN].itertuples())
+        rows = matches.drop_duplicates("recording_id")[:_SHOWN].itertuples()
+        some = "; ".join(f"{row.recording_id[:16]} is {row.source}/{row.path}" for row in rows)
         raise DataError(f"{text} may be {len(recording_ids)} recordings: {some}; name one by more of its id")
+    if len(text) == _ID_LENGTH:
+        return text.lower()
     raise DataError(
-        f"{text} is no recording: there is no such file, and no manifest of this home lists it; name a file, an id, or "
-        "8 digits or more of one"
+        f"{text} is no recording: there is no such file, and no manifest of this home lists it; name a file, a folder, "
+        "an id, or 8 digits or more of one"
     )
+
+
+def _present(path: Path, cache: ScanCache) -> frozenset[str]:
+    """Return the hash of a file's bytes, or of those of each recording in a folder."""
+    if os.path.isfile(path):  # False, too, for names that the file system refuses
+        try:
+            return frozenset([hash_file(path)])
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read: {error.strerror}; make it readable, or name it by its id"
+            ) from error
+    if not os.path.isdir(path):
+        return frozenset()
+    source = SourceConfig(name="folder", path=path.absolute(), role="negative")
+    rows = scan([source], cache).rows
+    unread = rows[rows["error"] != ""]
+    for row in unread.itertuples():
+        log.warning("%s %s: only what manifests have for this place is forgotten", path / row.path, row.error)
+    return frozenset(rows.loc[rows["error"] == "", "recording_id"])
+
+
+def _listed(path: Path, known: pd.DataFrame, roots: Mapping[str, Path]) -> frozenset[str]:
+    """Return all that manifests have had at the place of a file, or below that of a folder."""
+    names = {os.path.abspath(path), os.path.realpath(path)}
+    found: set[str] = set()
+    for (source, recorded), rows in known.groupby(["source", "root"]):
+        starts = {str(root) for root in (recorded, roots.get(str(source))) if root}
+        starts |= {os.path.realpath(start) for start in starts}
+        for name, start in product(names, starts):
+            if name == start or start.startswith(name.rstrip(os.sep) + os.sep):  # a folder around the source
+                found.update(rows["recording_id"])
+            elif name.startswith(start.rstrip(os.sep) + os.sep):
+                inside = os.path.relpath(name, start)
+                here = (rows["path"] == inside) | rows["path"].str.startswith(inside + os.sep)
+                found.update(rows.loc[here, "recording_id"])
+    return frozenset(found)
 
 
 def find_speaker(text: str, known: pd.DataFrame) -> tuple[str, list[str]]:
@@ -179,6 +272,33 @@ def find_speaker(text: str, known: pd.DataFrame) -> tuple[str, list[str]]:
     close = difflib.get_close_matches(text, groups.tolist(), 3)
     hint = f"did you mean {' or '.join(close)}?" if close else "raw_manifest lists them all"
     raise DataError(f"no manifest of this home has a speaker {text}; {hint}")
+
+
+def traces(store: ArtifactStore, items: Iterable[Item]) -> set[FileEntry]:
+    """Return the files of the artifacts among some items that no other artifact has: whatever has such bytes holds it.
+
+    Of empty files nothing can be told.
+    """
+    folders = {path for item in items for path in item.paths}
+    inside, outside = set[FileEntry](), set[FileEntry]()
+    for artifact in store.cards():
+        (inside if artifact.path in folders else outside).update(artifact.files.values())
+    return {entry for entry in inside - outside if entry.size}
+
+
+def copies(home: Path, wanted: Collection[FileEntry]) -> list[Path]:
+    """Find every file below a home, whatever its name and place, that has the size and the bytes of a wanted one."""
+    sizes = {entry.size for entry in wanted}
+    found, hashes = [], dict[tuple[int, int], str]()
+    for path in _files(home):
+        size = path.lstat().st_size
+        if size in sizes:
+            identity = file_identity(path)
+            if identity not in hashes:
+                hashes[identity] = hash_file(path)
+            if FileEntry(size, hashes[identity]) in wanted:
+                found.append(path)
+    return found
 
 
 def affected(store: ArtifactStore, recording_ids: Collection[str]) -> list[Item]:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from wakeword_core.audio import encode_wav
 from wakeword_core.config import Role
-from wakeword_core.errors import ArtifactError
-from wakeword_core.files import replacing
-from wakeword_core.recordings.row import RecordingRow, row_schema
+from wakeword_core.files import reading, replacing
+from wakeword_core.recordings.row import RecordingRow, require_types, row_schema
 from wakeword_core.shards.packed_split import iter_recordings, shard_name
 from wakeword_core.shards.packing import write_and_read_back
 from wakeword_core.shards.shard_file import Recording, Wav
@@ -113,13 +112,12 @@ def read_clips(folder: Path) -> "pd.DataFrame":
 
     Raises ArtifactError if it cannot be read.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        clips: pd.DataFrame = pq.read_table(folder / TABLE, page_checksum_verification=True).to_pandas()
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{folder / TABLE} cannot be read ({error}); build mined_negatives again") from error
+    with reading(folder / TABLE, "build mined_negatives again"):
+        table = pq.read_table(folder / TABLE, page_checksum_verification=True)
+        require_types(table, Clip)
+        clips: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
     return clips
 
 

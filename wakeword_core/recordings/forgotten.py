@@ -6,24 +6,35 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest, read_json, write_json
+from wakeword_core.store.locks import exclusive
 
 FILE = "forgotten.json"
+_LOCK = ".forgotten.lock"
+_LATER = "of a speaker who is forgotten"
+"""Reason of a recording that came after its speaker was forgotten."""
 
 
 @dataclass(frozen=True)
 class Tombstone:
     """One recording or speaker that is to be forgotten."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     kind: Literal["recording", "speaker"]
-    sha256: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Of the recording's bytes, or of the speaker group's name: the name itself is not kept."""
     date: str
     """UTC, ISO 8601."""
     reason: str
+
+
+_TOMBSTONES = TypeAdapter(tuple[Tombstone, ...])
 
 
 @dataclass(frozen=True)
@@ -36,15 +47,35 @@ class Forgotten:
     def load(cls, home: Path) -> "Forgotten":
         """Read those of a home; DataError when that fails, since without them everything would come back."""
         path = home / FILE
-        try:
-            return cls(tuple(Tombstone(**tombstone) for tombstone in read_json(path)))
-        except FileNotFoundError:
+        if not path.exists() and not path.is_symlink():
             return NOTHING_FORGOTTEN
-        except (OSError, ValueError, TypeError) as error:
+        try:
+            return cls(_TOMBSTONES.validate_python(read_json(path)))
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
             raise DataError(
-                f"{path}, which names the recordings to forget, cannot be read ({error}); restore it from a backup: "
+                f"{path}, which names the recordings to forget, cannot be read ({reason}); restore it from a backup: "
                 "without it they would be used again"
             ) from error
+
+    @classmethod
+    def is_written(cls, home: Path) -> bool:
+        """Return whether a home has a file of tombstones, if only an empty one."""
+        return (home / FILE).exists()
+
+    @classmethod
+    def add_to(
+        cls, home: Path, recording_ids: Iterable[str], speakers: Iterable[str] = (), reason: str = _LATER
+    ) -> "Forgotten":
+        """Write new tombstones beside those that a home has by now, and return all of them."""
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot write to {home}: {error.strerror}; nothing was forgotten") from error
+        with exclusive(home / _LOCK):
+            forgotten = cls.load(home).adding(recording_ids, speakers, reason)
+            forgotten.save(home)
+        return forgotten
 
     def save(self, home: Path) -> None:
         """Write them to a home, whole or not at all; DataError when that fails."""
@@ -68,7 +99,7 @@ class Forgotten:
         there = set(speakers) if self._speakers else ()
         silenced = {speaker for speaker in there if speaker_hash(speaker) in self._speakers}
         return [
-            recording_id in self._recordings or speaker in silenced
+            recording_id in self.recordings or speaker in silenced
             for recording_id, speaker in zip(recording_ids, speakers, strict=True)
         ]
 
@@ -76,10 +107,16 @@ class Forgotten:
         """Return a fingerprint of recordings that changes whenever something is forgotten."""
         if not self.tombstones:
             return fingerprint
-        return digest([fingerprint, sorted(self._recordings), sorted(self._speakers)])
+        return digest([fingerprint, sorted(self.recordings), sorted(self._speakers)])
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of what is forgotten; empty while nothing is."""
+        return self.enter("") if self.tombstones else ""
 
     @cached_property
-    def _recordings(self) -> frozenset[str]:
+    def recordings(self) -> frozenset[str]:
+        """The SHA-256 of every recording that is forgotten by its bytes."""
         return frozenset(tombstone.sha256 for tombstone in self.tombstones if tombstone.kind == "recording")
 
     @cached_property

@@ -12,13 +12,13 @@ import pandas as pd
 
 from wakeword_core.config import SPLITS, DataConfig, SourceConfig, Split, wake_words
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import replacing, write_json
+from wakeword_core.files import reading, replacing, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.health import NOT_HEARD, Fault, header_faults, sound_faults
 from wakeword_core.recordings.labels import labels_and_roles, speaker_groups
 from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
-from wakeword_core.recordings.row import RecordingRow, row_columns, row_schema
+from wakeword_core.recordings.row import RecordingRow, require_types, row_columns, row_schema
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
 from wakeword_core.recordings.splits import check_classes, split_recordings
 
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 MANIFEST_FILE = "manifest.parquet"
 FINGERPRINTS = "fingerprints.parquet"
 SUMMARY = "summary.json"
+ROOTS = "roots.json"
+"""Source -> folder that its paths begin at, by which a place is known again when its source has another name."""
 SPLIT_PLACES = "splits"
 """Folder beside the scan cache that remembers where each speaker group was put."""
 _ALL_FORGOTTEN = "every recording there is has been forgotten; add others under data.sources"
@@ -136,18 +138,17 @@ def read_manifest(
     folder: Path, split: str | None = None, usable: bool = True, columns: Sequence[str] = COLUMNS
 ) -> pd.DataFrame:
     """Read a manifest's rows, all or those of one split or fit for use; `columns` name split and status if used."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = folder / MANIFEST_FILE
-    try:
+    with reading(path, "build the manifest again"):
         if lacking := set(columns) - set(pq.read_schema(path).names):
             names = ", ".join(sorted(lacking))
             raise ArtifactError(f"{path} is of another version of wakeword: it lacks {names}; build the manifest again")
         table = pq.read_table(path, columns=list(columns), page_checksum_verification=True)
+        require_types(table, ManifestRow)
+        table = table.replace_schema_metadata(None)
         frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); build the manifest again") from error
     if split is not None:
         frame = frame[frame["split"] == split]
     if usable:
@@ -171,7 +172,9 @@ def read_fingerprints(folder: Path) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     rows = read_manifest(folder, columns=("recording_id", "source", "path", "split", "status"))
-    table = pq.read_table(folder / FINGERPRINTS, page_checksum_verification=True).to_pandas()
+    with reading(folder / FINGERPRINTS, "build the manifest again"):
+        table = pq.read_table(folder / FINGERPRINTS, page_checksum_verification=True)
+        table = table.replace_schema_metadata(None).to_pandas()
     return rows.merge(table, on="recording_id")[["source", "path", "split", "fingerprint"]]
 
 

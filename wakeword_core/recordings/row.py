@@ -33,3 +33,19 @@ def row_schema(row: type[RecordingRow] = RecordingRow) -> "pa.Schema":
 
     types = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
     return pa.schema([(field.name, types[field.type]) for field in fields(row)])  # type: ignore[index]
+
+
+def require_types(table: "pa.Table", row: type[RecordingRow] = RecordingRow) -> None:
+    """Raise ValueError where a column of a table that anybody may have written is of another kind than a row's."""
+    import pyarrow.types as kinds
+
+    def kind_of(column: "pa.DataType") -> str:
+        if kinds.is_string(column) or kinds.is_large_string(column):
+            return "text"
+        return "numbers" if kinds.is_integer(column) or kinds.is_floating(column) else str(column)
+
+    for field in row_schema(row):
+        if field.name in table.column_names:
+            found = table.schema.field(field.name).type
+            if kind_of(found) != kind_of(field.type):
+                raise ValueError(f"its {field.name} is of type {found}")

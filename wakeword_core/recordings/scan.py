@@ -125,13 +125,15 @@ class ScanCache:
         with self._transaction():
             self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", encoded)
 
-    def forget_facts(self, recording_ids: Iterable[str]) -> None:
-        """Remove everything that was measured of some recordings, from the file's free pages too."""
-        with self._transaction():
-            self._connection.execute("PRAGMA secure_delete = ON")
-            self._connection.executemany(
-                "DELETE FROM facts WHERE sha256 = ?", [(recording_id,) for recording_id in recording_ids]
-            )
+    def forget(self, recording_ids: Iterable[str]) -> None:
+        """Remove everything that is remembered of some recordings, from the file's free pages too."""
+        waiting = iter(recording_ids)
+        while batch := list(islice(waiting, _ASKED_AT_ONCE)):
+            places = ",".join("?" * len(batch))
+            with self._transaction():
+                self._connection.execute("PRAGMA secure_delete = ON")
+                for table in ("facts", "files"):
+                    self._connection.execute(f"DELETE FROM {table} WHERE sha256 IN ({places})", batch)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -158,6 +160,8 @@ class Listing:
     """Files that are there and must not be used."""
     remarks: list[str] = field(default_factory=list)
     """What there is to say of sources that are listed."""
+    silenced: frozenset[str] = frozenset()
+    """Bytes (SHA-256) of those that are left out because of their speaker alone, and not forgotten themselves yet."""
 
     @cached_property
     def rows(self) -> "pd.DataFrame":
@@ -206,7 +210,7 @@ def scan(
         raise DataError("; ".join(failed.values()))
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     remarks = [files.remark for files in listed if files.remark]
-    stated, left_out = {}, 0
+    stated, left_out, silenced = {}, 0, set[str]()
     while listed:
         files = listed.pop(0)  # so that its files are forgotten once they are rows
         rows_of_source, table = _scanned(files, cache, progress, workers), files.table
@@ -216,6 +220,8 @@ def scan(
                 files.source, rows_of_source["path"], rows_of_source["recording_id"], stated_speakers
             )
             kept = [not gone for gone in forgotten.among(rows_of_source["recording_id"], speakers)]
+            judged = zip(rows_of_source["recording_id"], rows_of_source["error"], kept, strict=True)
+            silenced.update(recording_id for recording_id, error, keep in judged if not (error or keep))
             rows_of_source = {name: list(compress(values, kept)) for name, values in rows_of_source.items()}
             table = None if table is None else table[kept].reset_index(drop=True)
             left_out += kept.count(False)
@@ -227,7 +233,8 @@ def scan(
     fingerprint = _hash_parts(iter(lambda: list(islice(rows, _HASHED_AT_ONCE)), []))
     if failed or stated:
         fingerprint = digest([fingerprint, failed, {name: hash_rows(frame) for name, frame in stated.items()}])
-    return Listing(columns, fingerprint, stated, failed, left_out, remarks)
+    silenced -= forgotten.recordings
+    return Listing(columns, fingerprint, stated, failed, left_out, remarks, frozenset(silenced))
 
 
 def hash_rows(frame: "pd.DataFrame") -> str:

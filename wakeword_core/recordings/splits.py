@@ -4,7 +4,9 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, TypeAdapter
 
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.config.recordings import SplitsConfig
@@ -173,14 +175,18 @@ def _split_at(place: float, shares: SplitsConfig) -> Split:
     return next(split for split, (_, high) in _bounds(shares).items() if turned < high)
 
 
+_PLACES = TypeAdapter(dict[str, Annotated[float, Field(ge=0, le=1, strict=True)]])
+
+
 def _read_places(path: Path) -> dict[str, float]:
     try:
-        return {str(key): float(place) for key, place in read_json(path).items()}
+        return _PLACES.validate_python(read_json(path))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{path}, which remembers the split of each speaker, cannot be read ({error}); restore it from a backup, "
+            f"{path}, which remembers the split of each speaker, cannot be read ({reason}); restore it from a backup, "
             "or remove it to split all recordings anew"
         ) from error
 

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import digest, read_json, write_json
 from wakeword_core.stage_names import BUNDLE, MODEL
-from wakeword_core.store.artifacts import Artifact, ArtifactStore
+from wakeword_core.store.artifacts import Artifact, ArtifactStore, PathPart
 from wakeword_core.store.locks import exclusive
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Entry:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    key: Annotated[str, Field(min_length=1)]
+    key: PathPart
     """Of the exported model (onnx_model)."""
     decision: Decision
     reason: str
@@ -41,13 +41,20 @@ class Entry:
     """Key of the champion that it was compared with; empty: there was none."""
     cleared: bool = False
     """Whether checks and comparison let it be champion."""
-    artifacts: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Mapping[PathPart, PathPart] = field(default_factory=dict)
     """Stage -> key of what was built with the model."""
     figures: Mapping[str, float] = field(default_factory=dict)
     when: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-_HISTORY = TypeAdapter(tuple[Entry, ...])
+class _File(BaseModel):
+    """What a file of the registry holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    phrase: str
+    champion: str | None
+    history: tuple[Entry, ...]
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,11 @@ class Registry:
     @classmethod
     def _read(cls, path: Path) -> "Registry":
         try:
-            tree = read_json(path)
-            read = cls(path, str(tree["phrase"]), _HISTORY.validate_python(tree["history"]))
-            if (read.champion.key if read.champion else None) != tree["champion"]:
+            file = _File.model_validate(read_json(path))
+            read = cls(path, file.phrase, file.history)
+            if (read.champion.key if read.champion else None) != file.champion:
                 raise ValueError("its champion does not follow from its history")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise DataError(
                 f"{path}, which says which model is champion, cannot be read ({reason}); restore it from a backup, or "
@@ -176,7 +183,7 @@ class Registry:
 
 def bundles_by_model(store: ArtifactStore) -> dict[str, Artifact]:
     """Return the newest bundle of each model, by its key: new facts about its data make a bundle anew."""
-    return {bundle.inputs[MODEL]["key"]: bundle for bundle in store.all(BUNDLE)}
+    return {bundle.inputs[MODEL]["key"]: bundle for bundle in store.all(BUNDLE) if MODEL in bundle.inputs}
 
 
 def delivered_bundle(home: Path, config: Config) -> Artifact:

@@ -18,7 +18,7 @@ from wakeword_core.files import digest, hash_file, require_space
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.row import row_columns
 from wakeword_core.shards.packing import Packers, ShardJob, ShardRow
-from wakeword_core.shards.shard_file import Recording, read_recordings, read_sample_rate
+from wakeword_core.shards.shard_file import Recording, read_column, read_recordings, read_sample_rate
 from wakeword_core.store.artifacts import LatestParts, Parts
 
 _MEGABYTE = 1e6
@@ -137,12 +137,9 @@ def iter_recordings(folder: Path, roles: Sequence[str] | None = None) -> Iterato
 
 def seconds_by_role(folder: Path) -> dict[str, float]:
     """Sum the seconds of each role's recordings in a split's shards, from their columns alone."""
-    import pyarrow.parquet as pq
-
     seconds: defaultdict[str, float] = defaultdict(float)
     for path in shard_paths(folder):
-        table = pq.read_table(path, columns=["role", "seconds"])
-        for role, length in zip(table["role"].to_pylist(), table["seconds"].to_pylist(), strict=True):
+        for role, length in zip(read_column(path, "role"), read_column(path, "seconds"), strict=True):
             seconds[role] += length
     return dict(seconds)
 
@@ -223,10 +220,7 @@ def _decoded_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
 
 
 def _seconds(path: Path) -> float:
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    return float(pc.sum(pq.read_table(path, columns=["seconds"]).column("seconds")).as_py() or 0.0)
+    return math.fsum(read_column(path, "seconds"))
 
 
 def _is_same(value: str | float, other: Any) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 
 from wakeword_core.audio import Pcm, decode_wav
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.recordings.row import RecordingRow, row_columns, row_schema
+from wakeword_core.files import parse_json, reading
+from wakeword_core.recordings.row import RecordingRow, require_types, row_columns, row_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +24,7 @@ Wav = bytes | memoryview
 _ROW_GROUP_BYTES = 16 << 20
 """A row group is what a reader holds at once; one recording is never cut."""
 _FACTS = "wakeword"
+_STATE, _ADVICE = "is damaged", "build audio_shards again"
 
 
 @dataclass(frozen=True)
@@ -112,31 +114,28 @@ def read_checksums(path: Path) -> list[tuple[str, int]]:
 
 def read_column(path: Path, name: str) -> list[Any]:
     """Read one column of a shard in its order, not its audio."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with reading(path, _ADVICE, _STATE):
         table = pq.read_table(path, columns=[name], page_checksum_verification=True)
         values: list[Any] = table.column(name).to_pylist()
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from error
     return values
 
 
 def _row_groups(path: Path) -> Iterator["pa.Table"]:
     """Every row group of a shard, its page checksums verified, one in memory at a time."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group).combine_chunks()
-                if lacking := {"audio", *row_columns()} - set(table.column_names):
-                    raise KeyError(f"no column {sorted(lacking)[0]}")
-                yield table
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from error
+    audio = _schema(0).field("audio").type
+    with reading(path, _ADVICE, _STATE), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group).combine_chunks()
+            if lacking := {"audio", *row_columns()} - set(table.column_names):
+                raise ValueError(f"no column {sorted(lacking)[0]}")
+            if table.schema.field("audio").type != audio:
+                raise ValueError(f"its audio is of type {table.schema.field('audio').type}")
+            require_types(table)
+            yield table
 
 
 def _wavs(table: "pa.Table") -> Iterator[memoryview]:
@@ -152,7 +151,7 @@ def _wavs(table: "pa.Table") -> Iterator[memoryview]:
 
 
 def _damaged(path: Path, why: str) -> ArtifactError:
-    return ArtifactError(f"{path} is damaged ({why}); build audio_shards again")
+    return ArtifactError(f"{path} {_STATE} ({why}); {_ADVICE}")
 
 
 def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[Recording]:
@@ -170,11 +169,9 @@ def read_recordings(path: Path, roles: Sequence[str] | None = None) -> Iterator[
 
 def read_sample_rate(path: Path) -> int:
     """Read the rate that the writer noted for all recordings of a shard; ArtifactError if it is damaged."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with reading(path, _ADVICE, _STATE):
         metadata = pq.read_metadata(path).metadata or {}
-        return int(json.loads(metadata[_FACTS.encode()])["sample_rate"])
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        raise _damaged(path, f"no sample rate: {error}") from error
+        rate = int(parse_json(metadata[_FACTS.encode()])["sample_rate"])
+    return rate

@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import (
@@ -43,30 +45,46 @@ _RECORDED_VERSIONS = (
     "scipy", "silero-vad", "espeakng-loader", "hibari-tts",
 )  # fmt: skip
 _GENERATION_LENGTH = 8
+_LONGEST_REASON = 200
+_SEAL = "seal"
+"""A hash in a card of all else that is in it."""
+_SEGMENT = r"([^/\\\x00-\x1f.]|\.[^/\\\x00-\x1f.]|\.\.[^/\\\x00-\x1f])[^/\\\x00-\x1f]*"
+"""A name of a file or folder that is neither `.` nor `..`."""
+
+PathPart = Annotated[str, Field(pattern=f"^{_SEGMENT}$", max_length=200)]
+"""A stage, a key or anything else from a home that becomes one part of a path, and leads nowhere else."""
+_Source = Annotated[
+    dict[Annotated[str, Field(pattern="^(stage|key|content)$")], PathPart], Field(min_length=3, max_length=3)
+]
+_FileName = Annotated[str, Field(pattern=f"^{_SEGMENT}(/{_SEGMENT})*$", max_length=1_000)]
 
 
 @dataclass(frozen=True)
 class FileEntry:
     """Size in bytes and SHA-256 of one file of an artifact."""
 
-    size: int
-    sha256: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    size: Annotated[int, Field(ge=0, strict=True)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
 class Artifact:
     """A complete, immutable result of one stage."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     path: Path
-    stage: str
-    key: str
+    stage: PathPart
+    key: PathPart
     content: str
     """Hash over the names and bytes of all files but volatile ones: the data version."""
-    inputs: dict[str, dict[str, str]]
+    inputs: dict[PathPart, _Source]
     """Input name -> {stage, key, content}."""
     config: dict[str, Any]
     code_version: str
-    files: dict[str, FileEntry]
+    files: dict[_FileName, FileEntry]
     facets: dict[str, str]
     """Hashes of parts that consumers depend on separately, such as one split of the manifest."""
     figures: dict[str, Any]
@@ -91,11 +109,12 @@ class Artifact:
         """Return whether one of its files has that hash."""
         return any(entry.sha256 == sha256 for entry in self.files.values())
 
-    def damaged(self, *, read: bool) -> list[str]:
+    def damaged(self, *, read: bool, again: bool = True) -> list[str]:
         """Return the names of files that are missing, or of another size or other bytes than when they were written.
 
         Without `read`, only files that were touched since the card was written are read, which does not find what a
-        disk changes by itself. Where all are whole, the card is touched, so that they are not read again.
+        disk changes by itself. Where all are whole, the card is touched, so that they are not read again. Not `again`:
+        a file that this process has read since it was last written is not read twice.
         """
         card = self.path / CARD
         written = card.stat().st_mtime_ns if card.is_file() else 0
@@ -106,11 +125,14 @@ class Artifact:
             for name, entry in self.files.items()
             if name not in stats
             or stats[name].st_size != entry.size
-            or ((read or name in touched) and hash_file(self.path / name) != entry.sha256)
+            or ((read or name in touched) and _hash(self.path / name, again=again) != entry.sha256)
         ]
         if touched and not wrong and os.access(card, os.W_OK):
             os.utime(card)
         return wrong
+
+
+_ARTIFACT = TypeAdapter(Artifact)
 
 
 @dataclass
@@ -160,7 +182,7 @@ class Parts:
         self.root.mkdir(parents=True, exist_ok=True)
         part = self.path(key)
         link_or_copy(made, part)
-        self.entries[made] = entry = FileEntry(made.stat().st_size, hash_file(made))
+        self.entries[made] = entry = FileEntry(made.stat().st_size, _hash(made))
         write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
 
     def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
@@ -184,10 +206,34 @@ class Parts:
         return part.with_name(f"{part.name}.json")
 
 
+_read_hashes: dict[tuple[int, ...], str] = {}
+"""SHA-256 of files that this process has read, by all that changes when a file does."""
+_TICK_SECONDS = 0.02
+"""A file that changes again so soon may have the same times."""
+
+
+def _hash(path: Path, *, again: bool = True) -> str:
+    """Return the SHA-256 (hex) of a file's bytes, empty where it cannot be read; not `again` if it was read already."""
+    try:
+        stat = path.stat()
+        identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        if again or identity not in _read_hashes:
+            sha256 = hash_file(path)
+            if time.time() - stat.st_ctime < _TICK_SECONDS:
+                return sha256
+            _read_hashes[identity] = sha256
+        return _read_hashes[identity]
+    except OSError:
+        return ""
+
+
 def _identity(path: Path) -> list[int]:
     """Return what changes when a file is written or replaced: size, time of modification in ns, inode."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+_LATEST = TypeAdapter(list[PathPart])
 
 
 class LatestParts:
@@ -200,8 +246,8 @@ class LatestParts:
         self._parts = parts
         self._path = parts.root / f"latest-{digest([place, parts.generation])[:20]}.json"
         try:
-            self._keys = [str(key) for key in read_json(self._path)]
-        except (OSError, ValueError, TypeError):
+            self._keys = _LATEST.validate_python(read_json(self._path))
+        except (OSError, ValueError):
             self._keys = []
 
     def find(self, index: int, count: int) -> Path | None:
@@ -235,6 +281,19 @@ class ArtifactStore:
         self.root = root
         self._known_damage: set[Path] = set()
 
+    def _load(self, path: Path) -> Artifact | None:
+        """Read an artifact's card; None when there is none, or, which is said once, none that can be used."""
+        try:
+            return _read_card(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            if path not in self._known_damage:
+                self._known_damage.add(path)
+                reason = " ".join(str(error).split())[:_LONGEST_REASON]
+                log.warning("%s cannot be read (%s); it counts as missing, and is built again", path / CARD, reason)
+            return None
+
     def _is_whole(self, artifact: Artifact) -> bool:
         wrong = artifact.damaged(read=False)
         if wrong and artifact.path not in self._known_damage:
@@ -245,7 +304,7 @@ class ArtifactStore:
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """Return the complete artifact of `stage` under `key`, or None; one with damaged files counts as absent."""
-        artifact = _load(self.root / stage / key)
+        artifact = self._load(self.root / stage / key)
         return artifact if artifact and self._is_whole(artifact) else None
 
     @contextmanager
@@ -280,7 +339,7 @@ class ArtifactStore:
     def cards(self, stage: str | None = None) -> list[Artifact]:
         """Return every artifact on disk (of one stage) as its card describes it, newest last; files are not read."""
         folders = (card.parent for card in self.root.glob(f"{stage or '*'}/[!.]*/{CARD}"))
-        artifacts = (artifact for folder in folders if (artifact := _load(folder)))
+        artifacts = (artifact for folder in folders if (artifact := self._load(folder)))
         return sorted(artifacts, key=lambda artifact: (artifact.created, artifact.stage, artifact.key))
 
     def build(
@@ -339,7 +398,10 @@ class ArtifactStore:
             if file_identity(part) in damaged:
                 part.unlink()
         aside = artifact.path.with_name(f".damaged-{artifact.key}-{time.time_ns()}")
-        artifact.path.rename(aside)
+        try:
+            artifact.path.rename(aside)
+        except OSError as error:
+            raise ArtifactError(f"{artifact.path} is damaged and cannot be moved aside: {error.strerror}") from error
         log.warning("%s %s was damaged; moved to %s", artifact.stage, artifact.key, aside)
 
     def _lock(self, stage: str, key: str) -> Path:
@@ -356,7 +418,7 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
     """Write the card of what was built, and give its folder the name under which it counts as complete."""
     files = {
         path.relative_to(build.path).as_posix(): build.parts.entries.get(path)
-        or FileEntry(path.stat().st_size, hash_file(path))
+        or FileEntry(path.stat().st_size, _hash(path))
         for path in sorted(build.path.rglob("*"))
         if path.is_file() and path.name != CARD
     }
@@ -371,7 +433,7 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
         "versions": {"python": platform.python_version(), **library_versions(_RECORDED_VERSIONS)},
         "device": build.device,
     }
-    write_json(build.path / CARD, card)
+    write_json(build.path / CARD, {**card, _SEAL: digest(card)})
     if final.exists():
         final.rename(final.with_name(f".replaced-{build.key}-{time.time_ns()}"))
     build.path.rename(final)
@@ -382,17 +444,17 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
         os.close(descriptor)
 
 
-def _load(path: Path) -> Artifact | None:
-    """Read an artifact's card; None when there is none, or none that can be read."""
-    try:
-        card = read_json(path / CARD)
-        files = {name: FileEntry(**entry) for name, entry in card.pop("files").items()}
-        return Artifact(path=path, files=files, **card)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s cannot be read (%s); remove %s to build it again", path / CARD, error, path)
-        return None
+def _read_card(path: Path) -> Artifact:
+    """Read an artifact's card, which anybody may have written; OSError or ValueError where it is none."""
+    card = read_json(path / CARD)
+    if not isinstance(card, dict):
+        raise ValueError("it is no card")
+    if card.pop(_SEAL, None) not in (None, digest(card)):
+        raise ValueError("it was changed after it was written")
+    artifact = _ARTIFACT.validate_python({**card, "path": path})
+    if (artifact.stage, artifact.key) != (path.parent.name, path.name):
+        raise ValueError(f"it is of {artifact.stage} {artifact.key}")
+    return artifact
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:

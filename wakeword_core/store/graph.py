@@ -6,10 +6,15 @@ Lineage, status, gc and forget all use it. The few walks are written out: import
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
+from wakeword_core.store.artifacts import Artifact, ArtifactStore, PathPart, artifact_name
+
+_MOST_INPUTS = 100
+_LONGEST_REASON = 200
 
 NodeId = tuple[str, str]
 """(stage, key)"""
@@ -25,6 +30,16 @@ class Edge:
     key: str
     content: str
     """Content hash of the input, or of the facet that was depended on."""
+
+
+class _Entry(BaseModel):
+    """A node as it stands in a model card."""
+
+    name: PathPart
+    key: PathPart | Literal[""]
+    created: str
+    code_version: str
+    inputs: dict[PathPart, PathPart] = Field(max_length=_MOST_INPUTS)
 
 
 @dataclass(frozen=True)
@@ -69,23 +84,24 @@ class Node:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> "Node":
-        """Read the node that `to_json` wrote; ArtifactError if it is none."""
+        """Read the node that `to_json` wrote, if anybody's model has it; ArtifactError if it is none."""
         try:
-            stage, split = _parts(str(tree["name"]))
-            edges = tuple(Edge(str(name), _parts(str(name))[0], str(key), "") for name, key in tree["inputs"].items())
-            created, version = str(tree["created"]), str(tree["code_version"])
-            return cls(stage, str(tree["key"]), split, created=created, code_version=version, inputs=edges)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ArtifactError(f"an entry of the lineage in the model's card cannot be read ({error})") from error
+            entry = _Entry.model_validate(tree)
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:_LONGEST_REASON]
+            raise ArtifactError(f"an entry of the lineage in the model's card cannot be read ({reason})") from error
+        stage, split = _parts(entry.name)
+        edges = tuple(Edge(name, _parts(name)[0], key, "") for name, key in entry.inputs.items())
+        return cls(stage, entry.key, split, created=entry.created, code_version=entry.code_version, inputs=edges)
 
     @classmethod
     def of_artifact(cls, artifact: Artifact) -> "Node":
         """Return the node of an artifact in a store."""
-        inputs = artifact.inputs.items()
+        inputs, split = artifact.inputs.items(), artifact.config.get("split")
         return cls(
             artifact.stage,
             artifact.key,
-            split=artifact.config.get("split"),
+            split=split if isinstance(split, str) else None,
             content=artifact.content,
             facets=artifact.facets,
             created=artifact.created,

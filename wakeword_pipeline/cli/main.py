@@ -194,7 +194,9 @@ def verify(
 def forget(
     recording: Annotated[
         str | None,
-        typer.Argument(help="A recording: its path, even if the file is gone, or its id or at least 8 digits of it."),
+        typer.Argument(
+            help="A recording or a folder of them: its path, even if it is gone, or an id or at least 8 digits of it."
+        ),
     ] = None,
     speaker: Annotated[str | None, typer.Option(help="Forget every recording of this speaker, now and later.")] = None,
     reason: Reason = "",

@@ -143,15 +143,18 @@ def _print_recording(console: Console, subject: Subject) -> None:
     console.print(root)
 
 
-def _grow(branch: Tree, nodes: list[Node], step: Callable[[Node], list[Node]], seen: set[NodeId] | None = None) -> None:
+def _grow(branch: Tree, nodes: list[Node], step: Callable[[Node], list[Node]]) -> None:
     """Add `nodes` and what follows from them to a branch; what is on the tree already is only named again."""
-    seen = set() if seen is None else seen
-    for node in nodes:
+    seen: set[NodeId] = set()
+    waiting = [(branch, node) for node in reversed(nodes)]
+    while waiting:
+        place, node = waiting.pop()
         if node.id in seen:
-            branch.add(_line(_name(node), (f"  {node.key[:KEY_SHOWN]}  (above)", "dim")))
+            place.add(_line(_name(node), (f"  {node.key[:KEY_SHOWN]}  (above)", "dim")))
             continue
         seen.add(node.id)
-        _grow(branch.add(_label(node)), step(node), step, seen)
+        below = place.add(_label(node))
+        waiting += [(below, following) for following in reversed(step(node))]
 
 
 def _line(*parts: str | tuple[str, str]) -> Text:

@@ -11,11 +11,12 @@ import dagster as dg
 
 from wakeword_core.config.loading import save_config
 from wakeword_core.errors import WakewordError
-from wakeword_core.graph.project import Project
-from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
+from wakeword_core.graph.project import Place, Project
+from wakeword_core.graph.promotion import set_aside_damaged
+from wakeword_core.stage_names import COMPARISON, MANIFEST, RAW_AUDIO
 from wakeword_core.store.artifacts import artifact_name
 from wakeword_pipeline.orchestration.assets import define_assets, observe_job
-from wakeword_pipeline.orchestration.due import Phase, Place, due, failed_checks, places
+from wakeword_pipeline.orchestration.due import Phase, due, failed_checks, places
 from wakeword_pipeline.orchestration.resources import ProjectResource, current_build
 from wakeword_pipeline.orchestration.runs import BUILD_TAG, close_abandoned_runs, running
 
@@ -42,10 +43,13 @@ class Outcome:
 def run_build(project: Project, instance: dg.DagsterInstance, select: Sequence[str] = ()) -> Outcome:
     """Make the runs that are due until none is; returns at once when nothing is due.
 
+    What is to be built on is read before; what the disk changed is set aside and built again.
     Configuration and recordings are those of the start: what is edited or arrives meanwhile is for the next build.
     BuildFailedError as soon as a step fails, and at the end where a blocking check has failed, now or before.
     """
     built: list[str] = []
+    if (COMPARISON, None) in places(project, select):
+        set_aside_damaged(project)
     phases = due(project, instance, select)
     if phases:
         close_abandoned_runs(project.home, instance)
@@ -54,6 +58,8 @@ def run_build(project: Project, instance: dg.DagsterInstance, select: Sequence[s
         with build.going_on():
             while phases:
                 for phase in phases:
+                    if project.set_aside_damaged(phase.places):
+                        break  # what a phase is to be built on is built again first
                     if min(made[place] for place in phase.places) >= _MOST_TIMES:
                         raise BuildFailedError(
                             f"{phase} was built just now, but is due again; `wakeword status` says why"

@@ -7,13 +7,10 @@ import dagster as dg
 
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.errors import ConfigError
-from wakeword_core.graph.project import Project
+from wakeword_core.graph.project import Place, Project
 from wakeword_core.graph.promotion import standing_decision
 from wakeword_core.stage_names import COMPARISON
 from wakeword_core.store.artifacts import artifact_name
-
-Place = tuple[str, Split | None]
-"""A stage and, of a partitioned one, a split."""
 
 
 @dataclass(frozen=True)

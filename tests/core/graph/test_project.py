@@ -1,6 +1,7 @@
 """The graph on disk: which artifact belongs to the present settings, and why another does not."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,23 @@ def test_damage_is_named_and_repaired(make_project) -> None:
     assert states(make_project())["stats"] == ("stale", "its files are damaged")
     again = make_project()
     assert again.build("stats")[1] and states(again)["stats"][0] == "fresh"
+
+
+def test_nothing_is_built_on_an_input_that_the_disk_changed(make_project) -> None:
+    project = make_project()
+    build_all(project)
+    shards, stats = project.require("shards", "train"), project.require("stats")
+    data, times = shards.file("data.txt"), shards.file("data.txt").stat()
+    data.write_bytes(data.read_bytes()[::-1])
+    os.utime(data, ns=(times.st_atime_ns, times.st_mtime_ns))
+    shutil.rmtree(stats.path)
+    assert states(make_project())["shards[train]"][0] == "fresh"  # to look costs no reading
+    with pytest.raises(
+        ArtifactError, match=r"shards\[train\], from which stats is to be built, changed on disk.* again"
+    ):
+        make_project().build("stats")
+    assert build_all(make_project()) == ["shards[train]", "stats"]
+    assert list(shards.path.parent.glob(".damaged-*")) and make_project().require("stats").content == stats.content
 
 
 def test_a_missing_input_is_an_error_that_says_what_to_build(make_project) -> None:

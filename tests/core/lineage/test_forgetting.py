@@ -6,15 +6,29 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from wakeword_core.audio import write_audio
 from wakeword_core.config import Config
-from wakeword_core.errors import DataError
+from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import hash_file
 from wakeword_core.graph.project import Project
-from wakeword_core.lineage.forgetting import affected, find_recording, find_speaker, known_recordings, search
+from wakeword_core.lineage.forgetting import (
+    affected,
+    copies,
+    find_recordings,
+    find_speaker,
+    held_recording_ids,
+    known_recordings,
+    search,
+    traces,
+)
+from wakeword_core.mining.clips import TABLE, read_clips
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN
+from wakeword_core.recordings.manifest import MANIFEST_FILE, read_manifest
+from wakeword_core.shards.shard_file import read_column, read_recordings
 from wakeword_core.store.artifacts import Artifact, Build
 from wakeword_core.store.cleaning import delete
 
@@ -191,24 +205,117 @@ def test_mined_clips_are_found_by_their_origin(tmp_path: Path) -> None:
     assert search(tmp_path, ["one"]).holders == [tmp_path / "clip", tmp_path / "clips.parquet"]
 
 
-def test_recordings_are_named_by_file_by_id_and_by_the_name_of_a_file_that_is_gone(built: Path, home: Project) -> None:
-    known = known_recordings(home.store)
-    roots = {source.name: source.root for source in home.config.data.sources}
+@pytest.fixture
+def named(home: Project):
+    """The ids of what a text names: (present, listed)."""
+
+    def find(text: object, roots: dict[str, Path] | None = None) -> tuple[set[str], set[str]]:
+        roots = {source.name: source.root for source in home.config.data.sources} if roots is None else roots
+        found = find_recordings(str(text), known_recordings(home.store), roots, home.scan_cache())
+        return set(found.present), set(found.listed)
+
+    return find
+
+
+def test_recordings_are_named_by_file_by_id_and_by_the_name_of_a_file_that_is_gone(
+    built: Path, home: Project, named
+) -> None:
     one, path = noise(built), built / "recordings" / "noise-train" / "who0" / "0.wav"
-    assert find_recording(str(path), known, roots) == one
-    assert find_recording(one[:8].upper(), known, roots) == find_recording(one, known, roots) == one
+    assert named(path) == ({one}, {one})
+    assert named(one[:8].upper()) == named(one) == (set(), {one})
     aside = path.rename(path.with_suffix(".gone"))
     try:
-        assert find_recording(str(path), known, roots) == one
+        assert named(path) == (set(), {one})
     finally:
         aside.rename(path)
-    assert find_recording("0" * 64, known, roots) == "0" * 64
-    for text in ("0" * 8, one[:7], "no such file.wav"):
+    assert named("0" * 64) == (set(), {"0" * 64})
+    for text in ("0" * 8, one[:7], "no such file.wav", "a" * 5_000, f"{path}/below"):
         with pytest.raises(DataError, match="is no recording: there is no such file"):
-            find_recording(text, known, roots)
+            named(text)
+    known = known_recordings(home.store)
     twins = known.assign(recording_id="12345678" + known["recording_id"].str[8:])
     with pytest.raises(DataError, match=r"may be 11 recordings: .*negative-train/who0/0\.wav.*name one by more"):
-        find_recording("12345678", twins, roots)
+        find_recordings("12345678", twins, {}, home.scan_cache())
+
+
+def test_a_place_names_what_is_there_now_and_all_that_any_manifest_has_had_there(
+    built: Path, home: Project, named, tmp_path: Path
+) -> None:
+    """Whatever its source is called now, and though the manifest was set aside."""
+    recordings = tmp_path / "recordings"
+    shutil.copytree(built / "recordings", recordings)
+    (recordings / "noise-train" / "who1" / "1.wav").unlink()
+    project(recordings, home.home).build("raw_manifest")
+    folder = recordings / "negative-train"
+    path, before = folder / "who0" / "0.wav", hash_file(folder / "who0" / "0.wav")
+    others = {hash_file(folder / f"who{number}" / f"{number}.wav") for number in range(1, 6)}
+    write_audio(path, np.zeros(RATE, np.float32), RATE)
+    now = hash_file(path)
+    for manifest in home.store.cards("raw_manifest"):
+        manifest.path.rename(manifest.path.with_name(f".damaged-{manifest.key}-1"))
+    assert named(path, {}) == named(folder / "." / "who1" / ".." / "who0" / "0.wav", {}) == ({now}, {before})
+    assert named(path.parent, {}) == ({now}, {before})
+    assert named(folder, {}) == ({now, *others}, {before, *others})
+    shutil.rmtree(folder)
+    assert named(folder / "who0", {}) == (set(), {before}) and named(folder, {}) == (set(), {before, *others})
+    assert before in named(recordings, {})[1]
+    with pytest.raises(DataError, match="is no recording"):
+        named(recordings / "negative-tra", {})
+
+
+def test_a_manifest_that_cannot_be_read_is_named(home: Project, caplog: pytest.LogCaptureFixture) -> None:
+    (broken,) = home.store.root.glob("raw_manifest/*/manifest.parquet")
+    broken.write_bytes(b"PAR1 and no more")
+    assert known_recordings(home.store).empty and "are not looked at" in caplog.text
+    assert str(broken) in caplog.text
+
+
+def odd_tables() -> dict[str, pa.Table]:
+    rows = 3
+    texts = pa.array(["a" * 64] * rows)
+    return {
+        "numbers": pa.table({"recording_id": pa.array([1.5] * rows)}),
+        "lists": pa.table({"recording_id": pa.array([["a"]] * rows)}),
+        "records": pa.table({"recording_id": pa.array([{"a": 1}] * rows)}),
+        "no text": pa.table({"recording_id": pa.array([b"\xff"] * rows).cast(pa.binary())}),
+        "twice": pa.Table.from_arrays([texts, texts], names=["recording_id", "recording_id"]),
+        "nothing": pa.table({"recording_id": pa.nulls(rows)}),
+        "odd notes": pa.table({"recording_id": texts}).replace_schema_metadata({b"pandas": b"{", b"x": b"\xff"}),
+        "other columns": pa.table({"path": texts}),
+        "no columns": pa.table({}),
+    }
+
+
+@pytest.mark.parametrize("name", odd_tables())
+def test_a_table_of_other_hands_is_read_or_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
+    path = tmp_path / MANIFEST_FILE
+    pq.write_table(odd_tables()[name], path)
+    for read in (
+        lambda: held_recording_ids(path),
+        lambda: read_manifest(tmp_path, usable=False, columns=["recording_id"]),
+        lambda: read_column(path, "recording_id"),
+        lambda: list(read_recordings(path)),
+        lambda: read_clips(path.rename(tmp_path / TABLE).parent),
+    ):
+        try:
+            read()
+        except ArtifactError as error:
+            assert str(path) in str(error) or str(tmp_path / TABLE) in str(error)
+
+
+def test_copies_of_what_is_affected_are_found_wherever_they_lie_in_the_home(built: Path, home: Project) -> None:
+    model = stand_in(home, "trained_model", home.require("mel_features", "train"))
+    clean = stand_in(home, "cmvn_stats", home.require("mel_features", "val"))
+    items = affected(home.store, [noise(built)])
+    assert model.path in {item.paths[0] for item in items}
+    wanted = traces(home.store, items)
+    assert wanted and not any(clean.holds(entry.sha256) for entry in wanted)  # both have the same bytes
+    features = home.require("mel_features", "train")
+    copy = home.home / "mlruns" / "lost" / "copy of it"
+    copy.parent.mkdir(parents=True)
+    shutil.copyfile(features.file("train.h5"), copy)
+    delete(items)
+    assert copies(home.home, wanted) == [copy]
 
 
 def test_speakers_are_named_with_or_without_their_source(built: Path, home: Project) -> None:

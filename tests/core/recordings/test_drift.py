@@ -101,3 +101,6 @@ def test_the_check_warns_then_errs_and_never_blocks(tmp_path: Path) -> None:
     assert [one.severity for one in outcomes[1:]] == ["warning", "error"]
     assert "loudness of" in outcomes[2].description and outcomes[2].figures["shifts"][0]["measured"] == "loudness"
     assert "is gone" in judge(first, replace(model, key="0" * 20)).description
+    first.file("manifest.parquet").write_bytes(b"PAR1 and no more")
+    unreadable = judge(manifest(project, rows(3_000), "now"), model)
+    assert unreadable.passed and f"nothing to compare with: {first.path}" in unreadable.description

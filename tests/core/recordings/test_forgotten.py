@@ -1,6 +1,7 @@
 """Tombstones: what is forgotten is in no listing and no manifest, and the person's name is in no file."""
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -30,11 +31,80 @@ def test_tombstones_are_kept_with_their_first_date_and_reason(tmp_path: Path) ->
     assert "anna" not in (tmp_path / FILE).read_text()
 
 
-@pytest.mark.parametrize("text", ["[{", '[{"kind": "recording"}]', "7"])
+TOMBSTONE = {"kind": "recording", "sha256": "a" * 64, "date": "2026-05-03", "reason": ""}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[{", '[{"kind": "recording"}]', "7", "{}", '""', "null", "", "[null]", "[[]]", "[" * 10_000, "\udcff",
+        json.dumps({"a": TOMBSTONE}), json.dumps([{**TOMBSTONE, "kind": "voice"}]),
+        json.dumps([{**TOMBSTONE, "sha256": "a" * 63}]), json.dumps([{**TOMBSTONE, "sha256": "A" * 64}]),
+        json.dumps([{**TOMBSTONE, "sha256": 7}]), json.dumps([{**TOMBSTONE, "date": None}]),
+        json.dumps([{**TOMBSTONE, "more": 1}]), json.dumps([TOMBSTONE, "later"]),
+    ],
+)  # fmt: skip
 def test_damaged_tombstones_are_never_taken_for_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / FILE).write_text(text)
+    (tmp_path / FILE).write_text(text, errors="surrogateescape")
+    with pytest.raises(DataError, match=r"forgotten\.json.* restore it from a backup"):
+        Forgotten.add_to(tmp_path, ["b" * 64])
     with pytest.raises(DataError, match=r"forgotten\.json.* restore it from a backup"):
         Forgotten.load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to nothing", "pipe"])
+def test_what_is_no_file_of_tombstones_is_never_taken_for_none(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / FILE
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"forgotten\.json.* restore it from a backup"):
+        Forgotten.load(tmp_path)
+
+
+def test_a_list_that_is_lost_stops_what_would_use_them_again(source, recordings: Path, tmp_path: Path) -> None:
+    config = Config.model_validate({"data": {"sources": [source.model_dump(mode="json")]}})
+    project = Project(config, tmp_path / "home")
+    Forgotten.add_to(project.home, [hash_file(recordings / "spk1" / "3.wav")])
+    project.build("raw_manifest")
+    (project.home / FILE).unlink()
+    with pytest.raises(DataError, match=r"forgotten\.json.* is gone.* restore it from a backup, or write \[\]"):
+        project.listing()
+    (project.home / FILE).write_text("[]")
+    assert len(project.listing().rows) == 10
+
+
+def test_a_forgotten_speaker_stays_forgotten_under_another_name(
+    source, recordings: Path, tmp_path: Path, write_tone
+) -> None:
+    config = Config.model_validate({"data": {"sources": [source.model_dump(mode="json")]}})
+    project = Project(config, tmp_path / "home")
+    Forgotten.add_to(project.home, [], ["kitchen/spk2"], "asked")
+    write_tone(recordings / "spk2" / "later.wav", seed=77)
+    fingerprint = project.fingerprint()
+    assert len(project.forgotten().recordings) == 3
+    assert project.fingerprint(fresh=True) == fingerprint
+    (recordings / "spk2").rename(recordings / "someone")
+    renamed = source.model_copy(update={"name": "hall"}).model_dump(mode="json")
+    for sources in ([source.model_dump(mode="json")], [renamed]):
+        project = Project(Config.model_validate({"data": {"sources": sources}}), project.home)
+        listing = project.listing()
+        assert len(listing.rows) == 8 and listing.forgotten == 3
+
+
+def test_a_home_that_cannot_be_written_still_lists_and_says_what_is_not_noted(
+    source, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config.model_validate({"data": {"sources": [source.model_dump(mode="json")]}})
+    project = Project(config, tmp_path / "home")
+    Forgotten.add_to(project.home, [], ["kitchen/spk2"])
+    (project.home / ".forgotten.lock").unlink()
+    (project.home / ".forgotten.lock").mkdir()  # as if it could not be opened
+    assert len(project.listing().rows) == 8
+    assert "2 new recordings of forgotten speakers are left out, but not noted" in caplog.text
 
 
 def test_a_forgotten_recording_is_listed_no_more_and_its_file_is_no_matter(source, recordings, cache) -> None:
@@ -80,9 +150,11 @@ def test_a_manifest_tells_how_many_are_forgotten_and_nothing_else(source, record
 
 def test_measured_facts_are_removed(cache) -> None:
     cache.remember_facts([("a" * 64, "levels", {"peak": 1}), ("b" * 64, "levels", {"peak": 0.123456})])
-    cache.forget_facts(["b" * 64])
+    cache.remember_hashes([("/here/anna.wav", 1, 1, "b" * 64), ("/here/bo.wav", 1, 1, "a" * 64)])
+    cache.forget(["b" * 64])
     assert [one for one, _ in cache.facts("levels", ["a" * 64, "b" * 64])] == ["a" * 64]
-    assert b"0.123456" not in cache.path.read_bytes()
+    assert not any(text in cache.path.read_bytes() for text in (b"0.123456", b"anna"))
+    assert [row[0] for row in cache.hashes(Path("/here"))] == ["bo.wav"]
 
 
 def test_tombstones_change_the_key_of_the_manifest_and_nothing_else_does(source, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import itertools
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -164,3 +165,15 @@ def test_leaks_are_named():
     problems = check_splits(frame)
     assert len(problems) == 2
     assert "speaker ann is in train and test" in problems[0] and "recording 2" in problems[1]
+
+
+@pytest.mark.parametrize(
+    "place", ["[]", "null", '{"a": "nan"}', '{"a": 1e308}', '{"a": -1}', '{"a": null}', '{"a": [0]}']
+)
+def test_an_odd_memory_of_places_is_one_sentence(tmp_path: Path, place: str) -> None:
+    rows = pd.DataFrame({"speaker": ["a"], "label": ["x"], "role": ["negative"], "usable": [True], "fixed": [""]})
+    split_recordings(rows, "robin", 1, SplitsConfig(), tmp_path)
+    (memory,) = tmp_path.glob("*.json")
+    memory.write_text(place)
+    with pytest.raises(DataError, match="which remembers the split of each speaker, cannot be read"):
+        split_recordings(rows, "robin", 1, SplitsConfig(), tmp_path)

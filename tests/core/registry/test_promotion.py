@@ -1,6 +1,7 @@
 """From build to champion and back, with models that are heard for real: good, as good, and worse on purpose."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import pytest
 from rivals import RivalProject, Rivals
 
 from wakeword_core.errors import WakewordError
-from wakeword_core.files import read_json
+from wakeword_core.files import read_json, write_json
 from wakeword_core.graph.promotion import decide, promote, remove_deleted, rollback
 from wakeword_core.graph.stage import Verdict
 from wakeword_core.graph.stages.comparison import FILE, PICTURE
 from wakeword_core.graph.status import status
 from wakeword_core.stage_names import COMPARISON, MODEL
+from wakeword_core.store.artifacts import CARD
 
 UNTRAINED = 1
 MANUAL = {"registry": {"promote": "manual"}}
@@ -84,18 +86,18 @@ def test_a_rollback_is_final_until_a_person_says_otherwise(rivals: Rivals, check
         rollback(rebuilt, "")
 
 
-def test_a_failed_check_or_a_damaged_file_refuses_and_a_warning_does_not(rivals: Rivals, checked) -> None:
+def test_a_failed_check_refuses_a_damaged_file_is_set_aside_and_a_warning_does_nothing(rivals: Rivals, checked) -> None:
     project = rivals.build()
     checked(cmvn_stats=Verdict(False, "worst variance off by 0.3"))
     entry = decide(project)
     assert (entry.decision, entry.reason) == ("refused", "check_of_cmvn_stats of cmvn_stats: worst variance off by 0.3")
     checked(int8_model=Verdict(False, "a little large", severity="warning"))
     bundle = project.require("model_bundle").file("made.txt")
-    content = bundle.read_text()
     rot(bundle)
-    assert decide(rivals.project()).reason == "model_bundle is damaged (made.txt)"
-    bundle.write_text(content)
-    assert decide(rivals.project()).decision == "promoted" and len(project.registry().history) == 3
+    with pytest.raises(WakewordError, match="model_bundle changed on disk and is set aside; run again to build it"):
+        decide(rivals.project())
+    assert project.registry().champion is None and not bundle.exists()
+    assert decide(rivals.build()).decision == "promoted" and len(project.registry().history) == 2
 
 
 def test_promotion_by_hand_waits_for_the_hand(rivals: Rivals, checked) -> None:
@@ -113,7 +115,9 @@ def test_promotion_by_hand_waits_for_the_hand(rivals: Rivals, checked) -> None:
     with pytest.raises(WakewordError, match="held against nobody, not against the champion"):
         with bad.registry().changing() as registry:
             registry.adding(replace(registry.history[0], key="0" * 20))
-        (bad.store.root / MODEL / ("0" * 20)).symlink_to(first.require(MODEL).path)
+        other = shutil.copytree(first.require(MODEL).path, bad.store.root / MODEL / ("0" * 20))
+        card = read_json(other / CARD)
+        write_json(other / CARD, {**{name: card[name] for name in card if name != "seal"}, "key": "0" * 20})
         promote(bad, "0" * 20, "", force=False)
 
 

@@ -87,3 +87,33 @@ def test_a_circle_in_a_damaged_card_ends() -> None:
     graph = Graph(Node.from_json({"name": n, "key": k, "inputs": i, **base}) for n, k, i in entries)
     first = graph.nodes["a", "1"]
     assert ids(graph.upstream(first)) == {"2"} and ids(graph.downstream(first)) == {"2"}
+
+
+def test_a_key_in_a_model_card_never_leads_out_of_the_store() -> None:
+    tree = {"name": "raw_manifest", "key": "a" * 20, "created": "", "code_version": "1", "inputs": {}}
+    assert Node.from_json(tree).key == "a" * 20
+    odd = [{**tree, "key": key} for key in ("../../../../evil", "/etc", "..", ".", "a/b", 7, None, "\x1b[2J")]
+    odd += [{**tree, "inputs": inputs} for inputs in ([], {"raw_audio": "../.."}, {"..": "a"}, {"a": None}, 7)]
+    odd += [{**tree, "inputs": {f"stage{number}": "a" for number in range(1_000)}}, {}, [], None, "raw_manifest"]
+    for entry in odd:
+        with pytest.raises(ArtifactError, match="an entry of the lineage in the model's card cannot be read"):
+            Node.from_json(entry)
+
+
+def test_a_wide_or_circular_graph_is_walked_to_its_end() -> None:
+    layers, width = 40, 20
+    nodes = [
+        Node(
+            f"l{layer}",
+            str(number),
+            inputs=tuple(Edge(f"l{layer - 1}", f"l{layer - 1}", str(other), "") for other in range(width)),
+        )
+        for layer in range(layers)
+        for number in range(width)
+    ]
+    last = nodes[-1]
+    graph = Graph(nodes)
+    assert len(graph.direct_inputs(last)) == width and len(graph.upstream(last)) == layers * width
+    nodes[0] = Node("l0", "0", inputs=(Edge(last.stage, last.stage, last.key, ""),))
+    graph = Graph(nodes)
+    assert graph.direct_inputs(last) == [] and len(graph.upstream(last)) >= layers * width

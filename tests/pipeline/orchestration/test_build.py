@@ -1,5 +1,6 @@
 """Which runs a build makes, and what stops it: on the project's graph, with stages and checks that cost nothing."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -18,7 +19,7 @@ from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN, MODEL_FACET
 from wakeword_core.registry.history import Entry
 from wakeword_core.stage_names import CHAMPION, COMPARISON, MODEL
-from wakeword_core.store.artifacts import Artifact
+from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.locks import is_held
 from wakeword_core.training.records import HISTORY
 from wakeword_pipeline.orchestration.build import BuildFailedError, Outcome, run_build
@@ -147,6 +148,21 @@ def test_a_warning_of_a_blocking_check_stops_nothing_and_what_is_done_is_not_run
     again = built.build()
     assert again.built == [] and set(again.reused) == set(made.built)
     assert built.runs() == [] and built.measured == []
+
+
+@pytest.mark.parametrize("stage", ["trained_model", "raw_manifest"])
+def test_what_the_disk_changed_is_built_again_before_anything_is_built_on_it(built: World, stage: str) -> None:
+    """Size and time are as they were; so what is made from it next comes out as if nothing had happened."""
+    project = built.project()
+    follower, split = ("tuned_model", None) if stage == "trained_model" else ("audio_shards", "val")
+    damaged = project.require(stage).file("data.txt")
+    whole, times = damaged.read_bytes(), damaged.stat()
+    damaged.write_bytes(whole[::-1])
+    os.utime(damaged, ns=(times.st_atime_ns, times.st_mtime_ns))
+    rmtree(project.require(follower, split).path)
+    assert set(built.build().built) == {stage, artifact_name(follower, split)}
+    assert built.project().require(stage).file("data.txt").read_bytes() == whole
+    assert built.begin().build().built == [] and built.runs() == []
 
 
 def test_who_uses_the_gpu_holds_its_lock_meanwhile(built: World) -> None:

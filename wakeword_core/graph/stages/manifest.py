@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from wakeword_core.config import SourceConfig
-from wakeword_core.errors import DataError
-from wakeword_core.files import digest
+from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.files import digest, write_json
 from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
 from wakeword_core.store.artifacts import Artifact
 
+FORGOTTEN_FACET = "forgotten"
+"""A facet of manifests that were made while anything was forgotten, by which a lost list of that is noticed."""
 _LISTED = 100
 """Pairs and shifts among a check's figures, at most."""
 
@@ -34,6 +36,7 @@ def make(run: StageRun) -> None:
     from wakeword_core.recordings.health_picture import health_picture
     from wakeword_core.recordings.manifest import (
         FINGERPRINTS,
+        ROOTS,
         build_manifest,
         quarantined,
         read_manifest,
@@ -41,20 +44,22 @@ def make(run: StageRun) -> None:
         split_facets,
     )
 
-    config = run.config
+    config, forgotten = run.config, run.recordings.forgotten()
+    sources = all_sources(config.data.sources, run.inputs.get("synthetic_speech"))
     summary = build_manifest(
-        all_sources(config.data.sources, run.inputs.get("synthetic_speech")),
+        sources,
         config.data,
         config.phrase,
         config.seed,
         run.recordings.scan_cache(),
         run.out,
         run.progress,
-        run.recordings.forgotten(),
+        forgotten,
         config.compute.workers,
     )
-    # follows from the recordings, but for the rounding of another processor
-    run.volatile = {FINGERPRINTS}
+    # the first follows from the recordings, but for the rounding of another processor; the second decides nothing
+    run.volatile = {FINGERPRINTS, ROOTS}
+    write_json(run.out / ROOTS, {source.name: str(source.root.absolute()) for source in sources})
     if run.recordings.content_now() != run.recordings.content:
         raise DataError("recordings changed while they were being read; run again when they are at rest")
     (run.out / "health_picture.png").write_bytes(health_picture(summary))
@@ -64,6 +69,8 @@ def make(run: StageRun) -> None:
         "summary": digest([run.figures, quarantined(run.out)]),
         "sources": sources_facet(read_manifest(run.out)),
     }
+    if forgotten.digest:
+        run.facets[FORGOTTEN_FACET] = forgotten.digest
 
 
 def usable_recordings(manifest: Artifact, run: CheckRun) -> Verdict:
@@ -123,7 +130,11 @@ def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:
         return Verdict(True, gone)
     limits = run.config.checks
     columns = ("split", "status", "label", "rms_dbfs", "seconds")
-    before, now = (read_manifest(path, columns=columns) for path in (reference.path, manifest.path))
+    now = read_manifest(manifest.path, columns=columns)
+    try:
+        before = read_manifest(reference.path, columns=columns)
+    except ArtifactError as error:
+        return Verdict(True, f"there is nothing to compare with: {error}")
     shifts = drift(before, now, limits.drift_warning_psi)
     if not shifts:
         return Verdict(True, "there are too few recordings to tell drift from chance")

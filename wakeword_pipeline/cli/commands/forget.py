@@ -4,26 +4,29 @@ import json
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakeword_core.errors import ArtifactError, ConfigError
+from wakeword_core.errors import ArtifactError, ConfigError, DataError
 from wakeword_core.graph.project import Project
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
 from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
 from wakeword_pipeline.orchestration.home import ProjectOptions, prepare_home
 
 if TYPE_CHECKING:
+    from wakeword_core.store.artifacts import FileEntry
     from wakeword_pipeline.tracking.versions import ModelRun
 
 _ELSEWHERE = (
     "Not searched: the recordings' own files, which stay where they are; models that were exported or copied out of "
     "the home; and figures and pictures in Dagster's history and in reports that were copied."
 )
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class ForgetRequest:
-    """A recording or a speaker to forget, the reason, and whether to rebuild, to purge, and to ask before."""
+    """A recording, a folder or a speaker to forget, the reason, and whether to rebuild, to purge, and to ask before."""
 
     recording: str | None
     speaker: str | None
@@ -39,6 +42,8 @@ class Affected:
 
     items: list[Item]
     runs: "list[ModelRun]"
+    wanted: "set[FileEntry]"
+    """Size and hash of every file of the artifacts: whatever has them holds it, too."""
 
 
 def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool) -> None:
@@ -72,39 +77,83 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
 
 
 def _bury(project: Project, request: ForgetRequest) -> list[str]:
-    """Write the tombstone, remove what was measured of the recordings, and return their recording_ids."""
-    from wakeword_core.lineage.forgetting import find_recording, find_speaker, known_recordings
+    """Write the tombstones, remove what is remembered of the recordings, and return their ids."""
+    from wakeword_core.lineage.forgetting import find_recordings, find_speaker, known_recordings
+    from wakeword_core.recordings.forgotten import Forgotten
 
+    before = project.forgotten().recordings
     known = known_recordings(project.store)
     if request.speaker is not None:
-        speaker, recording_ids = find_speaker(request.speaker, known)
-        speakers = [speaker]
+        speaker, listed = find_speaker(request.speaker, known)
+        Forgotten.add_to(project.home, listed, [speaker], request.reason)
+        try:
+            project.listing()  # which forgets what of the speaker no manifest lists yet
+        except DataError as error:
+            print(
+                f"What no manifest lists of {speaker} is left out by name alone, since it cannot be listed now: {error}"
+            )
+        recording_ids = sorted({*listed, *(project.forgotten().recordings - before)})
+        for name in sorted(set(known.loc[known["recording_id"].isin(listed), "speaker"]) - {speaker}):
+            print(f"Some of them were listed as of {name}, too; to forget that name as well, name it with --speaker.")
     else:
         assert request.recording is not None
         roots = {source.name: source.root for source in project.config.data.sources}
-        recording_ids, speakers = [find_recording(request.recording, known, roots)], []
-    project.forgotten().adding(recording_ids, speakers, request.reason).save(project.home)
-    project.scan_cache().forget_facts(recording_ids)
+        named = find_recordings(request.recording, known, roots, project.scan_cache())
+        recording_ids = named.recording_ids
+        Forgotten.add_to(project.home, recording_ids, (), request.reason)
+        if older := sorted(named.listed - named.present):
+            _print_older(request.recording, older, there_now=len(named.present))
+    project.scan_cache().forget(recording_ids)
     return recording_ids
+
+
+def _print_older(name: str, older: Sequence[str], *, there_now: int) -> None:
+    """Say which recordings a place has held that it does not hold now."""
+    if there_now:
+        shown = ", ".join(recording_id[:16] for recording_id in older[:_SHOWN])
+        more = f" and {len(older) - _SHOWN} more" if len(older) > _SHOWN else ""
+        print(
+            f"{name} has changed since it was used: what was there then ({shown}{more}) is forgotten together with "
+            "what is there now."
+        )
 
 
 def _affected(project: Project, recording_ids: Collection[str]) -> Affected:
     """Return what is affected now. A run whose artifact is gone counts: it may be made from the recordings too."""
-    from wakeword_core.lineage.forgetting import affected
+    from wakeword_core.lineage.forgetting import affected, copies, traces
     from wakeword_core.store.graph import Graph
     from wakeword_pipeline.tracking.versions import model_runs
 
-    items = affected(project.store, recording_ids)
+    items, runs = affected(project.store, recording_ids), model_runs(str(project.home))
+    wanted = traces(project.store, items)
     names = {(item.stage, item.paths[0].name) for item in items}
     clean = Graph.of_store(project.store).artifacts.keys() - names
-    return Affected(items, [run for run in model_runs(str(project.home)) if (run.stage, run.key) not in clean])
+    of_runs = [run for run in runs if (run.stage, run.key) not in clean]
+    items += _untracked(project.home, {run.run_id for run in runs})
+    covered = [*(path for item in items for path in item.paths), *(run.files for run in of_runs)]
+    found = copies(project.home, wanted)
+    loose = tuple(path for path in found if not any(path.is_relative_to(place) for place in covered))
+    if loose:
+        what = loose[0].name + (f" and {len(loose) - 1} more" if len(loose) > 1 else "")
+        items.append(Item("copies", what, f"the bytes of what is listed here, in {loose[0].parent}", loose))
+    return Affected(items, of_runs, wanted)
+
+
+def _untracked(home: Path, tracked: Collection[str]) -> list[Item]:
+    """List folders with models of runs that MLflow does not know, as after its database was lost."""
+    folders = sorted(path.parent.parent for path in (home / "mlruns").glob("*/artifacts/model"))
+    return [
+        Item("mlruns", shown_key(folder.name), "a run that MLflow does not know: it may hold it", (folder,))
+        for folder in folders
+        if folder.name not in tracked
+    ]
 
 
 def _print(project: Project, recording_ids: Sequence[str], affected: Affected) -> None:
     what = (
         f"Recording {recording_ids[0][:16]} is" if len(recording_ids) == 1 else f"{len(recording_ids)} recordings are"
     )
-    print(f"{what} forgotten: no build in {project.home} will use it again.")
+    print(f"{what} forgotten: no build in {project.home} will use {'it' if len(recording_ids) == 1 else 'them'} again.")
     if affected.items:
         print_items("what holds it, was made from it, or cannot be traced", affected.items)
     else:
@@ -129,22 +178,25 @@ def _purge(
 
     prepare_home(project.home, options.config)
     require_rest(project.home, dg.DagsterInstance.get(), "forget --purge")
+    wanted = affected.wanted
     if affected.items:
         if not _agreed(f"Delete these, {size_text(freed_bytes(affected.items))}?", request):
             print("Nothing was deleted.")
             return False
         with project.store.undisturbed("forget --purge"):
-            items = _affected(project, recording_ids).items
-            freed = freed_bytes(items)
-            delete(items)
-            print(f"Deleted {count_items(items)}, which freed {size_text(freed)}.")
-            _remove_from_registries(project, items, request.reason)
-            _require_gone(project, recording_ids)
+            now = _affected(project, recording_ids)
+            wanted |= now.wanted
+            freed = freed_bytes(now.items)
+            delete(now.items)
+            print(f"Deleted {count_items(now.items)}, which freed {size_text(freed)}.")
+            _remove_from_registries(project, now.items, request.reason)
     runs = affected.runs
     if runs and _agreed(f"Delete {len(runs)} runs and the versions of models made from them from MLflow?", request):
         delete_runs(str(project.home), runs)
         print(f"Deleted {len(runs)} runs from MLflow.")
     mirror(project)
+    project.scan_cache().forget(recording_ids)  # a build in between has read the files again
+    _require_gone(project, recording_ids, wanted)
     return True
 
 
@@ -164,11 +216,13 @@ def _agreed(question: str, request: ForgetRequest) -> bool:
     return not request.ask or typer.confirm(question)
 
 
-def _require_gone(project: Project, recording_ids: Collection[str]) -> None:
-    from wakeword_core.lineage.forgetting import search
+def _require_gone(project: Project, recording_ids: Collection[str], wanted: Collection["FileEntry"]) -> None:
+    """Search all of the home, and what MLflow keeps there too; ArtifactError where anything is left."""
+    from wakeword_core.lineage.forgetting import copies, search
 
-    result = search(project.store.root, recording_ids)
-    left = [*result.holders, *result.unreadable]
+    result = search(project.home, recording_ids, project.store.root)
+    left = [*result.holders, *result.unreadable, *copies(project.home, wanted)]
     if left:
-        raise ArtifactError(f"{left[0]} and {len(left) - 1} more files still hold it or cannot be read; delete them")
-    print(f"Searched {result.files} tables, shards and feature files in {project.store.root}: none of them holds it.")
+        more = f" and {len(left) - 1} more files still hold it, or" if len(left) > 1 else " still holds it, or"
+        raise ArtifactError(f"{left[0]}{more} cannot be read; delete what is left, then run this again")
+    print(f"Searched {result.files} tables, shards and feature files in {project.home}: none of them holds it.")

@@ -127,11 +127,19 @@ def test_a_recording_is_forgotten_named_and_purged(tracked: Project, monkeypatch
         "--purge asks before it deletes"
     )
 
+    # MLflow's database may have been lost once, and what it copied then belongs to no run; people copy models too
+    copies = project.home / "mlruns" / ("f" * 32) / "artifacts" / "model" / "other", project.home / "mine" / "model"
+    for copy in copies:
+        copy.parent.mkdir(parents=True)
+        shutil.copyfile(model.file("weights"), copy)
+    copies[0].write_bytes(b"of a training that nobody knows")
+
     import wakeword_pipeline.cli.commands.forget as module
 
     monkeypatch.setattr(module.sys.stdin.__class__, "isatty", lambda self: True, raising=False)
     last = json.loads(command(project, "forget", stone.sha256, "--purge", "--yes", "--json").splitlines()[-1])
     assert last["purged"] is True and last["mlflow"][0]["versions"] == ["hey_robin version 1 (champion)"]
+    assert not any(copy.exists() for copy in copies)
     assert not model.path.exists() and not kept.files.exists() and model_runs(str(project.home)) == []
     assert search(project.store.root, [stone.sha256]).holders == []
     removed = project.registry()
@@ -142,10 +150,28 @@ def test_a_recording_is_forgotten_named_and_purged(tracked: Project, monkeypatch
     assert "There is no artifact that holds it" in command(project, "forget", stone.sha256)
 
 
+def test_a_file_that_was_edited_is_forgotten_as_it_was_and_as_it_is(project: Project) -> None:
+    path = Path(project.config.data.sources[0].path) / "ada" / "0.wav"
+    before = hash_file(path)
+    write_audio(path, np.full(RATE, 0.1, np.float32), RATE)
+    said = command(project, "forget", str(path), "--json")
+    result = json.loads(said.splitlines()[-1])
+    assert result["recordings"] == sorted([before, hash_file(path)])
+    assert f"what was there then ({before[:16]}) is forgotten together with what is there now" in said
+    assert {item["stage"] for item in result["affected"]} >= {"raw_manifest", "audio_shards"}
+    shutil.rmtree(path.parent)
+    folder = json.loads(command(project, "forget", str(path.parent), "--json").splitlines()[-1])
+    assert len(folder["recordings"]) == 2 and before in folder["recordings"]
+    assert {one.sha256 for one in Forgotten.load(project.home).tombstones} > {before}
+
+
 def test_a_speaker_is_forgotten_with_all_recordings(project: Project) -> None:
+    folder = Path(project.config.data.sources[0].path)
+    write_audio(folder / "bo" / "new.wav", np.full(RATE, 0.1, np.float32), RATE)  # in no manifest yet
     said = json.loads(command(project, "forget", "--speaker", "bo", "--json").splitlines()[-1])
-    assert len(said["recordings"]) == 2 and said["purged"] is False
+    assert len(said["recordings"]) == 3 and said["purged"] is False
     assert {one.kind for one in Forgotten.load(project.home).tombstones} == {"recording", "speaker"}
+    (folder / "bo").rename(folder / "somebody")
     after = Project(project.config, project.home)
     assert after.build("raw_manifest")[0].figures["recordings"] == 2
 

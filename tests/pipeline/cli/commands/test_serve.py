@@ -67,7 +67,7 @@ def test_a_model_is_served_where_the_last_configuration_of_the_home_is_gone(serv
 def bundle(home, key, created, phrase="hey robin"):
     card = {
         "stage": "model_bundle", "key": key, "content": "c", "config": {"phrase": phrase}, "code_version": "1",
-        "inputs": {"onnx_model": {"key": f"model of {key}"}},
+        "inputs": {"onnx_model": {"stage": "onnx_model", "key": f"model of {key}", "content": "c"}},
         "files": {}, "facets": {}, "figures": {}, "seconds": 1.0, "created": created,
     }  # fmt: skip
     write_json(home / "store" / "model_bundle" / key / "artifact.json", card)
