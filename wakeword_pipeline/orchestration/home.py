@@ -3,7 +3,9 @@
 import importlib.util
 import os
 import re
-from collections.abc import Sequence
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,12 @@ POSTGRES_VARIABLE = "WAKEWORD_POSTGRES_URL"
 DEFAULT_HOME = ".wakeword"
 DEFAULT_CONFIG = "wakeword.yaml"
 _LAST = "last.json"
+_FOLDERS = ("store", "cache", "registry", "dagster", "mlruns", "lr_find")
+_FILES = (_LAST, "forgotten.json", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "gpu.lock")
+_MARK = ".wakeword-home"
+"""A file with the same random text in a home and in each of its folders, so that a folder that was moved elsewhere is
+known behind a link."""
+_MARK_LENGTH = 32
 _INSTANCE_FILE = Path(__file__).with_name("dagster.yaml")
 
 
@@ -41,6 +49,7 @@ class ProjectOptions:
     def config(self) -> Path:
         """The configuration: as given, else of the environment, else the last run on the home, else the default."""
         last = self.home / _LAST
+        require_own(self.home)
         if self.given_config or os.environ.get(CONFIG_VARIABLE) or not last.is_file():
             return config_path(self.given_config)
         path = Path(read_json(last)["config"])
@@ -66,8 +75,76 @@ def config_path(given: Path | None = None) -> Path:
     return (given or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)).resolve()
 
 
+def require_own(home: Path) -> None:
+    """Refuse a home in which a link, or anything that is neither file nor folder, may lead to what is not its own.
+
+    The home itself may be a link, and so may each of its folders (`HOME/store -> /big/disk/store`) where what is behind
+    it is empty or was made by this home. Further inside nothing may: a home that somebody else packed may hold links to
+    any file of who opens it. In the store, which may be large, the store itself looks out for links.
+    """
+    for name in _FILES:
+        if not _is_ordinary(home / name):
+            raise _not_own(home / name)
+    for name in _FOLDERS:
+        folder = home / name
+        if folder.is_symlink():
+            _require_mark(folder, home)
+        for path in () if name == "store" else _entries(folder.resolve()):
+            if not _is_ordinary(path):
+                raise _not_own(path)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        yield from (Path(parent, name) for name in (*folders, *names))
+
+
+def _is_ordinary(path: Path) -> bool:
+    """Tell whether a path is a file, a folder, or nothing; not whether a link leads to one."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def _not_own(path: Path) -> WakewordError:
+    what = "a link" if path.is_symlink() else "neither a file nor a folder"
+    return WakewordError(f"{path} is {what}, which no home has there; nothing was opened or changed: remove it")
+
+
+def _require_mark(folder: Path, home: Path) -> None:
+    target = folder.resolve()
+    if not target.is_dir():
+        raise WakewordError(f"{folder} is a link to {target}, where there is no folder; make it, or remove the link")
+    mark = _mark_of(home)
+    if any(target.iterdir()) and (not mark or _mark_of(target) != mark):
+        raise WakewordError(
+            f"{folder} is a link to {target}, which this home did not make: nothing there was opened or changed. "
+            f"Remove the link; or, if that folder belongs to this home, copy {home / _MARK} into it"
+        )
+
+
+def _mark_of(folder: Path) -> str:
+    path = folder / _MARK
+    if not path.is_file() or not _is_ordinary(path):
+        return ""
+    return path.read_text(encoding="ascii", errors="replace")[:_MARK_LENGTH]
+
+
+def _mark_folders(home: Path) -> None:
+    mark = _mark_of(home)
+    if not mark:
+        mark = secrets.token_hex(_MARK_LENGTH // 2)
+        write_text(home / _MARK, mark)
+    for folder in (home / name for name in _FOLDERS):
+        if folder.is_dir() and _mark_of(folder) != mark:
+            write_text(folder / _MARK, mark)
+
+
 def prepare_home(home: Path, config: Path) -> None:
     """Make the home, and set the environment so that Dagster and its child processes use it and this configuration."""
+    require_own(home)
     dagster_home = home / "dagster"
     try:
         dagster_home.mkdir(parents=True, exist_ok=True)
@@ -75,6 +152,9 @@ def prepare_home(home: Path, config: Path) -> None:
         text = _instance_text()
         if not instance.is_file() or instance.read_text(encoding="utf-8") != text:
             write_text(instance, text)
+        for name in _FOLDERS:
+            (home / name).mkdir(exist_ok=True)
+        _mark_folders(home)
         write_json(home / _LAST, {"config": str(config)})
     except OSError as error:
         raise WakewordError(f"cannot write to {home}: {error.strerror}; choose another --home") from error
