@@ -1,5 +1,7 @@
 """Files that appear whole or not at all, and the hashes that name them."""
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -47,18 +49,43 @@ def _part_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_PART_SUFFIX}")
 
 
+def remove_abandoned_parts(folder: Path) -> None:
+    """Remove temporary files right in `folder`, and what SQLite keeps beside one, whose writers are gone."""
+    for part in folder.glob(f".*{_PART_SUFFIX}"):
+        if not part.is_file():
+            continue
+        try:
+            descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in (part, *folder.glob(f"{glob.escape(part.name)}-*")):
+                path.unlink(missing_ok=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, else removed."""
+    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, else removed.
+
+    It is locked as long as its writer lives, by which `remove_abandoned_parts` tells it from what a kill left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part_beside(path)
-    part.touch(exist_ok=False)  # with the permissions of an ordinary file, unlike tempfile's
+    # with the permissions of an ordinary file, unlike tempfile's
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
     finally:
+        os.close(descriptor)
         part.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakeword_core.errors import ConfigError, WakewordError
-from wakeword_core.files import read_json, write_json, write_text
+from wakeword_core.files import read_json, remove_abandoned_parts, write_json, write_text
 from wakeword_core.python import install_command
+from wakeword_core.store.locks import exclusive
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from wakeword_core.graph.project import Project
 
 HOME_VARIABLE = "WAKEWORD_HOME"
@@ -23,11 +27,14 @@ POSTGRES_VARIABLE = "WAKEWORD_POSTGRES_URL"
 DEFAULT_HOME = ".wakeword"
 DEFAULT_CONFIG = "wakeword.yaml"
 _LAST = "last.json"
+_NOT_IN_ADDRESSES = "?%"
 _FOLDERS = ("store", "cache", "registry", "dagster", "mlruns", "lr_find")
-_FILES = (_LAST, "forgotten.json", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "gpu.lock")
+_FILES = (_LAST, "forgotten.json", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.lock", "gpu.lock")
 _MARK = ".wakeword-home"
 """A file with the same random text in a home and in each of its folders, so that a folder that was moved elsewhere is
 known behind a link."""
+_DATABASES = ("schedules", "history")
+"""Folders of Dagster's databases."""
 _MARK_LENGTH = 32
 _INSTANCE_FILE = Path(__file__).with_name("dagster.yaml")
 
@@ -66,13 +73,37 @@ class ProjectOptions:
 
 
 def home_path(given: Path | None = None) -> Path:
-    """Return the home: as given, else from the environment, else `.wakeword` here; absolute."""
-    return (given or Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)).resolve()
+    """Return the home: as given, else from the environment, else `.wakeword` here; absolute.
+
+    ConfigError for a path that no database can have.
+    """
+    home = _expanded(given or Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME))
+    for character in _NOT_IN_ADDRESSES:
+        if character in str(home):
+            raise ConfigError(
+                f"the home {home} has {character!r} in its path, which Dagster and MLflow would take for a part of an "
+                "address: choose another --home, or give its folder another name"
+            )
+    return home
 
 
 def config_path(given: Path | None = None) -> Path:
     """Return the configuration: as given, else from the environment, else `wakeword.yaml` here; absolute."""
-    return (given or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)).resolve()
+    return _expanded(given or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG))
+
+
+def _expanded(path: Path) -> Path:
+    """Make a path absolute; `~` and `$NAME` are what a shell takes them for, unless there is such a file."""
+    if path.exists():
+        return path.resolve()
+    try:
+        expanded = Path(os.path.expandvars(path.expanduser()))
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    unset = re.search(r"\$\{?(\w+)", str(expanded))
+    if unset and not expanded.exists():
+        raise ConfigError(f"{path} names the variable {unset[1]}, which is not set")
+    return expanded.resolve()
 
 
 def require_own(home: Path) -> None:
@@ -155,6 +186,8 @@ def prepare_home(home: Path, config: Path) -> None:
         for name in _FOLDERS:
             (home / name).mkdir(exist_ok=True)
         _mark_folders(home)
+        for folder in (home, *(home / name for name in _FOLDERS)):
+            remove_abandoned_parts(folder)
         write_json(home / _LAST, {"config": str(config)})
     except OSError as error:
         raise WakewordError(f"cannot write to {home}: {error.strerror}; choose another --home") from error
@@ -162,6 +195,32 @@ def prepare_home(home: Path, config: Path) -> None:
     os.environ[HOME_VARIABLE] = str(home)
     os.environ[CONFIG_VARIABLE] = str(config)
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "true")
+
+
+def open_instance(home: Path) -> "dg.DagsterInstance":
+    """Open Dagster on a home that is prepared.
+
+    Dagster makes its databases when it is first opened. Two processes that do so at once, or one that is killed then,
+    would leave some that cannot be opened again: they are made beside, by one at a time, and appear whole.
+    """
+    import dagster as dg
+
+    folder = home / "dagster"
+    with exclusive(folder / ".lock", "another process opens Dagster's databases"):
+        if not any((folder / name).exists() for name in _DATABASES) and not os.environ.get(POSTGRES_VARIABLE):
+            new = folder / ".new"
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
+            os.environ["WAKEWORD_DAGSTER"] = str(new)
+            try:
+                with dg.DagsterInstance.get():
+                    pass
+            finally:
+                os.environ["WAKEWORD_DAGSTER"] = str(folder)
+            for name in _DATABASES:
+                (new / name).rename(folder / name)
+            shutil.rmtree(new)
+        return dg.DagsterInstance.get()
 
 
 def _instance_text() -> str:

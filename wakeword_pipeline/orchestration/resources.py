@@ -11,6 +11,7 @@ from pydantic import Field
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.progress import ProgressLines
+from wakeword_pipeline.orchestration.home import home_path
 
 current_build: ContextVar[Project | None] = ContextVar("current_build", default=None)
 """The project that this process builds, to whose progress stages report; without one, progress is logged."""
@@ -35,7 +36,7 @@ class ProjectResource(dg.ConfigurableResource):
         build = current_build.get()
         return Project(
             load_config(Path(self.config_path) if self.config_path else None, self.overrides),
-            Path(self.home),
+            home_path(Path(self.home)),
             build.progress if build else ProgressLines(),
             on_epoch,
             pinned_fingerprint=self.fingerprint,
