@@ -187,6 +187,12 @@ def test_gc_lists_and_deletes_what_nothing_needs(tracked: Project) -> None:
     assert result["deleted"] and result["freed"] > 1_000 and [one["what"] for one in result["items"]] == [old.key[:10]]
     assert not old.path.exists() and all(one.path.is_dir() for one in (shards, champion, newer, onnx))
     assert "is needed" in command(project, "gc")
+    (run,) = model_runs(str(project.home))
+    (project.home / "mlflow.db").rename(project.home / "mlflow.db.lost")
+    (item,) = json.loads(command(project, "gc", "--json").splitlines()[-1])["items"]
+    assert item["because"] == "no run in MLflow knows it" and item["paths"] == [str(run.files.parent)]
+    command(project, "gc", "--delete")
+    assert not run.files.parent.exists() and "is needed" in command(project, "gc")
 
 
 def test_gc_needs_a_home_with_artifacts(tmp_path: Path) -> None:
