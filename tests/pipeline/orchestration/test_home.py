@@ -215,12 +215,19 @@ def test_what_a_kill_left_half_written_goes_at_the_next_start(tmp_path: Path) ->
 
     home = tmp_path / "home"
     prepare_home(home, tmp_path / "wakeword.yaml")
-    names = (".mlflow.db.0a1b.part", ".mlflow.db.0a1b.part-journal", "registry/.robin.json.2c.part")
+    names = (
+        ".mlflow.db.0a1b0a1b0a1b.part",
+        ".mlflow.db.0a1b0a1b0a1b.part-journal",
+        "registry/.robin.json.2c2c2c2c2c2c.part",
+    )
     strays = [home / name for name in names]
     for stray in strays:
         stray.write_text("half")
+    (mine := home / ".film.part").write_text("of a browser")
     with replacing(home / "registry" / "ruben.json") as part:  # of another command, which is at work
         part.write_text("{}")
         prepare_home(home, tmp_path / "wakeword.yaml")
-        assert not any(stray.exists() for stray in strays)
+        assert [stray.exists() for stray in strays] == [False, False, True]
+    prepare_home(home, tmp_path / "wakeword.yaml")
+    assert not any(stray.exists() for stray in strays) and mine.exists()
     assert (home / "registry" / "ruben.json").read_text() == "{}"
