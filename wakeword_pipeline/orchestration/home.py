@@ -1,6 +1,7 @@
 """Where a project's configuration and results are, and how Dagster is pointed at them."""
 
 import importlib.util
+import json
 import os
 import re
 import secrets
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakeword_core.errors import ConfigError, WakewordError
-from wakeword_core.files import read_json, remove_abandoned_parts, write_json, write_text
+from wakeword_core.files import read_json, remove_abandoned_parts, write_text
 from wakeword_core.python import install_command
 from wakeword_core.store.locks import exclusive
 
@@ -84,6 +85,11 @@ def home_path(given: Path | None = None) -> Path:
                 f"the home {home} has {character!r} in its path, which Dagster and MLflow would take for a part of an "
                 "address: choose another --home, or give its folder another name"
             )
+    if not str(home).isprintable() or os.fsencode(home).decode(errors="replace") != str(home):
+        raise ConfigError(
+            f"the path of the home {str(home)!r} has control characters, or bytes that are not UTF-8: choose another "
+            "--home, or give its folder another name"
+        )
     return home
 
 
@@ -169,8 +175,13 @@ def _mark_folders(home: Path) -> None:
         mark = secrets.token_hex(_MARK_LENGTH // 2)
         write_text(home / _MARK, mark)
     for folder in (home / name for name in _FOLDERS):
-        if folder.is_dir() and _mark_of(folder) != mark:
-            write_text(folder / _MARK, mark)
+        _let_be(folder / _MARK, mark)
+
+
+def _let_be(path: Path, text: str) -> None:
+    """Write a file unless it has this text: `wakeword gc` must be able to free a disk that is full."""
+    if not path.is_file() or not _is_ordinary(path) or path.read_bytes() != text.encode():
+        write_text(path, text)
 
 
 def prepare_home(home: Path, config: Path) -> None:
@@ -179,16 +190,13 @@ def prepare_home(home: Path, config: Path) -> None:
     dagster_home = home / "dagster"
     try:
         dagster_home.mkdir(parents=True, exist_ok=True)
-        instance = dagster_home / "dagster.yaml"
-        text = _instance_text()
-        if not instance.is_file() or instance.read_text(encoding="utf-8") != text:
-            write_text(instance, text)
+        _let_be(dagster_home / "dagster.yaml", _instance_text())
         for name in _FOLDERS:
             (home / name).mkdir(exist_ok=True)
         _mark_folders(home)
         for folder in (home, *(home / name for name in _FOLDERS)):
             remove_abandoned_parts(folder)
-        write_json(home / _LAST, {"config": str(config)})
+        _let_be(home / _LAST, json.dumps({"config": str(config)}))
     except OSError as error:
         raise WakewordError(f"cannot write to {home}: {error.strerror}; choose another --home") from error
     os.environ["DAGSTER_HOME"] = os.environ["WAKEWORD_DAGSTER"] = str(dagster_home)

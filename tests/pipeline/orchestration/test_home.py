@@ -130,6 +130,10 @@ def test_a_home_that_no_database_can_have_is_refused_before_anything_is_written(
     (tmp_path / "link").symlink_to(tmp_path / name)
     with pytest.raises(ConfigError, match=r"choose another --home"):
         home_path(tmp_path / "link")
+    for character in "\n\x1b\udcff":  # the last is a byte that is not UTF-8
+        with pytest.raises(ConfigError, match="has control characters, or bytes that are not UTF-8") as caught:
+            home_path(tmp_path / f"a{character}b")
+        assert str(caught.value).isprintable()
     assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
