@@ -60,7 +60,15 @@ class ProjectOptions:
         require_own(self.home)
         if self.given_config or os.environ.get(CONFIG_VARIABLE) or not last.is_file():
             return config_path(self.given_config)
-        path = Path(read_json(last)["config"])
+        try:
+            path = Path(read_json(last)["config"])
+            if not path.is_absolute() or not str(path).isprintable():
+                raise ValueError("it names no file")
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ConfigError(
+                f"{last} should name the configuration that was last run, but cannot be read ({error}); name one with "
+                "--config"
+            ) from error
         if not path.is_file():
             raise ConfigError(f"{path}, which was last run on {self.home}, is gone; name a configuration with --config")
         return path
@@ -179,7 +187,7 @@ def _mark_folders(home: Path) -> None:
 
 
 def _let_be(path: Path, text: str) -> None:
-    """Write a file unless it has this text: `wakeword gc` must be able to free a disk that is full."""
+    """Write a file unless it has this text: `wakeword gc` is to work on a disk that is almost full."""
     if not path.is_file() or not _is_ordinary(path) or path.read_bytes() != text.encode():
         write_text(path, text)
 

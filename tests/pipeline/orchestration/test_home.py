@@ -1,5 +1,6 @@
 """Where results live."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -53,6 +54,17 @@ def test_the_configuration_last_run_is_remembered(tmp_path: Path, monkeypatch: p
     config.unlink()
     with pytest.raises(ConfigError, match="is gone"):
         _ = ProjectOptions(None, tmp_path / "home").config
+    wrong = ("3", "null", '"alexa.yaml"', '"/a\\u0000"', '"/a\\u001b[2J"')
+    for text in ("", "[]", "[" * 9_000, "{}", *(f'{{"config": {value}}}' for value in wrong)):
+        (tmp_path / "home" / "last.json").write_text(text)
+        with pytest.raises(
+            ConfigError, match=r"last\.json should name the .* cannot be read .*; name one with --config"
+        ):
+            _ = ProjectOptions(None, tmp_path / "home").config
+    for named in ("/dev/zero", str(tmp_path)):
+        (tmp_path / "home" / "last.json").write_text(json.dumps({"config": named}))
+        with pytest.raises(ConfigError, match="is gone"):
+            _ = ProjectOptions(None, tmp_path / "home").config
 
 
 def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
