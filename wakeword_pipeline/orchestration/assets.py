@@ -107,8 +107,6 @@ def materialize(
     logged = training.of(project) if training else nullcontext()
     with failures_in_words(), slot, project.store.in_use(), logged:
         artifact, built = project.build(stage.name, split)
-        while stage.name == COMPARISON and project.find(COMPARISON) is None:  # another model became champion meanwhile
-            artifact, built = project.build(COMPARISON)
         verdicts = project.verdicts(stage.name, split)
         for verdict in verdicts:
             if not verdict.passed:
