@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from wakeword_core.errors import WakewordError
 from wakeword_pipeline.orchestration.home import home_path
+from wakeword_pipeline.tracking.database import unusable
 
 _DATABASE_PACKAGES = ("sqlite3", "sqlalchemy", "alembic")
 _ROOM, _PERMISSION = "free some space or choose another --home", "make it writable or choose another --home"
@@ -28,6 +30,8 @@ _DATABASE_FAULTS = {
 
 def fault_in_words(error: BaseException) -> str:
     """Say what is wrong with a disk or a database, and what to do; empty for any other error."""
+    if isinstance(error, WakewordError):
+        return str(error)
     chain = list(_chain(error))
     first = chain[-1]
     reason = " ".join(str(first).split())
@@ -38,6 +42,8 @@ def fault_in_words(error: BaseException) -> str:
             return f"{reason}; {advice}"
     if any(type(cause).__module__.partition(".")[0] in _DATABASE_PACKAGES for cause in chain):
         return _database_fault(home_path(), reason)
+    if type(first).__module__.startswith("mlflow"):
+        return unusable(home_path() / "mlflow.db", reason)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename2 or error.filename or 'this computer'}: {error.strerror}"
     return ""
@@ -58,10 +64,7 @@ def _database_fault(home: Path, reason: str) -> str:
     words = next((words for words in _DATABASE_FAULTS if words in reason), "")
     damaged = next((path for path in paths if path.is_dir() or (not words and _is_damaged(path))), None)
     if damaged == mlflow:
-        return (
-            f"{mlflow}, in which MLflow keeps trainings, is damaged ({reason}); restore it from a backup or move it "
-            "away: then the next build makes a new one, and `wakeword gc` names copies of models that it does not know"
-        )
+        return unusable(mlflow, reason)
     if damaged:
         return (
             f"{damaged}, one of Dagster's databases, is damaged ({reason}); restore {dagster} from a backup or move it "

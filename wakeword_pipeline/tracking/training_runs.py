@@ -2,10 +2,9 @@
 
 import logging
 import re
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +17,7 @@ from wakeword_core.files import replacing
 from wakeword_core.graph.project import Project
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.locks import exclusive
+from wakeword_pipeline.tracking.database import follow_home, known_runs
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +36,6 @@ _MAX_DESCRIPTION = 4_900
 """Characters of a description; some databases behind MLflow hold no more than 5,000."""
 _EVERY_EPOCH = "val_loss"
 """A figure that every epoch has."""
-_LOCATIONS = (
-    *(("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")),
-    *(("model_versions", "source"), ("model_versions", "storage_location")),
-)
-"""Tables and columns of MLflow's database that say where files are."""
 _NO_RUNS = ("models", "traces")
 """Folders of an experiment that are no runs; MLflow makes them for whoever logs models or traces by hand."""
 _RUN_FOLDER = re.compile("[0-9a-f]{32}")
@@ -133,11 +128,12 @@ class MlflowResource(dg.ConfigurableResource):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._database.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(self._database.with_name("mlflow.lock"), "another process opens MLflow's database"):
-            if not self.exists:
+            if not self.exists and not self._database.is_dir():
                 # making the tables takes seconds, and a database that is cut off in the middle can never be opened
                 with replacing(self._database) as part:
                     MlflowClient(tracking_uri=_uri(part), registry_uri=_uri(part)).search_experiments(max_results=1)
-            self._follow_home()
+            if follow_home(self._database, self.experiment, self._files):
+                log.info("This home was moved; MLflow's files are looked for in %s.", self._files)
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     @property
@@ -152,33 +148,9 @@ class MlflowResource(dg.ConfigurableResource):
 
     def unknown_files(self) -> list[Path]:
         """Return folders of runs that the database does not know, as after a loss: copies of models may be there."""
-        known: set[str] = set()
-        if self.exists:
-            with closing(sqlite3.connect(self._database)) as connection:
-                known = {run_id for (run_id,) in connection.execute("SELECT run_uuid FROM runs")}
+        known = known_runs(self._database) if self.exists else ()
         folders = self._files.iterdir() if self._files.is_dir() else ()
         return sorted(path for path in folders if path.is_dir() and path.name not in {*known, *_NO_RUNS})
-
-    def _follow_home(self) -> None:
-        """Let the locations of all files be below this home, wherever it was when they were written."""
-        now = self._files.as_uri()
-        with closing(sqlite3.connect(self._database)) as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            row = connection.execute(
-                "SELECT artifact_location FROM experiments WHERE name = ?", (self.experiment,)
-            ).fetchone()
-            before = row[0].rstrip("/") if row and row[0] else ""
-            if not before or before == now:
-                return
-            log.info("This home was moved; MLflow's files are looked for in %s.", self._files)
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            for table, column in _LOCATIONS:
-                if table in tables:
-                    connection.execute(
-                        f"UPDATE {table} SET {column} = ?1 || substr({column}, length(?2) + 1) "
-                        f"WHERE {column} = ?2 OR substr({column}, 1, length(?2) + 1) = ?2 || '/'",
-                        (now, before),
-                    )
 
     def begin(self, project: Project, stage: str, dagster_run_id: str) -> tuple[Any, str]:
         """Begin the run of this training, or continue that of an earlier try; return a client and the run's id."""

@@ -10,16 +10,9 @@ import pytest
 
 from wakeword_core.errors import WakewordError
 from wakeword_core.store.artifacts import ArtifactStore, Build
+from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.tracking.training_runs import KEY_TAG, MlflowResource
 from wakeword_pipeline.tracking.versions import delete_runs, model_runs
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without anything in it, which takes seconds to make."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    MlflowResource(home=str(folder)).client()
-    return folder / "mlflow.db"
 
 
 def test_a_store_that_was_cut_off_while_being_made_leaves_nothing(
@@ -138,3 +131,33 @@ def test_a_path_in_the_database_is_never_one_to_delete_or_write(tmp_path: Path, 
     assert found.files == tmp_path / "home" / "mlruns" / run / "artifacts"
     delete_runs(store.home, [found])
     assert diary.read_text() == "mine" and model_runs(store.home) == []
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "other tables", "two heads", "older", "deleted", "folder"])
+def test_a_database_that_cannot_be_used_is_named_at_once_with_what_to_do(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    store = store_at(tmp_path / "home", empty_store)
+    path = tmp_path / "home" / "mlflow.db"
+    monkeypatch.setenv("WAKEWORD_HOME", store.home)
+    data = path.read_bytes()
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    elif damage in ("garbage", "cut"):
+        path.write_bytes(b"x" * len(data) if damage == "garbage" else data[: len(data) // 2])
+    elif damage == "deleted":
+        client = store.client()
+        client.delete_experiment(store._experiment_id(client))
+    else:
+        with closing(sqlite3.connect(path)) as database, database:
+            if damage == "other tables":
+                database.execute("ALTER TABLE experiments RENAME TO trials")
+            else:
+                other = "UPDATE alembic_version SET" if damage == "older" else "INSERT INTO alembic_version"
+                database.execute(f"{other} {'version_num =' if damage == 'older' else 'VALUES'} ('451aebb31d03')")
+    with pytest.raises(Exception) as caught:
+        store.client().create_run(store._experiment_id(store.client()))
+    said = fault_in_words(caught.value)
+    assert said.startswith(f"{path}, in which MLflow keeps trainings, ") and "move it away" in said
+    assert "\n" not in said

@@ -53,14 +53,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return made
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without anything in it, which takes seconds to make."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    MlflowResource(home=str(folder)).client()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def tracked(project: Project, empty_store: Path) -> Project:
     """The project, with a place for runs."""
