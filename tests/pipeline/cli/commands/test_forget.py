@@ -187,6 +187,16 @@ def test_gc_lists_and_deletes_what_nothing_needs(tracked: Project) -> None:
     assert not run.files.parent.exists() and "is needed" in command(project, "gc")
 
 
+def test_a_phrase_that_is_written_alike_leaves_anothers_model_alone(tracked: Project) -> None:
+    project = tracked
+    model = stand_in(project, "trained_model", project.require("audio_shards", "train"))
+    register(project, model, stand_in(project, "onnx_model", model))
+    for phrase in ("hey-robin", "hey, robin"):
+        mirror(Project(project.config.model_copy(update={"phrase": phrase}), project.home))
+    (run,) = model_runs(str(project.home))
+    assert [str(version) for version in run.versions] == ["hey_robin version 1 (champion)"]
+
+
 def test_gc_needs_a_home_with_artifacts(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["gc", "--home", str(tmp_path / "none")])
     assert done.exit_code == 1 and "holds no artifacts" in str(done.exception) and not (tmp_path / "none").exists()
