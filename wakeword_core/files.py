@@ -1,12 +1,13 @@
 """Files that appear whole or not at all, and the hashes that name them."""
 
+import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from wakeword_core.errors import ArtifactError, WakewordError
 
 _PART_SUFFIX = ".part"
 _LONGEST_REASON = 200
+_TOKEN_BYTES = 6
 _MAX_JSON_BYTES = 256 * 2**20
 
 
@@ -45,7 +47,26 @@ def unfinished_parts(folder: Path) -> list[Path]:
 
 
 def _part_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_PART_SUFFIX}")
+    return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}{_PART_SUFFIX}")
+
+
+def remove_abandoned_parts(folder: Path) -> None:
+    """Remove temporary files right in `folder` that a kill left, unless somebody writes there now."""
+    with suppress(OSError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        pattern = f".*.{'[0-9a-f]' * 2 * _TOKEN_BYTES}{_PART_SUFFIX}*"  # SQLite has files of its own beside one
+        for path in folder.glob(pattern):
+            if path.is_file():
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path, kind: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, kind)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -53,14 +74,17 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part_beside(path)
-    part.touch(exist_ok=False)  # with the permissions of an ordinary file, unlike tempfile's
-    try:
-        yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        with suppress(OSError):  # of a folder that may not be listed, or a file system without locks
+            stack.enter_context(_locked(path.parent, fcntl.LOCK_SH))
+        part.touch(exist_ok=False)  # with the permissions of an ordinary file, unlike tempfile's
+        try:
+            yield part
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

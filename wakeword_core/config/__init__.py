@@ -39,6 +39,10 @@ from wakeword_core.config.training import (
     TrainingConfig,
     ValMetric,
 )
+from wakeword_core.files import digest
+
+_DIGITS = 8
+"""Of the digest in a name, by which phrases of one slug are told apart."""
 
 
 class Config(Settings):
@@ -129,8 +133,17 @@ class Config(Settings):
 
     @property
     def slug(self) -> str:
-        """The phrase as a file and registry name."""
+        """The phrase as a plain file name, which other phrases may have too."""
         return re.sub(r"[^a-z0-9]+", "_", self.phrase.lower()).strip("_") or "wakeword"
+
+    @property
+    def unique_name(self) -> str:
+        """The name of the phrase's registry, of its model in MLflow and of files; no other phrase has the same.
+
+        "caf" and "café" have one slug, and so have all phrases without a letter from a to z.
+        """
+        plain = self.slug.replace("_", " ") == self.phrase.lower()
+        return self.slug if plain else f"{self.slug}-{digest(self.phrase)[:_DIGITS]}"
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ Place = tuple[str, Split | None]
 CHECKS_FILE = "checks.json"
 _MOST_VERDICTS = 100
 """Of an artifact, the newest: limits, and whom it is compared with, may change back and forth."""
+_MOST_CHAMPIONS = 20
+"""Of other builds, one after the other, while a model is compared."""
 
 
 @dataclass
@@ -150,9 +152,20 @@ class Project:
         return artifact
 
     def build(self, stage: str, split: Split | None = None) -> tuple[Artifact, bool]:
-        """Build a stage whose inputs are there, or find it complete: (artifact, built now)."""
+        """Build a stage whose inputs are there, or find it complete: (artifact, built now).
+
+        While a model is compared with the champion, another build of the home may make its own champion: then it is
+        compared with that one.
+        """
+        compared = any(edge.stage == CHAMPION and edge.decides(self.config) for edge in self.stages[stage].inputs)
         with self.store.in_use():
-            return self._build(stage, split)
+            artifact, built = self._build(stage, split)
+            for _ in range(_MOST_CHAMPIONS if compared else 0):
+                if self.find(stage, split) == artifact:
+                    break
+                log.info("Another model is champion by now; the model is compared with that one.")
+                artifact, built = self._build(stage, split)
+            return artifact, built
 
     def _build(self, name: str, split: Split | None) -> tuple[Artifact, bool]:
         stage = self.stages[name]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import digest, read_json, write_json
+from wakeword_core.files import read_json, write_json
 from wakeword_core.stage_names import BUNDLE, MODEL
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, PathPart
 from wakeword_core.store.locks import exclusive
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 FOLDER = "registry"
 Decision = Literal["candidate", "promoted", "refused", "rolled_back", "removed"]
 Role = Literal["champion", "candidate", "refused", "retired", "removed"]
-_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,7 @@ class Registry:
     @classmethod
     def of(cls, home: Path, config: Config) -> "Registry":
         """Read the registry of a project in a home; DataError when it cannot be read."""
-        name = config.slug
-        if name.replace("_", " ") != config.phrase.lower():  # other phrases may have the same name
-            name = f"{name}-{digest(config.phrase)[:_DIGITS]}"
-        path = home / FOLDER / f"{name}.json"
+        path = home / FOLDER / f"{config.unique_name}.json"
         return cls._read(path) if path.exists() else cls(path, config.phrase)
 
     @classmethod

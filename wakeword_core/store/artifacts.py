@@ -118,7 +118,10 @@ class Artifact:
         """
         card = self.path / CARD
         written = card.stat().st_mtime_ns if card.is_file() else 0
-        stats = {name: (self.path / name).stat() for name in self.files if (self.path / name).is_file()}
+        root = self.path.resolve()
+        # a name that leads out of the artifact, by itself or through a link, is of no file that was written here
+        own = {name: path for name in self.files if (path := root / name).resolve() == path and path.is_file()}
+        stats = {name: path.stat() for name, path in own.items()}
         touched = {name for name, stat in stats.items() if stat.st_mtime_ns > written}
         wrong = [
             name
@@ -169,7 +172,7 @@ class Parts:
         part = self.path(key)
         entry = self.entry(part)
         if entry is None:
-            if part.is_file() and self.note(part).is_file():  # without one, another build is about to keep it
+            if part.is_symlink() or (part.is_file() and self.note(part).is_file()):  # else another build is keeping it
                 log.warning("part %s is damaged and will be made again", part)
                 part.unlink()
             return False
@@ -191,6 +194,8 @@ class Parts:
         Without `read`, its bytes are read only if the file was touched since it was kept: a disk that changes them by
         itself is found when the artifact is verified.
         """
+        if part.is_symlink():
+            return None
         try:
             note = read_json(self.note(part))
             entry, seen = FileEntry(note["size"], note["sha256"]), note.get("seen")
@@ -363,20 +368,27 @@ class ArtifactStore:
         key = artifact_key(contents, config, code_version)
         if artifact := self.find(stage, key):
             return artifact, False
-        folder = self.root / stage
+        folder, pieces = self.root / stage, self.root / f"{stage}{PARTS}"
+        for place in (folder, pieces):
+            if place.is_symlink():
+                raise ArtifactError(
+                    f"{place} is a link, and nothing below {self.root} may be one; replace it by the folder itself"
+                )
         self._make_folder(folder)
         with exclusive(self._lock(stage, key), f"another process is building {stage} {key}"):
             if artifact := self.find(stage, key):
                 return artifact, False
             building = folder / f"{BUILDING}{key}"
-            if not resumable and building.exists():
+            if building.is_symlink():
+                building.unlink()
+            elif building.exists() and not (resumable and _is_free_of_links(building)):
                 shutil.rmtree(building)
             building.mkdir(exist_ok=True)
             for stray in unfinished_parts(building):
                 stray.unlink()
             started = time.monotonic()
             generation = [code_version, library_versions(libraries)]
-            build = Build(building, key, Parts(self.root / f"{stage}{PARTS}", generation))
+            build = Build(building, key, Parts(pieces, generation))
             make(build)
             recipe = {
                 "stage": stage, "key": key, "inputs": inputs, "config": config, "code_version": code_version,
@@ -446,6 +458,8 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
 
 def _read_card(path: Path) -> Artifact:
     """Read an artifact's card, which anybody may have written; OSError or ValueError where it is none."""
+    if not (path / CARD).resolve().is_relative_to(path.parent.parent.resolve()):
+        raise ValueError("a link leads out of the store")
     card = read_json(path / CARD)
     if not isinstance(card, dict):
         raise ValueError("it is no card")
@@ -455,6 +469,10 @@ def _read_card(path: Path) -> Artifact:
     if (artifact.stage, artifact.key) != (path.parent.name, path.name):
         raise ValueError(f"it is of {artifact.stage} {artifact.key}")
     return artifact
+
+
+def _is_free_of_links(folder: Path) -> bool:
+    return not any(path.is_symlink() for path in folder.rglob("*"))
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:

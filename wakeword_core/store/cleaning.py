@@ -56,10 +56,16 @@ def shown_key(key: str) -> str:
 
 
 def leftovers(store: ArtifactStore, graph: Graph, resumable: Collection[NodeId] = ()) -> list[Item]:
-    """List folders that are no artifacts: unfinished builds, what was set aside or half deleted, and without a card."""
+    """List what is no artifact: unfinished builds, what was set aside or half deleted or has no card, and links.
+
+    What a link leads to is not ours: the link alone is listed.
+    """
     artifacts = {artifact.path for artifact in graph.artifacts.values()}
     items = []
-    for folder in sorted(store.root.glob("*/*/")):
+    for link in sorted(path for pattern in ("*", "*/*") for path in store.root.glob(pattern) if path.is_symlink()):
+        if not link.parent.is_symlink() or link.parent == store.root:
+            items.append(Item(link.parent.name, link.name, "a link, which no build makes", (link,)))
+    for folder in sorted(path for path in store.root.glob("*/*") if _is_own_folder(path.parent, path)):
         stage, name = folder.parent.name, folder.name
         key = name.removeprefix(BUILDING)
         if name.startswith(BUILDING):
@@ -78,9 +84,9 @@ def unshared_pieces(store: ArtifactStore, kept: Iterable[Artifact], resumable: C
     unfinished = _files(store.root / stage / f"{BUILDING}{key}" for stage, key in resumable)
     linked = {file_identity(path) for path in unfinished}
     items = []
-    for folder in sorted(store.root.glob(f"*{PARTS}/")):
+    for folder in sorted(path for path in store.root.glob(f"*{PARTS}") if _is_own_folder(path)):
         # all but notes of pieces and hints at the latest ones
-        pieces = sorted(path for path in folder.iterdir() if path.suffix != _NOTE_SUFFIX)
+        pieces = sorted(path for path in folder.iterdir() if path.suffix != _NOTE_SUFFIX and not path.is_symlink())
         loose = [path for path in pieces if _hash_of(path) not in hashes and file_identity(path) not in linked]
         if loose:
             paths = tuple(path for piece in loose for path in (piece, Parts.note(piece)) if path.exists())
@@ -108,7 +114,7 @@ def delete(items: Iterable[Item]) -> None:
 
 
 def _delete(path: Path) -> None:
-    if not path.is_dir():
+    if not _is_own_folder(path):
         path.unlink(missing_ok=True)
         return
     aside = path.with_name(f"{_DELETING}{path.name.lstrip('.')}-{time.time_ns()}")
@@ -125,9 +131,14 @@ def _hash_of(piece: Path) -> str:
         return ""
 
 
+def _is_own_folder(*paths: Path) -> bool:
+    """Tell whether all of them are folders, and none of them a link to one."""
+    return all(path.is_dir() and not path.is_symlink() for path in paths)
+
+
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.is_dir():
-            yield from (file for file in path.rglob("*") if not file.is_dir())
-        elif path.exists():
+        if _is_own_folder(path):
+            yield from (file for file in path.rglob("*") if not _is_own_folder(file))
+        elif path.is_symlink() or path.exists():
             yield path

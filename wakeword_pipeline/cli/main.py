@@ -13,6 +13,7 @@ from wakeword_core import __version__
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.python import keep_path_safe
 from wakeword_pipeline.cli.commands.ui import Address, Service, open_ui
+from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.orchestration.home import ProjectOptions, config_path, home_path
 
 app = typer.Typer(
@@ -399,6 +400,13 @@ def main() -> None:
         log.debug("The error was raised here:", exc_info=error)
         print(f"wakeword: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except Exception as error:
+        sentence = fault_in_words(error)
+        if not sentence:
+            raise
+        log.debug("The error was raised here:", exc_info=error)
+        print(f"wakeword: {sentence}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("wakeword: stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

@@ -21,6 +21,7 @@ from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
 from wakeword_core.stage_names import BUNDLE, CHAMPION, COMPARISON
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.locks import exclusive
+from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.orchestration.metadata import artifact_metadata, figures_metadata
 from wakeword_pipeline.orchestration.resources import ProjectResource
 from wakeword_pipeline.tracking.training_runs import TRAINED, TUNED, MlflowResource, Training
@@ -45,6 +46,10 @@ def failures_in_words() -> Iterator[None]:
         yield
     except WakewordError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except Exception as error:
+        if sentence := fault_in_words(error):
+            raise dg.Failure(description=sentence, allow_retries=False) from error
+        raise
 
 
 @contextmanager
@@ -102,8 +107,6 @@ def materialize(
     logged = training.of(project) if training else nullcontext()
     with failures_in_words(), slot, project.store.in_use(), logged:
         artifact, built = project.build(stage.name, split)
-        while stage.name == COMPARISON and project.find(COMPARISON) is None:  # another model became champion meanwhile
-            artifact, built = project.build(COMPARISON)
         verdicts = project.verdicts(stage.name, split)
         for verdict in verdicts:
             if not verdict.passed:
@@ -146,8 +149,8 @@ class _Made:
     training: Training | None
 
     @property
-    def slug(self) -> str:
-        return self.project.config.slug
+    def name(self) -> str:
+        return self.project.config.unique_name
 
     def run_id(self) -> str:
         assert self.training is not None
@@ -158,7 +161,7 @@ def _record_training(made: _Made) -> dict[str, Any]:
     run_id = made.run_id()
     # with mining, the candidate is what becomes of this model
     registered = made.passed and not made.project.config.mining.enabled
-    return {"mlflow_run_id": run_id, **(made.mlflow.register(run_id, made.slug) if registered else {})}
+    return {"mlflow_run_id": run_id, **(made.mlflow.register(run_id, made.name) if registered else {})}
 
 
 def _record_tuning(made: _Made) -> dict[str, Any]:
@@ -167,7 +170,7 @@ def _record_tuning(made: _Made) -> dict[str, Any]:
     figures = made.artifact.figures
     run_id = made.run_id() if figures["tuned"] else ""
     weights = run_id if figures["kept"] else made.mlflow.find(made.artifact.inputs[TRAINED]["key"])
-    registered = made.mlflow.register(weights, made.slug) if made.passed and weights else {}
+    registered = made.mlflow.register(weights, made.name) if made.passed and weights else {}
     return {**({"mlflow_run_id": run_id} if run_id else {}), **registered}
 
 
@@ -175,8 +178,8 @@ def _record_bundle(made: _Made) -> dict[str, Any]:
     text = made.artifact.file(CARD_MARKDOWN).read_text(encoding="utf-8")
     card = read_json(made.artifact.file(CARD_JSON))
     weights = [made.project.require(stage).key for stage in (TUNED, TRAINED)]
-    version = made.mlflow.describe(made.slug, weights, text, _version_tags(made.artifact, card))
-    registered = {} if version is None else {"mlflow_model": made.slug, "mlflow_model_version": version}
+    version = made.mlflow.describe(made.name, weights, text, _version_tags(made.artifact, card))
+    registered = {} if version is None else {"mlflow_model": made.name, "mlflow_model_version": version}
     return {"model_card": dg.MetadataValue.md(text), **registered}
 
 

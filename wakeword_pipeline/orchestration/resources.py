@@ -11,6 +11,7 @@ from pydantic import Field
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.progress import ProgressLines
+from wakeword_pipeline.orchestration.home import home_path, require_own
 
 current_build: ContextVar[Project | None] = ContextVar("current_build", default=None)
 """The project that this process builds, to whose progress stages report; without one, progress is logged."""
@@ -32,10 +33,11 @@ class ProjectResource(dg.ConfigurableResource):
         """Open the project with its configuration as it is now."""
         from wakeword_core.config.loading import load_config
 
-        build = current_build.get()
+        build, home = current_build.get(), home_path(Path(self.home))
+        require_own(home)
         return Project(
             load_config(Path(self.config_path) if self.config_path else None, self.overrides),
-            Path(self.home),
+            home,
             build.progress if build else ProgressLines(),
             on_epoch,
             pinned_fingerprint=self.fingerprint,

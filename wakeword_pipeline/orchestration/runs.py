@@ -35,9 +35,9 @@ def running(home: Path, build: str) -> Iterator[None]:
 
 
 def close_abandoned_runs(home: Path, instance: dg.DagsterInstance) -> int:
-    """Mark the runs of killed builds as failed, and return how many there were."""
+    """Mark the runs of killed builds as failed, also those that were never started; return how many there were."""
     closed = 0
-    for run in instance.get_runs(dg.RunsFilter(statuses=list(_ALIVE))):
+    for run in instance.get_runs(dg.RunsFilter(statuses=[*_ALIVE, dg.DagsterRunStatus.NOT_STARTED])):
         build = run.tags.get(BUILD_TAG)
         if build is None or is_held(_lock_of(home, build)):
             continue

@@ -1,6 +1,7 @@
 """MLflow runs: one for each training or tuning, with its inputs, results, and its run in Dagster."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,9 +12,12 @@ from typing import Any
 import dagster as dg
 
 from wakeword_core.config import Config
+from wakeword_core.errors import WakewordError
 from wakeword_core.files import replacing
 from wakeword_core.graph.project import Project
 from wakeword_core.store.artifacts import Artifact
+from wakeword_core.store.locks import exclusive
+from wakeword_pipeline.tracking.database import follow_home, known_runs
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,9 @@ _MAX_DESCRIPTION = 4_900
 """Characters of a description; some databases behind MLflow hold no more than 5,000."""
 _EVERY_EPOCH = "val_loss"
 """A figure that every epoch has."""
+_NO_RUNS = ("models", "traces")
+"""Folders of an experiment that are no runs; MLflow makes them for whoever logs models or traces by hand."""
+_RUN_FOLDER = re.compile("[0-9a-f]{32}")
 
 
 class Training:
@@ -107,7 +114,7 @@ class MlflowResource(dg.ConfigurableResource):
     @property
     def exists(self) -> bool:
         """Whether there is a store; `client` makes it."""
-        return self._database.is_file()
+        return self._database.is_file() and self._database.stat().st_size > 0
 
     @property
     def _database(self) -> Path:
@@ -119,11 +126,31 @@ class MlflowResource(dg.ConfigurableResource):
 
         for name in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        if not self.exists:
-            # making the tables takes seconds, and a database that was cut off in the middle of that can never be opened
-            with replacing(self._database) as part:
-                MlflowClient(tracking_uri=_uri(part), registry_uri=_uri(part)).search_experiments(max_results=1)
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(self._database.with_name("mlflow.lock"), "another process opens MLflow's database"):
+            if not self.exists and not self._database.is_dir():
+                # making the tables takes seconds, and a database that is cut off in the middle can never be opened
+                with replacing(self._database) as part:
+                    MlflowClient(tracking_uri=_uri(part), registry_uri=_uri(part)).search_experiments(max_results=1)
+            if follow_home(self._database, self.experiment, self._files):
+                log.info("This home was moved; MLflow's files are looked for in %s.", self._files)
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+
+    @property
+    def _files(self) -> Path:
+        return Path(self.home).resolve() / "mlruns"
+
+    def files_of(self, run_id: str) -> Path:
+        """Return the folder of a run's files. It follows from the run's id: a path in a database is not used."""
+        if not _RUN_FOLDER.fullmatch(run_id):
+            raise WakewordError(f"{run_id!r}, a run in {self._database}, is no run of MLflow's; delete it there")
+        return self._files / run_id / "artifacts"
+
+    def unknown_files(self) -> list[Path]:
+        """Return folders of runs that the database does not know, as after a loss: copies of models may be there."""
+        known = known_runs(self._database) if self.exists else ()
+        folders = self._files.iterdir() if self._files.is_dir() else ()
+        return sorted(path for path in folders if path.is_dir() and path.name not in {*known, *_NO_RUNS})
 
     def begin(self, project: Project, stage: str, dagster_run_id: str) -> tuple[Any, str]:
         """Begin the run of this training, or continue that of an earlier try; return a client and the run's id."""
@@ -139,9 +166,9 @@ class MlflowResource(dg.ConfigurableResource):
             client.set_tag(run_id, RUN_TAG, dagster_run_id)
             return client, run_id
         tags = {KEY_TAG: key, RUN_TAG: dagster_run_id, STAGE_TAG: stage, "phrase": config.phrase}
-        name, groups = f"{config.slug}-{key[:8]}", _PARAMS
+        name, groups = f"{config.unique_name}-{key[:8]}", _PARAMS
         if stage == TUNED:
-            name, groups = f"{config.slug}-tuned-{key[:8]}", (*_PARAMS, "mining")
+            name, groups = f"{config.unique_name}-tuned-{key[:8]}", (*_PARAMS, "mining")
             if parent := self.find(project.require(TRAINED).key):
                 tags[_PARENT_TAG] = parent
         run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
@@ -150,6 +177,12 @@ class MlflowResource(dg.ConfigurableResource):
 
     def finish(self, client: Any, run_id: str, artifact: Artifact) -> None:
         """Log files, in their folders, inputs and final figures, and close the run."""
+        place = client.get_run(run_id).info.artifact_uri
+        if place != self.files_of(run_id).as_uri():
+            raise WakewordError(
+                f"the files of MLflow run {run_id} would be written to {place}, outside of {self.home}; move "
+                f"{self._database} away, and the training is entered in a new one"
+            )
         for name in artifact.files:
             folder = PurePosixPath(_FOLDER, name).parent
             client.log_artifact(run_id, str(artifact.file(name)), artifact_path=str(folder))
@@ -172,8 +205,7 @@ class MlflowResource(dg.ConfigurableResource):
         experiment = client.get_experiment_by_name(self.experiment)
         if experiment:
             return experiment.experiment_id
-        location = (Path(self.home).resolve() / "mlruns").as_uri()
-        return client.create_experiment(self.experiment, artifact_location=location)
+        return client.create_experiment(self.experiment, artifact_location=self._files.as_uri())
 
     def register(self, run_id: str, name: str) -> dict[str, Any]:
         """Register the run's model as a version of a registered model, unless it is one; return metadata about it."""

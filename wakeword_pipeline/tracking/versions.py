@@ -1,15 +1,14 @@
 """Versions of models in MLflow: their aliases and tags follow the registry, and runs can be deleted."""
 
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.graph.project import Project
 from wakeword_core.registry.history import Entry, Registry
+from wakeword_core.store.cleaning import Item, delete, shown_key
 from wakeword_pipeline.tracking.training_runs import KEY_TAG, STAGE_TAG, TRAINED, TUNED, MlflowResource
 
 _ALIASES = ("champion", "candidate")
@@ -38,6 +37,7 @@ class ModelRun:
     stage: str
     key: str
     files: Path
+    """The folder with copies of its files, in a folder of the run's own."""
     versions: tuple[Version, ...]
 
 
@@ -55,7 +55,7 @@ def model_runs(home: str) -> list[ModelRun]:
             run_id=run.info.run_id,
             stage=run.data.tags.get(STAGE_TAG, ""),
             key=run.data.tags[KEY_TAG],
-            files=Path(unquote(urlparse(run.info.artifact_uri).path)),
+            files=store.files_of(run.info.run_id),
             versions=tuple(versions.get(run.info.run_id, ())),
         )
         for run in runs
@@ -72,7 +72,7 @@ def mirror(project: Project) -> None:
     store = MlflowResource(home=str(project.home))
     if not store.exists:
         return
-    client, registry, name = store.client(), project.registry(), project.config.slug
+    client, registry, name = store.client(), project.registry(), project.config.unique_name
     versions = {
         run.key: version.number for run in model_runs(store.home) for version in run.versions if version.model == name
     }
@@ -112,20 +112,23 @@ def _tag(client: Any, name: str, number: int, registry: Registry, entry: Entry) 
 
 
 def delete_runs(home: str, runs: Collection[ModelRun]) -> None:
-    """Delete runs with the versions made from them and the copies of their files."""
+    """Delete runs with the versions made from them and, first, the copies of their files."""
     store = MlflowResource(home=home)
-    folder = Path(home).resolve()
+    for run in runs:
+        if run.files != store.files_of(run.run_id):
+            raise ArtifactError(f"the files of MLflow run {run.run_id} lie outside of the home, in {run.files}")
     client = store.client()
     for run in runs:
+        delete([Item(run.stage, shown_key(run.key), "a run of MLflow", (run.files.parent,))])
         for version in run.versions:
             client.delete_model_version(version.model, str(version.number))
         client.delete_run(run.run_id)
-        if not run.files.resolve().is_relative_to(folder):
-            raise ArtifactError(
-                f"the files of MLflow run {run.run_id} lie outside of the home, in {run.files}; delete them"
-            )
-        if run.files.is_dir():
-            shutil.rmtree(run.files)
+
+
+def unknown_files(home: str) -> list[Item]:
+    """List folders with copies of models, as things to delete, that no run in MLflow knows."""
+    folders = MlflowResource(home=home).unknown_files()
+    return [Item("mlruns", shown_key(path.name), "no run in MLflow knows it", (path,)) for path in folders]
 
 
 def _versions(client: Any) -> dict[str, list[Version]]:

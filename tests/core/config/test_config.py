@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from pydantic import BaseModel, ValidationError
 
@@ -60,6 +62,13 @@ def test_synthesis_adds_the_phrase_to_labels_of_recordings():
 @pytest.mark.parametrize(("phrase", "slug"), [("Hey  Robin!", "hey_robin"), ("ça va", "a_va"), ("你好", "wakeword")])
 def test_slug_is_a_plain_file_name(phrase, slug):
     assert Config(phrase=phrase).slug == slug
+
+
+def test_no_two_phrases_have_one_name():
+    phrases = ("hey robin", "hey_robin", "hey-robin", "hey, robin", "café", "caf", "cafè", "你好", "小爱", "wakeword")
+    names = [Config(phrase=phrase).unique_name for phrase in phrases]
+    assert len(set(names)) == len(phrases) and all(re.fullmatch(r"[a-z0-9_]+(-[0-9a-f]{8})?", name) for name in names)
+    assert Config(phrase="Hey  Robin").unique_name == "hey_robin"
 
 
 def test_phrase_is_tidied():

@@ -12,6 +12,7 @@ from wakeword_core.errors import WakewordError
 from wakeword_core.files import read_json, write_json
 from wakeword_core.graph.promotion import decide, promote, remove_deleted, rollback
 from wakeword_core.graph.stage import Verdict
+from wakeword_core.graph.stages import comparison
 from wakeword_core.graph.stages.comparison import FILE, PICTURE
 from wakeword_core.graph.status import status
 from wakeword_core.stage_names import COMPARISON, MODEL
@@ -68,6 +69,28 @@ def test_a_promoted_model_stays_compared_with_whom_it_took_over_from(rivals: Riv
     stale = [state for state in status(rivals.project()) if state.state != "fresh"]
     assert [state.name for state in stale] == [COMPARISON] and "champion changed" in stale[0].because
     assert first.registry().role(key(first)) == "retired"
+
+
+def test_a_model_is_compared_again_when_another_build_changes_the_champion_meanwhile(
+    rivals: Rivals, checked, monkeypatch
+) -> None:
+    project = rivals.build(seed=2, compared=False)
+    crowned, compared_with = [], []
+
+    def make(run) -> None:
+        if len(crowned) < 2:
+            crowned.append(rivals.crown(seed=3 + len(crowned)))  # the first, and one that takes over from it
+        comparison.STAGE.make(run)
+        compared_with.append(run.figures["opponent"])
+
+    stages = {**project.stages, COMPARISON: replace(comparison.STAGE, make=make)}
+    monkeypatch.setattr(RivalProject, "stages", property(lambda self: stages))
+    found, built = project.build(COMPARISON)
+    assert compared_with == ["", *map(key, crowned)] and built
+    assert found == project.require(COMPARISON) and project.verdicts(COMPARISON)[0].passed
+    entry = decide(project)
+    assert (entry.decision, entry.opponent) == ("promoted", key(crowned[1]))
+    assert entry.reason.startswith("not shown to be worse than the champion")
 
 
 def test_a_rollback_is_final_until_a_person_says_otherwise(rivals: Rivals, checked) -> None:

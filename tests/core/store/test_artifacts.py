@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,16 +192,62 @@ def test_store_that_cannot_be_written(tmp_path):
 
 
 def test_lock_that_cannot_be_written(store, monkeypatch):
-    real = Path.open
+    real = os.open
 
     def refuse(path, *args, **options):
-        if path.name.startswith(".lock-"):
+        if Path(path).name.startswith(".lock-"):
             raise PermissionError(13, "Permission denied")
         return real(path, *args, **options)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ArtifactError, match="Permission denied; choose another --home"):
         build(store)
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(store, tmp_path):
+    (victim := tmp_path / "diary").write_text("mine")
+    for lock in (store.root / ".in-use", store.root / "stage" / ".lock-abc"):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.symlink_to(victim)
+    with pytest.raises(ArtifactError, match=r"\.in-use is a link, and a lock never is one; remove it"), store.in_use():
+        pytest.fail("it was opened")
+    with pytest.raises(ArtifactError, match="is a link"), store.undisturbed("gc"):
+        pytest.fail("it was opened")
+    with pytest.raises(ArtifactError, match="is a link"):
+        store.is_building("stage", "abc")
+    assert victim.read_text() == "mine"
+
+
+LINKED = ("stage", "stage.parts", "artifact", "card", "file", "folder", "building", "unfinished")
+
+
+@pytest.mark.parametrize("what", LINKED)
+def test_nothing_is_built_or_found_through_a_link(store, tmp_path, what):
+    made, _ = build(store)
+    (other := tmp_path / "other").mkdir()
+    (other / "diary").write_text("mine")
+    building = made.path.with_name(f".building-{made.key}")
+    path = {
+        "stage": made.path.parent, "stage.parts": store.root / "stage.parts", "artifact": made.path,
+        "card": made.path / CARD, "file": made.path / "a.txt", "folder": made.path / "sub",
+        "building": building, "unfinished": building / "sub",
+    }[what]  # fmt: skip
+    if path.exists():
+        path.rename(other / "moved")
+    if what in ("building", "unfinished", "stage.parts"):
+        shutil.rmtree(made.path)
+        path.parent.mkdir(exist_ok=True)
+    path.symlink_to(other / "moved" if (other / "moved").exists() else other)
+    before = {one: one.read_bytes() for one in other.rglob("*") if one.is_file()}
+    assert store.find("stage", made.key) is None and store.all() == []
+    if what in ("stage", "stage.parts"):
+        with pytest.raises(ArtifactError, match=f"{what} is a link, and nothing below .* may be one"):
+            build(store)
+    else:
+        again, built = build(store, resumable=True)
+        assert built and not any(one.is_symlink() for one in (again.path, *again.path.rglob("*")))
+        assert again.content == made.content and again.damaged(read=True) == []
+    assert {one: one.read_bytes() for one in other.rglob("*") if one.is_file()} == before
 
 
 def test_concurrent_builders_of_one_key_build_once(store):

@@ -108,6 +108,30 @@ def test_leftovers_go_but_for_a_build_that_may_go_on(store: ArtifactStore) -> No
     assert {path.name for path in (store.root / "model").iterdir() if path.is_dir()} == {kept.key, ".building-mine"}
 
 
+def test_of_links_in_a_store_only_the_links_are_deleted(store: ArtifactStore, tmp_path: Path) -> None:
+    kept = make(store, "model", piece="a")
+    (tmp_path / "mine" / "photos" / "2024").mkdir(parents=True)
+    (picture := tmp_path / "mine" / "photos" / "2024" / "1.jpg").write_text("picture")
+    links = [
+        store.root / "stage",  # a stage's folder
+        store.root / "stage.parts",
+        store.root / "model" / "0123456789abcdef0123",  # an artifact
+        store.root / "model" / ".building-0123456789abcdef0123",
+        store.root / "model" / "file",
+        store.root / "model.parts" / "piece",
+    ]
+    for link in links:
+        link.symlink_to(tmp_path / "mine" / "photos" if link.name != "file" else picture)
+    (inside := store.root / "model" / ".damaged-x-1").mkdir()
+    (inside / "deep").symlink_to(tmp_path / "mine")
+    items = garbage(store, [name(kept)], [])
+    assert {path for item in items for path in item.paths} == {*links, inside}
+    assert freed_bytes(items) < 1_000
+    delete(items)
+    assert picture.read_text() == "picture" and not any(link.is_symlink() for link in links) and not inside.exists()
+    assert kept.damaged(read=True) == [] and garbage(store, [name(kept)], []) == []
+
+
 def test_nothing_is_deleted_while_another_process_reads(store: ArtifactStore) -> None:
     make(store, "model")
     with other_process(READER, store) as reader:

@@ -1,6 +1,9 @@
 """The surface of the command line, and how it fails."""
 
+import errno
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -118,6 +121,69 @@ def test_a_model_that_is_none_is_said(monkeypatch, capsys, tmp_path: Path) -> No
     (tmp_path / "a.wav").write_bytes(b"")
     status, message = failing(monkeypatch, capsys, "detect", str(tmp_path), str(tmp_path / "a.wav"))
     assert status == 1 and "model.onnx" in message and len(message.strip().splitlines()) == 1
+
+
+class OfALibraryError(Exception):
+    """As Dagster and MLflow have: it does not say what it was raised from."""
+
+    __module__ = "mlflow.exceptions"
+
+
+def of_a_library(error: Exception) -> Exception:
+    wrapped = OfALibraryError(f"INTERNAL_ERROR: {error}")
+    wrapped.__context__ = error
+    return wrapped
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/h/x"), "/h/x: No space left on device; free some space or"),
+        (OSError(errno.EROFS, "Read-only file system", "/h/x"), "/h/x: Read-only file system; make it writable or"),
+        (PermissionError(errno.EACCES, "Permission denied", "/h/x"), "/h/x: Permission denied; make it writable or"),
+        (OSError(errno.EIO, "Input/output error"), "[Errno 5] Input/output error; look after that disk"),
+        (OSError("Unable to create file (errno = 28, error message = 'No space left on device')"), "; free some space"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "(os error 28); free some"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/h/x"), "/h/x: No such file or directory"),
+        (sqlite3.OperationalError("database or disk is full"), "(database or disk is full); free some"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "(readonly database); make it writable"),
+        (sqlite3.OperationalError("database is locked"), "another process is at work there; run the command again"),
+        (sqlite3.DatabaseError("file is not\na database"), "cannot be used (file is not a database); run the command"),
+        (of_a_library(sqlite3.OperationalError("database or disk is full")), "(database or disk is full); free some"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_a_disk_or_a_database_is_one_line(
+    monkeypatch, capsys, tmp_path: Path, error: Exception, said: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("wakeword_pipeline.cli.commands.status.show_status", fail)
+    monkeypatch.setenv("WAKEWORD_HOME", str(tmp_path))
+    status, message = failing(monkeypatch, capsys, "status")
+    assert status == 1 and said in message and len(message.strip().splitlines()) == 1
+    assert "Traceback" in failing(monkeypatch, capsys, "--verbose", "status")[1]
+
+
+def test_a_mistake_of_ours_is_not_called_a_fault_of_a_disk(monkeypatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        try:
+            (Path("/") / "nowhere" / "x").read_text()
+        except OSError:
+            raise ZeroDivisionError from None
+
+    monkeypatch.setattr("wakeword_pipeline.cli.commands.status.show_status", fail)
+    monkeypatch.setattr(sys, "argv", ["wakeword", "status"])
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_a_demo_asks_for_room_before_it_writes(monkeypatch, capsys, tmp_path: Path) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    status, message = failing(monkeypatch, capsys, "demo", "--home", str(tmp_path / "home"))
+    assert status == 1 and "needs about 500 MB, but only 10 MB are free" in message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sensitivity_is_a_threshold_of_the_model(monkeypatch, capsys, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def instance(tmp_path: Path):
         yield found
 
 
-def started(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun:
+def created(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun:
     @dg.op
     def nothing() -> None: ...
 
@@ -28,7 +28,11 @@ def started(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun
     def job() -> None:
         nothing()
 
-    run = instance.create_run_for_job(job, tags=tags)
+    return instance.create_run_for_job(job, tags=tags)
+
+
+def started(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun:
+    run = created(instance, tags)
     event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name="job")
     instance.report_dagster_event(event, run.run_id)
     return run
@@ -40,6 +44,9 @@ def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunSta
 
 def test_a_killed_build_is_closed_and_a_living_one_kept(instance, tmp_path: Path) -> None:
     dead, alive, foreign = (started(instance, tags) for tags in ({BUILD_TAG: "dead"}, {BUILD_TAG: "alive"}, {}))
+    never, next_of_alive, by_hand = (
+        created(instance, tags) for tags in ({BUILD_TAG: "dead"}, {BUILD_TAG: "alive"}, {})
+    )  # not started yet
     code = (
         "import sys, time; from pathlib import Path; from wakeword_pipeline.orchestration.runs import running\n"
         "with running(Path(sys.argv[1]), 'dead'): print('held', flush=True); time.sleep(60)"
@@ -51,8 +58,9 @@ def test_a_killed_build_is_closed_and_a_living_one_kept(instance, tmp_path: Path
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        assert close_abandoned_runs(tmp_path, instance) == 1
-    assert status(instance, dead) == dg.DagsterRunStatus.FAILURE
+        assert close_abandoned_runs(tmp_path, instance) == 2
+    assert status(instance, dead) == status(instance, never) == dg.DagsterRunStatus.FAILURE
+    assert status(instance, next_of_alive) == status(instance, by_hand) == dg.DagsterRunStatus.NOT_STARTED
     assert status(instance, alive) == status(instance, foreign) == dg.DagsterRunStatus.STARTED
 
 

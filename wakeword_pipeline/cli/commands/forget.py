@@ -11,7 +11,7 @@ from wakeword_core.errors import ArtifactError, ConfigError, DataError
 from wakeword_core.graph.project import Project
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
 from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
-from wakeword_pipeline.orchestration.home import ProjectOptions, prepare_home
+from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home
 
 if TYPE_CHECKING:
     from wakeword_core.store.artifacts import FileEntry
@@ -171,13 +171,11 @@ def _purge(
     request: ForgetRequest,
 ) -> bool:
     """Delete what is affected, if the person agrees, and search what is left; return whether it was done."""
-    import dagster as dg
-
     from wakeword_pipeline.orchestration.runs import require_rest
     from wakeword_pipeline.tracking.versions import delete_runs, mirror
 
     prepare_home(project.home, options.config)
-    require_rest(project.home, dg.DagsterInstance.get(), "forget --purge")
+    require_rest(project.home, open_instance(project.home), "forget --purge")
     wanted = affected.wanted
     if affected.items:
         if not _agreed(f"Delete these, {size_text(freed_bytes(affected.items))}?", request):

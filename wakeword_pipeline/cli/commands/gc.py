@@ -13,7 +13,7 @@ from wakeword_core.stage_names import COMPARISON, MODEL
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, garbage
 from wakeword_core.store.graph import Graph, NodeId
 from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
-from wakeword_pipeline.orchestration.home import ProjectOptions, prepare_home
+from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home
 
 
 def collect_garbage(options: ProjectOptions, keep: int, *, deletes: bool, as_json: bool) -> None:
@@ -27,11 +27,9 @@ def collect_garbage(options: ProjectOptions, keep: int, *, deletes: bool, as_jso
     project = options.project()
     prepare_home(home, options.config)
     if deletes:
-        import dagster as dg
-
         from wakeword_pipeline.orchestration.runs import require_rest
 
-        require_rest(home, dg.DagsterInstance.get(), "gc --delete")
+        require_rest(home, open_instance(home), "gc --delete")
     with project.store.undisturbed("gc --delete") if deletes else nullcontext():
         items = _garbage(project, keep)
         result = {"items": items_json(items), "freed": freed_bytes(items), "deleted": deletes}
@@ -43,13 +41,13 @@ def collect_garbage(options: ProjectOptions, keep: int, *, deletes: bool, as_jso
 
 
 def _garbage(project: Project, keep: int) -> list[Item]:
-    import dagster as dg
-
     from wakeword_pipeline.orchestration.runs import last_builds
+    from wakeword_pipeline.tracking.versions import unknown_files
 
     present = {(state.stage, state.artifact.key) for state in status(project) if state.artifact}
-    recorded = last_builds(dg.DagsterInstance.get(), keep)
-    return garbage(project.store, present | recorded | _registered(project), _next_build(project))
+    recorded = last_builds(open_instance(project.home), keep)
+    items = garbage(project.store, present | recorded | _registered(project), _next_build(project))
+    return [*items, *unknown_files(str(project.home))]
 
 
 def _next_build(project: Project) -> set[NodeId]:

@@ -38,7 +38,7 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     with Bars() as progress:
         result = find_rate(load_windows(features), Cmvn.load(statistics), config, Rates(*rates), progress)
     marks = {"suggested": result.suggestion, "steepest descent": result.steepest, "lowest loss": result.lowest}
-    picture = out or project.home / "lr_find" / f"{config.slug}.png"
+    picture = out or project.home / "lr_find" / f"{config.unique_name}.png"
     with replacing(picture) as part:
         part.write_bytes(rate_curve(result.rates, result.losses, result.smoothed, marks))
     marks["set in training.schedule.learning_rate"] = config.training.schedule.learning_rate

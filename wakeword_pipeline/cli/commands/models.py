@@ -45,10 +45,10 @@ def promote_model(key: str, reason: str, options: ProjectOptions, *, force: bool
     project = options.project()
     with project.store.in_use():
         entry = promote_in(project, key, reason, force=force)
-    _mirror(project)
     took_over = f", instead of {shown_key(entry.opponent)}" if entry.opponent else ""
     print(f"{shown_key(entry.key)} is champion{took_over}.")
     _print_place(project, entry)
+    _mirror(project)
 
 
 def roll_back(reason: str, options: ProjectOptions) -> None:
@@ -56,9 +56,9 @@ def roll_back(reason: str, options: ProjectOptions) -> None:
     project = options.project()
     with project.store.in_use():
         champion, refused = rollback_in(project, reason)
-    _mirror(project)
     print(f"{shown_key(champion.key)} is champion again, instead of {shown_key(refused.key)}.")
     _print_place(project, champion)
+    _mirror(project)
 
 
 def _mirror(project: Project) -> None:

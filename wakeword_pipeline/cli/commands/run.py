@@ -14,11 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from wakeword_core.config.loading import load_config, save_config
+from wakeword_core.files import require_space
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stages.bundle import CARD_MARKDOWN
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_pipeline.cli.logs import Bars, banner
-from wakeword_pipeline.orchestration.home import ProjectOptions, prepare_home
+from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home, require_own
 
 _MIN_FREE_BYTES = 500_000_000
 """What even a small project needs: shards, features and model; larger needs are checked stage by stage."""
@@ -33,16 +34,16 @@ def run_demo(home: Path, phrase: str, *, fast: bool, as_json: bool) -> None:
     source = resources.files("wakeword_pipeline.cli") / "demo" / ("fast.yaml" if fast else "demo.yaml")
     with resources.as_file(source) as file:
         config = load_config(file, [f"phrase={json.dumps(phrase)}"])
+    require_space(home, _MIN_FREE_BYTES, "a build")
+    require_own(home)
     home.mkdir(parents=True, exist_ok=True)
-    path = home / f"{config.slug}.yaml"
+    path = home / f"{config.unique_name}.yaml"
     save_config(config, path)
     run_config(ProjectOptions(path, home), (), as_json=as_json)
 
 
 def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool) -> None:
     """Build what is due of a configuration, all or the assets in `select`, and print the result."""
-    from wakeword_core.files import require_space
-
     started = time.monotonic()
     project = options.project()
     home = project.home
@@ -57,7 +58,7 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
 
     with Bars() as bars:
         project.progress = bars
-        outcome = run_build(project, dg.DagsterInstance.get(), select)
+        outcome = run_build(project, open_instance(home), select)
     seconds = round(time.monotonic() - started, 1)
     result = _result(project, {"built": outcome.built, "reused": outcome.reused, "seconds": seconds})
     _print_table(result, home)

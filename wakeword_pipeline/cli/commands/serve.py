@@ -9,11 +9,12 @@ from wakeword_core.config.loading import load_config
 from wakeword_core.errors import MissingDependencyError
 from wakeword_core.python import install_command
 from wakeword_core.registry.history import delivered_bundle
-from wakeword_pipeline.orchestration.home import CONFIG_VARIABLE, ProjectOptions, config_path
+from wakeword_pipeline.orchestration.home import CONFIG_VARIABLE, ProjectOptions, config_path, require_own
 
 
 def serve_model(model: Path | None, judge: Path | None, options: ProjectOptions) -> None:
     """Serve a model, or the champion of a home, until SIGINT or SIGTERM."""
+    require_own(options.home)  # the page's files are kept in its cache
     config = _configuration(options, model=model is not None)
     serving, path = config.serving, model or delivered_bundle(options.home, config).path
     try:

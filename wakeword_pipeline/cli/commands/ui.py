@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import wakeword_pipeline
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.python import python_command
-from wakeword_pipeline.orchestration.home import ProjectOptions, prepare_home
+from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home
 
 if TYPE_CHECKING:
     import uvicorn
@@ -52,13 +52,11 @@ def open_ui(options: ProjectOptions, address: Address, service: Service) -> None
     home = options.home
     prepare_home(home, options.config)
     os.chdir(home.anchor)  # Dagster takes over the variables in the working directory's `.env`, PYTHONPATH among them
-    if service is not Service.WEB:
-        import dagster as dg
+    with open_instance(home) as instance:  # Dagster's processes must find its databases made
+        if service is not Service.WEB:
+            from wakeword_pipeline.orchestration.runs import close_lost_runs
 
-        from wakeword_pipeline.orchestration.runs import close_lost_runs
-
-        # What the last daemon left undone when it was killed, the next one starts again.
-        with dg.DagsterInstance.get() as instance:
+            # What the last daemon left undone when it was killed, the next one starts again.
             close_lost_runs(instance)
     os.environ.setdefault("PYTHONWARNINGS", f"ignore:{_NOT_WARNED_OF}")  # by each process that loads the assets
     if service is Service.DAEMON:

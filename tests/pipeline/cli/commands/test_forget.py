@@ -53,14 +53,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return made
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without anything in it, which takes seconds to make."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    MlflowResource(home=str(folder)).client()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def tracked(project: Project, empty_store: Path) -> Project:
     """The project, with a place for runs."""
@@ -213,6 +205,22 @@ def test_gc_lists_and_deletes_what_nothing_needs(tracked: Project) -> None:
     assert result["deleted"] and result["freed"] > 1_000 and [one["what"] for one in result["items"]] == [old.key[:10]]
     assert not old.path.exists() and all(one.path.is_dir() for one in (shards, champion, newer, onnx))
     assert "is needed" in command(project, "gc")
+    (run,) = model_runs(str(project.home))
+    (project.home / "mlflow.db").rename(project.home / "mlflow.db.lost")
+    (item,) = json.loads(command(project, "gc", "--json").splitlines()[-1])["items"]
+    assert item["because"] == "no run in MLflow knows it" and item["paths"] == [str(run.files.parent)]
+    command(project, "gc", "--delete")
+    assert not run.files.parent.exists() and "is needed" in command(project, "gc")
+
+
+def test_a_phrase_that_is_written_alike_leaves_anothers_model_alone(tracked: Project) -> None:
+    project = tracked
+    model = stand_in(project, "trained_model", project.require("audio_shards", "train"))
+    register(project, model, stand_in(project, "onnx_model", model))
+    for phrase in ("hey-robin", "hey, robin"):
+        mirror(Project(project.config.model_copy(update={"phrase": phrase}), project.home))
+    (run,) = model_runs(str(project.home))
+    assert [str(version) for version in run.versions] == ["hey_robin version 1 (champion)"]
 
 
 def test_gc_needs_a_home_with_artifacts(tmp_path: Path) -> None:
