@@ -7,6 +7,7 @@ for digital silence. Scores lie on a fixed grid of frames, `stride_frames` apart
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,11 @@ from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features.mel import NumpyFrontend, frame_count
 from wakeword_core.files import replacing
 from wakeword_core.runtime.detector import Detection, detect, wake_scores
-from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
+from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedModel, RuntimeCard, Shapes
+from wakeword_core.runtime.onnx_file import reason
 from wakeword_core.runtime.streaming import Floats, Pcm, StreamingModel, Times, check_pcm
 
 _INPUT = "log_mel"
-_OUTPUT = "scores"
 _BATCH_WINDOWS = 64
 _BLOCK_STRIDES = 512  # strides of audio whose features are held at once: 40 s at the default stride
 
@@ -68,17 +69,20 @@ class WakewordModel(ExportedModel):
 
     names = tuple(STREAMING_FILES)
 
-    def __init__(self, path: Path | str, threads: int = 1) -> None:
-        super().__init__(path, threads)
-        self.front_end = NumpyFrontend(self.frontend, self.sample_rate)
-        inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
-        outputs = {value.name: list(value.shape) for value in self._session.get_outputs()}
+    def _example(self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes) -> tuple[dict[str, npt.NDArray[Any]], int]:
         wanted = [self.frontend.bands, self.frontend.window_frames]
-        if inputs.get(_INPUT, [None])[1:] != wanted or _OUTPUT not in outputs or len(inputs) != 1:
+        if inputs.get(_INPUT, [None])[1:] != wanted or SCORES not in outputs or len(inputs) != 1:
             raise ArtifactError(
                 f"{self.path} takes {inputs} and gives {outputs}, but its card promises {_INPUT} [batch, {wanted[0]}, "
-                f"{wanted[1]}] and {_OUTPUT}; export the model again"
+                f"{wanted[1]}] and {SCORES}; export the model again"
             )
+        windows = np.zeros((2, *wanted), np.float32)  # two, so that a batch of one size shows itself
+        return {_INPUT: windows}, len(windows)
+
+    @cached_property
+    def front_end(self) -> NumpyFrontend:
+        """What makes features of samples."""
+        return NumpyFrontend(self.frontend, self.sample_rate)
 
     @cached_property
     def streaming(self) -> StreamingModel | None:
@@ -89,7 +93,7 @@ class WakewordModel(ExportedModel):
         if not beside.is_file():
             return None
         streaming = StreamingModel(beside, self.threads)
-        if streaming.facts.get("made_from") != self.graph_digest:
+        if streaming.made_from != self.graph_digest:
             raise ArtifactError(f"{beside} was not made from the {self.path.name} beside it; export the model again")
         return streaming
 
@@ -100,8 +104,11 @@ class WakewordModel(ExportedModel):
             raise DataError(f"windows must be [n, {expected[0]}, {expected[1]}], not {list(windows.shape)}")
         if not len(windows):
             return np.empty((0, len(self.labels)), np.float32)
-        scores: Floats = self._session.run([_OUTPUT], {_INPUT: windows.astype(np.float32, copy=False)})[0]
-        return scores
+        try:
+            scores = self.session.run([SCORES], {_INPUT: windows.astype(np.float32, copy=False)})[0]
+        except Exception as error:  # onnxruntime's own exceptions have no common public base
+            raise ArtifactError(f"{self.path} cannot be run ({reason(error)}); export the model again") from error
+        return self.checked(scores, len(windows))
 
     def score_stream_windows(self, windows: Floats) -> Floats:
         """Score windows cut from a stream, whose levels are first clamped by what each window holds itself."""

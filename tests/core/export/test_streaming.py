@@ -287,6 +287,8 @@ def test_equal_models_give_equal_files_and_the_front_end_is_small(tmp_path) -> N
     first = (tmp_path / "model.streaming.onnx").read_bytes()
     export_streaming(path, 1e-4, tmp_path)
     assert (tmp_path / "model.streaming.onnx").read_bytes() == first
+    model = onnx.load_model_from_string(first)
+    assert model.ir_version == helper.find_min_ir_version_for(model.opset_import)
     assert len(first) < path.stat().st_size + 40_000
 
 
@@ -330,3 +332,44 @@ def test_runs_without_torch_and_onnx(tmp_path) -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def without(tree: dict, name: str) -> dict:
+    return {key: value for key, value in tree.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts, state: facts | {"states": {}},
+        lambda facts, state: without(facts, "states"),
+        lambda facts, state: facts | {"native": "perhaps"},
+        lambda facts, state: facts | {"states": facts["states"] | {"more": state}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"shape": [10**13]}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"shape": [10**7, 10**7]}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"shape": [-3]}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"shape": []}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"shape": [7]}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"start": [1, 2, 3]}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"start": ["a"]}}},
+        lambda facts, state: (
+            facts | {"states": facts["states"] | {"audio_tail": state | {"start": [10**30], "type": "int64"}}}
+        ),
+        *(
+            lambda facts, state, kind=kind: facts | {"states": facts["states"] | {"audio_tail": state | {"type": kind}}}
+            for kind in ("object", "float64", "int64", "U9", 3)
+        ),
+    ],
+)
+def test_a_card_of_states_that_cannot_be_is_one_sentence(tmp_path, change) -> None:
+    export_streaming(layers(Clip()).save(tmp_path), 1e-4, tmp_path)
+    path = tmp_path / "model.streaming.onnx"
+    model = onnx.load(path)
+    entry = next(entry for entry in model.metadata_props if entry.key == "wakeword")
+    tree = json.loads(entry.value)
+    tree["streaming"] = change(tree["streaming"], tree["streaming"]["states"]["audio_tail"])
+    entry.value = json.dumps(tree)
+    onnx.save(model, path)
+    with pytest.raises(ArtifactError, match=str(path)) as error:
+        StreamingModel(path)
+    assert "\n" not in str(error.value)
