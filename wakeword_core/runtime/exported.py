@@ -169,6 +169,15 @@ class ExportedModel(ABC):
         return parse_card(text, self.path) if text else None
 
     @property
+    def quiet_samples(self) -> int:
+        """Samples of quiet after the end of a recording by which nothing of it is left in any window or average.
+
+        A model hears a word some frames after its end. A recording that ends with the word needs quiet behind it.
+        """
+        averaged = self.detector.smoothing + self.detector.hold
+        return self.frontend.window_samples + averaged * self.stride_frames * self.frontend.hop_length
+
+    @property
     def first_end(self) -> int:
         """The frame at which the first window that is scored ends; the others follow `stride_frames` apart."""
         return (self.frontend.window_frames - 1) % self.stride_frames

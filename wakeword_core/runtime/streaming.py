@@ -155,6 +155,10 @@ class GraphScorer:
         self._pending = audio[hops * hop :].copy()
         return self.model.window_end(ends), np.concatenate(scores)[ends - first]
 
+    def finish(self) -> tuple[Times, Floats]:
+        """End the stream: samples that do not complete a score any more have none."""
+        return np.empty(0), np.empty((0, len(self.model.labels)), np.float32)
+
     def _ends(self, stop: int) -> npt.NDArray[np.int64]:
         stride = self.model.stride_frames
         return np.arange(self._frames + (self.model.first_end - self._frames) % stride, stop, stride)

@@ -152,6 +152,7 @@ def test_any_chunks_give_the_scores_and_events_of_the_window_model(both, samples
     detector, events = Detector(both), []
     for start in range(0, len(pcm), max(1, sizes[0])):
         events += detector.process(pcm[start : start + max(1, sizes[0])])
+    events += detector.finish()
     assert [(one.time, one.label) for one in events] == [(one.time, one.label) for one in both.detect(pcm)]
 
 

@@ -84,6 +84,7 @@ def test_any_chunking_gives_the_same_scores_and_events(model, samples, sizes, se
         pieces.append(scorer.push(pcm[start : start + size]))
         events += detector.process(pcm[start : start + size])
         start, turn = start + size, turn + 1
+    events += detector.finish()
     if pieces:
         assert np.array_equal(np.concatenate([t for t, _ in pieces]), expected_times)
         assert np.array_equal(np.concatenate([s for _, s in pieces]), expected)
