@@ -123,8 +123,8 @@ class WakewordModel(ExportedModel):
         gets at most `batch` windows at once, does what `score_stream_windows` does in another way.
         """
         scorer = BlockScorer(self, batch, score)
-        times, scores = zip(scorer.push(pcm), scorer.finish(), strict=True)
-        return np.concatenate(times), np.concatenate(scores)
+        (times, scores), (last_times, last_scores) = scorer.push(pcm), scorer.finish()
+        return np.concatenate([times, last_times]), np.concatenate([scores, last_scores])
 
     def detect(self, pcm: Pcm, threshold: float | None = None, point: str | None = None) -> list[Detection]:
         """Return every detection in mono int16 [samples] at `sample_rate`, by default at the model's own threshold.

@@ -6,11 +6,13 @@ from itertools import pairwise
 import numpy as np
 import onnx
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from wakeword_core.audio import write_audio
+from wakeword_core import audio
+from wakeword_core.audio import read_audio, read_pcm_blocks, resample, to_pcm16, write_audio
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, DataError
 from wakeword_core.features.mel import NumpyFrontend, front_end
@@ -206,11 +208,58 @@ def test_reset_begins_anew(model) -> None:
     assert detector.score == 0 and detector.process(bursts(5.0)) == first
 
 
-@pytest.mark.parametrize("audio", [np.zeros(9, np.float32), np.zeros((9, 2), np.int16), [0, 1], np.zeros(9, np.uint8)])
-def test_wrong_audio_is_one_clear_error(model, audio) -> None:
+def early(path):
+    """A scorer that hears a word 0.3 s after its end, when windows hold quiet behind it, as trained ones do."""
+
+    def edit(model) -> None:
+        weight = np.zeros((16, 51), np.float32)
+        weight[:, 5:20], weight[:, 30:45] = 1 / 240, -1 / 240
+        gemm = np.stack([-weight.ravel(), weight.ravel()], 1)
+        for tensor, values in zip(model.graph.initializer, (gemm, np.asarray([10, -10], np.float32)), strict=True):
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    return WakewordModel(edited(path, edit))
+
+
+def test_a_recording_that_ends_with_the_word_is_heard_as_one_that_goes_on(tmp_path) -> None:
+    model = early(tmp_path / "m.onnx")
+    word = np.concatenate(
+        [np.zeros(16_000, np.int16), np.random.default_rng(0).normal(0, 9_000, 6_400).astype(np.int16)]
+    )
+    longer = np.concatenate([word, np.zeros(32_000, np.int16)])
+    (expected,) = model.detect(longer)
+    (found,) = model.detect(word)
+    assert found.score == pytest.approx(expected.score, abs=1e-6) and found.label == expected.label
+    assert expected.time > found.time == len(word) / 16_000  # no later than the recording's end
+    live = Detector(model)
+    assert live.process(word) == [] and live.finish() == [found]
+    scores = model.score_audio(word)[1]
+    np.testing.assert_allclose(scores, model.score_audio(longer)[1][: len(scores)], atol=1e-6)  # of its own windows
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (48_000, 2), (44_100, 1), (8_000, 3)])
+def test_a_file_in_blocks_has_the_detections_of_the_whole(model, tmp_path, monkeypatch, rate, channels) -> None:
+    whole = resample(bursts(7.0, 2).astype(np.float32) / 32_768, 16_000, rate)
+    levels = np.linspace(0.5, 1.0, channels)
+    soundfile.write(tmp_path / "a.wav", whole[:, None] * levels, rate, subtype="PCM_16")
+    pcm = to_pcm16(read_audio(tmp_path / "a.wav", 16_000))
+    expected = model.detect(pcm)
+    monkeypatch.setattr(audio, "_BLOCK_FRAMES", 3_333)
+    monkeypatch.setattr(runtime, "_BLOCK_STRIDES", 7)
+    found = detect_file(model, tmp_path / "a.wav")
+    assert len(found) >= 2 and [event.label for event in found] == [event.label for event in expected]
+    np.testing.assert_allclose([event.time for event in found], [event.time for event in expected], atol=1e-9)
+    np.testing.assert_allclose([event.score for event in found], [event.score for event in expected], atol=1e-3)
+    blocks = list(read_pcm_blocks(tmp_path / "a.wav", 16_000))
+    assert len(blocks) > 10 and max(map(len, blocks)) < 16_000
+    assert np.abs(np.concatenate(blocks).astype(int) - pcm).max() <= 1
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(9, np.float32), np.zeros((9, 2), np.int16), [0, 1], np.zeros(9, np.uint8)])
+def test_wrong_audio_is_one_clear_error(model, wrong) -> None:
     for take in (model.score_audio, Detector(model).process):
         with pytest.raises(DataError, match="int16"):
-            take(audio)
+            take(wrong)
 
 
 def test_wrong_windows_are_an_error(model) -> None:
