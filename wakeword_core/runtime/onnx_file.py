@@ -86,12 +86,13 @@ class OnnxFile:
         try:
             return dict(zip(names, trial.run(names, dict(inputs), options), strict=True))
         except Exception as error:
-            what = reason(error)
-            if "BFCArena" in what:
-                what = f"it needs more than {_TRIAL_BYTES // 2**20} MB"
-            elif "terminate" in what:
-                what = f"it takes more than {_TRIAL_SECONDS:g} s"
-            raise ArtifactError(f"{self.path} fails on a first run ({what}); it is not one of ours") from error
+            if "bfc_arena" in str(error):
+                what = f"needs more than {_TRIAL_BYTES // 2**20} MB for a first run"
+            elif options.terminate:
+                what = f"takes more than {_TRIAL_SECONDS:g} s for a first run"
+            else:
+                what = f"fails on a first run ({reason(error)})"
+            raise ArtifactError(f"{self.path} {what}; it is not one of ours") from error
         finally:
             timer.cancel()
 
@@ -139,7 +140,8 @@ def parse_onnx(data: bytes, path: Path) -> OnnxFile:
 
 def reason(error: Exception) -> str:
     """Return what an error of a library says, as one short line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    words = " ".join(str(error).split())
+    return words.rpartition("Status Message: ")[2][:200] or type(error).__name__
 
 
 def _metadata(model: Any, path: Path) -> dict[str, str]:

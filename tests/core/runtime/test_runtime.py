@@ -400,6 +400,17 @@ def test_a_model_that_does_what_none_of_ours_does_is_refused(tmp_path, monkeypat
         WakewordModel(edited(tmp_path / "m.onnx", HOSTILE[what]))
 
 
+def test_a_first_run_that_takes_too_long_is_broken_off(tmp_path, monkeypatch) -> None:
+    def slow(model) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.eye(512, dtype=np.float32), "eye0"))
+        for turn in range(200):
+            model.graph.node.append(helper.make_node("MatMul", [f"eye{turn}", "eye0"], [f"eye{turn + 1}"]))
+
+    monkeypatch.setattr(onnx_file, "_TRIAL_SECONDS", 0.1)
+    with pytest.raises(ArtifactError, match=r"takes more than 0\.1 s"):
+        WakewordModel(edited(tmp_path / "m.onnx", slow))
+
+
 def giving(operator, *more, kind=TensorProto.FLOAT, shape=("batch", 2), **attributes):
     """Replace what gives the scores."""
 
