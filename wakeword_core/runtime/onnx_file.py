@@ -40,6 +40,7 @@ _MAX_NODES = 20_000
 _MAX_DEPTH = 2  # a graph and its branches
 _MAX_VALUES = 2**26
 _MAX_CARD_BYTES = 16 * 2**20
+_LIMITING = threading.Lock()
 _SILENT = 4  # errors are raised as well
 _TRIAL_BYTES, _TRIAL_SECONDS = 512 * 2**20, 20.0
 """Memory and time of a trial: far more than any model of ours takes for a window or a second of sound."""
@@ -249,7 +250,8 @@ def _options(threads: int) -> Any:
 
 def _limited() -> Any:
     """Return options of a session that computes nothing while it is loaded, and has `_TRIAL_BYTES` for its runs."""
-    _limit_memory()
+    with _LIMITING:
+        _limit_memory()
     options = _options(threads=1)
     options.graph_optimization_level = _onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.use_env_allocators", "1")

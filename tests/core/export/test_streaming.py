@@ -19,6 +19,7 @@ from wakeword_core.export.onnx_graph import write_model
 from wakeword_core.export.streaming import export_streaming
 from wakeword_core.runtime import Detector, WakewordModel
 from wakeword_core.runtime.live import WindowScorer, stream_scorer
+from wakeword_core.runtime.model import detect_blocks
 from wakeword_core.runtime.streaming import GraphScorer, StreamingModel
 
 RATE = 16_000
@@ -154,6 +155,15 @@ def test_any_chunks_give_the_scores_and_events_of_the_window_model(both, samples
         events += detector.process(pcm[start : start + max(1, sizes[0])])
     events += detector.finish()
     assert [(one.time, one.label) for one in events] == [(one.time, one.label) for one in both.detect(pcm)]
+
+
+def test_a_recording_is_looked_through_by_the_streaming_model_alone(both) -> None:
+    pcm = bursts(5.0)
+    threshold = float(np.quantile(both.score_audio(pcm)[1][:, 1], 0.8))
+    expected = both.detect(pcm, threshold)
+    found = detect_blocks(both.streaming, np.array_split(pcm, 7), threshold)
+    assert found and [(one.time, one.label) for one in found] == [(one.time, one.label) for one in expected]
+    np.testing.assert_allclose([one.score for one in found], [one.score for one in expected], atol=1e-4)
 
 
 def test_the_scores_that_are_compared_are_not_all_alike(both) -> None:
