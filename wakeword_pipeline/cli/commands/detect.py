@@ -80,7 +80,12 @@ def _files(folder: Path, left_out: list[str]) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         left_out.append(f"{Path(error.filename).relative_to(folder)} ({error.strerror})")
 
-    for place, folders, names in os.walk(folder, onerror=unreadable):
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link to a folder around it
+            folders.clear()
+            continue
+        seen.add(real)
         folders.sort()
         for name in sorted(names):
             path = Path(place, name)

@@ -46,7 +46,7 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two recordings, of which the second holds a word, a text, a recording that is cut, and a link to nothing."""
+    """Two recordings, the second with a word and behind a link; a text, and links to nothing and around."""
     quiet = np.random.default_rng(0).normal(0, 0.001, 2 * RATE).astype(np.float32)
     loud = np.concatenate([quiet, np.random.default_rng(1).normal(0, 0.3, RATE).astype(np.float32)])
     write_audio(tmp_path / "a.wav", quiet, RATE)
@@ -54,6 +54,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "inner" / "b.flac").rename(tmp_path / "inner" / "no ending")
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "inner" / "around").symlink_to(tmp_path)
+    (tmp_path / "inner").rename(elsewhere := tmp_path.with_name(f"{tmp_path.name} elsewhere"))
+    (tmp_path / "inner").symlink_to(elsewhere)
     return tmp_path
 
 
