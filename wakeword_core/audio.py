@@ -74,6 +74,21 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
         return _mono(path, file, _info(path, file), sample_rate)
 
 
+def read_pcm_blocks(path: Path, sample_rate: int) -> Iterator[Pcm]:
+    """Decode a recording to mono int16 as `to_pcm16(read_audio(...))` does, in blocks: memory does not grow with it."""
+    for samples in _resampled(path, sample_rate):
+        if not np.isfinite(samples).all():
+            raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite); replace or remove it")
+        yield to_pcm16(samples)
+
+
+def _resampled(path: Path, sample_rate: int) -> Iterator[Samples]:
+    resampler = StreamResampler(probe(path).sample_rate, sample_rate)
+    for block in read_blocks(path):
+        yield resampler.push(to_mono(block))
+    yield resampler.finish()
+
+
 def decode_audio(data: bytes, sample_rate: int, check: Callable[[AudioInfo], None]) -> Samples:
     """Decode a file in memory as `read_audio` does; `check` gets its header first, and may raise."""
     with _opened(data) as file:

@@ -14,7 +14,7 @@ import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from wakeword_core.config import FrontendConfig, Platform
-from wakeword_core.export.onnx_graph import attributes, initializers, open_session
+from wakeword_core.export.onnx_graph import attributes, initializers, load_model, open_session
 from wakeword_core.export.stream_network import CannotStreamError
 from wakeword_core.export.streaming import streaming_network
 from wakeword_core.features.mel import mel_filterbank
@@ -182,7 +182,7 @@ def needs(clip_path: Path) -> Needs:
     library does, a real FFT of each frame, not as the matrix product that is fastest in onnxruntime.
     """
     model = WakewordModel(clip_path)
-    network = onnx.load(clip_path)
+    network = load_model(clip_path)
     frontend, stride = model.frontend, model.stride_frames
     try:
         cost = _streaming_cost(streaming_network(model, network), frontend.bands, stride)

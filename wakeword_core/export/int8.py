@@ -21,7 +21,7 @@ from wakeword_core.evaluation.measure.calibration import softmax
 from wakeword_core.evaluation.measure.metrics import clip_metrics
 from wakeword_core.export.comparison import compare_with_fp32
 from wakeword_core.export.cost import cpu_ms_per_second
-from wakeword_core.export.onnx_graph import compact, softmax_inputs, take_metadata, write_model
+from wakeword_core.export.onnx_graph import compact, load_model, softmax_inputs, take_metadata, write_model
 from wakeword_core.export.pack import pack_weights
 from wakeword_core.export.streaming import export_streaming
 from wakeword_core.features.store import load_windows
@@ -163,7 +163,7 @@ def quantize_int8(
     """
     if windows.ndim != 3 or not len(windows):
         raise DataError(f"INT8 calibration needs windows [n, n_mels, frames], not {list(windows.shape)}")
-    original = onnx.load(onnx_path)
+    original = load_model(onnx_path)
     fp32_bytes, reference = onnx_path.stat().st_size, _decisions(onnx_path, validation)
     path = out / INT8_FILE
     tried: list[tuple[Candidate, ModelProto]] = []

@@ -14,6 +14,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 
 from wakeword_core.files import canonical_json, replacing
 from wakeword_core.runtime.exported import CARD_KEY, seal
+from wakeword_core.runtime.onnx_file import parse_onnx, read_onnx
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -30,6 +31,11 @@ def initializers(model: ModelProto) -> dict[str, TensorProto]:
 def attributes(node: NodeProto) -> dict[str, Any]:
     """Return the values of a node's attributes by name, those that it leaves to their defaults not among them."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def load_model(path: Path) -> ModelProto:
+    """Read an exported model; ArtifactError for a file that none of ours is."""
+    return onnx.load_model_from_string(read_onnx(path).data)
 
 
 def open_session(model: ModelProto, *, optimised: bool = True) -> Any:
@@ -70,11 +76,15 @@ def take_metadata(model: ModelProto, original: ModelProto) -> ModelProto:
 def write_model(model: ModelProto, out: Path) -> int:
     """Check and seal the model, write it as one file that appears whole, and return its bytes.
 
-    Equal models give equal files.
+    Equal models give equal files. The version of the format is the lowest that the operators allow: an older runtime
+    refuses a file for a higher one alone.
     """
+    lowest = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
+    model.ir_version = min(model.ir_version, lowest)
     seal(model)
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString(deterministic=True)
+    parse_onnx(data, out)  # what is written can be read
     with replacing(out) as part:
         part.write_bytes(data)
     return len(data)
@@ -82,7 +92,7 @@ def write_model(model: ModelProto, out: Path) -> int:
 
 def softmax_inputs(path: Path, windows: npt.NDArray[np.floating], batch: int = 64) -> npt.NDArray[np.float32]:
     """Return what enters the model's softmax (calibrated logits) for log-mel windows: [n, classes]."""
-    model = onnx.load(path)
+    model = load_model(path)
     scores = model.graph.output[0].name  # attention has softmaxes of its own
     name = next(node.input[0] for node in model.graph.node if node.op_type == "Softmax" and scores in node.output)
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))

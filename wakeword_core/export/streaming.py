@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from onnx import ModelProto
 
 from wakeword_core.errors import WakewordError
-from wakeword_core.export.onnx_graph import compact, open_session, set_card, write_model
+from wakeword_core.export.onnx_graph import compact, load_model, open_session, set_card, write_model
 from wakeword_core.export.stream_graph import WAIT, Shaped, StreamGraph, add_front_end, add_windows
 from wakeword_core.export.stream_network import STEPS, CannotStreamError, add_network
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.exported import STREAMING_FILES
-from wakeword_core.runtime.streaming import AUDIO, NEXT, SCORES, GraphScorer, StreamingModel
+from wakeword_core.runtime.exported import SCORES, STREAMING_FILES
+from wakeword_core.runtime.streaming import AUDIO, NEXT, GraphScorer, StreamingModel
 
 _FEATURES = "features"
 _PARITY_SECONDS = 3.0
@@ -48,7 +47,7 @@ def export_streaming(clip_path: Path, tolerance: float, out: Path) -> StreamingS
     WakewordError when its scores differ from the window model's by more than `tolerance`.
     """
     clip = WakewordModel(clip_path)
-    graph, reason = _stream(clip, onnx.load(clip_path))
+    graph, reason = _stream(clip, load_model(clip_path))
     states = _after_quiet(graph, clip)
     facts = {
         "native": not reason,

@@ -3,14 +3,79 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.files import hash_file
+from wakeword_core.lineage.recordings import Permission
 from wakeword_core.runtime.exported import MODEL_CARD_KEY, Seal, check_seal
 from wakeword_core.store.graph import Node
 
 _EXPORTED = "onnx_model"
+
+
+_Text = Annotated[str, Field(max_length=10_000)]
+_StageName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,100}(\[[a-z]{1,20}\])?$")]
+_Key = Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")]
+_Inputs = Annotated[dict[_StageName, _Key], Field(max_length=100)]
+_Count = Annotated[int, Field(ge=0, le=10**12)]
+_Figure = Annotated[float, Field(ge=0, le=1e12)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class _Entry(_Part):
+    name: _StageName
+    key: _Key
+    created: _Text
+    code_version: _Text
+    inputs: _Inputs
+
+
+class _Source(_Part):
+    source: _Text
+    licence: _Text
+    commercial_use: Permission
+    recordings: _Count
+    hours: _Figure
+    speakers: _Count
+    splits: dict[_Text, _Count]
+
+
+class _Data(_Part):
+    recordings: _Count
+    hours: _Figure
+    speakers: _Count
+    unknown_speakers: _Count
+    splits: dict[_Text, _Count]
+    sources: list[_Source] = Field(max_length=100_000)
+
+
+class _Test(_Part):
+    words: _Count
+    frr: _Figure | None
+    fah: _Figure | None
+    background_hours: _Figure | None
+
+
+class _Metrics(_Part):
+    test: _Test
+
+
+class _ModelCard(_Part):
+    """What is read of the whole card; a model has some dozen artifacts behind it."""
+
+    created: _Text
+    metrics: _Metrics
+    data: _Data
+    lineage: list[_Entry] = Field(min_length=1, max_length=200)
+
+
+class _Keys(_Part):
+    keys: _Inputs = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,16 +93,12 @@ class ModelFile:
     @property
     def keys(self) -> dict[str, str]:
         """Return the keys of everything that the model was made from, by name."""
-        keys = self.card.get("keys")
-        return {str(name): str(key) for name, key in keys.items()} if isinstance(keys, dict) else {}
+        return dict(self.card.get("keys", {}))
 
     def nodes(self) -> list[Node]:
         """Return the graph in the file, the model first; without a whole card, all keys are inputs of the model."""
         if self.model_card is not None:
-            entries = self.model_card.get("lineage")
-            if not isinstance(entries, list) or not entries:
-                raise ArtifactError(f"the model card in {self.path} names no lineage; export the model again")
-            return [Node.from_json(entry) for entry in entries]
+            return [Node.from_json(entry) for entry in self.model_card["lineage"]]
         keys = self.keys
         inputs = {name: key for name, key in sorted(keys.items()) if name != _EXPORTED}
         tree = {"name": _EXPORTED, "key": keys.get(_EXPORTED, ""), "created": "", "code_version": "", "inputs": inputs}
@@ -50,15 +111,17 @@ def read_model_file(path: Path) -> ModelFile:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     from wakeword_core.runtime import WakewordModel
-    from wakeword_core.runtime.exported import CARD_KEY, model_file, parse_card
+    from wakeword_core.runtime.exported import model_file, parse_card, read_card, runtime_card
+    from wakeword_core.runtime.onnx_file import read_onnx, reason
 
-    file = model_file(path, WakewordModel.names)
+    file = read_onnx(model_file(path, WakewordModel.names))
+    card, text = runtime_card(file), file.metadata.get(MODEL_CARD_KEY)
+    model_card = None if text is None else parse_card(text, file.path)
+    if model_card is not None:
+        read_card(_ModelCard, model_card, file.path)
+    read_card(_Keys, card, file.path)
     try:
-        model = onnx.load(file, load_external_data=False)
-    except (DecodeError, OSError, ValueError) as error:
-        raise ArtifactError(f"{file} is not an ONNX model ({' '.join(str(error).split())[:100]})") from error
-    properties = {entry.key: entry.value for entry in model.metadata_props}
-    if CARD_KEY not in properties:
-        raise ArtifactError(f"{file} carries no {CARD_KEY!r} card, so it was not exported by this project")
-    model_card = parse_card(properties[MODEL_CARD_KEY], file) if MODEL_CARD_KEY in properties else None
-    return ModelFile(file, hash_file(file), check_seal(model), parse_card(properties[CARD_KEY], file), model_card)
+        seal = check_seal(onnx.load_model_from_string(file.data))
+    except (DecodeError, ValueError) as error:
+        raise ArtifactError(f"{file.path} is not an ONNX model ({reason(error)})") from error
+    return ModelFile(file.path, file.sha256, seal, card, model_card)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ WEIGHTS = "model.safetensors"
 CARD = "model.json"
 _CARD_NEEDS = ("labels", "frontend", "sample_rate")
 _SHAPE = ("n_mels", "frames", "classes")
+_SIZE = TypeAdapter(Annotated[int, Field(ge=1, le=10_000)])
 _ARCHITECTURE = ("model", *_SHAPE, "calibration")
 
 
@@ -120,13 +121,18 @@ def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
     card = _read_card(folder / CARD)
     try:
         settings: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
-        n_mels, frames, classes = (int(card[name]) for name in _SHAPE)
+        n_mels, frames, classes = (_SIZE.validate_python(card[name]) for name in _SHAPE)
         with torch.random.fork_rng(devices=[]):
             model = ScoringModel(settings, n_mels, frames, classes, card["calibration"])
     except (ValidationError, ValueError, TypeError, RuntimeError, WakewordError) as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"{folder / CARD} does not describe a known model ({reason}); train it again") from error
-    if not isinstance(card["labels"], list) or len(card["labels"]) != model.classes:
+    labels = card["labels"]
+    if (
+        not isinstance(labels, list)
+        or len(labels) != model.classes
+        or not all(isinstance(name, str) for name in labels)
+    ):
         raise ArtifactError(f"{folder / CARD} does not name its {model.classes} classes; train the model again")
     try:
         state = load_file(folder / WEIGHTS)

@@ -1,17 +1,24 @@
-"""An exported file, the card in it and its seal. Needs numpy and onnxruntime, never torch."""
+"""An exported file, the card in it and its seal. Needs numpy and onnxruntime, never torch or onnx."""
 
 import hashlib
-import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wakeword_core.config import DetectorConfig, FrontendConfig
-from wakeword_core.errors import ArtifactError, ConfigError, MissingDependencyError
-from wakeword_core.files import canonical_json, digest
+from wakeword_core.errors import ArtifactError, ConfigError
+from wakeword_core.files import canonical_json, digest, parse_json
+from wakeword_core.runtime.onnx_file import OnnxFile, read_onnx, reason
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Arrays = dict[str, npt.NDArray[Any]]
     from onnx import ModelProto
 
 SEAL_KEY = "wakeword_seal"
@@ -28,7 +35,71 @@ MODEL_CARD_KEY = "wakeword_model_card"
 """Entry of `metadata_props` of a bundle's model that holds the whole model card as JSON."""
 CARD_KEY = "wakeword"
 """Entry of `metadata_props` that holds what the runtime reads, as JSON."""
-_MAX_MODEL_BYTES = 256 * 2**20
+SCORES = "scores"
+"""What every model calls its scores."""
+_MAX_STATE_BYTES = 64 * 2**20
+_TYPE_BYTES = {"float32": 4, "float16": 2, "int64": 8, "uint8": 1, "int8": 1}
+_ROUNDING = 1e-3
+"""By so much a score may be outside of 0 to 1: a softmax in few bits does not sum up to 1."""
+
+Name = Annotated[str, Field(max_length=1_000)]
+Score = Annotated[float, Field(ge=0, le=1 + _ROUNDING)]
+Shapes = dict[str, list[Any]]
+AnyCard = TypeVar("AnyCard", bound=BaseModel)
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class OperatingPointCard(_Card):
+    """What the runtime reads of an operating point."""
+
+    threshold: Score
+
+
+class StateCard(_Card):
+    """A state of a stream: its shape, and one number to begin with for each index of axis 1, or one for all."""
+
+    shape: tuple[Annotated[int, Field(ge=0, le=_MAX_STATE_BYTES)], ...] = Field(min_length=1, max_length=8)
+    start: tuple[float | int, ...] = Field(max_length=_MAX_STATE_BYTES)
+    type: Literal["float32", "float16", "int64", "uint8", "int8"]
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the state."""
+        return math.prod(self.shape) * _TYPE_BYTES[self.type]
+
+
+class StreamCard(_Card):
+    """How a streaming model is run."""
+
+    native: bool
+    states: dict[Name, StateCard] = Field(max_length=10_000)
+    made_from: Name | None = None
+
+    @model_validator(mode="after")
+    def _small(self) -> Self:
+        if sum(state.size for state in self.states.values()) > _MAX_STATE_BYTES:
+            raise ValueError(f"states of more than {_MAX_STATE_BYTES // 2**20} MB")
+        return self
+
+
+class _Seal(_Card):
+    graph: Annotated[str, Field(max_length=100)]
+
+
+class RuntimeCard(_Card):
+    """What the runtime reads of the card in a file."""
+
+    phrase: Name
+    labels: tuple[Name, ...] = Field(min_length=2, max_length=10_000)
+    sample_rate: int = Field(ge=4_000, le=192_000)
+    threshold: Score
+    frontend: FrontendConfig
+    detector: DetectorConfig
+    operating_points: dict[Name, OperatingPointCard] = Field(max_length=1_000)
+    streaming: StreamCard | None = None
 
 
 def stride_frames(detector: DetectorConfig, frontend: FrontendConfig, sample_rate: int) -> int:
@@ -36,50 +107,75 @@ def stride_frames(detector: DetectorConfig, frontend: FrontendConfig, sample_rat
     return max(1, frontend.frames(detector.stride_seconds, sample_rate))
 
 
-class ExportedModel:
+class ExportedModel(ABC):
     """An exported file and what it says of itself; a kind of file defines how it is run.
 
-    `path` is an .onnx file or a folder that holds one of `names`; ArtifactError when it is missing, too large, damaged
-    or not one of ours. `threads` is the number of threads of one inference. `operating_points` are the sensitivities
-    that validation chose thresholds for, by name: threshold, target_fah and what they gave there; one of them, named by
-    the card's `operating_point`, is `threshold`.
+    `path` is an .onnx file or a folder that holds one of `names`; ArtifactError when it is missing, damaged or does
+    what none of ours does. `threads` is the number of threads of one inference. `operating_points` are the
+    sensitivities that validation chose thresholds for, by name: threshold, target_fah and what they gave there; one of
+    them, named by the card's `operating_point`, is `threshold`.
     """
 
-    names: tuple[str, ...]  # what is looked for in a folder, in this order
+    names: ClassVar[tuple[str, ...]]  # what is looked for in a folder, in this order
 
     def __init__(self, path: Path | str, threads: int = 1) -> None:
-        self.path = model_file(Path(path), self.names)
-        self.threads = threads
-        self._session = _open_session(self.path, threads)
-        self.card = _read_card(self._session, self.path)
-        try:
-            self.phrase = str(self.card["phrase"])
-            self.labels = tuple(str(label) for label in self.card["labels"])
-            self.sample_rate = int(self.card["sample_rate"])
-            self.threshold = float(self.card["threshold"])
-            self.frontend = FrontendConfig.model_validate(self.card["frontend"])
-            self.detector = DetectorConfig.model_validate(self.card["detector"])
-            self.operating_points: dict[str, dict[str, Any]] = dict(self.card["operating_points"])
-            self._thresholds = {name: float(point["threshold"]) for name, point in self.operating_points.items()}
-        except (AttributeError, KeyError, TypeError, ValueError, ValidationError) as error:
-            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-            raise ArtifactError(f"the card in {self.path} cannot be used ({reason}); export the model again") from error
+        self.file = read_onnx(model_file(Path(path), self.names))
+        self.path, self.threads = self.file.path, threads
+        self.card = runtime_card(self.file)
+        facts = read_card(RuntimeCard, self.card, self.path)
+        self.phrase, self.labels, self.sample_rate = facts.phrase, facts.labels, facts.sample_rate
+        self.threshold, self.frontend, self.detector = facts.threshold, facts.frontend, facts.detector
+        self.operating_points: dict[str, dict[str, Any]] = self.card["operating_points"]
+        self._thresholds = {name: point.threshold for name, point in facts.operating_points.items()}
         self.stride_frames = stride_frames(self.detector, self.frontend, self.sample_rate)
+        trial = self.file.trial()
+        inputs, outputs = (
+            {value.name: list(value.shape or ()) for value in values}
+            for values in (trial.get_inputs(), trial.get_outputs())
+        )
+        example, rows = self._example(facts, inputs, outputs)
+        self.checked(self.file.first_run(trial, example)[SCORES], rows)
+        self.session = self.file.session(threads)
+
+    @abstractmethod
+    def _example(
+        self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes
+    ) -> tuple[dict[str, "npt.NDArray[Any]"], int]:
+        """Return inputs for a first run and how many scores it gives; ArtifactError if card and graph do not fit."""
+
+    def checked(self, scores: Any, rows: int) -> "npt.NDArray[np.float32]":
+        """Return scores that are float32 [rows, classes] and numbers from 0 to 1; ArtifactError for others."""
+        wanted, given = (rows, len(self.labels)), getattr(scores, "shape", None)
+        if given != wanted or scores.dtype != "float32":
+            raise ArtifactError(
+                f"{self.path} gives {getattr(scores, 'dtype', type(scores).__name__)} {list(given or ())} for the "
+                f"scores of {wanted[1]} labels, not float32 {list(wanted)}; export the model again"
+            )
+        if scores.size and not (scores.min() >= -_ROUNDING and scores.max() <= 1 + _ROUNDING):  # NaN is neither
+            raise ArtifactError(f"{self.path} gives scores that are no numbers from 0 to 1; export the model again")
+        checked: npt.NDArray[np.float32] = scores
+        return checked
 
     @property
     def graph_digest(self) -> str:
         """The digest of weights and nodes that it was sealed with, whatever card it carries; empty without one."""
-        sealed = self._session.get_modelmeta().custom_metadata_map.get(SEAL_KEY)
-        try:
-            return str(json.loads(sealed)["graph"]) if sealed else ""
-        except (ValueError, TypeError, KeyError) as error:
-            raise ArtifactError(f"the seal of {self.path} cannot be read ({error}); export the model again") from error
+        sealed = self.file.metadata.get(SEAL_KEY)
+        return read_card(_Seal, parse_card(sealed, self.path), self.path).graph if sealed else ""
 
     @property
     def model_card(self) -> dict[str, Any] | None:
         """The whole model card, which a bundle's `model.onnx` carries."""
-        text = self._session.get_modelmeta().custom_metadata_map.get(MODEL_CARD_KEY)
+        text = self.file.metadata.get(MODEL_CARD_KEY)
         return parse_card(text, self.path) if text else None
+
+    @property
+    def quiet_samples(self) -> int:
+        """Samples of quiet after the end of a recording by which nothing of it is left in any window or average.
+
+        A model hears a word some frames after its end. A recording that ends with the word needs quiet behind it.
+        """
+        averaged = self.detector.smoothing + self.detector.hold
+        return self.frontend.window_samples + averaged * self.stride_frames * self.frontend.hop_length
 
     @property
     def first_end(self) -> int:
@@ -97,60 +193,54 @@ class ExportedModel:
         if threshold is not None:
             raise ConfigError(f"a threshold ({threshold:g}) and a sensitivity ({point}) were given; give one of them")
         if point not in self._thresholds:
-            raise ConfigError(f"{self.path} has no sensitivity {point!r}; it has {', '.join(self._thresholds)}")
+            known = ", ".join(self._thresholds) or "none"
+            raise ConfigError(f"{self.path} has no sensitivity {point!r}; it has {known}")
         return self._thresholds[point]
 
 
 def model_file(path: Path, names: tuple[str, ...]) -> Path:
-    """Find the model at `path`, a file or a folder that holds one of `names`.
-
-    Raises ArtifactError if there is none, or if it is too large.
-    """
+    """Find the model at `path`, a file or a folder that holds one of `names`; ArtifactError if there is none."""
     candidates = [path / name for name in names] if path.is_dir() else [path]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
         raise ArtifactError(f"there is no model at {path}; give an exported .onnx file or the folder that holds it")
-    if file.stat().st_size > _MAX_MODEL_BYTES:
-        raise ArtifactError(
-            f"{file} has {file.stat().st_size / 2**20:,.0f} MB, more than the {_MAX_MODEL_BYTES // 2**20} MB that a "
-            "wake-word model may have; it is not one of ours"
-        )
     return file
 
 
-def _open_session(file: Path, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError("running a model needs onnxruntime: pip install onnxruntime") from error
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no common public base
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtifactError(f"{file} is not an ONNX model that can run here ({reason[:200]})") from error
-
-
-def _read_card(session: Any, file: Path) -> dict[str, Any]:
-    text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+def runtime_card(file: OnnxFile) -> dict[str, Any]:
+    """Return the card that the runtime reads; ArtifactError for a file without one."""
+    text = file.metadata.get(CARD_KEY)
     if text is None:
-        raise ArtifactError(f"{file} carries no {CARD_KEY!r} card, so it was not exported by this project")
-    return parse_card(text, file)
+        raise ArtifactError(f"{file.path} carries no {CARD_KEY!r} card, so it was not exported by this project")
+    return parse_card(text, file.path)
 
 
 def parse_card(text: str, file: Path) -> dict[str, Any]:
     """Parse a card of the metadata of `file`; ArtifactError if it is no JSON object."""
     try:
-        card = json.loads(text)
+        card = parse_json(text)
+        canonical_json(card)  # which knows no number that is infinite
     except ValueError as error:
-        raise ArtifactError(f"the card in {file} is not JSON ({error}); export the model again") from error
+        raise ArtifactError(f"the card in {file} is not JSON ({reason(error)}); export the model again") from error
     if not isinstance(card, dict):
         raise ArtifactError(f"the card in {file} is not a JSON object; export the model again")
     return card
+
+
+def read_card(kind: type[AnyCard], card: Mapping[str, Any], file: Path) -> AnyCard:
+    """Return what `kind` names of a card in `file`; ArtifactError, with the first thing that is wrong, if it cannot."""
+    try:
+        return kind.model_validate(card)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        *around, name = (str(part)[:100] for part in first["loc"] or ("",))
+        where = ".".join(around)
+        what = (
+            f"{where} lacks {name!r}".strip()
+            if first["type"] == "missing"
+            else f"{'.'.join((*around, name))}: {first['msg']}"
+        )
+        raise ArtifactError(f"the card in {file} cannot be used ({what}); export the model again") from error
 
 
 def seal(model: "ModelProto") -> None:
@@ -173,7 +263,7 @@ def check_seal(model: "ModelProto") -> Seal:
         return "unsealed"
     digests = _digests(model)
     try:
-        sealed = json.loads(stored)
+        sealed = parse_json(stored)
         graph, card = sealed["graph"], sealed["card"]
     except (ValueError, TypeError, KeyError):
         return "card altered"

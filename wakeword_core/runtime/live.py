@@ -1,8 +1,11 @@
 """Detections in a live stream: scores come from the streaming model, or from windows of a ring buffer."""
 
+from pathlib import Path
+
 import numpy as np
 
 from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
+from wakeword_core.runtime.exported import STREAMING_SUFFIXES
 from wakeword_core.runtime.model import WakewordModel
 from wakeword_core.runtime.streaming import Floats, GraphScorer, Pcm, StreamingModel, Times, check_pcm
 
@@ -30,6 +33,7 @@ class Detector:
         """
         detections = []
         self.times, self.scores = self._scorer.push(chunk)
+        self._samples += len(chunk)
         wake, best = wake_scores(self.scores)
         for time, score, label in zip(self.times, wake, best, strict=True):
             self.score = float(score)
@@ -38,12 +42,30 @@ class Detector:
                 detections.append(event)
         return detections
 
+    def finish(self) -> list[Detection]:
+        """End the stream with quiet, and return the detections that still come of it, at its end at the latest."""
+        end = self._samples / self.model.sample_rate
+        detections = self.process(np.zeros(self.model.quiet_samples, np.int16))
+        return [event._replace(time=min(event.time, end)) for event in detections]
+
     def reset(self) -> None:
         """Begin a new stream at time 0."""
         self._scorer.reset()
+        self._samples = 0
         self._decision.reset()
         self.times, self.scores = np.empty(0), np.empty((0, len(self.model.labels)), np.float32)
         self.score = 0.0
+
+
+def open_model(path: Path) -> WakewordModel | StreamingModel:
+    """Open a model of windows, or a streaming one where that is what the path names, or all that its folder holds."""
+    if path.is_dir():
+        alone = not any((path / name).is_file() for name in WakewordModel.names) and any(
+            (path / name).is_file() for name in StreamingModel.names
+        )
+    else:
+        alone = path.name.endswith(STREAMING_SUFFIXES)
+    return StreamingModel(path) if alone else WakewordModel(path)
 
 
 def stream_scorer(model: WakewordModel | StreamingModel) -> "GraphScorer | WindowScorer":

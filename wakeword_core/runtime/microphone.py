@@ -1,70 +1,132 @@
 """Sound from a microphone, in blocks. Needs PortAudio; `sounddevice` is imported when one is opened, nowhere else."""
 
+import logging
 import queue
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from wakeword_core.audio import StreamResampler, from_pcm16, to_mono, to_pcm16
 from wakeword_core.errors import DataError, MissingDependencyError
 from wakeword_core.python import install_command
 
 BLOCK_SECONDS = 0.08
-_QUEUED_BLOCKS = 64  # about 5 s: a listener that is further behind has lost sound, and is told so
+_QUEUED_BLOCKS = 64  # about 5 s: what a listener that is further behind misses is lost, and is told so
 _PATIENCE_SECONDS = 5.0
+_USUAL_RATES = (48_000, 44_100, 32_000, 96_000)
 
 Pcm = npt.NDArray[np.int16]
+log = logging.getLogger(__name__)
 
 
 @contextmanager
 def microphone(sample_rate: int, device: str | int | None = None) -> Iterator[Iterator[Pcm]]:
     """Open an input device and yield its blocks, int16 [samples] of one channel, without end.
 
-    `device` is a number or part of a name of PortAudio's, the default one if None. MissingDependencyError without
-    sounddevice or PortAudio; DataError without such a device, and when it falls silent or its sound is lost.
+    `device` is a number or part of a name of PortAudio's, the default one if None. One that does not open at this rate
+    or with one channel is opened as it does: its channels are averaged, and it is resampled. Sound that is lost is
+    counted in the log. MissingDependencyError without sounddevice or PortAudio; DataError without such a device, and
+    when it falls silent.
     """
     sounddevice = _library()
     blocks: queue.Queue[Pcm] = queue.Queue(_QUEUED_BLOCKS)
-    lost: list[str] = []
+    losses = _Losses()
 
-    def take(data: npt.NDArray[np.int16], frames: int, time: Any, status: Any) -> None:
+    def take(data: Pcm, frames: int, time: Any, status: Any) -> None:
         if status:
-            lost.append(str(status))
+            losses.add(str(status))
         try:
-            blocks.put_nowait(data[:, 0].copy())
+            blocks.put_nowait(data.copy())
         except queue.Full:
-            lost.append("this machine is too slow for the model")
+            losses.add("this machine is too slow for the model")
 
+    stream, rate = _opened(sounddevice, sample_rate, device, take)
     try:
-        stream = sounddevice.InputStream(
-            samplerate=sample_rate,
-            blocksize=round(BLOCK_SECONDS * sample_rate),
-            device=device,
-            channels=1,
-            dtype="int16",
-            callback=take,
-        )
-    except (sounddevice.PortAudioError, ValueError) as error:
-        which = "the default microphone" if device is None else f"microphone {device!r}"
-        raise DataError(
-            f"{which} cannot be opened at {sample_rate} Hz ({error}); "
-            "`python -m sounddevice` lists the devices, --device chooses one"
-        ) from error
-    with stream:
-        yield _blocks_of(blocks, lost)
+        yield _converted(_blocks_of(blocks), rate, sample_rate)
+    finally:
+        with suppress(sounddevice.PortAudioError):  # of a device that is gone
+            stream.__exit__(None, None, None)
+        losses.tell_all()
 
 
-def _blocks_of(queued: "queue.Queue[Pcm]", lost: list[str]) -> Iterator[Pcm]:
+class _Losses:
+    def __init__(self) -> None:
+        self._count, self._last = 0, ""
+
+    def add(self, what: str) -> None:
+        """Count a loss, and tell of the first, the tenth and so on."""
+        self._count, self._last = self._count + 1, what
+        if set(str(self._count)[1:]) <= {"0"} and str(self._count)[0] == "1":
+            self._tell("going on")
+
+    def tell_all(self) -> None:
+        """Tell how much was lost in all, where that was not told yet."""
+        if self._count > 1:
+            self._tell("words in it were not heard")
+
+    def _tell(self, then: str) -> None:
+        times = "once" if self._count == 1 else f"{self._count:,} times"
+        log.warning("sound from the microphone was lost %s (%s); %s", times, self._last, then)
+
+
+def _opened(sounddevice: Any, sample_rate: int, device: str | int | None, take: Any) -> tuple[Any, int]:
+    """Open and start the device as it lets itself be opened: nearest to one channel at the rate that is wanted."""
+    faults = (sounddevice.PortAudioError, ValueError)
+    try:
+        facts = sounddevice.query_devices(device, "input")
+        rates = dict.fromkeys((sample_rate, round(facts["default_samplerate"]), *_USUAL_RATES))
+        channels = dict.fromkeys((1, 2, max(1, int(facts["max_input_channels"]))))
+    except faults as error:
+        raise _cannot_open(sample_rate, device, error) from error
+    first: Exception | None = None
+    for rate, count in product(rates, channels):
+        try:
+            stream = sounddevice.InputStream(
+                samplerate=rate,
+                blocksize=round(BLOCK_SECONDS * rate),
+                device=device,
+                channels=count,
+                dtype="int16",
+                callback=take,
+            )
+            stream.__enter__()
+        except faults as error:
+            first = first or error
+            continue
+        if (rate, count) != (sample_rate, 1):
+            log.info("the microphone gives %d channels at %d Hz, which become one at %d Hz", count, rate, sample_rate)
+        return stream, rate
+    raise _cannot_open(sample_rate, device, first) from first
+
+
+def _cannot_open(sample_rate: int, device: str | int | None, error: Exception | None) -> DataError:
+    which = "the default microphone" if device is None else f"microphone {device!r}"
+    return DataError(
+        f"{which} cannot be opened at {sample_rate} Hz or any usual rate ({error}); "
+        "`python -m sounddevice` lists the devices, --device chooses one"
+    )
+
+
+def _converted(blocks: Iterator[Pcm], rate: int, sample_rate: int) -> Iterator[Pcm]:
+    """Make blocks [samples, channels] at the device's rate one channel at the rate that is wanted."""
+    resampler = StreamResampler(rate, sample_rate)
+    for block in blocks:
+        if rate == sample_rate and block.shape[1] == 1:
+            yield block[:, 0]
+        elif len(samples := resampler.push(to_mono(from_pcm16(block)))):
+            yield to_pcm16(samples)
+
+
+def _blocks_of(queued: "queue.Queue[Pcm]") -> Iterator[Pcm]:
     while True:
         try:
-            block = queued.get(timeout=_PATIENCE_SECONDS)
+            yield queued.get(timeout=_PATIENCE_SECONDS)
         except queue.Empty:
             raise DataError(f"the microphone gave no sound for {_PATIENCE_SECONDS:g} s; is it still there?") from None
-        if lost:
-            raise DataError(f"sound from the microphone was lost ({lost[0]}); start again")
-        yield block
 
 
 def _library() -> Any:

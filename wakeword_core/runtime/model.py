@@ -4,23 +4,24 @@ A stream is taken to begin after quiet: windows that reach before its first fram
 for digital silence. Scores lie on a fixed grid of frames, `stride_frames` apart, on which the first whole window ends.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wakeword_core.audio import read_audio, to_pcm16
+from wakeword_core.audio import read_pcm_blocks
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features.mel import NumpyFrontend, frame_count
 from wakeword_core.files import replacing
-from wakeword_core.runtime.detector import Detection, detect, wake_scores
-from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
-from wakeword_core.runtime.streaming import Floats, Pcm, StreamingModel, Times, check_pcm
+from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
+from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedModel, RuntimeCard, Shapes
+from wakeword_core.runtime.onnx_file import reason
+from wakeword_core.runtime.streaming import Floats, GraphScorer, Pcm, StreamingModel, Times, check_pcm
 
 _INPUT = "log_mel"
-_OUTPUT = "scores"
 _BATCH_WINDOWS = 64
 _BLOCK_STRIDES = 512  # strides of audio whose features are held at once: 40 s at the default stride
 
@@ -68,17 +69,20 @@ class WakewordModel(ExportedModel):
 
     names = tuple(STREAMING_FILES)
 
-    def __init__(self, path: Path | str, threads: int = 1) -> None:
-        super().__init__(path, threads)
-        self.front_end = NumpyFrontend(self.frontend, self.sample_rate)
-        inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
-        outputs = {value.name: list(value.shape) for value in self._session.get_outputs()}
+    def _example(self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes) -> tuple[dict[str, npt.NDArray[Any]], int]:
         wanted = [self.frontend.bands, self.frontend.window_frames]
-        if inputs.get(_INPUT, [None])[1:] != wanted or _OUTPUT not in outputs or len(inputs) != 1:
+        if inputs.get(_INPUT, [None])[1:] != wanted or SCORES not in outputs or len(inputs) != 1:
             raise ArtifactError(
                 f"{self.path} takes {inputs} and gives {outputs}, but its card promises {_INPUT} [batch, {wanted[0]}, "
-                f"{wanted[1]}] and {_OUTPUT}; export the model again"
+                f"{wanted[1]}] and {SCORES}; export the model again"
             )
+        windows = np.zeros((2, *wanted), np.float32)  # two, so that a batch of one size shows itself
+        return {_INPUT: windows}, len(windows)
+
+    @cached_property
+    def front_end(self) -> NumpyFrontend:
+        """What makes features of samples."""
+        return NumpyFrontend(self.frontend, self.sample_rate)
 
     @cached_property
     def streaming(self) -> StreamingModel | None:
@@ -89,7 +93,7 @@ class WakewordModel(ExportedModel):
         if not beside.is_file():
             return None
         streaming = StreamingModel(beside, self.threads)
-        if streaming.facts.get("made_from") != self.graph_digest:
+        if streaming.made_from != self.graph_digest:
             raise ArtifactError(f"{beside} was not made from the {self.path.name} beside it; export the model again")
         return streaming
 
@@ -100,8 +104,11 @@ class WakewordModel(ExportedModel):
             raise DataError(f"windows must be [n, {expected[0]}, {expected[1]}], not {list(windows.shape)}")
         if not len(windows):
             return np.empty((0, len(self.labels)), np.float32)
-        scores: Floats = self._session.run([_OUTPUT], {_INPUT: windows.astype(np.float32, copy=False)})[0]
-        return scores
+        try:
+            scores = self.session.run([SCORES], {_INPUT: windows.astype(np.float32, copy=False)})[0]
+        except Exception as error:  # onnxruntime's own exceptions have no common public base
+            raise ArtifactError(f"{self.path} cannot be run ({reason(error)}); export the model again") from error
+        return self.checked(scores, len(windows))
 
     def score_stream_windows(self, windows: Floats) -> Floats:
         """Score windows cut from a stream, whose levels are first clamped by what each window holds itself."""
@@ -115,33 +122,99 @@ class WakewordModel(ExportedModel):
         Features are made in blocks, so that memory does not grow with the audio but for the result. `score`, which
         gets at most `batch` windows at once, does what `score_stream_windows` does in another way.
         """
-        check_pcm(pcm)
-        score = score or self.score_stream_windows
-        hop, n_fft, width = self.frontend.hop_length, self.frontend.n_fft, self.frontend.window_frames
-        frames = frame_count(len(pcm), self.frontend)
-        offset = self.first_end
-        block = _BLOCK_STRIDES * self.stride_frames
-        padded = self.front_end.silence(width - 1)
-        scores = [np.empty((0, len(self.labels)), np.float32)]
-        for start in range(0, frames, block):
-            stop = min(frames, start + block)
-            mel = self.front_end(pcm[start * hop : (stop - 1) * hop + n_fft])
-            padded = np.concatenate([padded[:, padded.shape[1] - (width - 1) :], mel], axis=1)
-            ends = np.arange(offset, stop - start, self.stride_frames)
-            if len(ends):
-                scores.append(_score_ends(padded, ends, width, score, batch))
-        grid = np.arange(offset, frames, self.stride_frames)
-        return (grid * hop + n_fft) / self.sample_rate, np.concatenate(scores)
+        scorer = BlockScorer(self, batch, score)
+        (times, scores), (last_times, last_scores) = scorer.push(pcm), scorer.finish()
+        return np.concatenate([times, last_times]), np.concatenate([scores, last_scores])
 
     def detect(self, pcm: Pcm, threshold: float | None = None, point: str | None = None) -> list[Detection]:
-        """Return every detection in mono int16 [samples] at `sample_rate`, by default at the model's own threshold."""
-        times, scores = self.score_audio(pcm)
-        wake, best = wake_scores(scores)
-        labels = [self.labels[index] for index in best]
-        return detect(times, wake, self.threshold_at(point, threshold), self.detector, labels)
+        """Return every detection in mono int16 [samples] at `sample_rate`, by default at the model's own threshold.
+
+        The end of the samples is followed by quiet, so that a word at the end is heard, too.
+        """
+        return detect_blocks(self, [pcm], self.threshold_at(point, threshold))
 
 
-def score_files(model: WakewordModel, paths: Sequence[Path], out: Path) -> int:
+class BlockScorer:
+    """Scores of a recording that comes in pieces of any length, with features made and windows scored in blocks.
+
+    The blocks lie at the same places however the recording is cut, and so its scores are the same to the bit.
+    """
+
+    def __init__(
+        self, model: WakewordModel, batch: int = _BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
+    ) -> None:
+        self._model, self._batch, self._score = model, batch, score or model.score_stream_windows
+        self._pending: Pcm = np.empty(0, np.int16)
+        self._frames = 0
+        self._padded = model.front_end.silence(model.frontend.window_frames - 1)
+
+    def push(self, chunk: Pcm) -> tuple[Times, Floats]:
+        """Take int16 [samples] and return the times [k] and scores [k, classes] of the blocks that they complete."""
+        check_pcm(chunk)
+        frontend, block = self._model.frontend, _BLOCK_STRIDES * self._model.stride_frames
+        self._pending = np.concatenate([self._pending, chunk]) if len(self._pending) else chunk
+        blocks = frame_count(len(self._pending), frontend) // block
+        scored = [self._advance(block, at * block) for at in range(blocks)]
+        self._pending = self._pending[blocks * block * frontend.hop_length :].copy()
+        return self._joined(scored)
+
+    def finish(self) -> tuple[Times, Floats]:
+        """Return the times and scores of what is left."""
+        frames = frame_count(len(self._pending), self._model.frontend)
+        return self._joined([self._advance(frames, 0)] if frames else [])
+
+    def _advance(self, frames: int, first: int) -> tuple[Times, Floats]:
+        """Score the windows that end in so many frames, from frame `first` of the samples that wait on."""
+        model, hop = self._model, self._model.frontend.hop_length
+        width, stride = model.frontend.window_frames, model.stride_frames
+        mel = model.front_end(self._pending[first * hop : (first + frames - 1) * hop + model.frontend.n_fft])
+        self._padded = np.concatenate([self._padded[:, self._padded.shape[1] - (width - 1) :], mel], axis=1)
+        ends = np.arange((model.first_end - self._frames) % stride, frames, stride)
+        grid, self._frames = ends + self._frames, self._frames + frames
+        return model.window_end(grid), _score_ends(self._padded, ends, width, self._score, self._batch)
+
+    def _joined(self, scored: Sequence[tuple[Times, Floats]]) -> tuple[Times, Floats]:
+        some = [pair for pair in scored if len(pair[0])]
+        empty = np.empty((0, len(self._model.labels)), np.float32)
+        return np.concatenate([np.empty(0), *(times for times, _ in some)]), np.concatenate(
+            [empty, *(scores for _, scores in some)]
+        )
+
+
+def score_blocks(model: WakewordModel | StreamingModel, blocks: Iterable[Pcm]) -> Iterator[tuple[Times, Floats]]:
+    """Yield the times and scores of a recording that comes in blocks of int16 [samples] at the model's rate."""
+    scorer = BlockScorer(model) if isinstance(model, WakewordModel) else GraphScorer(model)
+    for block in blocks:
+        yield scorer.push(block)
+    yield scorer.finish()
+
+
+def detect_blocks(
+    model: WakewordModel | StreamingModel, blocks: Iterable[Pcm], threshold: float | None = None
+) -> list[Detection]:
+    """Return every detection in a recording that comes in blocks of int16 [samples] at the model's rate.
+
+    It is followed by quiet; what is detected in that is given the time of the recording's end.
+    """
+    samples = 0
+
+    def followed_by_quiet() -> Iterator[Pcm]:
+        nonlocal samples
+        for block in blocks:
+            samples += len(block)
+            yield block
+        yield np.zeros(model.quiet_samples, np.int16)
+
+    decision = StreamingDetector(model.threshold if threshold is None else threshold, model.detector)
+    found = []
+    for times, scores in score_blocks(model, followed_by_quiet()):
+        for time, score, label in zip(times, *wake_scores(scores), strict=True):
+            if (event := decision.push(float(time), float(score), model.labels[label])) is not None:
+                found.append(event)
+    return [event._replace(time=min(event.time, samples / model.sample_rate)) for event in found]
+
+
+def score_files(model: WakewordModel | StreamingModel, paths: Sequence[Path], out: Path) -> int:
     """Write the scores of audio files to the .npz file `out` and return how many scores there are.
 
     Arrays: `time` float64 [n] seconds within its file, `score` float32 [n]; with several files also `file_index`
@@ -149,19 +222,23 @@ def score_files(model: WakewordModel, paths: Sequence[Path], out: Path) -> int:
     """
     if not paths:
         raise DataError("no audio files were given to score; name at least one")
-    scored = [model.score_audio(to_pcm16(read_audio(path, model.sample_rate))) for path in paths]
-    arrays: dict[str, npt.NDArray[np.generic]] = {
-        "time": np.concatenate([times for times, _ in scored]),
-        "score": np.concatenate([wake_scores(scores)[0].astype(np.float32) for _, scores in scored]),
-    }
+    times: list[Times] = []
+    wake: list[Floats] = []
+    counts = []
+    for path in paths:
+        scored = list(score_blocks(model, read_pcm_blocks(path, model.sample_rate)))
+        times += [moments for moments, _ in scored]
+        wake += [wake_scores(scores)[0].astype(np.float32) for _, scores in scored]
+        counts.append(sum(len(moments) for moments, _ in scored))
+    arrays: dict[str, npt.NDArray[np.generic]] = {"time": np.concatenate(times), "score": np.concatenate(wake)}
     if len(paths) > 1:
-        arrays["file_index"] = np.repeat(np.arange(len(paths)), [len(times) for times, _ in scored])
+        arrays["file_index"] = np.repeat(np.arange(len(paths)), counts)
         arrays["names"] = np.asarray([str(path) for path in paths])
     with replacing(out) as part, part.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     return len(arrays["time"])
 
 
-def detect_file(model: WakewordModel, path: Path, threshold: float | None = None) -> list[Detection]:
+def detect_file(model: WakewordModel | StreamingModel, path: Path, threshold: float | None = None) -> list[Detection]:
     """Return every detection in one audio file, at the model's own threshold unless one is given."""
-    return model.detect(to_pcm16(read_audio(path, model.sample_rate)), threshold)
+    return detect_blocks(model, read_pcm_blocks(path, model.sample_rate), threshold)

@@ -16,7 +16,6 @@ numpy and onnxruntime are all that it needs:
   repeat its scores.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,8 @@ import numpy.typing as npt
 
 from wakeword_core.audio import from_pcm16
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.runtime.exported import STREAMING_FILES, ExportedModel
+from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedModel, RuntimeCard, Shapes, StateCard
+from wakeword_core.runtime.onnx_file import reason
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -32,7 +32,6 @@ Times = npt.NDArray[np.float64]
 States = dict[str, npt.NDArray[Any]]
 
 AUDIO = "audio"
-SCORES = "scores"
 NEXT = "next_"
 """What the name of a state's output begins with; the rest is the name of its input."""
 TAIL = "audio_tail"
@@ -45,22 +44,23 @@ class StreamingModel(ExportedModel):
 
     names = tuple(STREAMING_FILES.values())
 
-    def __init__(self, path: Path | str, threads: int = 1) -> None:
-        super().__init__(path, threads)
+    def _example(self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes) -> tuple[States, int]:
+        if facts.streaming is None:
+            raise ArtifactError(f"the card in {self.path} tells of no usable stream; export again")
+        self.facts: dict[str, Any] = self.card["streaming"]
+        self.native, self.made_from = facts.streaming.native, facts.streaming.made_from
         try:
-            self.facts: dict[str, Any] = self.card["streaming"]
-            self.native = bool(self.facts["native"])
-            self._start = {name: _start(**state) for name, state in self.facts["states"].items()}
-        except (KeyError, TypeError, ValueError) as error:
+            self.start = {name: _start(state) for name, state in facts.streaming.states.items()}
+        except (ValueError, OverflowError) as error:
             raise ArtifactError(f"the card in {self.path} tells of no usable stream ({error}); export again") from error
-        inputs = {value.name for value in self._session.get_inputs()}
-        outputs = {value.name for value in self._session.get_outputs()}
-        if inputs != {AUDIO, *self._start} or outputs != {SCORES, *(NEXT + name for name in self._start)}:
+        if inputs.keys() != {AUDIO, *self.start} or outputs.keys() != {SCORES, *(NEXT + name for name in self.start)}:
             raise ArtifactError(f"the card in {self.path} tells of other states than its graph has; export again")
+        hops = self.stride_frames  # one of which ends a window
+        return {AUDIO: np.zeros(hops * self.frontend.hop_length, np.float32), **self.start}, hops
 
     def stream(self) -> "Stream":
         """Begin a new stream, before which there was quiet."""
-        return Stream(self._session, self._start, self.frontend.hop_length, len(self.labels))
+        return Stream(self)
 
 
 class Stream:
@@ -70,21 +70,21 @@ class Stream:
     samples and scores, as long as chunks stay of one size.
     """
 
-    def __init__(self, session: Any, start: States, hop: int, classes: int) -> None:
+    def __init__(self, model: StreamingModel) -> None:
         from onnxruntime import OrtValue
 
-        self._session, self._hop, self._classes = session, hop, classes
-        self._sets = [{name: values.copy() for name, values in start.items()} for _ in range(2)]
+        self._model, self._hop = model, model.frontend.hop_length
+        self._sets = [{name: values.copy() for name, values in model.start.items()} for _ in range(2)]
         values = [
             {name: OrtValue.ortvalue_from_numpy(array) for name, array in states.items()} for states in self._sets
         ]
-        self._bindings = [session.io_binding() for _ in range(2)]
+        self._bindings = [model.session.io_binding() for _ in range(2)]
         for turn, binding in enumerate(self._bindings):
-            for name in start:
+            for name in model.start:
                 binding.bind_ortvalue_input(name, values[turn][name])
                 binding.bind_ortvalue_output(NEXT + name, values[1 - turn][name])
         self._turn = 0
-        self._audio, self._scores = np.empty(0, np.float32), np.empty((0, classes), np.float32)
+        self._audio, self._scores = np.empty(0, np.float32), np.empty((0, len(model.labels)), np.float32)
 
     def set_tail(self, samples: Floats) -> None:
         """Take float32 [n_fft - hop_length] for the samples right before the next run's."""
@@ -95,26 +95,31 @@ class Stream:
         if len(audio) != len(self._audio):
             self._bind(len(audio))
         self._audio[:] = audio
-        self._session.run_with_iobinding(self._bindings[self._turn])
+        try:
+            self._model.session.run_with_iobinding(self._bindings[self._turn])
+        except Exception as error:  # onnxruntime's own exceptions have no common public base
+            raise ArtifactError(
+                f"{self._model.path} cannot be run ({reason(error)}); export the model again"
+            ) from error
         self._turn = 1 - self._turn
-        return self._scores.copy()
+        return self._model.checked(self._scores, len(self._scores)).copy()
 
     def _bind(self, samples: int) -> None:
         from onnxruntime import OrtValue
 
         self._audio = np.empty(samples, np.float32)
-        self._scores = np.empty((samples // self._hop, self._classes), np.float32)
+        self._scores = np.empty((samples // self._hop, len(self._model.labels)), np.float32)
         audio, scores = (OrtValue.ortvalue_from_numpy(array) for array in (self._audio, self._scores))
         for binding in self._bindings:
             binding.bind_ortvalue_input(AUDIO, audio)
             binding.bind_ortvalue_output(SCORES, scores)
 
 
-def _start(shape: list[int], start: list[float], type: str) -> npt.NDArray[Any]:
-    values = np.asarray(start, np.dtype(type))
-    if len(shape) > 1:
-        values = values.reshape(-1, *[1] * (len(shape) - 2))
-    return np.ascontiguousarray(np.broadcast_to(values, shape))
+def _start(state: StateCard) -> npt.NDArray[Any]:
+    values = np.asarray(state.start, np.dtype(state.type))
+    if len(state.shape) > 1:
+        values = values.reshape(-1, *[1] * (len(state.shape) - 2))
+    return np.ascontiguousarray(np.broadcast_to(values, state.shape))
 
 
 class GraphScorer:
@@ -149,6 +154,10 @@ class GraphScorer:
         self._frames += hops
         self._pending = audio[hops * hop :].copy()
         return self.model.window_end(ends), np.concatenate(scores)[ends - first]
+
+    def finish(self) -> tuple[Times, Floats]:
+        """End the stream: samples that do not complete a score any more have none."""
+        return np.empty(0), np.empty((0, len(self.model.labels)), np.float32)
 
     def _ends(self, stop: int) -> npt.NDArray[np.int64]:
         stride = self.model.stride_frames

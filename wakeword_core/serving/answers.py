@@ -30,6 +30,9 @@ class Verdict(BaseModel):
         description="The judge's score where it was called; null where it was not.", ge=0, le=1
     )
     events: list[Event]
+    hint: str | None = Field(
+        None, description="What is wrong with the sound itself, such as far too little of it; null where nothing is."
+    )
     seconds: float = Field(description="Length of the audio.", ge=0)
     timings_ms: dict[str, float] = Field(description="Milliseconds of each step: queue, decode, sentry, judge.")
     model: str = Field(description="Key of the model that decided.")

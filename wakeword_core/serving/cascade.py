@@ -10,7 +10,6 @@ import numpy.typing as npt
 from wakeword_core.audio import from_pcm16, resample, to_pcm16
 from wakeword_core.config import CascadeConfig
 from wakeword_core.errors import ConfigError
-from wakeword_core.files import hash_file
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.detector import Detection, prepare
 from wakeword_core.serving.answers import DecidedBy
@@ -29,7 +28,7 @@ def model_key(model: WakewordModel) -> str:
     """Return the key of the artifact that a model was exported as, or digits of the file's hash if it names none."""
     keys = model.card.get("keys")
     key = keys.get("onnx_model") if isinstance(keys, dict) else None
-    return str(key or hash_file(model.path)[:KEY_CHARACTERS])
+    return str(key or model.file.sha256[:KEY_CHARACTERS])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 from wakeword_core.audio import StreamResampler, from_pcm16, to_pcm16
 from wakeword_core.runtime import Detector
 from wakeword_core.runtime.detector import Detection
+from wakeword_core.runtime.levels import Watch
 from wakeword_core.serving.cascade import Cascade, Pcm
 from wakeword_core.serving.metrics import Metrics
 from wakeword_core.serving.verification import SCORE_DIGITS, event_of
@@ -27,26 +28,38 @@ class Listening:
         self._calls: list[Detection] = []
         self._kept: Pcm = np.empty(0, np.int16)
         self._samples = 0
+        self._watch = Watch(self._rate)
 
     def push(self, pcm: Pcm) -> list[Message]:
         """Take int16 [samples] at the stream's rate, and return the messages about them."""
-        return self._process(to_pcm16(np.clip(self._resampler.push(from_pcm16(pcm)), -1.0, 1.0)), over=False)
+        return self._process(to_pcm16(self._resampler.push(from_pcm16(pcm))))
 
     def finish(self) -> list[Message]:
-        """End the stream: calls that still wait are judged by the audio there is."""
-        return self._process(to_pcm16(np.clip(self._resampler.finish(), -1.0, 1.0)), over=True)
+        """End the stream: it is followed by quiet, and calls that still wait are judged by the audio there is."""
+        messages = self._process(to_pcm16(self._resampler.finish()))
+        self._calls += self._detector.finish()
+        self._keep(np.zeros(self._cascade.sentry.model.quiet_samples, np.int16))
+        while self._calls:
+            messages += self._decide(self._calls.pop(0))
+        return messages + self._hint(self._watch.finish())
 
-    def _process(self, pcm: Pcm, *, over: bool) -> list[Message]:
+    def _process(self, pcm: Pcm) -> list[Message]:
         self._calls += self._detector.process(pcm)
-        self._samples += len(pcm)
         self._metrics.stream_seconds.inc(len(pcm) / self._rate)
-        if self._cascade.judge is not None:
-            self._kept = np.concatenate([self._kept, pcm])
+        self._keep(pcm)
         messages = self._scores()
-        while self._calls and (over or self._can_be_judged(self._calls[0])):
+        while self._calls and self._can_be_judged(self._calls[0]):
             messages += self._decide(self._calls.pop(0))
         self._forget()
-        return messages
+        return messages + self._hint(self._watch.push(pcm))
+
+    def _keep(self, pcm: Pcm) -> None:
+        self._samples += len(pcm)
+        if self._cascade.judge is not None:
+            self._kept = np.concatenate([self._kept, pcm])
+
+    def _hint(self, hint: str | None) -> list[Message]:
+        return [] if hint is None else [{"type": "hint", "detail": hint}]
 
     def _scores(self) -> list[Message]:
         times, scores = self._detector.times, self._detector.scores

@@ -64,7 +64,7 @@ class Service:
         second = None if judge is None else self._served("judge", judge, policy.judge_threshold)
         self.cascade = Cascade(first, second, policy)
         streaming = first.model.streaming
-        self.streaming_bytes = streaming.path.read_bytes() if streaming else None
+        self.streaming_bytes = streaming.file.data if streaming else None
         self.model_answer = self._describe()
         self._verifier = Verifier(self.cascade, settings.max_seconds, self.metrics)
         self._queue = _Places(settings.queue_length, self.metrics.queue_depth)

@@ -9,6 +9,7 @@ import numpy as np
 
 from wakeword_core.audio import to_pcm16
 from wakeword_core.runtime.detector import Detection, detect, prepare, wake_scores
+from wakeword_core.runtime.levels import Levels
 from wakeword_core.serving.answers import Event, Verdict
 from wakeword_core.serving.cascade import Cascade, Decision, Pcm
 from wakeword_core.serving.metrics import Metrics
@@ -57,11 +58,14 @@ class Verifier:
         sentry = self._cascade.sentry.model
         with work.step("decode"):
             pcm = to_pcm16(decode_upload(data, self._max_seconds, sentry.sample_rate))
+        seconds, least = len(pcm) / sentry.sample_rate, sentry.window_end(sentry.first_end)
+        if seconds < least:
+            raise RefusedError(422, "too_short", f"the audio must have {least:.3f} s at least; send more")
+        levels = Levels(sentry.sample_rate)
+        levels.push(pcm)
+        pcm = np.concatenate([pcm, np.zeros(sentry.quiet_samples, np.int16)])  # so that a word at the end is heard
         with work.step("sentry"):
             times, scores = self._cascade.sentry.score_audio(pcm)
-            if not len(times):
-                least = sentry.window_end(sentry.first_end)
-                raise RefusedError(422, "too_short", f"the audio must have {least:.3f} s at least; send more")
             wake, best = wake_scores(scores)
             peaks = prepare(times, wake, sentry.detector).held
             labels = [sentry.labels[index] for index in best]
@@ -71,7 +75,7 @@ class Verifier:
         decisions = self._decide(calls, pcm, work)
         for step, milliseconds in work.timings_ms.items():
             self._metrics.steps.labels(step).observe(milliseconds / 1e3)
-        return self._verdict(peak, decisions, len(pcm) / sentry.sample_rate, work)
+        return self._verdict(peak, decisions, seconds, levels.hint, work)
 
     def _decide(self, calls: list[Detection], pcm: Pcm, work: Work) -> list[tuple[Detection, Decision]]:
         decided = []
@@ -84,7 +88,12 @@ class Verifier:
         return decided
 
     def _verdict(
-        self, peak: Detection, decided: list[tuple[Detection, Decision]], seconds: float, work: Work
+        self,
+        peak: Detection,
+        decided: list[tuple[Detection, Decision]],
+        seconds: float,
+        hint: str | None,
+        work: Work,
     ) -> Verdict:
         by_judge = self._cascade.judge is not None and bool(decided)
         call, decision = max(
@@ -100,18 +109,19 @@ class Verifier:
             decided_by="judge" if by_judge else "sentry",
             sentry_score=round(peak.score, SCORE_DIGITS),
             judge_score=None if decision.judge_score is None else round(decision.judge_score, SCORE_DIGITS),
-            events=[event_of(call, decision) for call, decision in decided if decision.accepted],
+            events=[event_of(call, decision, seconds) for call, decision in decided if decision.accepted],
+            hint=hint,
             seconds=round(seconds, TIME_DIGITS),
             timings_ms={name: round(value, TIME_DIGITS) for name, value in work.timings_ms.items()},
             model=decider.key,
         )
 
 
-def event_of(call: Detection, decision: Decision) -> Event:
-    """Return the event of a call that was accepted."""
+def event_of(call: Detection, decision: Decision, end: float = np.inf) -> Event:
+    """Return the event of a call that was accepted; one in the quiet after the audio's end has the time of that."""
     return Event(
         word=call.label,
-        time=round(call.time, TIME_DIGITS),
+        time=round(min(call.time, end), TIME_DIGITS),
         score=min(1.0, round(decision.confidence, SCORE_DIGITS)),
     )
 

@@ -154,7 +154,12 @@ class Graph:
     def direct_inputs(self, node: Node) -> list[Node]:
         """Return the inputs of `node` that are not behind another of its inputs too: these show the whole graph."""
         inputs = self.inputs(node)
-        behind = {node.id for source in inputs for node in self.upstream(source)}
+        behind: set[NodeId] = set()
+        newest = {source.id: source for source in inputs}
+        while newest:
+            further = (source for reached in newest.values() for source in self.inputs(reached))
+            newest = {source.id: source for source in further if source.id not in behind}
+            behind |= newest.keys()
         return [source for source in inputs if source.id not in behind]
 
     def direct_consumers(self, node: Node) -> list[Node]:

@@ -6,7 +6,6 @@ are kept of an epoch only that was stopped in the middle.
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,7 +21,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, ConfigError
-from wakeword_core.files import canonical_json, digest, link_or_copy, replacing
+from wakeword_core.files import canonical_json, digest, link_or_copy, parse_json, replacing
 from wakeword_core.models.scoring import ScoringModel, count_parameters, model_card, new_model, save_model
 from wakeword_core.training.data import UNSEEN, derived_seed
 from wakeword_core.training.distributed import ALONE, Ranks, share_norms
@@ -292,6 +292,20 @@ stopped in the middle, what it left behind and random states."""
 _FACTS = ("run", "step", "micro_batch", "device", "scaler")
 
 
+class _Facts(BaseModel):
+    """What a checkpoint's file says besides its tensors."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    run: str
+    step: int = Field(ge=0)
+    micro_batch: int = Field(ge=1)
+    device: str
+    scaler: dict[str, Any]
+    history: tuple[EpochRecord, ...]
+    sha256: str
+
+
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Make `checkpoint` the last one and keep the last as the previous; a kill at any time leaves a whole one."""
     tensors = {
@@ -334,17 +348,16 @@ def load_checkpoint(folder: Path, run: str) -> Checkpoint | None:
 def _read_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
-            facts: dict[str, Any] = json.loads(file.metadata()["checkpoint"])
+            facts = _Facts.model_validate(parse_json(file.metadata()["checkpoint"]))
             tensors: Tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if facts["sha256"] != tensors_hash(tensors):
+        if facts.sha256 != tensors_hash(tensors):
             raise ArtifactError(f"the checkpoint {path} is damaged (its hash differs)")
         groups: dict[str, Tensors] = {name: {} for name in GROUPS}
         for name, tensor in tensors.items():
             group, rest = name.split("/", 1)
             groups[group][rest] = tensor
-        history = tuple(EpochRecord(**record) for record in facts["history"])
-        fields: dict[str, Any] = {name: facts[name] for name in _FACTS}
-        return Checkpoint(history=history, tensors=groups, **fields)
+        fields: dict[str, Any] = {name: getattr(facts, name) for name in _FACTS}
+        return Checkpoint(history=facts.history, tensors=groups, **fields)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"the checkpoint {path} is damaged ({error})") from error
 

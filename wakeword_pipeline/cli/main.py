@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,6 +37,7 @@ Settings = Annotated[
 ]
 Model = Annotated[Path, typer.Argument(help="An exported .onnx file, or the folder that holds model.onnx.")]
 Audio = Annotated[list[Path], typer.Argument(help="Recordings to look through.")]
+AudioOrFolders = Annotated[list[Path], typer.Argument(help="Recordings to look through, or folders of them.")]
 Sensitivity = Annotated[
     str | None, typer.Option(help="Operating point: strict, balanced or lenient. \\[default: the model's own]")
 ]
@@ -291,41 +292,25 @@ def score(
     out: Annotated[Path, typer.Option(help="File (.npz) for the arrays `time` (seconds) and `score`.")],
 ) -> None:
     """Write the score of every window of recordings to a file."""
-    from wakeword_core.runtime import WakewordModel
+    from wakeword_core.runtime.live import open_model
     from wakeword_core.runtime.model import score_files
 
-    count = score_files(WakewordModel(model), audio, out)
+    count = score_files(open_model(model), audio, out)
     print(f"{count} scores of {len(audio)} recording{'s' if len(audio) > 1 else ''} in {out}")
 
 
 @app.command()
 def detect(
     model: Model,
-    audio: Audio,
+    audio: AudioOrFolders,
     sensitivity: Sensitivity = None,
     threshold: Threshold = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the wake word in recordings."""
-    from wakeword_core.runtime import WakewordModel
-    from wakeword_core.runtime.model import detect_file
+    """Find the wake word in recordings. One that cannot be read is told of, and the others are looked through."""
+    from wakeword_pipeline.cli.commands.detect import detect as detect_in
 
-    loaded = WakewordModel(model)
-    threshold = loaded.threshold_at(sensitivity, threshold)
-    by_path: dict[str, Any] = {}
-    for path in audio:
-        detections = detect_file(loaded, path, threshold)
-        by_path[str(path)] = [
-            {"time": round(float(event.time), 3), "score": round(float(event.score), 4), "label": event.label}
-            for event in detections
-        ]
-        if not as_json:
-            for event in detections:
-                print(f"{path}\t{event.time:.2f} s\t{event.score:.3f}\t{event.label}")
-            if not detections:
-                print(f"{path}\tnothing found")
-    if as_json:
-        print(json.dumps(by_path))
+    detect_in(model, audio, sensitivity, threshold, as_json=as_json)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from wakeword_core.export.comparison import compare_with_fp32
 from wakeword_core.export.float16 import convert_fp16
@@ -24,6 +24,7 @@ def test_half_the_size_and_the_same_decisions(trained_tcn, sweeps, tmp_path, mon
     assert 0 < figures["mean_score_difference"] < 0.005
     assert figures["window_ms_fp32"] > 0 and figures["window_ms_fp16"] > 0
     model = onnx.load(path)
+    assert model.ir_version == helper.find_min_ir_version_for(model.opset_import)
     ends = (*model.graph.input, *model.graph.output)
     assert {one.type.tensor_type.elem_type for one in ends} == {TensorProto.FLOAT}
     large = [one for one in model.graph.initializer if np.prod(one.dims) > 100]

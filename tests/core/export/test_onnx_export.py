@@ -1,12 +1,14 @@
 import copy
 import json
+import os
 import shutil
+import subprocess
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from wakeword_core.config.export import OnnxConfig
 from wakeword_core.errors import WakewordError
@@ -73,6 +75,7 @@ def test_card_batch_and_single_file(exported) -> None:
     assert check_seal(model) == "whole"
     assert [path.name for path in folder.iterdir() if path.name.startswith("model.onnx")] == ["model.onnx"]
     assert summary.bytes == (folder / "model.onnx").stat().st_size
+    assert model.ir_version == helper.find_min_ir_version_for(model.opset_import)
     loaded = WakewordModel(folder)
     one_by_one = np.concatenate([loaded.score_windows(window[None]) for window in WINDOWS[:5]])
     np.testing.assert_allclose(loaded.score_windows(WINDOWS[:5]), one_by_one, atol=1e-6)
@@ -153,3 +156,32 @@ def test_it_streams_or_says_why_not(exported, tmp_path) -> None:
     summary = export_streaming(tmp_path / "model.onnx", 1e-4, tmp_path)
     assert summary.native == (arch == "tcn")
     assert summary.parity < 1e-4
+
+
+OLDEST = os.environ.get("WAKEWORD_TEST_ONNXRUNTIME")
+IN_OLDEST = """
+import sys, numpy, onnxruntime
+for path in sys.argv[1:]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    kinds = {"tensor(float)": "f4", "tensor(int64)": "i8", "tensor(uint8)": "u1"}
+    sizes = {"batch": 2, "samples": 8_000}
+    inputs = {
+        one.name: numpy.zeros([sizes.get(size, size) for size in one.shape], kinds[one.type])
+        for one in session.get_inputs()
+    }
+    assert numpy.isfinite(session.run(["scores"], inputs)[0]).all()
+"""
+
+
+@pytest.mark.skipif(not OLDEST, reason="needs WAKEWORD_TEST_ONNXRUNTIME, a Python that has an older onnxruntime")
+def test_the_oldest_runtime_that_the_documents_name_runs_every_form(exported, sweeps, tmp_path) -> None:
+    folder = exported[4]
+    export_streaming(folder / "model.onnx", 1e-3, tmp_path)
+    original = onnx.load(folder / "model.onnx")
+    small = quantize(folder / "model.onnx", sweeps(64, 1)[0], "minmax", dynamic=True)
+    write_model(take_metadata(small, original), tmp_path / "model.int8.onnx")
+    export_streaming(tmp_path / "model.int8.onnx", 0.2, tmp_path)
+    write_model(take_metadata(pack_weights(original), original), tmp_path / "packed.onnx")
+    paths = [folder / "model.onnx", *sorted(tmp_path.glob("*.onnx"))]
+    assert len(paths) == 5
+    subprocess.run([str(OLDEST), "-c", IN_OLDEST, *map(str, paths)], check=True)

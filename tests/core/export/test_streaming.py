@@ -19,6 +19,7 @@ from wakeword_core.export.onnx_graph import write_model
 from wakeword_core.export.streaming import export_streaming
 from wakeword_core.runtime import Detector, WakewordModel
 from wakeword_core.runtime.live import WindowScorer, stream_scorer
+from wakeword_core.runtime.model import detect_blocks
 from wakeword_core.runtime.streaming import GraphScorer, StreamingModel
 
 RATE = 16_000
@@ -152,7 +153,17 @@ def test_any_chunks_give_the_scores_and_events_of_the_window_model(both, samples
     detector, events = Detector(both), []
     for start in range(0, len(pcm), max(1, sizes[0])):
         events += detector.process(pcm[start : start + max(1, sizes[0])])
+    events += detector.finish()
     assert [(one.time, one.label) for one in events] == [(one.time, one.label) for one in both.detect(pcm)]
+
+
+def test_a_recording_is_looked_through_by_the_streaming_model_alone(both) -> None:
+    pcm = bursts(5.0)
+    threshold = float(np.quantile(both.score_audio(pcm)[1][:, 1], 0.8))
+    expected = both.detect(pcm, threshold)
+    found = detect_blocks(both.streaming, np.array_split(pcm, 7), threshold)
+    assert found and [(one.time, one.label) for one in found] == [(one.time, one.label) for one in expected]
+    np.testing.assert_allclose([one.score for one in found], [one.score for one in expected], atol=1e-4)
 
 
 def test_the_scores_that_are_compared_are_not_all_alike(both) -> None:
@@ -287,6 +298,8 @@ def test_equal_models_give_equal_files_and_the_front_end_is_small(tmp_path) -> N
     first = (tmp_path / "model.streaming.onnx").read_bytes()
     export_streaming(path, 1e-4, tmp_path)
     assert (tmp_path / "model.streaming.onnx").read_bytes() == first
+    model = onnx.load_model_from_string(first)
+    assert model.ir_version == helper.find_min_ir_version_for(model.opset_import)
     assert len(first) < path.stat().st_size + 40_000
 
 
@@ -330,3 +343,44 @@ def test_runs_without_torch_and_onnx(tmp_path) -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def without(tree: dict, name: str) -> dict:
+    return {key: value for key, value in tree.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts, state: facts | {"states": {}},
+        lambda facts, state: without(facts, "states"),
+        lambda facts, state: facts | {"native": "perhaps"},
+        lambda facts, state: facts | {"states": facts["states"] | {"more": state}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"shape": [10**13]}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"shape": [10**7, 10**7]}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"shape": [-3]}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"shape": []}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"shape": [7]}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"start": [1, 2, 3]}}},
+        lambda facts, state: facts | {"states": facts["states"] | {"audio_tail": state | {"start": ["a"]}}},
+        lambda facts, state: (
+            facts | {"states": facts["states"] | {"audio_tail": state | {"start": [10**30], "type": "int64"}}}
+        ),
+        *(
+            lambda facts, state, kind=kind: facts | {"states": facts["states"] | {"audio_tail": state | {"type": kind}}}
+            for kind in ("object", "float64", "int64", "U9", 3)
+        ),
+    ],
+)
+def test_a_card_of_states_that_cannot_be_is_one_sentence(tmp_path, change) -> None:
+    export_streaming(layers(Clip()).save(tmp_path), 1e-4, tmp_path)
+    path = tmp_path / "model.streaming.onnx"
+    model = onnx.load(path)
+    entry = next(entry for entry in model.metadata_props if entry.key == "wakeword")
+    tree = json.loads(entry.value)
+    tree["streaming"] = change(tree["streaming"], tree["streaming"]["states"]["audio_tail"])
+    entry.value = json.dumps(tree)
+    onnx.save(model, path)
+    with pytest.raises(ArtifactError, match=str(path)) as error:
+        StreamingModel(path)
+    assert "\n" not in str(error.value)

@@ -1,6 +1,8 @@
 """Whole or altered, this home's or not, current or outdated."""
 
+import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from wakeword_core.errors import ArtifactError
 from wakeword_core.graph.verification import verify
 from wakeword_core.runtime.exported import SEAL_KEY, seal
 from wakeword_core.store.artifacts import ArtifactStore
+from wakeword_core.store.graph import Edge, Graph, Node
 
 Edit = Callable[[ModelProto], None]
 
@@ -128,3 +131,53 @@ def test_a_card_that_is_not_json_is_said(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "a.onnx")
     with pytest.raises(ArtifactError, match="not JSON"):
         verify(tmp_path / "a.onnx", ArtifactStore(tmp_path), None)
+
+
+def chain(length: int) -> list[dict]:
+    keys = [f"{number:020x}" for number in range(length)]
+    return [
+        {"name": "stage", "key": key, "created": "", "code_version": "", "inputs": {f"stage{index}": other}}
+        for index, (key, other) in enumerate(pairwise(keys))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *(("lineage", value) for value in (None, [], {}, [None], "x", [{"name": "stage"}], chain(5_000))),
+        *(("lineage.0.key", value) for value in (7, "../../../../evil", "", "F" * 20, ["a"])),
+        *(("lineage.0.name", value) for value in ("../up", "a/b", "", None, "x" * 10**6)),
+        *(("lineage.0.inputs", value) for value in ([], "ab", {"stage": "../up"}, {"a": 1})),
+        *(("data", value) for value in (None, [], {}, "x")),
+        *(("data.sources", value) for value in (None, [1], [{}], {"a": 1})),
+        *(("data.sources.0.commercial_use", value) for value in ("perhaps", None)),
+        *(("data.hours", value) for value in ("long", -1, 10**400)),
+        *(("metrics", value) for value in (None, [], {}, {"test": 3})),
+        *(("metrics.test.frr", value) for value in ("few", [0.1])),
+        ("created", 2_026),
+    ],
+)
+def test_a_whole_card_of_another_shape_is_one_sentence(home, tmp_path: Path, place: str, value: object) -> None:
+    def other(model: ModelProto) -> None:
+        entry = next(entry for entry in model.metadata_props if entry.key == "wakeword_model_card")
+        tree = json.loads(entry.value)
+        *around, last = (int(part) if part.isdecimal() else part for part in place.split("."))
+        inner = tree
+        for part in around:
+            inner = inner[part]
+        inner[last] = value
+        entry.value = json.dumps(tree)
+
+    with pytest.raises(ArtifactError, match=r"edited\.onnx cannot be used") as error:
+        verify(edited(home, tmp_path, other), home.store, None)
+    assert "\n" not in str(error.value)
+
+
+def test_a_dense_lineage_is_walked_at_once() -> None:
+    """Every artifact has all earlier ones as inputs: of each only the nearest is shown."""
+    nodes = [
+        Node("stage", f"{number:04x}", inputs=tuple(Edge("stage", "stage", f"{one:04x}", "") for one in range(number)))
+        for number in range(100)
+    ]
+    graph = Graph(nodes)
+    assert [[one.key for one in graph.direct_inputs(node)] for node in nodes[1:]] == [[one.key] for one in nodes[:-1]]

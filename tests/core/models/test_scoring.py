@@ -111,6 +111,14 @@ def _damage(folder: Path, how: str) -> None:
         card.write_text(json.dumps({**facts, "model": {"arch": "resnet9000"}}))
     elif how == "absurd size":
         card.write_text(json.dumps({**facts, "n_mels": -4}))
+    elif how == "endless size":
+        card.write_text(json.dumps({**facts, "n_mels": 0}).replace('"n_mels": 0', '"n_mels": 1e999'))
+    elif how == "huge size":
+        card.write_text(json.dumps({**facts, "n_mels": 10**13}))
+    elif how == "deep card":
+        card.write_text('{"a":' * 200_000)
+    elif how == "labels are no text":
+        card.write_text(json.dumps({**facts, "labels": [{}, 1]}))
     elif how == "short window":
         card.write_text(json.dumps({**facts, "frames": 3}))
     elif how == "a weight is missing":
@@ -138,6 +146,10 @@ def _damage(folder: Path, how: str) -> None:
         "labels do not fit",
         "unknown architecture",
         "absurd size",
+        "endless size",
+        "huge size",
+        "deep card",
+        "labels are no text",
         "short window",
         "a weight is missing",
         "a weight too many",

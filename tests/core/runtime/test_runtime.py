@@ -1,19 +1,22 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import onnx
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from wakeword_core.audio import write_audio
+from wakeword_core import audio
+from wakeword_core.audio import read_audio, read_pcm_blocks, resample, to_pcm16, write_audio
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, DataError
 from wakeword_core.features.mel import NumpyFrontend, front_end
-from wakeword_core.runtime import Detector, WakewordModel, exported, window_scores
+from wakeword_core.runtime import Detector, WakewordModel, onnx_file, window_scores
 from wakeword_core.runtime import model as runtime
 from wakeword_core.runtime.detector import detect
 from wakeword_core.runtime.live import WindowScorer
@@ -83,6 +86,7 @@ def test_any_chunking_gives_the_same_scores_and_events(model, samples, sizes, se
         pieces.append(scorer.push(pcm[start : start + size]))
         events += detector.process(pcm[start : start + size])
         start, turn = start + size, turn + 1
+    events += detector.finish()
     if pieces:
         assert np.array_equal(np.concatenate([t for t, _ in pieces]), expected_times)
         assert np.array_equal(np.concatenate([s for _, s in pieces]), expected)
@@ -204,11 +208,58 @@ def test_reset_begins_anew(model) -> None:
     assert detector.score == 0 and detector.process(bursts(5.0)) == first
 
 
-@pytest.mark.parametrize("audio", [np.zeros(9, np.float32), np.zeros((9, 2), np.int16), [0, 1], np.zeros(9, np.uint8)])
-def test_wrong_audio_is_one_clear_error(model, audio) -> None:
+def early(path):
+    """A scorer that hears a word 0.3 s after its end, when windows hold quiet behind it, as trained ones do."""
+
+    def edit(model) -> None:
+        weight = np.zeros((16, 51), np.float32)
+        weight[:, 5:20], weight[:, 30:45] = 1 / 240, -1 / 240
+        gemm = np.stack([-weight.ravel(), weight.ravel()], 1)
+        for tensor, values in zip(model.graph.initializer, (gemm, np.asarray([10, -10], np.float32)), strict=True):
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    return WakewordModel(edited(path, edit))
+
+
+def test_a_recording_that_ends_with_the_word_is_heard_as_one_that_goes_on(tmp_path) -> None:
+    model = early(tmp_path / "m.onnx")
+    word = np.concatenate(
+        [np.zeros(16_000, np.int16), np.random.default_rng(0).normal(0, 9_000, 6_400).astype(np.int16)]
+    )
+    longer = np.concatenate([word, np.zeros(32_000, np.int16)])
+    (expected,) = model.detect(longer)
+    (found,) = model.detect(word)
+    assert found.score == pytest.approx(expected.score, abs=1e-6) and found.label == expected.label
+    assert expected.time > found.time == len(word) / 16_000  # no later than the recording's end
+    live = Detector(model)
+    assert live.process(word) == [] and live.finish() == [found]
+    scores = model.score_audio(word)[1]
+    np.testing.assert_allclose(scores, model.score_audio(longer)[1][: len(scores)], atol=1e-6)  # of its own windows
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (48_000, 2), (44_100, 1), (8_000, 3)])
+def test_a_file_in_blocks_has_the_detections_of_the_whole(model, tmp_path, monkeypatch, rate, channels) -> None:
+    whole = resample(bursts(7.0, 2).astype(np.float32) / 32_768, 16_000, rate)
+    levels = np.linspace(0.5, 1.0, channels)
+    soundfile.write(tmp_path / "a.wav", whole[:, None] * levels, rate, subtype="PCM_16")
+    pcm = to_pcm16(read_audio(tmp_path / "a.wav", 16_000))
+    expected = model.detect(pcm)
+    monkeypatch.setattr(audio, "_BLOCK_FRAMES", 3_333)
+    monkeypatch.setattr(runtime, "_BLOCK_STRIDES", 7)
+    found = detect_file(model, tmp_path / "a.wav")
+    assert len(found) >= 2 and [event.label for event in found] == [event.label for event in expected]
+    np.testing.assert_allclose([event.time for event in found], [event.time for event in expected], atol=1e-9)
+    np.testing.assert_allclose([event.score for event in found], [event.score for event in expected], atol=1e-3)
+    blocks = list(read_pcm_blocks(tmp_path / "a.wav", 16_000))
+    assert len(blocks) > 10 and max(map(len, blocks)) < 16_000
+    assert np.abs(np.concatenate(blocks).astype(int) - pcm).max() <= 1
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(9, np.float32), np.zeros((9, 2), np.int16), [0, 1], np.zeros(9, np.uint8)])
+def test_wrong_audio_is_one_clear_error(model, wrong) -> None:
     for take in (model.score_audio, Detector(model).process):
         with pytest.raises(DataError, match="int16"):
-            take(audio)
+            take(wrong)
 
 
 def test_wrong_windows_are_an_error(model) -> None:
@@ -234,9 +285,217 @@ def test_models_that_are_not_ours(tmp_path, monkeypatch) -> None:
         WakewordModel(tmp_path / "text.onnx")
     with pytest.raises(ArtifactError, match="no model at"):
         WakewordModel(tmp_path)
-    monkeypatch.setattr(exported, "_MAX_MODEL_BYTES", 10)
+    monkeypatch.setattr(onnx_file, "_MAX_MODEL_BYTES", 10)
     with pytest.raises(ArtifactError, match="MB"):
         WakewordModel(save_model(tmp_path / "m.onnx"))
+
+
+def edited(path, edit):
+    model = onnx.load(save_model(path))
+    edit(model)
+    onnx.save(model, path)
+    return path
+
+
+def adding(operator, inputs=("log_mel",), constants=None, domain="", **attributes):
+    """Put a node of one more result into the graph, before all others, with constants of its own."""
+
+    def edit(model) -> None:
+        for name, values in (constants or {}).items():
+            model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
+        model.graph.node.insert(0, helper.make_node(operator, list(inputs), ["added"], domain=domain, **attributes))
+
+    return edit
+
+
+def from_disk(tensor) -> None:
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "secret"), ("length", "16")):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+
+
+def outside(tensor=None):
+    tensor = tensor or numpy_helper.from_array(np.zeros(4, np.float32), "stolen")
+    from_disk(tensor)
+    return tensor
+
+
+def branch(*nodes, constants=()):
+    result = helper.make_tensor_value_info("result", TensorProto.FLOAT, None)
+    return helper.make_graph(list(nodes), "branch", [], [result], list(constants))
+
+
+def doubled(name: str, times: int, result: str) -> list:
+    names = [name, *(f"{name}{turn}" for turn in range(times - 1)), result]
+    return [helper.make_node("Concat", [one, one], [two], axis=0) for one, two in pairwise(names)]
+
+
+def choosing(*nodes, constants=()):
+    """A branch that is never taken holds the nodes; a runtime computes what is constant in it all the same."""
+    half = numpy_helper.from_array(np.zeros(1, np.float32), "half")
+    other = branch(helper.make_node("Identity", ["half"], ["result"]), constants=[half])
+    return adding("If", ["never"], {"never": False}, then_branch=branch(*nodes, constants=constants), else_branch=other)
+
+
+def growing(model) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(2, np.float32), "seed"))
+    model.graph.node.extend(doubled("seed", 40, "grown"))
+
+
+def function(model) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    model.functions.append(helper.make_function("own", "F", ["x"], ["y"], [node], [helper.make_opsetid("", 18)]))
+
+
+LOOP = helper.make_graph(
+    [helper.make_node("Identity", ["go"], ["on"])],
+    "loop",
+    [
+        helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+        helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+    ],
+    [helper.make_tensor_value_info("on", TensorProto.BOOL, [])],
+)
+HOSTILE = {
+    "another file": lambda model: from_disk(model.graph.initializer[0]),
+    "another file in an attribute": adding("Constant", [], value=outside()),
+    "another file in a branch": choosing(
+        helper.make_node("Identity", ["stolen"], ["result"]), constants=[outside()]
+    ),
+    "a loop": adding("Loop", ["many", "always"], {"many": 2**62, "always": True}, body=LOOP),
+    "a loop in a branch": choosing(
+        helper.make_node("Loop", ["", ""], ["result"], body=LOOP)
+    ),
+    "branches in branches": choosing(
+        helper.make_node("If", ["never"], ["result"], then_branch=branch(
+            helper.make_node("If", ["never"], ["result"], then_branch=branch(), else_branch=branch())
+        ), else_branch=branch())
+    ),
+    "an operator of somebody's": adding("Anything", domain="com.example"),
+    "a random operator": adding("RandomNormal", [], shape=[2]),
+    "functions": function,
+    "a tensor of 2^40": adding("ConstantOfShape", ["size"], {"size": [2**40]}),
+    "a tensor of 2^30": adding("ConstantOfShape", ["size"], {"size": [2**30]}),
+    "a tensor of 2^30 in a branch": choosing(
+        helper.make_node("ConstantOfShape", ["size"], ["result"]),
+        constants=[numpy_helper.from_array(np.asarray([2**30]), "size")],
+    ),
+    "an expanded tensor": adding("Expand", ["one", "size"], {"one": np.float32(1), "size": [2**15, 2**15]}),
+    "a long range": adding("Range", ["from", "to", "by"], {"from": 0, "to": 2**30, "by": 1}),
+    "a tensor that doubles": growing,
+    "a tensor that doubles in a branch": choosing(
+        *doubled("seed", 40, "result"), constants=[numpy_helper.from_array(np.zeros(2, np.float32), "seed")]
+    ),
+    "a constant of wrong size": lambda model: model.graph.initializer[0].dims.__setitem__(0, 2**50),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_model_that_does_what_none_of_ours_does_is_refused(tmp_path, monkeypatch, what) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_bytes(b"WAKEWORD_TOKEN=x")
+    with pytest.raises(ArtifactError, match=str(tmp_path / "m.onnx")):
+        WakewordModel(edited(tmp_path / "m.onnx", HOSTILE[what]))
+
+
+def test_a_first_run_that_takes_too_long_is_broken_off(tmp_path, monkeypatch) -> None:
+    def slow(model) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.eye(512, dtype=np.float32), "eye0"))
+        for turn in range(200):
+            model.graph.node.append(helper.make_node("MatMul", [f"eye{turn}", "eye0"], [f"eye{turn + 1}"]))
+
+    monkeypatch.setattr(onnx_file, "_TRIAL_SECONDS", 0.1)
+    with pytest.raises(ArtifactError, match=r"takes more than 0\.1 s"):
+        WakewordModel(edited(tmp_path / "m.onnx", slow))
+
+
+def giving(operator, *more, kind=TensorProto.FLOAT, shape=("batch", 2), **attributes):
+    """Replace what gives the scores."""
+
+    def edit(model) -> None:
+        for index, values in enumerate(more):
+            model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), f"more{index}"))
+        names = [f"more{index}" for index in range(len(more))]
+        model.graph.node[-1].CopyFrom(helper.make_node(operator, ["l", *names], ["scores"], **attributes))
+        model.graph.output[0].CopyFrom(helper.make_tensor_value_info("scores", kind, shape))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (giving("Mul", np.float32(np.nan)), "numbers from 0 to 1"),
+        (giving("Add", np.float32(7)), "numbers from 0 to 1"),
+        (giving("Flatten", axis=0, shape=None), r"float32 \[1, 4\]"),
+        (giving("Cast", kind=TensorProto.DOUBLE, to=TensorProto.DOUBLE), "float64"),
+        (giving("Cast", kind=TensorProto.STRING, to=TensorProto.STRING), "object|first run"),
+        (giving("Concat", np.zeros((2, 1), np.float32), axis=1, shape=None), r"\[2, 3\]"),
+        (giving("Reshape", np.asarray([1, 2]), shape=None), "first run"),
+    ],
+)
+def test_scores_that_are_none_are_told_when_the_model_is_opened(tmp_path, edit, said) -> None:
+    with pytest.raises(ArtifactError, match=said):
+        WakewordModel(edited(tmp_path / "m.onnx", edit))
+
+
+def test_scores_that_become_none_are_told_when_they_do(tmp_path) -> None:
+    """The logarithm of a window's sum is a number for some windows alone."""
+
+    def edit(model) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "half"))
+        model.graph.node.extend([
+            helper.make_node("ReduceSum", ["log_mel"], ["sum"], keepdims=0),
+            helper.make_node("Sub", ["half", "sum"], ["left"]),
+            helper.make_node("Sqrt", ["left"], ["root"]),
+            helper.make_node("Mul", ["soft", "root"], ["scores"]),
+        ])  # fmt: skip
+        model.graph.node[2].output[0] = "soft"
+
+    model = WakewordModel(edited(tmp_path / "m.onnx", edit))
+    with pytest.raises(ArtifactError, match="numbers from 0 to 1"):
+        model.score_windows(np.ones((1, 16, 51), np.float32))
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        *({**CARD, "sample_rate": rate} for rate in (0, -16_000, 3_999, 10**15, 192_001, "fast", None, [16_000])),
+        *({**CARD, "threshold": threshold} for threshold in (-0.1, 1.5, "high", None, 10**400)),
+        *({**CARD, "labels": labels} for labels in ([], ["a"], ["a", "b", "c"], "ab", [1, 2], {"a": 1}, None)),
+        *({**CARD, "operating_points": points} for points in ([], None, {"strict": 0.5}, {"strict": {"threshold": 2}})),
+        {**CARD, "phrase": ["hey"]}, {**CARD, "phrase": "x" * 10**6}, {**CARD, "frontend": 1}, {**CARD, "detector": []},
+        {**CARD, "detector": {**CARD["detector"], "smoothing": 10**9}},
+        json.dumps(CARD).replace("0.6", "NaN"), json.dumps(CARD).replace("0.6", "Infinity"),
+        json.dumps(CARD).replace("0.6", "1e999"), json.dumps({**CARD, "keys": 0}).replace('"keys": 0', '"keys": 1e999'),
+        json.dumps(CARD).replace("hey robin", "\\ud800"), "[" * 200_000, '{"phrase":' * 200_000, "", "null",
+    ],
+)  # fmt: skip
+def test_a_card_that_says_what_cannot_be_is_one_sentence(tmp_path, card) -> None:
+    with pytest.raises(ArtifactError, match=r"the card in|labels"):
+        WakewordModel(save_model(tmp_path / "m.onnx", card))
+
+
+def test_whatever_bytes_change_the_model_works_or_one_sentence_says_why_not(tmp_path) -> None:
+    data = save_model(tmp_path / "m.onnx").read_bytes()
+    generator = np.random.default_rng(7)
+    opened = 0
+    for _ in range(150):
+        changed = bytearray(data)
+        # weights are most of the file; a change of what is around them is more telling
+        places = np.concatenate([generator.integers(0, 300, 3), generator.integers(len(data) - 1_500, len(data), 9)])
+        for place in places[: generator.integers(1, 13)]:
+            changed[place] = generator.integers(256)
+        (tmp_path / "m.onnx").write_bytes(changed)
+        try:
+            model = WakewordModel(tmp_path / "m.onnx")
+            model.detect(bursts(0.2))
+            opened += 1
+        except ArtifactError as error:
+            assert str(tmp_path) in str(error) and "\n" not in str(error)
+    assert opened < 150
 
 
 def test_runs_without_torch(tmp_path) -> None:

@@ -62,6 +62,20 @@ def test_a_stream_has_the_runtimes_scores_and_events(serving, model, sound, size
     assert {one["word"] for one in events} == {"hey robin"} and code == 1_000
 
 
+def test_the_end_of_a_stream_is_followed_by_quiet_and_silence_gets_a_hint(serving, model, sound):
+    """What is heard last is what `WakewordModel.detect` finds in the same audio."""
+    pcm = sound(3.5)
+    for end in range(12_000, 16_000, 500):
+        with serving(**FAST) as client:
+            *messages, _ = hear(client, cut(pcm[:end].tobytes(), [3_200]))
+        expected = [round(event.time, 3) for event in model.detect(pcm[:end])]
+        assert [one["time"] for one in messages if one["type"] == "event"] == expected
+    with serving(**FAST) as client:
+        *messages, _ = hear(client, cut(np.zeros(48_000, np.int16).tobytes(), [32_000]))
+    (hint,) = [one for one in messages if one["type"] == "hint"]
+    assert "every sample is the same" in hint["detail"]
+
+
 def test_another_rate_is_resampled(serving, model, sound):
     with serving(**FAST) as client:
         *messages, _ = hear(client, cut(sound(3.0, rate=44_100).tobytes(), [20_000]), rate=44_100)

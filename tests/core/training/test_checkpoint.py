@@ -1,11 +1,14 @@
 """Checkpoints restore everything, or are passed over."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from wakeword_core.training.records import EpochRecord
 from wakeword_core.training.run import (
@@ -77,13 +80,33 @@ def _flip(path: Path) -> None:
 
 
 def _foreign(path: Path) -> None:
-    from safetensors.torch import save_file
-
     path.unlink()
     save_file({"x": torch.zeros(3)}, path)
 
 
-@pytest.mark.parametrize("damage", [_cut, _flip, _foreign])
+def _saying(change: Callable[[str], str]) -> Callable[[Path], None]:
+    """Change what a checkpoint says besides its tensors, which stay whole."""
+
+    def damage(path: Path) -> None:
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata()["checkpoint"]
+        tensors = load_file(path)
+        path.unlink()
+        save_file(tensors, path, metadata={"checkpoint": change(facts)})
+
+    return damage
+
+
+STEPS = ('"step":1e999', '"step":Infinity', '"step":"two"', '"step":-1', '"step":[]')
+FACTS = [
+    *(_saying(lambda text, step=step: text.replace('"step":2', step)) for step in STEPS),
+    _saying(lambda text: "[" * 200_000),
+    _saying(lambda text: "[]"),
+    _saying(lambda text: text.replace('"run"', '"ran"')),
+]
+
+
+@pytest.mark.parametrize("damage", [_cut, _flip, _foreign, *FACTS])
 def test_a_damaged_last_falls_back_to_the_previous_with_a_warning(
     damage: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -188,15 +188,16 @@ def test_a_demo_asks_for_room_before_it_writes(monkeypatch, capsys, tmp_path: Pa
 
 def test_a_sensitivity_is_a_threshold_of_the_model(monkeypatch, capsys, tmp_path: Path) -> None:
     from wakeword_core import runtime
-    from wakeword_core.runtime import model as runtime_model
+    from wakeword_pipeline.cli.commands import detect
 
     class Model(runtime.WakewordModel):
         def __init__(self, path: Path) -> None:
             self.path, self.threshold, self._thresholds = path, 0.5, {"strict": 0.9, "balanced": 0.5}
+            self.sample_rate = 16_000
 
     used = []
-    monkeypatch.setattr(runtime, "WakewordModel", Model)
-    monkeypatch.setattr(runtime_model, "detect_file", lambda model, path, threshold: used.append(threshold) or [])
+    monkeypatch.setattr(detect, "open_model", Model)
+    monkeypatch.setattr(detect, "detect_blocks", lambda model, blocks, threshold: used.append(threshold) or [])
     for options in ((), ("--sensitivity", "strict"), ("--threshold", "0.7")):
         command("detect", "model.onnx", "a.wav", "--json", *options, expect=0)
     assert used == [0.5, 0.9, 0.7]

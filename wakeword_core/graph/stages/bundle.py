@@ -32,10 +32,8 @@ def make(run: StageRun) -> None:
     The float model carries the whole card. Those that stream and the INT8 and float16 models, for places where every
     kilobyte counts, are those that were compared with it, with the short card.
     """
-    import onnx
-
     from wakeword_core.export.model_card import card_markdown, describe_model
-    from wakeword_core.export.onnx_graph import write_model
+    from wakeword_core.export.onnx_graph import load_model, write_model
     from wakeword_core.lineage.picture import lineage_picture
     from wakeword_core.lineage.recordings import recordings_behind
     from wakeword_core.runtime.exported import CARD_KEY, MODEL_CARD_KEY
@@ -43,7 +41,7 @@ def make(run: StageRun) -> None:
 
     inputs = run.inputs
     path = inputs["onnx_model"].file(MODEL_FILE)
-    model = onnx.load(path)
+    model = load_model(path)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if CARD_KEY not in properties:
         raise ArtifactError(f"{path} carries no card; build onnx_model again")

@@ -71,7 +71,7 @@ def fits_platform(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="onnx_model",
-    version="5",
+    version="6",
     make=make,
     inputs=(Input("calibrated_model"),),
     settings=("phrase", "export.onnx"),

@@ -3,6 +3,11 @@
 
 const BLOCK_HOPS = 512; // the most that the model gets at once
 
+export function quietAfter({ frontend, detector, streaming }) { // samples by which nothing of a file is in any average
+  const { n_fft, hop_length, window_frames } = frontend, { smoothing, hold } = detector;
+  return new Int16Array((window_frames - 1 + (smoothing + hold) * streaming.stride_frames) * hop_length + n_fft);
+}
+
 export class Scorer { // of one stream, which begins after quiet
   constructor(ort, session, card) {
     const { frontend, streaming } = card, { n_fft, hop_length, window_frames } = frontend;

@@ -1,15 +1,16 @@
 """`wakeword listen`: find the wake word in what the microphone hears."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 
-from wakeword_core.runtime import Detector, WakewordModel
-from wakeword_core.runtime.exported import STREAMING_FILE, STREAMING_SUFFIXES
+from wakeword_core.runtime.levels import Watch
+from wakeword_core.runtime.live import Detector, open_model
 from wakeword_core.runtime.microphone import microphone
-from wakeword_core.runtime.streaming import StreamingModel
 
 _WIDTH = 40
+log = logging.getLogger(__name__)
 
 
 def listen(
@@ -22,11 +23,11 @@ def listen(
     as_json: bool,
 ) -> None:
     """Print each detection until interrupted, or for so many seconds; a line of JSON each with `as_json`."""
-    model = _model(path)
+    model = open_model(path)
     detector = Detector(model, threshold, sensitivity)
     threshold = model.threshold_at(sensitivity, threshold)
     shows_bar = sys.stderr.isatty() and not as_json
-    samples = 0
+    samples, watch = 0, Watch(model.sample_rate)
     number_or_name = int(device) if device is not None and device.isdecimal() else device
     with microphone(model.sample_rate, number_or_name) as blocks:
         print(
@@ -36,6 +37,8 @@ def listen(
         )
         for block in blocks:
             samples += len(block)
+            if hint := watch.push(block):
+                log.warning("the microphone: %s", hint)
             for event in detector.process(block):
                 if as_json:
                     line = {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label}
@@ -48,11 +51,3 @@ def listen(
                 print(f"\r{bar:<{_WIDTH}} {detector.score:.3f}", end="", file=sys.stderr, flush=True)
             if seconds is not None and samples >= seconds * model.sample_rate:
                 return
-
-
-def _model(path: Path) -> WakewordModel | StreamingModel:
-    if path.is_dir():
-        alone = not any((path / name).is_file() for name in WakewordModel.names) and (path / STREAMING_FILE).is_file()
-    else:
-        alone = path.name.endswith(STREAMING_SUFFIXES)
-    return StreamingModel(path) if alone else WakewordModel(path)

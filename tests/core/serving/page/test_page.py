@@ -6,6 +6,7 @@ from page_server import NOWHERE, running
 from tone_model import RATE, tones
 
 from wakeword_core.audio import from_pcm16, write_audio
+from wakeword_core.runtime import Detector
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
 
@@ -123,6 +124,22 @@ def test_a_file_has_the_detections_of_python_in_both_places_and_at_every_thresho
         assert detected(page) == rows_of(model.detect(pcm, threshold)) != expected
     page.click("text=The model's own")
     assert detected(page) == expected and page.inner_text("#chosen") == "0.600"
+
+
+def test_a_file_that_ends_with_the_word_has_it_at_its_end(visit, address, model, tmp_path) -> None:
+    ends = (
+        pcm for pcm in (tones()[:end] for end in range(12_000, 20_000, 160))
+        if len(model.detect(pcm)) > len(Detector(model).process(pcm))
+    )  # fmt: skip
+    pcm = next(ends)
+    write_audio(tmp_path / "end.wav", from_pcm16(pcm), RATE)
+    page = ready(visit(address))
+    score_file(page, tmp_path / "end.wav")
+    assert detected(page) == rows_of(model.detect(pcm)) != []
+    page.check("text=on the server")
+    page.locator("#runs", has_text="on the server").wait_for()
+    score_file(page, tmp_path / "end.wav")
+    assert detected(page) == rows_of(model.detect(pcm))
 
 
 def test_files_of_other_rates_and_channels_are_brought_to_the_models_and_others_refused(

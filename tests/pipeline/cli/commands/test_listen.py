@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.runtime import live
 from wakeword_core.runtime.detector import Detection
 from wakeword_pipeline.cli.commands import listen
 
@@ -22,7 +23,7 @@ class Model:
 
 
 class Streaming(Model):
-    pass
+    names = ("model.streaming.onnx",)
 
 
 class Detector:
@@ -48,8 +49,8 @@ def used(monkeypatch):
 
     monkeypatch.setattr(listen, "microphone", microphone)
     monkeypatch.setattr(listen, "Detector", Detector)
-    monkeypatch.setattr(listen, "WakewordModel", Model)
-    monkeypatch.setattr(listen, "StreamingModel", Streaming)
+    monkeypatch.setattr(live, "WakewordModel", Model)
+    monkeypatch.setattr(live, "StreamingModel", Streaming)
     return opened
 
 
@@ -74,14 +75,26 @@ def test_it_says_that_it_listens_only_once_it_does(used, monkeypatch, tmp_path, 
 
 
 def test_the_streaming_file_alone_is_enough(used, tmp_path) -> None:
-    assert type(listen._model(tmp_path / "a.streaming.onnx")) is Streaming
-    assert type(listen._model(tmp_path)) is Model
+    assert type(live.open_model(tmp_path / "a.streaming.onnx")) is Streaming
+    assert type(live.open_model(tmp_path)) is Model
     (tmp_path / "model.streaming.onnx").touch()
-    assert type(listen._model(tmp_path)) is Streaming
+    assert type(live.open_model(tmp_path)) is Streaming
     (tmp_path / "model.onnx").touch()
-    assert type(listen._model(tmp_path)) is Model
+    assert type(live.open_model(tmp_path)) is Model
 
 
 def test_no_model_is_said_before_the_microphone_is_opened(tmp_path) -> None:
     with pytest.raises(ArtifactError, match="no model at"):
         listen.listen(tmp_path, None, None, None, 1.0, as_json=True)
+
+
+def test_sound_that_says_nothing_gets_a_hint_once(used, monkeypatch, tmp_path, caplog) -> None:
+    @contextlib.contextmanager
+    def silent(rate, device):
+        yield (np.zeros(16_000, np.int16) for _ in range(40))
+
+    monkeypatch.setattr(listen, "microphone", silent)
+    listen.listen(tmp_path / "model.onnx", None, None, None, 35.0, as_json=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the microphone: every sample is the same: is the microphone muted, or another one in use?"
+    ]

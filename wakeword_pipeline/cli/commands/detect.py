@@ -1,0 +1,95 @@
+"""`wakeword detect`: find the wake word in recordings and in folders of them."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from wakeword_core.audio import AudioError, probe, read_pcm_blocks
+from wakeword_core.runtime.levels import Levels
+from wakeword_core.runtime.live import open_model
+from wakeword_core.runtime.model import detect_blocks
+
+_NAMED = 3
+log = logging.getLogger(__name__)
+
+
+def detect(
+    model: Path, audio: Sequence[Path], sensitivity: str | None, threshold: float | None, *, as_json: bool
+) -> None:
+    """Print each detection, or all as one JSON object by path; exit status 1 if a recording could not be read."""
+    opened = open_model(model)
+    threshold = opened.threshold_at(sensitivity, threshold)
+    by_path: dict[str, list[dict[str, Any]]] = {}
+    recordings, faults = _recordings(audio)
+    for path in recordings:
+        levels = Levels(opened.sample_rate)
+        try:
+            found = detect_blocks(opened, levels.passing(read_pcm_blocks(path, opened.sample_rate)), threshold)
+        except AudioError as error:
+            faults.append(str(error))
+            continue
+        if levels.hint:
+            log.warning("%s: %s", path, levels.hint)
+        by_path[str(path)] = [
+            {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label} for event in found
+        ]
+        if not as_json:
+            for event in found:
+                print(f"{path}\t{event.time:.2f} s\t{event.score:.3f}\t{event.label}")
+            if not found:
+                print(f"{path}\tnothing found")
+    if as_json:
+        print(json.dumps(by_path))
+    for fault in faults:
+        print(f"wakeword: {fault}", file=sys.stderr)
+    if faults:
+        sys.exit(1)
+
+
+def _recordings(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the files that are given and the audio in folders, in order of name, and what is wrong with folders."""
+    recordings, faults = [], []
+    for path in paths:
+        found = _of_folder(path) if path.is_dir() else [path]
+        recordings += found
+        if not found:
+            faults.append(f"{path} holds no audio that can be read; give recordings or a folder of them")
+    return recordings, faults
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    left_out: list[str] = []
+    found = []
+    for path in _files(folder, left_out):
+        try:
+            probe(path)
+            found.append(path)
+        except AudioError:
+            left_out.append(str(path.relative_to(folder)))
+    if left_out:
+        more = f" and {len(left_out) - _NAMED:,} more" if len(left_out) > _NAMED else ""
+        log.warning("no audio that can be read in %s: %s%s", folder, ", ".join(left_out[:_NAMED]), more)
+    return found
+
+
+def _files(folder: Path, left_out: list[str]) -> Iterator[Path]:
+    def unreadable(error: OSError) -> None:
+        left_out.append(f"{Path(error.filename).relative_to(folder)} ({error.strerror})")
+
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link to a folder around it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place, name)
+            if path.is_file():
+                yield path
+            else:
+                left_out.append(str(path.relative_to(folder)))
