@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Role, Settings, Split
+from wakeword_core.text import printable
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 """Endings of a source's path that make it a table of recordings instead of a folder."""
@@ -65,6 +66,13 @@ class SourceConfig(Settings):
         if rule is None or _is_path_rule(rule, "label"):
             return rule
         raise ValueError("must be parent, folder:N or regex:... with (?P<label>...)")
+
+    @field_validator("licence", "label", "speaker_space")
+    @classmethod
+    def _one_line(cls, text: str | None) -> str | None:
+        if text is not None and printable(text.strip()) != text.strip():
+            raise ValueError("must be one line of text without control characters or marks of direction")
+        return text if text is None else text.strip()
 
     @field_validator("words")
     @classmethod

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wakeword_core.config import ROLES, SPLITS, SourceConfig
 from wakeword_core.errors import DataError
+from wakeword_core.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -297,6 +298,11 @@ def _check_rows(rows: "pd.DataFrame", source: SourceConfig) -> None:
     empty = rows.index[rows["path"] == ""]
     if len(empty):
         raise DataError(f"row {empty[0] + 1} {where} has no path; fill it in, or remove the row")
+    if "licence" in rows and (odd := [text for text in rows["licence"].unique() if printable(text) != text]):
+        number = rows.index[rows["licence"] == odd[0]][0] + 1
+        raise DataError(
+            f"row {number} {where} has the licence {odd[0]!r}, but it must be one line without control characters"
+        )
     for column, allowed in _ALLOWED.items():
         if column not in rows:
             continue
