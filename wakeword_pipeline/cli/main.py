@@ -11,6 +11,7 @@ import typer
 
 from wakeword_core import __version__
 from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.text import printable
 from wakeword_pipeline.cli.commands.ui import Service, open_ui
 from wakeword_pipeline.orchestration.home import ProjectOptions, config_path, home_path
 
@@ -281,7 +282,7 @@ def score(
     from wakeword_core.runtime.model import score_files
 
     count = score_files(WakewordModel(model), audio, out)
-    print(f"{count} scores of {len(audio)} recording{'s' if len(audio) > 1 else ''} in {out}")
+    print(printable(f"{count} scores of {len(audio)} recording{'s' if len(audio) > 1 else ''} in {out}"))
 
 
 @app.command()
@@ -307,9 +308,9 @@ def detect(
         ]
         if not as_json:
             for event in detections:
-                print(f"{path}\t{event.time:.2f} s\t{event.score:.3f}\t{event.label}")
+                print(f"{printable(path)}\t{event.time:.2f} s\t{event.score:.3f}\t{printable(event.label)}")
             if not detections:
-                print(f"{path}\tnothing found")
+                print(f"{printable(path)}\tnothing found")
     if as_json:
         print(json.dumps(by_path))
 
@@ -370,7 +371,7 @@ def synth(
 
     with Bars() as progress:
         paths = synthesize_phrase(phrase, count, DataConfig().audio.sample_rate, seed, out, progress)
-    print(f"{len(paths)} recordings of {phrase!r} in {out}")
+    print(printable(f"{len(paths)} recordings of {phrase!r} in {out}"))
 
 
 def main() -> None:
@@ -383,7 +384,7 @@ def main() -> None:
         app()
     except WakewordError as error:
         log.debug("The error was raised here:", exc_info=error)
-        print(f"wakeword: {error}", file=sys.stderr)
+        print(f"wakeword: {printable(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except KeyboardInterrupt:
         print("wakeword: stopped; run the same command again to go on", file=sys.stderr)

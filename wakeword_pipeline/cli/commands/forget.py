@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from wakeword_core.errors import ArtifactError, ConfigError
 from wakeword_core.graph.project import Project
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
+from wakeword_core.text import printable
 from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
 from wakeword_pipeline.orchestration.home import ProjectOptions, prepare_home
 
@@ -104,14 +105,14 @@ def _print(project: Project, recording_ids: Sequence[str], affected: Affected) -
     what = (
         f"Recording {recording_ids[0][:16]} is" if len(recording_ids) == 1 else f"{len(recording_ids)} recordings are"
     )
-    print(f"{what} forgotten: no build in {project.home} will use it again.")
+    print(printable(f"{what} forgotten: no build in {project.home} will use it again."))
     if affected.items:
         print_items("what holds it, was made from it, or cannot be traced", affected.items)
     else:
         print("There is no artifact that holds it or was made from it.")
     for run in affected.runs:
         versions = ", ".join(map(str, run.versions)) or "no registered version"
-        print(f"MLflow run {run.run_id[:8]} of {run.stage} {run.key[:10]}: {versions}")
+        print(printable(f"MLflow run {run.run_id[:8]} of {run.stage} {run.key[:10]}: {versions}"))
 
 
 def _purge(
@@ -155,7 +156,7 @@ def _remove_from_registries(project: Project, items: Collection[Item], reason: s
     keys = {item.paths[0].name for item in items if item.stage == MODEL}
     why = "made from what was forgotten" + (f" ({reason})" if reason else "")
     for entry in remove_deleted(project.home, keys, why):
-        print(f"Model {shown_key(entry.key)} is removed from the registry.")
+        print(printable(f"Model {shown_key(entry.key)} is removed from the registry."))
 
 
 def _agreed(question: str, request: ForgetRequest) -> bool:
@@ -171,4 +172,5 @@ def _require_gone(project: Project, recording_ids: Collection[str]) -> None:
     left = [*result.holders, *result.unreadable]
     if left:
         raise ArtifactError(f"{left[0]} and {len(left) - 1} more files still hold it or cannot be read; delete them")
-    print(f"Searched {result.files} tables, shards and feature files in {project.store.root}: none of them holds it.")
+    root = printable(project.store.root)
+    print(f"Searched {result.files} tables, shards and feature files in {root}: none of them holds it.")

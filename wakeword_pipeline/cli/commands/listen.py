@@ -8,6 +8,7 @@ from wakeword_core.runtime import Detector, WakewordModel
 from wakeword_core.runtime.exported import STREAMING_FILE, STREAMING_SUFFIXES
 from wakeword_core.runtime.microphone import microphone
 from wakeword_core.runtime.streaming import StreamingModel
+from wakeword_core.text import printable
 
 _WIDTH = 40
 
@@ -30,7 +31,7 @@ def listen(
     number_or_name = int(device) if device is not None and device.isdecimal() else device
     with microphone(model.sample_rate, number_or_name) as blocks:
         print(
-            f"listening for {model.phrase!r} at threshold {threshold:.3f}; stop with Ctrl-C",
+            printable(f"listening for {model.phrase!r} at threshold {threshold:.3f}; stop with Ctrl-C"),
             file=sys.stderr,
             flush=True,
         )
@@ -41,7 +42,7 @@ def listen(
                     line = {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label}
                     print(json.dumps(line))
                 else:
-                    print(f"\r{event.time:9.2f} s  {event.score:.3f}  {event.label}".ljust(_WIDTH + 20))
+                    print(f"\r{event.time:9.2f} s  {event.score:.3f}  {printable(event.label)}".ljust(_WIDTH + 20))
                 sys.stdout.flush()
             if shows_bar:
                 bar = "#" * round(_WIDTH * detector.score)

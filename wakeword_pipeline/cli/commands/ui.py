@@ -4,6 +4,7 @@ import os
 import sys
 from enum import StrEnum
 
+from wakeword_core.text import printable
 from wakeword_pipeline.orchestration.home import ProjectOptions, prepare_home
 
 _DEFINITIONS = ("-m", "wakeword_pipeline.orchestration.definitions")
@@ -30,7 +31,7 @@ def open_ui(options: ProjectOptions, host: str, port: int, service: Service) -> 
         with dg.DagsterInstance.get() as instance:
             close_lost_runs(instance)
     if service is not Service.DAEMON:
-        print(f"Dagster on http://{host}:{port} (home {options.home}); stop it with Ctrl-C", flush=True)
+        print(printable(f"Dagster on http://{host}:{port} (home {options.home}); stop it with Ctrl-C"), flush=True)
     os.environ.setdefault("PYTHONWARNINGS", f"ignore:{_NOT_WARNED_OF}")  # by each process that loads the assets
     os.execv(sys.executable, [sys.executable, *_arguments(host, port, service)])
 
