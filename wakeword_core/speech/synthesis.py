@@ -222,7 +222,14 @@ def _write_task(items: list[Utterance | Scene], sample_rate: int, out: Path) -> 
 
 
 def _readable(phrase: str, config: SynthesisConfig) -> SynthesisConfig:
-    """The settings, without the neural voice when it cannot read the phrase."""
+    """The settings, without the neural voice when it cannot read the phrase; DataError when no voice can."""
+    unread = phonetics.unread_letters(phrase) if config.positives or config.hard_negatives else []
+    if unread:
+        raise DataError(
+            f"the English voices cannot read {', '.join(unread)} in {phrase!r}: they would say the names of letters, "
+            "or nothing, and a model would learn that instead of the phrase; write the phrase as it sounds, in English "
+            "letters, or bring recordings of it and set synthesis.positives and synthesis.hard_negatives to 0"
+        )
     if neural_can_read(phrase):
         return config
     log.warning("%r has letters that English voices do not know; listen to some recordings before training", phrase)
