@@ -1,9 +1,11 @@
 """The command line: `wakeword ...`. Heavy imports wait until a command needs them, so that --help answers at once."""
 
+import io
 import json
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +48,7 @@ Threshold = Annotated[
 Reason = Annotated[str, typer.Option(help="Reason that is recorded with the decision.")]
 log = logging.getLogger(__name__)
 
+_PACKAGES = ("wakeword_core", "wakeword_pipeline")
 _SPINS = "30000"
 """How often a waiting worker thread of torch looks for work before it sleeps: about 0.1 ms."""
 
@@ -380,6 +383,8 @@ def main() -> None:
     # makes training 7 times slower. Not to spin at all costs a wake-up at every operation: a third slower when idle.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     try:
         app()
     except WakewordError as error:
@@ -389,3 +394,30 @@ def main() -> None:
     except KeyboardInterrupt:
         print("wakeword: stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        log.debug("The error was raised here:", exc_info=error)
+        hint = "" if log.isEnabledFor(logging.DEBUG) else "; run again with --verbose for the traceback"
+        print(f"wakeword: {printable(_unforeseen(error))}{hint}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _unforeseen(error: Exception) -> str:
+    """Write as one sentence an error that nothing else has a sentence for."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; close other programs, or work on less at once"
+    if isinstance(error, OSError) and error.strerror:
+        names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        return f"{names}: {error.strerror}" if names else error.strerror
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    place = next(
+        (
+            f" in {frame.filename[frame.filename.rfind(package) :]}, line {frame.lineno}"
+            for frame in reversed(traceback.extract_tb(error.__traceback__))
+            for package in _PACKAGES
+            if f"/{package}/" in Path(frame.filename).as_posix()
+        ),
+        "",
+    )
+    first_line = next(iter(str(error).strip().splitlines()), "without a message")
+    return f"an error that should not be{place}: {name}: {first_line}; please report it"

@@ -1,6 +1,7 @@
 """The surface of the command line, and how it fails."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -105,6 +106,32 @@ def test_verbose_tells_what_led_to_an_error_and_changes_nothing_else(monkeypatch
     plain, verbose = (failing(monkeypatch, capsys, *options, "run") for options in ((), ("--verbose",)))
     assert plain[0] == verbose[0] == 2 and "Traceback" not in plain[1]
     assert "Traceback" in verbose[1] and verbose[1].endswith(plain[1])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "/a/\x1b[2Jb"), r"/a/\x1b[2Jb: No space left on device"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (MemoryError(), "there is not enough memory; close other programs, or work on less at once"),
+        (KeyError("nothing\nmore"), r"an error that should not be: KeyError: 'nothing\nmore'; please report it"),
+        (json.JSONDecodeError("odd\nlines", "x", 0), "an error that should not be: json.decoder.JSONDecodeError: odd"),
+        (RecursionError(), "an error that should not be: RecursionError: without a message; please report it"),
+    ],
+)
+def test_whatever_is_left_is_one_line_and_1(monkeypatch, capsys, error: Exception, said: str) -> None:
+    from wakeword_pipeline.cli.commands import status
+
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(status, "show_status", fails)
+    code, plain = failing(monkeypatch, capsys, "status")
+    assert code == 1 and len(plain.splitlines()) == 1 and "Traceback" not in plain
+    assert said in re.sub(r" in wakeword_pipeline/cli/main.py, line \d+", "", plain)
+    assert plain.endswith("; run again with --verbose for the traceback\n")
+    code, verbose = failing(monkeypatch, capsys, "--verbose", "status")
+    assert code == 1 and "Traceback" in verbose and said.partition(":")[0] in verbose and "run again" not in verbose
 
 
 def test_a_missing_configuration_is_said(monkeypatch, capsys, tmp_path: Path) -> None:
