@@ -134,6 +134,14 @@ def test_whatever_is_left_is_one_line_and_1(monkeypatch, capsys, error: Exceptio
     assert code == 1 and "Traceback" in verbose and said.partition(":")[0] in verbose and "run again" not in verbose
 
 
+def test_a_phrase_that_no_voice_can_read_is_refused_before_there_is_a_home(monkeypatch, capsys, tmp_path: Path) -> None:
+    (tmp_path / "wakeword.yaml").write_text("phrase: 你好小智\nsynthesis: {enabled: true}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    status, message = failing(monkeypatch, capsys, "run")
+    assert status == 1 and "cannot read 你, 好, 小, 智" in message and len(message.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
+
+
 def test_a_missing_configuration_is_said(monkeypatch, capsys, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     status, message = failing(monkeypatch, capsys, "run")

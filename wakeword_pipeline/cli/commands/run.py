@@ -45,10 +45,13 @@ def run_demo(home: Path, phrase: str, *, fast: bool, as_json: bool) -> None:
 def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool) -> None:
     """Build what is due of a configuration, all or the assets in `select`, and print the result."""
     from wakeword_core.files import require_space
+    from wakeword_core.speech.synthesis import require_readable
 
     started = time.monotonic()
     project = options.project()
     home = project.home
+    if project.config.synthesis.enabled:
+        require_readable(project.config.phrase, project.config.synthesis)
     require_space(home, _MIN_FREE_BYTES, "a build")
     prepare_home(home, options.config)
     banner(project.config, home)
