@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.main
 
 from wakeword_core.audio import write_audio
-from wakeword_pipeline.cli.main import main
+from wakeword_pipeline.cli.main import app, main
 
 RATE = 16_000
 PHRASE = "[/bold] hey [red]robin <script> ![x](http://x)"
@@ -80,9 +81,9 @@ def test_a_run_tells_each_check_that_is_not_passed_once_and_so_does_the_next_one
 
 
 def test_no_command_prints_what_a_terminal_obeys(home: Home, built: tuple[str, str]) -> None:
-    path = str(home.folder / "negative" / NAMES[0] / f"{NAMES[0]}.wav")
-    printed = list(built)
-    for expect, *arguments in (
+    path, out = str(home.folder / "negative" / NAMES[0] / f"{NAMES[0]}.wav"), str(home.folder / NAMES[0])
+    forged = f"phrase={NAMES[0]}"
+    tried = [
         (0, "status"),
         (0, "models"),
         (0, "gc"),
@@ -94,14 +95,26 @@ def test_no_command_prints_what_a_terminal_obeys(home: Home, built: tuple[str, s
         (0, "forget", "--speaker", f"negative/{NAMES[2]}"),
         (1, "detect", path, path),
         (1, "score", path, path, "--out", path),
-        (2, "run", "--set", f"phrase={NAMES[0]}"),
-        (2, "run", "--select", NAMES[0]),
-        (1, "lr-find"),
+        (1, "listen", path),
+        (1, "serve", path),
         (1, "verify", path),
         (1, "promote", NAMES[0]),
-    ):
-        printed += home.wakeword(*arguments, expect=expect)
+        (1, "rollback"),
+        (1, "lr-find"),
+        (0, "synth", "hey", "--count", "1", "--out", out),
+        (1, "synth", NAMES[5], "--out", path),
+        (2, "run", "--set", forged),
+        (2, "run", "--select", NAMES[0]),
+        (2, "cross-validate", "--set", forged),
+        (2, "demo", "--phrase", NAMES[0]),
+    ]
+    printed = list(built)
+    for expect, *arguments in tried:
+        printed += home.wakeword(*map(str, arguments), expect=int(expect))
     everything = "".join(printed)
     assert not DANGEROUS.search(everything) and "\nwakeword: forged" not in everything
     assert PHRASE in printed[0] and PHRASE in printed[1] and PHRASE in printed[2]
     assert r"\x1b]0;mine\x07" in everything and "👍 ok é" in everything and "[/bold]<script>" in everything
+    assert {str(command) for _, command, *_ in tried} == set(typer.main.get_command(app).commands) - {
+        "ui"
+    }  # which becomes another program
