@@ -21,6 +21,7 @@ _ARCHITECTURE = "training.model.arch"
 _DEEPEST = 50
 """Levels of groups and lists; the settings have six."""
 _MOST_DIGITS = 100
+_MOST_NODES = 20_000
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
@@ -64,7 +65,7 @@ def save_config(config: Config, path: Path) -> None:
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key stands once, keys are text, and nothing refers to something else."""
 
-    depth = 0
+    depth = nodes = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         mark = self.peek_event().start_mark
@@ -72,6 +73,9 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem="references (*name) are not supported", problem_mark=mark)
         if self.depth == _DEEPEST:
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+        self.nodes += 1
+        if self.nodes > _MOST_NODES:
+            raise yaml.MarkedYAMLError(problem=f"more than {_MOST_NODES:,} names and values", problem_mark=mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1

@@ -311,6 +311,7 @@ def test_a_path_that_no_file_has_is_one_sentence():
         ("phrase: !!python/object/apply:os.system ['true']\n", "python/object/apply"),
         ("phrase: a\x07\n", "not valid YAML"),
         ("a: " + "[" * 5_000, "nested too deeply"),
+        ("seed: [" + "1," * 20_001 + "]", "more than 20,000 names and values"),
         ("data: " + "{a: " * 60 + "1" + "}" * 60, "nested too deeply"),
         *((f"seed: {number}\n", "line 1, column 7: a number of ") for number in LONG_NUMBERS),
         (one_source('path: "a\\0b"'), "b', but must be a path without null characters"),
