@@ -5,14 +5,13 @@ import json
 import logging
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from wakeword_core import __version__
-from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.errors import ConfigError, WakewordError, sentence_of
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.commands.ui import Service, open_ui
 from wakeword_pipeline.orchestration.home import ProjectOptions, config_path, home_path
@@ -48,7 +47,6 @@ Threshold = Annotated[
 Reason = Annotated[str, typer.Option(help="Reason that is recorded with the decision.")]
 log = logging.getLogger(__name__)
 
-_PACKAGES = ("wakeword_core", "wakeword_pipeline")
 _SPINS = "30000"
 """How often a waiting worker thread of torch looks for work before it sleeps: about 0.1 ms."""
 
@@ -397,27 +395,5 @@ def main() -> None:
     except Exception as error:
         log.debug("The error was raised here:", exc_info=error)
         hint = "" if log.isEnabledFor(logging.DEBUG) else "; run again with --verbose for the traceback"
-        print(f"wakeword: {printable(_unforeseen(error))}{hint}", file=sys.stderr)
+        print(f"wakeword: {printable(sentence_of(error))}{hint}", file=sys.stderr)
         sys.exit(1)
-
-
-def _unforeseen(error: Exception) -> str:
-    """Write as one sentence an error that nothing else has a sentence for."""
-    if isinstance(error, MemoryError):
-        return "there is not enough memory; close other programs, or work on less at once"
-    if isinstance(error, OSError) and error.strerror:
-        names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
-        return f"{names}: {error.strerror}" if names else error.strerror
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    place = next(
-        (
-            f" in {frame.filename[frame.filename.rfind(package) :]}, line {frame.lineno}"
-            for frame in reversed(traceback.extract_tb(error.__traceback__))
-            for package in _PACKAGES
-            if f"/{package}/" in Path(frame.filename).as_posix()
-        ),
-        "",
-    )
-    first_line = next(iter(str(error).strip().splitlines()), "without a message")
-    return f"an error that should not be{place}: {name}: {first_line}; please report it"
