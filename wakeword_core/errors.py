@@ -1,5 +1,10 @@
 """Errors that are meant for a person: one sentence that says what is wrong, where, and what to do."""
 
+import traceback
+from pathlib import Path
+
+_PACKAGES = ("wakeword_core", "wakeword_pipeline")
+
 
 class WakewordError(Exception):
     """Base of every error this project raises for its user; the command line prints it as one line and exits 1."""
@@ -19,3 +24,26 @@ class ArtifactError(WakewordError):
 
 class MissingDependencyError(WakewordError):
     """An optional package or system library that a feature needs is not installed."""
+
+
+def sentence_of(error: Exception) -> str:
+    """Write as one sentence an error that nothing else has a sentence for."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; close other programs, or work on less at once"
+    if isinstance(error, OSError) and error.strerror:
+        names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        return f"{names}: {error.strerror}" if names else error.strerror
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    place = next(
+        (
+            f" in {package}/{inside}, line {frame.lineno}"
+            for frame in reversed(traceback.extract_tb(error.__traceback__))
+            for package in _PACKAGES
+            for _, found, inside in [Path(frame.filename).as_posix().rpartition(f"/{package}/")]
+            if found
+        ),
+        "",
+    )
+    first_line = next(iter(str(error).strip().splitlines()), "without a message")
+    return f"an error that should not be{place}: {name}: {first_line}; please report it"

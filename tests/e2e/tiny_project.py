@@ -15,6 +15,7 @@ _CONFIG = """
 phrase: robin
 preset: tiny
 compute: {workers: 1}
+checks: {unheard_error: 1}  # words are tones
 data:
   sources:
     - {name: tones, path: tones.csv, role: negative, licence: CC0-1.0}

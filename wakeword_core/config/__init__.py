@@ -1,6 +1,7 @@
 """Every setting of the project, typed, bounded and described. Nothing else in the code holds a tunable number."""
 
 import re
+import unicodedata
 from operator import attrgetter
 from typing import Any, Self
 
@@ -67,7 +68,7 @@ class Config(Settings):
     @field_validator("phrase")
     @classmethod
     def _speakable(cls, phrase: str) -> str:
-        phrase = " ".join(phrase.split())
+        phrase = unicodedata.normalize("NFC", " ".join(phrase.split()))
         if not re.search(r"\w", phrase) or not phrase.isprintable() or phrase.startswith("_"):
             raise ValueError("must contain letters, no control characters, and not start with an underscore")
         return phrase

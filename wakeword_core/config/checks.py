@@ -27,6 +27,32 @@ class ChecksConfig(Settings):
         le=1,
         description="Cosine of spectral fingerprints from which recordings of two splits count as copies.",
     )
+    unheard_warning: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of the recordings of a wake word without any speech above which one is warned.",
+    )
+    unheard_error: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the recordings of a wake word without any speech above which nothing is built from them.",
+    )
+    overlong_warning: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of a wake word's recordings whose speech is longer than the model's window "
+        "above which one is warned.",
+    )
+    overlong_error: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of a wake word's recordings whose speech is longer than the model's window "
+        "above which nothing is built from them.",
+    )
     # Dagster wants a minute at least until it warns, which is earlier
     stale_after_hours: float | None = Field(
         None, ge=0.05, le=100_000, description="Age at which assets stop being fresh in Dagster; default: never."
@@ -39,6 +65,8 @@ class ChecksConfig(Settings):
 
     @model_validator(mode="after")
     def _warns_first(self) -> Self:
-        if self.drift_warning_psi > self.drift_error_psi:
-            raise ValueError("drift_warning_psi must not exceed drift_error_psi")
+        for what, unit in (("drift", "_psi"), ("unheard", ""), ("overlong", "")):
+            warning, error = f"{what}_warning{unit}", f"{what}_error{unit}"
+            if getattr(self, warning) > getattr(self, error):
+                raise ValueError(f"{warning} must not exceed {error}")
         return self

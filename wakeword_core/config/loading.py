@@ -21,6 +21,11 @@ _OWN = Path(__file__).parents[2]
 """Where this package was installed; the configuration of a demonstration that comes with it is nobody's data."""
 _PRESET_FOLDER = Path(__file__).with_name("presets")
 _ARCHITECTURE = "training.model.arch"
+_DEEPEST = 50
+"""Levels of groups and lists; the settings have six."""
+_MOST_DIGITS = 100
+_MOST_NODES = 20_000
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -30,7 +35,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     An override is `dotted.name=value`, the value read as YAML and list entries named by index. `preset` wins over the
     file's own. Relative source paths start at the file's folder. Raises ConfigError with one sentence.
     """
-    if path is not None and not path.resolve().is_relative_to(_OWN):
+    if path is not None and "\0" not in str(path) and not path.resolve().is_relative_to(_OWN):
         check_in_data_roots(path, "the configuration file")
     defaults = Config().model_dump(mode="json")
     where = f"{path}: " if path else ""
@@ -79,11 +84,28 @@ def save_config(config: Config, path: Path) -> None:
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key stands once, keys are text, and nothing refers to something else."""
 
+    depth = nodes = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
+        mark = self.peek_event().start_mark
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="references (*name) are not supported", problem_mark=mark)
-        return super().compose_node(parent, index)
+        if self.depth == _DEEPEST:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+        self.nodes += 1
+        if self.nodes > _MOST_NODES:
+            raise yaml.MarkedYAMLError(problem=f"more than {_MOST_NODES:,} names and values", problem_mark=mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        # which Python may refuse to write as decimals
+        if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
+            problem = f"a number of {len(node.value):,} characters; at most {_MOST_DIGITS} are allowed"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return super().construct_scalar(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -101,13 +123,11 @@ class _Loader(yaml.SafeLoader):
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain values only
-    except RecursionError:
-        raise ConfigError(f"{where} is nested too deeply") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{where}{place}: {error.problem or 'not valid YAML'}") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
@@ -123,6 +143,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start:,})") from None
     except OSError as error:
         raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    except ValueError as error:  # no path at all, such as one with a null character
+        raise ConfigError(f"cannot read the configuration file {path}: {error}") from None
     tree = _parse(text, str(path))
     if tree is None:
         return {}
@@ -188,6 +210,8 @@ def _parse_override(text: str) -> tuple[str, Any]:
     name = name.strip()
     if not equals or not all(name.split(".")):
         raise ConfigError(f"--set {text!r} must have the form dotted.name=value, as in training.schedule.epochs=40")
+    if name.count(".") >= _DEEPEST:
+        raise ConfigError(f"--set {value_text(name)} is no setting: its name has too many parts")
     return name, _parse(value, f"--set {name}")
 
 
@@ -204,10 +228,10 @@ def _set(node: Any, default: Any, parts: list[str], value: Any, name: str) -> An
     if node is None and isinstance(default, list) and head.isdecimal():
         node = default
     if isinstance(node, list):
-        if not head.isdecimal() or int(head) > len(node):
+        if not head.isdecimal() or len(head) > _MOST_DIGITS or int(head) > len(node):
             group = name.removesuffix(".".join(parts)).rstrip(".")
             known = f"entries 0 to {len(node) - 1}" if node else "no entries yet"
-            raise ConfigError(f"--set {name}: {group} has {known}, and {head!r} is none of them")
+            raise ConfigError(f"--set {value_text(name)}: {group} has {known}, and {value_text(head)} is none of them")
         index = int(head)
         entries: list[Any] = [*node, None] if index == len(node) else list(node)
         entries[index] = _set(entries[index], None, rest, value, name)

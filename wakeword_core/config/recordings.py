@@ -1,5 +1,6 @@
 """Settings of recordings: sources, health, splits, synthetic speech and shards."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,11 +9,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Role, Settings, Split
+from wakeword_core.globs import glob_regex
+from wakeword_core.text import printable
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 """Endings of a source's path that make it a table of recordings instead of a folder."""
 _FOLDER_RULE = re.compile(r"parent|folder:-?[1-9]\d?")
 _LONGEST_WORD = 60
+_LONGEST_PATH, _LONGEST_NAME = 4_000, 255
+"""In bytes, as most systems have it."""
 
 
 class SourceConfig(Settings):
@@ -52,10 +57,30 @@ class SourceConfig(Settings):
     )
     split: Split | None = Field(None, description="Hold the whole source in this split; default: by speaker hash.")
 
+    @field_validator("path")
+    @classmethod
+    def _possible_path(cls, path: Path) -> Path:
+        try:
+            parts = [len(os.fsencode(part)) for part in path.parts]
+        except UnicodeEncodeError:
+            raise ValueError("must be a path of valid text") from None
+        if "\0" in str(path) or sum(parts) + len(parts) > _LONGEST_PATH or max(parts, default=0) > _LONGEST_NAME:
+            raise ValueError(
+                f"must be a path without null characters, of at most {_LONGEST_PATH:,} bytes, {_LONGEST_NAME} a name"
+            )
+        return path
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _globs(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            glob_regex(pattern)
+        return patterns
+
     @field_validator("speaker")
     @classmethod
     def _known_speaker_rule(cls, rule: str) -> str:
-        if rule in ("unknown", "single") or re.fullmatch(r"block:[1-9]\d*", rule) or _is_path_rule(rule, "speaker"):
+        if rule in ("unknown", "single") or re.fullmatch(r"block:[1-9]\d{0,8}", rule) or _is_path_rule(rule, "speaker"):
             return rule
         raise ValueError("must be unknown, single, parent, folder:N, block:N or regex:... with (?P<speaker>...)")
 
@@ -65,6 +90,13 @@ class SourceConfig(Settings):
         if rule is None or _is_path_rule(rule, "label"):
             return rule
         raise ValueError("must be parent, folder:N or regex:... with (?P<label>...)")
+
+    @field_validator("licence", "label", "speaker_space")
+    @classmethod
+    def _one_line(cls, text: str | None) -> str | None:
+        if text is not None and printable(text.strip()) != text.strip():
+            raise ValueError("must be one line of text without control characters or marks of direction")
+        return text if text is None else text.strip()
 
     @field_validator("words")
     @classmethod
@@ -111,7 +143,7 @@ def _is_path_rule(rule: str, group: str) -> bool:
         return False
     try:
         return group in re.compile(rule.removeprefix("regex:")).groupindex
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"not a regular expression: {error}") from None
 
 

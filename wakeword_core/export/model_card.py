@@ -17,6 +17,7 @@ from wakeword_core.lineage.recordings import (
 from wakeword_core.stage_names import MANIFEST
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.graph import Graph, Node
+from wakeword_core.text import markdown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +88,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
 
     text = (resources.files("wakeword_core") / "export" / "model_card.md.j2").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    environment.filters |= {"percent": percent, "rate": rate, "number": number, "cell": _cell}
+    environment.filters |= {"percent": percent, "rate": rate, "number": number, "plain": markdown}
     return environment.from_string(text).render(card)
 
 
@@ -140,8 +141,3 @@ def _limits(rows: "pd.DataFrame", metrics: Mapping[str, Any], manifest: Artifact
             "how real people are heard in real rooms is not shown by them."
         )
     return limits
-
-
-def _cell(text: str) -> str:
-    """Return text that cannot break a table of Markdown."""
-    return " ".join(str(text).replace("|", "\\|").split())

@@ -7,12 +7,13 @@ import posixpath
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wakeword_core.config import ROLES, SPLITS, SourceConfig
 from wakeword_core.errors import DataError
+from wakeword_core.globs import glob_regex
+from wakeword_core.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +78,7 @@ def any_glob(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a function that tells whether a relative path matches one of the glob patterns."""
     if not patterns:
         return lambda path: False
-    match = re.compile("|".join(f"(?:{_glob_regex(pattern)})" for pattern in patterns)).fullmatch
+    match = re.compile("|".join(f"(?:{glob_regex(pattern)})" for pattern in patterns)).fullmatch
     return lambda path: match(path) is not None
 
 
@@ -166,21 +167,6 @@ def _followed(
         f"{entry.path} in source {source.name!r} is a link to a folder outside {source.path}; add {Path(target)} as a "
         "source of its own, or exclude the link"
     )
-
-
-@lru_cache(maxsize=256)
-def _glob_regex(pattern: str) -> str:
-    """A glob as a regular expression on a whole relative path: * and ? stay within a folder, ** crosses folders."""
-    pieces = re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", pattern.removeprefix("./"), flags=re.DOTALL)
-    special = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(special.get(piece) or _glob_set(piece) for piece in pieces)
-
-
-def _glob_set(piece: str) -> str:
-    if len(piece) < 3 or not piece.startswith("["):
-        return re.escape(piece)
-    inside = piece[1:-1].replace("\\", "\\\\")
-    return f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside.replace('^', chr(92) + '^')}]"
 
 
 STATED = ("label", "speaker", "licence", "role", "split")
@@ -297,6 +283,11 @@ def _check_rows(rows: "pd.DataFrame", source: SourceConfig) -> None:
     empty = rows.index[rows["path"] == ""]
     if len(empty):
         raise DataError(f"row {empty[0] + 1} {where} has no path; fill it in, or remove the row")
+    if "licence" in rows and (odd := [text for text in rows["licence"].unique() if printable(text) != text]):
+        number = rows.index[rows["licence"] == odd[0]][0] + 1
+        raise DataError(
+            f"row {number} {where} has the licence {odd[0]!r}, but it must be one line without control characters"
+        )
     for column, allowed in _ALLOWED.items():
         if column not in rows:
             continue

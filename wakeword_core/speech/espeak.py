@@ -7,6 +7,7 @@ carries its library and data.
 import ctypes
 import os
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,7 +129,8 @@ def _encoded(text: str) -> bytes:
     if "\0" in text:
         raise DataError(f"the text {text!r} holds a null character; remove it")
     try:
-        return text.encode("utf-8")
+        # letters in pieces, as some file systems keep them, would be read without their accents
+        return unicodedata.normalize("NFC", text).encode("utf-8")
     except UnicodeEncodeError:
         raise DataError(f"the text {text!r} is not valid Unicode; write it anew") from None
 

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -49,6 +50,8 @@ _SAME_ONSETS = {"c": ("k", "s"), "g": ("j",), "j": ("g",), "ph": ("f",)}
 _TOO_NEAR = 0.45
 """Cheaper than this, "robbing" for "robin" or "wobin", is how some people say the phrase itself."""
 _CUTS_A_WORD = 4
+_LIGATURE = 3
+"""Most phonemes of a ligature."""
 _BOTH_REPLACED = 12
 
 
@@ -64,6 +67,39 @@ class Confusable:
 def normalise(ipa: str) -> str:
     """Return IPA without stress, length and separators, allophones merged: equal for homophones, and searchable."""
     return _IGNORED.sub("", ipa).translate(_MERGE)
+
+
+def unread_letters(text: str, phonemize: Phonemizer = espeak.phonemes) -> list[str]:
+    """Return the letters and digits of a text that the English voices leave out, or say the names of, in order.
+
+    Some scripts, such as Hangul and Devanagari, are read all the same: the voices change to another language for them.
+    """
+    words = [word for word in text.split() if not word.isascii()]
+    letters = list(dict.fromkeys(letter for word in words for letter in word if _is_foreign(letter)))
+    if not letters:
+        return []
+    names = dict(zip(letters, phonemize(letters, _ACCENTS[0]), strict=True))
+    read = {word: normalise(ipa) for word, ipa in zip(words, phonemize(words, _ACCENTS[0]), strict=True)}
+    return [
+        letter
+        for letter in letters
+        if any(letter in word and _is_unread(letter, names[letter], read[word]) for word in words)
+    ]
+
+
+def _is_foreign(letter: str) -> bool:
+    return letter.isalnum() and not letter.isascii() and unicodedata.category(letter) != "Lm"
+
+
+def _is_unread(letter: str, named: str, read: str) -> bool:
+    """Tell whether a letter, or digit, called `named` is left out of a word that is `read` so, or only named there."""
+    own, switched, _ = named.partition("(")  # as "(ko)", where the voice changes to another language
+    name = normalise(own)
+    if not name:
+        return not switched
+    # a ligature such as œ is read like its name
+    is_latin = unicodedata.name(letter, "").startswith("LATIN")
+    return letter.isalpha() and name in read and len(name) > (_LIGATURE if is_latin else 0)
 
 
 @functools.cache

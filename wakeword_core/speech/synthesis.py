@@ -92,6 +92,17 @@ def synthesize(
     return _summary(planned, seconds)
 
 
+def require_readable(phrase: str, config: SynthesisConfig) -> None:
+    """Raise DataError where a phrase that is to be said has letters that the voices cannot read."""
+    unread = phonetics.unread_letters(phrase) if config.positives or config.hard_negatives else []
+    if unread:
+        raise DataError(
+            f"the English voices cannot read {', '.join(unread)} in {phrase!r}: they would say the names of letters, "
+            "or nothing, and a model would learn that instead of the phrase; write the phrase as it sounds, in English "
+            "letters, or bring recordings of it and set synthesis.positives and synthesis.hard_negatives to 0"
+        )
+
+
 def synthetic_sources(folder: Path) -> list[SourceConfig]:
     """Read the sources that `synthesize` wrote in `folder`, with absolute paths; DataError if there are none."""
     listing = folder / SOURCES_FILE
@@ -222,7 +233,8 @@ def _write_task(items: list[Utterance | Scene], sample_rate: int, out: Path) -> 
 
 
 def _readable(phrase: str, config: SynthesisConfig) -> SynthesisConfig:
-    """The settings, without the neural voice when it cannot read the phrase."""
+    """The settings, without the neural voice when it cannot read the phrase; DataError when no voice can."""
+    require_readable(phrase, config)
     if neural_can_read(phrase):
         return config
     log.warning("%r has letters that English voices do not know; listen to some recordings before training", phrase)

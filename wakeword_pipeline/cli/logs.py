@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -21,6 +21,7 @@ from wakeword_core import __version__
 from wakeword_core.config import Config
 from wakeword_core.errors import ConfigError
 from wakeword_core.progress import ProgressLines, begins_again
+from wakeword_core.text import printable
 
 LOGGERS = ("wakeword_core", "wakeword_pipeline")
 LEVEL_VARIABLE = "WAKEWORD_LOG_LEVEL"
@@ -151,7 +152,7 @@ class Bars:
             )
             self._display.start()
         if what not in self._bars:
-            self._bars[what] = self._display.add_task(what, total=total or None, completed=done)
+            self._bars[what] = self._display.add_task(printable(what), total=total or None, completed=done)
         self._display.update(self._bars[what], completed=done, total=total or None)
 
 
@@ -185,6 +186,13 @@ class _ElapsedFormatter(logging.Formatter):
         record.elapsed = time.monotonic() - self._start
         return super().format(record)
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+
 
 class _JsonFormatter(_ElapsedFormatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -197,7 +205,7 @@ class _JsonFormatter(_ElapsedFormatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line, default=str)
 
 
 class _ConsoleHandler(logging.Handler):

@@ -1,5 +1,6 @@
 """The command line: `wakeword ...`. Heavy imports wait until a command needs them, so that --help answers at once."""
 
+import io
 import json
 import logging
 import os
@@ -10,8 +11,9 @@ from typing import Annotated
 import typer
 
 from wakeword_core import __version__
-from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.errors import ConfigError, WakewordError, sentence_of
 from wakeword_core.python import keep_path_safe
+from wakeword_core.text import printable
 from wakeword_pipeline.cli.commands.ui import Address, Service, open_ui
 from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.orchestration.home import ProjectOptions, config_path, home_path
@@ -296,7 +298,7 @@ def score(
     from wakeword_core.runtime.model import score_files
 
     count = score_files(open_model(model), audio, out)
-    print(f"{count} scores of {len(audio)} recording{'s' if len(audio) > 1 else ''} in {out}")
+    print(printable(f"{count} scores of {len(audio)} recording{'s' if len(audio) > 1 else ''} in {out}"))
 
 
 @app.command()
@@ -369,7 +371,7 @@ def synth(
 
     with Bars() as progress:
         paths = synthesize_phrase(phrase, count, DataConfig().audio.sample_rate, seed, out, progress)
-    print(f"{len(paths)} recordings of {phrase!r} in {out}")
+    print(printable(f"{len(paths)} recordings of {phrase!r} in {out}"))
 
 
 def main() -> None:
@@ -379,19 +381,19 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     keep_path_safe()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     try:
         app()
     except WakewordError as error:
         log.debug("The error was raised here:", exc_info=error)
-        print(f"wakeword: {error}", file=sys.stderr)
+        print(f"wakeword: {printable(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except Exception as error:
-        sentence = fault_in_words(error)
-        if not sentence:
-            raise
-        log.debug("The error was raised here:", exc_info=error)
-        print(f"wakeword: {sentence}", file=sys.stderr)
-        sys.exit(1)
     except KeyboardInterrupt:
         print("wakeword: stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        log.debug("The error was raised here:", exc_info=error)
+        hint = "" if log.isEnabledFor(logging.DEBUG) else "; run again with --verbose for the traceback"
+        print(f"wakeword: {printable(fault_in_words(error) or sentence_of(error))}{hint}", file=sys.stderr)
+        sys.exit(1)

@@ -1,10 +1,10 @@
 """Tables and trees that commands print: items to delete, states of artifacts, and lineage."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -12,14 +12,19 @@ from rich.tree import Tree
 
 from wakeword_core.config import SPLITS
 from wakeword_core.evaluation.measure.wording import percent, rate
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Judgement
 from wakeword_core.graph.status import State
 from wakeword_core.lineage.model_file import ModelFile
 from wakeword_core.lineage.recordings import is_recordings, mix_of
 from wakeword_core.lineage.subjects import Subject
+from wakeword_core.store.artifacts import artifact_name
 from wakeword_core.store.cleaning import Item, freed_bytes
 from wakeword_core.store.graph import Node, NodeId
+from wakeword_core.text import printable
 
 STYLES = {"fresh": "green", "stale": "yellow", "waits": "yellow dim", "missing": "red"}
+SEVERITY_STYLES = {"warning": "yellow", "error": "bold red"}
 SIGNS = {"fresh": "●", "stale": "◐", "waits": "◌", "missing": "○"}
 KEY_SHOWN = 10
 """Characters of a key that are shown: enough to tell artifacts apart, and to name one."""
@@ -37,7 +42,7 @@ def print_items(title: str, items: Sequence[Item]) -> None:
     table.add_column("because")
     table.add_column("size", footer=size_text(freed_bytes(items)), justify="right", no_wrap=True)
     for item in items:
-        table.add_row(escape(item.stage), escape(item.what), escape(item.because), size_text(item.size))
+        table.add_row(*(Text(printable(text)) for text in (item.stage, item.what, item.because)), size_text(item.size))
     Console().print(table)
 
 
@@ -65,21 +70,52 @@ def size_text(size: int) -> str:
     return f"{size / _MEGABYTE:,.1f} MB" if size >= _MEGABYTE else f"{size / _KILOBYTE:.1f} kB"
 
 
-def print_states(console: Console, states: Sequence[State]) -> None:
-    """Print a line for each artifact, and below it why it is not fresh."""
+def print_states(
+    console: Console, states: Sequence[State], failures: Mapping[str, Sequence[Judgement]] = MappingProxyType({})
+) -> None:
+    """Print a line for each artifact, and below it why it is not fresh, and which checks it does not pass."""
     width = max((len(state.name) for state in states), default=0)
     for state in states:
         artifact, word = state.artifact, state_word(state)
+        made = f"{artifact.key[:KEY_SHOWN]}  {artifact.created[:16].replace('T', ' ')}" if artifact else ""
         line = Text.assemble(
             (f"{SIGNS[word]} {word:<8}", STYLES[word]),
             (f"{state.name:<{width}}  ", "bold" if state.state != "fresh" else ""),
-            (f"{artifact.key[:KEY_SHOWN]}  {artifact.created[:16].replace('T', ' ')}" if artifact else "", "dim"),
-            (f"  for {state.waits}" if state.waits else "", "dim"),
+            (printable(made), "dim"),
+            (f"  for {printable(state.waits)}" if state.waits else "", "dim"),
         )
         console.print(line, no_wrap=True, overflow="ellipsis")
         for cause in () if state.waits else state.causes:
             style = "dim" if cause.kind == "waits" else ""
-            console.print(Padding(Text(cause.sentence, style), (0, 0, 0, _INDENT), expand=False))
+            console.print(Padding(Text(printable(cause.sentence), style), (0, 0, 0, _INDENT), expand=False))
+        for failure in failures.get(state.name, ()):
+            console.print(Padding(failure_text(failure), (0, 0, 0, _INDENT), expand=False))
+
+
+def failures_of(project: Project) -> dict[str, list[Judgement]]:
+    """Return the checks that artifacts which are there now do not pass, by the artifacts' names."""
+    found = {}
+    for stage in project.stages.values():
+        for split in stage.splits:
+            verdicts = project.recorded_verdicts(stage.name, split) or ()
+            if failures := [verdict for verdict in verdicts if not verdict.passed]:
+                found[artifact_name(stage.name, split)] = failures
+    return found
+
+
+def failures_json(failures: Mapping[str, Sequence[Judgement]]) -> list[dict[str, str]]:
+    """Return checks that are not passed as JSON values."""
+    return [
+        {"artifact": name, "check": check.check, "severity": check.severity, "description": check.description}
+        for name, checks in failures.items()
+        for check in checks
+    ]
+
+
+def failure_text(failure: Judgement) -> Text:
+    """Write whether a check that is not passed warns or is an error, its name, and what it found."""
+    word = (failure.severity, SEVERITY_STYLES.get(failure.severity, ""))
+    return Text.assemble(word, printable(f": {failure.check}: {failure.description}"))
 
 
 def state_word(state: State) -> str:
@@ -106,34 +142,37 @@ def print_lineage(subject: Subject, data: dict[str, Any] | None, missing: str) -
     if data:
         _print_data(console, data)
     if missing:
-        console.print(Text(f"\n{missing}", "yellow"))
+        console.print(Text(f"\n{printable(missing)}", "yellow"))
 
 
 def _print_model(console: Console, file: ModelFile) -> None:
     card = file.model_card
-    console.print(Text.assemble((f"{file.card.get('phrase')}", "bold"), f"  {file.path}"), soft_wrap=True)
+    console.print(
+        Text.assemble((printable(file.card.get("phrase")), "bold"), f"  {printable(file.path)}"), soft_wrap=True
+    )
     console.print(Text.assemble("unaltered since export: ", (file.seal, _SEAL_STYLES.get(file.seal, "bold red"))))
     if card:
         test = card["metrics"]["test"]
-        console.print(
+        tested = (
             f"made {card['created'][:10]}; on its test {percent(test['frr'])} of {test['words']:,} words missed, "
             f"{rate(test['fah'])} false alarms an hour ({rate(test['background_hours'])} h)"
         )
+        console.print(Text(printable(tested)))
     console.print()
 
 
 def _print_recording(console: Console, subject: Subject) -> None:
     row = subject.recording[-1].row
     console.print(
-        Text.assemble((f"{row['source']}/{row['path']}", "bold"), f"  {row['recording_id'][:KEY_SHOWN]}"),
+        Text.assemble((printable(f"{row['source']}/{row['path']}"), "bold"), f"  {row['recording_id'][:KEY_SHOWN]}"),
         soft_wrap=True,
     )
     speaker = row["speaker"] if row["speaker_known"] else "unknown"
-    console.print(
+    described = (
         f"{row['role']}, label {row['label']}, speaker {speaker}, {row['seconds']:.2f} s, "
-        f"licence {row['licence'] or 'not stated'}; {row['status']} in {row['split']}",
-        markup=False,
+        f"licence {row['licence'] or 'not stated'}; {row['status']} in {row['split']}"
     )
+    console.print(Text(printable(described)))
     starts = subject.starts
     if not starts:
         console.print("[yellow]nothing was made from it[/]")
@@ -158,7 +197,8 @@ def _grow(branch: Tree, nodes: list[Node], step: Callable[[Node], list[Node]]) -
 
 
 def _line(*parts: str | tuple[str, str]) -> Text:
-    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
+    shown = (printable(part) if isinstance(part, str) else (printable(part[0]), part[1]) for part in parts)
+    return Text.assemble(*shown, no_wrap=True, overflow="ellipsis")
 
 
 def _name(node: Node) -> str:
@@ -182,10 +222,10 @@ def _print_data(console: Console, data: dict[str, Any]) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for source in data["sources"]:
         by_split = (f"{source['splits'].get(split, 0):,}" for split in splits)
-        licence = Text(source["licence"], _PERMISSION_STYLES[source["commercial_use"]])
+        licence = Text(printable(source["licence"]), _PERMISSION_STYLES[source["commercial_use"]])
         speakers = f"{source['speakers']:,}" if source["speakers"] else "unknown"
         recordings, hours = f"{source['recordings']:,}", f"{source['hours']:.2f}"
-        table.add_row(Text(source["source"]), licence, recordings, hours, speakers, *by_split)
+        table.add_row(Text(printable(source["source"])), licence, recordings, hours, speakers, *by_split)
     console.print(table)
     _print_permission(console, data["sources"])
 
@@ -197,4 +237,4 @@ def _print_permission(console: Console, sources: list[dict[str, Any]]) -> None:
     for permission, what in (("not allowed", "forbidden by the licence of"), ("unclear", "no clear licence")):
         names = sorted({source["source"] for source in sources if source["commercial_use"] == permission})
         if names:
-            console.print(Text.assemble((f"{what}: ", _PERMISSION_STYLES[permission]), ", ".join(names)))
+            console.print(Text.assemble((f"{what}: ", _PERMISSION_STYLES[permission]), printable(", ".join(names))))

@@ -21,6 +21,7 @@ from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
 from wakeword_core.stage_names import BUNDLE, CHAMPION, COMPARISON
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.locks import exclusive
+from wakeword_core.text import markdown, printable
 from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.orchestration.metadata import artifact_metadata, figures_metadata
 from wakeword_pipeline.orchestration.resources import ProjectResource
@@ -45,10 +46,10 @@ def failures_in_words() -> Iterator[None]:
     try:
         yield
     except WakewordError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise dg.Failure(description=printable(error), allow_retries=False) from error
     except Exception as error:
         if sentence := fault_in_words(error):
-            raise dg.Failure(description=sentence, allow_retries=False) from error
+            raise dg.Failure(description=printable(sentence), allow_retries=False) from error
         raise
 
 
@@ -83,7 +84,7 @@ def sources_listed(project: ProjectResource) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,
-        description=problems or "every source of recordings was listed",
+        description=markdown(problems) or "every source of recordings was listed",
     )
 
 
@@ -129,7 +130,7 @@ def check_results(verdicts: Iterable[Judgement]) -> list[dg.AssetCheckResult]:
         dg.AssetCheckResult(
             passed=verdict.passed,
             check_name=verdict.check,
-            description=verdict.description,
+            description=markdown(verdict.description),  # which Dagster reads as Markdown
             severity=_SEVERITIES[verdict.severity],
             metadata=figures_metadata(verdict.figures),
         )

@@ -165,6 +165,11 @@ def _reason(event: dg.DagsterEvent) -> str:
     if failure.user_failure_data and failure.user_failure_data.description:
         return failure.user_failure_data.description
     error = failure.error
-    while error is not None and error.cause is not None:
+    if error is None:
+        return "failed"
+    for line in error.to_string().splitlines():
+        log.debug("%s", line)
+    while error.cause is not None:
         error = error.cause
-    return error.message.strip() if error else "failed"
+    first_line = next(iter(error.message.strip().splitlines()), "failed")
+    return f"{first_line}; `wakeword ui` shows its traceback, as does --verbose"

@@ -277,6 +277,27 @@ def test_first_of_several_errors_is_told_and_the_rest_counted():
     assert message.endswith("(and 2 more wrong settings)")
 
 
+LONG_NUMBERS = ("9" * 5_000, "0x" + "f" * 5_000, "0b" + "1" * 20_000, "0" + "7" * 5_000, "1" + ":59" * 3_000)
+
+
+def one_source(settings):
+    return f"data: {{sources: [{{name: a, role: noise, {settings}}}]}}"
+
+
+@pytest.mark.parametrize("number", [*LONG_NUMBERS, "1" + ":59" * 3_000 + ".5", "[" * 3_000])
+def test_what_no_setting_can_be_is_one_sentence_in_an_override_too(number):
+    assert "--set seed, line 1, column " in refused(None, f"seed={number}")
+
+
+@pytest.mark.parametrize("name", [".".join("a" * 5_000), "data.sources." + "9" * 5_000 + ".path"])
+def test_a_name_that_no_setting_has_is_one_sentence(name):
+    assert refused(None, f"{name}=1").startswith("--set ")
+
+
+def test_a_path_that_no_file_has_is_one_sentence():
+    assert "cannot read the configuration file" in refused(Path("a\0b"))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -290,6 +311,20 @@ def test_first_of_several_errors_is_told_and_the_rest_counted():
         ("phrase: !!python/object/apply:os.system ['true']\n", "python/object/apply"),
         ("phrase: a\x07\n", "not valid YAML"),
         ("a: " + "[" * 5_000, "nested too deeply"),
+        ("seed: [" + "1," * 20_001 + "]", "more than 20,000 names and values"),
+        ("data: " + "{a: " * 60 + "1" + "}" * 60, "nested too deeply"),
+        *((f"seed: {number}\n", "line 1, column 7: a number of ") for number in LONG_NUMBERS),
+        (one_source('path: "a\\0b"'), "b', but must be a path without null characters"),
+        (one_source('path: "a\\ud800b"'), "must be a path of valid text"),
+        (one_source(f"path: {'x' * 300}"), "255 a name"),
+        (one_source(f"path: {'x/' * 3_000}"), "of at most 4,000 bytes"),
+        (one_source('path: x, include: ["[z-a]"]'), "must be a glob pattern, but [z-a] is none: bad character range"),
+        (one_source(f'path: x, exclude: ["{"**/" * 20_000}"]'), "must be a pattern of at most 1,000 characters"),
+        (one_source(f'path: x, speaker: "regex:{"(" * 3_000}"'), "not a regular expression"),
+        (one_source('path: x, speaker: "regex:(?P<speaker>a{99999999999})"'), "the repetition number is too large"),
+        (one_source(f'path: x, speaker: "block:{"9" * 5_000}"'), "block:N"),
+        (one_source('path: x, licence: "a\\nb"'), "must be one line of text without control characters"),
+        (one_source('path: x, label: "\\e[2J"'), "must be one line of text without control characters"),
     ],
 )
 def test_wrong_file_is_one_sentence_that_names_it(write, text, expected):

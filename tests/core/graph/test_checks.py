@@ -1,5 +1,6 @@
 """Checks fail when what they guard is broken."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from wakeword_core.config import Config
-from wakeword_core.files import write_json
+from wakeword_core.files import digest, write_json
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, CheckRun, Verdict
 from wakeword_core.graph.stages import STAGES
@@ -112,6 +113,50 @@ def test_copies_in_two_splits_are_a_warning_that_names_them(project: Project) ->
     assert not outcome.passed and not check.blocking and check.severity == "warning"
     assert "train: kitchen/1.wav and val: kitchen/3.wav sound the same (1.000)" in outcome.description
     assert outcome.figures["problems"] == 1 and len(outcome.figures["pairs"]) == 1
+
+
+def words(project: Project, **columns: list) -> Artifact:
+    """A manifest of ten recordings of each of two wake words, of which some have no speech, or much of it."""
+    import pandas as pd
+
+    def make(build: Build) -> None:
+        rows = pd.DataFrame({"label": ["robin"] * 10 + ["cat"] * 10, "role": "positive", "status": "ok"})
+        rows = rows.assign(source="kitchen", path=[f"{number}.wav" for number in range(20)])
+        rows.assign(speech_start=0.2, **columns).to_parquet(build.path / "manifest.parquet")
+
+    contents = {"columns": {"stage": "raw_audio", "key": "k", "content": digest(columns)}}
+    return project.store.build("raw_manifest", contents, {}, "1", make)[0]
+
+
+@pytest.mark.parametrize(
+    ("unheard", "passed", "severity"), [(1, True, None), (2, False, "warning"), (6, False, "error")]
+)
+def test_a_word_in_whose_recordings_nobody_speaks_is_named_with_their_paths(
+    project: Project, unheard: int, passed: bool, severity: str | None
+) -> None:
+    ratios = [0.5] * 10 + [0.0] * unheard + [0.5] * (10 - unheard)
+    outcome = verdict(project, words(project, speech_ratio=ratios, speech_end=[1.0] * 20), name="words_are_spoken")
+    assert (outcome.passed, outcome.severity) == (passed, severity)
+    assert passed or outcome.description.startswith(f"no speech was heard in {unheard} of 10 recordings of 'cat': kitc")
+    assert passed or (outcome.figures["share"], len(outcome.figures["paths"])) == (unheard / 10, unheard)
+
+
+@pytest.mark.parametrize(("long", "passed", "severity"), [(2, True, None), (3, False, "warning"), (6, False, "error")])
+def test_a_word_that_is_longer_than_the_window_is_told_which_window_it_needs(
+    project: Project, long: int, passed: bool, severity: str | None
+) -> None:
+    ends = [2.9] * long + [1.0] * (20 - long)
+    found = words(project, speech_ratio=[0.5] * 20, speech_end=ends)
+    outcome = verdict(project, found, name="words_fit_window")
+    assert (outcome.passed, outcome.severity) == (passed, severity)
+    if not passed:
+        assert f"'robin' takes longer than the model's window of 1.53 s in {long} of 10" in outcome.description
+        frames = int(re.findall(r"window_frames=(\d+)", outcome.description)[0])
+        wider = Project(Config.model_validate({"features": {"frontend": {"window_frames": frames}}}), project.home)
+        assert frames == 280 and verdict(wider, found, name="words_fit_window").passed
+    # where no speech was heard, its span is a guess
+    unheard = words(project, speech_ratio=[0.0] * 20, speech_end=ends)
+    assert verdict(project, unheard, name="words_fit_window").passed
 
 
 def test_these_checks_do_not_block_and_all_others_do() -> None:

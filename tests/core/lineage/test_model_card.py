@@ -64,3 +64,32 @@ def test_a_model_nobody_needs_to_ask_about_says_so(card) -> None:
     learnt = {"recordings": 1, "licences": ["CC0-1.0"], "commercial_use": "allowed", "because": [], "credit": []}
     text = card_markdown({**card, "data": {**card["data"], "without_licence": [], "learnt_from": learnt}})
     assert "No licence" not in text and "is **allowed**." in text
+
+
+ATTACKS = (
+    "![x](http://x/y.png)",
+    "<img src=x onerror=y>",
+    "a|b `c` *d* _e_ [f](http://g) <http://h>",
+    "\x1b[2J\n# i\n\u202e",
+)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_markdown_shows_what_others_wrote_and_obeys_none_of_it(card, attack: str) -> None:
+    from markdown_it import MarkdownIt
+
+    def texts(written: str) -> list[str]:
+        blocks = MarkdownIt().enable("table").parse(written)
+        tokens = [token for block in blocks for token in (block, *(block.children or ()))]
+        assert not {"image", "link_open", "html_inline", "html_block"} & {token.type for token in tokens}
+        return [token.type for token in tokens if token.type not in ("text", "text_special")]
+
+    def changed(text: str) -> str:
+        sources = [{**source, "source": text, "licence": text} for source in card["data"]["sources"]]
+        learnt = {**card["data"]["learnt_from"], "because": [text], "credit": [text]}
+        data = {**card["data"], "sources": sources, "learnt_from": learnt, "without_licence": [text]}
+        return card_markdown({**card, "phrase": text, "data": data, "limits": [text]})
+
+    written = changed(attack)
+    assert texts(written) == texts(changed("plain"))
+    assert all(character.isprintable() or character == "\n" for character in written)

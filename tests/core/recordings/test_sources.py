@@ -113,6 +113,7 @@ def test_numbers_in_a_parquet_table_are_names(tmp_path):
         ([{"path": "a", "split": ""}, {"path": "b", "split": "dev"}], "row 2 .* has the split 'dev'.*train, val, test"),
         ([{"path": "a.wav", "speakr": "ann"}], "a column 'speakr'; did you mean 'speaker'"),
         ([{"path": "a.wav", "license": "a", "licence": "b"}], "two columns 'licence'"),
+        ([{"path": "a.wav", "licence": "a\nb\x1b[2J"}], "row 1 .* the licence .*must be one line"),
     ],
 )
 def test_a_broken_table_is_an_error_that_says_where(tmp_path, ending, rows, says):

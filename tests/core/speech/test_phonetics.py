@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 
 from wakeword_core.errors import DataError
 from wakeword_core.speech import phonetics
-from wakeword_core.speech.phonetics import KINDS, PhraseGuard, confusable_phrases, distance, edit_cost, normalise
+from wakeword_core.speech.phonetics import (
+    KINDS,
+    PhraseGuard,
+    confusable_phrases,
+    distance,
+    edit_cost,
+    normalise,
+    unread_letters,
+)
 
 SOUNDS = st.text("ptkbdgszmnlɹheiɪəɑuʊ", max_size=8)
 
@@ -47,6 +55,39 @@ def test_the_guard_hears_spelling_and_sound():
     assert guard.contains([]) == []
     with pytest.raises(DataError, match="'!!' gives no sound"):
         PhraseGuard("!!", spell)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "café",
+            "cafe\u0301",
+            "señor Dvořák",
+            "straße",
+            "cœur",
+            "Ørsted",
+            "ışık",
+            "hey 👍 robin!",
+            "№ 5 ½",
+            "o’clock",
+        ),
+        *("R2D2", "hal 9000", "안녕하세요", "नमस्ते", "გამარჯობა", "ʻokina"),
+    ],
+)
+def test_letters_that_the_voices_read_in_their_way_are_not_called_unread(text) -> None:
+    assert unread_letters(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        *(("привет", "привет"), ("γεια σου", "γειασυ"), ("שלום", "שלום"), ("اهلا", "اهل"), ("తెలుగు", "తలగ")),
+        *(("hey小智", "小智"), ("ᏣᎳᎩ", "ᏣᎳᎩ"), ("ＨＥＹ", "ＨＥＹ"), ("ćma", "ć"), ("hey ５", "５")),
+    ],
+)
+def test_letters_that_are_named_or_left_out_are_told(text, letters) -> None:
+    assert "".join(unread_letters(text)) == letters
 
 
 @pytest.mark.parametrize(

@@ -150,9 +150,35 @@ def test_text_without_sound_is_named(text, tmp_path):
 
 
 def test_other_scripts_are_said_by_espeak_alone(tmp_path, caplog):
-    paths = synthesize_phrase("hey привет", 4, RATE, 1, tmp_path)
+    paths = synthesize_phrase("hey 안녕", 4, RATE, 1, tmp_path)
     assert all("espeak" in path.name for path in paths)
     assert "English voices do not know" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("phrase", "letters"),
+    [
+        ("你好小智", "你, 好, 小, 智"),
+        ("ハロー", "ハ, ロ"),
+        ("hey привет", "п, р, и, в, е, т"),
+        ("hey ٣", "٣"),
+        ("xin Việt", "ệ"),
+    ],
+)
+def test_a_phrase_whose_letters_would_be_named_is_refused_before_anything_is_made(phrase, letters, tmp_path):
+    for make in (
+        lambda: synthesize(phrase, SMALL, RATE, 1, tmp_path),
+        lambda: synthesize_phrase(phrase, 1, RATE, 1, tmp_path),
+    ):
+        with pytest.raises(DataError, match=f"English voices cannot read {letters} in '{phrase}'.*bring recordings"):
+            make()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_phrase_that_nobody_has_to_say_may_have_any_letters(tmp_path):
+    phrase = "你好小智"
+    only_others = SMALL.model_copy(update={"positives": 0, "hard_negatives": 0})
+    assert synthesize(phrase, only_others, RATE, 1, tmp_path).recordings["negative"] == SMALL.negatives
 
 
 def test_sources_of_nothing_or_of_a_damaged_list(tmp_path):

@@ -236,6 +236,19 @@ def test_a_check_of_one_split_is_that_splits(world: World) -> None:
         assert world.runs() == EVERYTHING[:-1]
 
 
+def test_an_error_that_nobody_foresaw_is_one_line_and_where_its_traceback_is(world: World, caplog) -> None:
+    def fails() -> None:
+        raise RuntimeError("no such table\n[SQL: select]")
+
+    world.meanwhile["raw_manifest"] = fails
+    with caplog.at_level("DEBUG", "wakeword_pipeline"), pytest.raises(BuildFailedError) as failed:
+        world.build()
+    assert str(failed.value) == (
+        "raw_manifest: RuntimeError: no such table; `wakeword ui` shows its traceback, as does --verbose"
+    )
+    assert 'raise RuntimeError("no such table' in caplog.text
+
+
 def test_recordings_that_vanish_before_they_are_observed_end_the_build_with_one_sentence(world: World) -> None:
     attic = {"name": "attic", "path": world.folder / "attic", "role": "noise"}
     attic["path"].mkdir()

@@ -80,12 +80,13 @@ def test_a_page_is_linked(tmp_path: Path) -> None:
 
 def test_figures_of_a_check_are_shown_as_those_of_an_artifact(tmp_path: Path) -> None:
     figures = {"worst_psi": 0.123456789, "shifts": [{"measured": "loudness", "psi": 0.123456789}], "pairs": []}
-    check = Check("steady", "As before.", lambda artifact, run: Verdict(True, "as before", figures))
+    check = Check("steady", "As before.", lambda artifact, run: Verdict(True, "![as](http://before)", figures))
     stage = replace(
         cmvn.STAGE, inputs=(), checks=(check,), make=lambda run: (run.out / "statistics").write_text("measured")
     )
     project = Project(Config.model_validate({"phrase": "robin"}), tmp_path / "home", graph=(stage,))
     project.build(stage.name)
     (result,) = check_results(project.verdicts(stage.name))
+    assert result.description == r"\!\[as\](http\://before)"  # which Dagster shows as Markdown
     assert result.metadata["worst_psi"].value == 0.123457 and "pairs" not in result.metadata
     assert [dict(row.data) for row in result.metadata["shifts"].records] == [{"measured": "loudness", "psi": 0.123457}]

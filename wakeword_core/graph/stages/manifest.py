@@ -1,7 +1,8 @@
 """The manifest. One row a recording: what it is, whose voice, how healthy, which split; nothing is dropped silently."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
@@ -10,10 +11,17 @@ from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun
 from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
 from wakeword_core.store.artifacts import Artifact
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FORGOTTEN_FACET = "forgotten"
 """A facet of manifests that were made while anything was forgotten, by which a lost list of that is noticed."""
 _LISTED = 100
-"""Pairs and shifts among a check's figures, at most."""
+"""Pairs, shifts and paths among a check's figures, at most."""
+_NAMED = 5
+"""Paths in a sentence, at most."""
+_LONG = 0.95
+"""Share of the longer words that a suggested window holds."""
 
 
 def all_sources(configured: Sequence[SourceConfig], speech: Artifact | None) -> list[SourceConfig]:
@@ -91,6 +99,74 @@ def sources_read(manifest: Artifact, run: CheckRun) -> Verdict:
     )
 
 
+def words_are_spoken(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Warn or fail where nobody speaks in many recordings of a wake word."""
+    rows, limits = _positives(manifest), run.config.checks
+    words = _worst_word(rows, rows["speech_ratio"] == 0, limits.unheard_warning, limits.unheard_error)
+    if words is None:
+        return Verdict(True, f"speech was heard in the {len(rows)} recordings of wake words, or in nearly all of them")
+    return words.verdict(
+        "no speech was heard in {count} recordings of {label!r}: {paths}; listen to them, since another microphone may "
+        "have been recorded, and remove or replace them"
+    )
+
+
+def words_fit_window(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Warn or fail where many recordings of a wake word are longer than the model's window."""
+    rows, limits, front = _positives(manifest), run.config.checks, run.config.features.frontend
+    rate = run.config.data.audio.sample_rate
+    window, length = front.window_samples / rate, rows["speech_end"] - rows["speech_start"]
+    words = _worst_word(
+        rows, (length > window) & (rows["speech_ratio"] > 0), limits.overlong_warning, limits.overlong_error
+    )
+    if words is None:
+        return Verdict(True, f"wake words fit in the model's window of {window:.2f} s, or nearly all of them do")
+    longest = length[words.rows.index]
+    needed = front.frames(longest.quantile(_LONG) + run.config.features.windows.tail_seconds, rate)
+    return words.verdict(
+        f"{{label!r}} takes longer than the model's window of {window:.2f} s in {{count}} recordings, up to "
+        f"{longest.max():.2f} s: {{paths}}; set features.frontend.window_frames={needed}, choose a shorter phrase, or "
+        "cut what else the recordings hold"
+    )
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A wake word many of whose recordings have a fault."""
+
+    label: str
+    rows: "pd.DataFrame"
+    recordings: int
+    severity: Severity
+
+    def verdict(self, sentence: str) -> Verdict:
+        paths = (self.rows["source"] + "/" + self.rows["path"]).tolist()
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        description = sentence.format(
+            label=self.label, count=f"{len(paths)} of {self.recordings}", paths=", ".join(paths[:_NAMED]) + more
+        )
+        figures = {"share": round(len(paths) / self.recordings, 4), "paths": paths[:_LISTED]}
+        return Verdict(False, description, figures, self.severity)
+
+
+def _positives(manifest: Artifact) -> "pd.DataFrame":
+    from wakeword_core.recordings.manifest import read_manifest
+
+    columns = ("source", "path", "label", "role", "status", "speech_ratio", "speech_start", "speech_end")
+    rows = read_manifest(manifest.path, columns=columns)
+    return rows[rows["role"] == "positive"]
+
+
+def _worst_word(rows: "pd.DataFrame", faulty: "pd.Series", warning: float, error: float) -> _Word | None:
+    """Return the word of whose recordings the largest share is faulty, unless no share is above `warning`."""
+    shares = faulty.groupby(rows["label"]).mean()
+    if shares.empty or shares.max() <= warning:
+        return None
+    label = shares.idxmax()
+    severity: Severity = "error" if shares.max() > error else "warning"
+    return _Word(str(label), rows[faulty & (rows["label"] == label)], int((rows["label"] == label).sum()), severity)
+
+
 def splits_disjoint(manifest: Artifact, run: CheckRun) -> Verdict:
     """Fail where a speaker or a duplicate is in two splits."""
     from wakeword_core.recordings.manifest import read_manifest
@@ -160,6 +236,14 @@ STAGE = Stage(
     checks=(
         check(usable_recordings),
         check(sources_read, blocking=False),
+        check(words_are_spoken, limits=("checks.unheard_warning", "checks.unheard_error")),
+        check(
+            words_fit_window,
+            limits=(
+                *("checks.overlong_warning", "checks.overlong_error", "features.frontend.window_frames"),
+                *("features.frontend.n_fft", "features.frontend.hop_length", "data.audio.sample_rate"),
+            ),
+        ),
         check(splits_disjoint),
         check(no_copies_across_splits, blocking=False, limits=("checks.near_duplicate_similarity",)),
         check(

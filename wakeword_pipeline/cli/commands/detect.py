@@ -12,6 +12,7 @@ from wakeword_core.audio import AudioError, probe, read_pcm_blocks
 from wakeword_core.runtime.levels import Levels
 from wakeword_core.runtime.live import open_model
 from wakeword_core.runtime.model import detect_blocks
+from wakeword_core.text import printable
 
 _NAMED = 3
 log = logging.getLogger(__name__)
@@ -39,13 +40,13 @@ def detect(
         ]
         if not as_json:
             for event in found:
-                print(f"{path}\t{event.time:.2f} s\t{event.score:.3f}\t{event.label}")
+                print(printable(path) + f"\t{event.time:.2f} s\t{event.score:.3f}\t" + printable(event.label))
             if not found:
-                print(f"{path}\tnothing found")
+                print(f"{printable(path)}\tnothing found")
     if as_json:
         print(json.dumps(by_path))
     for fault in faults:
-        print(f"wakeword: {fault}", file=sys.stderr)
+        print(f"wakeword: {printable(fault)}", file=sys.stderr)
     if faults:
         sys.exit(1)
 

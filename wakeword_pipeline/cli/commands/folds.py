@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from wakeword_core.errors import WakewordError
 from wakeword_core.graph.cross_validation import FIGURES, Fold, Together, cross_validate, together
+from wakeword_core.text import printable
 from wakeword_pipeline.cli.logs import Bars
 from wakeword_pipeline.orchestration.home import ProjectOptions
 
@@ -40,14 +41,14 @@ def run_folds(options: ProjectOptions, folds: int, *, as_json: bool) -> None:
 
 
 def _print_table(folds: Sequence[Fold], everything: Together | None, phrase: str, confidence: float) -> None:
-    title = f"\n{phrase!r} in {len(folds)} folds"
+    title = f"\n{printable(repr(phrase))} in {len(folds)} folds"
     if everything is not None:
         title += (
             f", together: {everything.misses} of {everything.words} words missed ({everything.frr:.1%}), "
             f"{everything.false_alarms} false alarm{'s' * (everything.false_alarms != 1)} "
             f"in {everything.background_hours:.2f} h"
         )
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=Text(title, "table.title"), title_justify="left")
     for name in ("fold", *_COUNTS, *FIGURES, "checks"):
         table.add_column(_HEADINGS.get(name, name.upper() if name in FIGURES else name), justify="right")
     for fold in folds:
@@ -67,7 +68,7 @@ def _print_table(folds: Sequence[Fold], everything: Together | None, phrase: str
     for fold in folds:
         for failure in fold.failures:
             text = f"fold {fold.number}, {failure.artifact}: {failure.severity}: {failure.check}: {failure.description}"
-            console.print(escape(text), highlight=False)
+            console.print(Text(printable(text)))
 
 
 def _cells(figures: Mapping[str, Any], names: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from wakeword_core.errors import ArtifactError, ConfigError, DataError
 from wakeword_core.graph.project import Project
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
+from wakeword_core.text import printable
 from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
 from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home
 
@@ -153,14 +154,15 @@ def _print(project: Project, recording_ids: Sequence[str], affected: Affected) -
     what = (
         f"Recording {recording_ids[0][:16]} is" if len(recording_ids) == 1 else f"{len(recording_ids)} recordings are"
     )
-    print(f"{what} forgotten: no build in {project.home} will use {'it' if len(recording_ids) == 1 else 'them'} again.")
+    it = "it" if len(recording_ids) == 1 else "them"
+    print(printable(f"{what} forgotten: no build in {project.home} will use {it} again."))
     if affected.items:
         print_items("what holds it, was made from it, or cannot be traced", affected.items)
     else:
         print("There is no artifact that holds it or was made from it.")
     for run in affected.runs:
         versions = ", ".join(map(str, run.versions)) or "no registered version"
-        print(f"MLflow run {run.run_id[:8]} of {run.stage} {run.key[:10]}: {versions}")
+        print(printable(f"MLflow run {run.run_id[:8]} of {run.stage} {run.key[:10]}: {versions}"))
 
 
 def _purge(
@@ -205,7 +207,7 @@ def _remove_from_registries(project: Project, items: Collection[Item], reason: s
     keys = {item.paths[0].name for item in items if item.stage == MODEL}
     why = "made from what was forgotten" + (f" ({reason})" if reason else "")
     for entry in remove_deleted(project.home, keys, why):
-        print(f"Model {shown_key(entry.key)} is removed from the registry.")
+        print(printable(f"Model {shown_key(entry.key)} is removed from the registry."))
 
 
 def _agreed(question: str, request: ForgetRequest) -> bool:
@@ -223,4 +225,5 @@ def _require_gone(project: Project, recording_ids: Collection[str], wanted: Coll
     if left:
         more = f" and {len(left) - 1} more files still hold it, or" if len(left) > 1 else " still holds it, or"
         raise ArtifactError(f"{left[0]}{more} cannot be read; delete what is left, then run this again")
-    print(f"Searched {result.files} tables, shards and feature files in {project.home}: none of them holds it.")
+    home = printable(project.home)
+    print(f"Searched {result.files} tables, shards and feature files in {home}: none of them holds it.")

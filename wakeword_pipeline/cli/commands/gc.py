@@ -12,6 +12,7 @@ from wakeword_core.graph.status import status
 from wakeword_core.stage_names import COMPARISON, MODEL
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, garbage
 from wakeword_core.store.graph import Graph, NodeId
+from wakeword_core.text import printable
 from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
 from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home
 
@@ -76,9 +77,10 @@ def _registered(project: Project) -> set[NodeId]:
 
 def _report(items: Sequence[Item], result: dict[str, Any], home: Path) -> None:
     if not items:
-        print(f"Everything in {home} is needed.")
+        print(printable(f"Everything in {home} is needed."))
     elif result["deleted"]:
-        print(f"Deleted {count_items(items)} from {home}, which freed {size_text(result['freed'])}.")
+        freed = size_text(result["freed"])
+        print(printable(f"Deleted {count_items(items)} from {home}, which freed {freed}."))
     else:
         print_items("not needed any more", items)
         print("Nothing was deleted; `wakeword gc --delete` deletes all of this.")

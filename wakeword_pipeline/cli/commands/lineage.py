@@ -11,6 +11,7 @@ from wakeword_core.errors import ArtifactError
 from wakeword_core.lineage.recordings import COLUMNS, count, count_by_source, recordings_behind
 from wakeword_core.lineage.subjects import Subject, find_subject
 from wakeword_core.store.artifacts import ArtifactStore
+from wakeword_core.text import printable
 from wakeword_pipeline.orchestration.home import home_path
 
 if TYPE_CHECKING:
@@ -85,4 +86,5 @@ def _list(rows: "pd.DataFrame") -> None:
     """Print a line for each recording, tab-separated, for other programs."""
     writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(zip(*(rows[name].tolist() for name in COLUMNS), strict=True))  # a third of what itertuples takes
+    # a third of what itertuples takes
+    writer.writerows(zip(*(map(printable, rows[name]) for name in COLUMNS), strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 from wakeword_core.runtime.levels import Watch
 from wakeword_core.runtime.live import Detector, open_model
 from wakeword_core.runtime.microphone import microphone
+from wakeword_core.text import printable
 
 _WIDTH = 40
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def listen(
     number_or_name = int(device) if device is not None and device.isdecimal() else device
     with microphone(model.sample_rate, number_or_name) as blocks:
         print(
-            f"listening for {model.phrase!r} at threshold {threshold:.3f}; stop with Ctrl-C",
+            printable(f"listening for {model.phrase!r} at threshold {threshold:.3f}; stop with Ctrl-C"),
             file=sys.stderr,
             flush=True,
         )
@@ -44,7 +45,7 @@ def listen(
                     line = {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label}
                     print(json.dumps(line))
                 else:
-                    print(f"\r{event.time:9.2f} s  {event.score:.3f}  {event.label}".ljust(_WIDTH + 20))
+                    print(f"\r{event.time:9.2f} s  {event.score:.3f}  {printable(event.label)}".ljust(_WIDTH + 20))
                 sys.stdout.flush()
             if shows_bar:
                 bar = "#" * round(_WIDTH * detector.score)

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from wakeword_core.graph.project import Project
+from wakeword_core.text import printable
 from wakeword_pipeline.cli.logs import Bars
 from wakeword_pipeline.orchestration.home import ProjectOptions
 
@@ -46,12 +47,12 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     for column in ("", "rate", "loss"):
         table.add_column(column, justify="left" if not column else "right")
     for name, rate in sorted(marks.items(), key=lambda mark: mark[1]):
-        table.add_row(escape(name), f"{rate:.2g}", f"{result.loss_at(rate):.3f}")
+        table.add_row(Text(name), f"{rate:.2g}", f"{result.loss_at(rate):.3f}")
     Console().print(table)
     end = f"ended at {result.rates[-1]:.2g}, where the loss ran away" if result.diverged else "the loss never ran away"
     print(f"{len(result.rates)} batches; {result.too_narrow or end}")
     print(f"suggestion: --set training.schedule.learning_rate={result.suggestion:.2g}")
-    print(f"picture: {picture}")
+    print(printable(f"picture: {picture}"))
     if as_json:
         figures = {
             "suggestion": result.suggestion,

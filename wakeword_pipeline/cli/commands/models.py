@@ -18,6 +18,7 @@ from wakeword_core.registry.history import Entry, Registry, bundles_by_model
 from wakeword_core.stage_names import MODEL
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.cleaning import shown_key
+from wakeword_core.text import printable
 from wakeword_pipeline.orchestration.home import ProjectOptions
 
 ROLE_STYLES = {"champion": "bold green", "candidate": "cyan", "refused": "red", "retired": "dim", "removed": "dim"}
@@ -35,7 +36,7 @@ def show_models(options: ProjectOptions, *, as_json: bool) -> None:
     elif rows:
         _print(rows, registry)
     else:
-        print(f"No model of {registry.phrase!r} was decided about yet; `wakeword run` builds one.")
+        print(printable(f"No model of {registry.phrase!r} was decided about yet; `wakeword run` builds one."))
 
 
 def promote_model(key: str, reason: str, options: ProjectOptions, *, force: bool) -> None:
@@ -46,7 +47,7 @@ def promote_model(key: str, reason: str, options: ProjectOptions, *, force: bool
     with project.store.in_use():
         entry = promote_in(project, key, reason, force=force)
     took_over = f", instead of {shown_key(entry.opponent)}" if entry.opponent else ""
-    print(f"{shown_key(entry.key)} is champion{took_over}.")
+    print(printable(f"{shown_key(entry.key)} is champion{took_over}."))
     _print_place(project, entry)
     _mirror(project)
 
@@ -56,7 +57,7 @@ def roll_back(reason: str, options: ProjectOptions) -> None:
     project = options.project()
     with project.store.in_use():
         champion, refused = rollback_in(project, reason)
-    print(f"{shown_key(champion.key)} is champion again, instead of {shown_key(refused.key)}.")
+    print(printable(f"{shown_key(champion.key)} is champion again, instead of {shown_key(refused.key)}."))
     _print_place(project, champion)
     _mirror(project)
 
@@ -87,8 +88,8 @@ def _row(project: Project, registry: Registry, bundle: Artifact | None, version:
 
 def _print(rows: Sequence[dict[str, Any]], registry: Registry) -> None:
     champion = registry.champion
-    title = f"{registry.phrase}: " + (f"champion {shown_key(champion.key)}" if champion else "no champion")
-    table = Table(title=title, title_justify="left", title_style="bold", show_lines=True)
+    title = f"{printable(registry.phrase)}: " + (f"champion {shown_key(champion.key)}" if champion else "no champion")
+    table = Table(title=Text(title, "bold"), title_justify="left", show_lines=True)
     for heading in ("", "model"):
         table.add_column(heading, no_wrap=True)
     table.add_column("decided\n(UTC)", no_wrap=True)
@@ -99,11 +100,13 @@ def _print(rows: Sequence[dict[str, Any]], registry: Registry) -> None:
         figures, key = row["figures"], shown_key(row["key"])
         table.add_row(
             str(row["version"]),
-            Text.assemble((f"{row['role']}\n", ROLE_STYLES[row["role"]]), key, ("" if row["path"] else "\nno files")),
-            row["when"][:16].replace("T", "\n"),
+            Text.assemble(
+                (f"{row['role']}\n", ROLE_STYLES[row["role"]]), printable(key), ("" if row["path"] else "\nno files")
+            ),
+            Text(printable(row["when"])[:16].replace("T", "\n")),
             percent(figures.get("frr")),
             rate(figures.get("fah")),
-            Text(_with_short_keys(row["because"], registry)),
+            Text(printable(_with_short_keys(row["because"], registry))),
         )
     Console(highlight=False).print(table)
 
@@ -117,4 +120,4 @@ def _with_short_keys(text: str, registry: Registry) -> str:
 def _print_place(project: Project, entry: Entry) -> None:
     bundle = bundles_by_model(project.store).get(entry.key)
     if bundle:
-        print(f"Its bundle is {bundle.path}")
+        print(printable(f"Its bundle is {bundle.path}"))

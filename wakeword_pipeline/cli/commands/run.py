@@ -4,21 +4,24 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from wakeword_core.config.loading import load_config, save_config
 from wakeword_core.files import require_space
 from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Judgement
 from wakeword_core.graph.stages.bundle import CARD_MARKDOWN
 from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.text import printable
 from wakeword_pipeline.cli.logs import Bars, banner
+from wakeword_pipeline.cli.tables import failure_text, failures_json, failures_of
 from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home, require_own
 
 _MIN_FREE_BYTES = 500_000_000
@@ -44,9 +47,13 @@ def run_demo(home: Path, phrase: str, *, fast: bool, as_json: bool) -> None:
 
 def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool) -> None:
     """Build what is due of a configuration, all or the assets in `select`, and print the result."""
+    from wakeword_core.speech.synthesis import require_readable
+
     started = time.monotonic()
     project = options.project()
     home = project.home
+    if project.config.synthesis.enabled:
+        require_readable(project.config.phrase, project.config.synthesis)
     require_space(home, _MIN_FREE_BYTES, "a build")
     prepare_home(home, options.config)
     banner(project.config, home)
@@ -54,14 +61,20 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
     import dagster as dg
 
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    from wakeword_pipeline.orchestration.build import run_build
+    from wakeword_pipeline.orchestration.build import BuildFailedError, run_build
 
-    with Bars() as bars:
-        project.progress = bars
-        outcome = run_build(project, open_instance(home), select)
+    try:
+        with Bars() as bars:
+            project.progress = bars
+            outcome = run_build(project, open_instance(home), select)
+    except BuildFailedError:
+        _print_other_failures(project)
+        raise
+    failures = failures_of(project)
     seconds = round(time.monotonic() - started, 1)
     result = _result(project, {"built": outcome.built, "reused": outcome.reused, "seconds": seconds})
-    _print_table(result, home)
+    result["failed_checks"] = failures_json(failures)
+    _print_table(result, failures, home)
     if as_json:
         print(json.dumps(result))
 
@@ -90,12 +103,24 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _print_table(result: dict[str, Any], home: Path) -> None:
-    table = Table(title=f"\n{result['phrase']!r} in {result['seconds']:.0f} s", title_justify="left", show_header=False)
+def _print_other_failures(project: Project) -> None:
+    """Print the checks that are not passed, but for those that stopped the build: the error tells of them."""
+    for name, failures in failures_of(project).items():
+        for failure in failures:
+            if not failure.stops:
+                Console(highlight=False).print(Text.assemble(f"{name}: ", failure_text(failure)), soft_wrap=True)
+
+
+def _print_table(result: dict[str, Any], failures: Mapping[str, Sequence[Judgement]], home: Path) -> None:
+    title = f"\n{printable(repr(result['phrase']))} in {result['seconds']:.0f} s"
+    table = Table(title=Text(title, "table.title"), title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in _rows(result, home):
-        table.add_row(name, escape(value))
+        table.add_row(name, Text(printable(value)))
+    for name, checks in failures.items():
+        for number, check in enumerate(checks):
+            table.add_row("" if number else name, failure_text(check))
     Console().print(table)
 
 

@@ -9,6 +9,7 @@ from wakeword_core.config.loading import load_config
 from wakeword_core.errors import MissingDependencyError
 from wakeword_core.python import install_command
 from wakeword_core.registry.history import delivered_bundle
+from wakeword_core.text import printable
 from wakeword_pipeline.orchestration.home import CONFIG_VARIABLE, ProjectOptions, config_path, require_own
 
 
@@ -26,7 +27,7 @@ def serve_model(model: Path | None, judge: Path | None, options: ProjectOptions)
 
     def announce(address: str) -> None:
         what = f"{service.model_answer.phrase!r} ({service.model_answer.key})"
-        print(f"serving {what} on {address}; stop with Ctrl-C", file=sys.stderr, flush=True)
+        print(printable(f"serving {what} on {address}; stop with Ctrl-C"), file=sys.stderr, flush=True)
 
     serve(service, announce, options.home / "cache")
 

@@ -2,12 +2,16 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
+from rich.text import Text
 
+from wakeword_core.graph.stage import Judgement
 from wakeword_core.graph.status import State, status
-from wakeword_pipeline.cli.tables import STYLES, print_states, state_word
+from wakeword_core.text import printable
+from wakeword_pipeline.cli.tables import STYLES, failures_json, failures_of, print_states, state_word
 from wakeword_pipeline.orchestration.home import ProjectOptions
 
 _COUNTED = {"waits": "waiting for them"}
@@ -17,28 +21,30 @@ def show_status(options: ProjectOptions, *, as_json: bool) -> None:
     """Print the state of each asset."""
     project = options.project()
     states = status(project)
+    failures = failures_of(project)
     if as_json:
-        print(json.dumps([_row(state) for state in states]))
+        print(json.dumps([_row(state, failures) for state in states]))
         return
     counts = Counter(map(state_word, states))
-    summary = ", ".join(
-        f"[{style}]{counts[word]} {_COUNTED.get(word, word)}[/]" for word, style in STYLES.items() if counts[word]
+    summary = Text(", ").join(
+        Text(f"{counts[word]} {_COUNTED.get(word, word)}", style) for word, style in STYLES.items() if counts[word]
     )
     console = Console(highlight=False)
-    phrase = project.config.phrase
-    console.print(f"[bold]{phrase}[/]  {options.config.name} on {project.home}: {summary}\n", soft_wrap=True)
-    print_states(console, states)
+    where = printable(f"  {options.config.name} on {project.home}: ")
+    console.print(Text.assemble((project.config.phrase, "bold"), where, summary, "\n"), soft_wrap=True)
+    print_states(console, states, failures)
     if counts.keys() - {"fresh"}:
         console.print("\n[dim]wakeword run[/] builds what is stale or missing, and nothing else.", soft_wrap=True)
 
 
-def _row(state: State) -> dict[str, object]:
+def _row(state: State, failures: Mapping[str, Sequence[Judgement]]) -> dict[str, object]:
     artifact = state.artifact
     return {
         "asset": state.name,
         "state": state.state,
         "because": state.because,
         "causes": [asdict(cause) for cause in state.causes],
+        "failed_checks": failures_json({state.name: failures.get(state.name, ())}),
         "key": artifact.key if artifact else None,
         "created": artifact.created if artifact else None,
         "path": str(artifact.path) if artifact else None,

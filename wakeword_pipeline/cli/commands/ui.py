@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import wakeword_pipeline
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.python import python_command
+from wakeword_core.text import printable
 from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home
 
 if TYPE_CHECKING:
@@ -82,10 +83,8 @@ def _serve(home: Path, address: Address, *, with_daemon: bool) -> None:
         with _daemon(with_daemon) as daemon:
 
             def started(server: "uvicorn.Server") -> None:
-                print(
-                    f"Dagster on http://{address.host}:{address.port} (home {home}); stop it with Ctrl-C",
-                    flush=True,
-                )
+                where = printable(f"http://{address.host}:{address.port} (home {home})")
+                print(f"Dagster on {where}; stop it with Ctrl-C", flush=True)
                 if daemon is not None:
                     threading.Thread(target=_end_with, args=(daemon, server), daemon=True).start()
 

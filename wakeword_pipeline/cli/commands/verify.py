@@ -12,6 +12,7 @@ from wakeword_core.errors import WakewordError
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.verification import GOOD, Verification, verify
 from wakeword_core.store.artifacts import ArtifactStore
+from wakeword_core.text import printable
 from wakeword_pipeline.cli.tables import print_states
 from wakeword_pipeline.orchestration.home import ProjectOptions, config_path
 
@@ -64,12 +65,15 @@ def _print(verification: Verification, reason: str) -> None:
     console = Console(highlight=False)
     console.print(
         Text.assemble(
-            (verification.verdict, f"bold {_STYLES.get(verification.verdict, 'red')}"), f": {verification.sentence}"
+            (verification.verdict, f"bold {_STYLES.get(verification.verdict, 'red')}"),
+            f": {printable(verification.sentence)}",
         )
     )
-    console.print(Text(f"{verification.file.path}  “{verification.file.card.get('phrase')}”", "dim"), soft_wrap=True)
+    console.print(
+        Text(printable(f"{verification.file.path}  “{verification.file.card.get('phrase')}”"), "dim"), soft_wrap=True
+    )
     if verification.outdated:
         console.print()
         print_states(console, verification.outdated)
     if verification.artifact and reason:
-        console.print(Text(f"Whether it is still what would be built is not known: {reason}", "dim"))
+        console.print(Text(printable(f"Whether it is still what would be built is not known: {reason}"), "dim"))
