@@ -3,7 +3,7 @@
 import io
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 Source = Path | bytes
 """A file on disk or in memory."""
@@ -25,20 +25,20 @@ _MAGIC = (
     (0, rb"FORM....(?:8SVX|16SV)", "iff"),
     (0, rb"fLaC", "flac"),
     (0, rb"OggS", "ogg"),
-    (0, rb"\.snd|dns\.", "au"),
-    (0, rb"caff", "caf"),
+    (0, rb"\.snd\0\0|dns\...\0\0", "au"),
+    (0, rb"caff\0\x01", "caf"),
     (0, rb"Creative Voice File", "voc"),
     (0, rb"NIST_1A", "nistsphere"),
     (0, rb"\x64\xa3[\x01-\x04]\0|\0[\x01-\x04]\xa3\x64", "ircam"),
     # a frame of MPEG audio, layer II or III: its version, bit rate and sample rate are none of the reserved ones
     (0, rb"\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd][\x10-\x1b\x20-\x2b\x30-\x3b\x40-\x4b\x50-\x5b\x60-\x6b\x70-\x7b\x80-\x8b"
         rb"\x90-\x9b\xa0-\xab\xb0-\xbb\xc0-\xcb\xd0-\xdb\xe0-\xeb]", "mp3"),
-    (0, rb"\xff[\xf0\xf1\xf8\xf9]|ADIF", "aac"),
+    (0, rb"\xff[\xf0\xf1\xf8\xf9]", "aac"),
     (4, rb"ftyp(?!heic|heix|heim|heis|hevc|hevx|mif1|msf1|avif|avis|jp2 |crx )", "mov"),  # the others are pictures
     (0, rb"\x1a\x45\xdf\xa3", "matroska"),
     (0, rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
     (0, rb"#!AMR", "amr"),
-    (0, rb"MAC ", "ape"),
+    (0, rb"MAC .\x0f", "ape"),
     (0, rb"wvpk", "wv"),
     (0, rb"TTA1", "tta"),
 )  # fmt: skip
@@ -50,7 +50,8 @@ _LENGTH_WITHIN = 4_096
 _UNKNOWN_SIZE = 0x7FFF_0000
 """Programs that write a WAV to a pipe do not know its size, and state about 2 or 4 GB."""
 _SLOPPY_BYTES = 9
-"""A RIFF's size may count its own header, and a byte that pads the last chunk."""
+"""Programs count a chunk's own header with it, or the byte that pads it."""
+_MOST_CHUNKS = 100
 _OGG_HEADER_BYTES = 27
 _OGG_PAGE_BYTES = _OGG_HEADER_BYTES + 255 + 255 * 255
 _OGG_FLAGS, _OGG_LAST = 5, 4
@@ -86,23 +87,36 @@ def missing_end(file: BinaryIO, name: str | None) -> str:
         )
         whole = _OGG_HEADER_BYTES + len(lengths) + sum(lengths) <= len(page)
         return "" if whole and page[_OGG_FLAGS] & _OGG_LAST else "the page that ends an Ogg stream is missing"
-    file.seek(0)
-    announced = _announced(file.read(24), name)
+    announced = _announced(file, name)
     if size + _SLOPPY_BYTES < announced < _UNKNOWN_SIZE:
         return f"its header announces {announced:,} bytes, and {size:,} are there"
     return ""
 
 
-def _announced(head: bytes, name: str | None) -> int:
-    """How large a file is by its header; 0 where that does not say."""
+def _announced(file: BinaryIO, name: str | None) -> int:
+    """Where the sound of a file ends by its header; 0 where that does not say."""
+    file.seek(0)
+    head = file.read(24)
     if name == "wav" and head[:4] == b"RIFF":
-        return 8 + int.from_bytes(head[4:8], "little")
+        return _end_of_chunk(file, b"data", "little")
     if name == "aiff":
-        return 8 + int.from_bytes(head[4:8], "big")
+        return _end_of_chunk(file, b"SSND", "big")
     if name == "w64":
         return int.from_bytes(head[16:24], "little")
     if name == "au" and head[:4] == b".snd":
         return int.from_bytes(head[4:8], "big") + int.from_bytes(head[8:12], "big")
+    return 0
+
+
+def _end_of_chunk(file: BinaryIO, wanted: bytes, order: Literal["little", "big"]) -> int:
+    place = 12
+    for _ in range(_MOST_CHUNKS):
+        file.seek(place)
+        head = file.read(8)
+        size = int.from_bytes(head[4:], order)
+        if len(head) < 8 or head[:4] == wanted:
+            return place + 8 + size if head[:4] == wanted else 0
+        place += 8 + size + size % 2
     return 0
 
 

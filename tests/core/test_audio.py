@@ -24,6 +24,7 @@ from wakeword_core.audio import (
     to_pcm16,
     write_audio,
 )
+from wakeword_core.sound_formats import sound_format
 
 
 def sine(seconds=1.0, rate=16_000, frequency=440.0):
@@ -222,6 +223,30 @@ def test_a_file_that_is_cut_is_found_whatever_its_format(tmp_path, data, share):
     (tmp_path / "a").write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(AudioError):
         read_audio(tmp_path / "a", 16_000)
+
+
+def test_a_wrong_size_before_sound_that_is_whole_is_forgiven(tmp_path):
+    whole = bytearray(encode_wav(to_pcm16(sine()), 16_000))
+    for size in (0, len(whole) + 5_000, 0xFFFF_FFFF):
+        whole[4:8] = size.to_bytes(4, "little")
+        (tmp_path / "a.wav").write_bytes(whole)
+        assert len(read_audio(tmp_path / "a.wav", 16_000)) == 16_000
+    whole[40:44] = (0xFFFF_FFFF).to_bytes(4, "little")  # as a program writes it to a pipe
+    (tmp_path / "a.wav").write_bytes(whole)
+    assert len(read_audio(tmp_path / "a.wav", 16_000)) == 16_000
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"MAC addresses", b"caffeine", b"dns.example.org", b"ADIF log", b"ID3 tags are", b"the free ftyp",
+        b"\xff\xfet\0e\0", b"\0\0\0\x18ftypheic", b"\xff\xd8\xff\xe0JFIF", b"RIFF\0\0\0\0WEBP", b"\x89PNG\r\n",
+        b"%PDF-1.7", b"PK\3\4", b"", b"R",
+    ],
+)  # fmt: skip
+def test_texts_pictures_and_archives_are_no_sound(head):
+    assert sound_format(io.BytesIO(head)) is None
+    assert sound_format(io.BytesIO(head + bytes(100))) is None
 
 
 def test_without_pyav_a_sentence_says_what_to_install(tmp_path, monkeypatch):
