@@ -23,7 +23,8 @@ class SourceConfig(Settings):
     # where a folder lies and how its files are picked shows in the fingerprint of the recordings
     path: Annotated[Path, DECIDES_NOTHING] = Field(
         description="Folder, or a table (.csv, .tsv, .parquet) with a column path, relative to the table's folder, and "
-        "optionally label, speaker, licence, role and split. ${VARIABLES} are expanded, relative to the configuration."
+        "optionally label, speaker, licence, role and split. It may begin with ~ and hold ${VARIABLES}; it is relative "
+        "to the configuration."
     )
     role: Role = Field(description="What its recordings are used as; with labels, those whose label is no wake word.")
     label: str | None = Field(None, description="Class of positives; default: the phrase.")

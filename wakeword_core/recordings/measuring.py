@@ -15,16 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from wakeword_core.audio import (
-    LOUDEST,
-    AudioError,
-    Samples,
-    decoder_versions,
-    probe,
-    read_blocks,
-    resample,
-    to_mono,
-)
+from wakeword_core.audio import LOUDEST, AudioError, Samples, decoder_versions, probe, read_blocks, resample, to_mono
 from wakeword_core.config import SourceConfig
 from wakeword_core.config.recordings import HealthConfig
 from wakeword_core.errors import ChangedRecordingError

@@ -23,13 +23,7 @@ from wakeword_core.files import canonical_json, digest, hash_file, parse_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.labels import speaker_groups
-from wakeword_core.recordings.sources import (
-    LeftOut,
-    SourceFile,
-    State,
-    find_recordings,
-    locate,
-)
+from wakeword_core.recordings.sources import LeftOut, SourceFile, State, find_recordings, locate
 from wakeword_core.recordings.tables import read_table
 
 if TYPE_CHECKING:
@@ -292,8 +286,8 @@ def _listed(source: SourceConfig, cache: ScanCache) -> _Listed:
     root = source.root.resolve()
     if not source.is_table:
         files, left_out = find_recordings(source, lambda others: _remembered(root, others, cache))
-        if left_out.silent:
-            cache.remember_hashes((str(root / file.path), file.state, "") for file in left_out.silent)
+        if left_out.no_sound:
+            cache.remember_hashes((str(root / file.path), file.state, "") for file in left_out.no_sound)
         return _Listed(source, root, files, None, left_out)
     table = read_table(source)
     return _Listed(source, root, list(locate(source, sorted(set(table["path"])))), table)

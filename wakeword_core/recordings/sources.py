@@ -22,7 +22,7 @@ _NO_FILE = "no ordinary file"
 _REFUSED = "cannot be read (a path that leads outside its source's folder; copy the recording into it)"
 _NO_NAME = "cannot be read (no file can have this name)"
 NOT_AUDIO, HIDDEN, NOT_CHOSEN = "not audio", "hidden", "not chosen by include and exclude"
-NEEDS_PYAV = f"read with PyAV only ({INSTALL_MEDIA})"
+NEEDS_PYAV = f"files that PyAV reads ({INSTALL_MEDIA})"
 FOLDER_UNREAD, FOLDER_OUTSIDE = "folders that cannot be listed", "linked folders that lead outside (link_roots)"
 _EXPECTED = (NOT_AUDIO, HIDDEN, NOT_CHOSEN)
 """Reasons for which nobody needs to do anything."""
@@ -59,7 +59,7 @@ class LeftOut:
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    silent: list[SourceFile] = field(default_factory=list)
+    no_sound: list[SourceFile] = field(default_factory=list)
     """Files that were just looked into and hold no sound, to be remembered."""
 
     def add(self, reason: str, path: str) -> None:
@@ -186,7 +186,7 @@ def _recording(root: Path, file: SourceFile, known: str | None, left_out: LeftOu
         left_out.add(NOT_AUDIO if _NO_FILE in file.error else file.error, file.path)
         return []
     found = known
-    if known is None or meant:
+    if known is None or (meant and not av_version()):
         try:
             with open(os.path.join(root, file.path), "rb") as raw:
                 found = sound_format(raw) or meant or ""
@@ -197,7 +197,7 @@ def _recording(root: Path, file: SourceFile, known: str | None, left_out: LeftOu
             left_out.add(NEEDS_PYAV, file.path)
             return []
         if not found and _as_text(file.path) == file.path:
-            left_out.silent.append(file)
+            left_out.no_sound.append(file)
     if found:
         return [_with_text_as_name(file)]
     left_out.add(NOT_AUDIO, file.path)
@@ -222,7 +222,12 @@ def _walk(
 
     A link to a folder counts where the folder is not met without it, as when it is hidden.
     """
-    excluded = any_glob(source.exclude)
+    chosen, excluded = chooser(source), any_glob(source.exclude)
+
+    def may_hold_recordings(folder: str) -> bool:
+        folder = _as_text(folder)
+        return not excluded(folder) and any(chosen(f"{folder}/x{ending}") for ending in SOUND_ENDINGS)
+
     folders, links = [("", base)], list[tuple[str, str]]()
     visited: set[tuple[int, int]] = set()
     while folders or links:
@@ -242,7 +247,7 @@ def _walk(
                             continue
                         if inside(entry.path, allowed):
                             links.append((f"{prefix}{entry.name}/", entry.path))
-                        elif not excluded(f"{_as_text(prefix + entry.name)}/x"):
+                        elif may_hold_recordings(prefix + entry.name):
                             left_out.add(FOLDER_OUTSIDE, prefix + entry.name)
                     else:
                         yield prefix, entry
@@ -250,7 +255,7 @@ def _walk(
             if folder == base:
                 where = error.filename or folder
                 raise DataError(f"cannot list {where} of source {source.name!r}: {error.strerror}") from error
-            if not excluded(f"{_as_text(prefix)}x"):
+            if may_hold_recordings(prefix.rstrip("/")):
                 left_out.add(FOLDER_UNREAD, prefix.rstrip("/"))
         if not folders:
             links.sort(reverse=True)  # the order a folder is listed in is chance

@@ -124,7 +124,7 @@ def test_sound_that_is_not_read_is_said_once(tmp_path, recordings, build, caplog
     _, summary = build(source(recordings), source(tmp_path / "none", "gone"))
     assert not caplog.records, "what is left out is said by the check of the manifest"
     (said,) = summary.not_read
-    assert said.startswith("source 'mine': 1 read with PyAV only (pip install") and said.endswith("such as a.m4a")
+    assert said.startswith("source 'mine': 1 files that PyAV reads (pip install") and said.endswith("such as a.m4a")
 
 
 def test_the_same_recordings_give_the_same_bytes(recordings, tmp_path, build):

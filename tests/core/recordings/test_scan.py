@@ -43,7 +43,7 @@ def test_formats_that_are_not_read_are_mentioned(tmp_path, cache, monkeypatch):
     assert list_recordings(source(tmp_path)) == ["a.wav", "b.m4a", "c.aac"]
     monkeypatch.setattr("wakeword_core.recordings.sources.av_version", lambda: "")
     (said,) = scan([source(tmp_path)], cache).left_out["mine"].unexpected
-    assert said == "2 read with PyAV only (pip install -e '.[media]'), such as b.m4a"
+    assert said == "2 files that PyAV reads (pip install -e '.[media]'), such as b.m4a"
     (tmp_path / "a.wav").unlink()
     assert said in scan([source(tmp_path)], cache).missing["mine"]
 
@@ -163,7 +163,10 @@ def test_a_folder_that_cannot_be_listed_leaves_out_only_itself(tmp_path, monkeyp
     files, left_out = find_recordings(source(tmp_path))
     assert [file.path for file in files] == ["rec/a.wav"]
     assert left_out.unexpected == ["1 folders that cannot be listed, such as lost+found"]
-    assert find_recordings(source(tmp_path, exclude=["lost+found/**"]))[1].unexpected == []
+    for exclude in ("lost+found/**", "lost+found", "lost*/*"):
+        assert find_recordings(source(tmp_path, exclude=[exclude]))[1].unexpected == []
+    assert find_recordings(source(tmp_path, include=["rec/**"]))[1].unexpected == []
+    assert len(find_recordings(source(tmp_path, include=["**/*.wav"]))[1].unexpected) == 1
 
 
 def test_a_root_that_is_a_link_and_a_neighbour_that_begins_alike(tmp_path, cache):
