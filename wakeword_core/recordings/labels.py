@@ -72,6 +72,8 @@ def nearly_wake_words(
     source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None", words: Collection[str]
 ) -> list[dict[str, Any]]:
     """Name the labels of a source that are almost a wake word and make negatives: {source, label, word, recordings}."""
+    if source.labels is None and (stated is None or "label" not in stated):
+        return []
     known, found = _known(words), []
     letters = {_letters(word): word for word in words}
     for label, count in sorted(Counter(_labels(source, paths, stated)).items()):
