@@ -22,9 +22,10 @@ _NO_FILE = "no ordinary file"
 _REFUSED = "cannot be read (a path that leads outside its source's folder; copy the recording into it)"
 _NO_NAME = "cannot be read (no file can have this name)"
 NOT_AUDIO, HIDDEN, NOT_CHOSEN = "not audio", "hidden", "not chosen by include and exclude"
+OTHER_NAME = "other names of recordings"
 NEEDS_PYAV = f"files that PyAV reads ({INSTALL_MEDIA})"
 FOLDER_UNREAD, FOLDER_OUTSIDE = "folders that cannot be listed", "linked folders that lead outside (link_roots)"
-_EXPECTED = (NOT_AUDIO, HIDDEN, NOT_CHOSEN)
+_EXPECTED = (NOT_AUDIO, HIDDEN, NOT_CHOSEN, OTHER_NAME)
 """Reasons for which nobody needs to do anything."""
 _INODES = 2**63
 """SQLite's integers have a sign."""
@@ -98,8 +99,13 @@ def find_recordings(
         raise DataError(f"the folder {root} of source {source.name!r} {state}; correct its path under data.sources")
     files, others = _chosen(source, os.path.realpath(root), left_out)
     others.sort()
+    # what a store keeps by hash alone is known by the link that has its name
+    named = {file.state for file in (*files, *others) if not file.error and _promised(file.path)}
     for file, known in zip(others, remembered(others), strict=True):
-        files += _recording(root, file, known, left_out)
+        if file.state in named and not _promised(file.path):
+            left_out.add(OTHER_NAME, file.path)
+        else:
+            files += _recording(root, file, known, left_out)
     if not files:
         raise DataError(
             f"source {source.name!r} has no recordings: no file in {root} that matches include "
@@ -161,7 +167,7 @@ def _chosen(source: SourceConfig, base: str, left_out: LeftOut) -> tuple[list[So
     for prefix, entry in _walk(base, source, folders, left_out):
         name = entry.name
         path = prefix + name
-        kind = SOUND_ENDINGS.get(name[name.rfind(".") :].lower())
+        kind = _promised(name)
         if name.startswith("."):
             if kind:
                 left_out.add(HIDDEN, path)
@@ -177,9 +183,14 @@ def _chosen(source: SourceConfig, base: str, left_out: LeftOut) -> tuple[list[So
     return files, others
 
 
+def _promised(path: str) -> str | None:
+    """The format that a file's ending promises, if it promises sound."""
+    return SOUND_ENDINGS.get(path[path.rfind(".") :].lower())
+
+
 def _recording(root: Path, file: SourceFile, known: str | None, left_out: LeftOut) -> list[SourceFile]:
     """The file if it is sound that can be read, by its first bytes where it is not known; else it is counted."""
-    meant = SOUND_ENDINGS.get(file.path[file.path.rfind(".") :].lower())
+    meant = _promised(file.path)
     if file.error:
         if meant:
             return [_with_text_as_name(file)]

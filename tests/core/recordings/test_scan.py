@@ -150,6 +150,19 @@ def test_links_to_files_are_followed_where_their_source_allows(tmp_path, cache):
     assert "link_roots" in listed.loc["c.wav", "error"] and "cannot be read" in listed.loc["loop.wav", "error"]
 
 
+def test_what_a_store_keeps_by_hash_is_used_by_the_name_that_links_to_it(tmp_path):
+    for number, name in enumerate(["cat/a.wav", "dog/b.m4a"]):
+        make(tmp_path, f"blobs/{number}", name)
+        (tmp_path / "blobs" / str(number)).write_bytes(b"fLaC" + bytes(number))
+        (tmp_path / name).unlink()
+        (tmp_path / name).symlink_to(f"../blobs/{number}")
+    make(tmp_path, "blobs/2")
+    (tmp_path / "blobs" / "2").write_bytes(b"fLaC without a name")
+    files, left_out = find_recordings(source(tmp_path))
+    assert [file.path for file in files] == ["blobs/2", "cat/a.wav", "dog/b.m4a"]
+    assert left_out.counts == {"other names of recordings": 2} and left_out.unexpected == []
+
+
 def test_a_folder_that_cannot_be_listed_leaves_out_only_itself(tmp_path, monkeypatch):
     make(tmp_path, "rec/a.wav", "lost+found/b.wav")
     real = os.scandir
