@@ -14,8 +14,17 @@ from numpy.typing import NDArray
 
 from wakeword_core.errors import DataError
 from wakeword_core.files import replacing
-from wakeword_core.media import INSTALL_MEDIA, MediaError, av_version, open_media
-from wakeword_core.sound_formats import MEDIA, Source, missing_end, opened, says_how_long, sound_format
+from wakeword_core.media import MediaError, open_media
+from wakeword_core.sound_formats import (
+    INSTALL_MEDIA,
+    MEDIA,
+    Source,
+    av_version,
+    missing_end,
+    opened,
+    says_how_long,
+    sound_format,
+)
 
 if TYPE_CHECKING:
     import soundfile

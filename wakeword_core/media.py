@@ -1,16 +1,13 @@
 """Sound in m4a, webm and other files that libsndfile does not read, decoded with PyAV where that is installed."""
 
-import importlib.metadata
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import cache
 from itertools import chain
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-INSTALL_MEDIA = "pip install -e '.[media]'"
 _BLOCK_FRAMES = 1 << 16
 _SHORTER_SECONDS = 0.25
 """By which what a codec gives may be shorter than its file says."""
@@ -18,15 +15,6 @@ _SHORTER_SECONDS = 0.25
 
 class MediaError(Exception):
     """What is wrong with a file, as the rest of a sentence that begins with its name."""
-
-
-@cache
-def av_version() -> str:
-    """Return the version of PyAV, or nothing where it is not installed."""
-    try:
-        return importlib.metadata.version("av")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def open_media(file: BinaryIO, kind: str, stack: ExitStack) -> tuple[int, int, Iterator[NDArray[np.float32]]]:

@@ -1,7 +1,9 @@
 """What a file is by its first bytes, whatever it is called, and whether its container says that it is cut."""
 
+import importlib.metadata
 import io
 import re
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -10,6 +12,7 @@ Source = Path | bytes
 
 MEDIA = frozenset({"mov", "matroska", "aac", "asf", "amr", "ape", "wv", "tta", "avi"})
 """Formats that libsndfile does not read and PyAV does; named as FFmpeg's demuxers are, like all formats here."""
+INSTALL_MEDIA = "pip install -e '.[media]'"
 SOUND_ENDINGS = {
     ".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".opus": "ogg", ".mp3": "mp3", ".aiff": "aiff", ".aif": "aiff",
     ".au": "au", ".m4a": "mov", ".mp4": "mov", ".3gp": "mov", ".webm": "matroska", ".aac": "aac", ".wma": "asf",
@@ -55,6 +58,15 @@ _MOST_CHUNKS = 100
 _OGG_HEADER_BYTES = 27
 _OGG_PAGE_BYTES = _OGG_HEADER_BYTES + 255 + 255 * 255
 _OGG_FLAGS, _OGG_LAST = 5, 4
+
+
+@cache
+def av_version() -> str:
+    """Return the version of PyAV, or nothing where it is not installed."""
+    try:
+        return importlib.metadata.version("av")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def sound_format(file: BinaryIO) -> str | None:

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
-from wakeword_core.media import INSTALL_MEDIA, av_version
-from wakeword_core.sound_formats import MEDIA, SOUND_ENDINGS, sound_format
+from wakeword_core.sound_formats import INSTALL_MEDIA, MEDIA, SOUND_ENDINGS, av_version, sound_format
 
 _EVERYTHING = ("**/*",)
 _OUTSIDE = "a link that leads outside its source's folder; name where it leads in link_roots, or copy the recording"

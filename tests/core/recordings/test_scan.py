@@ -486,3 +486,11 @@ def test_map_unordered_yields_every_result_and_passes_errors_on(workers):
     assert sorted(map_unordered(lambda x: x * x, range(100), workers)) == [(x, x * x) for x in range(100)]
     with pytest.raises(ZeroDivisionError):
         list(map_unordered(lambda x: 1 // x, range(3), workers))
+
+
+def test_a_fact_that_is_damaged_is_not_known(cache):
+    cache.remember_facts([("1", "levels", {"peak": 1}), ("2", "levels", {"peak": 2}), ("3", "levels", [3])])
+    with sqlite3.connect(cache.path) as other:
+        other.execute("UPDATE facts SET value = 'no JSON' WHERE sha256 = '2'")
+    other.close()
+    assert dict(cache.facts("levels", ["1", "2", "3"])) == {"1": {"peak": 1}, "3": [3]}
