@@ -58,6 +58,17 @@ _MOST_CHUNKS = 100
 _OGG_HEADER_BYTES = 27
 _OGG_PAGE_BYTES = _OGG_HEADER_BYTES + 255 + 255 * 255
 _OGG_FLAGS, _OGG_LAST = 5, 4
+_FLAC_TAIL_BYTES = 1 << 17
+
+
+def _shifted(byte: int) -> int:
+    crc = byte << 8
+    for _ in range(8):
+        crc = (crc << 1) ^ (0x8005 if crc & 0x8000 else 0)
+    return crc & 0xFFFF
+
+
+_CRC16 = [_shifted(byte) for byte in range(256)]
 
 
 @cache
@@ -99,10 +110,32 @@ def missing_end(file: BinaryIO, name: str | None) -> str:
         )
         whole = _OGG_HEADER_BYTES + len(lengths) + sum(lengths) <= len(page)
         return "" if whole and page[_OGG_FLAGS] & _OGG_LAST else "the page that ends an Ogg stream is missing"
+    if name == "flac" and not _ends_with_a_frame(file, size):
+        return "its last frame is not whole"
     announced = _announced(file, name)
     if size + _SLOPPY_BYTES < announced < _UNKNOWN_SIZE:
         return f"its header announces {announced:,} bytes, and {size:,} are there"
     return ""
+
+
+def _ends_with_a_frame(file: BinaryIO, size: int) -> bool:
+    """Whether the last frame of a FLAC that states no length is whole, by its checksum; others break off later."""
+    file.seek(0)
+    head = file.read(26)
+    if head[:4] != b"fLaC" or head[21] & 0x0F or any(head[22:26]):
+        return True
+    file.seek(-min(size, _FLAC_TAIL_BYTES), io.SEEK_END)
+    tail = file.read()
+    starts = [match.start() for match in re.finditer(rb"\xff[\xf8\xf9]", tail)]
+    return any(_crc16(tail[start:]) == 0 for start in reversed(starts))
+
+
+def _crc16(data: bytes) -> int:
+    """The checksum of a FLAC frame, 0 when it is taken with the frame's own."""
+    crc = 0
+    for byte in data:
+        crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
+    return crc
 
 
 def _announced(file: BinaryIO, name: str | None) -> int:

@@ -213,11 +213,12 @@ def test_a_file_without_a_stated_length_is_refused_as_soon_as_it_is_too_long(mon
         pytest.param(lambda: written("OGG", subtype="VORBIS"), id="vorbis"),
         pytest.param(lambda: written("OGG", subtype="OPUS"), id="opus"),
         pytest.param(lambda: written("MP3"), id="mp3"),
+        pytest.param(piped_flac, id="piped flac"),
         pytest.param(FOREIGN["m4a"], id="m4a"),
         pytest.param(FOREIGN["webm"], id="webm"),
     ],
 )
-@pytest.mark.parametrize("share", [0.3, 0.8])
+@pytest.mark.parametrize("share", [0.31, 0.8])
 def test_a_file_that_is_cut_is_found_whatever_its_format(tmp_path, data, share):
     whole = data()
     (tmp_path / "a").write_bytes(whole[: int(share * len(whole))])

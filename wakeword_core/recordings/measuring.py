@@ -298,7 +298,7 @@ def measure_sound(source: Source, sample_rate: int, detector: SpeechDetector | N
     try:
         for block in read_blocks(source):
             size = np.abs(block)
-            peak = max(peak, float(size.max()))  # NaN if one is
+            peak = max(peak, float(size.max()))
             if not np.isfinite(size).all():
                 return Sound({"finite": False})
             if peak > LOUDEST:
