@@ -12,7 +12,7 @@ Source = Path | bytes
 
 MEDIA = frozenset({"mov", "matroska", "aac", "asf", "amr", "ape", "wv", "tta", "avi"})
 """Formats that libsndfile does not read and PyAV does; named as FFmpeg's demuxers are, like all formats here."""
-INSTALL_MEDIA = "pip install -e '.[media]'"
+INSTALL_MEDIA = "pip install av"
 SOUND_ENDINGS = {
     ".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".opus": "ogg", ".mp3": "mp3", ".aiff": "aiff", ".aif": "aiff",
     ".au": "au", ".m4a": "mov", ".mp4": "mov", ".3gp": "mov", ".webm": "matroska", ".aac": "aac", ".wma": "asf",
