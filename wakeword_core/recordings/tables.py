@@ -78,18 +78,24 @@ def _text(table: Path, name: str) -> dict[str, list[str]]:
             raise _too_large(where, f"{table.stat().st_size / 1e6:,.0f} MB")
         if table.suffix.lower() == ".csv":
             return _fields(table, where, ",", csv.QUOTE_MINIMAL)
+        with table.open(encoding="utf-8-sig") as file:
+            if _SPEAKER_IN_COMMON_VOICE in file.readline().split("\t"):
+                return _fields(table, where, "\t", csv.QUOTE_NONE)  # a quote is what somebody said
         try:
-            return _fields(table, where, "\t", csv.QUOTE_NONE)  # quotes are what somebody said, as in Common Voice
-        except _RaggedError:
             return _fields(table, where, "\t", csv.QUOTE_MINIMAL)
+        except _MisshapenError as error:
+            try:
+                return _fields(table, where, "\t", csv.QUOTE_NONE)
+            except _MisshapenError:
+                raise error from None
     except UnicodeDecodeError as error:
         raise DataError(f"{where} is not UTF-8 text (byte {error.start:,}); save it as UTF-8") from error
     except OSError as error:
         raise DataError(f"{where} cannot be read ({error.strerror})") from error
 
 
-class _RaggedError(DataError):
-    """A line has other fields than the header."""
+class _MisshapenError(DataError):
+    """A line has other fields than the header, or quotes that do not fit."""
 
 
 def _fields(table: Path, where: str, delimiter: str, quoting: Literal[0, 3]) -> dict[str, list[str]]:
@@ -104,7 +110,7 @@ def _fields(table: Path, where: str, delimiter: str, quoting: Literal[0, 3]) -> 
                 if not fields:
                     continue
                 if len(fields) != len(header):
-                    raise _RaggedError(
+                    raise _MisshapenError(
                         f"line {lines.line_num} of {where} has {len(fields)} fields, but its header {len(header)}; "
                         "quote fields that hold the delimiter"
                     )
@@ -113,7 +119,7 @@ def _fields(table: Path, where: str, delimiter: str, quoting: Literal[0, 3]) -> 
                 for column, place in places.items():
                     columns[column].append(unquoted(fields[place]))
         except csv.Error as error:
-            raise DataError(f"line {lines.line_num} of {where} is broken ({error}); correct it") from error
+            raise _MisshapenError(f"line {lines.line_num} of {where} is broken ({error}); correct it") from error
     return columns
 
 
