@@ -93,19 +93,14 @@ def read_audio(source: Source, sample_rate: int) -> Samples:
         return _mono(sound, sample_rate, lambda info: None)
 
 
-def read_pcm_blocks(path: Path, sample_rate: int) -> Iterator[Pcm]:
+def read_pcm_blocks(source: Source, sample_rate: int) -> Iterator[Pcm]:
     """Decode a recording to mono int16 as `to_pcm16(read_audio(...))` does, in blocks: memory does not grow with it."""
-    for samples in _resampled(path, sample_rate):
-        if not np.isfinite(samples).all():
-            raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite); replace or remove it")
-        yield to_pcm16(samples)
-
-
-def _resampled(path: Path, sample_rate: int) -> Iterator[Samples]:
-    resampler = StreamResampler(probe(path).sample_rate, sample_rate)
-    for block in read_blocks(path):
-        yield resampler.push(to_mono(block))
-    yield resampler.finish()
+    with _opened(source) as sound:
+        resampler = StreamResampler(sound.sample_rate, sample_rate)
+        for block in sound.blocks:
+            _require_sound(sound, block)
+            yield to_pcm16(resampler.push(to_mono(block)))
+        yield to_pcm16(resampler.finish())
 
 
 def decode_audio(data: bytes, sample_rate: int, check: Callable[[AudioInfo], None]) -> Samples:
@@ -379,11 +374,15 @@ def _mono(sound: _Sound, sample_rate: int, check: Callable[[AudioInfo], None]) -
         done += len(block)
         if sound.frames is None:
             check(AudioInfo(done, sound.sample_rate, sound.channels))
-        if problem := not_sound(float(np.abs(block).max(initial=0.0))):
-            raise AudioError(f"{sound.name} holds {problem}; replace or remove it")
+        _require_sound(sound, block)
         blocks.append(to_mono(block))
     mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.empty(0, np.float32)])
     return np.clip(resample(mono, sound.sample_rate, sample_rate), -1.0, 1.0)
+
+
+def _require_sound(sound: _Sound, block: Samples) -> None:
+    if problem := not_sound(float(np.abs(block).max(initial=0.0))):
+        raise AudioError(f"{sound.name} holds {problem}; replace or remove it")
 
 
 def not_sound(peak: float) -> str:
