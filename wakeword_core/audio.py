@@ -3,28 +3,45 @@
 import io
 import wave
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wakeword_core.errors import DataError
 from wakeword_core.files import replacing
+from wakeword_core.media import MediaError, open_media
+from wakeword_core.sound_formats import (
+    INSTALL_MEDIA,
+    MEDIA,
+    Source,
+    av_version,
+    missing_end,
+    opened,
+    says_how_long,
+    sound_format,
+)
 
 if TYPE_CHECKING:
     import soundfile
 
 Samples = NDArray[np.float32]
 Pcm = NDArray[np.int16]
-Source = Path | bytes
-"""A file on disk or in memory."""
 
+LOUDEST = 1e4
+"""Where full scale is 1: samples beyond it are integers taken for fractions or damage, and squares may overflow."""
 _PCM_SCALE = 32_768.0
 _PCM_MAX = 32_767.0
 _BLOCK_FRAMES = 1 << 20
 _LONGEST_FRAMES = 1 << 40
+_UNSTATED_FRAMES = 2**63 - 1
+"""libsndfile's word for a FLAC that was written to a pipe."""
+_ENDLESS = 64
+"""How many times longer an MP3 is made to look: more than the ratio of its highest bit rate to its lowest."""
 _WRITTEN_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 
 
@@ -50,61 +67,58 @@ def decoder_versions() -> dict[str, str]:
     """Return the versions of the libraries that decode recordings; another one may round otherwise."""
     import soundfile
 
-    return {"libsndfile": soundfile.__libsndfile_version__, "soundfile": soundfile.__version__}
+    versions = {"libsndfile": soundfile.__libsndfile_version__, "soundfile": soundfile.__version__}
+    return {**versions, "av": av_version()} if av_version() else versions
 
 
-def probe(path: Path) -> AudioInfo:
-    """Read a recording's header only; AudioError if it is no audio that can be read."""
-    with _opened(path) as file:
-        return _info(path, file)
+def probe(source: Source) -> AudioInfo:
+    """Read a recording's header, and all of it where that states no length; AudioError for what is no audio."""
+    with _opened(source) as sound:
+        frames = sum(map(len, sound.blocks)) if sound.frames is None else sound.frames
+        return AudioInfo(frames, sound.sample_rate, sound.channels)
 
 
-def read_blocks(path: Path) -> Iterator[Samples]:
+def read_blocks(source: Source) -> Iterator[Samples]:
     """Decode a recording as it is, in blocks float32 [frames, channels], unclipped and at its own rate.
 
-    AudioError when it cannot be decoded to the end its header announces.
+    AudioError when it cannot be decoded to the end that its header announces.
     """
-    with _opened(path) as file:
-        yield from _blocks(path, file, _info(path, file))
+    with _opened(source) as sound:
+        yield from sound.blocks
 
 
-def read_audio(path: Path, sample_rate: int) -> Samples:
+def read_audio(source: Source, sample_rate: int) -> Samples:
     """Decode a recording to mono float32 [samples] in [-1, 1] at `sample_rate` Hz; channels are averaged."""
-    with _opened(path) as file:
-        return _mono(path, file, _info(path, file), sample_rate)
+    with _opened(source) as sound:
+        return _mono(sound, sample_rate, lambda info: None)
 
 
-def read_pcm_blocks(path: Path, sample_rate: int) -> Iterator[Pcm]:
+def read_pcm_blocks(source: Source, sample_rate: int) -> Iterator[Pcm]:
     """Decode a recording to mono int16 as `to_pcm16(read_audio(...))` does, in blocks: memory does not grow with it."""
-    for samples in _resampled(path, sample_rate):
-        if not np.isfinite(samples).all():
-            raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite); replace or remove it")
-        yield to_pcm16(samples)
-
-
-def _resampled(path: Path, sample_rate: int) -> Iterator[Samples]:
-    resampler = StreamResampler(probe(path).sample_rate, sample_rate)
-    for block in read_blocks(path):
-        yield resampler.push(to_mono(block))
-    yield resampler.finish()
+    with _opened(source) as sound:
+        resampler = StreamResampler(sound.sample_rate, sample_rate)
+        for block in sound.blocks:
+            _require_sound(sound, block)
+            yield to_pcm16(resampler.push(to_mono(block)))
+        yield to_pcm16(resampler.finish())
 
 
 def decode_audio(data: bytes, sample_rate: int, check: Callable[[AudioInfo], None]) -> Samples:
-    """Decode a file in memory as `read_audio` does; `check` gets its header first, and may raise."""
-    with _opened(data) as file:
-        info = _info(data, file)
-        check(info)
-        return _mono(data, file, info, sample_rate)
+    """Decode a file in memory as `read_audio` does; `check` gets its header first, and may raise.
+
+    Where the header states no length, `check` gets the length so far with every block that is decoded.
+    """
+    with _opened(data) as sound:
+        return _mono(sound, sample_rate, check)
 
 
-def read_pcm16(path: Path, sample_rate: int) -> Pcm:
+def read_pcm16(source: Source, sample_rate: int) -> Pcm:
     """Decode to mono int16, as `to_pcm16(read_audio(...))` to the bit; mono 16-bit files at the rate skip floats."""
-    with _opened(path) as file:
-        info = _info(path, file)
-        plain = (info.sample_rate, info.channels, file.subtype) == (sample_rate, 1, "PCM_16")
-        if plain and len(pcm := _read(path, file, dtype="int16")) == info.frames:
+    with _opened(source) as sound:
+        plain = (sound.sample_rate, sound.channels, sound.subtype) == (sample_rate, 1, "PCM_16")
+        if plain and len(pcm := sound.read_pcm16()) == sound.frames:
             return pcm
-    return to_pcm16(read_audio(path, sample_rate))  # which also says what is wrong with a file that is cut
+    return to_pcm16(read_audio(source, sample_rate))  # which also says what is wrong with a file that is cut
 
 
 def to_mono(channels: Samples) -> Samples:
@@ -212,64 +226,170 @@ def encode_flac(pcm: Pcm, sample_rate: int) -> bytes:
     return file.getvalue()
 
 
-def _opened(source: Source) -> "soundfile.SoundFile":
+@dataclass
+class _Sound:
+    """A sound file that is open: what its header says, and its samples to be read once."""
+
+    name: str
+    sample_rate: int
+    channels: int
+    frames: int | None
+    """None where the header does not say."""
+    blocks: Iterator[Samples]
+    subtype: str = ""
+    read_pcm16: Callable[[], Pcm] = lambda: np.empty(0, np.int16)
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[_Sound]:
+    """Open a sound file with libsndfile, or with PyAV when it is of a kind that only that reads."""
+    name = "the audio" if isinstance(source, bytes) else str(source)
+    with ExitStack() as stack:
+        try:
+            raw = stack.enter_context(opened(source))
+            if not raw.read(1):
+                raise AudioError(f"{name} is an empty file; replace or remove it")
+            kind = sound_format(raw)
+            end = missing_end(raw, kind)
+        except OSError as error:
+            raise AudioError(f"{name} cannot be opened ({error.strerror})") from error
+        if end:
+            raise AudioError(f"{name} is cut: {end}; replace or remove it")
+        if kind in MEDIA:
+            yield _with_av(name, raw, kind, stack)
+            return
+        try:
+            sound = _with_libsndfile(name, source, raw, kind, stack)
+        except AudioError as error:
+            if kind is None or not av_version() or "malformed" in str(error):
+                raise
+            sound = _with_av(name, raw, kind, stack)  # a codec that libsndfile has not, as FLAC in Ogg
+        yield sound
+
+
+def _with_libsndfile(name: str, source: Source, raw: BinaryIO, kind: str | None, stack: ExitStack) -> _Sound:
     import soundfile
 
     try:
-        if _is_empty(source):
-            raise AudioError(f"{_name(source)} is an empty file; replace or remove it")
-        return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+        stated = says_how_long(raw, kind)
+        raw.seek(0)
+        if stated:
+            file = stack.enter_context(soundfile.SoundFile(raw if isinstance(source, bytes) else source))
+            stated = file.frames != _UNSTATED_FRAMES
+        if not stated:
+            raw.seek(0)
+            file = stack.enter_context(_one_way()(_Endless(raw) if kind == "mp3" else raw))
     except OSError as error:
-        raise AudioError(f"{_name(source)} cannot be opened ({error.strerror})") from error
+        raise AudioError(f"{name} cannot be opened ({error.strerror})") from error
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
-        raise AudioError(f"{_name(source)} cannot be read as audio ({_brief(error)}); replace or remove it") from error
+        raise AudioError(f"{name} cannot be read as audio ({_brief(error)}); replace or remove it") from error
+    frames = file.frames if stated else None
+    if file.samplerate <= 0 or (frames is not None and not 0 <= frames < _LONGEST_FRAMES):
+        raise AudioError(f"{name} does not say how long it is (a stream?); write it to a file again")
+    blocks = _blocks(name, file, frames)
+    read_pcm16 = partial(_read, name, file, dtype="int16")
+    return _Sound(name, file.samplerate, file.channels, frames, blocks, file.subtype, read_pcm16)
 
 
-def _is_empty(source: Source) -> bool:
-    if isinstance(source, bytes):
-        return not source
-    with source.open("rb") as raw:
-        return not raw.read(1)
+@cache
+def _one_way() -> Any:
+    """A SoundFile that does not seek after each read, which needs a length."""
+    import soundfile
+
+    class OneWay(soundfile.SoundFile):
+        def seekable(self) -> bool:
+            return False
+
+    return OneWay
 
 
-def _name(source: Source) -> str:
-    return "the audio" if isinstance(source, bytes) else str(source)
+class _Endless(io.RawIOBase):
+    """An MP3 that looks so long that no guess of its length, from its first frame, is too short."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._size, self._place = file, file.seek(0, io.SEEK_END), 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size * _ENDLESS}
+        self._place = start[whence] + offset
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        if self._place > self._size:  # where a tag may be looked for
+            count = len(buffer)
+            buffer[:] = bytes(count)
+        else:
+            self._file.seek(self._place)
+            count = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        self._place += count
+        return int(count)
 
 
-def _read(source: Source, file: "soundfile.SoundFile", frames: int = -1, **options: Any) -> Any:
+def _read(name: str, file: "soundfile.SoundFile", frames: int = -1, **options: Any) -> Any:
     import soundfile
 
     try:
         return file.read(frames, **options)
     except (soundfile.SoundFileError, RuntimeError) as error:
-        raise AudioError(
-            f"{_name(source)} breaks off while decoding ({_brief(error)}); replace or remove it"
-        ) from error
+        raise AudioError(f"{name} breaks off while decoding ({_brief(error)}); replace or remove it") from error
 
 
-def _blocks(source: Source, file: "soundfile.SoundFile", info: AudioInfo) -> Iterator[Samples]:
+def _blocks(name: str, file: "soundfile.SoundFile", frames: int | None) -> Iterator[Samples]:
     done = 0
-    while done < info.frames:
-        block = _read(source, file, min(_BLOCK_FRAMES, info.frames - done), dtype="float32", always_2d=True)
+    while frames is None or done < frames:
+        wanted = _BLOCK_FRAMES if frames is None else min(_BLOCK_FRAMES, frames - done)
+        block = _read(name, file, wanted, dtype="float32", always_2d=True)
         if not len(block):
-            raise AudioError(f"{_name(source)} breaks off after {done} of {info.frames} frames; replace or remove it")
+            if frames is None:
+                return
+            raise AudioError(f"{name} breaks off after {done} of {frames} frames; replace or remove it")
         done += len(block)
         yield block
 
 
-def _mono(source: Source, file: "soundfile.SoundFile", info: AudioInfo, sample_rate: int) -> Samples:
-    blocks = [to_mono(block) for block in _blocks(source, file, info)]
+def _with_av(name: str, raw: BinaryIO, kind: str, stack: ExitStack) -> _Sound:
+    if not av_version():
+        raise AudioError(f"{name} is of a kind ({kind}) that is read with PyAV: {INSTALL_MEDIA}")
+    try:
+        rate, channels, blocks = open_media(raw, kind, stack)
+    except MediaError as error:
+        raise AudioError(f"{name} {error}") from None
+
+    def named() -> Iterator[Samples]:
+        try:
+            yield from blocks
+        except MediaError as error:
+            raise AudioError(f"{name} {error}") from None
+
+    return _Sound(name, rate, channels, None, named())
+
+
+def _mono(sound: _Sound, sample_rate: int, check: Callable[[AudioInfo], None]) -> Samples:
+    check(AudioInfo(sound.frames or 0, sound.sample_rate, sound.channels))
+    blocks, done = list[Samples](), 0
+    for block in sound.blocks:
+        done += len(block)
+        if sound.frames is None:
+            check(AudioInfo(done, sound.sample_rate, sound.channels))
+        _require_sound(sound, block)
+        blocks.append(to_mono(block))
     mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.empty(0, np.float32)])
-    resampled = resample(mono, info.sample_rate, sample_rate)  # which can make too large numbers infinite
-    if not np.isfinite(resampled).all():
-        raise AudioError(f"{_name(source)} holds samples that are not numbers (NaN or infinite); replace or remove it")
-    return np.clip(resampled, -1.0, 1.0)
+    return np.clip(resample(mono, sound.sample_rate, sample_rate), -1.0, 1.0)
 
 
-def _info(source: Source, file: "soundfile.SoundFile") -> AudioInfo:
-    if not 0 <= file.frames < _LONGEST_FRAMES or file.samplerate <= 0:
-        raise AudioError(f"{_name(source)} does not say how long it is (a stream?); write it to a file again")
-    return AudioInfo(frames=file.frames, sample_rate=file.samplerate, channels=file.channels)
+def _require_sound(sound: _Sound, block: Samples) -> None:
+    if problem := not_sound(float(np.abs(block).max(initial=0.0))):
+        raise AudioError(f"{sound.name} holds {problem}; replace or remove it")
+
+
+def not_sound(peak: float) -> str:
+    """Say what is wrong with samples of which the largest has this size; nothing where they can be sound."""
+    if not np.isfinite(peak):
+        return "samples that are not numbers (NaN or infinite)"
+    return f"samples up to {peak:.3g}, far beyond full scale, which is 1" if peak > LOUDEST else ""
 
 
 def _brief(error: Exception) -> str:

@@ -18,6 +18,17 @@ class DataError(WakewordError):
     """Recordings or derived files that cannot be used as they are."""
 
 
+class ChangedRecordingError(DataError):
+    """A recording whose bytes are not those that were hashed: the scan cache must forget its path."""
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(name, path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: its bytes changed since the scan; run again to scan it anew"
+
+
 class ArtifactError(WakewordError):
     """A stored artifact that is missing, incomplete or damaged."""
 

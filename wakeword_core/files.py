@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -146,11 +146,14 @@ def link_or_copy(source: Path, target: Path) -> None:
         part.unlink(missing_ok=True)  # renaming one link of a file over another leaves both
 
 
-def contained(root: Path, relative: str) -> Path:
-    """Return `root / relative` resolved; an error if it leaves `root` (through `..`, an absolute path or a link)."""
+def contained(root: Path, relative: str, link_roots: Iterable[Path] = ()) -> Path:
+    """Return `root / relative` resolved; an error if it leaves `root` (through `..`, an absolute path or a link).
+
+    It may lie in one of `link_roots` instead.
+    """
     base = root.resolve()
     path = (base / relative).resolve()
-    if not path.is_relative_to(base):
+    if not any(path.is_relative_to(folder) for folder in (base, *(folder.resolve() for folder in link_roots))):
         raise WakewordError(f"{relative!r} leads outside {base}; only files inside it are used")
     return path
 

@@ -11,17 +11,20 @@ from hypothesis import strategies as st
 
 from wakeword_core.audio import (
     AudioError,
+    decode_audio,
     decode_wav,
     encode_flac,
     encode_wav,
     from_pcm16,
     probe,
     read_audio,
+    read_pcm16,
     resample,
     to_mono,
     to_pcm16,
     write_audio,
 )
+from wakeword_core.sound_formats import sound_format
 
 
 def sine(seconds=1.0, rate=16_000, frequency=440.0):
@@ -112,14 +115,154 @@ def test_a_cut_file_is_an_error_not_a_short_recording(tmp_path):
         read_audio(tmp_path / "a.flac", 16_000)
 
 
-def test_nan_is_an_error(tmp_path):
+@pytest.mark.parametrize(
+    ("sample", "says"), [(np.nan, "not numbers"), (np.inf, "not numbers"), (3e38, "beyond"), (-1e37, "beyond")]
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_that_cannot_be_sound_are_an_error(tmp_path, sample, says, channels):
     x = sine()
-    x[5] = np.nan
-    soundfile.write(tmp_path / "a.wav", x, 16_000, subtype="FLOAT")
-    with pytest.raises(AudioError, match="not numbers"):
+    x[5] = sample
+    soundfile.write(tmp_path / "a.wav", np.stack([x] * channels, axis=1), 44_100, subtype="FLOAT")
+    with pytest.raises(AudioError, match=rf"a\.wav .*{says}"):
         read_audio(tmp_path / "a.wav", 16_000)
-    with pytest.raises(AudioError, match="not numbers"):
-        to_pcm16(x)
+    if not np.isfinite(sample):
+        with pytest.raises(AudioError, match="not numbers"):
+            to_pcm16(x)
+
+
+def written(kind, seconds=2.0, **options):
+    """A stereo tone in a file in memory."""
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([sine(seconds, 48_000)] * 2, axis=1), 48_000, format=kind, **options)
+    return file.getvalue()
+
+
+def written_by_av(kind, codec, seconds=2.0, **options):
+    """A mono tone, by FFmpeg's writers; mp3 as a stream has it, without a header that states its length."""
+    av = pytest.importorskip("av", reason="needs the media extra: pip install -e '.[media]'")
+    file = io.BytesIO()
+    with av.open(file, "w", format=kind, options={"write_xing": "0"} if kind == "mp3" else {}) as container:
+        stream = container.add_stream(codec, rate=48_000, layout="mono", options=options)
+        frame = av.AudioFrame.from_ndarray(to_pcm16(sine(seconds, 48_000))[None], format="s16", layout="mono")
+        frame.sample_rate = 48_000
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    return file.getvalue()
+
+
+def piped_flac():
+    """As a program writes it that cannot go back to the header: the length, 36 bits of it, is 0."""
+    data = bytearray(written("FLAC"))
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    return bytes(data)
+
+
+FOREIGN = {
+    "w64": lambda: written("W64"),
+    "caf": lambda: written("CAF"),
+    "aifc": lambda: written("AIFF", subtype="ULAW"),
+    "flac in a pipe": piped_flac,
+    "mp3 of constant rate": lambda: written_by_av("mp3", "mp3", b="64000"),
+    "mp3 of variable rate": lambda: written_by_av("mp3", "mp3", q="2", flags="+qscale"),
+    "mp3 with tags": lambda: b"ID3\3\0\0\0\0\1\0" + bytes(128) + written_by_av("mp3", "mp3") + b"TAG" + bytes(125),
+    "m4a": lambda: written_by_av("mp4", "aac"),
+    "aac": lambda: written_by_av("adts", "aac"),
+    "webm": lambda: written_by_av("webm", "libopus"),
+    "wma": lambda: written_by_av("asf", "wmav2", b="64000"),
+}
+
+
+@pytest.mark.parametrize("ending", [".wav", ""])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_is_what_its_bytes_say_whatever_it_is_called(tmp_path, kind, ending):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(FOREIGN[kind]())
+    x = read_audio(path, 16_000)
+    assert len(x) / 16_000 == pytest.approx(2.0, abs=0.1)
+    assert len(x) == round(probe(path).frames / 3) and probe(path).sample_rate == 48_000
+    assert peak_frequency(x, 16_000) == pytest.approx(440, abs=2)
+    assert np.array_equal(to_pcm16(x), read_pcm16(path, 16_000))
+    seen = []
+    assert np.array_equal(decode_audio(path.read_bytes(), 16_000, seen.append), x)
+    assert seen and all(info.sample_rate == 48_000 and info.frames <= probe(path).frames for info in seen)
+
+
+def test_a_file_without_a_stated_length_is_refused_as_soon_as_it_is_too_long(monkeypatch):
+    monkeypatch.setattr("wakeword_core.audio._BLOCK_FRAMES", 4_800)
+    lengths = []
+
+    def check(info):
+        lengths.append(info.seconds)
+        if info.seconds > 0.5:
+            raise ValueError("too long")
+
+    with pytest.raises(ValueError, match="too long"):
+        decode_audio(piped_flac(), 16_000, check)
+    assert lengths == pytest.approx([0.1 * count for count in range(7)])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(lambda: written("WAV"), id="wav"),
+        pytest.param(lambda: written("AIFF"), id="aiff"),
+        pytest.param(lambda: written("AU"), id="au"),
+        pytest.param(lambda: written("W64"), id="w64"),
+        pytest.param(lambda: written("CAF"), id="caf"),
+        pytest.param(lambda: written("OGG", subtype="VORBIS"), id="vorbis"),
+        pytest.param(lambda: written("OGG", subtype="OPUS"), id="opus"),
+        pytest.param(lambda: written("MP3"), id="mp3"),
+        pytest.param(piped_flac, id="piped flac"),
+        pytest.param(FOREIGN["m4a"], id="m4a"),
+        pytest.param(FOREIGN["webm"], id="webm"),
+    ],
+)
+@pytest.mark.parametrize("share", [0.31, 0.8])
+def test_a_file_that_is_cut_is_found_whatever_its_format(tmp_path, data, share):
+    whole = data()
+    (tmp_path / "a").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(AudioError):
+        read_audio(tmp_path / "a", 16_000)
+
+
+def test_a_wrong_size_before_sound_that_is_whole_is_forgiven(tmp_path):
+    whole = bytearray(encode_wav(to_pcm16(sine()), 16_000))
+    for size in (0, len(whole) + 5_000, 0xFFFF_FFFF):
+        whole[4:8] = size.to_bytes(4, "little")
+        (tmp_path / "a.wav").write_bytes(whole)
+        assert len(read_audio(tmp_path / "a.wav", 16_000)) == 16_000
+    whole[40:44] = (0xFFFF_FFFF).to_bytes(4, "little")  # as a program writes it to a pipe
+    (tmp_path / "a.wav").write_bytes(whole)
+    assert len(read_audio(tmp_path / "a.wav", 16_000)) == 16_000
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"MAC addresses", b"caffeine", b"dns.example.org", b"ADIF log", b"ID3 tags are", b"the free ftyp",
+        b"\xff\xfet\0e\0", b"\0\0\0\x18ftypheic", b"\xff\xd8\xff\xe0JFIF", b"RIFF\0\0\0\0WEBP", b"\x89PNG\r\n",
+        b"%PDF-1.7", b"PK\3\4", b"", b"R",
+    ],
+)  # fmt: skip
+def test_texts_pictures_and_archives_are_no_sound(head):
+    assert sound_format(io.BytesIO(head)) is None
+    assert sound_format(io.BytesIO(head + bytes(100))) is None
+
+
+def test_without_pyav_a_sentence_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "a.m4a").write_bytes(FOREIGN["m4a"]())
+    monkeypatch.setattr("wakeword_core.audio.av_version", lambda: "")
+    with pytest.raises(AudioError, match=r"a\.m4a .*PyAV: pip install"):
+        read_audio(tmp_path / "a.m4a", 16_000)
+
+
+def test_a_list_of_other_files_is_no_sound_and_opens_none(tmp_path):
+    (tmp_path / "a.wav").write_bytes(written("WAV"))
+    for name, text in (("a.m4a", "ffconcat version 1.0\nfile a.wav\n"), ("b.m4a", "#EXTM3U\n#EXTINF:1,\na.wav\n")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(AudioError, match="cannot be read as audio"):
+            read_audio(tmp_path / name, 16_000)
 
 
 def test_resampling_keeps_pitch_and_removes_what_would_alias():

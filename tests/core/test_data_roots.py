@@ -52,6 +52,11 @@ def test_sources_elsewhere_are_refused(folders: tuple[Path, Path], path: str) ->
         load_config(config)
     with pytest.raises(ConfigError, match=r"data\.sources\.0\.path: .* lies outside of"):
         load_config(None, [f"data.sources=[{{name: a, role: positive, path: {folders[1]}}}]"])
+    linking = (
+        f"data.sources=[{{name: a, role: positive, path: {folders[0]}, link_roots: [{folders[0]}, {folders[1]}]}}]"
+    )
+    with pytest.raises(ConfigError, match=r"data\.sources\.0\.link_roots\.1: .* lies outside of"):
+        load_config(None, [linking])
 
 
 def test_homes_judges_and_sources_that_become_links_are_refused(folders: tuple[Path, Path]) -> None:

@@ -29,7 +29,14 @@ from wakeword_core.config.models import (
     TcnConfig,
     TinyConvConfig,
 )
-from wakeword_core.config.recordings import DataConfig, ShardsConfig, SourceConfig, SynthesisConfig, wake_words
+from wakeword_core.config.recordings import (
+    DataConfig,
+    ShardsConfig,
+    SourceConfig,
+    SynthesisConfig,
+    spelling,
+    wake_words,
+)
 from wakeword_core.config.registry import RegistryConfig
 from wakeword_core.config.serving import CascadeConfig, ServingConfig
 from wakeword_core.config.training import (

@@ -26,7 +26,7 @@ _DEEPEST = 50
 _MOST_DIGITS = 100
 _MOST_NODES = 20_000
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_VARIABLE = re.compile(r"\$\{([^}]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | None = None) -> Config:
@@ -242,28 +242,41 @@ def _set(node: Any, default: Any, parts: list[str], value: Any, name: str) -> An
 
 
 def _resolve_sources(tree: dict[str, Any], folder: Path) -> None:
-    """Expand ${VARIABLES} in the paths of sources and make them absolute, in new lists and groups."""
+    """Expand ~ and variables in the paths of sources and make them absolute, in new lists and groups."""
     data = tree.get("data")
     sources = data.get("sources") if isinstance(data, dict) else None
     if not isinstance(sources, list):
         return
-    resolved = [
-        {**source, "path": _expanded(source["path"], f"data.sources.{index}.path", folder)}
-        if isinstance(source, dict) and isinstance(source.get("path"), str)
-        else source
-        for index, source in enumerate(sources)
-    ]
+    resolved = []
+    for index, source in enumerate(sources):
+        where = f"data.sources.{index}"
+        if isinstance(source, dict) and isinstance(source.get("path"), str):
+            source = {**source, "path": _expanded(source["path"], f"{where}.path", folder)}
+        if isinstance(source, dict) and isinstance(roots := source.get("link_roots"), list):
+            names = [f"{where}.link_roots.{place}" for place in range(len(roots))]
+            expanded = [
+                _expanded(root, name, folder) if isinstance(root, str) else root
+                for root, name in zip(roots, names, strict=True)
+            ]
+            source = {**source, "link_roots": expanded}
+        resolved.append(source)
     tree["data"] = {**tree["data"], "sources": resolved}
 
 
 def _expanded(path: str, field: str, folder: Path) -> str:
     def value_of(match: re.Match[str]) -> str:
-        value = os.environ.get(match[1], "")
+        name = match[1] or match[2]
+        value = os.environ.get(name, "")
+        if not value and match[1] is None:
+            return match[0]  # a dollar sign is allowed in a name
         if not value:
-            raise ConfigError(f"{field} is {value_text(path)}, but the environment variable {match[1]} is not set")
+            raise ConfigError(f"{field} is {value_text(path)}, but the environment variable {name} is not set")
         return value
 
     expanded = _VARIABLE.sub(value_of, path)
     if not expanded.strip():
         raise ConfigError(f"{field} is empty, but must be a folder")
-    return os.path.normpath(folder / expanded)
+    home = os.path.expanduser(expanded)
+    if re.match(r"~[^/]*(?:/|$)", home) and not os.path.lexists(folder / home):
+        raise ConfigError(f"{field} is {value_text(path)}, but the home folder {expanded.split('/')[0]} is not known")
+    return os.path.normpath(folder / home)

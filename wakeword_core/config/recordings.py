@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -27,7 +28,8 @@ class SourceConfig(Settings):
     # where a folder lies and how its files are picked shows in the fingerprint of the recordings
     path: Annotated[Path, DECIDES_NOTHING] = Field(
         description="Folder, or a table (.csv, .tsv, .parquet) with a column path, relative to the table's folder, and "
-        "optionally label, speaker, licence, role and split. ${VARIABLES} are expanded, relative to the configuration."
+        "optionally label, speaker, licence, role and split. It may begin with ~ and hold ${VARIABLES}; it is relative "
+        "to the configuration."
     )
     role: Role = Field(description="What its recordings are used as; with labels, those whose label is no wake word.")
     label: str | None = Field(None, description="Class of positives; default: the phrase.")
@@ -45,6 +47,11 @@ class SourceConfig(Settings):
         ("**/*",), min_length=1, description="Glob patterns of the files to take."
     )
     exclude: Annotated[tuple[str, ...], DECIDES_NOTHING] = Field((), description="Glob patterns of files to leave out.")
+    link_roots: Annotated[tuple[Path, ...], DECIDES_NOTHING] = Field(
+        (),
+        description="Folders outside of the source that its links may lead to, such as the store of dvc or git-annex; "
+        "written as path is.",
+    )
     speaker: str = Field(
         "unknown",
         description="How to tell speakers apart: 'unknown' (each recording its own group), 'single' (one speaker), "
@@ -125,13 +132,26 @@ class SourceConfig(Settings):
         return self.path.parent if self.is_table else self.path
 
 
+def spelling(text: str) -> str:
+    """Return what a phrase has in all its spellings: no case, accents in one form, no punctuation, no spaces."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(character for character in folded if unicodedata.category(character)[0] not in "PZC")
+
+
 def wake_words(sources: Iterable[SourceConfig], phrase: str) -> frozenset[str]:
-    """Return the wake words that the sources may have positives of; empty when none has any."""
+    """Return the wake words that the sources may have positives of; empty when none has any.
+
+    Another spelling of the phrase is the phrase, and one of an earlier source's word is that word.
+    """
     words: set[str] = set()
+    known = {spelling(phrase): phrase}
     for source in sources:
-        words |= set(source.words)
-        if source.role == "positive" and (source.label or not source.words):
-            words.add(source.label or phrase)
+        own = list(source.words)
+        if source.role == "positive" and (source.label or not own):
+            own.append(source.label or phrase)
+        words |= {known.get(spelling(word), word) for word in own}
+        for word in own:
+            known.setdefault(spelling(word), word)
     return frozenset(words)
 
 

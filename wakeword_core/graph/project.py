@@ -83,7 +83,8 @@ class Project:
         """List every recording in the configured folders, as it is now; unchanged files are not read again."""
         data, forgotten = self.config.data, self.forgotten()
         for source in data.sources:  # which may have become a link since the configuration was loaded
-            check_in_data_roots(source.path, f"source {source.name!r}:")
+            for folder in (source.path, *source.link_roots):
+                check_in_data_roots(folder, f"source {source.name!r}:")
         listing = scan(data.sources, self.scan_cache(), self.progress, missing=data.missing_source, forgotten=forgotten)
         if listing.silenced:
             forgotten = self._remember_silenced(listing.silenced, forgotten)

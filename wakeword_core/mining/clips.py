@@ -125,9 +125,11 @@ def check_mined_recordings(clips: "pd.DataFrame", manifest: "pd.DataFrame") -> l
     """Return a sentence for each recording with clips that is not in a manifest's training split, or not only there."""
     splits = manifest.groupby("recording_id")["split"].agg(set).to_dict()
     used = {recording_id: splits.get(recording_id, set()) for recording_id in clips["from_recording_id"].unique()}
+    places = dict(zip(manifest["recording_id"], manifest["source"] + "/" + manifest["path"], strict=True))
     return [
-        f"a clip is from recording {recording_id}, which is in {' and '.join(sorted(where)) or 'no split'}; only "
-        "recordings of train may be mined: build mined_negatives again"
+        f"a clip is from recording {recording_id} ({places.get(recording_id, 'gone')}), which is in "
+        f"{' and '.join(sorted(where)) or 'no split'}; only recordings of train may be mined: "
+        "build mined_negatives again"
         for recording_id, where in used.items()
         if where != {"train"}
     ]

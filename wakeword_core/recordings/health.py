@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from wakeword_core.audio import LOUDEST, not_sound
 from wakeword_core.config.recordings import AudioConfig, HealthConfig
 
 SPEECH_ROLES = ("positive", "negative", "hard_negative")
@@ -71,7 +72,8 @@ def sound_faults(rows: pd.DataFrame, audio: AudioConfig, health: HealthConfig) -
 
     return [
         Fault("broken", rows["levels_error"] != "", lambda row: row.levels_error),
-        Fault("not numbers", ~rows["finite"], lambda row: "holds samples that are not numbers (NaN or infinite)"),
+        Fault("not numbers", ~rows["finite"], lambda row: f"holds {not_sound(float('nan'))}"),
+        Fault("beyond full scale", rows["peak"] > LOUDEST, lambda row: f"holds {not_sound(row.peak)}"),
         Fault("silent", rows["rms_dbfs"] < audio.silence_dbfs, silent),
         Fault("clipped", rows["clipped_ratio"] > health.max_clipped_ratio, clipped),
     ]

@@ -1,10 +1,13 @@
 """Which word is said in a recording and who says it, by its path or by its source's table."""
 
+import difflib
 import re
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from wakeword_core.config import NEGATIVE_LABEL, SourceConfig
+from wakeword_core.config import NEGATIVE_LABEL, SourceConfig, spelling
 from wakeword_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -12,6 +15,10 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 _SHOWN = 3
+_NEARLY = 0.8
+"""How alike (1: the same) the letters of a label and of a wake word are from which somebody should look."""
+_LONG_WORD = 5
+"""Letters from which a wake word within a longer label is no chance."""
 
 
 def labels_and_roles(
@@ -19,26 +26,24 @@ def labels_and_roles(
 ) -> tuple[list[str], list[str]]:
     """Return the class and the role of each recording of a source.
 
-    A label, from the table or by the source's rule, that is one of `words` makes a positive of it; upper and lower
-    case, underscores and hyphens do not count. Without labels all are what the source's role says. DataError when a
-    positive's word is unknown, or when a row's role contradicts its label.
+    A label, from the table or by the source's rule, that is one of `words` in any `spelling` makes a positive of it.
+    Without labels all are what the source's role says. DataError when a positive's word is unknown, or when a row's
+    role contradicts its label.
     """
-    default = source.label or phrase
+    known = _known(words)
+    default = known.get(source.label or phrase) or known.get(spelling(source.label or phrase)) or source.label or phrase
     named = stated is not None and "label" in stated
     label = default if source.role == "positive" else NEGATIVE_LABEL
     alike = source.labels is None and not named and (stated is None or "role" not in stated)
     if alike and label in (NEGATIVE_LABEL, *words):
         return [label] * len(paths), [source.role] * len(paths)
 
-    known = {_plain(word): word for word in sorted(words, reverse=True)} | {word: word for word in words}
-    cells: Iterable[str] = stated["label"] if stated is not None and named else [""] * len(paths)
     stated_roles: Iterable[str] = stated["role"] if stated is not None and "role" in stated else [""] * len(paths)
     meant: list[tuple[str, str]] = []
     problems: list[str] = []
-    for path, cell, stated_role in zip(paths, cells, stated_roles, strict=True):
-        text = cell or (value_from_path(source.labels, "label", path) if source.labels else None) or ""
+    for path, text, stated_role in zip(paths, _labels(source, paths, stated), stated_roles, strict=True):
         role = stated_role or source.role
-        word = known.get(text) or known.get(_plain(text)) if text else None
+        word = known.get(text) or known.get(spelling(text)) if text not in ("", NEGATIVE_LABEL) else None
         may_be_default = stated_role == "positive" or not (named or source.labels)
         if not text and may_be_default and role == "positive" and default in known:
             word = default
@@ -63,8 +68,40 @@ def _problem(text: str, word: str | None, stated_role: str, role: str) -> str:
     return f"is labelled {text!r}, which is no wake word" if text else "has no label, but is to be a positive"
 
 
-def _plain(text: str) -> str:
-    return " ".join(re.split(r"[\s_-]+", text.casefold())).strip()
+def nearly_wake_words(
+    source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None", words: Collection[str]
+) -> list[dict[str, Any]]:
+    """Name the labels of a source that are almost a wake word and make negatives: {source, label, word, recordings}."""
+    if source.labels is None and (stated is None or "label" not in stated):
+        return []
+    known, found = _known(words), []
+    letters = {_letters(word): word for word in words}
+    for label, count in sorted(Counter(_labels(source, paths, stated)).items()):
+        text = _letters(label)
+        if not text or label == NEGATIVE_LABEL or label in known or spelling(label) in known:
+            continue
+        near = difflib.get_close_matches(text, letters, 1, _NEARLY)
+        near += [word for word in letters if len(word) >= _LONG_WORD and word in text]
+        if near:
+            found.append({"source": source.name, "label": label, "word": letters[near[0]], "recordings": count})
+    return found
+
+
+def _known(words: Collection[str]) -> dict[str, str]:
+    """Each wake word by itself and by its spelling; where two share a spelling, each is meant as it stands."""
+    return {spelling(word): word for word in sorted(words, reverse=True)} | {word: word for word in words}
+
+
+def _letters(text: str) -> str:
+    """A spelling without accents."""
+    return "".join(character for character in unicodedata.normalize("NFKD", spelling(text)) if character.isalnum())
+
+
+def _labels(source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None") -> Iterator[str]:
+    """The label of each recording as the table has it, or else as the rule reads it off the path; or an empty text."""
+    cells: Iterable[str] = stated["label"] if stated is not None and "label" in stated else [""] * len(paths)
+    for path, cell in zip(paths, cells, strict=True):
+        yield cell or (value_from_path(source.labels, "label", path) if source.labels else None) or ""
 
 
 def speaker_groups(

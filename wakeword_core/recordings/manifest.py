@@ -3,7 +3,7 @@
 import base64
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from wakeword_core.files import reading, replacing, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.health import NOT_HEARD, Fault, header_faults, sound_faults
-from wakeword_core.recordings.labels import labels_and_roles, speaker_groups
+from wakeword_core.recordings.labels import labels_and_roles, nearly_wake_words, speaker_groups
 from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
 from wakeword_core.recordings.row import RecordingRow, require_types, row_columns, row_schema
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
+from wakeword_core.recordings.sources import LeftOut
 from wakeword_core.recordings.splits import check_classes, split_recordings
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,12 @@ class ManifestSummary:
     """Sources of which nothing is used: {source, problem}."""
     forgotten: int = 0
     """Files that are there, but that somebody asked to forget."""
+    near_labels: list[dict[str, Any]] = field(default_factory=list)
+    """Labels that make negatives and are almost a wake word: {source, label, word, recordings}."""
+    found: list[dict[str, Any]] = field(default_factory=list)
+    """A row a source: {source, found, used, left_out}, the last with the number for each reason, as text."""
+    not_read: list[str] = field(default_factory=list)
+    """What of the sources could not be looked at, a sentence each."""
 
 
 def build_manifest(
@@ -109,10 +116,8 @@ def build_manifest(
     or with `missing_source: fail`.
     """
     listing = scan(sources, cache, progress, workers=workers, missing=config.missing_source, forgotten=forgotten)
-    for remark in listing.remarks:
-        log.warning(remark)
-    rows, missing = _described(listing, sources, config, phrase)
-    left_out = listing.forgotten
+    rows, missing, near_labels = _described(listing, sources, config, phrase)
+    gone, left_out = listing.forgotten, listing.left_out
     del listing
     measures = Measures(rows["recording_id"])
     add_headers(rows, measures, sources, config.health, cache, progress, workers)
@@ -129,7 +134,16 @@ def build_manifest(
     rows["usable"] = rows["kind"] == ""
     rows["split"] = split_recordings(rows, phrase, seed, config.splits, cache.folder / SPLIT_PLACES)
     _write(rows, out)
-    summary = summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, left_out)
+    missing |= _without_usable(rows, config)
+    summary = replace(
+        summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, gone),
+        near_labels=near_labels,
+        found=[_found(source.name, rows[rows["source"] == source.name], left_out) for source in sources],
+        not_read=_not_read(rows[~rows["source"].isin(missing)], left_out),
+    )
+    for entry in summary.found:
+        of_source = [entry[name] for name in ("source", "found", "used")]
+        log.info("source %r: %d files found, %d used, left out: %s", *of_source, entry["left_out"] or "none")
     write_json(out / SUMMARY, asdict(summary))
     return summary
 
@@ -220,16 +234,55 @@ def _classified(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame["status"] == "ok") & (frame["role"] != "rir")]
 
 
+def _without_usable(rows: pd.DataFrame, config: DataConfig) -> dict[str, str]:
+    """Source -> why none of its recordings can be used; copies are used by another name. DataError where that fails."""
+    problems = {}
+    for name, own in rows.groupby("source", sort=False):
+        if not own["kind"].isin(["", "duplicate"]).any():
+            first = own.iloc[0]
+            counts = ", ".join(f"{count} {kind}" for kind, count in _counts(own["kind"]).items())
+            problems[str(name)] = (
+                f"none of its {len(own)} recordings can be used ({counts}), as {first['path']}: {first['reason']}"
+            )
+    if problems and config.missing_source == "fail":
+        raise DataError("; ".join(f"source {name!r}: {problem}" for name, problem in problems.items()))
+    return problems
+
+
+def _not_read(rows: pd.DataFrame, left_out: Mapping[str, LeftOut]) -> list[str]:
+    problems = [f"source {name!r}: {problem}" for name, unlisted in left_out.items() for problem in unlisted.unexpected]
+    for name, own in rows[rows["kind"] == "unreadable"].groupby("source", sort=False):
+        first = own.iloc[0]
+        problems.append(f"source {name!r}: {len(own)} recordings, such as {first['path']}: {first['reason']}")
+    return problems
+
+
+def _found(name: str, rows: pd.DataFrame, left_out: Mapping[str, LeftOut]) -> dict[str, Any]:
+    """What a source's folder or table has, what is used of it, and why the rest is not."""
+    unlisted = left_out.get(name, LeftOut())
+    unusable = ", ".join(f"{count} {kind}" for kind, count in _counts(rows.loc[rows["kind"] != "", "kind"]).items())
+    return {
+        "source": name,
+        "found": len(rows) + unlisted.counts.total(),
+        "used": int((rows["kind"] == "").sum()),
+        "left_out": ", ".join(filter(None, (unusable, str(unlisted)))),
+    }
+
+
 def _described(
     listing: Listing, sources: Sequence[SourceConfig], config: DataConfig, phrase: str
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The listing with licence, label, role, speaker, speaker_known and fixed (split) added; and sources without."""
+) -> tuple[pd.DataFrame, dict[str, str], list[dict[str, Any]]]:
+    """The listing with licence, label, role, speaker, speaker_known and fixed (split) added; sources without; labels
+    that are almost a wake word."""
     by_name = {source.name: source for source in sources}
     words = wake_words(sources, phrase) or {phrase}
-    parts, missing = [], dict(listing.missing)
+    parts, missing, near_labels = [], dict(listing.missing), []
     for name, group in listing.rows.groupby("source", sort=False):
         try:
-            parts.append(_source_rows(by_name[str(name)], group, listing.stated.get(str(name)), words, phrase))
+            source, stated = by_name[str(name)], listing.stated.get(str(name))
+            parts.append(_source_rows(source, group, stated, words, phrase))
+            if source.role != "positive":
+                near_labels += nearly_wake_words(source, group["path"].tolist(), stated, words)
         except DataError as error:
             if config.missing_source == "fail":
                 raise
@@ -237,7 +290,7 @@ def _described(
     if not parts:
         everything = _ALL_FORGOTTEN if listing.forgotten else _NO_SOURCES
         raise DataError("; ".join(missing.values()) if missing else everything)
-    return pd.concat(parts, ignore_index=True).rename(columns={"error": "unread"}), missing
+    return pd.concat(parts, ignore_index=True).rename(columns={"error": "unread"}), missing, near_labels
 
 
 def _source_rows(
@@ -271,14 +324,14 @@ def _quarantine_copies(rows: pd.DataFrame) -> None:
     fit = rows.loc[rows["kind"] == "", ["recording_id", "label", "role"]]
     fit = fit[fit.duplicated("recording_id", keep=False)]
     meanings = (fit["label"] + " as " + fit["role"]).groupby(fit["recording_id"])
-    for recording_id, group in meanings:
+    for _, group in meanings:
         first, *others = group.index
         if group.nunique() > 1:
             rows.loc[group.index, "kind"] = "conflicting labels"
-            rows.loc[group.index, "reason"] = (
-                f"the same bytes are {' and '.join(sorted(group.unique()))}; remove the wrong ones"
-            )
-            log.warning("recording %s is quarantined: it has conflicting labels", recording_id)
+            places = ", ".join(sorted(rows.loc[group.index, "source"] + "/" + rows.loc[group.index, "path"]))
+            meant = " and ".join(sorted(group.unique()))
+            rows.loc[group.index, "reason"] = f"the same bytes are {meant} ({places}); remove the wrong ones"
+            log.warning("%s are quarantined: the same recording is %s", places, meant)
         else:
             rows.loc[others, "kind"] = "duplicate"
             rows.loc[others, "reason"] = f"duplicate of {rows.at[first, 'source']}/{rows.at[first, 'path']}"

@@ -1,33 +1,44 @@
 """What is measured of each recording: read from the recordings once, then remembered by their bytes."""
 
 import base64
+import hashlib
+import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from wakeword_core.audio import AudioError, Samples, decoder_versions, probe, read_blocks, resample, to_mono
+from wakeword_core.audio import LOUDEST, AudioError, Samples, decoder_versions, probe, read_blocks, resample, to_mono
 from wakeword_core.config import SourceConfig
 from wakeword_core.config.recordings import HealthConfig
-from wakeword_core.files import digest
+from wakeword_core.errors import ChangedRecordingError
+from wakeword_core.files import digest, hash_file
 from wakeword_core.progress import Progress
 from wakeword_core.recordings.health import MEGABYTE, SPAN_ROLES
 from wakeword_core.recordings.near_duplicates import FINGERPRINT_VERSION, BandPowers, fingerprint
 from wakeword_core.recordings.scan import ScanCache, map_unordered
+from wakeword_core.recordings.sources import State
 from wakeword_core.recordings.vad import VAD_SAMPLE_RATE, SpeechDetector, energy_span
+from wakeword_core.sound_formats import Source
 from wakeword_core.store.artifacts import library_versions
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 HEADER = {"sample_rate": 0, "channels": 0, "frames": 0, "seconds": np.nan}
 LEVELS = {"peak": np.nan, "rms_dbfs": np.nan, "clipped_ratio": np.nan, "finite": True}
 SPEECH = {"speech_ratio": np.nan, "speech_start": np.nan, "speech_end": np.nan, "heard": np.nan}
 FINGERPRINT = {"patches": ""}
 """Bytes in base64; empty where nothing can be told."""
-MEASURING_VERSION = 1
+MEASURING_VERSION = 2
 """Raised when the same bytes give another header, other levels or another span of speech: they are measured again."""
 _DETECTOR_LIBRARIES = ("onnxruntime", "silero-vad", "soxr")
 _SAVE_SECONDS = 2.0
@@ -35,6 +46,8 @@ _PUT_AT_ONCE = 4_096
 _FULL_SCALE = 0.999
 _QUIETEST_DBFS = -200.0
 _KIND_DIGITS = 12
+_WHOLE_FILE_BYTES = 16 << 20
+"""A file up to this size is read once, so that what is measured is what was hashed."""
 
 
 def _kind(name: str, *facts: Any) -> str:
@@ -119,10 +132,13 @@ def add_headers(
     header.put(cache.facts(kind, measures.recording_ids(readable)))
     missing = rows[readable & ~header.known].drop_duplicates("recording_id")
     with _Saver(cache) as saved:
-        measured = map_unordered(lambda job: measure_header(job[1]), _jobs(missing, sources), workers)
+        measured = map_unordered(partial(_of_one, measure_header), _jobs(missing, sources), workers)
         for done, ((recording_id, _), facts) in enumerate(measured):
-            header.put([(recording_id, facts)])
-            saved.add(recording_id, kind, facts)
+            if isinstance(facts, _Failure):
+                header.put([(recording_id, {"error": facts.problem})])
+            else:
+                header.put([(recording_id, facts)])
+                saved.add(recording_id, kind, facts)
             progress("read headers", done + 1, len(missing))
     header.add_to(rows, "header_error")
 
@@ -145,19 +161,25 @@ def add_sound(
     levels.put(cache.facts(levels_kind, measures.recording_ids(fit)))
     speech.put(cache.facts(speech_kind, measures.recording_ids(fit & spoken)))
     prints.put(cache.facts(fingerprint_kind, measures.recording_ids(fit)))
-    unfit = levels.known & np.isnan(levels.values("peak"))  # broken or not numbers: there is nothing more to find
+    peaks = levels.values("peak")
+    unfit = levels.known & (np.isnan(peaks) | (peaks > LOUDEST))  # broken or no sound: there is nothing more to find
     needed = fit & (~levels.known | (~unfit & (~prints.known | (spoken & ~speech.known))))
     wanted = set(rows["recording_id"][needed & spoken])
     missing = rows[needed].drop_duplicates("recording_id")
     rates = dict(zip(missing["recording_id"], missing["sample_rate"], strict=True))
     detector = SpeechDetector() if wanted else None
 
-    def measure(job: tuple[str, Path]) -> Sound:
-        return measure_sound(job[1], rates[job[0]], detector if job[0] in wanted else None, health.vad_threshold)
+    def measure(job: tuple[str, Path]) -> Sound | _Failure:
+        voice = detector if job[0] in wanted else None
+        return _of_one(lambda source: measure_sound(source, rates[job[0]], voice, health.vad_threshold), job)
 
     with _Saver(cache) as saved:
         measured = map_unordered(measure, _jobs(missing, sources), workers)
         for done, ((recording_id, _), sound) in enumerate(measured):
+            progress("measure recordings", done + 1, len(missing))
+            if isinstance(sound, _Failure):
+                levels.put([(recording_id, {"error": sound.problem})])
+                continue
             levels.put([(recording_id, sound.levels)])
             saved.add(recording_id, levels_kind, sound.levels)
             if sound.speech is not None:
@@ -167,7 +189,6 @@ def add_sound(
                 patches = {"patches": base64.b64encode(sound.fingerprint).decode()}
                 prints.put([(recording_id, patches)])
                 saved.add(recording_id, fingerprint_kind, patches)
-            progress("measure recordings", done + 1, len(missing))
     levels.add_to(rows, "levels_error")
     speech.add_to(rows)
     prints.add_to(rows)
@@ -185,8 +206,10 @@ class _Saver:
     def __enter__(self) -> "_Saver":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
         self._save()
+        if isinstance(error, ChangedRecordingError):
+            self._cache.forget_hash(Path(error.path))
 
     def add(self, recording_id: str, kind: str, facts: Any) -> None:
         self._fresh.append((recording_id, kind, facts))
@@ -208,12 +231,49 @@ def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple
     )
 
 
-def measure_header(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Failure:
+    """Why a recording could not be measured this time, which says nothing lasting about its bytes."""
+
+    problem: str
+
+
+def _of_one(measure: Callable[[Source], Result], job: tuple[str, Path]) -> "Result | _Failure":
+    """Measure the bytes that were hashed; whatever goes wrong with one recording is said of that one."""
+    recording_id, path = job
+    try:
+        with _as_hashed(path, recording_id) as source:
+            return measure(source)
+    except ChangedRecordingError:
+        raise
+    except AudioError as error:
+        return _Failure(_without_name(error, path))
+    except OSError as error:
+        return _Failure(f"cannot be opened ({error.strerror})")
+    except Exception as error:
+        log.warning("%s cannot be measured (%s: %s)", path, type(error).__name__, error)
+        return _Failure(f"cannot be measured ({type(error).__name__}: {error})")
+
+
+@contextmanager
+def _as_hashed(path: Path, recording_id: str) -> Iterator[Source]:
+    """The bytes of a recording, or its path if they are many; ChangedRecordingError when they are others now."""
+    before = State.of(path.stat())
+    source: Source = path.read_bytes() if before.size <= _WHOLE_FILE_BYTES else path
+    now = hash_file(path) if isinstance(source, Path) else hashlib.sha256(source).hexdigest()
+    if now != recording_id:
+        raise ChangedRecordingError(str(path), str(path))
+    yield source
+    if isinstance(source, Path) and State.of(path.stat()) != before:
+        raise ChangedRecordingError(str(path), str(path))
+
+
+def measure_header(source: Source) -> dict[str, Any]:
     """Return sample_rate, channels, frames and seconds, or `error`: a sentence without the path."""
     try:
-        info = probe(path)
+        info = probe(source)
     except AudioError as error:
-        return {"error": _without_path(error, path)}
+        return {"error": _about_bytes(error, source)}
     facts = {"sample_rate": info.sample_rate, "channels": info.channels, "frames": info.frames}
     return {**facts, "seconds": info.seconds}
 
@@ -230,19 +290,20 @@ class Sound:
     """What it sounds like, patch by patch; None when it cannot be decoded or holds no numbers."""
 
 
-def measure_sound(path: Path, sample_rate: int, detector: SpeechDetector | None, threshold: float) -> Sound:
+def measure_sound(source: Source, sample_rate: int, detector: SpeechDetector | None, threshold: float) -> Sound:
     """Measure levels, fingerprint and, with a detector, the span of speech, decoding once in bounded memory."""
     powers = BandPowers(sample_rate)
-    peak, squares, clipped, frames, values, finite = 0.0, 0.0, 0, 0, 0, True
+    peak, squares, clipped, frames, values = 0.0, 0.0, 0, 0, 0
     kept: list[Samples] = []
     try:
-        for block in read_blocks(path):
-            finite = finite and bool(np.isfinite(block).all())
-            if not finite:
-                return Sound({"finite": False})
-            mono = to_mono(block)
+        for block in read_blocks(source):
             size = np.abs(block)
             peak = max(peak, float(size.max()))
+            if not np.isfinite(size).all():
+                return Sound({"finite": False})
+            if peak > LOUDEST:
+                return Sound({"peak": peak, "finite": True})
+            mono = to_mono(block)
             clipped += int(np.count_nonzero(size >= _FULL_SCALE))
             squares += float(np.dot(mono.astype(np.float64), mono))
             frames, values = frames + len(mono), values + block.size
@@ -250,7 +311,7 @@ def measure_sound(path: Path, sample_rate: int, detector: SpeechDetector | None,
             if detector is not None:
                 kept.append(mono)
     except AudioError as error:
-        return Sound({"error": _without_path(error, path)})
+        return Sound({"error": _about_bytes(error, source)})
     level = 10 * np.log10(squares / frames) if squares > 0 else _QUIETEST_DBFS
     levels = {
         "peak": round(peak, 6),
@@ -274,8 +335,12 @@ def measure_sound(path: Path, sample_rate: int, detector: SpeechDetector | None,
     return Sound(levels, speech, heard_as)
 
 
-def _without_path(error: AudioError, path: Path) -> str:
+def _about_bytes(error: AudioError, source: Source) -> str:
     """The sentence to remember with the bytes; what the disk refuses says nothing about the bytes, and goes on up."""
     if isinstance(error.__cause__, OSError):
         raise error
-    return str(error).removeprefix(f"{path} ")
+    return _without_name(error, source)
+
+
+def _without_name(error: AudioError, source: Source) -> str:
+    return str(error).removeprefix("the audio " if isinstance(source, bytes) else f"{source} ")

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from wakeword_core.config import SourceConfig
 from wakeword_core.cores import available_cores
 from wakeword_core.errors import DataError
-from wakeword_core.files import canonical_json, digest, hash_file
+from wakeword_core.files import canonical_json, digest, hash_file, parse_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.labels import speaker_groups
-from wakeword_core.recordings.sources import SourceFile, find_recordings, locate, read_table
+from wakeword_core.recordings.sources import LeftOut, SourceFile, State, find_recordings, locate
+from wakeword_core.recordings.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,10 +34,11 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files
-    (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL)
+    (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+     ctime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL)
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts
     (sha256 TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (sha256, kind))
@@ -48,14 +50,17 @@ _READ_AT_ONCE = 4_096
 _SAVE_EVERY = 2_000
 _WAITING_A_WORKER = 8
 _HASHED_AT_ONCE = 4_096
-_NOTHING = ("", 0, 0, "")
+_NOTHING = ("", State(), "")
 """What comes after the last row of the cache."""
 _COLUMNS = {"source": "str", "path": "str", "recording_id": "str", "size": "int64", "error": "str"}
 """Of a listing, with the type that pandas gives them."""
 
 
 class ScanCache:
-    """(absolute path, size, modification time) -> SHA-256, and what was measured of each SHA-256; kept in SQLite."""
+    """(absolute path, state) -> SHA-256, and what was measured of each SHA-256; kept in SQLite.
+
+    The SHA-256 of a file that holds no sound is empty.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,26 +92,35 @@ class ScanCache:
         """Close the file; everything remembered is already on disk."""
         self._connection.close()
 
-    def hashes(self, root: Path) -> Iterator[tuple[str, int, int, str]]:
-        """Yield (path relative to `root`, size, mtime_ns, SHA-256) of each remembered file below it, sorted by path."""
+    def hashes(self, root: Path) -> Iterator[tuple[str, State, str]]:
+        """Yield (path relative to `root`, state, SHA-256) of each remembered file below it, sorted by path."""
         low, high = f"{root}{os.sep}", f"{root}{chr(ord(os.sep) + 1)}"
         query = (
-            f"SELECT substr(path, {len(low) + 1}), size, mtime_ns, sha256 FROM files WHERE path > ? AND path < ? "
-            "ORDER BY path LIMIT ?"
+            f"SELECT substr(path, {len(low) + 1}), size, mtime_ns, inode, ctime_ns, sha256 FROM files "
+            "WHERE path > ? AND path < ? ORDER BY path LIMIT ?"
         )
         after = low
         while True:
             with self._transaction():
                 rows = self._connection.execute(query, (after, high, _READ_AT_ONCE)).fetchall()
-            yield from rows
+            for path, *state, sha256 in rows:
+                yield path, State(*state), sha256
             if len(rows) < _READ_AT_ONCE:
                 return
             after = low + rows[-1][0]
 
-    def remember_hashes(self, rows: Iterable[tuple[str, int, int, str]]) -> None:
-        """Store rows (absolute path, size, mtime_ns, SHA-256), all or none."""
+    def remember_hashes(self, rows: Iterable[tuple[str, State, str]]) -> None:
+        """Store rows (absolute path, state, SHA-256), all or none."""
         with self._transaction():
-            self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
+                ((path, *state, sha256) for path, state, sha256 in rows),
+            )
+
+    def forget_hash(self, path: Path) -> None:
+        """Let a file be read again, whatever its state is: its bytes are not those that were hashed."""
+        with self._transaction():
+            self._connection.execute("DELETE FROM files WHERE path = ?", (str(path),))
 
     def facts(self, kind: str, recording_ids: Iterable[str]) -> Iterator[tuple[str, Any]]:
         """Yield (recording_id, remembered value of `kind`) for those that have one, a few in memory at a time."""
@@ -116,8 +130,12 @@ class ScanCache:
             query = f"SELECT sha256, value FROM facts WHERE kind = ? AND sha256 IN ({places})"
             with self._transaction():
                 rows = self._connection.execute(query, (kind, *batch)).fetchall()
-            values = json.loads(f"[{','.join(value for _, value in rows)}]")  # faster than one by one
-            yield from ((recording_id, value) for (recording_id, _), value in zip(rows, values, strict=True))
+            try:
+                values = json.loads(f"[{','.join(value for _, value in rows)}]")  # faster than one by one
+            except (TypeError, ValueError):
+                values = [_value_or_none(value) for _, value in rows]
+            pairs = zip(rows, values, strict=True)
+            yield from ((recording_id, value) for (recording_id, _), value in pairs if value is not None)
 
     def remember_facts(self, rows: Iterable[tuple[str, str, Any]]) -> None:
         """Store rows (recording_id, kind, JSON value), all or none."""
@@ -158,8 +176,8 @@ class Listing:
     """Source -> why nothing of it could be listed."""
     forgotten: int = 0
     """Files that are there and must not be used."""
-    remarks: list[str] = field(default_factory=list)
-    """What there is to say of sources that are listed."""
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
+    """Source -> what is in its folder and is not listed."""
     silenced: frozenset[str] = frozenset()
     """Bytes (SHA-256) of those that are left out because of their speaker alone, and not forgotten themselves yet."""
 
@@ -182,7 +200,7 @@ class _Listed:
     root: Path
     files: list[SourceFile]
     table: "pd.DataFrame | None"
-    remark: str = ""
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def scan(
@@ -194,7 +212,7 @@ def scan(
     missing: Literal["report", "fail"] = "report",
     forgotten: Forgotten = NOTHING_FORGOTTEN,
 ) -> Listing:
-    """List and hash every recording; a file whose size and modification time are remembered is not opened.
+    """List and hash every recording; a file whose state is remembered is not opened.
 
     A source that is missing or broken is left out and named, or, with `missing="fail"`, a DataError. What is
     `forgotten` is counted, and listed no more than if it were not there.
@@ -203,14 +221,14 @@ def scan(
     failed: dict[str, str] = {}
     for source in sources:
         try:
-            listed.append(_listed(source))
+            listed.append(_listed(source, cache))
         except DataError as error:
             failed[source.name] = str(error)
     if failed and missing == "fail":
         raise DataError("; ".join(failed.values()))
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-    remarks = [files.remark for files in listed if files.remark]
-    stated, left_out, silenced = {}, 0, set[str]()
+    left_out = {files.source.name: files.left_out for files in listed}
+    stated, gone, silenced = {}, 0, set[str]()
     while listed:
         files = listed.pop(0)  # so that its files are forgotten once they are rows
         rows_of_source, table = _scanned(files, cache, progress, workers), files.table
@@ -219,12 +237,12 @@ def scan(
             speakers, _ = speaker_groups(
                 files.source, rows_of_source["path"], rows_of_source["recording_id"], stated_speakers
             )
-            kept = [not gone for gone in forgotten.among(rows_of_source["recording_id"], speakers)]
+            kept = [not forgot for forgot in forgotten.among(rows_of_source["recording_id"], speakers)]
             judged = zip(rows_of_source["recording_id"], rows_of_source["error"], kept, strict=True)
             silenced.update(recording_id for recording_id, error, keep in judged if not (error or keep))
             rows_of_source = {name: list(compress(values, kept)) for name, values in rows_of_source.items()}
             table = None if table is None else table[kept].reset_index(drop=True)
-            left_out += kept.count(False)
+            gone += kept.count(False)
         for name, values in rows_of_source.items():
             columns[name] += values
         if table is not None:
@@ -234,7 +252,7 @@ def scan(
     if failed or stated:
         fingerprint = digest([fingerprint, failed, {name: hash_rows(frame) for name, frame in stated.items()}])
     silenced -= forgotten.recordings
-    return Listing(columns, fingerprint, stated, failed, left_out, remarks, frozenset(silenced))
+    return Listing(columns, fingerprint, stated, failed, gone, left_out, frozenset(silenced))
 
 
 def hash_rows(frame: "pd.DataFrame") -> str:
@@ -264,13 +282,15 @@ def map_unordered(work: Callable[[Item], Result], items: Iterable[Item], workers
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _listed(source: SourceConfig) -> _Listed:
+def _listed(source: SourceConfig, cache: ScanCache) -> _Listed:
     root = source.root.resolve()
     if not source.is_table:
-        files, remark = find_recordings(source)
-        return _Listed(source, root, files, None, remark)
+        files, left_out = find_recordings(source, lambda others: _remembered(root, others, cache))
+        if left_out.no_sound:
+            cache.remember_hashes((str(root / file.path), file.state, "") for file in left_out.no_sound)
+        return _Listed(source, root, files, None, left_out)
     table = read_table(source)
-    return _Listed(source, root, list(locate(str(root), sorted(set(table["path"])))), table)
+    return _Listed(source, root, list(locate(source, sorted(set(table["path"])))), table)
 
 
 def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> dict[str, list[Any]]:
@@ -283,7 +303,7 @@ def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int
         "source": [name] * len(files),
         "path": [file.path for file in files],
         "recording_id": recording_ids,
-        "size": [file.size for file in files],
+        "size": [file.state.size for file in files],
         "error": [errors.get(index, "") for index in range(len(files))],
     }
     if listed.table is None:
@@ -296,11 +316,13 @@ def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int
 def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> tuple[list[str], dict[int, str]]:
     """SHA-256 of each file, empty for those that cannot be read, whose errors are returned by their place."""
     files, what = listed.files, f"hash {listed.source.name}"
-    recording_ids, unread = _remembered(listed, cache)
+    remembered = _remembered(listed.root, files, cache)
+    recording_ids = [sha256 or "" for sha256 in remembered]
     errors = {index: file.error for index, file in enumerate(files) if file.error}
+    unread = [index for index, sha256 in enumerate(recording_ids) if not sha256 and index not in errors]
     done = len(files) - len(unread)
     progress(what, done, len(files))
-    fresh: list[tuple[str, int, int, str]] = []
+    fresh: list[tuple[str, State, str]] = []
 
     def work(index: int) -> str | OSError:
         return _hash_or_error(listed.root / files[index].path)
@@ -312,7 +334,7 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
                 errors[index] = f"cannot be read ({sha256.strerror})"
             else:
                 recording_ids[index] = sha256
-                fresh.append((str(listed.root / file.path), file.size, file.mtime_ns, sha256))
+                fresh.append((str(listed.root / file.path), file.state, sha256))
             done += 1
             progress(what, done, len(files))
             if len(fresh) >= _SAVE_EVERY:
@@ -323,21 +345,16 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
     return recording_ids, errors
 
 
-def _remembered(listed: _Listed, cache: ScanCache) -> tuple[list[str], list[int]]:
-    """The remembered hash of each file, empty where there is none, and the places of readable files without one."""
-    recording_ids, unread = [""] * len(listed.files), []
-    rows = cache.hashes(listed.root)
-    known, known_size, known_mtime, sha256 = next(rows, _NOTHING)
-    for index, (path, size, mtime_ns, error) in enumerate(listed.files):
-        if error:
-            continue
-        while known and known < path:  # both are sorted
-            known, known_size, known_mtime, sha256 = next(rows, _NOTHING)
-        if known == path and known_size == size and known_mtime == mtime_ns:
-            recording_ids[index] = sha256
-        else:
-            unread.append(index)
-    return recording_ids, unread
+def _remembered(root: Path, files: Sequence[SourceFile], cache: ScanCache) -> list[str | None]:
+    """The remembered hash of each file, sorted by path; None where there is none."""
+    found: list[str | None] = []
+    rows = cache.hashes(root) if files else iter(())
+    known, state, sha256 = next(rows, _NOTHING)
+    for file in files:
+        while known and known < file.path:  # both are sorted
+            known, state, sha256 = next(rows, _NOTHING)
+        found.append(sha256 if not file.error and known == file.path and state == file.state else None)
+    return found
 
 
 def _hash_parts(parts: Iterable[Sequence[Sequence[Any]]]) -> str:
@@ -348,6 +365,14 @@ def _hash_parts(parts: Iterable[Sequence[Sequence[Any]]]) -> str:
         between = b","
     total.update(b"]")
     return total.hexdigest()
+
+
+def _value_or_none(text: Any) -> Any:
+    """What the cache remembers, or None for what is damaged: it is measured again."""
+    try:
+        return parse_json(text)
+    except (TypeError, ValueError):
+        return None
 
 
 def _hash_or_error(path: Path) -> str | OSError:

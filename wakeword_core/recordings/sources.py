@@ -1,69 +1,119 @@
-"""Which recordings a source has: the files of its folder, or those that its table names and what it states of each."""
+"""Which recordings a source has: sound in its folder, or what lies where its table says; and what else is there."""
 
-import csv
-import difflib
 import os
 import posixpath
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from wakeword_core.config import ROLES, SPLITS, SourceConfig
+from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
 from wakeword_core.globs import glob_regex
-from wakeword_core.text import printable
+from wakeword_core.sound_formats import INSTALL_MEDIA, MEDIA, SOUND_ENDINGS, av_version, sound_format
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
-_OTHER_SOUND = frozenset({".m4a", ".aac", ".wma", ".mp4", ".amr", ".webm", ".3gp", ".caf"})
-"""Sound that is not read: it is mentioned, so that nobody wonders where it went."""
 _EVERYTHING = ("**/*",)
-_OUTSIDE = "a link that leads outside its source's folder; copy the recording into it"
+_OUTSIDE = "a link that leads outside its source's folder; name where it leads in link_roots, or copy the recording"
 _NO_FILE = "no ordinary file"
+_REFUSED = "cannot be read (a path that leads outside its source's folder; copy the recording into it)"
+_NO_NAME = "cannot be read (no file can have this name)"
+NOT_AUDIO, HIDDEN, NOT_CHOSEN = "not audio", "hidden", "not chosen by include and exclude"
+OTHER_NAME = "other names of recordings"
+NEEDS_PYAV = f"files that PyAV reads ({INSTALL_MEDIA})"
+FOLDER_UNREAD, FOLDER_OUTSIDE = "folders that cannot be listed", "linked folders that lead outside (link_roots)"
+_EXPECTED = (NOT_AUDIO, HIDDEN, NOT_CHOSEN, OTHER_NAME)
+"""Reasons for which nobody needs to do anything."""
+_INODES = 2**63
+"""SQLite's integers have a sign."""
+
+
+class State(NamedTuple):
+    """What tells whether a file is still the one that was read: size in bytes, times in ns, and its inode."""
+
+    size: int = 0
+    mtime_ns: int = 0
+    inode: int = 0
+    ctime_ns: int = 0
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> "State":
+        """Read it off what the system says of a file."""
+        inode = stat.st_ino % _INODES
+        return cls(stat.st_size, stat.st_mtime_ns, inode, stat.st_ctime_ns)
 
 
 class SourceFile(NamedTuple):
-    """A file of a source: its path relative to the root (with /), size in bytes, mtime, and why it cannot be read."""
+    """A file of a source: its path relative to the root (with /), its state, and why it cannot be read."""
 
     path: str
-    size: int
-    mtime_ns: int
-    error: str
+    state: State
+    error: str = ""
 
 
-def find_recordings(source: SourceConfig) -> tuple[list[SourceFile], str]:
-    """List a folder's recordings, sorted by path, and say what other sound there is, which is not read; empty if none.
+@dataclass
+class LeftOut:
+    """Files and folders that are there and are no recordings: how many for each reason, and the first of them."""
 
-    Hidden files and folders are left out. DataError when the folder is missing or cannot be listed, when nothing in it
-    matches, or when a folder in it is a link to somewhere outside. A link to a file outside is listed with an error.
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    no_sound: list[SourceFile] = field(default_factory=list)
+    """Files that were just looked into and hold no sound, to be remembered."""
+
+    def add(self, reason: str, path: str) -> None:
+        """Count one more."""
+        path = _as_text(path)
+        self.counts[reason] += 1
+        self.examples[reason] = min(path, self.examples.get(reason, path))
+
+    @property
+    def unexpected(self) -> list[str]:
+        """Say what somebody should look at, a part of a sentence for each reason."""
+        reasons = sorted(reason for reason in self.counts if reason not in _EXPECTED)
+        return [f"{self.counts[reason]} {reason}, such as {self.examples[reason]}" for reason in reasons]
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{count} {reason}, such as {self.examples[reason]}" for reason, count in sorted(self.counts.items())
+        )
+
+
+Remembered = Callable[[Sequence[SourceFile]], Sequence[str | None]]
+"""Tells of files, sorted by path: the hash of a recording, an empty text where there is no sound, None if not known."""
+
+
+def find_recordings(
+    source: SourceConfig, remembered: Remembered = lambda files: [None] * len(files)
+) -> tuple[list[SourceFile], LeftOut]:
+    """List a folder's recordings, sorted by path, known by their endings or else by their first bytes.
+
+    What is no recording, or cannot be looked at, is counted. DataError when the folder is missing or
+    cannot be listed, or when nothing in it is a recording. A file that cannot be used is listed with an error.
     """
-    root = source.path
+    root, left_out = source.path, LeftOut()
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"the folder {root} of source {source.name!r} {state}; correct its path under data.sources")
-    files, other_sound = _chosen(source, os.path.realpath(root))
-    readable = ", ".join(sorted(suffix.removeprefix(".") for suffix in AUDIO_SUFFIXES))
-    remark = ""
-    if other_sound:
-        remark = (
-            f"{len(other_sound)} files of source {source.name!r}, such as {other_sound[0]}, are not read: "
-            f"convert them to one of {readable}"
-        )
+    files, others = _chosen(source, os.path.realpath(root), left_out)
+    others.sort()
+    # what a store keeps by hash alone is known by the link that has its name
+    named = {file.state for file in (*files, *others) if not file.error and _promised(file.path)}
+    for file, known in zip(others, remembered(others), strict=True):
+        if file.state in named and not _promised(file.path):
+            left_out.add(OTHER_NAME, file.path)
+        else:
+            files += _recording(root, file, known, left_out)
     if not files:
         raise DataError(
-            f"source {source.name!r} has no recordings: no file of type {readable} in {root} matches include "
-            f"{', '.join(source.include)}" + (f" and not exclude {', '.join(source.exclude)}" if source.exclude else "")
-            + (f"; {remark}" if remark else "")
-        )  # fmt: skip
-    files.sort()
-    for file in files:
-        if not file.path.isascii() and file.path.encode(errors="ignore").decode() != file.path:
-            raise DataError(f"source {source.name!r} has a file whose name is not valid text: {file.path!r}; rename it")
-    return files, remark
+            f"source {source.name!r} has no recordings: no file in {root} that matches include "
+            f"{', '.join(source.include)}"
+            + (f" and not exclude {', '.join(source.exclude)}" if source.exclude else "")
+            + " is sound that can be read"
+            + (f" (left out: {left_out})" if left_out.counts else "")
+        )
+    return sorted(files), left_out
 
 
 def chooser(source: SourceConfig) -> Callable[[str], bool]:
@@ -82,51 +132,112 @@ def any_glob(patterns: Sequence[str]) -> Callable[[str], bool]:
     return lambda path: match(path) is not None
 
 
-def inside(path: str, base: str) -> bool:
-    """Tell whether `path`, its links resolved, lies in the resolved folder `base`."""
+def inside(path: str, folders: Sequence[str]) -> bool:
+    """Tell whether `path`, its links resolved, lies in one of the resolved folders."""
     real = os.path.realpath(path)
-    return real == base or real.startswith(base.rstrip(os.sep) + os.sep)
+    return any(real == folder or real.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
 
 
-def file_state(file: str | os.DirEntry[str]) -> tuple[int, int, str]:
-    """Return size, mtime in ns and error of what `file` leads to; the error, if any, says why it cannot be read."""
+def allowed_folders(source: SourceConfig) -> list[str]:
+    """Return the resolved folders that the files of a source must lie in, its own first."""
+    return [os.path.realpath(folder) for folder in (source.root, *source.link_roots)]
+
+
+def file_state(file: str | os.DirEntry[str]) -> tuple[State, str]:
+    """Return the state of what `file` leads to, and an error that says why it cannot be read, if it cannot."""
     try:
-        state = os.stat(file) if isinstance(file, str) else file.stat()
+        found = os.stat(file) if isinstance(file, str) else file.stat()
     except OSError as error:
-        return _unread(error.strerror)
-    if not stat.S_ISREG(state.st_mode):  # opening a pipe would wait for ever
-        return _unread(_NO_FILE)
-    return state.st_size, state.st_mtime_ns, ""
+        return State(), _unread(error.strerror)
+    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+        return State(), _unread(_NO_FILE)
+    return State.of(found), ""
 
 
-def _unread(why: str | None) -> tuple[int, int, str]:
-    return 0, 0, f"cannot be read ({why})"
+def _unread(why: str | None) -> str:
+    return f"cannot be read ({why})"
 
 
-def _chosen(source: SourceConfig, base: str) -> tuple[list[SourceFile], list[str]]:
-    """The recordings below `base` that the source's patterns choose, and other sound; both unsorted."""
-    chosen = chooser(source)
+def _chosen(source: SourceConfig, base: str, left_out: LeftOut) -> tuple[list[SourceFile], list[SourceFile]]:
+    """What the patterns choose below `base`: recordings by their endings, and other files; both unsorted."""
+    chosen, folders = chooser(source), allowed_folders(source)
     files: list[SourceFile] = []
-    other_sound: list[str] = []
-    for prefix, entry in _walk(base, source):
+    others: list[SourceFile] = []
+    for prefix, entry in _walk(base, source, folders, left_out):
         name = entry.name
-        suffix = name[name.rfind(".") :].lower()
         path = prefix + name
-        if suffix in AUDIO_SUFFIXES:
-            if chosen(path):
-                outside = entry.is_symlink() and not inside(entry.path, base)
-                files.append(SourceFile(path, *(_unread(_OUTSIDE) if outside else file_state(entry))))
-        elif suffix in _OTHER_SOUND and chosen(path):
-            other_sound.append(path)
-    return files, sorted(other_sound)
+        kind = _promised(name)
+        if name.startswith("."):
+            if kind:
+                left_out.add(HIDDEN, path)
+        elif not chosen(_as_text(path)):
+            left_out.add(NOT_CHOSEN, path)
+        else:
+            outside = entry.is_symlink() and not inside(entry.path, folders)
+            file = SourceFile(path, State(), _unread(_OUTSIDE)) if outside else SourceFile(path, *file_state(entry))
+            if kind and kind not in MEDIA:
+                files.append(_with_text_as_name(file))
+            else:
+                others.append(file)
+    return files, others
 
 
-def _walk(base: str, source: SourceConfig) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _promised(path: str) -> str | None:
+    """The format that a file's ending promises, if it promises sound."""
+    return SOUND_ENDINGS.get(path[path.rfind(".") :].lower())
+
+
+def _recording(root: Path, file: SourceFile, known: str | None, left_out: LeftOut) -> list[SourceFile]:
+    """The file if it is sound that can be read, by its first bytes where it is not known; else it is counted."""
+    meant = _promised(file.path)
+    if file.error:
+        if meant:
+            return [_with_text_as_name(file)]
+        left_out.add(NOT_AUDIO if _NO_FILE in file.error else file.error, file.path)
+        return []
+    found = known
+    if known is None or (meant and not av_version()):
+        try:
+            with open(os.path.join(root, file.path), "rb") as raw:
+                found = sound_format(raw) or meant or ""
+        except OSError as error:
+            left_out.add(_unread(error.strerror), file.path)
+            return []
+        if found in MEDIA and not av_version():
+            left_out.add(NEEDS_PYAV, file.path)
+            return []
+        if not found and _as_text(file.path) == file.path:
+            left_out.no_sound.append(file)
+    if found:
+        return [_with_text_as_name(file)]
+    left_out.add(NOT_AUDIO, file.path)
+    return []
+
+
+def _with_text_as_name(file: SourceFile) -> SourceFile:
+    """The file, or what stands for one whose name no table, page or terminal could hold."""
+    text = _as_text(file.path)
+    return file if text == file.path else SourceFile(text, State(), _unread("its name is not UTF-8; rename it"))
+
+
+def _as_text(path: str) -> str:
+    """A path in which bytes that are no UTF-8 are written as \\x.."""
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _walk(
+    base: str, source: SourceConfig, allowed: Sequence[str], left_out: LeftOut
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """(folder relative to `base` with a /, entry) of everything but folders; each folder is visited once.
 
     A link to a folder counts where the folder is not met without it, as when it is hidden.
     """
-    excluded = any_glob(source.exclude)
+    chosen, excluded = chooser(source), any_glob(source.exclude)
+
+    def may_hold_recordings(folder: str) -> bool:
+        folder = _as_text(folder)
+        return not excluded(folder) and any(chosen(f"{folder}/x{ending}") for ending in SOUND_ENDINGS)
+
     folders, links = [("", base)], list[tuple[str, str]]()
     visited: set[tuple[int, int]] = set()
     while folders or links:
@@ -138,163 +249,39 @@ def _walk(base: str, source: SourceConfig) -> Iterator[tuple[str, os.DirEntry[st
             visited.add((state.st_dev, state.st_ino))
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
+                    hidden = entry.name.startswith(".")
                     if entry.is_dir(follow_symlinks=False):
-                        folders.append((f"{prefix}{entry.name}/", entry.path))
+                        folders += [] if hidden else [(f"{prefix}{entry.name}/", entry.path)]
                     elif entry.is_symlink() and os.path.isdir(entry.path):  # is_dir() fails on a circle of links
-                        if _followed(entry, prefix, base, source, excluded):
+                        if hidden:
+                            continue
+                        if inside(entry.path, allowed):
                             links.append((f"{prefix}{entry.name}/", entry.path))
+                        elif may_hold_recordings(prefix + entry.name):
+                            left_out.add(FOLDER_OUTSIDE, prefix + entry.name)
                     else:
                         yield prefix, entry
         except OSError as error:
-            where = error.filename or folder
-            raise DataError(f"cannot list {where} of source {source.name!r}: {error.strerror}") from error
+            if folder == base:
+                where = error.filename or folder
+                raise DataError(f"cannot list {where} of source {source.name!r}: {error.strerror}") from error
+            if may_hold_recordings(prefix.rstrip("/")):
+                left_out.add(FOLDER_UNREAD, prefix.rstrip("/"))
         if not folders:
             links.sort(reverse=True)  # the order a folder is listed in is chance
 
 
-def _followed(
-    entry: os.DirEntry[str], prefix: str, base: str, source: SourceConfig, excluded: Callable[[str], bool]
-) -> bool:
-    """Whether the linked folder is to be visited; DataError when it leads outside and is not excluded."""
-    if inside(entry.path, base):
-        return True
-    if excluded(f"{prefix}{entry.name}/x"):
-        return False
-    target = os.path.realpath(entry.path)
-    raise DataError(
-        f"{entry.path} in source {source.name!r} is a link to a folder outside {source.path}; add {Path(target)} as a "
-        "source of its own, or exclude the link"
-    )
-
-
-STATED = ("label", "speaker", "licence", "role", "split")
-"""Columns a table may have besides path; an empty cell states nothing."""
-_ALSO_CALLED = {"license": "licence", "file_name": "path"}
-_ALLOWED: dict[str, Sequence[str]] = {"role": ROLES, "split": SPLITS}
-_CLOSE = 0.75
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_REFUSED = "cannot be read (a path that leads outside its source's folder; copy the recording into it)"
-_NO_NAME = "cannot be read (no file can have this name)"
-
-
-def read_table(source: SourceConfig) -> "pd.DataFrame":
-    """Read the rows that the source's patterns choose: path, and what the table has of `STATED`, all as text.
-
-    DataError when the table is missing or broken, has no column path, a misspelt one, or a role or split that is none.
-    """
-    import pandas as pd
-
-    table = source.path
-    if not table.is_file():
-        state = "is not a file" if os.path.lexists(table) else "does not exist"
-        raise DataError(f"the table {table} of source {source.name!r} {state}; correct its path under data.sources")
-    columns = _parquet(table, source.name) if table.suffix.lower() == ".parquet" else _text(table, source.name)
-    rows = pd.DataFrame(columns, dtype="str")
-    _check_rows(rows, source)
-    rows["path"] = [posixpath.normpath(path) for path in rows["path"]]
-    chosen = chooser(source)
-    rows = rows[[chosen(path) for path in rows["path"]]].reset_index(drop=True)
-    if rows.empty:
-        raise DataError(f"the table {table} of source {source.name!r} has no rows that include and exclude leave")
-    return rows
-
-
-def locate(root: str, paths: Iterable[str]) -> Iterator[SourceFile]:
-    """Yield what lies at each path relative to the resolved folder `root`; a path that leaves it is not looked at."""
+def locate(source: SourceConfig, paths: Iterable[str]) -> Iterator[SourceFile]:
+    """Yield what lies at each path relative to the source's root; a path that leaves its folders is not looked at."""
+    root, *others = allowed_folders(source)
     within: dict[str, bool] = {}
     for path in paths:
         if "\0" in path:
-            yield SourceFile(path, 0, 0, _NO_NAME)
+            yield SourceFile(path, State(), _NO_NAME)
             continue
         whole = posixpath.join(root, path)  # an absolute path replaces the root
         folder = posixpath.dirname(whole)
         if folder not in within:
-            within[folder] = not posixpath.isabs(path) and inside(folder, root)
-        safe = within[folder] and (not os.path.islink(whole) or inside(whole, root))
-        yield SourceFile(path, *(file_state(whole) if safe else (0, 0, _REFUSED)))
-
-
-def _text(table: Path, name: str) -> dict[str, list[str]]:
-    where = f"the table {table} of source {name!r}"
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, delimiter=_DELIMITERS[table.suffix.lower()], strict=True)
-            header = next(lines, [])
-            places = _columns(header, where)
-            columns: dict[str, list[str]] = {column: [] for column in places}
-            for fields in lines:
-                if not fields:
-                    continue
-                if len(fields) != len(header):
-                    raise DataError(
-                        f"line {lines.line_num} of {where} has {len(fields)} fields, but its header {len(header)}; "
-                        "quote fields that hold the delimiter"
-                    )
-                for column, place in places.items():
-                    columns[column].append(fields[place].strip())
-    except csv.Error as error:
-        raise DataError(f"line {lines.line_num} of {where} is broken ({error}); correct it") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 text (byte {error.start:,}); save it as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{where} cannot be read ({error.strerror})") from error
-    return columns
-
-
-def _parquet(table: Path, name: str) -> dict[str, list[str]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    where = f"the table {table} of source {name!r}"
-    try:
-        with pq.ParquetFile(table) as file:
-            header = file.schema_arrow.names
-            places = _columns(header, where)
-            content = file.read(columns=[header[place] for place in places.values()])
-        texts = {column: content[header[place]].cast(pa.large_string()) for column, place in places.items()}
-        return {column: pc.utf8_trim_whitespace(pc.fill_null(text, "")).to_pylist() for column, text in texts.items()}
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{where} cannot be read ({' '.join(str(error).split())}); write it again") from error
-
-
-def _columns(header: Sequence[str], where: str) -> dict[str, int]:
-    """Known column -> its place in the header; others are left alone, but what looks like a slip is an error."""
-    names = [name.strip().casefold() for name in header]
-    names = [_ALSO_CALLED.get(name, name) for name in names]
-    known = ("path", *STATED)
-    twice = [name for name in known if names.count(name) > 1]
-    if twice:
-        raise DataError(f"{where} has two columns {twice[0]!r}; remove one")
-    for name in names:
-        close = difflib.get_close_matches(name, [column for column in known if column not in names], 1, _CLOSE)
-        if close and name not in known:
-            raise DataError(f"{where} has a column {name!r}; did you mean {close[0]!r}? Rename or remove it")
-    if "path" not in names:
-        columns = ", ".join(header) or "no columns"
-        raise DataError(f"{where} has no column path (it has {columns}); name the column of the files so")
-    return {name: names.index(name) for name in known if name in names}
-
-
-def _check_rows(rows: "pd.DataFrame", source: SourceConfig) -> None:
-    where = f"of the table {source.path} of source {source.name!r}"
-    empty = rows.index[rows["path"] == ""]
-    if len(empty):
-        raise DataError(f"row {empty[0] + 1} {where} has no path; fill it in, or remove the row")
-    if "licence" in rows and (odd := [text for text in rows["licence"].unique() if printable(text) != text]):
-        number = rows.index[rows["licence"] == odd[0]][0] + 1
-        raise DataError(
-            f"row {number} {where} has the licence {odd[0]!r}, but it must be one line without control characters"
-        )
-    for column, allowed in _ALLOWED.items():
-        if column not in rows:
-            continue
-        wrong = rows.index[~rows[column].isin(["", *allowed])]
-        if len(wrong):
-            value = rows.at[wrong[0], column]
-            raise DataError(
-                f"row {wrong[0] + 1} {where} has the {column} {value!r}, but it must be empty or one of "
-                f"{', '.join(allowed)}"
-            )
+            within[folder] = not posixpath.isabs(path) and inside(folder, [root, *others])
+        safe = within[folder] and (not os.path.islink(whole) or inside(whole, [root, *others]))
+        yield SourceFile(path, *(file_state(whole) if safe else (State(), _REFUSED)))

@@ -65,8 +65,11 @@ def build_shards(
     parts: Parts,
     progress: Progress = silent,
     retries: int = 1,
+    link_roots: Mapping[str, Sequence[Path]] | None = None,
 ) -> ShardsSummary:
     """Write 00000.parquet and so on to `out` from the usable manifest rows of one split; `roots` is source -> folder.
+
+    `link_roots` is source -> other folders that its links may lead to.
 
     Unchanged shards are taken from `parts`, and of changed ones the recordings that an older build of theirs holds. The
     others are decoded by `workers` (0: one a core), read back and compared, and only then named. DataError names the
@@ -84,7 +87,7 @@ def build_shards(
     def job(shard: _PlannedShard) -> ShardJob:
         chosen = shard.rows[list(row_columns(ShardRow))].itertuples(index=False, name=None)
         previous = latest.find(shard.index, len(shards))
-        return ShardJob([ShardRow(*row) for row in chosen], roots, sample_rate, previous)
+        return ShardJob([ShardRow(*row) for row in chosen], roots, sample_rate, previous, link_roots or {})
 
     sizes = {target: len(shard.rows) for target, shard in waiting.items()}
     total, copied = sum(sizes.values()), 0
@@ -156,6 +159,11 @@ def verify_shards(folder: Path, rows: pd.DataFrame, sums: Mapping[str, str] | No
     problems: list[str] = []
     expected = rows.set_index("recording_id")
     seen: Counter[str] = Counter()
+    places = dict(zip(rows["recording_id"], rows["source"] + "/" + rows["path"], strict=True)) if "path" in rows else {}
+
+    def named(sha256: str) -> str:
+        return f"recording {places.get(sha256, sha256)}"
+
     for path in paths:
         try:
             if sums is not None and hash_file(path) != sums.get(path.name):
@@ -164,17 +172,19 @@ def verify_shards(folder: Path, rows: pd.DataFrame, sums: Mapping[str, str] | No
             for recording in read_recordings(path, None):
                 seen[recording.recording_id] += 1
                 if len(recording.audio) != round(recording.seconds * sample_rate):
-                    problems.append(f"{path}: recording {recording.recording_id} has another length than was written")
+                    problems.append(f"{path}: {named(recording.recording_id)} has another length than was written")
                 if recording.recording_id in expected.index:
-                    problems += _differences(path, recording, expected.loc[recording.recording_id])
+                    problems += _differences(
+                        path, named(recording.recording_id), recording, expected.loc[recording.recording_id]
+                    )
         except ArtifactError as error:
             problems.append(str(error))
-    problems += [f"recording {name} is {count} times in the shards" for name, count in seen.items() if count > 1]
+    problems += [f"{named(sha256)} is {count} times in the shards" for sha256, count in seen.items() if count > 1]
     problems += [
-        f"recording {name} is in the shards but not in the manifest" for name in seen if name not in expected.index
+        f"{named(sha256)} is in the shards but not in the manifest" for sha256 in seen if sha256 not in expected.index
     ]
     problems += [
-        f"recording {name} is in the manifest but not in the shards" for name in expected.index if name not in seen
+        f"{named(sha256)} is in the manifest but not in the shards" for sha256 in expected.index if sha256 not in seen
     ]
     return problems
 
@@ -188,8 +198,10 @@ def shard_count(decoded_bytes: float, recordings: int, config: ShardsConfig) -> 
 
 
 def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: int, out: Path) -> list[_PlannedShard]:
-    if len(twice := rows.loc[rows["recording_id"].duplicated(), "recording_id"]):
-        raise DataError(f"recording {twice.iloc[0]} is twice among the rows to pack")
+    if rows["recording_id"].duplicated().any():
+        same = rows[rows["recording_id"].duplicated(keep=False)]
+        places = ", ".join((same["source"] + "/" + same["path"])[same["recording_id"] == same["recording_id"].iloc[0]])
+        raise DataError(f"the same recording is twice among the rows to pack: {places}")
     count = shard_count(_decoded_bytes(rows, sample_rate), len(rows), config)
     hashes = [hashlib.sha256(f"{seed}:{recording_id}".encode()).hexdigest() for recording_id in rows["recording_id"]]
     order = np.argsort(np.array(hashes))
@@ -227,11 +239,8 @@ def _is_same(value: str | float, other: Any) -> bool:
     return value == other if isinstance(value, str) else bool(np.isclose(value, other, equal_nan=True))
 
 
-def _differences(path: Path, recording: Recording, row: Any) -> list[str]:
+def _differences(path: Path, named: str, recording: Recording, row: Any) -> list[str]:
     wrong = [name for name in _DESCRIBED if not _is_same(getattr(recording, name), row[name])]
     if not math.isclose(recording.seconds, row["seconds"], abs_tol=0.1):
         wrong.append("seconds")
-    return [
-        f"{path}: {name} of recording {recording.recording_id} differs from the manifest; build audio_shards again"
-        for name in wrong
-    ]
+    return [f"{path}: {name} of {named} differs from the manifest; build audio_shards again" for name in wrong]

@@ -9,14 +9,14 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from typing import Any, Self
 
 from wakeword_core.audio import AudioError, decode_wav, encode_wav, read_pcm16
 from wakeword_core.cores import available_cores, process_pool
-from wakeword_core.errors import ArtifactError, DataError, WakewordError
+from wakeword_core.errors import ArtifactError, ChangedRecordingError, DataError, WakewordError
 from wakeword_core.files import contained, hash_file, replacing
 from wakeword_core.recordings.row import RecordingRow
 from wakeword_core.shards.shard_file import (
@@ -56,6 +56,7 @@ class ShardJob:
     roots: Mapping[str, Path]
     sample_rate: int
     previous: Path | None = None
+    link_roots: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
 
 def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> int:
@@ -70,18 +71,21 @@ def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> int:
 
 def write_and_read_back(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sample_rate: int) -> None:
     """Write (row, WAV file) to a shard as they come; DataError if what lies on the disk then is not that."""
-    recording_ids: list[str] = []
+    written: list[RecordingRow] = []
 
     def noted() -> Iterator[tuple[RecordingRow, Wav]]:
         for row, data in rows:
-            recording_ids.append(row.recording_id)
+            written.append(row)
             yield row, data
 
     sums = write_recordings(path, noted(), sample_rate)
-    expected = list(zip(recording_ids, sums, strict=True))
+    expected = [(row.recording_id, checksum) for row, checksum in zip(written, sums, strict=True)]
     if (read := read_checksums(path)) != expected:
-        pairs = zip(expected, read, strict=False)
-        wrong = next((written[0] for written, stored in pairs if written != stored), "its row count")
+        pairs = zip(written, expected, read, strict=False)
+        wrong = next(
+            (f"{row.source}/{getattr(row, 'path', row.recording_id)}" for row, sent, kept in pairs if sent != kept),
+            "its row count",
+        )
         raise DataError(f"{path} reads back other than it was written ({wrong}); is the disk sound?")
 
 
@@ -143,6 +147,8 @@ class _Reader:
             raise DataError(
                 f"recording {row.source}/{row.path} is gone since the scan; run again to scan anew"
             ) from error
+        except ChangedRecordingError:
+            raise
         except (OSError, WakewordError) as error:
             raise DataError(f"recording {row.source}/{row.path}: {error}") from error
 
@@ -151,28 +157,33 @@ class _Reader:
         rate = self._job.sample_rate
         if before.st_size <= _WHOLE_FILE_BYTES:
             data = path.read_bytes()
-            _require_scanned(hashlib.sha256(data).hexdigest(), row.recording_id)
+            self._require_scanned(hashlib.sha256(data).hexdigest(), row)
             if seconds := _seconds_as_it_is(data, rate):
                 return data, seconds
         else:
-            _require_scanned(hash_file(path), row.recording_id)
+            self._require_scanned(hash_file(path), row)
         pcm = read_pcm16(path, rate)
         after = path.stat()
         if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
             raise DataError("it was replaced while it was read; run again when the recordings are at rest")
         return encode_wav(pcm, rate), len(pcm) / rate
 
+    def _require_scanned(self, sha256: str, row: ShardRow) -> None:
+        if sha256 != row.recording_id:
+            listed = self._job.roots[row.source].resolve() / row.path
+            raise ChangedRecordingError(f"recording {row.source}/{row.path}", str(listed))
+
     def _locate(self, row: ShardRow) -> tuple[Path, os.stat_result]:
         """A recording's path inside its source; folders are resolved once, since that takes longer than to read it."""
-        root = self._job.roots[row.source]
+        root, others = self._job.roots[row.source], self._job.link_roots.get(row.source, ())
         folder, _, name = row.path.rpartition("/")
         if (row.source, folder) not in self._folders:
-            self._folders[row.source, folder] = contained(root, folder or ".")
+            self._folders[row.source, folder] = contained(root, folder or ".", others)
         path = self._folders[row.source, folder] / name
         state = path.lstat()
         if name not in ("", ".", "..") and stat.S_ISREG(state.st_mode):
             return path, state
-        path = contained(root, row.path)
+        path = contained(root, row.path, others)
         return path, path.stat()
 
 
@@ -183,11 +194,6 @@ def _seconds_as_it_is(data: bytes, sample_rate: int) -> float:
     except AudioError:
         return 0.0
     return len(pcm) / rate if rate == sample_rate and encode_wav(pcm, rate) == data else 0.0
-
-
-def _require_scanned(sha256: str, scanned: str) -> None:
-    if sha256 != scanned:
-        raise DataError("its bytes changed since the scan; run again to scan it anew")
 
 
 @dataclass(frozen=True)
@@ -313,6 +319,8 @@ def _failure(path: Path, tries: int, error: Exception) -> DataError:
             f"the disk of {path.parent} is full, shard {path.name} cannot be written ({_reason(error)}); free some "
             "space or choose another --home; finished shards are kept"
         )
+    if isinstance(error, ChangedRecordingError):
+        return ChangedRecordingError(f"shard {path.name} failed after {tries} tries: {error.args[0]}", error.path)
     return DataError(f"shard {path.name} failed after {tries} tries: {_reason(error)}")
 
 

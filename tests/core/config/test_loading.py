@@ -160,6 +160,17 @@ def test_variables_in_source_paths(write, monkeypatch):
     assert "data.sources.0.path" in message
 
 
+def test_homes_in_source_paths(write, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/ann")
+    entry = "{name: a, path: '%s', role: noise, link_roots: [~/store, $HOME/blobs, ../c]}"
+    for written, meant in (("~/x", "/home/ann/x"), ("$HOME/x", "/home/ann/x"), ("a$b", str(tmp_path / "a$b"))):
+        source = load_config(write(f"data:\n  sources:\n  - {entry % written}\n")).data.sources[0]
+        assert source.path == Path(meant)
+        assert source.link_roots == (Path("/home/ann/store"), Path("/home/ann/blobs"), tmp_path.parent / "c")
+    message = refused(write(f"data:\n  sources:\n  - {entry % '~nobody-of-this-name/x'}\n"))
+    assert "the home folder ~nobody-of-this-name is not known" in message
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [

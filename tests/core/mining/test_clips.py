@@ -130,9 +130,14 @@ def test_a_table_that_is_gone_is_an_error_that_says_what_to_build(tmp_path: Path
 )
 def test_origins_must_be_of_the_training_split_alone(where, wrong) -> None:
     manifest = pd.DataFrame([("other", "test"), *where], columns=["recording_id", "split"])
+    manifest = manifest.assign(source="mine", path=manifest["recording_id"] + ".wav")
     problems = check_mined_recordings(pd.DataFrame({"from_recording_id": ["o", "o"]}), manifest)
     assert len(problems) == bool(wrong)
-    assert not wrong or (wrong in problems[0] and "build mined_negatives again" in problems[0])
+    assert not wrong or (
+        wrong in problems[0]
+        and ("mine/o.wav" in problems[0]) == bool(where)
+        and "build mined_negatives again" in problems[0]
+    )
 
 
 def test_a_clip_beside_the_table_is_found(tmp_path: Path) -> None:

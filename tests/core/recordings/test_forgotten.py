@@ -14,6 +14,7 @@ from wakeword_core.graph.project import Project
 from wakeword_core.recordings.forgotten import FILE, NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.recordings.scan import scan
+from wakeword_core.recordings.sources import State
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def test_a_manifest_tells_how_many_are_forgotten_and_nothing_else(source, record
 
 def test_measured_facts_are_removed(cache) -> None:
     cache.remember_facts([("a" * 64, "levels", {"peak": 1}), ("b" * 64, "levels", {"peak": 0.123456})])
-    cache.remember_hashes([("/here/anna.wav", 1, 1, "b" * 64), ("/here/bo.wav", 1, 1, "a" * 64)])
+    cache.remember_hashes([("/here/anna.wav", State(), "b" * 64), ("/here/bo.wav", State(), "a" * 64)])
     cache.forget(["b" * 64])
     assert [one for one, _ in cache.facts("levels", ["a" * 64, "b" * 64])] == ["a" * 64]
     assert not any(text in cache.path.read_bytes() for text in (b"0.123456", b"anna"))

@@ -1,5 +1,7 @@
 """Labels by folder, by pattern and by table, and what they make of a recording."""
 
+import unicodedata
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,8 @@ from pydantic import ValidationError
 
 from wakeword_core.config import Config, SourceConfig, wake_words
 from wakeword_core.errors import DataError
-from wakeword_core.recordings.labels import labels_and_roles, speaker_groups, value_from_path
+from wakeword_core.recordings.labels import labels_and_roles, nearly_wake_words, speaker_groups, value_from_path
+from wakeword_core.text import printable
 
 
 def source(role="negative", name="mine", path=".", **settings):
@@ -65,6 +68,55 @@ def test_a_word_is_matched_exactly_before_its_spelling_is_forgiven():
     tree = source(labels="parent", words=["Alexa", "alexa"])
     found = meant(tree, ["alexa/a.wav", "Alexa/b.wav"], words=["Alexa", "alexa"])
     assert [label for label, _ in found] == ["alexa", "Alexa"]
+
+
+SPELLINGS = [
+    unicodedata.normalize("NFD", "café robin"),
+    "Café Robin!",
+    "CAFÉ_ROBIN",
+    "café-robin",
+    "caférobin",
+    "  café\u00a0robin ",
+    "“café, robin”",
+    "ｃａｆé　ｒｏｂｉｎ",
+    "ca\u00adfé robin\u200b",
+]
+
+
+@pytest.mark.parametrize("label", SPELLINGS)
+def test_the_phrase_in_another_spelling_is_the_phrase_wherever_it_stands(label):
+    phrase = "café robin"
+    expected = [(phrase, "positive")]
+    assert meant(source(labels="parent"), [f"{label}/a.wav"], words=[phrase], phrase=phrase) == expected
+    assert meant(source(), ["a.wav"], pd.DataFrame({"label": [label]}), words=[phrase], phrase=phrase) == expected
+    assert meant(source(labels="parent"), [f"{phrase}/a.wav"], words=[label], phrase=label) == [(label, "positive")]
+    if printable(label) == label:  # others are refused in a configuration
+        assert wake_words([source("positive", label=label)], phrase) == {phrase}
+        assert meant(source("positive", label=label), ["a.wav"], words=[phrase], phrase=phrase) == expected
+    both = [source(labels="parent", words=["zoé", "ant"]), source("positive", name="b", label="Zoe\u0301!")]
+    assert wake_words(both, phrase) == {"zoé", "ant"}
+    assert nearly_wake_words(source(labels="parent"), [f"{label}/a.wav"], None, [phrase]) == []
+
+
+def test_what_only_looks_like_a_negative_is_none():
+    assert meant(source(labels="parent"), ["_negative/a.wav"], words=["negative"]) == [("_negative", "negative")]
+    assert meant(source(labels="parent"), ["!?/a.wav"]) == [("_negative", "negative")]
+
+
+def test_labels_that_are_almost_a_wake_word_are_named():
+    paths = ["hey robins/a.wav", "hey robins/b.wav", "Hey Robyn/c.wav", "hello hey robin/d.wav", "cat/e.wav", "f.wav"]
+    found = nearly_wake_words(source(labels="parent"), paths, None, ["hey robin"])
+    assert [(near["label"], near["word"], near["recordings"]) for near in found] == [
+        ("Hey Robyn", "hey robin", 1),
+        ("hello hey robin", "hey robin", 1),
+        ("hey robins", "hey robin", 2),
+    ]
+    stated = pd.DataFrame({"label": ["cafe", "cat", "tea"]})
+    assert [near["label"] for near in nearly_wake_words(source(), ["a", "b", "c"], stated, ["café"])] == ["cafe"]
+    stated = pd.DataFrame({"label": ["cafe robin", "no", "north"]})
+    assert [near["label"] for near in nearly_wake_words(source(), ["a", "b", "c"], stated, ["café robin", "no"])] == [
+        "cafe robin"
+    ]
 
 
 def test_positives_must_be_wake_words():

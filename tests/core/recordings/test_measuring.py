@@ -9,9 +9,11 @@ from sound_files import RATE, noise, source, write
 from wakeword_core.audio import from_pcm16, read_blocks, resample
 from wakeword_core.config import DataConfig
 from wakeword_core.errors import DataError
+from wakeword_core.files import hash_file
 from wakeword_core.recordings import measuring
 from wakeword_core.recordings.health import NOT_HEARD
-from wakeword_core.recordings.scan import ScanCache
+from wakeword_core.recordings.scan import ScanCache, scan
+from wakeword_core.recordings.sources import State
 from wakeword_core.speech import espeak
 
 
@@ -110,3 +112,22 @@ def test_a_cache_of_another_run_can_be_open_at_the_same_time(recordings, tmp_pat
     other = ScanCache(tmp_path / "cache")
     build(source(recordings))
     assert len(list(other.hashes(recordings))) == 10
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_measured_are_the_bytes_that_were_hashed(tmp_path, cache, build, monkeypatch, whole):
+    if not whole:
+        monkeypatch.setattr(measuring, "_WHOLE_FILE_BYTES", 0)
+    write(tmp_path / "r" / "a.wav", noise())
+    write(tmp_path / "r" / "b.wav", noise(seed=1))
+    listing = scan([source(tmp_path / "r")], cache)
+    (old, _), state = listing.rows["recording_id"], State.of((tmp_path / "r" / "a.wav").stat())
+    write(tmp_path / "r" / "a.wav", np.zeros(8_000))
+    # as on a file system whose times are too coarse to tell
+    cache.remember_hashes([(str(tmp_path / "r" / "a.wav"), State.of((tmp_path / "r" / "a.wav").stat()), old)])
+    assert State.of((tmp_path / "r" / "a.wav").stat()) != state
+    with pytest.raises(DataError, match=r"a\.wav: its bytes changed since the scan; run again"):
+        build(source(tmp_path / "r"))
+    frame, _ = build(source(tmp_path / "r"))
+    assert frame.loc["a.wav", "recording_id"] == hash_file(tmp_path / "r" / "a.wav") != old
+    assert frame.loc["a.wav", "reason"].startswith("silent")

@@ -8,12 +8,13 @@ import pytest
 from sound_files import RATE, noise, source, write
 
 from wakeword_core.config import DataConfig
+from wakeword_core.errors import DataError
 from wakeword_core.recordings import measuring
 
 
-def nan_sound():
+def sound_with(sample):
     x = noise()
-    x[100] = np.nan
+    x[100] = sample
     return x
 
 
@@ -47,7 +48,22 @@ BAD = {
         "600.0 s long; at most 60 s are accepted (data.health.max_seconds)",
         "too long",
     ),
-    "NaN": (lambda p: write(p, nan_sound(), subtype="FLOAT"), "not numbers (NaN or infinite)", "not numbers"),
+    "NaN": (lambda p: write(p, sound_with(np.nan), subtype="FLOAT"), "not numbers (NaN or infinite)", "not numbers"),
+    "3e38": (
+        lambda p: write(p, sound_with(3e38), 12_000, subtype="FLOAT"),
+        "holds samples up to 3e+38, far beyond full scale, which is 1",
+        "beyond full scale",
+    ),
+    "-1e37 in stereo": (
+        lambda p: write(p, np.stack([sound_with(-1e37)] * 2, axis=1), 8_000, subtype="FLOAT"),
+        "holds samples up to 1e+37, far beyond full scale, which is 1",
+        "beyond full scale",
+    ),
+    "cut Ogg": (
+        lambda p: (write(p, noise(5), format="OGG", subtype="VORBIS"), os.truncate(p, p.stat().st_size * 2 // 3)),
+        "is cut: the page that ends an Ogg stream is missing",
+        "broken",
+    ),
 }
 
 
@@ -114,7 +130,7 @@ def test_duplicates_keep_the_first_and_conflicts_keep_none(tmp_path, build):
     )
     assert frame.loc["b.wav", "status"] == "ok" and frame.loc["c.wav", "reason"] == "duplicate of one/b.wav"
     for name in ("d.wav", "f.wav"):
-        assert "_negative as negative and robin as positive" in frame.loc[name, "reason"]
+        assert "_negative as negative and robin as positive (three/f.wav, two/d.wav)" in frame.loc[name, "reason"]
     assert summary.reasons == {"conflicting labels": 2, "duplicate": 1}
     assert frame[frame["status"] == "ok"]["recording_id"].is_unique
 
@@ -125,3 +141,69 @@ def test_the_same_bytes_in_another_role_conflict(tmp_path, build):
     write(tmp_path / "two" / "c.wav", noise(seed=5))
     _, summary = build(source(tmp_path / "one", "one"), source(tmp_path / "two", "two", role="noise"))
     assert summary.reasons == {"conflicting labels": 2}
+
+
+@pytest.mark.parametrize("function", ["measure_header", "measure_sound"])
+@pytest.mark.parametrize("error", [IndexError("index 9 is out of bounds"), OSError(5, "Input/output error")])
+def test_whatever_fails_with_one_recording_is_said_of_that_one_and_tried_again(
+    tmp_path, build, monkeypatch, function, error
+):
+    write(tmp_path / "r" / "good.wav", noise(seed=9))
+    write(tmp_path / "r" / "bad.wav", noise(seed=1))
+    bad, real = (tmp_path / "r" / "bad.wav").read_bytes(), getattr(measuring, function)
+
+    def measure(data, *others):
+        if data == bad:
+            raise error
+        return real(data, *others)
+
+    monkeypatch.setattr(measuring, function, measure)
+    frame, summary = build(source(tmp_path / "r"))
+    assert summary.reasons == {"broken": 1} and frame.loc["good.wav", "status"] == "ok"
+    assert str(error.args[-1]) in frame.loc["bad.wav", "reason"]
+    monkeypatch.setattr(measuring, function, real)
+    assert build(source(tmp_path / "r"))[1].usable == 2
+
+
+def test_each_source_says_what_it_has_and_what_is_left_out(tmp_path, build, caplog):
+    caplog.set_level("INFO")
+    write(tmp_path / "r" / "a.wav", noise())
+    write(tmp_path / "r" / "b.wav", noise())
+    (tmp_path / "r" / "c.wav").touch()
+    (tmp_path / "r" / "LICENSE").write_text("CC0")
+    (tmp_path / "r" / "d.wav").symlink_to(tmp_path / "elsewhere.wav")
+    _, summary = build(source(tmp_path / "r"), source(tmp_path / "gone", "gone"))
+    left_out = "1 duplicate, 1 empty file, 1 unreadable, 1 not audio, such as LICENSE"
+    assert summary.found == [
+        {"source": "mine", "found": 5, "used": 1, "left_out": left_out},
+        {"source": "gone", "found": 0, "used": 0, "left_out": ""},
+    ]
+    assert f"source 'mine': 5 files found, 1 used, left out: {left_out}" in caplog.messages
+    (said,) = summary.not_read
+    assert said.startswith("source 'mine': 1 recordings, such as d.wav: cannot be read (a link that leads outside")
+
+
+@pytest.mark.parametrize("what", ["links", "empty"])
+def test_a_source_that_gives_nothing_is_missing(tmp_path, build, what):
+    write(tmp_path / "good" / "a.wav", noise())
+    (tmp_path / "r").mkdir()
+    if what == "links":
+        (tmp_path / "r" / "a.wav").symlink_to(tmp_path / "good" / "a.wav")
+    else:
+        (tmp_path / "r" / "a.wav").touch()
+    good, bad = source(tmp_path / "good", "good"), source(tmp_path / "r")
+    _, summary = build(good, bad)
+    (missing,) = summary.missing_sources
+    assert missing["source"] == "mine" and "none of its 1 recordings can be used" in missing["problem"]
+    with pytest.raises(DataError, match=r"source 'mine': none of its 1 recordings .* as a\.wav: "):
+        build(good, bad, config=DataConfig(missing_source="fail"))
+    copies = source(tmp_path / "good", "again")
+    assert build(good, copies, config=DataConfig(missing_source="fail"))[1].usable == 1, "copies are used elsewhere"
+
+
+def test_labels_that_are_almost_the_word_are_named(tmp_path, build):
+    write(tmp_path / "r" / "Robin!" / "a.wav", noise())
+    write(tmp_path / "r" / "robins" / "b.wav", noise(seed=1))
+    frame, summary = build(source(tmp_path / "r", labels="parent"))
+    assert frame.loc["Robin!/a.wav", ["label", "role"]].tolist() == ["robin", "positive"]
+    assert summary.near_labels == [{"source": "mine", "label": "robins", "word": "robin", "recordings": 1}]

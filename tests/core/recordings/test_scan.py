@@ -14,7 +14,7 @@ from wakeword_core.errors import DataError
 from wakeword_core.files import digest, hash_file
 from wakeword_core.recordings import scan as module
 from wakeword_core.recordings.scan import ScanCache, map_unordered, scan
-from wakeword_core.recordings.sources import find_recordings
+from wakeword_core.recordings.sources import State, find_recordings
 
 
 def source(path, **settings):
@@ -34,16 +34,18 @@ def list_recordings(of):
 
 
 def test_lists_sound_only_sorted_and_without_hidden_files(tmp_path):
-    make(tmp_path, "b/2.FLAC", "b/1.ogg", "a.wav", ".hidden.wav", ".git/x.wav", "notes.txt", "c.m4a")
-    assert list_recordings(source(tmp_path)) == ["a.wav", "b/1.ogg", "b/2.FLAC"]
+    make(tmp_path, "b/2.FLAC", "b/1.ogg", "a.wav", ".hidden.wav", ".git/x.wav", "notes.txt", "c.oga")
+    assert list_recordings(source(tmp_path)) == ["a.wav", "b/1.ogg", "b/2.FLAC", "c.oga"]
 
 
-def test_formats_that_are_not_read_are_mentioned(tmp_path, cache):
+def test_formats_that_are_not_read_are_mentioned(tmp_path, cache, monkeypatch):
     make(tmp_path, "a.wav", "b.m4a", "c.aac")
-    (remark,) = scan([source(tmp_path)], cache).remarks
-    assert remark.startswith("2 files of source 'mine', such as b.m4a, are not read: convert them")
+    assert list_recordings(source(tmp_path)) == ["a.wav", "b.m4a", "c.aac"]
+    monkeypatch.setattr("wakeword_core.recordings.sources.av_version", lambda: "")
+    (said,) = scan([source(tmp_path)], cache).left_out["mine"].unexpected
+    assert said == "2 files that PyAV reads (pip install av), such as b.m4a"
     (tmp_path / "a.wav").unlink()
-    assert scan([source(tmp_path)], cache).missing["mine"].endswith(remark)
+    assert said in scan([source(tmp_path)], cache).missing["mine"]
 
 
 @pytest.mark.parametrize(
@@ -92,13 +94,15 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
         list_recordings(source(tmp_path))
 
 
-def test_a_linked_folder_outside_is_refused_unless_excluded(tmp_path):
+def test_a_linked_folder_outside_is_left_out_and_said_unless_excluded(tmp_path):
     make(tmp_path / "root", "a.wav")
     make(tmp_path / "other", "b.wav")
     (tmp_path / "root" / "link").symlink_to(tmp_path / "other")
-    with pytest.raises(DataError, match="a link to a folder outside"):
-        list_recordings(source(tmp_path / "root"))
-    assert list_recordings(source(tmp_path / "root", exclude=["link/**"])) == ["a.wav"]
+    files, left_out = find_recordings(source(tmp_path / "root"))
+    assert [file.path for file in files] == ["a.wav"]
+    assert left_out.unexpected == ["1 linked folders that lead outside (link_roots), such as link"]
+    assert find_recordings(source(tmp_path / "root", exclude=["link/**"]))[1].unexpected == []
+    assert list_recordings(source(tmp_path / "root", link_roots=[tmp_path / "other"])) == ["a.wav", "link/b.wav"]
 
 
 def test_a_linked_file_outside_is_listed_but_not_read(tmp_path, cache):
@@ -121,12 +125,61 @@ def test_a_hidden_folder_is_reached_by_a_link_and_no_folder_twice(tmp_path):
     assert list_recordings(source(tmp_path / "r")) == ["now/a.wav", "seen/b.wav"]
 
 
-def test_a_link_out_of_a_linked_folder_is_refused(tmp_path):
+def test_a_link_out_of_a_linked_folder_is_left_out(tmp_path):
     make(tmp_path, "r/.store/a.wav", "other/b.wav")
     (tmp_path / "r" / "now").symlink_to(".store")
     (tmp_path / "r" / ".store" / "out").symlink_to(tmp_path / "other")
-    with pytest.raises(DataError, match="a link to a folder outside"):
-        list_recordings(source(tmp_path / "r"))
+    files, left_out = find_recordings(source(tmp_path / "r"))
+    assert [file.path for file in files] == ["now/a.wav"] and "such as now/out" in left_out.unexpected[0]
+
+
+def test_links_to_files_are_followed_where_their_source_allows(tmp_path, cache):
+    make(tmp_path, "blobs/1", "blobs/2", "other/3", "r/.store/4")
+    for name, target in (
+        ("a.wav", "../blobs/1"),
+        ("b.flac", "../blobs/2"),
+        ("c.wav", "../other/3"),
+        ("d.wav", ".store/4"),
+    ):
+        (tmp_path / "r" / name).symlink_to(target)
+    (tmp_path / "r" / "loop").symlink_to("loop")
+    (tmp_path / "r" / "loop.wav").symlink_to("loop.wav")
+    listed = scan([source(tmp_path / "r", link_roots=[tmp_path / "blobs"])], cache).rows.set_index("path")
+    assert listed.index[listed["error"] == ""].tolist() == ["a.wav", "b.flac", "d.wav"]
+    assert listed.loc["a.wav", "recording_id"] == hash_file(tmp_path / "blobs" / "1")
+    assert "link_roots" in listed.loc["c.wav", "error"] and "cannot be read" in listed.loc["loop.wav", "error"]
+
+
+def test_what_a_store_keeps_by_hash_is_used_by_the_name_that_links_to_it(tmp_path):
+    for number, name in enumerate(["cat/a.wav", "dog/b.m4a"]):
+        make(tmp_path, f"blobs/{number}", name)
+        (tmp_path / "blobs" / str(number)).write_bytes(b"fLaC" + bytes(number))
+        (tmp_path / name).unlink()
+        (tmp_path / name).symlink_to(f"../blobs/{number}")
+    make(tmp_path, "blobs/2")
+    (tmp_path / "blobs" / "2").write_bytes(b"fLaC without a name")
+    files, left_out = find_recordings(source(tmp_path))
+    assert [file.path for file in files] == ["blobs/2", "cat/a.wav", "dog/b.m4a"]
+    assert left_out.counts == {"other names of recordings": 2} and left_out.unexpected == []
+
+
+def test_a_folder_that_cannot_be_listed_leaves_out_only_itself(tmp_path, monkeypatch):
+    make(tmp_path, "rec/a.wav", "lost+found/b.wav")
+    real = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    files, left_out = find_recordings(source(tmp_path))
+    assert [file.path for file in files] == ["rec/a.wav"]
+    assert left_out.unexpected == ["1 folders that cannot be listed, such as lost+found"]
+    for exclude in ("lost+found/**", "lost+found", "lost*/*"):
+        assert find_recordings(source(tmp_path, exclude=[exclude]))[1].unexpected == []
+    assert find_recordings(source(tmp_path, include=["rec/**"]))[1].unexpected == []
+    assert len(find_recordings(source(tmp_path, include=["**/*.wav"]))[1].unexpected) == 1
 
 
 def test_a_root_that_is_a_link_and_a_neighbour_that_begins_alike(tmp_path, cache):
@@ -154,13 +207,49 @@ def test_a_dangling_link_is_listed_with_its_error(tmp_path, cache):
     assert "No such file" in rows.loc["gone.wav", "error"] and rows.loc["a.wav", "error"] == ""
 
 
-def test_a_name_that_is_not_text_is_an_error(tmp_path):
+def test_a_name_that_is_not_text_leaves_out_only_itself(tmp_path, cache):
+    tmp_path = tmp_path / "r"
+    make(tmp_path, "a.wav")
     try:
-        (tmp_path / os.fsdecode(b"bad\xff.wav")).write_bytes(b"x")
+        for name in (b"bad\xff.wav", b"gr\xfc\xdf", b"notes\xff.txt"):
+            (tmp_path / os.fsdecode(name)).write_bytes(b"RIFF\0\0\0\0WAVE" if name != b"notes\xff.txt" else b"x")
     except OSError:
         pytest.skip("this file system takes text names only")
-    with pytest.raises(DataError, match="not valid text"):
-        list_recordings(source(tmp_path))
+    listing = scan([source(tmp_path)], cache)
+    errors = dict(zip(listing.rows["path"], listing.rows["error"], strict=True))
+    unread = "cannot be read (its name is not UTF-8; rename it)"
+    assert errors == {"a.wav": "", "bad\\xff.wav": unread, "gr\\xfc\\xdf": unread}
+    assert str(listing.left_out["mine"]) == "1 not audio, such as notes\\xff.txt"
+    assert list_recordings(source(tmp_path, exclude=["bad*", "gr*"])) == ["a.wav"]
+
+
+def test_what_is_no_sound_is_counted_and_looked_into_once(tmp_path, cache, monkeypatch):
+    tmp_path = tmp_path / "r"
+    make(tmp_path, "a.wav", "a.lab", "LICENSE", ".DS_Store", ".cache/x.wav", "._a.wav", "photo.heic")
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "take").write_bytes(b"fLaC" + bytes(40))
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
+    looked = []
+    real = open
+    monkeypatch.setattr("builtins.open", lambda path, *args: looked.append(os.path.basename(path)) or real(path, *args))
+    for expected in (["LICENSE", "a.lab", "empty", "photo.heic", "take"], []):
+        listing = scan([source(tmp_path)], cache)
+        assert listing.rows["path"].tolist() == ["a.wav", "take"]
+        assert listing.left_out["mine"].counts == {"not audio": 5, "hidden": 1}
+        assert listing.left_out["mine"].unexpected == [] and looked == expected
+        looked.clear()
+
+
+def test_bytes_that_change_and_keep_size_and_time_are_read_again(tmp_path, cache):
+    make(tmp_path, "a.wav", "b.wav")
+    before = scan([source(tmp_path)], cache)
+    state = (tmp_path / "a.wav").stat()
+    (tmp_path / "a.wav").write_bytes(b"noise 0")
+    os.utime(tmp_path / "a.wav", ns=(state.st_atime_ns, state.st_mtime_ns))
+    after = scan([source(tmp_path)], cache)
+    assert after.rows["recording_id"][0] == hash_file(tmp_path / "a.wav") != before.rows["recording_id"][0]
+    assert after.rows["recording_id"][1] == before.rows["recording_id"][1]
 
 
 def test_ids_are_hashes_of_bytes(tmp_path, cache):
@@ -365,7 +454,7 @@ def test_a_locked_cache_is_an_error_and_is_not_thrown_away(tmp_path, cache, monk
 
 def test_a_failing_cache_is_a_clear_error(cache):
     cache.close()
-    for use in (lambda: next(cache.facts("levels", ["1"])), lambda: cache.remember_hashes([("a", 1, 1, "b")])):
+    for use in (lambda: next(cache.facts("levels", ["1"])), lambda: cache.remember_hashes([("a", State(), "b")])):
         with pytest.raises(DataError, match=r"scan cache .* failed"):
             use()
 
@@ -397,3 +486,11 @@ def test_map_unordered_yields_every_result_and_passes_errors_on(workers):
     assert sorted(map_unordered(lambda x: x * x, range(100), workers)) == [(x, x * x) for x in range(100)]
     with pytest.raises(ZeroDivisionError):
         list(map_unordered(lambda x: 1 // x, range(3), workers))
+
+
+def test_a_fact_that_is_damaged_is_not_known(cache):
+    cache.remember_facts([("1", "levels", {"peak": 1}), ("2", "levels", {"peak": 2}), ("3", "levels", [3])])
+    with sqlite3.connect(cache.path) as other:
+        other.execute("UPDATE facts SET value = 'no JSON' WHERE sha256 = '2'")
+    other.close()
+    assert dict(cache.facts("levels", ["1", "2", "3"])) == {"1": {"peak": 1}, "3": [3]}

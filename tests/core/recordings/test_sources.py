@@ -1,7 +1,9 @@
 """Tables of recordings as sources: what they state, where their files may lie, and what is wrong with a broken one."""
 
 import csv
+import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,7 @@ from wakeword_core.config import Config, DataConfig, SourceConfig
 from wakeword_core.errors import DataError
 from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.recordings.scan import ScanCache, scan
-from wakeword_core.recordings.sources import read_table
+from wakeword_core.recordings.tables import read_table
 
 RATE = 16_000
 ENDINGS = (".csv", ".tsv", ".parquet")
@@ -168,14 +170,14 @@ def test_nothing_outside_the_tables_folder_is_opened(tmp_path, build, monkeypatc
     broken = ["none.wav", "pipe.wav", "a\0.wav", "."]
     table = write_table(tmp_path / "set" / "t.csv", [{"path": path} for path in ["a.wav", *refused, *broken]])
     opened = []
-    real = soundfile.SoundFile
-    monkeypatch.setattr(soundfile, "SoundFile", lambda path, *args: opened.append(path) or real(path, *args))
+    real = io.open
+    monkeypatch.setattr(io, "open", lambda path, *args, **kwargs: opened.append(path) or real(path, *args, **kwargs))
     frame, summary = build(source(table))
     reasons = frame["reason"].tolist()
     assert all("leads outside its source's folder" in reason for reason in reasons[1:6]), reasons
     assert "No such file" in reasons[6] and "no ordinary file" in reasons[7] and "no file can have" in reasons[8]
     assert summary.reasons == {"unreadable": len(refused) + len(broken)} and summary.usable == 1
-    assert {path.name for path in opened} == {"a.wav"}
+    assert {path.name for path in opened if isinstance(path, Path) and path.suffix == ".wav"} == {"a.wav"}
 
 
 def test_a_file_listed_twice_is_used_once_unless_its_labels_disagree(tmp_path, build):
@@ -243,3 +245,86 @@ def test_the_three_kinds_of_table_say_the_same(tmp_path_factory, pairs):
     rows = [{"path": f"d/{path}x", "speaker": speaker} for path, speaker in pairs]
     found = [read_table(source(write_table(folder / f"t{ending}", rows))).to_dict("records") for ending in ENDINGS]
     assert found[0] == found[1] == found[2]
+
+
+COMMON_VOICE = (
+    "client_id\tpath\tsentence\tup_votes\n"
+    'p1\tc1.wav\t"Hello," he said.\t2\n'
+    'p2\tc2.wav\t"Hello said she\t2\n'
+    'p2\tc3.wav\tshe said "no"\t2\n'
+)
+
+
+@pytest.mark.parametrize("folder", ["", "clips"])
+def test_common_voice_is_read_as_it_comes(tmp_path, build, folder):
+    for index in range(1, 4):
+        sound(tmp_path / "en" / folder / f"c{index}.wav", index)
+    table = tmp_path / "en" / "train.tsv"
+    table.write_text(COMMON_VOICE)
+    frame, _ = build(source(table))
+    assert frame["path"].tolist() == [os.path.join(folder, f"c{index}.wav") for index in range(1, 4)]
+    assert frame["speaker"].tolist() == ["listed/p1", "listed/p2", "listed/p2"] and (frame["status"] == "ok").all()
+
+
+def test_a_column_of_speakers_goes_before_common_voices(tmp_path):
+    table = write_table(tmp_path / "t.csv", [{"path": "a.wav", "client_id": "x", "speaker": "ann"}])
+    assert read_table(source(table)).to_dict("records") == [{"path": "a.wav", "speaker": "ann"}]
+
+
+def test_quotes_around_a_field_of_a_tsv_are_none_of_it(tmp_path):
+    (tmp_path / "t.tsv").write_bytes(b'"path"\t"label"\r\n"a ""b"".wav"\t"hey robin"\r\nc.wav\t"hey\r\n')
+    assert read_table(source(tmp_path / "t.tsv")).to_dict("records") == [
+        {"path": 'a "b".wav', "label": "hey robin"},
+        {"path": "c.wav", "label": '"hey'},
+    ]
+    (tmp_path / "t.tsv").write_text('path\tlabel\n"a\tb.wav"\thello\n')
+    assert read_table(source(tmp_path / "t.tsv"))["path"].tolist() == ["a\tb.wav"]
+
+
+def test_paths_of_windows_of_a_home_and_in_full(tmp_path, build, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WAKEWORD_TOKEN", "secret")
+    for name in ("clips/1.wav", "clips/2.wav", "clips/3.wav", "clips/4.wav", "odd\\name.wav"):
+        sound(tmp_path / "set" / name, len(name) * sum(map(ord, name)))
+    names = [
+        "clips\\1.wav",
+        "~/set/clips/2.wav",
+        "$HOME/set/clips/3.wav",
+        f"{tmp_path}/set/clips/4.wav",
+        "odd\\name.wav",
+    ]
+    rows = [{"path": name} for name in [*names, "..\\outside.wav", "${WAKEWORD_TOKEN}/a.wav"]]
+    frame, _ = build(source(write_table(tmp_path / "set" / "win.csv", rows)))
+    assert frame["path"].tolist()[:4] == [f"clips/{number}.wav" for number in range(1, 5)]
+    assert frame["status"].tolist() == ["ok"] * 5 + ["quarantined"] * 2
+    assert "leads outside" in frame["reason"][5] and frame["path"][6] == "${WAKEWORD_TOKEN}/a.wav"
+
+
+def test_links_of_a_table_are_followed_where_its_source_allows(tmp_path, build):
+    sound(tmp_path / "blobs" / "1.wav", 1)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.wav").symlink_to("../blobs/1.wav")
+    table = write_table(tmp_path / "set" / "t.csv", [{"path": "a.wav"}])
+    assert build(source(table))[0]["status"].tolist() == ["quarantined"]
+    assert build(source(table, link_roots=[tmp_path / "blobs"]))[0]["status"].tolist() == ["ok"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    ("limit", "most", "says"),
+    [("ROWS", 40, "rows|lines"), ("COLUMNS", 2, "3 columns"), ("BYTES", 1_000, "MB")],
+)
+def test_a_table_that_is_too_large_is_not_read(tmp_path, monkeypatch, ending, limit, most, says):
+    """A hundred rows that share one long text: in Parquet a small file."""
+    rows = [{"path": "a.wav", "label": "x" * 50, "notes": ""}] * 100
+    table = write_table(tmp_path / f"t{ending}", rows)
+    assert len(read_table(source(table))) == 100
+    monkeypatch.setattr(f"wakeword_core.recordings.tables._MOST_{limit}", most)
+    with pytest.raises(DataError, match=rf"the table .* has .*({says}).*split it"):
+        read_table(source(table))
+
+
+def test_a_table_of_very_many_columns_is_refused_at_once(tmp_path):
+    (tmp_path / "t.csv").write_text(",".join(["path", *(f"column{index}" for index in range(20_000))]) + "\na.wav\n")
+    with pytest.raises(DataError, match="20,001 columns"):
+        read_table(source(tmp_path / "t.csv"))

@@ -270,7 +270,7 @@ def test_shards_of_other_rows_are_reported(rows_of, pack):
     for column, value in (("label", "wren"), ("speech_start", 9.0), ("seconds", 3.0)):
         other = rows.copy()
         other.loc[0, column] = value
-        assert any(f"{column} of recording {rows.loc[0, 'recording_id']}" in one for one in verify_shards(out, other))
+        assert any(f"{column} of recording mine/{rows.loc[0, 'path']}" in one for one in verify_shards(out, other))
 
 
 def test_a_recording_changed_since_the_scan_is_named(rows_of, pack, recordings, write_tone):

@@ -6,7 +6,10 @@ import pytest
 import soundfile
 
 from wakeword_core.config import Config
+from wakeword_core.errors import DataError
+from wakeword_core.files import hash_file
 from wakeword_core.graph.project import Project
+from wakeword_core.recordings.sources import State
 from wakeword_pipeline.orchestration.metadata import artifact_metadata
 
 
@@ -18,11 +21,14 @@ def project(tmp_path_factory):
         sound = np.random.default_rng(index).normal(0, 0.1, 8_000)
         soundfile.write(folder / "clips" / f"{index}.wav", sound, 16_000)
     (folder / "clips" / "cut.wav").write_bytes(b"RIFF")
+    (folder / "blobs").mkdir()
+    (folder / "clips" / "5.wav").rename(folder / "blobs" / "5")
+    (folder / "clips" / "5.wav").symlink_to("../blobs/5")
     splits = ("train", "train", "val", "val", "test", "test")
     rows = [f"clips/{index}.wav,{'robin' if index < 2 else 'cat'},s{index},{splits[index]}" for index in range(6)]
     (folder / "all.csv").write_text("\n".join(["path,label,speaker,split", *rows, "clips/cut.wav,cat,s9,"]))
     sources = [
-        {"name": "listed", "path": folder / "all.csv", "role": "negative"},
+        {"name": "listed", "path": folder / "all.csv", "role": "negative", "link_roots": [folder / "blobs"]},
         {"name": "gone", "path": folder / "none", "role": "noise"},
     ]
     return Project(Config.model_validate({"phrase": "robin", "data": {"sources": sources}}), folder / "home")
@@ -37,6 +43,10 @@ def test_health_is_a_table_and_a_picture(project):
     assert shown["missing_sources"].records[0].data["source"] == "gone"
     assert {row.data["name"]: row.data["value"] for row in shown["reasons"].records} == {"broken": 1}
     assert isinstance(shown["health_picture"], dg.MarkdownMetadataValue)
+    assert [dict(row.data) for row in shown["found"].records] == [
+        {"source": "listed", "found": 7, "used": 6, "left_out": "1 broken"},
+        {"source": "gone", "found": 0, "used": 0, "left_out": ""},
+    ]
     assert shown["usable"] == 6 and shown["dagster/row_count"] == 7
 
 
@@ -73,3 +83,19 @@ def test_new_options_leave_old_keys_alone(tmp_path):
         Config.model_validate({"data": {"sources": [{**plain, "labels": "parent"}]}}), None
     )
     assert labelled["data"]["sources"][0]["labels"] == "parent"
+
+
+def test_a_recording_that_changed_unseen_is_read_again_by_the_next_run(project, tmp_path):
+    path = (project.config.data.sources[0].root / "clips" / "0.wav").resolve()
+    project = Project(project.config, tmp_path / "home")
+    project.build("raw_manifest")
+    old = hash_file(path)
+    soundfile.write(path, np.random.default_rng(99).normal(0, 0.1, 8_000), 16_000)
+    # as on a file system whose times are too coarse to tell
+    project.scan_cache().remember_hashes([(str(path), State.of(path.stat()), old)])
+    assert project.fingerprint(fresh=True) == project.fingerprint()
+    with pytest.raises(DataError, match=r"recording listed/clips/0\.wav: its bytes changed since the scan; run again"):
+        project.build("audio_shards", "train")
+    project.fingerprint(fresh=True)
+    project.build("raw_manifest")
+    assert project.build("audio_shards", "train")[0].figures["recordings"] == 2

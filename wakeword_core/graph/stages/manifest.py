@@ -45,6 +45,7 @@ def make(run: StageRun) -> None:
     from wakeword_core.recordings.manifest import (
         FINGERPRINTS,
         ROOTS,
+        SUMMARY,
         build_manifest,
         quarantined,
         read_manifest,
@@ -65,16 +66,18 @@ def make(run: StageRun) -> None:
         forgotten,
         config.compute.workers,
     )
-    # the first follows from the recordings, but for the rounding of another processor; the second decides nothing
-    run.volatile = {FINGERPRINTS, ROOTS}
+    # the first follows from the recordings, but for the rounding of another processor; the others decide nothing
+    run.volatile = {FINGERPRINTS, SUMMARY, ROOTS}
     write_json(run.out / ROOTS, {source.name: str(source.root.absolute()) for source in sources})
     if run.recordings.content_now() != run.recordings.content:
         raise DataError("recordings changed while they were being read; run again when they are at rest")
     (run.out / "health_picture.png").write_bytes(health_picture(summary))
     run.figures = asdict(summary)
+    # what lies beside the recordings is told, and changes nothing
+    counted = {name: figure for name, figure in run.figures.items() if name != "found"}
     run.facets = {
         **split_facets(read_manifest(run.out)),
-        "summary": digest([run.figures, quarantined(run.out)]),
+        "summary": digest([counted, quarantined(run.out)]),
         "sources": sources_facet(read_manifest(run.out)),
     }
     if forgotten.digest:
@@ -91,12 +94,16 @@ def usable_recordings(manifest: Artifact, run: CheckRun) -> Verdict:
 
 
 def sources_read(manifest: Artifact, run: CheckRun) -> Verdict:
-    """Warn of sources of recordings that were left out."""
-    missing = manifest.figures.get("missing_sources", [])
-    return verdict_on(
-        [f"{entry['source']} is left out: {entry['problem']}" for entry in missing],
-        "every source of recordings was read",
-    )
+    """Warn of sources of which nothing is used, of what could not be read, and of labels that are almost the word."""
+    figures = manifest.figures
+    problems = [f"{entry['source']} is left out: {entry['problem']}" for entry in figures.get("missing_sources", [])]
+    problems += figures.get("not_read", [])
+    problems += [
+        f"the label {near['label']!r} of source {near['source']!r} makes {near['recordings']} negatives and is nearly "
+        f"the wake word {near['word']!r}; correct it, or add it to words"
+        for near in figures.get("near_labels", [])
+    ]
+    return verdict_on(problems, "every source of recordings was read")
 
 
 def words_are_spoken(manifest: Artifact, run: CheckRun) -> Verdict:
@@ -226,7 +233,7 @@ def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="raw_manifest",
-    version="5",
+    version="6",
     make=make,
     inputs=(Input(RAW_AUDIO), Input("synthetic_speech")),
     settings=("phrase", "seed", "data"),

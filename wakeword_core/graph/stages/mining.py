@@ -26,7 +26,9 @@ def mined_from_training(clips: Artifact, run: CheckRun) -> Verdict:
     from wakeword_core.recordings.manifest import read_manifest
 
     rows = read_clips(clips.path)
-    recordings = read_manifest(run.inputs["raw_manifest"].path, columns=("recording_id", "split", "status"))
+    recordings = read_manifest(
+        run.inputs["raw_manifest"].path, columns=("recording_id", "source", "path", "split", "status")
+    )
     fine = f"the recordings of all {len(rows)} clips are in the training split alone"
     return verdict_on(check_mined_recordings(rows, recordings), fine)
 

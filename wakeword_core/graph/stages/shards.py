@@ -1,7 +1,9 @@
 """Shards: a split's recordings, decoded and shuffled, in Parquet that Hugging Face `datasets` reads."""
 
 from dataclasses import asdict
+from pathlib import Path
 
+from wakeword_core.errors import ChangedRecordingError
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, never, verdict_on
 from wakeword_core.graph.stages.manifest import all_sources
 from wakeword_core.store.artifacts import Artifact
@@ -13,18 +15,24 @@ def make(run: StageRun) -> None:
     from wakeword_core.shards.packed_split import build_shards
 
     config = run.config
-    summary = build_shards(
-        read_manifest(run.inputs["raw_manifest"].path, split=run.split),
-        {source.name: source.root for source in all_sources(config.data.sources, run.inputs.get("synthetic_speech"))},
-        config.data.audio.sample_rate,
-        config.shards,
-        config.compute.workers,
-        config.seed,
-        run.out,
-        run.parts,
-        run.progress,
-        config.compute.retries,
-    )
+    sources = all_sources(config.data.sources, run.inputs.get("synthetic_speech"))
+    try:
+        summary = build_shards(
+            read_manifest(run.inputs["raw_manifest"].path, split=run.split),
+            {source.name: source.root for source in sources},
+            config.data.audio.sample_rate,
+            config.shards,
+            config.compute.workers,
+            config.seed,
+            run.out,
+            run.parts,
+            run.progress,
+            config.compute.retries,
+            {source.name: source.link_roots for source in sources},
+        )
+    except ChangedRecordingError as error:
+        run.recordings.scan_cache().forget_hash(Path(error.path))  # so that running again does read it again
+        raise
     run.figures = {"split": run.split, **asdict(summary)}
 
 
