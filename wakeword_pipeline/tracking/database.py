@@ -49,9 +49,11 @@ def follow_home(database: Path, experiment: str, files: Path) -> bool:
 
 
 def known_runs(database: Path) -> set[str]:
-    """Return the ids of all runs, those that were deleted in MLflow too."""
+    """Return the ids of all runs but those that were deleted in MLflow, which leaves their files."""
     with _opened(database) as connection:
-        return {run_id for (run_id,) in connection.execute("SELECT run_uuid FROM runs")}
+        return {
+            run_id for (run_id,) in connection.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'")
+        }
 
 
 @contextmanager

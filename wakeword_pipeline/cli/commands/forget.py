@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakeword_core.errors import ArtifactError, ConfigError, DataError
@@ -123,14 +122,14 @@ def _affected(project: Project, recording_ids: Collection[str]) -> Affected:
     """Return what is affected now. A run whose artifact is gone counts: it may be made from the recordings too."""
     from wakeword_core.lineage.forgetting import affected, copies, traces
     from wakeword_core.store.graph import Graph
-    from wakeword_pipeline.tracking.versions import model_runs
+    from wakeword_pipeline.tracking.versions import model_runs, unknown_files
 
     items, runs = affected(project.store, recording_ids), model_runs(str(project.home))
     wanted = traces(project.store, items)
     names = {(item.stage, item.paths[0].name) for item in items}
     clean = Graph.of_store(project.store).artifacts.keys() - names
     of_runs = [run for run in runs if (run.stage, run.key) not in clean]
-    items += _untracked(project.home, {run.run_id for run in runs})
+    items += unknown_files(str(project.home))
     covered = [*(path for item in items for path in item.paths), *(run.files for run in of_runs)]
     found = copies(project.home, wanted)
     loose = tuple(path for path in found if not any(path.is_relative_to(place) for place in covered))
@@ -138,16 +137,6 @@ def _affected(project: Project, recording_ids: Collection[str]) -> Affected:
         what = loose[0].name + (f" and {len(loose) - 1} more" if len(loose) > 1 else "")
         items.append(Item("copies", what, f"the bytes of what is listed here, in {loose[0].parent}", loose))
     return Affected(items, of_runs, wanted)
-
-
-def _untracked(home: Path, tracked: Collection[str]) -> list[Item]:
-    """List folders with models of runs that MLflow does not know, as after its database was lost."""
-    folders = sorted(path.parent.parent for path in (home / "mlruns").glob("*/artifacts/model"))
-    return [
-        Item("mlruns", shown_key(folder.name), "a run that MLflow does not know: it may hold it", (folder,))
-        for folder in folders
-        if folder.name not in tracked
-    ]
 
 
 def _print(project: Project, recording_ids: Sequence[str], affected: Affected) -> None:
