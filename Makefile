@@ -61,7 +61,7 @@ $(SPEECH): | $(BIN)
 	@if [ ! -e $(DEV) ]; then \
 		echo "Installing in $(VENV) (5 GB; a few minutes, once)"; \
 		rm -f $(VENV)/.installed-*; \
-		$(PIP) -e '.[speech,serve]'; \
+		$(PIP) -e '.[media,serve,speech]'; \
 	fi
 	@touch $@
 

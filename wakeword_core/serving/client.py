@@ -47,7 +47,7 @@ class JudgeClient:
         self._http.close()
 
     def verify(self, audio: Path | bytes) -> Verdict:
-        """Ask whether a wake word is in a WAV, FLAC or OGG file."""
+        """Ask whether a wake word is in a sound file: WAV, FLAC, OGG, MP3, WebM, MP4 or AAC."""
         data = audio if isinstance(audio, bytes) else audio.read_bytes()
         headers = {"Content-Type": "application/octet-stream"}
         return Verdict.model_validate_json(self._ask("POST", "/v1/verify", content=data, headers=headers))

@@ -1,6 +1,7 @@
 """Reads uploads: the body of a request, and the samples in it. Every limit is checked before the work it limits."""
 
 import asyncio
+import io
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
@@ -11,13 +12,16 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from wakeword_core.audio import AudioError, AudioInfo, Samples, decode_audio
 from wakeword_core.config import ServingConfig
 from wakeword_core.serving.refusals import RefusedError
+from wakeword_core.sound_formats import MEDIA, av_version, sound_format
 
 FILE_FIELD = "file"
 MULTIPART = "multipart/form-data"
 AUDIO_TYPES = (
     "audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave", "audio/flac", "audio/x-flac", "audio/ogg",
-    "application/ogg", "application/octet-stream",
+    "application/ogg", "audio/mpeg", "audio/mp3", "audio/webm", "video/webm", "audio/mp4", "audio/m4a", "audio/x-m4a",
+    "audio/aac", "video/mp4", "application/octet-stream",
 )  # fmt: skip
+"""Browsers record audio/webm or audio/mp4, and some programs call the same video."""
 _CLOSE = {"Connection": "close"}
 """The rest of a body that was refused is not read, so the connection cannot be used again."""
 _DRAINED_TIMES, _DRAIN_SECONDS = 8, 1.0
@@ -28,13 +32,13 @@ _PIECE_BYTES = 65_536
 MIN_RATE, MAX_RATE = 4_000, 192_000
 """Sample rates in Hz that are accepted, from below telephones to above studios."""
 _MAX_CHANNELS = 8
-_MAGIC = (b"RIFF", b"fLaC", b"OggS")
-_UNKNOWN_SIZE = 0x7FFF_0000
-"""Programs that write a WAV to a pipe do not know its size, and state about 2 or 4 GB."""
+_FORMATS = frozenset({"wav", "flac", "ogg", "mp3", "matroska", "mov", "aac"})
+"""What recorders and browsers write: few enough of the many formats that FFmpeg would read for strangers."""
+_PLAIN_KINDS, _ALL_KINDS = "a WAV, FLAC, OGG or MP3 file", "a WAV, FLAC, OGG, MP3, WebM, MP4 or AAC file"
 
 REQUEST_BODY = {
     "required": True,
-    "description": "A WAV, FLAC or OGG file, as it is or as the field `file` of a form.",
+    "description": f"{_ALL_KINDS.capitalize()}, as it is or as the field `file` of a form.",
     "content": {
         **{media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in AUDIO_TYPES},
         MULTIPART: {
@@ -79,7 +83,7 @@ async def read_upload(request: Request, serving: ServingConfig) -> bytes:
     if len(data) > serving.max_bytes:
         raise _too_large(serving.max_bytes)
     if not data:
-        raise RefusedError(422, "empty", "the upload is empty; send a WAV, FLAC or OGG file")
+        raise RefusedError(422, "empty", f"the upload is empty; send {_PLAIN_KINDS}")
     return data
 
 
@@ -89,7 +93,7 @@ def _media_type(request: Request) -> str:
     if type_ not in (*AUDIO_TYPES, MULTIPART):
         raise RefusedError(
             415, "unsupported_type", f"the Content-Type is {given[:100]!r}, but must be audio/wav, audio/flac, "
-            f"audio/ogg, application/octet-stream or {MULTIPART}", _CLOSE,
+            f"audio/ogg, audio/mpeg, audio/webm, audio/mp4, application/octet-stream or {MULTIPART}", _CLOSE,
         )  # fmt: skip
     return type_
 
@@ -118,7 +122,7 @@ async def _drain(request: Request, limit: int) -> None:
 
 def _too_large(limit: int) -> RefusedError:
     return RefusedError(
-        413, "too_large", f"an upload may have {limit:,} bytes; send less audio, or FLAC or OGG", _CLOSE
+        413, "too_large", f"an upload may have {limit:,} bytes; send less audio, or compress it", _CLOSE
     )
 
 
@@ -143,11 +147,13 @@ async def _file_of_form(request: Request, body: bytes) -> bytes:
 
 def decode_upload(data: bytes, max_seconds: float, sample_rate: int) -> Samples:
     """Decode an upload as mono float32 [samples] in [-1, 1] at `sample_rate` Hz; RefusedError if it cannot be used."""
-    if data[:4] not in _MAGIC:
+    kind = sound_format(io.BytesIO(data))
+    if kind not in _FORMATS:
+        raise RefusedError(415, "unsupported_audio", f"the audio must be {_ALL_KINDS}, and this is none of them")
+    if kind in MEDIA and not av_version():
         raise RefusedError(
-            415, "unsupported_audio", "the audio must be a WAV, FLAC or OGG file, and this is none of them"
+            415, "unsupported_audio", f"this server was installed without what reads {kind} files; send {_PLAIN_KINDS}"
         )
-    _check_whole(data)
 
     def check(info: AudioInfo) -> None:
         _check_info(info, max_seconds)
@@ -163,15 +169,6 @@ def check_rate(rate: int) -> None:
     if not MIN_RATE <= rate <= MAX_RATE:
         raise RefusedError(
             422, "sample_rate", f"the sample rate is {rate:,} Hz, but must be from {MIN_RATE:,} to {MAX_RATE:,} Hz"
-        )
-
-
-def _check_whole(data: bytes) -> None:
-    """Refuse a WAV that was cut off, which would decode as a shorter one."""
-    announced = int.from_bytes(data[4:8], "little")
-    if data[:4] == b"RIFF" and len(data) - 8 < announced < _UNKNOWN_SIZE:
-        raise RefusedError(
-            422, "broken_audio", f"the WAV file is cut: it announces {announced + 8:,} bytes and has {len(data):,}"
         )
 
 

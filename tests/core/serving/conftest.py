@@ -83,6 +83,32 @@ def folder(tmp_path_factory):
     return made
 
 
+def recorded(pcm, rate, container, codec, channels=1):
+    """A file as browsers and telephones record it: float32 [samples] encoded with FFmpeg's `codec`, not seekable."""
+    import av
+
+    class Stream(io.BytesIO):
+        def seekable(self):
+            return False
+
+    file = io.BytesIO() if container in ("mp4", "ipod") else Stream()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=rate, layout="stereo" if channels == 2 else "mono")
+        size = 960 if codec == "libopus" else 1_024
+        for start in range(0, len(pcm), size):
+            piece = np.ascontiguousarray(pcm[start : start + size], np.float32)
+            frame = av.AudioFrame.from_ndarray(np.tile(piece, (channels, 1)), "fltp", stream.layout.name)
+            frame.sample_rate = rate
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def record():
+    return recorded
+
+
 @pytest.fixture(scope="session")
 def model(folder):
     return WakewordModel(folder)

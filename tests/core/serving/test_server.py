@@ -80,7 +80,7 @@ def test_the_client_agrees_with_the_runtime(client, model, sound, encode, tmp_pa
 
 
 def test_the_client_says_why(server, client):
-    with pytest.raises(JudgeError, match="WAV, FLAC or OGG file, and this is none of them") as error:
+    with pytest.raises(JudgeError, match="WebM, MP4 or AAC file, and this is none of them") as error:
         client.verify(b"not audio")
     assert (error.value.status, error.value.code) == (415, "unsupported_audio")
     with JudgeClient(server.url, "wrong") as other, pytest.raises(JudgeError, match="the token is wrong"):

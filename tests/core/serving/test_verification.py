@@ -23,7 +23,7 @@ def verify(client, data, headers=WAV):
 @pytest.mark.parametrize(
     ("rate", "format", "subtype", "channels"),
     [(16_000, "WAV", "PCM_16", 1), (44_100, "WAV", "FLOAT", 2), (48_000, "FLAC", "PCM_24", 2),
-     (8_000, "OGG", "VORBIS", 1), (48_000, "OGG", "OPUS", 1)],
+     (8_000, "OGG", "VORBIS", 1), (48_000, "OGG", "OPUS", 1), (44_100, "MP3", "MPEG_LAYER_III", 2)],
 )  # fmt: skip
 def test_a_verdict_is_what_the_runtime_detects(
     serving, model, sound, encode, tmp_path, rate, format, subtype, channels
@@ -41,6 +41,24 @@ def test_a_verdict_is_what_the_runtime_detects(
     assert found["seconds"] == pytest.approx(3.0, abs=0.02) and {"queue", "decode", "sentry"} == set(
         found["timings_ms"]
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "container", "codec", "channels"),
+    [
+        ("audio/webm;codecs=opus", "webm", "libopus", 1),
+        ("video/webm", "webm", "libopus", 2),
+        ("audio/mp4", "mp4", "aac", 2),
+        ("audio/aac", "adts", "aac", 1),
+    ],
+)
+def test_what_browsers_and_telephones_record_is_heard(serving, sound, record, kind, container, codec, channels):
+    data = record(sound(3.0, rate=48_000) / 32_768, 48_000, container, codec, channels)
+    with serving() as client:
+        found = verify(client, data, {"Content-Type": kind})
+        assert client.post("/v1/verify", files={"file": ("a", data, kind)}).json()["events"] == found["events"]
+    assert [one["time"] for one in found["events"]] == pytest.approx([0.9, 2.4], abs=0.15)
+    assert found["seconds"] == pytest.approx(3.0, abs=0.1)
 
 
 def test_confidence_is_the_highest_threshold_with_an_event(serving, model, sound, encode):

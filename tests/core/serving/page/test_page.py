@@ -279,3 +279,21 @@ def test_the_microphones_rate_becomes_the_models(visit, address) -> None:
         np.testing.assert_allclose(found[200:-200], expected[200:-200], atol=60)
     beyond = np.array(page.evaluate(RESAMPLE, [48_000, RATE, 10_000]), float)
     assert np.abs(beyond[200:-200]).max() < 0.01 * 16_384
+
+
+RECORD = """async () => {
+  const recorder = new MediaRecorder(await navigator.mediaDevices.getUserMedia({ audio: true })), parts = [];
+  recorder.ondataavailable = ({ data }) => parts.push(data);
+  recorder.start();
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  await new Promise((resolve) => { recorder.onstop = resolve; recorder.stop(); });
+  const { mimeType } = recorder, body = new Blob(parts, { type: mimeType });
+  const answer = await fetch("v1/verify", { method: "POST", headers: { "Content-Type": mimeType }, body });
+  return { mimeType, verdict: await answer.json() };
+}"""
+
+
+def test_what_the_browser_records_is_heard(visit, address) -> None:
+    recorded = visit(address).evaluate(RECORD)
+    assert "webm" in recorded["mimeType"] or "mp4" in recorded["mimeType"]
+    assert recorded["verdict"]["seconds"] == pytest.approx(2.5, abs=0.5) and recorded["verdict"]["events"]
