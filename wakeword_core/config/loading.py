@@ -35,8 +35,13 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     An override is `dotted.name=value`, the value read as YAML and list entries named by index. `preset` wins over the
     file's own. Relative source paths start at the file's folder. Raises ConfigError with one sentence.
     """
-    if path is not None and "\0" not in str(path) and not path.resolve().is_relative_to(_OWN):
-        check_in_data_roots(path, "the configuration file")
+    if path is not None:
+        try:
+            own = path.resolve().is_relative_to(_OWN)
+        except ValueError as error:  # no path at all, such as one with a null character
+            raise ConfigError(f"cannot read the configuration file {path}: {error}") from None
+        if not own:
+            check_in_data_roots(path, "the configuration file")
     defaults = Config().model_dump(mode="json")
     where = f"{path}: " if path else ""
     tree = _without_empty(_read(path) if path else {}, defaults)
@@ -143,8 +148,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start:,})") from None
     except OSError as error:
         raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from None
-    except ValueError as error:  # no path at all, such as one with a null character
-        raise ConfigError(f"cannot read the configuration file {path}: {error}") from None
     tree = _parse(text, str(path))
     if tree is None:
         return {}

@@ -305,8 +305,10 @@ def test_a_name_that_no_setting_has_is_one_sentence(name):
     assert refused(None, f"{name}=1").startswith("--set ")
 
 
-def test_a_path_that_no_file_has_is_one_sentence():
-    assert "cannot read the configuration file" in refused(Path("a\0b"))
+@pytest.mark.parametrize("path", ["a\0b", "a\ud800b", "x" * 5_000])
+def test_a_path_that_no_file_has_is_one_sentence(path):
+    with pytest.raises(ConfigError, match="cannot read the configuration file"):
+        load_config(Path(path))
 
 
 @pytest.mark.parametrize(

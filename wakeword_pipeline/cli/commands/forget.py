@@ -89,12 +89,12 @@ def _bury(project: Project, request: ForgetRequest) -> list[str]:
         try:
             project.listing()  # which forgets what of the speaker no manifest lists yet
         except DataError as error:
-            print(
-                f"What no manifest lists of {speaker} is left out by name alone, since it cannot be listed now: {error}"
-            )
+            by_name = f"What no manifest lists of {speaker} is left out by name alone, since it cannot be listed now"
+            print(printable(f"{by_name}: {error}"))
         recording_ids = sorted({*listed, *(project.forgotten().recordings - before)})
         for name in sorted(set(known.loc[known["recording_id"].isin(listed), "speaker"]) - {speaker}):
-            print(f"Some of them were listed as of {name}, too; to forget that name as well, name it with --speaker.")
+            also = f"Some of them were listed as of {name}, too; to forget that name as well, name it with --speaker."
+            print(printable(also))
     else:
         assert request.recording is not None
         roots = {source.name: source.root for source in project.config.data.sources}
@@ -113,8 +113,8 @@ def _print_older(name: str, older: Sequence[str], *, there_now: int) -> None:
         shown = ", ".join(recording_id[:16] for recording_id in older[:_SHOWN])
         more = f" and {len(older) - _SHOWN} more" if len(older) > _SHOWN else ""
         print(
-            f"{name} has changed since it was used: what was there then ({shown}{more}) is forgotten together with "
-            "what is there now."
+            f"{printable(name)} has changed since it was used: what was there then ({shown}{more}) is forgotten "
+            "together with what is there now."
         )
 
 
