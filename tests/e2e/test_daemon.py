@@ -17,7 +17,7 @@ from wakeword_pipeline.orchestration.home import prepare_home
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 SETTINGS = """
-checks: {stale_after_hours: 1}
+checks: {stale_after_hours: 1, unheard_error: 1}
 automation: {rebuild_on_change: true, check_seconds: 5, quiet_seconds: 0}
 """
 EAGER = {"FRESHNESS_DAEMON_INTERVAL_SECONDS": "2", "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}

@@ -15,14 +15,14 @@ _CONFIG = """
 phrase: robin
 preset: tiny
 compute: {workers: 1}
-checks: {unheard_error: 1}  # words are tones
 data:
   sources:
     - {name: tones, path: tones.csv, role: negative, licence: CC0-1.0}
 """
+_CHECKS = "checks: {unheard_error: 1}  # words are tones\n"
 
 
-def tiny_project(folder: Path, more: str = "") -> Path:
+def tiny_project(folder: Path, more: str = _CHECKS) -> Path:
     """Write the recordings and the configuration, and return its path; `more` are further settings, as YAML."""
     rows = ["path,label,speaker,split"]
     generator = np.random.default_rng(7)
