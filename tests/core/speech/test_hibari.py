@@ -17,7 +17,7 @@ def test_missing_package_says_what_to_install(monkeypatch):
 
     hibari._voice.cache_clear()
     monkeypatch.setattr(importlib, "import_module", without)
-    with pytest.raises(MissingDependencyError, match=r"wakeword\[speech\].*neural_share"):
+    with pytest.raises(MissingDependencyError, match=r"\[speech\].*neural_share"):
         hibari.speak("hello")
 
 
