@@ -48,7 +48,10 @@ def test_who_does_not_ask_or_has_asked_and_stays_is_cut_off(port: int, sent: byt
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(sent)
         if sent.endswith(b"\r\n\r\n"):
-            assert b"404" in connection.recv(1_000)
+            answer = b""
+            while not answer.endswith(b"}"):  # headers and body may come apart
+                answer += connection.recv(1_000)
+            assert b"404" in answer
         assert is_cut(connection)
 
 
