@@ -4,6 +4,9 @@ import traceback
 from pathlib import Path
 
 _PACKAGES = ("wakeword_core", "wakeword_pipeline")
+_LONGEST_REASON, _LONGEST_NAME = 200, 100
+_ONNXRUNTIME = "Status Message: "
+"""What onnxruntime writes before what it says itself."""
 
 
 class WakewordError(Exception):
@@ -35,6 +38,29 @@ class ArtifactError(WakewordError):
 
 class MissingDependencyError(WakewordError):
     """An optional package or system library that a feature needs is not installed."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error of a library says, as one short line for the middle of a sentence.
+
+    Of the errors that pydantic finds in data, it is the first, with its place.
+    """
+    from pydantic_core import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        *around, name = (str(part)[:_LONGEST_NAME] for part in first["loc"] or ("",))
+        group = ".".join(around)
+        if first["type"] == "missing":
+            return f"{group} lacks {name!r}".strip()
+        place = ".".join(filter(None, (group, name)))
+        return f"{place}: {first['msg']}".removeprefix(": ")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    words = " ".join(str(error).split()).rpartition(_ONNXRUNTIME)[2]
+    if isinstance(error, KeyError):
+        return f"it lacks {words}"
+    return words[:_LONGEST_REASON] or type(error).__name__
 
 
 def sentence_of(error: Exception) -> str:

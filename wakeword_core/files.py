@@ -11,10 +11,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.errors import ArtifactError, WakewordError
+from wakeword_core.errors import ArtifactError, WakewordError, reason_of
 
 _PART_SUFFIX = ".part"
-_LONGEST_REASON = 200
 _TOKEN_BYTES = 6
 _MAX_JSON_BYTES = 256 * 2**20
 
@@ -126,8 +125,7 @@ def reading(path: Path, advice: str, state: str = "cannot be read") -> Iterator[
         OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError, ArithmeticError,
         pa.ArrowException,
     ) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
-        raise ArtifactError(f"{path} {state} ({reason}); {advice}") from error
+        raise ArtifactError(f"{path} {state} ({reason_of(error)}); {advice}") from error
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -261,7 +261,7 @@ def _resolve_sources(tree: dict[str, Any], folder: Path) -> None:
     tree["data"] = {
         **tree["data"],
         "sources": [
-            {**source, **{name: resolved(source[name], f"data.sources.{index}.{name}") for name in _PATHS & set(source)}}
+            source | {name: resolved(source[name], f"data.sources.{index}.{name}") for name in _PATHS & source.keys()}
             if isinstance(source, dict)
             else source
             for index, source in enumerate(sources)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.lineage.recordings import Permission
 from wakeword_core.runtime.exported import MODEL_CARD_KEY, Seal, check_seal
 from wakeword_core.store.graph import Node
@@ -112,7 +112,7 @@ def read_model_file(path: Path) -> ModelFile:
 
     from wakeword_core.runtime import WakewordModel
     from wakeword_core.runtime.exported import model_file, parse_card, read_card, runtime_card
-    from wakeword_core.runtime.onnx_file import read_onnx, reason
+    from wakeword_core.runtime.onnx_file import read_onnx
 
     file = read_onnx(model_file(path, WakewordModel.names))
     card, text = runtime_card(file), file.metadata.get(MODEL_CARD_KEY)
@@ -123,5 +123,5 @@ def read_model_file(path: Path) -> ModelFile:
     try:
         seal = check_seal(onnx.load_model_from_string(file.data))
     except (DecodeError, ValueError) as error:
-        raise ArtifactError(f"{file.path} is not an ONNX model ({reason(error)})") from error
+        raise ArtifactError(f"{file.path} is not an ONNX model ({reason_of(error)})") from error
     return ModelFile(file.path, file.sha256, seal, card, model_card)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from wakeword_core.errors import DataError
+from wakeword_core.errors import DataError, reason_of
 from wakeword_core.files import digest, read_json, write_json
 from wakeword_core.store.locks import exclusive
 
@@ -52,10 +52,9 @@ class Forgotten:
         try:
             return cls(_TOMBSTONES.validate_python(read_json(path)))
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
             raise DataError(
-                f"{path}, which names the recordings to forget, cannot be read ({reason}); restore it from a backup: "
-                "without it they would be used again"
+                f"{path}, which names the recordings to forget, cannot be read ({reason_of(error)}); restore it from "
+                "a backup: without it they would be used again"
             ) from error
 
     @classmethod

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.config.recordings import SplitsConfig
-from wakeword_core.errors import DataError
+from wakeword_core.errors import DataError, reason_of
 from wakeword_core.files import digest, read_json, write_json
 from wakeword_core.recordings.forgotten import speaker_hash
 from wakeword_core.store.locks import exclusive
@@ -184,10 +184,9 @@ def _read_places(path: Path) -> dict[str, float]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
         raise DataError(
-            f"{path}, which remembers the split of each speaker, cannot be read ({reason}); restore it from a backup, "
-            "or remove it to split all recordings anew"
+            f"{path}, which remembers the split of each speaker, cannot be read ({reason_of(error)}); restore it from "
+            "a backup, or remove it to split all recordings anew"
         ) from error
 
 

@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.audio import read_pcm_blocks
-from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.errors import ArtifactError, DataError, reason_of
 from wakeword_core.features.mel import NumpyFrontend, frame_count
 from wakeword_core.files import replacing
 from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
 from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedModel, RuntimeCard, Shapes
-from wakeword_core.runtime.onnx_file import reason
 from wakeword_core.runtime.streaming import Floats, GraphScorer, Pcm, StreamingModel, Times, check_pcm
 
 _INPUT = "log_mel"
@@ -107,7 +106,7 @@ class WakewordModel(ExportedModel):
         try:
             scores = self.session.run([SCORES], {_INPUT: windows.astype(np.float32, copy=False)})[0]
         except Exception as error:  # onnxruntime's own exceptions have no common public base
-            raise ArtifactError(f"{self.path} cannot be run ({reason(error)}); export the model again") from error
+            raise ArtifactError(f"{self.path} cannot be run ({reason_of(error)}); export the model again") from error
         return self.checked(scores, len(windows))
 
     def score_stream_windows(self, windows: Floats) -> Floats:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.errors import ArtifactError, MissingDependencyError
+from wakeword_core.errors import ArtifactError, MissingDependencyError, reason_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -92,7 +92,7 @@ class OnnxFile:
             elif options.terminate:
                 what = f"takes more than {_TRIAL_SECONDS:g} s for a first run"
             else:
-                what = f"fails on a first run ({reason(error)})"
+                what = f"fails on a first run ({reason_of(error)})"
             raise ArtifactError(f"{self.path} {what}; it is not one of ours") from error
         finally:
             timer.cancel()
@@ -107,7 +107,7 @@ class OnnxFile:
                 enable_fallback=False,  # which prints
             )
         except Exception as error:  # onnxruntime's own exceptions have no common public base
-            raise ArtifactError(f"{self.path} is not an ONNX model that can run here ({reason(error)})") from error
+            raise ArtifactError(f"{self.path} is not an ONNX model that can run here ({reason_of(error)})") from error
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -131,18 +131,12 @@ def parse_onnx(data: bytes, path: Path) -> OnnxFile:
     try:
         model = _message("Model").FromString(data)
     except DecodeError as error:
-        raise ArtifactError(f"{path} is not an ONNX model ({reason(error)})") from error
+        raise ArtifactError(f"{path} is not an ONNX model ({reason_of(error)})") from error
     if not model.graph.node:
         raise ArtifactError(f"{path} is not an ONNX model: it has no graph")
     if fault := _fault(model):
         raise ArtifactError(f"{path} {fault}; no model of ours does, so it is not run")
     return OnnxFile(path, data, _metadata(model, path), tuple(_computed_in_branches(model)))
-
-
-def reason(error: Exception) -> str:
-    """Return what an error of a library says, as one short line."""
-    words = " ".join(str(error).split())
-    return words.rpartition("Status Message: ")[2][:200] or type(error).__name__
 
 
 def _metadata(model: Any, path: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.files import (
     digest,
     file_identity,
@@ -45,7 +45,6 @@ _RECORDED_VERSIONS = (
     "scipy", "silero-vad", "espeakng-loader", "hibari-tts",
 )  # fmt: skip
 _GENERATION_LENGTH = 8
-_LONGEST_REASON = 200
 _SEAL = "seal"
 """A hash in a card of all else that is in it."""
 _SEGMENT = r"([^/\\\x00-\x1f.]|\.[^/\\\x00-\x1f.]|\.\.[^/\\\x00-\x1f])[^/\\\x00-\x1f]*"
@@ -295,8 +294,9 @@ class ArtifactStore:
         except (OSError, ValueError) as error:
             if path not in self._known_damage:
                 self._known_damage.add(path)
-                reason = " ".join(str(error).split())[:_LONGEST_REASON]
-                log.warning("%s cannot be read (%s); it counts as missing, and is built again", path / CARD, reason)
+                log.warning(
+                    "%s cannot be read (%s); it counts as missing, and is built again", path / CARD, reason_of(error)
+                )
             return None
 
     def _is_whole(self, artifact: Artifact) -> bool:

@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, PathPart, artifact_name
 
 _MOST_INPUTS = 100
-_LONGEST_REASON = 200
 
 NodeId = tuple[str, str]
 """(stage, key)"""
@@ -88,8 +87,9 @@ class Node:
         try:
             entry = _Entry.model_validate(tree)
         except ValueError as error:
-            reason = " ".join(str(error).split())[:_LONGEST_REASON]
-            raise ArtifactError(f"an entry of the lineage in the model's card cannot be read ({reason})") from error
+            raise ArtifactError(
+                f"an entry of the lineage in the model's card cannot be read ({reason_of(error)})"
+            ) from error
         stage, split = _parts(entry.name)
         edges = tuple(Edge(name, _parts(name)[0], key, "") for name, key in entry.inputs.items())
         return cls(stage, entry.key, split, created=entry.created, code_version=entry.code_version, inputs=edges)

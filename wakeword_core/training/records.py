@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.files import parse_json, write_text
 
 HISTORY = "history.jsonl"
@@ -81,8 +81,9 @@ def read_history(path: Path) -> list[EpochRecord]:
     try:
         return [_RECORD.validate_python(parse_json(line)) for line in path.read_bytes().splitlines()]
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ArtifactError(f"{path} is no history of a training ({reason}); train the model again") from error
+        raise ArtifactError(
+            f"{path} is no history of a training ({reason_of(error)}); train the model again"
+        ) from error
 
 
 def write_history(path: Path, history: Sequence[EpochRecord]) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter
 
 from wakeword_core.config import Config, DetectorConfig, EvaluationConfig, FrontendConfig
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.evaluation.measure.calibration import calibrated, fit_calibration, softmax
 from wakeword_core.evaluation.measure.clips import clip_logits
 from wakeword_core.evaluation.measure.plots import reliability_diagram
@@ -75,7 +75,9 @@ class OperatingPoints:
                 raise ValueError(f"{tree['name']!r} is not among them")
             return cls(tree["name"], detector, dict(sorted(points.items(), key=lambda named: named[1].target_fah)))
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path} holds no operating points ({error}); build calibrated_model again") from error
+            raise ArtifactError(
+                f"{path} holds no operating points ({reason_of(error)}); build calibrated_model again"
+            ) from error
 
     def card(self) -> dict[str, Any]:
         """Return what a device needs, for the exported model's card."""
