@@ -15,7 +15,6 @@ from wakeword_core.errors import ConfigError, WakewordError, sentence_of
 from wakeword_core.python import keep_path_safe
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.commands.ui import Address, Service, open_ui
-from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.orchestration.home import ProjectOptions, config_path, home_path
 
 app = typer.Typer(
@@ -393,6 +392,8 @@ def main() -> None:
         print("wakeword: stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        from wakeword_pipeline.orchestration.faults import fault_in_words
+
         log.debug("The error was raised here:", exc_info=error)
         hint = "" if log.isEnabledFor(logging.DEBUG) else "; run again with --verbose for the traceback"
         print(f"wakeword: {printable(fault_in_words(error) or sentence_of(error))}{hint}", file=sys.stderr)
