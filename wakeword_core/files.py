@@ -8,10 +8,16 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wakeword_core.errors import ArtifactError, WakewordError, reason_of
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Value = TypeVar("Value")
 
 _PART_SUFFIX = ".part"
 _TOKEN_BYTES = 6
@@ -102,6 +108,19 @@ def parse_json(text: str | bytes) -> Any:
     from pydantic_core import from_json
 
     return from_json(text, allow_inf_nan=False)
+
+
+@cache
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def as_type(kind: type[Value], value: Any) -> Value:
+    """Return a JSON value, which anybody may have written, as a value of a type; ValueError where it is none."""
+    checked: Value = _adapter(kind).validate_python(value)  # type: ignore[arg-type]
+    return checked
 
 
 def read_json(path: Path) -> Any:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter
 
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import parse_json, reading, replacing
+from wakeword_core.files import as_type, parse_json, reading, replacing
 from wakeword_core.store.artifacts import PathPart
 
 if TYPE_CHECKING:
@@ -44,9 +43,6 @@ _ADVICE = "build the features again"
 _MEL_DIMENSIONS = 5
 
 Columns = dict[str, npt.NDArray[Any]]
-_TEXTS = TypeAdapter(list[str])
-_NAMES = TypeAdapter(list[PathPart])
-_SETTINGS = TypeAdapter(dict[str, Any])
 
 
 def own_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
@@ -226,9 +222,9 @@ class FeatureFile:
         self.path = paths[0]
         with open_features(self.path) as file:
             self.shape: tuple[int, ...] = file[MEL].shape
-            self.labels: list[str] = _TEXTS.validate_python(parse_json(bytes(file.attrs["labels_json"])))
-            self.config: dict[str, Any] = _SETTINGS.validate_python(parse_json(bytes(file.attrs["config_json"])))
-            names = _NAMES.validate_python(parse_json(bytes(file.attrs["parts_json"])))
+            self.labels = as_type(list[str], parse_json(bytes(file.attrs["labels_json"])))
+            self.config = as_type(dict[str, Any], parse_json(bytes(file.attrs["config_json"])))
+            names = as_type(list[PathPart], parse_json(bytes(file.attrs["parts_json"])))
         rows = 0
         for part in (folder / PARTS_FOLDER / name for name in names):
             # HDF5 reads a missing part of a virtual dataset as zeros, without a word

@@ -10,11 +10,10 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from pydantic import TypeAdapter
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import file_identity, hash_file, read_json, reading
+from wakeword_core.files import as_type, file_identity, hash_file, read_json, reading
 from wakeword_core.recordings.manifest import MANIFEST_FILE, ROOTS, readable_manifests
 from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
@@ -170,7 +169,7 @@ def known_recordings(store: ArtifactStore) -> pd.DataFrame:
 
 def _roots(manifest: Path) -> dict[str, str]:
     try:
-        return TypeAdapter(dict[str, str]).validate_python(read_json(manifest / ROOTS))
+        return as_type(dict[str, str], read_json(manifest / ROOTS))
     except (OSError, ValueError):
         return {}
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wakeword_core.config import Config, ModelConfig
 from wakeword_core.errors import ArtifactError, DataError, WakewordError, reason_of
-from wakeword_core.files import read_json, replacing, write_json
+from wakeword_core.files import as_type, read_json, replacing, write_json
 from wakeword_core.models import build_model
 from wakeword_core.models.calibrators import new_calibrator
 
@@ -23,7 +23,7 @@ WEIGHTS = "model.safetensors"
 CARD = "model.json"
 _CARD_NEEDS = ("labels", "frontend", "sample_rate")
 _SHAPE = ("n_mels", "frames", "classes")
-_SIZE = TypeAdapter(Annotated[int, Field(ge=1, le=10_000)])
+_Size = Annotated[int, Field(ge=1, le=10_000)]
 _ARCHITECTURE = ("model", *_SHAPE, "calibration")
 
 
@@ -121,7 +121,7 @@ def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
     card = _read_card(folder / CARD)
     try:
         settings: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
-        n_mels, frames, classes = (_SIZE.validate_python(card[name]) for name in _SHAPE)
+        n_mels, frames, classes = as_type(tuple[_Size, _Size, _Size], [card[name] for name in _SHAPE])
         with torch.random.fork_rng(devices=[]):
             model = ScoringModel(settings, n_mels, frames, classes, card["calibration"])
     except (ValidationError, ValueError, TypeError, RuntimeError, WakewordError) as error:

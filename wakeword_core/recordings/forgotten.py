@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 
 from wakeword_core.errors import DataError, reason_of
-from wakeword_core.files import digest, read_json, write_json
+from wakeword_core.files import as_type, digest, read_json, write_json
 from wakeword_core.store.locks import exclusive
 
 FILE = "forgotten.json"
@@ -34,9 +34,6 @@ class Tombstone:
     reason: str
 
 
-_TOMBSTONES = TypeAdapter(tuple[Tombstone, ...])
-
-
 @dataclass(frozen=True)
 class Forgotten:
     """All tombstones of a home, which hold for every project in it."""
@@ -50,7 +47,7 @@ class Forgotten:
         if not path.exists() and not path.is_symlink():
             return NOTHING_FORGOTTEN
         try:
-            return cls(_TOMBSTONES.validate_python(read_json(path)))
+            return cls(as_type(tuple[Tombstone, ...], read_json(path)))
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{path}, which names the recordings to forget, cannot be read ({reason_of(error)}); restore it from "

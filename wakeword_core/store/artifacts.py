@@ -18,10 +18,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 
 from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.files import (
+    as_type,
     digest,
     file_identity,
     hash_file,
@@ -134,9 +135,6 @@ class Artifact:
         return wrong
 
 
-_ARTIFACT = TypeAdapter(Artifact)
-
-
 @dataclass
 class Build:
     """A folder to fill, and where `make` leaves figures, facets, and the names of files that differ at each build."""
@@ -237,9 +235,6 @@ def _identity(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
-_LATEST = TypeAdapter(list[PathPart])
-
-
 class LatestParts:
     """Remembers the parts of the last build of `place` (any JSON value that tells builds apart), in order.
 
@@ -250,7 +245,7 @@ class LatestParts:
         self._parts = parts
         self._path = parts.root / f"latest-{digest([place, parts.generation])[:20]}.json"
         try:
-            self._keys = _LATEST.validate_python(read_json(self._path))
+            self._keys = as_type(list[PathPart], read_json(self._path))
         except (OSError, ValueError):
             self._keys = []
 
@@ -465,7 +460,7 @@ def _read_card(path: Path) -> Artifact:
         raise ValueError("it is no card")
     if card.pop(_SEAL, None) not in (None, digest(card)):
         raise ValueError("it was changed after it was written")
-    artifact = _ARTIFACT.validate_python({**card, "path": path})
+    artifact = as_type(Artifact, {**card, "path": path})
     if (artifact.stage, artifact.key) != (path.parent.name, path.name):
         raise ValueError(f"it is of {artifact.stage} {artifact.key}")
     return artifact

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter
 
 from wakeword_core.config import Config, DetectorConfig, EvaluationConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, reason_of
@@ -20,7 +19,7 @@ from wakeword_core.evaluation.streams.build import target_conditions
 from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams
 from wakeword_core.evaluation.streams.thresholds import Choice, OperatingPoint, Tradeoff, headline, recordings
 from wakeword_core.features.mel import NumpyFrontend
-from wakeword_core.files import read_json, write_json
+from wakeword_core.files import as_type, read_json, write_json
 from wakeword_core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ OPERATING_POINT = "operating_point.json"
 _ON_THE_CARD = (
     "threshold", "target_fah", "frr", "frr_interval", "fah", "fah_interval", "reachable", "background_hours",
 )  # fmt: skip
-_POINTS = TypeAdapter(dict[str, OperatingPoint])
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class OperatingPoints:
         try:
             tree = read_json(path)
             detector = DetectorConfig.model_validate(tree["detector"])
-            points = _POINTS.validate_python(tree["points"])
+            points = as_type(dict[str, OperatingPoint], tree["points"])
             if tree["name"] not in points:
                 raise ValueError(f"{tree['name']!r} is not among them")
             return cls(tree["name"], detector, dict(sorted(points.items(), key=lambda named: named[1].target_fah)))
