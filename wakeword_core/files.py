@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -21,6 +22,8 @@ Value = TypeVar("Value")
 
 _PART_SUFFIX = ".part"
 _TOKEN_BYTES = 6
+_TICK_SECONDS = 0.02
+"""A file that changes again so soon may have the same times."""
 _MAX_JSON_BYTES = 256 * 2**20
 
 
@@ -44,6 +47,14 @@ def file_identity(path: Path) -> tuple[int, int]:
     """Return what all names (hard links) of a file have in common: its device and inode."""
     stat = path.lstat()
     return stat.st_dev, stat.st_ino
+
+
+def lasting_state(path: Path) -> tuple[int, ...] | None:
+    """Return what changes whenever a file's bytes do, or None where it is so new that they may change without that."""
+    stat = path.stat()
+    if time.time() - stat.st_ctime < _TICK_SECONDS:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def unfinished_parts(folder: Path) -> list[Path]:

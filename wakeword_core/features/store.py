@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import as_type, parse_json, reading, replacing
+from wakeword_core.files import as_type, lasting_state, parse_json, reading, replacing
 from wakeword_core.store.artifacts import PathPart
 
 if TYPE_CHECKING:
@@ -75,12 +75,33 @@ def own_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
 def open_features(path: Path) -> Iterator[h5py.File]:
     """Open a part or a view to read; ArtifactError where it is none, damaged, or leads anywhere else."""
     with reading(path, _ADVICE), h5py.File(path) as file:
-        if missing := [name for name in (MEL, *COLUMNS) if file.get(name, getlink=True) is None]:
-            raise ArtifactError(f"{path} lacks {', '.join(sorted(missing))}; {_ADVICE}")
-        lengths = {name: len(own_dataset(file, name, path)) for name in (MEL, *COLUMNS)}
-        if len(set(lengths.values())) > 1:
-            raise ArtifactError(f"{path} has columns of different lengths: {lengths}; {_ADVICE}")
+        state = lasting_state(path)
+        if (path, state) not in _rows:
+            rows = _count_rows(file, path)
+            if state is not None:
+                _rows[path, state] = rows
         yield file
+
+
+_rows: dict[tuple[Path, tuple[int, ...] | None], int] = {}
+"""Rows of files that were looked through, which takes milliseconds each, by their place and state."""
+
+
+def _count_rows(file: h5py.File, path: Path) -> int:
+    if missing := [name for name in (MEL, *COLUMNS) if file.get(name, getlink=True) is None]:
+        raise ArtifactError(f"{path} lacks {', '.join(sorted(missing))}; {_ADVICE}")
+    lengths = {name: len(own_dataset(file, name, path)) for name in (MEL, *COLUMNS)}
+    if len(set(lengths.values())) > 1:
+        raise ArtifactError(f"{path} has columns of different lengths: {lengths}; {_ADVICE}")
+    return lengths[MEL]
+
+
+def _rows_of(path: Path) -> int:
+    rows = _rows.get((path, lasting_state(path)))
+    if rows is None:
+        with open_features(path) as file:
+            rows = len(file[MEL])
+    return rows
 
 
 @dataclass
@@ -230,8 +251,7 @@ class FeatureFile:
             # HDF5 reads a missing part of a virtual dataset as zeros, without a word
             if not part.is_file() or not h5py.is_hdf5(part):
                 raise ArtifactError(f"{part} is missing or not an HDF5 file; {_ADVICE}")
-            with open_features(part) as file:
-                rows += len(file[MEL])
+            rows += _rows_of(part)
         if rows != len(self):
             raise ArtifactError(f"{self.path} has {len(self)} rows, but its parts have {rows}; {_ADVICE}")
 

@@ -216,8 +216,8 @@ class Project:
         nothing is read: the manifest and the comparison look at them.
         """
         wanted = set(places) if themselves else {read for place in places for read in self._reads(*place)}
-        found = {place: artifact for place in wanted if (artifact := self.find(*place))}
-        damaged = {place: artifact for place, artifact in found.items() if artifact.damaged(read=True, again=False)}
+        artifacts = {place: artifact for place in wanted if (artifact := self.find(*place))}
+        damaged = {place: artifact for place, artifact in artifacts.items() if artifact.damaged(read=True, again=False)}
         for artifact in damaged.values():
             self.store.discard(artifact)
         if damaged:

@@ -83,17 +83,17 @@ class Forgotten:
     def adding(self, recording_ids: Iterable[str], speakers: Iterable[str], reason: str) -> "Forgotten":
         """Return these with new ones of today; what is forgotten already keeps its date and reason."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        wanted = [Tombstone("recording", recording_id, now, reason) for recording_id in recording_ids]
-        wanted += [Tombstone("speaker", speaker_hash(speaker), now, reason) for speaker in speakers]
-        there: dict[tuple[str, str], Tombstone] = {}
-        for tombstone in (*self.tombstones, *wanted):
-            there.setdefault((tombstone.kind, tombstone.sha256), tombstone)
-        return Forgotten(tuple(there.values()))
+        tombstones = [Tombstone("recording", recording_id, now, reason) for recording_id in recording_ids]
+        tombstones += [Tombstone("speaker", speaker_hash(speaker), now, reason) for speaker in speakers]
+        by_hash: dict[tuple[str, str], Tombstone] = {}
+        for tombstone in (*self.tombstones, *tombstones):
+            by_hash.setdefault((tombstone.kind, tombstone.sha256), tombstone)
+        return Forgotten(tuple(by_hash.values()))
 
     def among(self, recording_ids: Sequence[str], speakers: Sequence[str]) -> list[bool]:
         """Tell which recordings are forgotten, given the id and speaker group of each: [recordings]."""
-        there = set(speakers) if self._speakers else ()
-        silenced = {speaker for speaker in there if speaker_hash(speaker) in self._speakers}
+        distinct = set(speakers) if self._speakers else ()
+        silenced = {speaker for speaker in distinct if speaker_hash(speaker) in self._speakers}
         return [
             recording_id in self.recordings or speaker in silenced
             for recording_id, speaker in zip(recording_ids, speakers, strict=True)

@@ -146,12 +146,12 @@ def allowed_folders(source: SourceConfig) -> list[str]:
 def file_state(file: str | os.DirEntry[str]) -> tuple[State, str]:
     """Return the state of what `file` leads to, and an error that says why it cannot be read, if it cannot."""
     try:
-        found = os.stat(file) if isinstance(file, str) else file.stat()
+        status = os.stat(file) if isinstance(file, str) else file.stat()
     except OSError as error:
         return State(), _unread(error.strerror)
-    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         return State(), _unread(_NO_FILE)
-    return State.of(found), ""
+    return State.of(status), ""
 
 
 def _unread(why: str | None) -> str:
@@ -189,26 +189,26 @@ def _promised(path: str) -> str | None:
 
 def _recording(root: Path, file: SourceFile, known: str | None, left_out: LeftOut) -> list[SourceFile]:
     """The file if it is sound that can be read, by its first bytes where it is not known; else it is counted."""
-    meant = _promised(file.path)
+    promised = _promised(file.path)
     if file.error:
-        if meant:
+        if promised:
             return [_with_text_as_name(file)]
         left_out.add(NOT_AUDIO if _NO_FILE in file.error else file.error, file.path)
         return []
-    found = known
-    if known is None or (meant and not av_version()):
+    kind = known
+    if known is None or (promised and not av_version()):
         try:
             with open(os.path.join(root, file.path), "rb") as raw:
-                found = sound_format(raw) or meant or ""
+                kind = sound_format(raw) or promised or ""
         except OSError as error:
             left_out.add(_unread(error.strerror), file.path)
             return []
-        if found in MEDIA and not av_version():
+        if kind in MEDIA and not av_version():
             left_out.add(NEEDS_PYAV, file.path)
             return []
-        if not found and _as_text(file.path) == file.path:
+        if not kind and _as_text(file.path) == file.path:
             left_out.no_sound.append(file)
-    if found:
+    if kind:
         return [_with_text_as_name(file)]
     left_out.add(NOT_AUDIO, file.path)
     return []

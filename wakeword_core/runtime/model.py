@@ -205,12 +205,12 @@ def detect_blocks(
         yield np.zeros(model.quiet_samples, np.int16)
 
     decision = StreamingDetector(model.threshold if threshold is None else threshold, model.detector)
-    found = []
+    detections = []
     for times, scores in score_blocks(model, followed_by_quiet()):
         for time, score, label in zip(times, *wake_scores(scores), strict=True):
             if (event := decision.push(float(time), float(score), model.labels[label])) is not None:
-                found.append(event)
-    return [event._replace(time=min(event.time, samples / model.sample_rate)) for event in found]
+                detections.append(event)
+    return [event._replace(time=min(event.time, samples / model.sample_rate)) for event in detections]
 
 
 def score_files(model: WakewordModel | StreamingModel, paths: Sequence[Path], out: Path) -> int:

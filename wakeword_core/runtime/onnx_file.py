@@ -202,22 +202,23 @@ def _computed_in_branches(model: Any) -> Iterator[bytes]:
         constants = {tensor.name for tensor in (*outer, *graph.initializer)}
         nodes, known = [], set(constants)
         for node in graph.node:
-            if {name for name in node.input if name} <= known and not any(one.HasField("g") for one in node.attribute):
+            branches = any(attribute.HasField("g") for attribute in node.attribute)
+            if not branches and {name for name in node.input if name} <= known:
                 nodes.append(node)
                 known.update(node.output)
         if not nodes:
             continue
-        alone = _message("Model")(ir_version=model.ir_version, opset_import=model.opset_import)
+        branch_model = _message("Model")(ir_version=model.ir_version, opset_import=model.opset_import)
         used = {name for node in nodes for name in node.input}
-        alone.graph.name = b"constants"
-        alone.graph.node.extend(nodes)
-        alone.graph.initializer.extend(
+        branch_model.graph.name = b"constants"
+        branch_model.graph.node.extend(nodes)
+        branch_model.graph.initializer.extend(
             {tensor.name: tensor for tensor in (*outer, *graph.initializer) if tensor.name in used}.values()
         )
         for node in nodes:
             for name in node.output:
-                alone.graph.output.add().name = name
-        yield alone.SerializeToString()
+                branch_model.graph.output.add().name = name
+        yield branch_model.SerializeToString()
 
 
 def _text(name: bytes) -> str:

@@ -9,11 +9,13 @@ import logging
 import os
 import platform
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +28,7 @@ from wakeword_core.files import (
     digest,
     file_identity,
     hash_file,
+    lasting_state,
     link_or_copy,
     read_json,
     unfinished_parts,
@@ -118,11 +121,8 @@ class Artifact:
         """
         card = self.path / CARD
         written = card.stat().st_mtime_ns if card.is_file() else 0
-        root = self.path.resolve()
-        # a name that leads out of the artifact, by itself or through a link, is of no file that was written here
-        own = {name: path for name in self.files if (path := root / name).resolve() == path and path.is_file()}
-        stats = {name: path.stat() for name, path in own.items()}
-        touched = {name for name, stat in stats.items() if stat.st_mtime_ns > written}
+        stats = _stats(self.path, self.files)
+        touched = {name for name, state in stats.items() if state.st_mtime_ns > written}
         wrong = [
             name
             for name, entry in self.files.items()
@@ -133,6 +133,19 @@ class Artifact:
         if touched and not wrong and os.access(card, os.W_OK):
             os.utime(card)
         return wrong
+
+
+def _stats(folder: Path, names: Iterable[str]) -> dict[str, os.stat_result]:
+    """The state of those files that lie in a folder itself: a name or a link may lead out of it."""
+    root, states = os.path.realpath(folder), {}
+    is_inside = cache(lambda parent: os.path.realpath(parent) == parent)
+    for name in names:
+        path = os.path.join(root, name)
+        with suppress(OSError):
+            state = os.lstat(path)
+            if stat.S_ISREG(state.st_mode) and is_inside(os.path.dirname(path)):
+                states[name] = state
+    return states
 
 
 @dataclass
@@ -210,29 +223,25 @@ class Parts:
 
 _read_hashes: dict[tuple[int, ...], str] = {}
 """SHA-256 of files that this process has read, by all that changes when a file does."""
-_TICK_SECONDS = 0.02
-"""A file that changes again so soon may have the same times."""
 
 
 def _hash(path: Path, *, again: bool = True) -> str:
     """Return the SHA-256 (hex) of a file's bytes, empty where it cannot be read; not `again` if it was read already."""
     try:
-        stat = path.stat()
-        identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        if again or identity not in _read_hashes:
-            sha256 = hash_file(path)
-            if time.time() - stat.st_ctime < _TICK_SECONDS:
-                return sha256
-            _read_hashes[identity] = sha256
-        return _read_hashes[identity]
+        state = lasting_state(path)
+        if state is None:
+            return hash_file(path)
+        if again or state not in _read_hashes:
+            _read_hashes[state] = hash_file(path)
+        return _read_hashes[state]
     except OSError:
         return ""
 
 
 def _identity(path: Path) -> list[int]:
     """Return what changes when a file is written or replaced: size, time of modification in ns, inode."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns, state.st_ino]
 
 
 class LatestParts:

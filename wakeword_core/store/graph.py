@@ -6,15 +6,15 @@ Lineage, status, gc and forget all use it. The few walks are written out: import
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, PathPart, artifact_name
 
-_MOST_INPUTS = 100
-
+Text = Annotated[str, Field(max_length=10_000)]
+Keys = Annotated[dict[PathPart, PathPart], Field(max_length=100)]
 NodeId = tuple[str, str]
 """(stage, key)"""
 
@@ -31,14 +31,14 @@ class Edge:
     """Content hash of the input, or of the facet that was depended on."""
 
 
-class _Entry(BaseModel):
-    """A node as it stands in a model card."""
+class NodeEntry(BaseModel):
+    """A node as it stands in a model card, which anybody may have written."""
 
     name: PathPart
     key: PathPart | Literal[""]
-    created: str
-    code_version: str
-    inputs: dict[PathPart, PathPart] = Field(max_length=_MOST_INPUTS)
+    created: Text
+    code_version: Text
+    inputs: Keys
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Node:
     def from_json(cls, tree: Mapping[str, Any]) -> "Node":
         """Read the node that `to_json` wrote, if anybody's model has it; ArtifactError if it is none."""
         try:
-            entry = _Entry.model_validate(tree)
+            entry = NodeEntry.model_validate(tree)
         except ValueError as error:
             raise ArtifactError(
                 f"an entry of the lineage in the model's card cannot be read ({reason_of(error)})"

@@ -14,13 +14,13 @@ SEVERITY_STYLES = {"warning": "yellow", "error": "bold red"}
 
 def failures_of(project: Project) -> dict[str, list[Judgement]]:
     """Return the checks that artifacts which are there now do not pass, by the artifacts' names."""
-    found = {}
+    by_artifact = {}
     for stage in project.stages.values():
         for split in stage.splits:
             verdicts = project.recorded_verdicts(stage.name, split) or ()
             if failures := [verdict for verdict in verdicts if not verdict.passed]:
-                found[artifact_name(stage.name, split)] = failures
-    return found
+                by_artifact[artifact_name(stage.name, split)] = failures
+    return by_artifact
 
 
 def failures_json(failures: Mapping[str, Sequence[Judgement]]) -> list[dict[str, str]]:

@@ -29,19 +29,19 @@ def detect(
     for path in recordings:
         levels = Levels(opened.sample_rate)
         try:
-            found = detect_blocks(opened, levels.passing(read_pcm_blocks(path, opened.sample_rate)), threshold)
+            detections = detect_blocks(opened, levels.passing(read_pcm_blocks(path, opened.sample_rate)), threshold)
         except AudioError as error:
             faults.append(str(error))
             continue
         if levels.hint:
             log.warning("%s: %s", path, levels.hint)
         by_path[str(path)] = [
-            {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label} for event in found
+            {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label} for event in detections
         ]
         if not as_json:
-            for event in found:
+            for event in detections:
                 print(printable(path) + f"\t{event.time:.2f} s\t{event.score:.3f}\t" + printable(event.label))
-            if not found:
+            if not detections:
                 print(f"{printable(path)}\tnothing found")
     if as_json:
         print(json.dumps(by_path))
@@ -55,26 +55,26 @@ def _recordings(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Return the files that are given and the audio in folders, in order of name, and what is wrong with folders."""
     recordings, faults = [], []
     for path in paths:
-        found = _of_folder(path) if path.is_dir() else [path]
-        recordings += found
-        if not found:
+        chosen = _of_folder(path) if path.is_dir() else [path]
+        recordings += chosen
+        if not chosen:
             faults.append(f"{path} holds no audio that can be read; give recordings or a folder of them")
     return recordings, faults
 
 
 def _of_folder(folder: Path) -> list[Path]:
     left_out: list[str] = []
-    found = []
+    recordings = []
     for path in _files(folder, left_out):
         try:
             probe(path)
-            found.append(path)
+            recordings.append(path)
         except AudioError:
             left_out.append(str(path.relative_to(folder)))
     if left_out:
         more = f" and {len(left_out) - _NAMED:,} more" if len(left_out) > _NAMED else ""
         log.warning("no audio that can be read in %s: %s%s", folder, ", ".join(left_out[:_NAMED]), more)
-    return found
+    return recordings
 
 
 def _files(folder: Path, left_out: list[str]) -> Iterator[Path]:
