@@ -200,12 +200,7 @@ def add_windows(
     places = graph.add("Add", ends, graph.constant(np.arange(reach + 1, dtype=np.int64)))
     last_scores = graph.state(_LAST_SCORES, (1, classes))
     none = graph.add("Equal", windows, graph.integers(0))
-    new = graph.add(
-        "If",
-        none,
-        then_branch=_no_scores(classes),
-        else_branch=_scores(clip, buffer, places, frontend),
-    )
+    new = graph.add("If", none, then_branch=_no_scores(classes), else_branch=_scores(clip, buffer, places, frontend))
     scores = graph.add("Concat", last_scores, new, axis=0)
     graph.sliced(scores, (-1,), to=NEXT + _LAST_SCORES)
     return graph.add("Gather", scores, passed, axis=0)

@@ -109,10 +109,7 @@ class _Network:
             self.affine[target] = self.affine[source]
 
     def _convolve(self, node: NodeProto) -> None:
-        source, settings = (
-            node.input[0],
-            attributes(node),
-        )
+        source, settings = (node.input[0], attributes(node))
         weight, *bias = (self._constant(name) for name in self._stored(node.input[1:]))
         stride, dilation = (settings.pop(name, [1])[0] for name in ("strides", "dilations"))
         if weight.ndim != 3 or any(settings.pop("pads", ())) or settings.pop("auto_pad", b"NOTSET") != b"NOTSET":

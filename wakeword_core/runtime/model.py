@@ -26,11 +26,7 @@ _BLOCK_STRIDES = 512  # strides of audio whose features are held at once: 40 s a
 
 
 def window_scores(
-    features: Floats,
-    quiet: Floats,
-    stride_frames: int,
-    score: Callable[[Floats], Floats],
-    batch: int,
+    features: Floats, quiet: Floats, stride_frames: int, score: Callable[[Floats], Floats], batch: int
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Score every window of frames [bands, frames] that ends on the grid.
 
@@ -45,11 +41,7 @@ def window_scores(
 
 
 def _score_ends(
-    padded: Floats,
-    ends: npt.NDArray[np.int64],
-    window_frames: int,
-    score: Callable[[Floats], Floats],
-    batch: int,
+    padded: Floats, ends: npt.NDArray[np.int64], window_frames: int, score: Callable[[Floats], Floats], batch: int
 ) -> Floats:
     """Scores of windows that end at frames `ends` of `padded`, which begins window_frames - 1 frames before frame 0."""
     if not len(ends):

@@ -164,8 +164,7 @@ def status(config: ConfigFile = None, home: Home = None, settings: Settings = No
 @app.command()
 def lineage(
     what: Annotated[
-        str,
-        typer.Argument(help="A model file, an artifact (its key, name or folder) or a recording (its path or id)."),
+        str, typer.Argument(help="A model file, an artifact (its key, name or folder) or a recording (its path or id).")
     ],
     home: Home = None,
     recordings: Annotated[
@@ -181,11 +180,7 @@ def lineage(
 
 @app.command()
 def verify(
-    model: Model,
-    config: ConfigFile = None,
-    home: Home = None,
-    settings: Settings = None,
-    as_json: AsJson = False,
+    model: Model, config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False
 ) -> None:
     """Check that a model file is unaltered, from this home, and what would be built now; exit with 1 if not."""
     from wakeword_pipeline.cli.commands.verify import verify_model
@@ -336,8 +331,7 @@ def listen(
 @app.command()
 def serve(
     model: Annotated[
-        Path | None,
-        typer.Argument(help="An exported .onnx file, or its folder. \\[default: the home's champion]"),
+        Path | None, typer.Argument(help="An exported .onnx file, or its folder. \\[default: the home's champion]")
     ] = None,
     judge: Annotated[Path | None, typer.Option(help="A second model that confirms what the first one detects.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. \\[default: serving.host]")] = None,

@@ -35,13 +35,7 @@ _CLIP_ROWS = (
 )
 _GROUP_CHARTS = (
     ("Windows taken for the word, by source", "source", "fpr", "negatives", "false_positives"),
-    (
-        "Windows of the word not taken for it, by noise",
-        "snr",
-        "fnr",
-        "positives",
-        "false_negatives",
-    ),
+    ("Windows of the word not taken for it, by noise", "snr", "fnr", "positives", "false_negatives"),
 )
 _SECTIONS = {
     "points": "operating points",
