@@ -141,7 +141,6 @@ def _spectrum(graph: StreamGraph, frames: str, window: np.ndarray, bins: np.ndar
 
 
 def _filters(graph: StreamGraph, filters: np.ndarray) -> str:
-    """Make the mel filters, for the cosines and again for the sines: [2 * bins, n_mels]."""
     places = np.argwhere(filters.T > 0.0)
     empty = graph.add("ConstantOfShape", graph.integers(*filters.T.shape))
     weights = graph.constant(filters.T[filters.T > 0.0])
@@ -170,7 +169,6 @@ def _frames(graph: StreamGraph, audio: str, frontend: FrontendConfig, first: int
 
 
 def _compressed(graph: StreamGraph, squares: str, filters: str, frontend: FrontendConfig) -> str:
-    """Compute features [n, bands] from squares [n, 2 * bins]."""
     floor = graph.constant(np.asarray(frontend.log_floor, np.float32))
     if frontend.kind == "mel_db":
         logs = graph.add("Log", graph.add("Max", graph.add("Gemm", squares, filters), floor))

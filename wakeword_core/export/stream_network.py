@@ -251,7 +251,6 @@ def _taking_over(
 
 
 def _sizes(clip: ModelProto) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the channels and steps of every tensor of three axes."""
     inferred = onnx.shape_inference.infer_shapes(clip, data_prop=True).graph
     shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.input, *inferred.value_info)}
     timed = {name: dims for name, dims in shapes.items() if len(dims) == _TIME + 1}

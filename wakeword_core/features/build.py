@@ -134,8 +134,6 @@ def build_features(
 
 @dataclass(frozen=True)
 class _PreparedPart:
-    """A part whose rows are ready to be computed, in blocks."""
-
     part: Part
     shard_rows: ShardRows
     columns: Columns

@@ -112,7 +112,6 @@ def _distinct_files(root: Path) -> Iterator[Path]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Yield the path of every ordinary file below a folder in order; links are not followed."""
     for folder, _, names in sorted(os.walk(root)):
         for path in (Path(folder, name) for name in sorted(names)):
             if path.is_file() and not path.is_symlink():

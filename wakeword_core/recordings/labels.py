@@ -93,7 +93,6 @@ def _known(words: Collection[str]) -> dict[str, str]:
 
 
 def _letters(text: str) -> str:
-    """A spelling without accents."""
     return "".join(character for character in unicodedata.normalize("NFKD", spelling(text)) if character.isalnum())
 
 

@@ -223,7 +223,6 @@ class _Saver:
 
 
 def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple[str, Path]]:
-    """(recording_id, file) of each row, made as they are asked for."""
     roots = {source.name: source.root.resolve() for source in sources}
     return (
         (recording_id, roots[name] / path)

@@ -294,7 +294,6 @@ def _listed(source: SourceConfig, cache: ScanCache) -> _Listed:
 
 
 def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> dict[str, list[Any]]:
-    """The columns of one source: a row for each file, or for each row of its table."""
     name, files = listed.source.name, listed.files
     recording_ids, errors = _hashes(listed, cache, progress, workers)
     for index in errors:

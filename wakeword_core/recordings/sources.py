@@ -183,7 +183,6 @@ def _chosen(source: SourceConfig, base: str, left_out: LeftOut) -> tuple[list[So
 
 
 def _promised(path: str) -> str | None:
-    """The format that a file's ending promises, if it promises sound."""
     return SOUND_ENDINGS.get(path[path.rfind(".") :].lower())
 
 

@@ -47,8 +47,6 @@ class Entry:
 
 
 class _File(BaseModel):
-    """What a file of the registry holds."""
-
     model_config = ConfigDict(extra="forbid")
 
     phrase: str

@@ -182,7 +182,6 @@ def _graphs(graph: Any, depth: int = 1, outer: tuple[Any, ...] = ()) -> Iterator
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """Yield the tensors in the attributes of a graph's nodes."""
     for node in graph.node:
         for attribute in node.attribute:
             yield from attribute.tensors

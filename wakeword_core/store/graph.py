@@ -179,7 +179,6 @@ class Graph:
         return _reached(nodes, self.consumers)
 
     def _maker(self, edge: Edge) -> Node:
-        """Return the artifact at the other end of an edge."""
         recorded = self.nodes.get((edge.stage, edge.key))
         # a content that was not recorded is empty, and no artifact has that one
         return (
@@ -206,6 +205,5 @@ def _reached(starts: Collection[Node], step: Callable[[Node], list[Node]]) -> li
 
 
 def _parts(name: str) -> tuple[str, str | None]:
-    """Return stage and split of an artifact's name."""
     stage, _, split = name.partition("[")
     return stage, split.removesuffix("]") or None

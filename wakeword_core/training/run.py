@@ -293,8 +293,6 @@ _FACTS = ("run", "step", "micro_batch", "device", "scaler")
 
 
 class _Facts(BaseModel):
-    """What a checkpoint's file says besides its tensors."""
-
     model_config = ConfigDict(allow_inf_nan=False)
 
     run: str
