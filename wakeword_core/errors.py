@@ -1,9 +1,10 @@
 """Errors that are meant for a person: one sentence that says what is wrong, where, and what to do."""
 
+import re
 import traceback
 from pathlib import Path
 
-_PACKAGES = ("wakeword_core", "wakeword_pipeline")
+_IN_A_PACKAGE = re.compile(r".*/((?:wakeword_core|wakeword_pipeline)/.*)")
 _LONGEST_REASON, _LONGEST_NAME = 200, 100
 _ONNXRUNTIME = "Status Message: "
 """What onnxruntime writes before what it says itself."""
@@ -72,15 +73,9 @@ def sentence_of(error: Exception) -> str:
         return f"{names}: {error.strerror}" if names else error.strerror
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    place = next(
-        (
-            f" in {package}/{inside}, line {frame.lineno}"
-            for frame in reversed(traceback.extract_tb(error.__traceback__))
-            for package in _PACKAGES
-            for _, found, inside in [Path(frame.filename).as_posix().rpartition(f"/{package}/")]
-            if found
-        ),
-        "",
-    )
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if inside := _IN_A_PACKAGE.search(Path(frame.filename).as_posix()):
+            place = f" in {inside[1]}, line {frame.lineno}"
     first_line = next(iter(str(error).strip().splitlines()), "without a message")
     return f"an error that should not be{place}: {name}: {first_line}; please report it"

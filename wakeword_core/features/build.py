@@ -109,7 +109,12 @@ def build_features(
     latest.remember([part.key for part in planned])
     figures = timings.figures()
     if missing:
-        log.info("features %s: %d rows, %s is what the others wait for", split, computed, figures["bottleneck"])
+        log.info(
+            "features of %s: %d rows were computed; the step that took longest was %s",
+            split,
+            computed,
+            figures["bottleneck"],
+        )
 
     recordings, rows_by_class = count_contents([part.target for part in planned])
     all_rows = rows_by_class.total()

@@ -92,7 +92,7 @@ class Project:
 
     def forgotten(self) -> Forgotten:
         """Return what this home must never use again, as it is known now; DataError where that is lost."""
-        if not Forgotten.is_written(self.home):
+        if not (self.home / FORGOTTEN_FILE).exists():
             for manifest in self.store.cards(MANIFEST):
                 if FORGOTTEN_FACET in manifest.facets:
                     raise DataError(

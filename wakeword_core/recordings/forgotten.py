@@ -55,11 +55,6 @@ class Forgotten:
             ) from error
 
     @classmethod
-    def is_written(cls, home: Path) -> bool:
-        """Return whether a home has a file of tombstones, if only an empty one."""
-        return (home / FILE).exists()
-
-    @classmethod
     def add_to(
         cls, home: Path, recording_ids: Iterable[str], speakers: Iterable[str] = (), reason: str = _LATER
     ) -> "Forgotten":

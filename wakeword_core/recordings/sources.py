@@ -71,13 +71,13 @@ class LeftOut:
     @property
     def unexpected(self) -> list[str]:
         """Say what somebody should look at, a part of a sentence for each reason."""
-        reasons = sorted(reason for reason in self.counts if reason not in _EXPECTED)
-        return [f"{self.counts[reason]} {reason}, such as {self.examples[reason]}" for reason in reasons]
+        return [self._counted(reason) for reason in sorted(self.counts) if reason not in _EXPECTED]
 
     def __str__(self) -> str:
-        return ", ".join(
-            f"{count} {reason}, such as {self.examples[reason]}" for reason, count in sorted(self.counts.items())
-        )
+        return ", ".join(map(self._counted, sorted(self.counts)))
+
+    def _counted(self, reason: str) -> str:
+        return f"{self.counts[reason]} {reason}, such as {self.examples[reason]}"
 
 
 Remembered = Callable[[Sequence[SourceFile]], Sequence[str | None]]

@@ -55,7 +55,8 @@ def _paths(stated: Iterable[str], root: Path) -> list[str]:
     Common Voice leaves out the folder clips.
     """
     clips = (root / _CLIPS_IN_COMMON_VOICE).is_dir()
-    home, bases = os.path.expanduser("~"), {os.path.abspath(root), os.path.realpath(root)}
+    home = os.path.expanduser("~")
+    bases = {path.rstrip("/") + "/" for path in (os.path.abspath(root), os.path.realpath(root))}
     paths = []
     for path in stated:
         if path.startswith(("~/", "$HOME/", "${HOME}/")):
@@ -64,7 +65,7 @@ def _paths(stated: Iterable[str], root: Path) -> list[str]:
             path = path.replace("\\", "/")
         path = posixpath.normpath(path)
         for base in bases:
-            path = path.removeprefix(base.rstrip("/") + "/")
+            path = path.removeprefix(base)
         if clips and "/" not in path and not os.path.lexists(root / path):
             path = f"{_CLIPS_IN_COMMON_VOICE}/{path}"
         paths.append(path)

@@ -194,9 +194,12 @@ def tune_detector(scores: StreamScores, evaluation: EvaluationConfig, progress: 
     words = recordings(headline(scores, evaluation.conditions))
     chosen = best if _is_worth_it(choices[best], choices[configured], words) else configured
     tuning = Tuning(chosen, len(detectors), choices[configured].point.frr, choices[chosen].point.frr)
+    changed = [f"{name} {value}" for name, value in chosen if value != getattr(configured, name)]
     log.info(
-        "of %d detectors %s is used: it misses %.2f %% of the words of validation, and the configured one %.2f %%",
-        *(tuning.tried, chosen, 100 * tuning.tuned_frr, 100 * tuning.configured_frr),
+        "%d detectors were tried on validation; the one with %s is used, which misses %.2f %% of the words (the "
+        "configured one: %.2f %%)",
+        *(tuning.tried, ", ".join(changed) or "the configured settings"),
+        *(100 * tuning.tuned_frr, 100 * tuning.configured_frr),
     )
     return tuning
 
