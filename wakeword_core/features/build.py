@@ -110,7 +110,7 @@ def build_features(
     figures = timings.figures()
     if missing:
         log.info(
-            "features of %s: %d rows were computed; the step that took longest was %s",
+            "features of %s: %d rows were computed; the slowest step was %s",
             split,
             computed,
             figures["bottleneck"],
