@@ -181,9 +181,15 @@ def contained(root: Path, relative: str, link_roots: Iterable[Path] = ()) -> Pat
     """
     base = root.resolve()
     path = (base / relative).resolve()
-    if not any(path.is_relative_to(folder) for folder in (base, *(folder.resolve() for folder in link_roots))):
+    if not inside(path, [str(folder.resolve()) for folder in (root, *link_roots)]):
         raise WakewordError(f"{relative!r} leads outside {base}; only files inside it are used")
     return path
+
+
+def inside(path: str | Path, folders: Iterable[str]) -> bool:
+    """Tell whether `path`, its links resolved, lies in one of the resolved folders."""
+    real = os.path.realpath(path)
+    return any(real == folder or real.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
 
 
 def require_space(folder: Path, needed_bytes: int, what: str) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
+from wakeword_core.files import inside
 from wakeword_core.globs import glob_regex
 from wakeword_core.sound_formats import INSTALL_MEDIA, MEDIA, SOUND_ENDINGS, av_version, sound_format
 
@@ -130,12 +131,6 @@ def any_glob(patterns: Sequence[str]) -> Callable[[str], bool]:
         return lambda path: False
     match = re.compile("|".join(f"(?:{glob_regex(pattern)})" for pattern in patterns)).fullmatch
     return lambda path: match(path) is not None
-
-
-def inside(path: str, folders: Sequence[str]) -> bool:
-    """Tell whether `path`, its links resolved, lies in one of the resolved folders."""
-    real = os.path.realpath(path)
-    return any(real == folder or real.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
 
 
 def allowed_folders(source: SourceConfig) -> list[str]:
