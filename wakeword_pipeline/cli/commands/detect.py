@@ -55,26 +55,26 @@ def _recordings(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Return the files that are given and the audio in folders, in order of name, and what is wrong with folders."""
     recordings, faults = [], []
     for path in paths:
-        chosen = _of_folder(path) if path.is_dir() else [path]
-        recordings += chosen
-        if not chosen:
+        found = _of_folder(path) if path.is_dir() else [path]
+        recordings += found
+        if not found:
             faults.append(f"{path} holds no audio that can be read; give recordings or a folder of them")
     return recordings, faults
 
 
 def _of_folder(folder: Path) -> list[Path]:
     left_out: list[str] = []
-    recordings = []
+    found = []
     for path in _files(folder, left_out):
         try:
             probe(path)
-            recordings.append(path)
+            found.append(path)
         except AudioError:
             left_out.append(str(path.relative_to(folder)))
     if left_out:
         more = f" and {len(left_out) - _NAMED:,} more" if len(left_out) > _NAMED else ""
         log.warning("no audio that can be read in %s: %s%s", folder, ", ".join(left_out[:_NAMED]), more)
-    return recordings
+    return found
 
 
 def _files(folder: Path, left_out: list[str]) -> Iterator[Path]:
