@@ -109,12 +109,7 @@ def build_features(
     latest.remember([part.key for part in planned])
     figures = timings.figures()
     if missing:
-        log.info(
-            "features of %s: %d rows were computed; the slowest step was %s",
-            split,
-            computed,
-            figures["bottleneck"],
-        )
+        log.info("features of %s: %d rows; the slowest step was %s", split, computed, figures["bottleneck"])
 
     recordings, rows_by_class = count_contents([part.target for part in planned])
     all_rows = rows_by_class.total()
