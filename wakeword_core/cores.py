@@ -40,10 +40,7 @@ def process_pool(
     They leave Ctrl-C, which reaches the whole group, to this process, and end when it is gone, however it died.
     """
     return ProcessPoolExecutor(
-        processes,
-        mp_context=fresh_processes(),
-        initializer=_begin_worker,
-        initargs=(os.getpid(), begin, arguments),
+        processes, mp_context=fresh_processes(), initializer=_begin_worker, initargs=(os.getpid(), begin, arguments)
     )
 
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from wakeword_core.errors import ConfigError
+from wakeword_core.files import inside
 
 DATA_ROOTS = "WAKEWORD_DATA_ROOTS"
 """Environment variable of absolute folders, separated as in PATH; without it there is no bound."""
@@ -17,8 +18,7 @@ def check_in_data_roots(path: Path, what: str) -> None:
     roots = [root for root in given.split(os.pathsep) if root.strip()]
     if not roots or not all(map(os.path.isabs, roots)):
         raise ConfigError(f"{DATA_ROOTS} is {given!r}, but must hold absolute folders, separated by {os.pathsep!r}")
-    real = Path(os.path.realpath(path))
-    if not any(real.is_relative_to(os.path.realpath(root)) for root in roots):
+    if not inside(path, map(os.path.realpath, roots)):
         raise ConfigError(
             f"{what} {path} lies outside of {' and '.join(roots)}, beyond which {DATA_ROOTS} allows nothing here"
         )

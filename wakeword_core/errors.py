@@ -1,9 +1,13 @@
 """Errors that are meant for a person: one sentence that says what is wrong, where, and what to do."""
 
+import re
 import traceback
 from pathlib import Path
 
-_PACKAGES = ("wakeword_core", "wakeword_pipeline")
+_IN_A_PACKAGE = re.compile(r".*/((?:wakeword_core|wakeword_pipeline)/.*)")
+_LONGEST_REASON, _LONGEST_NAME = 200, 100
+_ONNXRUNTIME = "Status Message: "
+"""What onnxruntime writes before what it says itself."""
 
 
 class WakewordError(Exception):
@@ -37,6 +41,29 @@ class MissingDependencyError(WakewordError):
     """An optional package or system library that a feature needs is not installed."""
 
 
+def reason_of(error: Exception) -> str:
+    """Return what an error of a library says, as one short line for the middle of a sentence.
+
+    Of the errors that pydantic finds in data, it is the first, with its place.
+    """
+    from pydantic_core import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        *around, name = (str(part)[:_LONGEST_NAME] for part in first["loc"] or ("",))
+        group = ".".join(around)
+        if first["type"] == "missing":
+            return f"{group} lacks {name!r}".strip()
+        place = ".".join(filter(None, (group, name)))
+        return f"{place}: {first['msg']}".removeprefix(": ")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    words = " ".join(str(error).split()).rpartition(_ONNXRUNTIME)[2]
+    if isinstance(error, KeyError):
+        return f"it lacks {words}"
+    return words[:_LONGEST_REASON] or type(error).__name__
+
+
 def sentence_of(error: Exception) -> str:
     """Write as one sentence an error that nothing else has a sentence for."""
     if isinstance(error, MemoryError):
@@ -46,15 +73,9 @@ def sentence_of(error: Exception) -> str:
         return f"{names}: {error.strerror}" if names else error.strerror
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    place = next(
-        (
-            f" in {package}/{inside}, line {frame.lineno}"
-            for frame in reversed(traceback.extract_tb(error.__traceback__))
-            for package in _PACKAGES
-            for _, found, inside in [Path(frame.filename).as_posix().rpartition(f"/{package}/")]
-            if found
-        ),
-        "",
-    )
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if inside := _IN_A_PACKAGE.search(Path(frame.filename).as_posix()):
+            place = f" in {inside[1]}, line {frame.lineno}"
     first_line = next(iter(str(error).strip().splitlines()), "without a message")
     return f"an error that should not be{place}: {name}: {first_line}; please report it"

@@ -6,16 +6,24 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from wakeword_core.errors import ArtifactError, WakewordError
+from wakeword_core.errors import ArtifactError, WakewordError, reason_of
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Value = TypeVar("Value")
 
 _PART_SUFFIX = ".part"
-_LONGEST_REASON = 200
 _TOKEN_BYTES = 6
+_TICK_SECONDS = 0.02
+"""A file that changes again so soon may have the same times."""
 _MAX_JSON_BYTES = 256 * 2**20
 
 
@@ -39,6 +47,14 @@ def file_identity(path: Path) -> tuple[int, int]:
     """Return what all names (hard links) of a file have in common: its device and inode."""
     stat = path.lstat()
     return stat.st_dev, stat.st_ino
+
+
+def lasting_state(path: Path) -> tuple[int, ...] | None:
+    """Return what changes whenever a file's bytes do, or None where it is so new that they may change without that."""
+    stat = path.stat()
+    if time.time() - stat.st_ctime < _TICK_SECONDS:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def unfinished_parts(folder: Path) -> list[Path]:
@@ -105,6 +121,19 @@ def parse_json(text: str | bytes) -> Any:
     return from_json(text, allow_inf_nan=False)
 
 
+@cache
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def as_type(kind: type[Value], value: Any) -> Value:
+    """Return a JSON value, which anybody may have written, as a value of a type; ValueError where it is none."""
+    checked: Value = _adapter(kind).validate_python(value)  # type: ignore[arg-type]
+    return checked
+
+
 def read_json(path: Path) -> Any:
     """Return the value in a JSON file; OSError or ValueError when it cannot be read, as `parse_json` says."""
     if not path.is_file() and path.exists():
@@ -126,8 +155,7 @@ def reading(path: Path, advice: str, state: str = "cannot be read") -> Iterator[
         OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError, ArithmeticError,
         pa.ArrowException,
     ) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
-        raise ArtifactError(f"{path} {state} ({reason}); {advice}") from error
+        raise ArtifactError(f"{path} {state} ({reason_of(error)}); {advice}") from error
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -153,9 +181,15 @@ def contained(root: Path, relative: str, link_roots: Iterable[Path] = ()) -> Pat
     """
     base = root.resolve()
     path = (base / relative).resolve()
-    if not any(path.is_relative_to(folder) for folder in (base, *(folder.resolve() for folder in link_roots))):
+    if not inside(path, [str(folder.resolve()) for folder in (root, *link_roots)]):
         raise WakewordError(f"{relative!r} leads outside {base}; only files inside it are used")
     return path
+
+
+def inside(path: str | Path, folders: Iterable[str]) -> bool:
+    """Tell whether `path`, its links resolved, lies in one of the resolved folders."""
+    real = os.path.realpath(path)
+    return any(real == folder or real.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
 
 
 def require_space(folder: Path, needed_bytes: int, what: str) -> None:

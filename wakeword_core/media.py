@@ -40,7 +40,6 @@ def open_media(file: BinaryIO, kind: str, stack: ExitStack) -> tuple[int, int, I
 
 
 def _pieces(container: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Rate and samples of each frame, of some milliseconds."""
     import av
 
     as_floats = av.AudioResampler(format="fltp")

@@ -3,14 +3,16 @@
 By itself `python -m` and `-c` look there first: a file `torch.py` among somebody's recordings would be run.
 """
 
-import multiprocessing
 import os
 import re
 import shlex
 import sys
 from collections.abc import Sequence
-from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 
 def python_command(*arguments: str) -> list[str]:
@@ -18,14 +20,18 @@ def python_command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", *arguments]
 
 
-def fresh_processes() -> SpawnContext:
+def fresh_processes() -> "SpawnContext":
     """Return the way to start processes of multiprocessing that begin anew and share nothing with this one."""
+    import multiprocessing
+
     keep_path_safe()
     return multiprocessing.get_context("spawn")
 
 
-def forked_processes(modules: Sequence[str]) -> ForkServerContext:
+def forked_processes(modules: Sequence[str]) -> "ForkServerContext":
     """Return the way to start processes that are forked from a fresh one, in which these modules were imported."""
+    import multiprocessing
+
     keep_path_safe()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))

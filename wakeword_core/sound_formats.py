@@ -86,8 +86,8 @@ def sound_format(file: BinaryIO) -> str | None:
     """Return the format of a sound file by its first bytes, or None when it is none that is known."""
     after_tag = _after_tag(file)
     head = file.read(_HEAD_BYTES)
-    found = next((name for place, magic, name in _MATCHES if magic.match(head, place)), None)
-    return found or ("mp3" if after_tag else None)
+    kind = next((name for place, magic, name in _MATCHES if magic.match(head, place)), None)
+    return kind or ("mp3" if after_tag else None)
 
 
 def says_how_long(file: BinaryIO, name: str | None) -> bool:

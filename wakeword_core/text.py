@@ -1,6 +1,5 @@
 """Text that others chose, such as file names, labels and licences, made safe to show."""
 
-import html
 import re
 import unicodedata
 
@@ -22,6 +21,8 @@ def printable(text: object) -> str:
 
 def markdown(text: object) -> str:
     """Return text as one line that Markdown shows as it is, in a table too, without marks, HTML, pictures or links."""
+    import html
+
     line = html.escape(printable(" ".join(str(text).split())), quote=False)
     return _MARKS.sub(r"\\\g<0>", line)
 

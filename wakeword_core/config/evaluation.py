@@ -13,10 +13,7 @@ class DetectorConfig(Settings):
     stride_seconds: float = Field(0.04, gt=0, le=1, description="Time between scores.")
     smoothing: int = Field(4, ge=1, le=50, description="How many of the latest scores are averaged or voted on.")
     votes: int = Field(
-        0,
-        ge=0,
-        le=50,
-        description="How many of the latest scores must reach the threshold; 0: their mean must.",
+        0, ge=0, le=50, description="How many of the latest scores must reach the threshold; 0: their mean must."
     )
     hold: int = Field(
         1, ge=1, le=50, description="Smoothed scores in a row that must reach the threshold before a detection."

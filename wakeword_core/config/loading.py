@@ -26,6 +26,8 @@ _DEEPEST = 50
 _MOST_DIGITS = 100
 _MOST_NODES = 20_000
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_PATHS = {"path", "link_roots"}
+"""Settings of a source that are paths."""
 _VARIABLE = re.compile(r"\$\{([^}]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -250,20 +252,21 @@ def _resolve_sources(tree: dict[str, Any], folder: Path) -> None:
     sources = data.get("sources") if isinstance(data, dict) else None
     if not isinstance(sources, list):
         return
-    resolved = []
-    for index, source in enumerate(sources):
-        where = f"data.sources.{index}"
-        if isinstance(source, dict) and isinstance(source.get("path"), str):
-            source = {**source, "path": _expanded(source["path"], f"{where}.path", folder)}
-        if isinstance(source, dict) and isinstance(roots := source.get("link_roots"), list):
-            names = [f"{where}.link_roots.{place}" for place in range(len(roots))]
-            expanded = [
-                _expanded(root, name, folder) if isinstance(root, str) else root
-                for root, name in zip(roots, names, strict=True)
-            ]
-            source = {**source, "link_roots": expanded}
-        resolved.append(source)
-    tree["data"] = {**tree["data"], "sources": resolved}
+
+    def resolved(value: Any, field: str) -> Any:
+        if isinstance(value, list):
+            return [resolved(path, f"{field}.{index}") for index, path in enumerate(value)]
+        return _expanded(value, field, folder) if isinstance(value, str) else value
+
+    tree["data"] = {
+        **tree["data"],
+        "sources": [
+            source | {name: resolved(source[name], f"data.sources.{index}.{name}") for name in _PATHS & source.keys()}
+            if isinstance(source, dict)
+            else source
+            for index, source in enumerate(sources)
+        ],
+    }
 
 
 def _expanded(path: str, field: str, folder: Path) -> str:

@@ -64,18 +64,20 @@ class SourceConfig(Settings):
     )
     split: Split | None = Field(None, description="Hold the whole source in this split; default: by speaker hash.")
 
-    @field_validator("path")
+    @field_validator("path", "link_roots")
     @classmethod
-    def _possible_path(cls, path: Path) -> Path:
-        try:
-            parts = [len(os.fsencode(part)) for part in path.parts]
-        except UnicodeEncodeError:
-            raise ValueError("must be a path of valid text") from None
-        if "\0" in str(path) or sum(parts) + len(parts) > _LONGEST_PATH or max(parts, default=0) > _LONGEST_NAME:
-            raise ValueError(
-                f"must be a path without null characters, of at most {_LONGEST_PATH:,} bytes, {_LONGEST_NAME} a name"
-            )
-        return path
+    def _possible_paths(cls, given: Path | tuple[Path, ...]) -> Path | tuple[Path, ...]:
+        for path in (given,) if isinstance(given, Path) else given:
+            try:
+                parts = [len(os.fsencode(part)) for part in path.parts]
+            except UnicodeEncodeError:
+                raise ValueError("must be a path of valid text") from None
+            if "\0" in str(path) or sum(parts) + len(parts) > _LONGEST_PATH or max(parts, default=0) > _LONGEST_NAME:
+                raise ValueError(
+                    f"must be a path without null characters, of at most {_LONGEST_PATH:,} bytes, {_LONGEST_NAME} a "
+                    "name"
+                )
+        return given
 
     @field_validator("include", "exclude")
     @classmethod

@@ -34,10 +34,7 @@ class TrainAugmentConfig(Settings):
     isolated_frames: tuple[int, int] = Field((25, 110), description="Frames of that stretch, from and to.")
     shift_frames: int = Field(0, ge=0, le=500, description="Most frames that a row is moved by, in either direction.")
     mixup_alpha: float = Field(
-        0.0,
-        ge=0,
-        le=10,
-        description="Rows of a batch are mixed in shares drawn from Beta(alpha, alpha); 0: never.",
+        0.0, ge=0, le=10, description="Rows of a batch are mixed in shares drawn from Beta(alpha, alpha); 0: never."
     )
     noise_probability: float = Field(0.6, ge=0, le=1, description="How often a row of noise is mixed in.")
     noise_snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
@@ -230,8 +227,7 @@ class ValidationConfig(Settings):
     """How the model is judged on validation, and which epoch's weights are kept."""
 
     metric: ValMetric = Field(
-        "pauc",
-        description="The validation score: partial ROC-AUC, the loss, F1, or misses at false_alarms_per_hour.",
+        "pauc", description="The validation score: partial ROC-AUC, the loss, F1, or misses at false_alarms_per_hour."
     )
     max_fpr: float = Field(
         0.1, gt=0, le=1, description="False positive rate up to which the partial ROC-AUC is measured."

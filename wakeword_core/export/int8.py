@@ -182,7 +182,6 @@ def quantize_int8(
 
 
 def _graphs(onnx_path: Path, original: ModelProto, windows: Windows) -> Iterator[tuple[Method, str, ModelProto]]:
-    """Make the candidates, the simplest of each method first."""
     has_dynamic = any(node.op_type in _DYNAMIC for node in original.graph.node)
     methods: tuple[Method, ...] = ("static", "dynamic") if has_dynamic else ("static",)
     for method in methods:

@@ -6,14 +6,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from wakeword_core.evaluation.measure.wording import claim, number, percent, rate, reservations
-from wakeword_core.lineage.recordings import (
-    NOT_STATED,
-    commercial_use,
-    count,
-    count_by_source,
-    mix_of,
-    wants_credit,
-)
+from wakeword_core.lineage.recordings import NOT_STATED, commercial_use, count, count_by_source, mix_of, wants_credit
 from wakeword_core.stage_names import MANIFEST
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.graph import Graph, Node

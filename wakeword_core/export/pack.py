@@ -30,8 +30,6 @@ _MIN_FILL_VALUES = 24
 
 
 class _Restoring:
-    """The nodes that make a packed model's float constants again."""
-
     def __init__(self, model: ModelProto) -> None:
         self.model = model
         self.nodes: list[NodeProto] = []

@@ -141,7 +141,6 @@ def _spectrum(graph: StreamGraph, frames: str, window: np.ndarray, bins: np.ndar
 
 
 def _filters(graph: StreamGraph, filters: np.ndarray) -> str:
-    """Make the mel filters, for the cosines and again for the sines: [2 * bins, n_mels]."""
     places = np.argwhere(filters.T > 0.0)
     empty = graph.add("ConstantOfShape", graph.integers(*filters.T.shape))
     weights = graph.constant(filters.T[filters.T > 0.0])
@@ -170,7 +169,6 @@ def _frames(graph: StreamGraph, audio: str, frontend: FrontendConfig, first: int
 
 
 def _compressed(graph: StreamGraph, squares: str, filters: str, frontend: FrontendConfig) -> str:
-    """Compute features [n, bands] from squares [n, 2 * bins]."""
     floor = graph.constant(np.asarray(frontend.log_floor, np.float32))
     if frontend.kind == "mel_db":
         logs = graph.add("Log", graph.add("Max", graph.add("Gemm", squares, filters), floor))
@@ -200,12 +198,7 @@ def add_windows(
     places = graph.add("Add", ends, graph.constant(np.arange(reach + 1, dtype=np.int64)))
     last_scores = graph.state(_LAST_SCORES, (1, classes))
     none = graph.add("Equal", windows, graph.integers(0))
-    new = graph.add(
-        "If",
-        none,
-        then_branch=_no_scores(classes),
-        else_branch=_scores(clip, buffer, places, frontend),
-    )
+    new = graph.add("If", none, then_branch=_no_scores(classes), else_branch=_scores(clip, buffer, places, frontend))
     scores = graph.add("Concat", last_scores, new, axis=0)
     graph.sliced(scores, (-1,), to=NEXT + _LAST_SCORES)
     return graph.add("Gather", scores, passed, axis=0)

@@ -109,10 +109,7 @@ class _Network:
             self.affine[target] = self.affine[source]
 
     def _convolve(self, node: NodeProto) -> None:
-        source, settings = (
-            node.input[0],
-            attributes(node),
-        )
+        source, settings = (node.input[0], attributes(node))
         weight, *bias = (self._constant(name) for name in self._stored(node.input[1:]))
         stride, dilation = (settings.pop(name, [1])[0] for name in ("strides", "dilations"))
         if weight.ndim != 3 or any(settings.pop("pads", ())) or settings.pop("auto_pad", b"NOTSET") != b"NOTSET":
@@ -254,7 +251,6 @@ def _taking_over(
 
 
 def _sizes(clip: ModelProto) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the channels and steps of every tensor of three axes."""
     inferred = onnx.shape_inference.infer_shapes(clip, data_prop=True).graph
     shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.input, *inferred.value_info)}
     timed = {name: dims for name, dims in shapes.items() if len(dims) == _TIME + 1}

@@ -177,7 +177,6 @@ def _decibel_ratios(decibels: npt.NDArray[np.float32], a_decade: float, device: 
 
 
 def _power(audio: torch.Tensor) -> torch.Tensor:
-    """Mean square of each row: [rows]."""
     return torch.linalg.vector_norm(audio, dim=1).square() / audio.shape[1]
 
 

@@ -109,7 +109,7 @@ def build_features(
     latest.remember([part.key for part in planned])
     figures = timings.figures()
     if missing:
-        log.info("features %s: %d rows, %s is what the others wait for", split, computed, figures["bottleneck"])
+        log.info("features of %s: %d rows; the slowest step was %s", split, computed, figures["bottleneck"])
 
     recordings, rows_by_class = count_contents([part.target for part in planned])
     all_rows = rows_by_class.total()
@@ -134,8 +134,6 @@ def build_features(
 
 @dataclass(frozen=True)
 class _PreparedPart:
-    """A part whose rows are ready to be computed, in blocks."""
-
     part: Part
     shard_rows: ShardRows
     columns: Columns

@@ -100,7 +100,6 @@ class Timings:
 
 
 def _peak_rss() -> int:
-    """Bytes that this process has held at most since it began."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -4,14 +4,7 @@ from typing import Any
 
 from wakeword_core.config import Config, Split
 
-EVERY_SPLIT = (
-    "seed",
-    "data.audio.sample_rate",
-    "labels",
-    "features.frontend",
-    "features.windows",
-    "features.rows",
-)
+EVERY_SPLIT = ("seed", "data.audio.sample_rate", "labels", "features.frontend", "features.windows", "features.rows")
 """Branches of the configuration that the rows of each split depend on."""
 AUGMENTED_ROWS = ("features.context", "features.augment")
 """Branches that augmented rows depend on besides."""

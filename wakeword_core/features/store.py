@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter
 
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import parse_json, reading, replacing
+from wakeword_core.files import as_type, lasting_state, parse_json, reading, replacing
 from wakeword_core.store.artifacts import PathPart
 
 if TYPE_CHECKING:
@@ -44,9 +43,6 @@ _ADVICE = "build the features again"
 _MEL_DIMENSIONS = 5
 
 Columns = dict[str, npt.NDArray[Any]]
-_TEXTS = TypeAdapter(list[str])
-_NAMES = TypeAdapter(list[PathPart])
-_SETTINGS = TypeAdapter(dict[str, Any])
 
 
 def own_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
@@ -79,12 +75,33 @@ def own_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
 def open_features(path: Path) -> Iterator[h5py.File]:
     """Open a part or a view to read; ArtifactError where it is none, damaged, or leads anywhere else."""
     with reading(path, _ADVICE), h5py.File(path) as file:
-        if missing := [name for name in (MEL, *COLUMNS) if file.get(name, getlink=True) is None]:
-            raise ArtifactError(f"{path} lacks {', '.join(sorted(missing))}; {_ADVICE}")
-        lengths = {name: len(own_dataset(file, name, path)) for name in (MEL, *COLUMNS)}
-        if len(set(lengths.values())) > 1:
-            raise ArtifactError(f"{path} has columns of different lengths: {lengths}; {_ADVICE}")
+        state = lasting_state(path)
+        if (path, state) not in _rows:
+            rows = _count_rows(file, path)
+            if state is not None:
+                _rows[path, state] = rows
         yield file
+
+
+_rows: dict[tuple[Path, tuple[int, ...] | None], int] = {}
+"""Rows of files that were looked through, which takes milliseconds each, by their place and state."""
+
+
+def _count_rows(file: h5py.File, path: Path) -> int:
+    if missing := [name for name in (MEL, *COLUMNS) if file.get(name, getlink=True) is None]:
+        raise ArtifactError(f"{path} lacks {', '.join(sorted(missing))}; {_ADVICE}")
+    lengths = {name: len(own_dataset(file, name, path)) for name in (MEL, *COLUMNS)}
+    if len(set(lengths.values())) > 1:
+        raise ArtifactError(f"{path} has columns of different lengths: {lengths}; {_ADVICE}")
+    return lengths[MEL]
+
+
+def _rows_of(path: Path) -> int:
+    rows = _rows.get((path, lasting_state(path)))
+    if rows is None:
+        with open_features(path) as file:
+            rows = len(file[MEL])
+    return rows
 
 
 @dataclass
@@ -226,16 +243,15 @@ class FeatureFile:
         self.path = paths[0]
         with open_features(self.path) as file:
             self.shape: tuple[int, ...] = file[MEL].shape
-            self.labels: list[str] = _TEXTS.validate_python(parse_json(bytes(file.attrs["labels_json"])))
-            self.config: dict[str, Any] = _SETTINGS.validate_python(parse_json(bytes(file.attrs["config_json"])))
-            names = _NAMES.validate_python(parse_json(bytes(file.attrs["parts_json"])))
+            self.labels = as_type(list[str], parse_json(bytes(file.attrs["labels_json"])))
+            self.config = as_type(dict[str, Any], parse_json(bytes(file.attrs["config_json"])))
+            names = as_type(list[PathPart], parse_json(bytes(file.attrs["parts_json"])))
         rows = 0
         for part in (folder / PARTS_FOLDER / name for name in names):
             # HDF5 reads a missing part of a virtual dataset as zeros, without a word
             if not part.is_file() or not h5py.is_hdf5(part):
                 raise ArtifactError(f"{part} is missing or not an HDF5 file; {_ADVICE}")
-            with open_features(part) as file:
-                rows += len(file[MEL])
+            rows += _rows_of(part)
         if rows != len(self):
             raise ArtifactError(f"{self.path} has {len(self)} rows, but its parts have {rows}; {_ADVICE}")
 

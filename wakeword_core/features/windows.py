@@ -104,7 +104,6 @@ def row_tail(config: FeaturesConfig, sample_rate: int) -> int:
 
 
 def _hop(config: FeaturesConfig, split: Split, sample_rate: int) -> int:
-    """Samples from one row of a long negative to the next."""
     hop = round(config.rows.negative_hop_seconds * sample_rate)
     context = config.row_samples(split) - config.frontend.window_samples
     return context if context > 0 else hop

@@ -11,12 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from wakeword_core.config import Config, SourceConfig, Split
 from wakeword_core.data_roots import check_in_data_roots
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
-from wakeword_core.files import read_json, write_json
+from wakeword_core.files import as_type, read_json, write_json
 from wakeword_core.graph.stage import Check, CheckRun, Input, Judgement, RecordingFolders, Stage, StageRun
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.manifest import FORGOTTEN_FACET
@@ -94,7 +92,7 @@ class Project:
 
     def forgotten(self) -> Forgotten:
         """Return what this home must never use again, as it is known now; DataError where that is lost."""
-        if not Forgotten.is_written(self.home):
+        if not (self.home / FORGOTTEN_FILE).exists():
             for manifest in self.store.cards(MANIFEST):
                 if FORGOTTEN_FACET in manifest.facets:
                     raise DataError(
@@ -218,8 +216,8 @@ class Project:
         nothing is read: the manifest and the comparison look at them.
         """
         wanted = set(places) if themselves else {read for place in places for read in self._reads(*place)}
-        found = {place: artifact for place in wanted if (artifact := self.find(*place))}
-        damaged = {place: artifact for place, artifact in found.items() if artifact.damaged(read=True, again=False)}
+        artifacts = {place: artifact for place in wanted if (artifact := self.find(*place))}
+        damaged = {place: artifact for place, artifact in artifacts.items() if artifact.damaged(read=True, again=False)}
         for artifact in damaged.values():
             self.store.discard(artifact)
         if damaged:
@@ -334,15 +332,11 @@ class Project:
         return contents
 
 
-_RECORD = TypeAdapter(list[dict[str, Any]])
-_JUDGEMENT = TypeAdapter(Judgement)
-
-
 def _read_record(artifact: Artifact) -> dict[str, Judgement]:
     """Return what is recorded beside an artifact, by the key of the check; what cannot be read is made again."""
     try:
-        entries = _RECORD.validate_python(read_json(artifact.path / CHECKS_FILE))
-        return {str(entry.pop("key")): _JUDGEMENT.validate_python(entry) for entry in entries}
+        entries = as_type(list[dict[str, Any]], read_json(artifact.path / CHECKS_FILE))
+        return {str(entry.pop("key")): as_type(Judgement, entry) for entry in entries}
     except (OSError, ValueError, KeyError):
         return {}
 

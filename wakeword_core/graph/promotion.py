@@ -1,6 +1,6 @@
 """Which model is champion: decided at the end of a build, by a person, or by a rollback."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from wakeword_core.config import Split
@@ -141,8 +141,7 @@ def promote(project: Project, wanted: str, reason: str, *, force: bool) -> Entry
         if champion and champion.key == key:
             raise WakewordError(f"{key} is champion already")
         _require_model(project.store, key)
-        for stage, part in last.artifacts.items():
-            _require_undamaged(project.store, stage, part)
+        _require_undamaged(project.store, last.artifacts)
         if not force:
             _require_cleared(last, champion)
         if not reason:
@@ -229,12 +228,13 @@ def _named(registry: Registry, wanted: str) -> str:
     return keys[0]
 
 
-def _require_undamaged(store: ArtifactStore, stage: str, key: str) -> None:
-    artifact = store.find(stage, key)
-    if artifact and (damaged := artifact.damaged(read=True)):
-        raise ArtifactError(
-            f"{stage} {key} is damaged ({', '.join(damaged)}); nothing was changed; build the model again"
-        )
+def _require_undamaged(store: ArtifactStore, keys: Mapping[str, str]) -> None:
+    for artifact in (artifact for stage in keys for artifact in store.cards(stage) if artifact.key == keys[stage]):
+        if damaged := artifact.damaged(read=True):
+            raise ArtifactError(
+                f"{artifact.stage} {artifact.key} is damaged ({', '.join(damaged)}); nothing was changed; build the "
+                "model again"
+            )
 
 
 def _require_model(store: ArtifactStore, key: str) -> None:

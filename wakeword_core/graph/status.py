@@ -146,7 +146,6 @@ class Comparison:
         return [Cause("input", f"{name} changed{sentence}", name, was["key"], now["key"])]
 
     def _recordings_changed(self, last: Artifact) -> Cause:
-        """Compare the recordings of the user's folders and tables with those in the manifest."""
         if last.damaged(read=False) or not self._lists_recordings(last):
             return Cause("recordings", "recordings changed", RAW_AUDIO)
         old = _manifest_rows(last)
@@ -170,7 +169,6 @@ class Comparison:
         return f" ({_sentence(causes)})" if causes else ""
 
     def _lists_recordings(self, manifest: Artifact) -> bool:
-        """Tell whether a manifest lists its recordings as this version does."""
         from wakeword_core.recordings.manifest import MANIFEST_FILE
 
         return MANIFEST_FILE in manifest.files and manifest.code_version == self._project.stages[MANIFEST].version

@@ -56,7 +56,6 @@ def verify(path: Path, store: ArtifactStore, project: Project | None) -> Verific
 
 
 def _unknown_file(file: ModelFile, graph: Graph) -> Verification:
-    """Judge a file whose bytes are in no artifact."""
     claimed = {node.id for node in file.nodes() if node.stage in _WEIGHTS_OF}
     own = next(iter(graph.known(sorted(claimed))), None)
     if own is not None and file.seal == "unsealed":

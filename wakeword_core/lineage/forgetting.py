@@ -10,11 +10,10 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from pydantic import TypeAdapter
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import file_identity, hash_file, read_json, reading
+from wakeword_core.files import as_type, file_identity, hash_file, read_json, reading
 from wakeword_core.recordings.manifest import MANIFEST_FILE, ROOTS, readable_manifests
 from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
@@ -113,7 +112,6 @@ def _distinct_files(root: Path) -> Iterator[Path]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Yield the path of every ordinary file below a folder in order; links are not followed."""
     for folder, _, names in sorted(os.walk(root)):
         for path in (Path(folder, name) for name in sorted(names)):
             if path.is_file() and not path.is_symlink():
@@ -131,13 +129,13 @@ def _table_columns(path: Path, names: Sequence[str]) -> list[list[str]]:
     import pyarrow.parquet as pq
 
     with reading(path, "delete it"), pq.ParquetFile(path) as file:
-        there = [name for name in names if name in file.schema_arrow.names]
-        if names[0] not in there:
+        present = [name for name in names if name in file.schema_arrow.names]
+        if names[0] not in present:
             raise _NamesNoneError(f"{path} is of another version of wakeword: it lacks {names[0]}; delete it")
         if file.metadata.num_rows > _MOST_ROWS:
             raise ValueError(f"it says that it has {file.metadata.num_rows:,} rows")
-        columns: list[list[str]] = [[] for _ in there]
-        for batch in file.iter_batches(columns=there):
+        columns: list[list[str]] = [[] for _ in present]
+        for batch in file.iter_batches(columns=present):
             for values, column in zip(columns, batch.columns, strict=True):
                 values += column.cast(pa.string()).to_pylist()
     return columns
@@ -170,7 +168,7 @@ def known_recordings(store: ArtifactStore) -> pd.DataFrame:
 
 def _roots(manifest: Path) -> dict[str, str]:
     try:
-        return TypeAdapter(dict[str, str]).validate_python(read_json(manifest / ROOTS))
+        return as_type(dict[str, str], read_json(manifest / ROOTS))
     except (OSError, ValueError):
         return {}
 
@@ -245,18 +243,18 @@ def _present(path: Path, cache: ScanCache) -> frozenset[str]:
 def _listed(path: Path, known: pd.DataFrame, roots: Mapping[str, Path]) -> frozenset[str]:
     """Return all that manifests have had at the place of a file, or below that of a folder."""
     names = {os.path.abspath(path), os.path.realpath(path)}
-    found: set[str] = set()
+    recording_ids: set[str] = set()
     for (source, recorded), rows in known.groupby(["source", "root"]):
         starts = {str(root) for root in (recorded, roots.get(str(source))) if root}
         starts |= {os.path.realpath(start) for start in starts}
         for name, start in product(names, starts):
             if name == start or start.startswith(name.rstrip(os.sep) + os.sep):  # a folder around the source
-                found.update(rows["recording_id"])
+                recording_ids.update(rows["recording_id"])
             elif name.startswith(start.rstrip(os.sep) + os.sep):
                 inside = os.path.relpath(name, start)
                 here = (rows["path"] == inside) | rows["path"].str.startswith(inside + os.sep)
-                found.update(rows.loc[here, "recording_id"])
-    return frozenset(found)
+                recording_ids.update(rows.loc[here, "recording_id"])
+    return frozenset(recording_ids)
 
 
 def find_speaker(text: str, known: pd.DataFrame) -> tuple[str, list[str]]:
@@ -289,7 +287,7 @@ def traces(store: ArtifactStore, items: Iterable[Item]) -> set[FileEntry]:
 def copies(home: Path, wanted: Collection[FileEntry]) -> list[Path]:
     """Find every file below a home, whatever its name and place, that has the size and the bytes of a wanted one."""
     sizes = {entry.size for entry in wanted}
-    found, hashes = [], dict[tuple[int, int], str]()
+    paths, hashes = [], dict[tuple[int, int], str]()
     for path in _files(home):
         size = path.lstat().st_size
         if size in sizes:
@@ -297,8 +295,8 @@ def copies(home: Path, wanted: Collection[FileEntry]) -> list[Path]:
             if identity not in hashes:
                 hashes[identity] = hash_file(path)
             if FileEntry(size, hashes[identity]) in wanted:
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 def affected(store: ArtifactStore, recording_ids: Collection[str]) -> list[Item]:

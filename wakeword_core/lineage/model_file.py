@@ -7,18 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.lineage.recordings import Permission
 from wakeword_core.runtime.exported import MODEL_CARD_KEY, Seal, check_seal
-from wakeword_core.store.graph import Node
+from wakeword_core.store.graph import Keys, Node, NodeEntry, Text
 
 _EXPORTED = "onnx_model"
 
 
-_Text = Annotated[str, Field(max_length=10_000)]
-_StageName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,100}(\[[a-z]{1,20}\])?$")]
-_Key = Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")]
-_Inputs = Annotated[dict[_StageName, _Key], Field(max_length=100)]
 _Count = Annotated[int, Field(ge=0, le=10**12)]
 _Figure = Annotated[float, Field(ge=0, le=1e12)]
 
@@ -27,22 +23,18 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
-class _Entry(_Part):
-    name: _StageName
-    key: _Key
-    created: _Text
-    code_version: _Text
-    inputs: _Inputs
+class _Entry(NodeEntry):
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")]
 
 
 class _Source(_Part):
-    source: _Text
-    licence: _Text
+    source: Text
+    licence: Text
     commercial_use: Permission
     recordings: _Count
     hours: _Figure
     speakers: _Count
-    splits: dict[_Text, _Count]
+    splits: dict[Text, _Count]
 
 
 class _Data(_Part):
@@ -50,7 +42,7 @@ class _Data(_Part):
     hours: _Figure
     speakers: _Count
     unknown_speakers: _Count
-    splits: dict[_Text, _Count]
+    splits: dict[Text, _Count]
     sources: list[_Source] = Field(max_length=100_000)
 
 
@@ -68,14 +60,14 @@ class _Metrics(_Part):
 class _ModelCard(_Part):
     """What is read of the whole card; a model has some dozen artifacts behind it."""
 
-    created: _Text
+    created: Text
     metrics: _Metrics
     data: _Data
     lineage: list[_Entry] = Field(min_length=1, max_length=200)
 
 
 class _Keys(_Part):
-    keys: _Inputs = Field(default_factory=dict)
+    keys: Keys = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,7 @@ def read_model_file(path: Path) -> ModelFile:
 
     from wakeword_core.runtime import WakewordModel
     from wakeword_core.runtime.exported import model_file, parse_card, read_card, runtime_card
-    from wakeword_core.runtime.onnx_file import read_onnx, reason
+    from wakeword_core.runtime.onnx_file import read_onnx
 
     file = read_onnx(model_file(path, WakewordModel.names))
     card, text = runtime_card(file), file.metadata.get(MODEL_CARD_KEY)
@@ -123,5 +115,5 @@ def read_model_file(path: Path) -> ModelFile:
     try:
         seal = check_seal(onnx.load_model_from_string(file.data))
     except (DecodeError, ValueError) as error:
-        raise ArtifactError(f"{file.path} is not an ONNX model ({reason(error)})") from error
+        raise ArtifactError(f"{file.path} is not an ONNX model ({reason_of(error)})") from error
     return ModelFile(file.path, file.sha256, seal, card, model_card)

@@ -59,7 +59,6 @@ def find_subject(wanted: str, store: ArtifactStore) -> Subject:
 
 
 def _model(file: ModelFile, known: Graph) -> Subject:
-    """Put a model in the graph of its own card and of the store, which knows more."""
     nodes = file.nodes()
     graph = Graph([*nodes, *known.nodes.values()])
     owner = next((name for name, artifact in known.artifacts.items() if artifact.holds(file.sha256)), nodes[0].id)

@@ -89,10 +89,7 @@ def convolution(
 ) -> nn.Sequential:
     """Make a square convolution, batch norm and `activation`; ceil(size / stride) of each axis is left."""
     padding = kernel // 2
-    layers = [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-    ]
+    layers = [nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False), nn.BatchNorm2d(outputs)]
     return nn.Sequential(*layers, *([] if activation is None else [activation()]))
 
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from wakeword_core.config import Config, ModelConfig
-from wakeword_core.errors import ArtifactError, DataError, WakewordError
-from wakeword_core.files import read_json, replacing, write_json
+from wakeword_core.errors import ArtifactError, DataError, WakewordError, reason_of
+from wakeword_core.files import as_type, read_json, replacing, write_json
 from wakeword_core.models import build_model
 from wakeword_core.models.calibrators import new_calibrator
 
@@ -23,7 +23,7 @@ WEIGHTS = "model.safetensors"
 CARD = "model.json"
 _CARD_NEEDS = ("labels", "frontend", "sample_rate")
 _SHAPE = ("n_mels", "frames", "classes")
-_SIZE = TypeAdapter(Annotated[int, Field(ge=1, le=10_000)])
+_Size = Annotated[int, Field(ge=1, le=10_000)]
 _ARCHITECTURE = ("model", *_SHAPE, "calibration")
 
 
@@ -121,12 +121,13 @@ def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
     card = _read_card(folder / CARD)
     try:
         settings: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
-        n_mels, frames, classes = (_SIZE.validate_python(card[name]) for name in _SHAPE)
+        n_mels, frames, classes = as_type(tuple[_Size, _Size, _Size], [card[name] for name in _SHAPE])
         with torch.random.fork_rng(devices=[]):
             model = ScoringModel(settings, n_mels, frames, classes, card["calibration"])
     except (ValidationError, ValueError, TypeError, RuntimeError, WakewordError) as error:
-        reason = " ".join(str(error).split())
-        raise ArtifactError(f"{folder / CARD} does not describe a known model ({reason}); train it again") from error
+        raise ArtifactError(
+            f"{folder / CARD} does not describe a known model ({reason_of(error)}); train it again"
+        ) from error
     labels = card["labels"]
     if (
         not isinstance(labels, list)
@@ -137,7 +138,7 @@ def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
     try:
         state = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{folder / WEIGHTS} cannot be read ({error}); train the model again") from error
+        raise ArtifactError(f"{folder / WEIGHTS} cannot be read ({reason_of(error)}); train the model again") from error
     _check_fit(state, model.state_dict(), folder / WEIGHTS)
     model.load_state_dict(state, strict=True)
     return model.eval(), card
@@ -149,7 +150,7 @@ def _read_card(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} is missing; {path.parent} holds no trained model") from error
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); train the model again") from error
+        raise ArtifactError(f"{path} cannot be read ({reason_of(error)}); train the model again") from error
     missing = [name for name in (*_ARCHITECTURE, *_CARD_NEEDS) if not isinstance(card, dict) or name not in card]
     if missing:
         raise ArtifactError(f"{path} is not a model card: it lacks {', '.join(missing)}; train the model again")

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 
-from wakeword_core.errors import DataError
-from wakeword_core.files import digest, read_json, write_json
+from wakeword_core.errors import DataError, reason_of
+from wakeword_core.files import as_type, digest, read_json, write_json
 from wakeword_core.store.locks import exclusive
 
 FILE = "forgotten.json"
@@ -34,9 +34,6 @@ class Tombstone:
     reason: str
 
 
-_TOMBSTONES = TypeAdapter(tuple[Tombstone, ...])
-
-
 @dataclass(frozen=True)
 class Forgotten:
     """All tombstones of a home, which hold for every project in it."""
@@ -50,18 +47,12 @@ class Forgotten:
         if not path.exists() and not path.is_symlink():
             return NOTHING_FORGOTTEN
         try:
-            return cls(_TOMBSTONES.validate_python(read_json(path)))
+            return cls(as_type(tuple[Tombstone, ...], read_json(path)))
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
             raise DataError(
-                f"{path}, which names the recordings to forget, cannot be read ({reason}); restore it from a backup: "
-                "without it they would be used again"
+                f"{path}, which names the recordings to forget, cannot be read ({reason_of(error)}); restore it from "
+                "a backup: without it they would be used again"
             ) from error
-
-    @classmethod
-    def is_written(cls, home: Path) -> bool:
-        """Return whether a home has a file of tombstones, if only an empty one."""
-        return (home / FILE).exists()
 
     @classmethod
     def add_to(
@@ -87,17 +78,17 @@ class Forgotten:
     def adding(self, recording_ids: Iterable[str], speakers: Iterable[str], reason: str) -> "Forgotten":
         """Return these with new ones of today; what is forgotten already keeps its date and reason."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        wanted = [Tombstone("recording", recording_id, now, reason) for recording_id in recording_ids]
-        wanted += [Tombstone("speaker", speaker_hash(speaker), now, reason) for speaker in speakers]
-        there: dict[tuple[str, str], Tombstone] = {}
-        for tombstone in (*self.tombstones, *wanted):
-            there.setdefault((tombstone.kind, tombstone.sha256), tombstone)
-        return Forgotten(tuple(there.values()))
+        tombstones = [Tombstone("recording", recording_id, now, reason) for recording_id in recording_ids]
+        tombstones += [Tombstone("speaker", speaker_hash(speaker), now, reason) for speaker in speakers]
+        by_hash: dict[tuple[str, str], Tombstone] = {}
+        for tombstone in (*self.tombstones, *tombstones):
+            by_hash.setdefault((tombstone.kind, tombstone.sha256), tombstone)
+        return Forgotten(tuple(by_hash.values()))
 
     def among(self, recording_ids: Sequence[str], speakers: Sequence[str]) -> list[bool]:
         """Tell which recordings are forgotten, given the id and speaker group of each: [recordings]."""
-        there = set(speakers) if self._speakers else ()
-        silenced = {speaker for speaker in there if speaker_hash(speaker) in self._speakers}
+        distinct = set(speakers) if self._speakers else ()
+        silenced = {speaker for speaker in distinct if speaker_hash(speaker) in self._speakers}
         return [
             recording_id in self.recordings or speaker in silenced
             for recording_id, speaker in zip(recording_ids, speakers, strict=True)

@@ -74,7 +74,7 @@ def nearly_wake_words(
     """Name the labels of a source that are almost a wake word and make negatives: {source, label, word, recordings}."""
     if source.labels is None and (stated is None or "label" not in stated):
         return []
-    known, found = _known(words), []
+    known, near_labels = _known(words), []
     letters = {_letters(word): word for word in words}
     for label, count in sorted(Counter(_labels(source, paths, stated)).items()):
         text = _letters(label)
@@ -83,8 +83,8 @@ def nearly_wake_words(
         near = difflib.get_close_matches(text, letters, 1, _NEARLY)
         near += [word for word in letters if len(word) >= _LONG_WORD and word in text]
         if near:
-            found.append({"source": source.name, "label": label, "word": letters[near[0]], "recordings": count})
-    return found
+            near_labels.append({"source": source.name, "label": label, "word": letters[near[0]], "recordings": count})
+    return near_labels
 
 
 def _known(words: Collection[str]) -> dict[str, str]:
@@ -93,7 +93,6 @@ def _known(words: Collection[str]) -> dict[str, str]:
 
 
 def _letters(text: str) -> str:
-    """A spelling without accents."""
     return "".join(character for character in unicodedata.normalize("NFKD", spelling(text)) if character.isalnum())
 
 

@@ -117,7 +117,7 @@ def build_manifest(
     """
     listing = scan(sources, cache, progress, workers=workers, missing=config.missing_source, forgotten=forgotten)
     rows, missing, near_labels = _described(listing, sources, config, phrase)
-    gone, left_out = listing.forgotten, listing.left_out
+    forgotten_files, left_out = listing.forgotten, listing.left_out
     del listing
     measures = Measures(rows["recording_id"])
     add_headers(rows, measures, sources, config.health, cache, progress, workers)
@@ -136,7 +136,7 @@ def build_manifest(
     _write(rows, out)
     missing |= _without_usable(rows, config)
     summary = replace(
-        summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, gone),
+        summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, forgotten_files),
         near_labels=near_labels,
         found=[_found(source.name, rows[rows["source"] == source.name], left_out) for source in sources],
         not_read=_not_read(rows[~rows["source"].isin(missing)], left_out),

@@ -111,10 +111,7 @@ class Facts:
         for name in self._values:
             rows[name] = self.values(name)
         if error_column:
-            errors = pd.Series("", index=rows.index)
-            for place, error in self._errors.items():
-                errors[self._row_places == place] = error
-            rows[error_column] = errors
+            rows[error_column] = [self._errors.get(place, "") for place in self._row_places]
 
 
 def add_headers(
@@ -134,8 +131,8 @@ def add_headers(
     with _Saver(cache) as saved:
         measured = map_unordered(partial(_of_one, measure_header), _jobs(missing, sources), workers)
         for done, ((recording_id, _), facts) in enumerate(measured):
-            if isinstance(facts, _Failure):
-                header.put([(recording_id, {"error": facts.problem})])
+            if isinstance(facts, str):
+                header.put([(recording_id, {"error": facts})])
             else:
                 header.put([(recording_id, facts)])
                 saved.add(recording_id, kind, facts)
@@ -169,7 +166,7 @@ def add_sound(
     rates = dict(zip(missing["recording_id"], missing["sample_rate"], strict=True))
     detector = SpeechDetector() if wanted else None
 
-    def measure(job: tuple[str, Path]) -> Sound | _Failure:
+    def measure(job: tuple[str, Path]) -> Sound | str:
         voice = detector if job[0] in wanted else None
         return _of_one(lambda source: measure_sound(source, rates[job[0]], voice, health.vad_threshold), job)
 
@@ -177,8 +174,8 @@ def add_sound(
         measured = map_unordered(measure, _jobs(missing, sources), workers)
         for done, ((recording_id, _), sound) in enumerate(measured):
             progress("measure recordings", done + 1, len(missing))
-            if isinstance(sound, _Failure):
-                levels.put([(recording_id, {"error": sound.problem})])
+            if isinstance(sound, str):
+                levels.put([(recording_id, {"error": sound})])
                 continue
             levels.put([(recording_id, sound.levels)])
             saved.add(recording_id, levels_kind, sound.levels)
@@ -223,7 +220,6 @@ class _Saver:
 
 
 def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple[str, Path]]:
-    """(recording_id, file) of each row, made as they are asked for."""
     roots = {source.name: source.root.resolve() for source in sources}
     return (
         (recording_id, roots[name] / path)
@@ -231,15 +227,8 @@ def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple
     )
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """Why a recording could not be measured this time, which says nothing lasting about its bytes."""
-
-    problem: str
-
-
-def _of_one(measure: Callable[[Source], Result], job: tuple[str, Path]) -> "Result | _Failure":
-    """Measure the bytes that were hashed; whatever goes wrong with one recording is said of that one."""
+def _of_one(measure: Callable[[Source], Result], job: tuple[str, Path]) -> Result | str:
+    """Measure the bytes that were hashed, or say why that fails this time: it says nothing lasting about the bytes."""
     recording_id, path = job
     try:
         with _as_hashed(path, recording_id) as source:
@@ -247,12 +236,12 @@ def _of_one(measure: Callable[[Source], Result], job: tuple[str, Path]) -> "Resu
     except ChangedRecordingError:
         raise
     except AudioError as error:
-        return _Failure(_without_name(error, path))
+        return _without_name(error, path)
     except OSError as error:
-        return _Failure(f"cannot be opened ({error.strerror})")
+        return f"cannot be opened ({error.strerror})"
     except Exception as error:
         log.warning("%s cannot be measured (%s: %s)", path, type(error).__name__, error)
-        return _Failure(f"cannot be measured ({type(error).__name__}: {error})")
+        return f"cannot be measured ({type(error).__name__}: {error})"
 
 
 @contextmanager

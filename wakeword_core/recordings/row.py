@@ -46,6 +46,6 @@ def require_types(table: "pa.Table", row: type[RecordingRow] = RecordingRow) -> 
 
     for field in row_schema(row):
         if field.name in table.column_names:
-            found = table.schema.field(field.name).type
-            if kind_of(found) != kind_of(field.type):
-                raise ValueError(f"its {field.name} is of type {found}")
+            stored = table.schema.field(field.name).type
+            if kind_of(stored) != kind_of(field.type):
+                raise ValueError(f"its {field.name} is of type {stored}")

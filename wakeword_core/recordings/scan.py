@@ -228,7 +228,7 @@ def scan(
         raise DataError("; ".join(failed.values()))
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     left_out = {files.source.name: files.left_out for files in listed}
-    stated, gone, silenced = {}, 0, set[str]()
+    stated, forgotten_files, silenced = {}, 0, set[str]()
     while listed:
         files = listed.pop(0)  # so that its files are forgotten once they are rows
         rows_of_source, table = _scanned(files, cache, progress, workers), files.table
@@ -242,7 +242,7 @@ def scan(
             silenced.update(recording_id for recording_id, error, keep in judged if not (error or keep))
             rows_of_source = {name: list(compress(values, kept)) for name, values in rows_of_source.items()}
             table = None if table is None else table[kept].reset_index(drop=True)
-            gone += kept.count(False)
+            forgotten_files += kept.count(False)
         for name, values in rows_of_source.items():
             columns[name] += values
         if table is not None:
@@ -252,7 +252,7 @@ def scan(
     if failed or stated:
         fingerprint = digest([fingerprint, failed, {name: hash_rows(frame) for name, frame in stated.items()}])
     silenced -= forgotten.recordings
-    return Listing(columns, fingerprint, stated, failed, gone, left_out, frozenset(silenced))
+    return Listing(columns, fingerprint, stated, failed, forgotten_files, left_out, frozenset(silenced))
 
 
 def hash_rows(frame: "pd.DataFrame") -> str:
@@ -294,7 +294,6 @@ def _listed(source: SourceConfig, cache: ScanCache) -> _Listed:
 
 
 def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> dict[str, list[Any]]:
-    """The columns of one source: a row for each file, or for each row of its table."""
     name, files = listed.source.name, listed.files
     recording_ids, errors = _hashes(listed, cache, progress, workers)
     for index in errors:
@@ -347,14 +346,14 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
 
 def _remembered(root: Path, files: Sequence[SourceFile], cache: ScanCache) -> list[str | None]:
     """The remembered hash of each file, sorted by path; None where there is none."""
-    found: list[str | None] = []
+    hashes: list[str | None] = []
     rows = cache.hashes(root) if files else iter(())
     known, state, sha256 = next(rows, _NOTHING)
     for file in files:
         while known and known < file.path:  # both are sorted
             known, state, sha256 = next(rows, _NOTHING)
-        found.append(sha256 if not file.error and known == file.path and state == file.state else None)
-    return found
+        hashes.append(sha256 if not file.error and known == file.path and state == file.state else None)
+    return hashes
 
 
 def _hash_parts(parts: Iterable[Sequence[Sequence[Any]]]) -> str:

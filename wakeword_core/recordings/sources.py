@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
+from wakeword_core.files import inside
 from wakeword_core.globs import glob_regex
 from wakeword_core.sound_formats import INSTALL_MEDIA, MEDIA, SOUND_ENDINGS, av_version, sound_format
 
@@ -71,13 +72,13 @@ class LeftOut:
     @property
     def unexpected(self) -> list[str]:
         """Say what somebody should look at, a part of a sentence for each reason."""
-        reasons = sorted(reason for reason in self.counts if reason not in _EXPECTED)
-        return [f"{self.counts[reason]} {reason}, such as {self.examples[reason]}" for reason in reasons]
+        return [self._counted(reason) for reason in sorted(self.counts) if reason not in _EXPECTED]
 
     def __str__(self) -> str:
-        return ", ".join(
-            f"{count} {reason}, such as {self.examples[reason]}" for reason, count in sorted(self.counts.items())
-        )
+        return ", ".join(map(self._counted, sorted(self.counts)))
+
+    def _counted(self, reason: str) -> str:
+        return f"{self.counts[reason]} {reason}, such as {self.examples[reason]}"
 
 
 Remembered = Callable[[Sequence[SourceFile]], Sequence[str | None]]
@@ -132,12 +133,6 @@ def any_glob(patterns: Sequence[str]) -> Callable[[str], bool]:
     return lambda path: match(path) is not None
 
 
-def inside(path: str, folders: Sequence[str]) -> bool:
-    """Tell whether `path`, its links resolved, lies in one of the resolved folders."""
-    real = os.path.realpath(path)
-    return any(real == folder or real.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
-
-
 def allowed_folders(source: SourceConfig) -> list[str]:
     """Return the resolved folders that the files of a source must lie in, its own first."""
     return [os.path.realpath(folder) for folder in (source.root, *source.link_roots)]
@@ -146,12 +141,12 @@ def allowed_folders(source: SourceConfig) -> list[str]:
 def file_state(file: str | os.DirEntry[str]) -> tuple[State, str]:
     """Return the state of what `file` leads to, and an error that says why it cannot be read, if it cannot."""
     try:
-        found = os.stat(file) if isinstance(file, str) else file.stat()
+        status = os.stat(file) if isinstance(file, str) else file.stat()
     except OSError as error:
         return State(), _unread(error.strerror)
-    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         return State(), _unread(_NO_FILE)
-    return State.of(found), ""
+    return State.of(status), ""
 
 
 def _unread(why: str | None) -> str:
@@ -183,32 +178,31 @@ def _chosen(source: SourceConfig, base: str, left_out: LeftOut) -> tuple[list[So
 
 
 def _promised(path: str) -> str | None:
-    """The format that a file's ending promises, if it promises sound."""
     return SOUND_ENDINGS.get(path[path.rfind(".") :].lower())
 
 
 def _recording(root: Path, file: SourceFile, known: str | None, left_out: LeftOut) -> list[SourceFile]:
     """The file if it is sound that can be read, by its first bytes where it is not known; else it is counted."""
-    meant = _promised(file.path)
+    promised = _promised(file.path)
     if file.error:
-        if meant:
+        if promised:
             return [_with_text_as_name(file)]
         left_out.add(NOT_AUDIO if _NO_FILE in file.error else file.error, file.path)
         return []
-    found = known
-    if known is None or (meant and not av_version()):
+    kind = known
+    if known is None or (promised and not av_version()):
         try:
             with open(os.path.join(root, file.path), "rb") as raw:
-                found = sound_format(raw) or meant or ""
+                kind = sound_format(raw) or promised or ""
         except OSError as error:
             left_out.add(_unread(error.strerror), file.path)
             return []
-        if found in MEDIA and not av_version():
+        if kind in MEDIA and not av_version():
             left_out.add(NEEDS_PYAV, file.path)
             return []
-        if not found and _as_text(file.path) == file.path:
+        if not kind and _as_text(file.path) == file.path:
             left_out.no_sound.append(file)
-    if found:
+    if kind:
         return [_with_text_as_name(file)]
     left_out.add(NOT_AUDIO, file.path)
     return []

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from wakeword_core.config import SPLITS, Split
 from wakeword_core.config.recordings import SplitsConfig
-from wakeword_core.errors import DataError
-from wakeword_core.files import digest, read_json, write_json
+from wakeword_core.errors import DataError, reason_of
+from wakeword_core.files import as_type, digest, read_json, write_json
 from wakeword_core.recordings.forgotten import speaker_hash
 from wakeword_core.store.locks import exclusive
 
@@ -32,6 +32,8 @@ _TOO_FEW_GROUPS = (
     "split"
 )
 _HELD_ELSEWHERE = "hold some there with a source's split, or fewer elsewhere, or add recordings of other speakers"
+
+_Place = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 
 def split_of(speaker: str, seed: int, shares: SplitsConfig) -> Split:
@@ -175,19 +177,15 @@ def _split_at(place: float, shares: SplitsConfig) -> Split:
     return next(split for split, (_, high) in _bounds(shares).items() if turned < high)
 
 
-_PLACES = TypeAdapter(dict[str, Annotated[float, Field(ge=0, le=1, strict=True)]])
-
-
 def _read_places(path: Path) -> dict[str, float]:
     try:
-        return _PLACES.validate_python(read_json(path))
+        return as_type(dict[str, _Place], read_json(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
         raise DataError(
-            f"{path}, which remembers the split of each speaker, cannot be read ({reason}); restore it from a backup, "
-            "or remove it to split all recordings anew"
+            f"{path}, which remembers the split of each speaker, cannot be read ({reason_of(error)}); restore it from "
+            "a backup, or remove it to split all recordings anew"
         ) from error
 
 

@@ -22,7 +22,6 @@ _ALSO_CALLED = {"license": "licence", "file_name": "path"}
 _SPEAKER_IN_COMMON_VOICE, _CLIPS_IN_COMMON_VOICE = "client_id", "clips"
 _ALLOWED: dict[str, Sequence[str]] = {"role": ROLES, "split": SPLITS}
 _CLOSE = 0.75
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _MOST_ROWS, _MOST_COLUMNS, _MOST_BYTES = 3_000_000, 1_000, 1 << 30
 """Of a table: what a small file may not grow beyond as it is read."""
 
@@ -56,7 +55,8 @@ def _paths(stated: Iterable[str], root: Path) -> list[str]:
     Common Voice leaves out the folder clips.
     """
     clips = (root / _CLIPS_IN_COMMON_VOICE).is_dir()
-    home, bases = os.path.expanduser("~"), {os.path.abspath(root), os.path.realpath(root)}
+    home = os.path.expanduser("~")
+    bases = {path.rstrip("/") + "/" for path in (os.path.abspath(root), os.path.realpath(root))}
     paths = []
     for path in stated:
         if path.startswith(("~/", "$HOME/", "${HOME}/")):
@@ -65,7 +65,7 @@ def _paths(stated: Iterable[str], root: Path) -> list[str]:
             path = path.replace("\\", "/")
         path = posixpath.normpath(path)
         for base in bases:
-            path = path.removeprefix(base.rstrip("/") + "/")
+            path = path.removeprefix(base)
         if clips and "/" not in path and not os.path.lexists(root / path):
             path = f"{_CLIPS_IN_COMMON_VOICE}/{path}"
         paths.append(path)
@@ -215,10 +215,10 @@ def _check_rows(rows: "pd.DataFrame", source: SourceConfig) -> None:
     empty = rows.index[rows["path"] == ""]
     if len(empty):
         raise DataError(f"row {empty[0] + 1} {where} has no path; fill it in, or remove the row")
-    if "licence" in rows and (odd := [text for text in rows["licence"].unique() if printable(text) != text]):
-        number = rows.index[rows["licence"] == odd[0]][0] + 1
+    if "licence" in rows and (misshapen := [text for text in rows["licence"].unique() if printable(text) != text]):
+        number = rows.index[rows["licence"] == misshapen[0]][0] + 1
         raise DataError(
-            f"row {number} {where} has the licence {odd[0]!r}, but it must be one line without control characters"
+            f"row {number} {where} has the licence {misshapen[0]!r}, but it must be one line without control characters"
         )
     for column, allowed in _ALLOWED.items():
         if column not in rows:

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from wakeword_core.config import Config
-from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.errors import ArtifactError, DataError, reason_of
 from wakeword_core.files import read_json, write_json
 from wakeword_core.stage_names import BUNDLE, MODEL
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, PathPart
@@ -47,8 +47,6 @@ class Entry:
 
 
 class _File(BaseModel):
-    """What a file of the registry holds."""
-
     model_config = ConfigDict(extra="forbid")
 
     phrase: str
@@ -83,10 +81,9 @@ class Registry:
             if (read.champion.key if read.champion else None) != file.champion:
                 raise ValueError("its champion does not follow from its history")
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
             raise DataError(
-                f"{path}, which says which model is champion, cannot be read ({reason}); restore it from a backup, or "
-                "move it away: then the next model is the first"
+                f"{path}, which says which model is champion, cannot be read ({reason_of(error)}); restore it from a "
+                "backup, or move it away: then the next model is the first"
             ) from error
         return read
 

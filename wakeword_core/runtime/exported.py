@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeV
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wakeword_core.config import DetectorConfig, FrontendConfig
-from wakeword_core.errors import ArtifactError, ConfigError
+from wakeword_core.errors import ArtifactError, ConfigError, reason_of
 from wakeword_core.files import canonical_json, digest, parse_json
-from wakeword_core.runtime.onnx_file import OnnxFile, read_onnx, reason
+from wakeword_core.runtime.onnx_file import OnnxFile, read_onnx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -221,7 +221,7 @@ def parse_card(text: str, file: Path) -> dict[str, Any]:
         card = parse_json(text)
         canonical_json(card)  # which knows no number that is infinite
     except ValueError as error:
-        raise ArtifactError(f"the card in {file} is not JSON ({reason(error)}); export the model again") from error
+        raise ArtifactError(f"the card in {file} is not JSON ({reason_of(error)}); export the model again") from error
     if not isinstance(card, dict):
         raise ArtifactError(f"the card in {file} is not a JSON object; export the model again")
     return card
@@ -232,15 +232,9 @@ def read_card(kind: type[AnyCard], card: Mapping[str, Any], file: Path) -> AnyCa
     try:
         return kind.model_validate(card)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        *around, name = (str(part)[:100] for part in first["loc"] or ("",))
-        where = ".".join(around)
-        what = (
-            f"{where} lacks {name!r}".strip()
-            if first["type"] == "missing"
-            else f"{'.'.join((*around, name))}: {first['msg']}"
-        )
-        raise ArtifactError(f"the card in {file} cannot be used ({what}); export the model again") from error
+        raise ArtifactError(
+            f"the card in {file} cannot be used ({reason_of(error)}); export the model again"
+        ) from error
 
 
 def seal(model: "ModelProto") -> None:

@@ -48,9 +48,13 @@ def microphone(sample_rate: int, device: str | int | None = None) -> Iterator[It
     try:
         yield _converted(_blocks_of(blocks), rate, sample_rate)
     finally:
-        with suppress(sounddevice.PortAudioError):  # of a device that is gone
-            stream.__exit__(None, None, None)
+        _close(stream, sounddevice)
         losses.tell_all()
+
+
+def _close(stream: Any, sounddevice: Any) -> None:
+    with suppress(sounddevice.PortAudioError):  # of a device that is gone
+        stream.__exit__(None, None, None)
 
 
 class _Losses:
@@ -60,7 +64,7 @@ class _Losses:
     def add(self, what: str) -> None:
         """Count a loss, and tell of the first, the tenth and so on."""
         self._count, self._last = self._count + 1, what
-        if set(str(self._count)[1:]) <= {"0"} and str(self._count)[0] == "1":
+        if str(self._count).rstrip("0") == "1":
             self._tell("going on")
 
     def tell_all(self) -> None:
@@ -84,6 +88,7 @@ def _opened(sounddevice: Any, sample_rate: int, device: str | int | None, take: 
         raise _cannot_open(sample_rate, device, error) from error
     first: Exception | None = None
     for rate, count in product(rates, channels):
+        stream = None
         try:
             stream = sounddevice.InputStream(
                 samplerate=rate,
@@ -96,6 +101,8 @@ def _opened(sounddevice: Any, sample_rate: int, device: str | int | None, take: 
             stream.__enter__()
         except faults as error:
             first = first or error
+            if stream is not None:  # else the device would be taken at the next try
+                _close(stream, sounddevice)
             continue
         if (rate, count) != (sample_rate, 1):
             log.info("the microphone gives %d channels at %d Hz, which become one at %d Hz", count, rate, sample_rate)

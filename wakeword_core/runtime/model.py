@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.audio import read_pcm_blocks
-from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.errors import ArtifactError, DataError, reason_of
 from wakeword_core.features.mel import NumpyFrontend, frame_count
 from wakeword_core.files import replacing
 from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
 from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedModel, RuntimeCard, Shapes
-from wakeword_core.runtime.onnx_file import reason
 from wakeword_core.runtime.streaming import Floats, GraphScorer, Pcm, StreamingModel, Times, check_pcm
 
 _INPUT = "log_mel"
@@ -27,11 +26,7 @@ _BLOCK_STRIDES = 512  # strides of audio whose features are held at once: 40 s a
 
 
 def window_scores(
-    features: Floats,
-    quiet: Floats,
-    stride_frames: int,
-    score: Callable[[Floats], Floats],
-    batch: int,
+    features: Floats, quiet: Floats, stride_frames: int, score: Callable[[Floats], Floats], batch: int
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Score every window of frames [bands, frames] that ends on the grid.
 
@@ -46,11 +41,7 @@ def window_scores(
 
 
 def _score_ends(
-    padded: Floats,
-    ends: npt.NDArray[np.int64],
-    window_frames: int,
-    score: Callable[[Floats], Floats],
-    batch: int,
+    padded: Floats, ends: npt.NDArray[np.int64], window_frames: int, score: Callable[[Floats], Floats], batch: int
 ) -> Floats:
     """Scores of windows that end at frames `ends` of `padded`, which begins window_frames - 1 frames before frame 0."""
     if not len(ends):
@@ -107,7 +98,7 @@ class WakewordModel(ExportedModel):
         try:
             scores = self.session.run([SCORES], {_INPUT: windows.astype(np.float32, copy=False)})[0]
         except Exception as error:  # onnxruntime's own exceptions have no common public base
-            raise ArtifactError(f"{self.path} cannot be run ({reason(error)}); export the model again") from error
+            raise ArtifactError(f"{self.path} cannot be run ({reason_of(error)}); export the model again") from error
         return self.checked(scores, len(windows))
 
     def score_stream_windows(self, windows: Floats) -> Floats:
@@ -206,12 +197,12 @@ def detect_blocks(
         yield np.zeros(model.quiet_samples, np.int16)
 
     decision = StreamingDetector(model.threshold if threshold is None else threshold, model.detector)
-    found = []
+    detections = []
     for times, scores in score_blocks(model, followed_by_quiet()):
         for time, score, label in zip(times, *wake_scores(scores), strict=True):
             if (event := decision.push(float(time), float(score), model.labels[label])) is not None:
-                found.append(event)
-    return [event._replace(time=min(event.time, samples / model.sample_rate)) for event in found]
+                detections.append(event)
+    return [event._replace(time=min(event.time, samples / model.sample_rate)) for event in detections]
 
 
 def score_files(model: WakewordModel | StreamingModel, paths: Sequence[Path], out: Path) -> int:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.errors import ArtifactError, MissingDependencyError
+from wakeword_core.errors import ArtifactError, MissingDependencyError, reason_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -92,7 +92,7 @@ class OnnxFile:
             elif options.terminate:
                 what = f"takes more than {_TRIAL_SECONDS:g} s for a first run"
             else:
-                what = f"fails on a first run ({reason(error)})"
+                what = f"fails on a first run ({reason_of(error)})"
             raise ArtifactError(f"{self.path} {what}; it is not one of ours") from error
         finally:
             timer.cancel()
@@ -107,7 +107,7 @@ class OnnxFile:
                 enable_fallback=False,  # which prints
             )
         except Exception as error:  # onnxruntime's own exceptions have no common public base
-            raise ArtifactError(f"{self.path} is not an ONNX model that can run here ({reason(error)})") from error
+            raise ArtifactError(f"{self.path} is not an ONNX model that can run here ({reason_of(error)})") from error
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -131,18 +131,12 @@ def parse_onnx(data: bytes, path: Path) -> OnnxFile:
     try:
         model = _message("Model").FromString(data)
     except DecodeError as error:
-        raise ArtifactError(f"{path} is not an ONNX model ({reason(error)})") from error
+        raise ArtifactError(f"{path} is not an ONNX model ({reason_of(error)})") from error
     if not model.graph.node:
         raise ArtifactError(f"{path} is not an ONNX model: it has no graph")
     if fault := _fault(model):
         raise ArtifactError(f"{path} {fault}; no model of ours does, so it is not run")
     return OnnxFile(path, data, _metadata(model, path), tuple(_computed_in_branches(model)))
-
-
-def reason(error: Exception) -> str:
-    """Return what an error of a library says, as one short line."""
-    words = " ".join(str(error).split())
-    return words.rpartition("Status Message: ")[2][:200] or type(error).__name__
 
 
 def _metadata(model: Any, path: Path) -> dict[str, str]:
@@ -188,7 +182,6 @@ def _graphs(graph: Any, depth: int = 1, outer: tuple[Any, ...] = ()) -> Iterator
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """Yield the tensors in the attributes of a graph's nodes."""
     for node in graph.node:
         for attribute in node.attribute:
             yield from attribute.tensors
@@ -208,22 +201,23 @@ def _computed_in_branches(model: Any) -> Iterator[bytes]:
         constants = {tensor.name for tensor in (*outer, *graph.initializer)}
         nodes, known = [], set(constants)
         for node in graph.node:
-            if {name for name in node.input if name} <= known and not any(one.HasField("g") for one in node.attribute):
+            branches = any(attribute.HasField("g") for attribute in node.attribute)
+            if not branches and {name for name in node.input if name} <= known:
                 nodes.append(node)
                 known.update(node.output)
         if not nodes:
             continue
-        alone = _message("Model")(ir_version=model.ir_version, opset_import=model.opset_import)
+        branch_model = _message("Model")(ir_version=model.ir_version, opset_import=model.opset_import)
         used = {name for node in nodes for name in node.input}
-        alone.graph.name = b"constants"
-        alone.graph.node.extend(nodes)
-        alone.graph.initializer.extend(
+        branch_model.graph.name = b"constants"
+        branch_model.graph.node.extend(nodes)
+        branch_model.graph.initializer.extend(
             {tensor.name: tensor for tensor in (*outer, *graph.initializer) if tensor.name in used}.values()
         )
         for node in nodes:
             for name in node.output:
-                alone.graph.output.add().name = name
-        yield alone.SerializeToString()
+                branch_model.graph.output.add().name = name
+        yield branch_model.SerializeToString()
 
 
 def _text(name: bytes) -> str:

@@ -22,9 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.audio import from_pcm16
-from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.errors import ArtifactError, DataError, reason_of
 from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedModel, RuntimeCard, Shapes, StateCard
-from wakeword_core.runtime.onnx_file import reason
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -99,7 +98,7 @@ class Stream:
             self._model.session.run_with_iobinding(self._bindings[self._turn])
         except Exception as error:  # onnxruntime's own exceptions have no common public base
             raise ArtifactError(
-                f"{self._model.path} cannot be run ({reason(error)}); export the model again"
+                f"{self._model.path} cannot be run ({reason_of(error)}); export the model again"
             ) from error
         self._turn = 1 - self._turn
         return self._model.checked(self._scores, len(self._scores)).copy()

@@ -63,7 +63,6 @@ class BatchingScorer:
                 job.scores.set_result(part)
 
     def _gathered(self) -> list[_Job]:
-        """Return the jobs of the next run; none when the scorer is closed."""
         job = self._waiting.get()
         jobs, windows, until = [], 0, time.monotonic() + self._wait
         while job is not None:

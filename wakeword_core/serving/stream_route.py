@@ -1,13 +1,13 @@
 """The WebSocket: PCM in, scores and events out. docs/serving.md describes the protocol."""
 
 import asyncio
-import json
 import time
 from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
+from wakeword_core.files import parse_json
 from wakeword_core.serving.access import SUBPROTOCOL, BearerToken
 from wakeword_core.serving.listening import Listening, Message
 from wakeword_core.serving.refusals import RefusedError
@@ -108,8 +108,8 @@ class _Conversation:
         """Process a text message; True if it was the last."""
         await asyncio.sleep(self._pace.pause(0.0))
         try:
-            message = json.loads(text)
-        except (ValueError, RecursionError):
+            message = parse_json(text)
+        except ValueError:
             message = None
         if message == {"type": "end"}:
             await self._send(await self._service.listen(self._stream().finish))

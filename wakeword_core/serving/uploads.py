@@ -38,7 +38,7 @@ _PLAIN_KINDS, _ALL_KINDS = "a WAV, FLAC, OGG or MP3 file", "a WAV, FLAC, OGG, MP
 
 REQUEST_BODY = {
     "required": True,
-    "description": f"{_ALL_KINDS.capitalize()}, as it is or as the field `file` of a form.",
+    "description": f"The audio is {_ALL_KINDS}, as it is or as the field `file` of a form.",
     "content": {
         **{media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in AUDIO_TYPES},
         MULTIPART: {

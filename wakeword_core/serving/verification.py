@@ -88,12 +88,7 @@ class Verifier:
         return decided
 
     def _verdict(
-        self,
-        peak: Detection,
-        decided: list[tuple[Detection, Decision]],
-        seconds: float,
-        hint: str | None,
-        work: Work,
+        self, peak: Detection, decided: list[tuple[Detection, Decision]], seconds: float, hint: str | None, work: Work
     ) -> Verdict:
         by_judge = self._cascade.judge is not None and bool(decided)
         call, decision = max(

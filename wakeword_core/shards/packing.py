@@ -133,8 +133,6 @@ class _Previous:
 
 
 class _Reader:
-    """Recordings of a job's sources as shards hold them."""
-
     def __init__(self, job: ShardJob) -> None:
         self._job = job
         self._folders: dict[tuple[str, str], Path] = {}

@@ -88,7 +88,6 @@ def _table(rows: Sequence[tuple[RecordingRow, Wav]], schema: "pa.Schema") -> "pa
 
 
 def _binary(values: Sequence[Wav]) -> "pa.Array":
-    """A binary column, its bytes copied once."""
     import pyarrow as pa
 
     ends = np.cumsum([0, *(len(value) for value in values)], dtype=np.int64)

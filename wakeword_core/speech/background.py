@@ -194,6 +194,5 @@ def _convolve(x: NDArray[np.float64], kernel: NDArray[np.float64]) -> NDArray[np
 
 
 def _unit(x: NDArray[np.floating]) -> Samples:
-    """Scale to an RMS of 1; silence stays."""
     rms = float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) if len(x) else 0.0
     return (x / rms if rms > 0 else x).astype(np.float32)

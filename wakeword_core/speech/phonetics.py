@@ -213,7 +213,6 @@ def _spelling(text: str) -> str:
 
 
 def _whole(words: list[str]) -> Iterator[tuple[str, Kind]]:
-    """What can be made of the phrase's own words."""
     for length in range(len(words) - 1, 0, -1):
         for start in range(len(words) - length + 1):
             yield " ".join(words[start : start + length]), "part"

@@ -82,7 +82,6 @@ def _candidates(generator: np.random.Generator) -> Iterator[str]:
 
 
 def _expand(template: str, generator: np.random.Generator, words: list[str]) -> str:
-    """Replace each slot by a drawn alternative, itself expanded."""
     text, rest = "", template
     while "{" in rest:
         before, _, after = rest.partition("{")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wakeword_core.audio import from_pcm16, resample, write_audio
 from wakeword_core.config import Role, SourceConfig, SynthesisConfig
 from wakeword_core.cores import available_cores, process_pool
-from wakeword_core.errors import DataError, WakewordError
+from wakeword_core.errors import DataError, WakewordError, reason_of
 from wakeword_core.files import contained, read_json, require_space, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.speech import background, espeak, hibari, phonetics
@@ -112,7 +112,7 @@ def synthetic_sources(folder: Path) -> list[SourceConfig]:
         entries = read_json(listing)
         return [SourceConfig(**{**entry, "path": contained(folder, entry["path"])}) for entry in entries]
     except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{listing} is damaged ({error}); make the synthetic recordings again") from error
+        raise DataError(f"{listing} is damaged ({reason_of(error)}); make the synthetic recordings again") from error
 
 
 def synthesize_phrase(

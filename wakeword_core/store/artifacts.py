@@ -9,22 +9,27 @@ import logging
 import os
 import platform
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.files import (
+    as_type,
     digest,
     file_identity,
     hash_file,
+    inside,
+    lasting_state,
     link_or_copy,
     read_json,
     unfinished_parts,
@@ -45,7 +50,6 @@ _RECORDED_VERSIONS = (
     "scipy", "silero-vad", "espeakng-loader", "hibari-tts",
 )  # fmt: skip
 _GENERATION_LENGTH = 8
-_LONGEST_REASON = 200
 _SEAL = "seal"
 """A hash in a card of all else that is in it."""
 _SEGMENT = r"([^/\\\x00-\x1f.]|\.[^/\\\x00-\x1f.]|\.\.[^/\\\x00-\x1f])[^/\\\x00-\x1f]*"
@@ -118,11 +122,8 @@ class Artifact:
         """
         card = self.path / CARD
         written = card.stat().st_mtime_ns if card.is_file() else 0
-        root = self.path.resolve()
-        # a name that leads out of the artifact, by itself or through a link, is of no file that was written here
-        own = {name: path for name in self.files if (path := root / name).resolve() == path and path.is_file()}
-        stats = {name: path.stat() for name, path in own.items()}
-        touched = {name for name, stat in stats.items() if stat.st_mtime_ns > written}
+        stats = _stats(self.path, self.files)
+        touched = {name for name, state in stats.items() if state.st_mtime_ns > written}
         wrong = [
             name
             for name, entry in self.files.items()
@@ -135,7 +136,17 @@ class Artifact:
         return wrong
 
 
-_ARTIFACT = TypeAdapter(Artifact)
+def _stats(folder: Path, names: Iterable[str]) -> dict[str, os.stat_result]:
+    """The state of those files that lie in a folder itself: a name or a link may lead out of it."""
+    root, states = os.path.realpath(folder), {}
+    is_inside = cache(lambda parent: os.path.realpath(parent) == parent)
+    for name in names:
+        path = os.path.join(root, name)
+        with suppress(OSError):
+            state = os.lstat(path)
+            if stat.S_ISREG(state.st_mode) and is_inside(os.path.dirname(path)):
+                states[name] = state
+    return states
 
 
 @dataclass
@@ -213,32 +224,25 @@ class Parts:
 
 _read_hashes: dict[tuple[int, ...], str] = {}
 """SHA-256 of files that this process has read, by all that changes when a file does."""
-_TICK_SECONDS = 0.02
-"""A file that changes again so soon may have the same times."""
 
 
 def _hash(path: Path, *, again: bool = True) -> str:
     """Return the SHA-256 (hex) of a file's bytes, empty where it cannot be read; not `again` if it was read already."""
     try:
-        stat = path.stat()
-        identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        if again or identity not in _read_hashes:
-            sha256 = hash_file(path)
-            if time.time() - stat.st_ctime < _TICK_SECONDS:
-                return sha256
-            _read_hashes[identity] = sha256
-        return _read_hashes[identity]
+        state = lasting_state(path)
+        if state is None:
+            return hash_file(path)
+        if again or state not in _read_hashes:
+            _read_hashes[state] = hash_file(path)
+        return _read_hashes[state]
     except OSError:
         return ""
 
 
 def _identity(path: Path) -> list[int]:
     """Return what changes when a file is written or replaced: size, time of modification in ns, inode."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-
-
-_LATEST = TypeAdapter(list[PathPart])
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns, state.st_ino]
 
 
 class LatestParts:
@@ -251,7 +255,7 @@ class LatestParts:
         self._parts = parts
         self._path = parts.root / f"latest-{digest([place, parts.generation])[:20]}.json"
         try:
-            self._keys = _LATEST.validate_python(read_json(self._path))
+            self._keys = as_type(list[PathPart], read_json(self._path))
         except (OSError, ValueError):
             self._keys = []
 
@@ -295,8 +299,9 @@ class ArtifactStore:
         except (OSError, ValueError) as error:
             if path not in self._known_damage:
                 self._known_damage.add(path)
-                reason = " ".join(str(error).split())[:_LONGEST_REASON]
-                log.warning("%s cannot be read (%s); it counts as missing, and is built again", path / CARD, reason)
+                log.warning(
+                    "%s cannot be read (%s); it counts as missing, and is built again", path / CARD, reason_of(error)
+                )
             return None
 
     def _is_whole(self, artifact: Artifact) -> bool:
@@ -458,14 +463,14 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
 
 def _read_card(path: Path) -> Artifact:
     """Read an artifact's card, which anybody may have written; OSError or ValueError where it is none."""
-    if not (path / CARD).resolve().is_relative_to(path.parent.parent.resolve()):
+    if not inside(path / CARD, [os.path.realpath(path.parent.parent)]):
         raise ValueError("a link leads out of the store")
     card = read_json(path / CARD)
     if not isinstance(card, dict):
         raise ValueError("it is no card")
     if card.pop(_SEAL, None) not in (None, digest(card)):
         raise ValueError("it was changed after it was written")
-    artifact = _ARTIFACT.validate_python({**card, "path": path})
+    artifact = as_type(Artifact, {**card, "path": path})
     if (artifact.stage, artifact.key) != (path.parent.name, path.name):
         raise ValueError(f"it is of {artifact.stage} {artifact.key}")
     return artifact

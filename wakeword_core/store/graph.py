@@ -6,16 +6,15 @@ Lineage, status, gc and forget all use it. The few walks are written out: import
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, PathPart, artifact_name
 
-_MOST_INPUTS = 100
-_LONGEST_REASON = 200
-
+Text = Annotated[str, Field(max_length=10_000)]
+Keys = Annotated[dict[PathPart, PathPart], Field(max_length=100)]
 NodeId = tuple[str, str]
 """(stage, key)"""
 
@@ -32,14 +31,14 @@ class Edge:
     """Content hash of the input, or of the facet that was depended on."""
 
 
-class _Entry(BaseModel):
-    """A node as it stands in a model card."""
+class NodeEntry(BaseModel):
+    """A node as it stands in a model card, which anybody may have written."""
 
     name: PathPart
     key: PathPart | Literal[""]
-    created: str
-    code_version: str
-    inputs: dict[PathPart, PathPart] = Field(max_length=_MOST_INPUTS)
+    created: Text
+    code_version: Text
+    inputs: Keys
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,11 @@ class Node:
     def from_json(cls, tree: Mapping[str, Any]) -> "Node":
         """Read the node that `to_json` wrote, if anybody's model has it; ArtifactError if it is none."""
         try:
-            entry = _Entry.model_validate(tree)
+            entry = NodeEntry.model_validate(tree)
         except ValueError as error:
-            reason = " ".join(str(error).split())[:_LONGEST_REASON]
-            raise ArtifactError(f"an entry of the lineage in the model's card cannot be read ({reason})") from error
+            raise ArtifactError(
+                f"an entry of the lineage in the model's card cannot be read ({reason_of(error)})"
+            ) from error
         stage, split = _parts(entry.name)
         edges = tuple(Edge(name, _parts(name)[0], key, "") for name, key in entry.inputs.items())
         return cls(stage, entry.key, split, created=entry.created, code_version=entry.code_version, inputs=edges)
@@ -179,7 +179,6 @@ class Graph:
         return _reached(nodes, self.consumers)
 
     def _maker(self, edge: Edge) -> Node:
-        """Return the artifact at the other end of an edge."""
         recorded = self.nodes.get((edge.stage, edge.key))
         # a content that was not recorded is empty, and no artifact has that one
         return (
@@ -206,6 +205,5 @@ def _reached(starts: Collection[Node], step: Callable[[Node], list[Node]]) -> li
 
 
 def _parts(name: str) -> tuple[str, str | None]:
-    """Return stage and split of an artifact's name."""
     stage, _, split = name.partition("[")
     return stage, split.removesuffix("]") or None

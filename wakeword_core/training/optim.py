@@ -182,10 +182,7 @@ def make_optimizers(
 def _decay_groups(named: Named, undecayed: Parameters, decay: float) -> list[dict[str, Any]]:
     weights = [tensor for name, tensor in named if _is_weight(name, tensor)]
     others = [tensor for name, tensor in named if not _is_weight(name, tensor)] + undecayed
-    groups: list[dict[str, Any]] = [
-        {"params": weights, "weight_decay": decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 

@@ -116,7 +116,6 @@ def _private(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _started(train: Train, count: int, folder: Path, out: Path, output: Path) -> Iterator[Workers]:
-    """Start the processes; whatever happens, they have ended afterwards."""
     # one process imports torch and is forked for each, which takes a fraction of as many imports, of time and memory
     context, workers = forked_processes([__name__, train.__module__]), Workers()
     (folder / _STORE).unlink(missing_ok=True)
@@ -186,8 +185,6 @@ def _listen(
 
 
 class _Reporter(logging.Handler):
-    """Sends what happens in a process to the one that started it."""
-
     def __init__(self, connection: Connection) -> None:
         super().__init__(logging.INFO)
         self._connection, self._progress_at = connection, 0.0

@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter
-
-from wakeword_core.errors import ArtifactError
-from wakeword_core.files import parse_json, write_text
+from wakeword_core.errors import ArtifactError, reason_of
+from wakeword_core.files import as_type, parse_json, write_text
 
 HISTORY = "history.jsonl"
 CURVE = "training_curve.png"
@@ -57,9 +55,6 @@ class TrainingSummary:
     stopped_early: bool
 
 
-_RECORD = TypeAdapter(EpochRecord)
-
-
 def best_record(history: Sequence[EpochRecord]) -> EpochRecord | None:
     """Find the record with the best score, the first among equals; None before the first epoch."""
     return max(history, key=lambda record: record.score, default=None)
@@ -79,10 +74,11 @@ def out_of_patience(history: Sequence[EpochRecord], patience: int) -> bool:
 def read_history(path: Path) -> list[EpochRecord]:
     """Read what `write_history` wrote; ArtifactError if it is not that."""
     try:
-        return [_RECORD.validate_python(parse_json(line)) for line in path.read_bytes().splitlines()]
+        return [as_type(EpochRecord, parse_json(line)) for line in path.read_bytes().splitlines()]
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ArtifactError(f"{path} is no history of a training ({reason}); train the model again") from error
+        raise ArtifactError(
+            f"{path} is no history of a training ({reason_of(error)}); train the model again"
+        ) from error
 
 
 def write_history(path: Path, history: Sequence[EpochRecord]) -> None:

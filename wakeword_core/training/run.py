@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import Config
-from wakeword_core.errors import ArtifactError, ConfigError
+from wakeword_core.errors import ArtifactError, ConfigError, reason_of
 from wakeword_core.files import canonical_json, digest, link_or_copy, parse_json, replacing
 from wakeword_core.models.scoring import ScoringModel, count_parameters, model_card, new_model, save_model
 from wakeword_core.training.data import UNSEEN, derived_seed
@@ -293,8 +293,6 @@ _FACTS = ("run", "step", "micro_batch", "device", "scaler")
 
 
 class _Facts(BaseModel):
-    """What a checkpoint's file says besides its tensors."""
-
     model_config = ConfigDict(allow_inf_nan=False)
 
     run: str
@@ -359,7 +357,7 @@ def _read_checkpoint(path: Path) -> Checkpoint:
         fields: dict[str, Any] = {name: getattr(facts, name) for name in _FACTS}
         return Checkpoint(history=facts.history, tensors=groups, **fields)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"the checkpoint {path} is damaged ({error})") from error
+        raise ArtifactError(f"the checkpoint {path} is damaged ({reason_of(error)})") from error
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -64,8 +64,8 @@ def validate(
     if not bool(logits.isfinite().all()):
         return ValidationFigures(float("nan"), 0.0, 0.0, 0.0, 1.0)
     scores, truth = _wake_log_odds(logits).cpu().numpy(), (labels > 0).cpu().numpy()
-    found = scores >= 0
-    f1 = float(2 * (found & truth).sum() / max(found.sum() + truth.sum(), 1))
+    detected = scores >= 0
+    f1 = float(2 * (detected & truth).sum() / max(detected.sum() + truth.sum(), 1))
     ranking = area_under_roc(scores, truth), area_under_roc(scores, truth, max_fpr)
     return ValidationFigures(loss, *ranking, f1, _missed(scores[truth], scores[~truth], alarms))
 

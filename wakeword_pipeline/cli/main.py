@@ -15,7 +15,6 @@ from wakeword_core.errors import ConfigError, WakewordError, sentence_of
 from wakeword_core.python import keep_path_safe
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.commands.ui import Address, Service, open_ui
-from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.orchestration.home import ProjectOptions, config_path, home_path
 
 app = typer.Typer(
@@ -165,8 +164,7 @@ def status(config: ConfigFile = None, home: Home = None, settings: Settings = No
 @app.command()
 def lineage(
     what: Annotated[
-        str,
-        typer.Argument(help="A model file, an artifact (its key, name or folder) or a recording (its path or id)."),
+        str, typer.Argument(help="A model file, an artifact (its key, name or folder) or a recording (its path or id).")
     ],
     home: Home = None,
     recordings: Annotated[
@@ -182,11 +180,7 @@ def lineage(
 
 @app.command()
 def verify(
-    model: Model,
-    config: ConfigFile = None,
-    home: Home = None,
-    settings: Settings = None,
-    as_json: AsJson = False,
+    model: Model, config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False
 ) -> None:
     """Check that a model file is unaltered, from this home, and what would be built now; exit with 1 if not."""
     from wakeword_pipeline.cli.commands.verify import verify_model
@@ -337,8 +331,7 @@ def listen(
 @app.command()
 def serve(
     model: Annotated[
-        Path | None,
-        typer.Argument(help="An exported .onnx file, or its folder. \\[default: the home's champion]"),
+        Path | None, typer.Argument(help="An exported .onnx file, or its folder. \\[default: the home's champion]")
     ] = None,
     judge: Annotated[Path | None, typer.Option(help="A second model that confirms what the first one detects.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. \\[default: serving.host]")] = None,
@@ -393,6 +386,8 @@ def main() -> None:
         print("wakeword: stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        from wakeword_pipeline.orchestration.faults import fault_in_words
+
         log.debug("The error was raised here:", exc_info=error)
         hint = "" if log.isEnabledFor(logging.DEBUG) else "; run again with --verbose for the traceback"
         print(f"wakeword: {printable(fault_in_words(error) or sentence_of(error))}{hint}", file=sys.stderr)

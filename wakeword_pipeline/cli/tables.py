@@ -12,19 +12,17 @@ from rich.tree import Tree
 
 from wakeword_core.config import SPLITS
 from wakeword_core.evaluation.measure.wording import percent, rate
-from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Judgement
 from wakeword_core.graph.status import State
 from wakeword_core.lineage.model_file import ModelFile
 from wakeword_core.lineage.recordings import is_recordings, mix_of
 from wakeword_core.lineage.subjects import Subject
-from wakeword_core.store.artifacts import artifact_name
 from wakeword_core.store.cleaning import Item, freed_bytes
 from wakeword_core.store.graph import Node, NodeId
 from wakeword_core.text import printable
+from wakeword_pipeline.cli.failures import failure_text
 
 STYLES = {"fresh": "green", "stale": "yellow", "waits": "yellow dim", "missing": "red"}
-SEVERITY_STYLES = {"warning": "yellow", "error": "bold red"}
 SIGNS = {"fresh": "●", "stale": "◐", "waits": "◌", "missing": "○"}
 KEY_SHOWN = 10
 """Characters of a key that are shown: enough to tell artifacts apart, and to name one."""
@@ -90,32 +88,6 @@ def print_states(
             console.print(Padding(Text(printable(cause.sentence), style), (0, 0, 0, _INDENT), expand=False))
         for failure in failures.get(state.name, ()):
             console.print(Padding(failure_text(failure), (0, 0, 0, _INDENT), expand=False))
-
-
-def failures_of(project: Project) -> dict[str, list[Judgement]]:
-    """Return the checks that artifacts which are there now do not pass, by the artifacts' names."""
-    found = {}
-    for stage in project.stages.values():
-        for split in stage.splits:
-            verdicts = project.recorded_verdicts(stage.name, split) or ()
-            if failures := [verdict for verdict in verdicts if not verdict.passed]:
-                found[artifact_name(stage.name, split)] = failures
-    return found
-
-
-def failures_json(failures: Mapping[str, Sequence[Judgement]]) -> list[dict[str, str]]:
-    """Return checks that are not passed as JSON values."""
-    return [
-        {"artifact": name, "check": check.check, "severity": check.severity, "description": check.description}
-        for name, checks in failures.items()
-        for check in checks
-    ]
-
-
-def failure_text(failure: Judgement) -> Text:
-    """Write whether a check that is not passed warns or is an error, its name, and what it found."""
-    word = (failure.severity, SEVERITY_STYLES.get(failure.severity, ""))
-    return Text.assemble(word, printable(f": {failure.check}: {failure.description}"))
 
 
 def state_word(state: State) -> str:

@@ -118,9 +118,7 @@ def materialize(
             passed = not any(verdict.failed for verdict in verdicts)
             metadata |= record(_Made(project, artifact, built, passed, mlflow, training))
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(artifact.content),
-        metadata=metadata,
-        check_results=check_results(verdicts),
+        data_version=dg.DataVersion(artifact.content), metadata=metadata, check_results=check_results(verdicts)
     )
 
 
@@ -208,12 +206,7 @@ def _record_decision(made: _Made) -> dict[str, Any]:
     return {"role": role, "decision": entry.decision, "because": entry.reason}
 
 
-_RECORDERS = {
-    TRAINED: _record_training,
-    TUNED: _record_tuning,
-    BUNDLE: _record_bundle,
-    COMPARISON: _record_decision,
-}
+_RECORDERS = {TRAINED: _record_training, TUNED: _record_tuning, BUNDLE: _record_bundle, COMPARISON: _record_decision}
 """Record artifacts of these stages in MLflow or the registry, and return metadata about that."""
 
 

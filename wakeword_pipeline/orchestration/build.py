@@ -82,8 +82,6 @@ def run_build(project: Project, instance: dg.DagsterInstance, select: Sequence[s
 
 
 class _Build:
-    """The Dagster runs of one build, which have a tag in common."""
-
     def __init__(self, project: Project, instance: dg.DagsterInstance) -> None:
         self._project, self._instance = project, instance
         self._name = uuid.uuid4().hex[:12]

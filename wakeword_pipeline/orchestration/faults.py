@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from wakeword_core.errors import WakewordError
+from wakeword_core.errors import WakewordError, sentence_of
 from wakeword_pipeline.orchestration.home import home_path
-from wakeword_pipeline.tracking.database import unusable
+from wakeword_pipeline.tracking.database import FULL, IO_ERROR, LOCKED, NOT_OPENED, READ_ONLY, unusable
 
 _DATABASE_PACKAGES = ("sqlite3", "sqlalchemy", "alembic")
 _ROOM, _PERMISSION = "free some space or choose another --home", "make it writable or choose another --home"
@@ -20,11 +20,9 @@ _DISK_FAULTS = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n), and run it again"),
 }
 _DATABASE_FAULTS = {
-    "database or disk is full": _ROOM,
-    "disk I/O error": _ROOM,
-    "readonly database": _PERMISSION,
-    "unable to open database file": _PERMISSION,
-    "database is locked": "another process is at work there; run the command again when it has ended",
+    **dict.fromkeys((FULL, IO_ERROR), _ROOM),
+    **dict.fromkeys((READ_ONLY, NOT_OPENED), _PERMISSION),
+    LOCKED: "another process is at work there; run the command again when it has ended",
 }
 
 
@@ -44,9 +42,7 @@ def fault_in_words(error: BaseException) -> str:
         return _database_fault(home_path(), reason)
     if type(first).__module__.startswith("mlflow"):
         return unusable(home_path() / "mlflow.db", reason)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename2 or error.filename or 'this computer'}: {error.strerror}"
-    return ""
+    return sentence_of(error) if isinstance(error, OSError) and error.strerror else ""
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

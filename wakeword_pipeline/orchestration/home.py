@@ -8,11 +8,12 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.errors import ConfigError, WakewordError, reason_of
 from wakeword_core.files import read_json, remove_abandoned_parts, write_text
 from wakeword_core.python import install_command
 from wakeword_core.store.locks import exclusive
@@ -66,8 +67,8 @@ class ProjectOptions:
                 raise ValueError("it names no file")
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ConfigError(
-                f"{last} should name the configuration that was last run, but cannot be read ({error}); name one with "
-                "--config"
+                f"{last} should name the configuration that was last run, but cannot be read ({reason_of(error)}); "
+                "name one with --config"
             ) from error
         if not path.is_file():
             raise ConfigError(f"{path}, which was last run on {self.home}, is gone; name a configuration with --config")
@@ -134,14 +135,19 @@ def require_own(home: Path) -> None:
         folder = home / name
         if folder.is_symlink():
             _require_mark(folder, home)
-        for path in () if name == "store" else _entries(folder.resolve()):
-            if not _is_ordinary(path):
-                raise _not_own(path)
+        for path in () if name == "store" else _neither_files_nor_folders(folder.resolve()):
+            raise _not_own(path)
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        yield from (Path(parent, name) for name in (*folders, *names))
+def _neither_files_nor_folders(folder: Path) -> Iterator[Path]:
+    waiting = [str(folder)]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path)
 
 
 def _is_ordinary(path: Path) -> bool:

@@ -97,7 +97,6 @@ def _asks(scope: Scope) -> bool:
 
 
 def _check_query(scope: Scope) -> None:
-    """Refuse a GET that asks GraphQL for anything but to read."""
     asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).get("query", [])
     if _asks(scope) and not all(map(_only_reads, asked)):
         raise RefusedError(405, "method_not_allowed", "a GET asks one query of GraphQL; send others by POST")

@@ -12,8 +12,11 @@ _LOCATIONS = (
     *(("model_versions", "source"), ("model_versions", "storage_location")),
 )
 """Tables and columns that say where files are."""
-_PASSING = ("is full", "I/O error", "readonly", "unable to open", "locked")
-"""What is wrong with a disk, or with the moment, and not with the database."""
+FULL, IO_ERROR, READ_ONLY, NOT_OPENED, LOCKED = (
+    *("database or disk is full", "disk I/O error", "readonly database", "unable to open database file"),
+    "database is locked",
+)
+"""What SQLite says that is wrong with a disk, or with the moment, and not with the database."""
 
 
 def unusable(database: Path, reason: str) -> str:
@@ -65,6 +68,6 @@ def _opened(database: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(database)) as connection, connection:
             yield connection
     except sqlite3.DatabaseError as error:
-        if any(words in str(error) for words in _PASSING):
+        if any(words in str(error) for words in (FULL, IO_ERROR, READ_ONLY, NOT_OPENED, LOCKED)):
             raise
         raise WakewordError(unusable(database, str(error))) from error

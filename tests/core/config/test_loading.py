@@ -331,6 +331,8 @@ def test_a_path_that_no_file_has_is_one_sentence(path):
         (one_source('path: "a\\ud800b"'), "must be a path of valid text"),
         (one_source(f"path: {'x' * 300}"), "255 a name"),
         (one_source(f"path: {'x/' * 3_000}"), "of at most 4,000 bytes"),
+        (one_source('path: x, link_roots: ["a\\0b"]'), "but must be a path without null characters"),
+        (one_source(f"path: x, link_roots: [{'x' * 300}]"), "255 a name"),
         (one_source('path: x, include: ["[z-a]"]'), "must be a glob pattern, but [z-a] is none: bad character range"),
         (one_source(f'path: x, exclude: ["{"**/" * 20_000}"]'), "must be a pattern of at most 1,000 characters"),
         (one_source(f'path: x, speaker: "regex:{"(" * 3_000}"'), "not a regular expression"),

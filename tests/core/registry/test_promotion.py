@@ -126,7 +126,13 @@ def test_a_failed_check_refuses_a_damaged_file_is_set_aside_and_a_warning_does_n
 def test_promotion_by_hand_waits_for_the_hand(rivals: Rivals, checked) -> None:
     first = rivals.build(**MANUAL)
     assert decide(first).decision == "candidate" and first.registry().champion is None
-    assert promote(first, first.require("model_bundle").key, "", force=False).opponent == ""
+    bundle = first.require("model_bundle")
+    content = bundle.file("made.txt").read_bytes()
+    bundle.file("made.txt").write_bytes(content + b"edited")
+    with pytest.raises(WakewordError, match=r"model_bundle .* is damaged \(made.txt\); nothing was changed"):
+        promote(first, key(first), "", force=False)
+    bundle.file("made.txt").write_bytes(content)
+    assert promote(first, bundle.key, "", force=False).opponent == ""
     bad = rivals.build(UNTRAINED, **MANUAL)
     decide(bad)
     with pytest.raises(WakewordError, match=r"is refused: worse than .* promote it all the same with --force"):

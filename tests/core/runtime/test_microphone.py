@@ -66,6 +66,23 @@ def test_blocks_come_in_order_and_silence_of_the_device_is_said(device) -> None:
             next(blocks)
 
 
+def test_a_device_that_opens_and_does_not_start_is_closed_before_the_next_try(device, monkeypatch) -> None:
+    calls: list[str] = []
+
+    def start(stream: Device) -> Device:
+        calls.append("start")
+        if len(calls) == 1:
+            raise PortAudioError("busy")
+        return stream
+
+    monkeypatch.setattr(Device, "rates", (16_000, 48_000))
+    monkeypatch.setattr(Device, "__enter__", start)
+    monkeypatch.setattr(Device, "__exit__", lambda stream, *error: calls.append("close"))
+    with microphone(16_000):
+        assert calls == ["start", "close", "start"]
+    assert calls[-1] == "close"
+
+
 def test_a_block_is_a_copy_of_a_buffer_that_is_used_again(device, monkeypatch) -> None:
     buffer = np.ones(1_280, np.int16)
     monkeypatch.setattr(Device, "blocks", [buffer])

@@ -349,7 +349,6 @@ def _about(inputs: Mapping[str, Artifact], architecture: str) -> dict[str, dict[
 
 
 def _model_in_words(model: WakewordModel, inputs: Mapping[str, Artifact]) -> dict[str, str]:
-    """Return what the page says of the model besides its figures."""
     detector = model.detector
     latest = f"{detector.smoothing} score{'s' * (detector.smoothing != 1)}"
     smoothed = f"{detector.votes} of {latest}" if detector.votes else f"mean of {latest}"

@@ -35,13 +35,7 @@ _CLIP_ROWS = (
 )
 _GROUP_CHARTS = (
     ("Windows taken for the word, by source", "source", "fpr", "negatives", "false_positives"),
-    (
-        "Windows of the word not taken for it, by noise",
-        "snr",
-        "fnr",
-        "positives",
-        "false_negatives",
-    ),
+    ("Windows of the word not taken for it, by noise", "snr", "fnr", "positives", "false_negatives"),
 )
 _SECTIONS = {
     "points": "operating points",
@@ -100,7 +94,6 @@ def _page(metrics: Mapping[str, Any], exhibits: Exhibits) -> str:
 
 
 def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
-    """Return everything that the template names."""
     stream, data, suspicious = metrics["stream"], metrics["data"], metrics["suspicious"]
     optional = {"comparison": exhibits.comparison, "suspicious": suspicious["worst"]}
     targets = set(metrics["target_conditions"])
@@ -192,7 +185,6 @@ def _group_chart(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _chart(groups: Sequence[Mapping[str, Any]], limit: int | None = None) -> dict[str, Any]:
-    """Lay out rates with their intervals as rows of a dot plot; places are percentages of its width."""
     kept = groups[:limit]
     highest = max((group["frr_interval"][1] for group in kept), default=1.0)
     scale = next((end for end in _SCALES if end >= highest), 1.0)

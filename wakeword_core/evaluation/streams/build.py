@@ -308,7 +308,6 @@ def background_sessions(
 
 
 def _floor(rate: int, level_dbfs: float, seed: list[int]) -> Floats:
-    """Return a stretch of the faint noise that a stream always has."""
     noise = np.random.default_rng(seed).standard_normal(round(_FLOOR_SECONDS * rate), dtype=np.float32)
     return (noise * np.float32(10 ** (level_dbfs / 20))).astype(np.float32)
 

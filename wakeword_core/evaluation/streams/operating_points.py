@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter
 
 from wakeword_core.config import Config, DetectorConfig, EvaluationConfig, FrontendConfig
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.evaluation.measure.calibration import calibrated, fit_calibration, softmax
 from wakeword_core.evaluation.measure.clips import clip_logits
 from wakeword_core.evaluation.measure.plots import reliability_diagram
@@ -20,7 +19,7 @@ from wakeword_core.evaluation.streams.build import target_conditions
 from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams
 from wakeword_core.evaluation.streams.thresholds import Choice, OperatingPoint, Tradeoff, headline, recordings
 from wakeword_core.features.mel import NumpyFrontend
-from wakeword_core.files import read_json, write_json
+from wakeword_core.files import as_type, read_json, write_json
 from wakeword_core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ OPERATING_POINT = "operating_point.json"
 _ON_THE_CARD = (
     "threshold", "target_fah", "frr", "frr_interval", "fah", "fah_interval", "reachable", "background_hours",
 )  # fmt: skip
-_POINTS = TypeAdapter(dict[str, OperatingPoint])
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,14 @@ class OperatingPoints:
         try:
             tree = read_json(path)
             detector = DetectorConfig.model_validate(tree["detector"])
-            points = _POINTS.validate_python(tree["points"])
+            points = as_type(dict[str, OperatingPoint], tree["points"])
             if tree["name"] not in points:
                 raise ValueError(f"{tree['name']!r} is not among them")
             return cls(tree["name"], detector, dict(sorted(points.items(), key=lambda named: named[1].target_fah)))
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path} holds no operating points ({error}); build calibrated_model again") from error
+            raise ArtifactError(
+                f"{path} holds no operating points ({reason_of(error)}); build calibrated_model again"
+            ) from error
 
     def card(self) -> dict[str, Any]:
         """Return what a device needs, for the exported model's card."""
@@ -194,9 +194,12 @@ def tune_detector(scores: StreamScores, evaluation: EvaluationConfig, progress: 
     words = recordings(headline(scores, evaluation.conditions))
     chosen = best if _is_worth_it(choices[best], choices[configured], words) else configured
     tuning = Tuning(chosen, len(detectors), choices[configured].point.frr, choices[chosen].point.frr)
+    changed = [f"{name} {value}" for name, value in chosen if value != getattr(configured, name)]
     log.info(
-        "of %d detectors %s is used: it misses %.2f %% of the words of validation, and the configured one %.2f %%",
-        *(tuning.tried, chosen, 100 * tuning.tuned_frr, 100 * tuning.configured_frr),
+        "%d detectors were tried on validation; the one with %s is used, which misses %.2f %% of the words (the "
+        "configured one: %.2f %%)",
+        *(tuning.tried, ", ".join(changed) or "the configured settings"),
+        *(100 * tuning.tuned_frr, 100 * tuning.configured_frr),
     )
     return tuning
 

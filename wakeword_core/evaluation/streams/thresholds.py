@@ -206,7 +206,6 @@ class Tradeoff:
 
     @cached_property
     def _values(self) -> NDArray[np.float64]:
-        """Every score of the background, rising."""
         return np.unique(np.concatenate([session.prepared.held for session in self._background]))
 
 

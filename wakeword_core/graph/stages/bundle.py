@@ -16,11 +16,7 @@ CARD_MARKDOWN = "model_card.md"
 PICTURE = "lineage.png"
 MODEL_FACET = "model"
 """The facet that is the exported model in it, whatever else changes."""
-_COPIED = {
-    "onnx_model": (STREAMING_FILE,),
-    "int8_model": (INT8_FILE, INT8_STREAMING_FILE),
-    "fp16_model": (FP16_FILE,),
-}
+_COPIED = {"onnx_model": (STREAMING_FILE,), "int8_model": (INT8_FILE, INT8_STREAMING_FILE), "fp16_model": (FP16_FILE,)}
 """Models that are handed on as they are, by the stage that made them."""
 _SOURCE_FIGURES = ("source", "licence", "commercial_use", "recordings", "hours", "speakers")
 _NAMED_SOURCES = 5
@@ -115,8 +111,5 @@ STAGE = Stage(
     group="delivery",
     kinds=("onnx", "markdown", "mlflow"),
     description=__doc__,
-    checks=(
-        check(sealed),
-        check(licences_stated, blocking=False),
-    ),
+    checks=(check(sealed), check(licences_stated, blocking=False)),
 )

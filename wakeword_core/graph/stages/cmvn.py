@@ -13,11 +13,7 @@ def make(run: StageRun) -> None:
 
     cmvn, frames = measure(FeatureFile(run.inputs["mel_features[train]"].path), run.progress)
     cmvn.save(run.out / FILE)
-    run.figures = {
-        "frames": frames,
-        "mean_of_means": float(cmvn.mean.mean()),
-        "mean_deviation": float(cmvn.std.mean()),
-    }
+    run.figures = {"frames": frames, "mean_of_means": float(cmvn.mean.mean()), "mean_deviation": float(cmvn.std.mean())}
 
 
 def normalises(statistics: Artifact, run: CheckRun) -> Verdict:

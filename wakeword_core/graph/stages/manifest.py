@@ -139,8 +139,6 @@ def words_fit_window(manifest: Artifact, run: CheckRun) -> Verdict:
 
 @dataclass(frozen=True)
 class _Word:
-    """A wake word many of whose recordings have a fault."""
-
     label: str
     rows: "pd.DataFrame"
     recordings: int

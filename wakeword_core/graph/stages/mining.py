@@ -53,9 +53,6 @@ STAGE = Stage(
     group="model",
     kinds=("pytorch", "parquet"),
     description=__doc__,
-    checks=(
-        check(mined_from_training, inputs=(Input("raw_manifest", facet="train"),)),
-        check(clips_verify),
-    ),
+    checks=(check(mined_from_training, inputs=(Input("raw_manifest", facet="train"),)), check(clips_verify)),
     gpu=True,
 )

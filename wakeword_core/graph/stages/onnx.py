@@ -24,11 +24,7 @@ def make(run: StageRun) -> None:
         **card,
         "phrase": run.config.phrase,
         **OperatingPoints.load(calibrated.path).card(),
-        "keys": {
-            "onnx_model": run.key,
-            "calibrated_model": calibrated.key,
-            **keys_behind(run.store, calibrated),
-        },
+        "keys": {"onnx_model": run.key, "calibrated_model": calibrated.key, **keys_behind(run.store, calibrated)},
     }
     summary = export_onnx(model, card, run.config.export.onnx, run.out)
     path = run.out / MODEL_FILE

@@ -108,7 +108,6 @@ def _registry_of_npm() -> str:
 
 
 def _download(address: str, target: Path) -> None:
-    """Download `address` to `target`; OnnxruntimeWebError if it is not the pinned package."""
     digest, size, deadline = hashlib.sha512(), 0, time.monotonic() + _DOWNLOAD_SECONDS
     with target.open("wb") as file:
         for block in _blocks(address):

@@ -29,19 +29,19 @@ def detect(
     for path in recordings:
         levels = Levels(opened.sample_rate)
         try:
-            found = detect_blocks(opened, levels.passing(read_pcm_blocks(path, opened.sample_rate)), threshold)
+            detections = detect_blocks(opened, levels.passing(read_pcm_blocks(path, opened.sample_rate)), threshold)
         except AudioError as error:
             faults.append(str(error))
             continue
         if levels.hint:
             log.warning("%s: %s", path, levels.hint)
         by_path[str(path)] = [
-            {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label} for event in found
+            {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label} for event in detections
         ]
         if not as_json:
-            for event in found:
+            for event in detections:
                 print(printable(path) + f"\t{event.time:.2f} s\t{event.score:.3f}\t" + printable(event.label))
-            if not found:
+            if not detections:
                 print(f"{printable(path)}\tnothing found")
     if as_json:
         print(json.dumps(by_path))

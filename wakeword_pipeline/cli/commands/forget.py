@@ -108,7 +108,6 @@ def _bury(project: Project, request: ForgetRequest) -> list[str]:
 
 
 def _print_older(name: str, older: Sequence[str], *, there_now: int) -> None:
-    """Say which recordings a place has held that it does not hold now."""
     if there_now:
         shown = ", ".join(recording_id[:16] for recording_id in older[:_SHOWN])
         more = f" and {len(older) - _SHOWN} more" if len(older) > _SHOWN else ""

@@ -20,8 +20,8 @@ from wakeword_core.graph.stage import Judgement
 from wakeword_core.graph.stages.bundle import CARD_MARKDOWN
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.text import printable
+from wakeword_pipeline.cli.failures import failure_text, failures_json, failures_of
 from wakeword_pipeline.cli.logs import Bars, banner
-from wakeword_pipeline.cli.tables import failure_text, failures_json, failures_of
 from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home, require_own
 
 _MIN_FREE_BYTES = 500_000_000
@@ -47,12 +47,12 @@ def run_demo(home: Path, phrase: str, *, fast: bool, as_json: bool) -> None:
 
 def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool) -> None:
     """Build what is due of a configuration, all or the assets in `select`, and print the result."""
-    from wakeword_core.speech.synthesis import require_readable
-
     started = time.monotonic()
     project = options.project()
     home = project.home
-    if project.config.synthesis.enabled:
+    if project.config.synthesis.enabled and not project.config.phrase.isascii():
+        from wakeword_core.speech.synthesis import require_readable
+
         require_readable(project.config.phrase, project.config.synthesis)
     require_space(home, _MIN_FREE_BYTES, "a build")
     prepare_home(home, options.config)

@@ -11,7 +11,8 @@ from rich.text import Text
 from wakeword_core.graph.stage import Judgement
 from wakeword_core.graph.status import State, status
 from wakeword_core.text import printable
-from wakeword_pipeline.cli.tables import STYLES, failures_json, failures_of, print_states, state_word
+from wakeword_pipeline.cli.failures import failures_json, failures_of
+from wakeword_pipeline.cli.tables import STYLES, print_states, state_word
 from wakeword_pipeline.orchestration.home import ProjectOptions
 
 _COUNTED = {"waits": "waiting for them"}
