@@ -78,4 +78,4 @@ def sentence_of(error: Exception) -> str:
         if inside := _IN_A_PACKAGE.search(Path(frame.filename).as_posix()):
             place = f" in {inside[1]}, line {frame.lineno}"
     first_line = next(iter(str(error).strip().splitlines()), "without a message")
-    return f"an error that should not be{place}: {name}: {first_line}; please report it"
+    return f"an unexpected error{place}: {name}: {first_line}; please report it"

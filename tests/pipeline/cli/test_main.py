@@ -117,9 +117,9 @@ def test_verbose_tells_what_led_to_an_error_and_changes_nothing_else(monkeypatch
         (OSError(28, "No space left on device", "/a/\x1b[2Jb"), r"/a/\x1b[2Jb: No space left on device"),
         (OSError(5, "Input/output error"), "Input/output error"),
         (MemoryError(), "there is not enough memory; close other programs, or work on less at once"),
-        (KeyError("nothing\nmore"), r"an error that should not be: KeyError: 'nothing\nmore'; please report it"),
-        (json.JSONDecodeError("odd\nlines", "x", 0), "an error that should not be: json.decoder.JSONDecodeError: odd"),
-        (RecursionError(), "an error that should not be: RecursionError: without a message; please report it"),
+        (KeyError("nothing\nmore"), r"an unexpected error: KeyError: 'nothing\nmore'; please report it"),
+        (json.JSONDecodeError("odd\nlines", "x", 0), "an unexpected error: json.decoder.JSONDecodeError: odd"),
+        (RecursionError(), "an unexpected error: RecursionError: without a message; please report it"),
     ],
 )
 def test_whatever_is_left_is_one_line_and_1(monkeypatch, capsys, error: Exception, said: str) -> None:
@@ -209,7 +209,7 @@ def test_a_mistake_of_ours_is_not_called_a_fault_of_a_disk(monkeypatch, capsys) 
 
     monkeypatch.setattr("wakeword_pipeline.cli.commands.status.show_status", fail)
     status, message = failing(monkeypatch, capsys, "status")
-    assert status == 1 and "an error that should not be" in message and "ZeroDivisionError" in message
+    assert status == 1 and "an unexpected error" in message and "ZeroDivisionError" in message
 
 
 def test_a_demo_asks_for_room_before_it_writes(monkeypatch, capsys, tmp_path: Path) -> None:
