@@ -167,7 +167,9 @@ def test_a_reverse_proxys_name_is_answered_where_it_is_allowed(pages: Pages) -> 
     headers = {"Host": "wakeword.example.org", "Origin": "https://wakeword.example.org"}
     assert pages.client.post("/graphql", json={"query": READ}, headers=headers).status_code == 421
     client = pages.opened(("localhost", "wakeword.example.org"))
-    assert client.post("/graphql", json={"query": READ}, headers=headers).status_code == 200
+    for port, status in (("", 200), (":443", 200), (":80", 403), (":8443", 403)):
+        headers["Host"] = f"wakeword.example.org{port}"
+        assert client.post("/graphql", json={"query": READ}, headers=headers).status_code == status
 
 
 @pytest.mark.parametrize(
