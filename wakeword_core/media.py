@@ -42,11 +42,11 @@ def open_media(file: BinaryIO, kind: str, stack: ExitStack) -> tuple[int, int, I
 def _pieces(container: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
     import av
 
-    as_floats = av.AudioResampler(format="fltp")
+    as_floats = av.AudioResampler(format="flt")  # of planar frames with eight channels, PyAV reads beyond the last
     try:
         for frame in chain(container.decode(container.streams.audio[0]), [None]):
             for part in as_floats.resample(frame):
-                yield part.sample_rate, np.asarray(part.to_ndarray().T, np.float32)
+                yield part.sample_rate, np.asarray(part.to_ndarray(), np.float32).reshape(-1, part.layout.nb_channels)
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(f"breaks off while decoding ({_brief(error)}); replace or remove it") from None
 

@@ -137,13 +137,14 @@ def written(kind, seconds=2.0, **options):
     return file.getvalue()
 
 
-def written_by_av(kind, codec, seconds=2.0, **options):
-    """A mono tone, by FFmpeg's writers; mp3 as a stream has it, without a header that states its length."""
+def written_by_av(kind, codec, seconds=2.0, layout="mono", **options):
+    """A tone, by FFmpeg's writers; mp3 as a stream has it, without a header that states its length."""
     av = pytest.importorskip("av", reason="needs the media extra: pip install -e '.[media]'")
     file = io.BytesIO()
     with av.open(file, "w", format=kind, options={"write_xing": "0"} if kind == "mp3" else {}) as container:
-        stream = container.add_stream(codec, rate=48_000, layout="mono", options=options)
-        frame = av.AudioFrame.from_ndarray(to_pcm16(sine(seconds, 48_000))[None], format="s16", layout="mono")
+        stream = container.add_stream(codec, rate=48_000, layout=layout, options=options)
+        samples = np.repeat(to_pcm16(sine(seconds, 48_000)), stream.layout.nb_channels)
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout=layout)
         frame.sample_rate = 48_000
         for packet in (*stream.encode(frame), *stream.encode(None)):
             container.mux(packet)
@@ -167,6 +168,7 @@ FOREIGN = {
     "mp3 of variable rate": lambda: written_by_av("mp3", "mp3", q="2", flags="+qscale"),
     "mp3 with tags": lambda: b"ID3\3\0\0\0\0\1\0" + bytes(128) + written_by_av("mp3", "mp3") + b"TAG" + bytes(125),
     "m4a": lambda: written_by_av("mp4", "aac"),
+    "m4a of eight channels": lambda: written_by_av("mp4", "aac", layout="7.1"),
     "aac": lambda: written_by_av("adts", "aac"),
     "webm": lambda: written_by_av("webm", "libopus"),
     "wma": lambda: written_by_av("asf", "wmav2", b="64000"),

@@ -175,7 +175,11 @@ def quantize_int8(
     kept, graph = min(tried, key=lambda pair: _rank(pair[0]))
     write_model(graph, path)
     if not kept.within_limits:
-        log.warning("INT8 %s is %.0f %% of fp32 and outside its limits", kept.method, 100 * kept.ratio)
+        log.warning(
+            "the INT8 model is outside its limits (export.int8): its size is %.0f %% of fp32, of at most %.0f %%, "
+            "and its loss %.3f, of at most %.3f",
+            100 * kept.ratio, 100 * settings.max_ratio, kept.loss, settings.max_f1_drop,
+        )  # fmt: skip
     return QuantizeSummary(
         kept, fp32_bytes, reference.f1, len(windows), tuple(asdict(candidate) for candidate, _ in tried)
     )

@@ -14,7 +14,7 @@ _MAX_PIECES = 64
 _PIECE_BYTES = 4_096
 """What is parsed before somebody else has a turn; hundreds of empty frames fit in it."""
 _TOO_MANY_PIECES, _NOT_UTF8 = 1008, 1007
-_SERVICE_UNAVAILABLE = 503
+_BAD_REQUEST, _SERVICE_UNAVAILABLE = 400, 503
 
 
 class BoundedFrames(WebSocketsSansIOProtocol):
@@ -83,16 +83,19 @@ class BoundedFrames(WebSocketsSansIOProtocol):
         super().on_task_complete(task)
         self._end_soon()
 
+    def handle_events(self) -> None:
+        """Process what was parsed; refuse a handshake that is none, which uvicorn leaves open without an answer."""
+        super().handle_events()
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self._reject(_BAD_REQUEST, "this is no handshake of a WebSocket\n")
+
     def handle_connect(self, event: Request) -> None:
         """Refuse a client when there are too many connections, as uvicorn does with requests of HTTP alone."""
         limit = self.config.limit_concurrency
         if limit is not None and len(self.connections) > limit:
-            self.handshake_complete = self.close_sent = True
-            self.conn.send_response(self.conn.reject(_SERVICE_UNAVAILABLE, "too many connections; try again later\n"))
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.transport.close()
-            return
-        super().handle_connect(event)
+            self._reject(_SERVICE_UNAVAILABLE, "too many connections; try again later\n")
+        else:
+            super().handle_connect(event)
 
     def handle_ping(self) -> None:
         """Answer, and count it."""
@@ -125,6 +128,11 @@ class BoundedFrames(WebSocketsSansIOProtocol):
                 self._fail(_NOT_UTF8, "not UTF-8")
                 return
         super().send_receive_event_to_app()
+
+    def _reject(self, status: int, reason: str) -> None:
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        self.transport.write(self.conn.reject(status, reason).serialize())
+        self.transport.close()
 
     def _fail(self, code: int, reason: str) -> None:
         self.frames = []

@@ -21,6 +21,8 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 TOKEN_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._~")
 """Characters that both an Authorization header (RFC 6750) and a WebSocket's subprotocol (RFC 6455) can hold."""
 _BACKLOG = 1_024
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+"""Browsers leave them out of an Origin, and some proxies put them into the Host."""
 
 
 def is_loopback(address: str) -> bool:
@@ -93,7 +95,7 @@ class OriginGuard:
                 421, "wrong_host", f"this server is not {host[:100]!r}; {self.allows_hosts} names what it is"
             )
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and _authority(origin) != host.lower():
+        if origin is not None and origin not in self._origins and host.lower() not in _authorities(origin):
             raise RefusedError(
                 403, "wrong_origin", f"pages of {origin[:100]!r} may not use this server; see {self.allows_origins}"
             )
@@ -107,10 +109,11 @@ def _name(host: str) -> str:
         return ""
 
 
-def _authority(origin: str) -> str | None:
-    """Return host and port in an Origin header; None unless it is a web page's."""
+def _authorities(origin: str) -> tuple[str, ...]:
+    """Return host and port in an Origin header, as a Host header may have them; none unless it is a web page's."""
     try:
         parts = urlsplit(origin)
     except ValueError:
-        return None
-    return parts.netloc.lower() if parts.scheme in ("http", "https") else None
+        return ()
+    port = _DEFAULT_PORTS.get(parts.scheme)
+    return (parts.netloc.lower(), f"{parts.netloc.lower()}:{port}") if port else ()

@@ -39,11 +39,11 @@ class Impatient(BoundedFrames):
 class Address:
     port: int
 
-    def stream(self) -> socket.socket:
+    def stream(self, method: bytes = b"GET", header: bytes = b"") -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=5)
         connection.sendall(
-            b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            method + b" /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n" + header + b"\r\n"
         )
         return connection
 
@@ -136,6 +136,20 @@ def test_frames_that_are_wrong_are_answered_with_a_code_and_not_with_a_traceback
         answer = b"".join(iter(lambda: connection.recv(4_096), b""))
     assert answer[0] == 0x88 and struct.unpack(">H", answer[2:4]) == (code,)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("method", "header"),
+    [
+        (b"GET", b"Content-Length: 9\r\n"), (b"GET", b"Transfer-Encoding: chunked\r\n"), (b"POST", b""),
+        (b"GET", b"X: " + b"x" * 9_000 + b"\r\n"), (b"GET", b"X: x\r\n" * 200),
+    ],
+    ids=["body", "chunks", "method", "long header", "many headers"],
+)  # fmt: skip
+def test_a_handshake_that_is_none_is_answered_and_ended(server: Address, method: bytes, header: bytes) -> None:
+    with server.stream(method, header) as connection:
+        answer = b"".join(iter(lambda: connection.recv(4_096), b""))
+    assert answer.startswith(b"HTTP/1.1 4")
 
 
 def test_a_message_in_some_pieces_with_pings_between_is_one_message(server: Address) -> None:

@@ -39,11 +39,11 @@ class Home:
             json.dumps({"phrase": PHRASE, "data": {"sources": sources}, "checks": checks, "compute": {"workers": 1}})
         )
 
-    def wakeword(self, *arguments: str, expect: int = 0) -> tuple[str, str]:
+    def wakeword(self, *arguments: str, expect: int = 0, columns: int = 400) -> tuple[str, str]:
         """Run a command in this process: what it prints, and its errors and log lines."""
         out, errors = StringIO(), StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
-            patch.setenv("COLUMNS", "400")
+            patch.setenv("COLUMNS", str(columns))
             patch.setenv("WAKEWORD_CONFIG", str(self.config))
             patch.setenv("WAKEWORD_HOME", str(self.folder / "home"))
             patch.setattr(sys, "argv", ["wakeword", *arguments])
@@ -68,7 +68,8 @@ def built(home: Home) -> tuple[str, str]:
 def test_a_run_tells_each_check_that_is_not_passed_once_and_so_does_the_next_one(
     home: Home, built: tuple[str, str]
 ) -> None:
-    again, _ = home.wakeword("run", "--select", "raw_manifest", "--json")
+    again, _ = home.wakeword("run", "--select", "raw_manifest", "--json", columns=150)
+    assert f"look inside wakeword ui --home {home.folder / 'home'}" in again.splitlines()
     table, _, result = again.rstrip().rpartition("\n")
     assert built[0].count("kitchen is left out: ") == table.count("kitchen is left out: ") == 1
     failed = json.loads(result)["failed_checks"]

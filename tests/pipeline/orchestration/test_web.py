@@ -73,8 +73,8 @@ def stream_status(client: TestClient, headers: Any) -> int:
     return refused.value.status_code
 
 
-def get(document: str, *more: str) -> str:
-    return "&".join([f"/graphql?query={quote(document)}", *more])
+def get(document: str, *more: str, path: str = "/graphql") -> str:
+    return "&".join([f"{path}?query={quote(document)}", *more])
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,12 @@ def test_a_get_changes_nothing(pages: Pages, document: str, more: tuple[str, ...
     for path in (get(document, *more), get(READ, f"query={quote(document)}", *more)):
         for method in ("GET", "HEAD"):
             assert pages.client.request(method, path, headers={"Accept": accept}).status_code == 405
+    assert not pages.is_changed()
+
+
+@pytest.mark.parametrize("path", ["/graphql%0A", "/graphql/", "/%67raphql", "/graphql/%0A", "/graphql%00"])
+def test_another_spelling_of_the_path_changes_nothing(pages: Pages, path: str) -> None:
+    assert pages.client.get(get(pages.deletion, path=path)).status_code == 405
     assert not pages.is_changed()
 
 
@@ -145,6 +151,7 @@ def test_pages_of_other_origins_and_names_get_nothing(pages: Pages, headers: dic
     [
         ({**CROSS, **LINK}, "/runs", 200),
         ({**CROSS, **LINK}, "/graphql", 403),
+        ({**CROSS, **LINK}, "/graphql%0A?query={version}", 403),
         ({**CROSS, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, "/runs", 403),
         ({**CROSS, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, "/favicon.png", 403),
     ],
@@ -160,7 +167,9 @@ def test_a_reverse_proxys_name_is_answered_where_it_is_allowed(pages: Pages) -> 
     headers = {"Host": "wakeword.example.org", "Origin": "https://wakeword.example.org"}
     assert pages.client.post("/graphql", json={"query": READ}, headers=headers).status_code == 421
     client = pages.opened(("localhost", "wakeword.example.org"))
-    assert client.post("/graphql", json={"query": READ}, headers=headers).status_code == 200
+    for port, status in (("", 200), (":443", 200), (":80", 403), (":8443", 403)):
+        headers["Host"] = f"wakeword.example.org{port}"
+        assert client.post("/graphql", json={"query": READ}, headers=headers).status_code == status
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ class NoiseBed:
     def _role(self) -> Role:
         for role in NOISE_ROLES:
             if any(recording.audio.any() for recording in iter_recordings(self._folder, roles=(role,))):
-                log.info("words are mixed with the %s recordings of %s", role, self._folder)
+                log.debug("words are mixed with the %s recordings of %s", role, self._folder)
                 return role
         raise DataError(
             f"{self._folder} has no noise to put under the wake words; add a source of role noise, or set "

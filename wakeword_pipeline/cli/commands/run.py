@@ -116,15 +116,24 @@ def _print_table(result: dict[str, Any], failures: Mapping[str, Sequence[Judgeme
     table = Table(title=Text(title, "table.title"), title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in _rows(result, home):
+    for name, value in _rows(result):
         table.add_row(name, Text(printable(value)))
     for name, checks in failures.items():
         for number, check in enumerate(checks):
             table.add_row("" if number else name, failure_text(check))
     Console().print(table)
+    for name, place in _places(result, home):
+        Console(highlight=False).print(Text.assemble((f"{name:<12}", "bold"), printable(place)), soft_wrap=True)
 
 
-def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
+def _places(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
+    """Return what a person opens or types next, which no table may break in two."""
+    files = [(name, result[name.replace(" ", "_")]) for name in ("model", "model card", "report")]
+    places = [(name, _relative(path)) for name, path in files if path]
+    return [*places, ("look inside", f"wakeword ui --home {_relative(str(home))}")]
+
+
+def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
     if result["frr"] is not None:
         low, high = result["fah_interval"]
@@ -149,19 +158,12 @@ def _rows(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
         rows += [
             ("model size", size),
             ("CPU", f"{result['cpu_ms_per_s']:.1f} ms a second of audio, one core"),
-            ("model", _relative(result["model"])),
         ]
-    rows += [
-        (name, _relative(result[key]))
-        for name, key in (("model card", "model_card"), ("report", "report"))
-        if result[key]
-    ]
     if result["registry_role"]:
         rows.append(("registry", f"{result['registry_role']}: {result['registry_reason']}"))
     rows.append(("built", ", ".join(result["built"]) or "nothing: everything was complete"))
     if result["reused"] and result["built"]:
         rows.append(("reused", ", ".join(result["reused"])))
-    rows.append(("look inside", f"wakeword ui --home {_relative(str(home))}   (or: make ui)"))
     return rows
 
 
