@@ -92,7 +92,7 @@ def _ruling(
         return "candidate", False, figures["sentence"]
     if not figures["passed"]:
         return "refused", False, figures["sentence"]
-    reason = f"{figures['sentence']}; all checks pass"
+    reason = f"{figures['sentence']}; no check found an error"
     if project.config.registry.promote == "manual":
         return "candidate", True, reason
     return "promoted", True, reason
