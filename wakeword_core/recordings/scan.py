@@ -77,9 +77,8 @@ class ScanCache:
             self._connection = _open_cache(self.path)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and not self.path.is_dir():  # no damage: locked, or readonly
-                raise DataError(
-                    f"the scan cache {self.path} cannot be opened ({error}); is another process using it?"
-                ) from error
+                advice = "is another process using it?" if "locked" in str(error) else "free space or make it writable"
+                raise DataError(f"the scan cache {self.path} cannot be opened ({error}); {advice}") from error
             log.warning(
                 "the scan cache %s cannot be used (%s); it is made anew, and recordings are read again",
                 self.path,
