@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from wakeword_core.errors import ArtifactError, ConfigError, DataError
+from wakeword_core.errors import ArtifactError, ConfigError, DataError, WakewordError
 from wakeword_core.graph.project import Project
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
 from wakeword_core.text import printable
@@ -62,7 +62,13 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
     if request.rebuild:
         from wakeword_pipeline.cli.commands.run import run_config
 
-        run_config(options, (), as_json=False)
+        try:
+            run_config(options, (), as_json=False)
+        except WakewordError as error:
+            raise ArtifactError(
+                f"{error}; what was named is forgotten, but the build without it failed, so nothing that was made from "
+                "it is listed or deleted: run the same command again, without --rebuild if there need be no new model"
+            ) from error
     affected = _affected(project, recording_ids)
     _print(project, recording_ids, affected)
     purged = request.purge and _purge(project, options, recording_ids, affected, request)
