@@ -51,7 +51,7 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
 
     ConfigError for an unclear request or where nobody can be asked, ArtifactError while a build is running.
     """
-    if (request.recording is None) == (request.speaker is None):
+    if (request.recording is None) == (request.speaker is None) or "" in (request.recording, request.speaker):
         raise ConfigError("name either a recording or --speaker")
     if request.purge and request.ask and not sys.stdin.isatty():
         raise ConfigError("--purge asks before it deletes, and there is no terminal to ask at; add --yes")

@@ -184,6 +184,8 @@ def test_a_speaker_is_forgotten_with_all_recordings(project: Project) -> None:
     ("arguments", "message"),
     [
         (("forget",), "name either a recording or --speaker"),
+        (("forget", ""), "name either a recording or --speaker"),
+        (("forget", "--speaker", ""), "name either a recording or --speaker"),
         (("forget", "x.wav", "--speaker", "ada"), "name either a recording or --speaker"),
         (("forget", "x.wav"), "x.wav is no recording"),
         (("forget", "--speaker", "nobody"), "no manifest of this home has a speaker nobody"),
