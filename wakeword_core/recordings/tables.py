@@ -211,8 +211,10 @@ def _columns(header: Sequence[str], where: str) -> dict[str, int]:
     if "path" not in names:
         columns = ", ".join(header) or "no columns"
         other = next((mark for mark in ";,\t|" if len(header) == 1 and mark in header[0]), "")
-        how = f"separate its columns as its ending says, not by {other!r}" if other else "name the column of the files so"
-        raise DataError(f"{where} has no column path (it has {columns}); {how}")
+        advice = (
+            f"separate columns as its ending says, not by {other!r}" if other else "name the column of the files so"
+        )
+        raise DataError(f"{where} has no column path (it has {columns}); {advice}")
     return {name: names.index(name) for name in known if name in names}
 
 

@@ -129,7 +129,7 @@ def test_a_broken_table_is_an_error_that_says_where(tmp_path, ending, rows, says
     ("content", "says"),
     [
         (b"", "has no column path"),
-        (b"path;label\na.wav;x\n", "separate its columns as its ending says, not by ';'"),
+        (b"path;label\na.wav;x\n", "separate columns as its ending says, not by ';'"),
         (b"path\n", "has no rows"),
         (b"path,label\na.wav\n", "line 2 of .* has 1 fields, but its header 2"),
         (b"path,label\na.wav,x,y\n", "line 2 of .* has 3 fields, but its header 2"),

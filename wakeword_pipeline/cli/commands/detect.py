@@ -65,7 +65,7 @@ def _recordings(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def _of_folder(folder: Path, faults: list[str]) -> list[Path]:
-    """Return the audio in a folder; what is meant to be audio and cannot be read is a fault, other files are counted."""
+    """Return the audio in a folder; what is meant to be audio and cannot be read is a fault, other files are told."""
     left_out: list[str] = []
     found = []
     for path in _files(folder, left_out):
