@@ -38,6 +38,8 @@ _PCM_SCALE = 32_768.0
 _PCM_MAX = 32_767.0
 _BLOCK_FRAMES = 1 << 20
 _LONGEST_FRAMES = 1 << 40
+_RATES = (1_000, 1_000_000)
+"""Of sound, in Hz: at a lower rate a small file would be hours of sound."""
 _UNSTATED_FRAMES = 2**63 - 1
 """libsndfile's word for a FLAC that was written to a pipe."""
 _ENDLESS = 64
@@ -239,6 +241,13 @@ class _Sound:
     subtype: str = ""
     read_pcm16: Callable[[], Pcm] = lambda: np.empty(0, np.int16)
 
+    def __post_init__(self) -> None:
+        if not _RATES[0] <= self.sample_rate <= _RATES[1]:
+            raise AudioError(
+                f"{self.name} states a sample rate of {self.sample_rate:,} Hz, but sound has {_RATES[0]:,} to "
+                f"{_RATES[1]:,} Hz; replace or remove it"
+            )
+
 
 @contextmanager
 def _opened(source: Source) -> Iterator[_Sound]:
@@ -283,7 +292,8 @@ def _with_libsndfile(name: str, source: Source, raw: BinaryIO, kind: str | None,
         raise AudioError(f"{name} cannot be opened ({error.strerror})") from error
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
         raise AudioError(f"{name} cannot be read as audio ({_brief(error)}); replace or remove it") from error
-    frames = file.frames if stated else None
+    # a WAV states some samples more of an MP3 in it than there are, and how many bytes it has
+    frames = file.frames if stated and (kind, file.subtype) != ("wav", "MPEG_LAYER_III") else None
     if file.samplerate <= 0 or (frames is not None and not 0 <= frames < _LONGEST_FRAMES):
         raise AudioError(f"{name} does not say how long it is (a stream?); write it to a file again")
     blocks = _blocks(name, file, frames)

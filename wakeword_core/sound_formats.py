@@ -1,8 +1,10 @@
 """What a file is by its first bytes, whatever it is called, and whether its container says that it is cut."""
 
+import errno
 import importlib.metadata
 import io
 import re
+import stat
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -168,8 +170,13 @@ def _end_of_chunk(file: BinaryIO, wanted: bytes, order: Literal["little", "big"]
 
 
 def opened(source: Source) -> BinaryIO:
-    """Open a file on disk or in memory."""
-    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    """Open a file on disk or in memory; OSError also for a pipe, which would be waited for, or a device."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    mode = source.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "no ordinary file")
+    return source.open("rb")
 
 
 def _after_tag(file: BinaryIO) -> bool:

@@ -107,6 +107,20 @@ def test_a_missing_file_is_an_audio_error(tmp_path):
         read_audio(tmp_path / "none.wav", 16_000)
 
 
+def test_a_pipe_is_an_error_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(AudioError, match=r"a\.wav cannot be opened \(no ordinary file\)"):
+        read_audio(tmp_path / "a.wav", 16_000)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 1_000_001, 2**31 - 1])
+def test_a_rate_that_no_sound_has_is_an_error_not_hours_of_sound(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", np.zeros(2_000), rate)
+    for read in (probe, lambda path: read_audio(path, 16_000), lambda path: read_pcm16(path, 16_000)):
+        with pytest.raises(AudioError, match=rf"a\.wav states a sample rate of {rate:,} Hz"):
+            read(tmp_path / "a.wav")
+
+
 def test_a_cut_file_is_an_error_not_a_short_recording(tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.1, 32_000)
     soundfile.write(tmp_path / "a.flac", noise, 16_000)
@@ -166,6 +180,7 @@ FOREIGN = {
     "flac in a pipe": piped_flac,
     "mp3 of constant rate": lambda: written_by_av("mp3", "mp3", b="64000"),
     "mp3 of variable rate": lambda: written_by_av("mp3", "mp3", q="2", flags="+qscale"),
+    "mp3 in wav": lambda: written_by_av("wav", "mp3", b="64000"),
     "mp3 with tags": lambda: b"ID3\3\0\0\0\0\1\0" + bytes(128) + written_by_av("mp3", "mp3") + b"TAG" + bytes(125),
     "m4a": lambda: written_by_av("mp4", "aac"),
     "m4a of eight channels": lambda: written_by_av("mp4", "aac", layout="7.1"),

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,6 +46,7 @@ CREATE TABLE IF NOT EXISTS facts
     WITHOUT ROWID;
 PRAGMA user_version = {_CACHE_VERSION};
 """
+_DAMAGED = "damaged-"
 _ASKED_AT_ONCE = 500
 _READ_AT_ONCE = 4_096
 _SAVE_EVERY = 2_000
@@ -73,17 +75,16 @@ class ScanCache:
             ) from error
         try:
             self._connection = _open_cache(self.path)
-        except sqlite3.OperationalError as error:  # locked or not writable, which is no damage
-            raise DataError(
-                f"the scan cache {self.path} cannot be opened ({error}); is another process using it?"
-            ) from error
         except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and not self.path.is_dir():  # no damage: locked, or readonly
+                advice = "is another process using it?" if "locked" in str(error) else "free space or make it writable"
+                raise DataError(f"the scan cache {self.path} cannot be opened ({error}); {advice}") from error
             log.warning(
                 "the scan cache %s cannot be used (%s); it is made anew, and recordings are read again",
                 self.path,
                 error,
             )
-            self.path.replace(self.path.with_suffix(f".damaged-{time.time_ns()}"))
+            self.path.replace(self.path.with_suffix(f".{_DAMAGED}{time.time_ns()}"))
             for ending in ("-journal", "-wal", "-shm"):
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
             self._connection = _open_cache(self.path)
@@ -144,7 +145,12 @@ class ScanCache:
             self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", encoded)
 
     def forget(self, recording_ids: Iterable[str]) -> None:
-        """Remove everything that is remembered of some recordings, from the file's free pages too."""
+        """Remove everything that is remembered of some recordings, from the file's free pages and damaged files too."""
+        for damaged in self.folder.glob(f"{self.path.stem}.{_DAMAGED}*"):
+            if damaged.is_dir() and not damaged.is_symlink():
+                shutil.rmtree(damaged)
+            else:
+                damaged.unlink()
         waiting = iter(recording_ids)
         while batch := list(islice(waiting, _ASKED_AT_ONCE)):
             places = ",".join("?" * len(batch))

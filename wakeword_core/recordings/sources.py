@@ -95,7 +95,7 @@ def find_recordings(
     """
     root, left_out = source.path, LeftOut()
     if not root.is_dir():
-        state = "is not a folder" if root.exists() else "does not exist"
+        state = "is not a folder (a table is a .csv, .tsv or .parquet)" if root.exists() else "does not exist"
         raise DataError(f"the folder {root} of source {source.name!r} {state}; correct its path under data.sources")
     files, others = _chosen(source, os.path.realpath(root), left_out)
     others.sort()

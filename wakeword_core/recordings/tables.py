@@ -104,7 +104,7 @@ def _fields(table: Path, where: str, delimiter: str, quoting: Literal[0, 3]) -> 
     with table.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
         try:
-            header = [unquoted(field) for field in next(lines, [])]
+            header = [unquoted(field) for field in next(filter(None, lines), [])]
             places = _columns(header, where)
             columns: dict[str, list[str]] = {column: [] for column in places}
             for fields in lines:
@@ -150,9 +150,13 @@ def _parquet(table: Path, name: str) -> dict[str, list[str]]:
             raise _too_large(where, f"{metadata.num_rows:,} rows")
         if metadata.num_columns > _MOST_COLUMNS:
             raise _too_large(where, f"{metadata.num_columns:,} columns")
-        header = pq.read_schema(table).names
+        schema = pq.read_schema(table)
+        header = schema.names
         places = _columns(header, where)
         wanted = [header[place] for place in places.values()]
+        for column in wanted:
+            if pa.types.is_nested(kind := schema.field(column).type):
+                raise DataError(f"the column {column} of {where} holds {kind}, but must be text; write it as text")
         with pq.ParquetFile(table, read_dictionary=wanted) as file:  # a text that is repeated is there once
             stated = _stated_bytes(metadata, wanted)
             if stated > _MOST_BYTES:
@@ -206,7 +210,11 @@ def _columns(header: Sequence[str], where: str) -> dict[str, int]:
             raise DataError(f"{where} has a column {name!r}; did you mean {close[0]!r}? Rename or remove it")
     if "path" not in names:
         columns = ", ".join(header) or "no columns"
-        raise DataError(f"{where} has no column path (it has {columns}); name the column of the files so")
+        other = next((mark for mark in ";,\t|" if len(header) == 1 and mark in header[0]), "")
+        advice = (
+            f"separate columns as its ending says, not by {other!r}" if other else "name the column of the files so"
+        )
+        raise DataError(f"{where} has no column path (it has {columns}); {advice}")
     return {name: names.index(name) for name in known if name in names}
 
 

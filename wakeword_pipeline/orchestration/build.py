@@ -151,11 +151,23 @@ class _Build:
         }
         failures = [event for event in result.all_events if event.is_step_failure]
         for event in failures:
+            if _is_interrupt(event):
+                raise KeyboardInterrupt
             if event.step_key not in stopped:
                 raise BuildFailedError(f"{artifact_name(str(event.step_key), partition_key)}: {_reason(event)}")
         if not result.success and not failures:
             raise BuildFailedError(f"run {result.run_id} failed; see it in `wakeword ui`")
         return result
+
+
+def _is_interrupt(event: dg.DagsterEvent) -> bool:
+    """Tell whether a step was ended by SIGINT or SIGTERM, for which Dagster has an error of its own."""
+    error = event.step_failure_data.error
+    while error is not None:
+        if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+            return True
+        error = error.cause
+    return False
 
 
 def _reason(event: dg.DagsterEvent) -> str:

@@ -373,7 +373,7 @@ def test_hashes_done_before_a_failure_are_kept(tmp_path, monkeypatch, cache):
     assert len(list(cache.hashes(tmp_path / "r"))) == 5
 
 
-@pytest.mark.parametrize("damage", ["junk", "cut", "flip", "version"])
+@pytest.mark.parametrize("damage", ["junk", "cut", "flip", "version", "folder"])
 def test_a_damaged_cache_is_made_anew_with_a_warning(tmp_path, damage, caplog):
     make(tmp_path / "r", *(f"{index}.wav" for index in range(300)))
     cache = ScanCache(tmp_path / "cache")
@@ -386,7 +386,11 @@ def test_a_damaged_cache_is_made_anew_with_a_warning(tmp_path, damage, caplog):
         data = data[: len(data) // 2]
     elif damage == "flip":
         data[4096 : 4096 + 200] = bytes(200)
-    cache.path.write_bytes(data)
+    if damage == "folder":
+        cache.path.unlink()
+        cache.path.mkdir()
+    else:
+        cache.path.write_bytes(data)
     if damage == "version":
         with sqlite3.connect(cache.path) as connection:
             connection.execute("PRAGMA user_version = 99")
@@ -396,6 +400,8 @@ def test_a_damaged_cache_is_made_anew_with_a_warning(tmp_path, damage, caplog):
     assert list(repaired.hashes(tmp_path / "r")) == []
     assert scan([source(tmp_path / "r")], repaired).fingerprint == before
     assert len(list((tmp_path / "cache").glob("*damaged*"))) == 1
+    repaired.forget(["of a recording that the damaged file may name"])
+    assert not list((tmp_path / "cache").glob("*damaged*"))
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path):

@@ -129,6 +129,7 @@ def test_a_broken_table_is_an_error_that_says_where(tmp_path, ending, rows, says
     ("content", "says"),
     [
         (b"", "has no column path"),
+        (b"path;label\na.wav;x\n", "separate columns as its ending says, not by ';'"),
         (b"path\n", "has no rows"),
         (b"path,label\na.wav\n", "line 2 of .* has 1 fields, but its header 2"),
         (b"path,label\na.wav,x,y\n", "line 2 of .* has 3 fields, but its header 2"),
@@ -140,6 +141,13 @@ def test_a_damaged_text_table_is_an_error(tmp_path, content, says):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(DataError, match=says):
         read_table(source(tmp_path / "t.csv"))
+
+
+@pytest.mark.parametrize("path", [["a.wav"], {"bytes": b"", "path": "a.wav"}])
+def test_a_column_of_a_parquet_table_that_is_no_text_is_an_error(tmp_path, path):
+    pq.write_table(pa.table({"path": [path]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"the column path of the table .* holds (list|struct).*, but must be text"):
+        read_table(source(tmp_path / "t.parquet"))
 
 
 def test_a_damaged_parquet_table_and_a_missing_one_are_errors(tmp_path):
@@ -154,7 +162,7 @@ def test_a_damaged_parquet_table_and_a_missing_one_are_errors(tmp_path):
 
 
 def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b'\xef\xbb\xbfpath,label\r\n\r\n"a, b.wav",x\r\n')
+    (tmp_path / "t.csv").write_bytes(b'\xef\xbb\xbf\r\npath,label\r\n\r\n"a, b.wav",x\r\n')
     assert read_table(source(tmp_path / "t.csv"))["path"].tolist() == ["a, b.wav"]
 
 

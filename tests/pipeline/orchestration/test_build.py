@@ -249,6 +249,16 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_where_its_traceback_is(wor
     assert 'raise RuntimeError("no such table' in caplog.text
 
 
+def test_a_signal_to_stop_ends_a_build_as_one_and_the_next_goes_on(world: World) -> None:
+    def stops() -> None:
+        raise dg.DagsterExecutionInterruptedError
+
+    world.meanwhile["raw_manifest"] = stops
+    with pytest.raises(KeyboardInterrupt):
+        world.build("raw_manifest")
+    assert world.build("raw_manifest").built == ["raw_manifest"]
+
+
 def test_recordings_that_vanish_before_they_are_observed_end_the_build_with_one_sentence(world: World) -> None:
     attic = {"name": "attic", "path": world.folder / "attic", "role": "noise"}
     attic["path"].mkdir()

@@ -12,6 +12,7 @@ from wakeword_core.audio import AudioError, probe, read_pcm_blocks
 from wakeword_core.runtime.levels import Levels
 from wakeword_core.runtime.live import open_model
 from wakeword_core.runtime.model import detect_blocks
+from wakeword_core.sound_formats import SOUND_ENDINGS, sound_format
 from wakeword_core.text import printable
 
 _NAMED = 3
@@ -52,29 +53,42 @@ def detect(
 
 
 def _recordings(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the files that are given and the audio in folders, in order of name, and what is wrong with folders."""
-    recordings, faults = [], []
+    """Return the files that are given and the audio in folders, in order of name, and what is wrong with others."""
+    recordings: list[Path] = []
+    faults: list[str] = []
     for path in paths:
-        found = _of_folder(path) if path.is_dir() else [path]
+        found = _of_folder(path, faults) if path.is_dir() else [path]
         recordings += found
         if not found:
             faults.append(f"{path} holds no audio that can be read; give recordings or a folder of them")
     return recordings, faults
 
 
-def _of_folder(folder: Path) -> list[Path]:
+def _of_folder(folder: Path, faults: list[str]) -> list[Path]:
+    """Return the audio in a folder; what is meant to be audio and cannot be read is a fault, other files are told."""
     left_out: list[str] = []
     found = []
     for path in _files(folder, left_out):
         try:
             probe(path)
             found.append(path)
-        except AudioError:
-            left_out.append(str(path.relative_to(folder)))
+        except AudioError as error:
+            if path.suffix.lower() in SOUND_ENDINGS or _is_sound(path):
+                faults.append(str(error))
+            else:
+                left_out.append(str(path.relative_to(folder)))
     if left_out:
         more = f" and {len(left_out) - _NAMED:,} more" if len(left_out) > _NAMED else ""
         log.warning("no audio that can be read in %s: %s%s", folder, ", ".join(left_out[:_NAMED]), more)
     return found
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return sound_format(file) is not None
+    except OSError:
+        return False
 
 
 def _files(folder: Path, left_out: list[str]) -> Iterator[Path]:
@@ -87,10 +101,10 @@ def _files(folder: Path, left_out: list[str]) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(place, name)
-            if path.is_file():
+            if path.is_file() and not name.startswith("."):
                 yield path
             else:
                 left_out.append(str(path.relative_to(folder)))

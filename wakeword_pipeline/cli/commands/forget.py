@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from wakeword_core.errors import ArtifactError, ConfigError, DataError
+from wakeword_core.errors import ArtifactError, ConfigError, DataError, WakewordError
 from wakeword_core.graph.project import Project
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
 from wakeword_core.text import printable
@@ -51,7 +51,7 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
 
     ConfigError for an unclear request or where nobody can be asked, ArtifactError while a build is running.
     """
-    if (request.recording is None) == (request.speaker is None):
+    if (request.recording is None) == (request.speaker is None) or "" in (request.recording, request.speaker):
         raise ConfigError("name either a recording or --speaker")
     if request.purge and request.ask and not sys.stdin.isatty():
         raise ConfigError("--purge asks before it deletes, and there is no terminal to ask at; add --yes")
@@ -62,7 +62,13 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
     if request.rebuild:
         from wakeword_pipeline.cli.commands.run import run_config
 
-        run_config(options, (), as_json=False)
+        try:
+            run_config(options, (), as_json=False)
+        except WakewordError as error:
+            raise ArtifactError(
+                f"{error}; what was named is forgotten, but the build without it failed, so nothing that was made from "
+                "it is listed or deleted: run the same command again, without --rebuild if there need be no new model"
+            ) from error
     affected = _affected(project, recording_ids)
     _print(project, recording_ids, affected)
     purged = request.purge and _purge(project, options, recording_ids, affected, request)

@@ -74,13 +74,17 @@ def test_one_bad_recording_is_told_and_the_others_are_looked_through(model, fold
     data = (folder / "a.wav").read_bytes()
     bad.write_bytes(b"RIFF" + data[4:40])
     (folder / "empty").mkdir()
-    paths = [bad, folder / "missing.wav", folder / "empty", folder / "a.wav"]
+    (folder / "among").mkdir()
+    (folder / "among" / "cut").write_bytes(data[:-9_000])
+    (folder / "among" / "._a.wav").write_bytes(b"what another system keeps of a file")
+    paths = [bad, folder / "missing.wav", folder / "empty", folder / "among", folder / "a.wav"]
     with pytest.raises(SystemExit) as stopped:
         detect(model, paths, None, None, as_json=False)
     said = capsys.readouterr()
     assert stopped.value.code == 1 and said.out == f"{folder / 'a.wav'}\tnothing found\n"
     lines = said.err.splitlines()
-    assert len(lines) == 3 and all(any(str(path) in line for line in lines) for path in paths[:3])
+    assert len(lines) == 5 and all(any(str(path) in line for line in lines) for path in paths[:4])
+    assert any(f"{folder / 'among' / 'cut'} is cut: " in line for line in lines)
 
 
 def test_sound_in_which_nothing_can_be_heard_gets_a_hint(model, tmp_path, caplog) -> None:

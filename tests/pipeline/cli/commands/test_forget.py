@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from wakeword_core.audio import write_audio
 from wakeword_core.config import Config
 from wakeword_core.config.loading import save_config
+from wakeword_core.errors import WakewordError
 from wakeword_core.files import hash_file
 from wakeword_core.graph.project import Project
 from wakeword_core.lineage.forgetting import search
@@ -157,6 +158,17 @@ def test_a_file_that_was_edited_is_forgotten_as_it_was_and_as_it_is(project: Pro
     assert {one.sha256 for one in Forgotten.load(project.home).tombstones} > {before}
 
 
+def test_a_purge_whose_rebuild_fails_says_that_nothing_is_deleted(project: Project, monkeypatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise WakewordError("check beats_chance of trained_model: no better than chance")
+
+    monkeypatch.setattr("wakeword_pipeline.cli.commands.run.run_config", fails)
+    path = Path(project.config.data.sources[0].path) / "ada" / "0.wav"
+    said = command(project, "forget", str(path), "--rebuild", "--purge", "--yes", expect=1)
+    assert "no better than chance; what was named is forgotten, but the build without it failed" in said
+    assert Forgotten.load(project.home).recordings == {hash_file(path)}
+
+
 def test_a_speaker_is_forgotten_with_all_recordings(project: Project) -> None:
     folder = Path(project.config.data.sources[0].path)
     write_audio(folder / "bo" / "new.wav", np.full(RATE, 0.1, np.float32), RATE)  # in no manifest yet
@@ -172,6 +184,8 @@ def test_a_speaker_is_forgotten_with_all_recordings(project: Project) -> None:
     ("arguments", "message"),
     [
         (("forget",), "name either a recording or --speaker"),
+        (("forget", ""), "name either a recording or --speaker"),
+        (("forget", "--speaker", ""), "name either a recording or --speaker"),
         (("forget", "x.wav", "--speaker", "ada"), "name either a recording or --speaker"),
         (("forget", "x.wav"), "x.wav is no recording"),
         (("forget", "--speaker", "nobody"), "no manifest of this home has a speaker nobody"),
