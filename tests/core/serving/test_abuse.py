@@ -56,7 +56,7 @@ def client(serving):
         (b"FORM\0\0\0\x10AIFF", 415, "unsupported_audio"),
         (header(frames=0), 422, "too_short"),
         (header(frames=10), 422, "too_short"),
-        (header(rate=1), 422, "sample_rate"),
+        (header(rate=1), 422, "broken_audio"),
         (header(rate=0), 422, "broken_audio"),
         (header(rate=3_999), 422, "sample_rate"),
         (header(rate=768_000), 422, "sample_rate"),
