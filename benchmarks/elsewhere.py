@@ -18,11 +18,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from folds import FOLDS, STRANGERS, WORDS
+from folds import STRANGERS, WORDS
 from words import built_up_to_onnx, parse_run, read_off, word_config
 
 from wakeword_core.config import Config, DetectorConfig
-from wakeword_core.evaluation.streams.scores import StreamScores, prepare_sessions
+from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores, prepare_sessions
 from wakeword_core.evaluation.streams.thresholds import Tradeoff
 from wakeword_core.graph.project import Project
 from wakeword_core.runtime.exported import MODEL_FILE
@@ -110,10 +110,11 @@ def is_stranger(source: str) -> bool:
 
 def without_strangers(scores: StreamScores) -> StreamScores:
     """Return the same streams, without the scores of sessions' parts in which strangers speak."""
-    return replace(scores, sessions=tuple(_without_strangers(session) for session in scores.sessions))
+    sessions = (_without_strangers(session) for session in scores.sessions)
+    return replace(scores, sessions=tuple(session for session in sessions if session.sources))
 
 
-def _without_strangers(session: Any) -> Any:
+def _without_strangers(session: SessionScores) -> SessionScores:
     if not session.background:
         return session
     spans = tuple(span for span in session.sources if not is_stranger(span.source))
@@ -131,12 +132,12 @@ def strangers_accepted(
     """Count strangers' recordings that set off a detection at a threshold, and all of them."""
     sessions = [s for s in prepare_sessions(scores, config.evaluation.streams, detector) if s.scores.background]
     alarms = {
-        alarm.id
+        alarm.recording_id
         for session in sessions
         for alarm in session.false_alarms(threshold, scores.labels)
         if is_stranger(alarm.source)
     }
-    every = {span.id for session in sessions for span in session.scores.sources if is_stranger(span.source)}
+    every = {span.recording_id for session in sessions for span in session.scores.sources if is_stranger(span.source)}
     return {"accepted": len(alarms), "of": len(every)}
 
 
@@ -146,7 +147,7 @@ def loudest_sources(scores: StreamScores, config: Config, detector: DetectorConf
     for session in prepare_sessions(scores, config.evaluation.streams, detector):
         if session.scores.background:
             for alarm in session.false_alarms(0.02, scores.labels):
-                peaks[alarm.id] = max(peaks.get(alarm.id, (0.0, "")), (alarm.score, alarm.source))
+                peaks[alarm.recording_id] = max(peaks.get(alarm.recording_id, (0.0, "")), (alarm.score, alarm.source))
     loudest = sorted(peaks.values(), reverse=True)[:LOUDEST]
     return dict(Counter(source for _, source in loudest).most_common())
 
