@@ -7,6 +7,9 @@ The folder is laid out as examples/README.md says. What is tested in a fold is h
 - German sentences (one speaker) are tested in fold 0, English and Spanish prompts (one speaker) in fold 1;
 - read English by speaker, commands and near misses by the random part of their names, noise by its own folds.
 
+With `elsewhere`, training and validation hold no wake word but the word itself: all others are strangers of the test,
+which besides has one whole source that is heard nowhere else (German, prompts, commands, fold by fold).
+
 Nobody wrote down who speaks in the wake words, the commands and the near misses: the same person may say another clip
 on another side, and a speaker may straddle the edge of a third. Figures may flatter the model by that.
 """
@@ -36,6 +39,10 @@ _SINGLE = {
     "prompts_es": ("train", "test", "train"),
 }
 """What the recordings of one speaker are for, fold by fold; English and Spanish prompts are one and the same voice."""
+_COMMANDS_ELSEWHERE = 2
+"""The fold in which commands are tested only, if elsewhere; German and prompts have the two others."""
+STRANGERS = (*WORDS, "wake_words_en")
+"""Folders of wake words, each said alone; those that are not the word are strangers to a model built elsewhere."""
 _LICENCES = {
     "read_en": "CC-BY-4.0",
     "read_de": "CC0-1.0",
@@ -61,38 +68,39 @@ class _Part:
     never: tuple[str, ...] = ()
 
 
-def sources(root: Path, word: str, fold: int) -> list[dict[str, Any]]:
+def sources(root: Path, word: str, fold: int, elsewhere: bool = False) -> list[dict[str, Any]]:
     """`data.sources` of a configuration for one word and fold."""
     if word not in WORDS or not 0 <= fold < FOLDS:
         raise DataError(f"there is no fold {fold} of {word!r}: words are {', '.join(WORDS)}, folds 0 to {FOLDS - 1}")
-    return [source for part in _parts(root, word, fold) for source in _sources(root, part)]
+    return [source for part in _parts(root, word, fold, elsewhere) for source in _sources(root, part)]
 
 
-def _parts(root: Path, word: str, fold: int) -> Iterator[_Part]:
+def _parts(root: Path, word: str, fold: int, elsewhere: bool) -> Iterator[_Part]:
+    everything: tuple[str, ...] = ("**/*",)
     for keyword in WORDS:
         test, val = _blocks(root / "keywords" / keyword, fold)
+        if elsewhere and keyword != word:
+            test, val = everything, ()
         role = "positive" if keyword == word else "negative"
         yield _Part(f"keywords/{keyword}", role, "block:10", test, val)
     hexadecimal = {split: patterns[fold] for split, patterns in _HEX.items()}
     noise = {split: patterns[fold] for split, patterns in _NOISE.items()}
-    yield _Part(
-        "speech/commands_en",
-        "negative",
-        "unknown",
-        (f"**/*-clean-{hexadecimal['test']}*",),
-        (f"**/*-clean-{hexadecimal['val']}*",),
-    )
+    commands = tuple((f"**/*-clean-{hexadecimal[split]}*",) for split in ("test", "val"))
+    if elsewhere and fold == _COMMANDS_ELSEWHERE:
+        commands = everything, ()
+    yield _Part("speech/commands_en", "negative", "unknown", *commands)
     for folder in ("wake_words_en", "not_wake_words"):
+        test, val = ((f"**/*{hexadecimal[split]}.ogg",) for split in ("test", "val"))
+        stranger = elsewhere and folder == "wake_words_en"
         yield _Part(
             f"speech/{folder}",
-            "hard_negative",
+            "negative" if stranger else "hard_negative",
             "unknown",
-            (f"**/*{hexadecimal['test']}.ogg",),
-            (f"**/*{hexadecimal['val']}.ogg",),
+            everything if stranger else test,
+            () if stranger else val,
             never=(f"**/*{word}*",),
         )
     yield _Part("speech/read_en", "negative", f"regex:{_READER}", *_readers(root / "speech/read_en", fold))
-    everything: tuple[str, ...] = ("**/*",)
     for folder, splits in _SINGLE.items():
         test, val = (everything if splits[fold] == split else () for split in ("test", "val"))
         yield _Part(f"speech/{folder}", "negative", "single", test, val)

@@ -66,7 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, default=Path(".wakeword-words"), help="where builds are kept")
     parser.add_argument("--preset", default="balanced")
     parser.add_argument(
-        "--runs", nargs="+", type=_run, default=EVERY_RUN, metavar="WORD:FOLD", help="default: all nine"
+        "--runs", nargs="+", type=parse_run, default=EVERY_RUN, metavar="WORD:FOLD", help="default: all nine"
     )
     parser.add_argument(
         "--words", type=int, default=1_600, help="synthetic single words among the negatives of training"
@@ -75,18 +75,19 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(text: str) -> tuple[str, int]:
+def parse_run(text: str) -> tuple[str, int]:
+    """Return word and fold of WORD:FOLD."""
     word, _, fold = text.partition(":")
     if word not in WORDS or fold not in map(str, range(FOLDS)):
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(WORDS)}, a colon and 0 to {FOLDS - 1}")
     return word, int(fold)
 
 
-def _config(word: str, fold: int, given: argparse.Namespace) -> Config:
+def word_config(word: str, fold: int, given: argparse.Namespace, elsewhere: bool = False) -> Config:
     """The preset, with the fold's sources and synthetic single words to learn from, tested at 10 dB."""
     base = load_config(None, [f"preset={given.preset}", *given.set]).model_dump(mode="json")
     base["phrase"] = word
-    base["data"]["sources"] = sources(given.audio_root.resolve(), word, fold)
+    base["data"]["sources"] = sources(given.audio_root.resolve(), word, fold, elsewhere)
     nothing = {"positives": 0, "hard_negatives": 0, "negatives": 0, "background_minutes": 0.0}
     base["synthesis"] |= {"enabled": given.words > 0, "words": given.words, **nothing}
     base["evaluation"]["conditions"]["test"] |= {"snr_db": [10.0], "far_snr_db": []}
@@ -100,7 +101,7 @@ def _tested(word: str, fold: int, given: argparse.Namespace) -> Tested:
     from wakeword_core.runtime import WakewordModel
 
     started = time.monotonic()
-    config = _config(word, fold, given)
+    config = word_config(word, fold, given)
     project = Project(config, given.home.resolve())
     model = WakewordModel(built_up_to_onnx(project, f"{word} {fold}").file(MODEL_FILE))
     scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)

@@ -37,10 +37,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def split_files(root: Path, word: str, fold: int) -> dict[str, list[tuple[str, str]]]:
+def split_files(root: Path, word: str, fold: int, elsewhere: bool = False) -> dict[str, list[tuple[str, str]]]:
     """(folder and file, role) of each split."""
     found: dict[str, list[tuple[str, str]]] = {"train": [], "val": [], "test": []}
-    for tree in sources(root, word, fold):
+    for tree in sources(root, word, fold, elsewhere):
         source = SourceConfig.model_validate(tree)
         folder = source.path.relative_to(root)
         assert source.split is not None
@@ -60,6 +60,22 @@ def test_every_recording_is_in_one_split(root: Path, word: str, fold: int) -> No
     assert all(files for files in found.values())
     positives = {path for files in found.values() for path, role in files if role == "positive"}
     assert positives == {path for path in everything if path.startswith(f"keywords/{word}/")}
+
+
+@pytest.mark.parametrize(("fold", "heard_nowhere"), [(0, "read_de"), (1, "prompts_"), (2, "commands_en")])
+@pytest.mark.parametrize("word", WORDS)
+def test_elsewhere_no_other_wake_word_and_not_one_whole_source_is_learnt(
+    root: Path, word: str, fold: int, heard_nowhere: str
+) -> None:
+    found = split_files(root, word, fold, elsewhere=True)
+    counts = Counter(path for files in found.values() for path, _ in files)
+    assert set(counts.values()) == {1} and len(counts) == sum(map(len, split_files(root, word, fold).values()))
+    strangers = (*(f"keywords/{other}/" for other in WORDS if other != word), "speech/wake_words_en/")
+    learnt = [path for split in ("train", "val") for path, _ in found[split]]
+    assert learnt and not [path for path in learnt if path.startswith(strangers)]
+    assert {role for path, role in found["test"] if path.startswith(strangers)} == {"negative"}
+    assert [path for path, _ in found["test"] if heard_nowhere in path]
+    assert not [path for path in learnt if heard_nowhere in path]
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -1,0 +1,201 @@
+"""Misses of a wake word among strangers: other wake words, kinds of speech and languages that nothing taught it.
+
+    python benchmarks/elsewhere.py --audio-root FOLDER --preset balanced
+
+`words.py` tests in a world like that of training: other wake words of the same collection are heard there too. Here
+neither training nor validation holds a wake word but the word itself; the test has all of the others, said alone by
+strangers, and a whole source that is heard nowhere else (folds.py: German, prompts and commands in turn). Thresholds
+are read off the test, for several lengths over which the detector averages scores. Alarms are counted by the source
+they happened in, and strangers also apart from the rest. Homes are kept; the last line is one JSON object.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from folds import STRANGERS, WORDS
+from words import built_up_to_onnx, parse_run, read_off, word_config
+
+from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores, prepare_sessions
+from wakeword_core.evaluation.streams.thresholds import Tradeoff
+from wakeword_core.graph.project import Project
+from wakeword_core.runtime.exported import MODEL_FILE
+
+TARGETS = (0.1, 0.5, 1.0, 5.0)
+HEADLINE = 0.5
+AVERAGED = (1, 3, 5, 8)
+"""Scores that are averaged, 40 ms apart, besides as many as the model's own detector takes."""
+LOUDEST = 40
+EVERY_RUN = tuple((word, index) for index, word in enumerate(WORDS))
+"""A fold a word, so that each of the three held-out sources is tested once."""
+
+
+def main() -> int:
+    """Run the benchmark."""
+    given = _arguments()
+    results = [_result(word, fold, given) for word, fold in given.runs]
+    _print_table(results, given)
+    print(json.dumps(_summary(results, given)))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--audio-root", type=Path, required=True, help="folder of recordings; see examples/README.md")
+    parser.add_argument("--home", type=Path, default=Path(".wakeword-elsewhere"), help="where builds are kept")
+    parser.add_argument("--preset", default="balanced")
+    parser.add_argument(
+        "--runs", nargs="+", type=parse_run, default=EVERY_RUN, metavar="WORD:FOLD", help="default: a fold a word"
+    )
+    parser.add_argument(
+        "--words", type=int, default=1_600, help="synthetic single words among the negatives of training"
+    )
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings over the preset's")
+    return parser.parse_args()
+
+
+def _result(word: str, fold: int, given: argparse.Namespace) -> dict[str, Any]:
+    from wakeword_core.evaluation.streams.scores import score_streams
+    from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
+    from wakeword_core.runtime import WakewordModel
+
+    config = word_config(word, fold, given, elsewhere=True)
+    project = Project(config, given.home.resolve())
+    model = WakewordModel(built_up_to_onnx(project, f"{word} {fold}").file(MODEL_FILE))
+    scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)
+    chosen = evaluate_streams(scores, model.threshold, config.evaluation, model.detector)
+    detectors = {
+        f"{count * model.detector.stride_seconds:.2f}": model.detector.model_copy(
+            update={"smoothing": count, "votes": 0}
+        )
+        for count in sorted({*AVERAGED, model.detector.smoothing})
+    }
+    averaged = {seconds: read_off(scores, config, detector, TARGETS) for seconds, detector in detectors.items()}
+    others = without_strangers(scores)
+    at = Tradeoff(scores, config.evaluation, model.detector).point(HEADLINE).threshold
+    result = {
+        "word": word,
+        "fold": fold,
+        "words": scores.words,
+        "background_hours": round(scores.background_hours, 3),
+        "frr_at_fah": read_off(scores, config, model.detector, TARGETS),
+        "frr_at_fah_by_averaged_seconds": averaged,
+        "without_strangers": {
+            "background_hours": round(others.background_hours, 3),
+            "frr_at_fah": read_off(others, config, model.detector, TARGETS),
+        },
+        "strangers_accepted": strangers_accepted(scores, config, model.detector, model.threshold),
+        "strangers_accepted_at_headline": strangers_accepted(scores, config, model.detector, at),
+        "loudest": loudest_sources(scores, config, model.detector),
+        "chosen_on_validation": {
+            "frr": chosen.misses / chosen.words,
+            "fah": chosen.false_alarm_count / scores.background_hours,
+        },
+        "model": project.require("onnx_model").key,
+    }
+    print(json.dumps(result), file=sys.stderr, flush=True)
+    return result
+
+
+def is_stranger(source: str) -> bool:
+    """Tell whether a source of `folds.sources` holds other wake words."""
+    return source.rpartition("-")[0] in {folder.replace("_", "-") for folder in STRANGERS}
+
+
+def without_strangers(scores: StreamScores) -> StreamScores:
+    """Return the same streams, without the scores of sessions' parts in which strangers speak."""
+    sessions = (_without_strangers(session) for session in scores.sessions)
+    return replace(scores, sessions=tuple(session for session in sessions if session.sources))
+
+
+def _without_strangers(session: SessionScores) -> SessionScores:
+    if not session.background:
+        return session
+    spans = tuple(span for span in session.sources if not is_stranger(span.source))
+    quiet = session.scores.copy()
+    starts = [span.start for span in session.sources] + [float("inf")]
+    for span, following in zip(session.sources, starts[1:], strict=True):
+        if is_stranger(span.source):
+            quiet[(session.times >= span.start) & (session.times < following)] = 0.0
+    return replace(session, scores=quiet, sources=spans)
+
+
+def strangers_accepted(
+    scores: StreamScores, config: Config, detector: DetectorConfig, threshold: float
+) -> dict[str, Any]:
+    """Count strangers' recordings that set off a detection at a threshold, and all of them."""
+    sessions = [s for s in prepare_sessions(scores, config.evaluation.streams, detector) if s.scores.background]
+    alarms = {
+        alarm.recording_id
+        for session in sessions
+        for alarm in session.false_alarms(threshold, scores.labels)
+        if is_stranger(alarm.source)
+    }
+    every = {span.recording_id for session in sessions for span in session.scores.sources if is_stranger(span.source)}
+    return {"accepted": len(alarms), "of": len(every)}
+
+
+def loudest_sources(scores: StreamScores, config: Config, detector: DetectorConfig) -> dict[str, int]:
+    """Count the sources of the loudest background recordings, by their highest averaged score."""
+    peaks: dict[str, tuple[float, str]] = {}
+    for session in prepare_sessions(scores, config.evaluation.streams, detector):
+        if session.scores.background:
+            for alarm in session.false_alarms(0.02, scores.labels):
+                peaks[alarm.recording_id] = max(peaks.get(alarm.recording_id, (0.0, "")), (alarm.score, alarm.source))
+    loudest = sorted(peaks.values(), reverse=True)[:LOUDEST]
+    return dict(Counter(source for _, source in loudest).most_common())
+
+
+def _summary(results: list[dict[str, Any]], given: argparse.Namespace) -> dict[str, Any]:
+    means: dict[str, float | None] = {}
+    for target in TARGETS:
+        reached = [result["frr_at_fah"][f"{target:g}"] for result in results]
+        means[f"{target:g}"] = None if None in reached else mean(reached)
+    return {
+        "name": "elsewhere",
+        "runs": [f"{word}:{fold}" for word, fold in given.runs],
+        "preset": given.preset,
+        "settings": given.set,
+        "mean_frr_at_fah": means,
+        "words": results,
+    }
+
+
+def _print_table(results: list[dict[str, Any]], given: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Missed at 10 dB among strangers, preset {given.preset}, thresholds read off the test")
+    table.add_column("word")
+    for heading in (
+        *(f"{target:g} FAH" for target in TARGETS),
+        f"{HEADLINE:g} without strangers",
+        "strangers let in",
+        "validation's threshold",
+    ):
+        table.add_column(heading, justify="right")
+    for result in results:
+        reached = (_share(frr) for frr in result["frr_at_fah"].values())
+        strangers, chosen = result["strangers_accepted"], result["chosen_on_validation"]
+        table.add_row(
+            f"{result['word']}:{result['fold']}",
+            *reached,
+            _share(result["without_strangers"]["frr_at_fah"][f"{HEADLINE:g}"]),
+            f"{strangers['accepted']} of {strangers['of']}",
+            f"{chosen['frr']:.1%} at {chosen['fah']:.2f}",
+        )
+    Console(file=sys.stderr, width=130).print(table)
+
+
+def _share(frr: float | None) -> str:
+    return "unreachable" if frr is None else f"{frr:.1%}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
