@@ -14,12 +14,11 @@ import json
 import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from folds import STRANGERS, WORDS
-from words import built_up_to_onnx, parse_run, read_off, word_config
+from words import arguments, built_up_to_onnx, read_off, word_config
 
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores, prepare_sessions
@@ -38,26 +37,11 @@ EVERY_RUN = tuple((word, index) for index, word in enumerate(WORDS))
 
 def main() -> int:
     """Run the benchmark."""
-    given = _arguments()
+    given = arguments(__doc__, ".wakeword-elsewhere", EVERY_RUN, "a fold a word")
     results = [_result(word, fold, given) for word, fold in given.runs]
     _print_table(results, given)
     print(json.dumps(_summary(results, given)))
     return 0
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--audio-root", type=Path, required=True, help="folder of recordings; see examples/README.md")
-    parser.add_argument("--home", type=Path, default=Path(".wakeword-elsewhere"), help="where builds are kept")
-    parser.add_argument("--preset", default="balanced")
-    parser.add_argument(
-        "--runs", nargs="+", type=parse_run, default=EVERY_RUN, metavar="WORD:FOLD", help="default: a fold a word"
-    )
-    parser.add_argument(
-        "--words", type=int, default=1_600, help="synthetic single words among the negatives of training"
-    )
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings over the preset's")
-    return parser.parse_args()
 
 
 def _result(word: str, fold: int, given: argparse.Namespace) -> dict[str, Any]:

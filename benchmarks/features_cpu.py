@@ -121,7 +121,7 @@ def _pack(job: Job) -> float:
 
     from wakeword_core.config import ShardsConfig
     from wakeword_core.shards.packed_split import build_shards
-    from wakeword_core.store.artifacts import Parts
+    from wakeword_core.store.parts import Parts
 
     seconds = job.samples / RATE
     rows = pd.DataFrame({"path": [path.name for path in job.paths], "recording_id": list(map(_id, job.paths))})
@@ -164,7 +164,7 @@ def _processor_seconds() -> float:
 def _project(job: Job) -> Run:
     from wakeword_core.config import Config
     from wakeword_core.features.build import build_features
-    from wakeword_core.store.artifacts import Parts
+    from wakeword_core.store.parts import Parts
 
     frontend = {"n_fft": N_FFT, "win_length": WIN, "hop_length": HOP, "n_mels": BANDS, "f_min": LOW, "f_max": HIGH}
     features = {

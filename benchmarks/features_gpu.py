@@ -28,7 +28,7 @@ from wakeword_core.config import Config
 from wakeword_core.features.build import FeaturesSummary, build_features
 from wakeword_core.recordings.row import RecordingRow
 from wakeword_core.shards.shard_file import write_recordings
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 RIVAL_SECONDS = 46.0
 SHARD_BYTES = 64_000_000

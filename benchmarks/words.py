@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -51,7 +51,7 @@ class Tested:
 
 def main() -> int:
     """Run the benchmark."""
-    given = _arguments()
+    given = arguments(__doc__, ".wakeword-words", EVERY_RUN, "all nine")
     tested = [_tested(word, fold, given) for word, fold in given.runs]
     by_word = {one.word: [other for other in tested if other.word == one.word] for one in tested}
     results = [_word_figures(word, folds) for word, folds in by_word.items()]
@@ -60,13 +60,16 @@ def main() -> int:
     return 0
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(
+    description: str | None, home: str, runs: Sequence[tuple[str, int]], default_runs: str
+) -> argparse.Namespace:
+    """Parse what a benchmark of words and folds is told; `runs` are those of the default."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio-root", type=Path, required=True, help="folder of recordings; see examples/README.md")
-    parser.add_argument("--home", type=Path, default=Path(".wakeword-words"), help="where builds are kept")
+    parser.add_argument("--home", type=Path, default=Path(home), help="where builds are kept")
     parser.add_argument("--preset", default="balanced")
     parser.add_argument(
-        "--runs", nargs="+", type=parse_run, default=EVERY_RUN, metavar="WORD:FOLD", help="default: all nine"
+        "--runs", nargs="+", type=_run, default=runs, metavar="WORD:FOLD", help=f"default: {default_runs}"
     )
     parser.add_argument(
         "--words", type=int, default=1_600, help="synthetic single words among the negatives of training"
@@ -75,8 +78,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def parse_run(text: str) -> tuple[str, int]:
-    """Return word and fold of WORD:FOLD."""
+def _run(text: str) -> tuple[str, int]:
     word, _, fold = text.partition(":")
     if word not in WORDS or fold not in map(str, range(FOLDS)):
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(WORDS)}, a colon and 0 to {FOLDS - 1}")

@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from wakeword_core.config import Config
+from wakeword_core.config.data_roots import check_in_data_roots
 from wakeword_core.config.explaining import explain, renamed_in, value_text
-from wakeword_core.data_roots import check_in_data_roots
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import write_text
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Role, Settings, Split
-from wakeword_core.globs import glob_regex
+from wakeword_core.config.globs import glob_regex
 from wakeword_core.text import printable
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")

@@ -30,7 +30,7 @@ from wakeword_core.interrupts import Stopped, finishing
 from wakeword_core.prefetch import prefetch
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards.packed_split import shard_paths
-from wakeword_core.store.artifacts import LatestParts, Parts
+from wakeword_core.store.parts import LatestParts, Parts
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import as_type, lasting_state, parse_json, reading, replacing
-from wakeword_core.store.artifacts import PathPart
+from wakeword_core.store.parts import PathPart
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeword_core.config import Config, SourceConfig, Split
-from wakeword_core.data_roots import check_in_data_roots
+from wakeword_core.config.data_roots import check_in_data_roots
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.files import as_type, read_json, write_json
 from wakeword_core.graph.stage import Check, CheckRun, Input, Judgement, RecordingFolders, Stage, StageRun

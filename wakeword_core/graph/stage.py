@@ -19,7 +19,8 @@ from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import ScanCache
 from wakeword_core.stage_names import StageName
-from wakeword_core.store.artifacts import Artifact, ArtifactStore, Parts, artifact_name
+from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
+from wakeword_core.store.parts import Parts
 
 Severity = Literal["error", "warning"]
 """An error is something wrong, a warning something to look at; only the error of a blocking check stops a build."""

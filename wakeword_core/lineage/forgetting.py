@@ -17,9 +17,10 @@ from wakeword_core.files import as_type, file_identity, hash_file, read_json, re
 from wakeword_core.recordings.manifest import MANIFEST_FILE, ROOTS, readable_manifests
 from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
-from wakeword_core.store.artifacts import Artifact, ArtifactStore, FileEntry
+from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.cleaning import Item, artifact_item, leftovers, shown_key, unshared_pieces
 from wakeword_core.store.graph import Graph, Node
+from wakeword_core.store.parts import FileEntry
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from wakeword_core.files import link_or_copy
 from wakeword_core.mining.miner import highest_scores
 from wakeword_core.models.scoring import CARD, WEIGHTS, load_model
 from wakeword_core.progress import Progress, silent
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 from wakeword_core.training.loop import train
 from wakeword_core.training.records import HISTORY, EpochRecord
 from wakeword_core.training.validation import ValidationFigures, allowed_alarms, validate

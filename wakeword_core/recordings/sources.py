@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wakeword_core.config import SourceConfig
+from wakeword_core.config.globs import glob_regex
 from wakeword_core.errors import DataError
 from wakeword_core.files import inside
-from wakeword_core.globs import glob_regex
 from wakeword_core.sound_formats import INSTALL_MEDIA, MEDIA, SOUND_ENDINGS, av_version, sound_format
 
 _EVERYTHING = ("**/*",)

@@ -15,8 +15,9 @@ from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError, reason_of
 from wakeword_core.files import read_json, write_json
 from wakeword_core.stage_names import BUNDLE, MODEL
-from wakeword_core.store.artifacts import Artifact, ArtifactStore, PathPart
+from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.locks import exclusive
+from wakeword_core.store.parts import PathPart
 
 log = logging.getLogger(__name__)
 

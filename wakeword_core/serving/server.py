@@ -8,8 +8,7 @@ import uvicorn
 
 from wakeword_core.errors import ConfigError
 from wakeword_core.serving.app import create_app
-from wakeword_core.serving.connections import PromptConnections
-from wakeword_core.serving.frames import BoundedFrames
+from wakeword_core.serving.connections import BoundedFrames, PromptConnections
 from wakeword_core.serving.network import is_loopback, listening_socket, read_token
 from wakeword_core.serving.service import Service
 

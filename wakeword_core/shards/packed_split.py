@@ -19,7 +19,7 @@ from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.row import row_columns
 from wakeword_core.shards.packing import Packers, ShardJob, ShardRow
 from wakeword_core.shards.shard_file import Recording, read_column, read_recordings, read_sample_rate
-from wakeword_core.store.artifacts import LatestParts, Parts
+from wakeword_core.store.parts import LatestParts, Parts
 
 _MEGABYTE = 1e6
 _DESCRIBED = [name for name in row_columns() if name not in ("recording_id", "seconds")]

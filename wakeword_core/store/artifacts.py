@@ -27,15 +27,13 @@ from wakeword_core.files import (
     as_type,
     digest,
     file_identity,
-    hash_file,
     inside,
-    lasting_state,
-    link_or_copy,
     read_json,
     unfinished_parts,
     write_json,
 )
 from wakeword_core.store.locks import alone, exclusive, is_held, shared
+from wakeword_core.store.parts import SEGMENT, FileEntry, Parts, PathPart, read_hash
 
 log = logging.getLogger(__name__)
 
@@ -49,28 +47,12 @@ _RECORDED_VERSIONS = (
     "numpy", "torch", "soundfile", "soxr", "h5py", "pyarrow", "onnx", "onnxruntime", "onnxscript", "scikit-learn",
     "scipy", "silero-vad", "espeakng-loader", "hibari-tts",
 )  # fmt: skip
-_GENERATION_LENGTH = 8
 _SEAL = "seal"
 """A hash in a card of all else that is in it."""
-_SEGMENT = r"([^/\\\x00-\x1f.]|\.[^/\\\x00-\x1f.]|\.\.[^/\\\x00-\x1f])[^/\\\x00-\x1f]*"
-"""A name of a file or folder that is neither `.` nor `..`."""
-
-PathPart = Annotated[str, Field(pattern=f"^{_SEGMENT}$", max_length=200)]
-"""A stage, a key or anything else from a home that becomes one part of a path, and leads nowhere else."""
 _Source = Annotated[
     dict[Annotated[str, Field(pattern="^(stage|key|content)$")], PathPart], Field(min_length=3, max_length=3)
 ]
-_FileName = Annotated[str, Field(pattern=f"^{_SEGMENT}(/{_SEGMENT})*$", max_length=1_000)]
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """Size in bytes and SHA-256 of one file of an artifact."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    size: Annotated[int, Field(ge=0, strict=True)]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_FileName = Annotated[str, Field(pattern=f"^{SEGMENT}(/{SEGMENT})*$", max_length=1_000)]
 
 
 @dataclass(frozen=True)
@@ -129,7 +111,7 @@ class Artifact:
             for name, entry in self.files.items()
             if name not in stats
             or stats[name].st_size != entry.size
-            or ((read or name in touched) and _hash(self.path / name, again=again) != entry.sha256)
+            or ((read or name in touched) and read_hash(self.path / name, again=again) != entry.sha256)
         ]
         if touched and not wrong and os.access(card, os.W_OK):
             os.utime(card)
@@ -155,122 +137,11 @@ class Build:
 
     path: Path
     key: str
-    parts: "Parts"
+    parts: Parts
     figures: dict[str, Any] = field(default_factory=dict)
     facets: dict[str, str] = field(default_factory=dict)
     volatile: set[str] = field(default_factory=set)
     device: str = "cpu"
-
-
-class Parts:
-    """Pieces of artifacts that are made once and shared, named by what they are made from.
-
-    A part of one `generation` (any JSON value: the versions of a stage and its libraries) is never used in another.
-    """
-
-    def __init__(self, root: Path, generation: Any = None) -> None:
-        self.root = root
-        self.generation = "" if generation is None else f"{digest(generation)[:_GENERATION_LENGTH]}-"
-        self.entries: dict[Path, FileEntry] = {}
-        """Sizes and hashes of the files that were linked or kept, so that they need not be read again."""
-
-    def path(self, key: str) -> Path:
-        """Return where the part `key` of this generation lies, or would lie."""
-        return self.root / f"{self.generation}{key}"
-
-    def link(self, key: str, target: Path) -> bool:
-        """Link the part `key` to `target` and return True, if it is there and whole."""
-        part = self.path(key)
-        entry = self.entry(part)
-        if entry is None:
-            if part.is_symlink() or (part.is_file() and self.note(part).is_file()):  # else another build is keeping it
-                log.warning("part %s is damaged and will be made again", part)
-                part.unlink()
-            return False
-        link_or_copy(part, target)
-        self.entries[target] = entry
-        return True
-
-    def keep(self, key: str, made: Path) -> None:
-        """Keep the finished file `made` as the part `key`."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        part = self.path(key)
-        link_or_copy(made, part)
-        self.entries[made] = entry = FileEntry(made.stat().st_size, _hash(made))
-        write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
-
-    def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
-        """Return size and hash of a part, or None where it is missing or not what was kept.
-
-        Without `read`, its bytes are read only if the file was touched since it was kept: a disk that changes them by
-        itself is found when the artifact is verified.
-        """
-        if part.is_symlink():
-            return None
-        try:
-            note = read_json(self.note(part))
-            entry, seen = FileEntry(note["size"], note["sha256"]), note.get("seen")
-            if seen == _identity(part) and not read:
-                return entry
-            return entry if entry == FileEntry(part.stat().st_size, hash_file(part)) else None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return None
-
-    @staticmethod
-    def note(part: Path) -> Path:
-        """Return the path of the file that keeps size and hash of a part."""
-        return part.with_name(f"{part.name}.json")
-
-
-_read_hashes: dict[tuple[int, ...], str] = {}
-"""SHA-256 of files that this process has read, by all that changes when a file does."""
-
-
-def _hash(path: Path, *, again: bool = True) -> str:
-    """Return the SHA-256 (hex) of a file's bytes, empty where it cannot be read; not `again` if it was read already."""
-    try:
-        state = lasting_state(path)
-        if state is None:
-            return hash_file(path)
-        if again or state not in _read_hashes:
-            _read_hashes[state] = hash_file(path)
-        return _read_hashes[state]
-    except OSError:
-        return ""
-
-
-def _identity(path: Path) -> list[int]:
-    """Return what changes when a file is written or replaced: size, time of modification in ns, inode."""
-    state = path.stat()
-    return [state.st_size, state.st_mtime_ns, state.st_ino]
-
-
-class LatestParts:
-    """Remembers the parts of the last build of `place` (any JSON value that tells builds apart), in order.
-
-    Only a hint: whoever takes something from an older part has to compare by itself what that one holds.
-    """
-
-    def __init__(self, parts: Parts, place: Any) -> None:
-        self._parts = parts
-        self._path = parts.root / f"latest-{digest([place, parts.generation])[:20]}.json"
-        try:
-            self._keys = as_type(list[PathPart], read_json(self._path))
-        except (OSError, ValueError):
-            self._keys = []
-
-    def find(self, index: int, count: int) -> Path | None:
-        """Find the part that was where part `index` of `count` is to be; None if the last count does not divide it."""
-        if not self._keys or count % len(self._keys):
-            return None
-        path = self._parts.path(self._keys[index % len(self._keys)])
-        return path if path.is_file() else None
-
-    def remember(self, keys: Sequence[str]) -> None:
-        """Remember these as the latest parts."""
-        if list(keys) != self._keys:
-            write_json(self._path, list(keys))
-            self._keys = list(keys)
 
 
 def artifact_key(inputs: Mapping[str, str], config: Mapping[str, Any], code_version: str) -> str:
@@ -435,7 +306,7 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
     """Write the card of what was built, and give its folder the name under which it counts as complete."""
     files = {
         path.relative_to(build.path).as_posix(): build.parts.entries.get(path)
-        or FileEntry(path.stat().st_size, _hash(path))
+        or FileEntry(path.stat().st_size, read_hash(path))
         for path in sorted(build.path.rglob("*"))
         if path.is_file() and path.name != CARD
     }

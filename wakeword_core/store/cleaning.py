@@ -9,8 +9,9 @@ from pathlib import Path
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import file_identity, read_json
-from wakeword_core.store.artifacts import BUILDING, LOCK, PARTS, Artifact, ArtifactStore, Parts
+from wakeword_core.store.artifacts import BUILDING, LOCK, PARTS, Artifact, ArtifactStore
 from wakeword_core.store.graph import Graph, NodeId
+from wakeword_core.store.parts import Parts
 
 _DELETING = ".deleting-"
 _NOTE_SUFFIX = ".json"

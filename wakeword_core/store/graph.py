@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from wakeword_core.errors import ArtifactError, reason_of
-from wakeword_core.store.artifacts import Artifact, ArtifactStore, PathPart, artifact_name
+from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
+from wakeword_core.store.parts import PathPart
 
 Text = Annotated[str, Field(max_length=10_000)]
 Keys = Annotated[dict[PathPart, PathPart], Field(max_length=100)]

@@ -17,8 +17,7 @@ from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wakeword_core.serving.connections import PromptConnections
-from wakeword_core.serving.frames import BoundedFrames
+from wakeword_core.serving.connections import BoundedFrames, PromptConnections
 from wakeword_core.serving.network import OriginGuard, is_token
 from wakeword_core.serving.refusals import RefusedError
 

@@ -14,7 +14,7 @@ from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.shards.packed_split import build_shards, iter_recordings
 from wakeword_core.shards.shard_file import Recording
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 RATE = 16_000
 

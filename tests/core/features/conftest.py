@@ -11,7 +11,7 @@ import soundfile
 
 from wakeword_core.config import Config, ShardsConfig
 from wakeword_core.shards.packed_split import build_shards
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 RATE = 16_000
 SECONDS = {"positive": 1.0, "hard_negative": 0.8, "negative": 4.0, "noise": 3.0}

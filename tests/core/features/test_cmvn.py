@@ -11,7 +11,7 @@ from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features.build import build_features
 from wakeword_core.features.cmvn import MEAN_TOLERANCE, VARIANCE_TOLERANCE, Cmvn, check_cmvn, measure
 from wakeword_core.features.store import COLUMNS, PARTS_FOLDER, FeatureFile, load_windows, write_part, write_split
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 BANDS, FRAMES = 4, 12
 PADDING = -13.8

@@ -12,7 +12,7 @@ from wakeword_core.errors import ArtifactError
 from wakeword_core.features import cuda
 from wakeword_core.features.build import build_features
 from wakeword_core.features.store import FeatureFile
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -9,7 +9,7 @@ import pytest
 from wakeword_core.config import Config, FrontendConfig
 from wakeword_core.features.build import build_features
 from wakeword_core.features.picture import mel_grid, sample_mels
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -23,7 +23,7 @@ from wakeword_core.features.cuda import FittingBatch
 from wakeword_core.features.pipeline import CpuBlocks, Timings, block_rows
 from wakeword_core.features.rows import Decoded, RowComputer, join_recordings
 from wakeword_core.interrupts import Stopped
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 
 def with_compute(config: Config, **changes: object) -> Config:
@@ -160,7 +160,7 @@ def test_a_default_sigterm_leaves_nothing_half_written(make_shards, tmp_path) ->
     script = """
 import os, signal, sys
 from pathlib import Path
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
 from wakeword_core.features import build

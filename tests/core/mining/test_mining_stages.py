@@ -24,7 +24,8 @@ from wakeword_core.mining.tuning import no_worse, tuning_config, validation_figu
 from wakeword_core.progress import silent
 from wakeword_core.recordings import manifest
 from wakeword_core.shards.packed_split import iter_recordings
-from wakeword_core.store.artifacts import Artifact, Parts
+from wakeword_core.store.artifacts import Artifact
+from wakeword_core.store.parts import Parts
 from wakeword_core.training.records import HISTORY, read_history
 from wakeword_core.training.validation import ValidationFigures
 

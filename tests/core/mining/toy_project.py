@@ -13,7 +13,7 @@ from wakeword_core.audio import encode_wav, write_audio
 from wakeword_core.config import SPLITS, Config, ShardsConfig
 from wakeword_core.graph.project import Project
 from wakeword_core.shards.packed_split import build_shards
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 RATE = 16_000
 EARLY = (

@@ -15,7 +15,7 @@ import pytest
 
 from wakeword_core.config import ServingConfig
 from wakeword_core.serving.app import create_app
-from wakeword_core.serving.frames import BoundedFrames
+from wakeword_core.serving.connections import BoundedFrames
 from wakeword_core.serving.service import Service
 
 pytestmark = pytest.mark.server

@@ -23,7 +23,7 @@ from wakeword_core.shards.packed_split import (
     shard_paths,
     verify_shards,
 )
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 RATE = 16_000
 FOUR = ShardsConfig(count=4)

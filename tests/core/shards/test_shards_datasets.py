@@ -11,7 +11,7 @@ import soundfile
 from wakeword_core.audio import decode_wav
 from wakeword_core.config import ShardsConfig
 from wakeword_core.shards.packed_split import build_shards, iter_recordings, shard_paths
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 RATE = 16_000
 

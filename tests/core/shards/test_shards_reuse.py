@@ -14,7 +14,7 @@ from wakeword_core.errors import DataError
 from wakeword_core.recordings.row import row_columns
 from wakeword_core.shards import packing
 from wakeword_core.shards.packed_split import build_shards, shard_paths, verify_shards
-from wakeword_core.store.artifacts import LatestParts, Parts
+from wakeword_core.store.parts import LatestParts, Parts
 
 RATE = 8_000
 

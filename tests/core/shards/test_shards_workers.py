@@ -15,7 +15,7 @@ from wakeword_core.files import hash_file
 from wakeword_core.shards import packed_split, packing
 from wakeword_core.shards.packed_split import build_shards, shard_paths
 from wakeword_core.shards.packing import PROCESSES_FROM, Packers, ShardJob
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 RATE = 16_000
 

@@ -14,7 +14,7 @@ from wakeword_pipeline.cli.tables import count_items, items_json, print_items, s
 from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home
 
 if TYPE_CHECKING:
-    from wakeword_core.store.artifacts import FileEntry
+    from wakeword_core.store.parts import FileEntry
     from wakeword_pipeline.tracking.versions import ModelRun
 
 _ELSEWHERE = (

@@ -9,7 +9,7 @@ from wakeword_core.config import Config
 from wakeword_core.evaluation.measure.clips import window_groups
 from wakeword_core.features.build import build_features
 from wakeword_core.features.store import load_windows
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from wakeword_core.config import Config
 from wakeword_core.evaluation.report.suspicious import Cut, _places, describe, suspicious_recordings
 from wakeword_core.features.build import build_features
 from wakeword_core.features.store import FeatureFile
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 RATE = 16_000
 CUT = Cut(151, 160, 8, RATE)

@@ -16,7 +16,7 @@ from wakeword_core.features.build import build_features
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.models.scoring import load_model, model_card, new_model, save_model
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.store.artifacts import Parts
+from wakeword_core.store.parts import Parts
 
 CONFIG = Config.model_validate(
     {

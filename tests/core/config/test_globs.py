@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword_core.globs import glob_regex
+from wakeword_core.config.globs import glob_regex
 
 
 def matches(pattern: str, path: str) -> bool:

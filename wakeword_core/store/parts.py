@@ -1,0 +1,142 @@
+"""Pieces of artifacts that are made once and shared: what a file is, where a piece is kept, and the latest ones."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+
+from wakeword_core.files import as_type, digest, hash_file, lasting_state, link_or_copy, read_json, write_json
+
+log = logging.getLogger(__name__)
+
+_GENERATION_LENGTH = 8
+SEGMENT = r"([^/\\\x00-\x1f.]|\.[^/\\\x00-\x1f.]|\.\.[^/\\\x00-\x1f])[^/\\\x00-\x1f]*"
+"""A name of a file or folder that is neither `.` nor `..`."""
+
+
+PathPart = Annotated[str, Field(pattern=f"^{SEGMENT}$", max_length=200)]
+"""A stage, a key or anything else from a home that becomes one part of a path, and leads nowhere else."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size in bytes and SHA-256 of one file of an artifact."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    size: Annotated[int, Field(ge=0, strict=True)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Parts:
+    """Pieces of artifacts that are made once and shared, named by what they are made from.
+
+    A part of one `generation` (any JSON value: the versions of a stage and its libraries) is never used in another.
+    """
+
+    def __init__(self, root: Path, generation: Any = None) -> None:
+        self.root = root
+        self.generation = "" if generation is None else f"{digest(generation)[:_GENERATION_LENGTH]}-"
+        self.entries: dict[Path, FileEntry] = {}
+        """Sizes and hashes of the files that were linked or kept, so that they need not be read again."""
+
+    def path(self, key: str) -> Path:
+        """Return where the part `key` of this generation lies, or would lie."""
+        return self.root / f"{self.generation}{key}"
+
+    def link(self, key: str, target: Path) -> bool:
+        """Link the part `key` to `target` and return True, if it is there and whole."""
+        part = self.path(key)
+        entry = self.entry(part)
+        if entry is None:
+            if part.is_symlink() or (part.is_file() and self.note(part).is_file()):  # else another build is keeping it
+                log.warning("part %s is damaged and will be made again", part)
+                part.unlink()
+            return False
+        link_or_copy(part, target)
+        self.entries[target] = entry
+        return True
+
+    def keep(self, key: str, made: Path) -> None:
+        """Keep the finished file `made` as the part `key`."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        part = self.path(key)
+        link_or_copy(made, part)
+        self.entries[made] = entry = FileEntry(made.stat().st_size, read_hash(made))
+        write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
+
+    def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
+        """Return size and hash of a part, or None where it is missing or not what was kept.
+
+        Without `read`, its bytes are read only if the file was touched since it was kept: a disk that changes them by
+        itself is found when the artifact is verified.
+        """
+        if part.is_symlink():
+            return None
+        try:
+            note = read_json(self.note(part))
+            entry, seen = FileEntry(note["size"], note["sha256"]), note.get("seen")
+            if seen == _identity(part) and not read:
+                return entry
+            return entry if entry == FileEntry(part.stat().st_size, hash_file(part)) else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    @staticmethod
+    def note(part: Path) -> Path:
+        """Return the path of the file that keeps size and hash of a part."""
+        return part.with_name(f"{part.name}.json")
+
+
+_read_hashes: dict[tuple[int, ...], str] = {}
+"""SHA-256 of files that this process has read, by all that changes when a file does."""
+
+
+def read_hash(path: Path, *, again: bool = True) -> str:
+    """Return the SHA-256 (hex) of a file's bytes, empty where it cannot be read; not `again` if it was read already."""
+    try:
+        state = lasting_state(path)
+        if state is None:
+            return hash_file(path)
+        if again or state not in _read_hashes:
+            _read_hashes[state] = hash_file(path)
+        return _read_hashes[state]
+    except OSError:
+        return ""
+
+
+def _identity(path: Path) -> list[int]:
+    """Return what changes when a file is written or replaced: size, time of modification in ns, inode."""
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns, state.st_ino]
+
+
+class LatestParts:
+    """Remembers the parts of the last build of `place` (any JSON value that tells builds apart), in order.
+
+    Only a hint: whoever takes something from an older part has to compare by itself what that one holds.
+    """
+
+    def __init__(self, parts: Parts, place: Any) -> None:
+        self._parts = parts
+        self._path = parts.root / f"latest-{digest([place, parts.generation])[:20]}.json"
+        try:
+            self._keys = as_type(list[PathPart], read_json(self._path))
+        except (OSError, ValueError):
+            self._keys = []
+
+    def find(self, index: int, count: int) -> Path | None:
+        """Find the part that was where part `index` of `count` is to be; None if the last count does not divide it."""
+        if not self._keys or count % len(self._keys):
+            return None
+        path = self._parts.path(self._keys[index % len(self._keys)])
+        return path if path.is_file() else None
+
+    def remember(self, keys: Sequence[str]) -> None:
+        """Remember these as the latest parts."""
+        if list(keys) != self._keys:
+            write_json(self._path, list(keys))
+            self._keys = list(keys)
