@@ -246,7 +246,8 @@ STAGE = Stage(
             words_fit_window,
             limits=(
                 *("checks.overlong_warning", "checks.overlong_error", "features.frontend.window_frames"),
-                *("features.frontend.n_fft", "features.frontend.hop_length", "data.audio.sample_rate"),
+                *("features.frontend.n_fft", "features.frontend.hop_length", "features.windows.tail_seconds"),
+                "data.audio.sample_rate",
             ),
         ),
         check(splits_disjoint),
