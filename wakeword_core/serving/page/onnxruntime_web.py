@@ -1,181 +1,25 @@
-"""onnxruntime-web for the page: fetched once from the npm registry, compared with pinned hashes, and kept.
+"""onnxruntime-web for the page, from the npm registry.
 
-`python -m wakeword_core.serving.page.onnxruntime_web FOLDER` does it ahead of time, as for an image without a network.
+`python -m wakeword_core.serving.page.onnxruntime_web FOLDER` fetches it ahead of time, as for an image without a
+network.
 """
 
-import base64
-import hashlib
-import json
-import os
-import shutil
-import subprocess
 import sys
-import tarfile
-import tempfile
-import time
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
-from contextlib import suppress
-from http.client import HTTPException
-from pathlib import Path
-from typing import IO
 
-from wakeword_core.errors import ConfigError, WakewordError
-from wakeword_core.files import hash_file, require_space
+from wakeword_core.npm import NpmPackage, main
 
-VERSION = "1.30.0"
-INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-"""`dist.integrity` of that version in the registry."""
 MODULE = "ort.wasm.bundle.min.mjs"
-FILES = {
-    MODULE: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
-    "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
-}
-"""The files of the package's `dist` that the page loads, with their SHA-256."""
-DEFAULT_REGISTRY = "https://registry.npmjs.org"
-_REGISTRY_VARIABLE = "npm_config_registry"
-_MAX_PACKAGE_BYTES = 64 * 2**20
-_MAX_FILE_BYTES = 32 * 2**20
-_READ_BYTES = 2**20
-_PATIENCE_SECONDS = 30.0
-"""How long nothing may come."""
-_DOWNLOAD_SECONDS = 600.0
-"""How long the whole may take: a server may send a byte now and then for ever."""
-
-
-class OnnxruntimeWebError(WakewordError):
-    """onnxruntime-web is not here and cannot be fetched."""
-
-
-def files_folder(cache: Path) -> Path:
-    """Return the folder of this version in the folder of caches."""
-    return cache / f"onnxruntime-web-{VERSION}"
-
-
-def is_whole(folder: Path) -> bool:
-    """Tell whether `folder` holds every file with its pinned hash."""
-    return all((folder / name).is_file() and hash_file(folder / name) == digest for name, digest in FILES.items())
-
-
-def fetch(cache: Path) -> Path:
-    """Return the folder in `cache` with the files, which are fetched if need be; OnnxruntimeWebError if that fails.
-
-    The registry is npm's own (`npm config get registry`, or its variable npm_config_registry); proxies and certificates
-    are those of the environment.
-    """
-    folder = files_folder(cache)
-    if is_whole(folder):
-        return folder
-    address = f"{registry()}/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        require_space(cache, 2 * _MAX_PACKAGE_BYTES, f"onnxruntime-web {VERSION}")
-        with tempfile.TemporaryDirectory(prefix=".onnxruntime-web.", suffix=".part", dir=cache) as scratch:
-            package, unpacked = Path(scratch, "package.tgz"), Path(scratch, "files")
-            _download(address, package)
-            _unpack(package, unpacked)
-            _put_in_place(unpacked, folder)
-    except OSError as error:
-        raise OnnxruntimeWebError(f"onnxruntime-web {VERSION} could not be kept in {cache} ({error})") from error
-    return folder
-
-
-def registry() -> str:
-    """Return the address of the npm registry, without a final slash: the environment's, npm's, or the public one.
-
-    Raises ConfigError when it is no web address, or one with a password, which would show in messages.
-    """
-    given = os.environ.get(_REGISTRY_VARIABLE) or os.environ.get(_REGISTRY_VARIABLE.upper()) or _registry_of_npm()
-    parts = urllib.parse.urlsplit(given)
-    if "@" in parts.netloc or parts.scheme not in ("https", "http") or not parts.netloc:
-        raise ConfigError(
-            f"the npm registry has to be an address such as {DEFAULT_REGISTRY}, without a name and a password; "
-            f"see {_REGISTRY_VARIABLE} and npm config get registry"
-        )
-    return given.rstrip("/")
-
-
-def _registry_of_npm() -> str:
-    npm = shutil.which("npm")
-    if npm is None:
-        return DEFAULT_REGISTRY
-    with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run([npm, "config", "get", "registry"], capture_output=True, timeout=_PATIENCE_SECONDS)
-        if done.returncode == 0 and (address := done.stdout.decode(errors="replace").strip()):
-            return address
-    return DEFAULT_REGISTRY
-
-
-def _download(address: str, target: Path) -> None:
-    digest, size, deadline = hashlib.sha512(), 0, time.monotonic() + _DOWNLOAD_SECONDS
-    with target.open("wb") as file:
-        for block in _blocks(address):
-            size += len(block)
-            if size > _MAX_PACKAGE_BYTES:
-                raise OnnxruntimeWebError(f"{address} gives more than {_MAX_PACKAGE_BYTES // 2**20} MB; it is not used")
-            if time.monotonic() > deadline:
-                raise OnnxruntimeWebError(
-                    f"{address} did not give the whole file in {_DOWNLOAD_SECONDS:g} s; name a faster registry with "
-                    f"{_REGISTRY_VARIABLE}"
-                )
-            digest.update(block)
-            file.write(block)
-    if (integrity := "sha512-" + base64.b64encode(digest.digest()).decode()) != INTEGRITY:
-        raise OnnxruntimeWebError(f"{address} gives another file than was pinned ({integrity}); it is not used")
-
-
-def _blocks(address: str) -> Iterator[bytes]:
-    try:
-        with urllib.request.urlopen(address, timeout=_PATIENCE_SECONDS) as source:
-            while block := source.read1(_READ_BYTES):
-                yield block
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise OnnxruntimeWebError(
-            f"onnxruntime-web {VERSION} could not be fetched from {address} ({reason}); see that the npm registry "
-            f"can be reached, or name another with {_REGISTRY_VARIABLE}"
-        ) from error
-
-
-def _unpack(package: Path, folder: Path) -> None:
-    """Copy the pinned files out of the package and nothing else; no name in it becomes a path here."""
-    folder.mkdir()
-    wanted = {f"package/dist/{name}": name for name in FILES}
-    with tarfile.open(package, "r|gz") as archive:
-        for member in archive:
-            if member.name in wanted and member.isreg() and member.size <= _MAX_FILE_BYTES:
-                source: IO[bytes] | None = archive.extractfile(member)
-                assert source is not None  # it is a regular file
-                with (folder / wanted[member.name]).open("wb") as file:
-                    shutil.copyfileobj(source, file)
-    if not is_whole(folder):
-        raise OnnxruntimeWebError(f"onnxruntime-web {VERSION} does not hold the files that were pinned; it is not used")
-
-
-def _put_in_place(made: Path, folder: Path) -> None:
-    """Rename the folder to its place, and remove a damaged one that is there."""
-    if folder.exists() and not is_whole(folder):
-        shutil.rmtree(folder)
-    try:
-        made.replace(folder)
-    except OSError:
-        if not is_whole(folder):  # unless another process was first
-            raise
-
-
-def main(arguments: list[str]) -> int:
-    """Fetch into the named folder and print where the files are; return 1 and print the reason if that fails."""
-    if len(arguments) != 1:
-        print("name the folder to keep onnxruntime-web in", file=sys.stderr)
-        return 2
-    try:
-        print(json.dumps({"version": VERSION, "folder": str(fetch(Path(arguments[0])))}))
-    except WakewordError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
+PACKAGE = NpmPackage(
+    name="onnxruntime-web",
+    version="1.30.0",
+    integrity="sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+    folder="dist",
+    files={
+        MODULE: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
+        "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+    },
+)
+"""The files of the package that the page loads."""
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(PACKAGE, sys.argv[1:]))

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from wakeword_core.errors import WakewordError
-from wakeword_core.serving.page import onnxruntime_web
+from wakeword_core.serving.page.onnxruntime_web import MODULE, PACKAGE
 from wakeword_core.serving.refusals import RefusedError
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ _TYPES = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascri
 """The module `mimetypes` differs from system to system, and a browser runs no script of another type."""
 _INLINE = re.compile(rb"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-_RUNTIME = f"ort/{onnxruntime_web.VERSION}"
+_RUNTIME = f"ort/{PACKAGE.version}"
 _AT_ONCE_SECONDS = 1.0
 """How long a request waits for it, as it takes to read files that are here."""
 _RETRY_SECONDS = 60.0
@@ -41,7 +41,7 @@ _RETRY_SECONDS = 60.0
 class RuntimeFacts(BaseModel):
     """Where a browser gets onnxruntime-web."""
 
-    version: str = Field(onnxruntime_web.VERSION, description="Version of onnxruntime-web.")
+    version: str = Field(PACKAGE.version, description="Version of onnxruntime-web.")
     module: str = Field("", description="Address of its module, relative to the page; empty if it is not here.")
     reason: str = Field("", description="Why it is not here.")
 
@@ -65,7 +65,7 @@ class BrowserRuntime:
             await asyncio.wait([asyncio.wrap_future(looking)], timeout=_AT_ONCE_SECONDS)
             if not looking.done():
                 raise RefusedError(
-                    503, "being_fetched", f"onnxruntime-web {onnxruntime_web.VERSION} is being fetched; ask again",
+                    503, "being_fetched", f"{PACKAGE} is being fetched; ask again",
                     {"Retry-After": "2"},
                 )  # fmt: skip
             self._looking = None
@@ -75,22 +75,22 @@ class BrowserRuntime:
 
     def _look(self, looking: "Future[RuntimeFacts]") -> None:
         try:
-            if not onnxruntime_web.is_whole(onnxruntime_web.files_folder(self._cache)):
-                log.warning("Fetching onnxruntime-web %s for the page (33 MB, once).", onnxruntime_web.VERSION)
-            onnxruntime_web.fetch(self._cache)
+            if not PACKAGE.is_whole(PACKAGE.kept_in(self._cache)):
+                log.warning("Fetching %s for the page (33 MB, once).", PACKAGE)
+            PACKAGE.fetch(self._cache)
         except WakewordError as error:
             log.warning("The page runs the model on the server, because %s", error)
             looking.set_result(RuntimeFacts(reason=str(error)))
         except Exception as error:
             looking.set_exception(error)
         else:
-            looking.set_result(RuntimeFacts(module=f"{_RUNTIME}/{onnxruntime_web.MODULE}"))
+            looking.set_result(RuntimeFacts(module=f"{_RUNTIME}/{MODULE}"))
 
     async def file(self, name: str) -> Response:
         """Return one of its files, which never change under their address."""
-        path = onnxruntime_web.files_folder(self._cache) / name
-        if name not in onnxruntime_web.FILES or not (await self.facts()).module:
-            raise HTTPException(404, f"onnxruntime-web {onnxruntime_web.VERSION} has no {name[:100]!r} here")
+        path = PACKAGE.kept_in(self._cache) / name
+        if name not in PACKAGE.files or not (await self.facts()).module:
+            raise HTTPException(404, f"{PACKAGE} has no {name[:100]!r} here")
         headers = {**_HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
         return FileResponse(path, headers=headers, media_type=_TYPES[path.suffix])
 

@@ -7,8 +7,9 @@ import pytest
 
 from wakeword_core.audio import from_pcm16, write_audio
 from wakeword_core.config import DetectorConfig
+from wakeword_core.npm import NpmError
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.serving.page import onnxruntime_web
+from wakeword_core.serving.page.onnxruntime_web import PACKAGE
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -22,8 +23,8 @@ CACHE = Path(__file__).parents[4] / ".wakeword" / "cache"
 def onnxruntime_web_cache():
     """The folder of caches of this checkout, with onnxruntime-web in it."""
     try:
-        onnxruntime_web.fetch(CACHE)
-    except onnxruntime_web.OnnxruntimeWebError as error:
+        PACKAGE.fetch(CACHE)
+    except NpmError as error:
         pytest.skip(str(error))
     return CACHE
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 import socket
 import time
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -13,10 +14,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from page_server import NOWHERE
 
-from wakeword_core.serving.page import onnxruntime_web, routes
+from wakeword_core.serving.page import routes
+from wakeword_core.serving.page.onnxruntime_web import MODULE, PACKAGE
 from wakeword_core.serving.problems import add_problem_handlers
 
-FOLDER = f"/ort/{onnxruntime_web.VERSION}"
+FOLDER = f"/ort/{PACKAGE.version}"
 
 
 @pytest.fixture
@@ -29,13 +31,13 @@ def client(tmp_path, monkeypatch):
 
 
 def put_files(cache, monkeypatch) -> dict[str, bytes]:
-    contents = {name: name.encode() for name in onnxruntime_web.FILES}
-    folder = onnxruntime_web.files_folder(cache)
+    contents = {name: name.encode() for name in PACKAGE.files}
+    folder = PACKAGE.kept_in(cache)
     folder.mkdir()
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setattr(onnxruntime_web, "FILES", digests)
+    monkeypatch.setattr(routes, "PACKAGE", replace(PACKAGE, files=digests))
     return contents
 
 
@@ -76,11 +78,11 @@ def test_a_page_that_is_known_is_not_sent_again(client) -> None:
 def test_without_onnxruntime_web_it_says_why_and_looks_again_after_a_while(client, tmp_path, monkeypatch) -> None:
     told = client.get("/ort").json()
     assert told["module"] == "" and NOWHERE in told["reason"]
-    assert client.get(f"{FOLDER}/{onnxruntime_web.MODULE}").status_code == 404
+    assert client.get(f"{FOLDER}/{MODULE}").status_code == 404
     put_files(tmp_path, monkeypatch)
     assert client.get("/ort").json() == told
     monkeypatch.setattr(routes.time, "monotonic", lambda: float("inf"))
-    assert client.get("/ort").json()["module"] == f"{FOLDER}/{onnxruntime_web.MODULE}"[1:]
+    assert client.get("/ort").json()["module"] == f"{FOLDER}/{MODULE}"[1:]
 
 
 def test_a_registry_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch) -> None:
@@ -118,7 +120,7 @@ def test_a_registry_that_is_no_address_is_a_reason_too(client, monkeypatch) -> N
 
 def test_its_files_have_the_types_a_browser_asks_for_and_are_kept_for_ever(client, tmp_path, monkeypatch) -> None:
     contents = put_files(tmp_path, monkeypatch)
-    (onnxruntime_web.files_folder(tmp_path) / "other.js").write_text("not ours")
+    (PACKAGE.kept_in(tmp_path) / "other.js").write_text("not ours")
     types = {".mjs": "text/javascript; charset=utf-8", ".wasm": "application/wasm"}
     for name, content in contents.items():
         answer = client.get(f"{FOLDER}/{name}")

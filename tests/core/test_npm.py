@@ -1,4 +1,4 @@
-"""Fetching onnxruntime-web from a registry that is played here."""
+"""Fetching files of a package from a registry that is played here."""
 
 import base64
 import hashlib
@@ -9,22 +9,17 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from page_server import NOWHERE
 
+from wakeword_core import npm as npm_module
 from wakeword_core.errors import ConfigError
-from wakeword_core.serving.page import onnxruntime_web
-from wakeword_core.serving.page.onnxruntime_web import (
-    OnnxruntimeWebError,
-    fetch,
-    files_folder,
-    is_whole,
-    main,
-    registry,
-)
+from wakeword_core.npm import DEFAULT_REGISTRY, NpmError, NpmPackage, main, registry
 
+NOWHERE = "http://127.0.0.1:9"
+"""Where nobody answers."""
 SECRET = "s3cret"
 MODULE, BINARY = b"export {};", bytes(range(256)) * 64
 FILES = {"module.mjs": MODULE, "binary.wasm": BINARY}
+DIGESTS = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
 
 
 def package(**extra: bytes) -> bytes:
@@ -46,12 +41,16 @@ def integrity(content: bytes) -> str:
     return "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
 
 
+PACKED = package()
+WANTED = NpmPackage("some-files", "1.2.3", integrity(PACKED), "dist", DIGESTS)
+
+
 @pytest.fixture
 def npm(monkeypatch):
     """A registry: what it gives, and what was asked of it."""
 
     class Registry(BaseHTTPRequestHandler):
-        content, asked = package(), []
+        content, asked = PACKED, []
 
         def do_GET(self) -> None:
             self.asked.append(self.path)
@@ -67,9 +66,6 @@ def npm(monkeypatch):
     server = HTTPServer(("127.0.0.1", 0), Registry)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{server.server_port}/npm/")
-    monkeypatch.setattr(onnxruntime_web, "INTEGRITY", integrity(Registry.content))
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
-    monkeypatch.setattr(onnxruntime_web, "FILES", digests)
     yield Registry
     server.shutdown()
     server.server_close()
@@ -77,20 +73,20 @@ def npm(monkeypatch):
 
 def test_the_pinned_files_and_nothing_else_are_kept_and_fetched_once(npm, tmp_path) -> None:
     cache = tmp_path / "deep" / "cache"
-    folder = fetch(cache)
-    assert folder == files_folder(cache) and onnxruntime_web.VERSION in folder.name
+    folder = WANTED.fetch(cache)
+    assert folder == WANTED.kept_in(cache) and folder.name == "some-files-1.2.3"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
     assert list(tmp_path.rglob("*")) == [cache.parent, cache, folder, *folder.iterdir()]
-    assert npm.asked == [f"/npm/onnxruntime-web/-/onnxruntime-web-{onnxruntime_web.VERSION}.tgz"]
-    assert fetch(cache) == folder and len(npm.asked) == 1
+    assert npm.asked == ["/npm/some-files/-/some-files-1.2.3.tgz"]
+    assert WANTED.fetch(cache) == folder and len(npm.asked) == 1
 
 
 def test_damaged_files_are_fetched_again(npm, tmp_path) -> None:
-    folder = fetch(tmp_path)
+    folder = WANTED.fetch(tmp_path)
     (folder / "binary.wasm").write_bytes(BINARY[:-1])
-    assert not is_whole(folder) and is_whole(fetch(tmp_path)) and len(npm.asked) == 2
+    assert not WANTED.is_whole(folder) and WANTED.is_whole(WANTED.fetch(tmp_path)) and len(npm.asked) == 2
     (folder / "module.mjs").unlink()
-    assert is_whole(fetch(tmp_path))
+    assert WANTED.is_whole(WANTED.fetch(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +96,9 @@ def test_damaged_files_are_fetched_again(npm, tmp_path) -> None:
         (lambda npm, patch: setattr(npm, "content", npm.content[:-9]), "another file than was"),
         (lambda npm, patch: setattr(npm, "content", b""), "Not Found"),
         (lambda npm, patch: setattr(npm, "content", None), "could not be fetched from .*without response"),
-        (lambda npm, patch: patch.setattr(onnxruntime_web, "_MAX_PACKAGE_BYTES", 100), "gives more than"),
-        (lambda npm, patch: patch.setattr(onnxruntime_web, "_MAX_FILE_BYTES", 100), "does not hold the files"),
-        (lambda npm, patch: patch.setattr(onnxruntime_web, "_DOWNLOAD_SECONDS", -1), "did not give the whole file"),
+        (lambda npm, patch: patch.setattr(npm_module, "_MAX_PACKAGE_BYTES", 100), "gives more than"),
+        (lambda npm, patch: patch.setattr(npm_module, "_MAX_FILE_BYTES", 100), "does not hold the files"),
+        (lambda npm, patch: patch.setattr(npm_module, "_DOWNLOAD_SECONDS", -1), "did not give the whole file"),
         (
             lambda npm, patch: patch.setenv("npm_config_registry", NOWHERE),
             "could not be fetched from http://127.0.0.1:9/",
@@ -112,27 +108,27 @@ def test_damaged_files_are_fetched_again(npm, tmp_path) -> None:
 )
 def test_what_is_not_as_pinned_is_not_used_and_leaves_nothing(npm, tmp_path, monkeypatch, change, reason) -> None:
     change(npm, monkeypatch)
-    with pytest.raises(OnnxruntimeWebError, match=reason):
-        fetch(tmp_path)
+    with pytest.raises(NpmError, match=reason):
+        WANTED.fetch(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written_is_a_reason(npm, tmp_path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OnnxruntimeWebError, match="could not be kept in"):
-        fetch(tmp_path / "file")
+    with pytest.raises(NpmError, match="could not be kept in"):
+        WANTED.fetch(tmp_path / "file")
 
 
 def test_who_comes_second_takes_what_the_first_put_there(npm, tmp_path, monkeypatch) -> None:
-    put = onnxruntime_web._put_in_place
+    put = NpmPackage._put_in_place
 
-    def late(made, folder) -> None:
-        monkeypatch.setattr(onnxruntime_web, "_put_in_place", put)
-        fetch(tmp_path)
-        put(made, folder)
+    def late(self, made, folder) -> None:
+        monkeypatch.setattr(NpmPackage, "_put_in_place", put)
+        WANTED.fetch(tmp_path)
+        put(self, made, folder)
 
-    monkeypatch.setattr(onnxruntime_web, "_put_in_place", late)
-    assert is_whole(fetch(tmp_path)) and len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(NpmPackage, "_put_in_place", late)
+    assert WANTED.is_whole(WANTED.fetch(tmp_path)) and len(list(tmp_path.iterdir())) == 1
 
 
 def test_the_registry_is_npms(monkeypatch, tmp_path) -> None:
@@ -144,9 +140,9 @@ def test_the_registry_is_npms(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert registry() == "https://npm.example.org/all"
     npm.write_text("#!/bin/sh\nexit 1\n")
-    assert registry() == onnxruntime_web.DEFAULT_REGISTRY
+    assert registry() == DEFAULT_REGISTRY
     npm.unlink()
-    assert registry() == onnxruntime_web.DEFAULT_REGISTRY
+    assert registry() == DEFAULT_REGISTRY
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://other.example.org")
     assert registry() == "https://other.example.org"
     for wrong in ("file:///etc", "https://", "npm", f"https://user:{SECRET}@example.org/"):
@@ -157,8 +153,8 @@ def test_the_registry_is_npms(monkeypatch, tmp_path) -> None:
 
 
 def test_as_a_command(npm, tmp_path, monkeypatch, capsys) -> None:
-    assert main([str(tmp_path)]) == 0
-    assert json.loads(capsys.readouterr().out)["folder"] == str(files_folder(tmp_path))
+    assert main(WANTED, [str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["folder"] == str(WANTED.kept_in(tmp_path))
     monkeypatch.setenv("npm_config_registry", NOWHERE)
-    assert main([str(tmp_path / "other")]) == 1 and "could not be fetched" in capsys.readouterr().err
-    assert main([]) == 2
+    assert main(WANTED, [str(tmp_path / "other")]) == 1 and "could not be fetched" in capsys.readouterr().err
+    assert main(WANTED, []) == 2
