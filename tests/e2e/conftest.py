@@ -98,7 +98,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
     recordings = folder / "recordings"
     recordings.mkdir()
     few = SynthesisConfig(enabled=True, positives=24, hard_negatives=0, negatives=0, background_minutes=0)
-    synthesize("hey robin", few, 16_000, 99, spoken)
+    synthesize("hey robin", few, 16_000, 99, spoken, spoken / "cache")
     for number, path in enumerate(sorted(spoken.glob("positive/*.flac"))):
         sound, rate = soundfile.read(path)
         soundfile.write(recordings / f"person{number:02}.wav", sound, rate)

@@ -61,7 +61,9 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     for name, value in sorted(pairs, key=lambda pair: pair[0] != _ARCHITECTURE):
         tree = _overridden(tree, defaults, name, value)
     tree = _with_architecture(tree, defaults)
-    _resolve_sources(tree, path.resolve().parent if path else Path.cwd())
+    folder = path.resolve().parent if path else Path.cwd()
+    _resolve_sources(tree, folder)
+    _resolve_piper_voices(tree, folder)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -267,6 +269,18 @@ def _resolve_sources(tree: dict[str, Any], folder: Path) -> None:
             for index, source in enumerate(sources)
         ],
     }
+
+
+def _resolve_piper_voices(tree: dict[str, Any], folder: Path) -> None:
+    """Do the same with the paths of piper's voices."""
+    synthesis = tree.get("synthesis")
+    voices = synthesis.get("piper_voices") if isinstance(synthesis, dict) else None
+    if isinstance(voices, list):
+        found = [
+            _expanded(voice, f"synthesis.piper_voices.{index}", folder) if isinstance(voice, str) else voice
+            for index, voice in enumerate(voices)
+        ]
+        tree["synthesis"] = {**tree["synthesis"], "piper_voices": found}
 
 
 def _expanded(path: str, field: str, folder: Path) -> str:

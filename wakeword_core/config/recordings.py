@@ -249,11 +249,39 @@ class SynthesisConfig(Settings):
     background_minutes: float = Field(6.0, ge=0, le=600, description="Synthetic background sound.")
     rate_range: tuple[int, int] = Field((120, 220), description="Words a minute of espeak-ng voices, from and to.")
     pitch_range: tuple[int, int] = Field((25, 75), description="espeak-ng pitch, 0 to 99, from and to.")
-    neural_share: float = Field(0.25, ge=0, le=1, description="Share of recordings from the neural voice.")
+    engines: dict[str, Annotated[float, Field(ge=0, le=1_000)]] = Field(
+        {"espeak": 0.75, "hibari": 0.25},
+        description="Speech engines with the share of recordings that each makes: espeak, hibari, kokoro, piper, and "
+        "those of other packages. Shares are divided by their sum.",
+    )
+    languages: tuple[str, ...] = Field(
+        (),
+        description="Languages that voices may come from, such as en or en-gb; none: all. Voices made for other "
+        "languages speak English with an accent.",
+    )
+    piper_voices: tuple[Path, ...] = Field(
+        (),
+        description="Voices for the engine piper: .onnx files, each with its .onnx.json beside it; written as the path "
+        "of a source is.",
+    )
     intonation_range: tuple[int, int] = Field((30, 80), description="espeak-ng pitch range, 0 to 99, from and to.")
     margin_seconds: tuple[float, float] = Field((0.2, 0.6), description="Quiet before and after speech, from and to.")
     level_dbfs: tuple[float, float] = Field((-32.0, -18.0), description="RMS level of speech, from and to.")
     quiet_dbfs: tuple[float, float] = Field((-75.0, -58.0), description="RMS level of the noise floor, from and to.")
+
+    @field_validator("engines")
+    @classmethod
+    def _somebody_speaks(cls, engines: dict[str, float]) -> dict[str, float]:
+        if not sum(engines.values()) > 0:
+            raise ValueError("must give at least one engine a share above 0, such as {espeak: 1}")
+        return engines
+
+    @field_validator("languages")
+    @classmethod
+    def _tags(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]+)*", language) for language in languages):
+            raise ValueError("must be tags of languages in small letters, such as en or en-gb")
+        return languages
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:

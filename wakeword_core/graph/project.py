@@ -57,6 +57,11 @@ class Project:
         self._complete: dict[Place, Artifact] = {}
 
     @property
+    def cache(self) -> Path:
+        """Return the folder of what can be found out, or fetched, again."""
+        return self.home / "cache"
+
+    @property
     def stages(self) -> dict[str, Stage]:
         """Return the graph in build order, without stages that the configuration switches off."""
         return {stage.name: stage for stage in self.graph if stage.optional(self.config)}
@@ -123,7 +128,7 @@ class Project:
 
     def scan_cache(self) -> ScanCache:
         """Open the cache of file hashes and health facts under this home."""
-        return ScanCache(self.home / "cache")
+        return ScanCache(self.cache)
 
     def find(self, stage: str, split: Split | None = None) -> Artifact | None:
         """Return the complete artifact that fits the present recordings and settings, or None."""
@@ -185,8 +190,8 @@ class Project:
                 self.fingerprint(), lambda: self.fingerprint(fresh=True), self.scan_cache, self.forgotten
             )
             run = StageRun(
-                self.config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.progress,
-                self.on_epoch,
+                self.config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.cache,
+                self.progress, self.on_epoch,
             )  # fmt: skip
             stage.make(run)
             build.figures, build.facets, build.volatile = run.figures, run.facets, run.volatile

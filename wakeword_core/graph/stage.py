@@ -85,6 +85,8 @@ class StageRun:
     parts: Parts
     store: ArtifactStore
     recordings: RecordingFolders
+    cache: Path
+    """The folder for what is fetched once and kept, such as models of speech engines."""
     progress: Progress = silent
     on_epoch: Callable[[Any], None] = lambda record: None
     figures: dict[str, Any] = field(default_factory=dict)

@@ -135,6 +135,11 @@ def _encoded(text: str) -> bytes:
         raise DataError(f"the text {text!r} is not valid Unicode; write it anew") from None
 
 
+def require() -> None:
+    """Raise MissingDependencyError, which says what to install, where espeak-ng is not installed."""
+    _paths()
+
+
 def _paths() -> tuple[str, str]:
     try:
         import espeakng_loader

@@ -1,23 +1,24 @@
 """The plan of a synthesis, as plain data: who says which text and how, and which background sounds are made.
 
-Nothing here needs an engine. Every recording is a function of the seed, its role and its place in that role, so a
-larger count begins with the same recordings (given the same texts).
+Engines are asked who can speak, and say nothing yet. Every recording is a function of the seed, its role and its place
+in that role, so a larger count begins with the same recordings (given the same texts).
 """
 
-import unicodedata
-from collections.abc import Sequence
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
 from wakeword_core.config import Role, Split, SynthesisConfig
+from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.files import digest
 from wakeword_core.speech.background import NOISES, SCENES
-from wakeword_core.speech.espeak import ACCENTS, FEMALE_VARIANTS, VARIANTS
-from wakeword_core.speech.hibari import SPEAKER_FACTORS
+from wakeword_core.speech.engines import Engine, Sex, Voice, of_languages
+from wakeword_core.speech.engines.espeak import EspeakEngine
 
-Engine = Literal["espeak", "hibari"]
 SpokenRole = Literal["positive", "hard_negative", "negative"]
 SPOKEN_ROLES: tuple[SpokenRole, ...] = get_args(SpokenRole)
 WORDS = "words"
@@ -27,9 +28,12 @@ BABBLE = "babble"
 SPEAKER_RULE = r"regex:(?:.*/)?\d+_(?P<speaker>[^_/]+)_[^/]*"
 """Finds the speaker in the names given here: `00012_espeak-f3_en-us.flac`."""
 
-# General American and British make up most of what is said.
-_ACCENT_TURNS = ("en-us", "en-gb", *ACCENTS)
 _ENDINGS, _ENDING_SHARES = ("", ".", "!", "?"), (0.4, 0.3, 0.2, 0.1)
+
+_TURN_SEEDS = {"espeak": "speakers", "hibari": "factors"}
+"""What the order of an engine's speakers is drawn by, where it is not the engine's name."""
+_RARE_SEX = 0.5
+"""Speakers of a sex that has less than this share of the other's number have two turns for one."""
 
 # Sound belongs to no speaker, so its split can be fixed: every split gets some, which chance would not promise. The
 # numbers of kinds (7 and 6) have no factor in common with the 5 here, so every split meets every kind.
@@ -48,11 +52,12 @@ class Utterance:
     role: Role
     path: str
     text: str
-    engine: Engine
+    ipa: str | None
+    """How it is pronounced, where that is not left to the engine."""
+    engine: str
     speaker: str
-    accent: str
-    variant: str
-    factor: float
+    voice: str
+    """Of the engine's voices."""
     rate: int
     pitch: int
     intonation: int
@@ -85,15 +90,99 @@ class Plan:
     scenes: tuple[Scene, ...]
 
 
-def neural_can_read(text: str) -> bool:
-    """Tell whether the neural voice reads all of `text`: it skips letters that are not Latin without a word."""
-    plain = unicodedata.normalize("NFKD", text)
-    return all(character.isascii() for character in plain if character.isalnum()) and any(map(str.isalnum, plain))
+class Cast:
+    """Who speaks: engines with their shares of recordings, and the speakers of each in turn."""
+
+    def __init__(self, engines: Mapping[str, Engine], config: SynthesisConfig, seed: int) -> None:
+        """Take `engines` by name, each of which has a share; ConfigError where one has no voice that may speak."""
+        total = sum(config.engines[name] for name in engines)
+        self.shares = {name: config.engines[name] / total for name in engines}
+        self.engines = engines
+        self._turns: dict[str, _Turns] = {}
+        self._voices: dict[tuple[str, str], list[Voice]] = {}
+        for name, engine in engines.items():
+            voices = of_languages(engine.voices(), config.languages)
+            if not voices:
+                raise ConfigError(
+                    f"synthesis.languages is {', '.join(config.languages) or 'empty'}, but the engine {name} has no "
+                    "voice of these; add its languages, or leave it out of synthesis.engines"
+                )
+            self._turns[name] = _Turns(voices, _generator(seed, _TURN_SEEDS.get(name, name)))
+            for voice in voices:
+                self._voices.setdefault((name, voice.speaker), []).append(voice)
+
+    def voices(self, engine: str) -> list[Voice]:
+        """Return the voices of an engine that may speak."""
+        return [voice for (name, _), voices in self._voices.items() if name == engine for voice in voices]
+
+    def turns(self, texts: Iterator[str]) -> Iterator[tuple[str, list[Voice]]]:
+        """Yield for each text the engine that says it, and the voices of the speaker whose turn it is there."""
+        spoken: Counter[str] = Counter()
+        for engine, text in zip(_shared_out(self.shares), texts, strict=False):
+            chosen = engine if self.engines[engine].can_say(text) else self._reader(text)
+            yield chosen, self._voices[chosen, self._turns[chosen].speaker(spoken[chosen])]
+            spoken[chosen] += 1
+
+    def _reader(self, text: str) -> str:
+        """Return the engine with the largest share of those that read a text; DataError where none does."""
+        for name in sorted(self.shares, key=lambda name: -self.shares[name]):
+            if self.engines[name].can_say(text):
+                return name
+        raise DataError(
+            f"none of the engines {', '.join(self.engines)} can read {text!r}; add espeak to synthesis.engines, or "
+            "write it as it sounds, in English letters"
+        )
+
+
+class _Turns:
+    """Every speaker once, and those of a rare sex once more; splits take turns, where voices are held in some."""
+
+    def __init__(self, voices: Sequence[Voice], generator: np.random.Generator) -> None:
+        parts: dict[Split | None, dict[str, Voice]] = {}
+        for voice in voices:
+            parts.setdefault(voice.split, {}).setdefault(voice.speaker, voice)
+        self._orders = {split: _in_turn(speakers, generator) for split, speakers in parts.items()}
+        held = [split for split in _SPLIT_TURNS if split in parts]
+        self._splits: list[Split | None] = [*held, None] if None in parts else [*held]
+
+    def speaker(self, number: int) -> str:
+        """Return who speaks in the recording of that number by the engine, from 0."""
+        rounds, place = divmod(number, len(self._splits))
+        split = self._splits[place]
+        turn = rounds * self._splits.count(split) + self._splits[:place].count(split)
+        return self._orders[split][turn % len(self._orders[split])]
+
+
+def _in_turn(speakers: Mapping[str, Voice], generator: np.random.Generator) -> list[str]:
+    order = [str(name) for name in generator.permutation(list(speakers))]
+    counts = Counter(voice.sex for voice in speakers.values())
+    sexes: tuple[tuple[Sex, Sex], ...] = (("female", "male"), ("male", "female"))
+    for sex, other in sexes:
+        if 0 < counts[sex] < _RARE_SEX * counts[other]:
+            rare = [name for name, voice in speakers.items() if voice.sex == sex]
+            order += [str(name) for name in generator.permutation(rare)]
+    return order
+
+
+def _shared_out(shares: Mapping[str, float]) -> Iterator[str]:
+    """Yield engines for ever: the one with the largest share, unless a whole turn is owed to another."""
+    main = max(shares, key=lambda name: shares[name])
+    owed = {name: 0 for name in shares if name != main}
+    for index in itertools.count():
+        for name in owed:
+            owed[name] += int((index + 1) * shares[name]) - int(index * shares[name])
+        chosen = max(owed, key=lambda name: owed[name], default=main)
+        if owed.get(chosen, 0):
+            owed[chosen] -= 1
+            yield chosen
+        else:
+            yield main
 
 
 def plan(
     phrase: str,
     config: SynthesisConfig,
+    cast: Cast,
     seed: int,
     confusables: Sequence[str],
     sentences: Sequence[str],
@@ -112,33 +201,28 @@ def plan(
     utterances = [
         utterance
         for role, count, texts in spoken
-        for utterance in plan_speech(role, texts, count if texts else 0, config, seed)
+        for utterance in plan_speech(role, texts, count if texts else 0, config, cast, seed)
     ]
-    utterances += plan_speech("negative", words, config.words if words else 0, config, seed, WORDS)
+    utterances += plan_speech("negative", words, config.words if words else 0, config, cast, seed, WORDS)
     return Plan(tuple(utterances), tuple(plan_background(config, seed, sentences)))
 
 
 def plan_speech(
-    role: Role, texts: Sequence[str], count: int, config: SynthesisConfig, seed: int, folder: str = ""
+    role: Role,
+    texts: Sequence[str],
+    count: int,
+    config: SynthesisConfig,
+    cast: Cast,
+    seed: int,
+    folder: str = "",
 ) -> list[Utterance]:
     """Plan `count` recordings of `texts` in turn, by voices in turn, in a folder that is the role's unless given."""
     folder = folder or role
-    speakers = _espeak_turns(seed)
-    factors = list(_generator(seed, "factors").permutation(SPEAKER_FACTORS))
-    planned: list[Utterance] = []
-    neural = 0
-    for index in range(count):
-        generator = _generator(seed, folder, index)
-        text = texts[index % len(texts)]
-        # Spread evenly, and the same for every count.
-        due = int((index + 1) * config.neural_share) > int(index * config.neural_share)
-        if due and neural_can_read(text):
-            voice: tuple[Engine, str, float] = ("hibari", "", float(factors[neural % len(factors)]))
-            neural += 1
-        else:
-            voice = ("espeak", speakers[(index - neural) % len(speakers)], 1.0)
-        planned.append(_utterance(role, f"{folder}/{index:05d}", text, voice, config, generator))
-    return planned
+    said = [texts[index % len(texts)] for index in range(count)]
+    return [
+        _utterance(role, f"{folder}/{index:05d}", text, engine, voices, config, _generator(seed, folder, index))
+        for index, (text, (engine, voices)) in enumerate(zip(said, cast.turns(iter(said)), strict=True))
+    ]
 
 
 def plan_background(config: SynthesisConfig, seed: int, sentences: Sequence[str]) -> list[Scene]:
@@ -176,14 +260,17 @@ def plan_background(config: SynthesisConfig, seed: int, sentences: Sequence[str]
 def _talkers(
     config: SynthesisConfig, seed: int, index: int, sentences: Sequence[str], generator: np.random.Generator
 ) -> tuple[Utterance, ...]:
-    turns = generator.permutation(VARIANTS)
+    """Voices of espeak, which are made in no time, talk in a babble."""
+    voices: dict[str, list[Voice]] = {}
+    for voice in EspeakEngine().voices():
+        voices.setdefault(voice.speaker, []).append(voice)
+    turns = generator.permutation(list(voices))
     talkers = []
     for number in range(int(generator.integers(*_TALKERS))):
         text = " ".join(sentences[int(generator.integers(len(sentences)))] for _ in range(_SENTENCES_A_TALKER))
         talker = _generator(seed, "talker", index, number)
-        talkers.append(
-            _utterance("background", f"{number:05d}", text, ("espeak", str(turns[number]), 1.0), config, talker)
-        )
+        speaker = voices[str(turns[number])]
+        talkers.append(_utterance("background", f"{number:05d}", text, EspeakEngine.name, speaker, config, talker))
     return tuple(talkers)
 
 
@@ -191,23 +278,22 @@ def _utterance(
     role: Role,
     path: str,
     text: str,
-    voice: tuple[Engine, str, float],
+    engine: str,
+    voices: Sequence[Voice],
     config: SynthesisConfig,
     generator: np.random.Generator,
 ) -> Utterance:
-    engine, variant, factor = voice
-    accent = str(generator.choice(_ACCENT_TURNS)) if engine == "espeak" else "en-us"
-    speaker = f"espeak-{variant}" if engine == "espeak" else f"hibari-{round(100 * factor):03d}"
+    voice = voices[int(generator.integers(len(voices)))] if len(voices) > 1 else voices[0]
+    speaker = f"{engine}-{voice.speaker}"
     ending = str(generator.choice(_ENDINGS, p=_ENDING_SHARES)) if text[-1].isalnum() else ""
     return Utterance(
         role=role,
-        path=f"{path}_{speaker}_{accent}.flac",
+        path=f"{path}_{speaker}_{voice.language}.flac",
         text=text + ending,
+        ipa=None,
         engine=engine,
         speaker=speaker,
-        accent=accent,
-        variant=variant,
-        factor=factor,
+        voice=voice.name,
         rate=int(generator.integers(config.rate_range[0], config.rate_range[1] + 1)),
         pitch=int(generator.integers(config.pitch_range[0], config.pitch_range[1] + 1)),
         intonation=int(generator.integers(config.intonation_range[0], config.intonation_range[1] + 1)),
@@ -217,12 +303,6 @@ def _utterance(
         quiet_dbfs=_within(config.quiet_dbfs, generator),
         seed=int(generator.integers(2**31)),
     )
-
-
-def _espeak_turns(seed: int) -> list[str]:
-    """Every variant once, then the women once more: fewer of the variants are women, and each should be heard."""
-    generator = _generator(seed, "speakers")
-    return [str(name) for name in (*generator.permutation(VARIANTS), *generator.permutation(FEMALE_VARIANTS))]
 
 
 def _within(limits: tuple[float, float], generator: np.random.Generator) -> float:

@@ -2,52 +2,32 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wakeword_core.audio import from_pcm16, resample, write_audio
 from wakeword_core.config import Role, SourceConfig, SynthesisConfig
-from wakeword_core.cores import available_cores, process_pool
-from wakeword_core.errors import DataError, WakewordError, reason_of
+from wakeword_core.errors import DataError, MissingDependencyError, reason_of
 from wakeword_core.files import contained, read_json, require_space, write_json
 from wakeword_core.progress import Progress, silent
-from wakeword_core.speech import background, espeak, hibari, phonetics
-from wakeword_core.speech.plan import (
-    BABBLE,
-    SPEAKER_RULE,
-    SPOKEN_ROLES,
-    WORDS,
-    Plan,
-    Scene,
-    Utterance,
-    neural_can_read,
-    plan,
-    plan_speech,
-)
+from wakeword_core.speech import phonetics
+from wakeword_core.speech.engines import Engine, EngineSettings, make_engine
+from wakeword_core.speech.engines.espeak import LICENCE as BABBLE_LICENCE
+from wakeword_core.speech.engines.espeak import EspeakEngine
+from wakeword_core.speech.plan import SPEAKER_RULE, SPOKEN_ROLES, WORDS, Cast, Plan, Scene, Utterance, plan, plan_speech
+from wakeword_core.speech.rendering import write_all
 from wakeword_core.speech.sentences import sentences, single_words
+from wakeword_core.store.parts import Parts
 
 log = logging.getLogger(__name__)
 
-Samples = NDArray[np.float32]
-
 SOURCES_FILE = "sources.json"
-_LICENCES = {"espeak": "synthetic (espeak-ng)", "hibari": "synthetic (hibari-tts, Apache-2.0)"}
 _BACKGROUND_LICENCE = "synthetic"
 
-_NEUTRAL_RATE = 170
-_VOICED_FRAME_SECONDS = 0.005
-_VOICED_RATIO = 0.004
-_PEAK = 0.95
 _RECORDINGS_A_TEXT = 4
-_ITEMS_A_TASK = 12
-_WORTH_A_PROCESS = 150
 _SECONDS_A_RECORDING = 4.0
 
 
@@ -67,16 +47,20 @@ def synthesize(
     sample_rate: int,
     seed: int,
     out: Path,
+    cache: Path,
     progress: Progress = silent,
     workers: int = 0,
+    parts: Parts | None = None,
 ) -> SynthesisSummary:
     """Write recordings for a wake word under `out`, as FLAC at `sample_rate` Hz, and `sources.json` that lists them.
 
     `positive/`, `hard_negative/`, `negative/` and `words/` hold speech, `background/<role>_<split>/` the rest. The
     bytes depend on the phrase, the settings, the seed and the engines' versions, not on `workers` (0: one a core).
+    Models and voices that are fetched once are kept in `cache`, recordings in `parts`.
     MissingDependencyError without the engines; DataError when the phrase gives no sound.
     """
-    config = _readable(phrase, config)
+    settings = EngineSettings(config, cache)
+    engines = _engines(phrase, settings)
     guard = phonetics.PhraseGuard(phrase)
     phrases = phonetics.confusable_phrases(phrase, -(-config.hard_negatives // _RECORDINGS_A_TEXT), seed)
     if config.hard_negatives and not phrases:
@@ -84,11 +68,13 @@ def synthesize(
     confusables = phonetics.draw(phrases, config.hard_negatives, np.random.default_rng([seed, len(phrases)]))
     spoken = sentences(max(config.negatives, 64 if config.background_minutes else 0), seed, guard)
     words = single_words(config.words, seed, guard)
-    planned = plan(phrase, config, seed, confusables, spoken, words)
+    cast = Cast(engines, config, seed)
+    planned = plan(phrase, config, cast, seed, confusables, spoken, words)
     expected_seconds = sum(scene.seconds for scene in planned.scenes) + _SECONDS_A_RECORDING * len(planned.utterances)
     require_space(out, int(expected_seconds * sample_rate * 2), "making synthetic recordings")
-    seconds = _write_all((*planned.scenes, *planned.utterances), sample_rate, out, progress, workers)
-    write_json(out / SOURCES_FILE, _sources(phrase, planned))
+    items: list[Utterance | Scene] = [*planned.scenes, *planned.utterances]
+    seconds = write_all(items, sample_rate, _with_espeak(engines), settings, out, progress, workers, parts)
+    write_json(out / SOURCES_FILE, _sources(phrase, planned, cast))
     return _summary(planned, seconds)
 
 
@@ -121,6 +107,7 @@ def synthesize_phrase(
     sample_rate: int,
     seed: int,
     out: Path,
+    cache: Path,
     progress: Progress = silent,
     config: SynthesisConfig | None = None,
 ) -> list[Path]:
@@ -130,144 +117,87 @@ def synthesize_phrase(
     """
     if not text.strip():
         raise DataError(f"the text {text!r} gives no sound; use a text with words in it")
-    settings = _readable(text, config or SynthesisConfig())
-    planned = plan_speech("positive", [" ".join(text.split())], count, settings, seed)
+    config = config or SynthesisConfig()
+    settings = EngineSettings(config, cache)
+    engines = _engines(text, settings)
+    planned = plan_speech("positive", [" ".join(text.split())], count, config, Cast(engines, config, seed), seed)
     utterances = [replace(utterance, path=Path(utterance.path).name) for utterance in planned]
-    _write_all(utterances, sample_rate, out, progress, 0)
+    write_all(utterances, sample_rate, engines, settings, out, progress)
     return [out / utterance.path for utterance in utterances]
 
 
-def render(utterance: Utterance, sample_rate: int) -> Samples:
-    """Render one planned utterance: float32 [samples] at `sample_rate` Hz; DataError when there is none."""
-    speech = _speech(utterance, sample_rate)
-    lead, tail = (round(seconds * sample_rate) for seconds in (utterance.lead_seconds, utterance.tail_seconds))
-    generator = np.random.default_rng(utterance.seed)
-    floor = background.coloured(lead + len(speech) + tail, sample_rate, generator, float(generator.uniform(0.0, 1.5)))
-    sound = background.at_level(floor, utterance.quiet_dbfs)
-    sound[lead : lead + len(speech)] += background.at_level(speech, utterance.level_dbfs)
-    return np.clip(sound, -_PEAK, _PEAK)
+def _engines(phrase: str, settings: EngineSettings) -> dict[str, Engine]:
+    """Make and prepare the engines that speak; DataError when no voice can read the phrase.
 
-
-def render_scene(scene: Scene, sample_rate: int) -> Samples:
-    """Render one planned background recording: float32 [samples] at `sample_rate` Hz."""
-    generator = np.random.default_rng(scene.seed)
-    count = round(scene.seconds * sample_rate)
-    if scene.kind == BABBLE:
-        sound = background.babble([_speech(talker, sample_rate) for talker in scene.talkers], count, generator)
-    else:
-        sound = {**background.NOISES, **background.SCENES}[scene.kind](count, sample_rate, generator)
-    return background.at_level(sound, scene.level_dbfs)
-
-
-def _speech(utterance: Utterance, sample_rate: int) -> Samples:
-    """What the engine says, at `sample_rate`, without the quiet around it."""
-    if utterance.engine == "hibari":
-        speed = utterance.rate / _NEUTRAL_RATE
-        samples, rate = hibari.speak(utterance.text, speed=speed, seed=utterance.seed, factor=utterance.factor)
-    else:
-        pcm, rate = espeak.speak(
-            utterance.text,
-            espeak.Voice(utterance.accent, utterance.variant),
-            rate=utterance.rate,
-            pitch=utterance.pitch,
-            intonation=utterance.intonation,
-        )
-        samples = from_pcm16(pcm)
-    return resample(_trimmed(samples, rate), rate, sample_rate)
-
-
-def _trimmed(x: Samples, rate: int) -> Samples:
-    """Without the quiet before and after; where sound begins is judged by frames of 5 ms against the loudest."""
-    frame = max(1, round(_VOICED_FRAME_SECONDS * rate))
-    padded = np.pad(x, (0, -len(x) % frame)).reshape(-1, frame)
-    energy = np.abs(padded).max(axis=1)
-    loud = np.flatnonzero(energy > _VOICED_RATIO * energy.max())
-    return x[loud[0] * frame : (loud[-1] + 1) * frame]
-
-
-def _write_all(
-    items: Sequence[Utterance | Scene], sample_rate: int, out: Path, progress: Progress, workers: int
-) -> list[float]:
-    """Render and write every item, in this process when there are few; returns their seconds in order."""
-    tasks = [list(items[start : start + _ITEMS_A_TASK]) for start in range(0, len(items), _ITEMS_A_TASK)]
-    processes = min(workers or available_cores(), max(1, len(items) // _WORTH_A_PROCESS))
-    seconds: list[list[float]] = [[] for _ in tasks]
-    done = 0
-    progress("speech", 0, len(items))
-    for index, result in _results(tasks, sample_rate, out, processes):
-        seconds[index] = result
-        done += len(result)
-        progress("speech", done, len(items))
-    return [value for task in seconds for value in task]
-
-
-def _results(
-    tasks: list[list[Utterance | Scene]], sample_rate: int, out: Path, processes: int
-) -> Iterator[tuple[int, list[float]]]:
-    if processes == 1:
-        for index, task in enumerate(tasks):
-            yield index, _write_task(task, sample_rate, out)
-        return
-    pool = process_pool(processes)
-    try:
-        futures = {pool.submit(_write_task, task, sample_rate, out): index for index, task in enumerate(tasks)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise WakewordError(
-            "a process that makes speech died (out of memory, or started from a script without a main guard); "
-            "try again with fewer workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _write_task(items: list[Utterance | Scene], sample_rate: int, out: Path) -> list[float]:
-    """Render and write some items; runs in a worker process. Returns their seconds."""
-    seconds = []
-    for item in items:
-        sound = render(item, sample_rate) if isinstance(item, Utterance) else render_scene(item, sample_rate)
-        write_audio(out / item.path, sound, sample_rate)
-        seconds.append(len(sound) / sample_rate)
-    return seconds
-
-
-def _readable(phrase: str, config: SynthesisConfig) -> SynthesisConfig:
-    """The settings, without the neural voice when it cannot read the phrase; DataError when no voice can."""
+    Of the engines that speak unless others are named, one that is not installed is left out.
+    """
+    config = settings.synthesis
     require_readable(phrase, config)
-    if neural_can_read(phrase):
-        return config
-    log.warning("%r has letters that English voices do not know; listen to some recordings before training", phrase)
-    return config.model_copy(update={"neural_share": 0.0})
+    engines = {}
+    for name in (name for name, share in config.engines.items() if share > 0):
+        engine = make_engine(name, settings)
+        try:
+            engine.prepare()
+        except MissingDependencyError as error:
+            if name == EspeakEngine.name or config.engines != SynthesisConfig().engines:
+                raise
+            log.warning("%s speaks without %s: %s", EspeakEngine.name, name, error)
+            continue
+        if engine.can_say(phrase):
+            engines[name] = engine
+        else:
+            log.warning(
+                "%r has letters that English voices do not know, such as those of %s; listen to some recordings "
+                "before training",
+                phrase,
+                name,
+            )
+    return engines or {EspeakEngine.name: EspeakEngine()}
 
 
-def _sources(phrase: str, planned: Plan) -> list[dict[str, Any]]:
-    """Sources as JSON values: one a folder of speech and engine, and one a split for each kind of background.
+def _with_espeak(engines: Mapping[str, Engine]) -> dict[str, Engine]:
+    """Return the engines that render a plan: whoever else speaks, a babble is of espeak."""
+    return {EspeakEngine.name: EspeakEngine(), **engines}
 
-    The neural engine has one voice: at several pitches it is still one person, who cannot be on both sides. So it is
-    learnt from, and the other engine's voices are tested on, where there are both. Words alone are for learning.
+
+def _sources(phrase: str, planned: Plan, cast: Cast) -> list[dict[str, Any]]:
+    """Sources as JSON values: one a folder of speech, engine and split, and one a split for each kind of background.
+
+    Voices that are held in a split are in sources of that split. One voice alone, as hibari has it, is one person at
+    whatever pitch, who cannot be on both sides: it is learnt from, and the voices of others are tested on, where there
+    are others. Words alone are for learning.
     """
     entries: list[dict[str, Any]] = []
     only_words = all(item.path.startswith(f"{WORDS}/") for item in planned.utterances)
     for folder in (*SPOKEN_ROLES, WORDS):
-        engines = sorted({item.engine for item in planned.utterances if item.path.startswith(f"{folder}/")})
+        said = [item for item in planned.utterances if item.path.startswith(f"{folder}/")]
         role = "negative" if folder == WORDS else folder
-        for engine in engines:
-            entry: dict[str, Any] = {
-                "name": f"synthetic_{folder}_{engine}",
-                "path": folder,
-                "include": [f"*_{engine}-*"],
-                "role": role,
-                "licence": _LICENCES[engine],
-                "speaker": SPEAKER_RULE,
-                "speaker_space": "synthetic",
-            }
-            if only_words or (engine == "hibari" and len(engines) > 1):
-                entry["split"] = "train"
-            entries.append(entry | ({"label": phrase} if role == "positive" else {}))
+        for engine in sorted({item.engine for item in said}):
+            voices = cast.voices(engine)
+            alone = len({item.engine for item in said}) == 1
+            held = not only_words and not (alone and len({voice.split for voice in voices}) == 1)
+            for split in sorted({voice.split for voice in voices}, key=str) if held else [None]:
+                chosen = [voice for voice in voices if not held or voice.split == split]
+                heard = {item.speaker for item in said}
+                speakers = sorted({f"{engine}-{voice.speaker}" for voice in chosen} & heard)
+                if not speakers:
+                    continue
+                every = len(chosen) == len(voices)
+                entry: dict[str, Any] = {
+                    "name": f"synthetic_{folder}_{engine}" + ("" if every else f"_{split or 'rest'}"),
+                    "path": folder,
+                    "include": [f"*_{engine}-*"] if every else [f"*_{speaker}_*" for speaker in speakers],
+                    "role": role,
+                    "licence": "; ".join(sorted({voice.licence for voice in chosen})),
+                    "speaker": SPEAKER_RULE,
+                    "speaker_space": "synthetic",
+                }
+                if only_words or split:
+                    entry["split"] = "train" if only_words else split
+                entries.append(entry | ({"label": phrase} if role == "positive" else {}))
     for kind, split in dict.fromkeys((scene.role, scene.split) for scene in planned.scenes):
         name, path = f"synthetic_{kind}_{split}", f"background/{kind}_{split}"
-        licence = _BACKGROUND_LICENCE if kind == "noise" else f"{_BACKGROUND_LICENCE}; {_LICENCES['espeak']}"
+        licence = _BACKGROUND_LICENCE if kind == "noise" else f"{_BACKGROUND_LICENCE}; {BABBLE_LICENCE}"
         entries.append({"name": name, "path": path, "role": kind, "licence": licence, "split": split})
     return entries
 

@@ -361,9 +361,11 @@ def synth(
     from wakeword_core.config import DataConfig
     from wakeword_core.speech.synthesis import synthesize_phrase
     from wakeword_pipeline.cli.logs import Bars
+    from wakeword_pipeline.orchestration.home import home_path
 
+    cache = home_path() / "cache"
     with Bars() as progress:
-        paths = synthesize_phrase(phrase, count, DataConfig().audio.sample_rate, seed, out, progress)
+        paths = synthesize_phrase(phrase, count, DataConfig().audio.sample_rate, seed, out, cache, progress)
     print(printable(f"{len(paths)} recordings of {phrase!r} in {out}"))
 
 

@@ -1,17 +1,46 @@
+import itertools
 import re
 from collections import Counter
 
 import pytest
 
 from wakeword_core.config import SPLITS, SourceConfig, SynthesisConfig
-from wakeword_core.speech.plan import BABBLE, SPEAKER_RULE, SPOKEN_ROLES, neural_can_read, plan, plan_speech
+from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.speech.engines import Voice, is_latin
+from wakeword_core.speech.engines.espeak import EspeakEngine
+from wakeword_core.speech.engines.hibari import HibariEngine
+from wakeword_core.speech.plan import BABBLE, SPEAKER_RULE, SPOKEN_ROLES, Cast, plan, plan_speech
 
 ALIKE = ["hey rob", "robin hey", "hey rabbit"]
 OTHER = ["It rains.", "Who knows?", "Close the door."]
 
 
+class Actors:
+    """An engine with some voices, which reads Latin letters, or all."""
+
+    def __init__(self, voices, reads_all=False):
+        self._voices, self._reads_all = voices, reads_all
+
+    def voices(self):
+        return tuple(self._voices)
+
+    def can_say(self, text):
+        return self._reads_all or is_latin(text)
+
+
+def cast(config=None, seed=1, **more):
+    config = config or SynthesisConfig()
+    engines = {"espeak": EspeakEngine(), "hibari": HibariEngine(), **more}
+    return Cast({name: engines[name] for name, share in config.engines.items() if share}, config, seed)
+
+
 def planned(**options):
-    return plan("hey robin", SynthesisConfig(**options), 1, ALIKE, OTHER)
+    config = SynthesisConfig(**options)
+    return plan("hey robin", config, cast(config), 1, ALIKE, OTHER)
+
+
+def spoken(config, count, texts=("hey robin",), seed=1, **more):
+    return plan_speech("positive", texts, count, config, cast(config, seed, **more), seed)
 
 
 def test_counts_roles_texts_and_unique_paths():
@@ -26,17 +55,62 @@ def test_counts_roles_texts_and_unique_paths():
 
 @pytest.mark.parametrize("share", [0.0, 0.25])
 def test_few_recordings_still_have_many_speakers_and_roles_share_them(share):
-    made = planned(positives=24, hard_negatives=24, negatives=24, neural_share=share)
+    made = planned(positives=24, hard_negatives=24, negatives=24, engines={"espeak": 1 - share, "hibari": share})
     speakers = {role: {item.speaker for item in made.utterances if item.role == role} for role in SPOKEN_ROLES}
     assert len(speakers["positive"]) == 24
     assert speakers["positive"] == speakers["hard_negative"] == speakers["negative"]
 
 
 def test_the_neural_share_is_kept_and_spread():
-    made = plan_speech("positive", ["hey robin"], 400, SynthesisConfig(neural_share=0.25), 1)
+    made = spoken(SynthesisConfig(), 400)
     assert sum(item.engine == "hibari" for item in made) == 100
     assert sum(item.engine == "hibari" for item in made[:40]) == 10
-    assert all(item.engine == "espeak" for item in plan_speech("positive", ["你好"], 40, SynthesisConfig(), 1))
+    assert all(item.engine == "espeak" for item in spoken(SynthesisConfig(), 40, ["你好"]))
+
+
+def test_shares_of_many_engines_are_kept_and_spread():
+    third = Actors([Voice("x", "x", "en", "")])
+    # shares need not sum to 1
+    made = spoken(SynthesisConfig(engines={"espeak": 3, "hibari": 1, "third": 6}), 1000, third=third)
+    for count in range(1, 1001):
+        counts = Counter(item.engine for item in made[:count])
+        for engine, share in (("espeak", 0.3), ("hibari", 0.1), ("third", 0.6)):
+            assert abs(counts[engine] - count * share) < 2
+    longest = max(len(list(run)) for _, run in itertools.groupby(item.engine for item in made))
+    assert longest <= 3
+
+
+def test_what_nobody_can_read_is_an_error_and_who_can_read_it_says_it():
+    latin, all_letters = Actors([Voice("x", "x", "en", "")]), Actors([Voice("y", "y", "en", "")], reads_all=True)
+    config = SynthesisConfig(engines={"latin": 0.9, "all": 0.1})
+    assert {item.engine for item in spoken(config, 20, ["你好"], latin=latin, all=all_letters)} == {"all"}
+    with pytest.raises(DataError, match="none of the engines latin can read '你好'"):
+        spoken(SynthesisConfig(engines={"latin": 1}), 1, ["你好"], latin=latin)
+
+
+def test_voices_held_in_splits_take_turns_and_each_role_has_all_splits():
+    voices = [Voice(f"{split}{n}", f"{split}-{n}", "en", "", split=split) for split in SPLITS for n in range(7)]
+    made = spoken(SynthesisConfig(engines={"held": 1}), 105, held=Actors(voices))
+    counts = Counter(item.speaker.split("-")[1] for item in made)
+    assert counts == {"train": 63, "val": 21, "test": 21}
+    assert {item.speaker.split("-")[1] for item in made[:3]} == set(SPLITS)
+    assert len({item.speaker for item in made[:15]}) == 13  # three of training a round, before any has a second turn
+    assert len({item.speaker for item in made}) == 21
+
+
+def test_languages_choose_voices():
+    voices = [Voice(tag, tag, tag, "") for tag in ("en-us", "en-gb", "es", "eng")]
+    for languages, expected in (([], 4), (["en"], 2), (["en-gb", "es"], 2)):
+        config = SynthesisConfig(engines={"some": 1}, languages=languages)
+        assert len({item.voice for item in spoken(config, 12, some=Actors(voices))}) == expected
+    with pytest.raises(ConfigError, match="languages is fr, but the engine some has no voice"):
+        spoken(SynthesisConfig(engines={"some": 1}, languages=["fr"]), 1, some=Actors(voices))
+
+
+def test_a_rare_sex_has_two_turns_for_one():
+    voices = [Voice(f"m{n}", f"m{n}", "en", "", "male") for n in range(5)] + [Voice("f", "f", "en", "", "female")]
+    made = spoken(SynthesisConfig(engines={"some": 1}), 7, some=Actors(voices))
+    assert Counter(item.voice for item in made) == {"f": 2, **{f"m{n}": 1 for n in range(5)}}
 
 
 def test_the_speaker_rule_is_valid_and_finds_the_speaker():
@@ -49,7 +123,7 @@ def test_the_speaker_rule_is_valid_and_finds_the_speaker():
 
 def test_values_stay_within_the_settings_and_margins_tell_nothing():
     config = SynthesisConfig(positives=300, hard_negatives=300, rate_range=(130, 140), pitch_range=(40, 42))
-    made = plan("hey robin", config, 1, ALIKE, OTHER).utterances
+    made = plan("hey robin", config, cast(config), 1, ALIKE, OTHER).utterances
     assert {item.pitch for item in made} == {40, 41, 42}
     assert all(130 <= item.rate <= 140 for item in made)
     for name, (low, high) in (("lead_seconds", config.margin_seconds), ("level_dbfs", config.level_dbfs)):
@@ -61,8 +135,8 @@ def test_values_stay_within_the_settings_and_margins_tell_nothing():
 
 def test_more_recordings_begin_with_the_same_ones():
     config = SynthesisConfig()
-    assert plan_speech("positive", ["a b"], 20, config, 1) == plan_speech("positive", ["a b"], 90, config, 1)[:20]
-    assert plan_speech("positive", ["a b"], 20, config, 1) != plan_speech("positive", ["a b"], 20, config, 2)
+    assert spoken(config, 20) == spoken(config, 90)[:20]
+    assert spoken(config, 20) != spoken(config, 20, seed=2)
 
 
 @pytest.mark.parametrize("minutes", [0.2, 1.5, 6, 40])
@@ -83,18 +157,22 @@ def test_background_reaches_every_split_and_keeps_its_length(minutes):
 def test_nothing_asked_nothing_planned():
     made = planned(positives=0, hard_negatives=0, negatives=0, background_minutes=0)
     assert made.utterances == () and made.scenes == ()
-    assert all(scene.kind != BABBLE for scene in plan("x", SynthesisConfig(), 1, [], []).scenes)
+    assert all(scene.kind != BABBLE for scene in plan("x", SynthesisConfig(), cast(), 1, [], []).scenes)
 
 
 @pytest.mark.parametrize(
     ("text", "answer"), [("naïve o'clock 9", True), ("你好", False), ("hey привет", False), ("!", False)]
 )
-def test_what_the_neural_voice_can_read(text, answer):
-    assert neural_can_read(text) is answer
+def test_what_neural_voices_can_read(text, answer):
+    assert is_latin(text) is answer and HibariEngine().can_say(text) is answer
 
 
 @pytest.mark.parametrize(
-    "options", [{"rate_range": (200, 100)}, {"pitch_range": (0, 120)}, {"margin_seconds": (-1, 0.5)}]
+    "options",
+    [
+        *({"rate_range": (200, 100)}, {"pitch_range": (0, 120)}, {"margin_seconds": (-1, 0.5)}),
+        *({"engines": {}}, {"engines": {"espeak": 0}}, {"engines": {"espeak": -1}}, {"languages": ["English"]}),
+    ],
 )
 def test_wrong_ranges_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -10,10 +10,12 @@ from wakeword_core.config import SynthesisConfig
 from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import hash_file
 from wakeword_core.recordings.sources import find_recordings
-from wakeword_core.speech import synthesis
+from wakeword_core.speech import rendering, synthesis
+from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.phonetics import PhraseGuard
-from wakeword_core.speech.plan import plan_speech
-from wakeword_core.speech.synthesis import render, synthesize, synthesize_phrase, synthetic_sources
+from wakeword_core.speech.plan import Cast, plan_speech
+from wakeword_core.speech.rendering import render
+from wakeword_core.speech.synthesis import synthesize, synthesize_phrase, synthetic_sources
 
 RATE = 16_000
 SMALL = SynthesisConfig(positives=16, hard_negatives=12, negatives=8, background_minutes=0.5)
@@ -29,7 +31,8 @@ def _engines():
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("made")
     seen: list[tuple[int, int]] = []
-    summary = synthesize("hey robin", SMALL, RATE, 1, out, lambda _, done, total: seen.append((done, total)), workers=1)
+    report = lambda _, done, total: seen.append((done, total))  # noqa: E731
+    summary = synthesize("hey robin", SMALL, RATE, 1, out, out / "cache", report, workers=1)
     return out, summary, seen
 
 
@@ -84,25 +87,25 @@ def test_the_one_neural_voice_is_on_one_side(made):
 
 def test_bytes_depend_on_seed_and_not_on_workers(made, tmp_path, monkeypatch):
     out, _, _ = made
-    monkeypatch.setattr(synthesis, "_WORTH_A_PROCESS", 20)
-    synthesize("hey robin", SMALL, RATE, 1, tmp_path / "again", workers=2)
+    monkeypatch.setattr(rendering, "_SECONDS_WORTH_A_PROCESS", 0.5)
+    synthesize("hey robin", SMALL, RATE, 1, tmp_path / "again", tmp_path, workers=2)
     assert hashes(tmp_path / "again") == hashes(out)
     few = SMALL.model_copy(update={"negatives": 0, "hard_negatives": 0, "background_minutes": 0.0})
-    synthesize("hey robin", few, RATE, 2, tmp_path / "other", workers=1)
+    synthesize("hey robin", few, RATE, 2, tmp_path / "other", tmp_path, workers=1)
     assert not set(hashes(tmp_path / "other").values()) & set(hashes(out).values())
     assert {source.role for source in synthetic_sources(tmp_path / "other")} == {"positive"}
 
 
 def test_single_words_are_negatives_and_by_themselves_for_training(tmp_path):
     nothing = {"positives": 0, "hard_negatives": 0, "negatives": 0, "background_minutes": 0}
-    summary = synthesize("jarvis", SynthesisConfig(words=24, **nothing), RATE, 1, tmp_path / "a")
+    summary = synthesize("jarvis", SynthesisConfig(words=24, **nothing), RATE, 1, tmp_path / "a", tmp_path)
     assert summary.recordings == {"negative": 24} and summary.texts["negative"] > 15
     sources = synthetic_sources(tmp_path / "a")
     assert {one.name for one in sources} == {"synthetic_words_espeak", "synthetic_words_hibari"}
     assert {(one.role, one.split, one.path.name) for one in sources} == {("negative", "train", "words")}
     assert sum(len(find_recordings(one)[0]) for one in sources) == 24
     # beside speech of other kinds by the same voices they go where their speakers go
-    synthesize("jarvis", SMALL.model_copy(update={"words": 8}), RATE, 1, tmp_path / "b")
+    synthesize("jarvis", SMALL.model_copy(update={"words": 8}), RATE, 1, tmp_path / "b", tmp_path)
     words = [one for one in synthetic_sources(tmp_path / "b") if one.path.name == "words"]
     assert {one.split for one in words if one.name.endswith("espeak")} == {None}
     assert {one.speaker_space for one in words} == {"synthetic"}
@@ -110,47 +113,52 @@ def test_single_words_are_negatives_and_by_themselves_for_training(tmp_path):
 
 def test_more_words_change_nothing_else(tmp_path):
     for words in (0, 8):
-        synthesize("hey robin", SMALL.model_copy(update={"words": words}), RATE, 1, tmp_path / f"{words}")
+        synthesize("hey robin", SMALL.model_copy(update={"words": words}), RATE, 1, tmp_path / f"{words}", tmp_path)
     without, added = hashes(tmp_path / "0"), hashes(tmp_path / "8")
     assert without.items() < added.items() and len(added) == len(without) + 8
 
 
 def test_every_utterance_tells_on_the_sound():
-    config = SynthesisConfig(neural_share=0.0)
-    said = [render(item, RATE) for item in plan_speech("positive", ["hey robin"], 6, config, 1)]
+    engines, config = {"espeak": EspeakEngine()}, SynthesisConfig(engines={"espeak": 1})
+
+    def said_with(count, config):
+        planned = plan_speech("positive", ["hey robin"], count, config, Cast(engines, config, 1), 1)
+        return [render(item, RATE, engines) for item in planned]
+
+    said = said_with(6, config)
     assert len({x.tobytes() for x in said}) == 6
     loud = config.model_copy(update={"level_dbfs": (-20.0, -20.0), "margin_seconds": (0.0, 0.0)})
     quiet = config.model_copy(update={"level_dbfs": (-40.0, -40.0), "margin_seconds": (0.0, 0.0)})
-    levels = [render(plan_speech("positive", ["hey robin"], 1, chosen, 1)[0], RATE).std() for chosen in (loud, quiet)]
+    levels = [said_with(1, chosen)[0].std() for chosen in (loud, quiet)]
     assert 20 * np.log10(levels[0] / levels[1]) == pytest.approx(20, abs=3)
 
 
 def test_no_negative_holds_the_phrase(monkeypatch, tmp_path):
     planned = []
-    monkeypatch.setattr(synthesis, "_write_all", lambda items, *_: planned.extend(items) or [1.0] * len(items))
-    synthesize("stop", SynthesisConfig(positives=1, hard_negatives=300, negatives=300), RATE, 1, tmp_path)
+    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: planned.extend(items) or [1.0] * len(items))
+    synthesize("stop", SynthesisConfig(positives=1, hard_negatives=300, negatives=300), RATE, 1, tmp_path, tmp_path)
     texts = [item.text for item in planned if item.role in ("hard_negative", "negative")]
     texts += [talker.text for item in planned if item.role == "background" for talker in item.talkers]
     assert len(texts) > 600 and not any(PhraseGuard("stop").contains(texts))
 
 
 def test_a_phrase_for_the_command(tmp_path):
-    paths = synthesize_phrase("hey robin", 5, 8_000, 1, tmp_path)
+    paths = synthesize_phrase("hey robin", 5, 8_000, 1, tmp_path, tmp_path)
     assert len(paths) == len({hash_file(path) for path in paths}) == 5
     assert all(path.parent == tmp_path and soundfile.info(path).samplerate == 8_000 for path in paths)
-    assert synthesize_phrase("x", 0, 8_000, 1, tmp_path) == []
+    assert synthesize_phrase("x", 0, 8_000, 1, tmp_path, tmp_path) == []
 
 
 @pytest.mark.parametrize("text", ["...", " "])
 def test_text_without_sound_is_named(text, tmp_path):
     with pytest.raises(DataError, match="gives no sound"):
-        synthesize_phrase(text, 1, RATE, 1, tmp_path)
+        synthesize_phrase(text, 1, RATE, 1, tmp_path, tmp_path)
     with pytest.raises(DataError, match="gives no sound"):
-        synthesize(text, SMALL, RATE, 1, tmp_path)
+        synthesize(text, SMALL, RATE, 1, tmp_path, tmp_path)
 
 
 def test_other_scripts_are_said_by_espeak_alone(tmp_path, caplog):
-    paths = synthesize_phrase("hey 안녕", 4, RATE, 1, tmp_path)
+    paths = synthesize_phrase("hey 안녕", 4, RATE, 1, tmp_path, tmp_path)
     assert all("espeak" in path.name for path in paths)
     assert "English voices do not know" in caplog.text
 
@@ -167,8 +175,8 @@ def test_other_scripts_are_said_by_espeak_alone(tmp_path, caplog):
 )
 def test_a_phrase_whose_letters_would_be_named_is_refused_before_anything_is_made(phrase, letters, tmp_path):
     for make in (
-        lambda: synthesize(phrase, SMALL, RATE, 1, tmp_path),
-        lambda: synthesize_phrase(phrase, 1, RATE, 1, tmp_path),
+        lambda: synthesize(phrase, SMALL, RATE, 1, tmp_path, tmp_path),
+        lambda: synthesize_phrase(phrase, 1, RATE, 1, tmp_path, tmp_path),
     ):
         with pytest.raises(DataError, match=f"English voices cannot read {letters} in '{phrase}'.*bring recordings"):
             make()
@@ -178,7 +186,7 @@ def test_a_phrase_whose_letters_would_be_named_is_refused_before_anything_is_mad
 def test_a_phrase_that_nobody_has_to_say_may_have_any_letters(tmp_path):
     phrase = "你好小智"
     only_others = SMALL.model_copy(update={"positives": 0, "hard_negatives": 0})
-    assert synthesize(phrase, only_others, RATE, 1, tmp_path).recordings["negative"] == SMALL.negatives
+    assert synthesize(phrase, only_others, RATE, 1, tmp_path, tmp_path).recordings["negative"] == SMALL.negatives
 
 
 def test_sources_of_nothing_or_of_a_damaged_list(tmp_path):
@@ -202,8 +210,8 @@ def test_a_dead_worker_is_one_clear_error(monkeypatch, tmp_path):
 
         def shutdown(self, **_): ...
 
-    monkeypatch.setattr(synthesis, "process_pool", Dead)
-    monkeypatch.setattr(synthesis, "_WORTH_A_PROCESS", 2)
-    monkeypatch.setattr(synthesis, "available_cores", lambda: 2)
+    monkeypatch.setattr(rendering, "process_pool", Dead)
+    monkeypatch.setattr(rendering, "_SECONDS_WORTH_A_PROCESS", 0.02)
+    monkeypatch.setattr(rendering, "available_cores", lambda: 2)
     with pytest.raises(WakewordError, match="fewer workers"):
-        synthesize_phrase("hey", 8, RATE, 1, tmp_path)
+        synthesize_phrase("hey", 8, RATE, 1, tmp_path, tmp_path)

@@ -17,8 +17,10 @@ def make(run: StageRun) -> None:
         config.data.audio.sample_rate,
         config.seed,
         run.out,
+        run.cache,
         run.progress,
         config.compute.workers,
+        run.parts,
     )
     run.figures = asdict(summary)
 
@@ -39,5 +41,6 @@ STAGE = Stage(
     kinds=("python", "flac"),
     description=__doc__,
     checks=(check(speech_verifies),),
+    libraries=("numpy", "scipy", "soundfile", "soxr"),
     optional=lambda config: config.synthesis.enabled,
 )

@@ -1,0 +1,169 @@
+"""Speech engines behind one interface: who can speak, what they can say, and one line said at a time.
+
+Each engine is a file here. Other packages add engines by entry points in the group `wakeword.speech_engines`: the name
+is the engine's, and the value a function that takes `EngineSettings` and returns an `Engine`.
+"""
+
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wakeword_core.config import Split, SynthesisConfig
+from wakeword_core.errors import ConfigError, WakewordError
+
+Samples = NDArray[np.float32]
+Sex = Literal["female", "male"]
+
+ENTRY_POINTS = "wakeword.speech_engines"
+OWN_ENGINES = ("espeak", "hibari", "kokoro", "piper")
+"""Modules of this package, each with a function `engine` that makes the engine of that name."""
+_FRAME_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A way in which an engine can speak.
+
+    A speaker may have several voices, such as one an accent. A voice that is listed twice is drawn twice as often.
+    """
+
+    name: str
+    speaker: str
+    """Who it counts as when recordings are split: letters, digits, dots and hyphens."""
+    language: str
+    """A tag such as `en-us`: of the accent, whatever the language of the text is."""
+    licence: str
+    """Of what it says, as recordings of a source have it."""
+    sex: Sex | None = None
+    split: Split | None = None
+    """The split that its recordings are held in; None: decided by its speaker, as of people."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What an engine is to say, and how."""
+
+    text: str
+    voice: str
+    """The name of one of its voices."""
+    ipa: str | None = None
+    """How to pronounce it, for engines that speak IPA; the others go by the text."""
+    tempo: float = 1.0
+    """Times the tempo of about 170 words a minute."""
+    pitch: int = 50
+    """0 (deep) to 99 (high), 50 being the voice's own; engines that cannot change it leave it."""
+    intonation: int = 50
+    """How far pitch moves, 0 to 99, as of `pitch`."""
+    seed: int = 0
+    """Of all that is random about it."""
+
+
+class Engine(Protocol):
+    """Something that speaks. Making one loads nothing; `say` may load a model first."""
+
+    name: str
+    version: str
+    """All that the sound depends on besides the line: versions of packages, hashes of models, settings."""
+    speaks_ipa: bool
+    seconds: float
+    """About how long a core takes for a short line, by which work is shared out."""
+
+    def voices(self) -> tuple[Voice, ...]:
+        """Return all voices, always in the same order."""
+        ...
+
+    def can_say(self, text: str) -> bool:
+        """Tell whether it reads all of a text."""
+        ...
+
+    def prepare(self) -> None:
+        """Fetch what is missing and may be fetched; MissingDependencyError says how to install the rest."""
+        ...
+
+    def say(self, line: Line) -> tuple[Samples, int]:
+        """Say a line on one thread: float32 [samples] in [-1, 1] and their rate in Hz.
+
+        The samples are a function of the line alone. DataError when the text gives no sound.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What an engine is made from: the settings of synthesis, and a folder for files that are fetched once."""
+
+    synthesis: SynthesisConfig
+    cache: Path
+
+
+def make_engine(name: str, settings: EngineSettings) -> Engine:
+    """Make the engine of that name; ConfigError where there is none."""
+    make: Callable[[EngineSettings], Engine]
+    if name in OWN_ENGINES:
+        make = import_module(f"{__name__}.{name}").engine
+        return make(settings)
+    others = _other_engines()
+    if name not in others:
+        known = ", ".join((*OWN_ENGINES, *sorted(others)))
+        raise ConfigError(f"synthesis.engines names {name!r}, which is none of {known}; see that its package is there")
+    try:
+        make = others[name].load()
+        return make(settings)
+    except WakewordError:
+        raise
+    except Exception as error:  # of anybody's package
+        raise WakewordError(
+            f"the speech engine {name!r} of {others[name].value} cannot be used ({type(error).__name__}: {error}); "
+            "leave it out of synthesis.engines, or mend its package"
+        ) from error
+
+
+def _other_engines() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def package_versions(*names: str) -> str:
+    """Return packages with their versions as one text, such as `hibari-tts 0.2.1`; those that are there."""
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def is_latin(text: str) -> bool:
+    """Tell whether a text has letters or digits, and none but those of English with or without accents."""
+    plain = unicodedata.normalize("NFKD", text)
+    return all(character.isascii() for character in plain if character.isalnum()) and any(map(str.isalnum, plain))
+
+
+def of_languages(voices: Iterable[Voice], languages: Iterable[str]) -> tuple[Voice, ...]:
+    """Return the voices of some languages, where `en` stands for `en-us` and its other accents; none given: all."""
+    wanted = tuple(languages)
+    return tuple(
+        voice
+        for voice in voices
+        if not wanted or any(f"{voice.language}-".startswith(f"{language}-") for language in wanted)
+    )
+
+
+def without_quiet(x: Samples, rate: int, ratio: float, before: float = 0.0, after: float = 0.0) -> Samples:
+    """Cut the quiet before and after speech, but for some seconds of it: [samples] at `rate` Hz, not silent.
+
+    Quiet are frames of 5 ms whose peak is at most `ratio` times that of the loudest.
+    """
+    frame = max(1, round(_FRAME_SECONDS * rate))
+    padded = np.pad(x, (0, -len(x) % frame)).reshape(-1, frame)
+    peaks = np.abs(padded).max(axis=1)
+    loud = np.flatnonzero(peaks > ratio * peaks.max())
+    start = loud[0] * frame - round(before * rate)
+    return x[max(0, start) : (loud[-1] + 1) * frame + round(after * rate)]

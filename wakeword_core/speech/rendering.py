@@ -1,0 +1,223 @@
+"""The recordings of a plan: each rendered once, on all cores, and kept as a part for later builds."""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from wakeword_core.audio import resample, write_audio
+from wakeword_core.cores import available_cores, process_pool
+from wakeword_core.errors import WakewordError
+from wakeword_core.files import digest
+from wakeword_core.progress import Progress
+from wakeword_core.speech import background
+from wakeword_core.speech.engines import Engine, EngineSettings, Line, Samples, make_engine, without_quiet
+from wakeword_core.speech.engines.espeak import WORDS_A_MINUTE
+from wakeword_core.speech.plan import BABBLE, Scene, Utterance
+from wakeword_core.store.parts import Parts
+
+log = logging.getLogger(__name__)
+
+_VOICED_RATIO = 0.004
+_PEAK = 0.95
+_ITEMS_A_TASK, _SECONDS_A_TASK = 12, 3.0
+_SECONDS_A_SCENE = 0.05
+_SECONDS_WORTH_A_PROCESS = 3.0
+_BACKGROUND = "background"
+
+Item = Utterance | Scene
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What a task made: the seconds of each recording, and how many each engine made in how much processor time."""
+
+    seconds: list[float]
+    work: dict[str, tuple[int, float]]
+
+
+def render(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine]) -> Samples:
+    """Render one planned utterance: float32 [samples] at `sample_rate` Hz; DataError when there is none."""
+    speech = _speech(utterance, sample_rate, engines)
+    lead, tail = (round(seconds * sample_rate) for seconds in (utterance.lead_seconds, utterance.tail_seconds))
+    generator = np.random.default_rng(utterance.seed)
+    floor = background.coloured(lead + len(speech) + tail, sample_rate, generator, float(generator.uniform(0.0, 1.5)))
+    sound = background.at_level(floor, utterance.quiet_dbfs)
+    sound[lead : lead + len(speech)] += background.at_level(speech, utterance.level_dbfs)
+    return np.clip(sound, -_PEAK, _PEAK)
+
+
+def render_scene(scene: Scene, sample_rate: int, engines: Mapping[str, Engine]) -> Samples:
+    """Render one planned background recording: float32 [samples] at `sample_rate` Hz."""
+    generator = np.random.default_rng(scene.seed)
+    count = round(scene.seconds * sample_rate)
+    if scene.kind == BABBLE:
+        talkers = [_speech(talker, sample_rate, engines) for talker in scene.talkers]
+        sound = background.babble(talkers, count, generator)
+    else:
+        sound = {**background.NOISES, **background.SCENES}[scene.kind](count, sample_rate, generator)
+    return background.at_level(sound, scene.level_dbfs)
+
+
+def _speech(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine]) -> Samples:
+    """What the engine says, at `sample_rate`, without the quiet around it."""
+    samples, rate = engines[utterance.engine].say(
+        Line(
+            utterance.text,
+            utterance.voice,
+            utterance.ipa,
+            utterance.rate / WORDS_A_MINUTE,
+            utterance.pitch,
+            utterance.intonation,
+            utterance.seed,
+        )
+    )
+    return resample(without_quiet(samples, rate, _VOICED_RATIO), rate, sample_rate)
+
+
+def write_all(
+    items: Sequence[Item],
+    sample_rate: int,
+    engines: Mapping[str, Engine],
+    settings: EngineSettings,
+    out: Path,
+    progress: Progress,
+    workers: int = 0,
+    parts: Parts | None = None,
+) -> list[float]:
+    """Render and write every item below `out`, in this process when that is little work; returns seconds in order.
+
+    What `parts` holds is taken from there; what is made is kept there at once, so that a killed build goes on. The
+    `engines` are prepared; other processes make theirs from the `settings`.
+    """
+    seconds: dict[int, float] = {}
+    keys = [_key(item, sample_rate, engines) for item in items] if parts else []
+    for index, key in enumerate(keys):
+        if parts and parts.link(key, out / items[index].path):
+            seconds[index] = _seconds_of(out / items[index].path)
+    waiting = [index for index in range(len(items)) if index not in seconds]
+    progress("speech", len(seconds), len(items))
+    costs = {index: _cost(items[index], engines) for index in waiting}
+    tasks = _tasks(waiting, costs)
+    processes = min(workers or available_cores(), max(1, int(sum(costs.values()) / _SECONDS_WORTH_A_PROCESS)))
+    work: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    jobs = [[items[index] for index in task] for task in tasks]
+    for number, made in _results(jobs, sample_rate, engines, settings, out, processes):
+        for index, value in zip(tasks[number], made.seconds, strict=True):
+            seconds[index] = value
+            if parts:
+                parts.keep(keys[index], out / items[index].path)
+        for engine, figures in made.work.items():
+            work[engine].append(figures)
+        progress("speech", len(seconds), len(items))
+    _log_work(work, len(items) - len(waiting))
+    return [seconds[index] for index in range(len(items))]
+
+
+def _key(item: Item, sample_rate: int, engines: Mapping[str, Engine]) -> str:
+    """A hash of all that the bytes of a recording depend on, but for the generation of its parts."""
+    if isinstance(item, Utterance):
+        speaking, recipe = {item.engine}, asdict(replace(item, path="", role="positive"))
+    else:
+        talkers = tuple(replace(talker, path="") for talker in item.talkers)
+        speaking = {talker.engine for talker in talkers}
+        recipe = asdict(replace(item, path="", split="train", talkers=talkers))
+    versions = {name: engines[name].version for name in speaking}
+    return f"{digest([recipe, versions, sample_rate])}.flac"
+
+
+def _cost(item: Item, engines: Mapping[str, Engine]) -> float:
+    """About how many seconds of a core an item takes."""
+    if isinstance(item, Utterance):
+        return engines[item.engine].seconds
+    return _SECONDS_A_SCENE + sum(engines[talker.engine].seconds for talker in item.talkers)
+
+
+def _tasks(waiting: Sequence[int], costs: Mapping[int, float]) -> list[list[int]]:
+    """Cut items into tasks of so many, and of less where they take long, so that no core waits for the last ones."""
+    tasks: list[list[int]] = []
+    spent = 0.0
+    for index in waiting:
+        if not tasks or len(tasks[-1]) == _ITEMS_A_TASK or spent + costs[index] > _SECONDS_A_TASK:
+            tasks.append([])
+            spent = 0.0
+        tasks[-1].append(index)
+        spent += costs[index]
+    return tasks
+
+
+def _results(
+    jobs: list[list[Item]],
+    sample_rate: int,
+    engines: Mapping[str, Engine],
+    settings: EngineSettings,
+    out: Path,
+    processes: int,
+) -> Iterator[tuple[int, Rendered]]:
+    if processes == 1:
+        for index, job in enumerate(jobs):
+            yield index, _write_job(job, sample_rate, engines, out)
+        return
+    pool = process_pool(processes, _begin, (tuple(engines), settings))
+    try:
+        futures = {pool.submit(_write_in_worker, job, sample_rate, out): index for index, job in enumerate(jobs)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise WakewordError(
+            "a process that makes speech died (out of memory, or started from a script without a main guard); "
+            "try again with fewer workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker_engines: dict[str, Engine] = {}
+"""Those of this worker process, each of which loads its model once."""
+
+
+def _begin(names: Sequence[str], settings: EngineSettings) -> None:
+    _worker_engines.update({name: make_engine(name, settings) for name in names})
+
+
+def _write_in_worker(items: list[Item], sample_rate: int, out: Path) -> Rendered:
+    return _write_job(items, sample_rate, _worker_engines, out)
+
+
+def _write_job(items: list[Item], sample_rate: int, engines: Mapping[str, Engine], out: Path) -> Rendered:
+    """Render and write some items."""
+    seconds: list[float] = []
+    work: dict[str, tuple[int, float]] = {}
+    for item in items:
+        started = time.thread_time()
+        if isinstance(item, Utterance):
+            name, sound = item.engine, render(item, sample_rate, engines)
+        else:
+            name, sound = _BACKGROUND, render_scene(item, sample_rate, engines)
+        write_audio(out / item.path, sound, sample_rate)
+        count, spent = work.get(name, (0, 0.0))
+        work[name] = count + 1, spent + time.thread_time() - started
+        seconds.append(len(sound) / sample_rate)
+    return Rendered(seconds, work)
+
+
+def _log_work(work: Mapping[str, Sequence[tuple[int, float]]], reused: int) -> None:
+    if reused:
+        log.info("%d recordings of speech and background were made before.", reused)
+    for name in sorted(work):
+        count, spent = (sum(values) for values in zip(*work[name], strict=True))
+        if name != _BACKGROUND and spent > 0:
+            log.info("%s said %d lines, %.1f a second of processor time.", name, count, count / spent)
+
+
+def _seconds_of(path: Path) -> float:
+    import soundfile
+
+    info = soundfile.info(path)
+    return float(info.frames / info.samplerate)
