@@ -213,7 +213,7 @@ RENAMED = {
         for name in names.split()
     },
     "model": "training.model",
-    "synthesis.neural_share": "synthesis.engines, shares by name such as {espeak: 0.75, hibari: 0.25}",
+    "synthesis.neural_share": "synthesis.engines",
     "data.split_rotation": "data.splits.rotation",
     "features.context_frames": "features.context.frames",
     "training.optimizer": "training.optimizer.kind",

@@ -8,7 +8,7 @@ few fields of the format that matter here; everything is decided about the same 
 import hashlib
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -110,8 +110,11 @@ class OnnxFile:
             raise ArtifactError(f"{self.path} is not an ONNX model that can run here ({reason_of(error)})") from error
 
 
-def read_onnx(path: Path) -> OnnxFile:
-    """Read a model file; ArtifactError if it is too large, no ONNX model, or does what none of ours does."""
+def read_onnx(path: Path, more: Set[str] = frozenset()) -> OnnxFile:
+    """Read a model file; ArtifactError if it is too large, no ONNX model, or does what none of ours does.
+
+    Models of another kind may use `more` operators, which must not repeat anything either.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_MODEL_BYTES + 1)
@@ -121,10 +124,10 @@ def read_onnx(path: Path) -> OnnxFile:
         raise ArtifactError(
             f"{path} has more than the {_MAX_MODEL_BYTES // 2**20} MB that a wake-word model may have; it is not ours"
         )
-    return parse_onnx(data, path)
+    return parse_onnx(data, path, more)
 
 
-def parse_onnx(data: bytes, path: Path) -> OnnxFile:
+def parse_onnx(data: bytes, path: Path, more: Set[str] = frozenset()) -> OnnxFile:
     """Look through the bytes of a model file as `read_onnx` does."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -134,7 +137,7 @@ def parse_onnx(data: bytes, path: Path) -> OnnxFile:
         raise ArtifactError(f"{path} is not an ONNX model ({reason_of(error)})") from error
     if not model.graph.node:
         raise ArtifactError(f"{path} is not an ONNX model: it has no graph")
-    if fault := _fault(model):
+    if fault := _fault(model, more):
         raise ArtifactError(f"{path} {fault}; no model of ours does, so it is not run")
     return OnnxFile(path, data, _metadata(model, path), tuple(_computed_in_branches(model)))
 
@@ -148,7 +151,7 @@ def _metadata(model: Any, path: Path) -> dict[str, str]:
         raise ArtifactError(f"the metadata of {path} are not text ({error.reason}); export the model again") from error
 
 
-def _fault(model: Any) -> str:
+def _fault(model: Any, more: Set[str]) -> str:
     """Return what a model does that none of ours does, or nothing."""
     if model.functions or model.training_info:
         return "has functions or training steps of its own"
@@ -166,7 +169,7 @@ def _fault(model: Any) -> str:
                 return f"has a constant of the shape {[*tensor.dims][:8]}"
         for node in graph.node:
             domain, operator = _text(node.domain), _text(node.op_type)
-            if operator not in _DOMAINS.get(domain, ()):
+            if operator not in _DOMAINS.get(domain, ()) and (domain or operator not in more):
                 return f"uses the operator {f'{domain}.{operator}'.removeprefix('.')!r}"
     return ""
 

@@ -69,11 +69,15 @@ class Engine(Protocol):
     """Something that speaks. Making one loads nothing; `say` may load a model first."""
 
     name: str
-    version: str
-    """All that the sound depends on besides the line: versions of packages, hashes of models, settings."""
     speaks_ipa: bool
+    """Whether it goes by the IPA of a line, where that is given."""
     seconds: float
     """About how long a core takes for a short line, by which work is shared out."""
+
+    @property
+    def version(self) -> str:
+        """All that the sound depends on besides the line: versions of packages, hashes of models, settings."""
+        ...
 
     def voices(self) -> tuple[Voice, ...]:
         """Return all voices, always in the same order."""

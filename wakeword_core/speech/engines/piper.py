@@ -1,0 +1,258 @@
+"""Voices of piper (VITS, ONNX) that the user has, each an .onnx file with an .onnx.json beside it.
+
+They run in onnxruntime, pronounced by espeak-ng; the package piper-tts is not needed. Piper's files draw their noise
+inside the network, from a source that cannot be set for each line: here it is drawn outside, by the line's seed.
+"""
+
+import functools
+import re
+import unicodedata
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from wakeword_core.errors import ArtifactError, ConfigError, DataError, reason_of
+from wakeword_core.files import as_type, digest, hash_file, read_json
+from wakeword_core.runtime.onnx_file import OnnxFile, read_onnx
+from wakeword_core.speech import espeak
+from wakeword_core.speech.engines import EngineSettings, Line, Samples, Voice, is_latin, package_versions
+
+_MORE_OPERATORS = frozenset(("ConvTranspose", "CumSum", "GatherND", "NonZero", "RandomNormalLike"))
+"""Those of VITS besides the ones of wake-word models; none of them repeats anything either."""
+_NOISE = "RandomNormalLike"
+_INPUTS = {"input", "input_lengths", "scales"}
+_SPEAKER_INPUT = "sid"
+_BEGIN, _END, _PAD = "^", "$", "_"
+_UNSPOKEN = re.compile(r"\([a-z-]+\)|_")
+_ENDS = ".!?,"
+_NOISE_A_PHONEME = 192 * 24
+"""Numbers that most lines need at most; where one needs more, twice as many are drawn."""
+_MOST_DOUBLINGS = 4
+_SPEED_LIMITS = (0.5, 2.0)
+_CODING = 1
+"""Raise it when the same line gives another sound."""
+_Ids = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1, max_length=8)]
+
+
+@dataclass(frozen=True)
+class _Audio:
+    sample_rate: Annotated[int, Field(ge=8_000, le=48_000)]
+
+
+@dataclass(frozen=True)
+class _Espeak:
+    voice: str = "en-us"
+
+
+@dataclass(frozen=True)
+class _Inference:
+    noise_scale: Annotated[float, Field(ge=0, le=10)] = 0.667
+    length_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
+    noise_w: Annotated[float, Field(ge=0, le=10)] = 0.8
+
+
+@dataclass(frozen=True)
+class VoiceFile:
+    """What the .onnx.json beside a voice says of it."""
+
+    audio: _Audio
+    phoneme_id_map: Annotated[dict[str, _Ids], Field(max_length=10_000)]
+    num_speakers: Annotated[int, Field(ge=1, le=100_000)] = 1
+    phoneme_type: str = "espeak"
+    espeak: _Espeak = field(default_factory=_Espeak)
+    inference: _Inference = field(default_factory=_Inference)
+
+    @property
+    def accent(self) -> str:
+        """Return the accent of English that it is pronounced in."""
+        return self.espeak.voice if self.espeak.voice in espeak.ACCENTS else "en-us"
+
+    def ids(self, line: Line) -> list[int]:
+        """Return the numbers of a line's phonemes, with padding between; DataError where the voice has none of them."""
+        ipa = line.ipa or espeak.phonemes([line.text], self.accent)[0]
+        spoken = _UNSPOKEN.sub("", ipa.replace(" | ", ", "))
+        end = line.text[-1:] if line.text[-1:] in _ENDS else ""
+        known = [sign for sign in unicodedata.normalize("NFD", spoken) if sign in self.phoneme_id_map]
+        if not any(sign.isalpha() for sign in known):
+            raise DataError(f"the text {line.text!r} gives no sound in a voice of piper; use English words")
+        ids = [*self.phoneme_id_map[_BEGIN], *self.phoneme_id_map[_PAD]]
+        for sign in (*known, *(end if end in self.phoneme_id_map else "")):
+            ids += [*self.phoneme_id_map[sign], *self.phoneme_id_map[_PAD]]
+        return [*ids, *self.phoneme_id_map[_END]]
+
+
+class PiperEngine:
+    """All speakers of the files, by the names `file` or `file/number`."""
+
+    name = "piper"
+    speaks_ipa = True
+    seconds = 0.2
+
+    def __init__(self, paths: tuple[Path, ...]) -> None:
+        self._paths = {path.stem: path for path in paths}
+        if not paths or len(self._paths) < len(paths):
+            raise ConfigError(
+                "synthesis.piper_voices must name .onnx files, no two of the same name, for piper to speak; add some, "
+                "or leave piper out of synthesis.engines"
+            )
+
+    @functools.cached_property
+    def version(self) -> str:
+        """Return what the sound depends on: the files and packages."""
+        files = sorted((stem, hash_file(path), hash_file(_json(path))) for stem, path in self._paths.items())
+        return f"piper {_CODING} {digest(files)[:12]}, {package_versions('espeakng-loader', 'onnxruntime')}"
+
+    def voices(self) -> tuple[Voice, ...]:
+        """Return every speaker of every file; a single one is one person, who is learnt from."""
+        found: list[tuple[str, str]] = []
+        for stem, path in self._paths.items():
+            described = describe(path)
+            several = described.num_speakers > 1
+            numbers = [f"/{number}" for number in range(described.num_speakers)] if several else [""]
+            found += [(f"{stem}{number}", described.espeak.voice) for number in numbers]
+        return tuple(
+            Voice(
+                name,
+                re.sub(r"[^A-Za-z0-9.]+", "-", name),
+                language.replace("_", "-").lower(),
+                f"synthetic (piper, {name.split('/')[0]})",
+                split="train" if len(found) == 1 else None,
+            )
+            for name, language in found
+        )
+
+    def can_say(self, text: str) -> bool:
+        """Tell whether it reads all of a text."""
+        return is_latin(text)
+
+    def prepare(self) -> None:
+        """See that espeak-ng is there and that every file is a voice, which is tried under limits."""
+        espeak.require()
+        for path in self._paths.values():
+            described, file = describe(path), read_voice(path)
+            ids = described.ids(Line("hello", ""))
+            given = _given(described, ids, 0, 1.0, 0, 2**_MOST_DOUBLINGS * len(ids) * _NOISE_A_PHONEME)
+            try:
+                trial = file.trial()
+                names = {entry.name for entry in trial.get_inputs()}
+                if not names >= _INPUTS:
+                    raise ArtifactError(f"it lacks the inputs {', '.join(sorted(_INPUTS - names))}")
+                file.first_run(trial, {name: value for name, value in given.items() if name in names})
+            except ArtifactError as error:
+                raise _no_voice(path, error) from error
+
+    def say(self, line: Line) -> tuple[Samples, int]:
+        """Say a line."""
+        stem, _, number = line.voice.partition("/")
+        path = self._paths[stem]
+        described, session = describe(path), _session(path)
+        ids = described.ids(line)
+        names = {entry.name for entry in session.get_inputs()}
+        tempo = float(np.clip(line.tempo, *_SPEED_LIMITS))
+        for doubling in range(_MOST_DOUBLINGS + 1):
+            count = len(ids) * _NOISE_A_PHONEME * 2**doubling
+            given = _given(described, ids, int(number or 0), tempo, line.seed, count)
+            try:
+                outputs = session.run(None, {name: value for name, value in given.items() if name in names})
+                break
+            except Exception as error:  # onnxruntime's own exceptions have no common public base
+                if doubling == _MOST_DOUBLINGS:
+                    raise DataError(f"{path.name} cannot say {line.text!r} ({reason_of(error)})") from error
+        samples = np.asarray(outputs[0], np.float32).reshape(-1)
+        if not np.isfinite(samples).all() or not samples.any():
+            raise DataError(f"the text {line.text!r} gives no sound in the voice {path.name}; use another")
+        return np.clip(samples, -1, 1), described.audio.sample_rate
+
+
+def _given(described: VoiceFile, ids: list[int], speaker: int, tempo: float, seed: int, noise: int) -> dict[str, Any]:
+    """What the network is given; of noise, more numbers begin with the fewer ones."""
+    scales = described.inference
+    generators = [np.random.default_rng([seed, place]) for place in range(2)]
+    return {
+        "input": np.array([ids], np.int64),
+        "input_lengths": np.array([len(ids)], np.int64),
+        "scales": np.array([scales.noise_scale, scales.length_scale / tempo, scales.noise_w], np.float32),
+        _SPEAKER_INPUT: np.array([speaker], np.int64),
+        **{
+            f"noise_{place}": generator.standard_normal(noise, dtype=np.float32)
+            for place, generator in enumerate(generators)
+        },
+    }
+
+
+def _json(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+@functools.cache
+def describe(path: Path) -> VoiceFile:
+    """Read what is beside a voice; ConfigError where it is none that can be used here."""
+    try:
+        described = as_type(VoiceFile, read_json(_json(path)))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"synthesis.piper_voices names {path}, but {_json(path).name} beside it cannot be read "
+            f"({reason_of(error)}); keep the two files of a voice in one folder"
+        ) from error
+    lacking = {_BEGIN, _END, _PAD} - described.phoneme_id_map.keys()
+    if described.phoneme_type != "espeak" or lacking:
+        raise ConfigError(
+            f"synthesis.piper_voices names {path}, which is not pronounced by espeak-ng's phonemes; use a voice that is"
+        )
+    return described
+
+
+def read_voice(path: Path) -> OnnxFile:
+    """Read a voice's network, looked through as any model of others, and give its noise in from outside."""
+    try:
+        file = read_onnx(path, _MORE_OPERATORS)
+    except ArtifactError as error:
+        raise _no_voice(path, error) from error
+    return replace(file, data=with_noise_as_input(file.data))
+
+
+def with_noise_as_input(data: bytes) -> bytes:
+    """Return a model whose random numbers come from outside, from its inputs `noise_0`, `noise_1` and so on, flat."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.load_model_from_string(data)
+    nodes: list[Any] = []
+    noises = 0
+    for node in model.graph.node:
+        if node.op_type != _NOISE:
+            nodes.append(node)
+            continue
+        name = f"noise_{noises}"
+        noises += 1
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None]))
+        nodes += [
+            helper.make_node("Shape", node.input, [f"{name}_shape"]),
+            helper.make_node("ReduceProd", [f"{name}_shape"], [f"{name}_count"], keepdims=1),
+            helper.make_node("Slice", [name, "noise_begin", f"{name}_count"], [f"{name}_flat"]),
+            helper.make_node("Reshape", [f"{name}_flat", f"{name}_shape"], node.output),
+        ]
+    model.graph.initializer.append(helper.make_tensor("noise_begin", TensorProto.INT64, [1], [0]))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return bytes(model.SerializeToString())
+
+
+def _no_voice(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"synthesis.piper_voices names {path}, which is no voice of piper ({error}); name the .onnx file of one"
+    )
+
+
+@functools.cache
+def _session(path: Path) -> Any:
+    """The loaded voice, once a process."""
+    return read_voice(path).session()
+
+
+def engine(settings: EngineSettings) -> PiperEngine:
+    """Make the engine."""
+    return PiperEngine(settings.synthesis.piper_voices)
