@@ -63,6 +63,8 @@ $(SPEECH): | $(BIN)
 		rm -f $(VENV)/.installed-*; \
 		$(PIP) -e '.[media,serve,speech]'; \
 	fi
+	@$(BIN) -P -m wakeword_core.speech.engines.kokoro "$${WAKEWORD_HOME:-.wakeword}/cache" >/dev/null || \
+		echo "So the voices of kokoro are not here yet; other voices do without them, and their first use tries again"
 	@touch $@
 
 $(DEV): | $(BIN)

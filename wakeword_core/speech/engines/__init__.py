@@ -150,6 +150,11 @@ def is_latin(text: str) -> bool:
     return all(character.isascii() for character in plain if character.isalnum()) and any(map(str.isalnum, plain))
 
 
+def has_sounds(ipa: Iterable[str]) -> bool:
+    """Tell whether IPA has more than marks, such as those of stress and length."""
+    return any(unicodedata.category(sign) in ("Ll", "Lu", "Lo") for sign in ipa)
+
+
 def of_languages(voices: Iterable[Voice], languages: Iterable[str]) -> tuple[Voice, ...]:
     """Return the voices of some languages, where `en` stands for `en-us` and its other accents; none given: all."""
     wanted = tuple(languages)

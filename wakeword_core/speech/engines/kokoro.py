@@ -32,6 +32,7 @@ from wakeword_core.speech.engines import (
     Line,
     Samples,
     Voice,
+    has_sounds,
     is_latin,
     of_languages,
     package_versions,
@@ -69,7 +70,7 @@ _LETTERS = (
 )  # fmt: skip
 _AMERICAN = (("ɜːɹ", "ɜɹ"), ("ɜː", "ɜɹ"), ("ɪə", "iə"), ("ː", ""))
 _BRITISH = (("eə", "ɛː"), ("iə", "ɪə"))
-_UNSPOKEN = re.compile(r"\([a-z-]+\)|[_\u0361\u035c\u200d]")
+_UNSPOKEN = re.compile(r"\([a-z-]+\)|[\u0361\u035c\u200d]")
 _ENDS = ".!?,"
 
 
@@ -159,7 +160,7 @@ class KokoroEngine:
         """Return a line in the letters of the model's vocabulary; DataError where there are none, or too many."""
         ipa = line.ipa or espeak.phonemes([line.text], "en-gb-x-rp" if british else "en-us")[0]
         spoken = to_letters(ipa, british=british)
-        if not any(letter.isalpha() for letter in spoken):
+        if not has_sounds(spoken):
             raise DataError(f"the text {line.text!r} gives no sound in the voices of kokoro; use English words")
         letters = spoken + (line.text[-1:] if line.text[-1:] in _ENDS else "")
         if len(letters) >= _LONGEST:
@@ -201,10 +202,10 @@ def to_letters(ipa: str, *, british: bool) -> str:
 
     Where `_` is between phonemes, as espeak-ng can have it, "tʃ" is one sound in "chair" and two in "nutshell".
     """
-    letters = ipa.replace(" | ", ", ")
+    letters = _UNSPOKEN.sub("", ipa).replace(" | ", ", ")
     for old, new in (*(_BRITISH if british else _AMERICAN), *_LETTERS):
         letters = letters.replace(old, new)
-    return "".join(letter for letter in _UNSPOKEN.sub("", letters) if letter in _data()["vocabulary"])
+    return "".join(letter for letter in letters if letter in _data()["vocabulary"])
 
 
 def joined_model(cache: Path) -> Path:

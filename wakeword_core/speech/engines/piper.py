@@ -18,7 +18,7 @@ from wakeword_core.errors import ArtifactError, ConfigError, DataError, reason_o
 from wakeword_core.files import as_type, digest, hash_file, read_json
 from wakeword_core.runtime.onnx_file import OnnxFile, read_onnx
 from wakeword_core.speech import espeak
-from wakeword_core.speech.engines import EngineSettings, Line, Samples, Voice, is_latin, package_versions
+from wakeword_core.speech.engines import EngineSettings, Line, Samples, Voice, has_sounds, is_latin, package_versions
 
 _MORE_OPERATORS = frozenset(("ConvTranspose", "CumSum", "GatherND", "NonZero", "RandomNormalLike"))
 """Those of VITS besides the ones of wake-word models; none of them repeats anything either."""
@@ -76,7 +76,7 @@ class VoiceFile:
         spoken = _UNSPOKEN.sub("", ipa.replace(" | ", ", "))
         end = line.text[-1:] if line.text[-1:] in _ENDS else ""
         known = [sign for sign in unicodedata.normalize("NFD", spoken) if sign in self.phoneme_id_map]
-        if not any(sign.isalpha() for sign in known):
+        if not has_sounds(known):
             raise DataError(f"the text {line.text!r} gives no sound in a voice of piper; use English words")
         ids = [*self.phoneme_id_map[_BEGIN], *self.phoneme_id_map[_PAD]]
         for sign in (*known, *(end if end in self.phoneme_id_map else "")):

