@@ -1,4 +1,5 @@
 import json
+import re
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 
@@ -11,11 +12,13 @@ from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import hash_file
 from wakeword_core.recordings.sources import find_recordings
 from wakeword_core.speech import rendering, synthesis
+from wakeword_core.speech.engines import hibari
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.plan import Cast, plan_speech
 from wakeword_core.speech.rendering import render
 from wakeword_core.speech.synthesis import synthesize, synthesize_phrase, synthetic_sources
+from wakeword_core.store.parts import Parts
 
 RATE = 16_000
 SMALL = SynthesisConfig(positives=16, hard_negatives=12, negatives=8, background_minutes=0.5)
@@ -94,6 +97,72 @@ def test_bytes_depend_on_seed_and_not_on_workers(made, tmp_path, monkeypatch):
     synthesize("hey robin", few, RATE, 2, tmp_path / "other", tmp_path, workers=1)
     assert not set(hashes(tmp_path / "other").values()) & set(hashes(out).values())
     assert {source.role for source in synthetic_sources(tmp_path / "other")} == {"positive"}
+
+
+def test_what_was_made_is_taken_from_its_parts_and_only_the_rest_is_made(tmp_path, caplog):
+    parts, said = Parts(tmp_path / "parts", "generation"), []
+    few = SMALL.model_copy(update={"negatives": 0, "hard_negatives": 0, "background_minutes": 0.2})
+
+    def make(name, parts=parts, config=few, rate=RATE, seed=1):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            synthesize("hey robin", config, rate, seed, tmp_path / name, tmp_path, workers=1, parts=parts)
+        counts = [int(number) for number in re.findall(r" said (\d+) lines, [\d.]+ a second of processor", caplog.text)]
+        said.append(sum(counts))
+        return hashes(tmp_path / name)
+
+    first = make("first")
+    assert said == [16] and make("same") == first and said == [16, 0]
+    assert all(parts.entries[tmp_path / "same" / name].sha256 == sha256 for name, sha256 in first.items())
+    more = make("more", config=few.model_copy(update={"positives": 24}))
+    assert said[-1] == 8 and first.items() < more.items()
+    assert make("alone", parts=None, config=few.model_copy(update={"positives": 24})) == more and said[-1] == 24
+    for others in (
+        {"rate": 8_000},
+        {"parts": Parts(parts.root, "next")},
+        {"config": few.changed({"rate_range": [90, 99]})},
+    ):
+        make(f"other{len(said)}", **others)
+        assert said[-1] == 16
+
+
+def test_another_version_of_an_engine_says_its_lines_again(tmp_path, monkeypatch):
+    parts = Parts(tmp_path / "parts")
+    config = SMALL.model_copy(update={"negatives": 0, "hard_negatives": 0, "background_minutes": 0.0})
+    synthesize("hey robin", config, RATE, 1, tmp_path / "a", tmp_path, parts=parts)
+    kept = {path.name for path in parts.root.glob("*.flac")}
+    monkeypatch.setattr(hibari, "package_versions", lambda *names: "hibari-tts 99")
+    synthesize("hey robin", config, RATE, 1, tmp_path / "b", tmp_path, parts=parts)
+    assert len({path.name for path in parts.root.glob("*.flac")} - kept) == 4 and len(kept) == 16
+
+
+def test_a_synthesis_that_fails_keeps_what_it_made(tmp_path, monkeypatch):
+    parts, say = Parts(tmp_path / "parts"), EspeakEngine.say
+    config = SMALL.model_copy(update={"positives": 40, "negatives": 0, "hard_negatives": 0, "background_minutes": 0.0})
+    lines = []
+
+    def fails(self, line):
+        lines.append(line)
+        if len(lines) == 25:
+            raise DataError("enough")
+        return say(self, line)
+
+    monkeypatch.setattr(EspeakEngine, "say", fails)
+    with pytest.raises(DataError, match="enough"):
+        synthesize("hey robin", config, RATE, 1, tmp_path / "a", tmp_path, workers=1, parts=parts)
+    kept = len(list(parts.root.glob("*.flac")))
+    assert kept == 24  # of two whole tasks
+    monkeypatch.setattr(EspeakEngine, "say", say)
+    seen = []
+    report = lambda _, done, total: seen.append((done, total))  # noqa: E731
+    synthesize("hey robin", config, RATE, 1, tmp_path / "b", tmp_path, report, workers=1, parts=parts)
+    assert seen[0] == (24, 40) and seen[-1] == (40, 40)
+
+
+def test_slow_engines_have_small_tasks_and_are_worth_a_process():
+    costs = {0: 0.01, 1: 0.01, 2: 2.0, 3: 2.0, 4: 0.5, 5: 9.0, **{index: 0.01 for index in range(6, 32)}}
+    tasks = rendering._tasks(list(costs), costs)
+    assert tasks == [[0, 1, 2], [3, 4], [5], list(range(6, 18)), list(range(18, 30)), [30, 31]]
 
 
 def test_single_words_are_negatives_and_by_themselves_for_training(tmp_path):
