@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from wakeword_core.config import SynthesisConfig
+from wakeword_core.config import SPLITS, SynthesisConfig
+from wakeword_core.config.globs import glob_regex
 from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import hash_file
 from wakeword_core.recordings.sources import find_recordings
 from wakeword_core.speech import rendering, synthesis
-from wakeword_core.speech.engines import hibari
+from wakeword_core.speech.engines import EngineSettings, hibari, make_engine
 from wakeword_core.speech.engines.espeak import EspeakEngine
+from wakeword_core.speech.engines.kokoro import all_voices
 from wakeword_core.speech.phonetics import PhraseGuard
-from wakeword_core.speech.plan import Cast, plan_speech
+from wakeword_core.speech.plan import Cast, plan, plan_speech
 from wakeword_core.speech.rendering import render
 from wakeword_core.speech.synthesis import synthesize, synthesize_phrase, synthetic_sources
 from wakeword_core.store.parts import Parts
@@ -86,6 +88,31 @@ def test_sources_list_everything_once(made):
 def test_the_one_neural_voice_is_on_one_side(made):
     sides = {source.split for source in synthetic_sources(made[0]) if source.name.endswith("hibari")}
     assert sides == {"train"}
+
+
+def test_voices_that_are_held_in_splits_are_in_sources_of_those(tmp_path):
+    config = SynthesisConfig(engines={"espeak": 0.3, "hibari": 0.1, "kokoro": 0.6}, positives=200, hard_negatives=30)
+    given = EngineSettings(config, tmp_path)
+    cast = Cast({name: make_engine(name, given) for name in config.engines}, config, 1)
+    planned = plan("hey robin", config, cast, 1, ["hey rob"], ["It rains."], ["rain"])
+    entries = [one for one in synthesis._sources("hey robin", planned, cast) if one["path"] == "positive"]
+    assert {one["name"].removeprefix("synthetic_positive_"): one.get("split") for one in entries} == {
+        "espeak": None,
+        "hibari": "train",
+        **{f"kokoro_{split}": split for split in SPLITS},
+    }
+    listed, main_voices = [], {}
+    for entry in entries:
+        patterns = [re.compile(glob_regex(pattern)) for pattern in entry["include"]]
+        paths = [item.path.removeprefix("positive/") for item in planned.utterances if item.role == "positive"]
+        found = [path for path in paths if any(pattern.fullmatch(path) for pattern in patterns)]
+        listed += found
+        main_voices[entry["name"]] = {path.split("_")[1] for path in found}
+    assert len(listed) == len(set(listed)) == 200
+    held = {voice.name.replace("_", "-"): voice.split for voice in all_voices()}
+    for split in SPLITS:
+        voices = {voice.removeprefix("kokoro-") for voice in main_voices[f"synthetic_positive_kokoro_{split}"]}
+        assert voices and {held[voice] for voice in voices} == {split}
 
 
 def test_bytes_depend_on_seed_and_not_on_workers(made, tmp_path, monkeypatch):
