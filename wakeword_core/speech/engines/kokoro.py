@@ -261,7 +261,13 @@ def _session(cache: Path) -> Any:
 @functools.cache
 def _styles(cache: Path, name: str) -> NDArray[np.float32]:
     """The styles of a voice: float32 [length in tokens, timbre and prosody]."""
-    return np.fromfile(package().kept_in(cache) / f"{name}.bin", np.float32).reshape(_LONGEST, _STYLE)
+    return np.fromfile(_voices_folder(cache) / f"{name}.bin", np.float32).reshape(_LONGEST, _STYLE)
+
+
+@functools.cache
+def _voices_folder(cache: Path) -> Path:
+    """The folder of the voices, looked through once a process."""
+    return voice_files(cache)
 
 
 def engine(settings: EngineSettings) -> KokoroEngine:
