@@ -36,6 +36,9 @@ class TrainAugmentConfig(Settings):
     mixup_alpha: float = Field(
         0.0, ge=0, le=10, description="Rows of a batch are mixed in shares drawn from Beta(alpha, alpha); 0: never."
     )
+    style_probability: float = Field(
+        0.0, ge=0, le=1, description="How often a row gets, in part, the mean and deviation of another row's bands."
+    )
     noise_probability: float = Field(0.6, ge=0, le=1, description="How often a row of noise is mixed in.")
     noise_snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
 
@@ -47,7 +50,13 @@ class TrainAugmentConfig(Settings):
     @property
     def changes_something(self) -> bool:
         """Whether anything is switched on that is meant for log-mels."""
-        chances = (self.noise_probability, self.isolate_probability, self.band_warp, self.colour_db)
+        chances = (
+            self.noise_probability,
+            self.isolate_probability,
+            self.style_probability,
+            self.band_warp,
+            self.colour_db,
+        )
         return any(chances) or self.gain_db != (0.0, 0.0)
 
 

@@ -47,6 +47,8 @@ _COLOURS = (1.0, 1.0, 0.7, 0.5, 0.35)
 """Share of the configured deviation that each cosine over the bands gets, from level to ripple."""
 _LOUD_SHARE = 0.9  # a row's level is that of its frame at this quantile: its pauses do not count
 _LEAST_POWER = 1e-9
+_LEAST_DEVIATION = 0.05
+"""Of a band over time, in nepers of power: a band that does not move is not made to."""
 
 
 def check_windows(windows: "WindowSet", split: Split, features: FeaturesConfig, classes: int) -> None:
@@ -262,6 +264,8 @@ def augment(
     if settings.band_warp > 0:
         x = warp(x, 1 + settings.band_warp * (2 * _uniform(len(x), generator) - 1))
     x = x + _colour(x, settings, generator)[:, :, None]
+    if settings.style_probability > 0:
+        x = _restyled(x, settings, generator)
     if noise is not None and settings.noise_probability > 0:
         x = _with_noise(x, noise, settings, generator)
     return x
@@ -339,6 +343,22 @@ def _colour(x: Tensor, settings: TrainAugmentConfig, generator: torch.Generator)
     low, high = settings.gain_db
     gain = low + (high - low) * _uniform(batch, generator)
     return (curve + gain[:, None]) * _NEPERS_A_DB
+
+
+def _restyled(x: Tensor, settings: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
+    """Give rows the style of others, in part: the mean and the deviation of each band over time (Freq-MixStyle).
+
+    They tell the microphone, the room, the noise floor and how far speech stands above it, and neither the words nor
+    their order (Zhou et al. 2021; by frequency: Kim et al. 2021). Wake words and other speech are seldom recorded
+    alike, and a model must not tell them apart by that.
+    """
+    partners = torch.randperm(len(x), generator=generator, device=x.device)
+    chosen = _uniform(len(x), generator) < settings.style_probability
+    share = _uniform(len(x), generator).masked_fill(~chosen, 0.0)[:, None, None]
+    deviation, mean = torch.std_mean(x, dim=2, keepdim=True, correction=0)
+    deviation = deviation.clamp_min(_LEAST_DEVIATION)
+    new_mean, new_deviation = (torch.lerp(own, own[partners], share) for own in (mean, deviation))
+    return (x - mean) * (new_deviation / deviation) + new_mean
 
 
 def _with_noise(x: Tensor, noise: Tensor, settings: TrainAugmentConfig, generator: torch.Generator) -> Tensor:
