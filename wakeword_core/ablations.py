@@ -12,6 +12,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "gain": ("features.augment.gain_db=[0, 0]", "training.augment.gain_db=[0, 0]"),
     "band-warp": ("training.augment.band_warp=0",),
     "colour": ("training.augment.colour_db=0",),
+    "style": ("training.augment.style_probability=0",),
     "noise": ("training.augment.noise_probability=0",),
     "isolation": ("training.augment.isolate_probability=0",),
     "time-shift": ("training.augment.shift_frames=0",),

@@ -17,7 +17,7 @@ FRONTEND = FrontendConfig()
 RATE = 16_000
 DB = np.log(10) / 10
 OFF = {"band_warp": 0, "colour_db": 0, "gain_db": (0, 0), "noise_probability": 0, "noise_snr_db": (0, 20)}
-OFF |= {"isolate_probability": 0, "isolated_frames": (5, 9)}
+OFF |= {"isolate_probability": 0, "isolated_frames": (5, 9), "style_probability": 0}
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -211,6 +211,25 @@ def test_noise_is_mixed_in_as_often_as_asked_and_rows_without_stay(probability: 
     assert bool((found >= x).all())
 
 
+def test_a_style_is_the_mean_and_deviation_of_bands_and_leaves_the_course_of_each() -> None:
+    x = _mels(40) * torch.linspace(0.5, 2.0, 40)[:, None, None] + torch.arange(40.0)[:, None, None]
+    found = _augment(x, style_probability=0.5)
+    kept = torch.tensor([torch.allclose(new, old, atol=1e-4) for new, old in zip(found, x, strict=True)])
+    assert 8 <= int(kept.sum()) <= 32
+    unit, before = ((y - y.mean(2, keepdim=True)) / y.std(2, keepdim=True) for y in (found, x))
+    torch.testing.assert_close(unit, before, atol=2e-3, rtol=0)
+    # what was given lies between a row's own and another row's
+    assert found.mean(2).min() >= x.mean(2).min() - 1e-3 and found.mean(2).max() <= x.mean(2).max() + 1e-3
+    assert found.std(2).min() >= x.std(2).min() - 1e-3 and found.std(2).max() <= x.std(2).max() + 1e-3
+
+
+def test_a_row_of_silence_gives_its_style_without_noise_out_of_nothing() -> None:
+    x = torch.cat([torch.full((8, FRONTEND.n_mels, 30), -13.8), _mels(8, frames=30)])
+    found = _augment(x, style_probability=1)
+    assert bool(found.isfinite().all())
+    assert found[:8].std(2).max() < 1e-3
+
+
 def test_silent_rows_and_silent_noise_give_finite_mels() -> None:
     x = torch.cat([torch.full((1, FRONTEND.n_mels, 30), -200.0), _mels(1)])  # its power is 0 in float32
     for noise in (x, x.flip(0)):
@@ -219,6 +238,7 @@ def test_silent_rows_and_silent_noise_give_finite_mels() -> None:
 
 def test_augmentation_is_drawn_from_the_generator_only_and_leaves_what_it_is_given() -> None:
     everything = {"band_warp": 0.1, "colour_db": 2.0, "gain_db": (-3, 3), "noise_probability": 0.5}
+    everything |= {"style_probability": 0.5}
     x, noise = _mels(6), _mels(6, seed=1)
     before = x.clone(), noise.clone()
     state = torch.random.get_rng_state()

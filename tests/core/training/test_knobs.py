@@ -27,6 +27,7 @@ OTHER_AUGMENT = {
     "isolated_frames": (4, 6),
     "shift_frames": 5,
     "mixup_alpha": 1.0,
+    "style_probability": 0.5,
     "noise_probability": 0.0,
     "noise_snr_db": (0.0, 0.0),
 }
