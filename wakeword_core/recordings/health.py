@@ -28,7 +28,10 @@ class Fault:
 
 
 def header_faults(rows: pd.DataFrame, health: HealthConfig) -> list[Fault]:
-    """Return the faults known before decoding, the gravest first. Used: role, size, unread and the header's columns."""
+    """Return the faults known before decoding, the gravest first.
+
+    Used: role, size, unread, stated_end and the header's columns.
+    """
     longest = rows["role"].isin(SPEECH_ROLES).map({True: health.max_seconds, False: health.max_background_seconds})
     most_bytes = health.max_file_mb * MEGABYTE
 
@@ -47,6 +50,9 @@ def header_faults(rows: pd.DataFrame, health: HealthConfig) -> list[Fault]:
         least = health.min_seconds
         return f"{row.seconds:.3f} s long; at least {least:g} s are needed (data.health.min_seconds)"
 
+    def word_outside(row: Any) -> str:
+        return f"{row.seconds:.3f} s long, but its table says that the word ends at {row.stated_end:g} s (speech_end)"
+
     return [
         Fault("empty file", (rows["size"] == 0) & (rows["unread"] == ""), lambda row: "an empty file of 0 bytes"),
         Fault("unreadable", rows["unread"] != "", lambda row: row.unread),
@@ -55,6 +61,7 @@ def header_faults(rows: pd.DataFrame, health: HealthConfig) -> list[Fault]:
         Fault("too many channels", rows["channels"] > health.max_channels, too_many_channels),
         Fault("too short", rows["seconds"] < health.min_seconds, too_short),
         Fault("too long", rows["seconds"] > longest, too_long),
+        Fault("word outside", rows["stated_end"] > rows["seconds"], word_outside),
     ]
 
 

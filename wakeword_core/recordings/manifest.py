@@ -15,13 +15,14 @@ from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import reading, replacing, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
-from wakeword_core.recordings.health import NOT_HEARD, Fault, header_faults, sound_faults
+from wakeword_core.recordings.health import NOT_HEARD, SPAN_ROLES, Fault, header_faults, sound_faults
 from wakeword_core.recordings.labels import labels_and_roles, nearly_wake_words, speaker_groups
 from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
 from wakeword_core.recordings.row import RecordingRow, require_types, row_columns, row_schema
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
 from wakeword_core.recordings.sources import LeftOut
 from wakeword_core.recordings.splits import check_classes, split_recordings
+from wakeword_core.recordings.tables import SPAN
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ ROOTS = "roots.json"
 SPLIT_PLACES = "splits"
 """Folder beside the scan cache that remembers where each speaker group was put."""
 _ALL_FORGOTTEN = "every recording there is has been forgotten; add others under data.sources"
+_STATED_SPAN = dict(zip(("stated_start", "stated_end"), SPAN, strict=True))
 _NO_SOURCES = "there are no sources of recordings; add one under data.sources, or enable synthesis"
 
 
@@ -125,6 +127,7 @@ def build_manifest(
     fit = ~np.logical_or.reduce([fault.rows for fault in faults])
     add_sound(rows, pd.Series(fit, rows.index), measures, sources, config.health, cache, progress, workers)
     del measures
+    _put_stated_spans(rows)
     faults += sound_faults(rows, config.audio, config.health)
     rows["kind"], rows["reason"] = _judged(rows, faults)
     _quarantine_copies(rows)
@@ -272,8 +275,8 @@ def _found(name: str, rows: pd.DataFrame, left_out: Mapping[str, LeftOut]) -> di
 def _described(
     listing: Listing, sources: Sequence[SourceConfig], config: DataConfig, phrase: str
 ) -> tuple[pd.DataFrame, dict[str, str], list[dict[str, Any]]]:
-    """The listing with licence, label, role, speaker, speaker_known and fixed (split) added; sources without; labels
-    that are almost a wake word."""
+    """The listing with licence, label, role, speaker, speaker_known, fixed (split), stated_start and stated_end added;
+    sources without; labels that are almost a wake word."""
     by_name = {source.name: source for source in sources}
     words = wake_words(sources, phrase) or {phrase}
     parts, missing, near_labels = [], dict(listing.missing), []
@@ -306,7 +309,16 @@ def _source_rows(
         rows[column] = otherwise
         if stated is not None and stating in stated:
             rows[column] = stated[stating].where(stated[stating] != "", otherwise)
+    for column, stating in _STATED_SPAN.items():
+        rows[column] = pd.to_numeric(stated[stating]) if stated is not None and stating in stated else np.nan
     return rows
+
+
+def _put_stated_spans(rows: pd.DataFrame) -> None:
+    """Let what a table says of where the word is count before what was measured, which may be of other speech."""
+    stated = rows["stated_end"].notna() & rows["role"].isin(SPAN_ROLES)
+    for column, measured in _STATED_SPAN.items():
+        rows.loc[stated, measured] = rows.loc[stated, column]
 
 
 def _judged(rows: pd.DataFrame, faults: Sequence[Fault]) -> tuple[pd.Series, pd.Series]:

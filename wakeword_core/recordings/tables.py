@@ -16,7 +16,9 @@ from wakeword_core.text import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-STATED = ("label", "speaker", "licence", "role", "split")
+SPAN = ("speech_start", "speech_end")
+"""Columns that say where the word is in a recording that holds other speech besides, in seconds."""
+STATED = ("label", "speaker", "licence", "role", "split", *SPAN)
 """Columns a table may have besides path; an empty cell states nothing."""
 _ALSO_CALLED = {"license": "licence", "file_name": "path"}
 _SPEAKER_IN_COMMON_VOICE, _CLIPS_IN_COMMON_VOICE = "client_id", "clips"
@@ -203,7 +205,7 @@ def _columns(header: Sequence[str], where: str) -> dict[str, int]:
     twice = [name for name in known if names.count(name) > 1]
     if twice:
         raise DataError(f"{where} has two columns {twice[0]!r}; remove one")
-    missing = [column for column in known if column not in names]
+    missing = [column for column in known if column not in (*names, *SPAN)]  # many names are like a span's
     for name in names:
         close = difflib.get_close_matches(name, missing, 1, _CLOSE)
         if close and name not in known:
@@ -215,6 +217,8 @@ def _columns(header: Sequence[str], where: str) -> dict[str, int]:
             f"separate columns as its ending says, not by {other!r}" if other else "name the column of the files so"
         )
         raise DataError(f"{where} has no column path (it has {columns}); {advice}")
+    if (half := [column for column in SPAN if column in names]) and len(half) < len(SPAN):
+        raise DataError(f"{where} has a column {half[0]}, but {' and '.join(SPAN)} go together; add the other")
     return {name: names.index(name) for name in known if name in names}
 
 
@@ -228,6 +232,8 @@ def _check_rows(rows: "pd.DataFrame", source: SourceConfig) -> None:
         raise DataError(
             f"row {number} {where} has the licence {misshapen[0]!r}, but it must be one line without control characters"
         )
+    if SPAN[0] in rows:
+        _check_spans(rows, where)
     for column, allowed in _ALLOWED.items():
         if column not in rows:
             continue
@@ -238,3 +244,18 @@ def _check_rows(rows: "pd.DataFrame", source: SourceConfig) -> None:
                 f"row {wrong[0] + 1} {where} has the {column} {value!r}, but it must be empty or one of "
                 f"{', '.join(allowed)}"
             )
+
+
+def _check_spans(rows: "pd.DataFrame", where: str) -> None:
+    import pandas as pd
+
+    spans = rows[list(SPAN)]
+    start, end = (pd.to_numeric(spans[column], errors="coerce") for column in SPAN)
+    is_span = (start >= 0) & (start < end) & (end < float("inf"))
+    wrong = rows.index[~is_span & (spans != "").any(axis=1)]
+    if len(wrong):
+        stated = " to ".join(spans.loc[wrong[0]])
+        raise DataError(
+            f"row {wrong[0] + 1} {where} says that the word is from {stated}, but it must be from some second to a "
+            f"later one ({', '.join(SPAN)}), or both cells empty"
+        )

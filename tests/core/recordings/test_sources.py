@@ -95,6 +95,43 @@ def test_a_role_of_its_own_and_the_sources_rules_where_nothing_is_stated(tmp_pat
     assert frame["speaker"].tolist() == ["listed/ann", "listed/bob", "listed/ann", "listed/ann"]
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_table_may_say_where_the_word_is(tmp_path, build, ending):
+    for index in range(4):
+        sound(tmp_path / f"{index}.wav", index)
+    rows = [
+        {"path": "0.wav", "role": "positive", "speech_start": "0.1", "speech_end": "0.25"},
+        {"path": "1.wav", "role": "positive", "speech_start": "", "speech_end": ""},
+        {"path": "2.wav", "role": "negative", "speech_start": "0.1", "speech_end": "0.25"},
+        {"path": "3.wav", "role": "hard_negative", "speech_start": "0", "speech_end": "0.6"},
+    ]
+    frame, _ = build(source(write_table(tmp_path / f"t{ending}", rows)))
+    assert frame.loc[0, ["speech_start", "speech_end"]].tolist() == [0.1, 0.25]
+    assert frame.loc[1, "speech_end"] == pytest.approx(0.5, abs=0.03), "measured, as ever"
+    assert frame.loc[2, ["speech_start", "speech_end"]].isna().all(), "sentences have no word that matters"
+    assert frame["status"].tolist() == ["ok", "ok", "ok", "quarantined"]
+    assert "0.500 s long, but its table says that the word ends at 0.6 s" in frame.loc[3, "reason"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [("x", "1"), ("1", "1"), ("2", "1"), ("-1", "1"), ("0", "inf"), ("0", "nan"), ("", "1"), ("0", "")],
+)
+def test_a_span_that_is_none_is_an_error_that_says_where(tmp_path, start, end):
+    rows = [{"path": "a.wav"}, {"path": "b.wav", "speech_start": start, "speech_end": end}]
+    table = write_table(tmp_path / "t.csv", rows, ["path", "speech_start", "speech_end"])
+    with pytest.raises(DataError, match=rf"row 2 of the table .*t.csv .* word is from {start} to {end}, but"):
+        read_table(source(table))
+
+
+def test_half_a_span_is_an_error_and_other_columns_that_begin_so_are_not(tmp_path):
+    table = write_table(tmp_path / "t.csv", [{"path": "a.wav", "speech_end": "1"}])
+    with pytest.raises(DataError, match="has a column speech_end, but speech_start and speech_end go together"):
+        read_table(source(table))
+    table = write_table(tmp_path / "t.csv", [{"path": "a.wav", "speech": "hello"}])
+    assert read_table(source(table)).to_dict("records") == [{"path": "a.wav"}]
+
+
 def test_american_and_hugging_face_names_of_columns(tmp_path):
     table = write_table(tmp_path / "metadata.csv", [{" File_Name": "a.wav", "License ": "MIT", "transcript": "hello"}])
     assert read_table(source(table)).to_dict("records") == [{"path": "a.wav", "licence": "MIT"}]
