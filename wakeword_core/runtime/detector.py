@@ -1,19 +1,22 @@
 """From streaming scores to detections: smoothing, debounce, hysteresis, lockout. Needs numpy only, as a device does.
 
-The rule, for scores s_0, s_1, ... in [0, 1] at increasing times:
+Each wake word has a detector of its own, which gets the word's score while it is the likeliest wake word, and 0 while
+another is: no word locks out another, or lends it its scores. The rule, for a word's scores s_0, s_1, ... in [0, 1] at
+increasing times:
 
 - smoothed_i is, with `votes` 0, the mean of the last `smoothing` scores (of fewer at the start); with `votes` N it is
   the N-th largest of them, so that it reaches a threshold when N of them do (scores before the start count as 0);
 - held_i is the least of the last `hold` smoothed scores, so that it reaches a threshold when all of them do (again 0
   before the start);
-- an event happens at i when the detector is armed, held_i >= threshold and at least `lockout_seconds` have passed
-  since the last event; the event disarms the detector;
+- an event happens at i when the word is the likeliest, its detector is armed, held_i >= threshold and at least
+  `lockout_seconds` have passed since its last event; the event disarms its detector;
 - it is armed again once smoothed_i < threshold and either smoothed_i < off_ratio * threshold or the smoothed score has
   stayed below the threshold for `rearm_seconds` in a row, so that it never stays latched between the two thresholds.
 
 `StreamingDetector` is that rule score by score; `detect` gives the same events for a whole sequence at once.
 """
 
+import copy
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -74,18 +77,29 @@ class PreparedScores:
     """What does not depend on the threshold, so that many thresholds can be tried on one sequence."""
 
     times: NDArray[np.float64]
-    smoothed: NDArray[np.float64]
-    held: NDArray[np.float64]  # the highest threshold at which each score could be an event
+    held: NDArray[np.float64]  # the highest threshold at which each score could be an event, of the likeliest word
     unlocked: NDArray[np.int64]  # for an event at i, the first index at which the lockout is over
     peak: float
+    words: tuple["PreparedWord", ...]
 
 
-def prepare(times: ArrayLike, scores: ArrayLike, detector: DetectorConfig) -> PreparedScores:
-    """Smooth the scores [n] at increasing times [n] in seconds and find where each lockout would end."""
+class PreparedWord(NamedTuple):
+    """One wake word among prepared scores."""
+
+    smoothed: NDArray[np.float64]
+    likeliest: NDArray[np.bool_]
+
+
+def prepare(
+    times: ArrayLike, scores: ArrayLike, detector: DetectorConfig, words: ArrayLike | None = None
+) -> PreparedScores:
+    """Smooth the scores [n] at increasing times [n] in seconds and find where each lockout would end.
+
+    The scores are of the likeliest wake word, which is `words` [n] (names or classes); of the only one unless given.
+    """
     moments, values = np.asarray(times, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    smoothed = smooth(values, detector.smoothing, detector.votes)
-    if moments.shape != smoothed.shape or moments.ndim != 1:
-        raise ValueError(f"times and scores must be of one length, not {list(moments.shape)}, {list(smoothed.shape)}")
+    if moments.shape != values.shape or moments.ndim != 1:
+        raise ValueError(f"times and scores must be of one length, not {list(moments.shape)}, {list(values.shape)}")
     if not np.isfinite(values).all() or not (np.diff(moments) > 0).all():
         raise ValueError("scores must be finite and times must increase")
     # t + lockout is rounded while the rule compares t_j - t_i: where the two differ it is by one place.
@@ -94,17 +108,39 @@ def prepare(times: ArrayLike, scores: ArrayLike, detector: DetectorConfig) -> Pr
     unlocked = np.where(moments[earlier] - moments >= detector.lockout_seconds, earlier, guess)
     here = np.minimum(unlocked, len(moments) - 1)
     unlocked += (unlocked < len(moments)) & (moments[here] - moments < detector.lockout_seconds)
-    held = _latest(smoothed, detector.hold).min(axis=1)
-    return PreparedScores(moments, smoothed, held, unlocked, float(held.max(initial=-np.inf)))
+    heard = np.zeros(len(values), np.int64) if words is None else np.unique(words, return_inverse=True)[1]
+    held = np.zeros(len(values))
+    prepared = []
+    for word in range(int(heard.max(initial=0)) + 1):
+        own = heard == word
+        smoothed = smooth(np.where(own, values, 0.0), detector.smoothing, detector.votes)
+        held[own] = _latest(smoothed, detector.hold).min(axis=1)[own]
+        prepared.append(PreparedWord(smoothed, own))
+    return PreparedScores(moments, held, unlocked, float(held.max(initial=-np.inf)), tuple(prepared))
 
 
 def event_indices(prepared: PreparedScores, threshold: float, detector: DetectorConfig) -> NDArray[np.int64]:
     """Find the scores at which events happen, by index; the only Python loop is over the events themselves."""
     if prepared.peak < threshold:
         return np.empty(0, dtype=np.int64)
-    times, smoothed = prepared.times, prepared.smoothed
+    reached = prepared.held >= threshold
+    events = [
+        _events_of(word, np.flatnonzero(reached & word.likeliest), prepared, threshold, detector)
+        for word in prepared.words
+    ]
+    return np.sort(np.concatenate(events))
+
+
+def _events_of(
+    word: PreparedWord,
+    hot: NDArray[np.int64],
+    prepared: PreparedScores,
+    threshold: float,
+    detector: DetectorConfig,
+) -> NDArray[np.int64]:
+    """The events of one word, whose scores at `hot` could each be one."""
+    times, smoothed = prepared.times, word.smoothed
     above = smoothed >= threshold
-    hot = np.flatnonzero(prepared.held >= threshold)
     below_since = np.maximum.accumulate(np.where(above, np.arange(len(times)), -1)) + 1
     rested = times - times[np.minimum(below_since, len(times) - 1)] >= detector.rearm_seconds
     rearmed = ~above & ((smoothed < detector.off_ratio * threshold) | rested)
@@ -125,9 +161,9 @@ def detect(
     times: ArrayLike, scores: ArrayLike, threshold: float, detector: DetectorConfig, labels: Sequence[str] = ()
 ) -> list[Detection]:
     """Find all events in scores [n] at times [n] in seconds; `labels` [n] are the likeliest wake words."""
-    prepared = prepare(times, scores, detector)
-    if len(labels) not in (0, len(prepared.times)):
-        raise ValueError(f"{len(labels)} labels for {len(prepared.times)} scores")
+    if len(labels) not in (0, len(np.atleast_1d(scores))):
+        raise ValueError(f"{len(labels)} labels for {len(np.atleast_1d(scores))} scores")
+    prepared = prepare(times, scores, detector, labels if len(labels) else None)
     return [
         Detection(float(prepared.times[i]), float(prepared.held[i]), labels[i] if labels else "")
         for i in event_indices(prepared, threshold, detector)
@@ -144,37 +180,59 @@ class StreamingDetector:
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._recent: deque[float] = deque(maxlen=self.settings.smoothing)
-        self._smoothed: deque[float] = deque(maxlen=self.settings.hold)
+        self._words: dict[str, _WordDetector] = {}
+        self._unheard = _WordDetector(self.threshold, self.settings)
+
+    def push(self, time: float, score: float, label: str = "") -> Detection | None:
+        """Take the score at `time` in seconds, of the likeliest wake word, and return the event it causes, if any."""
+        if not math.isfinite(score):
+            raise ValueError(f"the score at {time} s is not finite")
+        if label not in self._words:
+            self._words[label] = copy.deepcopy(self._unheard)
+        for other in (self._unheard, *(own for word, own in self._words.items() if word != label)):
+            other.hear(time, 0.0)
+        held = self._words[label].hear(time, float(score))
+        return Detection(float(time), held, label) if self._words[label].fires(time, held) else None
+
+
+class _WordDetector:
+    """The rule for one wake word."""
+
+    def __init__(self, threshold: float, detector: DetectorConfig) -> None:
+        self._threshold, self._settings = threshold, detector
+        self._recent: deque[float] = deque(maxlen=detector.smoothing)
+        self._smoothed: deque[float] = deque(maxlen=detector.hold)
         self._armed = True
         self._last_event: float | None = None
         self._below_since: float | None = None
 
-    def push(self, time: float, score: float, label: str = "") -> Detection | None:
-        """Take the score at `time` in seconds and return the event that it causes, if any."""
-        if not math.isfinite(score):
-            raise ValueError(f"the score at {time} s is not finite")
-        self._recent.append(float(score))
+    def hear(self, time: float, score: float) -> float:
+        """Take the word's score at `time` in seconds, and return the held score."""
+        self._recent.append(score)
         smoothed = self._agreed()
         self._smoothed.append(smoothed)
-        if smoothed >= self.threshold:
+        if smoothed >= self._threshold:
             self._below_since = None
         else:
             self._below_since = time if self._below_since is None else self._below_since
-            rested = time - self._below_since >= self.settings.rearm_seconds
-            self._armed |= rested or smoothed < self.settings.off_ratio * self.threshold
-        held = min(self._smoothed) if len(self._smoothed) == self.settings.hold else 0.0
-        locked = self._last_event is not None and time - self._last_event < self.settings.lockout_seconds
-        if held < self.threshold or not self._armed or locked:
-            return None
+            rested = time - self._below_since >= self._settings.rearm_seconds
+            self._armed |= rested or smoothed < self._settings.off_ratio * self._threshold
+        return min(self._smoothed) if len(self._smoothed) == self._settings.hold else 0.0
+
+    def fires(self, time: float, held: float) -> bool:
+        """Tell whether an event happens, which disarms the detector."""
+        locked = self._last_event is not None and time - self._last_event < self._settings.lockout_seconds
+        if held < self._threshold or not self._armed or locked:
+            return False
         self._armed = False
         self._last_event = time
-        return Detection(float(time), held, label)
+        return True
 
     def _agreed(self) -> float:
-        if self.settings.votes:
+        votes = self._settings.votes
+        if votes:
             ranked = sorted(self._recent, reverse=True)
-            return ranked[self.settings.votes - 1] if len(ranked) >= self.settings.votes else 0.0
+            return ranked[votes - 1] if len(ranked) >= votes else 0.0
         total = 0.0
         for recent in self._recent:  # not sum(), whose rounding differs between versions of Python
             total += recent

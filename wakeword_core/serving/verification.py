@@ -67,7 +67,7 @@ class Verifier:
         with work.step("sentry"):
             times, scores = self._cascade.sentry.score_audio(pcm)
             wake, best = wake_scores(scores)
-            peaks = prepare(times, wake, sentry.detector).held
+            peaks = prepare(times, wake, sentry.detector, best).held
             labels = [sentry.labels[index] for index in best]
             calls = detect(times, wake, self._cascade.sentry.threshold, sentry.detector, labels)
         highest = int(np.argmax(peaks))

@@ -32,7 +32,7 @@ DETECTORS = st.builds(
 )
 
 
-def as_documented(times, scores, threshold, config):
+def as_documented(times, scores, threshold, config, hidden=()):
     """The rule as its documentation says it, with no state but the list of events and no cleverness."""
 
     def smoothed(i):
@@ -56,9 +56,19 @@ def as_documented(times, scores, threshold, config):
     for i in range(len(scores)):
         armed = not events or any(rearms(j) for j in range(events[-1] + 1, i))
         locked = events and times[i] - times[events[-1]] < config.lockout_seconds
-        if armed and not locked and held(i) >= threshold:
+        if armed and not locked and held(i) >= threshold and times[i] not in hidden:
             events.append(i)
     return [Detection(times[i], held(i)) for i in events]
+
+
+def as_documented_of(words, times, scores, threshold, config):
+    """The same of several words: each has a detector of its own, and only the likeliest word has an event."""
+    events = []
+    for word in dict.fromkeys(words):
+        own = [score if other == word else 0.0 for score, other in zip(scores, words, strict=True)]
+        hidden = [time for time, other in zip(times, words, strict=True) if other != word]
+        events += [one._replace(label=word) for one in as_documented(times, own, threshold, config, hidden)]
+    return sorted(events)
 
 
 def at_times(levels, start, seed):
@@ -80,6 +90,19 @@ def test_sequence_stream_and_documentation_agree(levels, config, threshold, star
     )
 
 
+@settings(max_examples=300, deadline=None)
+@given(LEVELS, DETECTORS, st.sampled_from([0.05, 0.3, 0.5, 0.7, 1.0]), st.integers(0, 9), st.data())
+def test_they_agree_about_several_words_too(levels, config, threshold, seed, data):
+    times = at_times(levels, 0.0, seed)
+    words = data.draw(st.lists(st.sampled_from("ab"), min_size=len(levels), max_size=len(levels)))
+    events = detect(times, levels, threshold, config, words)
+    detector = StreamingDetector(threshold, config)
+    assert events == [event for one in zip(times, levels, words, strict=True) if (event := detector.push(*one))]
+    expected = as_documented_of(words, times, levels, threshold, config)
+    assert [(one.time, one.label) for one in events] == [(one.time, one.label) for one in expected]
+    np.testing.assert_allclose([one.score for one in events], [one.score for one in expected])
+
+
 @settings(max_examples=100, deadline=None)
 @given(LEVELS, DETECTORS, st.sampled_from([0.3, 0.5]))
 def test_it_never_stays_latched(levels, config, threshold):
@@ -94,8 +117,19 @@ def test_it_never_stays_latched(levels, config, threshold):
 def test_one_word_is_one_event_and_carries_its_label():
     times = np.arange(6) * 0.1
     scores = [0, 0.8, 0.9, 0.95, 0.2, 0]
-    assert detect(times, scores, 0.7, PLAIN, ["a", "b", "a", "a", "a", "a"]) == [Detection(0.1, 0.8, "b")]
+    assert detect(times, scores, 0.7, PLAIN, ["a", "b", "b", "b", "b", "a"]) == [Detection(0.1, 0.8, "b")]
     assert StreamingDetector(0.7, PLAIN).push(0.0, 0.7, "b") == Detection(0.0, 0.7, "b")
+
+
+def test_no_word_locks_out_disarms_or_helps_another():
+    config = PLAIN.model_copy(update={"lockout_seconds": 9.0})
+    times = np.arange(6) * 0.1
+    scores = [0.8, 0.9, 0.9, 0.0, 0.9, 0.9]
+    assert detect(times, scores, 0.7, config, ["a", "b", "a", "a", "a", "b"]) == [
+        Detection(0.0, 0.8, "a"), Detection(0.1, 0.9, "b"),
+    ]  # fmt: skip
+    mean = DetectorConfig(smoothing=2, lockout_seconds=0.0)
+    assert detect(times, [0.9] * 6, 0.7, mean, ["a", "b", "a", "b", "a", "b"]) == [Detection(0.0, 0.9, "a")]
 
 
 def test_a_dip_that_stays_above_the_lower_threshold_does_not_rearm():

@@ -181,7 +181,7 @@ class PreparedSession:
     ) -> None:
         self.scores = scores
         self.detector = detector
-        self.prepared: PreparedScores = prepare(scores.times, scores.scores, detector)
+        self.prepared: PreparedScores = prepare(scores.times, scores.scores, detector, scores.classes)
         words = scores.words
         self.codes = np.array([_code(word.label, labels) for word in words], dtype=np.int64)
         self.starts = np.array([word.start for word in words])

@@ -58,22 +58,29 @@ export class Scorer { // of one stream, which begins after quiet
 
 export class Decision { // the rule of wakeword_core/runtime/detector.py, score by score
   constructor(threshold, { detector, labels }) {
-    Object.assign(this, { ...detector, threshold, labels, recent: [], agreed: [], armed: true, event: -Infinity });
+    const words = labels.map(() => ({ recent: [], agreed: [], armed: true, event: -Infinity })); // label 0 is unused
+    Object.assign(this, { ...detector, threshold, labels, words });
   }
 
   push({ time, scores }) { // -> the event that it causes, { time, score, label }, or null
     const score = Math.max(...scores.slice(1)); // label 0 is the negatives
     if (!Number.isFinite(score)) throw new RangeError(`the score at ${time} s is not finite`);
-    this.recent = [...this.recent, score].slice(-this.smoothing);
-    const mean = this.recent.reduce((sum, one) => sum + one, 0) / this.recent.length;
-    const smoothed = this.votes ? ([...this.recent].sort((a, b) => b - a)[this.votes - 1] ?? 0) : mean;
-    this.agreed = [...this.agreed, smoothed].slice(-this.hold);
-    this.below = smoothed < this.threshold ? (this.below ?? time) : undefined; // since when
-    if (time - this.below >= this.rearm_seconds || smoothed < this.off_ratio * this.threshold) this.armed = true;
-    const held = this.agreed.length === this.hold ? Math.min(...this.agreed) : 0;
-    if (held < this.threshold || !this.armed || time - this.event < this.lockout_seconds) return null;
-    [this.armed, this.event] = [false, time];
-    return { time, score: held, label: this.labels[scores.indexOf(score, 1)] };
+    const best = scores.indexOf(score, 1);
+    const held = this.words.map((word, label) => this.hear(word, time, label === best ? score : 0))[best];
+    const word = this.words[best];
+    if (held < this.threshold || !word.armed || time - word.event < this.lockout_seconds) return null;
+    [word.armed, word.event] = [false, time];
+    return { time, score: held, label: this.labels[best] };
+  }
+
+  hear(word, time, score) { // of one word -> its held score
+    word.recent = [...word.recent, score].slice(-this.smoothing);
+    const mean = word.recent.reduce((sum, one) => sum + one, 0) / word.recent.length;
+    const smoothed = this.votes ? ([...word.recent].sort((a, b) => b - a)[this.votes - 1] ?? 0) : mean;
+    word.agreed = [...word.agreed, smoothed].slice(-this.hold);
+    word.below = smoothed < this.threshold ? (word.below ?? time) : undefined; // since when
+    if (time - word.below >= this.rearm_seconds || smoothed < this.off_ratio * this.threshold) word.armed = true;
+    return word.agreed.length === this.hold ? Math.min(...word.agreed) : 0;
   }
 }
 
