@@ -1,7 +1,6 @@
 """Every setting of the project, typed, bounded and described. Nothing else in the code holds a tunable number."""
 
 import re
-import unicodedata
 from operator import attrgetter
 from typing import Any, Self
 
@@ -34,6 +33,7 @@ from wakeword_core.config.recordings import (
     ShardsConfig,
     SourceConfig,
     SynthesisConfig,
+    speakable,
     spelling,
     wake_words,
 )
@@ -75,10 +75,13 @@ class Config(Settings):
     @field_validator("phrase")
     @classmethod
     def _speakable(cls, phrase: str) -> str:
-        phrase = unicodedata.normalize("NFC", " ".join(phrase.split()))
-        if not re.search(r"\w", phrase) or not phrase.isprintable() or phrase.startswith("_"):
-            raise ValueError("must contain letters, no control characters, and not start with an underscore")
-        return phrase
+        return speakable(phrase)
+
+    @model_validator(mode="after")
+    def _phrases_differ(self) -> Self:
+        if spelling(self.phrase) in map(spelling, self.synthesis.phrases):
+            raise ValueError(f"synthesis.phrases names {self.phrase!r}, which is the phrase itself; leave it out there")
+        return self
 
     @model_validator(mode="after")
     def _band_below_nyquist(self) -> Self:
@@ -157,7 +160,10 @@ class Config(Settings):
     def labels(self) -> tuple[str, ...]:
         """Class names in order of class index: negatives first, then every wake word."""
         words = wake_words(self.data.sources, self.phrase)
-        return (NEGATIVE_LABEL, *sorted(words | {self.phrase} if self.synthesis.enabled or not words else words))
+        if self.synthesis.enabled:
+            spelled = set(map(spelling, words))
+            words |= {word for word in (self.phrase, *self.synthesis.phrases) if spelling(word) not in spelled}
+        return (NEGATIVE_LABEL, *sorted(words or {self.phrase}))
 
     def subset(self, *branches: str) -> dict[str, Any]:
         """Return the named dotted branches as JSON values: the part of the configuration that a stage depends on.

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,8 @@ from wakeword_core.text import printable
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 """Endings of a source's path that make it a table of recordings instead of a folder."""
+ConfusableKind = Literal["part", "swap", "cut", "rhyme", "start", "near"]
+"""How a phrase that sounds like a wake word is made of it."""
 _FOLDER_RULE = re.compile(r"parent|folder:-?[1-9]\d?")
 _LONGEST_WORD = 60
 _LONGEST_PATH, _LONGEST_NAME = 4_000, 255
@@ -134,6 +136,14 @@ class SourceConfig(Settings):
         return self.path.parent if self.is_table else self.path
 
 
+def speakable(phrase: str) -> str:
+    """Return a phrase with single spaces, in one form of Unicode; ValueError where nobody could say it."""
+    phrase = unicodedata.normalize("NFC", " ".join(phrase.split()))
+    if not re.search(r"\w", phrase) or not phrase.isprintable() or phrase.startswith("_"):
+        raise ValueError("must contain letters, no control characters, and not start with an underscore")
+    return phrase
+
+
 def spelling(text: str) -> str:
     """Return what a phrase has in all its spellings: no case, accents in one form, no punctuation, no spaces."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
@@ -237,8 +247,33 @@ class SynthesisConfig(Settings):
     """Recordings made from text, as one more source."""
 
     enabled: bool = Field(False, description="Whether synthetic speech joins the recordings.")
-    positives: int = Field(600, ge=0, le=100_000, description="Recordings of the phrase.")
-    hard_negatives: int = Field(600, ge=0, le=100_000, description="Recordings of phrases that sound alike.")
+    phrases: tuple[str, ...] = Field(
+        (), max_length=20, description="Further wake words that are made as the phrase is, each a label of its own."
+    )
+    positives: int = Field(600, ge=0, le=100_000, description="Recordings of each wake word.")
+    hard_negatives: int = Field(600, ge=0, le=100_000, description="Recordings of phrases that sound like each.")
+    confusables: tuple[str, ...] = Field(
+        (),
+        max_length=1_000,
+        description="Phrases that must not wake the model, among the phrases that sound alike whatever they are.",
+    )
+    confusable_kinds: tuple[ConfusableKind, ...] = Field(
+        get_args(ConfusableKind),
+        description="Which phrases that sound alike are made: 'part' of the wake word, its words in another order "
+        "('swap'), broken off ('cut'), with other first consonants ('rhyme'), with words that begin alike ('start') or "
+        "sound alike ('near').",
+    )
+    pieces: int = Field(
+        0, ge=0, le=100_000, description="Beginnings and ends of recordings of each wake word, as hard negatives."
+    )
+    piece_range: tuple[float, float] = Field((0.3, 0.8), description="Share of the wake word in a piece, from and to.")
+    carrier_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the recordings of wake words, and of phrases that sound alike, with other speech around: "
+        "before them, or a request after them.",
+    )
     negatives: int = Field(900, ge=0, le=100_000, description="Recordings of other sentences.")
     words: int = Field(
         0,
@@ -289,6 +324,7 @@ class SynthesisConfig(Settings):
             "rate_range": (80, 450),
             "pitch_range": (0, 99),
             "intonation_range": (0, 99),
+            "piece_range": (0.05, 0.95),
             "margin_seconds": (0, 10),
             "level_dbfs": (-60, -6),
             "quiet_dbfs": (-90, -30),
@@ -297,6 +333,29 @@ class SynthesisConfig(Settings):
             low, high = getattr(self, name)
             if not least <= low <= high <= most:
                 raise ValueError(f"{name} must be given as [from, to] with {least:g} <= from <= to <= {most:g}")
+        return self
+
+    @field_validator("phrases", "confusables")
+    @classmethod
+    def _speakable(cls, phrases: tuple[str, ...]) -> tuple[str, ...]:
+        spoken = []
+        for phrase in phrases:
+            try:
+                spoken.append(speakable(phrase))
+            except ValueError as error:
+                raise ValueError(f"{phrase!r} {error}") from None
+            if len(phrase) > _LONGEST_WORD:
+                raise ValueError(f"{phrase!r} has more than {_LONGEST_WORD} characters")
+        if len(set(map(spelling, spoken))) != len(spoken):
+            raise ValueError("must not name a phrase twice")
+        return tuple(spoken)
+
+    @model_validator(mode="after")
+    def _confusables_are_said(self) -> Self:
+        if len(self.confusables) > self.hard_negatives:
+            raise ValueError(
+                f"hard_negatives is {self.hard_negatives}, but each of {len(self.confusables)} confusables needs one"
+            )
         return self
 
 

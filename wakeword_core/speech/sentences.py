@@ -8,7 +8,7 @@ from importlib import resources
 import numpy as np
 
 from wakeword_core.errors import DataError
-from wakeword_core.speech.phonetics import PhraseGuard, common_words
+from wakeword_core.speech.phonetics import PhraseGuard
 
 _WORDS_A_PAIR = 4
 _BATCH = 64
@@ -29,6 +29,17 @@ def everyday_sentences() -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+def word_list(name: str) -> list[str]:
+    """Read a shipped list of words, in which lines that begin with # say where they are from."""
+    lines = (resources.files(__package__) / name).read_text(encoding="utf-8").splitlines()
+    return [word for line in lines if not line.startswith("#") for word in line.split()]
+
+
+def common_words() -> list[str]:
+    """Read the shipped list of common English words and names."""
+    return word_list("words.txt")
+
+
 def single_words(count: int, seed: int, guard: PhraseGuard) -> list[str]:
     """Return `count` texts of one common word, every fourth of two, none of which the guard finds the phrase in.
 
@@ -47,6 +58,22 @@ def single_words(count: int, seed: int, guard: PhraseGuard) -> list[str]:
         pairs[index] if index % _WORDS_A_PAIR == 0 and not refused[index] else kept[first]
         for index, (first, _) in enumerate(turns)
     ]
+
+
+def around_a_phrase(count: int, seed: int, guard: PhraseGuard) -> tuple[list[str], list[str]]:
+    """Return up to `count` texts that come before a wake word, and as many that come after one, such as requests.
+
+    The guard finds the phrase in none. The same for the same seed; DataError when the guard refuses them all.
+    """
+    sides = []
+    for number, slot in enumerate(("opening", "request")):
+        generator, words = np.random.default_rng([seed, count, number]), common_words()
+        texts = list(dict.fromkeys(_expand(f"{{{slot}}}", generator, words) for _ in range(count)))
+        kept = [text for text, refused in zip(texts, guard.contains(texts), strict=True) if not refused]
+        if count and not kept:
+            raise DataError("all that could be said around the phrase contains it; set synthesis.carrier_share to 0")
+        sides.append(kept)
+    return sides[0], sides[1]
 
 
 def sentences(count: int, seed: int, guard: PhraseGuard) -> list[str]:
