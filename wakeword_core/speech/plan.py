@@ -7,7 +7,7 @@ in that role, so a larger count begins with the same recordings (given the same 
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,19 +16,30 @@ from wakeword_core.config import Role, Split, SynthesisConfig
 from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.files import digest
 from wakeword_core.speech.background import NOISES, SCENES
+from wakeword_core.speech.cutting import Cut
 from wakeword_core.speech.engines import Engine, Sex, Voice, of_languages
 from wakeword_core.speech.engines.espeak import EspeakEngine
+from wakeword_core.speech.phonetics import PhraseGuard
 
 SpokenRole = Literal["positive", "hard_negative", "negative"]
 SPOKEN_ROLES: tuple[SpokenRole, ...] = get_args(SpokenRole)
-WORDS = "words"
-"""Folder of single words, which are negatives."""
+WORDS, PIECES = "words", "pieces"
+"""Folders of single words, which are negatives, and of pieces of the wake word."""
+CARRIERS = "carriers"
+"""Folder of the folders whose recordings have other speech around."""
 
 BABBLE = "babble"
 SPEAKER_RULE = r"regex:(?:.*/)?\d+_(?P<speaker>[^_/]+)_[^/]*"
 """Finds the speaker in the names given here: `00012_espeak-f3_en-us.flac`."""
 
 _ENDINGS, _ENDING_SHARES = ("", ".", "!", "?"), (0.4, 0.3, 0.2, 0.1)
+
+_BEFORE_SECONDS, _AFTER_SECONDS = (0.6, 1.6), (0.5, 2.5)
+"""How long other speech may last around what is said; it is cut there, and quiet is where it is shorter."""
+_BEFORE_GAP, _AFTER_GAP = (0.02, 0.25), (0.0, 0.3)
+_SIDES = ("after", "before", "both")
+_SIDE_SHARES = (0.5, 0.2, 0.3)
+"""A request after the wake word is what it is for."""
 
 _TURN_SEEDS = {"espeak": "speakers", "hibari": "factors"}
 """What the order of an engine's speakers is drawn by, where it is not the engine's name."""
@@ -66,6 +77,39 @@ class Utterance:
     level_dbfs: float
     quiet_dbfs: float
     seed: int
+    cut: Cut | None = None
+    """Which piece of it is kept."""
+    before: str = ""
+    """What the voice says in the lead, `before_gap` seconds before; where the lead is too short for it, its end."""
+    before_gap: float = 0.0
+    after: str = ""
+    """What it says in the tail, `after_gap` seconds after; where the tail is too short for it, its beginning."""
+    after_gap: float = 0.0
+
+
+@dataclass(frozen=True)
+class Around:
+    """What may be said before and after a wake word, and who tells that no wake word comes of it."""
+
+    before: Sequence[str]
+    after: Sequence[str]
+    guard: PhraseGuard
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said in the recordings of one folder: texts in turn."""
+
+    folder: str
+    role: SpokenRole
+    texts: Sequence[str]
+    count: int
+    label: str = ""
+    """Of positives."""
+    cut: bool = False
+    """Whether only a piece of each is kept."""
+    around: Around | None = None
+    """What may be around a share of them."""
 
 
 @dataclass(frozen=True)
@@ -179,32 +223,56 @@ def _shared_out(shares: Mapping[str, float]) -> Iterator[str]:
             yield main
 
 
-def plan(
-    phrase: str,
-    config: SynthesisConfig,
-    cast: Cast,
-    seed: int,
-    confusables: Sequence[str],
-    sentences: Sequence[str],
-    words: Sequence[str] = (),
-) -> Plan:
-    """Lay out every recording: positives of `phrase`, hard negatives of `confusables`, negatives of the others.
+def plan(script: Sequence[Said], config: SynthesisConfig, cast: Cast, seed: int, sentences: Sequence[str]) -> Plan:
+    """Lay out every recording: what the script says, and background, in which `sentences` are babbled.
 
-    Texts are used in turn. Each role goes through the same voices in the same order, so that every split that has a
-    voice's positives has its negatives too; with at least as many recordings as voices, each voice speaks.
+    Each folder goes through the same voices in the same order, so that every split that has a voice's positives has
+    its negatives too; with at least as many recordings as voices, each voice speaks.
     """
-    spoken: tuple[tuple[SpokenRole, int, Sequence[str]], ...] = (
-        ("positive", config.positives, [phrase]),
-        ("hard_negative", config.hard_negatives, confusables),
-        ("negative", config.negatives, sentences),
-    )
-    utterances = [
-        utterance
-        for role, count, texts in spoken
-        for utterance in plan_speech(role, texts, count if texts else 0, config, cast, seed)
-    ]
-    utterances += plan_speech("negative", words, config.words if words else 0, config, cast, seed, WORDS)
+    utterances: list[Utterance] = []
+    for said in script:
+        planned = plan_speech(said.role, said.texts, said.count if said.texts else 0, config, cast, seed, said.folder)
+        if said.cut:
+            planned = [_cut(utterance, config, seed) for utterance in planned]
+        if said.around:
+            planned = _carried(planned, said.around, config.carrier_share, seed)
+        utterances += planned
     return Plan(tuple(utterances), tuple(plan_background(config, seed, sentences)))
+
+
+def _cut(utterance: Utterance, config: SynthesisConfig, seed: int) -> Utterance:
+    """Keep a piece of it: as often the beginning as the end."""
+    generator = _generator(seed, "cut", utterance.path)
+    side: Literal["beginning", "end"] = "beginning" if generator.integers(2) else "end"
+    return replace(utterance, cut=Cut(side, _within(config.piece_range, generator), *config.piece_range))
+
+
+def _carried(utterances: Sequence[Utterance], around: Around, share: float, seed: int) -> list[Utterance]:
+    """Put other speech around a share of utterances, where no wake word comes of it but those that are positives."""
+    carried = [_in_carrier(utterance, around, share, seed) for utterance in utterances]
+    texts = [f"{item.before} {item.text} {item.after}" for item in carried]
+    wrong = [
+        item.role != "positive" and refused for item, refused in zip(carried, around.guard.contains(texts), strict=True)
+    ]
+    return [plain if refused else item for plain, item, refused in zip(utterances, carried, wrong, strict=True)]
+
+
+def _in_carrier(utterance: Utterance, around: Around, share: float, seed: int) -> Utterance:
+    generator = _generator(seed, CARRIERS, utterance.path)
+    if generator.random() >= share:
+        return utterance
+    side = str(generator.choice(_SIDES, p=_SIDE_SHARES))
+    before, after = (texts[int(generator.integers(len(texts)))] for texts in (around.before, around.after))
+    before_seconds, after_seconds = _within(_BEFORE_SECONDS, generator), _within(_AFTER_SECONDS, generator)
+    before_gap, after_gap = _within(_BEFORE_GAP, generator), _within(_AFTER_GAP, generator)
+    carried = replace(utterance, path=f"{CARRIERS}/{utterance.path}")
+    if side != "after":
+        lead = round(utterance.lead_seconds + before_seconds, 3)
+        carried = replace(carried, before=before, before_gap=before_gap, lead_seconds=lead)
+    if side != "before":
+        tail = round(utterance.tail_seconds + after_seconds, 3)
+        carried = replace(carried, after=after, after_gap=after_gap, tail_seconds=tail)
+    return carried
 
 
 def plan_speech(

@@ -17,6 +17,7 @@ from wakeword_core.errors import WakewordError
 from wakeword_core.files import digest
 from wakeword_core.progress import Progress
 from wakeword_core.speech import background
+from wakeword_core.speech.cutting import faded, piece
 from wakeword_core.speech.engines import Engine, EngineSettings, Line, Samples, make_engine, without_quiet
 from wakeword_core.speech.engines.espeak import WORDS_A_MINUTE
 from wakeword_core.speech.plan import BABBLE, Scene, Utterance
@@ -43,14 +44,37 @@ class Rendered:
 
 
 def render(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine]) -> Samples:
-    """Render one planned utterance: float32 [samples] at `sample_rate` Hz; DataError when there is none."""
+    """Render one planned utterance: float32 [samples] at `sample_rate` Hz; DataError when there is none.
+
+    What it says is from `lead_seconds` to `tail_seconds` before the end, whatever is said around it.
+    """
     speech = _speech(utterance, sample_rate, engines)
+    if utterance.cut:
+        speech = piece(speech, sample_rate, utterance.cut)
     lead, tail = (round(seconds * sample_rate) for seconds in (utterance.lead_seconds, utterance.tail_seconds))
     generator = np.random.default_rng(utterance.seed)
     floor = background.coloured(lead + len(speech) + tail, sample_rate, generator, float(generator.uniform(0.0, 1.5)))
     sound = background.at_level(floor, utterance.quiet_dbfs)
     sound[lead : lead + len(speech)] += background.at_level(speech, utterance.level_dbfs)
+    if utterance.before:
+        other = _said_around(utterance, utterance.before, sample_rate, engines)
+        end = max(0, lead - round(utterance.before_gap * sample_rate))
+        other = other if len(other) <= end else faded(other[len(other) - end :], sample_rate, "beginning")
+        sound[end - len(other) : end] += other
+    if utterance.after:
+        other = _said_around(utterance, utterance.after, sample_rate, engines)
+        start = lead + len(speech) + round(utterance.after_gap * sample_rate)
+        room = max(0, len(sound) - start)
+        other = other if len(other) <= room else faded(other[:room], sample_rate, "end")
+        sound[start : start + len(other)] += other
     return np.clip(sound, -_PEAK, _PEAK)
+
+
+def _said_around(utterance: Utterance, text: str, sample_rate: int, engines: Mapping[str, Engine]) -> Samples:
+    """Other speech of the same voice, as loud."""
+    return background.at_level(
+        _speech(replace(utterance, text=text, ipa=None), sample_rate, engines), utterance.level_dbfs
+    )
 
 
 def render_scene(scene: Scene, sample_rate: int, engines: Mapping[str, Engine]) -> Samples:
@@ -135,7 +159,7 @@ def _key(item: Item, sample_rate: int, engines: Mapping[str, Engine]) -> str:
 def _cost(item: Item, engines: Mapping[str, Engine]) -> float:
     """About how many seconds of a core an item takes."""
     if isinstance(item, Utterance):
-        return engines[item.engine].seconds
+        return engines[item.engine].seconds * (1 + bool(item.before) + bool(item.after))
     return _SECONDS_A_SCENE + sum(engines[talker.engine].seconds for talker in item.talkers)
 
 

@@ -2,24 +2,34 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wakeword_core.config import Role, SourceConfig, SynthesisConfig
 from wakeword_core.errors import DataError, MissingDependencyError, reason_of
-from wakeword_core.files import contained, read_json, require_space, write_json
+from wakeword_core.files import contained, read_json, replacing, require_space, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.speech import phonetics
 from wakeword_core.speech.engines import Engine, EngineSettings, make_engine
 from wakeword_core.speech.engines.espeak import LICENCE as BABBLE_LICENCE
 from wakeword_core.speech.engines.espeak import EspeakEngine
-from wakeword_core.speech.plan import SPEAKER_RULE, SPOKEN_ROLES, WORDS, Cast, Plan, Scene, Utterance, plan, plan_speech
+from wakeword_core.speech.plan import (
+    CARRIERS,
+    SPEAKER_RULE,
+    SPOKEN_ROLES,
+    WORDS,
+    Cast,
+    Plan,
+    Said,
+    Scene,
+    Utterance,
+    plan,
+    plan_speech,
+)
 from wakeword_core.speech.rendering import write_all
-from wakeword_core.speech.sentences import sentences, single_words
+from wakeword_core.speech.script import write_script
 from wakeword_core.store.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -27,7 +37,6 @@ log = logging.getLogger(__name__)
 SOURCES_FILE = "sources.json"
 _BACKGROUND_LICENCE = "synthetic"
 
-_RECORDINGS_A_TEXT = 4
 _SECONDS_A_RECORDING = 4.0
 
 
@@ -59,34 +68,33 @@ def synthesize(
     Models and voices that are fetched once are kept in `cache`, recordings in `parts`.
     MissingDependencyError without the engines; DataError when the phrase gives no sound.
     """
+    require_readable(phrase, config)
     settings = EngineSettings(config, cache)
-    engines = _engines(phrase, settings)
-    guard = phonetics.PhraseGuard(phrase)
-    phrases = phonetics.confusable_phrases(phrase, -(-config.hard_negatives // _RECORDINGS_A_TEXT), seed)
-    if config.hard_negatives and not phrases:
-        raise DataError(f"nothing sounds like {phrase!r}; set synthesis.hard_negatives to 0 or choose another phrase")
-    confusables = phonetics.draw(phrases, config.hard_negatives, np.random.default_rng([seed, len(phrases)]))
-    spoken = sentences(max(config.negatives, 64 if config.background_minutes else 0), seed, guard)
-    words = single_words(config.words, seed, guard)
+    engines = _engines((phrase, *config.phrases), settings)
+    script = write_script(phrase, config, seed)
     cast = Cast(engines, config, seed)
-    planned = plan(phrase, config, cast, seed, confusables, spoken, words)
+    planned = plan(script.said, config, cast, seed, script.sentences)
     expected_seconds = sum(scene.seconds for scene in planned.scenes) + _SECONDS_A_RECORDING * len(planned.utterances)
     require_space(out, int(expected_seconds * sample_rate * 2), "making synthetic recordings")
     items: list[Utterance | Scene] = [*planned.scenes, *planned.utterances]
     seconds = write_all(items, sample_rate, _with_espeak(engines), settings, out, progress, workers, parts)
-    write_json(out / SOURCES_FILE, _sources(phrase, planned, cast))
+    spoken = dict(zip(planned.utterances, seconds[len(planned.scenes) :], strict=True))
+    write_json(out / SOURCES_FILE, _sources(script.said, planned, cast, spoken, out))
     return _summary(planned, seconds)
 
 
 def require_readable(phrase: str, config: SynthesisConfig) -> None:
     """Raise DataError where a phrase that is to be said has letters that the voices cannot read."""
-    unread = phonetics.unread_letters(phrase) if config.positives or config.hard_negatives else []
-    if unread:
-        raise DataError(
-            f"the English voices cannot read {', '.join(unread)} in {phrase!r}: they would say the names of letters, "
-            "or nothing, and a model would learn that instead of the phrase; write the phrase as it sounds, in English "
-            "letters, or bring recordings of it and set synthesis.positives and synthesis.hard_negatives to 0"
-        )
+    if not (config.positives or config.hard_negatives or config.pieces):
+        return
+    for text in (phrase, *config.phrases, *config.confusables):
+        if unread := phonetics.unread_letters(text):
+            raise DataError(
+                f"the English voices cannot read {', '.join(unread)} in {text!r}: they would say the names of letters, "
+                "or nothing, and a model would learn that instead of the phrase; write the phrase as it sounds, in "
+                "English letters, or bring recordings of it and set synthesis.positives, synthesis.hard_negatives and "
+                "synthesis.pieces to 0"
+            )
 
 
 def synthetic_sources(folder: Path) -> list[SourceConfig]:
@@ -119,20 +127,20 @@ def synthesize_phrase(
         raise DataError(f"the text {text!r} gives no sound; use a text with words in it")
     config = config or SynthesisConfig()
     settings = EngineSettings(config, cache)
-    engines = _engines(text, settings)
+    require_readable(text, config)
+    engines = _engines((text,), settings)
     planned = plan_speech("positive", [" ".join(text.split())], count, config, Cast(engines, config, seed), seed)
     utterances = [replace(utterance, path=Path(utterance.path).name) for utterance in planned]
     write_all(utterances, sample_rate, engines, settings, out, progress)
     return [out / utterance.path for utterance in utterances]
 
 
-def _engines(phrase: str, settings: EngineSettings) -> dict[str, Engine]:
-    """Make and prepare the engines that speak; DataError when no voice can read the phrase.
+def _engines(phrases: Sequence[str], settings: EngineSettings) -> dict[str, Engine]:
+    """Make and prepare the engines that speak and can read every phrase, which espeak can.
 
     Of the engines that speak unless others are named, one that is not installed is left out.
     """
     config = settings.synthesis
-    require_readable(phrase, config)
     engines = {}
     for name in (name for name, share in config.engines.items() if share > 0):
         engine = make_engine(name, settings)
@@ -143,13 +151,14 @@ def _engines(phrase: str, settings: EngineSettings) -> dict[str, Engine]:
                 raise
             log.warning("%s speaks without %s: %s", EspeakEngine.name, name, error)
             continue
-        if engine.can_say(phrase):
+        unread = [phrase for phrase in phrases if not engine.can_say(phrase)]
+        if not unread:
             engines[name] = engine
         else:
             log.warning(
                 "%r has letters that English voices do not know, such as those of %s; listen to some recordings "
                 "before training",
-                phrase,
+                unread[0],
                 name,
             )
     return engines or {EspeakEngine.name: EspeakEngine()}
@@ -160,46 +169,69 @@ def _with_espeak(engines: Mapping[str, Engine]) -> dict[str, Engine]:
     return {EspeakEngine.name: EspeakEngine(), **engines}
 
 
-def _sources(phrase: str, planned: Plan, cast: Cast) -> list[dict[str, Any]]:
-    """Sources as JSON values: one a folder of speech, engine and split, and one a split for each kind of background.
+def _sources(
+    script: Sequence[Said], planned: Plan, cast: Cast, seconds: Mapping[Utterance, float], out: Path
+) -> list[dict[str, Any]]:
+    """Sources as JSON values: those of each folder that something is said in, and of each kind of background.
 
-    Voices that are held in a split are in sources of that split. One voice alone, as hibari has it, is one person at
-    whatever pitch, who cannot be on both sides: it is learnt from, and the voices of others are tested on, where there
-    are others. Words alone are for learning.
+    What has other speech around it is in tables below `out`, which say where the word is.
     """
     entries: list[dict[str, Any]] = []
     only_words = all(item.path.startswith(f"{WORDS}/") for item in planned.utterances)
-    for folder in (*SPOKEN_ROLES, WORDS):
-        said = [item for item in planned.utterances if item.path.startswith(f"{folder}/")]
-        role = "negative" if folder == WORDS else folder
-        for engine in sorted({item.engine for item in said}):
-            voices = cast.voices(engine)
-            alone = len({item.engine for item in said}) == 1
-            held = not only_words and not (alone and len({voice.split for voice in voices}) == 1)
-            for split in sorted({voice.split for voice in voices}, key=str) if held else [None]:
-                chosen = [voice for voice in voices if not held or voice.split == split]
-                heard = {item.speaker for item in said}
-                speakers = sorted({f"{engine}-{voice.speaker}" for voice in chosen} & heard)
-                if not speakers:
-                    continue
-                every = len(chosen) == len(voices)
-                entry: dict[str, Any] = {
-                    "name": f"synthetic_{folder}_{engine}" + ("" if every else f"_{split or 'rest'}"),
-                    "path": folder,
-                    "include": [f"*_{engine}-*"] if every else [f"*_{speaker}_*" for speaker in speakers],
-                    "role": role,
-                    "licence": "; ".join(sorted({voice.licence for voice in chosen})),
-                    "speaker": SPEAKER_RULE,
-                    "speaker_space": "synthetic",
-                }
-                if only_words or split:
-                    entry["split"] = "train" if only_words else split
-                entries.append(entry | ({"label": phrase} if role == "positive" else {}))
+    for said in script:
+        for folder in (said.folder, f"{CARRIERS}/{said.folder}"):
+            made = [item for item in planned.utterances if item.path.startswith(f"{folder}/")]
+            for entry, own in _sources_of_folder(folder, made, cast, only_words):
+                entry |= {"role": said.role} | ({"label": said.label} if said.label else {})
+                if folder != said.folder:
+                    entry |= {"path": f"{folder}/{entry['name']}.csv", "include": ["**/*"]}
+                    _write_spans(out / entry["path"], own, seconds)
+                entries.append(entry)
     for kind, split in dict.fromkeys((scene.role, scene.split) for scene in planned.scenes):
         name, path = f"synthetic_{kind}_{split}", f"background/{kind}_{split}"
         licence = _BACKGROUND_LICENCE if kind == "noise" else f"{_BACKGROUND_LICENCE}; {BABBLE_LICENCE}"
         entries.append({"name": name, "path": path, "role": kind, "licence": licence, "split": split})
     return entries
+
+
+def _sources_of_folder(
+    folder: str, said: Sequence[Utterance], cast: Cast, only_words: bool
+) -> Iterator[tuple[dict[str, Any], list[Utterance]]]:
+    """Yield a source for each engine and split with what its voices said.
+
+    Voices that are held in a split are in sources of that split. One voice alone, as hibari has it, is one person at
+    whatever pitch, who cannot be on both sides: it is learnt from, and the voices of others are tested on, where there
+    are others. Words alone are for learning.
+    """
+    for engine in sorted({item.engine for item in said}):
+        voices = cast.voices(engine)
+        alone = len({item.engine for item in said}) == 1
+        held = not only_words and not (alone and len({voice.split for voice in voices}) == 1)
+        for split in sorted({voice.split for voice in voices}, key=str) if held else [None]:
+            chosen = [voice for voice in voices if not held or voice.split == split]
+            speakers = {f"{engine}-{voice.speaker}" for voice in chosen} & {item.speaker for item in said}
+            if not speakers:
+                continue
+            every = len(chosen) == len(voices)
+            entry: dict[str, Any] = {
+                "name": f"synthetic_{folder.replace('/', '_')}_{engine}" + ("" if every else f"_{split or 'rest'}"),
+                "path": folder,
+                "include": [f"*_{engine}-*"] if every else [f"*_{speaker}_*" for speaker in sorted(speakers)],
+                "licence": "; ".join(sorted({voice.licence for voice in chosen})),
+                "speaker": SPEAKER_RULE,
+                "speaker_space": "synthetic",
+            }
+            if only_words or split:
+                entry["split"] = "train" if only_words else split
+            yield entry, [item for item in said if item.speaker in speakers]
+
+
+def _write_spans(table: Path, said: Sequence[Utterance], seconds: Mapping[Utterance, float]) -> None:
+    """Write where in each recording the word is: what comes before and after it is as long as was planned."""
+    rows = ["path,speech_start,speech_end"]
+    rows += [f"{Path(item.path).name},{item.lead_seconds:.4f},{seconds[item] - item.tail_seconds:.4f}" for item in said]
+    with replacing(table) as part:
+        part.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _summary(planned: Plan, seconds: list[float]) -> SynthesisSummary:

@@ -9,7 +9,7 @@ from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.speech.engines import Voice, is_latin
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.engines.hibari import HibariEngine
-from wakeword_core.speech.plan import BABBLE, SPEAKER_RULE, SPOKEN_ROLES, Cast, plan, plan_speech
+from wakeword_core.speech.plan import BABBLE, SPEAKER_RULE, SPOKEN_ROLES, Around, Cast, Said, plan, plan_speech
 
 ALIKE = ["hey rob", "robin hey", "hey rabbit"]
 OTHER = ["It rains.", "Who knows?", "Close the door."]
@@ -34,9 +34,29 @@ def cast(config=None, seed=1, **more):
     return Cast({name: engines[name] for name, share in config.engines.items() if share}, config, seed)
 
 
-def planned(**options):
+class Refuses:
+    """A guard that finds the phrase wherever a text is in another."""
+
+    def __init__(self, text):
+        self._text = text
+
+    def contains(self, texts):
+        return [self._text in text for text in texts]
+
+
+def script(config, refused="zzz"):
+    around = Around(["I said", "well"], ["turn on the lights", "stop that"], Refuses(refused))
+    return [
+        Said("positive", "positive", ["hey robin"], config.positives, "hey robin", around=around),
+        Said("hard_negative", "hard_negative", ALIKE, config.hard_negatives, around=around),
+        Said("pieces", "hard_negative", ["hey robin"], config.pieces, cut=True),
+        Said("negative", "negative", OTHER, config.negatives),
+    ]
+
+
+def planned(refused="zzz", **options):
     config = SynthesisConfig(**options)
-    return plan("hey robin", config, cast(config), 1, ALIKE, OTHER)
+    return plan(script(config, refused), config, cast(config), 1, OTHER)
 
 
 def spoken(config, count, texts=("hey robin",), seed=1, **more):
@@ -123,7 +143,7 @@ def test_the_speaker_rule_is_valid_and_finds_the_speaker():
 
 def test_values_stay_within_the_settings_and_margins_tell_nothing():
     config = SynthesisConfig(positives=300, hard_negatives=300, rate_range=(130, 140), pitch_range=(40, 42))
-    made = plan("hey robin", config, cast(config), 1, ALIKE, OTHER).utterances
+    made = plan(script(config), config, cast(config), 1, OTHER).utterances
     assert {item.pitch for item in made} == {40, 41, 42}
     assert all(130 <= item.rate <= 140 for item in made)
     for name, (low, high) in (("lead_seconds", config.margin_seconds), ("level_dbfs", config.level_dbfs)):
@@ -137,6 +157,55 @@ def test_more_recordings_begin_with_the_same_ones():
     config = SynthesisConfig()
     assert spoken(config, 20) == spoken(config, 90)[:20]
     assert spoken(config, 20) != spoken(config, 20, seed=2)
+
+
+def of(made, role, kept=bool):
+    return [item for item in made.utterances if item.role == role and kept(item)]
+
+
+def test_a_share_has_other_speech_around_it_and_the_rest_is_as_without():
+    share = {"carrier_share": 0.5, "positives": 200, "hard_negatives": 200, "negatives": 40}
+    made, plain = planned(**share), planned(**share | {"carrier_share": 0.0})
+    for role in ("positive", "hard_negative"):
+        carried = of(made, role, lambda item: item.before or item.after)
+        assert 0.35 < len(carried) / 200 < 0.65
+        assert {bool(item.before) + 2 * bool(item.after) for item in carried} == {1, 2, 3}
+        assert all(item.path.startswith(f"carriers/{role}/") for item in carried)
+        assert set(of(made, role)) - set(carried) < set(of(plain, role))
+        for item, before in zip(of(made, role), of(plain, role), strict=True):
+            assert (item.text, item.voice, item.rate, item.seed) == (
+                before.text,
+                before.voice,
+                before.rate,
+                before.seed,
+            )
+            assert (item.lead_seconds > before.lead_seconds) == bool(item.before)
+            assert (item.tail_seconds > before.tail_seconds) == bool(item.after)
+    assert of(made, "negative") == of(plain, "negative")
+
+
+def test_only_positives_may_have_the_phrase_in_what_is_around():
+    made = planned("stop", carrier_share=1.0, positives=60, hard_negatives=60)
+    assert {item.after for item in of(made, "positive")} >= {"stop that", "turn on the lights"}
+    assert "stop that" not in {item.after for item in of(made, "hard_negative")}
+    assert any(not item.path.startswith("carriers/") for item in of(made, "hard_negative"))
+
+
+def test_pieces_are_of_the_phrase_by_the_same_voices():
+    made = planned(positives=60, hard_negatives=0, pieces=60, piece_range=(0.4, 0.6))
+    pieces = of(made, "hard_negative")
+    assert {item.path.partition("/")[0] for item in pieces} == {"pieces"}
+    assert [item.speaker for item in pieces] == [item.speaker for item in of(made, "positive")]
+    assert Counter(item.cut.side for item in pieces).keys() == {"beginning", "end"}
+    assert all(0.4 <= item.cut.share <= 0.6 and (item.cut.least, item.cut.most) == (0.4, 0.6) for item in pieces)
+    assert {item.text.rstrip(".!?") for item in pieces} == {"hey robin"}
+
+
+def test_more_of_everything_begins_with_the_same():
+    few, many = (
+        planned(positives=n, hard_negatives=n, pieces=n, negatives=n, carrier_share=0.5).utterances for n in (10, 40)
+    )
+    assert set(few) < set(many)
 
 
 @pytest.mark.parametrize("minutes", [0.2, 1.5, 6, 40])
@@ -157,7 +226,7 @@ def test_background_reaches_every_split_and_keeps_its_length(minutes):
 def test_nothing_asked_nothing_planned():
     made = planned(positives=0, hard_negatives=0, negatives=0, background_minutes=0)
     assert made.utterances == () and made.scenes == ()
-    assert all(scene.kind != BABBLE for scene in plan("x", SynthesisConfig(), cast(), 1, [], []).scenes)
+    assert all(scene.kind != BABBLE for scene in plan([], SynthesisConfig(), cast(), 1, []).scenes)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +240,14 @@ def test_what_neural_voices_can_read(text, answer):
     "options",
     [
         *({"rate_range": (200, 100)}, {"pitch_range": (0, 120)}, {"margin_seconds": (-1, 0.5)}),
+        *(
+            {"piece_range": (0.0, 0.5)},
+            {"piece_range": (0.6, 0.5)},
+            {"carrier_share": 1.5},
+            {"phrases": ["hey", "Hey!"]},
+        ),
+        *({"phrases": ["?"]}, {"confusables": ["a" * 61]}, {"confusables": ["no"], "hard_negatives": 0}),
+        {"confusable_kinds": ["alike"]},
         *({"engines": {}}, {"engines": {"espeak": 0}}, {"engines": {"espeak": -1}}, {"languages": ["English"]}),
     ],
 )

@@ -33,7 +33,7 @@ def speech_verifies(speech: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="synthetic_speech",
-    version="1",
+    version="2",
     make=make,
     inputs=(),
     settings=("phrase", "seed", "synthesis", "data.audio.sample_rate"),

@@ -1,0 +1,80 @@
+"""The script of a synthesis: what is said in each folder, and what nobody may say there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wakeword_core.config import SynthesisConfig
+from wakeword_core.errors import DataError
+from wakeword_core.speech.confusables import confusable_phrases, draw
+from wakeword_core.speech.phonetics import PhraseGuard
+from wakeword_core.speech.plan import PIECES, WORDS, Around, Said
+from wakeword_core.speech.sentences import around_a_phrase, sentences, single_words
+
+_CONFUSABLES = 3_000
+"""Phrases that sound alike among which those that are said are drawn: more than any phrase has."""
+_OWN_EVERY, _MOST_OF_OWN = 4, 40
+"""Every so many hard negatives are confusables of the configuration, until each was said so often."""
+_AROUND = 200
+_BABBLED = 64
+"""Sentences for the talkers of a babble, at least."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is said in each folder, and the sentences that a babble is made of."""
+
+    said: tuple[Said, ...]
+    sentences: list[str]
+
+
+def write_script(phrase: str, config: SynthesisConfig, seed: int) -> Script:
+    """Write what is said for a phrase and the further wake words of the settings; the same for the same seed.
+
+    Nothing but positives has a wake word in it. DataError when a wake word gives no sound, when nothing sounds like
+    one, or when a confusable of the settings contains one.
+    """
+    wake_words = (phrase, *config.phrases)
+    guard = PhraseGuard(wake_words)
+    _require_no_wake_word(config.confusables, guard)
+    around = Around(*around_a_phrase(_AROUND, seed, guard), guard) if config.carrier_share else None
+    said: list[Said] = []
+    for number, word in enumerate(wake_words, 1):
+        ending = "" if number == 1 else f"_{number}"
+        alike = _alike(word, config, seed, guard, config.confusables if number == 1 else ())
+        said += [
+            Said(f"positive{ending}", "positive", (word,), config.positives, label=word, around=around),
+            Said(f"hard_negative{ending}", "hard_negative", alike, config.hard_negatives, around=around),
+            Said(f"{PIECES}{ending}", "hard_negative", (word,), config.pieces, cut=True),
+        ]
+    spoken = sentences(max(config.negatives, _BABBLED if config.background_minutes else 0), seed, guard)
+    said.append(Said("negative", "negative", spoken, config.negatives))
+    said.append(Said(WORDS, "negative", single_words(config.words, seed, guard), config.words))
+    return Script(tuple(one for one in said if one.count), spoken)
+
+
+def _alike(phrase: str, config: SynthesisConfig, seed: int, guard: PhraseGuard, own: Sequence[str]) -> Sequence[str]:
+    """What is said as hard negatives of a phrase: first those of the configuration, then all in turn."""
+    if not config.hard_negatives:
+        return ()
+    found = confusable_phrases(phrase, _CONFUSABLES, seed, guard)
+    drawn = draw([item for item in found if item.kind in config.confusable_kinds], config.hard_negatives, seed)
+    if not drawn and not own:
+        raise DataError(f"nothing sounds like {phrase!r}; set synthesis.hard_negatives to 0 or choose another phrase")
+    others, texts = iter(drawn), list(own)
+    repeated = iter([*own] * (_MOST_OF_OWN - 1))
+    while len(texts) < config.hard_negatives:
+        turn = (repeated, others) if len(texts) % _OWN_EVERY == 0 else (others, repeated)
+        text = next(turn[0], None) or next(turn[1], None)
+        if text is None:
+            break
+        texts.append(text)
+    return texts
+
+
+def _require_no_wake_word(confusables: Sequence[str], guard: PhraseGuard) -> None:
+    for text, contained in zip(confusables, guard.contains(confusables), strict=True):
+        if contained:
+            raise DataError(
+                f"synthesis.confusables names {text!r}, in which a wake word is heard: a model cannot be taught to "
+                "leave it unheard; leave it out"
+            )
