@@ -11,7 +11,7 @@ from wakeword_core.audio import from_pcm16, resample, to_pcm16
 from wakeword_core.config import CascadeConfig
 from wakeword_core.errors import ConfigError
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.detector import Detection, prepare, wake_scores
+from wakeword_core.runtime.detector import Detection, prepare
 from wakeword_core.serving.answers import DecidedBy
 
 Floats = npt.NDArray[np.float32]
@@ -100,6 +100,4 @@ class Cascade:
         times, scores = served.score_audio(pcm)
         if not len(times):
             return 0.0
-        wake, best = wake_scores(scores)
-        held = prepare(times, wake, served.model.detector, best).held
-        return min(1.0, float(held[best == served.model.labels.index(word)].max(initial=0.0)))
+        return min(1.0, prepare(times, scores[:, served.model.labels.index(word)], served.model.detector).peak)

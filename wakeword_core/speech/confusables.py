@@ -23,8 +23,8 @@ _VOWEL_LETTERS = frozenset("aeiouy")
 _SAME_ONSETS = {"c": ("k", "s"), "g": ("j",), "j": ("g",), "ph": ("f",)}
 _CUTS_A_WORD = 4
 _BOTH_REPLACED = 12
-_LEAST_ONSET = 2
-"""Phonemes that a word shares with one that begins alike; or half of its own, where that is more."""
+_LEAST_ONSET, _LEAST_LETTERS = 2, 3
+"""Phonemes, or letters, that a word shares with one that begins alike; or half of its own, where that is more."""
 _MADE_BY_LETTERS: tuple[ConfusableKind, ...] = ("cut", "rhyme")
 """Kinds whose texts do not come in the order of how near they are."""
 _TEXTS_A_KIND = 800
@@ -123,8 +123,12 @@ def _candidates(words: list[str], phonemize: Phonemizer) -> Iterator[tuple[str, 
     sounds = [normalise(ipa) for ipa in phonemize(words, HEARD_ACCENTS[0])]
     ranked = [_ranked(sound, phonemize) for sound in sounds]
     starts = [
-        [word for word, other in near if _begins_alike(sound, other)]
-        for sound, near in zip(sounds, ranked, strict=True)
+        [
+            other
+            for other, heard in near
+            if _begins_alike(sound, heard, _LEAST_ONSET) or _begins_alike(word.lower(), other, _LEAST_LETTERS)
+        ]
+        for word, sound, near in zip(words, sounds, ranked, strict=True)
     ]
     yield from ((text, "start") for text in _by_place(words, sounds, starts, a_word))
     nearest = [[word for word, _ in near] for near in ranked]
@@ -179,9 +183,9 @@ def _ranked(sound: str, phonemize: Phonemizer) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(others, key=lambda one: edit_cost(one[1], sound)))
 
 
-def _begins_alike(sound: str, other: str) -> bool:
-    shared = max(_LEAST_ONSET, len(sound) // 2)
-    return len(sound) >= shared and other.startswith(sound[:shared])
+def _begins_alike(one: str, other: str, least: int) -> bool:
+    shared = max(least, len(one) // 2)
+    return len(one) >= shared and other.startswith(one[:shared])
 
 
 def _by_place(words: list[str], sounds: list[str], ranked: Sequence[Sequence[str]], most: int) -> Iterable[str]:

@@ -34,7 +34,7 @@ def nll_not_worse(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="calibrated_model",
-    version="4",
+    version="5",
     make=make,
     inputs=(Input("tuned_model"), Input("mel_features", split="val"), Input("audio_shards", split="val")),
     settings=(
