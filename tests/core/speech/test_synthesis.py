@@ -24,7 +24,7 @@ from wakeword_core.speech.engines import EngineSettings, hibari, make_engine
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.engines.kokoro import all_voices
 from wakeword_core.speech.phonetics import PhraseGuard
-from wakeword_core.speech.plan import Cast, plan, plan_speech
+from wakeword_core.speech.plan import Cast, Said, plan, plan_speech
 from wakeword_core.speech.rendering import render
 from wakeword_core.speech.script import write_script
 from wakeword_core.speech.synthesis import synthesize, synthesize_phrase, synthetic_sources
@@ -108,8 +108,10 @@ def test_voices_that_are_held_in_splits_are_in_sources_of_those(tmp_path):
     config = SynthesisConfig(engines={"espeak": 0.3, "hibari": 0.1, "kokoro": 0.6}, positives=200, hard_negatives=30)
     given = EngineSettings(config, tmp_path)
     cast = Cast({name: make_engine(name, given) for name in config.engines}, config, 1)
-    planned = plan("hey robin", config, cast, 1, ["hey rob"], ["It rains."], ["rain"])
-    entries = [one for one in synthesis._sources("hey robin", planned, cast) if one["path"] == "positive"]
+    script = [Said("positive", "positive", ["hey robin"], config.positives, "hey robin")]
+    script.append(Said("hard_negative", "hard_negative", ["hey rob"], config.hard_negatives))
+    planned = plan(script, config, cast, 1, ["It rains."])
+    entries = [one for one in synthesis._sources(script, planned, cast, {}, tmp_path) if one["path"] == "positive"]
     assert {one["name"].removeprefix("synthetic_positive_"): one.get("split") for one in entries} == {
         "espeak": None,
         "hibari": "train",
