@@ -18,7 +18,7 @@ from statistics import mean
 from typing import Any
 
 from folds import STRANGERS, WORDS
-from words import arguments, built_up_to_onnx, read_off, word_config
+from words import argument_parser, built_up_to_onnx, read_off, word_config
 
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores, prepare_sessions
@@ -37,7 +37,7 @@ EVERY_RUN = tuple((word, index) for index, word in enumerate(WORDS))
 
 def main() -> int:
     """Run the benchmark."""
-    given = arguments(__doc__, ".wakeword-elsewhere", EVERY_RUN, "a fold a word")
+    given = argument_parser(__doc__, ".wakeword-elsewhere", EVERY_RUN, "a fold a word").parse_args()
     results = [_result(word, fold, given) for word, fold in given.runs]
     _print_table(results, given)
     print(json.dumps(_summary(results, given)))
@@ -54,13 +54,10 @@ def _result(word: str, fold: int, given: argparse.Namespace) -> dict[str, Any]:
     model = WakewordModel(built_up_to_onnx(project, f"{word} {fold}").file(MODEL_FILE))
     scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)
     chosen = evaluate_streams(scores, model.threshold, config.evaluation, model.detector)
-    detectors = {
-        f"{count * model.detector.stride_seconds:.2f}": model.detector.model_copy(
-            update={"smoothing": count, "votes": 0}
-        )
-        for count in sorted({*AVERAGED, model.detector.smoothing})
+    averaged = {
+        seconds: read_off(scores, config, detector, TARGETS)
+        for seconds, detector in averaging_detectors(model.detector).items()
     }
-    averaged = {seconds: read_off(scores, config, detector, TARGETS) for seconds, detector in detectors.items()}
     others = without_strangers(scores)
     at = Tradeoff(scores, config.evaluation, model.detector).point(HEADLINE).threshold
     result = {
@@ -85,6 +82,14 @@ def _result(word: str, fold: int, given: argparse.Namespace) -> dict[str, Any]:
     }
     print(json.dumps(result), file=sys.stderr, flush=True)
     return result
+
+
+def averaging_detectors(detector: DetectorConfig) -> dict[str, DetectorConfig]:
+    """Detectors that average scores over other lengths, by seconds; that of the model's own length is among them."""
+    return {
+        f"{count * detector.stride_seconds:.2f}": detector.model_copy(update={"smoothing": count, "votes": 0})
+        for count in sorted({*AVERAGED, detector.smoothing})
+    }
 
 
 def is_stranger(source: str) -> bool:

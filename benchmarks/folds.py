@@ -10,6 +10,8 @@ The folder is laid out as examples/README.md says. What is tested in a fold is h
 With `elsewhere`, training and validation hold no wake word but the word itself: all others are strangers of the test,
 which besides has one whole source that is heard nowhere else (German, prompts, commands, fold by fold).
 
+`text_sources` are the same for a model that learns its word from text, and from a few recordings of it at most.
+
 Nobody wrote down who speaks in the wake words, the commands and the near misses: the same person may say another clip
 on another side, and a speaker may straddle the edge of a third. Figures may flatter the model by that.
 """
@@ -75,6 +77,24 @@ def sources(root: Path, word: str, fold: int, elsewhere: bool = False) -> list[d
     return [source for part in _parts(root, word, fold, elsewhere) for source in _sources(root, part)]
 
 
+def text_sources(
+    root: Path, word: str, fold: int, elsewhere: bool = False, learnt: int = 0, tested: float = 1.0
+) -> list[dict[str, Any]]:
+    """`data.sources` of a model that hears at most the first `learnt` recordings of its word before the test.
+
+    The last share `tested` of the word's recordings is tested. Those between are left out, so that whoever speaks in
+    the last one learnt is hardly the first one tested. All other sources are those of `sources`.
+    """
+    others = [source for source in sources(root, word, fold, elsewhere) if source["role"] != "positive"]
+    files = _numbered(root / "keywords" / word)
+    first = len(files) - round(tested * len(files))
+    if not 0 <= learnt <= first:
+        raise DataError(f"{learnt} recordings of {word!r} cannot be learnt from: {first} of them are not tested")
+    test, between = (tuple(f"**/{name}" for name in names) for names in (files[first:], files[learnt:first]))
+    own = _sources(root, _Part(f"keywords/{word}", "positive", "block:10", test, (), never=between))
+    return [source for source in own if learnt or source["split"] == "test"] + others
+
+
 def _parts(root: Path, word: str, fold: int, elsewhere: bool) -> Iterator[_Part]:
     everything: tuple[str, ...] = ("**/*",)
     for keyword in WORDS:
@@ -131,13 +151,18 @@ def _readers(folder: Path, fold: int) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 def _blocks(folder: Path, fold: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Patterns of the tested third of a folder of numbered files, and of the first block of the rest."""
-    files = sorted(path.name for path in folder.glob("*.flac"))
-    if len(files) < FOLDS * _VAL_SHARE:
-        raise DataError(f"{folder} holds {len(files)} FLAC files; examples/README.md says what the folder has to hold")
+    files = _numbered(folder)
     first, last = fold * len(files) // FOLDS, (fold + 1) * len(files) // FOLDS
     rest = files[:first] + files[last:]
     val = rest[: len(rest) // _VAL_SHARE]
     return tuple(f"**/{one}" for one in files[first:last]), tuple(f"**/{one}" for one in val)
+
+
+def _numbered(folder: Path) -> list[str]:
+    files = sorted(path.name for path in folder.glob("*.flac"))
+    if len(files) < FOLDS * _VAL_SHARE:
+        raise DataError(f"{folder} holds {len(files)} FLAC files; examples/README.md says what the folder has to hold")
+    return files
 
 
 def _sources(root: Path, part: _Part) -> Iterator[dict[str, Any]]:

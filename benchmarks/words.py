@@ -51,7 +51,7 @@ class Tested:
 
 def main() -> int:
     """Run the benchmark."""
-    given = arguments(__doc__, ".wakeword-words", EVERY_RUN, "all nine")
+    given = argument_parser(__doc__, ".wakeword-words", EVERY_RUN, "all nine").parse_args()
     tested = [_tested(word, fold, given) for word, fold in given.runs]
     by_word = {one.word: [other for other in tested if other.word == one.word] for one in tested}
     results = [_word_figures(word, folds) for word, folds in by_word.items()]
@@ -60,10 +60,10 @@ def main() -> int:
     return 0
 
 
-def arguments(
+def argument_parser(
     description: str | None, home: str, runs: Sequence[tuple[str, int]], default_runs: str
-) -> argparse.Namespace:
-    """Parse what a benchmark of words and folds is told; `runs` are those of the default."""
+) -> argparse.ArgumentParser:
+    """A parser of what a benchmark of words and folds is told; `runs` are those of the default."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio-root", type=Path, required=True, help="folder of recordings; see examples/README.md")
     parser.add_argument("--home", type=Path, default=Path(home), help="where builds are kept")
@@ -75,7 +75,7 @@ def arguments(
         "--words", type=int, default=1_600, help="synthetic single words among the negatives of training"
     )
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings over the preset's")
-    return parser.parse_args()
+    return parser
 
 
 def _run(text: str) -> tuple[str, int]:
@@ -136,13 +136,19 @@ def _fold_figures(one: Tested) -> dict[str, Any]:
     }
 
 
-def built_up_to_onnx(project: Project, name: str) -> Artifact:
-    """The exported model of a project, and all before it, built or found; `name` is told with each step."""
+def built_up_to_onnx(project: Project, name: str, seconds: dict[str, float] | None = None) -> Artifact:
+    """The exported model of a project, and all before it, built or found; `name` is told with each step.
+
+    What each step took is added to `seconds`, by the artifact's name.
+    """
     for stage in project.stages:
         for split in project.stages[stage].splits:
+            started = time.monotonic()
             artifact, built = project.build(stage, split)
-            done = "built" if built else "found"
-            print(f"{name}: {artifact_name(stage, split)} {done}", file=sys.stderr, flush=True)
+            step, spent = artifact_name(stage, split), time.monotonic() - started
+            print(f"{name}: {step} {'built' if built else 'found'} in {spent:.1f} s", file=sys.stderr, flush=True)
+            if seconds is not None:
+                seconds[step] = round(spent, 1)
         if stage == "onnx_model":
             break
     return artifact

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
-from folds import FOLDS, WORDS, sources
+from folds import FOLDS, WORDS, sources, text_sources
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
@@ -39,8 +40,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def split_files(root: Path, word: str, fold: int, elsewhere: bool = False) -> dict[str, list[tuple[str, str]]]:
     """(folder and file, role) of each split."""
+    return files_of(root, sources(root, word, fold, elsewhere))
+
+
+def files_of(root: Path, trees: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+    """(folder and file, role) of each split of some sources."""
     found: dict[str, list[tuple[str, str]]] = {"train": [], "val": [], "test": []}
-    for tree in sources(root, word, fold, elsewhere):
+    for tree in trees:
         source = SourceConfig.model_validate(tree)
         folder = source.path.relative_to(root)
         assert source.split is not None
@@ -103,6 +109,41 @@ def test_tested_readers_and_voices_are_heard_nowhere_else(root: Path, fold: int)
 def test_the_words_own_thirds_are_contiguous(root: Path) -> None:
     test = [path for path, role in split_files(root, "jarvis", 1)["test"] if role == "positive"]
     assert sorted(test) == [f"keywords/jarvis/{number:04}.flac" for number in range(20, 40)]
+
+
+def own_files(root: Path, word: str, trees: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Files of the word's own recordings by split."""
+    found = files_of(root, trees)
+    return {split: sorted(path for path, role in files if role == "positive") for split, files in found.items()}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("fold", range(FOLDS))
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_taught_by_text_is_heard_in_the_test_alone(root: Path, word: str, fold: int, elsewhere: bool) -> None:
+    trees = text_sources(root, word, fold, elsewhere)
+    every = sorted(f"keywords/{word}/{number:04}.flac" for number in range(60))
+    assert own_files(root, word, trees) == {"train": [], "val": [], "test": every}
+    found, usual = files_of(root, trees), split_files(root, word, fold, elsewhere)
+    for split, files in found.items():
+        assert not [path for path, _ in files if word in path and not path.startswith(f"keywords/{word}/")]
+        others = {(path, role) for path, role in files if role != "positive"}
+        assert others and others == {(path, role) for path, role in usual[split] if role != "positive"}
+    assert set(Counter(path for files in found.values() for path, _ in files).values()) == {1}
+
+
+def test_the_first_recordings_are_learnt_and_the_same_last_ones_are_tested(root: Path) -> None:
+    tested = [f"keywords/jarvis/{number:04}.flac" for number in range(24, 60)]
+    for learnt in (0, 1, 10, 24):
+        own = own_files(root, "jarvis", text_sources(root, "jarvis", 0, learnt=learnt, tested=0.6))
+        first = [f"keywords/jarvis/{number:04}.flac" for number in range(learnt)]
+        assert own == {"train": first, "val": [], "test": tested}
+
+
+@pytest.mark.parametrize("learnt", [25, -1])
+def test_no_recording_is_both_learnt_and_tested(root: Path, learnt: int) -> None:
+    with pytest.raises(DataError, match=f"{learnt} recordings of 'jarvis' cannot be learnt from: 24 of them"):
+        text_sources(root, "jarvis", 0, learnt=learnt, tested=0.6)
 
 
 def test_a_wrong_fold_or_folder_is_said(root: Path, tmp_path: Path) -> None:
