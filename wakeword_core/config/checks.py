@@ -27,6 +27,12 @@ class ChecksConfig(Settings):
         le=1,
         description="Cosine of spectral fingerprints from which recordings of two splits count as copies.",
     )
+    short_cut_auc: float = Field(
+        0.85,
+        ge=0.5,
+        le=1,
+        description="ROC-AUC with which wake words may be told from other recordings by how they were recorded.",
+    )
     unheard_warning: float = Field(
         0.1,
         ge=0,

@@ -21,7 +21,7 @@ _RELEASE = 0.15
 """Once speech has begun it goes on while the probability stays above the threshold less this, as Silero's own code."""
 _SHORTEST_FRAMES = 3
 """A burst shorter than this (96 ms) is a click, not speech."""
-_ENERGY_FRAME = 320
+_ENERGY_FRAME_SECONDS = 0.02
 _ENERGY_RANGE_DB = 25.0
 
 
@@ -84,17 +84,18 @@ def span_of(probabilities: NDArray[np.float32], threshold: float, samples: int) 
     )
 
 
-def energy_span(x: Samples) -> SpeechSpan:
-    """Return the span within 25 dB of the loudest 20 ms of float32 [samples] at 16 kHz: for words the VAD misses.
+def energy_span(x: Samples, sample_rate: int = VAD_SAMPLE_RATE) -> SpeechSpan:
+    """Return the span within 25 dB of the loudest 20 ms of float32 [samples]: for words the VAD misses.
 
     Its ratio is 0: no frame was found to be speech.
     """
     if len(x) == 0:
         return SpeechSpan(0.0, 0.0, 0.0)
-    energy = np.add.reduceat(np.square(x, dtype=np.float64), np.arange(0, len(x), _ENERGY_FRAME))
+    frame = round(_ENERGY_FRAME_SECONDS * sample_rate)
+    energy = np.add.reduceat(np.square(x, dtype=np.float64), np.arange(0, len(x), frame))
     loud = np.flatnonzero(energy >= energy.max() * 10 ** (-_ENERGY_RANGE_DB / 10))
-    first, last = loud[0] * _ENERGY_FRAME, min((loud[-1] + 1) * _ENERGY_FRAME, len(x))
-    return SpeechSpan(float(first / VAD_SAMPLE_RATE), float(last / VAD_SAMPLE_RATE), 0.0)
+    first, last = loud[0] * frame, min((loud[-1] + 1) * frame, len(x))
+    return SpeechSpan(float(first / sample_rate), float(last / sample_rate), 0.0)
 
 
 def _model_path() -> str:

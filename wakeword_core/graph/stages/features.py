@@ -42,6 +42,33 @@ def features_consistent(features: Artifact, run: CheckRun) -> Verdict:
     return verdict_on(problems, f"{features.figures['rows']} windows are finite and match their shards")
 
 
+def no_short_cuts(features: Artifact, run: CheckRun) -> Verdict:
+    """Warn where wake words can be told from all other speech in training by how they were recorded alone."""
+    from wakeword_core.features.short_cuts import LEAST_RECORDINGS, find_short_cuts
+
+    if run.split != "train":
+        return Verdict(True, "only what is learnt from is looked at")
+    shards, limit = run.inputs[f"audio_shards[{run.split}]"].path, run.config.checks.short_cut_auc
+    found = find_short_cuts(shards, run.config.features, run.config.data.audio.sample_rate)
+    if not found:
+        few = f"there are fewer than {LEAST_RECORDINGS} recordings of wake words, or of other speech, with any sound"
+        return Verdict(True, f"{few}: nothing can be said of how they were recorded")
+    # what does not tell them from one kind of recordings does not pay
+    least = min(found, key=lambda one: one.together)
+    name, auc = next(iter(least.alone.items()))
+    word, other = least.medians[name]
+    description = (
+        f"by how they were recorded alone, wake words are told from {least.role.replace('_', ' ')}s with a ROC-AUC of "
+        f"{least.together:.3f} ({limit:g} are allowed), most by {name}: {auc:.3f} by itself, median {word:.2f} against "
+        f"{other:.2f}"
+    )
+    figures = {"against": {one.role: one.figures for one in found}}
+    if least.together <= limit:
+        return Verdict(True, description, figures)
+    advice = "a model may learn that instead of the word; add other words that were recorded as the wake word was"
+    return Verdict(False, f"{description}; {advice}", figures)
+
+
 STAGE = Stage(
     name="mel_features",
     # rows of an older part are known by what was drawn for them, not by their sound, which is the shards'
@@ -53,7 +80,15 @@ STAGE = Stage(
     group="features",
     kinds=("pytorch", "hdf5"),
     description=__doc__,
-    checks=(check(features_consistent, inputs=(Input("audio_shards", split="same"),)),),
+    checks=(
+        check(features_consistent, inputs=(Input("audio_shards", split="same"),)),
+        check(
+            no_short_cuts,
+            blocking=False,
+            inputs=(Input("audio_shards", split="same"),),
+            limits=("checks.short_cut_auc",),
+        ),
+    ),
     libraries=("torch", *SHARDS.libraries),
     partitioned=True,
     gpu=True,
