@@ -174,7 +174,7 @@ def test_the_check_names_the_measure_that_gives_most_away(tmp_path: Path) -> Non
     found = verdict(shards(tmp_path, made(1, lead=1.2), made(2)))
     assert not found.passed and found.severity is None
     assert "wake words are told from negatives with a ROC-AUC of 0.999 (0.85 are allowed)" in found.description
-    assert "most by noise before the sound (s): 1.000 by itself, median 1.2" in found.description
+    assert "most by noise before the sound (s): 1.000 by itself, median 1.18 against 0.50" in found.description
     assert "add other words that were recorded as the wake word was" in found.description
     assert found.figures["against"]["negative"]["measures"]["noise before the sound (s)"]["auc"] == 1
 
