@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from statistics import mean
 from typing import Any
@@ -99,20 +100,28 @@ def is_stranger(source: str) -> bool:
 
 def without_strangers(scores: StreamScores) -> StreamScores:
     """Return the same streams, without the scores of sessions' parts in which strangers speak."""
-    sessions = (_without_strangers(session) for session in scores.sessions)
-    return replace(scores, sessions=tuple(session for session in sessions if session.sources))
+    return without(scores, is_stranger)
 
 
-def _without_strangers(session: SessionScores) -> SessionScores:
-    if not session.background:
-        return session
-    spans = tuple(span for span in session.sources if not is_stranger(span.source))
+def without(scores: StreamScores, left_out: Callable[[str], bool]) -> StreamScores:
+    """Return the same streams, without the words and the scores of recordings of some sources."""
+
+    def kept(sessions: Iterable[SessionScores]) -> tuple[SessionScores, ...]:
+        rest = (_without(session, left_out) for session in sessions)
+        return tuple(session for session in rest if session.sources)
+
+    return replace(scores, sessions=kept(scores.sessions), confusables=kept(scores.confusables))
+
+
+def _without(session: SessionScores, left_out: Callable[[str], bool]) -> SessionScores:
+    spans = tuple(span for span in session.sources if not left_out(span.source))
+    words = tuple(word for word in session.words if not left_out(word.source))
     quiet = session.scores.copy()
     starts = [span.start for span in session.sources] + [float("inf")]
     for span, following in zip(session.sources, starts[1:], strict=True):
-        if is_stranger(span.source):
+        if left_out(span.source):
             quiet[(session.times >= span.start) & (session.times < following)] = 0.0
-    return replace(session, scores=quiet, sources=spans)
+    return replace(session, scores=quiet, sources=spans, words=words)
 
 
 def strangers_accepted(

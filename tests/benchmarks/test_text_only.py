@@ -74,14 +74,6 @@ def test_words_of_other_voices_are_learnt_by_speaker_and_never_tested(
     assert dict(made.groupby("source")["role"].first())["voices0-words"] == "negative"
 
 
-def test_synthetic_speech_in_the_test_is_refused(tmp_path: Path, recordings: list[dict[str, Any]]) -> None:
-    config = text_only.text_config("alexa", recordings, given("--voices", str(voices(tmp_path / "voices"))))
-    project = Project(config.changed({"synthesis.enabled": False, "data.splits.test_fraction": 0.5}), tmp_path / "home")
-    project.build("raw_manifest")
-    with pytest.raises(DataError, match=r"recordings of voices0-.* would be tested"):
-        text_only.recordings_by_split(project)
-
-
 def test_a_folder_without_voices_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of the folders positive, hard_negative, negative, words"):
         list(text_only.voice_sources(tmp_path, 0))
@@ -122,6 +114,39 @@ def test_what_is_let_in_is_told_at_the_threshold_that_was_chosen() -> None:
     found = text_only.at_threshold(result, scores, config, detector)
     assert found["strangers"] == {"accepted": 1, "of": 1} and found["fah"] == 1
     assert found["missed"]["clean"]["frr"] == 0.5 and found["missed"]["10 dB"]["frr"] == 0.75
+
+
+def test_what_synthetic_voices_say_in_the_test_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two words one is synthetic and missed, of three alarms two are at synthetic recordings."""
+    times = np.arange(0, 100, 0.04)
+
+    def session(condition: Condition | None, names: dict[float, tuple[str, float]]) -> SessionScores:
+        scores = np.full(len(times), 0.01)
+        for moment, (_, score) in names.items():
+            scores[np.abs(times - moment) < 0.3] = score
+        spans = tuple(SourceSpan(name, f"r{t}", t - 5, t + 5) for t, (name, _) in names.items())
+        spoken = tuple(Word("alexa", f"r{t}", t - 0.3, t + 0.3, name) for t, (name, _) in names.items())
+        words = () if condition is None else spoken
+        return SessionScores(condition, times, scores, np.ones(len(times), int), words, spans)
+
+    said = {20: ("alexa-test", 0.9), 40: ("synthetic_positive_kokoro_test", 0.1)}
+    heard = {20: ("talk-test", 0.9), 40: ("synthetic_negative_kokoro_test", 0.9)}
+    alike = {20: ("synthetic_hard_negative_kokoro_test", 0.9)}
+    every = StreamScores(
+        (*(session(condition, said) for condition in text_only.CONDITIONS), session(None, heard)),
+        ("_negative", "alexa"),
+        (session(None, alike),),
+    )
+    monkeypatch.setattr(text_only, "score_streams", lambda *given: every)
+    trees = [
+        {"name": name, "path": "x", "role": role, "split": "test"}
+        for name, role in (("alexa-test", "positive"), ("talk-test", "negative"))
+    ]
+    config = text_only.text_config("alexa", trees, given())
+    scores = text_only.scores_of_real(lambda pcm: (pcm, pcm), Path("x"), config, lambda *told: None)
+    assert scores.words == 2 and scores.background_hours == pytest.approx(10 / 3_600)
+    found = text_only.evaluate_streams(scores, 0.5, config.evaluation, config.evaluation.detector)
+    assert (found.misses, found.false_alarm_count, found.confusables) == (0, 1, 0)
 
 
 def result(learnt: int, *frr: float | None) -> dict[str, Any]:
