@@ -18,11 +18,12 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
+import numpy as np
 from folds import STRANGERS, WORDS
 from words import argument_parser, built_up_to_onnx, read_off, word_config
 
 from wakeword_core.config import Config, DetectorConfig
-from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores, prepare_sessions
+from wakeword_core.evaluation.streams.scores import PreparedSession, SessionScores, StreamScores, prepare_sessions
 from wakeword_core.evaluation.streams.thresholds import Tradeoff
 from wakeword_core.graph.project import Project
 from wakeword_core.runtime.exported import MODEL_FILE
@@ -141,13 +142,22 @@ def strangers_accepted(
 
 def loudest_sources(scores: StreamScores, config: Config, detector: DetectorConfig) -> dict[str, int]:
     """Count the sources of the loudest background recordings, by their highest averaged score."""
-    peaks: dict[str, tuple[float, str]] = {}
+    peaks: dict[tuple[str, str], float] = {}
     for session in prepare_sessions(scores, config.evaluation.streams, detector):
         if session.scores.background:
-            for alarm in session.false_alarms(0.02, scores.labels):
-                peaks[alarm.recording_id] = max(peaks.get(alarm.recording_id, (0.0, "")), (alarm.score, alarm.source))
-    loudest = sorted(peaks.values(), reverse=True)[:LOUDEST]
-    return dict(Counter(source for _, source in loudest).most_common())
+            for span, loudest in zip(session.scores.sources, _loudest(session), strict=True):
+                key = span.source, span.recording_id
+                peaks[key] = max(peaks.get(key, 0.0), loudest)
+    return dict(Counter(source for source, _ in sorted(peaks, key=peaks.__getitem__)[-LOUDEST:]).most_common())
+
+
+def _loudest(session: PreparedSession) -> list[float]:
+    """The highest averaged score in each part of a session of background; an alarm's own is that of its beginning."""
+    starts = [span.start for span in session.scores.sources]
+    owner = np.searchsorted(starts, session.prepared.times, side="right") - 1
+    peaks = np.zeros(len(starts))
+    np.maximum.at(peaks, owner.clip(0), session.prepared.held)
+    return [float(peak) for peak in peaks]
 
 
 def _summary(results: list[dict[str, Any]], given: argparse.Namespace) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import elsewhere
 import few_shot
 import numpy as np
 import pytest
 import text_only
 
-from wakeword_core.config import Config
+from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
@@ -147,6 +148,21 @@ def test_what_synthetic_voices_say_in_the_test_does_not_count(monkeypatch: pytes
     assert scores.words == 2 and scores.background_hours == pytest.approx(10 / 3_600)
     found = text_only.evaluate_streams(scores, 0.5, config.evaluation, config.evaluation.detector)
     assert (found.misses, found.false_alarm_count, found.confusables) == (0, 1, 0)
+
+
+def test_the_loudest_recordings_are_those_with_the_highest_peak_however_their_scores_rise() -> None:
+    times = np.arange(0, 4 * (elsewhere.LOUDEST + 1), 0.04)
+    scores = np.full(len(times), 0.01)
+    spans = []
+    for number in range(elsewhere.LOUDEST + 1):
+        start = 4.0 * number
+        spans.append(SourceSpan("slow" if number == 7 else "fast", f"r{number}", start, start + 4))
+        scores[(times >= start + 1) & (times < start + 2)] = 0.9 if number == 7 else 0.5
+    slow = (times >= 28.5) & (times < 29)
+    scores[slow] = 0.1
+    session = SessionScores(None, times, scores, np.ones(len(times), int), (), tuple(spans))
+    found = elsewhere.loudest_sources(StreamScores((session,), ("_negative", "alexa")), Config(), DetectorConfig())
+    assert found == {"fast": elsewhere.LOUDEST - 1, "slow": 1}
 
 
 def result(learnt: int, *frr: float | None) -> dict[str, Any]:
