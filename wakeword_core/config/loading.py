@@ -1,5 +1,6 @@
 """Configuration files: YAML with a preset underneath and overrides on top, and one sentence for whatever is wrong."""
 
+import logging
 import os
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -15,7 +16,11 @@ from wakeword_core.config.explaining import explain, renamed_in, value_text
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import write_text
 
-PRESETS = ("tiny", "balanced", "accurate")
+log = logging.getLogger(__name__)
+
+PRESETS = ("tiny", "balanced", "accurate", "text_only")
+AUTO = "auto"
+"""The preset that is `text_only` where synthetic speech is all that there is of the wake word, and else `balanced`."""
 _MAX_BYTES = 1_000_000
 _OWN = Path(__file__).parents[2]
 """Where this package was installed; the configuration of a demonstration that comes with it is nobody's data."""
@@ -54,6 +59,8 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
         _check_renamed(name, value, defaults)
     chosen = preset or dict(pairs).get("preset") or tree.pop("preset", None)
     tree.pop("preset", None)
+    if chosen == AUTO:
+        chosen = _fitting(load_config(path, overrides, preset="balanced"))
     if chosen is not None:
         tree = _merge(_preset(chosen), tree)
     pairs = [(name, value) for name, value in pairs if name != "preset"]
@@ -73,6 +80,15 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     if config.serving.cascade.judge is not None:
         check_in_data_roots(Path(config.serving.cascade.judge), f"{where}serving.cascade.judge:")
     return config
+
+
+def _fitting(config: Config) -> str:
+    """Choose the preset for what a configuration learns from, and say so in the log."""
+    recorded = any(s.role == "positive" or s.words or s.labels or s.is_table for s in config.data.sources)
+    if recorded or not config.synthesis.enabled or not config.synthesis.positives:
+        return "balanced"
+    log.info("There is no recording of %r, so the preset text_only is taken.", config.phrase)
+    return "text_only"
 
 
 def _paths(value: Any, name: str) -> Iterator[tuple[str, Path]]:
@@ -162,7 +178,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _preset(name: Any) -> dict[str, Any]:
     if name not in PRESETS:
-        raise ConfigError(f"preset is {value_text(name)}, but must be {', '.join(PRESETS[:-1])} or {PRESETS[-1]}")
+        raise ConfigError(f"preset is {value_text(name)}, but must be {', '.join(PRESETS)} or {AUTO}")
     return _read(_PRESET_FOLDER / f"{name}.yaml")
 
 

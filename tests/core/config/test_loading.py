@@ -65,7 +65,7 @@ def test_every_preset_loads_and_changes_something(name):
 
 def test_presets_have_their_architectures():
     archs = {name: load_config(None, preset=name).training.model.arch for name in PRESETS}
-    assert archs == {"tiny": "tiny_conv", "balanced": "tcn", "accurate": "tcn"}
+    assert archs == {"tiny": "tiny_conv", "balanced": "tcn", "accurate": "tcn", "text_only": "tcn"}
     sizes = [count_parameters(new_model(load_config(None, preset=name))) for name in ("tiny", "balanced", "accurate")]
     assert sizes == sorted(set(sizes))
 
@@ -83,6 +83,35 @@ def test_preset_argument_wins_over_override_and_override_over_file(write):
     assert accurate != balanced
     assert load_config(path, ["preset=accurate"]).training.model == accurate
     assert load_config(path, ["preset=accurate"], preset="balanced").training.model == balanced
+
+
+FOLDER = "{name: a, path: x, role: %s}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("synthesis: {enabled: true}", "text_only"),
+        ("synthesis: {enabled: true}\ndata: {sources: [" + FOLDER % "noise" + "]}", "text_only"),
+        ("synthesis: {enabled: true}\ndata: {sources: [" + FOLDER % "positive" + "]}", "balanced"),
+        ("synthesis: {enabled: true}\ndata: {sources: [{name: a, path: x.csv, role: negative}]}", "balanced"),
+        ("synthesis: {enabled: true, positives: 0}", "balanced"),
+        ("synthesis: {enabled: false}", "balanced"),
+    ],
+)
+def test_the_preset_auto_is_for_text_where_nobody_recorded_the_phrase(write, caplog, text, expected):
+    caplog.set_level("INFO")
+    path = write(f"preset: auto\n{text}\n")
+    assert load_config(path) == load_config(path, preset=expected)
+    assert ("text_only" in caplog.text) == (expected == "text_only")
+
+
+def test_what_is_given_beside_the_preset_auto_is_kept(write):
+    path = write("preset: auto\nsynthesis: {enabled: true, positives: 7}\n")
+    assert load_config(path, ["training.schedule.epochs=3"]).training.schedule.epochs == 3
+    assert load_config(path).synthesis.positives == 7
+    recorded = "data.sources=[{name: a, path: x, role: positive}]"
+    assert load_config(path, [recorded]) == load_config(path, [recorded], preset="balanced")
 
 
 def test_another_architecture_replaces_the_presets_model(write):
@@ -237,7 +266,7 @@ def test_homes_in_source_paths(write, monkeypatch, tmp_path):
         ("features.frontend.f_max=9000", "features.frontend.f_max is 9000 and data.audio.sample_rate is 16000, but"),
         ("features.augment.speed=[0.1,3]", "features.augment.speed is [0.1, 3], but speed must lie between 0.5 and 2"),
         ("data.splits.val_fraction=0.8", "data.splits.val_fraction is 0.8 and data.splits.test_fraction is 0.2, but"),
-        ("preset=big", "preset is 'big', but must be tiny, balanced or accurate"),
+        ("preset=big", "preset is 'big', but must be tiny, balanced, accurate, text_only or auto"),
         ("epochs", "--set 'epochs' must have the form dotted.name=value"),
         ("a..b=3", "must have the form dotted.name=value"),
         ("phrase=[x", "--set phrase, line 1"),
