@@ -59,6 +59,17 @@ def test_synthesis_adds_the_phrase_to_labels_of_recordings():
     assert Config.model_validate(tree).labels == (NEGATIVE_LABEL, "alexa", "computer")
 
 
+def test_further_phrases_are_labels_of_their_own_in_whatever_spelling_recordings_have_them():
+    tree = {"phrase": "alexa", "synthesis": {"enabled": True, "phrases": ["hey  ruby", "stop"]}}
+    assert Config.model_validate(tree).labels == (NEGATIVE_LABEL, "alexa", "hey ruby", "stop")
+    recorded = tree | {"data": {"sources": [source(label="Hey Ruby!")]}}
+    assert Config.model_validate(recorded).labels == (NEGATIVE_LABEL, "Hey Ruby!", "alexa", "stop")
+    off = tree | {"synthesis": {"enabled": False, "phrases": ["stop"]}}
+    assert Config.model_validate(off).labels == (NEGATIVE_LABEL, "alexa")
+    with pytest.raises(ValueError, match=r"synthesis\.phrases names 'alexa', which is the phrase itself"):
+        Config.model_validate({"phrase": "alexa", "synthesis": {"phrases": ["Alexa!"]}})
+
+
 @pytest.mark.parametrize(("phrase", "slug"), [("Hey  Robin!", "hey_robin"), ("ça va", "a_va"), ("你好", "wakeword")])
 def test_slug_is_a_plain_file_name(phrase, slug):
     assert Config(phrase=phrase).slug == slug

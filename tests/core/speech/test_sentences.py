@@ -1,7 +1,7 @@
 import pytest
 
 from wakeword_core.errors import DataError
-from wakeword_core.speech.sentences import everyday_sentences, sentences
+from wakeword_core.speech.sentences import around_a_phrase, everyday_sentences, sentences
 
 
 class Refuses:
@@ -40,3 +40,12 @@ def test_seed_and_prefix():
 def test_a_guard_that_refuses_everything_is_reported():
     with pytest.raises(DataError, match="only 0 of 10"):
         sentences(10, 1, Refuses(""))
+
+
+def test_what_is_said_around_a_phrase_is_many_texts_without_it():
+    before, after = around_a_phrase(200, 1, Refuses("lights"))
+    assert len(set(before)) == len(before) >= 15 and len(set(after)) == len(after) > 60
+    assert "I said" in before and not any("lights" in text or "{" in text for text in (*before, *after))
+    assert around_a_phrase(200, 1, Refuses("lights")) == (before, after) != around_a_phrase(200, 2, Refuses("lights"))
+    with pytest.raises(DataError, match=r"set synthesis\.carrier_share to 0"):
+        around_a_phrase(20, 1, Refuses(""))
