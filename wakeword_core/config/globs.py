@@ -49,7 +49,8 @@ def _regex(pieces: list[str]) -> str:
 def _later_star(pieces: list[str], star: str, start: int) -> int:
     """Return the place of the star that a star yields to, from `start` on; 0 where there is none."""
     for place in range(start, len(pieces)):
-        if pieces[place] in _YIELDS_TO[star]:
+        # folders after a letter, as in **/b**/, cannot begin where a name does, and so not take all that was left
+        if pieces[place] in _YIELDS_TO[star] and (pieces[place] != _FOLDERS or pieces[place - 1] in ("/", *_STARS)):
             return place
         if star == _NAME and pieces[place] in ("/", _FOLDERS):
             return 0

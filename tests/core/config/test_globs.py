@@ -31,6 +31,7 @@ def matches(pattern: str, path: str) -> bool:
         (r"[\d]", "5", False),
         ("[a-", "[a-", True),
         ("a.b", "axb", False),
+        ("**/b**/", "b/b", True),
     ],
 )
 def test_what_matches(pattern: str, path: str, expected: bool) -> None:
