@@ -65,6 +65,11 @@ class SourceConfig(Settings):
         None, description="Sources that share this name share their speakers; default: each source has its own."
     )
     split: Split | None = Field(None, description="Hold the whole source in this split; default: by speaker hash.")
+    synthetic: Annotated[bool, DecidesIf(lambda source: source.synthetic)] = Field(
+        False,
+        description="Whether its recordings are made from text or computed, so that they say nothing of how people are "
+        "heard; what synthesis makes always is.",
+    )
 
     @field_validator("path", "link_roots")
     @classmethod

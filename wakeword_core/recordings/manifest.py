@@ -96,6 +96,8 @@ class ManifestSummary:
     """A row a source: {source, found, used, left_out}, the last with the number for each reason, as text."""
     not_read: list[str] = field(default_factory=list)
     """What of the sources could not be looked at, a sentence each."""
+    synthetic: list[str] = field(default_factory=list)
+    """Sources whose recordings are made from text or computed."""
 
 
 def build_manifest(
@@ -143,6 +145,7 @@ def build_manifest(
         near_labels=near_labels,
         found=[_found(source.name, rows[rows["source"] == source.name], left_out) for source in sources],
         not_read=_not_read(rows[~rows["source"].isin(missing)], left_out),
+        synthetic=sorted(source.name for source in sources if source.synthetic),
     )
     for entry in summary.found:
         of_source = [entry[name] for name in ("source", "found", "used")]

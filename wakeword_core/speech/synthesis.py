@@ -107,7 +107,9 @@ def synthetic_sources(folder: Path) -> list[SourceConfig]:
         raise DataError(f"{folder} holds no {SOURCES_FILE}; make the synthetic recordings again")
     try:
         entries = read_json(listing)
-        return [SourceConfig(**{**entry, "path": contained(folder, entry["path"])}) for entry in entries]
+        return [
+            SourceConfig(**{**entry, "path": contained(folder, entry["path"]), "synthetic": True}) for entry in entries
+        ]
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{listing} is damaged ({reason_of(error)}); make the synthetic recordings again") from error
 

@@ -6,9 +6,10 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
-from sound_files import RATE, source, write
+from sound_files import RATE, noise, source, write
 
 from wakeword_core.config import DataConfig
+from wakeword_core.config.base import deciding
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.recordings.manifest import (
     COLUMNS,
@@ -147,3 +148,13 @@ def test_a_facet_changes_only_with_its_own_split(recordings, build, write_tone, 
     assert changed == {frame.loc["spk0/more.wav", "split"]}
     (recordings / "nothing.wav").write_bytes(b"")
     assert split_facets(build(everything)[0].reset_index()) == after
+
+
+def test_sources_that_no_person_was_recorded_for_are_named(tmp_path, build):
+    for name in ("people", "voices"):
+        write(tmp_path / name / "a.wav", noise(seed=len(name)))
+    people, voices = source(tmp_path / "people", "people"), source(tmp_path / "voices", "voices", synthetic=True)
+    _, summary = build(people, voices)
+    assert summary.synthetic == ["voices"]
+    # what is not synthetic is in the key as it always was
+    assert "synthetic" in deciding(voices) and "synthetic" not in deciding(people)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FORGOTTEN_FACET = "forgotten"
 """A facet of manifests that were made while anything was forgotten, by which a lost list of that is noticed."""
+SYNTHETIC_FACET = "synthetic"
+"""The facet that says which sources hold recordings that are made from text or computed."""
 _LISTED = 100
 """Pairs, shifts and paths among a check's figures, at most."""
 _NAMED = 5
@@ -79,6 +81,7 @@ def make(run: StageRun) -> None:
         **split_facets(read_manifest(run.out)),
         "summary": digest([counted, quarantined(run.out)]),
         "sources": sources_facet(read_manifest(run.out)),
+        SYNTHETIC_FACET: digest(summary.synthetic),
     }
     if forgotten.digest:
         run.facets[FORGOTTEN_FACET] = forgotten.digest
@@ -231,7 +234,7 @@ def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="raw_manifest",
-    version="6",
+    version="7",
     make=make,
     inputs=(Input(RAW_AUDIO), Input("synthetic_speech")),
     settings=("phrase", "seed", "data"),
