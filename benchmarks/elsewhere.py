@@ -128,16 +128,15 @@ def _without(session: SessionScores, left_out: Callable[[str], bool]) -> Session
 def strangers_accepted(
     scores: StreamScores, config: Config, detector: DetectorConfig, threshold: float
 ) -> dict[str, Any]:
-    """Count strangers' recordings that set off a detection at a threshold, and all of them."""
-    sessions = [s for s in prepare_sessions(scores, config.evaluation.streams, detector) if s.scores.background]
-    alarms = {
-        alarm.recording_id
-        for session in sessions
-        for alarm in session.false_alarms(threshold, scores.labels)
-        if is_stranger(alarm.source)
+    """Count strangers' short phrases that set off a detection at a threshold, and all of them, as a report does."""
+    from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
+
+    phrases = evaluate_streams(scores, threshold, config.evaluation, detector).short_phrases
+    strangers = [source for source in phrases.by_source if is_stranger(source.name)]
+    return {
+        "accepted": sum(source.accepted for source in strangers),
+        "of": sum(source.recordings for source in strangers),
     }
-    every = {span.recording_id for session in sessions for span in session.scores.sources if is_stranger(span.source)}
-    return {"accepted": len(alarms), "of": len(every)}
 
 
 def loudest_sources(scores: StreamScores, config: Config, detector: DetectorConfig) -> dict[str, int]:

@@ -38,7 +38,7 @@ class TuningConfig(Settings):
 
     enabled: bool = Field(True, description="Whether the detector is chosen on validation.")
     smoothing: tuple[Annotated[int, Field(ge=1, le=50)], ...] = Field(
-        (1, 2, 3, 4, 6), description="Numbers of latest scores to try."
+        (1, 2, 3, 4, 6, 8, 12), description="Numbers of latest scores to try."
     )
     votes: tuple[Annotated[int, Field(ge=0, le=50)], ...] = Field(
         (0, 2, 3), description="Numbers of votes to try; those above the smoothing are left out."
@@ -46,6 +46,12 @@ class TuningConfig(Settings):
     hold: tuple[Annotated[int, Field(ge=1, le=50)], ...] = Field((1, 2, 3), description="Debounces to try.")
     off_ratio: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (0.4, 0.6, 0.8), description="Shares of the threshold for re-arming to try."
+    )
+    longest_seconds: float = Field(
+        0.5,
+        gt=0,
+        le=2,
+        description="Time over which a detector that is tried may collect scores, which bounds how late it detects.",
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.evaluation.measure.wording import claim, number, percent, rate, reservations
+from wakeword_core.evaluation.measure.wording import claim, evidence, number, percent, rate, reservations
 from wakeword_core.lineage.recordings import NOT_STATED, commercial_use, count, count_by_source, mix_of, wants_credit
 from wakeword_core.stage_names import MANIFEST
 from wakeword_core.store.artifacts import Artifact
@@ -20,6 +20,7 @@ _TEST_FIGURES = (
     "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval", "background_hours",
     "confidence", "latency_p50", "latency_p95", "confusables", "confusables_accepted",
 )  # fmt: skip
+_PHRASE_FIGURES = ("longest_seconds", "recordings", "accepted", "share", "interval")
 _POINT_FIGURES = ("threshold", "frr", "frr_interval", "fah", "fah_interval")
 _CLIP_FIGURES = ("eer", "roc_auc", "f1")
 _LEARNT_FROM = ("train", "val")
@@ -64,7 +65,7 @@ def describe_model(
         },
         "data": _data(recordings, manifest),
         "metrics": _metrics(metrics),
-        "limits": _limits(recordings, metrics, manifest),
+        "limits": [claim(metrics["stream"]), evidence(metrics), *reservations(metrics)],
         "settings": {
             source.name: source.artifact.config
             for source in behind
@@ -111,26 +112,18 @@ def _metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "operating_point": metrics["operating_point"]["name"],
         "target_fah": metrics["operating_point"]["target_fah"],
-        "test": {name: metrics["stream"][name] for name in _TEST_FIGURES},
+        "test": {
+            **{name: metrics["stream"][name] for name in _TEST_FIGURES},
+            "short_phrases": {name: metrics["stream"]["short_phrases"][name] for name in _PHRASE_FIGURES},
+        },
+        "origins": metrics["origins"],
         "operating_points": {
             name: {
                 "target_fah": sides["validation"]["target_fah"],
-                **{side: {figure: sides[side][figure] for figure in _POINT_FIGURES} for side in ("validation", "test")},
+                "validation": {figure: sides["validation"][figure] for figure in _POINT_FIGURES},
+                "test": {figure: sides["test"][figure] for figure in (*_POINT_FIGURES, "short_phrases")},
             }
             for name, sides in metrics["operating_points"].items()
         },
         "clips": {name: metrics["clips"]["test"][name] for name in _CLIP_FIGURES},
     }
-
-
-def _limits(rows: "pd.DataFrame", metrics: Mapping[str, Any], manifest: Artifact) -> list[str]:
-    recorded = {source["name"] for source in manifest.config["data"]["sources"]}
-    spoken = rows[(rows["split"] == "test") & (rows["role"] == "positive")]
-    synthetic = int((~spoken["source"].isin(recorded)).sum())
-    limits = [claim(metrics["stream"]), *reservations(metrics)]
-    if synthetic:
-        limits.append(
-            f"{synthetic:,} of the {len(spoken):,} words of the test are speech made from text: "
-            "how real people are heard in real rooms is not shown by them."
-        )
-    return limits

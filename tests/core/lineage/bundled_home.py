@@ -17,6 +17,10 @@ from wakeword_core.store.graph import keys_behind
 RECORDINGS = 300
 
 
+PHRASES = {"longest_seconds": 1.2, "recordings": 50, "accepted": 2, "share": 0.04, "interval": [0.01, 0.13]}
+HEARD = {"words": 100, "real_words": 100, "background_hours": 10.0, "real_background_hours": 8.0}
+
+
 def point(threshold: float) -> dict:
     return {"threshold": threshold, "frr": 0.05, "frr_interval": [0.02, 0.1], "fah": 0.4, "fah_interval": [0.1, 1.0]}
 
@@ -25,13 +29,17 @@ METRICS = {
     "calibration": {"method": "temperature", "parameters": {"temperature": 1.2}},
     "operating_point": {"name": "balanced", "target_fah": 0.5, "reachable": True, "lowest_fah": 0.0},
     "operating_points": {
-        name: {"validation": {**point(value), "target_fah": target}, "test": point(value)}
+        name: {
+            "validation": {**point(value), "target_fah": target}, "test": {**point(value), "short_phrases": PHRASES},
+        }
         for name, value, target in (("strict", 0.9, 0.1), ("balanced", 0.6, 0.5))
     },
     "stream": {
         **point(0.6), "words": 200, "misses": 10, "false_alarm_count": 4, "background_hours": 10.0, "confidence": 0.95,
         "latency_p50": 0.1, "latency_p95": 0.2, "confusables": 20, "confusables_accepted": 3,
+        "short_phrases": PHRASES,
     },
+    "origins": {"validation": HEARD, "test": {**HEARD, "real_words": 0}},
     "clips": {"test": {"eer": 0.02, "roc_auc": 0.99, "f1": 0.9}},
     "data": {"unknown_speaker_share": 0.0},
 }  # fmt: skip

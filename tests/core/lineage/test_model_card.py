@@ -48,7 +48,14 @@ def test_a_source_without_a_licence_is_called_out(card) -> None:
 def test_the_markdown_says_what_the_card_says(card) -> None:
     text = card_markdown(card)
     assert text.startswith("# robin\n") and "None" not in text
-    assert "| missed | **5 %** of 200 words" in text and "## Limits\n\n- 4 false alarms in 10 hours" in text
+    assert (
+        "| missed | **5 %** of 200 words by synthetic voices" in text
+        and "## Limits\n\n- 4 false alarms in 10 hours" in text
+    )
+    assert "No real recording of the wake word was in the test" in text
+    assert "in validation 10 h (of them 2 h synthetic)" in text
+    assert "| short phrases by strangers let in | **4 %** of 50 (interval 1 % to 13 %) |" in text
+    assert "| 0.4 | 0.1 to 1 | 2 of 50 | 5 % |" in text and "in at most 1.20 s" in text
     assert all(one["key"] in text for one in card["lineage"])
     tables = [line for line in text.splitlines() if line.startswith("| street")]
     assert tables == ["| street | not stated | unclear | 100 | 0.03 | 5 | 60 | 20 | 20 |"]

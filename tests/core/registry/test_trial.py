@@ -7,6 +7,7 @@ import pytest
 
 from wakeword_core.config.registry import RegistryConfig
 from wakeword_core.evaluation.measure.intervals import Interval
+from wakeword_core.evaluation.streams.phrases import ShortPhrases
 from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint
@@ -24,6 +25,7 @@ def result(missed: list[tuple[str, str]], alarms: list[tuple[str, float]]) -> St
         threshold=0.5, words=words, misses=len(missed), frr=len(missed) / words, frr_interval=interval, conditions=[],
         fah=len(alarms) / HOURS, fah_interval=interval, confidence=0.95, false_alarm_count=len(alarms),
         background_hours=HOURS, confusables=0, confusables_accepted=0, latency_p50=None, latency_p95=None,
+        short_phrases=ShortPhrases(None, 0, 0, None, interval, [], []),
         false_alarms=[FalseAlarm("street", name, time, 0.9, "robin") for name, time in alarms],
         miss_list=[Miss("people", name, "robin", condition, 0.1, 0.2, 0.7) for name, condition in missed],
     )  # fmt: skip

@@ -21,6 +21,7 @@ Figure = tuple[str, bool | None, float | None]
 _FIGURES = (
     ("wake words missed (FRR)", ("stream", "frr"), "percent", True),
     ("false alarms an hour (FAH)", ("stream", "fah"), "rate", True),
+    ("short phrases by strangers let in", ("stream", "short_phrases", "share"), "percent", True),
     ("background, hours", ("stream", "background_hours"), "rate", None),
     ("median latency", ("stream", "latency_p50"), "seconds", True),
     ("95th percentile of the latency", ("stream", "latency_p95"), "seconds", True),

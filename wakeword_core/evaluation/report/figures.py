@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,15 @@ from wakeword_core.evaluation.report.suspicious import (
     describe,
     suspicious_recordings,
 )
-from wakeword_core.evaluation.streams.build import Condition, background_sessions, positive_sessions, target_conditions
+from wakeword_core.evaluation.streams.build import (
+    CONFUSABLE_ROLES,
+    Condition,
+    background_sessions,
+    positive_sessions,
+    target_conditions,
+)
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints
+from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff
@@ -56,6 +64,7 @@ _POINT_FIGURES = (
     "threshold", "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval",
     "background_hours", "latency_p50", "latency_p95",
 )  # fmt: skip
+_PHRASE_FIGURES = ("recordings", "accepted", "share", "interval")
 _SUMMARY_FIGURES = (
     "frr", "words", "misses", "fah", "confidence", "background_hours", "confusables", "confusables_accepted",
     "threshold", "latency_p50", "latency_p95",
@@ -74,17 +83,26 @@ class StreamFigures:
     target_conditions: list[str]
     fah_points: list[OperatingPoint]
     sweep: list[SweepPoint]
+    origins: Origins
+    """What of the test's streams is real."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the part of metrics.json about streams."""
         points = {
-            name: {"validation": asdict(self.chosen.points[name]), "test": _subset(result, _POINT_FIGURES)}
+            name: {
+                "validation": asdict(self.chosen.points[name]),
+                "test": {
+                    **_subset(result, _POINT_FIGURES),
+                    "short_phrases": _subset(result.short_phrases, _PHRASE_FIGURES),
+                },
+            }
             for name, result in self.tested.items()
         }
         return {
             "operating_point": {**asdict(self.chosen.default), "name": self.chosen.name},
             "detector": self.chosen.detector.model_dump(mode="json"),
             "operating_points": points,
+            "origins": {"validation": asdict(self.chosen.origins), "test": asdict(self.origins)},
             "target_conditions": self.target_conditions,
             "stream": asdict(self.result),
             "fah_points": [asdict(point) for point in self.fah_points],
@@ -137,6 +155,8 @@ class TestFigures:
         stream, clips = self.stream.result, self.clips["test"]
         return {
             **_subset(stream, _SUMMARY_FIGURES),
+            "short_phrases": stream.short_phrases.recordings,
+            "short_phrases_accepted": stream.short_phrases.accepted,
             "frr_interval": list(stream.frr_interval),
             "fah_interval": list(stream.fah_interval),
             "false_alarms": stream.false_alarm_count,
@@ -144,6 +164,10 @@ class TestFigures:
                 f"{figure}_{name}": getattr(result, figure)
                 for name, result in self.stream.tested.items()
                 for figure in ("frr", "fah")
+            },
+            **{
+                f"short_phrases_accepted_{name}": result.short_phrases.accepted
+                for name, result in self.stream.tested.items()
             },
             "eer": clips.eer,
             "roc_auc": clips.roc_auc,
@@ -175,7 +199,8 @@ def final_test(
     """
     model = WakewordModel(inputs["onnx_model"].file(MODEL_FILE))
     shards = inputs["audio_shards[test]"].path
-    scores = score_streams(model.score_audio, shards, config, progress)
+    synthetic = inputs["raw_manifest"].figures["synthetic"]
+    scores = score_streams(model.score_audio, shards, config, progress, synthetic=synthetic)
     stream = _stream_figures(scores, model, OperatingPoints.load(inputs["calibrated_model"].path), config.evaluation)
     windows, pictures = _window_figures(model, inputs, config)
     suspicious, described, suspicious_players = _suspicious(model, inputs, config, progress)
@@ -194,7 +219,7 @@ def final_test(
         for name, result in stream.tested.items()
     }
     det = plots.det_curve(stream.sweep, marked, stream.result.background_hours)
-    misses, alarms = _stream_players(stream.result, scores.conditions, model, shards, config)
+    misses, alarms, phrases = _stream_players(stream.result, scores.conditions, model, shards, config)
     contents = {name: {"content": artifact.content} for name, artifact in inputs.items()}
     comparison = compare(metrics, contents, config.subset(*_TEST_SETTINGS), previous, of_champion)
     exhibits = Exhibits(
@@ -206,6 +231,7 @@ def final_test(
         },
         misses=misses,
         false_alarms=alarms,
+        short_phrases=phrases,
         suspicious=suspicious_players,
         paths=_paths(inputs["raw_manifest"].path),
         comparison=comparison,
@@ -234,6 +260,7 @@ def _stream_figures(
         target_conditions=[condition.name for condition in target_conditions(evaluation.conditions)],
         fah_points=[tradeoff.point(target) for target in evaluation.report.fah_points],
         sweep=tradeoff.sweep(),
+        origins=Origins.of(scores),
     )
 
 
@@ -294,23 +321,27 @@ def _subset(figures: Any, names: Iterable[str]) -> dict[str, Any]:
 
 def _stream_players(
     result: StreamResult, conditions: Sequence[Condition], model: WakewordModel, shards: Path, config: Config
-) -> tuple[list[Player | None], list[Player | None]]:
-    """Cut the worst misses and false alarms as the model heard them: the sessions of the test are made once more."""
+) -> tuple[list[Player | None], ...]:
+    """Cut the worst misses, false alarms and short phrases as the model heard them: the sessions are made once more."""
     rate, seconds = config.data.audio.sample_rate, config.evaluation.report.clip_seconds
     window = config.features.frontend.window_samples / rate
-    misses = result.miss_list[: config.evaluation.report.clips]
-    alarms = result.false_alarms[: config.evaluation.report.clips]
+    clips = config.evaluation.report.clips
+    misses, alarms, phrases = result.miss_list[:clips], result.false_alarms[:clips], result.short_phrases.alarms[:clips]
     missed: dict[tuple[str, str], Excerpt] = {}
     for condition in conditions:
         recording_ids = {miss.recording_id for miss in misses if miss.condition == condition.name}
         sessions = positive_sessions(shards, config, config.seed, condition)
         excerpts = word_excerpts(sessions, recording_ids, rate, seconds)
         missed |= {(condition.name, recording): excerpt for recording, excerpt in excerpts.items()}
-    moments = {(alarm.recording_id, alarm.time) for alarm in alarms}
-    fired = moment_excerpts(background_sessions(shards, config), moments, rate, window, seconds)
+    heard = chain(background_sessions(shards, config), background_sessions(shards, config, CONFUSABLE_ROLES))
+    moments = {(alarm.recording_id, alarm.time) for alarm in (*alarms, *phrases)}
+    fired = moment_excerpts(heard, moments, rate, window, seconds)
     return (
         players([missed.get((miss.condition, miss.recording_id)) for miss in misses], model.front_end, rate),
-        players([fired.get((alarm.recording_id, alarm.time)) for alarm in alarms], model.front_end, rate),
+        *(
+            players([fired.get((alarm.recording_id, alarm.time)) for alarm in listed], model.front_end, rate)
+            for listed in (alarms, phrases)
+        ),
     )
 
 

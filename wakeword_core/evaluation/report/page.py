@@ -43,6 +43,7 @@ _SECTIONS = {
     "missed": "missed words",
     "misses": "worst misses",
     "alarms": "worst false alarms",
+    "phrases": "short phrases by strangers",
     "windows": "windows and calibration",
     "training": "training",
     "data": "recordings",
@@ -55,13 +56,15 @@ _SECTIONS = {
 class Exhibits:
     """What only the page shows: sounds and pictures, and what is no property of the inputs.
 
-    Players are of the first rows of `stream.miss_list`, `stream.false_alarms` and of all of `suspicious.worst`.
+    Players are of the first rows of `stream.miss_list`, `stream.false_alarms` and `stream.short_phrases.alarms`, and
+    of all of `suspicious.worst`.
     """
 
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     """Name -> PNG: det, scores, reliability, confusion, training, and roc where the test has both classes."""
     misses: Sequence[Player | None] = ()
     false_alarms: Sequence[Player | None] = ()
+    short_phrases: Sequence[Player | None] = ()
     suspicious: Sequence[Player | None] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
     """recording_id -> where it lies."""
@@ -95,7 +98,12 @@ def _page(metrics: Mapping[str, Any], exhibits: Exhibits) -> str:
 
 def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
     stream, data, suspicious = metrics["stream"], metrics["data"], metrics["suspicious"]
-    optional = {"comparison": exhibits.comparison, "suspicious": suspicious["worst"]}
+    short = stream["short_phrases"]
+    optional = {
+        "comparison": exhibits.comparison,
+        "suspicious": suspicious["worst"],
+        "phrases": short["recordings"],
+    }
     targets = set(metrics["target_conditions"])
     conditions = [
         {
@@ -110,7 +118,7 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "sections": {anchor: name for anchor, name in _SECTIONS.items() if optional.get(anchor, True)},
         "headline": _headline(metrics),
         "notes": wording.reservations(metrics),
-        "claim": wording.claim(stream),
+        "claim": f"{wording.claim(stream)} {wording.evidence(metrics)}",
         "pictures": {name: data_uri("image/png", png) for name, png in exhibits.pictures.items()},
         "paths": exhibits.paths,
         "points": sorted(metrics["operating_points"].items(), key=lambda named: named[1]["validation"]["target_fah"]),
@@ -124,6 +132,9 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "by_speaker": _group_chart(stream["by_speaker"]),
         **_with_players("misses", stream["miss_list"], exhibits.misses),
         **_with_players("alarms", stream["false_alarms"], exhibits.false_alarms),
+        "short_phrases": short,
+        "phrases_by_source": _phrase_chart(short["by_source"]),
+        **_with_players("phrases", short["alarms"], exhibits.short_phrases),
         "calibration": metrics["calibration"],
         "clips": metrics["clips"],
         "clip_rows": _CLIP_ROWS,
@@ -143,11 +154,12 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
 
 def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return the figures at the top: value, name and small print."""
-    stream, eer = metrics["stream"], metrics["clips"]["test"]["eer"]
+    stream, eer, short = metrics["stream"], metrics["clips"]["test"]["eer"], metrics["stream"]["short_phrases"]
     (low, high), (few, many) = stream["frr_interval"], stream["fah_interval"]
     conditions = " and ".join(metrics["target_conditions"])
+    voices = "" if metrics["origins"]["test"]["real_words"] else ", synthetic voices only"
     figures = [
-        ("wake words missed (FRR)", percent(stream["frr"]), f"{percent(low)} to {percent(high)}, {conditions}"),
+        ("wake words missed (FRR)", percent(stream["frr"]), f"{percent(low)} to {percent(high)}, {conditions}{voices}"),
         (
             "false alarms an hour (FAH)",
             rate(stream["fah"]),
@@ -156,6 +168,10 @@ def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("hours of background", f"{stream['background_hours']:.3g}", ""),
         ("threshold", number(stream["threshold"], 4), metrics["operating_point"]["name"]),
     ]
+    if short["recordings"]:
+        low, high = short["interval"]
+        span = f"{short['accepted']:,} of {short['recordings']:,}, {percent(low)} to {percent(high)}"
+        figures.append(("short phrases by strangers let in", percent(short["share"]), span))
     if stream["latency_p50"] is not None:
         late = f"{seconds(stream['latency_p95'])} at the 95th percentile"
         figures.append(("from word end to detection (median)", seconds(stream["latency_p50"]), late))
@@ -175,7 +191,26 @@ def _operating(stream: Mapping[str, Any]) -> list[tuple[str, str]]:
     if tried := stream["confusables"]:
         accepted = stream["confusables_accepted"]
         rows.append(("phrases alike accepted", f"{percent(accepted / tried)} ({accepted:,} of {tried:,})"))
+    if (short := stream["short_phrases"])["recordings"]:
+        counted = f"({short['accepted']:,} of {short['recordings']:,})"
+        rows.append(("short phrases by strangers", f"{percent(short['share'])} {counted}"))
     return rows
+
+
+def _phrase_chart(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the chart of the sources whose short phrases are let in most; None without any."""
+    return _group_chart(
+        [
+            {
+                "name": source["name"],
+                "words": source["recordings"],
+                "misses": source["accepted"],
+                "frr": source["share"],
+                "frr_interval": source["interval"],
+            }
+            for source in sources
+        ]
+    )
 
 
 def _group_chart(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -198,13 +198,18 @@ class Word:
 
 @dataclass(frozen=True)
 class SourceSpan:
-    """The part of a session that one recording fills, in seconds; `offset` is where in the recording it begins."""
+    """The part of a session that one recording fills, in seconds; `offset` is where in the recording it begins.
+
+    `spoken` is the time from the first to the last speech of the whole recording, NaN where nobody was heard.
+    """
 
     source: str
     recording_id: str
     start: float
     end: float
     offset: float = 0.0
+    role: str = ""
+    spoken: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -368,6 +373,8 @@ def _spans(pieces: list[_Piece], rate: int) -> list[SourceSpan]:
             start=piece.start / rate,
             end=(piece.start + piece.length) / rate,
             offset=piece.offset / rate,
+            role=piece.recording.role,
+            spoken=float(piece.recording.speech_end) - float(piece.recording.speech_start),
         )
         for piece in pieces
     ]

@@ -1,7 +1,7 @@
 """Calibration, detector and operating points of a trained model, all set on validation and never on the test split."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -14,10 +14,13 @@ from wakeword_core.config import Config, DetectorConfig, EvaluationConfig, Front
 from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.evaluation.measure.calibration import calibrated, fit_calibration, softmax
 from wakeword_core.evaluation.measure.clips import clip_logits
+from wakeword_core.evaluation.measure.intervals import wilson_interval
 from wakeword_core.evaluation.measure.plots import reliability_diagram
 from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams
-from wakeword_core.evaluation.streams.thresholds import Choice, OperatingPoint, Tradeoff, headline, recordings
+from wakeword_core.evaluation.streams.tail import validation_tradeoff
+from wakeword_core.evaluation.streams.thresholds import Choice, OperatingPoint, headline, recordings
 from wakeword_core.features.mel import NumpyFrontend
 from wakeword_core.files import as_type, read_json, write_json
 from wakeword_core.progress import Progress, silent
@@ -45,6 +48,8 @@ class OperatingPoints:
     name: str
     detector: DetectorConfig
     points: Mapping[str, OperatingPoint]
+    origins: Origins
+    """What of the streams that they were chosen on is real."""
 
     @property
     def default(self) -> OperatingPoint:
@@ -58,6 +63,7 @@ class OperatingPoints:
             "name": self.name,
             "detector": self.detector.model_dump(mode="json"),
             "points": {name: asdict(point) for name, point in self.points.items()},
+            "origins": asdict(self.origins),
         }
         write_json(folder / OPERATING_POINT, tree)
 
@@ -71,7 +77,8 @@ class OperatingPoints:
             points = as_type(dict[str, OperatingPoint], tree["points"])
             if tree["name"] not in points:
                 raise ValueError(f"{tree['name']!r} is not among them")
-            return cls(tree["name"], detector, dict(sorted(points.items(), key=lambda named: named[1].target_fah)))
+            ordered = dict(sorted(points.items(), key=lambda named: named[1].target_fah))
+            return cls(tree["name"], detector, ordered, as_type(Origins, tree["origins"]))
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
                 f"{path} holds no operating points ({reason_of(error)}); build calibrated_model again"
@@ -101,12 +108,19 @@ class Tuning:
 
 
 def calibrate_model(
-    model_folder: Path, features: Path, shards: Path, config: Config, out: Path, progress: Progress = silent
+    model_folder: Path,
+    features: Path,
+    shards: Path,
+    config: Config,
+    out: Path,
+    progress: Progress = silent,
+    synthetic: Collection[str] = (),
 ) -> dict[str, Any]:
     """Write the calibrated model, `calibration.json`, `operating_point.json` and `reliability.png`; returns figures.
 
     `features` and `shards` are of the validation split: the first sets the calibration, the second, as continuous
     audio in the target conditions, the detector's parameters and the thresholds of `operating_points.points`.
+    `synthetic` are the sources that no person was recorded for.
     """
     from wakeword_core.models.scoring import load_model, save_model
 
@@ -121,13 +135,16 @@ def calibrate_model(
     evaluation = config.evaluation
     scorer = torch_scorer(model, config.features.frontend, config.data.audio.sample_rate, evaluation.detector)
     targets = target_conditions(evaluation.conditions)
-    scores = score_streams(scorer, shards, config, progress, targets, confusables=False)
+    scores = score_streams(scorer, shards, config, progress, targets, confusables=False, synthetic=synthetic)
     chosen, tuning = choose_operating_points(scores, evaluation, progress)
     chosen.save(out)
     default = asdict(chosen.default)
     return {
         **{name: value for name, value in asdict(calibration).items() if name != "parameters"},
         **{f"val_{name}": list(value) if isinstance(value, tuple) else value for name, value in default.items()},
+        "val_words": chosen.origins.words,
+        "val_real_words": chosen.origins.real_words,
+        "val_real_background_hours": chosen.origins.real_background_hours,
         "detectors_tried": tuning.tried,
         "val_frr_before_tuning": tuning.configured_frr,
         "detector": chosen.detector.model_dump(mode="json"),
@@ -143,8 +160,10 @@ def choose_operating_points(
 ) -> tuple[OperatingPoints, Tuning]:
     """Choose the detector and the threshold of every operating point on scores of validation's streams."""
     tuning = tune_detector(scores, evaluation, progress)
-    points = Tradeoff(scores, evaluation, tuning.detector).points(evaluation.operating_points.points)
-    return OperatingPoints(evaluation.operating_points.default, tuning.detector, points), tuning
+    points = validation_tradeoff(scores, evaluation, tuning.detector).points(evaluation.operating_points.points)
+    chosen = OperatingPoints(evaluation.operating_points.default, tuning.detector, points, Origins.of(scores))
+    log.info("threshold %.4g of %s: %s", chosen.default.threshold, chosen.name, chosen.default.note)
+    return chosen, tuning
 
 
 def torch_scorer(
@@ -175,24 +194,26 @@ def torch_scorer(
 
 
 def tune_detector(scores: StreamScores, evaluation: EvaluationConfig, progress: Progress = silent) -> Tuning:
-    """Choose the detector of `evaluation.tuning` with the lowest FRR at the default operating point.
+    """Choose the detector of `evaluation.tuning` that misses fewest words at the default operating point.
 
-    Of equals the one with the lower FRR at stricter points, then with the wider margin in logits between the strongest
-    alarm and the weakest word around its threshold, then the nearest to the configured one. That one stays unless the
-    gain is a whole recording at least: with little data, a smaller one is chance.
+    A difference of less than a recording is chance with so little data; where all words are synthetic, so is one that
+    so many words cannot show, since they say little of people. Of equals the one that rests on the most scores is
+    taken, because a sound that is only for a moment like the word is then no alarm; then the one with the lower FRR at
+    stricter points, then with the wider margin in logits between the strongest alarm and the weakest word around its
+    threshold, then the nearest to the configured one.
     """
     detectors, target = list(candidates(evaluation)), evaluation.allowed_fah
     choices: dict[DetectorConfig, Choice] = {}
     for number, detector in enumerate(detectors):
-        choices[detector] = Tradeoff(scores, evaluation, detector).choose(target)
+        choices[detector] = validation_tradeoff(scores, evaluation, detector).choose(target)
         progress("tuning the detector", number + 1, len(detectors))
-    beyond, missed = min(_misses(choice) for choice in choices.values())
-    equals = [detector for detector, choice in choices.items() if _misses(choice) <= (beyond, missed + _ALIKE)]
-    configured, best = detectors[0], equals[0]
+    most = _most_misses(choices.values(), scores, evaluation)
+    equals = [detector for detector, choice in choices.items() if _misses(choice) <= most]
+    longest = max(map(_rests_on, equals))
+    equals = [detector for detector in equals if _rests_on(detector) == longest]
+    configured, chosen = detectors[0], equals[0]
     if len(equals) > 1:
-        best = min(equals, key=lambda detector: _preference(detector, choices[detector], scores, evaluation))
-    words = recordings(headline(scores, evaluation.conditions))
-    chosen = best if _is_worth_it(choices[best], choices[configured], words) else configured
+        chosen = min(equals, key=lambda detector: _preference(detector, choices[detector], scores, evaluation))
     tuning = Tuning(chosen, len(detectors), choices[configured].point.frr, choices[chosen].point.frr)
     changed = [f"{name} {value}" for name, value in chosen if value != getattr(configured, name)]
     log.info(
@@ -205,18 +226,19 @@ def tune_detector(scores: StreamScores, evaluation: EvaluationConfig, progress: 
 
 
 def candidates(evaluation: EvaluationConfig) -> Iterator[DetectorConfig]:
-    """Yield the configured detector, then every other one of the grid, none twice."""
+    """Yield the configured detector, then every other one of the grid that is quick enough, none twice."""
     tuning, configured = evaluation.tuning, evaluation.detector
     yield configured
     if not tuning.enabled:
         return
     seen = {configured}
+    most = round(tuning.longest_seconds / configured.stride_seconds, _DIGITS)
     for smoothing, votes, hold, off_ratio in product(tuning.smoothing, tuning.votes, tuning.hold, tuning.off_ratio):
         # one score is its own mean and its own vote
         counted = 0 if smoothing == 1 else votes
         changes = {"smoothing": smoothing, "votes": counted, "hold": hold, "off_ratio": off_ratio}
         detector = configured.model_copy(update=changes)
-        if votes <= smoothing and detector not in seen:
+        if votes <= smoothing and smoothing + hold - 1 <= most and detector not in seen:
             seen.add(detector)
             yield detector
 
@@ -226,11 +248,20 @@ def _misses(choice: Choice) -> tuple[bool, float]:
     return not choice.reachable, choice.point.frr if choice.reachable else choice.lowest_fah
 
 
-def _is_worth_it(better: Choice, configured: Choice, words: int) -> bool:
-    """Return whether it finds a recording more, or makes fewer false alarms where the target is out of reach."""
-    if better.reachable and configured.reachable:
-        return (configured.point.frr - better.point.frr) * words >= 1 - _ALIKE
-    return _misses(better) < _misses(configured)
+def _most_misses(choices: Collection[Choice], scores: StreamScores, evaluation: EvaluationConfig) -> tuple[bool, float]:
+    """Return up to which misses a choice is level with the best; where the target is out of reach, only with as few."""
+    beyond, least = min(map(_misses, choices))
+    if beyond:
+        return beyond, least + _ALIKE
+    words = recordings(headline(scores, evaluation.conditions))
+    if Origins.of(scores).real_words:
+        return beyond, least + (1 - _ALIKE * words) / words
+    return beyond, wilson_interval(least * words, words, evaluation.operating_points.confidence).high
+
+
+def _rests_on(detector: DetectorConfig) -> int:
+    """Return how many scores have to speak for a detection: those in the mean, or the votes, each of them held."""
+    return (detector.votes or detector.smoothing) + detector.hold - 1
 
 
 def _preference(
@@ -238,7 +269,7 @@ def _preference(
 ) -> tuple[float, float, int, float]:
     """Return what orders equals: misses at stricter points, the margin, and the distance from the configured one."""
     stricter = [target for target in evaluation.operating_points.points.values() if target < evaluation.allowed_fah]
-    tradeoff = Tradeoff(scores, evaluation, detector)
+    tradeoff = validation_tradeoff(scores, evaluation, detector)
     missed = sum(tradeoff.choose(target).point.frr for target in stricter)
     steps = [abs(getattr(detector, name) - getattr(evaluation.detector, name)) for name in _TUNED]
     return round(missed, _DIGITS), -choice.margin, sum(step > 0 for step in steps), float(sum(steps))

@@ -69,12 +69,14 @@ class SessionScores:
 class StreamScores:
     """The scores of every session of a split, enough to try any threshold; `labels` in order of class index.
 
-    Confusables are phrases that sound alike: no part of the background's hours.
+    Confusables are phrases that sound alike: no part of the background's hours. `synthetic` are the sources that no
+    person was recorded for.
     """
 
     sessions: tuple[SessionScores, ...]
     labels: tuple[str, ...]
     confusables: tuple[SessionScores, ...] = ()
+    synthetic: frozenset[str] = frozenset()
 
     @property
     def background_hours(self) -> float:
@@ -97,6 +99,22 @@ class StreamScores:
         return replace(self, sessions=kept)
 
 
+def without_background(scores: StreamScores, left_out: Callable[[SourceSpan], bool]) -> StreamScores:
+    """Return the same streams without the background recordings that are `left_out`, and the pause behind each."""
+    sessions = (_without(session, left_out) if session.background else session for session in scores.sessions)
+    return replace(scores, sessions=tuple(session for session in sessions if session.sources))
+
+
+def _without(session: SessionScores, left_out: Callable[[SourceSpan], bool]) -> SessionScores:
+    spans = session.sources
+    quiet = session.scores.copy()
+    starts = [*(span.start for span in spans), np.inf]
+    for span, following in zip(spans, starts[1:], strict=True):
+        if left_out(span):
+            quiet[(session.times >= span.start) & (session.times < following)] = 0.0
+    return replace(session, scores=quiet, sources=tuple(span for span in spans if not left_out(span)))
+
+
 def score_streams(
     scorer: StreamScorer,
     shards_folder: Path,
@@ -104,10 +122,11 @@ def score_streams(
     progress: Progress = silent,
     conditions: Sequence[Condition] | None = None,
     confusables: bool = True,
+    synthetic: Collection[str] = (),
 ) -> StreamScores:
     """Score the split's positives in each condition, its background and its confusables, a session at a time.
 
-    `conditions` are those of the test unless given.
+    `conditions` are those of the test unless given; `synthetic` are the sources that no person was recorded for.
     """
     tested = all_conditions(config.evaluation.conditions) if conditions is None else tuple(conditions)
     once = BACKGROUND_ROLES + (CONFUSABLE_ROLES if confusables else ())
@@ -133,7 +152,9 @@ def score_streams(
     ]
     sessions += [scored(session) for session in background_sessions(shards_folder, config)]
     alike = background_sessions(shards_folder, config, CONFUSABLE_ROLES) if confusables else ()
-    return StreamScores(tuple(sessions), config.labels, tuple(scored(session) for session in alike))
+    return StreamScores(
+        tuple(sessions), config.labels, tuple(scored(session) for session in alike), frozenset(synthetic)
+    )
 
 
 @dataclass(frozen=True)
@@ -268,15 +289,6 @@ def prepare_sessions(scores: StreamScores, streams: StreamsConfig, detector: Det
         if last.recording_id == following.goes_on_with:  # the pause behind the cut is scored again after it
             session.counted_until = last.end
     return sessions
-
-
-def confusables_accepted(
-    scores: StreamScores, threshold: float, streams: StreamsConfig, detector: DetectorConfig
-) -> tuple[int, int]:
-    """Count the confusable recordings that set off a detection, and all of them."""
-    sessions = [PreparedSession(session, scores.labels, streams, detector) for session in scores.confusables]
-    accepted = {alarm.recording_id for session in sessions for alarm in session.false_alarms(threshold, scores.labels)}
-    return len(accepted), len({span.recording_id for session in scores.confusables for span in session.sources})
 
 
 def _code(label: str, labels: tuple[str, ...]) -> int:

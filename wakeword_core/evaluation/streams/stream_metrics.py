@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 from wakeword_core.config import DetectorConfig, EvaluationConfig
 from wakeword_core.evaluation.measure.intervals import Interval, poisson_interval, wilson_interval
 from wakeword_core.evaluation.streams.build import Condition, Word, target_conditions
-from wakeword_core.evaluation.streams.scores import (
-    FalseAlarm,
-    Miss,
-    PreparedSession,
-    StreamScores,
-    confusables_accepted,
-    prepare_sessions,
-)
+from wakeword_core.evaluation.streams.phrases import ShortPhrases, short_phrases
+from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, PreparedSession, StreamScores, prepare_sessions
 from wakeword_core.evaluation.streams.thresholds import headline
 
 
@@ -55,7 +49,8 @@ class GroupRate:
 class StreamResult:
     """What a threshold gives on continuous audio; words, misses, latencies and groups over the target conditions.
 
-    `conditions` has the others too. Lists begin with the worst. Confusables are no part of the background.
+    `conditions` has the others too. Lists begin with the worst. Confusables are no part of the background; short
+    phrases are of both, and counted besides.
     """
 
     threshold: float
@@ -71,6 +66,7 @@ class StreamResult:
     background_hours: float
     confusables: int
     confusables_accepted: int
+    short_phrases: ShortPhrases
     latency_p50: float | None
     latency_p95: float | None
     false_alarms: list[FalseAlarm]
@@ -133,7 +129,8 @@ def evaluate_streams(
     background = [session for session in sessions if session.scores.background]
     alarms = [alarm for session in background for alarm in session.false_alarms(threshold, scores.labels)]
     hours = scores.background_hours
-    accepted, confusables = confusables_accepted(scores, threshold, evaluation.streams, detector)
+    alike = [PreparedSession(session, scores.labels, evaluation.streams, detector) for session in scores.confusables]
+    accepted = [alarm for session in alike for alarm in session.false_alarms(threshold, scores.labels)]
     return StreamResult(
         threshold=float(threshold),
         words=words,
@@ -146,8 +143,9 @@ def evaluate_streams(
         confidence=level,
         false_alarm_count=len(alarms),
         background_hours=hours,
-        confusables=confusables,
-        confusables_accepted=accepted,
+        confusables=len({span.recording_id for session in scores.confusables for span in session.sources}),
+        confusables_accepted=len({alarm.recording_id for alarm in accepted}),
+        short_phrases=short_phrases(scores, [*alarms, *accepted], level),
         **_latencies(targets),
         false_alarms=sorted(alarms, key=lambda alarm: -alarm.score),
         miss_list=sorted(misses, key=lambda miss: miss.score),

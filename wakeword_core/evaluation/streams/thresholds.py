@@ -12,7 +12,7 @@ from wakeword_core.config import DetectorConfig, EvaluationConfig
 from wakeword_core.config.evaluation import ConditionsConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.intervals import Interval, poisson_interval, poisson_upper_bound, wilson_interval
-from wakeword_core.evaluation.measure.wording import percent, rate
+from wakeword_core.evaluation.measure.wording import needed_hours, percent, rate
 from wakeword_core.evaluation.streams.build import target_conditions
 from wakeword_core.evaluation.streams.scores import StreamScores, prepare_sessions
 
@@ -118,6 +118,9 @@ class Tradeoff:
         hours, level = self.scores.background_hours, self._settings.confidence
         alarms, trials = self.alarms(choice.point.threshold), recordings(self.scores)
         note = f"unreachable: lowest is {rate(choice.lowest_fah)} an hour"
+        if choice.reachable:
+            allowed = f"{self._meaning(target_fah)}; {_shown(alarms, hours, level)}"
+            note = f"{allowed}; {needed_hours(target_fah, level)}"
         return OperatingPoint(
             target_fah=target_fah,
             threshold=choice.point.threshold,
@@ -129,7 +132,15 @@ class Tradeoff:
             fah_interval=poisson_interval(alarms, hours, level),
             false_alarms=alarms,
             background_hours=hours,
-            note=_claim(target_fah, alarms, hours, level) if choice.reachable else note,
+            note=note,
+        )
+
+    def _meaning(self, target_fah: float) -> str:
+        """Say what a target means in so many hours."""
+        allowed = target_fah * self.scores.background_hours
+        limit = "no alarm at all" if allowed < 1 else f"{int(allowed)} at most"
+        return (
+            f"{rate(target_fah)} an hour is {rate(allowed)} events in {rate(self.scores.background_hours)} h: {limit}"
         )
 
     def choose(self, target_fah: float) -> Choice:
@@ -151,7 +162,7 @@ class Tradeoff:
             if kept and lost >= min(point.frr for point, _ in kept):
                 break
             for least in dict.fromkeys((low, self._below(low, high))):
-                tried.append((self.at(_between(least, high)), _logit(high) - _logit(least)))
+                tried.append((self.at(_between(least, high)), logit(high) - logit(least)))
                 kept += [pair for pair in tried[-1:] if pair[0].fah <= target_fah and pair[0].frr < 1]
                 if tried[-1][0].frr <= lost:
                     break
@@ -187,7 +198,7 @@ class Tradeoff:
     def _swept(self) -> list[float]:
         """Return half on a grid in logits; the rest where words peak and, densest at the top, where background does."""
         points, words = self._settings.sweep_points, self._peaks
-        grid = 1 / (1 + np.exp(-np.linspace(_logit(_LOWEST_SWEPT), _logit(_HIGHEST_SWEPT), points - 2 * (points // 4))))
+        grid = 1 / (1 + np.exp(-np.linspace(logit(_LOWEST_SWEPT), logit(_HIGHEST_SWEPT), points - 2 * (points // 4))))
         tops = np.sort(np.concatenate([_local_maxima(session.prepared.held) for session in self._background]))
         chosen = [grid]
         if len(words):
@@ -230,13 +241,9 @@ def recordings(scores: StreamScores) -> int:
     )
 
 
-def _claim(target_fah: float, alarms: int, hours: float, level: float) -> str:
-    """Say what a target means in so many hours, and what the alarms there show."""
-    allowed = target_fah * hours
-    means = f"{rate(target_fah)} an hour is {rate(allowed)} events in {rate(hours)} h"
-    limit = "no alarm at all" if allowed < 1 else f"{int(allowed)} at most"
+def _shown(alarms: int, hours: float, level: float) -> str:
     bound = rate(poisson_upper_bound(alarms, hours, level))
-    return f"{means}: {limit}; the {alarms} found show fewer than {bound} an hour at {percent(level)} confidence"
+    return f"the {alarms} found show fewer than {bound} an hour at {percent(level)} confidence"
 
 
 def _fewest_alarms(points: list[SweepPoint]) -> Choice:
@@ -246,14 +253,15 @@ def _fewest_alarms(points: list[SweepPoint]) -> Choice:
     return Choice(least, False, least.fah, -np.inf)
 
 
-def _logit(score: float) -> float:
+def logit(score: float) -> float:
+    """Return the log-odds of a score, which are finite even for 0 and 1."""
     kept = min(max(score, _LEAST_LOGIT_DISTANCE), 1 - _LEAST_LOGIT_DISTANCE)
     return float(np.log(kept / (1 - kept)))
 
 
 def _between(low: float, high: float) -> float:
     """Return the middle of two scores in logits, or the plain middle where logits no longer tell them apart."""
-    middle = float(1 / (1 + np.exp(-(_logit(low) + _logit(high)) / 2)))
+    middle = float(1 / (1 + np.exp(-(logit(low) + logit(high)) / 2)))
     return middle if low < middle <= high else (low + high) / 2
 
 

@@ -2,6 +2,8 @@
 
 from wakeword_core.files import read_json
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
+from wakeword_core.graph.stages.manifest import SYNTHETIC_FACET
+from wakeword_core.stage_names import MANIFEST
 from wakeword_core.store.artifacts import Artifact
 
 _NLL_TOLERANCE = 1e-6
@@ -18,6 +20,7 @@ def make(run: StageRun) -> None:
         run.config,
         run.out,
         run.progress,
+        run.inputs[MANIFEST].figures["synthetic"],
     )
 
 
@@ -36,7 +39,12 @@ STAGE = Stage(
     name="calibrated_model",
     version="5",
     make=make,
-    inputs=(Input("tuned_model"), Input("mel_features", split="val"), Input("audio_shards", split="val")),
+    inputs=(
+        Input("tuned_model"),
+        Input("mel_features", split="val"),
+        Input("audio_shards", split="val"),
+        Input(MANIFEST, facet=SYNTHETIC_FACET),
+    ),
     settings=(
         "seed",
         "data.audio",

@@ -28,7 +28,7 @@ _MIN_FREE_BYTES = 500_000_000
 """What even a small project needs: shards, features and model; larger needs are checked stage by stage."""
 _REPORTED = (
     *("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables"),
-    *("confusables_accepted", "confidence", "threshold", "eer"),
+    *("confusables_accepted", "short_phrases", "short_phrases_accepted", "confidence", "threshold", "eer"),
 )
 
 
@@ -147,6 +147,10 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
             (
                 "phrases that sound alike",
                 f"{result['confusables_accepted']} of {result['confusables']} accepted, not counted above",
+            ),
+            (
+                "short phrases by strangers",
+                f"{result['short_phrases_accepted']} of {result['short_phrases']} accepted, counted above too",
             ),
             ("operating point", f"threshold {result['threshold']:.6g}, chosen on validation"),
             ("EER of clips", f"{result['eer']:.1%}"),

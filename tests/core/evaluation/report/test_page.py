@@ -10,9 +10,11 @@ import pytest
 from wakeword_core.evaluation.measure.calibration import Calibration
 from wakeword_core.evaluation.measure.intervals import Interval
 from wakeword_core.evaluation.measure.metrics import clip_metrics
-from wakeword_core.evaluation.measure.wording import claim, reservations, signed
+from wakeword_core.evaluation.measure.wording import claim, evidence, reservations, signed
 from wakeword_core.evaluation.report.page import Exhibits, write_report
 from wakeword_core.evaluation.report.players import Player
+from wakeword_core.evaluation.streams.origins import Origins
+from wakeword_core.evaluation.streams.phrases import AcceptedRate, ShortPhrases
 from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss
 from wakeword_core.evaluation.streams.stream_metrics import ConditionResult, GroupRate, StreamResult
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint
@@ -32,6 +34,20 @@ POINT = OperatingPoint(
     note="0.5 an hour is 1.6 events in 3.25 h",
 )
 FAR = replace(POINT, target_fah=0.1, threshold=0.9, frr=0.5, fah=0.37, reachable=False, lowest_fah=0.37)
+PHRASES = ShortPhrases(
+    longest_seconds=1.296,
+    recordings=340,
+    accepted=17,
+    share=0.05,
+    interval=Interval(0.0314, 0.0785),
+    by_source=[
+        AcceptedRate("commands", 40, 10, 0.25, Interval(0.142, 0.402)),
+        AcceptedRate("names", 300, 7, 0.0233, Interval(0.0114, 0.0474)),
+    ],
+    alarms=[FalseAlarm("commands", f"phrase{i:02d}", 0.9, 0.99 - i / 100, "hey robin") for i in range(17)],
+)
+NO_PHRASES = ShortPhrases(None, 0, 0, None, Interval(0.0, 1.0), [], [])
+REAL = Origins(words=100, real_words=100, background_hours=10.0, real_background_hours=10.0)
 STREAM = StreamResult(
     threshold=0.61,
     words=200,
@@ -50,6 +66,7 @@ STREAM = StreamResult(
     background_hours=10.0,
     confusables=40,
     confusables_accepted=3,
+    short_phrases=PHRASES,
     latency_p50=0.12,
     latency_p95=0.31,
     false_alarms=[FalseAlarm(NASTY, "abcdef0123456789zzzz", 83.44, 0.9312, "hey robin")],
@@ -78,6 +95,7 @@ METRICS = {
         "balanced": {"validation": asdict(POINT), "test": asdict(STREAM)},
         "strict": {"validation": asdict(replace(FAR, note="unreachable: lowest is 0.37")), "test": asdict(STREAM)},
     },
+    "origins": {"validation": asdict(replace(REAL, background_hours=3.25)), "test": asdict(REAL)},
     "target_conditions": ["clean", "10 dB"],
     "stream": asdict(STREAM),
     "fah_points": [asdict(POINT), asdict(FAR)],
@@ -153,6 +171,7 @@ EXHIBITS = Exhibits(
     pictures=PICTURES,
     misses=[SOUND, None, SOUND],
     false_alarms=[SOUND],
+    short_phrases=[SOUND, SOUND],
     suspicious=[SOUND, None],
     paths={"miss00": "people/bert.wav"},
     comparison=COMPARISON,
@@ -199,10 +218,10 @@ def test_the_page_is_self_contained_and_escaped(written, page):
 
 def test_there_is_a_player_for_every_sound(page):
     audio = [given for name, given in page.found if name == "audio"]
-    assert len(audio) == 4 and all("controls" in given for given in audio)
+    assert len(audio) == 6 and all("controls" in given for given in audio)
     assert page.text.count("no sound kept") == 2
     marks = [given["style"] for name, given in page.found if name == "i"]
-    assert marks == ["left:25.0%;width:50.0%"] * 4
+    assert marks == ["left:25.0%;width:50.0%"] * 6
 
 
 @pytest.mark.parametrize(
@@ -234,6 +253,13 @@ def test_there_is_a_player_for_every_sound(page):
         "2026-01-02 03:04",
         "4 were missed by the earlier model only, 2 by this one only, and 5 by both",
         "0 false alarms in 10 hours of background audio means a true rate below 0.3 an hour at 95 % confidence.",
+        "To show 0.5 an hour at 95 % confidence takes 5.99 h of background without an alarm, and more with some; there "
+        "were in validation 3.25 h and in the test 10 h.",
+        "17 of 340 set off a detection",
+        "in at most 1.30 s",
+        "10 of 40",
+        "3.1 % to 7.8 %",
+        "And 15 more in metrics.json.",
     ],
 )
 def test_figures_are_on_the_page(page, shown):
@@ -279,7 +305,15 @@ def test_the_page_does_not_depend_on_what_is_compared_with(tmp_path):
 
 
 def test_what_a_test_did_not_give_is_left_out(tmp_path):
-    stream = replace(STREAM, miss_list=[], false_alarms=[], confusables=0, latency_p50=None, latency_p95=None)
+    stream = replace(
+        STREAM,
+        miss_list=[],
+        false_alarms=[],
+        confusables=0,
+        short_phrases=NO_PHRASES,
+        latency_p50=None,
+        latency_p95=None,
+    )
     metrics = {
         **METRICS,
         "stream": asdict(stream),
@@ -291,7 +325,18 @@ def test_what_a_test_did_not_give_is_left_out(tmp_path):
     write_report(tmp_path, metrics, Exhibits({name: png for name, png in PICTURES.items() if name != "roc"}))
     page = parsed(tmp_path)
     assert "hey robin" not in page.text and page.text.count("None.") == 2
-    for absent in ("phrases alike", "(median)", "EER of test", "Left out, and why", "Suspicious", "Against", "ROC of"):
+    assert "short phrases by strangers, so it does not show" in page.text
+    for absent in (
+        "phrases alike",
+        "short phrases let in",
+        "Short phrases by",
+        "(median)",
+        "EER of test",
+        "Left out, and why",
+        "Suspicious",
+        "Against",
+        "ROC of",
+    ):
         assert absent not in page.text
     ids = {given["id"] for _, given in page.found if "id" in given}
     assert {given["href"][1:] for name, given in page.found if name == "a"} == ids
@@ -315,13 +360,30 @@ def test_reservations_say_what_is_not_shown():
     assert reservations(fine) == []
     short = {**fine, "stream": asdict(replace(STREAM, background_hours=0.5))}
     assert "0.5 hours of background cannot confirm 0.5" in reservations(short)[0]
-    assert "5.99 hours" in reservations(short)[0]
     loud = {**fine, "stream": asdict(replace(STREAM, false_alarm_count=8, fah=0.8))}
     assert "0.8 false alarms an hour exceed the target" in reservations(loud)[0]
     missed = {**fine, "operating_point": asdict(replace(POINT, reachable=False, lowest_fah=2.5))}
     assert "not reachable" in reservations(missed)[0] and "2.5 an hour" in reservations(missed)[0]
     assert "25 % of the recordings is unknown" in reservations({"data": {"unknown_speaker_share": 0.25}})[0]
     assert reservations({}) == []
+
+
+def test_where_nobody_was_recorded_it_says_so_plainly(tmp_path):
+    nobody, some = replace(REAL, real_words=0), replace(REAL, real_words=60)
+    told = reservations({"origins": {"validation": asdict(nobody), "test": asdict(some)}})
+    assert told == [
+        "No real recording of the wake word was in validation: its miss rates are of synthetic voices, and the "
+        "thresholds were set by background alone.",
+        "40 of the 100 recordings of the wake word in the test are synthetic: how people are heard in real rooms is not "
+        "shown by them.",
+    ]
+    computed = replace(nobody, real_background_hours=0.0)
+    told = reservations({"origins": {"validation": asdict(REAL), "test": asdict(computed)}})
+    assert "say nothing of how people are heard" in told[0] and "No real background was in the test" in told[1]
+    metrics = {**METRICS, "origins": {"validation": asdict(REAL), "test": asdict(replace(computed, real_words=0))}}
+    assert "in the test 10 h (of them 10 h synthetic)" in evidence(metrics)
+    write_report(tmp_path, metrics, EXHIBITS)
+    assert "10 dB, synthetic voices only" in parsed(tmp_path).text and told[0] in parsed(tmp_path).text
 
 
 @pytest.mark.parametrize(

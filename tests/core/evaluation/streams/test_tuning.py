@@ -42,32 +42,47 @@ def test_spikes_in_the_background_are_held_off(made):
     assert (tuned.detector.hold, tuned.tried, tuned.tuned_frr) == (2, 2, 0.0)
     assert tuned.configured_frr == pytest.approx(2 / 3)
     assert Tradeoff(scores, evaluation, tuned.detector).point(0.5).frr == 0
-    votes = tune_detector(scores, configured(smoothing=[1, 3], votes=[0, 2])).detector
-    assert (votes.smoothing, votes.votes) == (3, 2)  # for the mean of three the spike is still worth 0.3
+    votes = tune_detector(scores, configured(smoothing=[3], votes=[2])).detector
+    assert (votes.smoothing, votes.votes) == (3, 2)
 
 
-def test_one_recording_is_gained_or_the_configured_detector_stays(made):
-    """Half a recording, a word found in one of its two conditions, is no reason to change."""
+def test_less_than_a_recording_is_chance_and_a_whole_one_is_not(made):
+    """What rests on more scores is taken while it costs only half a recording, a word in one of its two conditions."""
     starts, noise = [5.0, 20.0, 35.0], Condition(10.0)
-    quiet, sure = made.background([(10.0, 0.9)]), held(5.4, 0.95) + held(20.4, 0.95)
-    clear, faint = (made.positives([*sure, *held(35.4, score)], starts) for score in (0.95, 0.7))
-    half = made.streams(quiet, faint, replace(clear, condition=noise))
+    quiet, sure = made.background([(10.0, 0.5)]), held(5.4, 0.95) + held(20.4, 0.95)
+    clear, brief = (made.positives([*sure, *held(35.4, 0.95, count)], starts) for count in (2, 1))
+    half = made.streams(quiet, clear, replace(brief, condition=noise))
     tuned = tune_detector(half, configured(hold=[1, 2]))
-    assert tuned.detector.hold == 1 and tuned.tuned_frr == tuned.configured_frr == pytest.approx(1 / 6)
-    whole = made.streams(quiet, faint, replace(faint, condition=noise))
+    assert tuned.detector.hold == 2 and (tuned.configured_frr, tuned.tuned_frr) == (0.0, pytest.approx(1 / 6))
+    whole = made.streams(quiet, brief, replace(brief, condition=noise))
     tuned = tune_detector(whole, configured(hold=[1, 2]))
-    assert tuned.detector.hold == 2 and (tuned.configured_frr, tuned.tuned_frr) == (pytest.approx(1 / 3), 0.0)
+    assert tuned.detector.hold == 1 and tuned.tuned_frr == 0.0
 
 
-def test_of_equals_the_wider_margin_and_then_the_nearest(made):
+def test_of_equals_the_one_that_rests_on_most_scores(made):
     starts = [5.0, 20.0]
-    words = [bump for start in starts for bump in held(start + 0.24, 0.7, 5)]
-    alarms = [(10.0, 0.9), *held(30.0, 0.5, 2), *held(45.0, 0.1, 4)]
-    scores = made.streams(made.background(alarms), made.positives(words, starts))
-    assert tune_detector(scores, configured(hold=[1, 2, 3])).detector.hold == 3  # held three: 0.1 against 0.7, not 0.5
-    assert tune_detector(scores, configured(hold=[1, 3, 4])).detector.hold == 3  # four are no better
-    near = tune_detector(scores, configured(hold=[1, 3], off_ratio=[0.4, 0.6, 0.8])).detector
-    assert (near.hold, near.off_ratio) == (3, 0.6)
+    words = [bump for start in starts for bump in held(start + 0.24, 0.7, 8)]
+    scores = made.streams(made.background([(10.0, 0.5)]), made.positives(words, starts))
+    found = tune_detector(scores, configured(smoothing=[1, 4, 8], votes=[0, 2], hold=[1, 2])).detector
+    assert (found.smoothing, found.votes, found.hold) == (8, 0, 2)
+    near = tune_detector(scores, configured(smoothing=[8], off_ratio=[0.4, 0.6, 0.8])).detector
+    assert (near.smoothing, near.off_ratio) == (8, 0.6)
+
+
+def test_of_equals_as_long_the_wider_margin(made):
+    """Held three scores, or the mean of three: to the first, two loud scores between quiet ones are nothing."""
+    words = held(5.24, 0.7, 8)
+    scores = made.streams(made.background(held(30.0, 0.6, 2)), made.positives(words, [5.0]))
+    found = tune_detector(scores, configured(smoothing=[1, 3], hold=[1, 3], longest_seconds=0.12)).detector
+    assert (found.smoothing, found.hold) == (1, 3)
+
+
+def test_no_detector_collects_scores_for_too_long(made):
+    evaluation = EvaluationConfig()
+    spans = {(one.smoothing + one.hold - 1) * one.stride_seconds for one in candidates(evaluation)}
+    assert max(spans) == pytest.approx(0.48)
+    quick = EvaluationConfig(tuning={"longest_seconds": 0.1}, detector={"smoothing": 6})
+    assert {one.smoothing + one.hold - 1 for one in candidates(quick)} == {1, 2, 6}  # the configured one stays
 
 
 def test_where_no_threshold_will_do_fewer_alarms_count(made):

@@ -1,0 +1,153 @@
+"""Thresholds by background alone, where nobody says the wake word."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wakeword_core.config import EvaluationConfig
+from wakeword_core.evaluation.streams.build import SourceSpan
+from wakeword_core.evaluation.streams.operating_points import OperatingPoints, choose_operating_points
+from wakeword_core.evaluation.streams.origins import Origins
+from wakeword_core.evaluation.streams.scores import SessionScores
+from wakeword_core.evaluation.streams.tail import TailTradeoff, tail_threshold, validation_tradeoff
+from wakeword_core.evaluation.streams.thresholds import Tradeoff
+
+PLAIN = EvaluationConfig(detector={"smoothing": 1}, tuning={"enabled": False})
+DETECTOR = PLAIN.detector
+SECONDS = 600.0
+
+
+def sigmoid(logits):
+    return 1 / (1 + np.exp(-np.asarray(logits)))
+
+
+def noise(made, seed, source="street", spread=1.0, middle=-6.0, seconds=SECONDS):
+    """Background with a moment a second, whose scores are exponential in logits above a level."""
+    times, scores = made.track([], seconds)
+    random = np.random.default_rng(seed)
+    scores[:: round(1 / made.STEP)] = sigmoid(middle + random.exponential(spread, len(scores[:: round(1 / made.STEP)])))
+    span = SourceSpan(source, f"{source}{seed}", 0.0, seconds)
+    return SessionScores(None, times, scores, np.ones(len(times), dtype=int), (), (span,))
+
+
+def spoken(made, *heard, source="voices"):
+    """Words at these scores, all of one source."""
+    starts = [3.0 + 3 * index for index in range(len(heard))]
+    session = made.positives([(start + 0.64, score) for start, score in zip(starts, heard, strict=True)], starts)
+    return replace(session, words=tuple(replace(word, source=source) for word in session.words))
+
+
+def streams(made, *sessions, synthetic=("voices",)):
+    return replace(made.streams(*sessions), synthetic=frozenset(synthetic))
+
+
+def test_only_words_that_no_person_said_leave_it_to_the_background(made):
+    background = noise(made, 1)
+    assert type(validation_tradeoff(streams(made, background, spoken(made, 0.9)), PLAIN, DETECTOR)) is TailTradeoff
+    both = streams(made, background, spoken(made, 0.9), spoken(made, 0.9, source="people"))
+    assert type(validation_tradeoff(both, PLAIN, DETECTOR)) is Tradeoff
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 10_000))
+def test_synthetic_words_move_no_threshold(made, seed, voices):
+    """Whatever the voices score, so long as one of them is heard, the background alone decides."""
+    background = [noise(made, seed + number, spread=0.8) for number in range(3)]
+    heard = [np.random.default_rng(voices).uniform(0.5, 0.999, 8), [0.9999] * 8]
+    points = [
+        TailTradeoff(streams(made, *background, spoken(made, *scores, 0.99999)), PLAIN, DETECTOR).point(5.0)
+        for scores in heard
+    ]
+    assert points[0].threshold == points[1].threshold and all(point.reachable for point in points)
+
+
+def test_the_rate_is_met_on_other_background(made):
+    """Twenty minutes cannot show one alarm in two hours, but their loudest moments tell where it lies."""
+    target, word = 0.5, spoken(made, 0.9999)
+    thresholds = [
+        TailTradeoff(streams(made, noise(made, seed), noise(made, seed + 1), word), PLAIN, DETECTOR)
+        .point(target)
+        .threshold
+        for seed in range(0, 60, 2)
+    ]
+    # of moments that are exponential above -6, so large a share is above this one each hour
+    exact = -6 + np.log(3600 / 0.96 / target)
+    found = np.log(np.divide(thresholds, np.subtract(1, thresholds)))
+    assert np.median(found) == pytest.approx(exact, abs=0.7)
+    loudest = [noise(made, seed).scores.max() for seed in range(0, 60, 2)]
+    assert np.mean(np.array(thresholds) > loudest) > 0.8
+
+
+def test_one_odd_recording_does_not_decide(made):
+    background = [noise(made, seed, spread=0.5) for seed in range(3)]
+    odd = replace(
+        background[0], scores=np.where(np.arange(len(background[0].scores)) == 5, 0.9999, background[0].scores)
+    )
+    word = spoken(made, 0.99)
+    calm, upset = (
+        TailTradeoff(streams(made, first, *background[1:], word), PLAIN, DETECTOR).point(0.5)
+        for first in (background[0], odd)
+    )
+    assert calm.threshold <= upset.threshold < 0.97 and (upset.frr, upset.reachable) == (0.0, True)
+    assert not Tradeoff(streams(made, odd, *background[1:], word), PLAIN, DETECTOR).point(0.5).reachable
+    assert upset.false_alarms == 1 and "the 1 found show" in upset.note
+
+
+def test_synthetic_background_counts_where_there_is_no_other_or_too_little(made):
+    word = spoken(made, 0.99999)
+    loud = [noise(made, seed, "computed", middle=-3.0) for seed in range(3)]
+    long = [noise(made, seed, seconds=3_600.0) for seed in range(3)]
+    synthetic = ("voices", "computed")
+
+    def threshold(*sessions, target=0.5):
+        return TailTradeoff(streams(made, *sessions, word, synthetic=synthetic), PLAIN, DETECTOR).point(target)
+
+    alone, brief = threshold(*loud), threshold(*loud, long[0])
+    assert alone.background_hours == pytest.approx(0.5) and "of synthetic background alone" in alone.note
+    assert brief.background_hours == pytest.approx(1.0) and "1 h of real background alone" in brief.note
+    # an hour shows no alarm in two: the louder, computed sound keeps the threshold up
+    assert threshold(long[0]).threshold < brief.threshold
+    assert threshold(*loud, *long).threshold == threshold(*long).threshold
+
+
+def test_without_a_word_above_it_words_are_looked_at_after_all(made):
+    background = [noise(made, seed, spread=2.0) for seed in range(2)]
+    loudest = max(session.scores.max() for session in background)
+    faint = spoken(made, float(loudest + 1e-6))
+    tradeoff = TailTradeoff(streams(made, *background, faint), PLAIN, DETECTOR)
+    assert tradeoff.point(0.01).frr == 0 and tradeoff.point(0.01).threshold > loudest
+
+
+@pytest.mark.parametrize(
+    ("moments", "least"), [([], 0.5), ([0.9], 0.9), ([0.9, 0.2], 0.9), ([0.0] * 500, 0.5), ([1.0] * 500, 1.0)]
+)
+def test_few_moments_or_equal_ones_give_no_line(moments, least):
+    found = tail_threshold(np.array(moments), 0.1, 0.5)
+    assert least <= found <= 1 and found == pytest.approx(least)
+    assert found > max(moments, default=0) or found == 1
+
+
+def test_it_never_falls_below_an_even_chance_and_falls_with_the_target():
+    moments = np.sort(sigmoid(-9 + np.random.default_rng(0).exponential(1.5, 7_200)))[::-1]
+    found = [tail_threshold(moments, 2.0, target) for target in (0.01, 0.1, 0.5, 2.0, 1_000.0)]
+    assert found == sorted(found, reverse=True) and found[-1] == 0.5 < found[0] < 1
+
+
+def test_what_was_real_is_said_and_stored(made, tmp_path, caplog):
+    caplog.set_level("INFO")
+    sessions = [noise(made, 1), noise(made, 2, "computed"), spoken(made, 0.9999, 0.9999)]
+    chosen, tuning = choose_operating_points(streams(made, *sessions, synthetic=("voices", "computed")), PLAIN)
+    assert chosen.origins == Origins(2, 0, pytest.approx(1 / 3), pytest.approx(1 / 6))
+    chosen.save(tmp_path)
+    assert OperatingPoints.load(tmp_path) == chosen and tuning.tried == 1
+    note = chosen.default.note
+    assert note.startswith("by the loudest moments of 0.17 h of real background alone, since nobody says the wake word")
+    assert note.endswith("to show 0.5 an hour at 95 % confidence takes 5.99 h of background without an alarm")
+    assert note in caplog.text
+    thresholds = [point.threshold for point in chosen.points.values()]
+    assert thresholds == sorted(thresholds, reverse=True)
+    real, _ = choose_operating_points(streams(made, *sessions, synthetic=("computed",)), PLAIN)
+    assert real.origins.real_words == 2 and "loudest moments" not in real.default.note
