@@ -374,8 +374,8 @@ def test_where_nobody_was_recorded_it_says_so_plainly(tmp_path):
     assert told == [
         "No real recording of the wake word was in validation: its miss rates are of synthetic voices, and the "
         "thresholds were set by background alone.",
-        "40 of the 100 recordings of the wake word in the test are synthetic: how people are heard in real rooms is not "
-        "shown by them.",
+        "40 of the 100 recordings of the wake word in the test are synthetic: how people are heard in real rooms is "
+        "not shown by them.",
     ]
     computed = replace(nobody, real_background_hours=0.0)
     told = reservations({"origins": {"validation": asdict(REAL), "test": asdict(computed)}})

@@ -1,0 +1,42 @@
+"""What of streams is real, and streams without what is not."""
+
+from dataclasses import replace
+
+import pytest
+
+from wakeword_core.config import EvaluationConfig
+from wakeword_core.evaluation.streams.build import Condition
+from wakeword_core.evaluation.streams.origins import Origins, with_real_background
+from wakeword_core.evaluation.streams.scores import without_background
+from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
+
+PLAIN = EvaluationConfig(detector={"smoothing": 1})
+
+
+def alarms(scores):
+    found = evaluate_streams(scores, 0.5, PLAIN, PLAIN.detector)
+    return [alarm.recording_id for alarm in found.false_alarms], found.background_hours
+
+
+def test_what_is_left_out_is_not_heard_and_no_part_of_the_hours(made):
+    """A session of two recordings: "a" of the street for half a minute, then "b" of the radio."""
+    scores = made.streams(made.background([(10.0, 0.9), (40.0, 0.8)]), made.positives([(5.6, 0.9)], [5.0]))
+    assert alarms(scores) == (["a", "b"], pytest.approx(1 / 60))
+    quiet = without_background(scores, lambda span: span.source == "radio")
+    assert alarms(quiet) == (["a"], pytest.approx(1 / 120))
+    assert alarms(without_background(scores, lambda span: span.source == "street"))[0] == ["b"]
+    assert [len(one.sources) for one in scores.sessions] == [2, 1]  # the given ones stay as they were
+    empty = without_background(scores, lambda span: True)
+    assert [one.background for one in empty.sessions] == [False] and empty.background_hours == 0
+
+
+def test_recordings_of_words_count_once_and_background_by_its_seconds(made):
+    heard = [(5.6, 0.9), (20.56, 0.9)]
+    people, noisy = (made.positives(heard, [5.0, 20.0], condition) for condition in (made.CLEAN, Condition(10.0)))
+    scores = made.streams(made.background([]), people, noisy)  # w0 is of people0, w1 of people1
+    assert Origins.of(scores) == Origins(2, 2, pytest.approx(1 / 60), pytest.approx(1 / 60))
+    made_up = replace(scores, synthetic=frozenset({"people1", "radio"}))
+    assert Origins.of(made_up) == Origins(2, 1, pytest.approx(1 / 60), pytest.approx(1 / 120))
+    assert with_real_background(scores) is scores
+    nothing = replace(scores, synthetic=frozenset({"people0", "people1", "radio", "street"}))
+    assert Origins.of(nothing) == Origins(2, 0, pytest.approx(1 / 60), 0.0)
