@@ -27,6 +27,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "data.audio.sample_rate": FROM_SAMPLES,
     "data.audio.silence_dbfs": (MANIFEST, *STREAMED),
     "data.health": (MANIFEST,),
+    "data.health.vad_threshold": (MANIFEST, REPORT),
     "data.splits": (MANIFEST,),
     "synthesis": (SPEECH,),
     "shards": (SHARDS,),

@@ -1,7 +1,7 @@
 """Continuous audio from the recordings of one split: words with pauses, in any condition, and plain background."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,8 @@ from wakeword_core.shards.shard_file import Recording
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
+Measure = Callable[[NDArray[np.int16]], float]
+"""int16 [samples] of a recording -> seconds from the first to the last speech in it, NaN without any."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,8 @@ def _around(word: slice, samples: int) -> slice:
 POSITIVE_ROLES: tuple[Role, ...] = ("positive",)
 BACKGROUND_ROLES: tuple[Role, ...] = ("negative", "background", "noise")
 """What false alarms an hour are counted on: sound as dense in words as life is."""
+SPOKEN_ROLES: tuple[Role, ...] = ("negative", "hard_negative")
+"""Recordings of people who say something else; of noise and background nobody knows what is in them."""
 CONFUSABLE_ROLES: tuple[Role, ...] = ("hard_negative",)
 """Phrases picked because they sound alike, which are counted apart: nobody lives with hours of nothing else."""
 
@@ -293,12 +297,13 @@ def positive_sessions(shards_folder: Path, config: Config, seed: int, condition:
 
 
 def background_sessions(
-    shards_folder: Path, config: Config, roles: tuple[Role, ...] = BACKGROUND_ROLES
+    shards_folder: Path, config: Config, roles: tuple[Role, ...] = BACKGROUND_ROLES, measure: Measure | None = None
 ) -> Iterator[Session]:
     """Yield sessions of the split's recordings of `roles` (none with a wake word), each second once, with pauses.
 
     A recording longer than a session goes on in the next one, which begins with the window scored last, so that no
-    stretch goes unscored. The spans of a session are of new audio only.
+    stretch goes unscored. The spans of a session are of new audio only. `measure` tells how long somebody speaks in a
+    recording of speech of which the manifest does not.
     """
     layout = _Layout.of(config)
     floor = _floor(layout.rate, config.evaluation.streams.floor_dbfs, [config.seed, 2])
@@ -309,7 +314,7 @@ def background_sessions(
         for piece in pieces:
             samples = piece.recording.audio[piece.offset - piece.lead : piece.offset + piece.length]
             sound[piece.start - piece.lead : piece.start + piece.length] = from_pcm16(samples)
-        yield Session(_with_floor(sound, floor), [], _spans(pieces, layout.rate))
+        yield Session(_with_floor(sound, floor), [], _spans(pieces, layout.rate, measure))
 
 
 def _floor(rate: int, level_dbfs: float, seed: list[int]) -> Floats:
@@ -365,7 +370,7 @@ def _speech(pieces: list[_Piece], words: list[slice], length: int, rooms: Rooms 
     return speech
 
 
-def _spans(pieces: list[_Piece], rate: int) -> list[SourceSpan]:
+def _spans(pieces: list[_Piece], rate: int, measure: Measure | None = None) -> list[SourceSpan]:
     return [
         SourceSpan(
             source=piece.recording.source,
@@ -374,7 +379,14 @@ def _spans(pieces: list[_Piece], rate: int) -> list[SourceSpan]:
             end=(piece.start + piece.length) / rate,
             offset=piece.offset / rate,
             role=piece.recording.role,
-            spoken=float(piece.recording.speech_end) - float(piece.recording.speech_start),
+            spoken=_spoken(piece.recording, measure),
         )
         for piece in pieces
     ]
+
+
+def _spoken(recording: Recording, measure: Measure | None) -> float:
+    known = float(recording.speech_end) - float(recording.speech_start)
+    if measure and np.isnan(known) and recording.role in SPOKEN_ROLES:
+        return measure(recording.audio)
+    return known

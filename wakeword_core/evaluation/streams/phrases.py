@@ -10,13 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wakeword_core.config import Role
 from wakeword_core.evaluation.measure.intervals import Interval, wilson_interval
-from wakeword_core.evaluation.streams.build import SourceSpan
+from wakeword_core.evaluation.streams.build import SPOKEN_ROLES, SourceSpan
 from wakeword_core.evaluation.streams.scores import FalseAlarm, SessionScores, StreamScores
 
-SPOKEN_ROLES: tuple[Role, ...] = ("negative", "hard_negative")
-"""Recordings of people who say something else; of noise and background nobody knows what is in them."""
 _USUAL = 95
 """Percentile of the wake words' own lengths."""
 _LONGER = 1.5

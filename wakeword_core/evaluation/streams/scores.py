@@ -24,6 +24,7 @@ from wakeword_core.evaluation.streams.build import (
     background_sessions,
     positive_sessions,
 )
+from wakeword_core.evaluation.streams.speech import SpeechMeter
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime.detector import PreparedScores, event_indices, prepare, wake_scores
 from wakeword_core.shards.packed_split import seconds_by_role
@@ -126,7 +127,8 @@ def score_streams(
 ) -> StreamScores:
     """Score the split's positives in each condition, its background and its confusables, a session at a time.
 
-    `conditions` are those of the test unless given; `synthetic` are the sources that no person was recorded for.
+    With confusables, short phrases in the background are looked for, too. `conditions` are those of the test unless
+    given; `synthetic` are the sources that no person was recorded for.
     """
     tested = all_conditions(config.evaluation.conditions) if conditions is None else tuple(conditions)
     once = BACKGROUND_ROLES + (CONFUSABLE_ROLES if confusables else ())
@@ -150,7 +152,8 @@ def score_streams(
         for condition in tested
         for session in positive_sessions(shards_folder, config, config.seed, condition)
     ]
-    sessions += [scored(session) for session in background_sessions(shards_folder, config)]
+    measure = SpeechMeter(config.data.audio.sample_rate, config.data.health.vad_threshold) if confusables else None
+    sessions += [scored(session) for session in background_sessions(shards_folder, config, measure=measure)]
     alike = background_sessions(shards_folder, config, CONFUSABLE_ROLES) if confusables else ()
     return StreamScores(
         tuple(sessions), config.labels, tuple(scored(session) for session in alike), frozenset(synthetic)

@@ -27,6 +27,8 @@ _MOMENTS = 20
 """How many of the loudest are looked at: fewer leave the line to chance, many more are not loud."""
 _RARE = 10
 """One moment in so many, at most, is among the loudest."""
+_REACH = 4
+"""So many times the hours that were heard, a line is followed: what is rarer, nobody can tell."""
 _EVEN = 0.5
 """Below it a model itself holds a score for no wake word."""
 
@@ -60,20 +62,29 @@ class TailTradeoff(Tradeoff):
 
         Only where no word at all is found above it, words are looked at.
         """
-        hours = self.scores.background_hours
-        threshold = tail_threshold(_moments(self._background), hours, target_fah)
-        if self._every and target_fah * hours < 1:
-            every = tail_threshold(_moments(self._every), self._every_hours, target_fah)
-            threshold = max(threshold, every)
+        threshold = self._by_background(target_fah)
         point = self.at(threshold)
         if point.frr == 1:
             return super().choose(target_fah)
         peaks = self._peaks[self._peaks >= threshold]
         return Choice(point, True, point.fah, logit(float(np.median(peaks))) - logit(threshold))
 
-    def _meaning(self, target_fah: float) -> str:
-        background = f"{rate(self.scores.background_hours)} h of {'real' if self.real else 'synthetic'} background"
-        return f"by the loudest moments of {background} alone, since nobody says the wake word in validation"
+    def _by_background(self, target_fah: float) -> float:
+        hours = self.scores.background_hours
+        threshold = tail_threshold(_moments(self._background), hours, target_fah)
+        if self._every and target_fah * hours < 1:
+            threshold = max(threshold, tail_threshold(_moments(self._every), self._every_hours, target_fah))
+        return threshold
+
+    def _basis(self, target_fah: float, threshold: float) -> str:
+        hours = self.scores.background_hours
+        background = f"{rate(hours)} h of {'real' if self.real else 'synthetic'} background"
+        alone = f"by the loudest moments of {background} alone, since nobody says the wake word in validation"
+        if threshold < self._by_background(target_fah):
+            return f"no word is found at a threshold {alone}, so words were looked at all the same"
+        if target_fah * hours * _REACH < 1:
+            return f"{alone}, for one alarm in {rate(_REACH * hours)} h, as far as they tell"
+        return alone
 
 
 def tail_threshold(moments: NDArray[np.float64], hours: float, target: float) -> float:
@@ -81,7 +92,7 @@ def tail_threshold(moments: NDArray[np.float64], hours: float, target: float) ->
 
     Moments are loudest first. Where they are too few for a line, or all alike, it is just above the loudest.
     """
-    allowed = target * hours
+    allowed = max(target * hours, 1 / _REACH)
     count = min(max(_MOMENTS, math.ceil(2 * allowed)), len(moments) // _RARE)
     logits = np.array([logit(score) for score in moments[: count + 1]])
     spread = float(np.mean(logits[:-1] - logits[-1])) if count > 1 else 0.0

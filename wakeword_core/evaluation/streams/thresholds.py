@@ -119,8 +119,8 @@ class Tradeoff:
         alarms, trials = self.alarms(choice.point.threshold), recordings(self.scores)
         note = f"unreachable: lowest is {rate(choice.lowest_fah)} an hour"
         if choice.reachable:
-            allowed = f"{self._meaning(target_fah)}; {_shown(alarms, hours, level)}"
-            note = f"{allowed}; {needed_hours(target_fah, level)}"
+            basis = f"{self._basis(target_fah, choice.point.threshold)}; {_shown(alarms, hours, level)}"
+            note = f"{basis}; {needed_hours(target_fah, level)}"
         return OperatingPoint(
             target_fah=target_fah,
             threshold=choice.point.threshold,
@@ -135,8 +135,8 @@ class Tradeoff:
             note=note,
         )
 
-    def _meaning(self, target_fah: float) -> str:
-        """Say what a target means in so many hours."""
+    def _basis(self, target_fah: float, threshold: float) -> str:
+        """Say by what a threshold was chosen: here, what the target means in so many hours."""
         allowed = target_fah * self.scores.background_hours
         limit = "no alarm at all" if allowed < 1 else f"{int(allowed)} at most"
         return (

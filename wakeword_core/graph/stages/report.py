@@ -70,7 +70,7 @@ STAGE = Stage(
         Input("raw_manifest", facet="summary"),
         Input(CHAMPION, decides=never),  # it is only shown beside
     ),
-    settings=("phrase", "seed", "data.audio", "evaluation"),
+    settings=("phrase", "seed", "data.audio", "data.health.vad_threshold", "evaluation"),
     group="delivery",
     kinds=("onnx", "html"),
     description=__doc__,

@@ -12,6 +12,7 @@ from wakeword_core.evaluation.streams.build import SourceSpan
 from wakeword_core.evaluation.streams.phrases import longest_short_phrase
 from wakeword_core.evaluation.streams.scores import SessionScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
+from wakeword_core.recordings.vad import SpeechDetector, SpeechSpan
 
 PLAIN = EvaluationConfig(detector={"smoothing": 1})
 
@@ -85,20 +86,36 @@ def test_they_stay_a_part_of_the_background(made):
     assert result.false_alarm_count == 1 and result.background_hours == pytest.approx(2 / 3600)
 
 
-def test_lengths_and_roles_come_from_the_recordings(tmp_path, pack_shards, make_sound, config):
+def test_lengths_come_from_the_manifest_or_else_from_listening(tmp_path, pack_shards, make_sound, config, monkeypatch):
+    """The manifest measures speech where a row is cut by it, which is not of negatives: these are measured here."""
     random = np.random.default_rng(1)
 
-    def said(role, seconds, label="_negative"):
-        return {"audio": make_sound(random, 2.0), "role": role, "label": label, "speech": (0.3, 0.3 + seconds)}
+    def said(role, seconds, *, length=2.0, label="_negative", known=True):
+        audio = make_sound(random, length, 0.01)
+        audio[: round(seconds * 16_000)] *= 20
+        return {"audio": audio, "role": role, "label": label} | ({"speech": (0.0, seconds)} if known else {})
 
-    sounds = [said("positive", 0.6, "hey robin"), said("negative", 0.8), said("negative", 1.5)]
-    sounds += [said("hard_negative", 0.85), said("noise", 0.5), {**said("negative", 0.5), "speech": (np.nan, np.nan)}]
+    sounds = [said("positive", 0.6, label="hey robin"), said("negative", 0.8, known=False)]
+    sounds += [said("negative", 1.5, known=False), said("negative", 0.8, length=31.0, known=False)]
+    sounds += [said("hard_negative", 0.85), said("noise", 0.5, known=False), said("negative", 0.0, known=False)]
     shards = pack_shards(tmp_path, sounds)
+    heard = []
+
+    def span(detector, sound, threshold):
+        heard.append(threshold)
+        loud = np.flatnonzero(np.abs(sound) > 0.15)
+        return SpeechSpan(loud[0] / 16_000, loud[-1] / 16_000, 1.0) if len(loud) else None
+
+    monkeypatch.setattr(SpeechDetector, "span", span)
 
     def loud(pcm):
         times = np.arange(1, 1 + len(pcm) // 1_600) / 10
         return times, np.where(times % 1 < 0.5, 1.0, 0.0)
 
     scores = score_streams(loud, shards.folder, config)
+    assert heard == [config.data.health.vad_threshold] * 3  # neither noise nor half a minute is listened to
     found = evaluate_streams(scores, 0.5, config.evaluation, PLAIN.detector).short_phrases
     assert (found.longest_seconds, found.recordings, found.accepted) == (pytest.approx(0.9), 2, 2)
+    heard.clear()
+    score_streams(loud, shards.folder, config, confusables=False)
+    assert heard == []
