@@ -28,7 +28,7 @@ GRAPH = {
     "trained_model": ("model", {"mel_features", "cmvn_stats"}),
     "mined_negatives": ("model", {"trained_model", "audio_shards"}),
     "tuned_model": ("model", {"trained_model", "mined_negatives", "mel_features", "cmvn_stats", "audio_shards"}),
-    "calibrated_model": ("model", {"tuned_model", "mel_features", "audio_shards"}),
+    "calibrated_model": ("model", {"tuned_model", "mel_features", "audio_shards", "raw_manifest"}),
     "onnx_model": ("delivery", {"calibrated_model"}),
     "int8_model": ("delivery", {"onnx_model", "mel_features"}),
     "fp16_model": ("delivery", {"onnx_model", "mel_features"}),
