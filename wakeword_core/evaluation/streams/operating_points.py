@@ -35,6 +35,8 @@ _BATCH = 64
 _DIGITS = 9
 _ALIKE = 10.0**-_DIGITS
 """Miss rates are counts over the same words: what differs by less is rounding."""
+_STANDARD_ERROR = 0.6827
+"""The confidence of an interval that reaches one standard error to each side."""
 OPERATING_POINT = "operating_point.json"
 _ON_THE_CARD = (
     "threshold", "target_fah", "frr", "frr_interval", "fah", "fah_interval", "reachable", "background_hours",
@@ -196,11 +198,11 @@ def torch_scorer(
 def tune_detector(scores: StreamScores, evaluation: EvaluationConfig, progress: Progress = silent) -> Tuning:
     """Choose the detector of `evaluation.tuning` that misses fewest words at the default operating point.
 
-    A difference of less than a recording is chance with so little data; where all words are synthetic, so is one that
-    so many words cannot show, since they say little of people. Of equals the one that rests on the most scores is
-    taken, because a sound that is only for a moment like the word is then no alarm; then the one with the lower FRR at
-    stricter points, then with the wider margin in logits between the strongest alarm and the weakest word around its
-    threshold, then the nearest to the configured one.
+    A difference of less than a recording is chance with so little data. Where all words are synthetic, so is one within
+    a standard error (the rule of Breiman et al. 1984), since they say little of people. Of equals the one that rests on
+    the most scores is taken, because a sound that is only for a moment like the word is then no alarm; then the one
+    with the lower FRR at stricter points, then with the wider margin in logits between the strongest alarm and the
+    weakest word around its threshold, then the nearest to the configured one.
     """
     detectors, target = list(candidates(evaluation)), evaluation.allowed_fah
     choices: dict[DetectorConfig, Choice] = {}
@@ -254,9 +256,10 @@ def _most_misses(choices: Collection[Choice], scores: StreamScores, evaluation: 
     if beyond:
         return beyond, least + _ALIKE
     words = recordings(headline(scores, evaluation.conditions))
-    if Origins.of(scores).real_words:
-        return beyond, least + (1 - _ALIKE * words) / words
-    return beyond, wilson_interval(least * words, words, evaluation.operating_points.confidence).high
+    most = least + (1 - _ALIKE * words) / words
+    if not Origins.of(scores).real_words:
+        most = max(most, wilson_interval(least * words, words, _STANDARD_ERROR).high)
+    return beyond, most
 
 
 def _rests_on(detector: DetectorConfig) -> int:

@@ -59,6 +59,18 @@ def test_less_than_a_recording_is_chance_and_a_whole_one_is_not(made):
     assert tuned.detector.hold == 1 and tuned.tuned_frr == 0.0
 
 
+def test_of_synthetic_words_a_standard_error_is_no_difference(made):
+    """Four of sixteen are missed, or five: of people that is a recording, of voices it says nothing."""
+    starts = [3.0 + 3 * index for index in range(16)]
+    lasting = [bump for start in starts[:11] for bump in held(start + 0.4, 0.95)]
+    words = made.positives([*lasting, *held(starts[11] + 0.4, 0.95, 1)], starts)
+    people = made.streams(made.background([(10.0, 0.5)]), words)
+    voices = replace(people, synthetic=frozenset({"people0", "people1"}))
+    found = [tune_detector(scores, configured(hold=[1, 2])) for scores in (people, voices)]
+    assert [one.detector.hold for one in found] == [1, 2]
+    assert [one.tuned_frr for one in found] == [4 / 16, 5 / 16]
+
+
 def test_of_equals_the_one_that_rests_on_most_scores(made):
     starts = [5.0, 20.0]
     words = [bump for start in starts for bump in held(start + 0.24, 0.7, 8)]
