@@ -209,7 +209,7 @@ def at_threshold(
 def _let_in(result: StreamResult, scores: StreamScores, config: Config, detector: DetectorConfig) -> dict[str, Any]:
     return {
         "strangers": strangers_accepted(scores, config, detector, result.threshold),
-        "short_phrases": {"accepted": result.confusables_accepted, "of": result.confusables},
+        "short_phrases": {"accepted": result.short_phrases.accepted, "of": result.short_phrases.recordings},
     }
 
 

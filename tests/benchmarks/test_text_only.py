@@ -89,7 +89,8 @@ def streams() -> tuple[StreamScores, Config]:
         for moment, score in peaks.items():
             scores[np.abs(times - moment) < 0.3] = score
         words = () if condition is None else tuple(Word("alexa", f"w{t}", t - 0.3, t + 0.3) for t in peaks)
-        spans = (SourceSpan("keywords", "r", 0, 1_800), SourceSpan("jarvis-test", "stranger", 1_800, 3_600))
+        stranger = SourceSpan("jarvis-test", "stranger", 1_800, 3_600, role="negative", spoken=0.7)
+        spans = (SourceSpan("keywords", "r", 0, 1_800, role="positive", spoken=0.6), stranger)
         return SessionScores(condition, times, scores, np.ones(len(times), int), words, spans)
 
     clean = session(Condition(None), {10: 0.9, 20: 0.8, 30: 0.4, 40: 0.3})

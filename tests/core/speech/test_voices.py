@@ -21,7 +21,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[SourceConfig]:
     pytest.importorskip("espeakng_loader")
     pytest.importorskip("hibari")
     folder: Path = tmp_path_factory.mktemp("made")
-    synthesize("hey robin", SMALL, 16_000, 1, folder, workers=1)
+    synthesize("hey robin", SMALL, 16_000, 1, folder, folder / "cache", workers=1)
     return synthetic_sources(folder)
 
 
