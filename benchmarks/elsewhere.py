@@ -100,8 +100,10 @@ def is_stranger(source: str) -> bool:
 
 
 def without_strangers(scores: StreamScores) -> StreamScores:
-    """Return the same streams, without the scores of sessions' parts in which strangers speak."""
-    return without(scores, is_stranger)
+    """Return the same streams, without the scores of background in which strangers speak."""
+    spoken = tuple(session for session in scores.sessions if not session.background)
+    background = replace(scores, sessions=tuple(session for session in scores.sessions if session.background))
+    return replace(scores, sessions=(*spoken, *without(background, is_stranger).sessions))
 
 
 def without(scores: StreamScores, left_out: Callable[[str], bool]) -> StreamScores:

@@ -27,8 +27,8 @@ def scores() -> StreamScores:
         SourceSpan(source, f"r{index}", 10.0 * index, 10.0 * index + 5, role="negative", spoken=spoken)
         for index, (source, spoken) in enumerate(SPANS)
     )
-    word = Word("hey robin", "w", 5.0, 5.8)
-    spoken = (SourceSpan("people-test", "w", 4.5, 6.3, role="positive", spoken=0.8),)
+    word = Word("hey robin", "w", 5.0, 5.8, "computer-test")
+    spoken = (SourceSpan("computer-test", "w", 4.5, 6.3, role="positive", spoken=0.8),)
     background = session([10.0 * index + 1.04 for index in range(4)], others)
     return StreamScores((session([5.6], spoken, (word,)), background), CONFIG.labels)
 
