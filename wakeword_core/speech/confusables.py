@@ -12,7 +12,7 @@ import numpy as np
 from wakeword_core.config.recordings import ConfusableKind
 from wakeword_core.speech import espeak
 from wakeword_core.speech.phonetics import HEARD_ACCENTS, Phonemizer, PhraseGuard, distance, edit_cost, normalise
-from wakeword_core.speech.sentences import common_words, word_list
+from wakeword_core.speech.sentences import vocabulary
 
 KINDS: tuple[ConfusableKind, ...] = get_args(ConfusableKind)
 _TURNS: tuple[ConfusableKind, ...] = (*KINDS, "near")
@@ -94,11 +94,6 @@ def draw(confusables: Sequence[Confusable], count: int, seed: int) -> list[str]:
         drawn.append(queues[kind][newest if is_new else earlier])
         said[kind] += 1
     return drawn
-
-
-def vocabulary() -> list[str]:
-    """Read the words and names that may stand for a word of a phrase."""
-    return sorted({*common_words(), *word_list("names.txt")})
 
 
 @functools.cache

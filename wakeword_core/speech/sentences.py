@@ -40,14 +40,19 @@ def common_words() -> list[str]:
     return word_list("words.txt")
 
 
+def vocabulary() -> list[str]:
+    """Read the common words and given names, each of which may be said by itself, or be taken for a wake word."""
+    return sorted({*common_words(), *word_list("names.txt")})
+
+
 def single_words(count: int, seed: int, guard: PhraseGuard) -> list[str]:
-    """Return `count` texts of one common word, every fourth of two, none of which the guard finds the phrase in.
+    """Return `count` texts of one common word or name, every fourth of two, none of which the guard finds the phrase in.
 
     The same for the same seed; a longer list begins with the shorter one. DataError when the guard refuses them all.
     """
     if count == 0:
         return []
-    words = common_words()
+    words = vocabulary()
     kept = [word for word, refused in zip(words, guard.contains(words), strict=True) if not refused]
     if not kept:
         raise DataError("every common word sounds like the phrase; set synthesis.words to 0")
