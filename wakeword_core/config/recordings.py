@@ -284,7 +284,8 @@ class SynthesisConfig(Settings):
         0,
         ge=0,
         le=100_000,
-        description="Recordings of one or two words or names by themselves, as negatives of training, which real data lack.",
+        description="Recordings of one or two words or names by themselves, as negatives of training, which real data "
+        "lack.",
     )
     background_minutes: float = Field(6.0, ge=0, le=600, description="Synthetic background sound.")
     rate_range: tuple[int, int] = Field((120, 220), description="Words a minute of espeak-ng voices, from and to.")

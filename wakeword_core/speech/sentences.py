@@ -46,7 +46,7 @@ def vocabulary() -> list[str]:
 
 
 def single_words(count: int, seed: int, guard: PhraseGuard) -> list[str]:
-    """Return `count` texts of one common word or name, every fourth of two, none of which the guard finds the phrase in.
+    """Return `count` texts of one word or name, every fourth of two, none of which the guard finds the phrase in.
 
     The same for the same seed; a longer list begins with the shorter one. DataError when the guard refuses them all.
     """
