@@ -59,6 +59,13 @@ class ChecksConfig(Settings):
         description="Share of a wake word's recordings whose speech is longer than the model's window "
         "above which nothing is built from them.",
     )
+    words_alone_share: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="Recordings of other words said by themselves in training, as a share of those of wake words, "
+        "below which one is warned.",
+    )
     # Dagster wants a minute at least until it warns, which is earlier
     stale_after_hours: float | None = Field(
         None, ge=0.05, le=100_000, description="Age at which assets stop being fresh in Dagster; default: never."

@@ -159,8 +159,33 @@ def test_a_word_that_is_longer_than_the_window_is_told_which_window_it_needs(
     assert verdict(project, unheard, name="words_fit_window").passed
 
 
+@pytest.mark.parametrize(("alone", "passed"), [(19, False), (20, True)])
+def test_a_model_that_hears_no_other_word_by_itself_is_warned_of(project: Project, alone: int, passed: bool) -> None:
+    import pandas as pd
+
+    sentences, elsewhere = 30, 40
+    rows = pd.DataFrame({"role": ["positive"] * 20 + ["negative"] * (alone + sentences + elsewhere)})
+    rows = rows.assign(split=["train"] * (20 + alone + sentences) + ["test"] * elsewhere, status="ok", speech_ratio=0.5)
+    rows = rows.assign(seconds=[2.0] * (20 + alone) + [9.0] * sentences + [1.0] * elsewhere)
+    rows = rows.assign(speech_start=0.5, speech_end=1.2)
+    found, _ = project.store.build(
+        "raw_manifest", {}, {"alone": alone}, "1", lambda build: rows.to_parquet(build.path / "manifest.parquet")
+    )
+    outcome = verdict(project, found, name="words_said_alone")
+    assert outcome.passed is passed
+    assert outcome.figures == {"words_said_alone": alone, "wake_words": 20}
+    assert passed or "synthesis.words to 1600" in outcome.description
+
+
 def test_these_checks_do_not_block_and_all_others_do() -> None:
-    free = ["sources_read", "no_copies_across_splits", "data_as_before", "no_short_cuts", "hears_the_word"]
+    free = [
+        "sources_read",
+        "words_said_alone",
+        "no_copies_across_splits",
+        "data_as_before",
+        "no_short_cuts",
+        "hears_the_word",
+    ]
     free += ["enough_background", "licences_stated", "not_worse_than_champion"]
     checks = [check for stage in STAGES for check in stage.checks]
     assert [check.name for check in checks if not check.blocking] == free

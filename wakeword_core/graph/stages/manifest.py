@@ -23,7 +23,9 @@ _LISTED = 100
 _NAMED = 5
 """Paths in a sentence, at most."""
 _LONG = 0.95
-"""Share of the longer words that a suggested window holds."""
+"""Share of the words that are no longer than what counts as long."""
+_ALONE = 4
+"""A recording of a word by itself is at most so many times as long as what is said in those of wake words."""
 
 
 def all_sources(configured: Sequence[SourceConfig], speech: Artifact | None) -> list[SourceConfig]:
@@ -140,6 +142,32 @@ def words_fit_window(manifest: Artifact, run: CheckRun) -> Verdict:
     )
 
 
+def words_said_alone(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Warn where training has few recordings of other words said by themselves, as wake words are."""
+    from wakeword_core.recordings.manifest import read_manifest
+
+    columns = ("role", "split", "status", "seconds", "speech_ratio", "speech_start", "speech_end")
+    rows = read_manifest(manifest.path, columns=columns)
+    rows = rows[(rows["split"] == "train") & (rows["status"] == "ok")]
+    words = rows[(rows["role"] == "positive") & (rows["speech_ratio"] > 0)]
+    if words.empty:
+        return Verdict(True, "training has no recording in which a wake word was heard")
+    spoken, recorded = (words["speech_end"] - words["speech_start"]).quantile(_LONG), words["seconds"].quantile(_LONG)
+    others = rows[rows["role"].isin(("negative", "hard_negative"))]
+    alone = int((others["seconds"] <= min(recorded, _ALONE * spoken)).sum())
+    figures = {"words_said_alone": alone, "wake_words": len(words)}
+    if alone >= run.config.checks.words_alone_share * len(words):
+        return Verdict(True, f"{alone:,} other words are said by themselves, beside {len(words):,} wake words", figures)
+    return Verdict(
+        False,
+        f"training has {len(words):,} recordings of wake words and only {alone:,} of other words said by themselves, "
+        "so that the model may take any word said alone for its own; set synthesis.enabled to true and synthesis.words "
+        "to 1600 (and synthesis.positives, hard_negatives, negatives and background_minutes to 0 if all else is "
+        "recorded), or add recordings of single words with the role negative",
+        figures,
+    )
+
+
 @dataclass(frozen=True)
 class _Word:
     label: str
@@ -253,6 +281,7 @@ STAGE = Stage(
                 "data.audio.sample_rate",
             ),
         ),
+        check(words_said_alone, blocking=False, limits=("checks.words_alone_share",)),
         check(splits_disjoint),
         check(no_copies_across_splits, blocking=False, limits=("checks.near_duplicate_similarity",)),
         check(
