@@ -7,7 +7,17 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.automation import AutomationConfig
-from wakeword_core.config.base import NEGATIVE_LABEL, ROLES, SPLITS, Role, Settings, Split, deciding
+from wakeword_core.config.base import (
+    NEGATIVE_LABEL,
+    ROLES,
+    SPLITS,
+    AccentName,
+    MannerName,
+    Role,
+    Settings,
+    Split,
+    deciding,
+)
 from wakeword_core.config.checks import ChecksConfig
 from wakeword_core.config.compute import ComputeConfig
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig

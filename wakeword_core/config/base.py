@@ -1,4 +1,4 @@
-"""The base of every group of settings, and the names of splits and roles."""
+"""The base of every group of settings, and the names of splits, roles and ways of speaking."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +11,13 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Role = Literal["positive", "negative", "hard_negative", "background", "noise", "rir"]
 ROLES: tuple[Role, ...] = ("positive", "negative", "hard_negative", "background", "noise", "rir")
+AccentName = Literal[
+    "arabic", "cantonese", "french", "german", "hindi", "italian", "japanese", "london", "mandarin", "polish",
+    "portuguese", "russian", "spanish",
+]  # fmt: skip
+MannerName = Literal[
+    "small_child", "child", "deep", "whispered", "shouted", "speaking_up", "drawn_out", "clipped", "tired", "emphatic"
+]
 NEGATIVE_LABEL = "_negative"
 """Class 0 of every model: everything that is not a wake word."""
 

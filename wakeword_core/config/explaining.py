@@ -45,6 +45,7 @@ _ALLOWED: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "path_type": lambda _: "a path (text)",
     "tuple_type": lambda _: "a list",
     "list_type": lambda _: "a list",
+    "dict_type": lambda _: "names with values, such as {name: value}",
     "too_short": lambda context: f"a list of at least {_counted(context['min_length'], 'value')}",
     "too_long": lambda context: f"a list of at most {_counted(context['max_length'], 'value')}",
     "model_type": lambda _: "a group of settings (name: value)",

@@ -5,11 +5,11 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Role, Settings, Split
+from wakeword_core.config.base import DECIDES_NOTHING, AccentName, DecidesIf, MannerName, Role, Settings, Split
 from wakeword_core.config.globs import glob_regex
 from wakeword_core.text import printable
 
@@ -305,10 +305,36 @@ class SynthesisConfig(Settings):
         description="Voices for the engine piper: .onnx files, each with its .onnx.json beside it; written as the path "
         "of a source is.",
     )
+    pronunciations: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        {},
+        description="How words and phrases are said, in the phonetic alphabet (IPA), such as {hey robin: heɪ ˈɹɒbɪn}; "
+        "a list of several ways takes turns.",
+    )
+    phrase_language: str | None = Field(
+        None,
+        pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*$",
+        description="Language by whose rules the phrase is read where no pronunciation is given, as espeak-ng names "
+        "it: de, fr, ja, cmn. Default: English, in the accent of each voice.",
+    )
+    accent_share: float = Field(
+        0.0, ge=0, le=1, description="Share of recordings that are said in the accent of another language."
+    )
+    accents: tuple[AccentName, ...] = Field((), description="Accents that are drawn from; none: all.")
+    people_share: float = Field(
+        0.0, ge=0, le=1, description="Share of recordings by people, and in manners, that the engines lack."
+    )
+    people: tuple[MannerName, ...] = Field((), description="Kinds of people that are drawn from; none: all.")
     intonation_range: tuple[int, int] = Field((30, 80), description="espeak-ng pitch range, 0 to 99, from and to.")
     margin_seconds: tuple[float, float] = Field((0.2, 0.6), description="Quiet before and after speech, from and to.")
     level_dbfs: tuple[float, float] = Field((-32.0, -18.0), description="RMS level of speech, from and to.")
     quiet_dbfs: tuple[float, float] = Field((-75.0, -58.0), description="RMS level of the noise floor, from and to.")
+
+    @field_validator("pronunciations", mode="before")
+    @classmethod
+    def _several_ways(cls, pronunciations: Any) -> Any:
+        if not isinstance(pronunciations, dict):
+            return pronunciations
+        return {text: (ways,) if isinstance(ways, str) else ways for text, ways in pronunciations.items()}
 
     @field_validator("engines")
     @classmethod

@@ -1,4 +1,4 @@
-"""Sound from a microphone, in blocks. Needs PortAudio; `sounddevice` is imported when one is opened, nowhere else."""
+"""Sound from a microphone, in blocks. Needs PortAudio; `sounddevice` is imported when it is used, nowhere else."""
 
 import logging
 import queue
@@ -32,7 +32,7 @@ def microphone(sample_rate: int, device: str | int | None = None) -> Iterator[It
     counted in the log. MissingDependencyError without sounddevice or PortAudio; DataError without such a device, and
     when it falls silent.
     """
-    sounddevice = _library()
+    sounddevice = portaudio("the microphone")
     blocks: queue.Queue[Pcm] = queue.Queue(_QUEUED_BLOCKS)
     losses = _Losses()
 
@@ -136,14 +136,15 @@ def _blocks_of(queued: "queue.Queue[Pcm]") -> Iterator[Pcm]:
             raise DataError(f"the microphone gave no sound for {_PATIENCE_SECONDS:g} s; is it still there?") from None
 
 
-def _library() -> Any:
+def portaudio(what: str) -> Any:
+    """Import sounddevice; MissingDependencyError says what is missing for the microphone, or `what` else it is for."""
     try:
         import sounddevice
     except ImportError as error:
-        raise MissingDependencyError(f"the microphone needs sounddevice: {install_command('listen')}") from error
+        raise MissingDependencyError(f"{what} needs sounddevice: {install_command('listen')}") from error
     except OSError as error:  # what it raises where the system has no PortAudio
         raise MissingDependencyError(
-            "the microphone needs the system library PortAudio, which is not here: install it (Debian, Ubuntu: "
+            f"{what} needs the system library PortAudio, which is not here: install it (Debian, Ubuntu: "
             "apt install libportaudio2; macOS: brew install portaudio)"
         ) from error
     return sounddevice

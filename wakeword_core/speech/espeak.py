@@ -6,6 +6,7 @@ carries its library and data.
 
 import ctypes
 import os
+import re
 import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -53,8 +54,10 @@ _OUTPUT_SYNCHRONOUS = 2
 _DONT_EXIT_ON_ERROR = 0x8000
 _POSITION_CHARACTER = 1
 _CHARACTERS_UTF8 = 1
+_PHONEME_NAMES = 0x100
 _PHONEMES_IPA = 0x02
 _PHONEME_SEPARATOR = "_"
+_VOICE_NAME = re.compile(r"[A-Za-z0-9-]+(\+\w+)?")
 _BREATH_SEED = 1
 _PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
 
@@ -76,9 +79,11 @@ class Voice:
 
 
 def speak(
-    text: str, voice: Voice, *, rate: int = 170, pitch: int = 50, intonation: int = 50
+    text: str, voice: Voice, *, rate: int = 170, pitch: int = 50, intonation: int = 50, named: bool = False
 ) -> tuple[NDArray[np.int16], int]:
     """Synthesize `text`: int16 [samples] and their rate in Hz; the same bytes for the same arguments, always.
+
+    With `named`, what stands in `[[...]]` are names of phonemes, see `mnemonics`.
 
     `rate` in words a minute (80 to 450), `pitch` and `intonation` (how far pitch moves) from 0 to 99.
     DataError when the text gives no sound or the voice does not exist.
@@ -94,11 +99,10 @@ def speak(
     encoded = _encoded(text)
     with _engine() as (library, sample_rate):
         library.espeak_SetSynthCallback(callback)
-        _set_voice(library, voice)
+        _set_voice(library, _espeak_name(voice))
         for parameter, value in ((_PARAMETER_RATE, rate), (_PARAMETER_PITCH, pitch), (_PARAMETER_RANGE, intonation)):
             library.espeak_SetParameter(parameter, value, 0)
-        buffer = ctypes.create_string_buffer(encoded)
-        status = library.espeak_Synth(buffer, len(encoded) + 1, 0, _POSITION_CHARACTER, 0, _CHARACTERS_UTF8, None, None)
+        status = _synthesize(library, encoded, named)
     if status != 0:
         raise DataError(f"espeak-ng failed with status {status} on {text!r}; choose another text")
     samples = np.frombuffer(b"".join(chunks), dtype=np.int16)
@@ -107,12 +111,26 @@ def speak(
     return samples, sample_rate
 
 
-def phonemes(texts: Sequence[str], accent: str = "en-us") -> list[str]:
-    """Return the IPA of each text, "" where nothing is spoken; `_` is between phonemes, ` | ` between clauses."""
+def phonemes(texts: Sequence[str], language: str = "en-us", named: bool = False) -> list[str]:
+    """Return the IPA of each text, "" where nothing is spoken; `_` is between phonemes, ` | ` between clauses.
+
+    `language` is an accent of English or another language of espeak-ng, such as de; `named` is as in `speak`.
+    DataError when espeak-ng does not know the language.
+    """
     encoded = [_encoded(text) for text in texts]
     with _engine() as (library, _):
-        _set_voice(library, Voice(accent))
+        _set_voice(library, ACCENTS.get(language, language))
+        if named:
+            silent = _SynthCallback(lambda *_: 0)
+            library.espeak_SetSynthCallback(silent)
+            _synthesize(library, b"a", named)  # espeak-ng keeps the way of reading from what it said last
         return [" | ".join(_clauses(library, text)) for text in encoded]
+
+
+def _synthesize(library: ctypes.CDLL, encoded: bytes, named: bool) -> int:
+    flags = _CHARACTERS_UTF8 | (_PHONEME_NAMES if named else 0)
+    buffer = ctypes.create_string_buffer(encoded)
+    return int(library.espeak_Synth(buffer, len(encoded) + 1, 0, _POSITION_CHARACTER, 0, flags, None, None))
 
 
 def _clauses(library: ctypes.CDLL, encoded: bytes) -> Iterator[str]:
@@ -196,19 +214,22 @@ def _unload() -> Callable[[int], object]:
     return unload
 
 
-def _espeak_name(voice: Voice, data: Path) -> str:
+def _espeak_name(voice: Voice) -> str:
     language = ACCENTS.get(voice.accent)
     if language is None:
         raise DataError(f"no voice {voice.name!r}: the accent must be one of {', '.join(ACCENTS)}")
     if voice.variant is None:
         return language
     # espeak-ng itself silently falls back to the plain accent.
-    if voice.variant not in os.listdir(data / "voices" / "!v"):
+    if voice.variant not in os.listdir(Path(_paths()[1]) / "voices" / "!v"):
         raise DataError(f"no voice {voice.name!r}: the variant must be one of {', '.join(VARIANTS)}")
     return f"{language}+{voice.variant}"
 
 
-def _set_voice(library: ctypes.CDLL, voice: Voice) -> None:
-    name = _espeak_name(voice, Path(_paths()[1]))
-    if library.espeak_SetVoiceByName(name.encode()) != 0:
-        raise DataError(f"espeak-ng cannot load the voice {voice.name!r}; reinstall espeakng-loader")
+def _set_voice(library: ctypes.CDLL, name: str) -> None:
+    # a name may also be the path of a file
+    if not _VOICE_NAME.fullmatch(name) or library.espeak_SetVoiceByName(name.encode()) != 0:
+        raise DataError(
+            f"espeak-ng has no voice {name!r}; name a language as it does, such as en-us, de, fr, es, ja or cmn, or, "
+            "where that is one of them, reinstall espeakng-loader"
+        )

@@ -17,7 +17,9 @@ Phonemizer = Callable[[Sequence[str], str], list[str]]
 # One American and one British accent: words that are homophones in either must not become negatives.
 HEARD_ACCENTS = ("en-us", "en-gb-x-rp")
 _IGNORED = re.compile(r"\([a-z-]+\)|[ˈˌːˑ.‖|_\s\u0300-\u036f\u200d]")
-_MERGED = {"ɾ": "t", "ʔ": "t", "ɐ": "ə", "ᵻ": "ɪ", "ɚ": "əɹ", "ɝ": "ɜɹ", "ɫ": "l", "r": "ɹ", "ɡ": "g"}
+_MERGED = {
+    "ɾ": "t", "ʔ": "t", "ʈ": "t", "ɖ": "d", "ɐ": "ə", "ᵻ": "ɪ", "ɚ": "əɹ", "ɝ": "ɜɹ", "ɫ": "l", "r": "ɹ", "ɡ": "g",
+}  # fmt: skip
 _MERGE = str.maketrans(_MERGED)
 
 # Height (0 open to 3 close), backness (0 to 2), rounding.
@@ -32,13 +34,14 @@ _CONSONANTS: dict[str, tuple[float, float, float]] = {
     "ð": (1, 2, 1), "t": (2, 0, 0), "d": (2, 0, 1), "n": (2, 1, 1), "s": (2, 2, 0), "z": (2, 2, 1),
     "l": (2, 3, 1), "ɹ": (2.5, 3, 1), "ʃ": (3, 2, 0), "ʒ": (3, 2, 1), "j": (4, 4, 1), "ç": (4, 2, 0),
     "k": (5, 0, 0), "g": (5, 0, 1), "ŋ": (5, 1, 1), "x": (5, 2, 0), "w": (2.5, 4, 1), "h": (6, 2, 0),
+    "ʋ": (0.5, 3.5, 1), "ʁ": (5, 2, 1),
 }  # fmt: skip
 _WEAK = frozenset("əhɪ")
 _WEAK_GAP, _GAP = 0.5, 0.8
 _SAME_CLASS_BASE = 0.1
 _VOWEL_GLIDE = {("i", "j"): 0.3, ("ɪ", "j"): 0.4, ("u", "w"): 0.3, ("ʊ", "w"): 0.4, ("ɜ", "ɹ"): 0.4, ("ə", "ɹ"): 0.5}
 
-_TOO_NEAR = 0.45
+TOO_NEAR = 0.45
 """Cheaper than this, "robbing" for "robin" or "wobin", is how some people say the phrase itself."""
 _LIGATURE = 3
 """Most phonemes of a ligature."""
@@ -99,7 +102,17 @@ def substitution_cost(first: str, second: str) -> float:
 def edit_cost(first: str, second: str) -> float:
     """Return the weighted edit distance of normalised phoneme strings; a plainly different phoneme costs about 0.8."""
     first, second = _without_common_ends(first, second)
-    previous = [0.0, *accumulate(map(_gap, second))]
+    return _edit_costs(first, second, [0.0, *accumulate(map(_gap, second))])[-1]
+
+
+def edit_cost_within(sought: str, text: str) -> float:
+    """Return the least edit cost of a phoneme string and any part of another one: 0 where it is in there."""
+    return min(_edit_costs(sought, text, [0.0] * (len(text) + 1)))
+
+
+def _edit_costs(first: str, second: str, begin: list[float]) -> list[float]:
+    """Costs of `first` against what ends at each place of `second`, from the costs of beginning at each."""
+    previous = begin
     for phoneme in first:
         gap = _gap(phoneme)
         current = [previous[0] + gap]
@@ -107,7 +120,7 @@ def edit_cost(first: str, second: str) -> float:
             replaced = previous[column - 1] + substitution_cost(phoneme, other)
             current.append(min(previous[column] + gap, current[-1] + _gap(other), replaced))
         previous = current
-    return previous[-1]
+    return previous
 
 
 def distance(first: str, second: str) -> float:
@@ -116,9 +129,14 @@ def distance(first: str, second: str) -> float:
 
 
 class PhraseGuard:
-    """Tells which texts contain one of some phrases, by spelling or by sound, in American or British English."""
+    """Tells which texts contain one of some phrases, by spelling or by sound, in American or British English.
 
-    def __init__(self, phrases: Sequence[str], phonemize: Phonemizer = espeak.phonemes) -> None:
+    `ways` are further ways of saying one of them (IPA).
+    """
+
+    def __init__(
+        self, phrases: Sequence[str], phonemize: Phonemizer = espeak.phonemes, ways: Sequence[str] = ()
+    ) -> None:
         self._phonemize = phonemize
         self._words = [_spelling(phrase) for phrase in phrases]
         self._sounds = {accent: list(map(normalise, phonemize(phrases, accent))) for accent in HEARD_ACCENTS}
@@ -126,6 +144,7 @@ class PhraseGuard:
             for phrase, sound in zip(phrases, sounds, strict=True):
                 if not sound:
                     raise DataError(f"the phrase {phrase!r} gives no sound; use a phrase with words in it")
+            sounds += map(normalise, ways)
 
     def contains(self, texts: Sequence[str]) -> list[bool]:
         """Tell for each text whether a phrase, or something that sounds the same, is in it."""
@@ -142,7 +161,7 @@ class PhraseGuard:
 
     def is_near(self, sound: str) -> bool:
         """Tell whether normalised phonemes in American English are how some people say a phrase itself."""
-        return any(edit_cost(sound, own) < _TOO_NEAR for own in self._sounds[HEARD_ACCENTS[0]])
+        return any(edit_cost(sound, own) < TOO_NEAR for own in self._sounds[HEARD_ACCENTS[0]])
 
     def _isolated(self, texts: Sequence[str], accent: str) -> list[str]:
         vocabulary = sorted({word for text in texts for word in text.split()})

@@ -12,14 +12,16 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from wakeword_core.config import Role, Split, SynthesisConfig
+from wakeword_core.config import MannerName, Role, Split, SynthesisConfig
 from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.files import digest
 from wakeword_core.speech.background import NOISES, SCENES
 from wakeword_core.speech.cutting import Cut
+from wakeword_core.speech.delivery import Delivery
 from wakeword_core.speech.engines import Engine, Sex, Voice, of_languages
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.phonetics import PhraseGuard
+from wakeword_core.speech.pronunciation import Pronunciations
 
 SpokenRole = Literal["positive", "hard_negative", "negative"]
 SPOKEN_ROLES: tuple[SpokenRole, ...] = get_args(SpokenRole)
@@ -65,6 +67,7 @@ class Utterance:
     text: str
     ipa: str | None
     """How it is pronounced, where that is not left to the engine."""
+    manner: MannerName | None  # of `people`, where it is not the voice's own
     engine: str
     speaker: str
     voice: str
@@ -137,8 +140,14 @@ class Plan:
 class Cast:
     """Who speaks: engines with their shares of recordings, and the speakers of each in turn."""
 
-    def __init__(self, engines: Mapping[str, Engine], config: SynthesisConfig, seed: int) -> None:
-        """Take `engines` by name, each of which has a share; ConfigError where one has no voice that may speak."""
+    def __init__(
+        self, engines: Mapping[str, Engine], config: SynthesisConfig, seed: int, delivery: Delivery | None = None
+    ) -> None:
+        """Take `engines` by name, each of which has a share; ConfigError where one has no voice that may speak.
+
+        Without a `delivery`, engines read texts by themselves.
+        """
+        self.delivery = delivery or Delivery((), Pronunciations(), SynthesisConfig(), seed)
         total = sum(config.engines[name] for name in engines)
         self.shares = {name: config.engines[name] / total for name in engines}
         self.engines = engines
@@ -163,14 +172,14 @@ class Cast:
         """Yield for each text the engine that says it, and the voices of the speaker whose turn it is there."""
         spoken: Counter[str] = Counter()
         for engine, text in zip(_shared_out(self.shares), texts, strict=False):
-            chosen = engine if self.engines[engine].can_say(text) else self._reader(text)
+            chosen = engine if self.delivery.can_say(self.engines[engine], text) else self._reader(text)
             yield chosen, self._voices[chosen, self._turns[chosen].speaker(spoken[chosen])]
             spoken[chosen] += 1
 
     def _reader(self, text: str) -> str:
         """Return the engine with the largest share of those that read a text; DataError where none does."""
         for name in sorted(self.shares, key=lambda name: -self.shares[name]):
-            if self.engines[name].can_say(text):
+            if self.delivery.can_say(self.engines[name], text):
                 return name
         raise DataError(
             f"none of the engines {', '.join(self.engines)} can read {text!r}; add espeak to synthesis.engines, or "
@@ -287,10 +296,14 @@ def plan_speech(
     """Plan `count` recordings of `texts` in turn, by voices in turn, in a folder that is the role's unless given."""
     folder = folder or role
     said = [texts[index % len(texts)] for index in range(count)]
-    return [
-        _utterance(role, f"{folder}/{index:05d}", text, engine, voices, config, _generator(seed, folder, index))
-        for index, (text, (engine, voices)) in enumerate(zip(said, cast.turns(iter(said)), strict=True))
-    ]
+    planned = []
+    for index, (text, (engine, voices)) in enumerate(zip(said, cast.turns(iter(said)), strict=True)):
+        generator = _generator(seed, folder, index)
+        item = _utterance(role, f"{folder}/{index:05d}", text, engine, voices, config, generator)
+        language = next(voice.language for voice in voices if voice.name == item.voice)
+        ipa = cast.delivery.ipa(text, cast.engines[engine], language, (folder, index))
+        planned.append(replace(item, ipa=ipa, manner=cast.delivery.manner((folder, index))))
+    return planned
 
 
 def plan_background(config: SynthesisConfig, seed: int, sentences: Sequence[str]) -> list[Scene]:
@@ -359,6 +372,7 @@ def _utterance(
         path=f"{path}_{speaker}_{voice.language}.flac",
         text=text + ending,
         ipa=None,
+        manner=None,
         engine=engine,
         speaker=speaker,
         voice=voice.name,

@@ -16,7 +16,7 @@ from wakeword_core.cores import available_cores, process_pool
 from wakeword_core.errors import WakewordError
 from wakeword_core.files import digest
 from wakeword_core.progress import Progress
-from wakeword_core.speech import background
+from wakeword_core.speech import background, people
 from wakeword_core.speech.cutting import faded, piece
 from wakeword_core.speech.engines import Engine, EngineSettings, Line, Samples, make_engine, without_quiet
 from wakeword_core.speech.engines.espeak import WORDS_A_MINUTE
@@ -102,7 +102,10 @@ def _speech(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine
             utterance.seed,
         )
     )
-    return resample(without_quiet(samples, rate, _VOICED_RATIO), rate, sample_rate)
+    spoken = without_quiet(samples, rate, _VOICED_RATIO)
+    if utterance.manner is not None:
+        spoken = people.speak_as(spoken, rate, utterance.manner, utterance.seed)
+    return resample(spoken, rate, sample_rate)
 
 
 def write_all(
@@ -153,13 +156,16 @@ def _key(item: Item, sample_rate: int, engines: Mapping[str, Engine]) -> str:
         speaking = {talker.engine for talker in talkers}
         recipe = asdict(replace(item, path="", split="train", talkers=talkers))
     versions = {name: engines[name].version for name in speaking}
+    if isinstance(item, Utterance) and item.manner is not None:
+        versions["people"] = people.version()
     return f"{digest([recipe, versions, sample_rate])}.flac"
 
 
 def _cost(item: Item, engines: Mapping[str, Engine]) -> float:
     """About how many seconds of a core an item takes."""
     if isinstance(item, Utterance):
-        return engines[item.engine].seconds * (1 + bool(item.before) + bool(item.after))
+        line = engines[item.engine].seconds + (people.SECONDS if item.manner is not None else 0)
+        return line * (1 + bool(item.before) + bool(item.after))
     return _SECONDS_A_SCENE + sum(engines[talker.engine].seconds for talker in item.talkers)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from wakeword_core.config import SynthesisConfig
 from wakeword_core.errors import DataError
 from wakeword_core.speech.confusables import confusable_phrases, draw
-from wakeword_core.speech.phonetics import PhraseGuard
+from wakeword_core.speech.phonetics import PhraseGuard, unread_letters
 from wakeword_core.speech.plan import PIECES, WORDS, Around, Said
+from wakeword_core.speech.pronunciation import Pronunciations, spelt_out
 from wakeword_core.speech.sentences import around_a_phrase, sentences, single_words
 
 _CONFUSABLES = 3_000
@@ -27,24 +28,29 @@ class Script:
     sentences: list[str]
 
 
-def write_script(phrase: str, config: SynthesisConfig, seed: int) -> Script:
+def write_script(
+    phrase: str, config: SynthesisConfig, seed: int, pronunciations: Pronunciations | None = None
+) -> Script:
     """Write what is said for a phrase and the further wake words of the settings; the same for the same seed.
 
     Nothing but positives has a wake word in it. DataError when a wake word gives no sound, when nothing sounds like
     one, or when a confusable of the settings contains one.
     """
+    pronunciations = pronunciations or Pronunciations()
     wake_words = (phrase, *config.phrases)
-    guard = PhraseGuard(wake_words)
+    spelt = [spelt_out(word) for word in wake_words]
+    ways = [way for word in spelt for way in pronunciations.all_ways(word)]
+    guard = PhraseGuard(spelt, pronunciations.phonemizer, ways)
     _require_no_wake_word(config.confusables, guard)
     around = Around(*around_a_phrase(_AROUND, seed, guard), guard) if config.carrier_share else None
     said: list[Said] = []
-    for number, word in enumerate(wake_words, 1):
+    for number, (word, text) in enumerate(zip(wake_words, spelt, strict=True), 1):
         ending = "" if number == 1 else f"_{number}"
-        alike = _alike(word, config, seed, guard, config.confusables if number == 1 else ())
+        alike = _alike(text, config, seed, guard, config.confusables if number == 1 else (), pronunciations)
         said += [
-            Said(f"positive{ending}", "positive", (word,), config.positives, label=word, around=around),
+            Said(f"positive{ending}", "positive", (text,), config.positives, label=word, around=around),
             Said(f"hard_negative{ending}", "hard_negative", alike, config.hard_negatives, around=around),
-            Said(f"{PIECES}{ending}", "hard_negative", (word,), config.pieces, cut=True),
+            Said(f"{PIECES}{ending}", "hard_negative", (text,), config.pieces, cut=True),
         ]
     spoken = sentences(max(config.negatives, _BABBLED if config.background_minutes else 0), seed, guard)
     said.append(Said("negative", "negative", spoken, config.negatives))
@@ -52,11 +58,22 @@ def write_script(phrase: str, config: SynthesisConfig, seed: int) -> Script:
     return Script(tuple(one for one in said if one.count), spoken)
 
 
-def _alike(phrase: str, config: SynthesisConfig, seed: int, guard: PhraseGuard, own: Sequence[str]) -> Sequence[str]:
+def _alike(
+    phrase: str,
+    config: SynthesisConfig,
+    seed: int,
+    guard: PhraseGuard,
+    own: Sequence[str],
+    pronunciations: Pronunciations,
+) -> Sequence[str]:
     """What is said as hard negatives of a phrase: first those of the configuration, then all in turn."""
     if not config.hard_negatives:
         return ()
-    found = confusable_phrases(phrase, _CONFUSABLES, seed, guard)
+    found = [
+        item
+        for item in confusable_phrases(phrase, _CONFUSABLES, seed, guard, pronunciations.phonemizer)
+        if not pronunciations or not unread_letters(pronunciations.unread(item.text))
+    ]
     drawn = draw([item for item in found if item.kind in config.confusable_kinds], config.hard_negatives, seed)
     if not drawn and not own:
         raise DataError(f"nothing sounds like {phrase!r}; set synthesis.hard_negatives to 0 or choose another phrase")

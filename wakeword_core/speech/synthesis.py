@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.config import Role, SourceConfig, SynthesisConfig
+from wakeword_core.config import MannerName, Role, SourceConfig, SynthesisConfig
 from wakeword_core.errors import DataError, MissingDependencyError, reason_of
 from wakeword_core.files import contained, read_json, replacing, require_space, write_json
 from wakeword_core.progress import Progress, silent
-from wakeword_core.speech import phonetics
-from wakeword_core.speech.engines import Engine, EngineSettings, make_engine
+from wakeword_core.speech import people, phonetics
+from wakeword_core.speech.delivery import Delivery, accent_of
+from wakeword_core.speech.engines import Engine, EngineSettings, Samples, make_engine
 from wakeword_core.speech.engines.espeak import LICENCE as BABBLE_LICENCE
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.plan import (
@@ -24,11 +25,13 @@ from wakeword_core.speech.plan import (
     Plan,
     Said,
     Scene,
+    SpokenRole,
     Utterance,
     plan,
     plan_speech,
 )
-from wakeword_core.speech.rendering import write_all
+from wakeword_core.speech.pronunciation import Pronunciations, pronounce, spelt_out
+from wakeword_core.speech.rendering import render, write_all
 from wakeword_core.speech.script import write_script
 from wakeword_core.store.parts import Parts
 
@@ -37,6 +40,7 @@ log = logging.getLogger(__name__)
 SOURCES_FILE = "sources.json"
 _BACKGROUND_LICENCE = "synthetic"
 
+_ALIKE: SpokenRole = "hard_negative"
 _SECONDS_A_RECORDING = 4.0
 _HEARD_LONGER_SECONDS = 0.06
 """Silero VAD hears a word end so much after its last sound (15 to 100 ms, by word and engine). An end that is stated is
@@ -73,9 +77,12 @@ def synthesize(
     """
     require_readable(phrase, config)
     settings = EngineSettings(config, cache)
-    engines = _engines((phrase, *config.phrases), settings)
-    script = write_script(phrase, config, seed)
-    cast = Cast(engines, config, seed)
+    pronunciations = pronunciations_of(phrase, config)
+    wake_words = [spelt_out(word) for word in (phrase, *config.phrases)]
+    engines = _engines(wake_words, pronunciations, settings)
+    script = write_script(phrase, config, seed, pronunciations)
+    others = [text for said in script.said for text in said.texts if said.folder.startswith((_ALIKE, WORDS))]
+    cast = Cast(engines, config, seed, Delivery(wake_words, pronunciations, config, seed, others, script.sentences))
     planned = plan(script.said, config, cast, seed, script.sentences)
     expected_seconds = sum(scene.seconds for scene in planned.scenes) + _SECONDS_A_RECORDING * len(planned.utterances)
     require_space(out, int(expected_seconds * sample_rate * 2), "making synthetic recordings")
@@ -90,14 +97,26 @@ def require_readable(phrase: str, config: SynthesisConfig) -> None:
     """Raise DataError where a phrase that is to be said has letters that the voices cannot read."""
     if not (config.positives or config.hard_negatives or config.pieces):
         return
+    pronunciations = pronunciations_of(phrase, config)
     for text in (phrase, *config.phrases, *config.confusables):
-        if unread := phonetics.unread_letters(text):
-            raise DataError(
-                f"the English voices cannot read {', '.join(unread)} in {text!r}: they would say the names of letters, "
-                "or nothing, and a model would learn that instead of the phrase; write the phrase as it sounds, in "
-                "English letters, or bring recordings of it and set synthesis.positives, synthesis.hard_negatives and "
-                "synthesis.pieces to 0"
-            )
+        _require_readable(text, pronunciations)
+
+
+def pronunciations_of(phrase: str, config: SynthesisConfig) -> Pronunciations:
+    """Return how words are said by the settings; DataError names a symbol of theirs that no voice could say."""
+    said = bool(config.positives or config.hard_negatives or config.pieces)
+    wake_words = [spelt_out(word) for word in (phrase, *config.phrases)]
+    return Pronunciations(config.pronunciations, wake_words, config.phrase_language if said else None)
+
+
+def _require_readable(text: str, pronunciations: Pronunciations) -> None:
+    if unread := phonetics.unread_letters(pronunciations.unread(text)):
+        raise DataError(
+            f"the English voices cannot read {', '.join(unread)} in {text!r}: they would say the names of letters, or "
+            "nothing, and a model would learn that instead of the phrase; say how it is pronounced in "
+            "synthesis.pronunciations, or in which language in synthesis.phrase_language; or bring recordings of it "
+            "and set synthesis.positives, synthesis.hard_negatives and synthesis.pieces to 0"
+        )
 
 
 def synthetic_sources(folder: Path) -> list[SourceConfig]:
@@ -128,24 +147,55 @@ def synthesize_phrase(
 
     DataError when the text gives no sound.
     """
-    if not text.strip():
-        raise DataError(f"the text {text!r} gives no sound; use a text with words in it")
-    config = config or SynthesisConfig()
-    settings = EngineSettings(config, cache)
-    require_readable(text, config)
-    engines = _engines((text,), settings)
-    planned = plan_speech("positive", [" ".join(text.split())], count, config, Cast(engines, config, seed), seed)
-    utterances = [replace(utterance, path=Path(utterance.path).name) for utterance in planned]
+    settings = EngineSettings(config or SynthesisConfig(), cache)
+    utterances, engines = _plan_text(text, count, seed, settings)
     write_all(utterances, sample_rate, engines, settings, out, progress)
     return [out / utterance.path for utterance in utterances]
 
 
-def _engines(phrases: Sequence[str], settings: EngineSettings) -> dict[str, Engine]:
+@dataclass(frozen=True)
+class Hearing:
+    """One recording, float32 [samples], who speaks, how, and the name of its file."""
+
+    samples: Samples
+    ipa: str
+    speaker: str
+    manner: MannerName | None
+    name: str
+
+
+def say(text: str, sample_rate: int, seed: int, cache: Path, config: SynthesisConfig) -> Hearing:
+    """Say a text as in the first recording of it; DataError when it gives no sound."""
+    (utterance, *_), engines = _plan_text(text, 1, seed, EngineSettings(config, cache))
+    voices = {voice.name: voice for voice in engines[utterance.engine].voices()}
+    ipa = utterance.ipa or pronounce(utterance.text, accent_of(voices[utterance.voice].language))
+    samples = render(utterance, sample_rate, engines)
+    return Hearing(samples, ipa, utterance.speaker, utterance.manner, utterance.path)
+
+
+def _plan_text(text: str, count: int, seed: int, settings: EngineSettings) -> tuple[list[Utterance], dict[str, Engine]]:
+    """Recordings of one text, by voices in turn, and the engines that say them."""
+    if not text.strip():
+        raise DataError(f"the text {text!r} gives no sound; use a text with words in it")
+    config = settings.synthesis
+    said = spelt_out(" ".join(text.split()))
+    pronunciations = Pronunciations(config.pronunciations, (said,), config.phrase_language)
+    _require_readable(said, pronunciations)
+    engines = _engines((said,), pronunciations, settings)
+    cast = Cast(engines, config, seed, Delivery((said,), pronunciations, config, seed))
+    planned = plan_speech("positive", [said], count, config, cast, seed)
+    return [replace(utterance, path=Path(utterance.path).name) for utterance in planned], engines
+
+
+def _engines(phrases: Sequence[str], pronunciations: Pronunciations, settings: EngineSettings) -> dict[str, Engine]:
     """Make and prepare the engines that speak and can read every phrase, which espeak can.
 
     Of the engines that speak unless others are named, one that is not installed is left out.
     """
     config = settings.synthesis
+    if config.people_share:
+        people.require()
+    delivery = Delivery(phrases, pronunciations, config, 0)
     engines = {}
     for name in (name for name, share in config.engines.items() if share > 0):
         engine = make_engine(name, settings)
@@ -156,7 +206,7 @@ def _engines(phrases: Sequence[str], settings: EngineSettings) -> dict[str, Engi
                 raise
             log.warning("%s speaks without %s: %s", EspeakEngine.name, name, error)
             continue
-        unread = [phrase for phrase in phrases if not engine.can_say(phrase)]
+        unread = [phrase for phrase in phrases if not delivery.can_say(engine, phrase)]
         if not unread:
             engines[name] = engine
         else:

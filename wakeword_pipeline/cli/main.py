@@ -353,20 +353,21 @@ def serve(
 @app.command()
 def synth(
     phrase: Annotated[str, typer.Argument(help="The text to speak.")],
-    out: Annotated[Path, typer.Option(help="Folder for the recordings.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the recordings.")] = None,
     count: Annotated[int, typer.Option(min=1, max=100_000, help="Number of recordings, each in another voice.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of voices.")] = 1,
+    say: Annotated[bool, typer.Option("--say", help="Play the first one only, and print how it is said.")] = False,
+    ipa: Annotated[list[str] | None, typer.Option(help="How to say it (IPA); may be repeated.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file whose settings of synthesis hold.")] = None,
+    settings: Settings = None,
 ) -> None:
     """Synthesize recordings of a text."""
-    from wakeword_core.config import DataConfig
-    from wakeword_core.speech.synthesis import synthesize_phrase
-    from wakeword_pipeline.cli.logs import Bars
-    from wakeword_pipeline.orchestration.home import home_path
+    from wakeword_pipeline.cli.commands.synth import say_phrase, synth_phrase
 
-    cache = home_path() / "cache"
-    with Bars() as progress:
-        paths = synthesize_phrase(phrase, count, DataConfig().audio.sample_rate, seed, out, cache, progress)
-    print(printable(f"{len(paths)} recordings of {phrase!r} in {out}"))
+    if say:
+        say_phrase(phrase, out, seed, ipa or (), config, settings or ())
+    else:
+        synth_phrase(phrase, out, count, seed, ipa or (), config, settings or ())
 
 
 def main() -> None:

@@ -442,3 +442,13 @@ def test_example_needs_audio_root_and_keeps_speakers_apart(monkeypatch):
     assert made.words and not (made.positives or made.hard_negatives or made.negatives or made.background_minutes)
     assert all(source.licence for source in config.data.sources)
     assert {source.split for source in config.data.sources} == {None, "train", "val", "test"}
+
+
+def test_one_pronunciation_may_stand_without_a_list(tmp_path):
+    path = tmp_path / "wakeword.yaml"
+    path.write_text("synthesis: {pronunciations: {hey robin: heɪ, 小智: [a, b]}, people: [child]}\n", encoding="utf-8")
+    made = load_config(path).synthesis
+    assert made.pronunciations == {"hey robin": ("heɪ",), "小智": ("a", "b")} and made.people == ("child",)
+    for wrong, said in (("heɪ", "names with values"), ("{a: []}", "at least 1"), ("{a: [5]}", "text")):
+        with pytest.raises(ConfigError, match=f"synthesis.pronunciations.*{said}"):
+            load_config(path, [f"synthesis.pronunciations={wrong}"])

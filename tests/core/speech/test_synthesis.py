@@ -13,18 +13,20 @@ from hypothesis import strategies as st
 
 from wakeword_core.config import SPLITS, Config, DataConfig, SynthesisConfig
 from wakeword_core.config.globs import glob_regex
-from wakeword_core.errors import DataError, WakewordError
+from wakeword_core.errors import DataError, MissingDependencyError, WakewordError
 from wakeword_core.files import hash_file
 from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.recordings.scan import ScanCache
 from wakeword_core.recordings.sources import find_recordings
-from wakeword_core.speech import rendering, synthesis
+from wakeword_core.speech import people, rendering, synthesis
 from wakeword_core.speech.confusables import confusable_phrases
+from wakeword_core.speech.delivery import Delivery
 from wakeword_core.speech.engines import EngineSettings, hibari, make_engine
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.engines.kokoro import all_voices
 from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.plan import Cast, Said, plan, plan_speech
+from wakeword_core.speech.pronunciation import Pronunciations
 from wakeword_core.speech.rendering import render
 from wakeword_core.speech.script import write_script
 from wakeword_core.speech.synthesis import synthesize, synthesize_phrase, synthetic_sources
@@ -53,6 +55,11 @@ def made(tmp_path_factory):
     report = lambda _, done, total: seen.append((done, total))  # noqa: E731
     summary = synthesize("hey robin", SMALL, RATE, 1, out, out / "cache", report, workers=1)
     return out, summary, seen
+
+
+def cast_of(config):
+    engines = {"espeak": EspeakEngine()}
+    return Cast(engines, config, 1, Delivery(("hey robin",), Pronunciations(), config, 1))
 
 
 def hashes(folder):
@@ -459,3 +466,95 @@ def test_a_dead_worker_is_one_clear_error(monkeypatch, tmp_path):
     monkeypatch.setattr(rendering, "available_cores", lambda: 2)
     with pytest.raises(WakewordError, match="fewer workers"):
         synthesize_phrase("hey", 8, RATE, 1, tmp_path, tmp_path)
+
+
+def test_a_pronunciation_makes_any_script_readable(tmp_path):
+    config = SynthesisConfig(
+        positives=8,
+        hard_negatives=12,
+        negatives=4,
+        background_minutes=0,
+        pronunciations={"你好 小智": "niː ˈhaʊ ʃaʊ ˈdʒɪ"},
+    )
+    with pytest.raises(DataError, match=r"cannot read 你, 好, 小, 智.*synthesis\.pronunciations"):
+        synthesize("你好小智", config, RATE, 1, tmp_path / "a", tmp_path)
+    config = config.model_copy(update={"pronunciations": {"你好小智": ("niː ˈhaʊ ʃaʊ ˈdʒɪ", "ni xau ʃjau tʂɨ")}})
+    synthesis.require_readable("你好小智", config)
+    summary = synthesize("你好小智", config, RATE, 1, tmp_path / "b", tmp_path)
+    assert summary.recordings == {"positive": 8, "hard_negative": 12, "negative": 4}
+    assert all(soundfile.info(path).duration > 0.5 for path in (tmp_path / "b" / "positive").iterdir())
+
+
+def test_a_pronunciation_that_no_voice_knows_is_refused_before_anything_is_made(tmp_path):
+    config = SMALL.model_copy(update={"pronunciations": {"robin": ("ɹ@bin",)}})
+    for make in (
+        lambda: synthesize("hey robin", config, RATE, 1, tmp_path, tmp_path),
+        lambda: synthesis.require_readable("hey robin", config),
+    ):
+        with pytest.raises(DataError, match=r"'@' \(commercial at"):
+            make()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_phrase_is_read_in_its_language(tmp_path, monkeypatch):
+    planned = []
+    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: planned.extend(items) or [1.0] * len(items))
+    config = SMALL.model_copy(update={"phrase_language": "de", "hard_negatives": 48, "background_minutes": 0.0})
+    synthesize("guten Tag", config, RATE, 1, tmp_path, tmp_path)
+    assert {item.ipa for item in planned if item.role == "positive"} == {"ɡˈuːtən tˈɑːk"}
+    apart = {item.text.rstrip(".!?"): item.ipa for item in planned if item.role == "hard_negative"}
+    # what the phrase shares with what is like it sounds the same there
+    assert apart["guten"] == "ɡˈuːtən" and any(ipa and ipa.endswith("tˈɑːk") for ipa in apart.values())
+    assert not any(PhraseGuard(["guten Tag"]).contains(list(apart)))
+
+
+def test_all_ways_of_saying_the_phrase_are_kept_from_the_negatives(tmp_path, monkeypatch):
+    planned = []
+    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: planned.extend(items) or [1.0] * len(items))
+    config = SMALL.model_copy(update={"pronunciations": {"stop": ("stˈɑːp", "ɡˈoʊ")}, "words": 60, "negatives": 200})
+    synthesize("stop", config, RATE, 1, tmp_path, tmp_path)
+    texts = [item.text for item in planned if item.role in ("negative", "hard_negative")]
+    assert len(texts) > 250 and not any(PhraseGuard(["go"]).contains(texts))
+    said = [item.ipa for item in planned if item.role == "positive"]
+    assert said.count("ɡˈoʊ") == said.count("stˈɑːp") == 8
+
+
+def test_abbreviations_of_the_phrase_are_said_as_words(tmp_path, monkeypatch):
+    planned = []
+    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: planned.extend(items) or [1.0] * len(items))
+    synthesize("hey dr. robin", SMALL, RATE, 1, tmp_path, tmp_path)
+    assert {item.text.rstrip(".!?") for item in planned if item.role == "positive"} == {"hey doctor robin"}
+    labels = {source.label for source in synthetic_sources(tmp_path) if source.role == "positive"}
+    assert labels == {"hey dr. robin"}
+
+
+def test_accents_and_people_change_the_recordings_and_follow_the_seed(made, tmp_path, monkeypatch):
+    pytest.importorskip("pyworld")
+    few = {"hard_negatives": 4, "negatives": 4, "background_minutes": 0.0}
+    plain = SMALL.model_copy(update=few)
+    others = SMALL.model_copy(update={**few, "accent_share": 0.5, "people_share": 0.5})
+    for name, config, workers in (("plain", plain, 1), ("a", others, 1), ("b", others, 2)):
+        monkeypatch.setattr(rendering, "_SECONDS_WORTH_A_PROCESS", 0.2)
+        synthesize("hey robin", config, RATE, 1, tmp_path / name, tmp_path, workers=workers)
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+    before, after = hashes(tmp_path / "plain"), hashes(tmp_path / "a")
+    assert before.keys() == after.keys()
+    changed = sum(before[name] != after[name] for name in before)
+    assert 0.4 * len(before) < changed < len(before)
+
+
+def test_people_are_made_anew_with_another_vocoder(tmp_path, monkeypatch):
+    pytest.importorskip("pyworld")
+    config = SynthesisConfig(people_share=1.0, people=("whispered",), engines={"espeak": 1})
+    item = plan_speech("positive", ["hey robin"], 1, config, cast_of(config), 1)[0]
+    engines = {"espeak": EspeakEngine()}
+    first = rendering._key(item, RATE, engines)
+    monkeypatch.setattr(people, "_VOCODING", 99)
+    assert rendering._key(item, RATE, engines) != first
+
+
+def test_without_the_vocoder_nothing_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(people, "require", lambda: (_ for _ in ()).throw(MissingDependencyError("needs pyworld")))
+    with pytest.raises(MissingDependencyError, match="pyworld"):
+        synthesize("hey robin", SMALL.model_copy(update={"people_share": 0.1}), RATE, 1, tmp_path, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -33,7 +33,7 @@ SURFACE = {
     "detect": {"--sensitivity", "--threshold", "--json"},
     "listen": {"--device", "--sensitivity", "--threshold", "--seconds", "--json"},
     "serve": {"--judge", "--host", "--port", "--config", "--home", "--set"},
-    "synth": {"--out", "--count", "--seed"},
+    "synth": {"--out", "--count", "--seed", "--say", "--ipa", "--config", "--set"},
 }
 
 
@@ -142,6 +142,15 @@ def test_a_phrase_that_no_voice_can_read_is_refused_before_there_is_a_home(monke
     monkeypatch.chdir(tmp_path)
     status, message = failing(monkeypatch, capsys, "run")
     assert status == 1 and "cannot read 你, 好, 小, 智" in message and len(message.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
+
+
+def test_a_pronunciation_that_is_none_is_refused_before_there_is_a_home(monkeypatch, capsys, tmp_path: Path) -> None:
+    text = "phrase: robin\nsynthesis: {enabled: true, pronunciations: {robin: 'ɹ@bin'}}\n"
+    (tmp_path / "wakeword.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    status, message = failing(monkeypatch, capsys, "run")
+    assert status == 1 and "'@'" in message and len(message.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
 
 
@@ -275,6 +284,49 @@ def test_synth_makes_recordings(tmp_path: Path) -> None:
     command("synth", "hello house", "--out", str(tmp_path / "out"), "--count", "3", expect=0)
     found = sorted((tmp_path / "out").rglob("*.flac"))
     assert len(found) == 3 and all(soundfile.info(path).samplerate == 16_000 for path in found)
+
+
+def test_synth_says_the_first_one_and_how(tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("espeakng_loader", reason="needs the speech extra")
+    from wakeword_core.runtime import microphone
+    from wakeword_pipeline.cli.commands import synth
+
+    played = []
+    monkeypatch.setattr(synth, "play", lambda samples, rate: played.append((len(samples), rate)))
+    monkeypatch.chdir(tmp_path)
+    assert "hˈeɪ" in command("synth", "hey robin", "--say", expect=0)
+    assert len(played) == 1 and played[0][1] == 16_000 and not list(tmp_path.iterdir())
+    # without a loudspeaker there is a file, and it says where
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+
+    def without(what: str) -> None:
+        raise microphone.MissingDependencyError(f"{what} needs sounddevice")
+
+    monkeypatch.setattr("wakeword_core.runtime.loudspeaker.portaudio", without)
+    said = command("synth", "小智", "--say", "--ipa", "ʃaʊ ˈdʒɪ", expect=0)
+    (path,) = tmp_path.iterdir()
+    assert "ʃaʊ dʒˈɪ" in said and path.name in said and path.suffix == ".flac"
+    (tmp_path / "config.yaml").write_text("synthesis: {pronunciations: {hello: [ola, alo]}, people_share: 0}\n")
+    said = command("synth", "hello", "--say", "--config", "config.yaml", "--out", "there", expect=0)
+    assert ("ola" in said or "alo" in said) and len(list((tmp_path / "there").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["hey"], 2, "--out"),
+        (["hey", "--say", "--ipa", "h%"], 1, "'%'"),
+        (["hey", "--say", "--set", "synthesis.accents=[klingon]"], 2, "synthesis.accents"),
+        (["hey", "--say", "--set", "synthesis.people=[robot]"], 2, "synthesis.people"),
+    ],
+)
+def test_synth_says_what_is_wrong(monkeypatch, capsys, tmp_path: Path, arguments, status, said) -> None:
+    pytest.importorskip("espeakng_loader", reason="needs the speech extra")
+    monkeypatch.chdir(tmp_path)
+    code, message = failing(monkeypatch, capsys, "synth", *arguments)
+    assert code == status and said in message and len(message.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_version() -> None:

@@ -25,6 +25,7 @@ ENTRY_POINTS = "wakeword.speech_engines"
 OWN_ENGINES = ("espeak", "hibari", "kokoro", "piper")
 """Modules of this package, each with a function `engine` that makes the engine of that name."""
 _FRAME_SECONDS = 0.005
+_ENDINGS = (".", "!", "?", ",")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Line:
     """How far pitch moves, 0 to 99, as of `pitch`."""
     seed: int = 0
     """Of all that is random about it."""
+
+    @property
+    def ending(self) -> str:
+        """Return the mark that the text ends with, which has no sound and gives the line its melody."""
+        return self.text[-1:] if self.text[-1:] in _ENDINGS else ""
 
 
 class Engine(Protocol):

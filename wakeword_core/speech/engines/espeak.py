@@ -1,7 +1,7 @@
 """espeak-ng as an engine: many voices and accents of English by formant synthesis, in milliseconds."""
 
 from wakeword_core.audio import from_pcm16
-from wakeword_core.speech import espeak
+from wakeword_core.speech import espeak, mnemonics
 from wakeword_core.speech.engines import EngineSettings, Line, Samples, Voice, package_versions
 
 LICENCE = "synthetic (espeak-ng)"
@@ -13,7 +13,7 @@ class EspeakEngine:
     """Every variant of espeak-ng that passes for a person, in every accent."""
 
     name = "espeak"
-    speaks_ipa = False
+    speaks_ipa = True
     seconds = 0.01
 
     def __init__(self) -> None:
@@ -44,12 +44,15 @@ class EspeakEngine:
     def say(self, line: Line) -> tuple[Samples, int]:
         """Say a line."""
         accent, _, variant = line.voice.partition("+")
+        named = line.ipa is not None
+        text = f"{mnemonics.from_ipa(line.ipa)}{line.ending}" if line.ipa is not None else line.text
         pcm, rate = espeak.speak(
-            line.text,
+            text,
             espeak.Voice(accent, variant or None),
             rate=round(line.tempo * WORDS_A_MINUTE),
             pitch=line.pitch,
             intonation=line.intonation,
+            named=named,
         )
         return from_pcm16(pcm), rate
 

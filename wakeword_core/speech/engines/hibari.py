@@ -10,6 +10,7 @@ import numpy as np
 from wakeword_core.errors import DataError, MissingDependencyError
 from wakeword_core.python import install_command
 from wakeword_core.speech.engines import EngineSettings, Line, Samples, Voice, is_latin, package_versions
+from wakeword_core.speech.engines.kokoro import to_letters
 
 SAMPLE_RATE = 24_000
 SPEAKER_FACTORS: tuple[float, ...] = (0.79, 0.85, 0.92, 1.0, 1.08, 1.17, 1.26)
@@ -24,7 +25,7 @@ class HibariEngine:
     """The one voice at several pitches, by the names `079` to `126`."""
 
     name = "hibari"
-    speaks_ipa = False
+    speaks_ipa = True
     seconds = 0.06
 
     def __init__(self) -> None:
@@ -50,7 +51,12 @@ class HibariEngine:
         factor = int(line.voice) / 100
         # the tempo stays, whatever the factor is
         tempo = float(np.clip(line.tempo / factor, *_SPEED_LIMITS))
-        samples = np.asarray(_voice()(line.text, speed=tempo, seed=line.seed), dtype=np.float32)
+        if line.ipa is None:
+            said = _voice()(line.text, speed=tempo, seed=line.seed)
+        else:  # its letters are those of kokoro, of which it has learnt
+            letters = to_letters(line.ipa, british=False, given=True) + line.ending
+            said = _voice().from_phonemes(letters, speed=tempo, seed=line.seed)
+        samples = np.asarray(said, dtype=np.float32)
         if samples.size == 0 or float(np.abs(samples).max()) < _QUIETEST_PEAK:
             raise DataError(
                 f"the text {line.text!r} gives no sound in the voice of hibari; use English words, or leave hibari out "

@@ -63,15 +63,20 @@ _BEFORE_SECONDS, _AFTER_SECONDS = 0.02, 0.04
 _SPEED_LIMITS = (0.5, 2.0)
 
 # espeak-ng's phonemes in the letters that the model learnt, as misaki (Apache-2.0, of the same author) writes them
-_LETTERS = (
+_LETTERS: tuple[tuple[str, str], ...] = (
     ("eɪ", "A"), ("aɪ", "I"), ("aʊ", "W"), ("ɔɪ", "Y"), ("oʊ", "O"), ("əʊ", "Q"), ("tʃ", "ʧ"), ("dʒ", "ʤ"),
     ("ɚ", "əɹ"), ("r", "ɹ"), ("ɐ", "ə"), ("n̩", "ᵊn"), ("l̩", "ᵊl"), ("ɾ", "T"), ("ʔ", "t"), ("x", "k"), ("ç", "k"),
     ("ɬ", "l"), ("ɫ", "l"), ("ʲ", ""),
+    # sounds that it did not learn become the nearest that it did
+    ("ʏ", "y"), ("ʉ", "u"), ("ɘ", "ə"), ("ɵ", "ə"), ("ɞ", "ɜ"), ("ɶ", "a"), ("ɝ", "ɜɹ"), ("ʀ", "ʁ"), ("ʙ", "b"),
+    ("ʟ", "l"), ("ɭ", "l"), ("ɮ", "l"), ("ʐ", "ʒ"), ("ʑ", "ʒ"), ("ħ", "h"), ("ɦ", "h"), ("ʕ", "ʔ"), ("ɢ", "ɡ"),
+    ("ʍ", "w"), ("ɱ", "m"), ("ɧ", "ʃ"), ("ⱱ", "v"),
 )  # fmt: skip
+_FOREIGN = ("r", "x", "ç", "ʔ")
+"""Which English has not, or not as sounds of their own."""
 _AMERICAN = (("ɜːɹ", "ɜɹ"), ("ɜː", "ɜɹ"), ("ɪə", "iə"), ("ː", ""))
 _BRITISH = (("eə", "ɛː"), ("iə", "ɪə"))
 _UNSPOKEN = re.compile(r"\([a-z-]+\)|[\u0361\u035c\u200d]")
-_ENDS = ".!?,"
 
 
 def _package(files: Mapping[str, str]) -> NpmPackage:
@@ -159,10 +164,10 @@ class KokoroEngine:
     def letters(line: Line, *, british: bool) -> str:
         """Return a line in the letters of the model's vocabulary; DataError where there are none, or too many."""
         ipa = line.ipa or espeak.phonemes([line.text], "en-gb-x-rp" if british else "en-us")[0]
-        spoken = to_letters(ipa, british=british)
+        spoken = to_letters(ipa, british=british, given=line.ipa is not None)
         if not has_sounds(spoken):
             raise DataError(f"the text {line.text!r} gives no sound in the voices of kokoro; use English words")
-        letters = spoken + (line.text[-1:] if line.text[-1:] in _ENDS else "")
+        letters = spoken + line.ending
         if len(letters) >= _LONGEST:
             raise DataError(
                 f"the text {line.text[:40]!r}... has {len(letters)} phonemes, but kokoro says at most "
@@ -197,14 +202,15 @@ class KokoroEngine:
         return np.concatenate(halves).astype(np.float32)
 
 
-def to_letters(ipa: str, *, british: bool) -> str:
+def to_letters(ipa: str, *, british: bool, given: bool = False) -> str:
     """Write IPA in the letters that the model knows; others are left out.
 
-    Where `_` is between phonemes, as espeak-ng can have it, "tʃ" is one sound in "chair" and two in "nutshell".
+    Of a pronunciation that was `given`, sounds that English has not stay what they are. Where `_` is between phonemes,
+    as espeak-ng can have it, "tʃ" is one sound in "chair" and two in "nutshell".
     """
     letters = _UNSPOKEN.sub("", ipa).replace(" | ", ", ")
     for old, new in (*(_BRITISH if british else _AMERICAN), *_LETTERS):
-        letters = letters.replace(old, new)
+        letters = letters if given and old in _FOREIGN else letters.replace(old, new)
     return "".join(letter for letter in letters if letter in _data()["vocabulary"])
 
 

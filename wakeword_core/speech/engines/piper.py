@@ -27,7 +27,6 @@ _INPUTS = {"input", "input_lengths", "scales"}
 _SPEAKER_INPUT = "sid"
 _BEGIN, _END, _PAD = "^", "$", "_"
 _UNSPOKEN = re.compile(r"\([a-z-]+\)|_")
-_ENDS = ".!?,"
 _NOISE_A_PHONEME = 192 * 24
 """Numbers that most lines need at most; where one needs more, twice as many are drawn."""
 _MOST_DOUBLINGS = 4
@@ -74,7 +73,7 @@ class VoiceFile:
         """Return the numbers of a line's phonemes, with padding between; DataError where the voice has none of them."""
         ipa = line.ipa or espeak.phonemes([line.text], self.accent)[0]
         spoken = _UNSPOKEN.sub("", ipa.replace(" | ", ", "))
-        end = line.text[-1:] if line.text[-1:] in _ENDS else ""
+        end = line.ending
         known = [sign for sign in unicodedata.normalize("NFD", spoken) if sign in self.phoneme_id_map]
         if not has_sounds(known):
             raise DataError(f"the text {line.text!r} gives no sound in a voice of piper; use English words")

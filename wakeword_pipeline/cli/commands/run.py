@@ -50,10 +50,11 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
     started = time.monotonic()
     project = options.project()
     home = project.home
-    if project.config.synthesis.enabled and not project.config.phrase.isascii():
+    config, synthesis = project.config, project.config.synthesis
+    if synthesis.enabled and (not config.phrase.isascii() or synthesis.pronunciations or synthesis.phrase_language):
         from wakeword_core.speech.synthesis import require_readable
 
-        require_readable(project.config.phrase, project.config.synthesis)
+        require_readable(config.phrase, synthesis)
     require_space(home, _MIN_FREE_BYTES, "a build")
     prepare_home(home, options.config)
     banner(project.config, home)

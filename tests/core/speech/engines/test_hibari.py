@@ -51,3 +51,12 @@ def test_voices_are_speakers_apart_and_one_person():
     steps = np.diff(np.log([int(voice.name) for voice in ENGINE.voices()]))
     assert len(steps) >= 5 and steps.min() > 0.07
     assert {voice.split for voice in ENGINE.voices()} == {"train"}
+
+
+def test_a_pronunciation_counts_and_not_the_text():
+    pytest.importorskip("hibari")
+    said = ENGINE.say(Line("小智.", "100", "ʃˈaʊ dʒˈɪ", seed=1))[0]
+    np.testing.assert_array_equal(said, ENGINE.say(Line("hey robin.", "100", "ʃˈaʊ dʒˈɪ", seed=1))[0])
+    assert 0.3 < len(said) / 24_000 < 2.5
+    assert not np.array_equal(said, ENGINE.say(Line("小智.", "100", "ʃˈaʊ tʃˈɪ", seed=1))[0])
+    assert not np.array_equal(said, ENGINE.say(Line("小智?", "100", "ʃˈaʊ dʒˈɪ", seed=1))[0])

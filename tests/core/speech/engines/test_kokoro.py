@@ -11,6 +11,7 @@ from wakeword_core.npm import NpmError
 from wakeword_core.recordings.sources import find_recordings
 from wakeword_core.speech.engines import Line, kokoro
 from wakeword_core.speech.engines.kokoro import KokoroEngine, all_voices, package, to_letters
+from wakeword_core.speech.ipa import CONSONANTS, VOWELS
 from wakeword_core.speech.synthesis import synthesize, synthetic_sources
 
 CACHE = Path(__file__).parents[4] / ".wakeword" / "cache"
@@ -159,3 +160,12 @@ def test_the_real_model_speaks_in_sources_of_each_split(cache, tmp_path):
 def test_the_package_pins_every_voice():
     assert set(package().files) == {f"{voice.name}.bin" for voice in all_voices()}
     assert all(len(sha256) == 64 for sha256 in package().files.values())
+
+
+def test_sounds_of_other_languages_stay_in_a_pronunciation_that_was_given():
+    line = Line("anything!", "af_heart", ipa="xˈaʊs rˈɔt ʁˈʉm")
+    assert KokoroEngine.letters(line, british=False) == "xˈWs rˈɔt ʁˈum!"
+    assert to_letters("xˈaʊs rˈɔt", british=False) == "kˈWs ɹˈɔt"
+    # every letter that may be given is said somehow
+    for letter in sorted(VOWELS | CONSONANTS):
+        assert to_letters(letter, british=False, given=True)
