@@ -135,6 +135,17 @@ def make_engine(name: str, settings: EngineSettings) -> Engine:
         ) from error
 
 
+def missing_engines(settings: EngineSettings) -> dict[str, WakewordError]:
+    """Return what is wrong with each of the engines that are to speak and cannot; what may be fetched is fetched."""
+    missing = {}
+    for name in settings.synthesis.engines:
+        try:
+            make_engine(name, settings).prepare()
+        except WakewordError as error:
+            missing[name] = error
+    return missing
+
+
 def _other_engines() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 

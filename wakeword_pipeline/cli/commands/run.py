@@ -1,6 +1,7 @@
 """`wakeword run` and `wakeword demo`: build a wake word, and print the result as a table."""
 
 import json
+import logging
 import os
 import time
 import warnings
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config, save_config
 from wakeword_core.files import require_space
 from wakeword_core.graph.project import Project
@@ -23,6 +25,8 @@ from wakeword_core.text import printable
 from wakeword_pipeline.cli.failures import failure_text, failures_json, failures_of
 from wakeword_pipeline.cli.logs import Bars, banner
 from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home, require_own
+
+log = logging.getLogger(__name__)
 
 _MIN_FREE_BYTES = 500_000_000
 """What even a small project needs: shards, features and model; larger needs are checked stage by stage."""
@@ -40,9 +44,26 @@ def run_demo(home: Path, phrase: str, *, fast: bool, as_json: bool) -> None:
     require_space(home, _MIN_FREE_BYTES, "a build")
     require_own(home)
     home.mkdir(parents=True, exist_ok=True)
+    config = _with_engines_at_hand(config, home)
     path = home / f"{config.unique_name}.yaml"
     save_config(config, path)
     run_config(ProjectOptions(path, home), (), as_json=as_json)
+
+
+def _with_engines_at_hand(config: Config, home: Path) -> Config:
+    """Leave out the engines that are not installed or cannot be fetched, and say so; at least one is left.
+
+    A demonstration works without a network. Its configuration names those who speak, so that it is the same next time.
+    """
+    from wakeword_core.speech.engines import EngineSettings, missing_engines
+
+    missing = missing_engines(EngineSettings(config.synthesis, Project(config, home).cache))
+    present = {name: share for name, share in config.synthesis.engines.items() if name not in missing}
+    if not present:
+        raise next(iter(missing.values()))
+    for name, error in missing.items():
+        log.warning("The demonstration does without %s: %s", name, error)
+    return config.model_copy(update={"synthesis": config.synthesis.model_copy(update={"engines": present})})
 
 
 def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool) -> None:

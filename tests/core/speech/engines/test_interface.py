@@ -107,3 +107,13 @@ def test_the_engines_that_speak_by_default_do_without_one_but_those_that_are_nam
     named = SynthesisConfig(engines={"espeak": 0.5, "hibari": 0.5})
     with pytest.raises(WakewordError, match=r"needs hibari-tts: .*\[speech\]"):
         synthesize_phrase("hey robin", 5, RATE, 1, tmp_path, tmp_path, config=named)
+
+
+def test_engines_that_cannot_speak_are_told_apart_from_those_that_can(monkeypatch, tmp_path):
+    from wakeword_core.speech.engines import kokoro, missing_engines
+
+    monkeypatch.setattr(kokoro, "joined_model", lambda cache: cache)
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
+    synthesis = SynthesisConfig(engines={"espeak": 0.5, "kokoro": 0.5})
+    missing = missing_engines(EngineSettings(synthesis, tmp_path))
+    assert list(missing) == ["kokoro"] and "leave kokoro out" in str(missing["kokoro"])
