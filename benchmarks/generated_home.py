@@ -17,7 +17,7 @@ from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, Stage, StageRun
 from wakeword_core.graph.stages.bundle import MODEL_FACET
 from wakeword_core.graph.stages.manifest import SYNTHETIC_FACET
-from wakeword_core.recordings.manifest import COLUMNS, MANIFEST_FILE, sources_facet, split_facets
+from wakeword_core.recordings.manifest import COLUMNS, MANIFEST_FILE, sources_facet, split_facets, summarize
 from wakeword_core.recordings.scan import scan
 
 Make = Callable[[StageRun], None]
@@ -111,7 +111,8 @@ def _make_manifest(run: StageRun) -> None:
     values |= {"speech_start": 0.2, "speech_end": 0.8}
     rows = rows.assign(**values)[list(COLUMNS)]
     rows.to_parquet(run.out / MANIFEST_FILE, index=False)
-    run.figures = {"quarantined": 0, "synthetic": []}
+    health = summarize(rows.assign(kind=""), {}, {}).health
+    run.figures = {"quarantined": 0, "synthetic": [], "health": health}
     run.facets = {**split_facets(rows), "summary": "0" * 64, "sources": sources_facet(rows), SYNTHETIC_FACET: "0" * 64}
 
 

@@ -95,6 +95,12 @@ class AugmentConfig(Settings):
 
     views: int = Field(4, ge=1, le=64, description="Views of each training window; the first is clean.")
     negative_views: int = Field(2, ge=1, le=64, description="Views of each window that is not a positive.")
+    real_views: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Views of a real positive whose wake word has synthetic positives in training too; null: as views.",
+    )
     gain_db: tuple[float, float] = Field((-12.0, 6.0), description="Gain, from and to.")
     noise_probability: float = Field(0.7, ge=0, le=1, description="How often noise is mixed in.")
     noise_minutes: float = Field(30.0, gt=0, le=600, description="Recorded noise and background kept to mix in.")

@@ -200,6 +200,13 @@ class SamplingConfig(Settings):
         description="Share of clean views in an epoch, for every kind of window; null: as many as there are; 1: only "
         "clean views, also of the noise that is mixed in.",
     )
+    real_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of real windows among the positives of a batch, for wake words with real and synthetic "
+        "ones; null: as many as there are. Not with 'plain'.",
+    )
     difficulty_floor: float = Field(
         0.1,
         gt=0,

@@ -5,7 +5,15 @@ from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from wakeword_core.evaluation.measure.wording import claim, evidence, number, percent, rate, reservations
+from wakeword_core.evaluation.measure.wording import (
+    claim,
+    evidence,
+    number,
+    percent,
+    rate,
+    reservations,
+    who_says_it,
+)
 from wakeword_core.lineage.recordings import NOT_STATED, commercial_use, count, count_by_source, mix_of, wants_credit
 from wakeword_core.stage_names import MANIFEST
 from wakeword_core.store.artifacts import Artifact
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _TEST_FIGURES = (
     "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval", "background_hours",
-    "confidence", "latency_p50", "latency_p95", "confusables", "confusables_accepted",
+    "confidence", "latency_p50", "latency_p95", "confusables", "confusables_accepted", "by_origin",
 )  # fmt: skip
 _PHRASE_FIGURES = ("longest_seconds", "recordings", "accepted", "share", "interval")
 _POINT_FIGURES = ("threshold", "frr", "frr_interval", "fah", "fah_interval")
@@ -96,6 +104,7 @@ def _data(rows: "pd.DataFrame", manifest: Artifact) -> dict[str, Any]:
     return {
         **asdict(count(rows)),
         "quarantined": manifest.figures["quarantined"],
+        "words": who_says_it(manifest.figures["health"]),
         "sources": sources,
         "learnt_from": {
             "recordings": len(learnt),

@@ -6,7 +6,7 @@ Memory is bounded by a few shards and blocks of rows, whatever the number of rec
 import importlib.metadata
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -19,12 +19,12 @@ from wakeword_core.config import Config, Split
 from wakeword_core.cores import available_cores, torch_threads
 from wakeword_core.errors import DataError
 from wakeword_core.features.cuda import CudaBlocks
-from wakeword_core.features.materials import Materials, materials_for
+from wakeword_core.features.materials import materials_for
 from wakeword_core.features.pipeline import Block, CpuBlocks, Timings, decoded_shards, reader_threads
 from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, find_reusable
 from wakeword_core.features.settings import feature_settings
 from wakeword_core.features.store import PARTS_FOLDER, Columns, count_contents, write_part, write_split
-from wakeword_core.features.windows import plan_windows
+from wakeword_core.features.windows import Synthetic, plan_windows
 from wakeword_core.files import canonical_json, digest, hash_file, require_space
 from wakeword_core.interrupts import Stopped, finishing
 from wakeword_core.prefetch import prefetch
@@ -76,10 +76,12 @@ def build_features(
     parts: Parts,
     progress: Progress = silent,
     mixed_in: Path | None = None,
+    synthetic_sources: Collection[str] = (),
 ) -> FeaturesSummary:
     """Compute the features of one split: `out/parts/*.h5` and `out/<split>.h5` over them.
 
-    Augmented views have the noise and the rooms of the shards themselves, or of those in the folder `mixed_in`.
+    Augmented views have the noise and the rooms of the shards themselves, or of those in the folder `mixed_in`. The
+    recordings of `synthetic_sources` are made from text or computed.
     Parts whose shard and settings are unchanged are taken from `parts`. A signal to stop is obeyed when the part that
     is being written is whole; raises Stopped if its handler lets the process go on, and DataError when nothing can be
     cut.
@@ -87,10 +89,12 @@ def build_features(
     kind = torch.device(device).type
     rate = config.data.audio.sample_rate
     materials = materials_for(mixed_in or shards, split, config.features, rate, config.seed)
+    synthetic = Synthetic.of(shards, split, synthetic_sources, config.features.augment)
     attributes = _attributes(config, split)
+    made_with = [attributes["config_json"], split, materials.key, sorted(synthetic.sources), sorted(synthetic.words)]
     readers = reader_threads(on_gpu=kind == "cuda")
     latest = LatestParts(parts, [split, attributes, kind])
-    planned = _plan_parts(shard_paths(shards), split, materials, attributes, latest, readers, out / PARTS_FOLDER)
+    planned = _plan_parts(shard_paths(shards), made_with, latest, readers, out / PARTS_FOLDER)
     missing = [part for part in planned if not parts.link(part.key, part.target)]
     progress(f"features {split}", len(planned) - len(missing), len(planned))
 
@@ -98,7 +102,7 @@ def build_features(
     timings = Timings(_threads_by_stage(kind, threads, readers))
     rows = computed = 0
     if missing:
-        computer = RowComputer(config, split, materials, torch.device(device))
+        computer = RowComputer(config, split, materials, torch.device(device), synthetic)
         shards_ahead = decoded_shards([part.shard for part in missing], computer.margin, timings, readers)
         with finishing() as asked_to_stop, closing(shards_ahead) as decoded, torch_threads(1):
             builder = PartBuilder(computer, parts, threads, attributes, timings)
@@ -175,7 +179,7 @@ class PartBuilder:
     def _prepare(self, part: Part, decoded: Decoded) -> _PreparedPart:
         computer, config = self._computer, self._computer.config
         rate = config.data.audio.sample_rate
-        plan = plan_windows(decoded.recordings, computer.split, config.features, rate, config.seed)
+        plan = plan_windows(decoded.recordings, computer.split, config.features, rate, config.seed, computer.synthetic)
         draws = computer.draw(plan)
         reused = None
         if part.older is not None and self._parts.entry(part.older, read=True) is not None:
@@ -205,19 +209,14 @@ class PartBuilder:
 
 
 def _plan_parts(
-    shards: Sequence[Path],
-    split: Split,
-    materials: Materials,
-    attributes: dict[str, str],
-    latest: LatestParts,
-    readers: int,
-    folder: Path,
+    shards: Sequence[Path], made_with: Sequence[Any], latest: LatestParts, readers: int, folder: Path
 ) -> list[Part]:
+    """Each shard's part, by what it is made from: the shard, and what it is `made_with`."""
     hashes = prefetch(hash_file, shards, readers, len(shards))
     return [
         Part(
             shard,
-            digest([shard_hash, attributes["config_json"], split, materials.key]),
+            digest([shard_hash, *made_with]),
             folder / f"{shard.stem}.h5",
             latest.find(index, len(shards)),
         )

@@ -131,7 +131,7 @@ class Materials:
 def materials_for(shards: Path, split: Split, features: FeaturesConfig, rate: int, seed: int) -> Materials:
     """Collect noise and rooms from the split's own recordings: nothing of another split is heard in training."""
     augment = features.augment
-    if split != AUGMENTED_SPLIT or max(augment.views, augment.negative_views) == 1:
+    if split != AUGMENTED_SPLIT or max(augment.views, augment.negative_views, augment.real_views or 1) == 1:
         return NO_MATERIALS
     row = features.row_samples(split)
     recorded = _recorded_noise(shards, augment.noise_minutes * 60, row / rate, rate)

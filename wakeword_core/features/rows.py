@@ -14,7 +14,7 @@ from wakeword_core.features.augment import STEPS, Augmenter, Draws, cut, draw, s
 from wakeword_core.features.frontend import TorchFrontend, on_device
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.store import NO_WORD, Columns, open_features
-from wakeword_core.features.windows import WindowPlan, label_indices, role_indices
+from wakeword_core.features.windows import ALL_REAL, Synthetic, WindowPlan, label_indices, role_indices
 from wakeword_core.shards.shard_file import Recording
 
 Indices = npt.NDArray[np.int64]
@@ -90,8 +90,16 @@ class ShardRows:
 class RowComputer:
     """Turns planned windows of a shard into rows; tables and materials live on the device."""
 
-    def __init__(self, config: Config, split: Split, materials: Materials, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: Config,
+        split: Split,
+        materials: Materials,
+        device: torch.device,
+        synthetic: Synthetic = ALL_REAL,
+    ) -> None:
         self.config = config
+        self.synthetic = synthetic
         self.split = split
         self.features = config.features
         self.device = device
@@ -180,6 +188,7 @@ class RowComputer:
             "valid_start": valid_start,
             "valid_frames": valid_frames,
             "word_ends": self._word_ends(plan, draws),
+            "synthetic": self.synthetic.rows(recordings)[plan.recording],
             "recording_ids": np.asarray([recording.recording_id for recording in recordings], "S64")[plan.recording],
             "keys": draws.key,
         }

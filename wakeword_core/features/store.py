@@ -28,11 +28,13 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "valid_start": np.dtype(np.int16),
     "valid_frames": np.dtype(np.int16),
     "word_ends": np.dtype(np.int16),
+    "synthetic": np.dtype(np.uint8),
     "recording_ids": np.dtype("S64"),
     "keys": np.dtype(np.uint64),
 }
 """Per-row datasets: class index, index into ROLES, view, first sample in the recording, valid frames, last frame of
-the word (or NO_WORD), recording, and a hash of recording, window, view, seed and what is mixed in."""
+the word (or NO_WORD), whether its source is synthetic, recording, and a hash of recording, window, view, seed and what
+is mixed in."""
 NO_WORD = -1
 """`word_ends` of a row that holds no wake word."""
 PARTS_FOLDER = "parts"
@@ -118,6 +120,8 @@ class WindowSet:
     """int64 [rows], 0 is the clean view"""
     word_ends: "torch.Tensor"
     """int64 [rows], frame at which the word ends, or NO_WORD"""
+    synthetic: "torch.Tensor"
+    """bool [rows], whether it is made from text or computed"""
     recording_ids: npt.NDArray[np.str_]
     """recording of each row"""
 
@@ -135,7 +139,7 @@ class WindowSet:
             )
         tensors = {
             name: torch.cat([getattr(self, name), getattr(other, name)])
-            for name in ("mel", "labels", "roles", "views", "word_ends")
+            for name in ("mel", "labels", "roles", "views", "word_ends", "synthetic")
         }
         return WindowSet(**tensors, recording_ids=np.concatenate([self.recording_ids, other.recording_ids]))
 
@@ -310,8 +314,9 @@ class FeatureFile:
             torch.from_numpy(self.column(name)[chosen].astype(np.int64))
             for name in ("labels", "roles", "views", "word_ends")
         )
+        synthetic = torch.from_numpy(self.column("synthetic")[chosen] > 0)
         recording_ids = self.column("recording_ids")[chosen].astype(np.str_)
-        return WindowSet(torch.from_numpy(mel), labels, roles, views, word_ends, recording_ids)
+        return WindowSet(torch.from_numpy(mel), labels, roles, views, word_ends, synthetic, recording_ids)
 
 
 def load_windows(folder: Path, *, clean_only: bool = False) -> WindowSet:

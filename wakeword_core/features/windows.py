@@ -1,21 +1,61 @@
 """Which windows of which recordings become rows: aligned on the word for positives, sliding over the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from wakeword_core.config import ROLES, Config, FeaturesConfig, Split
+from wakeword_core.config import ROLES, AugmentConfig, Config, FeaturesConfig, Split
 from wakeword_core.features.draws import hash_keys, uniforms
 from wakeword_core.features.settings import AUGMENTED_SPLIT
 from wakeword_core.features.store import COLUMNS, MEL, NO_WORD, PARTS_FOLDER, FeatureFile, open_features
 from wakeword_core.shards.packed_split import read_shard, shard_paths
-from wakeword_core.shards.shard_file import Recording
+from wakeword_core.shards.shard_file import Recording, read_column
 
 _ALIGNED_ROLES = ("positive", "hard_negative")
 _SKIPPED_ROLES = ("rir",)
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """What of a split's recordings is made from text or computed: their sources, and the wake words that need to know.
+
+    `words` are those with synthetic positives, where the number of views depends on that.
+    """
+
+    sources: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, shards: Path, split: Split, sources: Collection[str], augment: AugmentConfig) -> "Synthetic":
+        """Look through a split's shards for positives of the synthetic `sources`, if that matters."""
+        words: set[str] = set()
+        if sources and split == AUGMENTED_SPLIT and augment.real_views is not None:
+            for path in shard_paths(shards):
+                columns = (read_column(path, name) for name in ("label", "role", "source"))
+                words.update(
+                    label
+                    for label, role, source in zip(*columns, strict=True)
+                    if role == "positive" and source in sources
+                )
+        return cls(frozenset(sources), frozenset(words))
+
+    def views(self, recording: Recording, augment: AugmentConfig) -> int:
+        """Return how many views of each of its windows a recording of the training split gets."""
+        if recording.role != "positive":
+            return augment.negative_views
+        few = recording.label in self.words and recording.source not in self.sources
+        return augment.real_views if few and augment.real_views is not None else augment.views
+
+    def rows(self, recordings: Sequence[Recording]) -> npt.NDArray[np.bool_]:
+        """Tell which recordings are synthetic: [recordings]."""
+        return np.asarray([recording.source in self.sources for recording in recordings], bool)
+
+
+ALL_REAL = Synthetic()
+"""Of recordings none of which is made."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +78,19 @@ class WindowPlan:
 
 
 def plan_windows(
-    recordings: Sequence[Recording], split: Split, config: FeaturesConfig, sample_rate: int, seed: int
+    recordings: Sequence[Recording],
+    split: Split,
+    config: FeaturesConfig,
+    sample_rate: int,
+    seed: int,
+    synthetic: Synthetic = ALL_REAL,
 ) -> WindowPlan:
     """Plan the rows of a shard's recordings.
 
     Positives and hard negatives give a window that ends `tail_seconds` after their speech; whatever is not positive
     gives windows every `negative_hop_seconds` as well. Training rows are longer than a window by `context.frames`: they
     end `tail_seconds` + `jitter_seconds` after the speech or later, and every window of a long negative is in one of
-    them. Augmented views exist in the training split only.
+    them. Augmented views exist in the training split only, and `synthetic` has a part in how many.
     """
     keys = hash_keys(f"{seed}:{recording.recording_id}".encode() for recording in recordings)
     owner, start, jittered, views = [], [], [], []
@@ -53,7 +98,7 @@ def plan_windows(
         if recording.role in _SKIPPED_ROLES:
             continue
         starts, aligned = _starts(recording, split, config, sample_rate)
-        wanted = config.augment.views if recording.role == "positive" else config.augment.negative_views
+        wanted = synthetic.views(recording, config.augment)
         owner += [index] * len(starts)
         start += starts
         jittered += aligned
@@ -157,10 +202,12 @@ def _sliding_starts(last: int, hop: int, first: int) -> list[int]:
     return [*range(min(first, last), last, hop), last]
 
 
-def verify_features(folder: Path, shards: Path, split: Split, config: Config) -> list[str]:
+def verify_features(
+    folder: Path, shards: Path, split: Split, config: Config, synthetic_sources: Collection[str] = ()
+) -> list[str]:
     """Compare a split's stored features with its shards and settings; returns what is wrong, as sentences.
 
-    Looks at shapes, finiteness, and the recording, label, view and start of every row.
+    Looks at shapes, finiteness, and the recording, label, view, start and origin of every row.
     """
     file = FeatureFile(folder)
     frontend = config.features.frontend
@@ -170,10 +217,11 @@ def verify_features(folder: Path, shards: Path, split: Split, config: Config) ->
         problems.append(f"rows of shape {file.shape[1:]} instead of {expected_shape}")
     if tuple(file.labels) != config.labels:
         problems.append(f"labels {file.labels} instead of {list(config.labels)}")
-    rows = 0
+    rows, rate = 0, config.data.audio.sample_rate
+    synthetic = Synthetic.of(shards, split, synthetic_sources, config.features.augment)
     for path in shard_paths(shards):
         recordings = read_shard(path)
-        plan = plan_windows(recordings, split, config.features, config.data.audio.sample_rate, config.seed)
+        plan = plan_windows(recordings, split, config.features, rate, config.seed, synthetic)
         rows += len(plan)
         recording_ids = np.asarray([recording.recording_id for recording in recordings], COLUMNS["recording_ids"])[
             plan.recording
@@ -185,6 +233,7 @@ def verify_features(folder: Path, shards: Path, split: Split, config: Config) ->
                 ("labels", labels),
                 ("views", plan.view),
                 ("starts", plan.start),
+                ("synthetic", synthetic.rows(recordings)[plan.recording]),
             ):
                 if not np.array_equal(part[name][:], wanted):
                     problems.append(f"part {path.stem}: {name} differ from its shard's")

@@ -85,7 +85,8 @@ class ManifestSummary:
     notes: dict[str, int]
     """Usable recordings that something is to be said about."""
     health: list[dict[str, Any]] = field(default_factory=list)
-    """A row a split and label: recordings, their share of the split, hours, speakers, and how many are left out."""
+    """A row a split and label: recordings, their share of the split, hours, speakers, how many of recordings and
+    speakers are real, and how many recordings are left out."""
     missing_sources: list[dict[str, str]] = field(default_factory=list)
     """Sources of which nothing is used: {source, problem}."""
     forgotten: int = 0
@@ -123,7 +124,7 @@ def build_manifest(
     rows, missing, near_labels = _described(listing, sources, config, phrase)
     forgotten_files, left_out = listing.forgotten, listing.left_out
     del listing
-    measures = Measures(rows["recording_id"])
+    measures, synthetic = Measures(rows["recording_id"]), sorted(source.name for source in sources if source.synthetic)
     add_headers(rows, measures, sources, config.health, cache, progress, workers)
     faults = header_faults(rows, config.health)
     fit = ~np.logical_or.reduce([fault.rows for fault in faults])
@@ -141,11 +142,10 @@ def build_manifest(
     _write(rows, out)
     missing |= _without_usable(rows, config)
     summary = replace(
-        summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, forgotten_files),
+        summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, forgotten_files, synthetic),
         near_labels=near_labels,
         found=[_found(source.name, rows[rows["source"] == source.name], left_out) for source in sources],
         not_read=_not_read(rows[~rows["source"].isin(missing)], left_out),
-        synthetic=sorted(source.name for source in sources if source.synthetic),
     )
     for entry in summary.found:
         of_source = [entry[name] for name in ("source", "found", "used")]
@@ -371,13 +371,18 @@ def _write(rows: pd.DataFrame, out: Path) -> None:
 
 
 def summarize(
-    rows: pd.DataFrame, notes: Mapping[str, int], missing: Mapping[str, str], forgotten: int = 0
+    rows: pd.DataFrame,
+    notes: Mapping[str, int],
+    missing: Mapping[str, str],
+    forgotten: int = 0,
+    synthetic: Sequence[str] = (),
 ) -> ManifestSummary:
-    """Count all rows of a manifest, with their kind of fault; `missing` is source -> problem."""
+    """Count all rows of a manifest, with their kind of fault; `missing` is source -> problem, `synthetic` sources."""
     columns = ["label", "role", "split", "speaker", "speaker_known", "source", "licence", "seconds"]
     ok = rows["status"] == "ok"
-    usable = rows.loc[ok, columns]
-    by_split = {split: usable.loc[usable["split"] == split, ["label", "seconds", "speaker"]] for split in SPLITS}
+    usable = rows.loc[ok, columns].assign(real=~rows.loc[ok, "source"].isin(synthetic))
+    counted = ["label", "seconds", "speaker", "real"]
+    by_split = {split: usable.loc[usable["split"] == split, counted] for split in SPLITS}
     return ManifestSummary(
         recordings=len(rows),
         usable=len(usable),
@@ -398,6 +403,7 @@ def summarize(
         health=_health(by_split, rows.loc[~ok, ["split", "label"]]),
         missing_sources=[{"source": name, "problem": problem} for name, problem in missing.items()],
         forgotten=forgotten,
+        synthetic=list(synthetic),
     )
 
 
@@ -407,6 +413,7 @@ def _health(by_split: Mapping[Split, pd.DataFrame], left_out: pd.DataFrame) -> l
         outside = left_out.loc[left_out["split"] == split, "label"].value_counts()
         for label in sorted(set(part["label"]) | set(outside.index)):
             chosen = part[part["label"] == label]
+            real = chosen[chosen["real"]]
             table.append(
                 {
                     "split": split,
@@ -415,6 +422,8 @@ def _health(by_split: Mapping[Split, pd.DataFrame], left_out: pd.DataFrame) -> l
                     "share": round(len(chosen) / max(len(part), 1), 4),
                     "hours": _hours(chosen),
                     "speakers": int(chosen["speaker"].nunique()),
+                    "real": len(real),
+                    "real_speakers": int(real["speaker"].nunique()),
                     "left_out": int(outside.get(label, 0)),
                 }
             )

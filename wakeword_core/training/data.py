@@ -2,17 +2,16 @@
 
 Batches have fixed shares of positives, negatives and hard negatives, or what there is. In fixed shares, rows of a kind
 are drawn alike, or by how difficult each was for the model; clean and augmented views come as they are, or these in a
-fixed share too.
+fixed share too, and so do real and synthetic positives.
 
 Augmentation is of whole batches of log-mels on the device, drawn anew for every batch. It gives voices, microphones and
 noise that no stored view has: bands are shifted as by another vocal tract, coloured as by another microphone, and noise
 is added in the power domain, which is where independent sounds add up.
 """
 
-import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,17 +30,14 @@ from wakeword_core.config import (
 )
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest
+from wakeword_core.training.pools import Pool, pools_of, windows_by_kind
 
 if TYPE_CHECKING:
     from wakeword_core.features.store import WindowSet
 
-log = logging.getLogger(__name__)
-
 UNSEEN = 1.0
 """How wrong a model is taken to be about a row that it has not seen: entirely."""
-_EASY_ROLES = ("negative", "background", "noise")
 _NOISE_ROLES = ("noise", "background")
-_HARD = "_hard_negative"
 _NEPERS_A_DB = math.log(10) / 10  # log-mels are natural logarithms of power
 _COLOURS = (1.0, 1.0, 0.7, 0.5, 0.35)
 """Share of the configured deviation that each cosine over the bands gets, from level to ripple."""
@@ -66,17 +62,8 @@ def check_windows(windows: "WindowSet", split: Split, features: FeaturesConfig, 
 
 def on_device(windows: "WindowSet", device: torch.device | str) -> "WindowSet":
     """Return windows with their tensors on a device."""
-    names = ("mel", "labels", "roles", "views", "word_ends")
+    names = ("mel", "labels", "roles", "views", "word_ends", "synthetic")
     return replace(windows, **{name: getattr(windows, name).to(device) for name in names})
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Windows of one kind, and how many of them each batch holds."""
-
-    name: str
-    rows: Tensor  # int64 [n] on the CPU
-    per_batch: int
 
 
 class Sampler:
@@ -84,9 +71,10 @@ class Sampler:
 
     def __init__(self, windows: "WindowSet", labels: tuple[str, ...], training: TrainingConfig, seed: int) -> None:
         self.seed = seed
-        kinds = _kinds(windows, labels)
+        kinds = windows_by_kind(windows, labels)
         everything = Pool("everything", torch.arange(len(windows)), training.sampling.batch_size)
-        self.pools = [everything] if training.sampling.kind == "plain" else _pools(kinds, training)
+        plain = training.sampling.kind == "plain"
+        self.pools = [everything] if plain else pools_of(kinds, windows.synthetic.cpu(), training.sampling)
         self._floor = training.sampling.difficulty_floor
         self._clean = windows.views.cpu() == 0
         self._clean_share, self._batch = training.sampling.clean_share, training.sampling.batch_size
@@ -161,54 +149,6 @@ def _rows(pool: Pool, weights: Tensor | None, count: int, generator: torch.Gener
     rounds = math.ceil(count / len(pool.rows))
     order = [torch.randperm(len(pool.rows), generator=generator) for _ in range(rounds)]
     return pool.rows[torch.cat(order)[:count]] if order else pool.rows[:0]
-
-
-def _kinds(windows: "WindowSet", labels: tuple[str, ...]) -> dict[str, Tensor]:
-    """Rows of each wake word's positives, of negatives and of hard negatives, of these at least one."""
-    roles, classes = windows.roles.cpu(), windows.labels.cpu()
-    positive = roles == ROLES.index("positive")
-    easy = torch.isin(roles, torch.tensor([ROLES.index(role) for role in _EASY_ROLES]))
-    hard = roles == ROLES.index("hard_negative")
-    words = {label: torch.nonzero(positive & (classes == index)).flatten() for index, label in enumerate(labels[1:], 1)}
-    for label, rows in words.items():
-        if len(rows) == 0:
-            raise DataError(f"the training split has no window of {label!r}; add recordings of it")
-    if not bool((easy | hard).any()):
-        raise DataError("the training split has no window of negatives; add recordings of other speech or sounds")
-    return words | {NEGATIVE_LABEL: torch.nonzero(easy).flatten(), _HARD: torch.nonzero(hard).flatten()}
-
-
-def _pools(kinds: dict[str, Tensor], training: TrainingConfig) -> list[Pool]:
-    """Those that have windows, with their parts of a batch."""
-    share_positive, share_easy, share_hard = training.sampling.mix
-    easy, hard = len(kinds[NEGATIVE_LABEL]), len(kinds[_HARD])
-    if not hard and share_hard > 0:
-        log.info("there are no hard negatives; their share of each batch goes to negatives")
-        share_easy, share_hard = share_easy + share_hard, 0.0
-    if not easy and (share_easy > 0 or share_hard == 0):
-        log.info("there are no negatives but hard ones; the negatives' share of each batch goes to those")
-        share_easy, share_hard = 0.0, share_easy + share_hard
-    words = [name for name in kinds if name not in (NEGATIVE_LABEL, _HARD)]
-    shares = dict.fromkeys(words, share_positive / len(words)) | {NEGATIVE_LABEL: share_easy, _HARD: share_hard}
-    wanted = {name: share for name, share in shares.items() if share > 0}
-    counts = _whole_shares(list(wanted.values()), training.sampling.batch_size)
-    return [Pool(name, kinds[name], count) for name, count in zip(wanted, counts, strict=True)]
-
-
-def _whole_shares(shares: list[float], total: int) -> list[int]:
-    """`total` cut into whole numbers of at least 1 in proportion to `shares` (largest remainders)."""
-    if total < len(shares):
-        raise DataError(
-            f"training.sampling.batch_size is {total}, but a batch holds {len(shares)} kinds of windows; raise it"
-        )
-    exact = [share / sum(shares) * total for share in shares]
-    counts = [max(int(wanted), 1) for wanted in exact]
-    while sum(counts) != total:
-        step = 1 if sum(counts) < total else -1
-        gaps = [(wanted - count) * step for wanted, count in zip(exact, counts, strict=True)]
-        open_to_change = [i for i, count in enumerate(counts) if step > 0 or count > 1]
-        counts[max(open_to_change, key=gaps.__getitem__)] += step
-    return counts
 
 
 def systematic_sample(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:

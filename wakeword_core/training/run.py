@@ -116,6 +116,8 @@ def run_hash(
     whole = hashlib.sha256(digest(config.subset("seed", "training", "features.frontend", "labels")).encode())
     if config.training.sampling.clean_share is not None:
         whole.update(train.views.cpu().contiguous().numpy().data)
+    if config.training.sampling.real_share is not None:
+        whole.update(train.synthetic.cpu().contiguous().numpy().data)
     for windows in (train, val):
         for tensor in (windows.mel, windows.labels, windows.roles, windows.word_ends):
             whole.update(str(tuple(tensor.shape)).encode())

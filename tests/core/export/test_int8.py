@@ -36,7 +36,8 @@ def test_int8_is_calibrated_on_windows_that_end_behind_the_word(
     ends = torch.full((96,), 20 + 150 - TAIL)
     role = torch.full((96,), ROLES.index("positive"))
     stored = WindowSet(
-        torch.from_numpy(rows), torch.from_numpy(labels), role, role * 0, ends, np.arange(96).astype(str)
+        *(torch.from_numpy(rows), torch.from_numpy(labels), role, role * 0, ends, role < 0),
+        np.arange(96).astype(str),
     )
     others, said = sweeps(120, 3)
     validation = dataclasses.replace(stored, mel=torch.from_numpy(others), labels=torch.from_numpy(said))

@@ -1,10 +1,12 @@
 """Where windows lie."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from wakeword_core.config import FeaturesConfig
-from wakeword_core.features.windows import aligned_reach, label_indices, plan_windows
+from wakeword_core.features.windows import Synthetic, aligned_reach, label_indices, plan_windows
 from wakeword_core.shards.shard_file import Recording
 
 RATE = 16_000
@@ -147,3 +149,48 @@ def test_rooms_are_not_windows_and_only_positives_have_a_wake_word_class() -> No
     plan = plan_windows(some, "val", FEATURES, RATE, seed=1)
     assert 0 not in plan.recording
     assert label_indices(some, ("_negative", "hey robin")).tolist() == [0, 0, 1]
+
+
+def views(plan) -> list[int]:
+    """How many views each recording has."""
+    return np.bincount(plan.recording).tolist()
+
+
+def spoken(*sources: str) -> list[Recording]:
+    """Positives of these sources, then a negative."""
+    recordings = shard(*[("positive", 3.0, 1.4)] * len(sources), ("negative", 0.8, np.nan))
+    return [replace(one, source=source) for one, source in zip(recordings, (*sources, "s"), strict=True)]
+
+
+def test_real_words_have_views_of_their_own_beside_synthetic_ones_whatever_their_number() -> None:
+    features = FEATURES.changed({"augment.views": 4, "augment.real_views": 32})
+    both = Synthetic(frozenset({"voices"}), frozenset({"hey robin"}))
+    one = plan_windows(spoken("mine", "voices"), "train", features, RATE, 1, both)
+    assert views(one)[:2] == [32, 4]
+    many = plan_windows(spoken("mine", "voices", *["mine"] * 5), "train", features, RATE, 1, both)
+    assert views(many)[:-1] == [32, 4, *[32] * 5]
+    # the first views are those that were there, and the others are drawn like them
+    before = plan_windows(spoken("mine", "voices"), "train", features.changed({"augment.real_views": None}), RATE, 1)
+    for name in ("key", "start", "word_end"):
+        first = getattr(one, name)[one.recording == 0]
+        assert np.array_equal(first[:4], getattr(before, name)[before.recording == 0])
+        assert np.array_equal(first, getattr(many, name)[many.recording == 0])
+    assert len(set(one.key.tolist())) == len(one)
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "real_views", "split", "expected"),
+    [
+        (Synthetic(), 32, "train", [4, 4]),
+        (Synthetic(frozenset({"voices"}), frozenset()), 32, "train", [4, 4]),
+        (Synthetic(frozenset({"voices"}), frozenset({"another word"})), 32, "train", [4, 4]),
+        (Synthetic(frozenset({"voices", "mine"}), frozenset({"hey robin"})), 32, "train", [4, 4]),
+        (Synthetic(frozenset({"voices"}), frozenset({"hey robin"})), None, "train", [4, 4]),
+        (Synthetic(frozenset({"voices"}), frozenset({"hey robin"})), 1, "train", [1, 4]),
+        (Synthetic(frozenset({"voices"}), frozenset({"hey robin"})), 32, "val", [1, 1]),
+    ],
+)
+def test_elsewhere_real_words_have_the_views_of_all(synthetic, real_views, split, expected) -> None:
+    features = FEATURES.changed({"augment.views": 4, "augment.real_views": real_views})
+    plan = plan_windows(spoken("mine", "voices"), split, features, RATE, 1, synthetic)
+    assert views(plan)[:2] == expected

@@ -37,7 +37,10 @@ METRICS = {
     "stream": {
         **point(0.6), "words": 200, "misses": 10, "false_alarm_count": 4, "background_hours": 10.0, "confidence": 0.95,
         "latency_p50": 0.1, "latency_p95": 0.2, "confusables": 20, "confusables_accepted": 3,
-        "short_phrases": PHRASES,
+        "short_phrases": PHRASES, "by_origin": [
+            {"name": "real", "words": 40, "misses": 5, "frr": 0.125, "frr_interval": [0.05, 0.26]},
+            {"name": "synthetic", "words": 160, "misses": 5, "frr": 0.03125, "frr_interval": [0.01, 0.07]},
+        ],
     },
     "origins": {"validation": HEARD, "test": {**HEARD, "real_words": 0}},
     "clips": {"test": {"eer": 0.02, "roc_auc": 0.99, "f1": 0.9}},

@@ -52,6 +52,8 @@ def test_the_markdown_says_what_the_card_says(card) -> None:
         "| missed | **5 %** of 200 words by synthetic voices" in text
         and "## Limits\n\n- 4 false alarms in 10 hours" in text
     )
+    assert "| missed of real recordings | 12.5 % of 40 words (interval 5 % to 26 %) |\n| missed of synthetic" in text
+    assert "| robin | train | 60 | 3 | 0 |\n| robin | val | 20 | 1 | 0 |\n| robin | test | 20 | 1 | 0 |" in text
     assert "No real recording of the wake word was in the test" in text
     assert "in validation 10 h (of them 2 h synthetic)" in text
     assert "| short phrases by strangers let in | **4 %** of 50 (interval 1 % to 13 %) |" in text

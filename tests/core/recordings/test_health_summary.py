@@ -37,12 +37,19 @@ def test_a_row_a_split_and_label():
     health = pd.DataFrame(summarize(frame(ROWS), {}, {}).health).set_index(["split", "label"])
     assert health.index.tolist() == [("train", "_negative"), ("train", "robin"), ("test", "robin")]
     assert health.loc[("train", "_negative")].to_dict() == {
-        "recordings": 2, "share": 0.6667, "hours": 1.0, "speakers": 2, "left_out": 1,
+        "recordings": 2, "share": 0.6667, "hours": 1.0, "speakers": 2, "real": 2, "real_speakers": 2, "left_out": 1,
     }  # fmt: skip
     assert health.loc[("train", "robin")].to_dict() == {
-        "recordings": 1, "share": 0.3333, "hours": 1.0, "speakers": 1, "left_out": 0,
+        "recordings": 1, "share": 0.3333, "hours": 1.0, "speakers": 1, "real": 1, "real_speakers": 1, "left_out": 0,
     }  # fmt: skip
     assert health.loc[("test", "robin"), ["recordings", "share", "left_out"]].tolist() == [0, 0, 1]
+
+
+def test_real_recordings_and_their_speakers_are_counted_apart():
+    found = frame([*ROWS[:1], *ROWS[:1], ("train", "robin", "eve", 1.0, ""), ("train", "robin", "fay", 1.0, "silent")])
+    found["source"] = ["mine", "mine", "voices", "mine"]
+    (row,) = summarize(found, {}, {}, synthetic=["voices"]).health
+    assert [row[name] for name in ("recordings", "speakers", "real", "real_speakers")] == [3, 2, 2, 1]
 
 
 rows = st.lists(

@@ -114,7 +114,8 @@ def windows_for(seed: int, strength: float = 6.0, rows: int = 80, context: int =
     roles = torch.tensor([ROLES.index(name) for name in names])[kind]
     ids = np.arange(rows).astype(str)
     ends = torch.where(kind == 0, 27 if start is None else start + 15, -1)
-    return WindowSet(mel.half(), (kind == 0).long(), roles, torch.zeros(rows, dtype=torch.int64), ends, ids)
+    clean, real = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, dtype=torch.bool)
+    return WindowSet(mel.half(), (kind == 0).long(), roles, clean, ends, real, ids)
 
 
 TRAIN, VAL = windows_for(1), windows_for(2)

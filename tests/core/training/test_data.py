@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from wakeword_core.config import ROLES, TrainingConfig
 from wakeword_core.errors import DataError
 from wakeword_core.features.store import WindowSet
-from wakeword_core.training.data import Sampler, _whole_shares, derived_seed
+from wakeword_core.training.data import Sampler, derived_seed
+from wakeword_core.training.pools import whole_shares
 
 LABELS = ("_negative", "hey")
 
@@ -23,7 +24,8 @@ def _windows(*kinds: tuple[str, int, int]) -> WindowSet:
     labels = torch.cat([torch.full((count,), label) for _, label, count in kinds])
     rows = len(roles)
     views, ends = torch.zeros(rows, dtype=torch.int64), torch.where(labels > 0, 2, -1)
-    return WindowSet(torch.zeros(rows, 4, 4), labels, roles, views, ends, np.arange(rows).astype(str))
+    ids = np.arange(rows).astype(str)
+    return WindowSet(torch.zeros(rows, 4, 4), labels, roles, views, ends, torch.zeros(rows, dtype=torch.bool), ids)
 
 
 def _mixture(windows: WindowSet, config: TrainingConfig, labels: tuple[str, ...] = LABELS) -> list[Counter[str]]:
@@ -134,7 +136,7 @@ def test_a_batch_too_small_for_its_kinds_is_an_error() -> None:
 @settings(max_examples=60, deadline=None)
 @given(shares=st.lists(st.floats(0.001, 10), min_size=1, max_size=6), total=st.integers(6, 300))
 def test_whole_shares_add_up_and_stay_close(shares: list[float], total: int) -> None:
-    counts = _whole_shares(shares, total)
+    counts = whole_shares(shares, total)
     assert sum(counts) == total
     assert min(counts) >= 1
     for count, share in zip(counts, shares, strict=True):

@@ -291,7 +291,8 @@ def test_windows_that_cannot_be_trained_on(tmp_path: Path) -> None:
     positives = TRAIN.labels == 1
 
     def only(windows: WindowSet, keep: torch.Tensor) -> WindowSet:
-        kept = (getattr(windows, name)[keep] for name in ("mel", "labels", "roles", "views", "word_ends"))
+        names = ("mel", "labels", "roles", "views", "word_ends", "synthetic")
+        kept = (getattr(windows, name)[keep] for name in names)
         return WindowSet(*kept, windows.recording_ids[keep.numpy()])
 
     for train_set, val_set, message in (

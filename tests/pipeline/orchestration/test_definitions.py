@@ -23,7 +23,7 @@ GRAPH = {
     "synthetic_speech": ("ingest", set()),
     "raw_manifest": ("ingest", {"raw_audio", "synthetic_speech"}),
     "audio_shards": ("ingest", {"raw_manifest"}),
-    "mel_features": ("features", {"audio_shards"}),
+    "mel_features": ("features", {"audio_shards", "raw_manifest"}),
     "cmvn_stats": ("features", {"mel_features"}),
     "trained_model": ("model", {"mel_features", "cmvn_stats"}),
     "mined_negatives": ("model", {"trained_model", "audio_shards"}),

@@ -39,7 +39,8 @@ def test_health_is_a_table_and_a_picture(project):
     shown = artifact_metadata(artifact)
     health = [dict(row.data) for row in shown["health"].records]
     assert sum(row["recordings"] for row in health) == 6 and sum(row["left_out"] for row in health) == 1
-    assert {"split", "label", "recordings", "share", "hours", "speakers", "left_out"} == set(health[0])
+    counts = {"recordings", "share", "hours", "speakers", "real", "real_speakers", "left_out"}
+    assert {"split", "label", *counts} == set(health[0])
     assert shown["missing_sources"].records[0].data["source"] == "gone"
     assert {row.data["name"]: row.data["value"] for row in shown["reasons"].records} == {"broken": 1}
     assert isinstance(shown["health_picture"], dg.MarkdownMetadataValue)

@@ -1,9 +1,10 @@
 """Figures in words: how numbers are written for people, and what the hours of background let one claim."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wakeword_core.config import NEGATIVE_LABEL
 from wakeword_core.evaluation.measure.intervals import poisson_upper_bound
 
 ABSENT = "–"
@@ -106,6 +107,22 @@ def evidence(metrics: Mapping[str, Any]) -> str:
 def _made(origins: Mapping[str, Any]) -> str:
     made = origins["background_hours"] - origins["real_background_hours"]
     return f" (of them {rate(made)} h synthetic)" if made > 0 else ""
+
+
+def who_says_it(health: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """List for each wake word and split how many recordings are real, of how many speakers, and how many are made.
+
+    `health` are the manifest's rows of splits and labels.
+    """
+    return [
+        {
+            "word": row["label"],
+            **{name: row[name] for name in ("split", "real", "real_speakers")},
+            "synthetic": row["recordings"] - row["real"],
+        }
+        for row in sorted(health, key=lambda row: str(row["label"]))
+        if row["label"] != NEGATIVE_LABEL and row["recordings"]
+    ]
 
 
 def reservations(metrics: Mapping[str, Any]) -> list[str]:

@@ -130,6 +130,8 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "conditions": {**_chart(conditions), "latency": True},
         "by_source": _group_chart(stream["by_source"]),
         "by_speaker": _group_chart(stream["by_speaker"]),
+        # one group is what all other figures are of
+        "by_origin": _group_chart(stream["by_origin"]) if len(stream["by_origin"]) > 1 else None,
         **_with_players("misses", stream["miss_list"], exhibits.misses),
         **_with_players("alarms", stream["false_alarms"], exhibits.false_alarms),
         "short_phrases": short,
@@ -145,6 +147,7 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         ],
         "data": data,
         "data_rows": _data_rows(data),
+        "who_says_it": wording.who_says_it(data["health"]),
         "quarantine": data["quarantine"][:_SHOWN],
         "more_quarantine": _more(data["quarantine"], _SHOWN),
         "suspicious": suspicious,

@@ -14,6 +14,9 @@ from wakeword_core.evaluation.streams.phrases import ShortPhrases, short_phrases
 from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, PreparedSession, StreamScores, prepare_sessions
 from wakeword_core.evaluation.streams.thresholds import headline
 
+REAL, SYNTHETIC = "real", "synthetic"
+"""Names of the groups of words by their origin."""
+
 
 @dataclass(frozen=True)
 class ConditionResult:
@@ -73,6 +76,8 @@ class StreamResult:
     miss_list: list[Miss]
     by_source: list[GroupRate] = field(default_factory=list)
     by_speaker: list[GroupRate] = field(default_factory=list)
+    by_origin: list[GroupRate] = field(default_factory=list)
+    """Words that people said, and words that were made; their names are REAL and SYNTHETIC."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,7 @@ def evaluate_streams(
         miss_list=sorted(misses, key=lambda miss: miss.score),
         by_source=_grouped(targets, lambda word: word.source, level),
         by_speaker=_grouped(targets, lambda word: word.speaker, level),
+        by_origin=_grouped(targets, lambda word: SYNTHETIC if word.source in scores.synthetic else REAL, level),
     )
 
 

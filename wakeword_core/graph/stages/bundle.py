@@ -98,7 +98,7 @@ def licences_stated(bundle: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name=BUNDLE,
-    version="3",
+    version="4",
     make=make,
     inputs=(
         Input("onnx_model"),

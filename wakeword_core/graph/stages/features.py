@@ -4,7 +4,9 @@ from dataclasses import asdict
 
 from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
+from wakeword_core.graph.stages.manifest import SYNTHETIC_FACET
 from wakeword_core.graph.stages.shards import STAGE as SHARDS
+from wakeword_core.stage_names import MANIFEST
 from wakeword_core.store.artifacts import Artifact
 
 
@@ -22,6 +24,7 @@ def make(run: StageRun) -> None:
         run.out,
         run.parts,
         run.progress,
+        synthetic_sources=run.inputs[MANIFEST].figures["synthetic"],
     )
     # a view of the parts: its bytes differ from one build to the next, while what is in it does not
     run.volatile = {f"{run.split}.h5"}
@@ -34,11 +37,12 @@ def make(run: StageRun) -> None:
 
 
 def features_consistent(features: Artifact, run: CheckRun) -> Verdict:
-    """Fail where values are not finite, or rows and labels are not those of the shards."""
+    """Fail where values are not finite, or rows, labels and origins are not those of the shards."""
     from wakeword_core.features.windows import verify_features
 
     assert run.split is not None
-    problems = verify_features(features.path, run.inputs[f"audio_shards[{run.split}]"].path, run.split, run.config)
+    shards, synthetic = run.inputs[f"audio_shards[{run.split}]"], run.inputs[MANIFEST].figures["synthetic"]
+    problems = verify_features(features.path, shards.path, run.split, run.config, synthetic)
     return verdict_on(problems, f"{features.figures['rows']} windows are finite and match their shards")
 
 
@@ -69,19 +73,21 @@ def no_short_cuts(features: Artifact, run: CheckRun) -> Verdict:
     return Verdict(False, f"{description}; {advice}", figures)
 
 
+_INPUTS = (Input("audio_shards", split="same"), Input(MANIFEST, facet=SYNTHETIC_FACET))
+
 STAGE = Stage(
     name="mel_features",
     # rows of an older part are known by what was drawn for them, not by their sound, which is the shards'
-    version=f"{SHARDS.version}.3",
+    version=f"{SHARDS.version}.4",
     make=make,
-    inputs=(Input("audio_shards", split="same"),),
+    inputs=_INPUTS,
     settings=EVERY_SPLIT,
     settings_of_training=AUGMENTED_ROWS,
     group="features",
     kinds=("pytorch", "hdf5"),
     description=__doc__,
     checks=(
-        check(features_consistent, inputs=(Input("audio_shards", split="same"),)),
+        check(features_consistent, inputs=_INPUTS),
         check(
             no_short_cuts,
             blocking=False,

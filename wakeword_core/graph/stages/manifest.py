@@ -262,7 +262,7 @@ def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="raw_manifest",
-    version="7",
+    version="8",
     make=make,
     inputs=(Input(RAW_AUDIO), Input("synthetic_speech")),
     settings=("phrase", "seed", "data"),

@@ -72,6 +72,10 @@ STREAM = StreamResult(
     false_alarms=[FalseAlarm(NASTY, "abcdef0123456789zzzz", 83.44, 0.9312, "hey robin")],
     miss_list=[Miss("people", f"miss{i:02d}", "hey robin", "10 dB", 0.1234, 0.2, 0.8, "people/4") for i in range(25)],
     by_source=[GroupRate("people", 200, 7, 0.035, Interval(0.017, 0.07))],
+    by_origin=[
+        GroupRate("real", 40, 5, 0.125, Interval(0.055, 0.2611)),
+        GroupRate("synthetic", 160, 2, 0.0125, Interval(0.0034, 0.0444)),
+    ],
     by_speaker=[GroupRate(f"people/{i}", 20, i % 7, i % 7 / 20, Interval(0.0, 0.5)) for i in range(23)],
 )
 DOUBTFUL = {
@@ -119,6 +123,11 @@ METRICS = {
         "splits": {"train": 1000, "test": 480},
         "split_hours": {"train": 2.5, "test": 1.0},
         "split_speakers": {"train": 7, "test": 5},
+        "health": [
+            {"split": "train", "label": "_negative", "recordings": 900, "real": 900, "real_speakers": 5},
+            {"split": "train", "label": "hey robin", "recordings": 612, "real": 11, "real_speakers": 3},
+            {"split": "val", "label": "hey robin", "recordings": 0, "real": 0, "real_speakers": 0},
+        ],
         "reasons": {"too short": 20},
         "quarantine": [{"source": "mine", "path": NASTY, "reason": "too short: 0.1 s"}],
     },
@@ -260,6 +269,8 @@ def test_there_is_a_player_for_every_sound(page):
         "10 of 40",
         "3.1 % to 7.8 %",
         "And 15 more in metrics.json.",
+        "real 5 of 40",
+        "hey robin train 11 3 601 ",
     ],
 )
 def test_figures_are_on_the_page(page, shown):
