@@ -25,9 +25,14 @@ def config() -> Config:
 
 @pytest.fixture
 def make_shards(tmp_path: Path) -> Callable[..., Path]:
-    """Write `each` recordings of four roles as one split's shards; the same name gives the same folder again."""
+    """Write `each` recordings of four roles as one split's shards; the same name gives the same folder again.
 
-    def make(name: str = "shards", each: int = 3, count: int = 2, seconds_of: dict[str, float] = SECONDS) -> Path:
+    The first recordings of each role, `voices` of them, are of another source.
+    """
+
+    def make(
+        name: str = "shards", each: int = 3, count: int = 2, seconds_of: dict[str, float] = SECONDS, voices: int = 0
+    ) -> Path:
         rows = []
         sounds = tmp_path / f"sounds-{sum(seconds_of.values()):g}"
         sounds.mkdir(exist_ok=True)
@@ -42,7 +47,7 @@ def make_shards(tmp_path: Path) -> Callable[..., Path]:
                     {
                         "recording_id": hashlib.sha256(path.read_bytes()).hexdigest(),
                         "path": path.name,
-                        "source": "sounds",
+                        "source": "voices" if index < voices else "sounds",
                         "label": "hey robin" if role == "positive" else "_negative",
                         "role": role,
                         "speaker": f"sounds/{index}",
@@ -53,9 +58,8 @@ def make_shards(tmp_path: Path) -> Callable[..., Path]:
                 )
         out = tmp_path / name
         out.mkdir(exist_ok=True)
-        build_shards(
-            pd.DataFrame(rows), {"sounds": sounds}, RATE, ShardsConfig(count=count), 1, 1, out, Parts(tmp_path / "p")
-        )
+        roots, parts = dict.fromkeys(("sounds", "voices"), sounds), Parts(tmp_path / "p")
+        build_shards(pd.DataFrame(rows), roots, RATE, ShardsConfig(count=count), 1, 1, out, parts)
         return out
 
     return make

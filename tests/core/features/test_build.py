@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
-from wakeword_core.features.build import build_features
+from wakeword_core.features.build import FeaturesSummary, build_features
 from wakeword_core.features.materials import materials_for
 from wakeword_core.features.mel import front_end
 from wakeword_core.features.store import COLUMNS, MEL, FeatureFile, load_windows, write_part
@@ -280,3 +281,48 @@ def test_other_kinds_of_features_are_built_and_agree_with_the_devices(kind: str,
         begin, size = int(starts[row]), config.features.frontend.window_samples
         sound = np.pad(sounds[recording_ids[row]], size)[begin + size : begin + 2 * size]
         np.testing.assert_allclose(stored, front_end(sound, config.features.frontend, 16_000), atol=0.05)
+
+
+def test_rows_know_whether_their_source_is_synthetic(make_shards, config: Config, tmp_path: Path, parts: Parts) -> None:
+    shards, out = make_shards(voices=1), tmp_path / "features"
+    build_features(shards, "train", config, "cpu", out, parts, synthetic_sources=["voices", "not here"])
+    made = {one.recording_id for one in iter_recordings(shards) if one.source == "voices"}
+    windows = load_windows(out)
+    assert windows.synthetic.tolist() == [one in made for one in windows.recording_ids.tolist()]
+    assert len(made) == 4 and int(windows.synthetic[windows.labels == 1].sum()) == 3
+    assert verify_features(out, shards, "train", config, ["voices"]) == []
+    assert "synthetic differ" in verify_features(out, shards, "train", config)[0]
+
+
+def test_real_positives_have_more_views_where_the_split_has_synthetic_ones(
+    make_shards, config: Config, tmp_path: Path, parts: Parts
+) -> None:
+    shards = make_shards(voices=1)
+    more = config.changed({"features.augment.real_views": 7})
+
+    def built(name: str, settings: Config, *synthetic: str) -> tuple[Path, FeaturesSummary]:
+        out = tmp_path / name
+        return out, build_features(shards, "train", settings, "cpu", out, parts, synthetic_sources=synthetic)
+
+    def positives(out: Path) -> dict[str, int]:
+        windows = load_windows(out)
+        return Counter(windows.recording_ids[(windows.labels == 1).numpy()].tolist())
+
+    before, first = built("before", more)  # none is known to be synthetic
+    after, second = built("after", more, "voices")
+    sources = {one.recording_id: one.source for one in iter_recordings(shards)}
+    assert set(positives(before).values()) == {3}
+    assert positives(after) == {one: 3 if sources[one] == "voices" else 7 for one in positives(before)}
+    # what was there is taken from the older parts, with the same numbers
+    assert second.rows_computed == second.rows - first.rows == 2 * 4
+    old, new = ({key: row for key, row in keyed(out)} for out in (before, after))
+    assert all(np.array_equal(new[key], row) for key, row in old.items())
+    assert verify_features(after, shards, "train", more, ["voices"]) == []
+    assert built("again", more, "voices")[1].parts_built == 0
+
+
+def keyed(out: Path) -> list[tuple[tuple[int, int], np.ndarray]]:
+    """Every row by what names it: its key and its start."""
+    file = FeatureFile(out)
+    names = zip(file.column("keys").tolist(), file.column("starts").tolist(), strict=True)
+    return list(zip(names, load_windows(out).mel.numpy(), strict=True))
