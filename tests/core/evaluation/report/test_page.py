@@ -324,13 +324,14 @@ def test_what_a_test_did_not_give_is_left_out(tmp_path):
         short_phrases=NO_PHRASES,
         latency_p50=None,
         latency_p95=None,
+        by_origin=STREAM.by_origin[:1],
     )
     metrics = {
         **METRICS,
         "stream": asdict(stream),
         "clips": {"test": asdict(clip_metrics([0.9], [1]))},
         "clip_groups": {"source": {}, "snr": {}},
-        "data": {**METRICS["data"], "quarantine": [], "reasons": {}},
+        "data": {**METRICS["data"], "health": [], "quarantine": [], "reasons": {}},
         "suspicious": {**METRICS["suspicious"], "worst": []},
     }
     write_report(tmp_path, metrics, Exhibits({name: png for name, png in PICTURES.items() if name != "roc"}))
@@ -339,6 +340,8 @@ def test_what_a_test_did_not_give_is_left_out(tmp_path):
     assert "short phrases by strangers, so it does not show" in page.text
     for absent in (
         "phrases alike",
+        "Said by people",
+        "Who says the wake word",
         "short phrases let in",
         "Short phrases by",
         "(median)",
