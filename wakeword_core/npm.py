@@ -126,9 +126,12 @@ class NpmPackage:
             raise NpmError(f"{self} does not hold the files that were pinned; it is not used")
 
     def _put_in_place(self, made: Path, folder: Path) -> None:
-        """Rename the folder to its place, and remove a damaged one that is there."""
-        if folder.exists() and not self.is_whole(folder):
-            shutil.rmtree(folder)
+        """Rename the folder to its place, and remove whatever else is there."""
+        if not self.is_whole(folder):
+            if folder.is_dir() and not folder.is_symlink():
+                shutil.rmtree(folder)
+            else:
+                folder.unlink(missing_ok=True)
         try:
             made.replace(folder)
         except OSError:

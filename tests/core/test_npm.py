@@ -90,6 +90,22 @@ def test_damaged_files_are_fetched_again(npm, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
+    "put",
+    [
+        lambda place: place.write_text("in the way"),
+        lambda place: place.symlink_to(place.parent / "nowhere"),
+        lambda place: place.symlink_to(place.parent),
+    ],
+    ids=["file", "dangling", "link"],
+)
+def test_what_is_in_the_folders_place_makes_room(npm, tmp_path, put) -> None:
+    put(WANTED.kept_in(tmp_path))
+    (tmp_path / "beside").write_text("kept")
+    assert WANTED.is_whole(WANTED.fetch(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["beside", "some-files-1.2.3"]
+
+
+@pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda npm, patch: setattr(npm, "content", package(**{"package/evil.js": b"evil"})), "another file than was"),

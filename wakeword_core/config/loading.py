@@ -33,6 +33,8 @@ _MOST_NODES = 20_000
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _PATHS = {"path", "link_roots"}
 """Settings of a source that are paths."""
+_TABLES = {"engines", "points", "class_weights"}
+"""Settings that are tables of names of anybody's choice: one that is given stands for the whole, as a list does."""
 _VARIABLE = re.compile(r"\$\{([^}]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -194,12 +196,13 @@ def _without_empty(tree: dict[str, Any], defaults: Mapping[str, Any]) -> dict[st
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay `above` over `below`, group by group; a model of another architecture replaces the one below."""
+    """Lay `above` over `below`, group by group; a table, or a model of another architecture, replaces the one below."""
     merged = dict(below)
     for name, value in above.items():
         under = merged.get(name)
         if (
-            isinstance(under, dict)
+            name not in _TABLES
+            and isinstance(under, dict)
             and isinstance(value, dict)
             and value.get("arch", under.get("arch")) == under.get("arch")
         ):
@@ -261,7 +264,8 @@ def _set(node: Any, default: Any, parts: list[str], value: Any, name: str) -> An
         return entries
     inner = default.get(head) if isinstance(default, dict) else None
     group_above = dict(node) if isinstance(node, dict) else {}
-    return {**group_above, head: _set(group_above.get(head), inner, rest, value, name)}
+    below = group_above.get(head, inner if head in _TABLES else None)
+    return {**group_above, head: _set(below, inner, rest, value, name)}
 
 
 def _resolve_sources(tree: dict[str, Any], folder: Path) -> None:

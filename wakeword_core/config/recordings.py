@@ -386,7 +386,7 @@ class SynthesisConfig(Settings):
     def _confusables_are_said(self) -> Self:
         if len(self.confusables) > self.hard_negatives:
             raise ValueError(
-                f"hard_negatives is {self.hard_negatives}, but each of {len(self.confusables)} confusables needs one"
+                f"hard_negatives must be at least {len(self.confusables)}, one for each of the confusables"
             )
         return self
 

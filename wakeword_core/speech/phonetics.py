@@ -138,6 +138,7 @@ class PhraseGuard:
         self, phrases: Sequence[str], phonemize: Phonemizer = espeak.phonemes, ways: Sequence[str] = ()
     ) -> None:
         self._phonemize = phonemize
+        self._phrases = tuple(phrases)
         self._words = [_spelling(phrase) for phrase in phrases]
         self._sounds = {accent: list(map(normalise, phonemize(phrases, accent))) for accent in HEARD_ACCENTS}
         for sounds in self._sounds.values():
@@ -158,6 +159,11 @@ class PhraseGuard:
             contained |= [_holds(normalise(ipa), sounds) for ipa in spoken]
             contained |= [_holds(ipa, sounds) for ipa in isolated]
         return [bool(flag) for flag in contained]
+
+    def sound_alike(self, first: str, second: str) -> bool:
+        """Tell whether two of the phrases sound the same in an accent."""
+        places = self._phrases.index(first), self._phrases.index(second)
+        return any(len({sounds[place] for place in places}) == 1 for sounds in self._sounds.values())
 
     def is_near(self, sound: str) -> bool:
         """Tell whether normalised phonemes in American English are how some people say a phrase itself."""

@@ -41,6 +41,7 @@ def write_script(
     spelt = [spelt_out(word) for word in wake_words]
     ways = [way for word in spelt for way in pronunciations.all_ways(word)]
     guard = PhraseGuard(spelt, pronunciations.phonemizer, ways)
+    _require_different(spelt, guard)
     _require_no_wake_word(config.confusables, guard)
     around = Around(*around_a_phrase(_AROUND, seed, guard), guard) if config.carrier_share else None
     said: list[Said] = []
@@ -76,7 +77,11 @@ def _alike(
     ]
     drawn = draw([item for item in found if item.kind in config.confusable_kinds], config.hard_negatives, seed)
     if not drawn and not own:
-        raise DataError(f"nothing sounds like {phrase!r}; set synthesis.hard_negatives to 0 or choose another phrase")
+        kinds = ", ".join(config.confusable_kinds) or "none"
+        raise DataError(
+            f"nothing sounds like {phrase!r} of the kinds in synthesis.confusable_kinds, which are {kinds}; name more "
+            "of them, or set synthesis.hard_negatives to 0"
+        )
     others, texts = iter(drawn), list(own)
     repeated = iter([*own] * (_MOST_OF_OWN - 1))
     while len(texts) < config.hard_negatives:
@@ -86,6 +91,16 @@ def _alike(
             break
         texts.append(text)
     return texts
+
+
+def _require_different(wake_words: Sequence[str], guard: PhraseGuard) -> None:
+    for place, word in enumerate(wake_words):
+        for other in wake_words[:place]:
+            if guard.sound_alike(other, word):
+                raise DataError(
+                    f"synthesis.phrases names {word!r}, which sounds as {other!r} does: no model can tell them apart; "
+                    "leave it out"
+                )
 
 
 def _require_no_wake_word(confusables: Sequence[str], guard: PhraseGuard) -> None:

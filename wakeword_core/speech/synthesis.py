@@ -98,8 +98,12 @@ def require_readable(phrase: str, config: SynthesisConfig) -> None:
     if not (config.positives or config.hard_negatives or config.pieces):
         return
     pronunciations = pronunciations_of(phrase, config)
-    for text in (phrase, *config.phrases, *config.confusables):
-        _require_readable(text, pronunciations)
+    without = "bring recordings of it and set synthesis.positives, synthesis.hard_negatives and synthesis.pieces to 0"
+    advice = {phrase: without}
+    advice |= dict.fromkeys(config.phrases, "leave it out of synthesis.phrases")
+    advice |= dict.fromkeys(config.confusables, "leave it out of synthesis.confusables")
+    for text, otherwise in advice.items():
+        _require_readable(text, pronunciations, otherwise)
 
 
 def pronunciations_of(phrase: str, config: SynthesisConfig) -> Pronunciations:
@@ -109,13 +113,13 @@ def pronunciations_of(phrase: str, config: SynthesisConfig) -> Pronunciations:
     return Pronunciations(config.pronunciations, wake_words, config.phrase_language if said else None)
 
 
-def _require_readable(text: str, pronunciations: Pronunciations) -> None:
+def _require_readable(text: str, pronunciations: Pronunciations, otherwise: str) -> None:
     if unread := phonetics.unread_letters(pronunciations.unread(text)):
         raise DataError(
             f"the English voices cannot read {', '.join(unread)} in {text!r}: they would say the names of letters, or "
             "nothing, and a model would learn that instead of the phrase; say how it is pronounced in "
-            "synthesis.pronunciations, or in which language in synthesis.phrase_language; or bring recordings of it "
-            "and set synthesis.positives, synthesis.hard_negatives and synthesis.pieces to 0"
+            "synthesis.pronunciations, or in which language in synthesis.phrase_language; or "
+            f"{otherwise}"
         )
 
 
@@ -180,7 +184,7 @@ def _plan_text(text: str, count: int, seed: int, settings: EngineSettings) -> tu
     config = settings.synthesis
     said = spelt_out(" ".join(text.split()))
     pronunciations = Pronunciations(config.pronunciations, (said,), config.phrase_language)
-    _require_readable(said, pronunciations)
+    _require_readable(said, pronunciations, "use another text")
     engines = _engines((said,), pronunciations, settings)
     cast = Cast(engines, config, seed, Delivery((said,), pronunciations, config, seed))
     planned = plan_speech("positive", [said], count, config, cast, seed)
@@ -211,8 +215,7 @@ def _engines(phrases: Sequence[str], pronunciations: Pronunciations, settings: E
             engines[name] = engine
         else:
             log.warning(
-                "%r has letters that English voices do not know, such as those of %s; listen to some recordings "
-                "before training",
+                "%r is more than %s can read, so it is left to other voices; listen to some recordings before training",
                 unread[0],
                 name,
             )

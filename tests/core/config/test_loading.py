@@ -1,12 +1,14 @@
 from operator import attrgetter
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from wakeword_core.config import Config
+from wakeword_core.config import Config, loading
 from wakeword_core.config.explaining import RENAMED
 from wakeword_core.config.loading import PRESETS, load_config, save_config
 from wakeword_core.errors import ConfigError
@@ -112,6 +114,32 @@ def test_what_is_given_beside_the_preset_auto_is_kept(write):
     assert load_config(path).synthesis.positives == 7
     recorded = "data.sources=[{name: a, path: x, role: positive}]"
     assert load_config(path, [recorded]) == load_config(path, [recorded], preset="balanced")
+
+
+def test_a_table_that_is_given_stands_for_the_whole(write):
+    path = write("preset: text_only\nsynthesis: {engines: {espeak: 1}}\n")
+    assert load_config(path).synthesis.engines == {"espeak": 1}
+    assert load_config(None, ["synthesis.engines={hibari: 2}"], "text_only").synthesis.engines == {"hibari": 2}
+
+
+def test_an_override_of_one_entry_of_a_table_leaves_the_others():
+    default = Config().synthesis.engines
+    assert load_config(None, ["synthesis.engines.kokoro=2"]).synthesis.engines == default | {"kokoro": 2}
+    chosen = load_config(None, preset="text_only").synthesis.engines
+    assert load_config(None, ["synthesis.engines.kokoro=0"], "text_only").synthesis.engines == chosen | {"kokoro": 0}
+
+
+def test_every_table_is_known_as_one():
+    def names(group):
+        for name, field in group.model_fields.items():
+            kinds = [field.annotation, *get_args(field.annotation)]
+            if any(get_origin(kind) is dict for kind in kinds):
+                yield name
+            for kind in kinds:
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    yield from names(kind)
+
+    assert set(names(Config)) == loading._TABLES
 
 
 def test_another_architecture_replaces_the_presets_model(write):
@@ -266,6 +294,11 @@ def test_homes_in_source_paths(write, monkeypatch, tmp_path):
         ("features.frontend.f_max=9000", "features.frontend.f_max is 9000 and data.audio.sample_rate is 16000, but"),
         ("features.augment.speed=[0.1,3]", "features.augment.speed is [0.1, 3], but speed must lie between 0.5 and 2"),
         ("data.splits.val_fraction=0.8", "data.splits.val_fraction is 0.8 and data.splits.test_fraction is 0.2, but"),
+        ("synthesis.engines={}", "synthesis.engines is wrong: must give at least one engine a share above 0"),
+        (
+            "synthesis={hard_negatives: 1, confusables: [a, b]}",
+            "synthesis.hard_negatives is 1, but hard_negatives must be at least 2, one for each of the confusables",
+        ),
         ("preset=big", "preset is 'big', but must be tiny, balanced, accurate, text_only or auto"),
         ("epochs", "--set 'epochs' must have the form dotted.name=value"),
         ("a..b=3", "must have the form dotted.name=value"),

@@ -363,6 +363,26 @@ def test_confusables_of_the_configuration_are_always_said(tmp_path):
             synthesize("hey robin", config.model_copy(update={"confusables": (refused,)}), RATE, 1, tmp_path, tmp_path)
 
 
+def test_no_kind_of_confusables_is_an_error_that_names_the_setting():
+    config = SynthesisConfig(**NOTHING | {"hard_negatives": 4, "confusable_kinds": []})
+    with pytest.raises(DataError, match=r"synthesis.confusable_kinds, which are none"):
+        write_script("hey robin", config, 1)
+
+
+@pytest.mark.parametrize("phrases", [("hey robyn",), ("alexa", "Hay Robin!")])
+def test_wake_words_that_sound_the_same_are_refused(phrases):
+    config = SynthesisConfig(**NOTHING | {"positives": 1, "phrases": phrases})
+    with pytest.raises(DataError, match=f"phrases names '{phrases[-1]}', which sounds as 'hey robin' does"):
+        write_script("hey robin", config, 1)
+    write_script("hey robin", config.model_copy(update={"phrases": ("robin", "hey robin please")}), 1)
+
+
+@pytest.mark.parametrize("setting", ["phrases", "confusables"])
+def test_a_setting_with_letters_that_would_be_named_is_told(setting, tmp_path):
+    with pytest.raises(DataError, match=rf"cannot read п in 'п': .* leave it out of synthesis.{setting}$"):
+        synthesize("hey", SMALL.model_copy(update={setting: ("п",)}), RATE, 1, tmp_path, tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["part", "cut", "near"])
 def test_kinds_of_confusables_are_chosen(kind):
     config = SynthesisConfig(**NOTHING | {"hard_negatives": 40, "confusable_kinds": [kind]})
@@ -411,7 +431,7 @@ def test_text_without_sound_is_named(text, tmp_path):
 def test_other_scripts_are_said_by_espeak_alone(tmp_path, caplog):
     paths = synthesize_phrase("hey 안녕", 4, RATE, 1, tmp_path, tmp_path)
     assert all("espeak" in path.name for path in paths)
-    assert "English voices do not know" in caplog.text
+    assert "is more than hibari can read" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -425,11 +445,11 @@ def test_other_scripts_are_said_by_espeak_alone(tmp_path, caplog):
     ],
 )
 def test_a_phrase_whose_letters_would_be_named_is_refused_before_anything_is_made(phrase, letters, tmp_path):
-    for make in (
-        lambda: synthesize(phrase, SMALL, RATE, 1, tmp_path, tmp_path),
-        lambda: synthesize_phrase(phrase, 1, RATE, 1, tmp_path, tmp_path),
+    for make, otherwise in (
+        (lambda: synthesize(phrase, SMALL, RATE, 1, tmp_path, tmp_path), "bring recordings"),
+        (lambda: synthesize_phrase(phrase, 1, RATE, 1, tmp_path, tmp_path), "use another text"),
     ):
-        with pytest.raises(DataError, match=f"English voices cannot read {letters} in '{phrase}'.*bring recordings"):
+        with pytest.raises(DataError, match=f"English voices cannot read {letters} in '{phrase}'.*{otherwise}"):
             make()
     assert not list(tmp_path.iterdir())
 
