@@ -5,6 +5,7 @@ in that role, so a larger count begins with the same recordings (given the same 
 """
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ BABBLE = "babble"
 SPEAKER_RULE = r"regex:(?:.*/)?\d+_(?P<speaker>[^_/]+)_[^/]*"
 """Finds the speaker in the names given here: `00012_espeak-f3_en-us.flac`."""
 
+_NAME = re.compile(r"[A-Za-z0-9.-]+")
 _ENDINGS, _ENDING_SHARES = ("", ".", "!", "?"), (0.4, 0.3, 0.2, 0.1)
 
 _BEFORE_SECONDS, _AFTER_SECONDS = (0.6, 1.6), (0.5, 2.5)
@@ -160,6 +162,13 @@ class Cast:
                     f"synthesis.languages is {', '.join(config.languages) or 'empty'}, but the engine {name} has no "
                     "voice of these; add its languages, or leave it out of synthesis.engines"
                 )
+            for voice in voices:
+                if not (_NAME.fullmatch(voice.speaker) and _NAME.fullmatch(voice.language)):
+                    raise ConfigError(
+                        f"the engine {name} has a voice {voice.name!r} whose speaker {voice.speaker!r} or language "
+                        f"{voice.language!r} is not of letters, digits, dots and hyphens, as they stand in names of "
+                        "files; mend it, or leave it out of synthesis.engines"
+                    )
             self._turns[name] = _Turns(voices, _generator(seed, _TURN_SEEDS.get(name, name)))
             for voice in voices:
                 self._voices.setdefault((name, voice.speaker), []).append(voice)

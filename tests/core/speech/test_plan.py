@@ -108,6 +108,14 @@ def test_what_nobody_can_read_is_an_error_and_who_can_read_it_says_it():
         spoken(SynthesisConfig(engines={"latin": 1}), 1, ["你好"], latin=latin)
 
 
+@pytest.mark.parametrize(
+    "voice", [Voice("a", "../x", "en", ""), Voice("a", "x_y", "en", ""), Voice("a", "x", "e/n", "")]
+)
+def test_a_voice_whose_names_are_not_for_files_is_refused(voice):
+    with pytest.raises(ConfigError, match="the engine others has a voice 'a' whose speaker"):
+        Cast({"others": Actors([voice])}, SynthesisConfig(engines={"others": 1}), 1)
+
+
 def test_voices_held_in_splits_take_turns_and_each_role_has_all_splits():
     voices = [Voice(f"{split}{n}", f"{split}-{n}", "en", "", split=split) for split in SPLITS for n in range(7)]
     made = spoken(SynthesisConfig(engines={"held": 1}), 105, held=Actors(voices))

@@ -43,7 +43,7 @@ class _Audio:
 
 @dataclass(frozen=True)
 class _Espeak:
-    voice: str = "en-us"
+    voice: Annotated[str, Field(pattern="[A-Za-z0-9]", max_length=40)] = "en-us"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class PiperEngine:
             Voice(
                 name,
                 re.sub(r"[^A-Za-z0-9.]+", "-", name),
-                language.replace("_", "-").lower(),
+                re.sub(r"[^a-z0-9]+", "-", language.lower()).strip("-"),
                 f"synthetic (piper, {name.split('/')[0]})",
                 split="train" if len(found) == 1 else None,
             )

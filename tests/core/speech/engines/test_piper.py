@@ -102,6 +102,11 @@ def test_every_speaker_of_every_file_is_a_voice(voice):
     assert loud[0] > 2 * loud[1] > 4 * loud[2]
 
 
+def test_a_language_of_any_signs_is_no_path(voice):
+    (one,) = PiperEngine((voice(described={**DESCRIBED, "espeak": {"voice": "../../EN_x\n/y"}}),)).voices()
+    assert one.language == "en-x-y"
+
+
 def test_one_speaker_alone_is_learnt_from(voice):
     (one,) = PiperEngine((voice(),)).voices()
     assert one.split == "train" and one.licence == "synthetic (piper, anna)"
