@@ -211,7 +211,10 @@ def write_audio(path: Path, x: Samples, sample_rate: int) -> None:
         try:
             soundfile.write(part, pcm, sample_rate, subtype="PCM_16", format=format_name)
         except soundfile.SoundFileError as error:
-            raise AudioError(f"cannot write {path} at {sample_rate} Hz ({_brief(error)})") from error
+            raise AudioError(
+                f"cannot write {path} at {sample_rate} Hz ({_brief(error)}); see that its disk has room and may be "
+                "written to"
+            ) from error
 
 
 def encode_flac(pcm: Pcm, sample_rate: int) -> bytes:

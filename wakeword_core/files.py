@@ -99,6 +99,10 @@ def replacing(path: Path) -> Iterator[Path]:
             with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(path)
+        except OSError as error:
+            if error.errno is not None and error.filename is None:  # as of a write that fails
+                error.filename = str(path)
+            raise
         finally:
             part.unlink(missing_ok=True)
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 from collections import namedtuple
@@ -38,6 +39,13 @@ def test_replacing_leaves_the_old_file_and_nothing_else_on_error(tmp_path):
         raise RuntimeError
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_write_that_fails_names_the_file(tmp_path):
+    path = tmp_path / "kept.bin"
+    with pytest.raises(OSError, match="No space left on device") as caught, files.replacing(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename == str(path) and not list(tmp_path.iterdir())
 
 
 def test_written_files_have_ordinary_permissions(tmp_path):
