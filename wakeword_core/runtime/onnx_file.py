@@ -115,6 +115,8 @@ def read_onnx(path: Path, more: Set[str] = frozenset()) -> OnnxFile:
 
     Models of another kind may use `more` operators, which must not repeat anything either.
     """
+    if not path.is_file() and path.exists():  # a pipe would be waited for, a device read without end
+        raise ArtifactError(f"{path} is no ordinary file, and so no model")
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_MODEL_BYTES + 1)
