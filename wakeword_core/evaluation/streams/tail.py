@@ -93,7 +93,9 @@ def tail_threshold(moments: NDArray[np.float64], hours: float, target: float) ->
     Moments are loudest first. Where they are too few for a line, or all alike, it is just above the loudest.
     """
     allowed = max(target * hours, 1 / _REACH)
-    count = min(max(_MOMENTS, math.ceil(2 * allowed)), len(moments) // _RARE)
+    # of what was left out of a session only silence stays, which is no moment of these hours
+    heard = min(len(moments), int(hours * 3_600 / _MOMENT_SECONDS))
+    count = min(max(_MOMENTS, math.ceil(2 * allowed)), heard // _RARE)
     logits = np.array([logit(score) for score in moments[: count + 1]])
     spread = float(np.mean(logits[:-1] - logits[-1])) if count > 1 else 0.0
     if spread == 0:

@@ -37,7 +37,7 @@ def nll_not_worse(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="calibrated_model",
-    version="6",
+    version="7",
     make=make,
     inputs=(
         Input("tuned_model"),

@@ -120,6 +120,21 @@ def test_synthetic_background_counts_where_there_is_no_other_or_too_little(made)
     assert threshold(*loud, *long).threshold == threshold(*long).threshold
 
 
+def test_background_that_is_left_out_is_no_moment_of_what_stays(made):
+    """A minute of real sound sets the same threshold by itself and in a session with ten synthetic ones."""
+    brief, word = noise(made, 1, middle=-1.0, seconds=60.0), spoken(made, 0.99999)
+    long = noise(made, 2, "computed", middle=-16.0, seconds=60.0 + SECONDS)
+    spans = (*brief.sources, replace(long.sources[0], start=60.0))
+    mixed = replace(long, sources=spans, scores=np.append(brief.scores, long.scores[len(brief.scores) :]))
+    synthetic = ("voices", "computed")
+    alone, among = (
+        TailTradeoff(streams(made, session, word, synthetic=synthetic), PLAIN, DETECTOR).point(100.0)
+        for session in (brief, mixed)
+    )
+    assert alone.background_hours == among.background_hours == pytest.approx(1 / 60)
+    assert 0.5 < among.threshold == pytest.approx(alone.threshold)
+
+
 def test_without_a_word_above_it_words_are_looked_at_after_all(made):
     background = [noise(made, seed, spread=2.0) for seed in range(2)]
     loudest = max(session.scores.max() for session in background)
