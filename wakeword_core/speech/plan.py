@@ -19,7 +19,7 @@ from wakeword_core.files import digest
 from wakeword_core.speech.background import NOISES, SCENES
 from wakeword_core.speech.cutting import Cut
 from wakeword_core.speech.delivery import Delivery
-from wakeword_core.speech.engines import Engine, Sex, Voice, of_languages
+from wakeword_core.speech.engines import SPLIT_TURNS, Engine, Sex, Voice, of_languages
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.pronunciation import Pronunciations
@@ -52,9 +52,8 @@ _RARE_SEX = 0.5
 
 # Sound belongs to no speaker, so its split can be fixed: every split gets some, which chance would not promise. The
 # numbers of kinds (7 and 6) have no factor in common with the 5 here, so every split meets every kind.
-_SPLIT_TURNS: tuple[Split, ...] = ("train", "test", "val", "train", "train")
 _SCENE_TURNS = tuple(kind for scene in SCENES for kind in (BABBLE, scene))
-_LEAST_SCENES = 2 * len(_SPLIT_TURNS)
+_LEAST_SCENES = 2 * len(SPLIT_TURNS)
 _SCENE_SECONDS, _SHORTEST_SCENE_SECONDS = 30.0, 2.0
 _TALKERS = (5, 10)
 _SENTENCES_A_TALKER = 3
@@ -204,7 +203,7 @@ class _Turns:
         for voice in voices:
             parts.setdefault(voice.split, {}).setdefault(voice.speaker, voice)
         self._orders = {split: _in_turn(speakers, generator) for split, speakers in parts.items()}
-        held = [split for split in _SPLIT_TURNS if split in parts]
+        held = [split for split in SPLIT_TURNS if split in parts]
         self._splits: list[Split | None] = [*held, None] if None in parts else [*held]
 
     def speaker(self, number: int) -> str:
@@ -331,7 +330,7 @@ def plan_background(config: SynthesisConfig, seed: int, sentences: Sequence[str]
         lengths = np.maximum(seconds_a_role * shares / shares.sum(), _SHORTEST_SCENE_SECONDS)
         for index in range(count):
             generator = _generator(seed, role, index)
-            kind, split = kinds[index % len(kinds)], _SPLIT_TURNS[index % len(_SPLIT_TURNS)]
+            kind, split = kinds[index % len(kinds)], SPLIT_TURNS[index % len(SPLIT_TURNS)]
             planned.append(
                 Scene(
                     role=role,

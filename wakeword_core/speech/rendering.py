@@ -13,7 +13,7 @@ import numpy as np
 
 from wakeword_core.audio import resample, write_audio
 from wakeword_core.cores import available_cores, process_pool
-from wakeword_core.errors import WakewordError
+from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import digest
 from wakeword_core.progress import Progress
 from wakeword_core.speech import background, people
@@ -102,6 +102,11 @@ def _speech(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine
             utterance.seed,
         )
     )
+    if not samples.any() or not np.isfinite(samples).all():
+        raise DataError(
+            f"the engine {utterance.engine} gives no sound for {utterance.text!r} in the voice {utterance.voice}; "
+            "leave it out of synthesis.engines, or use another text"
+        )
     spoken = without_quiet(samples, rate, _VOICED_RATIO)
     if utterance.manner is not None:
         spoken = people.speak_as(spoken, rate, utterance.manner, utterance.seed)

@@ -4,6 +4,7 @@ Each engine is a file here. Other packages add engines by entry points in the gr
 is the engine's, and the value a function that takes `EngineSettings` and returns an `Engine`.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,8 +25,12 @@ Sex = Literal["female", "male"]
 ENTRY_POINTS = "wakeword.speech_engines"
 OWN_ENGINES = ("espeak", "hibari", "kokoro", "piper")
 """Modules of this package, each with a function `engine` that makes the engine of that name."""
+SPLIT_TURNS: tuple[Split, ...] = ("train", "test", "val", "train", "train")
+"""The splits in turn, wherever voices or sounds are held in some: three of five learn."""
 _FRAME_SECONDS = 0.005
 _ENDINGS = (".", "!", "?", ",")
+_NAME = re.compile(r"[A-Za-z0-9.-]+")
+"""Of speakers and languages: recordings are named by them and the engine, and found again by these names."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class EngineSettings:
 
 
 def make_engine(name: str, settings: EngineSettings) -> Engine:
-    """Make the engine of that name; ConfigError where there is none."""
+    """Make the engine of that name; ConfigError where there is none, WakewordError where it is broken."""
     make: Callable[[EngineSettings], Engine]
     if name in OWN_ENGINES:
         make = import_module(f"{__name__}.{name}").engine
@@ -125,7 +130,9 @@ def make_engine(name: str, settings: EngineSettings) -> Engine:
         raise ConfigError(f"synthesis.engines names {name!r}, which is none of {known}; see that its package is there")
     try:
         make = others[name].load()
-        return make(settings)
+        engine = make(settings)
+        _check_names(name, engine.voices())
+        return engine
     except WakewordError:
         raise
     except Exception as error:  # of anybody's package
@@ -144,6 +151,19 @@ def missing_engines(settings: EngineSettings) -> dict[str, WakewordError]:
         except WakewordError as error:
             missing[name] = error
     return missing
+
+
+def _check_names(engine: str, voices: Iterable[Voice]) -> None:
+    """Raise ValueError where recordings of a speaker could be taken for another's, or lie elsewhere, by their names."""
+    if not _NAME.fullmatch(engine) or "-" in engine:
+        raise ValueError(f"the name {engine!r} has other signs than letters, digits and dots")
+    splits: dict[str, Split | None] = {}
+    for voice in voices:
+        for name in (voice.speaker, voice.language):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"the name {name!r} has other signs than letters, digits, dots and hyphens")
+        if splits.setdefault(voice.speaker, voice.split) != voice.split:
+            raise ValueError(f"the speaker {voice.speaker!r} has voices in two splits")
 
 
 def _other_engines() -> dict[str, EntryPoint]:

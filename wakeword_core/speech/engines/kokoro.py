@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wakeword_core.config import Split
 from wakeword_core.errors import DataError, MissingDependencyError
 from wakeword_core.files import digest, hash_file, replacing, require_space
 from wakeword_core.npm import NpmError, NpmPackage, main
 from wakeword_core.python import install_command
 from wakeword_core.speech import espeak
 from wakeword_core.speech.engines import (
+    SPLIT_TURNS,
     EngineSettings,
     Line,
     Samples,
@@ -52,7 +52,6 @@ _LANGUAGES = {
     "a": "en-us", "b": "en-gb", "e": "es", "f": "fr", "h": "hi", "i": "it", "j": "ja", "p": "pt-br", "z": "zh",
 }  # fmt: skip
 _SEXES: Mapping[str, Any] = {"f": "female", "m": "male"}
-_TURNS: tuple[Split, ...] = ("train", "test", "val", "train", "train")
 _STYLE, _TIMBRE, _LONGEST = 256, 128, 510
 _LEAST_MAIN = 0.55
 """Of the timbre: who has more than half of it is who speaks."""
@@ -107,7 +106,7 @@ def all_voices() -> tuple[Voice, ...]:
     for name in sorted(_data()["voices"], key=lambda name: (name[:2], digest(name))):
         families.setdefault(name[3:], []).append(name)
     splits = {
-        name: _TURNS[turn % len(_TURNS)] for turn, family in enumerate(families.values()) for name in family
+        name: SPLIT_TURNS[turn % len(SPLIT_TURNS)] for turn, family in enumerate(families.values()) for name in family
     }  # fmt: skip
     return tuple(
         Voice(name, name.replace("_", "-"), _LANGUAGES[name[0]], LICENCE, _SEXES[name[1]], splits[name])

