@@ -1,5 +1,6 @@
 """The script of a synthesis: what is said in each folder, and what nobody may say there."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from wakeword_core.speech.phonetics import PhraseGuard, unread_letters
 from wakeword_core.speech.plan import PIECES, WORDS, Around, Said
 from wakeword_core.speech.pronunciation import Pronunciations, spelt_out
 from wakeword_core.speech.sentences import around_a_phrase, sentences, single_words
+
+log = logging.getLogger(__name__)
 
 _CONFUSABLES = 3_000
 """Phrases that sound alike among which those that are said are drawn: more than any phrase has."""
@@ -51,7 +54,7 @@ def write_script(
         said += [
             Said(f"positive{ending}", "positive", (text,), config.positives, label=word, around=around),
             Said(f"hard_negative{ending}", "hard_negative", alike, config.hard_negatives, around=around),
-            Said(f"{PIECES}{ending}", "hard_negative", (text,), config.pieces, cut=True),
+            Said(f"{PIECES}{ending}", "hard_negative", (text,), _pieces(text, spelt, config), cut=True),
         ]
     spoken = sentences(max(config.negatives, _BABBLED if config.background_minutes else 0), seed, guard)
     said.append(Said("negative", "negative", spoken, config.negatives))
@@ -101,6 +104,15 @@ def _require_different(wake_words: Sequence[str], guard: PhraseGuard) -> None:
                     f"synthesis.phrases names {word!r}, which sounds as {other!r} does: no model can tell them apart; "
                     "leave it out"
                 )
+
+
+def _pieces(word: str, wake_words: Sequence[str], config: SynthesisConfig) -> int:
+    """How many pieces of a wake word are made: none where another is in it, which a piece might be."""
+    others = [other for other in wake_words if other != word]
+    if config.pieces and others and any(PhraseGuard(others).contains([word])):
+        log.warning("No pieces are made of %r, because another wake word is heard in it.", word)
+        return 0
+    return config.pieces
 
 
 def _require_no_wake_word(confusables: Sequence[str], guard: PhraseGuard) -> None:

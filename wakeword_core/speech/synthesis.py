@@ -1,6 +1,7 @@
 """Makes recordings for a phrase: speech in many voices, phrases that sound alike, sentences, and background."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -259,11 +260,11 @@ def _sources_of_folder(
 
     Voices that are held in a split are in sources of that split. One voice alone, as hibari has it, is one person at
     whatever pitch, who cannot be on both sides: it is learnt from, and the voices of others are tested on, where there
-    are others. Words alone are for learning.
+    are others in the cast. Words alone are for learning.
     """
     for engine in sorted({item.engine for item in said}):
         voices = cast.voices(engine)
-        alone = len({item.engine for item in said}) == 1
+        alone = len(cast.engines) == 1
         held = not only_words and not (alone and len({voice.split for voice in voices}) == 1)
         for split in sorted({voice.split for voice in voices}, key=str) if held else [None]:
             chosen = [voice for voice in voices if not held or voice.split == split]
@@ -285,11 +286,14 @@ def _sources_of_folder(
 
 
 def _write_spans(table: Path, said: Sequence[Utterance], seconds: Mapping[Utterance, float]) -> None:
-    """Write where in each recording the word is: what comes before and after it is as long as was planned."""
+    """Write where in each recording the word is: what comes before and after it is as long as was planned.
+
+    Ends are rounded down, since a word cannot end after its recording.
+    """
     rows = ["path,speech_start,speech_end"]
     for item in said:
-        end = seconds[item] - item.tail_seconds + min(_HEARD_LONGER_SECONDS, item.tail_seconds)
-        rows.append(f"{Path(item.path).name},{item.lead_seconds:.4f},{end:.4f}")
+        end = seconds[item] - max(0.0, item.tail_seconds - _HEARD_LONGER_SECONDS)
+        rows.append(f"{Path(item.path).name},{item.lead_seconds:.4f},{math.floor(end * 10_000) / 10_000:.4f}")
     with replacing(table) as part:
         part.write_text("\n".join(rows) + "\n", encoding="utf-8")
 

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from hypothesis import given, settings
@@ -25,7 +26,7 @@ from wakeword_core.speech.engines import EngineSettings, hibari, make_engine
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.engines.kokoro import all_voices
 from wakeword_core.speech.phonetics import PhraseGuard
-from wakeword_core.speech.plan import Cast, Said, plan, plan_speech
+from wakeword_core.speech.plan import Around, Cast, Said, plan, plan_speech
 from wakeword_core.speech.pronunciation import Pronunciations
 from wakeword_core.speech.rendering import render
 from wakeword_core.speech.script import write_script
@@ -109,6 +110,23 @@ def test_sources_list_everything_once(made):
 def test_the_one_neural_voice_is_on_one_side(made):
     sides = {source.split for source in synthetic_sources(made[0]) if source.name.endswith("hibari")}
     assert sides == {"train"}
+
+
+def test_it_is_on_that_side_also_where_nobody_else_speaks(monkeypatch, tmp_path):
+    """Of one recording with other speech around it, the one voice is all there is, and is learnt from all the same."""
+    config = SynthesisConfig(**NOTHING | {"positives": 8, "carrier_share": 0.1, "engines": SMALL.engines})
+
+    def carried_by(seed):
+        cast = Cast({"espeak": EspeakEngine(), "hibari": hibari.HibariEngine()}, config, seed)
+        around = Around(["I said"], ["stop that"], PhraseGuard(["hey robin"]))
+        said = [Said("positive", "positive", ["hey robin"], config.positives, around=around)]
+        return {item.engine for item in plan(said, config, cast, seed, []).utterances if item.before or item.after}
+
+    seed = next(seed for seed in range(100) if carried_by(seed) == {"hibari"})
+    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: [1.0] * len(items))
+    synthesize("hey robin", config, RATE, seed, tmp_path, tmp_path)
+    sides = {source.name: source.split for source in synthetic_sources(tmp_path) if source.name.endswith("_hibari")}
+    assert sides == {"synthetic_positive_hibari": "train", "synthetic_carriers_positive_hibari": "train"}
 
 
 def test_voices_that_are_held_in_splits_are_in_sources_of_those(tmp_path):
@@ -292,6 +310,21 @@ def test_where_the_word_is_among_other_speech_is_known(tmp_path, cache):
         assert word.std() > 0.01 and rest.std() > 0.1 * word.std(), "somebody speaks there too"
 
 
+def test_no_word_is_said_to_end_after_its_recording(monkeypatch, tmp_path):
+    config = SynthesisConfig(**NOTHING | {"positives": 60, "carrier_share": 1.0, "margin_seconds": (0.0, 0.0)})
+    lengths = [(30_000 + index) / RATE for index in range(60)]
+    paths = []
+    monkeypatch.setattr(
+        synthesis,
+        "write_all",
+        lambda items, *_: paths.extend(item.path.rpartition("/")[2] for item in items) or lengths,
+    )
+    synthesize("hey robin", config, RATE, 1, tmp_path, tmp_path)
+    table = pd.read_csv(next((tmp_path / "carriers").rglob("*.csv")))
+    left = pd.Series(lengths, paths)[table["path"]].to_numpy() - table["speech_end"]
+    assert len(left) == 60 and (left >= 0).all() and (left < 0.0002).sum() > 4, "some end with their recordings"
+
+
 def the_cast(config):
     return Cast({"espeak": EspeakEngine()}, config, 1)
 
@@ -347,6 +380,13 @@ def test_each_of_several_wake_words_is_a_label_with_its_own_hard_negatives(tmp_p
     assert Config(phrase="hey robin", synthesis=config.model_copy(update={"enabled": True})).labels == (
         "_negative", "hey robin", "okay ruby", "stop",
     )  # fmt: skip
+
+
+def test_of_a_wake_word_that_holds_another_no_pieces_are_made(caplog):
+    asked = NOTHING | {"positives": 1, "pieces": 2, "phrases": ["robin", "stop"]}
+    said = write_script("hey robin", SynthesisConfig(**asked), 1).said
+    assert [one.folder for one in said if one.cut] == ["pieces_2", "pieces_3"]
+    assert "No pieces are made of 'hey robin', because another wake word is heard in it" in caplog.text
 
 
 def test_confusables_of_the_configuration_are_always_said(tmp_path):

@@ -117,7 +117,7 @@ def test_an_engine_that_gives_no_sound_is_named(tmp_path):
     for sound in (np.zeros(0, np.float32), np.zeros(RATE, np.float32), np.full(RATE, np.nan, np.float32)):
         silent = Whistle(None)
         silent.say = lambda line, sound=sound: (sound, RATE)
-        with pytest.raises(DataError, match="the engine whistle gives no sound for 'hey robin.?' in the voice"):
+        with pytest.raises(DataError, match=r"the engine whistle gives no sound for 'hey robin.?' in the voice"):
             render(line, RATE, {"whistle": silent})
 
 
