@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -58,7 +59,10 @@ class Settings(BaseModel):
 
 
 def deciding(value: Any) -> Any:
-    """Return a setting or a whole group as JSON values, without what is marked as deciding nothing."""
+    """Return a setting or a whole group as JSON values, without what is marked as deciding nothing.
+
+    Of a path, the last name decides: files lie elsewhere on another machine.
+    """
     if isinstance(value, Settings):
         return {
             name: deciding(getattr(value, name))
@@ -67,4 +71,6 @@ def deciding(value: Any) -> Any:
         }
     if isinstance(value, tuple):
         return [deciding(entry) for entry in value]
+    if isinstance(value, Path):
+        return value.name
     return to_jsonable_python(value)

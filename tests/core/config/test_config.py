@@ -122,6 +122,14 @@ def test_subset_of_what_follows_from_other_settings():
     assert Config(phrase="alexa").subset("labels") == {"labels": [NEGATIVE_LABEL, "alexa"]}
 
 
+def test_of_the_path_of_a_voice_its_name_decides():
+    at_home, elsewhere, other = (
+        Config.model_validate({"synthesis": {"piper_voices": [path]}}).subset("synthesis")
+        for path in ("/home/me/joe.onnx", "/voices/joe.onnx", "/voices/amy.onnx")
+    )
+    assert at_home == elsewhere != other and at_home["synthesis"]["piper_voices"] == ["joe.onnx"]
+
+
 def test_subset_leaves_out_what_decides_nothing():
     plain = Config.model_validate({"data": {"sources": [source()]}})
     for change in ({"path": "/b"}, {"include": ["*.wav"]}, {"exclude": ["b*"]}):
