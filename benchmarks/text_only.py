@@ -110,6 +110,7 @@ def voice_sources(folder: Path, number: int) -> Iterator[dict[str, Any]]:
             "licence": "synthetic",
             "speaker": SPEAKER_RULE,
             "speaker_space": "synthetic",
+            "synthetic": True,
         }
 
 

@@ -63,6 +63,9 @@ def test_words_of_other_voices_are_learnt_by_speaker_and_never_tested(
         "alexa", recordings, given("--voices", str(folder), "--set", "synthesis.positives=7")
     )
     assert config.synthesis.enabled and config.synthesis.positives == 7 and config.synthesis.words == 1_600
+    assert [s.name for s in config.data.sources if s.synthetic] == [
+        s.name for s in config.data.sources if s.name.startswith("voices0")
+    ]
     project = Project(config.changed({"synthesis.enabled": False}), tmp_path / "home")
     project.build("raw_manifest")
     found = text_only.recordings_by_split(project)

@@ -86,7 +86,8 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
 
 def _fitting(config: Config) -> str:
     """Choose the preset for what a configuration learns from, and say so in the log."""
-    recorded = any(s.role == "positive" or s.words or s.labels or s.is_table for s in config.data.sources)
+    real = [source for source in config.data.sources if not source.synthetic]
+    recorded = any(s.role == "positive" or s.words or s.labels or s.is_table for s in real)
     if recorded or not config.synthesis.enabled or not config.synthesis.positives:
         return "balanced"
     log.info("There is no recording of %r, so the preset text_only is taken.", config.phrase)

@@ -97,6 +97,10 @@ FOLDER = "{name: a, path: x, role: %s}"
         ("synthesis: {enabled: true}\ndata: {sources: [" + FOLDER % "noise" + "]}", "text_only"),
         ("synthesis: {enabled: true}\ndata: {sources: [" + FOLDER % "positive" + "]}", "balanced"),
         ("synthesis: {enabled: true}\ndata: {sources: [{name: a, path: x.csv, role: negative}]}", "balanced"),
+        (
+            "synthesis: {enabled: true}\ndata: {sources: [{name: a, path: x, role: positive, synthetic: true}]}",
+            "text_only",
+        ),
         ("synthesis: {enabled: true, positives: 0}", "balanced"),
         ("synthesis: {enabled: false}", "balanced"),
     ],
