@@ -324,6 +324,10 @@ class SynthesisConfig(Settings):
         0.0, ge=0, le=1, description="Share of recordings by people, and in manners, that the engines lack."
     )
     people: tuple[MannerName, ...] = Field((), description="Kinds of people that are drawn from; none: all.")
+    recognise: Literal["none", "whisper"] = Field(
+        "none",
+        description="What hears whether phrases were said: 'whisper' drops what Whisper hears otherwise (extra ears).",
+    )
     intonation_range: tuple[int, int] = Field((30, 80), description="espeak-ng pitch range, 0 to 99, from and to.")
     margin_seconds: tuple[float, float] = Field((0.2, 0.6), description="Quiet before and after speech, from and to.")
     level_dbfs: tuple[float, float] = Field((-32.0, -18.0), description="RMS level of speech, from and to.")

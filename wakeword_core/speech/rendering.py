@@ -13,14 +13,15 @@ import numpy as np
 
 from wakeword_core.audio import resample, write_audio
 from wakeword_core.cores import available_cores, process_pool
-from wakeword_core.errors import DataError, WakewordError
-from wakeword_core.files import digest
+from wakeword_core.errors import WakewordError
+from wakeword_core.files import as_type, digest
 from wakeword_core.progress import Progress
 from wakeword_core.speech import background, people
 from wakeword_core.speech.cutting import faded, piece
 from wakeword_core.speech.engines import Engine, EngineSettings, Line, Samples, make_engine, without_quiet
 from wakeword_core.speech.engines.espeak import WORDS_A_MINUTE
 from wakeword_core.speech.plan import BABBLE, Scene, Utterance
+from wakeword_core.speech.quality import Sound, measure
 from wakeword_core.store.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -31,24 +32,37 @@ _ITEMS_A_TASK, _SECONDS_A_TASK = 12, 3.0
 _SECONDS_A_SCENE = 0.05
 _SECONDS_WORTH_A_PROCESS = 3.0
 _BACKGROUND = "background"
+_SOUND = "sound"
 
 Item = Utterance | Scene
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """What a task made: the seconds of each recording, and how many each engine made in how much processor time."""
+class Recording:
+    """A recording that was written: its seconds, how what the engine said sounds, and the name of its part."""
 
-    seconds: list[float]
+    seconds: float
+    sound: Sound | None
+    """None of background."""
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What a task made, and how many recordings each engine made in how much processor time."""
+
+    recordings: list[Recording]
     work: dict[str, tuple[int, float]]
 
 
-def render(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine]) -> Samples:
-    """Render one planned utterance: float32 [samples] at `sample_rate` Hz; DataError when there is none.
+def render(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine]) -> tuple[Samples, Sound]:
+    """Render one planned utterance: float32 [samples] at `sample_rate` Hz, and how the engine's speech sounds.
 
-    What it says is from `lead_seconds` to `tail_seconds` before the end, whatever is said around it.
+    What it says is from `lead_seconds` to `tail_seconds` before the end, whatever is said around it. The whole line is
+    measured as the engine said it, before a manner changes it and a piece is cut from it. DataError where an engine
+    cannot say it.
     """
-    speech = _speech(utterance, sample_rate, engines)
+    speech, measured = _speech(utterance, sample_rate, engines)
     if utterance.cut:
         speech = piece(speech, sample_rate, utterance.cut)
     lead, tail = (round(seconds * sample_rate) for seconds in (utterance.lead_seconds, utterance.tail_seconds))
@@ -67,14 +81,13 @@ def render(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine]
         room = max(0, len(sound) - start)
         other = other if len(other) <= room else faded(other[:room], sample_rate, "end")
         sound[start : start + len(other)] += other
-    return np.clip(sound, -_PEAK, _PEAK)
+    return np.clip(sound, -_PEAK, _PEAK), measured
 
 
 def _said_around(utterance: Utterance, text: str, sample_rate: int, engines: Mapping[str, Engine]) -> Samples:
     """Other speech of the same voice, as loud."""
-    return background.at_level(
-        _speech(replace(utterance, text=text, ipa=None), sample_rate, engines), utterance.level_dbfs
-    )
+    speech, _ = _speech(replace(utterance, text=text, ipa=None), sample_rate, engines)
+    return background.at_level(speech, utterance.level_dbfs)
 
 
 def render_scene(scene: Scene, sample_rate: int, engines: Mapping[str, Engine]) -> Samples:
@@ -82,15 +95,15 @@ def render_scene(scene: Scene, sample_rate: int, engines: Mapping[str, Engine]) 
     generator = np.random.default_rng(scene.seed)
     count = round(scene.seconds * sample_rate)
     if scene.kind == BABBLE:
-        talkers = [_speech(talker, sample_rate, engines) for talker in scene.talkers]
+        talkers = [_speech(talker, sample_rate, engines)[0] for talker in scene.talkers]
         sound = background.babble(talkers, count, generator)
     else:
         sound = {**background.NOISES, **background.SCENES}[scene.kind](count, sample_rate, generator)
     return background.at_level(sound, scene.level_dbfs)
 
 
-def _speech(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine]) -> Samples:
-    """What the engine says, at `sample_rate`, without the quiet around it."""
+def _speech(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine]) -> tuple[Samples, Sound]:
+    """What the engine says, at `sample_rate`, without the quiet around it, and how it sounds as it came."""
     samples, rate = engines[utterance.engine].say(
         Line(
             utterance.text,
@@ -102,15 +115,13 @@ def _speech(utterance: Utterance, sample_rate: int, engines: Mapping[str, Engine
             utterance.seed,
         )
     )
-    if not samples.any() or not np.isfinite(samples).all():
-        raise DataError(
-            f"the engine {utterance.engine} gives no sound for {utterance.text!r} in the voice {utterance.voice}; "
-            "leave it out of synthesis.engines, or use another text"
-        )
-    spoken = without_quiet(samples, rate, _VOICED_RATIO)
+    if not np.isfinite(samples).all() or not samples.any():
+        return np.zeros(sample_rate, np.float32), measure(samples, rate, 0.0)
+    speech = without_quiet(samples, rate, _VOICED_RATIO)
+    measured = measure(samples, rate, len(speech) / rate)
     if utterance.manner is not None:
-        spoken = people.speak_as(spoken, rate, utterance.manner, utterance.seed)
-    return resample(spoken, rate, sample_rate)
+        speech = people.speak_as(speech, rate, utterance.manner, utterance.seed)
+    return resample(speech, rate, sample_rate), measured
 
 
 def write_all(
@@ -122,34 +133,47 @@ def write_all(
     progress: Progress,
     workers: int = 0,
     parts: Parts | None = None,
-) -> list[float]:
-    """Render and write every item below `out`, in this process when that is little work; returns seconds in order.
+) -> list[Recording]:
+    """Render and write every item below `out`, in this process when that is little work; returns them in order.
 
-    What `parts` holds is taken from there; what is made is kept there at once, so that a killed build goes on. The
-    `engines` are prepared; other processes make theirs from the `settings`.
+    What `parts` holds is taken from there; what is made is kept there at once, with how it sounds, so that a killed
+    build goes on. The `engines` are prepared; other processes make theirs from the `settings`.
     """
-    seconds: dict[int, float] = {}
+    written: dict[int, Recording] = {}
     keys = [_key(item, sample_rate, engines) for item in items] if parts else []
     for index, key in enumerate(keys):
-        if parts and parts.link(key, out / items[index].path):
-            seconds[index] = _seconds_of(out / items[index].path)
-    waiting = [index for index in range(len(items)) if index not in seconds]
-    progress("speech", len(seconds), len(items))
+        if parts and (found := _found(items[index], key, out, parts)):
+            written[index] = found
+    waiting = [index for index in range(len(items)) if index not in written]
+    progress("speech", len(written), len(items))
     costs = {index: _cost(items[index], engines) for index in waiting}
     tasks = _tasks(waiting, costs)
     processes = min(workers or available_cores(), max(1, int(sum(costs.values()) / _SECONDS_WORTH_A_PROCESS)))
     work: dict[str, list[tuple[int, float]]] = defaultdict(list)
     jobs = [[items[index] for index in task] for task in tasks]
     for number, made in _results(jobs, sample_rate, engines, settings, out, processes):
-        for index, value in zip(tasks[number], made.seconds, strict=True):
-            seconds[index] = value
+        for index, recording in zip(tasks[number], made.recordings, strict=True):
+            written[index] = replace(recording, key=keys[index] if parts else "")
             if parts:
                 parts.keep(keys[index], out / items[index].path)
+                if recording.sound:
+                    parts.add_facts(keys[index], {_SOUND: asdict(recording.sound)})
         for engine, figures in made.work.items():
             work[engine].append(figures)
-        progress("speech", len(seconds), len(items))
+        progress("speech", len(written), len(items))
     _log_work(work, len(items) - len(waiting))
-    return [seconds[index] for index in range(len(items))]
+    return [written[index] for index in range(len(items))]
+
+
+def _found(item: Item, key: str, out: Path, parts: Parts) -> Recording | None:
+    """Link a part that is there whole, and with what was measured of speech; None where there is none."""
+    sound = None
+    if isinstance(item, Utterance):
+        try:
+            sound = as_type(Sound, parts.facts(key).get(_SOUND))
+        except ValueError:
+            return None
+    return Recording(_seconds_of(out / item.path), sound, key) if parts.link(key, out / item.path) else None
 
 
 def _key(item: Item, sample_rate: int, engines: Mapping[str, Engine]) -> str:
@@ -227,19 +251,19 @@ def _write_in_worker(items: list[Item], sample_rate: int, out: Path) -> Rendered
 
 def _write_job(items: list[Item], sample_rate: int, engines: Mapping[str, Engine], out: Path) -> Rendered:
     """Render and write some items."""
-    seconds: list[float] = []
+    recordings: list[Recording] = []
     work: dict[str, tuple[int, float]] = {}
     for item in items:
         started = time.thread_time()
         if isinstance(item, Utterance):
-            name, sound = item.engine, render(item, sample_rate, engines)
+            name, (samples, sound) = item.engine, render(item, sample_rate, engines)
         else:
-            name, sound = _BACKGROUND, render_scene(item, sample_rate, engines)
-        write_audio(out / item.path, sound, sample_rate)
+            name, samples, sound = _BACKGROUND, render_scene(item, sample_rate, engines), None
+        write_audio(out / item.path, samples, sample_rate)
         count, spent = work.get(name, (0, 0.0))
         work[name] = count + 1, spent + time.thread_time() - started
-        seconds.append(len(sound) / sample_rate)
-    return Rendered(seconds, work)
+        recordings.append(Recording(len(samples) / sample_rate, sound))
+    return Rendered(recordings, work)
 
 
 def _log_work(work: Mapping[str, Sequence[tuple[int, float]]], reused: int) -> None:

@@ -25,10 +25,11 @@ _BABBLED = 64
 
 @dataclass(frozen=True)
 class Script:
-    """What is said in each folder, and the sentences that a babble is made of."""
+    """What is said in each folder, the sentences that a babble is made of, and who tells what holds a wake word."""
 
     said: tuple[Said, ...]
     sentences: list[str]
+    guard: PhraseGuard
 
 
 def write_script(
@@ -59,7 +60,7 @@ def write_script(
     spoken = sentences(max(config.negatives, _BABBLED if config.background_minutes else 0), seed, guard)
     said.append(Said("negative", "negative", spoken, config.negatives))
     said.append(Said(WORDS, "negative", single_words(config.words, seed, guard), config.words))
-    return Script(tuple(one for one in said if one.count), spoken)
+    return Script(tuple(one for one in said if one.count), spoken, guard)
 
 
 def _alike(

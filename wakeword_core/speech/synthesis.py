@@ -25,14 +25,15 @@ from wakeword_core.speech.plan import (
     Cast,
     Plan,
     Said,
-    Scene,
     SpokenRole,
     Utterance,
     plan,
     plan_speech,
 )
 from wakeword_core.speech.pronunciation import Pronunciations, pronounce, spelt_out
-from wakeword_core.speech.rendering import render, write_all
+from wakeword_core.speech.quality import Sound, find_faults, set_apart
+from wakeword_core.speech.recognition import hear_all, is_recognised, make_recogniser
+from wakeword_core.speech.rendering import Item, render, write_all
 from wakeword_core.speech.script import write_script
 from wakeword_core.store.parts import Parts
 
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 SOURCES_FILE = "sources.json"
 _BACKGROUND_LICENCE = "synthetic"
+_SHOWN_DROPPED = 40
 
 _ALIKE: SpokenRole = "hard_negative"
 _SECONDS_A_RECORDING = 4.0
@@ -56,6 +58,10 @@ class SynthesisSummary:
     seconds: dict[str, float]
     speakers: dict[str, int]
     texts: dict[str, int]
+    dropped: list[dict[str, Any]]
+    """How many recordings of each engine are not fit to learn from, for each reason; the rest is without them."""
+    dropped_recordings: list[dict[str, str]]
+    """Some of these: where each is, why, what was to be said, and what was found instead."""
 
 
 def synthesize(
@@ -73,10 +79,14 @@ def synthesize(
 
     `positive/`, `hard_negative/`, `negative/` and `words/` hold speech, `background/<role>_<split>/` the rest. The
     bytes depend on the phrase, the settings, the seed and the engines' versions, not on `workers` (0: one a core).
-    Models and voices that are fetched once are kept in `cache`, recordings in `parts`.
-    MissingDependencyError without the engines; DataError when the phrase gives no sound.
+    Models and voices that are fetched once are kept in `cache`, recordings in `parts`. What is not fit to learn from is
+    moved to `dropped/`. MissingDependencyError without the engines or the recogniser; DataError when the phrase gives
+    no sound, or an engine says most of it wrongly.
     """
     require_readable(phrase, config)
+    recogniser = make_recogniser(config, workers)
+    if recogniser:
+        recogniser.prepare()
     settings = EngineSettings(config, cache)
     pronunciations = pronunciations_of(phrase, config)
     wake_words = [spelt_out(word) for word in (phrase, *config.phrases)]
@@ -87,11 +97,24 @@ def synthesize(
     planned = plan(script.said, config, cast, seed, script.sentences)
     expected_seconds = sum(scene.seconds for scene in planned.scenes) + _SECONDS_A_RECORDING * len(planned.utterances)
     require_space(out, int(expected_seconds * sample_rate * 2), "making synthetic recordings")
-    items: list[Utterance | Scene] = [*planned.scenes, *planned.utterances]
-    seconds = write_all(items, sample_rate, _with_espeak(engines), settings, out, progress, workers, parts)
-    spoken = dict(zip(planned.utterances, seconds[len(planned.scenes) :], strict=True))
-    write_json(out / SOURCES_FILE, _sources(script.said, planned, cast, spoken, out))
-    return _summary(planned, seconds)
+    items: list[Item] = [*planned.scenes, *planned.utterances]
+    written = write_all(items, sample_rate, _with_espeak(engines), settings, out, progress, workers, parts)
+    said, recordings = planned.utterances, written[len(planned.scenes) :]
+    heard: dict[int, str] = {}
+    if recogniser:
+        asked = {
+            place: (out / item.path, recordings[place])
+            for place, item in enumerate(said)
+            if is_recognised(item, config)
+        }
+        heard = hear_all(asked, recogniser, progress, workers, parts)
+    sounds = [recording.sound for recording in recordings if recording.sound]
+    faults = find_faults(said, sounds, heard, script.guard, pronunciations.phonemizer)
+    dropped = set_apart(said, faults, out, parts or Parts(out))
+    seconds = {item: recording.seconds for item, recording in zip(items, written, strict=True)}
+    planned = replace(planned, utterances=tuple(item for place, item in enumerate(said) if place not in faults))
+    write_json(out / SOURCES_FILE, _sources(script.said, planned, cast, seconds, out))
+    return _summary(planned, seconds, dropped)
 
 
 def require_readable(phrase: str, config: SynthesisConfig) -> None:
@@ -154,7 +177,10 @@ def synthesize_phrase(
     """
     settings = EngineSettings(config or SynthesisConfig(), cache)
     utterances, engines = _plan_text(text, count, seed, settings)
-    write_all(utterances, sample_rate, engines, settings, out, progress)
+    for utterance, made in zip(
+        utterances, write_all(utterances, sample_rate, engines, settings, out, progress), strict=True
+    ):
+        _require_sound(utterance, made.sound)
     return [out / utterance.path for utterance in utterances]
 
 
@@ -174,8 +200,17 @@ def say(text: str, sample_rate: int, seed: int, cache: Path, config: SynthesisCo
     (utterance, *_), engines = _plan_text(text, 1, seed, EngineSettings(config, cache))
     voices = {voice.name: voice for voice in engines[utterance.engine].voices()}
     ipa = utterance.ipa or pronounce(utterance.text, accent_of(voices[utterance.voice].language))
-    samples = render(utterance, sample_rate, engines)
+    samples, sound = render(utterance, sample_rate, engines)
+    _require_sound(utterance, sound)
     return Hearing(samples, ipa, utterance.speaker, utterance.manner, utterance.path)
+
+
+def _require_sound(utterance: Utterance, sound: Sound | None) -> None:
+    if sound is None or sound.peak == 0:
+        raise DataError(
+            f"the engine {utterance.engine} gives no sound for {utterance.text!r} in the voice {utterance.voice}; "
+            "leave it out of synthesis.engines, or use another text"
+        )
 
 
 def _plan_text(text: str, count: int, seed: int, settings: EngineSettings) -> tuple[list[Utterance], dict[str, Engine]]:
@@ -229,7 +264,7 @@ def _with_espeak(engines: Mapping[str, Engine]) -> dict[str, Engine]:
 
 
 def _sources(
-    script: Sequence[Said], planned: Plan, cast: Cast, seconds: Mapping[Utterance, float], out: Path
+    script: Sequence[Said], planned: Plan, cast: Cast, seconds: Mapping[Item, float], out: Path
 ) -> list[dict[str, Any]]:
     """Sources as JSON values: those of each folder that something is said in, and of each kind of background.
 
@@ -285,7 +320,7 @@ def _sources_of_folder(
             yield entry, [item for item in said if item.speaker in speakers]
 
 
-def _write_spans(table: Path, said: Sequence[Utterance], seconds: Mapping[Utterance, float]) -> None:
+def _write_spans(table: Path, said: Sequence[Utterance], seconds: Mapping[Item, float]) -> None:
     """Write where in each recording the word is: what comes before and after it is as long as was planned.
 
     Ends are rounded down, since a word cannot end after its recording.
@@ -298,15 +333,21 @@ def _write_spans(table: Path, said: Sequence[Utterance], seconds: Mapping[Uttera
         part.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def _summary(planned: Plan, seconds: list[float]) -> SynthesisSummary:
-    items: list[Utterance | Scene] = [*planned.scenes, *planned.utterances]
+def _summary(planned: Plan, seconds: Mapping[Item, float], dropped: list[dict[str, str]]) -> SynthesisSummary:
+    items: list[Item] = [*planned.scenes, *planned.utterances]
     lengths: Counter[Role] = Counter()
-    for item, value in zip(items, seconds, strict=True):
-        lengths[item.role] += value  # type: ignore[assignment]
+    for item in items:
+        lengths[item.role] += seconds[item]  # type: ignore[assignment]
     spoken = {role: [item for item in planned.utterances if item.role == role] for role in SPOKEN_ROLES}
+    reasons = Counter((row["engine"], row["reason"]) for row in dropped)
     return SynthesisSummary(
         recordings=dict(Counter(item.role for item in items)),
         seconds={role: round(value, 3) for role, value in lengths.items()},
         speakers={role: len({item.speaker for item in made}) for role, made in spoken.items()},
         texts={role: len({item.text for item in made}) for role, made in spoken.items()},
+        dropped=[
+            {"engine": engine, "reason": reason, "recordings": count}
+            for (engine, reason), count in sorted(reasons.items())
+        ],
+        dropped_recordings=dropped[:_SHOWN_DROPPED],
     )

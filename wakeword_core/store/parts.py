@@ -1,7 +1,7 @@
 """Pieces of artifacts that are made once and shared: what a file is, where a piece is kept, and the latest ones."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,6 +67,26 @@ class Parts:
         link_or_copy(made, part)
         self.entries[made] = entry = FileEntry(made.stat().st_size, read_hash(made))
         write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
+
+    def move(self, made: Path, target: Path) -> None:
+        """Rename a file that was linked or kept; it need not be read again."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made.replace(target)
+        if made in self.entries:
+            self.entries[target] = self.entries.pop(made)
+
+    def facts(self, key: str) -> dict[str, Any]:
+        """Return what was noted about the part `key` besides its size and hash: JSON values by name."""
+        try:
+            facts = read_json(self.note(self.path(key)))["facts"]
+            return facts if isinstance(facts, dict) else {}
+        except (OSError, ValueError, TypeError, KeyError):
+            return {}
+
+    def add_facts(self, key: str, facts: Mapping[str, Any]) -> None:
+        """Note more about the part `key`, which is kept already."""
+        note = self.note(self.path(key))
+        write_json(note, {**read_json(note), "facts": {**self.facts(key), **facts}})
 
     def entry(self, part: Path, *, read: bool = False) -> FileEntry | None:
         """Return size and hash of a part, or None where it is missing or not what was kept.

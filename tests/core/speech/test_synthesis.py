@@ -28,7 +28,8 @@ from wakeword_core.speech.engines.kokoro import all_voices
 from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.plan import Around, Cast, Said, plan, plan_speech
 from wakeword_core.speech.pronunciation import Pronunciations
-from wakeword_core.speech.rendering import render
+from wakeword_core.speech.quality import measure
+from wakeword_core.speech.rendering import Recording, render
 from wakeword_core.speech.script import write_script
 from wakeword_core.speech.synthesis import synthesize, synthesize_phrase, synthetic_sources
 from wakeword_core.store.parts import Parts
@@ -112,7 +113,7 @@ def test_the_one_neural_voice_is_on_one_side(made):
     assert sides == {"train"}
 
 
-def test_it_is_on_that_side_also_where_nobody_else_speaks(monkeypatch, tmp_path):
+def test_it_is_on_that_side_also_where_nobody_else_speaks(tmp_path):
     """Of one recording with other speech around it, the one voice is all there is, and is learnt from all the same."""
     config = SynthesisConfig(**NOTHING | {"positives": 8, "carrier_share": 0.1, "engines": SMALL.engines})
 
@@ -123,7 +124,6 @@ def test_it_is_on_that_side_also_where_nobody_else_speaks(monkeypatch, tmp_path)
         return {item.engine for item in plan(said, config, cast, seed, []).utterances if item.before or item.after}
 
     seed = next(seed for seed in range(100) if carried_by(seed) == {"hibari"})
-    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: [1.0] * len(items))
     synthesize("hey robin", config, RATE, seed, tmp_path, tmp_path)
     sides = {source.name: source.split for source in synthetic_sources(tmp_path) if source.name.endswith("_hibari")}
     assert sides == {"synthetic_positive_hibari": "train", "synthetic_carriers_positive_hibari": "train"}
@@ -260,7 +260,7 @@ def test_every_utterance_tells_on_the_sound():
 
     def said_with(count, config):
         planned = plan_speech("positive", ["hey robin"], count, config, Cast(engines, config, 1), 1)
-        return [render(item, RATE, engines) for item in planned]
+        return [render(item, RATE, engines)[0] for item in planned]
 
     said = said_with(6, config)
     assert len({x.tobytes() for x in said}) == 6
@@ -270,9 +270,16 @@ def test_every_utterance_tells_on_the_sound():
     assert 20 * np.log10(levels[0] / levels[1]) == pytest.approx(20, abs=3)
 
 
-def test_no_negative_holds_the_phrase(monkeypatch, tmp_path):
+def plan_only(monkeypatch):
+    """Say nothing; returns the list that what would be said comes into."""
     planned = []
-    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: planned.extend(items) or [1.0] * len(items))
+    nothing = Recording(1.0, None)
+    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: planned.extend(items) or [nothing] * len(items))
+    return planned
+
+
+def test_no_negative_holds_the_phrase(monkeypatch, tmp_path):
+    planned = plan_only(monkeypatch)
     synthesize("stop", SynthesisConfig(positives=1, hard_negatives=300, negatives=300), RATE, 1, tmp_path, tmp_path)
     texts = [item.text for item in planned if item.role in ("hard_negative", "negative")]
     texts += [talker.text for item in planned if item.role == "background" for talker in item.talkers]
@@ -296,7 +303,7 @@ def test_where_the_word_is_among_other_speech_is_known(tmp_path, cache):
         plan_speech("positive", ["hey robin"], 8, config, the_cast(config), 1),
     )
     plain = {
-        item.path.rpartition("/")[2]: len(render(item, RATE, engines)) / RATE - item.lead_seconds - item.tail_seconds
+        item.path.rpartition("/")[2]: len(render(item, RATE, engines)[0]) / RATE - item.lead_seconds - item.tail_seconds
         for item in planned
     }
     for row in positives.itertuples():
@@ -314,11 +321,14 @@ def test_no_word_is_said_to_end_after_its_recording(monkeypatch, tmp_path):
     config = SynthesisConfig(**NOTHING | {"positives": 60, "carrier_share": 1.0, "margin_seconds": (0.0, 0.0)})
     lengths = [(30_000 + index) / RATE for index in range(60)]
     paths = []
-    monkeypatch.setattr(
-        synthesis,
-        "write_all",
-        lambda items, *_: paths.extend(item.path.rpartition("/")[2] for item in items) or lengths,
-    )
+    spoken = measure(np.sin(np.arange(RATE) / 9).astype(np.float32) / 2, RATE, 0.7)
+
+    def written(items, *_):
+        paths.extend(item.path.rpartition("/")[2] for item in items)
+        return [Recording(seconds, spoken) for seconds in lengths]
+
+    monkeypatch.setattr(synthesis, "write_all", written)
+    monkeypatch.setattr(synthesis, "find_faults", lambda *_: {})
     synthesize("hey robin", config, RATE, 1, tmp_path, tmp_path)
     table = pd.read_csv(next((tmp_path / "carriers").rglob("*.csv")))
     left = pd.Series(lengths, paths)[table["path"]].to_numpy() - table["speech_end"]
@@ -336,7 +346,7 @@ def test_what_is_around_a_word_changes_nothing_of_it():
         item, before="and then I said", before_gap=0.1, after="turn on all the lights", after_gap=0.2,
         lead_seconds=0.7, tail_seconds=0.8,
     )  # fmt: skip
-    plain, carried = render(item, RATE, engines), render(around, RATE, engines)
+    plain, carried = (render(each, RATE, engines)[0] for each in (item, around))
     length = len(plain) - round((item.lead_seconds + item.tail_seconds) * RATE)
     assert len(carried) == round(0.7 * RATE) + length + round(0.8 * RATE)
     word = plain[round(item.lead_seconds * RATE) :][:length]
@@ -557,8 +567,7 @@ def test_a_pronunciation_that_no_voice_knows_is_refused_before_anything_is_made(
 
 
 def test_a_phrase_is_read_in_its_language(tmp_path, monkeypatch):
-    planned = []
-    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: planned.extend(items) or [1.0] * len(items))
+    planned = plan_only(monkeypatch)
     config = SMALL.model_copy(update={"phrase_language": "de", "hard_negatives": 48, "background_minutes": 0.0})
     synthesize("guten Tag", config, RATE, 1, tmp_path, tmp_path)
     assert {item.ipa for item in planned if item.role == "positive"} == {"ɡˈuːtən tˈɑːk"}
@@ -569,8 +578,7 @@ def test_a_phrase_is_read_in_its_language(tmp_path, monkeypatch):
 
 
 def test_all_ways_of_saying_the_phrase_are_kept_from_the_negatives(tmp_path, monkeypatch):
-    planned = []
-    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: planned.extend(items) or [1.0] * len(items))
+    planned = plan_only(monkeypatch)
     config = SMALL.model_copy(update={"pronunciations": {"stop": ("stˈɑːp", "ɡˈoʊ")}, "words": 60, "negatives": 200})
     synthesize("stop", config, RATE, 1, tmp_path, tmp_path)
     texts = [item.text for item in planned if item.role in ("negative", "hard_negative")]
@@ -580,8 +588,7 @@ def test_all_ways_of_saying_the_phrase_are_kept_from_the_negatives(tmp_path, mon
 
 
 def test_abbreviations_of_the_phrase_are_said_as_words(tmp_path, monkeypatch):
-    planned = []
-    monkeypatch.setattr(synthesis, "write_all", lambda items, *_: planned.extend(items) or [1.0] * len(items))
+    planned = plan_only(monkeypatch)
     synthesize("hey dr. robin", SMALL, RATE, 1, tmp_path, tmp_path)
     assert {item.text.rstrip(".!?") for item in planned if item.role == "positive"} == {"hey doctor robin"}
     labels = {source.label for source in synthetic_sources(tmp_path) if source.role == "positive"}

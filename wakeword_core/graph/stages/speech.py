@@ -7,7 +7,7 @@ from wakeword_core.store.artifacts import Artifact
 
 
 def make(run: StageRun) -> None:
-    """Synthesize the phrase, phrases like it and other sentences, in many voices."""
+    """Synthesize the phrase, phrases like it and other sentences, in many voices; what went wrong is set apart."""
     from wakeword_core.speech.synthesis import synthesize
 
     config = run.config

@@ -11,8 +11,6 @@ from wakeword_core.errors import ConfigError, DataError, WakewordError
 from wakeword_core.speech import engines as module
 from wakeword_core.speech.engines import ENTRY_POINTS, EngineSettings, Line, Voice, make_engine, without_quiet
 from wakeword_core.speech.engines.espeak import EspeakEngine
-from wakeword_core.speech.plan import Cast, plan_speech
-from wakeword_core.speech.rendering import render
 from wakeword_core.speech.synthesis import synthesize_phrase
 
 RATE = 16_000
@@ -104,21 +102,13 @@ def test_names_that_would_mix_up_speakers_are_refused(monkeypatch, tmp_path, nam
         make_engine(name, settings(tmp_path))
 
 
-def test_an_engine_that_gives_no_sound_is_named(tmp_path):
+@pytest.mark.parametrize("sound", [np.zeros(0), np.zeros(RATE), np.full(RATE, np.nan)], ids=["none", "quiet", "nan"])
+def test_an_engine_that_gives_no_sound_is_named(installed, tmp_path, monkeypatch, sound):
     pytest.importorskip("espeakng_loader")
-    (line,) = plan_speech(
-        "positive",
-        ["hey robin"],
-        1,
-        (config := SynthesisConfig(engines={"whistle": 1})),
-        Cast({"whistle": Whistle(None)}, config, 1),
-        1,
-    )
-    for sound in (np.zeros(0, np.float32), np.zeros(RATE, np.float32), np.full(RATE, np.nan, np.float32)):
-        silent = Whistle(None)
-        silent.say = lambda line, sound=sound: (sound, RATE)
-        with pytest.raises(DataError, match=r"the engine whistle gives no sound for 'hey robin.?' in the voice"):
-            render(line, RATE, {"whistle": silent})
+    monkeypatch.setattr(Whistle, "say", lambda self, line: (sound.astype(np.float32), RATE))
+    whistling = SynthesisConfig(engines={"whistle": 1})
+    with pytest.raises(DataError, match=r"the engine whistle gives no sound for 'hey robin.?' in the voice"):
+        synthesize_phrase("hey robin", 1, RATE, 1, tmp_path, tmp_path, config=whistling)
 
 
 def test_espeak_says_what_the_binding_says():

