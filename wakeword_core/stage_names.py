@@ -28,3 +28,6 @@ SHARDS: StageName = "audio_shards"
 MODEL: StageName = "onnx_model"
 BUNDLE: StageName = "model_bundle"
 COMPARISON: StageName = "champion_comparison"
+
+SYNTHETIC_FACET = "synthetic"
+"""The facet that says which sources hold recordings that are made from text or computed."""

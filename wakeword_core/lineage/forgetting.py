@@ -16,7 +16,7 @@ from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import as_type, file_identity, hash_file, read_json, reading
 from wakeword_core.recordings.manifest import MANIFEST_FILE, ROOTS, readable_manifests
 from wakeword_core.recordings.scan import ScanCache, scan
-from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS
+from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.cleaning import Item, artifact_item, leftovers, shown_key, unshared_pieces
 from wakeword_core.store.graph import Graph, Node
@@ -314,15 +314,23 @@ def affected(store: ArtifactStore, recording_ids: Collection[str]) -> list[Item]
     while waiting:
         node = waiting.pop()
         for consumer in graph.consumers(node):
-            if consumer.stage not in _BY_CONTENT and consumer.id not in because:
-                because[consumer.id] = f"made from {node.stage} {shown_key(node.key)}"
-                waiting.append(consumer)
+            if consumer.stage in _BY_CONTENT or consumer.id in because or _took_no_recordings(node, consumer):
+                continue
+            because[consumer.id] = f"made from {node.stage} {shown_key(node.key)}"
+            waiting.append(consumer)
     artifacts = graph.artifacts
     return [
         *(artifact_item(artifact, because[name]) for name, artifact in artifacts.items() if name in because),
         *leftovers(store, graph),
         *unshared_pieces(store, (artifact for name, artifact in artifacts.items() if name not in because)),
     ]
+
+
+def _took_no_recordings(node: Node, consumer: Node) -> bool:
+    """Tell whether an artifact took nothing of a manifest but which sources are synthetic."""
+    origins = (node.facets or {}).get(SYNTHETIC_FACET)
+    taken = [edge.content for edge in consumer.inputs if edge.stage == node.stage]
+    return node.stage == MANIFEST and all(content == origins for content in taken)
 
 
 def _why(graph: Graph, node: Node, recording_ids: Collection[str]) -> str:

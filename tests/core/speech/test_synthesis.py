@@ -275,6 +275,7 @@ def plan_only(monkeypatch):
     planned = []
     nothing = Recording(1.0, None)
     monkeypatch.setattr(synthesis, "write_all", lambda items, *_: planned.extend(items) or [nothing] * len(items))
+    monkeypatch.setattr(synthesis, "find_faults", lambda *_: {})
     return planned
 
 

@@ -49,7 +49,7 @@ AUGMENT = {
     "isolated_frames": (10, 16),
     "shift_frames": 0,
     "mixup_alpha": 0.0,
-    "style_probability": 0.3,
+    "style_probability": 0.0,
     "noise_probability": 0.5,
     "noise_snr_db": (10.0, 20.0),
 }

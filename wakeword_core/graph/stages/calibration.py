@@ -2,8 +2,7 @@
 
 from wakeword_core.files import read_json
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
-from wakeword_core.graph.stages.manifest import SYNTHETIC_FACET
-from wakeword_core.stage_names import MANIFEST
+from wakeword_core.stage_names import MANIFEST, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact
 
 _NLL_TOLERANCE = 1e-6

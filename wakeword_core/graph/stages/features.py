@@ -4,9 +4,8 @@ from dataclasses import asdict
 
 from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
-from wakeword_core.graph.stages.manifest import SYNTHETIC_FACET
 from wakeword_core.graph.stages.shards import STAGE as SHARDS
-from wakeword_core.stage_names import MANIFEST
+from wakeword_core.stage_names import MANIFEST, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact
 
 

@@ -8,7 +8,7 @@ from wakeword_core.config import SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import digest, write_json
 from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check, verdict_on
-from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
+from wakeword_core.stage_names import CHAMPION, RAW_AUDIO, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 FORGOTTEN_FACET = "forgotten"
 """A facet of manifests that were made while anything was forgotten, by which a lost list of that is noticed."""
-SYNTHETIC_FACET = "synthetic"
-"""The facet that says which sources hold recordings that are made from text or computed."""
 _LISTED = 100
 """Pairs, shifts and paths among a check's figures, at most."""
 _NAMED = 5
