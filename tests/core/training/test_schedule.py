@@ -69,9 +69,9 @@ def test_steps_and_constant_by_hand() -> None:
 @given(scores=st.lists(st.integers(0, 5), max_size=30), patience=st.integers(1, 4))
 def test_plateaus_are_torchs(scores: list[int], patience: int) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    # torch drops when more epochs than its patience were no better
+    # torch drops when more epochs than its patience were no better, and no rate below eps by default
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, mode="max", factor=0.5, patience=patience - 1, threshold=0.0
+        optimizer, mode="max", factor=0.5, patience=patience - 1, threshold=0.0, eps=0.0
     )
     for score in scores:
         theirs.step(float(score))
