@@ -7,7 +7,7 @@ import numpy as np
 
 from wakeword_core.config import NEGATIVE_LABEL, SPLITS
 from wakeword_core.drawing import GREY, PALETTE, as_png, new_figure
-from wakeword_core.recordings.manifest import ManifestSummary
+from wakeword_core.recordings.summary import ManifestSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

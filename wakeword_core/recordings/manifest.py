@@ -3,14 +3,14 @@
 import base64
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from wakeword_core.config import SPLITS, DataConfig, SourceConfig, Split, wake_words
+from wakeword_core.config import SPLITS, DataConfig, SourceConfig, wake_words
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import reading, replacing, write_json
 from wakeword_core.progress import Progress, silent
@@ -22,6 +22,7 @@ from wakeword_core.recordings.row import RecordingRow, require_types, row_column
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
 from wakeword_core.recordings.sources import LeftOut
 from wakeword_core.recordings.splits import check_classes, split_recordings
+from wakeword_core.recordings.summary import ManifestSummary, counts_of, summarize
 from wakeword_core.recordings.tables import SPAN
 
 log = logging.getLogger(__name__)
@@ -59,46 +60,6 @@ class ManifestRow(RecordingRow):
 
 
 COLUMNS = row_columns(ManifestRow)
-
-
-@dataclass(frozen=True)
-class ManifestSummary:
-    """Counts of a manifest; hours, speakers and licences are of the usable recordings."""
-
-    recordings: int
-    usable: int
-    quarantined: int
-    hours: float
-    speakers: int
-    unknown_speaker_share: float
-    """Share of usable recordings whose speaker is unknown, so that a speaker may be on both sides of the split."""
-    roles: dict[str, int]
-    labels: dict[str, int]
-    splits: dict[str, int]
-    sources: dict[str, int]
-    split_labels: dict[str, dict[str, int]]
-    split_hours: dict[str, float]
-    split_speakers: dict[str, int]
-    licences: dict[str, int]
-    reasons: dict[str, int]
-    """Quarantined recordings by kind of fault."""
-    notes: dict[str, int]
-    """Usable recordings that something is to be said about."""
-    health: list[dict[str, Any]] = field(default_factory=list)
-    """A row a split and label: recordings, their share of the split, hours, speakers, how many of recordings and
-    speakers are real, and how many recordings are left out."""
-    missing_sources: list[dict[str, str]] = field(default_factory=list)
-    """Sources of which nothing is used: {source, problem}."""
-    forgotten: int = 0
-    """Files that are there, but that somebody asked to forget."""
-    near_labels: list[dict[str, Any]] = field(default_factory=list)
-    """Labels that make negatives and are almost a wake word: {source, label, word, recordings}."""
-    found: list[dict[str, Any]] = field(default_factory=list)
-    """A row a source: {source, found, used, left_out}, the last with the number for each reason, as text."""
-    not_read: list[str] = field(default_factory=list)
-    """What of the sources could not be looked at, a sentence each."""
-    synthetic: list[str] = field(default_factory=list)
-    """Sources whose recordings are made from text or computed."""
 
 
 def build_manifest(
@@ -246,7 +207,7 @@ def _without_usable(rows: pd.DataFrame, config: DataConfig) -> dict[str, str]:
     for name, own in rows.groupby("source", sort=False):
         if not own["kind"].isin(["", "duplicate"]).any():
             first = own.iloc[0]
-            counts = ", ".join(f"{count} {kind}" for kind, count in _counts(own["kind"]).items())
+            counts = ", ".join(f"{count} {kind}" for kind, count in counts_of(own["kind"]).items())
             problems[str(name)] = (
                 f"none of its {len(own)} recordings can be used ({counts}), as {first['path']}: {first['reason']}"
             )
@@ -266,7 +227,7 @@ def _not_read(rows: pd.DataFrame, left_out: Mapping[str, LeftOut]) -> list[str]:
 def _found(name: str, rows: pd.DataFrame, left_out: Mapping[str, LeftOut]) -> dict[str, Any]:
     """What a source's folder or table has, what is used of it, and why the rest is not."""
     unlisted = left_out.get(name, LeftOut())
-    unusable = ", ".join(f"{count} {kind}" for kind, count in _counts(rows.loc[rows["kind"] != "", "kind"]).items())
+    unusable = ", ".join(f"{count} {kind}" for kind, count in counts_of(rows.loc[rows["kind"] != "", "kind"]).items())
     return {
         "source": name,
         "found": len(rows) + unlisted.counts.total(),
@@ -368,71 +329,3 @@ def _write(rows: pd.DataFrame, out: Path) -> None:
     )
     with replacing(out / FINGERPRINTS) as part:
         pq.write_table(prints.replace_schema_metadata(None), part, write_page_checksum=True)
-
-
-def summarize(
-    rows: pd.DataFrame,
-    notes: Mapping[str, int],
-    missing: Mapping[str, str],
-    forgotten: int = 0,
-    synthetic: Sequence[str] = (),
-) -> ManifestSummary:
-    """Count all rows of a manifest, with their kind of fault; `missing` is source -> problem, `synthetic` sources."""
-    columns = ["label", "role", "split", "speaker", "speaker_known", "source", "licence", "seconds"]
-    ok = rows["status"] == "ok"
-    usable = rows.loc[ok, columns].assign(real=~rows.loc[ok, "source"].isin(synthetic))
-    counted = ["label", "seconds", "speaker", "real"]
-    by_split = {split: usable.loc[usable["split"] == split, counted] for split in SPLITS}
-    return ManifestSummary(
-        recordings=len(rows),
-        usable=len(usable),
-        quarantined=len(rows) - len(usable),
-        hours=_hours(usable),
-        speakers=int(usable["speaker"].nunique()),
-        unknown_speaker_share=round(float((~usable["speaker_known"]).mean()), 4) if len(usable) else 0.0,
-        roles=_counts(usable["role"]),
-        labels=_counts(usable["label"]),
-        splits={split: len(part) for split, part in by_split.items()},
-        sources=_counts(usable["source"]),
-        split_labels={split: _counts(part["label"]) for split, part in by_split.items()},
-        split_hours={split: _hours(part) for split, part in by_split.items()},
-        split_speakers={split: int(part["speaker"].nunique()) for split, part in by_split.items()},
-        licences=_counts(usable["licence"].replace("", "not stated")),
-        reasons=_counts(rows.loc[~ok, "kind"]),
-        notes={name: count for name, count in notes.items() if count},
-        health=_health(by_split, rows.loc[~ok, ["split", "label"]]),
-        missing_sources=[{"source": name, "problem": problem} for name, problem in missing.items()],
-        forgotten=forgotten,
-        synthetic=list(synthetic),
-    )
-
-
-def _health(by_split: Mapping[Split, pd.DataFrame], left_out: pd.DataFrame) -> list[dict[str, Any]]:
-    table = []
-    for split, part in by_split.items():
-        outside = left_out.loc[left_out["split"] == split, "label"].value_counts()
-        for label in sorted(set(part["label"]) | set(outside.index)):
-            chosen = part[part["label"] == label]
-            real = chosen[chosen["real"]]
-            table.append(
-                {
-                    "split": split,
-                    "label": str(label),
-                    "recordings": len(chosen),
-                    "share": round(len(chosen) / max(len(part), 1), 4),
-                    "hours": _hours(chosen),
-                    "speakers": int(chosen["speaker"].nunique()),
-                    "real": len(real),
-                    "real_speakers": int(real["speaker"].nunique()),
-                    "left_out": int(outside.get(label, 0)),
-                }
-            )
-    return table
-
-
-def _counts(values: pd.Series) -> dict[str, int]:
-    return {str(name): int(count) for name, count in sorted(values.value_counts().items())}
-
-
-def _hours(rows: pd.DataFrame) -> float:
-    return round(float(rows["seconds"].sum()) / 3600, 4)

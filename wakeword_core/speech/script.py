@@ -55,7 +55,7 @@ def write_script(
         said += [
             Said(f"positive{ending}", "positive", (text,), config.positives, label=word, around=around),
             Said(f"hard_negative{ending}", "hard_negative", alike, config.hard_negatives, around=around),
-            Said(f"{PIECES}{ending}", "hard_negative", (text,), _pieces(text, spelt, config), cut=True),
+            Said(f"{PIECES}{ending}", "hard_negative", (text,), _pieces(text, spelt, config, pronunciations), cut=True),
         ]
     spoken = sentences(max(config.negatives, _BABBLED if config.background_minutes else 0), seed, guard)
     said.append(Said("negative", "negative", spoken, config.negatives))
@@ -107,10 +107,11 @@ def _require_different(wake_words: Sequence[str], guard: PhraseGuard) -> None:
                 )
 
 
-def _pieces(word: str, wake_words: Sequence[str], config: SynthesisConfig) -> int:
+def _pieces(word: str, wake_words: Sequence[str], config: SynthesisConfig, pronunciations: Pronunciations) -> int:
     """How many pieces of a wake word are made: none where another is in it, which a piece might be."""
     others = [other for other in wake_words if other != word]
-    if config.pieces and others and any(PhraseGuard(others).contains([word])):
+    ways = [way for other in others for way in pronunciations.all_ways(other)]
+    if config.pieces and others and any(PhraseGuard(others, pronunciations.phonemizer, ways).contains([word])):
         log.warning("No pieces are made of %r, because another wake word is heard in it.", word)
         return 0
     return config.pieces

@@ -12,7 +12,7 @@ from PIL import Image
 
 from wakeword_core.config import SPLITS
 from wakeword_core.recordings.health_picture import health_picture
-from wakeword_core.recordings.manifest import summarize
+from wakeword_core.recordings.summary import summarize
 
 
 def frame(rows):
