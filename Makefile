@@ -61,7 +61,7 @@ $(SPEECH): | $(BIN)
 	@if [ ! -e $(DEV) ]; then \
 		echo "Installing in $(VENV) (5 GB; a few minutes, once)"; \
 		rm -f $(VENV)/.installed-*; \
-		$(PIP) -e '.[media,serve,speech]'; \
+		$(PIP) -e '.[judge,media,serve,speech]'; \
 	fi
 	@$(BIN) -P -m wakeword_core.speech.engines.kokoro "$${WAKEWORD_HOME:-.wakeword}/cache" >/dev/null || \
 		echo "So the voices of kokoro are not here yet; other voices do without them, and their first use tries again"
@@ -70,5 +70,5 @@ $(SPEECH): | $(BIN)
 $(DEV): | $(BIN)
 	@echo "Installing in $(VENV) (5 GB; a few minutes, once)"
 	@rm -f $(VENV)/.installed-*
-	@$(PIP) -e '.[bench,dev,postgres,speech]'
+	@$(PIP) -e '.[bench,dev,judge,postgres,speech]'
 	@touch $@ $(SPEECH)

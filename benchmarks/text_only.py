@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from elsewhere import averaging_detectors, loudest_sources, strangers_accepted, without
@@ -34,10 +35,11 @@ from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, 
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, Tradeoff
 from wakeword_core.graph.project import Project
+from wakeword_core.judge.together import choose_together, heard_share
 from wakeword_core.progress import Progress
 from wakeword_core.recordings.manifest import read_manifest
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
 from wakeword_core.speech.plan import SPEAKER_RULE, SPOKEN_ROLES
 from wakeword_core.speech.plan import WORDS as SINGLE_WORDS
 
@@ -142,10 +144,34 @@ def tested(name: str, config: Config, given: argparse.Namespace, progress: Progr
         "seconds": seconds,
         "model": exported.key,
     }
+    if config.judge.enabled:
+        found["with_judge"] = with_judge(project, model, progress)
     if given.peers:
         found["peers"] = peers(exported.file(MODEL_FILE), shards, config, progress)
     print(json.dumps(found), file=sys.stderr, flush=True)
     return found
+
+
+def with_judge(project: Project, model: WakewordModel, progress: Progress) -> dict[str, Any]:
+    """Build the judge, and say what it and the model together make of the test."""
+    judge, config = project.build("judge_model")[0], project.config
+    val, test = (project.require("audio_shards", split).path for split in ("val", "test"))
+    synthetic = project.require("raw_manifest").figures["synthetic"]
+    with TemporaryDirectory() as folder:
+        together, _ = choose_together(model, judge.file(JUDGE_FILE), val, config, Path(folder), progress, synthetic)
+        scores = scores_of_real(together.score_audio, test, config, progress)
+    chosen = evaluate_streams(scores, together.threshold, config.evaluation, together.detector)
+    return {
+        **read_off_test(scores, config, together.detector),
+        "by_averaged_seconds": {
+            length: conditions_at_targets(scores, config, detector)
+            for length, detector in averaging_detectors(together.detector).items()
+        },
+        "loudest": loudest_sources(scores, config, together.detector),
+        "chosen_on_validation": at_threshold(chosen, scores, config, together.detector),
+        "heard_share": heard_share(scores),
+        "figures": judge.figures,
+    }
 
 
 def recordings_by_split(project: Project) -> dict[str, dict[str, int]]:

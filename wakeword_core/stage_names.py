@@ -14,6 +14,8 @@ StageName = Literal[
     "calibrated_model",
     "onnx_model",
     "metrics_report",
+    "judge_model",
+    "judged_model",
     "int8_model",
     "fp16_model",
     "model_bundle",

@@ -12,11 +12,12 @@ PACKAGES = ("wakeword_core", "wakeword_pipeline")
 AT_HOME = {
     "torch": (
         "wakeword_core.features.",
+        "wakeword_core.judge.",
         "wakeword_core.mining.",
         "wakeword_core.models",
         "wakeword_core.training.",
     ),
-    "onnx": ("wakeword_core.export.",),
+    "onnx": ("wakeword_core.export.", "wakeword_core.judge."),
     "dagster": ("wakeword_pipeline.",),
 }
 """Where a module may need it to be imported at all."""

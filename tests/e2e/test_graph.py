@@ -194,6 +194,28 @@ def test_score_and_detect(built, tmp_path: Path) -> None:
     assert "strict" in built.wakeword("detect", built.result["model"], str(recording), *options, expect=2)
 
 
+def test_a_judge_is_made_put_beside_the_model_and_used(built, tmp_path: Path) -> None:
+    pytest.importorskip("pyopen_wakeword", reason="needs the extra `judge`: Google's speech embedding")
+    pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what reads the embedding's file")
+    settings = ("--set", "judge.enabled=true", "--set", "judge.head.steps=60")
+    result = built.run(*settings)
+    assert set(result["built"]) == {"judge_model", "judged_model", "model_bundle"}
+    together = result["with_judge"]
+    assert together["words"] == result["words"]
+    assert 0 < together["heard_share"] <= 1
+    bundle = Path(result["model"]).parent
+    assert "judge.onnx" in (bundle / "model_card.md").read_text()
+    for path in (bundle, bundle / "judge.onnx"):
+        built.wakeword("verify", str(path), *settings)
+    sound = next((built.folder / "recordings").rglob("*.wav"))
+    out = {name: tmp_path / f"{name}.npz" for name in ("together", "alone")}
+    built.wakeword("score", result["model"], str(sound), "--out", str(out["together"]))
+    built.wakeword("score", result["model"], str(sound), "--out", str(out["alone"]), "--alone")
+    scores = {name: np.load(path) for name, path in out.items()}
+    assert np.array_equal(scores["together"]["time"], scores["alone"]["time"])
+    assert not np.allclose(scores["together"]["score"], scores["alone"]["score"])
+
+
 def test_the_first_model_is_champion_and_says_so(built) -> None:
     assert built.result["registry_role"] == "champion" and "no check found an error" in built.result["registry_reason"]
     (model,) = json.loads(built.wakeword("models", "--json"))["models"]

@@ -23,6 +23,7 @@ from wakeword_core.config.compute import ComputeConfig
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig
 from wakeword_core.config.export import ExportConfig, Platform
 from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
+from wakeword_core.config.judge import JudgeConfig
 from wakeword_core.config.mining import MiningConfig
 from wakeword_core.config.models import (
     BcResNetConfig,
@@ -61,6 +62,7 @@ from wakeword_core.files import digest
 
 _DIGITS = 8
 """Of the digest in a name, by which phrases of one slug are told apart."""
+_JUDGE_RATE = 16_000
 
 
 class Config(Settings):
@@ -74,6 +76,7 @@ class Config(Settings):
     features: FeaturesConfig = FeaturesConfig()
     training: TrainingConfig = TrainingConfig()
     mining: MiningConfig = MiningConfig()
+    judge: JudgeConfig = JudgeConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
     registry: RegistryConfig = RegistryConfig()
@@ -129,6 +132,15 @@ class Config(Settings):
         if self.mining.enabled and sampling.kind != "plain" and sampling.mix[2] == 0:
             raise ValueError(
                 "mining finds hard negatives, which have no share of a batch: raise the third of training.sampling.mix"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _judge_hears_its_rate(self) -> Self:
+        rate = self.data.audio.sample_rate
+        if self.judge.enabled and rate != _JUDGE_RATE:
+            raise ValueError(
+                f"judge.enabled needs data.audio.sample_rate {_JUDGE_RATE}, that of its embedding, and not {rate}"
             )
         return self
 

@@ -15,6 +15,7 @@ from wakeword_core.evaluation.measure.wording import (
     who_says_it,
 )
 from wakeword_core.lineage.recordings import NOT_STATED, commercial_use, count, count_by_source, mix_of, wants_credit
+from wakeword_core.runtime.exported import JUDGE_FILE
 from wakeword_core.stage_names import MANIFEST
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.graph import Graph, Node
@@ -42,11 +43,12 @@ def describe_model(
     recordings: "pd.DataFrame",
     runtime: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    judged: Artifact | None = None,
 ) -> dict[str, Any]:
     """Describe the model `node` of a graph as JSON values; the same arguments give the same card.
 
     `recordings` are as `recordings_behind` returns them, `runtime` is the card that the runtime reads (labels, front
-    end, detector, thresholds), and `metrics` the report's metrics.json.
+    end, detector, thresholds), and `metrics` the report's metrics.json. `judged` is the model with its judge, if any.
     """
     behind = graph.upstream(node)
     artifacts = {source.stage: source.artifact for source in reversed(behind) if source.artifact}
@@ -73,6 +75,7 @@ def describe_model(
         },
         "data": _data(recordings, manifest),
         "metrics": _metrics(metrics),
+        "judge": judged and {"bytes": judged.files[JUDGE_FILE].size, **judged.figures},
         "limits": [claim(metrics["stream"]), evidence(metrics), *reservations(metrics)],
         "settings": {
             source.name: source.artifact.config

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from wakeword_core.config import FrontendConfig
 from wakeword_core.config.export import OnnxConfig
 from wakeword_core.errors import MissingDependencyError, WakewordError
-from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.runtime.exported import MODEL_FILE, SCORES
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from wakeword_core.models.scoring import ScoringModel
 
 _INPUT = "log_mel"
-_OUTPUT = "scores"
 _PARITY_WINDOWS = 16
 _ANY_SIZE = 2**31
 _QUIET_LOGGERS = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
@@ -55,7 +54,7 @@ def export_onnx(model: "ScoringModel", card: dict[str, Any], settings: OnnxConfi
 
     frontend = FrontendConfig.model_validate(card["frontend"])
     shape = (frontend.bands, frontend.window_frames)
-    graph = compact(_trace(model, shape, settings.opset))
+    graph = compact(traced(model, (_INPUT, shape), settings.opset))
     set_card(graph, card)
     path = out / MODEL_FILE
     size = write_model(graph, path)
@@ -105,13 +104,15 @@ def _in_torch(
     return result
 
 
-def _trace(model: "ScoringModel", shape: tuple[int, int], opset: int) -> "ModelProto":
+def traced(model: "torch.nn.Module", given: tuple[str, tuple[int, ...]], opset: int) -> "ModelProto":
+    """Return the graph of a network: an input [batch, ...] of the name and shape that are given, and `scores`."""
     import torch
 
     try:
         from onnxscript.optimizer import fold_constants  # the exporter needs it, too, and says so less clearly
     except ImportError as error:
         raise MissingDependencyError("exporting a model needs onnxscript: pip install onnxscript") from error
+    name, shape = given
     training, device = model.training, next(model.buffers()).device
     model.eval().cpu()
     try:
@@ -119,8 +120,8 @@ def _trace(model: "ScoringModel", shape: tuple[int, int], opset: int) -> "ModelP
             program = torch.onnx.export(
                 model,
                 (torch.zeros(2, *shape),),
-                input_names=[_INPUT],
-                output_names=[_OUTPUT],
+                input_names=[name],
+                output_names=[SCORES],
                 opset_version=opset,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 dynamo=True,

@@ -150,15 +150,16 @@ class RowComputer:
     @torch.inference_mode()
     def compute(self, shard_rows: ShardRows, rows: Indices) -> torch.Tensor:
         """Compute features of some rows, either all clean or all augmented: [rows, bands, frames] on the device."""
-        augmented = bool((shard_rows.plan.view[rows] > 0).any())
-        samples = self.row
-        if augmented:
-            samples = source_samples(self.row, shard_rows.draws.speed[rows].max() / STEPS)
-        audio = self._cut(shard_rows, rows, samples)
-        if augmented:
-            audio = self.augmenter(audio, shard_rows.draws.take(rows), self.row)
-        features: torch.Tensor = self.front_end(audio)
+        features: torch.Tensor = self.front_end(self.sound(shard_rows, rows))
         return features.to(self.dtype)
+
+    @torch.inference_mode()
+    def sound(self, shard_rows: ShardRows, rows: Indices) -> torch.Tensor:
+        """Return the samples that `compute` makes features of: [rows, samples] in [-1, 1] on the device."""
+        if not (shard_rows.plan.view[rows] > 0).any():
+            return self._cut(shard_rows, rows, self.row)
+        samples = source_samples(self.row, shard_rows.draws.speed[rows].max() / STEPS)
+        return self.augmenter(self._cut(shard_rows, rows, samples), shard_rows.draws.take(rows), self.row)
 
     def _cut(self, shard_rows: ShardRows, rows: Indices, samples: int) -> torch.Tensor:
         """The sound up to the end of each row, silent where its recording is not: [rows, samples]."""

@@ -27,6 +27,8 @@ SEAL_KEY = "wakeword_seal"
 Seal = Literal["whole", "graph altered", "card altered", "unsealed"]
 MODEL_FILE, INT8_FILE, FP16_FILE = "model.onnx", "model.int8.onnx", "model.fp16.onnx"
 """Files of a model of windows, by the numbers that it computes with."""
+JUDGE_FILE = "judge.onnx"
+"""The judge of the model beside it."""
 STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
 STREAMING_FILE, INT8_STREAMING_FILE = (f"model{suffix}" for suffix in STREAMING_SUFFIXES)
 STREAMING_FILES = {MODEL_FILE: STREAMING_FILE, INT8_FILE: INT8_STREAMING_FILE}
@@ -48,17 +50,19 @@ Shapes = dict[str, list[Any]]
 AnyCard = TypeVar("AnyCard", bound=BaseModel)
 
 
-class _Card(BaseModel):
+class Card(BaseModel):
+    """A part of what a file says of itself; what it says besides is left alone."""
+
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
-class OperatingPointCard(_Card):
+class OperatingPointCard(Card):
     """What the runtime reads of an operating point."""
 
     threshold: Score
 
 
-class StateCard(_Card):
+class StateCard(Card):
     """A state of a stream: its shape, and one number to begin with for each index of axis 1, or one for all."""
 
     shape: tuple[Annotated[int, Field(ge=0, le=_MAX_STATE_BYTES)], ...] = Field(min_length=1, max_length=8)
@@ -71,7 +75,7 @@ class StateCard(_Card):
         return math.prod(self.shape) * _TYPE_BYTES[self.type]
 
 
-class StreamCard(_Card):
+class StreamCard(Card):
     """How a streaming model is run."""
 
     native: bool
@@ -85,11 +89,11 @@ class StreamCard(_Card):
         return self
 
 
-class _Seal(_Card):
+class _Seal(Card):
     graph: Annotated[str, Field(max_length=100)]
 
 
-class RuntimeCard(_Card):
+class RuntimeCard(Card):
     """What the runtime reads of the card in a file."""
 
     phrase: Name

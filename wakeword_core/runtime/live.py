@@ -6,7 +6,8 @@ import numpy as np
 
 from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
 from wakeword_core.runtime.exported import STREAMING_SUFFIXES
-from wakeword_core.runtime.model import WakewordModel
+from wakeword_core.runtime.judge import JudgedModel, JudgedScorer, judged
+from wakeword_core.runtime.model import AnyModel, WakewordModel
 from wakeword_core.runtime.streaming import Floats, GraphScorer, Pcm, StreamingModel, Times, check_pcm
 
 
@@ -17,9 +18,7 @@ class Detector:
     `point` names an operating point of the model; without it and `threshold`, the model's own threshold counts.
     """
 
-    def __init__(
-        self, model: WakewordModel | StreamingModel, threshold: float | None = None, point: str | None = None
-    ) -> None:
+    def __init__(self, model: AnyModel, threshold: float | None = None, point: str | None = None) -> None:
         self.model = model
         self._scorer = stream_scorer(model)
         self._decision = StreamingDetector(model.threshold_at(point, threshold), model.detector)
@@ -57,25 +56,33 @@ class Detector:
         self.score = 0.0
 
 
-def open_model(path: Path) -> WakewordModel | StreamingModel:
-    """Open a model of windows, or a streaming one where that is what the path names, or all that its folder holds."""
+def open_model(path: Path, *, alone: bool = False) -> AnyModel:
+    """Open a model of windows, together with the judge beside it unless `alone`.
+
+    A streaming model is opened where that is what the path names, or all that its folder holds.
+    """
     if path.is_dir():
-        alone = not any((path / name).is_file() for name in WakewordModel.names) and any(
+        streams = not any((path / name).is_file() for name in WakewordModel.names) and any(
             (path / name).is_file() for name in StreamingModel.names
         )
     else:
-        alone = path.name.endswith(STREAMING_SUFFIXES)
-    return StreamingModel(path) if alone else WakewordModel(path)
+        streams = path.name.endswith(STREAMING_SUFFIXES)
+    if streams:
+        return StreamingModel(path)
+    model = WakewordModel(path)
+    return model if alone else judged(model) or model
 
 
-def stream_scorer(model: WakewordModel | StreamingModel) -> "GraphScorer | WindowScorer":
-    """Choose what gives the scores of a stream: the streaming model where there is one, else windows."""
-    streaming = model if isinstance(model, StreamingModel) else model.streaming
+def stream_scorer(model: AnyModel) -> "GraphScorer | WindowScorer | JudgedScorer":
+    """Choose what gives the scores of a stream: the streaming model if there is one, else windows; then the judge."""
+    if isinstance(model, JudgedModel):
+        return JudgedScorer(stream_scorer(model.model), model.judge)
+    if isinstance(model, StreamingModel):
+        return GraphScorer(model)
+    assert isinstance(model, WakewordModel)
     # where frames leave gaps between them, the streaming model waits for the gap to end
-    if streaming is not None and (streaming is model or model.frontend.hop_length <= model.frontend.n_fft):
-        return GraphScorer(streaming)
-    assert not isinstance(model, StreamingModel)
-    return WindowScorer(model)
+    streams = model.frontend.hop_length <= model.frontend.n_fft and model.streaming
+    return GraphScorer(streams) if streams else WindowScorer(model)
 
 
 class WindowScorer:

@@ -7,22 +7,53 @@ for digital silence. Scores lie on a fixed grid of frames, `stride_frames` apart
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.audio import read_pcm_blocks
+from wakeword_core.config import DetectorConfig
 from wakeword_core.errors import ArtifactError, DataError, reason_of
 from wakeword_core.features.mel import NumpyFrontend, frame_count
 from wakeword_core.files import replacing
 from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
 from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedModel, RuntimeCard, Shapes
-from wakeword_core.runtime.streaming import Floats, GraphScorer, Pcm, StreamingModel, Times, check_pcm
+from wakeword_core.runtime.streaming import Floats, Pcm, StreamingModel, Times, check_pcm
 
 _INPUT = "log_mel"
 _BATCH_WINDOWS = 64
 _BLOCK_STRIDES = 512  # strides of audio whose features are held at once: 40 s at the default stride
+
+
+class Scorer(Protocol):
+    """The scores of a recording that comes in pieces of any length."""
+
+    def push(self, chunk: Pcm) -> tuple[Times, Floats]:
+        """Take int16 [samples] and return the times [k] and scores [k, classes] that they complete."""
+
+    def finish(self) -> tuple[Times, Floats]:
+        """Return the times and scores of what is left."""
+
+
+class AnyModel(Protocol):
+    """A model that scores and detects, whatever it is made of."""
+
+    phrase: str
+    labels: tuple[str, ...]
+    sample_rate: int
+    threshold: float
+    detector: DetectorConfig
+
+    @property
+    def quiet_samples(self) -> int:
+        """Samples of quiet after the end of a recording by which nothing of it is left in any window or average."""
+
+    def threshold_at(self, point: str | None = None, threshold: float | None = None) -> float:
+        """Choose an operating point's threshold, or `threshold`, or the model's; ConfigError for an unknown point."""
+
+    def block_scorer(self) -> Scorer:
+        """Begin a recording that comes in pieces."""
 
 
 def window_scores(
@@ -105,6 +136,10 @@ class WakewordModel(ExportedModel):
         """Score windows cut from a stream, whose levels are first clamped by what each window holds itself."""
         return self.score_windows(self.front_end.clamp(windows))
 
+    def block_scorer(self) -> "BlockScorer":
+        """Begin a recording that comes in pieces."""
+        return BlockScorer(self)
+
     def score_audio(
         self, pcm: Pcm, batch: int = _BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
     ) -> tuple[Times, Floats]:
@@ -172,17 +207,15 @@ class BlockScorer:
         )
 
 
-def score_blocks(model: WakewordModel | StreamingModel, blocks: Iterable[Pcm]) -> Iterator[tuple[Times, Floats]]:
+def score_blocks(model: AnyModel, blocks: Iterable[Pcm]) -> Iterator[tuple[Times, Floats]]:
     """Yield the times and scores of a recording that comes in blocks of int16 [samples] at the model's rate."""
-    scorer = BlockScorer(model) if isinstance(model, WakewordModel) else GraphScorer(model)
+    scorer = model.block_scorer()
     for block in blocks:
         yield scorer.push(block)
     yield scorer.finish()
 
 
-def detect_blocks(
-    model: WakewordModel | StreamingModel, blocks: Iterable[Pcm], threshold: float | None = None
-) -> list[Detection]:
+def detect_blocks(model: AnyModel, blocks: Iterable[Pcm], threshold: float | None = None) -> list[Detection]:
     """Return every detection in a recording that comes in blocks of int16 [samples] at the model's rate.
 
     It is followed by quiet; what is detected in that is given the time of the recording's end.
@@ -205,7 +238,7 @@ def detect_blocks(
     return [event._replace(time=min(event.time, samples / model.sample_rate)) for event in detections]
 
 
-def score_files(model: WakewordModel | StreamingModel, paths: Sequence[Path], out: Path) -> int:
+def score_files(model: AnyModel, paths: Sequence[Path], out: Path) -> int:
     """Write the scores of audio files to the .npz file `out` and return how many scores there are.
 
     Arrays: `time` float64 [n] seconds within its file, `score` float32 [n]; with several files also `file_index`
@@ -230,6 +263,6 @@ def score_files(model: WakewordModel | StreamingModel, paths: Sequence[Path], ou
     return len(arrays["time"])
 
 
-def detect_file(model: WakewordModel | StreamingModel, path: Path, threshold: float | None = None) -> list[Detection]:
+def detect_file(model: AnyModel, path: Path, threshold: float | None = None) -> list[Detection]:
     """Return every detection in one audio file, at the model's own threshold unless one is given."""
     return detect_blocks(model, read_pcm_blocks(path, model.sample_rate), threshold)

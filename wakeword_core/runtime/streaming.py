@@ -61,6 +61,10 @@ class StreamingModel(ExportedModel):
         """Begin a new stream, before which there was quiet."""
         return Stream(self)
 
+    def block_scorer(self) -> "GraphScorer":
+        """Begin a recording that comes in pieces."""
+        return GraphScorer(self)
+
 
 class Stream:
     """One stream's states. They lie in two sets of arrays, of which each run reads one and writes the other.

@@ -46,6 +46,7 @@ Threshold = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Score from which the model detects the word, instead of --sensitivity."),
 ]
+Alone = Annotated[bool, typer.Option("--alone", help="Leave the judge out that lies beside the model.")]
 Reason = Annotated[str, typer.Option(help="Reason that is recorded with the decision.")]
 log = logging.getLogger(__name__)
 
@@ -286,12 +287,13 @@ def score(
     model: Model,
     audio: Audio,
     out: Annotated[Path, typer.Option(help="File (.npz) for the arrays `time` (seconds) and `score`.")],
+    alone: Alone = False,
 ) -> None:
     """Write the score of every window of recordings to a file."""
     from wakeword_core.runtime.live import open_model
     from wakeword_core.runtime.model import score_files
 
-    count = score_files(open_model(model), audio, out)
+    count = score_files(open_model(model, alone=alone), audio, out)
     print(printable(f"{count} scores of {len(audio)} recording{'s' if len(audio) > 1 else ''} in {out}"))
 
 
@@ -301,12 +303,13 @@ def detect(
     audio: AudioOrFolders,
     sensitivity: Sensitivity = None,
     threshold: Threshold = None,
+    alone: Alone = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the wake word in recordings. One that cannot be read is told of, and the others are looked through."""
     from wakeword_pipeline.cli.commands.detect import detect as detect_in
 
-    detect_in(model, audio, sensitivity, threshold, as_json=as_json)
+    detect_in(model, audio, sensitivity, threshold, alone=alone, as_json=as_json)
 
 
 @app.command()
@@ -320,12 +323,13 @@ def listen(
     seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Stop after this many seconds. \\[default: never]")
     ] = None,
+    alone: Alone = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each detection as a line of JSON.")] = False,
 ) -> None:
     """Find the wake word in what the microphone hears."""
     from wakeword_pipeline.cli.commands.listen import listen as listen_to
 
-    listen_to(model, device, sensitivity, threshold, seconds, as_json=as_json)
+    listen_to(model, device, sensitivity, threshold, seconds, alone=alone, as_json=as_json)
 
 
 @app.command()

@@ -15,12 +15,13 @@ TRAINED, MINED, TUNED, CALIBRATED = "trained_model", "mined_negatives", "tuned_m
 ONNX, REPORT, INT8, BUNDLE, COMPARISON = (
     "onnx_model", "metrics_report", "int8_model", "model_bundle", "champion_comparison",
 )  # fmt: skip
-STREAMED = (CALIBRATED, REPORT, COMPARISON)
+JUDGE, JUDGED = "judge_model", "judged_model"
+STREAMED = (CALIBRATED, REPORT, JUDGED, COMPARISON)
 """Stages that put recordings together to continuous audio."""
-FROM_SAMPLES = (SPEECH, MANIFEST, SHARDS, FEATURES, TRAINED, TUNED, *STREAMED)
+FROM_SAMPLES = (SPEECH, MANIFEST, SHARDS, FEATURES, TRAINED, TUNED, JUDGE, *STREAMED)
 
 STALE: dict[str, tuple[str, ...]] = {
-    "phrase": (SPEECH, MANIFEST, FEATURES, TRAINED, TUNED, ONNX, REPORT, BUNDLE, COMPARISON),
+    "phrase": (SPEECH, MANIFEST, FEATURES, TRAINED, TUNED, JUDGE, ONNX, REPORT, JUDGED, BUNDLE, COMPARISON),
     "seed": FROM_SAMPLES,
     "data.sources": (MANIFEST,),
     "data.missing_source": (),
@@ -31,26 +32,31 @@ STALE: dict[str, tuple[str, ...]] = {
     "data.splits": (MANIFEST,),
     "synthesis": (SPEECH,),
     "shards": (SHARDS,),
-    "features.frontend": (FEATURES, TRAINED, TUNED),
+    "features.frontend": (FEATURES, TRAINED, TUNED, JUDGE),
     "features.frontend.top_db": (),  # of another kind of front end
     "features.frontend.n_mfcc": (),
-    "features.windows": (FEATURES, MINED),
-    "features.context": (TRAINING_ROWS, MINED),
-    "features.rows": (FEATURES,),
-    "features.augment": (TRAINING_ROWS,),
+    "features.windows": (FEATURES, MINED, JUDGE),
+    "features.context": (TRAINING_ROWS, MINED, JUDGE),
+    "features.rows": (FEATURES, JUDGE),
+    "features.augment": (TRAINING_ROWS, JUDGE),
     "training": (TRAINED, TUNED),
     "mining.enabled": (MINED, TUNED),
     "mining.search": (MINED,),
     "mining.tuning": (TUNED,),
+    "judge.enabled": (),  # there is no such stage then
+    "judge.gate": (JUDGED,),
+    "judge.hangover_seconds": (JUDGED,),
+    "judge.rows": (JUDGE,),
+    "judge.head": (JUDGE,),
     "evaluation.streams": STREAMED,
     "evaluation.conditions.tuning": STREAMED,
-    "evaluation.conditions.test": (REPORT,),
-    "evaluation.detector": (CALIBRATED, REPORT),
-    "evaluation.tuning": (CALIBRATED, REPORT),
-    "evaluation.calibration": (CALIBRATED, REPORT),
+    "evaluation.conditions.test": (REPORT, JUDGED),
+    "evaluation.detector": (CALIBRATED, REPORT, JUDGED),
+    "evaluation.tuning": (CALIBRATED, REPORT, JUDGED),
+    "evaluation.calibration": (CALIBRATED, REPORT, JUDGED),
     "evaluation.operating_points": STREAMED,
-    "evaluation.report": (REPORT,),
-    "export.onnx": (ONNX,),
+    "evaluation.report": (REPORT, JUDGED),
+    "export.onnx": (ONNX, JUDGE),
     "export.int8": (INT8,),
     "export.platform": (),
     "registry": (COMPARISON,),

@@ -29,9 +29,9 @@ SURFACE = {
     "models": {"--config", "--home", "--set", "--json"},
     "promote": {"--force", "--reason", "--config", "--home", "--set"},
     "rollback": {"--reason", "--config", "--home", "--set"},
-    "score": {"--out"},
-    "detect": {"--sensitivity", "--threshold", "--json"},
-    "listen": {"--device", "--sensitivity", "--threshold", "--seconds", "--json"},
+    "score": {"--alone", "--out"},
+    "detect": {"--alone", "--sensitivity", "--threshold", "--json"},
+    "listen": {"--alone", "--device", "--sensitivity", "--threshold", "--seconds", "--json"},
     "serve": {"--judge", "--host", "--port", "--config", "--home", "--set"},
     "synth": {"--out", "--count", "--seed", "--say", "--ipa", "--config", "--set"},
 }
@@ -234,7 +234,7 @@ def test_a_sensitivity_is_a_threshold_of_the_model(monkeypatch, capsys, tmp_path
     from wakeword_pipeline.cli.commands import detect
 
     class Model(runtime.WakewordModel):
-        def __init__(self, path: Path) -> None:
+        def __init__(self, path: Path, *, alone: bool) -> None:
             self.path, self.threshold, self._thresholds = path, 0.5, {"strict": 0.9, "balanced": 0.5}
             self.sample_rate = 16_000
 

@@ -9,6 +9,8 @@ from wakeword_core.graph.stages import (
     features,
     fp16,
     int8,
+    judge,
+    judged,
     manifest,
     mining,
     onnx,
@@ -31,6 +33,8 @@ STAGES: tuple[Stage, ...] = (
     calibration.STAGE,  # validation -> calibration, detector, thresholds
     onnx.STAGE,  # model -> ONNX
     report.STAGE,  # the test -> figures and a page
+    judge.STAGE,  # training rows -> judge, which is asked where the model hears something
+    judged.STAGE,  # model and judge -> their thresholds, and what they give on the test
     int8.STAGE,  # ONNX -> 8-bit integers
     fp16.STAGE,  # ONNX -> float16
     bundle.STAGE,  # all that ships, with the model card

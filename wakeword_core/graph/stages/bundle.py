@@ -7,7 +7,14 @@ from typing import Any
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
-from wakeword_core.runtime.exported import FP16_FILE, INT8_FILE, INT8_STREAMING_FILE, MODEL_FILE, STREAMING_FILE
+from wakeword_core.runtime.exported import (
+    FP16_FILE,
+    INT8_FILE,
+    INT8_STREAMING_FILE,
+    JUDGE_FILE,
+    MODEL_FILE,
+    STREAMING_FILE,
+)
 from wakeword_core.stage_names import BUNDLE
 from wakeword_core.store.artifacts import Artifact
 
@@ -16,7 +23,12 @@ CARD_MARKDOWN = "model_card.md"
 PICTURE = "lineage.png"
 MODEL_FACET = "model"
 """The facet that is the exported model in it, whatever else changes."""
-_COPIED = {"onnx_model": (STREAMING_FILE,), "int8_model": (INT8_FILE, INT8_STREAMING_FILE), "fp16_model": (FP16_FILE,)}
+_COPIED = {
+    "onnx_model": (STREAMING_FILE,),
+    "int8_model": (INT8_FILE, INT8_STREAMING_FILE),
+    "fp16_model": (FP16_FILE,),
+    "judged_model": (JUDGE_FILE,),
+}
 """Models that are handed on as they are, by the stage that made them."""
 _SOURCE_FIGURES = ("source", "licence", "commercial_use", "recordings", "hours", "speakers")
 _NAMED_SOURCES = 5
@@ -46,12 +58,13 @@ def make(run: StageRun) -> None:
     graph = Graph([*Graph.of_store(run.store).nodes.values(), node])
     recordings = recordings_behind(graph, node, run.store.root)
     runtime, metrics = json.loads(properties[CARD_KEY]), read_json(inputs["metrics_report"].file("metrics.json"))
-    card = describe_model(node, run.config.slug, graph, recordings, runtime, metrics)
+    judged = inputs.get("judged_model")
+    card = describe_model(node, run.config.slug, graph, recordings, runtime, metrics, judged)
     entry = model.metadata_props.add()
     entry.key, entry.value = MODEL_CARD_KEY, canonical_json(card)
     size = write_model(model, run.out / MODEL_FILE)
     for stage, names in _COPIED.items():
-        for name in names:
+        for name in names if stage in inputs else ():
             link_or_copy(inputs[stage].file(name), run.out / name)
     write_json(run.out / CARD_JSON, card)
     write_text(run.out / CARD_MARKDOWN, card_markdown(card))
@@ -104,6 +117,7 @@ STAGE = Stage(
         Input("onnx_model"),
         Input("int8_model"),
         Input("fp16_model"),
+        Input("judged_model"),
         Input("metrics_report"),
         Input("raw_manifest", facet="sources"),
     ),

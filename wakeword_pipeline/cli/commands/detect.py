@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 def detect(
-    model: Path, audio: Sequence[Path], sensitivity: str | None, threshold: float | None, *, as_json: bool
+    model: Path, audio: Sequence[Path], sensitivity: str | None, threshold: float | None, *, alone: bool, as_json: bool
 ) -> None:
     """Print each detection, or all as one JSON object by path; exit status 1 if a recording could not be read."""
-    opened = open_model(model)
+    opened = open_model(model, alone=alone)
     threshold = opened.threshold_at(sensitivity, threshold)
     by_path: dict[str, list[dict[str, Any]]] = {}
     recordings, faults = _recordings(audio)

@@ -21,10 +21,11 @@ def listen(
     threshold: float | None,
     seconds: float | None,
     *,
+    alone: bool,
     as_json: bool,
 ) -> None:
     """Print each detection until interrupted, or for so many seconds; a line of JSON each with `as_json`."""
-    model = open_model(path)
+    model = open_model(path, alone=alone)
     detector = Detector(model, threshold, sensitivity)
     threshold = model.threshold_at(sensitivity, threshold)
     shows_bar = sys.stderr.isatty() and not as_json

@@ -104,6 +104,7 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
 def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
     """Return the outcome of a build as one flat object; figures of stages that are not built are None."""
     report, onnx, int8 = (project.find(name) for name in ("metrics_report", "onnx_model", "int8_model"))
+    judged = project.find("judged_model") if project.config.judge.enabled else None
     # the bundle's model is the same with its whole card inside
     bundle = project.find("model_bundle")
     shipped = bundle or onnx
@@ -113,6 +114,7 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
     return {
         "phrase": project.config.phrase,
         **{name: figures.get(name) for name in _REPORTED},
+        "with_judge": judged.figures if judged else None,
         "cpu_ms_per_s": onnx.figures["cpu_ms_per_s"] if onnx else None,
         "model_bytes": shipped.figures["bytes"] if shipped else None,
         "int8_bytes": int8.figures["bytes"] if int8 else None,
@@ -174,6 +176,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
                 "short phrases by strangers",
                 f"{result['short_phrases_accepted']} of {result['short_phrases']} accepted, counted above too",
             ),
+            *_with_judge(result["with_judge"]),
             ("operating point", f"threshold {result['threshold']:.6g}, chosen on validation"),
             ("EER of clips", f"{result['eer']:.1%}"),
         ]
@@ -191,6 +194,19 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     if result["reused"] and result["built"]:
         rows.append(("reused", ", ".join(result["reused"])))
     return rows
+
+
+def _with_judge(figures: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if figures is None:
+        return []
+    return [
+        (
+            "with its judge",
+            f"{figures['frr']:.1%} missed ({figures['misses']} of {figures['words']}), "
+            f"{figures['fah']:.2f} false alarms an hour ({figures['false_alarm_count']}), "
+            f"{figures['confusables_accepted']} of {figures['confusables']} phrases that sound alike accepted",
+        )
+    ]
 
 
 def _relative(path: str) -> str:

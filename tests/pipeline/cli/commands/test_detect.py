@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_folders_are_searched_for_what_is_audio(model, folder, capsys, caplog) -> None:
-    detect(model, [folder], None, None, as_json=True)
+    detect(model, [folder], None, None, alone=False, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [str(folder / "a.wav"), str(folder / "inner" / "no ending")]
     assert found[str(folder / "a.wav")] == []
@@ -79,7 +79,7 @@ def test_one_bad_recording_is_told_and_the_others_are_looked_through(model, fold
     (folder / "among" / "._a.wav").write_bytes(b"what another system keeps of a file")
     paths = [bad, folder / "missing.wav", folder / "empty", folder / "among", folder / "a.wav"]
     with pytest.raises(SystemExit) as stopped:
-        detect(model, paths, None, None, as_json=False)
+        detect(model, paths, None, None, alone=False, as_json=False)
     said = capsys.readouterr()
     assert stopped.value.code == 1 and said.out == f"{folder / 'a.wav'}\tnothing found\n"
     lines = said.err.splitlines()
@@ -89,7 +89,7 @@ def test_one_bad_recording_is_told_and_the_others_are_looked_through(model, fold
 
 def test_sound_in_which_nothing_can_be_heard_gets_a_hint(model, tmp_path, caplog) -> None:
     write_audio(tmp_path / "a.wav", np.zeros(3 * RATE, np.float32), RATE)
-    detect(model, [tmp_path / "a.wav"], None, None, as_json=True)
+    detect(model, [tmp_path / "a.wav"], None, None, alone=False, as_json=True)
     assert f"{tmp_path / 'a.wav'}: every sample is the same" in caplog.text
 
 
@@ -97,4 +97,4 @@ def test_a_model_of_windows_is_no_streaming_one(model, tmp_path) -> None:
     path = tmp_path / "model.streaming.onnx"
     path.write_bytes(model.read_bytes())
     with pytest.raises(ArtifactError, match="no usable stream"):
-        detect(path, [tmp_path], None, None, as_json=True)
+        detect(path, [tmp_path], None, None, alone=False, as_json=True)

@@ -55,11 +55,11 @@ def used(monkeypatch):
 
 
 def test_each_detection_is_a_line_and_it_stops_in_time(used, tmp_path, capsys) -> None:
-    listen.listen(tmp_path / "model.onnx", "3", None, None, 1.0, as_json=True)
+    listen.listen(tmp_path / "model.onnx", "3", None, None, 1.0, alone=False, as_json=True)
     said = capsys.readouterr()
     assert [json.loads(line) for line in said.out.splitlines()] == [{"time": 0.3, "score": 0.9, "label": "hey robin"}]
     assert "hey robin" in said.err and used == [(16_000, 3)]
-    listen.listen(tmp_path / "model.onnx", "USB", None, 0.7, 0.5, as_json=False)
+    listen.listen(tmp_path / "model.onnx", "USB", None, 0.7, 0.5, alone=False, as_json=False)
     said = capsys.readouterr()
     assert "0.30 s  0.900  hey robin" in said.out and "0.700" in said.err and used[1] == (16_000, "USB")
 
@@ -70,7 +70,7 @@ def test_it_says_that_it_listens_only_once_it_does(used, monkeypatch, tmp_path, 
 
     monkeypatch.setattr(listen, "microphone", microphone)
     with pytest.raises(DataError):
-        listen.listen(tmp_path / "model.onnx", None, None, None, 1.0, as_json=False)
+        listen.listen(tmp_path / "model.onnx", None, None, None, 1.0, alone=False, as_json=False)
     assert "listening" not in capsys.readouterr().err
 
 
@@ -85,7 +85,7 @@ def test_the_streaming_file_alone_is_enough(used, tmp_path) -> None:
 
 def test_no_model_is_said_before_the_microphone_is_opened(tmp_path) -> None:
     with pytest.raises(ArtifactError, match="no model at"):
-        listen.listen(tmp_path, None, None, None, 1.0, as_json=True)
+        listen.listen(tmp_path, None, None, None, 1.0, alone=False, as_json=True)
 
 
 def test_sound_that_says_nothing_gets_a_hint_once(used, monkeypatch, tmp_path, caplog) -> None:
@@ -94,7 +94,7 @@ def test_sound_that_says_nothing_gets_a_hint_once(used, monkeypatch, tmp_path, c
         yield (np.zeros(16_000, np.int16) for _ in range(40))
 
     monkeypatch.setattr(listen, "microphone", silent)
-    listen.listen(tmp_path / "model.onnx", None, None, None, 35.0, as_json=True)
+    listen.listen(tmp_path / "model.onnx", None, None, None, 35.0, alone=False, as_json=True)
     assert [record.getMessage() for record in caplog.records] == [
         "the microphone: every sample is the same: is the microphone muted, or another one in use?"
     ]

@@ -1,0 +1,166 @@
+"""The judge: the frozen embedding, its head, and the file that both become."""
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.config.judge import JudgeHeadConfig
+from wakeword_core.errors import ArtifactError, DataError, MissingDependencyError
+from wakeword_core.judge import embedding as embedding_module
+from wakeword_core.judge.head import LOST_STEPS, STEPS_SEEN, JudgeHead, train_head
+from wakeword_core.judge.rows import EmbeddedRows
+
+pytest.importorskip("pyopen_wakeword", reason="needs the extra `judge`: Google's speech embedding")
+pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what reads the embedding's file")
+
+from wakeword_core.judge.embedding import NUMBERS, speech_embedding, window_samples
+from wakeword_core.judge.export import WINDOW_SAMPLES, JudgeNetwork, export_judge
+from wakeword_core.runtime.judge import Judge
+
+STEPS = 20
+SETTINGS = JudgeHeadConfig(channels=8, steps=60)
+
+
+def sound(seconds: float, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    level = np.repeat(generator.choice([3.0, 300.0, 9_000.0], round(seconds * 8)), 2_000)
+    return np.rint(generator.normal(0, 1, len(level)) * level).clip(-32_768, 32_767).astype(np.float32)
+
+
+def reference(samples: np.ndarray) -> np.ndarray:
+    """What the original files give as openWakeWord runs them: 1,280 new samples at a time."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    folder = resources.files("pyopen_wakeword") / "models"
+    mel, network = (Interpreter(str(folder / name)) for name in ("melspectrogram.tflite", "embedding_model.tflite"))
+    mel.resize_tensor_input(0, [1, 1_760])
+
+    def run(interpreter, values):
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+    for interpreter in (mel, network):
+        interpreter.allocate_tensors()
+    chunks = [run(mel, samples[None, at : at + 1_760]) for at in range(0, len(samples) - 1_759, 1_280)]
+    mels = np.concatenate([chunk.reshape(-1, 32) for chunk in chunks]) / 10 + 2
+    windows = [mels[end - 76 : end] for end in range(80, len(mels) + 1, 8)]
+    return np.stack([run(network, window[None, :, :, None].astype(np.float32)).ravel() for window in windows])
+
+
+def test_embeddings_are_those_of_the_original_files() -> None:
+    samples = sound(3.0)
+    expected = reference(samples)
+    frames = (len(samples) - 1_760) // 1_280 * 8 + 8
+    used = torch.from_numpy(samples[: (frames - 1) * 160 + 512] / 32_768)[None]
+    found = speech_embedding()(used)[0].numpy()[-len(expected) :]
+    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_a_window_gives_exactly_as_many_steps() -> None:
+    for steps in (1, 2, STEPS_SEEN):
+        assert speech_embedding()(torch.zeros(2, window_samples(steps))).shape == (2, steps, NUMBERS)
+
+
+def test_steps_end_with_the_samples_whatever_is_before_them() -> None:
+    samples = torch.from_numpy(sound(2.0, 1) / 32_768)[None]
+    whole, later = speech_embedding()(samples), speech_embedding()(samples[:, 700:])
+    assert torch.allclose(whole[:, -3:], later[:, -3:], atol=1e-4)
+
+
+def test_another_embedding_than_the_known_one_is_refused(monkeypatch) -> None:
+    wrong = dict.fromkeys(embedding_module._FILES, "0" * 64)
+    monkeypatch.setattr(embedding_module, "_FILES", wrong)
+    embedding_module.speech_embedding.cache_clear()
+    with pytest.raises(ArtifactError, match="is not the embedding that is known here"):
+        speech_embedding()
+
+
+def test_without_the_package_a_sentence_says_what_to_install(monkeypatch) -> None:
+    embedding_module.speech_embedding.cache_clear()
+    monkeypatch.setattr(embedding_module, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="judge"):
+        speech_embedding()
+
+
+def rows(words: int = 1, count: int = 120, seed: int = 0) -> EmbeddedRows:
+    """Rows whose word is a bump of one number of the embedding where it ends."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % (words + 1)
+    embeddings = torch.randn(count, STEPS, NUMBERS, generator=generator)
+    ends = torch.where(labels > 0, 12.0 + torch.arange(count) % 3, torch.nan)
+    for row in torch.nonzero(labels).flatten().tolist():
+        embeddings[row, int(ends[row]) - 2 : int(ends[row]) + 1, int(labels[row])] += 6
+    return EmbeddedRows(embeddings.half(), labels, ends.double())
+
+
+@pytest.mark.parametrize("words", [1, 2])
+def test_a_head_learns_its_words_and_tells_them_apart(words) -> None:
+    head, figures = train_head(rows(words, 300), words, JudgeHeadConfig(channels=16, steps=200), seed=1)
+    unheard = rows(words, 90, seed=5)
+    with torch.inference_mode():
+        odds = head(unheard.embeddings).amax(1)
+    told = torch.where((odds > 0).any(1), odds.argmax(1) + 1, 0)
+    assert (told == unheard.labels).float().mean() > 0.95
+    assert figures["rows_of_words"] == int((rows(words, 300).labels > 0).sum())
+
+
+def test_the_same_rows_and_seed_give_the_same_head() -> None:
+    first, again, other = (train_head(rows(), 1, SETTINGS, seed)[0].state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_rows_that_hold_no_end_of_a_word_cannot_be_learnt_from() -> None:
+    made = rows()
+    outside = EmbeddedRows(made.embeddings, made.labels, made.word_steps + 100)
+    with pytest.raises(DataError, match="no training row holds the end of a wake word"):
+        train_head(outside, 1, SETTINGS, seed=1)
+
+
+def test_fewer_rows_than_a_batch_are_enough() -> None:
+    train_head(rows(count=4), 1, SETTINGS, seed=1)
+
+
+def card() -> dict:
+    return {
+        "phrase": "robin",
+        "labels": ["_negative", "robin"],
+        "sample_rate": 16_000,
+        "frontend": Config().features.frontend.model_dump(mode="json"),
+        "detector": DetectorConfig().model_dump(mode="json"),
+        "threshold": 0.5,
+        "operating_points": {},
+        "judge": {
+            "window_samples": WINDOW_SAMPLES,
+            "step_seconds": 0.08,
+            "gate": 0.05,
+            "hangover_seconds": 0.5,
+            "made_for": "",
+        },
+    }
+
+
+def test_the_file_scores_as_torch_does_and_is_the_same_again(tmp_path: Path) -> None:
+    head, _ = train_head(rows(), 1, SETTINGS, seed=1)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        figures = export_judge(speech_embedding(), head, card(), 18, 1e-3, tmp_path / name)
+    assert figures["parity"] < 1e-4
+    one, two = (tmp_path / name / "judge.onnx" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    windows = np.stack([sound(2, seed)[:WINDOW_SAMPLES] / 32_768 for seed in range(3)]).astype(np.float32)
+    with torch.inference_mode():
+        expected = head(speech_embedding()(torch.from_numpy(windows)))[:, -1].numpy()
+        scores = JudgeNetwork(speech_embedding(), head)(torch.from_numpy(windows)).numpy()
+    found = Judge(one).score_sound(windows)[:, 1:]
+    assert np.allclose(found, 1 / (1 + np.exp(-expected)), atol=1e-4)
+    assert np.allclose(scores.sum(axis=1), 1)
+
+
+def test_a_head_loses_as_many_steps_as_it_says() -> None:
+    assert JudgeHead(3, SETTINGS)(torch.zeros(2, STEPS, NUMBERS)).shape == (2, STEPS - LOST_STEPS, 3)

@@ -1,0 +1,41 @@
+"""Settings of the judge: a second model that is asked where the first one hears a wake word."""
+
+from pydantic import Field
+
+from wakeword_core.config.base import Settings
+
+
+class JudgeRowsConfig(Settings):
+    """How many of the training rows the judge learns from; which ones follows from the rows alone."""
+
+    positives: int = Field(3_500, ge=1, le=50_000, description="Most rows with a wake word.")
+    negatives: int = Field(6_000, ge=1, le=50_000, description="Most rows without one.")
+
+
+class JudgeHeadConfig(Settings):
+    """The part of the judge that is trained, on numbers of a frozen embedding."""
+
+    channels: int = Field(32, ge=4, le=512, description="Channels of every layer.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after the layers that see several steps.")
+    noise: float = Field(
+        0.3, ge=0, le=2, description="Most noise added to embeddings in training, in their standard deviations."
+    )
+    steps: int = Field(400, ge=10, le=100_000, description="Steps of training.")
+    learning_rate: float = Field(3e-3, gt=0, le=1, description="Peak learning rate.")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="Weight decay.")
+
+
+class JudgeConfig(Settings):
+    """A head on Google's frozen speech embedding that decides together with the model where this hears something."""
+
+    enabled: bool = Field(
+        False, description="Whether a judge is made, and tested together with the model (extra `judge`)."
+    )
+    gate: float = Field(
+        0.05, gt=0, lt=1, description="Score of the model from which the judge is asked: the rest costs it nothing."
+    )
+    hangover_seconds: float = Field(
+        0.5, ge=0, le=5, description="Time for which the judge is asked after the score was last so high."
+    )
+    rows: JudgeRowsConfig = JudgeRowsConfig()
+    head: JudgeHeadConfig = JudgeHeadConfig()

@@ -1,0 +1,68 @@
+"""The judge: a head on a frozen embedding of speech, trained on rows of the training split."""
+
+from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
+from wakeword_core.graph.stage import Input, Stage, StageRun
+from wakeword_core.stage_names import MANIFEST, SYNTHETIC_FACET
+
+HEAD = "head.safetensors"
+
+
+def has_judge(config: Config) -> bool:
+    """Return whether the configuration has a judge at all."""
+    return config.judge.enabled
+
+
+def make(run: StageRun) -> None:
+    """Embed rows, train the head on them, and export both as one file."""
+    from safetensors.torch import save_file
+
+    from wakeword_core.files import replacing
+    from wakeword_core.judge.embedding import STEP_SECONDS, speech_embedding
+    from wakeword_core.judge.export import WINDOW_SAMPLES, export_judge
+    from wakeword_core.judge.head import train_head
+    from wakeword_core.judge.rows import embed_rows
+    from wakeword_core.models.scoring import model_card
+
+    config, inputs = run.config, run.inputs
+    shards, features = inputs["audio_shards[train]"].path, inputs["mel_features[train]"].path
+    synthetic = inputs[MANIFEST].figures["synthetic"]
+    rows = embed_rows(shards, features, config, synthetic, WINDOW_SAMPLES, run.progress)
+    words = len(config.labels) - 1
+    head, trained = train_head(rows, words, config.judge.head, config.seed, run.progress)
+    with replacing(run.out / HEAD) as part:
+        save_file({name: values.contiguous() for name, values in head.state_dict().items()}, part)
+    card = {
+        **model_card(config),
+        "detector": DetectorConfig().model_dump(mode="json"),
+        "threshold": 0.5,
+        "operating_points": {},
+        # whom it is asked by, and when, is for the model that it is put together with
+        "judge": {
+            "window_samples": WINDOW_SAMPLES,
+            "step_seconds": STEP_SECONDS,
+            "gate": 0.0,
+            "hangover_seconds": 0.0,
+            "made_for": "",
+        },
+    }
+    onnx = config.export.onnx
+    exported = export_judge(speech_embedding(), head, card, onnx.opset, onnx.parity_tolerance, run.out)
+    run.figures = {"rows": len(rows.labels), **trained, **exported}
+
+
+STAGE = Stage(
+    name="judge_model",
+    version="1",
+    make=make,
+    inputs=(
+        Input("audio_shards", split="train"),
+        Input("mel_features", split="train"),
+        Input(MANIFEST, facet=SYNTHETIC_FACET),
+    ),
+    settings=("phrase", *EVERY_SPLIT, *AUGMENTED_ROWS, "judge.rows", "judge.head", "export.onnx"),
+    group="model",
+    kinds=("pytorch", "onnx"),
+    description=__doc__,
+    optional=has_judge,
+)
