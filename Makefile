@@ -61,7 +61,7 @@ $(SPEECH): | $(BIN)
 	@if [ ! -e $(DEV) ]; then \
 		echo "Installing in $(VENV) (5 GB; a few minutes, once)"; \
 		rm -f $(VENV)/.installed-*; \
-		$(PIP) -e '.[judge,media,serve,speech]'; \
+		$(PIP) -e '.[judge,media,serve,speech,wyoming]'; \
 	fi
 	@$(BIN) -P -m wakeword_core.speech.engines.kokoro "$${WAKEWORD_HOME:-.wakeword}/cache" >/dev/null || \
 		echo "So the voices of kokoro are not here yet; other voices do without them, and their first use tries again"

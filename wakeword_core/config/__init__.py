@@ -49,7 +49,7 @@ from wakeword_core.config.recordings import (
     wake_words,
 )
 from wakeword_core.config.registry import RegistryConfig
-from wakeword_core.config.serving import CascadeConfig, ServingConfig
+from wakeword_core.config.serving import CascadeConfig, Device, ServingConfig, tcp_address
 from wakeword_core.config.training import (
     LossConfig,
     ScheduleConfig,

@@ -1,12 +1,15 @@
 """Settings of the server. None of them changes an artifact, so none is in a key."""
 
+from contextlib import suppress
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Device = Literal["cpu", "cuda"]
 
 
 class CascadeConfig(Settings):
@@ -31,10 +34,21 @@ class CascadeConfig(Settings):
 class ServingConfig(Settings):
     """`wakeword serve`: where it listens, who may ask, and how much at once."""
 
+    http: bool = Field(True, description="Answer over HTTP and WebSockets.")
     host: str = Field(
         "127.0.0.1", min_length=1, description="Address to listen on; others than this machine's need a token."
     )
     port: int = Field(8765, ge=0, le=65_535, description="Port to listen on; 0: any that is free.")
+    wyoming: str | None = Field(
+        None, description="Address for clients of the Wyoming protocol, such as tcp://127.0.0.1:10400; null: none."
+    )
+    languages: tuple[str, ...] = Field(("en",), description="Languages of the wake words, as Wyoming clients are told.")
+    sensitivity: str | None = Field(
+        None,
+        description="Operating point of the models that listen: strict, balanced or lenient; null: each model's own. "
+        "A judge has its own, or cascade.judge_threshold.",
+    )
+    device: Device = Field("cpu", description="Where models run; on the CPU where onnxruntime finds no CUDA.")
     token_variable: str = Field(
         "WAKEWORD_TOKEN", pattern=r"^[A-Za-z_]\w*$", description="Environment variable that holds the bearer token."
     )
@@ -55,7 +69,9 @@ class ServingConfig(Settings):
     batch_wait_ms: float = Field(2.0, ge=0, le=100, description="How long a run waits for windows of other requests.")
     body_seconds: float = Field(15.0, gt=0, le=600, description="Longest time for an upload.")
     answer_seconds: float = Field(30.0, gt=0, le=600, description="Longest time for an answer after the upload.")
-    max_streams: int = Field(32, ge=0, le=10_000, description="Most WebSocket streams at once.")
+    max_streams: int = Field(
+        32, ge=0, le=10_000, description="Most streams at once, of WebSockets and Wyoming clients."
+    )
     stream_message_bytes: int = Field(2**18, ge=64, le=2**24, description="Largest message of a stream.")
     stream_idle_seconds: float = Field(
         30.0, gt=0, le=3_600, description="A stream in which nothing comes for so long is closed."
@@ -68,6 +84,13 @@ class ServingConfig(Settings):
     )
     cascade: CascadeConfig = CascadeConfig()
 
+    @field_validator("wyoming")
+    @classmethod
+    def _an_address(cls, address: str | None) -> str | None:
+        if address is not None:
+            tcp_address(address)
+        return address
+
     @model_validator(mode="after")
     def _origins_are_origins(self) -> Self:
         wrong = [
@@ -78,3 +101,19 @@ class ServingConfig(Settings):
         if wrong:
             raise ValueError(f"allowed_origins must be like https://example.org, not {wrong[0]!r}")
         return self
+
+    @model_validator(mode="after")
+    def _something_is_served(self) -> Self:
+        if not self.http and self.wyoming is None:
+            raise ValueError("nothing is served without HTTP: give an address for Wyoming clients (--wyoming)")
+        return self
+
+
+def tcp_address(address: str) -> tuple[str, int]:
+    """Return host and port of an address such as tcp://127.0.0.1:10400; ValueError for any other."""
+    with suppress(ValueError):  # of a port that is no number, or a host that cannot be
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+        if host is not None and port is not None and address == f"tcp://{parts.netloc}" and "@" not in address:
+            return host, port
+    raise ValueError(f"an address for Wyoming clients is like tcp://127.0.0.1:10400, not {address[:100]!r}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeV
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from wakeword_core.config import DetectorConfig, FrontendConfig
+from wakeword_core.config import DetectorConfig, Device, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, reason_of
 from wakeword_core.files import canonical_json, digest, parse_json
 from wakeword_core.runtime.onnx_file import OnnxFile, read_onnx
@@ -115,16 +115,17 @@ class ExportedModel(ABC):
     """An exported file and what it says of itself; a kind of file defines how it is run.
 
     `path` is an .onnx file or a folder that holds one of `names`; ArtifactError when it is missing, damaged or does
-    what none of ours does. `threads` is the number of threads of one inference. `operating_points` are the
+    what none of ours does. `threads` is the number of threads of one inference, `device` where it is made (the CPU
+    where there is no CUDA). `operating_points` are the
     sensitivities that validation chose thresholds for, by name: threshold, target_fah and what they gave there; one of
     them, named by the card's `operating_point`, is `threshold`.
     """
 
     names: ClassVar[tuple[str, ...]]  # what is looked for in a folder, in this order
 
-    def __init__(self, path: Path | str, threads: int = 1) -> None:
+    def __init__(self, path: Path | str, threads: int = 1, device: Device = "cpu") -> None:
         self.file = read_onnx(model_file(Path(path), self.names))
-        self.path, self.threads = self.file.path, threads
+        self.path, self.threads, self.device = self.file.path, threads, device
         self.card = runtime_card(self.file)
         facts = read_card(RuntimeCard, self.card, self.path)
         self.phrase, self.labels, self.sample_rate = facts.phrase, facts.labels, facts.sample_rate
@@ -139,7 +140,7 @@ class ExportedModel(ABC):
         )
         example, rows = self._example(facts, inputs, outputs)
         self.checked(self.file.first_run(trial, example)[SCORES], rows)
-        self.session = self.file.session(threads)
+        self.session = self.file.session(threads, device)
 
     @abstractmethod
     def _example(

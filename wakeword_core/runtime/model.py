@@ -114,7 +114,7 @@ class WakewordModel(ExportedModel):
         beside = self.path.with_name(STREAMING_FILES[self.path.name])
         if not beside.is_file():
             return None
-        streaming = StreamingModel(beside, self.threads)
+        streaming = StreamingModel(beside, self.threads, self.device)
         if streaming.made_from != self.graph_digest:
             raise ArtifactError(f"{beside} was not made from the {self.path.name} beside it; export the model again")
         return streaming

@@ -6,6 +6,7 @@ few fields of the format that matter here; everything is decided about the same 
 """
 
 import hashlib
+import logging
 import math
 import threading
 from collections.abc import Iterator, Mapping, Set
@@ -14,10 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wakeword_core.config import Device
 from wakeword_core.errors import ArtifactError, MissingDependencyError, reason_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+log = logging.getLogger(__name__)
 
 OPERATORS = frozenset((
     "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Clip", "Concat", "Constant",
@@ -44,6 +48,7 @@ _LIMITING = threading.Lock()
 _SILENT = 4  # errors are raised as well
 _TRIAL_BYTES, _TRIAL_SECONDS = 512 * 2**20, 20.0
 """Memory and time of a trial: far more than any model of ours takes for a window or a second of sound."""
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,29 @@ class OnnxFile:
         """Return the hash (hex) of the bytes."""
         return hashlib.sha256(self.data).hexdigest()
 
-    def session(self, threads: int = 1) -> Any:
-        """Return a session of onnxruntime on the CPU; ArtifactError if it cannot run the model."""
-        return self._opened(self.data, _options(threads))
+    def session(self, threads: int = 1, device: Device = "cpu") -> Any:
+        """Return a session of onnxruntime; ArtifactError if it cannot run the model.
+
+        One on `cuda` is on the CPU where there is no CUDA, which the log says.
+        """
+        session = self._on_cuda(threads) if device == "cuda" else None
+        return self._opened(self.data, _options(threads)) if session is None else session
+
+    def _on_cuda(self, threads: int) -> Any | None:
+        """Return a session on the GPU; None, with the reason in the log, where onnxruntime cannot use one."""
+        why = "it was installed without CUDA: put onnxruntime-gpu in its place"
+        if _CUDA in _onnxruntime().get_available_providers():
+            try:
+                session = self._opened(self.data, _options(threads), _CUDA, _CPU)
+            except ArtifactError as error:
+                why = reason_of(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+            else:
+                if session.get_providers()[0] == _CUDA:
+                    log.info("%s runs on the GPU", self.path)
+                    return session
+                why = "it found no GPU, or no driver or library of NVIDIA's for it"
+        log.warning("%s runs on the CPU, since onnxruntime cannot use CUDA here (%s)", self.path, why)
+        return None
 
     def trial(self) -> Any:
         """Return a session that computes nothing while it is loaded, and whose runs have little memory.
@@ -97,13 +122,13 @@ class OnnxFile:
         finally:
             timer.cancel()
 
-    def _opened(self, data: bytes, options: Any) -> Any:
+    def _opened(self, data: bytes, options: Any, *providers: str) -> Any:
         onnxruntime = _onnxruntime()
         try:
             return onnxruntime.InferenceSession(
                 data,
                 options,
-                providers=["CPUExecutionProvider"],
+                providers=list(providers or (_CPU,)),
                 enable_fallback=False,  # which prints
             )
         except Exception as error:  # onnxruntime's own exceptions have no common public base

@@ -1,7 +1,7 @@
 """The web application: its routes and middleware."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -23,8 +23,15 @@ from wakeword_core.serving.uploads import REQUEST_BODY, read_upload
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def create_app(service: Service, token: str = "", *, loopback: bool = True, page_cache: Path | None = None) -> FastAPI:
-    """Make the application of a service, which runs while the application does.
+def create_app(
+    service: Service,
+    token: str = "",
+    *,
+    loopback: bool = True,
+    page_cache: Path | None = None,
+    beside: AbstractAsyncContextManager[object] | None = None,
+) -> FastAPI:
+    """Make the application of a service, which runs while the application does, and so does what is `beside` it.
 
     With a `token`, every route but /health, /ready, /openapi.json and the page requires it. On `loopback` only this
     machine's names are answered. The page needs `page_cache`, a folder that keeps the files which browsers need.
@@ -33,7 +40,8 @@ def create_app(service: Service, token: str = "", *, loopback: bool = True, page
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with service:
-            yield
+            async with beside or nullcontext():
+                yield
 
     settings = service.settings
     hosts = (*settings.allowed_hosts, *LOOPBACK_NAMES) if loopback else settings.allowed_hosts

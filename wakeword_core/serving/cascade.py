@@ -11,6 +11,7 @@ from wakeword_core.audio import from_pcm16, resample, to_pcm16
 from wakeword_core.config import CascadeConfig
 from wakeword_core.errors import ConfigError
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.around import span_of
 from wakeword_core.runtime.detector import Detection, prepare
 from wakeword_core.serving.answers import DecidedBy
 
@@ -79,8 +80,8 @@ class Cascade:
 
     def span(self, time: float) -> tuple[int, int]:
         """Return from and to which sample, unchecked and at the sentry's rate, a call at `time` s is judged."""
-        rate = self.sentry.model.sample_rate
-        return round((time - self.policy.before_seconds) * rate), round((time + self.policy.after_seconds) * rate)
+        policy = self.policy
+        return span_of(time, self.sentry.model.sample_rate, policy.before_seconds, policy.after_seconds)
 
     def decide(self, call: Detection, pcm: Pcm) -> Decision:
         """Decide about a call of the sentry; `pcm` is int16 [samples] of its span, as much as there is."""

@@ -30,14 +30,14 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Listen on an address; WakewordError when it is not this machine's or the port is taken."""
+def listening_socket(host: str, port: int, options: str = "--host and --port") -> socket.socket:
+    """Listen on an address, which `options` give; WakewordError when it is not this machine's or the port is taken."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise WakewordError(
-            f"cannot listen on {host}, port {port} ({error.strerror}); choose others with --host and --port"
+            f"cannot listen on {host}, port {port} ({error.strerror}); choose others with {options}"
         ) from error
 
 

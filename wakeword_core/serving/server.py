@@ -1,13 +1,20 @@
 """The server process: its socket, who may reach it, and how it ends."""
 
+import asyncio
 import logging
-from collections.abc import Callable
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 import uvicorn
 
-from wakeword_core.errors import ConfigError
+from wakeword_core.config import tcp_address
+from wakeword_core.errors import ConfigError, MissingDependencyError
+from wakeword_core.python import install_command
 from wakeword_core.serving.app import create_app
+from wakeword_core.serving.cascade import Cascade
 from wakeword_core.serving.connections import BoundedFrames, PromptConnections
 from wakeword_core.serving.network import is_loopback, listening_socket, read_token
 from wakeword_core.serving.service import Service
@@ -22,36 +29,83 @@ _MESSAGE_MARGIN = 4
 
 
 def serve(service: Service, announce: Callable[[str], None], page_cache: Path | None = None) -> None:
-    """Serve until SIGINT or SIGTERM, then finish open requests; `announce` gets the address once it can be reached.
+    """Serve until SIGINT or SIGTERM, then finish open requests; `announce` gets what is served where, once it is.
 
-    Raises ConfigError without a token where other machines can connect, and for a token that browsers cannot send, and
-    WakewordError when the port is taken.
+    Raises ConfigError without a token where other machines can connect over HTTP, and for a token that browsers cannot
+    send, MissingDependencyError for Wyoming clients without that package, and WakewordError when a port is taken.
     """
     serving = service.settings
-    with listening_socket(serving.host, serving.port) as listener:
-        address, port = listener.getsockname()[:2]
-        token, loopback = read_token(serving.token_variable), is_loopback(address)
-        if not token and not loopback:
-            raise ConfigError(
-                f"serving.host is {serving.host}, which others can reach: set a token in the environment variable "
-                f"{serving.token_variable}, or use 127.0.0.1"
-            )
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(service, token, loopback=loopback, page_cache=page_cache),
-                http=PromptConnections,  # on h11, which bounds headers
-                log_config=None,
-                log_level=logging.WARNING,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=serving.shutdown_seconds,
-                limit_concurrency=serving.queue_length + serving.max_streams + _MORE_CONNECTIONS,
-                ws=BoundedFrames,
-                ws_max_size=_MESSAGE_MARGIN * serving.stream_message_bytes,
-                ws_per_message_deflate=False,  # a message could be a bomb
-            )
-        )
-        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each character that is wrong
-        announce(f"http://{f'[{address}]' if ':' in address else address}:{port}")
+    with ExitStack() as sockets:
+        satellites: AbstractAsyncContextManager[object] = nullcontext()
+        told = []
+        if serving.wyoming is not None:
+            listener = sockets.enter_context(listening_socket(*tcp_address(serving.wyoming), "--wyoming"))
+            satellites = _satellites(service, listener)
+            told = [_told(service.cascades, listener, "tcp")]
+        if not serving.http:
+            announce(*told)
+            asyncio.run(_until_stopped(service, satellites))
+            return
+        listener = sockets.enter_context(listening_socket(serving.host, serving.port))
+        server = _http_server(service, listener, page_cache, satellites)
+        for line in (_told(service.cascades[:1], listener, "http"), *told):
+            announce(line)
         server.run(sockets=[listener])
+
+
+def _told(cascades: Sequence[Cascade], listener: socket.socket, scheme: str) -> str:
+    """Say which models are where, such as 'hey robin' (KEY) on http://127.0.0.1:8765."""
+    models = ", ".join(f"{one.sentry.model.phrase!r} ({one.sentry.key})" for one in cascades)
+    address, port = listener.getsockname()[:2]
+    return f"{models} on {scheme}://{f'[{address}]' if ':' in address else address}:{port}"
+
+
+def _satellites(service: Service, listener: socket.socket) -> AbstractAsyncContextManager[object]:
+    try:
+        from wakeword_core.serving.wyoming import Satellites
+    except ImportError as error:
+        raise MissingDependencyError(f"--wyoming needs {error.name}: {install_command('wyoming')}") from error
+    if not is_loopback(listener.getsockname()[0]):
+        log.warning(
+            "the Wyoming protocol has no token: whoever reaches %s can have sound listened to", service.settings.wyoming
+        )
+    return Satellites(service, listener)
+
+
+async def _until_stopped(service: Service, satellites: AbstractAsyncContextManager[object]) -> None:
+    """Answer Wyoming clients alone."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    with service:
+        async with satellites:
+            await stopped.wait()
+
+
+def _http_server(
+    service: Service, listener: socket.socket, page_cache: Path | None, satellites: AbstractAsyncContextManager[object]
+) -> uvicorn.Server:
+    serving = service.settings
+    token, loopback = read_token(serving.token_variable), is_loopback(listener.getsockname()[0])
+    if not token and not loopback:
+        raise ConfigError(
+            f"serving.host is {serving.host}, which others can reach: set a token in the environment variable "
+            f"{serving.token_variable}, or use 127.0.0.1"
+        )
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each character that is wrong
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(service, token, loopback=loopback, page_cache=page_cache, beside=satellites),
+            http=PromptConnections,  # on h11, which bounds headers
+            log_config=None,
+            log_level=logging.WARNING,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=serving.shutdown_seconds,
+            limit_concurrency=serving.queue_length + serving.max_streams + _MORE_CONNECTIONS,
+            ws=BoundedFrames,
+            ws_max_size=_MESSAGE_MARGIN * serving.stream_message_bytes,
+            ws_per_message_deflate=False,  # a message could be a bomb
+        )
+    )

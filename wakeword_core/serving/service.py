@@ -1,7 +1,7 @@
 """The models and threads behind a server, and how many requests they accept at once."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -51,19 +51,29 @@ class _Places:
 class Service:
     """Verifies uploads and listens to streams; its threads run while it is open as a context.
 
-    `judge` is the second model of the cascade, if there is one. Raises ArtifactError or ConfigError for models that
-    cannot be used, or not together.
+    `judge` is the second model of the cascade, if there is one. `others` hear streams of Wyoming clients besides the
+    sentry, and the same judge confirms. Raises ArtifactError or ConfigError for models that cannot be used, or not
+    together.
     """
 
-    def __init__(self, settings: ServingConfig, sentry: Path | str, judge: Path | str | None = None) -> None:
+    def __init__(
+        self,
+        settings: ServingConfig,
+        sentry: Path | str,
+        judge: Path | str | None = None,
+        others: Sequence[Path | str] = (),
+    ) -> None:
         policy = settings.cascade
         self.settings = settings
         self.metrics = Metrics()
         self._scorers: list[BatchingScorer] = []
-        first = self._served("sentry", sentry, policy.sentry_threshold)
+        sentries = [
+            self._served("sentry", path, policy.sentry_threshold, settings.sensitivity) for path in (sentry, *others)
+        ]
         second = None if judge is None else self._served("judge", judge, policy.judge_threshold)
-        self.cascade = Cascade(first, second, policy)
-        streaming = first.model.streaming
+        self.cascades = [Cascade(first, second, policy) for first in sentries]
+        self.cascade = self.cascades[0]
+        streaming = self.cascade.sentry.model.streaming
         self.streaming_bytes = streaming.file.data if streaming else None
         self.model_answer = self._describe()
         self._verifier = Verifier(self.cascade, settings.max_seconds, self.metrics)
@@ -125,12 +135,15 @@ class Service:
         """Run one step of a stream in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._listeners, step, *given)
 
-    def listening(self, sample_rate: int) -> Listening:
-        """Begin a new stream."""
-        return Listening(self.cascade, sample_rate, self.metrics)
+    def listening(self, sample_rate: int, cascade: Cascade | None = None) -> Listening:
+        """Begin a new stream, of one of the `cascades` or the first."""
+        return Listening(cascade or self.cascade, sample_rate, self.metrics)
 
-    def _served(self, part: str, path: Path | str, threshold: float | None) -> ServedModel:
-        settings, model = self.settings, WakewordModel(path, self.settings.threads)
+    def _served(
+        self, part: str, path: Path | str, threshold: float | None, sensitivity: str | None = None
+    ) -> ServedModel:
+        settings = self.settings
+        model = WakewordModel(path, settings.threads, settings.device)
         windows = self.metrics.batch_windows.labels(part)
         requests = self.metrics.batch_requests.labels(part)
 
@@ -140,15 +153,17 @@ class Service:
 
         scorer = BatchingScorer(model, settings.batch_windows, settings.batch_wait_ms / 1e3, observe)
         self._scorers.append(scorer)
-        threshold = model.threshold_at(threshold=threshold)
+        threshold = model.threshold_at(sensitivity, threshold)
         return ServedModel(model, model_key(model), threshold, scorer, settings.batch_windows)
 
     def _warm_up(self) -> None:
         """Score silence, so that the first request need not wait for imports and plans of the runtime."""
-        rate = self.cascade.sentry.model.sample_rate
-        silence = np.zeros(self.cascade.sentry.model.frontend.window_samples, np.int16)
-        Verifier(self.cascade, np.inf, self.metrics).verify(encode_wav(silence, rate), Work())
-        self.listening(rate).push(silence)
+        for cascade in self.cascades:
+            model = cascade.sentry.model
+            silence = np.zeros(model.frontend.window_samples, np.int16)
+            if cascade is self.cascade:
+                Verifier(cascade, np.inf, self.metrics).verify(encode_wav(silence, model.sample_rate), Work())
+            self.listening(model.sample_rate, cascade).push(silence)
 
     def _describe(self) -> ModelAnswer:
         sentry, judge = self.cascade.sentry, self.cascade.judge

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
@@ -14,6 +15,7 @@ from wakeword_core.serving.refusals import RefusedError
 from wakeword_core.serving.service import Service
 from wakeword_core.serving.uploads import check_rate
 
+Result = TypeVar("Result")
 STREAM_PATH = "/v1/stream"
 _POLICY, _TOO_LARGE, _TRY_LATER, _DONE = 1008, 1009, 1013, 1000
 _CLOSE_CODES = {413: _TOO_LARGE, 429: _TRY_LATER}
@@ -70,6 +72,14 @@ class Pace:
         return max(0.0, (self._ahead - _BURST_SECONDS) / self._speed)
 
 
+async def in_time(what: Awaitable[Result], seconds: float, why: str) -> Result:
+    """Wait for a client at most so long; RefusedError says `why` it is not waited for any more."""
+    try:
+        return await asyncio.wait_for(what, seconds)
+    except TimeoutError:
+        raise RefusedError(408, "idle", f"{why} for {seconds:g} s") from None
+
+
 class _Conversation:
     def __init__(self, websocket: WebSocket, service: Service) -> None:
         self._websocket, self._service, self._settings = websocket, service, service.settings
@@ -81,7 +91,7 @@ class _Conversation:
     async def run(self) -> None:
         """Answer until the client has ended or gone; RefusedError for what it may not do."""
         while True:
-            message = await self._in_time(self._websocket.receive(), "nothing came")
+            message: Any = await in_time(self._websocket.receive(), self._settings.stream_idle_seconds, "nothing came")
             if message["type"] == "websocket.disconnect":
                 return
             text, data = message.get("text"), message.get("bytes")
@@ -131,11 +141,4 @@ class _Conversation:
 
     async def _send(self, messages: list[Message]) -> None:
         for message in messages:
-            await self._in_time(self._websocket.send_json(message), "nothing was taken")
-
-    async def _in_time(self, what: Any, why: str) -> Any:
-        seconds = self._settings.stream_idle_seconds
-        try:
-            return await asyncio.wait_for(what, seconds)
-        except TimeoutError:
-            raise RefusedError(408, "idle", f"{why} for {seconds:g} s") from None
+            await in_time(self._websocket.send_json(message), self._settings.stream_idle_seconds, "nothing was taken")

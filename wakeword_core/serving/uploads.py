@@ -31,7 +31,7 @@ _ENVELOPE_BYTES = 16_384
 _PIECE_BYTES = 65_536
 MIN_RATE, MAX_RATE = 4_000, 192_000
 """Sample rates in Hz that are accepted, from below telephones to above studios."""
-_MAX_CHANNELS = 8
+MAX_CHANNELS = 8
 _FORMATS = frozenset({"wav", "flac", "ogg", "mp3", "matroska", "mov", "aac"})
 """What recorders and browsers write: few enough of the many formats that FFmpeg would read for strangers."""
 _PLAIN_KINDS, _ALL_KINDS = "a WAV, FLAC, OGG or MP3 file", "a WAV, FLAC, OGG, MP3, WebM, MP4 or AAC file"
@@ -174,9 +174,9 @@ def check_rate(rate: int) -> None:
 
 def _check_info(info: AudioInfo, max_seconds: float) -> None:
     check_rate(info.sample_rate)
-    if info.channels > _MAX_CHANNELS:
+    if info.channels > MAX_CHANNELS:
         raise RefusedError(
-            422, "channels", f"the audio has {info.channels} channels, but may have {_MAX_CHANNELS} at most"
+            422, "channels", f"the audio has {info.channels} channels, but may have {MAX_CHANNELS} at most"
         )
     if info.seconds > max_seconds:
         raise RefusedError(

@@ -334,24 +334,37 @@ def listen(
 
 @app.command()
 def serve(
-    model: Annotated[
-        Path | None, typer.Argument(help="An exported .onnx file, or its folder. \\[default: the home's champion]")
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="MODEL...",
+            help="Exported .onnx files, or their folders; several need --wyoming. \\[default: the home's champion]",
+        ),
     ] = None,
     judge: Annotated[Path | None, typer.Option(help="A second model that confirms what the first one detects.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. \\[default: serving.host]")] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on. \\[default: serving.port]")
     ] = None,
+    wyoming: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Answer Home Assistant, too, at an address such as tcp://127.0.0.1:10400."
+        ),
+    ] = None,
+    without_http: Annotated[bool, typer.Option("--no-http", help="Answer at the address of --wyoming only.")] = False,
+    sensitivity: Sensitivity = None,
     config: ConfigFile = None,
     home: Home = None,
     settings: Settings = None,
 ) -> None:
-    """Serve a model over HTTP and WebSockets, with a page that listens in the browser."""
+    """Serve a model over HTTP and WebSockets, with a page that listens in the browser, and to Home Assistant."""
     from wakeword_pipeline.cli.commands.serve import serve_model
 
-    given = {"host": host, "port": port}
+    given = {"host": host, "port": port, "wyoming": wyoming, "sensitivity": sensitivity}
+    given["http"] = False if without_http else None
     named = [f"serving.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
-    serve_model(model, judge, ProjectOptions(config, home, [*(settings or []), *named]))
+    serve_model(models or (), judge, ProjectOptions(config, home, [*(settings or []), *named]))
 
 
 @app.command()

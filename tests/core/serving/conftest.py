@@ -139,12 +139,13 @@ def process(folder, tmp_path):
 
     @contextmanager
     def start(*arguments, token=""):
-        command = [sys.executable, "-m", "wakeword_pipeline.cli", "serve", str(folder), "--port", "0", *arguments]
+        given = [str(folder), "--port", "0", *map(str, arguments)]
+        command = [sys.executable, "-m", "wakeword_pipeline.cli", "serve", *given]
         environment = {**os.environ, "WAKEWORD_TOKEN": token, "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as running:
             try:
                 line = running.stderr.readline()
-                assert " on http" in line, line + running.stderr.read()
+                assert " on http" in line or " on tcp" in line, line + running.stderr.read()
                 yield line.split(" on ")[1].split(";")[0], running
             finally:
                 running.send_signal(signal.SIGCONT)

@@ -13,8 +13,13 @@ FRONTEND = FrontendConfig(n_mels=16, window_frames=51)
 WORD = "hey robin"
 
 
-def save_model(folder, bias=2.0, threshold=0.6, labels=("_negative", WORD), rate=RATE, key="artifact-key", **detector):
-    """A linear scorer: audio that is loud at the window's end is the wake word, less so with less bias."""
+def save_model(
+    folder, bias=2.0, threshold=0.6, labels=("_negative", WORD), rate=RATE, key="artifact-key", points=(), **detector
+):
+    """A linear scorer: audio that is loud at the window's end is the wake word, less so with less bias.
+
+    `points` are thresholds by the name of their operating point.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weight = np.linspace(-0.5, 1.0, 51, dtype=np.float32)[None].repeat(16, 0).ravel() / 120
     gemm = np.stack([-weight] + [weight] * (len(labels) - 1), 1)
@@ -34,7 +39,8 @@ def save_model(folder, bias=2.0, threshold=0.6, labels=("_negative", WORD), rate
     card = {
         "phrase": labels[1], "labels": labels, "sample_rate": rate, "frontend": FRONTEND.model_dump(mode="json"),
         "detector": DetectorConfig(lockout_seconds=0.3, **detector).model_dump(mode="json"), "threshold": threshold,
-        "operating_points": {}, "keys": {"onnx_model": key},
+        "operating_points": {name: {"threshold": value} for name, value in dict(points).items()},
+        "keys": {"onnx_model": key},
     }  # fmt: skip
     helper.set_model_props(model, {"wakeword": json.dumps(card)})
     onnx.save(model, folder / "model.onnx")

@@ -15,9 +15,13 @@ import pytest
 from listening import listening
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+from wyoming.audio import AudioChunk, AudioStop
+from wyoming.client import AsyncClient
+from wyoming.ping import Ping
+from wyoming.wake import Detection
 
 from wakeword_core.config import ServingConfig
-from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.errors import ConfigError, MissingDependencyError, WakewordError
 from wakeword_core.serving.app import create_app
 from wakeword_core.serving.client import JudgeClient, JudgeError
 from wakeword_core.serving.network import is_loopback
@@ -289,6 +293,58 @@ def test_at_the_end_streams_are_closed(process, sound):
             while True:
                 stream.recv(10)
         assert stream.close_code == 1_012 and running.wait(10) in (0, -15)
+
+
+def wyoming(address, pcm):
+    """Names of what a Wyoming client hears detected in int16 samples."""
+
+    async def heard():
+        async with AsyncClient.from_uri(address, read_timeout=20) as client:
+            await client.write_event(AudioChunk(16_000, 2, 1, audio=pcm.tobytes()).event())
+            await client.write_event(AudioStop().event())
+            await client.write_event(Ping().event())
+            names = []
+            while Detection.is_type((event := await client.read_event()).type):
+                names.append(event.data["name"])
+            return names
+
+    return asyncio.run(heard())
+
+
+def test_wyoming_beside_http_hears_all_models(process, make_model, sound, tmp_path):
+    other = make_model(tmp_path / "other", labels=("_negative", "computer"), key="other-key")
+    with process(other, "--wyoming", "tcp://127.0.0.1:0") as (url, running), JudgeClient(url) as client:
+        line = running.stderr.readline()
+        address = line.split(" on ")[1].split(";")[0]
+        assert line.startswith("serving 'hey robin' (artifact-key), 'computer' (other-key) on tcp://127.0.0.1:")
+        assert sorted(wyoming(address, sound(1.5))) == ["computer", "hey_robin"]
+        assert client.model().words == ["hey robin"] and client.verify_pcm(sound(), 16_000).prediction
+        assert metric(client, "wakeword_stream_audio_seconds_total") > 3 and metric(client, "wakeword_streams") == 0
+        assert listening(running.pid) == {"127.0.0.1"}
+        running.terminate()
+        assert running.wait(10) in (0, -15) and "Traceback" not in running.stderr.read()
+
+
+def test_wyoming_without_http_ends_in_order(process, sound):
+    with process("--no-http", "--wyoming", "tcp://127.0.0.1:0") as (address, running):
+        assert wyoming(address, sound(1.5)) == ["hey_robin"]
+        running.terminate()
+        assert running.wait(10) == 0 and running.stderr.read() == ""
+
+
+def test_who_can_reach_wyoming_is_said_and_a_port_that_is_taken(folder, monkeypatch, caplog):
+    monkeypatch.setattr("wakeword_core.serving.server._until_stopped", lambda *given: asyncio.sleep(0))
+    told = []
+    serve(Service(ServingConfig(http=False, wyoming="tcp://0.0.0.0:0"), folder), told.append)
+    assert told[0].startswith("'hey robin' (artifact-key) on tcp://0.0.0.0:")
+    assert "whoever reaches tcp://0.0.0.0:0 can have sound listened to" in caplog.text
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = ServingConfig(http=False, wyoming=f"tcp://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(WakewordError, match="choose others with --wyoming"):
+            serve(Service(settings, folder), told.append)
+    monkeypatch.setitem(sys.modules, "wakeword_core.serving.wyoming", None)
+    with pytest.raises(MissingDependencyError, match=r"--wyoming needs .*pip install -e '/.*\[wyoming\]'"):
+        serve(Service(ServingConfig(http=False, wyoming="tcp://127.0.0.1:0"), folder), told.append)
 
 
 def test_no_heavy_library_is_loaded(folder):

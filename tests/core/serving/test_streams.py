@@ -115,7 +115,7 @@ def test_a_judged_stream_keeps_no_more_than_the_judge_needs(serving, make_model,
         kept = []
         for piece in cut(sound(12.0), [4_000]):
             listening.push(piece)
-            kept.append(len(listening._kept))
+            kept.append(len(listening._around._kept))
     assert max(kept) <= (2.0 + 0.5 + 0.25) * 16_000 + 2 and kept[-1] >= 2.0 * 16_000
 
 

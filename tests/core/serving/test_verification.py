@@ -148,6 +148,34 @@ def test_the_sentrys_threshold_can_be_set(serving, sound, encode):
     assert found["threshold"] == 1.0 and not found["prediction"]
 
 
+def test_the_threshold_is_chosen_by_name_for_every_model_that_listens(serving, make_model, sound, encode, tmp_path):
+    """Of sound in which the highest score is 0.95."""
+    points = {"strict": 0.97, "lenient": 0.9}
+    named, other = (
+        make_model(tmp_path / name, labels=("_negative", name), threshold=0.5, points=points) for name in ("one", "two")
+    )
+    for sensitivity, threshold in (("strict", 0.97), ("lenient", 0.9), (None, 0.5)):
+        with serving(sentry=named, sensitivity=sensitivity) as client:
+            found = verify(client, encode(sound(level=400)))
+            assert client.get("/v1/model").json()["threshold"] == threshold
+        assert found["threshold"] == threshold and found["prediction"] is (threshold < 0.97)
+    service = Service(ServingConfig(sensitivity="strict"), named, None, [other])
+    assert [one.sentry.threshold for one in service.cascades] == [0.97, 0.97]
+    with pytest.raises(ConfigError, match="has no sensitivity 'keen'; it has strict, lenient"):
+        Service(ServingConfig(sensitivity="keen"), named)
+    both = ServingConfig.model_validate({"sensitivity": "strict", "cascade": {"sentry_threshold": 0.3}})
+    with pytest.raises(ConfigError, match="give one of them"):
+        Service(both, named)
+
+
+def test_a_server_for_cuda_runs_on_the_cpu_where_there_is_none(serving, sound, encode, monkeypatch, caplog):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    with serving(device="cuda") as client:
+        assert len(verify(client, encode(sound()))["events"]) == 2
+    lines = [record.getMessage() for record in caplog.records if "runs on the CPU" in record.getMessage()]
+    assert len(lines) == 2 and all("onnxruntime-gpu" in line for line in lines)  # windows, and the one that streams
+
+
 def test_the_judge_hears_what_the_policy_says_at_its_own_rate(make_model, folder, tmp_path, sound):
     judge = make_model(tmp_path / "judge", rate=8_000)
     settings = ServingConfig.model_validate({"cascade": {"before_seconds": 1.0, "after_seconds": 0.25}})

@@ -32,7 +32,17 @@ SURFACE = {
     "score": {"--alone", "--out"},
     "detect": {"--alone", "--sensitivity", "--threshold", "--json"},
     "listen": {"--alone", "--device", "--sensitivity", "--threshold", "--seconds", "--json"},
-    "serve": {"--judge", "--host", "--port", "--config", "--home", "--set"},
+    "serve": {
+        "--judge",
+        "--host",
+        "--port",
+        "--wyoming",
+        "--no-http",
+        "--sensitivity",
+        "--config",
+        "--home",
+        "--set",
+    },
     "synth": {"--out", "--count", "--seed", "--say", "--ipa", "--config", "--set"},
 }
 

@@ -1,35 +1,38 @@
-"""`wakeword serve`: answer over HTTP and WebSockets."""
+"""`wakeword serve`: answer over HTTP and WebSockets, and clients of the Wyoming protocol."""
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
-from wakeword_core.errors import MissingDependencyError
+from wakeword_core.errors import ConfigError, MissingDependencyError
 from wakeword_core.python import install_command
 from wakeword_core.registry.history import delivered_bundle
 from wakeword_core.text import printable
 from wakeword_pipeline.orchestration.home import CONFIG_VARIABLE, ProjectOptions, config_path, require_own
 
 
-def serve_model(model: Path | None, judge: Path | None, options: ProjectOptions) -> None:
-    """Serve a model, or the champion of a home, until SIGINT or SIGTERM."""
+def serve_model(models: Sequence[Path], judge: Path | None, options: ProjectOptions) -> None:
+    """Serve models, or the champion of a home, until SIGINT or SIGTERM; over HTTP the first one only."""
     require_own(options.home)  # the page's files are kept in its cache
-    config = _configuration(options, model=model is not None)
-    serving, path = config.serving, model or delivered_bundle(options.home, config).path
+    config = _configuration(options, model=bool(models))
+    serving = config.serving
+    if len(models) > 1 and serving.wyoming is None:
+        raise ConfigError(f"{len(models)} models were given, but HTTP serves one: give one, or --wyoming for all")
+    first, *others = models or (delivered_bundle(options.home, config).path,)
     try:
         from wakeword_core.serving.server import serve
         from wakeword_core.serving.service import Service
     except ImportError as error:
-        raise MissingDependencyError(f"serving needs {error.name}: {install_command('serve')}") from error
-    service = Service(serving, path, judge or serving.cascade.judge)
+        extras = ("serve", "wyoming") if serving.wyoming else ("serve",)
+        raise MissingDependencyError(f"serving needs {error.name}: {install_command(*extras)}") from error
 
-    def announce(address: str) -> None:
-        what = f"{service.model_answer.phrase!r} ({service.model_answer.key})"
-        print(printable(f"serving {what} on {address}; stop with Ctrl-C"), file=sys.stderr, flush=True)
+    def announce(what: str) -> None:
+        print(printable(f"serving {what}; stop with Ctrl-C"), file=sys.stderr, flush=True)
 
-    serve(service, announce, options.home / "cache")
+    serve(Service(serving, first, judge or serving.cascade.judge, others), announce, options.home / "cache")
 
 
 def _configuration(options: ProjectOptions, *, model: bool) -> Config:

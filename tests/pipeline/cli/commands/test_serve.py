@@ -20,12 +20,10 @@ def served(monkeypatch, tmp_path):
     made = []
 
     class Service:
-        model_answer = SimpleNamespace(phrase="hey robin", key="abc")
+        def __init__(self, settings, sentry, judge, others):
+            made.append((settings, sentry, judge, others))
 
-        def __init__(self, settings, sentry, judge):
-            made.append((settings, sentry, judge))
-
-    fake = SimpleNamespace(Service=Service, serve=lambda service, announce, page_cache: announce("http://127.0.0.1:1"))
+    fake = SimpleNamespace(Service=Service, serve=lambda service, announce, page_cache: announce("it on http://a:1"))
     for name in ("server", "service"):
         monkeypatch.setitem(sys.modules, f"wakeword_core.serving.{name}", fake)
     monkeypatch.chdir(tmp_path)
@@ -42,9 +40,9 @@ def run(monkeypatch, *arguments):
 
 def test_a_model_alone_is_enough(served, monkeypatch, tmp_path, capsys) -> None:
     assert run(monkeypatch, "model.onnx", "--host", "::1", "--port", "99") == 0
-    settings, sentry, judge = served[0]
-    assert (settings.host, settings.port, str(sentry), judge) == ("::1", 99, "model.onnx", None)
-    assert "serving 'hey robin' (abc) on http://127.0.0.1:1" in capsys.readouterr().err
+    settings, sentry, judge, others = served[0]
+    assert (settings.host, settings.port, str(sentry), judge, others) == ("::1", 99, "model.onnx", None, [])
+    assert "serving it on http://a:1; stop with Ctrl-C" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -56,6 +54,22 @@ def test_the_configuration_says_how(served, monkeypatch, tmp_path) -> None:
     assert str(served[1][2]) == "other.onnx" and served[1][0].queue_length == 3
     assert run(monkeypatch, "model.onnx", "--config", "none.yaml") == 2
     assert run(monkeypatch, "model.onnx", "--set", "serving.queue_length=0") == 2
+
+
+def test_several_models_are_for_wyoming(served, monkeypatch, tmp_path, capsys) -> None:
+    assert run(monkeypatch, "a.onnx", "b.onnx") == 2
+    assert "2 models were given, but HTTP serves one: give one, or --wyoming for all" in capsys.readouterr().err
+    address = "tcp://127.0.0.1:10400"
+    assert run(monkeypatch, "a.onnx", "b.onnx", "--wyoming", address, "--sensitivity", "strict") == 0
+    settings, *models = served[0]
+    assert [str(models[0]), *map(str, models[2])] == ["a.onnx", "b.onnx"] and settings.http
+    assert (settings.wyoming, settings.sensitivity) == (address, "strict")
+    assert run(monkeypatch, "a.onnx", "--wyoming", address, "--no-http", "--set", "serving.device=cuda") == 0
+    assert not served[1][0].http and served[1][0].device == "cuda"
+    assert run(monkeypatch, "a.onnx", "--no-http") == 2
+    assert "nothing is served without HTTP" in capsys.readouterr().err
+    assert run(monkeypatch, "a.onnx", "--wyoming", "0.0.0.0") == 2
+    assert "like tcp://127.0.0.1:10400, not '0.0.0.0'" in capsys.readouterr().err
 
 
 def test_a_model_is_served_where_the_last_configuration_of_the_home_is_gone(served, monkeypatch, tmp_path) -> None:
@@ -94,8 +108,8 @@ def test_what_is_missing_is_said(monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "wakeword_core.serving.server", None)
     with pytest.raises(MissingDependencyError, match=r"-m pip install -e '/.*\[serve\]'"):
-        serve.serve_model(tmp_path, None, ProjectOptions())
+        serve.serve_model([tmp_path], None, ProjectOptions())
     with pytest.raises(ArtifactError, match="name a model, or build one"):
-        serve.serve_model(None, None, ProjectOptions(None, tmp_path))
+        serve.serve_model((), None, ProjectOptions(None, tmp_path))
     with pytest.raises(ConfigError, match="no configuration file"):
-        serve.serve_model(tmp_path, None, ProjectOptions(tmp_path / "none.yaml"))
+        serve.serve_model([tmp_path], None, ProjectOptions(tmp_path / "none.yaml"))
