@@ -38,9 +38,9 @@ class Around:
             ready += 1
         return self._taken(ready)
 
-    def finish(self, pcm: Pcm, detections: Sequence[Detection]) -> list[tuple[Detection, Pcm]]:
-        """Take the last samples and detections, and return all that still wait with the audio that there is."""
-        return [*self.push(pcm, detections), *self._taken(len(self._waiting))]
+    def finish(self) -> list[tuple[Detection, Pcm]]:
+        """Return the detections that still wait, with the audio that there is."""
+        return self._taken(len(self._waiting))
 
     def _taken(self, count: int) -> list[tuple[Detection, Pcm]]:
         first = self.samples - len(self._kept)

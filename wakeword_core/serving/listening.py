@@ -38,7 +38,7 @@ class Listening:
         """End the stream: it is followed by quiet, and calls that still wait are judged by the audio there is."""
         messages = self._process(to_pcm16(self._resampler.finish()))
         quiet = np.zeros(self._cascade.sentry.model.quiet_samples, np.int16)
-        for call, heard in self._around.finish(quiet, self._detector.finish()):
+        for call, heard in (*self._around.push(quiet, self._detector.finish()), *self._around.finish()):
             messages += self._decide(call, heard)
         return messages + self._hint(self._watch.finish())
 

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -323,13 +323,30 @@ def listen(
     seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Stop after this many seconds. \\[default: never]")
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A `wakeword serve` that confirms each detection before it counts."),
+    ] = None,
+    judge_absent: Annotated[
+        Literal["accept", "reject"], typer.Option(help="What becomes of detections where the judge gives no answer.")
+    ] = "accept",
     alone: Alone = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each detection as a line of JSON.")] = False,
 ) -> None:
     """Find the wake word in what the microphone hears."""
     from wakeword_pipeline.cli.commands.listen import listen as listen_to
 
-    listen_to(model, device, sensitivity, threshold, seconds, alone=alone, as_json=as_json)
+    listen_to(
+        model,
+        device,
+        sensitivity,
+        threshold,
+        seconds,
+        alone=alone,
+        as_json=as_json,
+        judge_url=judge,
+        judge_absent=judge_absent,
+    )
 
 
 @app.command()

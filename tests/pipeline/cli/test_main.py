@@ -31,7 +31,16 @@ SURFACE = {
     "rollback": {"--reason", "--config", "--home", "--set"},
     "score": {"--alone", "--out"},
     "detect": {"--alone", "--sensitivity", "--threshold", "--json"},
-    "listen": {"--alone", "--device", "--sensitivity", "--threshold", "--seconds", "--json"},
+    "listen": {
+        "--alone",
+        "--device",
+        "--sensitivity",
+        "--threshold",
+        "--seconds",
+        "--judge",
+        "--judge-absent",
+        "--json",
+    },
     "serve": {
         "--judge",
         "--host",

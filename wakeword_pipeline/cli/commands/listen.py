@@ -3,12 +3,23 @@
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from wakeword_core.config import ServingConfig
+from wakeword_core.errors import MissingDependencyError
+from wakeword_core.python import install_command
+from wakeword_core.runtime.detector import Detection
 from wakeword_core.runtime.levels import Watch
 from wakeword_core.runtime.live import Detector, open_model
 from wakeword_core.runtime.microphone import microphone
+from wakeword_core.runtime.model import WakewordModel
+from wakeword_core.runtime.streaming import StreamingModel
 from wakeword_core.text import printable
+
+if TYPE_CHECKING:
+    from wakeword_core.serving.remote import Absent, RemoteJudge
 
 _WIDTH = 40
 log = logging.getLogger(__name__)
@@ -23,11 +34,17 @@ def listen(
     *,
     alone: bool,
     as_json: bool,
+    judge_url: str | None = None,
+    judge_absent: "Absent" = "accept",
 ) -> None:
-    """Print each detection until interrupted, or for so many seconds; a line of JSON each with `as_json`."""
+    """Print each detection until interrupted, or for so many seconds; a line of JSON each with `as_json`.
+
+    With the address of a server, those that it confirms; `judge_absent` decides where it does not answer.
+    """
     model = open_model(path, alone=alone)
     detector = Detector(model, threshold, sensitivity)
     threshold = model.threshold_at(sensitivity, threshold)
+    judge = None if judge_url is None else _judge(judge_url, model, judge_absent)
     shows_bar = sys.stderr.isatty() and not as_json
     samples, watch = 0, Watch(model.sample_rate)
     number_or_name = int(device) if device is not None and device.isdecimal() else device
@@ -41,15 +58,36 @@ def listen(
             samples += len(block)
             if hint := watch.push(block):
                 log.warning("the microphone: %s", hint)
-            for event in detector.process(block):
-                if as_json:
-                    line = {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label}
-                    print(json.dumps(line))
-                else:
-                    print(f"\r{event.time:9.2f} s  {event.score:.3f}  {printable(event.label)}".ljust(_WIDTH + 20))
-                sys.stdout.flush()
+            events = detector.process(block)
+            _print(events if judge is None else judge.push(block, events), as_json=as_json)
             if shows_bar:
                 bar = "#" * round(_WIDTH * detector.score)
                 print(f"\r{bar:<{_WIDTH}} {detector.score:.3f}", end="", file=sys.stderr, flush=True)
             if seconds is not None and samples >= seconds * model.sample_rate:
-                return
+                break
+    if judge is not None:
+        _print(judge.finish(), as_json=as_json)
+
+
+def _judge(url: str, model: WakewordModel | StreamingModel, absent: "Absent") -> "RemoteJudge":
+    """Make the judge at an address, whose token is in the same variable as the server's."""
+    try:
+        from wakeword_core.serving.client import JudgeClient
+        from wakeword_core.serving.network import read_token
+        from wakeword_core.serving.remote import ANSWER_SECONDS, RemoteJudge
+    except ImportError as error:
+        raise MissingDependencyError(f"a judge on a server needs {error.name}: {install_command('serve')}") from error
+    client = JudgeClient(url, read_token(ServingConfig().token_variable), ANSWER_SECONDS)
+    judge = RemoteJudge(client, model.labels[1:], model.sample_rate, absent)
+    judge.begin()
+    return judge
+
+
+def _print(events: Iterable[Detection], *, as_json: bool) -> None:
+    for event in events:
+        if as_json:
+            line = {"time": round(event.time, 3), "score": round(event.score, 4), "label": event.label}
+            print(json.dumps(line))
+        else:
+            print(f"\r{event.time:9.2f} s  {event.score:.3f}  {printable(event.label)}".ljust(_WIDTH + 20))
+        sys.stdout.flush()
