@@ -166,8 +166,10 @@ class Satellites:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one client until it goes, or does what it may not."""
-        task, client = asyncio.current_task(), "{}, port {}".format(*writer.get_extra_info("peername")[:2])
+        task = asyncio.current_task()
         assert task is not None
+        address, port, *_ = writer.get_extra_info("peername") or ("an address that is gone", 0)
+        client = f"{address}, port {port}"
         self._open.add(task)
         try:
             if len(self._open) > self._most:

@@ -7,6 +7,8 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
@@ -22,6 +24,7 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.serving import wyoming
 from wakeword_core.serving.listening import Listening
 from wakeword_core.serving.network import listening_socket
+from wakeword_core.serving.refusals import RefusedError
 from wakeword_core.serving.service import Service
 from wakeword_core.serving.wyoming import Satellites
 
@@ -327,6 +330,36 @@ def test_garbage_is_refused_with_a_reason_and_a_line(talk, sound, caplog):
     assert told == [code for _, code in GARBAGE] and len(detections(events)) == 1
     lines = [record for record in caplog.records if "Wyoming client at 127.0.0.1, port" in record.getMessage()]
     assert len(lines) == len(GARBAGE) and not any(record.exc_info for record in lines)
+
+
+def read(data):
+    """What comes of bytes and their end: an event, None or a refusal."""
+
+    async def from_bytes():
+        reader = asyncio.StreamReader(limit=wyoming._LINE_BYTES)
+        reader.feed_data(data)
+        reader.feed_eof()
+        return await wyoming.read_event(reader, 100)
+
+    try:
+        return asyncio.run(from_bytes())
+    except RefusedError as error:
+        return error
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_damaged_events_are_an_event_or_refused(data):
+    whole = bytearray(line(type="audio-chunk", data={"a": 1}, data_length=9, payload_length=4) + b'{"b": "x"}abcd')
+    for _ in range(data.draw(st.integers(0, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    found = read(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
+    assert found is None or isinstance(found, Event | RefusedError)
+
+
+def test_a_whole_event_is_read_with_both_its_data():
+    event = read(line(type="x", data={"a": 1, "b": 2}, data_length=8, payload_length=4) + b'{"b": 3}abcde')
+    assert (event.type, event.data, event.payload) == ("x", {"a": 1, "b": 3}, b"abcd")
 
 
 def test_events_of_other_matters_are_passed_over(talk, sound):
