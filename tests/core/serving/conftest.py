@@ -1,5 +1,6 @@
 """A small model that hears loudness, sounds, and servers of it: in this process and as a process of their own."""
 
+import asyncio
 import io
 import os
 import signal
@@ -20,6 +21,7 @@ from wakeword_core.runtime import WakewordModel
 sys.path.insert(0, str(Path(__file__).parent))
 
 from loud_model import RATE, save_model
+from satellite import PATIENCE
 
 
 def loud_and_quiet(seconds=3.0, seed=0, rate=RATE, level=8_000.0):
@@ -206,3 +208,24 @@ def lasting(new_app):
 
     with TestClient(new_app(), raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def talk(folder):
+    """`talk(conversation, ...)` runs a coroutine with the port of a server and its service."""
+
+    def run(conversation, judge=None, others=(), **settings):
+        from wakeword_core.serving.network import listening_socket
+        from wakeword_core.serving.service import Service
+        from wakeword_core.serving.wyoming import Satellites
+
+        chosen = ServingConfig.model_validate({"stream_speed": 1_000.0, **settings})
+
+        async def main():
+            with Service(chosen, folder, judge, others) as service, listening_socket("127.0.0.1", 0) as listener:
+                async with Satellites(service, listener):
+                    return await asyncio.wait_for(conversation(listener.getsockname()[1], service), PATIENCE)
+
+        return asyncio.run(main())
+
+    return run
