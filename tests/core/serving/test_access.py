@@ -1,5 +1,7 @@
 """Who is let in: tokens, names and origins; and what is not there to be had."""
 
+import socket
+
 import pytest
 
 from wakeword_core.serving import network
@@ -11,6 +13,14 @@ from wakeword_core.serving.refusals import RefusedError
 def client(serving):
     with serving() as one:
         yield one
+
+
+def test_answers_are_sent_at_once():
+    """Without waiting until the client has acknowledged what was sent before."""
+    with network.listening_socket("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 @pytest.mark.parametrize(
