@@ -9,6 +9,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "speed": ("features.augment.speed_probability=0",),
     "rooms": ("features.augment.rir_probability=0",),
     "stored-noise": ("features.augment.noise_probability=0",),
+    "devices": ("features.augment.device_probability=0",),
     "gain": ("features.augment.gain_db=[0, 0]", "training.augment.gain_db=[0, 0]"),
     "band-warp": ("training.augment.band_warp=0",),
     "colour": ("training.augment.colour_db=0",),

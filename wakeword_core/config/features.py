@@ -87,6 +87,12 @@ class RowsConfig(Settings):
     dtype: Literal["float16", "float32"] = Field("float16", description="Number format of stored features.")
 
 
+_LowEdge = Annotated[float, Field(ge=50, le=1_000)]
+_HighEdge = Annotated[float, Field(ge=2_000, le=24_000)]
+_Overload = Annotated[float, Field(gt=0, le=40)]
+_WITH_DEVICES = DecidesIf(lambda augment: bool(augment.device_probability))
+
+
 class AugmentConfig(Settings):
     """Views of each training window: how many, and what an augmented one may do to a recording.
 
@@ -111,10 +117,26 @@ class AugmentConfig(Settings):
     rt60_seconds: tuple[float, float] = Field((0.15, 0.7), description="Reverberation time of generated rooms.")
     speed_probability: float = Field(0.6, ge=0, le=1, description="How often speed (and pitch with it) changes.")
     speed: tuple[float, float] = Field((0.9, 1.1), description="Speed factor, from and to.")
+    device_probability: Annotated[float, _WITH_DEVICES] = Field(
+        0.0, ge=0, le=1, description="How often a view is heard through some microphone, codec or telephone."
+    )
+    device_colour_db: Annotated[float, _WITH_DEVICES] = Field(
+        8.0, ge=0, le=24, description="Most that a microphone raises or lowers a frequency, in dB."
+    )
+    device_low_cut_hz: Annotated[tuple[_LowEdge, _LowEdge], _WITH_DEVICES] = Field(
+        (80.0, 300.0), description="Below which frequency a microphone hears little, from and to."
+    )
+    device_high_cut_hz: Annotated[tuple[_HighEdge, _HighEdge], _WITH_DEVICES] = Field(
+        (4_000.0, 7_000.0), description="Above which frequency a codec leaves out everything, from and to."
+    )
+    device_overload_db: Annotated[tuple[_Overload, _Overload], _WITH_DEVICES] = Field(
+        (3.0, 15.0), description="How far the loudest sample goes beyond where an overloaded device clips, from and to."
+    )
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
         self.require_ordered("gain_db", "snr_db", "rt60_seconds", "speed")
+        self.require_ordered("device_low_cut_hz", "device_high_cut_hz", "device_overload_db")
         if not 0.5 <= self.speed[0] <= self.speed[1] <= 2.0:
             raise ValueError("speed must lie between 0.5 and 2")
         return self

@@ -1,6 +1,6 @@
-"""Batched augmentation of waveforms: speed, room, noise and gain, each drawn from the row's own key.
+"""Batched augmentation of waveforms: speed, room, noise, gain and device, each drawn from the row's own key.
 
-Order follows the air: the talker (speed) is in a room (impulse response) with noise, before a microphone (gain).
+Order follows the air: the talker (speed) is in a room (impulse response) with noise, before the device (gain first).
 
 Speeds are fractions of `STEPS`, so that the phases of interpolation repeat after `STEPS` samples of output: those are
 one row of frames times one small matrix of filters. On a CPU that is 40 times faster than weights a sample.
@@ -17,7 +17,8 @@ from scipy.fft import next_fast_len
 from torch.nn import functional
 
 from wakeword_core.config import AugmentConfig
-from wakeword_core.features.draws import HashRing, mix_bits, uniforms
+from wakeword_core.features.devices import Devices, DeviceSounds, draw_devices
+from wakeword_core.features.draws import HashRing, between, mix_bits, uniforms
 from wakeword_core.features.frontend import on_device
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.mel import PCM_SCALE
@@ -49,6 +50,7 @@ class Draws:
     """sample of the noise bank that it begins at"""
     snr_db: npt.NDArray[np.float32]
     gain_db: npt.NDArray[np.float32]
+    devices: Devices
     key: npt.NDArray[np.uint64]
     """hash of the row's own key and of what is mixed in"""
 
@@ -60,12 +62,8 @@ class Draws:
 def draw(
     keys: npt.NDArray[np.uint64], clean: npt.NDArray[np.bool_], config: AugmentConfig, materials: Materials
 ) -> Draws:
-    """Draw the parameters of each row; `clean` rows get speed 1, no room, no noise and 0 dB."""
+    """Draw the parameters of each row; `clean` rows get speed 1, no room, no noise, 0 dB and no device."""
     u = uniforms(keys, 9, stream=1)
-
-    def between(column: int, limits: tuple[float, float]) -> npt.NDArray[np.float32]:
-        return (limits[0] + u[:, column] * (limits[1] - limits[0])).astype(np.float32)
-
     has_speed = (u[:, 0] < config.speed_probability) & ~clean
     has_room = (u[:, 2] < config.rir_probability) & ~clean & (len(materials.rooms) > 0)
     has_noise = (u[:, 4] < config.noise_probability) & ~clean & (len(materials.noise) > 0)
@@ -74,12 +72,13 @@ def draw(
     room = np.full(len(keys), -1)
     room[has_room] = HashRing(materials.room_keys).choose(u[has_room, 3])
     return Draws(
-        speed=np.where(has_speed, whole_steps(between(1, config.speed)), STEPS),
+        speed=np.where(has_speed, whole_steps(between(u[:, 1], config.speed)), STEPS),
         room=room,
         noise_piece=piece,
         noise_start=np.where(has_noise, start, 0),
-        snr_db=between(6, config.snr_db),
-        gain_db=np.where(clean, 0.0, between(7, config.gain_db)).astype(np.float32),
+        snr_db=between(u[:, 6], config.snr_db),
+        gain_db=np.where(clean, 0.0, between(u[:, 7], config.gain_db)).astype(np.float32),
+        devices=draw_devices(keys, clean, config),
         key=_drawn_keys(keys, (piece, materials.noise.keys), (room, materials.room_keys)),
     )
 
@@ -98,9 +97,12 @@ def _drawn_keys(
 class Augmenter:
     """Applies draws to batches of waveforms on one device."""
 
-    def __init__(self, noise: npt.NDArray[np.int16], rooms: npt.NDArray[np.float32], device: torch.device) -> None:
+    def __init__(
+        self, noise: npt.NDArray[np.int16], rooms: npt.NDArray[np.float32], rate: int, device: torch.device
+    ) -> None:
         """`noise` is long enough from where each row begins; `rooms` [rooms, taps], direct sound first."""
         self.device = device
+        self._device_sounds = DeviceSounds(rate)
         self.noise = torch.from_numpy(noise).to(device)
         self.rooms = torch.from_numpy(rooms).to(device)
         self._spectra: dict[int, torch.Tensor] = {}
@@ -111,7 +113,9 @@ class Augmenter:
         self._apply_rooms(audio, draws.room)
         self._mix_noise(audio, draws)
         gain = _decibel_ratios(draws.gain_db, 20.0, self.device)
-        return audio.mul_(gain[:, None]).clamp_(-1.0, 1.0)
+        audio.mul_(gain[:, None])
+        self._device_sounds.apply(audio, draws.devices)
+        return audio.clamp_(-1.0, 1.0)
 
     def put_noise(self, noise: npt.NDArray[np.int16], places: Sequence[slice]) -> None:
         """Copy some places of the noise [samples] that this was made with to the device again."""

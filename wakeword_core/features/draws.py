@@ -34,6 +34,11 @@ def uniforms(keys: npt.NDArray[np.uint64], count: int, *, stream: int) -> npt.ND
     return _unit(mix_bits(base[:, None] + steps[None, :]))
 
 
+def between(numbers: npt.NDArray[np.float64], limits: tuple[float, float]) -> npt.NDArray[np.float32]:
+    """Scale numbers in [0, 1) to the range from one limit to the other."""
+    return (limits[0] + numbers * (limits[1] - limits[0])).astype(np.float32)
+
+
 class HashRing:
     """Chooses among things by their keys, so that one more of n takes 1/n of the choices and moves no other.
 

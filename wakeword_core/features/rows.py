@@ -106,8 +106,9 @@ class RowComputer:
         self.row = config.features.row_samples(split)
         self.frames = config.features.row_frames(split)
         self.materials = materials
-        self.augmenter = Augmenter(materials.noise.samples, materials.rooms, device)
-        self.front_end = TorchFrontend(config.features.frontend, config.data.audio.sample_rate).to(device)
+        rate = config.data.audio.sample_rate
+        self.augmenter = Augmenter(materials.noise.samples, materials.rooms, rate, device)
+        self.front_end = TorchFrontend(config.features.frontend, rate).to(device)
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.dtype = torch.float16 if config.features.rows.dtype == "float16" else torch.float32
         self.margin = source_samples(self.row, float(whole_steps(config.features.augment.speed[1])) / STEPS)

@@ -3,7 +3,8 @@ import re
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from wakeword_core.config import NEGATIVE_LABEL, Config, FrontendConfig, SourceConfig
+from wakeword_core.config import NEGATIVE_LABEL, AugmentConfig, Config, FrontendConfig, SourceConfig
+from wakeword_core.config.base import deciding
 
 OFF = {"noise_probability": 0.0, "band_warp": 0.0, "colour_db": 0.0, "isolate_probability": 0.0}
 
@@ -189,6 +190,38 @@ def test_ranges_of_training_augmentation_rise(name):
         assert getattr(config.training.augment, name) == limits
     with pytest.raises(ValidationError, match=name):
         Config.model_validate({"training": {"augment": {name: (2.0, -3.0)}}})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("device_low_cut_hz", (300, 80)),
+        ("device_low_cut_hz", (20, 300)),
+        ("device_high_cut_hz", (7_000, 4_000)),
+        ("device_high_cut_hz", (1_000, 4_000)),
+        ("device_overload_db", (15, 3)),
+        ("device_overload_db", (0, 3)),
+        ("device_colour_db", -1),
+        ("device_probability", 1.1),
+    ],
+)
+def test_ranges_of_devices_rise_and_are_bounded(name, wrong):
+    with pytest.raises(ValidationError, match=name):
+        AugmentConfig.model_validate({name: wrong})
+
+
+def test_devices_decide_nothing_until_there_are_some():
+    none = deciding(AugmentConfig())
+    assert not any(name.startswith("device") for name in none)
+    assert deciding(AugmentConfig(device_colour_db=3)) == none
+    some = deciding(AugmentConfig(device_probability=0.1))
+    assert some.keys() - none.keys() == {
+        "device_probability",
+        "device_colour_db",
+        "device_low_cut_hz",
+        "device_high_cut_hz",
+        "device_overload_db",
+    }
 
 
 @pytest.mark.parametrize("dilations", [(), (0,), (65,), (1,) * 25])

@@ -1,5 +1,7 @@
 """Each augmentation does what it says, measured on the sound it makes."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from wakeword_core.config import AugmentConfig
 from wakeword_core.features.augment import Augmenter, Draws, draw
+from wakeword_core.features.devices import draw_devices
 from wakeword_core.features.draws import uniforms
 from wakeword_core.features.materials import NO_MATERIALS, Materials, NoiseBank, generate_piece, generate_rooms
 
@@ -15,6 +18,8 @@ RATE = 16_000
 NOISY = {"noise_piece": np.asarray([0]), "noise_start": np.asarray([30_000])}
 WINDOW = 24_512
 OFF = AugmentConfig(gain_db=(0, 0), noise_probability=0, rir_probability=0, speed_probability=0)
+BEFORE_DEVICES = "1f64e091774a755cfd6de1c6e266c6a8c3a28313c63950ffcb7737646c5bf7db"
+"""Hash of what was drawn for 500 keys when there were no devices."""
 
 
 def tone(hertz: float, samples: int = WINDOW + 4_000) -> torch.Tensor:
@@ -43,6 +48,7 @@ def nothing(rows: int = 1, **changes: np.ndarray) -> Draws:
         "noise_start": np.full(rows, 0),
         "snr_db": np.zeros(rows, np.float32),
         "gain_db": np.zeros(rows, np.float32),
+        "devices": draw_devices(np.zeros(rows, np.uint64), np.ones(rows, bool), OFF),
         "key": np.zeros(rows, np.uint64),
     }
     return Draws(**{**values, **changes})
@@ -52,6 +58,7 @@ def augmenter(noise: np.ndarray | None = None, rooms: np.ndarray | None = None) 
     return Augmenter(
         np.zeros(1, np.int16) if noise is None else noise,
         np.zeros((0, 1), np.float32) if rooms is None else rooms,
+        RATE,
         torch.device("cpu"),
     )
 
@@ -116,6 +123,30 @@ def test_clean_rows_are_left_alone() -> None:
     draws = draw(keys, np.ones(50, bool), AugmentConfig(), materials(bank(3), 5))
     assert (draws.speed == 100).all() and (draws.room == -1).all() and (draws.noise_piece < 0).all()
     assert (draws.gain_db == 0).all()
+
+
+def test_devices_shift_no_other_draw() -> None:
+    keys = np.arange(500, dtype=np.uint64)
+    for probability in (0, 0.5, 1):
+        config = AugmentConfig(device_probability=probability)
+        draws = draw(keys, keys % 5 == 0, config, materials(bank(3, minutes=0.5), 5))
+        found = hashlib.sha256()
+        for name in ("speed", "room", "noise_piece", "noise_start", "snr_db", "gain_db", "key"):
+            found.update(getattr(draws, name).tobytes())
+        assert found.hexdigest() == BEFORE_DEVICES
+        assert draws.devices.used.mean() == pytest.approx(probability * 0.8, abs=0.05)
+
+
+def test_a_device_comes_last_and_leaves_sound_within_full_scale() -> None:
+    keys, clean = np.arange(60, dtype=np.uint64), np.zeros(60, bool)
+    config = OFF.changed({"device_probability": 1, "device_colour_db": 24, "gain_db": (6, 6)})
+    draws = draw(keys, clean, config, NO_MATERIALS)
+    loud = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], (60, WINDOW))).float()
+    found = augmenter()(loud.clone(), draws, WINDOW)
+    assert bool(found.isfinite().all()) and float(found.abs().max()) == 1.0
+    assert float((found - loud).abs().amax(1).min()) > 0.1
+    one_by_one = [augmenter()(loud[row : row + 1].clone(), draws.take(np.asarray([row])), WINDOW) for row in range(60)]
+    assert torch.equal(torch.cat(one_by_one), found)
 
 
 def test_probabilities_are_kept() -> None:

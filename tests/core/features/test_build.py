@@ -119,15 +119,34 @@ def test_views_differ_from_each_other_and_the_clean_one(built) -> None:
         assert (views[a] - views[b]).abs().mean() > 0.1
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_the_same_build_gives_the_same_bytes_whatever_the_batch(split, make_shards, config: Config, tmp_path) -> None:
+@pytest.mark.parametrize(("split", "devices"), [("train", 0), ("train", 1), ("val", 0)])
+def test_the_same_build_gives_the_same_bytes_whatever_the_batch(
+    split, devices, make_shards, config: Config, tmp_path
+) -> None:
     shards, found = make_shards(), []
     for batch in (32, 32, 3):
-        settings = config.changed({"compute.batch_windows": batch})
+        settings = config.changed({"compute.batch_windows": batch, "features.augment.device_probability": devices})
         out = tmp_path / f"{len(found)}"
         build_features(shards, split, settings, "cpu", out, Parts(tmp_path / f"parts{len(found)}"))
         found.append(tree_hash(out))
     assert found[0] == found[1] == found[2] and found[0]
+
+
+def test_devices_change_what_augmented_rows_sound_like_and_nothing_else(make_shards, config: Config, tmp_path) -> None:
+    shards, found = make_shards(), []
+    for probability in (0, 1):
+        settings = config.changed({"features.augment.device_probability": probability})
+        out = tmp_path / f"{probability}"
+        build_features(shards, "train", settings, "cpu", out, Parts(tmp_path / f"parts{probability}"))
+        assert verify_features(out, shards, "train", settings) == []
+        found.append(FeatureFile(out))
+    for name in COLUMNS:
+        np.testing.assert_array_equal(found[0].column(name), found[1].column(name))
+    without, through = (file.rows(range(len(file))).astype(np.float32) for file in found)
+    clean = found[0].column("views") == 0
+    np.testing.assert_array_equal(without[clean], through[clean])
+    changes = np.abs(without - through)[~clean].mean((1, 2))  # some rows are silent for the most part
+    assert np.isfinite(through).all() and changes.min() > 0 and np.median(changes) > 0.3
 
 
 def test_only_rows_of_new_recordings_are_computed_and_history_leaves_no_trace(make_shards, tmp_path: Path) -> None:

@@ -34,6 +34,15 @@ def test_a_gpu_agrees_with_a_cpu(block_bytes, split, kind, make_shards, tmp_path
     assert np.abs(cpu - gpu).max() <= 0.02 * max(1.0, np.abs(cpu).max() / 16)
 
 
+def test_a_gpu_hears_the_devices_that_a_cpu_does(make_shards, tmp_path: Path) -> None:
+    config = Config.model_validate({"features": {"augment": {"device_probability": 1}}})
+    shards = make_shards(each=4, count=3)
+    cpu, gpu = (features_of(shards, "train", config, device, tmp_path / device) for device in ("cpu", "cuda"))
+    error = np.abs(cpu.astype(np.float32) - gpu)
+    # where a sample is between two steps of a telephone, the last bit decides
+    assert np.quantile(error, 0.999) <= 0.02 and error.max() < 0.5
+
+
 def test_rows_of_an_older_part_are_kept_on_a_gpu(make_shards, config: Config, tmp_path: Path) -> None:
     first, more = make_shards("one", each=3, count=2), make_shards("two", each=4, count=2)
     build_features(first, "train", config, "cuda", tmp_path / "f1", Parts(tmp_path / "parts"))

@@ -39,6 +39,10 @@ STALE: dict[str, tuple[str, ...]] = {
     "features.context": (TRAINING_ROWS, MINED, JUDGE),
     "features.rows": (FEATURES, JUDGE),
     "features.augment": (TRAINING_ROWS, JUDGE),
+    "features.augment.device_colour_db": (),  # of devices, which there are none of
+    "features.augment.device_low_cut_hz": (),
+    "features.augment.device_high_cut_hz": (),
+    "features.augment.device_overload_db": (),
     "training": (TRAINED, TUNED),
     "mining.enabled": (MINED, TUNED),
     "mining.search": (MINED,),
