@@ -129,7 +129,9 @@ def _missed_on_test(model_file: Path, shards: Path, targets: Sequence[float], co
 
     model = WakewordModel(model_file)
     conditions = target_conditions(config.evaluation.conditions)
-    scores = score_streams(model.score_audio, shards, config, conditions=conditions, confusables=False)
+    scores = score_streams(
+        model.score_audio, shards, config, conditions=conditions, confusables=False, short_phrases=False
+    )
     return read_off(scores, config, model.detector, targets)
 
 

@@ -127,6 +127,13 @@ class OperatingPointsConfig(Settings):
     default: str = Field("balanced", description="The operating point that is used unless another is named.")
     sweep_points: int = Field(200, ge=10, le=10_000, description="Thresholds tried on continuous audio.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of every interval.")
+    max_confusables_accepted: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of validation's phrases that sound alike that a threshold may accept where nobody says the "
+        "wake word and the background is too short for one alarm; 1: any.",
+    )
 
     @field_validator("points", mode="before")
     @classmethod

@@ -137,7 +137,7 @@ def calibrate_model(
     evaluation = config.evaluation
     scorer = torch_scorer(model, config.features.frontend, config.data.audio.sample_rate, evaluation.detector)
     targets = target_conditions(evaluation.conditions)
-    scores = score_streams(scorer, shards, config, progress, targets, confusables=False, synthetic=synthetic)
+    scores = score_streams(scorer, shards, config, progress, targets, short_phrases=False, synthetic=synthetic)
     chosen, tuning = choose_operating_points(scores, evaluation, progress)
     chosen.save(out)
     default = asdict(chosen.default)

@@ -123,12 +123,13 @@ def score_streams(
     progress: Progress = silent,
     conditions: Sequence[Condition] | None = None,
     confusables: bool = True,
+    short_phrases: bool = True,
     synthetic: Collection[str] = (),
 ) -> StreamScores:
     """Score the split's positives in each condition, its background and its confusables, a session at a time.
 
-    With confusables, short phrases in the background are looked for, too. `conditions` are those of the test unless
-    given; `synthetic` are the sources that no person was recorded for.
+    For `short_phrases`, the speech in the background is measured. `conditions` are those of the test unless given;
+    `synthetic` are the sources that no person was recorded for.
     """
     tested = all_conditions(config.evaluation.conditions) if conditions is None else tuple(conditions)
     once = BACKGROUND_ROLES + (CONFUSABLE_ROLES if confusables else ())
@@ -152,7 +153,7 @@ def score_streams(
         for condition in tested
         for session in positive_sessions(shards_folder, config, config.seed, condition)
     ]
-    measure = SpeechMeter(config.data.audio.sample_rate, config.data.health.vad_threshold) if confusables else None
+    measure = SpeechMeter(config.data.audio.sample_rate, config.data.health.vad_threshold) if short_phrases else None
     sessions += [scored(session) for session in background_sessions(shards_folder, config, measure=measure)]
     alike = background_sessions(shards_folder, config, CONFUSABLE_ROLES) if confusables else ()
     return StreamScores(
@@ -292,6 +293,20 @@ def prepare_sessions(scores: StreamScores, streams: StreamsConfig, detector: Det
         if last.recording_id == following.goes_on_with:  # the pause behind the cut is scored again after it
             session.counted_until = last.end
     return sessions
+
+
+def loudest_of_each(
+    sessions: Sequence[SessionScores], labels: tuple[str, ...], streams: StreamsConfig, detector: DetectorConfig
+) -> NDArray[np.float64]:
+    """Return the highest threshold that each recording of these sessions reaches, rising; 0 without a score."""
+    loudest: dict[str, float] = {}
+    for session in sessions:
+        held = PreparedSession(session, labels, streams, detector).prepared.held
+        starts = np.searchsorted(session.times, [span.start for span in session.sources]).tolist()
+        for span, (start, end) in zip(session.sources, pairwise([*starts, len(held)]), strict=True):
+            peak = float(held[start:end].max(initial=0.0))
+            loudest[span.recording_id] = max(peak, loudest.get(span.recording_id, 0.0))
+    return np.sort(np.array(list(loudest.values()), dtype=np.float64))
 
 
 def _code(label: str, labels: tuple[str, ...]) -> int:

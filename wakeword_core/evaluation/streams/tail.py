@@ -1,4 +1,4 @@
-"""Thresholds by background alone, for where no person says the wake word: its synthetic misses show nothing of people.
+"""Thresholds without people, for where nobody says the wake word: misses of synthetic voices show nothing of people.
 
 With words to go by, the loudest false alarm decides, and the weakest word above it says how far above it one may go.
 Without them one has to know how much louder the next alarm may be. That is seen in the loudest moments: above a high
@@ -7,6 +7,9 @@ Pickands 1975, Weissman 1978). So the rate at a threshold is read off a line thr
 recording nor the luck of a few hours decides. With the scores of an open engine, in eighty random splits of six hours
 of speech and noise and for a target of 0.5 an hour, it gave 0.60 false alarms an hour on the other part and 2.5 %
 misses of real words; the threshold between the loudest alarm and the words gave 0.75 and 4.1 %.
+
+Background too short for one alarm at the target hardly holds anything like the wake word. What is most like it then are
+the confusables, and they have a say: see `TailTradeoff`.
 """
 
 import math
@@ -16,9 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wakeword_core.config import DetectorConfig, EvaluationConfig
-from wakeword_core.evaluation.measure.wording import rate
+from wakeword_core.evaluation.measure.intervals import wilson_interval
+from wakeword_core.evaluation.measure.wording import percent, rate
 from wakeword_core.evaluation.streams.origins import Origins, with_real_background
-from wakeword_core.evaluation.streams.scores import PreparedSession, StreamScores, prepare_sessions
+from wakeword_core.evaluation.streams.scores import (
+    PreparedSession,
+    StreamScores,
+    loudest_of_each,
+    prepare_sessions,
+)
 from wakeword_core.evaluation.streams.thresholds import Choice, Tradeoff, logit
 
 _MOMENT_SECONDS = 1.0
@@ -34,7 +43,7 @@ _EVEN = 0.5
 
 
 def validation_tradeoff(scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig) -> Tradeoff:
-    """Return what thresholds are chosen by: words and background, or background alone where all words are synthetic."""
+    """Return what thresholds are chosen by: words and background, or no words where all of them are synthetic."""
     if Origins.of(scores).real_words:
         return Tradeoff(scores, evaluation, detector)
     return TailTradeoff(scores, evaluation, detector)
@@ -43,8 +52,10 @@ def validation_tradeoff(scores: StreamScores, evaluation: EvaluationConfig, dete
 class TailTradeoff(Tradeoff):
     """Thresholds by the real background alone, as much as there is; by the synthetic where there is no other.
 
-    Synthetic background is heard besides while the real one is too short for a single alarm at the target: minutes of
-    noise without a voice must not let speech in.
+    While it is too short for a single alarm at the target, more is heard. Synthetic background is one thing: minutes
+    of noise without a voice must not let speech in. Confusables are the other: the threshold rises until few enough of
+    them are accepted (`max_confusables_accepted`), but never so far that a larger share of the words is missed than is
+    accepted of them, unless that is as small.
     """
 
     def __init__(self, scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig) -> None:
@@ -56,35 +67,75 @@ class TailTradeoff(Tradeoff):
         every = prepare_sessions(scores, evaluation.streams, detector) if mixed else []
         self._every = [session for session in every if session.scores.background]
         self._every_hours = scores.background_hours
+        self._alike = loudest_of_each(scores.confusables, scores.labels, evaluation.streams, detector)
 
     def choose(self, target_fah: float) -> Choice:
-        """Choose the threshold that background reaches as often as the target allows, whatever words do.
+        """Choose the threshold that background reaches as often as the target allows, or confusables a higher one.
 
-        Only where no word at all is found above it, words are looked at.
+        Only where no word at all is found above it, words decide.
         """
-        threshold = self._by_background(target_fah)
+        threshold = self._without_people(target_fah)
         point = self.at(threshold)
         if point.frr == 1:
             return super().choose(target_fah)
         peaks = self._peaks[self._peaks >= threshold]
         return Choice(point, True, point.fah, logit(float(np.median(peaks))) - logit(threshold))
 
+    def _without_people(self, target_fah: float) -> float:
+        threshold = self._by_background(target_fah)
+        return self._by_confusables(threshold) if self._too_short(target_fah) else threshold
+
     def _by_background(self, target_fah: float) -> float:
-        hours = self.scores.background_hours
-        threshold = tail_threshold(_moments(self._background), hours, target_fah)
-        if self._every and target_fah * hours < 1:
+        threshold = tail_threshold(_moments(self._background), self.scores.background_hours, target_fah)
+        if self._every and self._too_short(target_fah):
             threshold = max(threshold, tail_threshold(_moments(self._every), self._every_hours, target_fah))
         return threshold
+
+    def _by_confusables(self, least: float) -> float:
+        """Return the threshold from `least` on that confusables ask for: only just above one is there any gain."""
+        allowed, threshold = self._settings.max_confusables_accepted, least
+        for loudest in self._alike[self._alike >= least].tolist():
+            above = float(np.nextafter(loudest, 2.0))
+            missed = (self.scores.words - np.count_nonzero(self._peaks >= above)) / self.scores.words
+            if self._accepted(threshold) <= allowed or missed > max(self._accepted(above), allowed):
+                break
+            threshold = above
+        return threshold
+
+    def _accepted(self, threshold: float) -> float:
+        """Return the share of the confusables that a threshold accepts, 0 where there are none."""
+        return np.count_nonzero(self._alike >= threshold) / max(len(self._alike), 1)
+
+    def _too_short(self, target_fah: float) -> bool:
+        return target_fah * self.scores.background_hours < 1
 
     def _basis(self, target_fah: float, threshold: float) -> str:
         hours = self.scores.background_hours
         background = f"{rate(hours)} h of {'real' if self.real else 'synthetic'} background"
-        alone = f"by the loudest moments of {background} alone, since nobody says the wake word in validation"
-        if threshold < self._by_background(target_fah):
-            return f"no word is found at a threshold {alone}, so words were looked at all the same"
+        nobody = "since nobody says the wake word in validation"
+        basis = f"by the loudest moments of {background} alone, {nobody}"
+        if threshold < self._without_people(target_fah):
+            return f"no word is found at a threshold that words have no part in, {nobody}, so they were looked at"
         if target_fah * hours * _REACH < 1:
-            return f"{alone}, for one alarm in {rate(_REACH * hours)} h, as far as they tell"
-        return alone
+            basis += f", for one alarm in {rate(_REACH * hours)} h, as far as they tell"
+        if not self._too_short(target_fah):
+            return basis
+        if threshold > self._by_background(target_fah):
+            basis = f"by phrases that sound alike, {nobody} and {background} is too short for one alarm at the target"
+        return f"{basis}; {self._about_confusables(threshold)}"
+
+    def _about_confusables(self, threshold: float) -> str:
+        """Say how many confusables are accepted, and why more than are allowed."""
+        number, allowed = len(self._alike), self._settings.max_confusables_accepted
+        if not number:
+            return "validation has no phrases that sound alike to go by besides"
+        accepted = int(np.count_nonzero(self._alike >= threshold))
+        low, high = wilson_interval(accepted, number, self._settings.confidence)
+        said = f"{accepted} of {number} phrases that sound alike are accepted ({percent(low)} to {percent(high)})"
+        if accepted / number <= allowed:
+            return said
+        price = "a higher threshold would miss a larger share of the words than it accepts of these phrases"
+        return f"{said}, more than {percent(allowed)}, because {price}"
 
 
 def tail_threshold(moments: NDArray[np.float64], hours: float, target: float) -> float:

@@ -7,14 +7,21 @@ import pytest
 import torch
 
 from wakeword_core.config import Config
+from wakeword_core.evaluation.streams import operating_points
 from wakeword_core.evaluation.streams.build import target_conditions
-from wakeword_core.evaluation.streams.operating_points import OperatingPoints, calibrate_model, torch_scorer
+from wakeword_core.evaluation.streams.operating_points import (
+    OperatingPoints,
+    calibrate_model,
+    choose_operating_points,
+    torch_scorer,
+)
 from wakeword_core.evaluation.streams.scores import score_streams
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 from wakeword_core.export.onnx_export import export_onnx
 from wakeword_core.features.build import build_features
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.models.scoring import load_model, model_card, new_model, save_model
+from wakeword_core.recordings.vad import SpeechDetector
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.store.parts import Parts
 
@@ -41,12 +48,28 @@ def calibrated(shards, tmp_path_factory):
     return folder / "out", figures
 
 
+def test_thresholds_are_chosen_with_the_confusables_heard_too(calibrated, shards, monkeypatch, tmp_path):
+    monkeypatch.setattr(SpeechDetector, "span", lambda *given: pytest.fail("speech is of no use here"))
+    seen = []
+
+    def choose(scores, *given):
+        seen.append((scores, given))
+        return choose_operating_points(scores, *given)
+
+    monkeypatch.setattr(operating_points, "choose_operating_points", choose)
+    folder = calibrated[0].parent
+    calibrate_model(folder / "model", folder / "features", shards.folder, CONFIG, tmp_path, synthetic=["source"])
+    [(scores, _)] = seen
+    heard = {span.recording_id for session in scores.confusables for span in session.sources}
+    assert heard == {one.recording_id for one in shards.of("hard_negative")} and scores.synthetic == {"source"}
+
+
 def test_the_stored_points_are_what_the_stored_model_gives(calibrated, shards):
     out, figures = calibrated
     found = OperatingPoints.load(out)
     scorer = torch_scorer(load_model(out)[0], *SCORED)
     targets = target_conditions(CONFIG.evaluation.conditions)
-    scores = score_streams(scorer, shards.folder, CONFIG, conditions=targets, confusables=False)
+    scores = score_streams(scorer, shards.folder, CONFIG, conditions=targets, confusables=False, short_phrases=False)
     assert [one.name for one in scores.conditions] == ["clean", "10 dB"]
     for point in found.points.values():
         result = evaluate_streams(scores, point.threshold, CONFIG.evaluation, found.detector)

@@ -117,5 +117,5 @@ def test_lengths_come_from_the_manifest_or_else_from_listening(tmp_path, pack_sh
     found = evaluate_streams(scores, 0.5, config.evaluation, PLAIN.detector).short_phrases
     assert (found.longest_seconds, found.recordings, found.accepted) == (pytest.approx(0.9), 2, 2)
     heard.clear()
-    score_streams(loud, shards.folder, config, confusables=False)
+    score_streams(loud, shards.folder, config, short_phrases=False)
     assert heard == []

@@ -185,5 +185,5 @@ def test_scoring_real_shards(shards, config):
 
 def test_only_the_conditions_asked_for_are_scored(shards, config):
     heard_in = (Condition(5.0), Condition(None, far=True))
-    scores = score_streams(loudness, shards.folder, config, conditions=heard_in, confusables=False)
+    scores = score_streams(loudness, shards.folder, config, conditions=heard_in, confusables=False, short_phrases=False)
     assert scores.conditions == heard_in and scores.words == 22 and scores.confusables == ()

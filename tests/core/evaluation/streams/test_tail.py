@@ -1,4 +1,4 @@
-"""Thresholds by background alone, where nobody says the wake word."""
+"""Thresholds by background and confusables, where nobody says the wake word."""
 
 from dataclasses import replace
 
@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakeword_core.config import EvaluationConfig
+from wakeword_core.errors import DataError
 from wakeword_core.evaluation.streams.build import SourceSpan
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints, choose_operating_points
 from wakeword_core.evaluation.streams.origins import Origins
-from wakeword_core.evaluation.streams.scores import SessionScores
+from wakeword_core.evaluation.streams.scores import SessionScores, loudest_of_each
 from wakeword_core.evaluation.streams.tail import TailTradeoff, tail_threshold, validation_tradeoff
 from wakeword_core.evaluation.streams.thresholds import Tradeoff
 
@@ -40,8 +41,15 @@ def spoken(made, *heard, source="voices"):
     return replace(session, words=tuple(replace(word, source=source) for word in session.words))
 
 
-def streams(made, *sessions, synthetic=("voices",)):
-    return replace(made.streams(*sessions), synthetic=frozenset(synthetic))
+def alike(made, *heard, session="a"):
+    """Confusables of three seconds each that are heard at these scores."""
+    times, scores = made.track([(3.0 * index + 1, score) for index, score in enumerate(heard)], 3.0 * len(heard))
+    spans = tuple(SourceSpan("voices", f"{session}{i}", 3.0 * i, 3.0 * i + 2) for i in range(len(heard)))
+    return SessionScores(None, times, scores, np.ones(len(times), dtype=int), (), spans)
+
+
+def streams(made, *sessions, synthetic=("voices",), confusables=()):
+    return replace(made.streams(*sessions), synthetic=frozenset(synthetic), confusables=confusables)
 
 
 def test_only_words_that_no_person_said_leave_it_to_the_background(made):
@@ -135,6 +143,101 @@ def test_background_that_is_left_out_is_no_moment_of_what_stays(made):
     assert 0.5 < among.threshold == pytest.approx(alone.threshold)
 
 
+def quiet(made, seconds=SECONDS):
+    """Background that leaves the threshold at an even chance."""
+    return noise(made, 1, spread=0.01, middle=-8.0, seconds=seconds)
+
+
+def by_confusables(made, words, heard, allowed=0.1, seconds=SECONDS, target=0.5):
+    """The point that words and confusables at these scores give, beside ten minutes of quiet background."""
+    settings = {"max_confusables_accepted": allowed}
+    evaluation = EvaluationConfig(detector={"smoothing": 1}, operating_points=settings)
+    confusables = (alike(made, *heard),) if heard else ()
+    scores = streams(made, quiet(made, seconds), spoken(made, *words), confusables=confusables)
+    return TailTradeoff(scores, evaluation, DETECTOR).point(target)
+
+
+WELL_HEARD = (*(0.99,) * 9, 0.6)
+"""Ten words, of which a threshold above 0.6 misses one."""
+
+
+def test_confusables_raise_the_threshold_of_a_short_background_until_few_enough_are_accepted(made):
+    point = by_confusables(made, WELL_HEARD, [0.9, 0.8, 0.75, 0.7, 0.6, *(0.1,) * 15])
+    assert 0.75 < point.threshold < 0.76 and point.frr == pytest.approx(0.1)  # two of twenty are above
+    assert point.reachable and point.false_alarms == 0
+    assert point.note.startswith(
+        "by phrases that sound alike, since nobody says the wake word in validation and 0.17 h of real background "
+        "is too short for one alarm at the target; 2 of 20 phrases that sound alike are accepted (2.8 % to 30.1 %); "
+    )
+    assert by_confusables(made, WELL_HEARD, [0.9, 0.8, *(0.1,) * 18]).threshold == 0.5
+
+
+def test_what_they_keep_out_never_costs_a_larger_share_of_the_words(made):
+    """Five of ten confusables are as loud as words: above the second of them, three of ten of each are lost."""
+    words, heard = np.linspace(0.55, 0.95, 10), [0.6, 0.675, 0.75, 0.825, 0.9, *(0.1,) * 5]
+    point = by_confusables(made, words, heard)
+    assert 0.675 < point.threshold < 0.68 and point.frr == pytest.approx(0.3)
+    assert "3 of 10 phrases that sound alike are accepted (10.8 % to 60.3 %), " in point.note
+    assert "more than 10 %, because a higher threshold would miss a larger share of the words than" in point.note
+
+
+@pytest.mark.parametrize(
+    ("words", "heard", "allowed", "threshold"),
+    [
+        (WELL_HEARD, [], 0.1, 0.5),  # none
+        (WELL_HEARD, [0.9], 0.1, 0.9),  # one, which costs no more words than are allowed of either
+        ((0.99, 0.6), [0.9], 0.1, 0.5),  # one, which would cost half of the words
+        (WELL_HEARD, [0.999] * 20, 0.1, 0.5),  # all are accepted, and no word would be left above them
+        (WELL_HEARD, [1.0] * 20, 0.0, 0.5),
+        (WELL_HEARD, [0.95] * 20, 0.1, 0.95),  # all, and a word in ten is allowed
+        (WELL_HEARD, [0.95] * 20, 0.0, 0.5),  # none is allowed, of either
+        (WELL_HEARD, [0.95] * 20, 1.0, 0.5),  # any may be accepted
+        (WELL_HEARD, [0.0] * 20, 0.0, 0.5),
+        ((0.99, *(0.45,) * 9), [0.9] * 10, 0.1, 0.5),  # so many words are missed already
+    ],
+)
+def test_few_or_odd_confusables_cost_no_more_words_than_they_are_worth(made, words, heard, allowed, threshold):
+    point = by_confusables(made, words, heard, allowed)
+    assert point.threshold == pytest.approx(threshold) and point.reachable
+    said = f"{sum(score >= point.threshold for score in heard)} of {len(heard)} phrases that sound alike are accepted"
+    assert (said if heard else "validation has no phrases that sound alike to go by besides") in point.note
+
+
+def test_confusables_have_no_say_beside_background_for_one_alarm_or_beside_people(made):
+    heard = [0.9] * 20
+    assert by_confusables(made, WELL_HEARD, heard).threshold > 0.9
+    enough = by_confusables(made, WELL_HEARD, heard, target=6.0)
+    assert enough.threshold == 0.5 and "sound alike" not in enough.note
+    people = streams(made, quiet(made), spoken(made, *WELL_HEARD, source="people"), confusables=(alike(made, *heard),))
+    assert validation_tradeoff(people, PLAIN, DETECTOR).point(0.5).threshold < 0.6
+    with pytest.raises(DataError, match="no background"):
+        TailTradeoff(
+            streams(made, spoken(made, *WELL_HEARD), confusables=(alike(made, *heard),)), PLAIN, DETECTOR
+        ).point(0.5)
+
+
+def test_a_recording_is_as_loud_as_its_loudest_score_wherever_it_lies(made):
+    sessions = alike(made, 0.7, 0.2, 0.9), alike(made, 0.4, session="b"), alike(made, 0.8, session="a")
+    labels = ("_negative", "hey robin")
+    assert loudest_of_each(sessions, labels, PLAIN.streams, DETECTOR) == pytest.approx([0.2, 0.4, 0.8, 0.9])
+    assert len(loudest_of_each((), labels, PLAIN.streams, DETECTOR)) == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.floats(0.3, 0.999), min_size=1, max_size=12),
+    st.lists(st.floats(0.0, 1.0), max_size=12),
+    st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+)
+def test_confusables_only_raise_a_threshold_and_only_where_it_pays(made, words, heard, allowed):
+    point = by_confusables(made, (*words, 0.9995), heard, allowed)
+    alone = by_confusables(made, (*words, 0.9995), [], allowed)
+    accepted = np.mean(np.array(heard) >= point.threshold) if heard else 0.0
+    assert alone.threshold <= point.threshold <= 1
+    if point.threshold > alone.threshold:
+        assert point.frr <= max(accepted, allowed) + 1e-9
+
+
 def test_without_a_word_above_it_words_are_looked_at_after_all(made):
     background = [noise(made, seed, spread=2.0) for seed in range(2)]
     loudest = max(session.scores.max() for session in background)
@@ -168,7 +271,8 @@ def test_what_was_real_is_said_and_stored(made, tmp_path, caplog):
     assert OperatingPoints.load(tmp_path) == chosen and tuning.tried == 1
     note = chosen.default.note
     assert note.startswith("by the loudest moments of 0.17 h of real background alone, since nobody says the wake word")
-    assert "in validation, for one alarm in 0.67 h, as far as they tell; the 0 found show fewer than" in note
+    told = "in validation, for one alarm in 0.67 h, as far as they tell; validation has no phrases that sound alike to "
+    assert f"{told}go by besides; the 0 found show fewer than" in note
     assert "; to show 0.5 an hour at 95 % confidence takes 5.99 h of background without an alarm" in note
     assert note in caplog.text
     thresholds = [point.threshold for point in chosen.points.values()]
