@@ -113,14 +113,17 @@ class TailTradeoff(Tradeoff):
         hours = self.scores.background_hours
         background = f"{rate(hours)} h of {'real' if self.real else 'synthetic'} background"
         nobody = "since nobody says the wake word in validation"
-        basis = f"by the loudest moments of {background} alone, {nobody}"
+        by_background = self._by_background(target_fah)
         if threshold < self._without_people(target_fah):
             return f"no word is found at a threshold that words have no part in, {nobody}, so they were looked at"
+        basis = f"by the loudest moments of {background} alone, {nobody}"
+        if by_background == _EVEN:
+            basis = f"at an even chance, {nobody} and the loudest moments of {background} ask for no more"
         if target_fah * hours * _REACH < 1:
             basis += f", for one alarm in {rate(_REACH * hours)} h, as far as they tell"
         if not self._too_short(target_fah):
             return basis
-        if threshold > self._by_background(target_fah):
+        if threshold > by_background:
             basis = f"by phrases that sound alike, {nobody} and {background} is too short for one alarm at the target"
         return f"{basis}; {self._about_confusables(threshold)}"
 
