@@ -54,8 +54,8 @@ class TailTradeoff(Tradeoff):
 
     While it is too short for a single alarm at the target, more is heard. Synthetic background is one thing: minutes
     of noise without a voice must not let speech in. Confusables are the other: the threshold rises until few enough of
-    them are accepted (`max_confusables_accepted`), but never so far that a larger share of the words is missed than is
-    accepted of them, unless that is as small.
+    them are accepted (`max_confusables_accepted`), or until as large a share of the words would be missed as is still
+    accepted of them. Few confusables cost little by that: a share of the words as small as the former may be missed.
     """
 
     def __init__(self, scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig) -> None:
