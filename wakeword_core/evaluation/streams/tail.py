@@ -93,18 +93,18 @@ class TailTradeoff(Tradeoff):
 
     def _by_confusables(self, least: float) -> float:
         """Return the threshold from `least` on that confusables ask for: only just above one is there any gain."""
-        allowed, threshold = self._settings.max_confusables_accepted, least
-        for loudest in self._alike[self._alike >= least].tolist():
-            above = float(np.nextafter(loudest, 2.0))
-            missed = (self.scores.words - np.count_nonzero(self._peaks >= above)) / self.scores.words
-            if self._accepted(threshold) <= allowed or missed > max(self._accepted(above), allowed):
-                break
-            threshold = above
-        return threshold
+        allowed, words = self._settings.max_confusables_accepted, self.scores.words
+        above = np.nextafter(self._alike[self._alike >= least], 2.0)
+        missed = (words - len(self._peaks) + np.searchsorted(np.sort(self._peaks), above)) / words
+        worth_it = above[missed <= np.maximum(self._accepted(above), allowed)]
+        if not len(worth_it) or self._accepted(np.array(least)) <= allowed:
+            return least
+        enough = worth_it[self._accepted(worth_it) <= allowed]
+        return float(enough[0] if len(enough) else worth_it[-1])
 
-    def _accepted(self, threshold: float) -> float:
-        """Return the share of the confusables that a threshold accepts, 0 where there are none."""
-        return np.count_nonzero(self._alike >= threshold) / max(len(self._alike), 1)
+    def _accepted(self, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the share of the confusables that each threshold accepts, 0 where there are none."""
+        return (len(self._alike) - np.searchsorted(self._alike, thresholds)) / max(len(self._alike), 1)
 
     def _too_short(self, target_fah: float) -> bool:
         return target_fah * self.scores.background_hours < 1
