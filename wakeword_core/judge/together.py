@@ -50,7 +50,7 @@ def choose_together(
     targets = target_conditions(config.evaluation.conditions)
     together = JudgedModel(model, Judge(path))
     scores = score_streams(
-        together.score_audio, shards, config, progress, targets, confusables=False, synthetic=synthetic
+        together.score_audio, shards, config, progress, targets, short_phrases=False, synthetic=synthetic
     )
     chosen, _ = choose_operating_points(scores, config.evaluation, progress)
     set_card(graph, {**card, **chosen.card(), "judge": asked})
