@@ -10,6 +10,7 @@ The scores of a stream are those of the model, on its grid, but for this:
 It is one rule for files and for streams, and its result does not depend on how the sound is cut.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -31,10 +32,10 @@ from wakeword_core.runtime.exported import (
     Shapes,
     read_card,
 )
-from wakeword_core.runtime.model import WakewordModel
+from wakeword_core.runtime.model import BATCH_WINDOWS, BlockScorer, WakewordModel, scored
 from wakeword_core.runtime.streaming import AUDIO, Floats, Pcm, Times, check_pcm
 
-_BATCH_WINDOWS = 8
+_HEARD_AT_ONCE = 8
 _SUREST = 6.0
 """Log-odds beyond which the model is not taken to be any surer, or its rounding would outvote the judge."""
 _CERTAIN = 1e-7
@@ -72,8 +73,8 @@ class Judge(ExportedModel):
     def score_sound(self, windows: Floats) -> Floats:
         """Map windows of sound float32 [n, window_samples] in [-1, 1] to class scores float32 [n, classes]."""
         scores = [np.empty((0, len(self.labels)), np.float32)]
-        for start in range(0, len(windows), _BATCH_WINDOWS):
-            batch = windows[start : start + _BATCH_WINDOWS]
+        for start in range(0, len(windows), _HEARD_AT_ONCE):
+            batch = windows[start : start + _HEARD_AT_ONCE]
             try:
                 scores.append(self.checked(self.session.run([SCORES], {AUDIO: batch})[0], len(batch)))
             except ArtifactError:
@@ -112,11 +113,14 @@ class JudgedModel:
         """Begin a recording that comes in pieces."""
         return JudgedScorer(self.model.block_scorer(), self.judge)
 
-    def score_audio(self, pcm: Pcm) -> tuple[Times, Floats]:
-        """Map mono int16 [samples] at `sample_rate` to window ends in seconds [n] and class scores [n, classes]."""
-        scorer = self.block_scorer()
-        (times, scores), (last_times, last_scores) = scorer.push(pcm), scorer.finish()
-        return np.concatenate([times, last_times]), np.concatenate([scores, last_scores])
+    def score_audio(
+        self, pcm: Pcm, batch: int = BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
+    ) -> tuple[Times, Floats]:
+        """Map mono int16 [samples] at `sample_rate` to window ends in seconds [n] and class scores [n, classes].
+
+        `batch` and `score` are for the model's own scores, as its `score_audio` takes them.
+        """
+        return scored(JudgedScorer(BlockScorer(self.model, batch, score), self.judge), pcm)
 
 
 def judged(model: WakewordModel) -> JudgedModel | None:

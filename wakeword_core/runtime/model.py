@@ -22,7 +22,7 @@ from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedMode
 from wakeword_core.runtime.streaming import Floats, Pcm, StreamingModel, Times, check_pcm
 
 _INPUT = "log_mel"
-_BATCH_WINDOWS = 64
+BATCH_WINDOWS = 64
 _BLOCK_STRIDES = 512  # strides of audio whose features are held at once: 40 s at the default stride
 
 
@@ -141,16 +141,14 @@ class WakewordModel(ExportedModel):
         return BlockScorer(self)
 
     def score_audio(
-        self, pcm: Pcm, batch: int = _BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
+        self, pcm: Pcm, batch: int = BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
     ) -> tuple[Times, Floats]:
         """Map mono int16 [samples] at `sample_rate` to window ends in seconds [n] and class scores [n, classes].
 
         Features are made in blocks, so that memory does not grow with the audio but for the result. `score`, which
         gets at most `batch` windows at once, does what `score_stream_windows` does in another way.
         """
-        scorer = BlockScorer(self, batch, score)
-        (times, scores), (last_times, last_scores) = scorer.push(pcm), scorer.finish()
-        return np.concatenate([times, last_times]), np.concatenate([scores, last_scores])
+        return scored(BlockScorer(self, batch, score), pcm)
 
     def detect(self, pcm: Pcm, threshold: float | None = None, point: str | None = None) -> list[Detection]:
         """Return every detection in mono int16 [samples] at `sample_rate`, by default at the model's own threshold.
@@ -167,7 +165,7 @@ class BlockScorer:
     """
 
     def __init__(
-        self, model: WakewordModel, batch: int = _BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
+        self, model: WakewordModel, batch: int = BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
     ) -> None:
         self._model, self._batch, self._score = model, batch, score or model.score_stream_windows
         self._pending: Pcm = np.empty(0, np.int16)
@@ -205,6 +203,12 @@ class BlockScorer:
         return np.concatenate([np.empty(0), *(times for times, _ in some)]), np.concatenate(
             [empty, *(scores for _, scores in some)]
         )
+
+
+def scored(scorer: Scorer, pcm: Pcm) -> tuple[Times, Floats]:
+    """Return the times [n] and scores [n, classes] of a whole recording of int16 [samples]."""
+    (times, scores), (last_times, last_scores) = scorer.push(pcm), scorer.finish()
+    return np.concatenate([times, last_times]), np.concatenate([scores, last_scores])
 
 
 def score_blocks(model: AnyModel, blocks: Iterable[Pcm]) -> Iterator[tuple[Times, Floats]]:

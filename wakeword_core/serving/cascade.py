@@ -13,6 +13,7 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.around import span_of
 from wakeword_core.runtime.detector import Detection, prepare
+from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.serving.answers import DecidedBy
 
 Floats = npt.NDArray[np.float32]
@@ -42,10 +43,21 @@ class ServedModel:
     score: Callable[[Floats], Floats]
     batch: int
     """The most windows that `score` gets at once."""
+    together: JudgedModel | None = None
+    """The model with the judge that lies beside it, whose threshold the above then is."""
+    alone: float | None = None
+    """The threshold without that judge, for who runs the model itself."""
+
+    @property
+    def listens(self) -> WakewordModel | JudgedModel:
+        """What detects: the model, with its judge if it has one."""
+        return self.together or self.model
 
     def score_audio(self, pcm: Pcm) -> tuple[npt.NDArray[np.float64], Floats]:
-        """Score int16 [samples] as `WakewordModel.score_audio` does."""
-        return self.model.score_audio(pcm, self.batch, self.score)
+        """Score int16 [samples] as `score_audio` of what detects does."""
+        if self.together is None:
+            return self.model.score_audio(pcm, self.batch, self.score)
+        return self.together.score_audio(pcm, self.batch, self.score)
 
 
 class Decision(NamedTuple):
@@ -101,4 +113,4 @@ class Cascade:
         times, scores = served.score_audio(pcm)
         if not len(times):
             return 0.0
-        return min(1.0, prepare(times, scores[:, served.model.labels.index(word)], served.model.detector).peak)
+        return min(1.0, prepare(times, scores[:, served.model.labels.index(word)], served.listens.detector).peak)

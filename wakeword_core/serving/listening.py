@@ -24,7 +24,7 @@ class Listening:
         self._cascade, self._metrics = cascade, metrics
         self._rate = sentry.model.sample_rate
         self._step = sentry.model.stride_frames * sentry.model.frontend.hop_length / self._rate
-        self._detector = Detector(sentry.model, sentry.threshold)
+        self._detector = Detector(sentry.listens, sentry.threshold)
         self._resampler = StreamResampler(sample_rate, self._rate)
         heard = (policy.before_seconds, policy.after_seconds) if cascade.judge else (0.0, 0.0)
         self._around = Around(self._rate, *heard)
@@ -37,7 +37,7 @@ class Listening:
     def finish(self) -> list[Message]:
         """End the stream: it is followed by quiet, and calls that still wait are judged by the audio there is."""
         messages = self._process(to_pcm16(self._resampler.finish()))
-        quiet = np.zeros(self._cascade.sentry.model.quiet_samples, np.int16)
+        quiet = np.zeros(self._cascade.sentry.listens.quiet_samples, np.int16)
         for call, heard in (*self._around.push(quiet, self._detector.finish()), *self._around.finish()):
             messages += self._decide(call, heard)
         return messages + self._hint(self._watch.finish())

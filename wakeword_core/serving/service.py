@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from wakeword_core.audio import encode_wav
 from wakeword_core.config import ServingConfig
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.judge import judged
 from wakeword_core.serving.answers import Judge, Limits, ModelAnswer, Verdict
 from wakeword_core.serving.batching import BatchingScorer
 from wakeword_core.serving.cascade import Cascade, ServedModel, model_key
@@ -153,8 +154,9 @@ class Service:
 
         scorer = BatchingScorer(model, settings.batch_windows, settings.batch_wait_ms / 1e3, observe)
         self._scorers.append(scorer)
-        threshold = model.threshold_at(sensitivity, threshold)
-        return ServedModel(model, model_key(model), threshold, scorer, settings.batch_windows)
+        together = judged(model)
+        chosen, alone = (one.threshold_at(sensitivity, threshold) for one in (together or model, model))
+        return ServedModel(model, model_key(model), chosen, scorer, settings.batch_windows, together, alone)
 
     def _warm_up(self) -> None:
         """Score silence, so that the first request need not wait for imports and plans of the runtime."""
@@ -173,7 +175,7 @@ class Service:
             phrase=model.phrase,
             words=list(model.labels[1:]),
             sample_rate=model.sample_rate,
-            threshold=sentry.threshold,
+            threshold=sentry.threshold if sentry.alone is None else sentry.alone,
             hop_length=model.frontend.hop_length,
             stride_frames=model.stride_frames,
             streaming=model.streaming.facts if model.streaming else None,

@@ -55,7 +55,7 @@ class Verifier:
     def verify(self, data: bytes, work: Work) -> Verdict:
         """Return the verdict on an audio file; RefusedError if it cannot be used, AbandonedError if nobody waits."""
         work.begin()
-        sentry = self._cascade.sentry.model
+        sentry, listens = self._cascade.sentry.model, self._cascade.sentry.listens
         with work.step("decode"):
             pcm = to_pcm16(decode_upload(data, self._max_seconds, sentry.sample_rate))
         seconds, least = len(pcm) / sentry.sample_rate, sentry.window_end(sentry.first_end)
@@ -63,13 +63,13 @@ class Verifier:
             raise RefusedError(422, "too_short", f"the audio must have {least:.3f} s at least; send more")
         levels = Levels(sentry.sample_rate)
         levels.push(pcm)
-        pcm = np.concatenate([pcm, np.zeros(sentry.quiet_samples, np.int16)])  # so that a word at the end is heard
+        pcm = np.concatenate([pcm, np.zeros(listens.quiet_samples, np.int16)])  # so that a word at the end is heard
         with work.step("sentry"):
             times, scores = self._cascade.sentry.score_audio(pcm)
             wake, best = wake_scores(scores)
-            peaks = prepare(times, wake, sentry.detector, best).held
+            peaks = prepare(times, wake, listens.detector, best).held
             labels = [sentry.labels[index] for index in best]
-            calls = detect(times, wake, self._cascade.sentry.threshold, sentry.detector, labels)
+            calls = detect(times, wake, self._cascade.sentry.threshold, listens.detector, labels)
         highest = int(np.argmax(peaks))
         peak = Detection(float(times[highest]), min(1.0, float(peaks[highest])), labels[highest])
         decisions = self._decide(calls, pcm, work)

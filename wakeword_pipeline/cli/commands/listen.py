@@ -14,8 +14,7 @@ from wakeword_core.runtime.detector import Detection
 from wakeword_core.runtime.levels import Watch
 from wakeword_core.runtime.live import Detector, open_model
 from wakeword_core.runtime.microphone import microphone
-from wakeword_core.runtime.model import WakewordModel
-from wakeword_core.runtime.streaming import StreamingModel
+from wakeword_core.runtime.model import AnyModel
 from wakeword_core.text import printable
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def listen(
         _print(judge.finish(), as_json=as_json)
 
 
-def _judge(url: str, model: WakewordModel | StreamingModel, absent: "Absent") -> "RemoteJudge":
+def _judge(url: str, model: AnyModel, absent: "Absent") -> "RemoteJudge":
     """Make the judge at an address, whose token is in the same variable as the server's."""
     try:
         from wakeword_core.serving.client import JudgeClient
