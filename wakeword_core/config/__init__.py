@@ -17,12 +17,13 @@ from wakeword_core.config.base import (
     Settings,
     Split,
     deciding,
+    lookup,
 )
 from wakeword_core.config.checks import ChecksConfig
 from wakeword_core.config.compute import ComputeConfig
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig
 from wakeword_core.config.export import ExportConfig, Platform
-from wakeword_core.config.features import AugmentConfig, FeaturesConfig, FrontendConfig
+from wakeword_core.config.features import MICRO_RATE, AugmentConfig, FeaturesConfig, FrontendConfig
 from wakeword_core.config.judge import JudgeConfig
 from wakeword_core.config.mining import MiningConfig
 from wakeword_core.config.models import (
@@ -51,6 +52,7 @@ from wakeword_core.config.recordings import (
 from wakeword_core.config.registry import RegistryConfig
 from wakeword_core.config.serving import CascadeConfig, Device, ServingConfig, tcp_address
 from wakeword_core.config.training import (
+    UNCHANGED,
     LossConfig,
     ScheduleConfig,
     SpecAugmentConfig,
@@ -96,6 +98,21 @@ class Config(Settings):
             raise ValueError(f"synthesis.phrases names {self.phrase!r}, which is the phrase itself; leave it out there")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _only_log_mels_are_changed_unasked(cls, values: Any) -> Any:
+        training, augment = lookup(values, "training", {}), lookup(values, "training.augment", {})
+        known = isinstance(training, dict) and isinstance(augment, dict)
+        if lookup(values, "features.frontend.kind", "log_mel") == "log_mel" or not known:
+            return values
+        return {**values, "training": {**training, "augment": {**UNCHANGED, **augment}}}
+
+    @model_validator(mode="after")
+    def _micro_hears_its_rate(self) -> Self:
+        if self.features.frontend.kind == "micro" and self.data.audio.sample_rate != MICRO_RATE:
+            raise ValueError(f"data.audio.sample_rate must be {MICRO_RATE} with features.frontend.kind micro")
+        return self
+
     @model_validator(mode="after")
     def _band_below_nyquist(self) -> Self:
         rate = self.data.audio.sample_rate
@@ -122,7 +139,7 @@ class Config(Settings):
         if kind != "log_mel" and self.training.augment.changes_something:
             raise ValueError(
                 f"training.augment changes log-mels, but features.frontend.kind is {kind}: set its "
-                "noise_probability, band_warp, colour_db, isolate_probability and gain_db to 0"
+                "noise_probability, band_warp, colour_db, style_probability, isolate_probability and gain_db to 0"
             )
         return self
 

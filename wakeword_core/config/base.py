@@ -58,6 +58,13 @@ class Settings(BaseModel):
         return self.model_validate(tree)
 
 
+def lookup(values: Any, name: str, absent: Any = None) -> Any:
+    """Return what stands under a dotted name in a tree of settings that need not be valid, or `absent`."""
+    for part in name.split("."):
+        values = values.get(part, absent) if isinstance(values, Mapping) else absent
+    return values
+
+
 def deciding(value: Any) -> Any:
     """Return a setting or a whole group as JSON values, without what is marked as deciding nothing.
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from wakeword_core.config import Config, TrainingConfig
+from wakeword_core.config.base import lookup
 
 _SHOWN_LENGTH = 80
 _ARCHITECTURES: dict[Any, type[BaseModel]] = {
@@ -101,7 +102,7 @@ def _from_validator(name: str, message: str, value: Any, values: Mapping[str, An
         return f"{name} is {value_text(value)}, but {message}" if message.startswith("must") else f"{name}: {message}"
     prefix = f"{name}." if name else ""
     mentioned = dict.fromkeys(re.findall(r"[a-z]\w*(?:\.\w+)*", message))
-    settings = {prefix + word: _lookup(values, prefix + word) for word in mentioned}
+    settings = {prefix + word: lookup(values, prefix + word) for word in mentioned}
     named = [f"{full} is {value_text(setting)}" for full, setting in settings.items() if _is_plain(setting)]
     if named:
         return f"{' and '.join(named)}, but {message}"
@@ -112,12 +113,6 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(isinstance(entry, int | float) for entry in value)
     return isinstance(value, int | float | str)
-
-
-def _lookup(values: Any, name: str, absent: Any = None) -> Any:
-    for part in name.split("."):
-        values = values.get(part, absent) if isinstance(values, Mapping) else absent
-    return values
 
 
 def _annotation(location: tuple[int | str, ...]) -> Any:
@@ -247,7 +242,7 @@ def renamed_in(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[st
     Some old names are groups now: they are used as before where what they hold is no such group.
     """
     for old, new in RENAMED.items():
-        value, group = _lookup(tree, old, _ABSENT), _lookup(defaults, old)
+        value, group = lookup(tree, old, _ABSENT), lookup(defaults, old)
         in_group = isinstance(value, Mapping) and isinstance(group, Mapping) and value.keys() <= group.keys()
         if value is not _ABSENT and not in_group:
             return old, new

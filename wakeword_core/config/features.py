@@ -1,18 +1,26 @@
 """Settings of features: the front end, windows, rows and augmented views."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from wakeword_core.config.base import DecidesIf, Settings, Split
 
+MICRO_RATE = 16_000
+"""Samples a second that the front end of microcontrollers hears."""
+_MICRO = {"n_fft": 480, "win_length": 480, "hop_length": 160, "n_mels": 40, "f_min": 125.0, "f_max": 7_500.0}
+"""How it is made; the device knows no other numbers."""
+_LEAD_IN_SAMPLES = 2 * MICRO_RATE
+"""What a stream was like longer ago is no more in its features."""
+
 
 class FrontendConfig(Settings):
     """How sound becomes frames of numbers, the same in training, in the exported model and on the device."""
 
-    kind: Literal["log_mel", "mel_db", "mfcc"] = Field(
+    kind: Literal["log_mel", "mel_db", "mfcc", "micro"] = Field(
         "log_mel",
-        description="Logarithms of mel bands; or decibels, clamped below the loudest of a window; or cepstra of them.",
+        description="Logarithms of mel bands; or decibels, clamped below the loudest of a window; or cepstra of them; "
+        "or the features of microcontrollers.",
     )
     n_fft: int = Field(512, ge=64, le=8_192, description="Samples a Fourier transform.")
     win_length: int = Field(480, ge=32, le=8_192, description="Samples a Hann window (30 ms at 16 kHz).")
@@ -45,8 +53,21 @@ class FrontendConfig(Settings):
         """How many samples give exactly `window_frames` frames without padding."""
         return (self.window_frames - 1) * self.hop_length + self.n_fft
 
+    @property
+    def lead_in_samples(self) -> int:
+        """How many samples before a window its features depend on as well."""
+        return _LEAD_IN_SAMPLES if self.kind == "micro" else 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _made_as_on_microcontrollers(cls, values: Any) -> Any:
+        return {**_MICRO, **values} if isinstance(values, dict) and values.get("kind") == "micro" else values
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for name, number in _MICRO.items():
+            if self.kind == "micro" and getattr(self, name) != number:
+                raise ValueError(f"{name} must be {number:g} with kind micro, whose numbers are those of the device")
         if self.win_length > self.n_fft:
             raise ValueError("win_length must not exceed n_fft")
         if self.f_min >= self.f_max:
@@ -158,6 +179,10 @@ class FeaturesConfig(Settings):
     def row_samples(self, split: Split) -> int:
         """Count the samples that give exactly `row_frames` frames without padding."""
         return (self.row_frames(split) - 1) * self.frontend.hop_length + self.frontend.n_fft
+
+    def heard_samples(self, split: Split) -> int:
+        """Count the samples that the features of a row are computed from: its own, and the lead-in before them."""
+        return self.frontend.lead_in_samples + self.row_samples(split)
 
     def row_bytes(self, split: Split) -> int:
         """Count the bytes of the features of a stored row."""

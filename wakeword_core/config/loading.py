@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from wakeword_core.config import Config
+from wakeword_core.config.base import lookup
 from wakeword_core.config.data_roots import check_in_data_roots
 from wakeword_core.config.explaining import explain, renamed_in, value_text
 from wakeword_core.errors import ConfigError
@@ -64,7 +65,8 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     if chosen == AUTO:
         chosen = _fitting(load_config(path, overrides, preset="balanced"))
     if chosen is not None:
-        tree = _merge(_preset(chosen), tree)
+        kind = dict(pairs).get("features.frontend.kind") or lookup(tree, "features.frontend.kind", "log_mel")
+        tree = _merge(_preset(chosen, kind), tree)
     pairs = [(name, value) for name, value in pairs if name != "preset"]
     # A new architecture first: it replaces the model's settings, among which other overrides may be.
     for name, value in sorted(pairs, key=lambda pair: pair[0] != _ARCHITECTURE):
@@ -179,10 +181,13 @@ def _read(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _preset(name: Any) -> dict[str, Any]:
+def _preset(name: Any, kind: Any) -> dict[str, Any]:
     if name not in PRESETS:
         raise ConfigError(f"preset is {value_text(name)}, but must be {', '.join(PRESETS)} or {AUTO}")
-    return _read(_PRESET_FOLDER / f"{name}.yaml")
+    tree = _read(_PRESET_FOLDER / f"{name}.yaml")
+    if kind != "log_mel":  # which alone are changed in training
+        tree["training"].pop("augment", None)
+    return tree
 
 
 def _without_empty(tree: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,10 @@ class SpecAugmentConfig(Settings):
     mel_bands: int = Field(8, ge=0, le=128, description="Widest masked group of bands.")
 
 
+UNCHANGED = {"band_warp": 0.0, "colour_db": 0.0, "noise_probability": 0.0}
+"""Of `TrainAugmentConfig`, where nothing else is set: what leaves log-mels as they are."""
+
+
 class TrainAugmentConfig(Settings):
     """Changes of log-mels drawn anew for every batch on the device; all at zero leave them as they are."""
 

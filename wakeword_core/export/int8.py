@@ -23,7 +23,7 @@ from wakeword_core.export.comparison import compare_with_fp32
 from wakeword_core.export.cost import cpu_ms_per_second
 from wakeword_core.export.onnx_graph import compact, load_model, softmax_inputs, take_metadata, write_model
 from wakeword_core.export.pack import pack_weights
-from wakeword_core.export.streaming import export_streaming
+from wakeword_core.export.streaming import streaming_figures
 from wakeword_core.features.store import load_windows
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.detector import wake_scores
@@ -236,7 +236,6 @@ def make_int8(
         out,
     )
     kept, small = summary.kept, out / INT8_FILE
-    streaming = asdict(export_streaming(small, STREAMING_TOLERANCE, out))
     return {
         "method": kept.method,
         "calibration": kept.calibration,
@@ -246,7 +245,7 @@ def make_int8(
         "val_f1_int8": kept.val_f1,
         "margin_error": kept.margin_error,
         **compare_with_fp32(model, small, "int8", test_features),
-        **{f"streaming_{name}": value for name, value in streaming.items()},
+        **streaming_figures(small, STREAMING_TOLERANCE, out),
         **{f"cpu_ms_per_s_{name}": cpu_ms_per_second(path) for name, path in (("fp32", model), ("int8", small))},
         "tried": summary.tried,
     }

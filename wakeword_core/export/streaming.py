@@ -1,6 +1,6 @@
 """Exporting the model as one self-contained file that streams: samples in, scores out."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,14 @@ class StreamingSummary:
 def export_streaming(clip_path: Path, tolerance: float, out: Path) -> StreamingSummary:
     """Write the streaming form of an exported `model.onnx` (or INT8 model) into `out`, as `StreamingModel` reads it.
 
-    WakewordError when its scores differ from the window model's by more than `tolerance`.
+    WakewordError when its scores differ from the window model's by more than `tolerance`; CannotStreamError where the
+    front end is none that a graph can hold.
     """
     clip = WakewordModel(clip_path)
+    if clip.frontend.kind == "micro":
+        raise CannotStreamError(
+            "the front end micro is whole numbers of the device's own code, which is outside of ONNX"
+        )
     graph, reason = _stream(clip, load_model(clip_path))
     states = _after_quiet(graph, clip)
     facts = {
@@ -67,6 +72,15 @@ def export_streaming(clip_path: Path, tolerance: float, out: Path) -> StreamingS
             f"{tolerance:g}; report this with the model's configuration"
         )
     return StreamingSummary(not reason, reason, size, sum(values.nbytes for values in states.values()), difference)
+
+
+def streaming_figures(clip_path: Path, tolerance: float, out: Path) -> dict[str, Any]:
+    """Do what `export_streaming` does; returns its figures, or why there is no such file."""
+    try:
+        figures = asdict(export_streaming(clip_path, tolerance, out))
+    except CannotStreamError as error:
+        figures = {"reason": str(error)}
+    return {f"streaming_{name}": value for name, value in figures.items()}
 
 
 def streaming_parity(clip: WakewordModel, streaming: StreamingModel) -> float:

@@ -34,6 +34,9 @@ _MIN_POWER = 1e-8
 _LEAST_POWER = 1e-12
 _KEPT_BYTES = 64 << 20
 """Spectra of rooms are kept when they all fit in so much."""
+_FLOOR_DBFS = (-100.0, -60.0)
+"""From what 16 bits do not show, as a computed recording has it, to a cheap microphone."""
+_FLOOR_RMS, _FLOOR_PLACES, _FLOOR_SEED = 4_096, 100_000, 0x46
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,24 @@ class Augmenter:
         ratio = _decibel_ratios(draws.snr_db[rows], 10.0, self.device)
         scale = (speech_power / (ratio * _power(noise).clamp_min(_LEAST_POWER))).sqrt()
         audio[chosen] = speech.addcmul_(noise, scale[:, None])
+
+
+class Floor:
+    """The noise that a microphone has by itself, under the whole of each row at a level of its own."""
+
+    def __init__(self, samples: int, device: torch.device) -> None:
+        """Make noise for rows of so many samples."""
+        noise = np.random.default_rng(_FLOOR_SEED).normal(0.0, _FLOOR_RMS, samples + _FLOOR_PLACES)
+        self._noise = torch.from_numpy(np.rint(noise).astype(np.int16)).to(device)
+
+    def __call__(self, audio: torch.Tensor, keys: npt.NDArray[np.uint64]) -> torch.Tensor:
+        """Add it to rows [rows, samples] in [-1, 1] of the given keys [rows]; changes and returns them."""
+        u = uniforms(keys, 2, stream=3)
+        low, high = _FLOOR_DBFS
+        levels = (low + u[:, 0] * (high - low)).astype(np.float32)
+        gains = _decibel_ratios(levels, 20.0, audio.device) / (_FLOOR_RMS * PCM_SCALE)
+        places = on_device((u[:, 1] * _FLOOR_PLACES).astype(np.int64), audio.device)
+        return audio.addcmul_(cut(self._noise, places, audio.shape[1]), gains[:, None])
 
 
 def cut(sound: torch.Tensor, start: torch.Tensor, samples: int) -> torch.Tensor:

@@ -86,6 +86,8 @@ def build_features(
     is being written is whole; raises Stopped if its handler lets the process go on, and DataError when nothing can be
     cut.
     """
+    # the features of microcontrollers are computed on a CPU alone, in whole numbers
+    device = "cpu" if config.features.frontend.kind == "micro" else device
     kind = torch.device(device).type
     rate = config.data.audio.sample_rate
     materials = materials_for(mixed_in or shards, split, config.features, rate, config.seed)

@@ -1,4 +1,7 @@
-"""Cepstral-style mean and variance normalisation of log-mels, from the training split only."""
+"""Cepstral-style mean and variance normalisation of log-mels, from the training split only.
+
+Features of microcontrollers are not normalised: the device does not, and the network gets its numbers as they are.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wakeword_core.config.base import lookup
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import read_json, write_json
@@ -16,6 +20,7 @@ MEAN_TOLERANCE = 0.05
 VARIANCE_TOLERANCE = 0.1
 """A sample of `check_cmvn` is further from mean 0 and variance 1 only if the statistics are not its split's."""
 _MIN_STD = 1e-3
+NOT_NORMALISED = "features of microcontrollers stay as the device makes them: mean 0 and deviation 1 change nothing"
 _ROWS = 512
 _SAMPLE_ROWS = 8_192
 
@@ -39,6 +44,21 @@ class Cmvn:
         if mean.shape != std.shape or mean.ndim != 1 or not np.isfinite(mean).all() or not (std > 0).all():
             raise ArtifactError(f"{path} does not hold a finite mean and a positive deviation for each band")
         return cls(mean, std)
+
+    @classmethod
+    def of_nothing(cls, n_mels: int) -> "Cmvn":
+        """Return statistics that change nothing."""
+        return cls(np.zeros(n_mels, np.float32), np.ones(n_mels, np.float32))
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether features that it normalises stay as they are."""
+        return not self.mean.any() and bool((self.std == 1).all())
+
+
+def are_normalised(features: FeatureFile) -> bool:
+    """Tell whether features are of a kind that is normalised."""
+    return bool(lookup(features.config.get("features.frontend"), "kind") != "micro")
 
 
 def measure(features: FeatureFile, progress: Progress = silent) -> tuple[Cmvn, int]:

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from wakeword_core.audio import to_pcm16
 from wakeword_core.config import FrontendConfig
 from wakeword_core.features.mel import DECIBELS, analysis_window, cepstral_basis, frame_count, mel_filterbank
+from wakeword_core.features.micro import MicroFrontend
 
 _CPU_FRAMES = 600
 """Frames transformed at once on a CPU: their spectra stay inside the cache."""
@@ -70,3 +73,26 @@ class TorchFrontend(nn.Module):
             return torch.maximum(decibels, decibels.amax(dim=(1, 2), keepdim=True) - self.frontend.top_db)
         logs = power.add_(floor).log_()
         return logs @ self.get_buffer("basis") if self.frontend.kind == "mfcc" else logs
+
+
+class MicroRows(nn.Module):
+    """Computes the features of microcontrollers on a CPU: [batch, lead-in and samples] -> [batch, bands, frames].
+
+    Each row is a stream of its own, of which the lead-in is heard and left out.
+    """
+
+    def __init__(self, frontend: FrontendConfig) -> None:
+        super().__init__()
+        self._front_end = MicroFrontend(frontend)
+        self._lead_in = frontend.lead_in_samples // frontend.hop_length
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        """Transform a batch, in 16 bits as a device hears it; each row's features depend on that row alone."""
+        pcm = to_pcm16(audio.cpu().numpy())
+        rows = [self._front_end(row)[:, self._lead_in :] for row in pcm]
+        return torch.from_numpy(np.stack(rows)).to(audio.device)
+
+
+def row_front_end(frontend: FrontendConfig, sample_rate: int) -> nn.Module:
+    """Make the front end of a kind for rows that have their lead-in, if any, in front."""
+    return MicroRows(frontend) if frontend.kind == "micro" else TorchFrontend(frontend, sample_rate)

@@ -133,7 +133,7 @@ def materials_for(shards: Path, split: Split, features: FeaturesConfig, rate: in
     augment = features.augment
     if split != AUGMENTED_SPLIT or max(augment.views, augment.negative_views, augment.real_views or 1) == 1:
         return NO_MATERIALS
-    row = features.row_samples(split)
+    row = features.heard_samples(split)
     recorded = _recorded_noise(shards, augment.noise_minutes * 60, row / rate, rate)
     noise = NoiseBank(recorded, augment.generated_noise_minutes, row, rate, seed)
     rooms = recorded_rooms(shards, round(augment.rt60_seconds[1] * rate))

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.config import FrontendConfig
+from wakeword_core.features.micro import MicroFrontend
 
 _BLOCK_FRAMES = 2048
 PCM_SCALE = 1.0 / 32_768.0
@@ -89,6 +90,10 @@ class NumpyFrontend:
         logs = np.log(power + floor)
         return logs if self._basis is None else logs @ self._basis
 
+    def stream(self) -> "NumpyFrontend":
+        """Begin a stream, which comes in pieces, each from the first frame on that is not whole in the one before."""
+        return self
+
     def clamp(self, windows: Floats) -> Floats:
         """Return windows [..., bands, frames] as models get them: mel_db is cut `top_db` below the loudest value."""
         if self.frontend.kind != "mel_db":
@@ -101,8 +106,16 @@ class NumpyFrontend:
         return np.repeat(self(np.zeros(self.frontend.n_fft, np.float32)), frames, axis=1)
 
 
+FrontEnd = NumpyFrontend | MicroFrontend
+
+
+def new_front_end(frontend: FrontendConfig, sample_rate: int) -> FrontEnd:
+    """Make the front end of a kind."""
+    return MicroFrontend(frontend) if frontend.kind == "micro" else NumpyFrontend(frontend, sample_rate)
+
+
 def front_end(audio: npt.NDArray[np.int16] | Floats, frontend: FrontendConfig, sample_rate: int) -> Floats:
     """Compute features of one recording, which is one window: [samples] -> [bands, frames]; see `NumpyFrontend`."""
-    features = NumpyFrontend(frontend, sample_rate)
+    features = new_front_end(frontend, sample_rate)
     frames = features(audio)
     return features.clamp(frames) if frames.size else frames

@@ -16,6 +16,7 @@ _LABELS = {
     "log_mel": ("mel band", "log power (nats)"),
     "mel_db": ("mel band", "power (dB)"),
     "mfcc": ("cepstral coefficient", "value"),
+    "micro": ("mel band", "log of the gain-controlled level"),
 }
 """By kind of features: what stands on the vertical axis, and beside the colours."""
 

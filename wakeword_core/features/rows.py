@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 
 from wakeword_core.config import Config, Split
-from wakeword_core.features.augment import STEPS, Augmenter, Draws, cut, draw, source_samples, whole_steps
-from wakeword_core.features.frontend import TorchFrontend, on_device
+from wakeword_core.features.augment import STEPS, Augmenter, Draws, Floor, cut, draw, source_samples, whole_steps
+from wakeword_core.features.frontend import on_device, row_front_end
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.store import NO_WORD, Columns, open_features
 from wakeword_core.features.windows import ALL_REAL, Synthetic, WindowPlan, label_indices, role_indices
@@ -104,14 +104,18 @@ class RowComputer:
         self.features = config.features
         self.device = device
         self.row = config.features.row_samples(split)
+        self.heard = config.features.heard_samples(split)
+        """Samples that a row is computed from: the lead-in of the front end, and then its own."""
         self.frames = config.features.row_frames(split)
         self.materials = materials
         rate = config.data.audio.sample_rate
         self.augmenter = Augmenter(materials.noise.samples, materials.rooms, rate, device)
-        self.front_end = TorchFrontend(config.features.frontend, rate).to(device)
+        # what no device hears is digital silence; a front end that gets used to a floor has to hear one
+        self.floor = Floor(self.heard, device) if self.heard > self.row else None
+        self.front_end = row_front_end(config.features.frontend, rate).to(device)
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.dtype = torch.float16 if config.features.rows.dtype == "float16" else torch.float32
-        self.margin = source_samples(self.row, float(whole_steps(config.features.augment.speed[1])) / STEPS)
+        self.margin = source_samples(self.heard, float(whole_steps(config.features.augment.speed[1])) / STEPS)
         """Samples of silence around the recordings, as many as a row needs at most."""
 
     def draw(self, plan: WindowPlan) -> Draws:
@@ -156,11 +160,15 @@ class RowComputer:
 
     @torch.inference_mode()
     def sound(self, shard_rows: ShardRows, rows: Indices) -> torch.Tensor:
-        """Return the samples that `compute` makes features of: [rows, samples] in [-1, 1] on the device."""
-        if not (shard_rows.plan.view[rows] > 0).any():
-            return self._cut(shard_rows, rows, self.row)
-        samples = source_samples(self.row, shard_rows.draws.speed[rows].max() / STEPS)
-        return self.augmenter(self._cut(shard_rows, rows, samples), shard_rows.draws.take(rows), self.row)
+        """Return the samples that `compute` makes features of: [rows, `heard`] in [-1, 1] on the device."""
+        augmented = bool((shard_rows.plan.view[rows] > 0).any())
+        samples = self.heard
+        if augmented:
+            samples = source_samples(self.heard, shard_rows.draws.speed[rows].max() / STEPS)
+        audio = self._cut(shard_rows, rows, samples)
+        if augmented:
+            audio = self.augmenter(audio, shard_rows.draws.take(rows), self.heard)
+        return audio if self.floor is None else self.floor(audio, shard_rows.draws.key[rows])
 
     def _cut(self, shard_rows: ShardRows, rows: Indices, samples: int) -> torch.Tensor:
         """The sound up to the end of each row, silent where its recording is not: [rows, samples]."""

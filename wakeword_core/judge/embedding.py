@@ -29,7 +29,8 @@ HOP = 160
 """Samples between frames of the embedding's own front end."""
 FRAMES, STEP_FRAMES = 76, 8
 """Frames that an embedding sees, and from one to the next."""
-STEP_SECONDS = STEP_FRAMES * HOP / SAMPLE_RATE
+STEP_SAMPLES = STEP_FRAMES * HOP
+STEP_SECONDS = STEP_SAMPLES / SAMPLE_RATE
 LICENCE = "Apache-2.0"
 _N_FFT, _BANDS = 512, 32
 INT16 = 32_768.0
@@ -47,6 +48,11 @@ _QUIETEST = -1e9
 def window_samples(steps: int) -> int:
     """Count the samples that give exactly so many embeddings."""
     return (FRAMES + (steps - 1) * STEP_FRAMES - 1) * HOP + _N_FFT
+
+
+def steps_of(samples: int) -> int:
+    """Count the embeddings of so many samples, of which there are enough for one."""
+    return ((samples - _N_FFT) // HOP + 1 - FRAMES) // STEP_FRAMES + 1
 
 
 class SpeechEmbedding(nn.Module):

@@ -17,7 +17,7 @@ from wakeword_core.features.materials import materials_for
 from wakeword_core.features.rows import Indices, RowComputer, ShardRows, join_recordings
 from wakeword_core.features.store import NO_WORD, FeatureFile
 from wakeword_core.features.windows import Synthetic, plan_windows
-from wakeword_core.judge.embedding import FRAMES, STEP_FRAMES, SpeechEmbedding, speech_embedding
+from wakeword_core.judge.embedding import STEP_SAMPLES, SpeechEmbedding, speech_embedding, steps_of
 from wakeword_core.prefetch import prefetch
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards.packed_split import read_shard, shard_paths
@@ -88,7 +88,7 @@ def embed_rows(
                 for start in range(0, len(rows), _BATCH_ROWS):
                     part = rows[start : start + _BATCH_ROWS]
                     labels.append(columns["labels"][part].astype(np.int64))
-                    ends.append(_in_steps(columns["word_ends"][part], computer.frames))
+                    ends.append(_in_steps(columns["word_ends"][part], computer))
                     yield _Batch(shard_rows, part)
         progress("embed rows", len(paths), len(paths))
 
@@ -114,10 +114,11 @@ def _choose(features: FeatureFile, config: Config) -> npt.NDArray[np.uint64]:
     return np.concatenate(chosen)
 
 
-def _in_steps(frames: npt.NDArray[np.int64], row_frames: int) -> npt.NDArray[np.float64]:
-    """Frames of a row as steps of the embedding, the last of which ends with the row."""
-    first = (row_frames - FRAMES) % STEP_FRAMES + FRAMES - 1
-    return np.where(frames == NO_WORD, np.nan, (frames - first) / STEP_FRAMES)
+def _in_steps(frames: npt.NDArray[np.int64], computer: RowComputer) -> npt.NDArray[np.float64]:
+    """Frames of the front end as steps of the embedding, the last of which ends with the row."""
+    frontend = computer.features.frontend
+    before = computer.row - (frames * frontend.hop_length + frontend.n_fft)
+    return np.where(frames == NO_WORD, np.nan, steps_of(computer.row) - 1 - before / STEP_SAMPLES)
 
 
 @torch.inference_mode()
@@ -126,6 +127,6 @@ def _embed(batch: _Batch, computer: RowComputer, embedding: SpeechEmbedding) -> 
     low, high = _QUIET_DBFS
     levels = 10 ** ((low + (high - low) * uniforms(keys, 1, stream=_STREAM)) / 20)
     hiss = np.stack([np.random.default_rng(key).standard_normal(computer.row, np.float32) for key in keys.tolist()])
-    sound = computer.sound(batch.shard_rows, batch.rows)
+    sound = computer.sound(batch.shard_rows, batch.rows)[:, -computer.row :]
     sound = (sound + torch.from_numpy(hiss * levels.astype(np.float32))).clamp_(-1.0, 1.0)
     return embedding(sound).half()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from wakeword_core.config import FeaturesConfig
-from wakeword_core.features.frontend import TorchFrontend
+from wakeword_core.features.frontend import row_front_end
 from wakeword_core.features.mel import PCM_SCALE
 from wakeword_core.features.windows import row_tail
 from wakeword_core.models.layers import StreamingBackbone
@@ -46,13 +46,16 @@ class Layout:
     """Samples of a recording that its first window holds; of a shorter one, all."""
     after: int
     """Samples of quiet after a recording that are scored as its own."""
+    lead_in: int = 0
+    """Samples before a stretch that the front end hears besides."""
 
     @classmethod
     def of(cls, features: FeaturesConfig, rate: int, step: int) -> "Layout":
         """Lay out windows from a beginning as in training to as long after a recording's end as rows last there."""
         frontend = features.frontend
         edge, after = round(features.windows.edge_seconds * rate), row_tail(features, rate)
-        return cls(frontend.window_frames, step, frontend.hop_length, frontend.n_fft, edge, after)
+        hop, n_fft, lead_in = frontend.hop_length, frontend.n_fft, frontend.lead_in_samples
+        return cls(frontend.window_frames, step, hop, n_fft, edge, after, lead_in)
 
     @property
     def window_samples(self) -> int:
@@ -62,7 +65,7 @@ class Layout:
     @property
     def samples(self) -> int:
         """Samples of a stretch of `_STEPS` scores."""
-        return self.window_samples + (_STEPS - 1) * self.grid
+        return self.lead_in + self.window_samples + (_STEPS - 1) * self.grid
 
     @property
     def grid(self) -> int:
@@ -102,7 +105,7 @@ class _Tape:
 
     def __init__(self, score: Scorer, layout: Layout) -> None:
         self._score, self._layout = score, layout
-        self._sound = np.zeros(0, np.int16)
+        self._sound = np.zeros(layout.lead_in, np.int16)
         self._end = 0
         self._stretches: list[npt.NDArray[np.int16]] = []
         self._scores = np.zeros(0, np.float32)
@@ -113,7 +116,7 @@ class _Tape:
     def append(self, recording: Recording) -> Iterator[ScoredRecording]:
         """Put a recording behind the others; yield those that are scored by now."""
         layout = self._layout
-        quiet = max(layout.window_samples, layout.after)
+        quiet = max(layout.window_samples, layout.after, layout.lead_in)
         begin = -(-(self._end + quiet) // layout.grid) * layout.grid
         self._extend(begin - self._end, recording.audio)
         edge = max(layout.n_fft, min(layout.edge, len(recording.audio)))
@@ -168,7 +171,7 @@ class StretchScorer:
         self._model, self._device = model.to(device).eval(), device
         self._top_db = frontend.top_db if frontend.kind == "mel_db" else None
         # decibels are clamped by the window, not by the stretch
-        self._front_end = TorchFrontend(frontend.model_copy(update={"top_db": math.inf}), rate).to(device)
+        self._front_end = row_front_end(frontend.model_copy(update={"top_db": math.inf}), rate).to(device)
         self._dense = self._dense_backbone(frontend.window_frames)
         step = max(1, frontend.frames(_WINDOW_STEP_SECONDS, rate))
         if self._dense is not None:

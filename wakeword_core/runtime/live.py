@@ -98,6 +98,7 @@ class WindowScorer:
     def reset(self) -> None:
         """Begin a new stream."""
         width = self.model.frontend.window_frames
+        self._front_end = self.model.front_end.stream()
         self._pending: Pcm = np.empty(0, np.int16)
         self._ring = self.model.front_end.silence(width)
         self._step = self.model.first_end + 1
@@ -124,7 +125,7 @@ class WindowScorer:
 
     def _advance(self, audio: Pcm) -> Floats:
         """Add one step of frames to the ring and score the window that ends there: [1, classes]."""
-        mel = self.model.front_end(audio)[:, -self._ring.shape[1] :]
+        mel = self._front_end(audio)[:, -self._ring.shape[1] :]
         self._ring = np.concatenate([self._ring[:, mel.shape[1] :], mel], axis=1)
         self._frames += self._step
         return self.model.score_stream_windows(self._ring[None])

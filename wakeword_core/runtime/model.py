@@ -15,7 +15,7 @@ import numpy.typing as npt
 from wakeword_core.audio import read_pcm_blocks
 from wakeword_core.config import DetectorConfig
 from wakeword_core.errors import ArtifactError, DataError, reason_of
-from wakeword_core.features.mel import NumpyFrontend, frame_count
+from wakeword_core.features.mel import FrontEnd, frame_count, new_front_end
 from wakeword_core.files import replacing
 from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
 from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedModel, RuntimeCard, Shapes
@@ -102,9 +102,9 @@ class WakewordModel(ExportedModel):
         return {_INPUT: windows}, len(windows)
 
     @cached_property
-    def front_end(self) -> NumpyFrontend:
+    def front_end(self) -> FrontEnd:
         """What makes features of samples."""
-        return NumpyFrontend(self.frontend, self.sample_rate)
+        return new_front_end(self.frontend, self.sample_rate)
 
     @cached_property
     def streaming(self) -> StreamingModel | None:
@@ -168,6 +168,7 @@ class BlockScorer:
         self, model: WakewordModel, batch: int = BATCH_WINDOWS, score: Callable[[Floats], Floats] | None = None
     ) -> None:
         self._model, self._batch, self._score = model, batch, score or model.score_stream_windows
+        self._front_end = model.front_end.stream()
         self._pending: Pcm = np.empty(0, np.int16)
         self._frames = 0
         self._padded = model.front_end.silence(model.frontend.window_frames - 1)
@@ -191,7 +192,7 @@ class BlockScorer:
         """Score the windows that end in so many frames, from frame `first` of the samples that wait on."""
         model, hop = self._model, self._model.frontend.hop_length
         width, stride = model.frontend.window_frames, model.stride_frames
-        mel = model.front_end(self._pending[first * hop : (first + frames - 1) * hop + model.frontend.n_fft])
+        mel = self._front_end(self._pending[first * hop : (first + frames - 1) * hop + model.frontend.n_fft])
         self._padded = np.concatenate([self._padded[:, self._padded.shape[1] - (width - 1) :], mel], axis=1)
         ends = np.arange((model.first_end - self._frames) % stride, frames, stride)
         grid, self._frames = ends + self._frames, self._frames + frames

@@ -120,7 +120,8 @@ def _routes(service: Service) -> APIRouter:
     )
     async def streaming() -> Response:
         if service.streaming_bytes is None:
-            raise RefusedError(404, "no_streaming_model", "there was no streaming model beside the model; export again")
+            message = "there was no streaming model beside the model; let the server listen, or export again"
+            raise RefusedError(404, "no_streaming_model", message)
         return Response(service.streaming_bytes, media_type="application/octet-stream")
 
     @router.get(

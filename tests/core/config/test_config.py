@@ -143,11 +143,35 @@ def test_subset_leaves_out_what_decides_nothing():
     assert manual.subset("registry") == plain.subset("registry")
 
 
-@pytest.mark.parametrize(("kind", "deciding"), [("log_mel", set()), ("mel_db", {"top_db"}), ("mfcc", {"n_mfcc"})])
+@pytest.mark.parametrize(
+    ("kind", "deciding"), [("log_mel", set()), ("mel_db", {"top_db"}), ("mfcc", {"n_mfcc"}), ("micro", set())]
+)
 def test_settings_of_a_front_end_decide_where_it_is_that_kind(kind, deciding):
     tree = {"features": {"frontend": {"kind": kind}, "context": {"frames": 0}}, "training": {"augment": OFF}}
     frontend = Config.model_validate(tree).subset("features.frontend")["features.frontend"]
     assert {"top_db", "n_mfcc"} & frontend.keys() == deciding
+
+
+def test_the_front_end_of_microcontrollers_is_made_as_on_the_device():
+    features = Config.model_validate({"features": {"frontend": {"kind": "micro"}}}).features
+    frontend = features.frontend
+    assert (frontend.n_fft, frontend.win_length, frontend.hop_length, frontend.bands) == (480, 480, 160, 40)
+    assert features.heard_samples("val") == 2 * 16_000 + frontend.window_samples
+    assert features.heard_samples("train") == 2 * 16_000 + features.row_samples("train")
+    assert FrontendConfig.model_validate(frontend.model_dump()) == frontend
+    plain = Config().features
+    assert plain.heard_samples("train") == plain.row_samples("train")
+
+
+@pytest.mark.parametrize("kind", ["mfcc", "micro"])
+def test_what_is_meant_for_log_mels_is_off_for_other_features_unless_it_is_asked_for(kind):
+    tree = {"features": {"frontend": {"kind": kind}}, "training": {"augment": {"shift_frames": 3}}}
+    augment = Config.model_validate(tree).training.augment
+    assert not augment.changes_something and augment.shift_frames == 3
+    assert not Config.model_validate(tree | {"training": {}}).training.augment.changes_something
+    assert Config().training.augment.changes_something
+    with pytest.raises(ValueError, match="changes log-mels"):
+        Config.model_validate(tree | {"training": {"augment": {"style_probability": 0.5}}})
 
 
 def test_nothing_depends_on_what_is_computed_with():

@@ -296,6 +296,12 @@ def test_homes_in_source_paths(write, monkeypatch, tmp_path):
         ),
         ("data.sources.2.path=/x", "data.sources has no entries yet, and '2' is none of them"),
         ("features.frontend.f_max=9000", "features.frontend.f_max is 9000 and data.audio.sample_rate is 16000, but"),
+        (
+            "features.frontend={kind: micro, n_mels: 64}",
+            "features.frontend.n_mels is 64 and features.frontend.kind is 'micro', but n_mels must be 40 with kind",
+        ),
+        ("features.frontend={kind: micro, hop_length: 320}", "hop_length must be 160 with kind micro"),
+        ("features.frontend={kind: micro, f_max: 8000}", "f_max must be 7500 with kind micro"),
         ("features.augment.speed=[0.1,3]", "features.augment.speed is [0.1, 3], but speed must lie between 0.5 and 2"),
         ("data.splits.val_fraction=0.8", "data.splits.val_fraction is 0.8 and data.splits.test_fraction is 0.2, but"),
         ("synthesis.engines={}", "synthesis.engines is wrong: must give at least one engine a share above 0"),
@@ -311,6 +317,18 @@ def test_homes_in_source_paths(write, monkeypatch, tmp_path):
 )
 def test_wrong_setting_is_one_sentence(override, expected):
     assert expected in refused(None, override)
+
+
+def test_microcontrollers_hear_16_khz_alone():
+    said = refused(None, "features.frontend.kind=micro", "data.audio.sample_rate=8000")
+    assert said.startswith("data.audio.sample_rate is 8000 and features.frontend.kind is 'micro', but")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_changes_no_features_in_training_but_log_mels(name):
+    config = load_config(None, ["features.frontend.kind=micro"], preset=name)
+    assert config.features.frontend.n_mels == 40 and not config.training.augment.changes_something
+    assert load_config(None, preset=name).training.augment.changes_something
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())

@@ -15,8 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, WakewordError
 from wakeword_core.export import streaming
+from wakeword_core.export.cost import needs
 from wakeword_core.export.onnx_graph import write_model
-from wakeword_core.export.streaming import export_streaming
+from wakeword_core.export.streaming import export_streaming, streaming_figures
 from wakeword_core.runtime import Detector, WakewordModel
 from wakeword_core.runtime.live import WindowScorer, stream_scorer
 from wakeword_core.runtime.model import detect_blocks
@@ -31,7 +32,7 @@ def card(**frontend) -> dict:
         "phrase": "hey robin",
         "labels": ["_negative", "hey robin"],
         "sample_rate": RATE,
-        "frontend": FrontendConfig(n_mels=BANDS, window_frames=FRAMES, **frontend).model_dump(mode="json"),
+        "frontend": FrontendConfig(**{"n_mels": BANDS, "window_frames": FRAMES, **frontend}).model_dump(mode="json"),
         "detector": DetectorConfig(lockout_seconds=0.3).model_dump(mode="json"),
         "threshold": 0.6,
         "operating_points": {},
@@ -41,9 +42,9 @@ def card(**frontend) -> dict:
 class Clip:
     """A network of windows, layer by layer, as the exporter writes them."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, bands: int = BANDS) -> None:
         self.random, self.nodes, self.constants, self.steps = np.random.default_rng(seed), [], {}, FRAMES
-        self.channels, self.now = BANDS, "log_mel"
+        self.bands, self.channels, self.now = bands, bands, "log_mel"
 
     def add(self, operator, *constants, source=None, **attributes):
         names = []
@@ -85,7 +86,7 @@ class Clip:
         graph = helper.make_graph(
             self.nodes,
             "g",
-            [helper.make_tensor_value_info("log_mel", TensorProto.FLOAT, ["batch", BANDS, FRAMES])],
+            [helper.make_tensor_value_info("log_mel", TensorProto.FLOAT, ["batch", self.bands, FRAMES])],
             [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 2])],
             [numpy_helper.from_array(values, name) for name, values in self.constants.items()],
         )
@@ -275,6 +276,21 @@ def test_what_needs_the_window_whole_gets_it(tmp_path, change, reason) -> None:
     summary = export_streaming(clip.save(tmp_path), 1e-4, tmp_path)
     assert not summary.native and reason in summary.reason
     assert StreamingModel(tmp_path).facts["reason"] == summary.reason
+
+
+def test_what_no_graph_can_hold_has_no_streaming_model_and_says_why(tmp_path) -> None:
+    path = layers(Clip()).save(tmp_path / "log_mel")
+    figures = streaming_figures(path, 1e-4, path.parent)
+    assert figures["streaming_native"] and figures["streaming_bytes"] and not figures["streaming_reason"]
+    clip = Clip(bands=40)
+    clip.conv(2, 9)
+    path = clip.save(tmp_path / "micro", kind="micro", n_mels=40)
+    assert list(figures := streaming_figures(path, 1e-4, path.parent)) == ["streaming_reason"]
+    assert figures["streaming_reason"].startswith("the front end micro")
+    assert [one.name for one in path.parent.iterdir()] == ["model.onnx"]
+    model = WakewordModel(path)
+    assert model.streaming is None and isinstance(stream_scorer(model), WindowScorer)
+    assert needs(path).macs_per_second > 0
 
 
 def test_a_strided_layer_off_the_last_frame_and_an_early_step_need_windows(tmp_path) -> None:

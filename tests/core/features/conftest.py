@@ -24,6 +24,11 @@ def config() -> Config:
 
 
 @pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    return Parts(tmp_path / "parts")
+
+
+@pytest.fixture
 def make_shards(tmp_path: Path) -> Callable[..., Path]:
     """Write `each` recordings of four roles as one split's shards; the same name gives the same folder again.
 

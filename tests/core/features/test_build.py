@@ -25,11 +25,6 @@ from wakeword_core.training.objective import windows_ending
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Parts:
-    return Parts(tmp_path / "parts")
-
-
-@pytest.fixture
 def built(make_shards, config: Config, tmp_path: Path, parts: Parts) -> tuple[Path, Path]:
     """(shards, features) of a training split."""
     shards, out = make_shards(), tmp_path / "features"

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features.build import build_features
 from wakeword_core.features.cmvn import MEAN_TOLERANCE, VARIANCE_TOLERANCE, Cmvn, check_cmvn, measure
 from wakeword_core.features.store import COLUMNS, PARTS_FOLDER, FeatureFile, load_windows, write_part, write_split
+from wakeword_core.graph.stages import cmvn as stage
 from wakeword_core.store.parts import Parts
 
 BANDS, FRAMES = 4, 12
@@ -22,14 +24,15 @@ def normalises(features: FeatureFile, cmvn: Cmvn, **sample: int) -> bool:
     return figures["worst_mean"] <= MEAN_TOLERANCE and figures["worst_variance"] <= VARIANCE_TOLERANCE
 
 
-def stored(folder: Path, mel: np.ndarray, valid: np.ndarray | None = None) -> FeatureFile:
+def stored(folder: Path, mel: np.ndarray, valid: np.ndarray | None = None, kind: str = "log_mel") -> FeatureFile:
     """A split of rows [rows, BANDS, FRAMES], of which the last `valid` [rows] frames are valid."""
     valid = np.full(len(mel), FRAMES) if valid is None else valid
     columns = {name: np.zeros(len(mel), dtype) for name, dtype in COLUMNS.items()}
     columns |= {"valid_start": FRAMES - valid, "valid_frames": valid}
     part = folder / PARTS_FOLDER / "00000.h5"
     write_part(part, len(mel), [mel.astype(np.float16)], columns, {})
-    write_split(folder / "train.h5", [part], {"labels_json": "[]", "config_json": json.dumps({"dtype": "float16"})})
+    config = json.dumps({"features.frontend": {"kind": kind}})
+    write_split(folder / "train.h5", [part], {"labels_json": "[]", "config_json": config})
     return FeatureFile(folder)
 
 
@@ -105,6 +108,21 @@ def test_rows_without_a_valid_frame_give_no_statistics_and_pass_with_none(tmp_pa
     with pytest.raises(DataError, match="no frame to normalise by"):
         measure(features)
     assert not normalises(features, Cmvn(np.zeros(BANDS, np.float32), np.ones(BANDS, np.float32)))
+
+
+@pytest.mark.parametrize("kind", ["log_mel", "micro"])
+def test_what_the_device_does_not_normalise_stays_as_it_is(kind: str, tmp_path: Path) -> None:
+    features = SimpleNamespace(path=stored(tmp_path / "features", sound(20), kind=kind).path.parent)
+    inputs = {"mel_features[train]": features}
+    run = SimpleNamespace(inputs=inputs, out=tmp_path, progress=lambda *_: None, figures={})
+    stage.make(run)
+    statistics, stays = SimpleNamespace(file=lambda name: tmp_path / name), "stay as the device makes them"
+    made, verdict = Cmvn.load(tmp_path / stage.FILE), stage.normalises(statistics, run)
+    assert verdict.passed and made.changes_nothing == (kind == "micro") == (stays in verdict.description)
+    assert (stays in run.figures.get("note", "")) == (kind == "micro")
+    for changed in (Cmvn(made.mean + 0.2, made.std), Cmvn(made.mean, made.std * np.float32(1.2))):
+        changed.save(tmp_path / stage.FILE)
+        assert not changed.changes_nothing and not stage.normalises(statistics, run).passed
 
 
 def test_cmvn_of_nonsense_is_refused(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The card: complete, readable, and honest about licences."""
 
 import json
+from typing import ClassVar
 
 import onnx
 import pytest
+from bundled_home import BundledProject
 
 from wakeword_core.export.model_card import card_markdown
 from wakeword_core.files import read_json
@@ -31,6 +33,25 @@ def test_it_tells_data_metrics_settings_versions_and_every_key(home, card) -> No
     keys = {one["name"]: one["key"] for one in card["lineage"]}
     expected = {state.name: state.artifact.key for state in status(project) if state.name != "champion_comparison"}
     assert keys == {**expected, "raw_audio": project.fingerprint()[:20]}
+
+
+def test_a_model_that_does_not_stream_is_handed_on_alone(own_home) -> None:
+    def still(stage: str):
+        def make(run) -> None:
+            BundledProject.makers[stage](run)
+            for file in run.out.glob("*.streaming.*"):
+                file.unlink()
+
+        return make
+
+    class Still(BundledProject):
+        makers: ClassVar = {**BundledProject.makers, **{name: still(name) for name in ("onnx_model", "int8_model")}}
+
+    streaming = {"model.streaming.onnx", "model.streaming.int8.onnx"}
+    before = own_home.project().require("model_bundle").files.keys()
+    project = Still(own_home.config.changed({"training.schedule.epochs": 3}), own_home.path)
+    project.build_all()
+    assert project.require("model_bundle").files.keys() == before - streaming and streaming <= before
 
 
 def test_where_recordings_lie_on_this_machine_is_nobodys_business(home, card) -> None:

@@ -1,5 +1,8 @@
 """Every window of every recording is scored once, and neighbours on the tape are not heard."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +24,10 @@ def recording(samples: int, seed: int) -> Recording:
 def score(stretches: np.ndarray) -> np.ndarray:
     """A number that every sample of a window, and its place, has a part in."""
     assert stretches.dtype == np.int16 and stretches.shape[1] == LAYOUT.samples
+    return scored(stretches)
+
+
+def scored(stretches: np.ndarray) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(stretches, LAYOUT.window_samples, axis=1)[:, :: LAYOUT.grid]
     return (windows @ np.sin(np.arange(LAYOUT.window_samples) + 1.0)).astype(np.float32)
 
@@ -50,6 +57,26 @@ def test_each_recording_is_heard_as_if_it_were_alone(lengths, steps, batch) -> N
         ends, scores = alone(found.recording)
         assert np.array_equal(found.ends, ends)
         np.testing.assert_allclose(found.scores, scores, atol=0.1)
+
+
+def test_before_each_stretch_the_front_end_hears_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, heard = replace(LAYOUT, lead_in=70), []
+    monkeypatch.setattr(listening, "_STEPS", 4)
+
+    def after_the_lead_in(stretches: np.ndarray) -> np.ndarray:
+        heard.extend(stretches)
+        assert stretches.shape[1] == layout.samples == LAYOUT.samples + 70
+        return scored(stretches[:, 70:])
+
+    found = list(listen([recording(700, 1), recording(40, 2)], after_the_lead_in, layout))
+    for one in found:
+        ends, scores = alone(one.recording)
+        assert np.array_equal(one.ends, ends)
+        np.testing.assert_allclose(one.scores, scores, atol=0.1)
+    assert not heard[0][:70].any() and len(heard) > 3
+    for before, after in pairwise(heard):
+        step = 4 * LAYOUT.grid
+        assert np.array_equal(before[step:], after[: len(after) - step])
 
 
 def test_no_more_is_held_than_a_batch_and_what_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

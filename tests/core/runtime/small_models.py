@@ -24,9 +24,9 @@ CARD = {
 }
 
 
-def save_model(path, card=CARD, key="wakeword", n_mels=16):
+def save_model(path, card=CARD, key="wakeword", n_mels=16, scale=120):
     """A linear scorer whose weights favour the window's end: loud audio there is the wake word."""
-    weight = np.linspace(-0.5, 1.0, 51, dtype=np.float32)[None].repeat(n_mels, 0).ravel() / 120
+    weight = np.linspace(-0.5, 1.0, 51, dtype=np.float32)[None].repeat(n_mels, 0).ravel() / scale
     gemm = np.stack([-weight, weight], 1)
     bias = np.array([-2.0, 2.0], np.float32)
     nodes = [

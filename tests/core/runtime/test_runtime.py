@@ -136,6 +136,45 @@ def test_decibels_are_clamped_in_each_window_that_is_heard_and_stored_ones_are_l
     np.testing.assert_allclose(WindowScorer(model).push(pcm)[1], scores, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def micro(tmp_path_factory):
+    """A model of microcontrollers, whose front end has a state."""
+    frontend = FrontendConfig(kind="micro", window_frames=51).model_dump(mode="json")
+    path = tmp_path_factory.mktemp("micro") / "model.onnx"
+    return WakewordModel(save_model(path, {**CARD, "frontend": frontend}, n_mels=40, scale=3_000))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(1, 9_000), min_size=1, max_size=6), st.integers(0, 3))
+def test_a_front_end_keeps_its_state_over_a_stream_however_it_is_cut(micro, sizes, seed) -> None:
+    pcm = bursts(5.0, seed)
+    frames = np.concatenate([micro.front_end.silence(50), micro.front_end(pcm)], axis=1)
+    ends = range(50 % micro.stride_frames, frames.shape[1] - 50, micro.stride_frames)
+    expected = micro.score_windows(np.stack([frames[:, end : end + 51] for end in ends]))
+    assert np.ptp(expected[10:, 1]) > 0.02
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "_BLOCK_STRIDES", 3)
+        np.testing.assert_allclose(micro.score_audio(pcm)[1], expected, atol=1e-6)
+    live, other, start, found = WindowScorer(micro), Detector(micro), 0, []
+    while start < len(pcm):
+        chunk = pcm[start : start + sizes[len(found) % len(sizes)]]
+        found.append(live.push(chunk)[1])
+        other.process(chunk[::-1])  # a stream beside it changes nothing
+        start += len(chunk)
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-6)
+
+
+def test_a_new_stream_begins_with_a_fresh_front_end(micro) -> None:
+    detector, pcm = Detector(micro), bursts(3.0)
+    detector.process(pcm)
+    first = detector.scores
+    detector.process(pcm)
+    assert np.abs(detector.scores[:5] - first[:5]).max() > 1e-3
+    detector.reset()
+    detector.process(pcm)
+    np.testing.assert_array_equal(detector.scores, first)
+
+
 def test_short_audio_has_scores_after_quiet_and_none_at_all_has_none(model) -> None:
     times, scores = model.score_audio(bursts(0.3))
     assert len(times) == len(scores) > 0

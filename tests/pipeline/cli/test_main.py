@@ -173,6 +173,15 @@ def test_a_pronunciation_that_is_none_is_refused_before_there_is_a_home(monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
 
 
+def test_a_package_that_features_need_is_told_of_before_there_is_a_home(monkeypatch, capsys, tmp_path: Path) -> None:
+    (tmp_path / "wakeword.yaml").write_text("phrase: robin\nfeatures: {frontend: {kind: micro}}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "pymicro_features", None)
+    status, message = failing(monkeypatch, capsys, "run")
+    assert status == 1 and re.search(r"micro needs pymicro-features: .* -m pip install -e '/.*\[esp\]'", message)
+    assert len(message.splitlines()) == 1 and [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
+
+
 def test_a_missing_configuration_is_said(monkeypatch, capsys, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     status, message = failing(monkeypatch, capsys, "run")

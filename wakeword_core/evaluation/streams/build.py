@@ -241,7 +241,10 @@ class _Piece:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Lengths in samples; a session begins with a whole window, so that its first sound can be scored in full."""
+    """Lengths in samples; a session begins with a whole window, so that its first sound can be scored in full.
+
+    Where the front end depends on what was before, it begins with as much of that as matters.
+    """
 
     rate: int
     lead: int
@@ -253,7 +256,7 @@ class _Layout:
     def of(cls, config: Config) -> "_Layout":
         rate, evaluation = config.data.audio.sample_rate, config.evaluation
         gap = round(evaluation.streams.gap_seconds * rate)
-        lead = max(gap, config.features.frontend.window_samples)
+        lead = max(gap, config.features.frontend.window_samples, config.features.frontend.lead_in_samples)
         tail = max(gap, round(evaluation.streams.tolerance_seconds * rate))
         body = round(evaluation.streams.session_minutes * 60 * rate) - lead - tail
         if body < rate:

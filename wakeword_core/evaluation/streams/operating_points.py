@@ -21,7 +21,7 @@ from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams
 from wakeword_core.evaluation.streams.tail import validation_tradeoff
 from wakeword_core.evaluation.streams.thresholds import Choice, OperatingPoint, headline, recordings
-from wakeword_core.features.mel import NumpyFrontend
+from wakeword_core.features.mel import new_front_end
 from wakeword_core.files import as_type, read_json, write_json
 from wakeword_core.progress import Progress, silent
 
@@ -177,7 +177,7 @@ def torch_scorer(
     from wakeword_core.runtime import window_scores
     from wakeword_core.runtime.exported import stride_frames
 
-    front_end = NumpyFrontend(frontend, sample_rate)
+    front_end = new_front_end(frontend, sample_rate)
     stride = stride_frames(detector, frontend, sample_rate)
 
     def score_windows(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

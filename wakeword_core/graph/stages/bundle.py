@@ -24,10 +24,10 @@ PICTURE = "lineage.png"
 MODEL_FACET = "model"
 """The facet that is the exported model in it, whatever else changes."""
 _COPIED = {
-    "onnx_model": (STREAMING_FILE,),
-    "int8_model": (INT8_FILE, INT8_STREAMING_FILE),
-    "fp16_model": (FP16_FILE,),
-    "judged_model": (JUDGE_FILE,),
+    "onnx_model": {STREAMING_FILE},
+    "int8_model": {INT8_FILE, INT8_STREAMING_FILE},
+    "fp16_model": {FP16_FILE},
+    "judged_model": {JUDGE_FILE},
 }
 """Models that are handed on as they are, by the stage that made them."""
 _SOURCE_FIGURES = ("source", "licence", "commercial_use", "recordings", "hours", "speakers")
@@ -64,7 +64,8 @@ def make(run: StageRun) -> None:
     entry.key, entry.value = MODEL_CARD_KEY, canonical_json(card)
     size = write_model(model, run.out / MODEL_FILE)
     for stage, names in _COPIED.items():
-        for name in names if stage in inputs else ():
+        made = inputs[stage].files.keys() if stage in inputs else ()
+        for name in names.intersection(made):  # not every model streams, or has a judge
             link_or_copy(inputs[stage].file(name), run.out / name)
     write_json(run.out / CARD_JSON, card)
     write_text(run.out / CARD_MARKDOWN, card_markdown(card))

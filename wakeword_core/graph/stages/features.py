@@ -94,7 +94,7 @@ STAGE = Stage(
             limits=("checks.short_cut_auc",),
         ),
     ),
-    libraries=("torch", *SHARDS.libraries),
+    libraries=("torch", "pymicro-features", *SHARDS.libraries),
     partitioned=True,
     gpu=True,
 )

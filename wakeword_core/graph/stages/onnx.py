@@ -1,4 +1,4 @@
-"""ONNX: the calibrated model in one file with its card, and the same as it streams."""
+"""ONNX: the calibrated model in one file with its card, and the same as it streams where its front end is in ONNX."""
 
 from dataclasses import asdict
 
@@ -10,11 +10,11 @@ _PARITY_WINDOWS = 256
 
 
 def make(run: StageRun) -> None:
-    """Export both forms with their card, and measure what they cost."""
+    """Export the forms that there are with their card, and measure what they cost."""
     from wakeword_core.evaluation.streams.operating_points import OperatingPoints
     from wakeword_core.export.cost import cpu_ms_per_second, needs
     from wakeword_core.export.onnx_export import export_onnx
-    from wakeword_core.export.streaming import export_streaming
+    from wakeword_core.export.streaming import streaming_figures
     from wakeword_core.models.scoring import load_model
     from wakeword_core.store.graph import keys_behind
 
@@ -28,10 +28,9 @@ def make(run: StageRun) -> None:
     }
     summary = export_onnx(model, card, run.config.export.onnx, run.out)
     path = run.out / MODEL_FILE
-    streaming = asdict(export_streaming(path, run.config.export.onnx.parity_tolerance, run.out))
     run.figures = {
         **asdict(summary),
-        **{f"streaming_{name}": value for name, value in streaming.items()},
+        **streaming_figures(path, run.config.export.onnx.parity_tolerance, run.out),
         **{f"device_{name}": value for name, value in asdict(needs(path)).items()},
         "cpu_ms_per_s": cpu_ms_per_second(path),
     }

@@ -76,6 +76,10 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
         from wakeword_core.speech.synthesis import require_readable
 
         require_readable(config.phrase, synthesis)
+    if config.features.frontend.kind == "micro":
+        from wakeword_core.features.micro import MicroFrontend
+
+        MicroFrontend(config.features.frontend).stream()  # which says what is missing before anything is built
     require_space(home, _MIN_FREE_BYTES, "a build")
     prepare_home(home, options.config)
     banner(project.config, home)
