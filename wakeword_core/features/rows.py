@@ -110,7 +110,7 @@ class RowComputer:
         self.materials = materials
         rate = config.data.audio.sample_rate
         self.augmenter = Augmenter(materials.noise.samples, materials.rooms, rate, device)
-        # what no device hears is digital silence; a front end that gets used to a floor has to hear one
+        # no device hears digital silence, and a front end that adapts to the noise that there is has to hear some
         self.floor = Floor(self.heard, device) if self.heard > self.row else None
         self.front_end = row_front_end(config.features.frontend, rate).to(device)
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
