@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from wakeword_core.config import Config, FeaturesConfig, FrontendConfig, TcnConfig
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.features.cmvn import Cmvn
-from wakeword_core.models.scoring import ScoringModel, load_model, model_card, new_model, save_model
+from wakeword_core.models.scoring import ScoringModel, count_parameters, load_model, model_card, new_model, save_model
 
 CONFIG = Config(
     training={"model": TcnConfig(channels=8)},
@@ -165,3 +165,13 @@ def test_a_damaged_or_foreign_model_is_refused_in_a_sentence(model: ScoringModel
     with pytest.raises(ArtifactError, match=str(tmp_path)) as caught:
         load_model(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arch", ["mixednet", "ds_cnn"])
+def test_networks_of_microcontrollers_take_their_features(arch: str) -> None:
+    tree = {"features": {"frontend": {"kind": "micro"}}, "training": {"model": {"arch": arch}}}
+    model = new_model(Config.model_validate(tree)).eval()
+    windows = torch.rand(3, 40, 151) * 26
+    scores = model(windows)
+    assert scores.shape == (3, 2) and not torch.allclose(scores[0], scores[1])
+    assert torch.equal(model.normalise(windows), windows) and count_parameters(model) < 60_000

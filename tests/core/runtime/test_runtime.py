@@ -14,7 +14,7 @@ from small_models import CARD, FRONTEND, bursts, save_model
 
 from wakeword_core import audio
 from wakeword_core.audio import read_audio, read_pcm_blocks, resample, to_pcm16, write_audio
-from wakeword_core.config import DetectorConfig
+from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, DataError
 from wakeword_core.features.mel import NumpyFrontend, front_end
 from wakeword_core.runtime import Detector, WakewordModel, onnx_file, window_scores
