@@ -7,6 +7,7 @@ its test part is the background. The phrase, phrases that sound alike, sentences
 with `--set synthesis...` over it, and with the recordings of `--voices`: folders with any of positive/, hard_negative/,
 negative/ and words/, files named as the product names its own (`00012_SPEAKER_ACCENT.flac`).
 
+What ships is tested: the model together with its judge where the preset has one, and then the model alone besides.
 Thresholds are read off the test, condition by condition, for several lengths over which the detector averages scores;
 beside them stands what validation's threshold gives, chosen on synthetic words. "Strangers" are other wake words in the
 background; "short phrases" are those that sound alike, which are no background. With `--peers`, the other engines that
@@ -40,6 +41,7 @@ from wakeword_core.progress import Progress
 from wakeword_core.recordings.manifest import read_manifest
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
+from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.speech.plan import SPEAKER_RULE, SPOKEN_ROLES
 from wakeword_core.speech.plan import WORDS as SINGLE_WORDS
 
@@ -125,15 +127,31 @@ def tested(name: str, config: Config, given: argparse.Namespace, progress: Progr
     model = WakewordModel(exported.file(MODEL_FILE))
     shards = project.require("audio_shards", "test").path
     started = time.monotonic()
-    scores = scores_of_real(model.score_audio, shards, config, progress)
+    alone = scores_of_real(model.score_audio, shards, config, progress)
     seconds["test"] = round(time.monotonic() - started, 1)
-    chosen = evaluate_streams(scores, model.threshold, config.evaluation, model.detector)
+    without = outcome(alone, config, model)
+    judged = config.judge.enabled
     found = {
         "run": name,
         "word": config.phrase,
-        "words": scores.words // len(CONDITIONS),
+        "words": alone.words // len(CONDITIONS),
         "recordings": counts,
-        "background_hours": round(scores.background_hours, 3),
+        "background_hours": round(alone.background_hours, 3),
+        **(with_judge(project, model, progress) if judged else without),
+        **({"alone": without} if judged else {}),
+        "seconds": seconds,
+        "model": exported.key,
+    }
+    if given.peers:
+        found["peers"] = peers(exported.file(MODEL_FILE), shards, config, progress)
+    print(json.dumps(found), file=sys.stderr, flush=True)
+    return found
+
+
+def outcome(scores: StreamScores, config: Config, model: WakewordModel | JudgedModel) -> dict[str, Any]:
+    """What a model makes of the test, at thresholds read off it and at its own."""
+    chosen = evaluate_streams(scores, model.threshold, config.evaluation, model.detector)
+    return {
         **read_off_test(scores, config, model.detector),
         "by_averaged_seconds": {
             length: conditions_at_targets(scores, config, detector)
@@ -141,15 +159,7 @@ def tested(name: str, config: Config, given: argparse.Namespace, progress: Progr
         },
         "loudest": loudest_sources(scores, config, model.detector),
         "chosen_on_validation": at_threshold(chosen, scores, config, model.detector),
-        "seconds": seconds,
-        "model": exported.key,
     }
-    if config.judge.enabled:
-        found["with_judge"] = with_judge(project, model, progress)
-    if given.peers:
-        found["peers"] = peers(exported.file(MODEL_FILE), shards, config, progress)
-    print(json.dumps(found), file=sys.stderr, flush=True)
-    return found
 
 
 def with_judge(project: Project, model: WakewordModel, progress: Progress) -> dict[str, Any]:
@@ -160,18 +170,7 @@ def with_judge(project: Project, model: WakewordModel, progress: Progress) -> di
     with TemporaryDirectory() as folder:
         together, _ = choose_together(model, judge.file(JUDGE_FILE), val, config, Path(folder), progress, synthetic)
         scores = scores_of_real(together.score_audio, test, config, progress)
-    chosen = evaluate_streams(scores, together.threshold, config.evaluation, together.detector)
-    return {
-        **read_off_test(scores, config, together.detector),
-        "by_averaged_seconds": {
-            length: conditions_at_targets(scores, config, detector)
-            for length, detector in averaging_detectors(together.detector).items()
-        },
-        "loudest": loudest_sources(scores, config, together.detector),
-        "chosen_on_validation": at_threshold(chosen, scores, config, together.detector),
-        "heard_share": heard_share(scores),
-        "figures": judge.figures,
-    }
+        return {**outcome(scores, config, together), "heard_share": heard_share(scores), "judge": judge.figures}
 
 
 def recordings_by_split(project: Project) -> dict[str, dict[str, int]]:
@@ -307,7 +306,8 @@ def print_table(title: str, results: list[dict[str, Any]]) -> None:
 
 
 def _rows(result: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    clips, engines = str(result["words"]), {"": result, **result.get("peers", {})}
+    alone = {"without its judge": result["alone"]} if "alone" in result else {}
+    clips, engines = str(result["words"]), {"": result, **alone, **result.get("peers", {})}
     for engine, one in engines.items():
         let_in = [
             f"{count['accepted']} of {count['of']}"
