@@ -19,6 +19,8 @@ AccentName = Literal[
 MannerName = Literal[
     "small_child", "child", "deep", "whispered", "shouted", "speaking_up", "drawn_out", "clipped", "tired", "emphatic"
 ]
+LANGUAGE_TAG = r"^[a-z]{2,3}(-[a-z0-9]+)*$"
+"""What the tags of languages are like: en, en-gb."""
 NEGATIVE_LABEL = "_negative"
 """Class 0 of every model: everything that is not a wake word."""
 

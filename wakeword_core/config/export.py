@@ -1,10 +1,10 @@
 """Settings of the exported models."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wakeword_core.config.base import Settings
+from wakeword_core.config.base import LANGUAGE_TAG, Settings
 
 Platform = Literal[
     "esp32_s3", "esp32_s3_psram", "rp2040", "nano_33_ble", "rpi_zero_2", "rpi_4", "rpi_5", "phone", "server"
@@ -30,9 +30,31 @@ class Int8Config(Settings):
     )
 
 
+class TfliteConfig(Settings):
+    """The model in 8-bit integers for microcontrollers with ESPHome, and what its manifest says of it."""
+
+    enabled: bool = Field(
+        False, description="Whether there is such a model; it needs features.frontend.kind micro and arch mixednet."
+    )
+    calibration_windows: int = Field(512, ge=8, le=100_000, description="Training windows that set its ranges.")
+    max_difference: float = Field(
+        0.01, gt=0, le=1, description="Largest mean difference of its scores from those of the network it is made from."
+    )
+    min_agreement: float = Field(
+        0.995, gt=0, le=1, description="Least share of its scores on the same side of the threshold as that network's."
+    )
+    languages: tuple[Annotated[str, Field(pattern=LANGUAGE_TAG)], ...] = Field(
+        ("en",), min_length=1, max_length=20, description="Languages that the wake word is spoken in, such as en."
+    )
+    author: str = Field("unknown", min_length=1, max_length=80, description="Who made it.")
+    licence: str = Field("", max_length=40, description="Its licence, as an SPDX name; stands beside the author.")
+    website: str = Field("", pattern=r"^$|^https?://\S+$", max_length=200, description="Where there is more about it.")
+
+
 class ExportConfig(Settings):
     """The files that are exported, and the device that they have to fit on."""
 
     onnx: OnnxConfig = OnnxConfig()
     int8: Int8Config = Int8Config()
+    tflite: TfliteConfig = TfliteConfig()
     platform: Platform | None = Field(None, description="Device that the model has to fit on; null: any.")

@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from wakeword_core.config.base import DECIDES_NOTHING, AccentName, DecidesIf, MannerName, Role, Settings, Split
+from wakeword_core.config.base import (
+    DECIDES_NOTHING,
+    LANGUAGE_TAG,
+    AccentName,
+    DecidesIf,
+    MannerName,
+    Role,
+    Settings,
+    Split,
+)
 from wakeword_core.config.globs import glob_regex
 from wakeword_core.text import printable
 
@@ -350,7 +359,7 @@ class SynthesisConfig(Settings):
     @field_validator("languages")
     @classmethod
     def _tags(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]+)*", language) for language in languages):
+        if not all(re.fullmatch(LANGUAGE_TAG, language) for language in languages):
             raise ValueError("must be tags of languages in small letters, such as en or en-gb")
         return languages
 

@@ -1,0 +1,209 @@
+"""The network as a microcontroller computes it: few kinds of layers, and all else folded into their weights.
+
+Every layer over time is unpadded and remembers as many of its last inputs as its kernel reaches back, so that one pass
+over a long stretch gives what the same network gives step by step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.errors import WakewordError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from wakeword_core.models.scoring import ScoringModel
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution over time, across channels or of each by itself, and a ReLU where it has one."""
+
+    weight: Array
+    """[outputs, kernel, inputs]; of a depthwise one [channels, kernel, 1]"""
+    bias: Array
+    """[outputs]"""
+    stride: int = 1
+    depthwise: bool = False
+    relu: bool = False
+
+    @property
+    def kernel(self) -> int:
+        """Return how many steps it sees."""
+        return self.weight.shape[1]
+
+    @property
+    def remembered(self) -> int:
+        """Return how many steps of its input it has to keep from one run to the next."""
+        return self.kernel - self.stride
+
+    @property
+    def inputs(self) -> int:
+        """Return the channels that come in."""
+        return len(self.bias) if self.depthwise else self.weight.shape[2]
+
+    def __call__(self, x: Array) -> Array:
+        """Map [batch, steps, inputs] to [batch, (steps - kernel) // stride + 1, outputs]."""
+        steps = (x.shape[1] - self.kernel) // self.stride + 1
+        y = np.zeros((x.shape[0], steps, len(self.bias)))
+        for tap in range(self.kernel):
+            heard = x[:, tap : tap + (steps - 1) * self.stride + 1 : self.stride]
+            y += heard * self.weight[:, tap, 0] if self.depthwise else heard @ self.weight[:, tap].T
+        y += self.bias
+        return np.maximum(y, 0.0) if self.relu else y
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The sum of the newest steps of an earlier tensor and of the last one, and a ReLU."""
+
+    source: int
+    """Which tensor of the network is added."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers from features to the log-odds of the wake word. Tensor 0 is the features, tensor i what layer i - 1 gives.
+
+    The last layer is a convolution with one output.
+    """
+
+    layers: tuple[Convolution | Residual, ...]
+
+    @property
+    def stride(self) -> int:
+        """Return the frames that one run takes."""
+        return self._first.stride
+
+    @property
+    def bands(self) -> int:
+        """Return how many numbers a frame has."""
+        return self._first.inputs
+
+    @property
+    def _first(self) -> Convolution:
+        return cast(Convolution, self.layers[0])
+
+    @property
+    def receptive_field(self) -> int:
+        """Return the frames that a score depends on."""
+        strides = [1, *(self.stride for _ in self.layers[1:])]
+        kept = zip(self.layers, strides, strict=True)
+        return self.stride + sum(one.remembered * by for one, by in kept if isinstance(one, Convolution))
+
+    def tensors(self, frames: npt.ArrayLike, *, from_quiet: bool = False) -> list[Array]:
+        """Compute every tensor for frames [batch, frames, bands].
+
+        With `from_quiet` there is a step for each whole stride of frames, and what was before them counts as zeros, as
+        on a device that was just switched on; else steps begin where the layers have all that they reach back to.
+        """
+        values = [np.asarray(frames, np.float64)]
+        for layer in self.layers:
+            last = values[-1]
+            if isinstance(layer, Residual):
+                other = values[layer.source]
+                values.append(np.maximum(other[:, other.shape[1] - last.shape[1] :] + last, 0.0))
+                continue
+            if from_quiet:
+                last = np.pad(last, ((0, 0), (layer.remembered, 0), (0, 0)))
+            values.append(layer(last))
+        return values
+
+    def shifted(self, odds: float) -> "Network":
+        """Return the same network with its log-odds lower by so much."""
+        last = cast(Convolution, self.layers[-1])
+        return Network((*self.layers[:-1], replace(last, bias=last.bias - odds)))
+
+    def scores(self, frames: npt.ArrayLike) -> Array:
+        """Map a stream [frames, bands] that begins with quiet to the score of each run: [frames // stride]."""
+        odds = self.tensors(np.asarray(frames)[None], from_quiet=True)[-1][0, :, 0]
+        return 1.0 / (1.0 + np.exp(-odds))
+
+
+def network_of(model: "ScoringModel") -> Network:
+    """Return a trained model as such layers: normalisation, batch norm and calibration are in their weights.
+
+    Raises WakewordError, which says what to change, for one that cannot be.
+    """
+    arch = model.settings.arch
+    if model.classes != 2:
+        raise WakewordError(f"the model has {model.classes} classes, but a microcontroller's has one wake word alone")
+    if arch not in ARCHITECTURES:
+        raise WakewordError(
+            f"a network of training.model.arch {arch} does not run on a microcontroller step by step; set it to "
+            f"{' or '.join(ARCHITECTURES)}"
+        )
+    first, *layers = ARCHITECTURES[arch](model.backbone)
+    return Network((_normalising(first, model), *layers, _calibrated(model)))
+
+
+def _mixednet(network: Any) -> list[Convolution | Residual]:
+    """Return all layers of a `MixedNet` but the classifier."""
+    layers: list[Convolution | Residual] = [
+        _with_norm(_taps(network.stem), network.stem_norm, stride=network.stride, relu=True)
+    ]
+    for block in network.blocks:
+        source, depthwise, pointwise = len(layers), block.depthwise, block.pointwise
+        groups = zip(depthwise.groups, depthwise.skipped, strict=True)
+        # the shorter kernels behind zeros, as the network computes them: one layer instead of several and a joint
+        weight = np.concatenate([np.pad(_taps(group), ((0, 0), (lost, 0), (0, 0))) for group, lost in groups])
+        layers.append(Convolution(weight, np.zeros(len(weight)), depthwise=True))
+        layers.append(_with_norm(_taps(pointwise), block.norm, relu=not block.residual))
+        if block.residual:
+            layers.append(Residual(source))
+    return layers
+
+
+ARCHITECTURES: dict[str, Callable[[Any], list[Convolution | Residual]]] = {"mixednet": _mixednet}
+"""`training.model.arch` -> what turns such a backbone into layers without its classifier."""
+
+
+def _numbers(tensor: Any) -> Array:
+    return cast(Array, tensor.detach().cpu().double().numpy())
+
+
+def _taps(convolution: "nn.Conv1d") -> Array:
+    """Return the weight of a convolution over time as [outputs, kernel, inputs]."""
+    return _numbers(convolution.weight).transpose(0, 2, 1)
+
+
+def _with_norm(weight: Array, norm: "nn.BatchNorm1d", *, stride: int = 1, relu: bool) -> Convolution:
+    gain = _numbers(norm.weight) / np.sqrt(_numbers(norm.running_var) + norm.eps)
+    bias = _numbers(norm.bias) - _numbers(norm.running_mean) * gain
+    return Convolution(weight * gain[:, None, None], bias, stride, relu=relu)
+
+
+def _normalising(first: Convolution | Residual, model: "ScoringModel") -> Convolution:
+    """Let the first layer take features as they are, before mean and deviation of the training split are applied."""
+    layer = cast(Convolution, first)
+    weight = layer.weight / _numbers(model.std)
+    bias = layer.bias - (weight @ _numbers(model.mean)).sum(axis=1)
+    return Convolution(weight, bias, layer.stride, relu=layer.relu)
+
+
+def _calibrated(model: "ScoringModel") -> Convolution:
+    """Return the classifier as log-odds: of two classes, a softmax is the logistic function of the difference."""
+    classifier = cast("nn.Conv1d", model.backbone.classifier)
+    weight, bias = _taps(classifier), _numbers(classifier.bias)
+    parameters = {name: _numbers(value) for name, value in model.calibrator.state_dict().items()}
+    if model.calibration == "temperature":
+        scale, shift = np.full(2, 1.0 / parameters["temperature"]), np.zeros(2)
+    elif model.calibration == "vector":
+        scale, shift = parameters["scale"], parameters["shift"]
+    else:
+        raise WakewordError(
+            f"calibration by {model.calibration} is no straight line, as a microcontroller needs it; set "
+            f"evaluation.calibration.method to {' or '.join(LINEAR_CALIBRATIONS)}"
+        )
+    weight, bias = weight * scale[:, None, None], bias * scale - shift
+    return Convolution(weight[1:] - weight[:1], bias[1:] - bias[:1])
+
+
+LINEAR_CALIBRATIONS = ("temperature", "vector")
+"""Ways of calibrating that become part of the classifier's weights."""

@@ -1,0 +1,159 @@
+"""The network in 8-bit integers: a scale for each channel of the weights, one for each tensor between layers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.errors import DataError
+from wakeword_core.export.tflite.limits import BANDS, LARGEST_FEATURE
+from wakeword_core.export.tflite.network import Array, Convolution, Network, Residual
+
+_LEVELS = 255
+"""Steps between the least and the largest of 256 values."""
+_LARGEST_WEIGHT = 127
+"""Weights are symmetric: -128 is not used."""
+_BIAS_BITS = 30
+_MULTIPLIER_BITS = 31
+"""Sums are scaled by a number of so many bits behind the point; what is less of them is nothing."""
+_LEAST_SHARE = 1e-3
+"""Of the largest channel; one that is weaker is not made as large, since it says nothing."""
+LARGEST_ODDS = float(np.log(1023.0))
+"""Log-odds from which a score is rounded to 0 or 1 in steps of 256: all steps are for what is between."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What an integer stands for: (integer - zero_point) * step."""
+
+    step: float
+    """A float32."""
+    zero_point: int
+
+    @classmethod
+    def between(cls, low: float, high: float) -> "Scale":
+        """Spread 256 steps from `low` to `high`, with one at zero."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        step = float(np.float32((high - low) / _LEVELS)) or 1.0
+        return cls(step, int(np.clip(round(-128 - low / step), -128, 127)))
+
+    def integers(self, values: npt.ArrayLike) -> npt.NDArray[np.int8]:
+        """Round values to int8; those beyond its range become its ends."""
+        steps = np.rint(np.asarray(values, np.float64) / self.step) + self.zero_point
+        return np.clip(steps, -128, 127).astype(np.int8)
+
+
+FEATURES = Scale(float(np.float32(LARGEST_FEATURE / _LEVELS)), -128)
+"""Of the input."""
+PROBABILITIES = Scale(1 / 256, -128)
+"""Of scores that come from log-odds; the output is the same as uint8, from 0."""
+
+
+@dataclass(frozen=True)
+class IntegerConvolution:
+    """A convolution in integers."""
+
+    weight: npt.NDArray[np.int8]
+    """As `Convolution.weight`."""
+    steps: npt.NDArray[np.float32]
+    """What 1 in the weight of each output stands for: [outputs]."""
+    bias: npt.NDArray[np.int32]
+    """[outputs], in steps of the input's times the weight's."""
+    layer: Convolution
+    """What it was rounded from."""
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """A network in integers; `scales` has one for each tensor."""
+
+    layers: tuple[IntegerConvolution | Residual, ...]
+    scales: tuple[Scale, ...]
+    stride: int
+    bands: int
+
+    @property
+    def parameters(self) -> int:
+        """Count the numbers in the layers."""
+        layers = (layer for layer in self.layers if isinstance(layer, IntegerConvolution))
+        return sum(layer.weight.size + layer.bias.size for layer in layers)
+
+
+Ranges = list[tuple[Array, Array]]
+"""The least and the largest value of each channel of each tensor: [channels] both."""
+
+
+def quantize(network: Network, batches: Iterable[npt.ArrayLike]) -> IntegerNetwork:
+    """Round a network to integers, with the ranges that its tensors have on batches [batch, frames, bands].
+
+    The range of features is the device's. Raises DataError where no batch is as long as the network reaches back.
+    """
+    if network.bands != BANDS:
+        raise DataError(f"a microcontroller's frames have {BANDS} numbers, but the model takes {network.bands}")
+    network, ranges = equalised(network, _ranges(network, batches))
+    scales = [Scale.between(float(low.min()), float(high.max())) for low, high in ranges]
+    scales[0], scales[-1] = FEATURES, Scale.between(-LARGEST_ODDS, LARGEST_ODDS)
+    layers = tuple(
+        layer if isinstance(layer, Residual) else _rounded(layer, scales[index], scales[index + 1])
+        for index, layer in enumerate(network.layers)
+    )
+    return IntegerNetwork(layers, tuple(scales), network.stride, network.bands)
+
+
+def _ranges(network: Network, batches: Iterable[npt.ArrayLike]) -> Ranges:
+    ranges: Ranges = []
+    for batch in batches:
+        frames = np.asarray(batch)
+        if frames.shape[1] < network.receptive_field:
+            continue
+        tensors = network.tensors(np.clip(frames, 0.0, LARGEST_FEATURE))
+        found = [(tensor.min(axis=(0, 1)), tensor.max(axis=(0, 1))) for tensor in tensors]
+        both = zip(ranges or found, found, strict=True)
+        ranges = [(np.minimum(old[0], new[0]), np.maximum(old[1], new[1])) for old, new in both]
+    if not ranges or not all(np.isfinite(high - low).all() for low, high in ranges):
+        raise DataError(
+            f"no training window is as long as the {network.receptive_field} frames that a score depends on, or its "
+            "features are not finite; make features.frontend.window_frames longer"
+        )
+    return ranges
+
+
+def equalised(network: Network, ranges: Ranges) -> tuple[Network, Ranges]:
+    """Return a network that gives the same, whose depthwise layers have channels of one size, and its ranges.
+
+    All channels of a tensor share 256 steps, of which a weak one would have few. What a depthwise layer gives goes
+    through nothing but the next layer's weights, which can take back what makes each channel as large as the largest
+    (cross-layer equalization, Nagel et al. 2019).
+    """
+    layers, ranges = list(network.layers), list(ranges)
+    for index, (layer, following) in enumerate(pairwise(network.layers)):
+        if not isinstance(layer, Convolution) or not layer.depthwise or layer.relu:
+            continue
+        assert isinstance(following, Convolution) and not following.depthwise
+        low, high = ranges[index + 1]
+        sizes = np.maximum(np.abs(low), np.abs(high))
+        share = np.maximum(sizes / (sizes.max() or 1.0), _LEAST_SHARE)
+        layers[index] = replace(layer, weight=layer.weight / share[:, None, None], bias=layer.bias / share)
+        layers[index + 1] = replace(following, weight=following.weight * share)
+        ranges[index + 1] = low / share, high / share
+    return Network(tuple(layers)), ranges
+
+
+def _rounded(layer: Convolution, before: Scale, after: Scale) -> IntegerConvolution:
+    largest = np.abs(layer.weight).max(axis=(1, 2))
+    # a channel with next to no weight may have a large bias, which has to fit in its integers, and a step of some size
+    floors = np.abs(layer.bias) / before.step / 2**_BIAS_BITS, after.step / before.step / 2**_MULTIPLIER_BITS
+    steps = np.maximum.reduce([largest / _LARGEST_WEIGHT, *np.broadcast_arrays(*floors)]).astype(np.float32)
+    weight = np.rint(layer.weight / steps.astype(np.float64)[:, None, None])
+    bias = np.rint(layer.bias / (bias_steps(steps, before).astype(np.float64)))
+    return IntegerConvolution(
+        np.clip(weight, -_LARGEST_WEIGHT, _LARGEST_WEIGHT).astype(np.int8), steps, bias.astype(np.int32), layer
+    )
+
+
+def bias_steps(steps: npt.NDArray[np.float32], before: Scale) -> npt.NDArray[np.float32]:
+    """Return what 1 in the bias of each output stands for: that of its weight times that of what comes in."""
+    return cast(npt.NDArray[np.float32], steps * np.float32(before.step))

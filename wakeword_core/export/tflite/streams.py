@@ -1,0 +1,175 @@
+"""The file for microcontrollers in continuous sound, from the device's front end to its detections.
+
+On validation, cutoff and window of the manifest are chosen by ESPHome's rule; on the test, misses and false alarms are
+counted by the rules of all that run it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword_core.config import DetectorConfig, EvaluationConfig
+from wakeword_core.evaluation.measure.intervals import Interval, poisson_interval, wilson_interval
+from wakeword_core.evaluation.streams.origins import Origins
+from wakeword_core.evaluation.streams.scores import PreparedSession, StreamScorer, StreamScores, prepare_sessions
+from wakeword_core.evaluation.streams.thresholds import headline, logit, recordings
+from wakeword_core.export.tflite.manifest import LONGEST_WINDOW, STEP_MS
+from wakeword_core.export.tflite.runtimes import hear
+from wakeword_core.runtime.microcontroller import esphome_events, levels, pymicro_events
+
+_FRAME_SECONDS = 0.03
+"""What a frame of the device's front end looks at."""
+_WINDOWS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+"""Numbers of latest scores to try."""
+_LOWEST, _HIGHEST = 1, 253
+"""Cutoffs to try, of 255: no mean of scores up to 255/256 is above the next."""
+_PLACES = 10_000
+"""Cutoffs in manifests have four places."""
+
+Events = npt.NDArray[np.int64]
+Rule = Callable[[Events, float, int, int], Events]
+RULES: dict[str, Rule] = {
+    "esphome": esphome_events,
+    "pymicro": lambda scores, cutoff, window, stride: pymicro_events(scores, cutoff, window),
+}
+"""Which scores [runs] are events, for a cutoff, a window and a stride."""
+CHOSEN_BY = "esphome"
+"""The rule that cutoff and window are for."""
+
+
+def device_scorer(model: Path, stride: int) -> StreamScorer:
+    """Return a scorer of streams that hears as a device does; a score comes with the last sample of its last frame."""
+
+    def score(pcm: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+        scores = hear(model, pcm)
+        last_frames = stride * np.arange(1, len(scores) + 1) - 1
+        return _FRAME_SECONDS + last_frames * STEP_MS / 1_000, scores
+
+    return score
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a cutoff and a window give on the streams of a split."""
+
+    words: int
+    """Counted once a condition."""
+    misses: int
+    frr: float
+    frr_interval: Interval
+    false_alarms: int
+    background_hours: float
+    fah: float
+    fah_interval: Interval
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The cutoff and the window of a manifest; not `reachable` where none has few enough false alarms."""
+
+    cutoff: float
+    window: int
+    reachable: bool
+
+
+class DeviceStreams:
+    """The scores of a file on the streams of a split, in the target conditions."""
+
+    def __init__(self, scores: StreamScores, evaluation: EvaluationConfig, stride: int) -> None:
+        """Prepare the streams; DataError when there is no word in a target condition or no background."""
+        self._scores, self._evaluation, self._stride = headline(scores, evaluation.conditions), evaluation, stride
+        plain = DetectorConfig(smoothing=1)
+        sessions = prepare_sessions(self._scores, evaluation.streams, plain)
+        heard = [(session, levels(session.scores.scores)) for session in sessions]
+        self._with_words = [pair for pair in heard if len(pair[0].starts)]
+        self._background = [pair for pair in heard if pair[0].scores.background]
+
+    def rates(self, cutoff: float, window: int, rule: str) -> Rates:
+        """Count misses and false alarms by a rule, with intervals."""
+        words, hours = self._scores.words, self._scores.background_hours
+        misses, alarms = words - self.hits(cutoff, window, rule), self.alarms(cutoff, window, rule)
+        trials, level = recordings(self._scores), self._evaluation.operating_points.confidence
+        return Rates(
+            words=words,
+            misses=misses,
+            frr=misses / words,
+            frr_interval=wilson_interval(misses / words * trials, trials, level),
+            false_alarms=alarms,
+            background_hours=hours,
+            fah=alarms / hours,
+            fah_interval=poisson_interval(alarms, hours, level),
+        )
+
+    def hits(self, cutoff: float, window: int, rule: str = CHOSEN_BY) -> int:
+        """Count the words in whose time there is an event, once a condition."""
+        found = 0
+        for session, scores in self._with_words:
+            times = self._times(session, scores, cutoff, window, rule)
+            first = np.searchsorted(times, session.starts)
+            found += int((first < np.searchsorted(times, session.stops, side="right")).sum())
+        return found
+
+    def alarms(self, cutoff: float, window: int, rule: str = CHOSEN_BY) -> int:
+        """Count the events in background."""
+        found = 0
+        for session, scores in self._background:
+            times = self._times(session, scores, cutoff, window, rule)
+            found += int(((times >= session.counted_from) & (times <= session.counted_until)).sum())
+        return found
+
+    def _times(
+        self, session: PreparedSession, scores: Events, cutoff: float, window: int, rule: str
+    ) -> npt.NDArray[np.float64]:
+        return session.scores.times[RULES[rule](scores, cutoff, window, self._stride)]
+
+    def choose(self, target_fah: float, windows: tuple[int, ...]) -> Choice:
+        """Choose the cutoff and the window with the fewest misses of those with no more false alarms than the target.
+
+        A cutoff is one only if no higher one has more. Of equals the longest window is taken, because a sound that is
+        only for a moment like the word is then no alarm. Its cutoff is in the middle, in log-odds, between the highest
+        with too many alarms and the lowest that costs words; where nobody says the wake word, so that misses show
+        nothing of people, it is the lowest with few enough alarms.
+        """
+        allowed = target_fah * self._scores.background_hours
+        tried = [(self._lowest_allowed(window, allowed), window) for window in sorted(windows, reverse=True)]
+        reachable = [(lowest, window) for lowest, window in tried if lowest <= _HIGHEST]
+        if not reachable:
+            window = min((window for _, window in tried), key=lambda window: self.alarms(_cutoff(_HIGHEST), window))
+            return Choice(_cutoff(_HIGHEST), window, False)
+        lowest, window = max(reachable, key=lambda pair: self.hits(_cutoff(pair[0]), pair[1]))
+        highest = lowest
+        most = self.hits(_cutoff(lowest), window)
+        people = Origins.of(self._scores).real_words
+        while people and highest < _HIGHEST and self.hits(_cutoff(highest + 1), window) >= most:
+            highest += 1
+        middle = (logit((lowest - 1) / 255) + logit((highest + 1) / 255)) / 2 if people else -np.inf
+        chosen = min(range(lowest, highest + 1), key=lambda place: abs(logit(place / 255) - middle))
+        return Choice(_cutoff(chosen if people else lowest), window, True)
+
+    def _lowest_allowed(self, window: int, allowed: float) -> int:
+        # no cutoff is passed by a mean that is nowhere above it
+        sums = (np.convolve(scores, np.ones(window, np.int64)).max(initial=0) for _, scores in self._background)
+        lowest = min(max(-(-int(max(sums)) // window), _LOWEST), _HIGHEST + 1)
+        while lowest > _LOWEST and self.alarms(_cutoff(lowest - 1), window) <= allowed:
+            lowest -= 1
+        return lowest
+
+
+def windows_to_try(evaluation: EvaluationConfig, stride: int) -> tuple[int, ...]:
+    """Return the windows that collect scores over no more time than is allowed; without tuning, that of the detector.
+
+    That is the number of scores that take as long as those it averages.
+    """
+    run_seconds = stride * STEP_MS / 1_000
+    if evaluation.tuning.enabled:
+        return tuple(window for window in _WINDOWS if window * run_seconds <= evaluation.tuning.longest_seconds) or (1,)
+    detector = evaluation.detector
+    return (min(max(round(detector.smoothing * detector.stride_seconds / run_seconds), 1), LONGEST_WINDOW),)
+
+
+def _cutoff(place: int) -> float:
+    """Return a cutoff of which ESPHome makes this whole number."""
+    return -(-place * _PLACES // 255) / _PLACES
