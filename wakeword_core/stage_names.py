@@ -18,6 +18,7 @@ StageName = Literal[
     "judged_model",
     "int8_model",
     "fp16_model",
+    "tflite_model",
     "model_bundle",
     "champion_comparison",
 ]

@@ -12,16 +12,16 @@ from wakeword_core.graph.stages import STAGES
 SPEECH, MANIFEST, SHARDS, FEATURES = "synthetic_speech", "raw_manifest", "audio_shards", "mel_features"
 TRAINING_ROWS = "mel_features[train]"
 TRAINED, MINED, TUNED, CALIBRATED = "trained_model", "mined_negatives", "tuned_model", "calibrated_model"
-ONNX, REPORT, INT8, BUNDLE, COMPARISON = (
-    "onnx_model", "metrics_report", "int8_model", "model_bundle", "champion_comparison",
+ONNX, REPORT, INT8, TFLITE, BUNDLE, COMPARISON = (
+    "onnx_model", "metrics_report", "int8_model", "tflite_model", "model_bundle", "champion_comparison",
 )  # fmt: skip
 JUDGE, JUDGED = "judge_model", "judged_model"
-STREAMED = (CALIBRATED, REPORT, JUDGED, COMPARISON)
+STREAMED = (CALIBRATED, REPORT, JUDGED, TFLITE, COMPARISON)
 """Stages that put recordings together to continuous audio."""
 FROM_SAMPLES = (SPEECH, MANIFEST, SHARDS, FEATURES, TRAINED, TUNED, JUDGE, *STREAMED)
 
 STALE: dict[str, tuple[str, ...]] = {
-    "phrase": (SPEECH, MANIFEST, FEATURES, TRAINED, TUNED, JUDGE, ONNX, REPORT, JUDGED, BUNDLE, COMPARISON),
+    "phrase": (SPEECH, MANIFEST, FEATURES, TRAINED, TUNED, JUDGE, ONNX, REPORT, JUDGED, TFLITE, BUNDLE, COMPARISON),
     "seed": FROM_SAMPLES,
     "data.sources": (MANIFEST,),
     "data.missing_source": (),
@@ -55,13 +55,14 @@ STALE: dict[str, tuple[str, ...]] = {
     "evaluation.streams": STREAMED,
     "evaluation.conditions.tuning": STREAMED,
     "evaluation.conditions.test": (REPORT, JUDGED),
-    "evaluation.detector": (CALIBRATED, REPORT, JUDGED),
-    "evaluation.tuning": (CALIBRATED, REPORT, JUDGED),
+    "evaluation.detector": (CALIBRATED, REPORT, JUDGED, TFLITE),
+    "evaluation.tuning": (CALIBRATED, REPORT, JUDGED, TFLITE),
     "evaluation.calibration": (CALIBRATED, REPORT, JUDGED),
     "evaluation.operating_points": STREAMED,
     "evaluation.report": (REPORT, JUDGED),
     "export.onnx": (ONNX, JUDGE),
     "export.int8": (INT8,),
+    "export.tflite": (TFLITE,),
     "export.platform": (),
     "registry": (COMPARISON,),
     "registry.promote": (),

@@ -32,12 +32,16 @@ GRAPH = {
     "onnx_model": ("delivery", {"calibrated_model"}),
     "int8_model": ("delivery", {"onnx_model", "mel_features"}),
     "fp16_model": ("delivery", {"onnx_model", "mel_features"}),
+    "tflite_model": ("delivery", {"calibrated_model", "mel_features", "audio_shards", "raw_manifest"}),
     "metrics_report": (
         "delivery",
         {"onnx_model", "calibrated_model", "trained_model", "tuned_model", "raw_manifest", "mel_features"}
         | {"audio_shards"},
     ),
-    "model_bundle": ("delivery", {"onnx_model", "int8_model", "fp16_model", "metrics_report", "raw_manifest"}),
+    "model_bundle": (
+        "delivery",
+        {"onnx_model", "int8_model", "fp16_model", "tflite_model", "metrics_report", "raw_manifest"},
+    ),
     "champion_comparison": ("delivery", {"onnx_model", "model_bundle", "audio_shards"}),
 }
 

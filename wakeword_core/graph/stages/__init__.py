@@ -17,6 +17,7 @@ from wakeword_core.graph.stages import (
     report,
     shards,
     speech,
+    tflite,
     training,
     tuning,
 )
@@ -37,6 +38,7 @@ STAGES: tuple[Stage, ...] = (
     judged.STAGE,  # model and judge -> their thresholds, and what they give on the test
     int8.STAGE,  # ONNX -> 8-bit integers
     fp16.STAGE,  # ONNX -> float16
+    tflite.STAGE,  # model -> 8-bit integers for microcontrollers
     bundle.STAGE,  # all that ships, with the model card
     comparison.STAGE,  # the new model against the champion
 )

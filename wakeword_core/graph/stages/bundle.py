@@ -67,6 +67,9 @@ def make(run: StageRun) -> None:
         made = inputs[stage].files.keys() if stage in inputs else ()
         for name in names.intersection(made):  # not every model streams, or has a judge
             link_or_copy(inputs[stage].file(name), run.out / name)
+    if tflite := inputs.get("tflite_model"):
+        for name in tflite.files:
+            link_or_copy(tflite.file(name), run.out / name)
     write_json(run.out / CARD_JSON, card)
     write_text(run.out / CARD_MARKDOWN, card_markdown(card))
     (run.out / PICTURE).write_bytes(lineage_picture(graph, node))
@@ -119,6 +122,7 @@ STAGE = Stage(
         Input("int8_model"),
         Input("fp16_model"),
         Input("judged_model"),
+        Input("tflite_model"),
         Input("metrics_report"),
         Input("raw_manifest", facet="sources"),
     ),

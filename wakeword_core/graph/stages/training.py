@@ -25,6 +25,10 @@ def make(run: StageRun) -> None:
     from wakeword_core.training.records import CURVE, HISTORY, history_curve
     from wakeword_core.training.run import CHECKPOINTS
 
+    if run.config.export.tflite.enabled:
+        from wakeword_core.export.tflite.make import require_possible
+
+        require_possible(run.config)  # now, not when the training is over
     _ = run.device  # recorded with the artifact
     summary = train(
         load_windows(run.inputs["mel_features[train]"].path),

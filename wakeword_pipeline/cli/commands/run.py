@@ -72,6 +72,10 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
     project = options.project()
     home = project.home
     config, synthesis = project.config, project.config.synthesis
+    if config.export.tflite.enabled:
+        from wakeword_core.export.tflite.make import require_possible
+
+        require_possible(config)
     if synthesis.enabled and (not config.phrase.isascii() or synthesis.pronunciations or synthesis.phrase_language):
         from wakeword_core.speech.synthesis import require_readable
 
