@@ -31,6 +31,8 @@ _EVENLY = 0.15
 """Share of negatives that are drawn alike, however wrong the head is about them."""
 _BLOCK_ROWS = 2_000
 _NOWHERE = -1e9
+_LEAST_DEVIATION = 1e-3
+"""Of a number of the embedding, which may be the same in all of a few rows."""
 
 
 class JudgeHead(nn.Module):
@@ -104,7 +106,7 @@ def _trained(
     head = JudgeHead(words, settings)
     others = rows.embeddings[negatives].float()
     head.mean.copy_(others.mean((0, 1)))
-    head.deviation.copy_(others.std((0, 1)))
+    head.deviation.copy_(others.std((0, 1)).clamp_min(_LEAST_DEVIATION))
     optimizer = torch.optim.AdamW(head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=settings.steps)
     chances = torch.ones(len(negatives))

@@ -126,6 +126,13 @@ def test_fewer_rows_than_a_batch_are_enough() -> None:
     train_head(rows(count=4), 1, SETTINGS, seed=1)
 
 
+def test_a_number_that_is_the_same_in_all_rows_is_no_trouble() -> None:
+    made = rows()
+    made.embeddings[:, :, 5] = -0.5
+    head, _ = train_head(made, 1, SETTINGS, seed=1)
+    assert head(made.embeddings).isfinite().all()
+
+
 def card() -> dict:
     return {
         "phrase": "robin",
