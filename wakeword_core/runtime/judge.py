@@ -36,6 +36,7 @@ from wakeword_core.runtime.model import BATCH_WINDOWS, BlockScorer, WakewordMode
 from wakeword_core.runtime.streaming import AUDIO, Floats, Pcm, Times, check_pcm
 
 _HEARD_AT_ONCE = 8
+"""Windows that a judge hears in one go: all of a long recording's would be a hundred times its size."""
 _SUREST = 6.0
 """Log-odds beyond which the model is not taken to be any surer, or its rounding would outvote the judge."""
 _CERTAIN = 1e-7
@@ -70,18 +71,19 @@ class Judge(ExportedModel):
             )
         return {AUDIO: np.zeros((2, window), np.float32)}, 2
 
+    @property
+    def quiet_samples(self) -> int:
+        """Samples of quiet after the end of a recording by which no answer to it is left in any average."""
+        held = round(self.facts.step_seconds * self.sample_rate)
+        return super().quiet_samples - self.frontend.window_samples + self.facts.window_samples + held
+
     def score_sound(self, windows: Floats) -> Floats:
         """Map windows of sound float32 [n, window_samples] in [-1, 1] to class scores float32 [n, classes]."""
-        scores = [np.empty((0, len(self.labels)), np.float32)]
-        for start in range(0, len(windows), _HEARD_AT_ONCE):
-            batch = windows[start : start + _HEARD_AT_ONCE]
-            try:
-                scores.append(self.checked(self.session.run([SCORES], {AUDIO: batch})[0], len(batch)))
-            except ArtifactError:
-                raise
-            except Exception as error:  # onnxruntime's own exceptions have no common public base
-                raise ArtifactError(f"{self.path} cannot be run ({reason_of(error)}); build the judge again") from error
-        return np.concatenate(scores)
+        try:
+            scores = self.session.run([SCORES], {AUDIO: windows})[0]
+        except Exception as error:  # onnxruntime's own exceptions have no common public base
+            raise ArtifactError(f"{self.path} cannot be run ({reason_of(error)}); build the judge again") from error
+        return self.checked(scores, len(windows))
 
 
 class JudgedModel:
@@ -92,8 +94,8 @@ class JudgedModel:
 
     def __init__(self, model: WakewordModel, judge: Judge) -> None:
         if judge.facts.made_for != model.graph_digest:
-            raise ArtifactError(f"{judge.path} was not made for {model.path}; build both again, or use the model alone")
-        if judge.labels != model.labels or judge.stride_frames != model.stride_frames:
+            raise ArtifactError(f"{judge.path} was not made for {model.path}; build both again")
+        if any(getattr(judge, name) != getattr(model, name) for name in ("labels", "sample_rate", "stride_frames")):
             raise ArtifactError(f"{judge.path} and {model.path} differ in what they score; build both again")
         self.model, self.judge = model, judge
         self.path, self.card, self.phrase, self.labels = model.path, model.card, model.phrase, model.labels
@@ -124,11 +126,18 @@ class JudgedModel:
 
 
 def judged(model: WakewordModel) -> JudgedModel | None:
-    """Return the model together with the judge that lies beside it, or None where there is no judge."""
+    """Return the model together with the judge that lies beside it, or None where there is no judge.
+
+    ArtifactError when the judge cannot be used: the thresholds of the model alone are others.
+    """
     beside = model.path.with_name(JUDGE_FILE)
-    return (
-        JudgedModel(model, Judge(beside, model.threads)) if model.path.name == MODEL_FILE and beside.is_file() else None
-    )
+    if model.path.name != MODEL_FILE or not beside.is_file():
+        return None
+    try:
+        return JudgedModel(model, Judge(beside, model.threads))
+    except ArtifactError as error:
+        alone = f"take {JUDGE_FILE} away to use the model alone (or --alone of detect, listen and score)"
+        raise ArtifactError(f"{error}; {alone}") from error
 
 
 class JudgedScorer:
@@ -143,8 +152,10 @@ class JudgedScorer:
         self._begin()
 
     def _begin(self) -> None:
-        self._sound: Pcm = np.empty(0, np.int16)
-        self._dropped = self._number = 0
+        width = self._judge.facts.window_samples
+        self._sound: Pcm = np.zeros(width, np.int16)
+        self._first = -width  # the sample of the stream that `_sound` begins with
+        self._number = 0
         self._loud_at = -np.inf
         self._was_open = False
         self._said = np.zeros(len(self._judge.labels) - 1)
@@ -169,7 +180,7 @@ class JudgedScorer:
             return times, scores
         is_open, asked = self._gate(scores[:, 1:].max(axis=1))
         ends = np.rint(times * self._judge.sample_rate).astype(np.int64)
-        said = self._held(asked, log_odds(self._judge.score_sound(self._windows(ends[asked])))[:, 1:])
+        said = self._held(asked, log_odds(self._answers(ends[asked]))[:, 1:])
         odds = (np.clip(log_odds(scores)[:, 1:], -_SUREST, _SUREST) + said) / 2
         words = np.where(is_open[:, None], 1 / (1 + np.exp(-odds)), 0.0)
         self._forget(int(ends[-1]))
@@ -187,13 +198,13 @@ class JudgedScorer:
         asked = opens | (is_open & (numbers % self._step == 0))
         return is_open, asked
 
-    def _windows(self, ends: npt.NDArray[np.int64]) -> Floats:
-        """The sound before samples `ends` [n], after quiet where the stream is not so old: [n, window_samples]."""
-        width = self._judge.facts.window_samples
-        padded = np.concatenate([np.zeros(max(0, width - self._dropped), np.int16), self._sound])
-        before = len(padded) - len(self._sound) - self._dropped
-        starts = ends + before - width
-        return from_pcm16(padded[starts[:, None] + np.arange(width)])
+    def _answers(self, ends: npt.NDArray[np.int64]) -> Floats:
+        """Ask the judge about the sound before samples `ends` [n], of a few windows at once: scores [n, classes]."""
+        starts = ends - self._judge.facts.window_samples - self._first
+        windows = np.lib.stride_tricks.sliding_window_view(self._sound, self._judge.facts.window_samples)
+        blocks = (starts[at : at + _HEARD_AT_ONCE] for at in range(0, len(starts), _HEARD_AT_ONCE))
+        scores = [self._judge.score_sound(from_pcm16(windows[block])) for block in blocks]
+        return np.concatenate([np.empty((0, len(self._judge.labels)), np.float32), *scores])
 
     def _held(self, asked: npt.NDArray[np.bool_], answers: Numbers) -> Numbers:
         """What the judge said last at each score, of its answers [asked, words]: [n, words]."""
@@ -203,9 +214,9 @@ class JudgedScorer:
 
     def _forget(self, end: int) -> None:
         """Drop the sound before the windows of later scores."""
-        done = end - self._judge.facts.window_samples - self._dropped
+        done = end - self._judge.facts.window_samples - self._first
         if done > 0:
-            self._sound, self._dropped = self._sound[done:].copy(), self._dropped + done
+            self._sound, self._first = self._sound[done:].copy(), self._first + done
 
 
 def log_odds(scores: Floats) -> Numbers:

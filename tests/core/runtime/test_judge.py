@@ -14,7 +14,7 @@ from wakeword_core.errors import ArtifactError
 from wakeword_core.runtime import Detector, WakewordModel
 from wakeword_core.runtime.exported import seal
 from wakeword_core.runtime.judge import Judge, JudgedModel, judged, log_odds
-from wakeword_core.runtime.live import open_model
+from wakeword_core.runtime.live import open_model, stream_scorer
 from wakeword_core.runtime.model import detect_blocks
 
 
@@ -96,6 +96,32 @@ def test_what_the_judge_denies_is_not_detected(model, tmp_path) -> None:
     assert not detect_blocks(JudgedModel(model, Judge(silent)), [pcm])
 
 
+def test_a_judge_that_is_always_asked_gets_few_windows_at_once(model, tmp_path, monkeypatch) -> None:
+    judge = Judge(save_judge(tmp_path / "judge.onnx", model, judge={"gate": 0.0, "step_seconds": 1e-6}))
+    heard, score = [], judge.score_sound
+    monkeypatch.setattr(judge, "score_sound", lambda windows: heard.append(len(windows)) or score(windows))
+    times, _ = JudgedModel(model, judge).score_audio(np.tile(bursts(10), 6))
+    assert sum(heard) == len(times)
+    assert max(heard) <= 8, "all of an hour's would be 100 times the hour's sound"
+
+
+def test_a_stream_keeps_no_more_sound_than_the_judge_can_hear(together) -> None:
+    scorer = stream_scorer(together)
+    for chunk in np.split(np.tile(bursts(10), 6), 240):
+        scorer.push(chunk)
+    assert len(scorer._sound) < 2 * WINDOW
+
+
+def test_quiet_after_a_recording_outlasts_the_longer_window(model, tmp_path) -> None:
+    for window_samples, step_seconds in ((WINDOW, 0.08), (WINDOW, 3.0)):
+        asked = {"window_samples": window_samples, "step_seconds": step_seconds, "gate": 0.0}
+        judge = Judge(save_judge(tmp_path / "judge.onnx", model, judge=asked))
+        together, pcm = JudgedModel(model, judge), bursts(3)
+        _, scores = together.score_audio(np.r_[pcm, np.zeros(together.quiet_samples + 16_000, np.int16)])
+        after = round((len(pcm) + together.quiet_samples) / 16_000 / together.detector.stride_seconds)
+        assert np.allclose(scores[after:], scores[-1]), "nothing is left of it"
+
+
 def test_a_second_stream_begins_anew(together) -> None:
     pcm = bursts(2, 2)
     detector = Detector(together)
@@ -118,6 +144,21 @@ def test_a_judge_of_another_model_is_refused(model, tmp_path) -> None:
         JudgedModel(model, other)
     with pytest.raises(ArtifactError, match="differ in what they score"):
         JudgedModel(model, Judge(save_judge(tmp_path / "judge.onnx", model, labels=["_negative", "hello"])))
+    with pytest.raises(ArtifactError, match="differ in what they score"):
+        JudgedModel(model, Judge(save_judge(tmp_path / "judge.onnx", model, sample_rate=8_000)))
+
+
+def test_a_judge_that_cannot_be_used_is_said_with_the_way_out(model, tmp_path) -> None:
+    for name, damage in (("damaged", b"no model"), ("of another", None)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(model.path.read_bytes())
+        judge = save_judge(folder / "judge.onnx", model, judge={"made_for": "another"})
+        if damage:
+            judge.write_bytes(damage)
+        with pytest.raises(ArtifactError, match=r"take judge.onnx away to use the model alone"):
+            open_model(folder)
+        assert open_model(folder, alone=True).phrase == model.phrase
 
 
 @pytest.mark.parametrize(
