@@ -29,6 +29,7 @@ CHAMPION: Literal["champion"] = "champion"
 MANIFEST: StageName = "raw_manifest"
 SHARDS: StageName = "audio_shards"
 MODEL: StageName = "onnx_model"
+JUDGE: StageName = "judge_model"
 BUNDLE: StageName = "model_bundle"
 COMPARISON: StageName = "champion_comparison"
 

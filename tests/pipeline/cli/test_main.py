@@ -13,6 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from wakeword_core.config import Config
+from wakeword_core.config.judge import JudgeConfig
+from wakeword_core.errors import MissingDependencyError
+from wakeword_core.graph.project import Project
+from wakeword_core.judge import embedding
+from wakeword_pipeline.cli.commands.run import require_embedding
 from wakeword_pipeline.cli.main import app, main
 
 SURFACE = {
@@ -180,6 +186,28 @@ def test_a_package_that_features_need_is_told_of_before_there_is_a_home(monkeypa
     status, message = failing(monkeypatch, capsys, "run")
     assert status == 1 and re.search(r"micro needs pymicro-features: .* -m pip install -e '/.*\[esp\]'", message)
     assert len(message.splitlines()) == 1 and [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
+
+
+def test_an_embedding_that_a_judge_needs_is_told_of_before_there_is_a_home(monkeypatch, capsys, tmp_path: Path) -> None:
+    (tmp_path / "wakeword.yaml").write_text("phrase: robin\njudge: {enabled: true}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(embedding, "find_spec", lambda name: None)
+    embedding.speech_embedding.cache_clear()
+    status, message = failing(monkeypatch, capsys, "run")
+    assert status == 1 and re.search(r"Google's speech embedding: .* -m pip install -e '/.*\[judge\]'", message)
+    assert len(message.splitlines()) == 1 and [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
+
+
+def test_no_embedding_is_needed_for_a_judge_that_is_made_or_not_to_be_made(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(embedding, "find_spec", lambda name: None)
+    embedding.speech_embedding.cache_clear()
+    project = Project(Config(phrase="robin", judge=JudgeConfig(enabled=True)), tmp_path)
+    project.store.root.mkdir()
+    require_embedding(project, ["raw_manifest"])
+    with pytest.raises(MissingDependencyError):
+        require_embedding(project, ["judge_model"])
+    monkeypatch.setattr(Project, "find", lambda project, stage: stage == "judge_model" or None)
+    require_embedding(project, [])
 
 
 def test_a_missing_configuration_is_said(monkeypatch, capsys, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
 from wakeword_core.graph.stage import Input, Stage, StageRun
-from wakeword_core.stage_names import MANIFEST, SYNTHETIC_FACET
+from wakeword_core.stage_names import JUDGE, MANIFEST, SYNTHETIC_FACET
 
 HEAD = "head.safetensors"
 
@@ -52,7 +52,7 @@ def make(run: StageRun) -> None:
 
 
 STAGE = Stage(
-    name="judge_model",
+    name=JUDGE,
     version="1",
     make=make,
     inputs=(

@@ -3,7 +3,7 @@
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
 from wakeword_core.graph.stages.judge import has_judge
 from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
-from wakeword_core.stage_names import MANIFEST, SYNTHETIC_FACET
+from wakeword_core.stage_names import JUDGE, MANIFEST, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact
 
 
@@ -14,7 +14,7 @@ def make(run: StageRun) -> None:
     from wakeword_core.runtime import WakewordModel
 
     inputs, config = run.inputs, run.config
-    model, judge = WakewordModel(inputs["onnx_model"].file(MODEL_FILE)), inputs["judge_model"].file(JUDGE_FILE)
+    model, judge = WakewordModel(inputs["onnx_model"].file(MODEL_FILE)), inputs[JUDGE].file(JUDGE_FILE)
     val, test = (inputs[f"audio_shards[{split}]"].path for split in ("val", "test"))
     synthetic = inputs[MANIFEST].figures["synthetic"]
     together, chosen = choose_together(model, judge, val, config, run.out, run.progress, synthetic)
@@ -40,7 +40,7 @@ STAGE = Stage(
     make=make,
     inputs=(
         Input("onnx_model"),
-        Input("judge_model"),
+        Input(JUDGE),
         Input("metrics_report"),
         Input("audio_shards", split="val"),
         Input("audio_shards", split="test"),

@@ -16,11 +16,13 @@ from rich.text import Text
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config, save_config
+from wakeword_core.errors import WakewordError
 from wakeword_core.files import require_space
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Judgement
 from wakeword_core.graph.stages.bundle import CARD_MARKDOWN
 from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.stage_names import JUDGE
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.failures import failure_text, failures_json, failures_of
 from wakeword_pipeline.cli.logs import Bars, banner
@@ -84,6 +86,7 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
         from wakeword_core.features.micro import MicroFrontend
 
         MicroFrontend(config.features.frontend).stream()  # which says what is missing before anything is built
+    require_embedding(project, select)
     require_space(home, _MIN_FREE_BYTES, "a build")
     prepare_home(home, options.config)
     banner(project.config, home)
@@ -107,6 +110,19 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
     _print_table(result, failures, home)
     if as_json:
         print(json.dumps(result))
+
+
+def require_embedding(project: Project, select: Sequence[str]) -> None:
+    """Raise what is wrong with the embedding of a judge that is to be made, before hours of other work."""
+    if not project.config.judge.enabled or (select and JUDGE not in select):
+        return
+    from wakeword_core.judge.embedding import speech_embedding
+
+    try:
+        speech_embedding()
+    except WakewordError:
+        if not project.store.root.is_dir() or project.find(JUDGE) is None:
+            raise
 
 
 def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
