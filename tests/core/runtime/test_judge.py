@@ -117,7 +117,7 @@ def test_quiet_after_a_recording_outlasts_the_longer_window(model, tmp_path) -> 
         asked = {"window_samples": window_samples, "step_seconds": step_seconds, "gate": 0.0}
         judge = Judge(save_judge(tmp_path / "judge.onnx", model, judge=asked))
         together, pcm = JudgedModel(model, judge), bursts(3)
-        _, scores = together.score_audio(np.r_[pcm, np.zeros(together.quiet_samples + 16_000, np.int16)])
+        _, scores = together.score_audio(np.r_[pcm, np.zeros(together.quiet_samples + 80_000, np.int16)])
         after = round((len(pcm) + together.quiet_samples) / 16_000 / together.detector.stride_seconds)
         assert np.allclose(scores[after:], scores[-1]), "nothing is left of it"
 
@@ -144,8 +144,11 @@ def test_a_judge_of_another_model_is_refused(model, tmp_path) -> None:
         JudgedModel(model, other)
     with pytest.raises(ArtifactError, match="differ in what they score"):
         JudgedModel(model, Judge(save_judge(tmp_path / "judge.onnx", model, labels=["_negative", "hello"])))
+    detector = {**model.card["detector"], "stride_seconds": 2 * model.detector.stride_seconds}
+    slow = Judge(save_judge(tmp_path / "judge.onnx", model, sample_rate=8_000, detector=detector))
+    assert slow.stride_frames == model.stride_frames
     with pytest.raises(ArtifactError, match="differ in what they score"):
-        JudgedModel(model, Judge(save_judge(tmp_path / "judge.onnx", model, sample_rate=8_000)))
+        JudgedModel(model, slow)
 
 
 def test_a_judge_that_cannot_be_used_is_said_with_the_way_out(model, tmp_path) -> None:
