@@ -92,6 +92,8 @@ class WakewordModel(ExportedModel):
     names = tuple(STREAMING_FILES)
 
     def _example(self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes) -> tuple[dict[str, npt.NDArray[Any]], int]:
+        if "judge" in self.card:
+            raise ArtifactError(f"{self.path} is a judge, which decides with a model only; give that model")
         wanted = [self.frontend.bands, self.frontend.window_frames]
         if inputs.get(_INPUT, [None])[1:] != wanted or SCORES not in outputs or len(inputs) != 1:
             raise ArtifactError(

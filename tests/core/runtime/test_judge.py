@@ -182,3 +182,8 @@ def test_a_card_that_does_not_fit_is_refused(model, tmp_path, changes) -> None:
 def test_an_ordinary_model_is_no_judge(model) -> None:
     with pytest.raises(ArtifactError):
         Judge(model.path)
+
+
+def test_a_judge_is_no_model_by_itself(together) -> None:
+    with pytest.raises(ArtifactError, match="is a judge, which decides with a model only"):
+        open_model(together.judge.path)
