@@ -38,9 +38,11 @@ GRAPH = {
         {"onnx_model", "calibrated_model", "trained_model", "tuned_model", "raw_manifest", "mel_features"}
         | {"audio_shards"},
     ),
+    "judge_model": ("model", {"audio_shards", "mel_features", "raw_manifest"}),
+    "judged_model": ("delivery", {"onnx_model", "judge_model", "metrics_report", "audio_shards", "raw_manifest"}),
     "model_bundle": (
         "delivery",
-        {"onnx_model", "int8_model", "fp16_model", "tflite_model", "metrics_report", "raw_manifest"},
+        {"judged_model", "onnx_model", "int8_model", "fp16_model", "tflite_model", "metrics_report", "raw_manifest"},
     ),
     "champion_comparison": ("delivery", {"onnx_model", "model_bundle", "audio_shards"}),
 }

@@ -2,8 +2,10 @@
 
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
-from wakeword_core.graph.stage import Input, Stage, StageRun
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
+from wakeword_core.runtime.exported import JUDGE_FILE
 from wakeword_core.stage_names import JUDGE, MANIFEST, SYNTHETIC_FACET
+from wakeword_core.store.artifacts import Artifact
 
 HEAD = "head.safetensors"
 
@@ -51,6 +53,22 @@ def make(run: StageRun) -> None:
     run.figures = {"rows": len(rows.labels), **trained, **exported}
 
 
+def judge_beats_chance(judge: Artifact, run: CheckRun) -> Verdict:
+    """Fail where the judge by itself ranks recordings of validation little better than chance."""
+    from sklearn.metrics import roc_auc_score
+
+    from wakeword_core.judge.validation import score_recordings
+    from wakeword_core.runtime.judge import Judge
+
+    scores, positive = score_recordings(Judge(judge.file(JUDGE_FILE)), run.inputs["audio_shards[val]"].path)
+    if len(set(positive.tolist())) < 2:
+        return Verdict(False, "validation holds only one class, so nothing can be said of the judge")
+    auc, needed = float(roc_auc_score(positive, scores)), run.config.checks.min_val_auc
+    enough = f"at least {needed} is needed (checks.min_val_auc)"
+    description = f"ROC-AUC on {len(scores)} recordings of validation is {auc:.4f}; {enough}"
+    return Verdict(auc >= needed, description, {"val_auc": auc})
+
+
 STAGE = Stage(
     name=JUDGE,
     version="1",
@@ -64,5 +82,6 @@ STAGE = Stage(
     group="model",
     kinds=("pytorch", "onnx"),
     description=__doc__,
+    checks=(check(judge_beats_chance, inputs=(Input("audio_shards", split="val"),), limits=("checks.min_val_auc",)),),
     optional=has_judge,
 )
