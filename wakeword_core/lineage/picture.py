@@ -1,19 +1,26 @@
-"""The graph behind an artifact as a picture: inputs on the left, what was made from them on the right."""
+"""The graph behind an artifact as a picture: inputs at the top, what was made from them below."""
+
+from itertools import pairwise
 
 from wakeword_core.drawing import GREY, PALETTE, as_png, new_figure
 from wakeword_core.lineage.recordings import is_recordings
 from wakeword_core.store.graph import Graph, Node, NodeId
 
-_COLUMN_INCHES, _ROW_INCHES, _MARGIN_INCHES = 1.62, 0.62, 0.35
-_BOX_WIDTH, _BOX_HEIGHT = 0.86, 0.62
+_COLUMN_INCHES, _ROW_INCHES, _MARGIN_INCHES = 1.62, 0.76, 0.35
+_BOX_WIDTH, _BOX_HEIGHT = 0.86, 0.58
+_LANE_WIDTH = 0.2
+"""Of a line that passes a row of boxes, in columns."""
 _FONT = 7.5
 _KEY_LENGTH = 8
 _GROUPS = {
     "raw_audio": 6, "synthetic_speech": 0, "raw_manifest": 0, "audio_shards": 0, "mel_features": 4, "cmvn_stats": 4,
-    "trained_model": 2, "mined_negatives": 2, "tuned_model": 2, "calibrated_model": 2,
+    "trained_model": 2, "mined_negatives": 2, "tuned_model": 2, "calibrated_model": 2, "judge_model": 2,
 }  # fmt: skip
 _DELIVERED = 1
 """Colours, by place in the palette, of the groups of the graph; what is not named is delivered."""
+
+_Slot = tuple[NodeId, int]
+"""A place in a row: where a node is, or where the lines of a node that is further up pass."""
 
 
 def lineage_picture(graph: Graph, node: Node) -> bytes:
@@ -22,59 +29,86 @@ def lineage_picture(graph: Graph, node: Node) -> bytes:
     An input that is also behind another input is not drawn as one: the test reads nearly everything.
     """
     members = {member.id: member for member in (node, *graph.upstream(node))}
-    places = _places(graph, members)
-    columns = 1 + max(column for column, _ in places.values())
-    rows = 1 + max(row for _, row in places.values())
-    width, height = columns * _COLUMN_INCHES + _MARGIN_INCHES, rows * _ROW_INCHES + _MARGIN_INCHES
-    figure = new_figure(width, height)
+    rows = _rows(graph, members)
+    paths = [
+        [(source.id, row) for row in range(rows[source.id], rows[member.id])] + [(member.id, rows[member.id])]
+        for member in members.values()
+        for source in graph.direct_inputs(member)
+        if rows[source.id] < rows[member.id]
+    ]
+    places, width = _places(rows, paths)
+    height = 1 + max(rows.values())
+    figure = new_figure(width * _COLUMN_INCHES + _MARGIN_INCHES, height * _ROW_INCHES + _MARGIN_INCHES)
     axes = figure.subplots()
-    axes.set_xlim(-0.6, columns - 0.4)
-    axes.set_ylim(rows - 0.4, -0.6)
+    axes.set_xlim(-0.1, width + 0.1)
+    axes.set_ylim(height - 0.4, -0.6)
     axes.axis("off")
+    for path in paths:
+        _line(axes, [(places[slot], slot[1]) for slot in path])
     for member in members.values():
-        for source in graph.direct_inputs(member):
-            _arrow(axes, places[source.id], places[member.id])
-    for member in members.values():
-        _box(axes, places[member.id], member)
+        row = rows[member.id]
+        _box(axes, (places[member.id, row], row), member)
     return as_png(figure)
 
 
-def _places(graph: Graph, members: dict[NodeId, Node]) -> dict[NodeId, tuple[float, float]]:
-    """Return (column, row) of each node: a column right of all its inputs, rows centred in the tallest column."""
-    columns: dict[NodeId, int] = {}
+def _rows(graph: Graph, members: dict[NodeId, Node]) -> dict[NodeId, int]:
+    """Return the row of each node: below all its inputs."""
+    rows: dict[NodeId, int] = {}
 
-    def column(node: Node) -> int:
-        if node.id not in columns:
-            columns[node.id] = 0  # ends a circle, which only a damaged card can hold
+    def row(node: Node) -> int:
+        if node.id not in rows:
+            rows[node.id] = 0  # ends a circle, which only a damaged card can hold
             inputs = (source for source in graph.inputs(node) if source.id in members)
-            columns[node.id] = 1 + max(map(column, inputs), default=-1)
-        return columns[node.id]
+            rows[node.id] = 1 + max(map(row, inputs), default=-1)
+        return rows[node.id]
 
-    by_column: dict[int, list[Node]] = {}
     for node in members.values():
-        by_column.setdefault(column(node), []).append(node)
-    tallest = max(len(nodes) for nodes in by_column.values())
-    places: dict[NodeId, tuple[float, float]] = {}
-    for column_index, nodes in sorted(by_column.items()):
-        rows = {node.id: _mean_row(graph, node, places) for node in nodes}
-        start = (tallest - len(nodes)) / 2
-        for row, node in enumerate(sorted(nodes, key=lambda node: (rows[node.id], node.name))):
-            places[node.id] = (float(column_index), start + row)
-    return places
+        row(node)
+    return rows
 
 
-def _mean_row(graph: Graph, node: Node, places: dict[NodeId, tuple[float, float]]) -> float:
-    rows = [places[source.id][1] for source in graph.direct_inputs(node) if source.id in places]
-    return sum(rows) / len(rows) if rows else 0.0
+def _places(rows: dict[NodeId, int], paths: list[list[_Slot]]) -> tuple[dict[_Slot, float], float]:
+    """Return how far right each slot is, in columns, and the width of the widest row, in the middle of which all are.
+
+    No box is in the way of a line, since the line has a slot in each row that it passes.
+    """
+    before: dict[_Slot, list[_Slot]] = {slot: [] for slot in rows.items()}
+    for path in paths:
+        for above, below in pairwise(path):
+            before.setdefault(below, []).append(above)
+    by_row: dict[int, list[_Slot]] = {}
+    for slot in before:
+        by_row.setdefault(slot[1], []).append(slot)
+    width = max(sum(_width(slot, rows) for slot in slots) for slots in by_row.values())
+    places: dict[_Slot, float] = {}
+    for _, slots in sorted(by_row.items()):
+        wanted = {slot: _mean([places[above] for above in before[slot] if above in places]) for slot in slots}
+        right = (width - sum(_width(slot, rows) for slot in slots)) / 2
+        for slot in sorted(slots, key=lambda slot: (wanted[slot], slot)):
+            places[slot] = right + _width(slot, rows) / 2
+            right += _width(slot, rows)
+    return places, width
 
 
-def _arrow(axes: object, start: tuple[float, float], end: tuple[float, float]) -> None:
-    half = _BOX_WIDTH / 2
+def _width(slot: _Slot, rows: dict[NodeId, int]) -> float:
+    return 1.0 if rows[slot[0]] == slot[1] else _LANE_WIDTH
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _line(axes: object, points: list[tuple[float, float]]) -> None:
+    """Draw a line from below the first point through the others, which it passes upright, to above the last."""
+    half = _BOX_HEIGHT / 2
+    corners = [(x, y + end) for x, y in points for end in (-half, half)][1:-1]
+    style = {"color": GREY, "lw": 0.8}
+    axes.plot(*zip(*corners[:-1], strict=True), **style, zorder=1)  # type: ignore[attr-defined]
     axes.annotate(  # type: ignore[attr-defined]
         "",
-        xy=(end[0] - half, end[1]),
-        xytext=(start[0] + half, start[1]),
-        arrowprops={"arrowstyle": "-|>", "color": GREY, "lw": 0.8, "shrinkA": 0, "shrinkB": 0},
+        xy=corners[-1],
+        xytext=corners[-2],
+        arrowprops={"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, **style},
         zorder=1,
     )
 

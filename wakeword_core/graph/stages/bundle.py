@@ -115,7 +115,7 @@ def licences_stated(bundle: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name=BUNDLE,
-    version="4",
+    version="5",
     make=make,
     inputs=(
         Input("onnx_model"),
