@@ -80,7 +80,10 @@ def measure_together(
     tradeoff = Tradeoff(scores, evaluation, detector)
     at_rates = [tradeoff.point(target) for target in evaluation.report.fah_points]
     result, share = tested[chosen.name], heard_share(scores)
-    marked = {name: plots.Marked(chosen.points[name].target_fah, one.frr, one.fah) for name, one in tested.items()}
+    marked = {
+        f"{name}, with the judge": plots.Marked(chosen.points[name].target_fah, one.frr, one.fah)
+        for name, one in tested.items()
+    }
     before = [SweepPoint(**point) for point in alone["sweep"]]
     picture = plots.det_curve(
         tradeoff.sweep(), marked, result.background_hours, "with the judge", {"the model alone": before}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _BLUE, _ORANGE, _GREEN, _, _, _RED, _GREY = PALETTE
 _SIZE = (6.4, 4.2)
+_CAPTION_INCHES = 0.2
 _HISTOGRAM_BINS = 50
 _SHOWN_TARGETS = 100.0
 _LEAST_SHOWN_PERCENT = 10.0
@@ -102,9 +103,10 @@ def det_curve(
     `hours` of background set what one false alarm is, and so where the place of none is drawn. Sweeps of other models,
     by their names, are drawn `beside` it.
     """
-    figure = new_figure(*_SIZE)
-    axes = figure.subplots()
     marks = dict(marked or {})
+    captions = 1 + len(beside or {}) + len(marks)
+    figure = new_figure(_SIZE[0], _SIZE[1] + _CAPTION_INCHES * captions)
+    axes = figure.subplots()
     curves = {label: _unfolded(sweep) for label, sweep in {name: points, **(beside or {})}.items()}
     drawn = [point for curve in curves.values() for point in curve]
     zero = _place_of_zero([*drawn, *marks.values()], [mark.target_fah for mark in marks.values()], hours)
@@ -122,7 +124,7 @@ def det_curve(
     axes.set(xlabel="false alarms an hour (events)", ylabel="missed wake words (%)", title="Misses and false alarms")
     _limit_to_what_matters(axes, drawn, list(marks.values()), zero)
     _mark_zero(axes, zero)
-    axes.legend(frameon=False, loc="upper right")
+    figure.legend(loc="outside lower center", frameon=False)  # a curve may run anywhere in the picture
     return _png(figure)
 
 
@@ -138,7 +140,7 @@ def _limit_to_what_matters(axes: "Axes", drawn: Sequence[Point], marks: Sequence
     misses = [100 * point.frr for point in drawn if 0 < point.fah <= _SHOWN_TARGETS * highest]
     misses += [120 * mark.frr for mark in marks]
     top = min(105.0, max([_LEAST_SHOWN_PERCENT, *(1.05 * percent for percent in misses)]))
-    axes.set_ylim(0, top * (1.25 if marks else 1.1))  # room for the legend
+    axes.set_ylim(0, top)
     axes.set_xlim(zero * 0.8, _SHOWN_TARGETS * max(highest, zero, *(mark.fah for mark in marks), 0.0))
 
 

@@ -155,7 +155,7 @@ def not_worse_than_champion(comparison: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="champion_comparison",
-    version="2",
+    version="3",
     make=make,
     # the bundle, so that there is a candidate only where everything that ships is there; of it, the model decides
     inputs=(

@@ -36,7 +36,7 @@ def judge_helps(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="judged_model",
-    version="1",
+    version="2",
     make=make,
     inputs=(
         Input("onnx_model"),

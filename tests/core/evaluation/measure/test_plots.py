@@ -89,3 +89,18 @@ def test_no_global_plotting_state():
         "plots.confusion_picture([0, 1], [0, 1], ['a', 'b']); print('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_no_caption_of_a_det_curve_lies_on_it_and_no_axis_goes_beyond_all_words(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "as_png", lambda figure: figures.append(figure) or b"")
+    deaf = [SweepPoint(point.threshold, 1.0, point.fah) for point in POINTS]
+    plots.det_curve(deaf, {"strict": plots.Marked(0.1, 1.0, 0.0)}, 1.0, "with the judge", {"the model alone": POINTS})
+    (figure,) = figures
+    figure.canvas.draw()
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert [text.get_text().partition(":")[0] for text in legend.get_texts()] == [
+        "with the judge", "the model alone", "strict"
+    ]  # fmt: skip
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+    assert max(label for label in axes.get_yticks() if label <= axes.get_ylim()[1]) == 100
