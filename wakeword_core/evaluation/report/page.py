@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from wakeword_core.config import SPLITS
 from wakeword_core.evaluation.measure import wording
 from wakeword_core.evaluation.measure.wording import number, percent, rate, seconds
 from wakeword_core.evaluation.report.players import Player, data_uri
@@ -85,6 +86,7 @@ def write_report(out: Path, metrics: dict[str, Any], exhibits: Exhibits) -> None
 
 def _page(metrics: Mapping[str, Any], exhibits: Exhibits) -> str:
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     # a percent sign stays with its number
@@ -92,6 +94,7 @@ def _page(metrics: Mapping[str, Any], exhibits: Exhibits) -> str:
     environment.filters |= {
         name: getattr(wording, name) for name in ("percent", "rate", "number", "seconds", "clock", "measure", "signed")
     }
+    environment.filters["breakable"] = lambda name: Markup("_<wbr>").join(name.split("_"))
     template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text("utf-8"))
     return template.render(_contents(metrics, exhibits))
 
@@ -146,6 +149,7 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
             for name, value in {**metrics["model"], **exhibits.model}.items()
         ],
         "data": data,
+        "splits": SPLITS,
         "data_rows": _data_rows(data),
         "who_says_it": wording.who_says_it(data["health"]),
         "quarantine": data["quarantine"][:_SHOWN],
@@ -285,7 +289,7 @@ def _data_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("usable", f"{data['usable']:,}"),
         ("left out", f"{data['quarantined']:,}"),
         ("hours usable", number(data["hours"], 2)),
-        ("speakers", f"{data['speakers']:,}"),
+        ("speaker groups", f"{data['speakers']:,}"),
         ("speaker unknown", percent(data["unknown_speaker_share"])),
         *((f"role {role}", f"{count:,}") for role, count in data["roles"].items()),
     ]

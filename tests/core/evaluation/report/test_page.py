@@ -277,6 +277,19 @@ def test_figures_are_on_the_page(page, shown):
     assert shown in page.text
 
 
+def test_figures_stand_under_their_headings_whatever_their_order(written, tmp_path):
+    points = {name: dict(reversed(sides.items())) for name, sides in METRICS["operating_points"].items()}
+    data = {**METRICS["data"], "splits": dict(reversed(METRICS["data"]["splits"].items()))}
+    write_report(tmp_path, {**METRICS, "operating_points": points, "data": data}, EXHIBITS)
+    assert (tmp_path / "report.html").read_text() == (written / "report.html").read_text()
+
+
+def test_a_long_name_may_be_broken_where_its_words_are_joined(tmp_path):
+    sources = [{**METRICS["stream"]["by_source"][0], "name": "my_<b>_words"}]
+    write_report(tmp_path, {**METRICS, "stream": {**METRICS["stream"], "by_source": sources}}, EXHIBITS)
+    assert "my_<wbr>&lt;b&gt;_<wbr>words" in (tmp_path / "report.html").read_text()
+
+
 def test_lists_are_cut_to_what_can_be_heard(page):
     assert "miss02" in page.text and "miss03" not in page.text
 
