@@ -26,6 +26,7 @@ STYLES = {"fresh": "green", "stale": "yellow", "waits": "yellow dim", "missing":
 SIGNS = {"fresh": "●", "stale": "◐", "waits": "◌", "missing": "○"}
 KEY_SHOWN = 10
 """Characters of a key that are shown: enough to tell artifacts apart, and to name one."""
+_DAY, _MINUTE = len("2026-01-31"), len("2026-01-31T23:59")
 _INDENT = 4
 _MEGABYTE, _KILOBYTE = 1e6, 1e3
 _PERMISSION_STYLES = {"allowed": "green", "not allowed": "red", "unclear": "yellow"}
@@ -75,7 +76,8 @@ def print_states(
     width = max((len(state.name) for state in states), default=0)
     for state in states:
         artifact, word = state.artifact, state_word(state)
-        made = f"{artifact.key[:KEY_SHOWN]}  {artifact.created[:16].replace('T', ' ')}" if artifact else ""
+        shown = _DAY if state.waits else _MINUTE  # the line of one that waits fits a terminal of 80 columns
+        made = f"{artifact.key[:KEY_SHOWN]}  {artifact.created[:shown].replace('T', ' ')}" if artifact else ""
         line = Text.assemble(
             (f"{SIGNS[word]} {word:<8}", STYLES[word]),
             (f"{state.name:<{width}}  ", "bold" if state.state != "fresh" else ""),
@@ -178,7 +180,7 @@ def _name(node: Node) -> str:
 
 
 def _label(node: Node) -> Text:
-    built = f"  {node.created[:16].replace('T', ' ')}" if node.created else ""
+    built = f"  {node.created[:_MINUTE].replace('T', ' ')}" if node.created else ""
     code = f"  code {node.code_version}" if node.code_version else ""
     return _line((_name(node), "bold"), (f"  {node.key[:KEY_SHOWN]}", "cyan"), (f"{built}{code}", "dim"))
 

@@ -36,6 +36,8 @@ def test_status_says_what_waits_for_what(home) -> None:
     assert "◐ stale   trained_model" in text and "training.schedule.epochs 2 → 9" in text
     assert "◌ waits   onnx_model" in text and "for trained_model" in text and "● fresh   cmvn_stats" in text
     assert max(map(len, text.splitlines()[2:])) <= 80
+    text = wakeword(home, "status", *config, "--set", "features.frontend.n_mels=32")
+    assert "for mel_features[train]" in text
     rows = {row["asset"]: row for row in json.loads(wakeword(home, "status", *config, "--json"))}
     assert {row["state"] for row in rows.values()} == {"fresh"} and rows["model_bundle"]["causes"] == []
 
