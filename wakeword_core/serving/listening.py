@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from wakeword_core.audio import StreamResampler, from_pcm16, to_pcm16
-from wakeword_core.runtime import Detector
+from wakeword_core.runtime import Detector, WakewordModel
 from wakeword_core.runtime.around import Around
 from wakeword_core.runtime.detector import Detection
+from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.runtime.levels import Watch
 from wakeword_core.serving.cascade import Cascade, Pcm
 from wakeword_core.serving.metrics import Metrics
@@ -19,12 +20,17 @@ Message = dict[str, Any]
 class Listening:
     """Finds scores and events in a stream. A call of the sentry waits for the audio after it, which the judge needs."""
 
-    def __init__(self, cascade: Cascade, sample_rate: int, metrics: Metrics) -> None:
+    def __init__(self, cascade: Cascade, sample_rate: int, metrics: Metrics, *, alone: bool = False) -> None:
         sentry, policy = cascade.sentry, cascade.policy
         self._cascade, self._metrics = cascade, metrics
         self._rate = sentry.model.sample_rate
         self._step = sentry.model.stride_frames * sentry.model.frontend.hop_length / self._rate
-        self._detector = Detector(sentry.listens, sentry.threshold)
+        if alone and sentry.alone is not None:
+            self._listens: WakewordModel | JudgedModel = sentry.model
+            threshold = sentry.alone
+        else:
+            self._listens, threshold = sentry.listens, sentry.threshold
+        self._detector = Detector(self._listens, threshold)
         self._resampler = StreamResampler(sample_rate, self._rate)
         heard = (policy.before_seconds, policy.after_seconds) if cascade.judge else (0.0, 0.0)
         self._around = Around(self._rate, *heard)
@@ -37,7 +43,7 @@ class Listening:
     def finish(self) -> list[Message]:
         """End the stream: it is followed by quiet, and calls that still wait are judged by the audio there is."""
         messages = self._process(to_pcm16(self._resampler.finish()))
-        quiet = np.zeros(self._cascade.sentry.listens.quiet_samples, np.int16)
+        quiet = np.zeros(self._listens.quiet_samples, np.int16)
         for call, heard in (*self._around.push(quiet, self._detector.finish()), *self._around.finish()):
             messages += self._decide(call, heard)
         return messages + self._hint(self._watch.finish())

@@ -136,9 +136,9 @@ class Service:
         """Run one step of a stream in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._listeners, step, *given)
 
-    def listening(self, sample_rate: int, cascade: Cascade | None = None) -> Listening:
-        """Begin a new stream, of one of the `cascades` or the first."""
-        return Listening(cascade or self.cascade, sample_rate, self.metrics)
+    def listening(self, sample_rate: int, cascade: Cascade | None = None, *, alone: bool = False) -> Listening:
+        """Begin a new stream, of one of the `cascades` or the first; `alone` leaves out a judge beside its model."""
+        return Listening(cascade or self.cascade, sample_rate, self.metrics, alone=alone)
 
     def _served(
         self, part: str, path: Path | str, threshold: float | None, sensitivity: str | None = None

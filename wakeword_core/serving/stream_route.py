@@ -30,7 +30,7 @@ def add_stream(app: FastAPI, service: Service, bearer: BearerToken | None) -> No
     """Add the route of streams."""
 
     @app.websocket(STREAM_PATH)
-    async def stream(websocket: WebSocket) -> None:
+    async def stream(websocket: WebSocket, alone: bool = False) -> None:
         if bearer is not None:
             try:
                 bearer.check_stream(websocket)
@@ -41,7 +41,7 @@ def add_stream(app: FastAPI, service: Service, bearer: BearerToken | None) -> No
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         try:
             with service.stream_opened():
-                await _Conversation(websocket, service).run()
+                await _Conversation(websocket, service, alone).run()
         except RefusedError as error:
             await _refuse(websocket, error)
         except WebSocketDisconnect:
@@ -81,8 +81,9 @@ async def in_time(what: Awaitable[Result], seconds: float, why: str) -> Result:
 
 
 class _Conversation:
-    def __init__(self, websocket: WebSocket, service: Service) -> None:
+    def __init__(self, websocket: WebSocket, service: Service, alone: bool) -> None:
         self._websocket, self._service, self._settings = websocket, service, service.settings
+        self._alone = alone
         self._rate = service.cascade.sentry.model.sample_rate
         self._listening: Listening | None = None
         self._pace = Pace(self._settings.stream_speed)
@@ -136,7 +137,7 @@ class _Conversation:
 
     def _stream(self) -> Listening:
         if self._listening is None:
-            self._listening = self._service.listening(self._rate)
+            self._listening = self._service.listening(self._rate, alone=self._alone)
         return self._listening
 
     async def _send(self, messages: list[Message]) -> None:

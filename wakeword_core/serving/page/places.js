@@ -53,7 +53,7 @@ export class OnServer {
     this.end();
     const { sample_rate, frontend, streaming } = this.card, { hop_length: hop, n_fft, window_frames } = frontend;
     const due = ((window_frames - 1) % streaming.stride_frames) * hop + n_fft; // samples that the next score needs
-    const url = new URL("v1/stream", document.baseURI);
+    const url = new URL("v1/stream?alone=true", document.baseURI); // whose scores are as in the browser
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url, this.token ? ["bearer", this.token] : []);
     Object.assign(this, { socket, tell, due, step: streaming.stride_frames * hop, sent: 0, pushes: [] });
