@@ -135,3 +135,23 @@ def test_a_model_for_microcontrollers_goes_with_the_others_where_there_is_one(ho
     card = read_json(bundle.file("model_card.json"))
     assert "tflite_model" in {one["name"] for one in card["lineage"]}
     assert bundle.file(made).read_bytes() == project.require("tflite_model").file(made).read_bytes()
+
+
+def test_a_judge_is_told_at_the_top_and_its_table_only_where_rates_are_shared(card) -> None:
+    judge = {
+        "bytes": 1_771_000, "heard_share": 0.25, "words": 82, "frr": 0.244, "frr_interval": [0.138, 0.393], "fah": 0.5,
+        "fah_interval": [0.1, 2.0], "confusables": 21, "confusables_accepted": 3,
+        "at_rates": [{"target_fah": 0.5, "frr": 0.122, "frr_alone": 0.793}],
+    }  # fmt: skip
+    alone, together = card_markdown(card), card_markdown({**card, "judge": judge})
+    assert "| missed with its judge | **24.4 %** of 82 words" in together.partition("## Data")[0]
+    assert "| 0.5 | 12.2 % | 79.3 % |" in together and "`judge.onnx` where it lies" in together
+    assert "its judge" not in alone and "judge.onnx" not in alone
+    assert "read off the test" not in card_markdown({**card, "judge": {**judge, "at_rates": []}})
+
+
+def test_operating_points_stand_from_the_strictest_on(card) -> None:
+    points = [
+        line.split()[1] for line in card_markdown(card).splitlines() if line.startswith(("| strict", "| balanced"))
+    ]
+    assert points == ["strict", "balanced"]

@@ -200,9 +200,9 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
                 "short phrases by strangers",
                 f"{result['short_phrases_accepted']} of {result['short_phrases']} accepted, counted above too",
             ),
-            *_with_judge(result["with_judge"]),
             ("operating point", f"threshold {result['threshold']:.6g}, chosen on validation"),
             ("EER of clips", f"{result['eer']:.1%}"),
+            *_with_judge(result["with_judge"]),
         ]
     if result["model"]:
         size = f"{result['model_bytes'] / 1e3:.0f} kB"
@@ -227,8 +227,10 @@ def _with_judge(figures: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         (
             "with its judge",
             f"{figures['frr']:.1%} missed ({figures['misses']} of {figures['words']}), "
-            f"{figures['fah']:.2f} false alarms an hour ({figures['false_alarm_count']}), "
-            f"{figures['confusables_accepted']} of {figures['confusables']} phrases that sound alike accepted",
+            f"{figures['fah']:.2f} false alarms an hour "
+            f"({figures['false_alarm_count']} in {figures['background_hours']:.2f} h), "
+            f"{figures['confusables_accepted']} of {figures['confusables']} phrases that sound alike accepted, at "
+            f"threshold {figures['threshold']:.6g}; the rows above are of the model alone",
         )
     ]
 
