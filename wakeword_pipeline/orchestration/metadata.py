@@ -12,6 +12,8 @@ _ROW_FIGURES = ("recordings", "rows", "clips")
 _PICTURE_SUFFIX = ".png"
 _PAGE_SUFFIX = ".html"
 _NAME = "name"
+_AIM = "target"
+"""How the names of figures begin that say what was aimed at."""
 _DIGITS = 6
 _MAX_PICTURE_BYTES = 400_000
 
@@ -61,19 +63,17 @@ def _rows(value: Mapping[str, Any] | Sequence[Any]) -> list[Mapping[str, Any]]:
 
 
 def _table(rows: list[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
-    """Return rows as a table, texts before numbers; None unless all have the same columns, of texts or numbers."""
+    """Return rows as a table: texts, what was aimed at, then other numbers; None unless all have the same columns."""
     columns = list(rows[0]) if rows else []
     if not columns or any(row.keys() != rows[0].keys() for row in rows):
         return None
     if not all(isinstance(cell, str | int | float) for row in rows for cell in row.values()):
         return None
     numeric = {name for name in columns if all(isinstance(row[name], int | float) for row in rows)}
+    columns.sort(key=lambda name: (name in numeric, not name.startswith(_AIM)))
     return dg.MetadataValue.table(
         records=[dg.TableRecord({name: _rounded(value) for name, value in row.items()}) for row in rows],
-        schema=dg.TableSchema(
-            [dg.TableColumn(name, "string") for name in columns if name not in numeric]
-            + [dg.TableColumn(name, "number") for name in columns if name in numeric]
-        ),
+        schema=dg.TableSchema([dg.TableColumn(name, "number" if name in numeric else "string") for name in columns]),
     )
 
 

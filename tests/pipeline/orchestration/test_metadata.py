@@ -50,9 +50,9 @@ def test_counts_are_tables_and_nothing_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_table_says_first_what_a_row_is_about_and_rounds(tmp_path: Path) -> None:
-    points = [{"fah": 0.0, "frr": 0.017857142857142856, "name": "strict"}]
+    points = [{"fah": 0.0, "frr": 0.017857142857142856, "name": "strict", "target_fah": 0.1}]
     table = artifact_metadata(artifact(tmp_path, {"operating_points": points}))["operating_points"]
-    assert [column.name for column in table.schema.columns] == ["name", "fah", "frr"]
+    assert [column.name for column in table.schema.columns] == ["name", "target_fah", "fah", "frr"]
     assert table.records[0].data["frr"] == 0.0178571
 
 

@@ -27,7 +27,7 @@ def judge_helps(model: Artifact, run: CheckRun) -> Verdict:
     rows = model.figures["at_rates"]
     worse = [row for row in rows if row["frr"] > row["frr_alone_high"]]
     described = "; ".join(
-        f"at {row['target_fah']:g} an hour {row['frr']:.1%} missed, {row['frr_alone']:.1%} without the judge"
+        f"at {row['target_fah']:g} false alarms an hour {row['frr']:.1%} missed, {row['frr_alone']:.1%} without it"
         for row in rows
     )
     heard = f"the judge hears {model.figures['heard_share']:.1%} of the background"
