@@ -14,6 +14,19 @@ from wakeword_core import __version__
 from wakeword_core.errors import ConfigError, WakewordError, sentence_of
 from wakeword_core.python import keep_path_safe
 from wakeword_core.text import printable
+from wakeword_pipeline.cli.arguments import (
+    Alone,
+    AsJson,
+    Audio,
+    AudioOrFolders,
+    ConfigFile,
+    Home,
+    Model,
+    Reason,
+    Sensitivity,
+    Settings,
+    Threshold,
+)
 from wakeword_pipeline.cli.commands.ui import Address, Service, open_ui
 from wakeword_pipeline.orchestration.home import ProjectOptions, config_path, home_path
 
@@ -24,30 +37,6 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Home = Annotated[
-    Path | None,
-    typer.Option(help="Folder that holds everything that is made. \\[default: $WAKEWORD_HOME or .wakeword]"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file. \\[default: wakeword.yaml]")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one setting, such as training.schedule.epochs=30; may be repeated."
-    ),
-]
-Model = Annotated[Path, typer.Argument(help="An exported .onnx file, or the folder that holds model.onnx.")]
-Audio = Annotated[list[Path], typer.Argument(help="Recordings to look through.")]
-AudioOrFolders = Annotated[list[Path], typer.Argument(help="Recordings to look through, or folders of them.")]
-Sensitivity = Annotated[
-    str | None, typer.Option(help="Operating point: strict, balanced or lenient. \\[default: the model's own]")
-]
-Threshold = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="Score from which the model detects the word, instead of --sensitivity."),
-]
-Alone = Annotated[bool, typer.Option("--alone", help="Leave the judge out that lies beside the model.")]
-Reason = Annotated[str, typer.Option(help="Reason that is recorded with the decision.")]
 log = logging.getLogger(__name__)
 
 _SPINS = "30000"

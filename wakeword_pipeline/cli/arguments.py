@@ -1,0 +1,31 @@
+"""Arguments and options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Home = Annotated[
+    Path | None,
+    typer.Option(help="Folder that holds everything that is made. \\[default: $WAKEWORD_HOME or .wakeword]"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file. \\[default: wakeword.yaml]")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting, such as training.schedule.epochs=30; may be repeated."
+    ),
+]
+Model = Annotated[Path, typer.Argument(help="An exported .onnx file, or the folder that holds model.onnx.")]
+Audio = Annotated[list[Path], typer.Argument(help="Recordings to look through.")]
+AudioOrFolders = Annotated[list[Path], typer.Argument(help="Recordings to look through, or folders of them.")]
+Sensitivity = Annotated[
+    str | None, typer.Option(help="Operating point: strict, balanced or lenient. \\[default: the model's own]")
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Score from which the model detects the word, instead of --sensitivity."),
+]
+Alone = Annotated[bool, typer.Option("--alone", help="Leave the judge out that lies beside the model.")]
+Reason = Annotated[str, typer.Option(help="Reason that is recorded with the decision.")]
