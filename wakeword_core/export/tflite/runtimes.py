@@ -4,8 +4,8 @@ As a program it reads a model and a stream of features, and writes the scores: `
 For the name `arena` it writes the least bytes of memory instead, and `sound` begins with samples, not with features.
 """
 
+import importlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,13 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.errors import MissingDependencyError, WakewordError
-from wakeword_core.python import install_command, python_command
+from wakeword_core.python import forked_processes, install_command, python_command
 
 RUNTIMES = {"litert": "ai_edge_litert", "tflite_micro": "tflite_micro", "pymicro": "pymicro_wakeword"}
 """Runtimes by name, and the package that each is in: Google's for phones and for microcontrollers, and that of
 microWakeWord's own satellites."""
 ARENA, SOUND = "arena", "sound"
 MICRO = "tflite_micro"
+_MICRO_MODULE = "tflite_micro.python.tflite_micro.runtime"
+_NAME = "wakeword_core.export.tflite.runtimes"
+"""Of this module, which is a program as well."""
 _PATIENCE_SECONDS = 600
 _LARGEST_ARENA = 2**20
 """Bytes; a microcontroller has less."""
@@ -145,29 +148,29 @@ def _sound(model: Path, pcm: npt.NDArray[Any]) -> list[float]:
 
 def _arena(model: Path, features: Features) -> list[float]:
     """Find the least arena by halving."""
-    from tflite_micro.python.tflite_micro import runtime
-
-    runtime.Interpreter.from_file(str(model), arena_size=_LARGEST_ARENA)
+    _allocate(model, _LARGEST_ARENA)
+    processes = forked_processes([_NAME, _MICRO_MODULE])
     too_small, enough = 0, _LARGEST_ARENA
     while enough - too_small > 1:
         middle = (too_small + enough) // 2
-        if _fits(runtime, model, middle):
+        # each in a process of its own, which some arenas that are too small end without an error
+        trial = processes.Process(target=importlib.import_module(_NAME)._allocate, args=(model, middle))
+        trial.start()
+        trial.join()
+        if trial.exitcode == 0:
             enough = middle
         else:
             too_small = middle
     return [float(enough)]
 
 
-def _fits(runtime: Any, model: Path, arena: int) -> bool:
-    """Try an arena in a process of its own, which some that are too small end without an error."""
-    child = os.fork()
-    if not child:
-        try:
-            runtime.Interpreter.from_file(str(model), arena_size=arena)
-        except RuntimeError:
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(child, 0)[1] == 0
+def _allocate(model: Path, arena: int) -> None:
+    """Have TensorFlow Lite Micro allocate a model in an arena of so many bytes; the process fails where it cannot."""
+    runtime = importlib.import_module(_MICRO_MODULE)
+    try:
+        runtime.Interpreter.from_file(str(model), arena_size=arena)
+    except RuntimeError:
+        sys.exit(1)
 
 
 _PROGRAMS: dict[str, Callable[[Path, Features], list[float]]] = {

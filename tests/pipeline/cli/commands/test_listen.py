@@ -68,17 +68,17 @@ def test_each_detection_is_a_line_and_it_stops_in_time(used, tmp_path, capsys) -
 @pytest.mark.parametrize(("absent", "count"), [("accept", 1), ("reject", 0)])
 def test_where_the_judge_is_not_there_the_policy_decides(used, tmp_path, capsys, caplog, absent, count) -> None:
     where = {"judge_url": "http://127.0.0.1:1", "judge_absent": absent}
-    listen.listen(tmp_path / "model.onnx", None, None, None, 1.0, as_json=True, **where)
+    listen.listen(tmp_path / "model.onnx", None, None, None, 1.0, alone=False, as_json=True, **where)
     assert len(capsys.readouterr().out.splitlines()) == count
     assert "the judge gives no answer (http://127.0.0.1:1 cannot be asked" in caplog.text
 
 
 def test_a_judge_needs_an_address_and_what_asks_it(used, monkeypatch, tmp_path) -> None:
     with pytest.raises(ConfigError, match="the address of a server is like"):
-        listen.listen(tmp_path, None, None, None, 1.0, as_json=True, judge_url="judge.onnx")
+        listen.listen(tmp_path, None, None, None, 1.0, alone=False, as_json=True, judge_url="judge.onnx")
     monkeypatch.setitem(sys.modules, "wakeword_core.serving.client", None)
     with pytest.raises(MissingDependencyError, match=r"-m pip install -e '/.*\[serve\]'"):
-        listen.listen(tmp_path, None, None, None, 1.0, as_json=True, judge_url="http://127.0.0.1:1")
+        listen.listen(tmp_path, None, None, None, 1.0, alone=False, as_json=True, judge_url="http://127.0.0.1:1")
 
 
 def test_it_says_that_it_listens_only_once_it_does(used, monkeypatch, tmp_path, capsys) -> None:
