@@ -27,7 +27,7 @@ expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").e
 pytestmark = [pytest.mark.browser, pytest.mark.server, pytest.mark.slow]
 GROUPS = ["ingest", "features", "model", "delivery"]
 SCREEN = {"width": 1_600, "height": 1_000}
-TALL = {"width": 2_300, "height": 4_900}
+TALL = {"width": 3_000, "height": 4_900}
 """On which the whole graph is drawn with all that it says."""
 MARGIN = 24
 """Of the graph's picture, in pixels."""
