@@ -24,7 +24,7 @@ from wakeword_core.config.compute import ComputeConfig
 from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, EvaluationConfig
 from wakeword_core.config.export import ExportConfig, Platform
 from wakeword_core.config.features import MICRO_RATE, AugmentConfig, FeaturesConfig, FrontendConfig
-from wakeword_core.config.judge import JudgeConfig
+from wakeword_core.config.judge import JUDGE_RATE, JudgeConfig
 from wakeword_core.config.mining import MiningConfig
 from wakeword_core.config.models import (
     BcResNetConfig,
@@ -64,7 +64,6 @@ from wakeword_core.files import digest
 
 _DIGITS = 8
 """Of the digest in a name, by which phrases of one slug are told apart."""
-_JUDGE_RATE = 16_000
 
 
 class Config(Settings):
@@ -155,9 +154,9 @@ class Config(Settings):
     @model_validator(mode="after")
     def _judge_hears_its_rate(self) -> Self:
         rate = self.data.audio.sample_rate
-        if self.judge.enabled and rate != _JUDGE_RATE:
+        if self.judge.enabled and rate != JUDGE_RATE:
             raise ValueError(
-                f"judge.enabled needs data.audio.sample_rate {_JUDGE_RATE}, that of its embedding, and not {rate}"
+                f"judge.enabled needs data.audio.sample_rate {JUDGE_RATE}, that of its embedding, and not {rate}"
             )
         return self
 

@@ -4,6 +4,9 @@ from pydantic import Field
 
 from wakeword_core.config.base import Settings
 
+JUDGE_RATE = 16_000
+"""Sample rate in Hz that the embedding was made for."""
+
 
 class JudgeRowsConfig(Settings):
     """How many of the training rows the judge learns from; which ones follows from the rows alone."""

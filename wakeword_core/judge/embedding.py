@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wakeword_core.config.judge import JUDGE_RATE
 from wakeword_core.errors import ArtifactError, MissingDependencyError
 from wakeword_core.files import hash_file
 from wakeword_core.python import install_command
 
-SAMPLE_RATE = 16_000
 NUMBERS = 96
 """Of an embedding."""
 HOP = 160
@@ -30,8 +30,7 @@ HOP = 160
 FRAMES, STEP_FRAMES = 76, 8
 """Frames that an embedding sees, and from one to the next."""
 STEP_SAMPLES = STEP_FRAMES * HOP
-STEP_SECONDS = STEP_SAMPLES / SAMPLE_RATE
-LICENCE = "Apache-2.0"
+STEP_SECONDS = STEP_SAMPLES / JUDGE_RATE
 _N_FFT, _BANDS = 512, 32
 INT16 = 32_768.0
 """Full scale of the samples that it was trained on."""
