@@ -1,10 +1,11 @@
 """The builder of ONNX graphs that stream, and what every such graph has: the front end, or windows of a ring buffer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, helper, numpy_helper
 
 from wakeword_core.config import FrontendConfig
 from wakeword_core.export.onnx_graph import constant
@@ -71,17 +72,19 @@ class StreamGraph:
             bounds.append([step] * len(axes))
         return self.add("Slice", tensor, *(self.integers(*values) for values in bounds), to=to)
 
-    def remembering(self, name: str, tensor: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT) -> str:
-        """Add `tensor` with what came before it in front, along the last axis: state `name` of `shape`."""
-        if not shape[-1]:
+    def remembering(
+        self, name: str, tensor: str, shape: tuple[int, ...], kind: int = TensorProto.FLOAT, axis: int = -1
+    ) -> str:
+        """Add `tensor` with what came before it in front, along an axis (the last): state `name` of `shape`."""
+        if not shape[axis]:
             return tensor
-        axis = len(shape) - 1
+        axis %= len(shape)
         whole = self.add("Concat", self.state(name, shape, kind), tensor, axis=axis)
-        self.sliced(whole, (-shape[-1],), axes=(axis,), to=NEXT + name)
+        self.sliced(whole, (-shape[axis],), axes=(axis,), to=NEXT + name)
         return whole
 
-    def model(self, source: Shaped, scores: Shaped, network: ModelProto) -> ModelProto:
-        """Return the model, of the versions of `network`: `source` and the states in, `scores` and the states out."""
+    def model(self, source: Shaped, scores: Shaped, opsets: Sequence[OperatorSetIdProto]) -> ModelProto:
+        """Return the model, of these sets of operators: `source` and the states in, `scores` and the states out."""
         states = [(name, kind, shape) for name, (shape, kind) in self.states.items()]
         new_states = [(NEXT + name, kind, shape) for name, kind, shape in states]
         inputs = [(source[0], TensorProto.FLOAT, source[1]), *states]
@@ -93,7 +96,8 @@ class StreamGraph:
             [helper.make_tensor_value_info(*described) for described in outputs],
             value_info=[helper.make_tensor_value_info(name, *shape) for name, shape in self.shapes.items()],
         )
-        model = helper.make_model(graph, opset_imports=network.opset_import, ir_version=network.ir_version)
+        lowest = helper.find_min_ir_version_for(opsets, ignore_unknown=True)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=lowest)
         for name, values in self.constants.items():
             constant(model, name, values)
         return model
@@ -102,19 +106,26 @@ class StreamGraph:
 def add_front_end(graph: StreamGraph, audio: str, frontend: FrontendConfig, sample_rate: int) -> str:
     """Add nodes from audio [n * hop_length] in [-1, 1] to features [n, bands]; frame i ends where hop i does.
 
-    Decibels are not clamped, as by `NumpyFrontend`. The Fourier transform is a product of matrices: for the few frames
-    of a chunk that is the fastest exact way in onnxruntime (its own STFT takes three times as long, a convolution
-    twice). Nodes that depend on nothing but constants make the matrices, which a runtime computes once when it loads
-    the model; stored whole they would be half a megabyte.
+    Decibels are not clamped, as by `NumpyFrontend`.
     """
-    window = analysis_window(frontend)
     filters = mel_filterbank(frontend, sample_rate)
+    squares, weights = add_power(graph, audio, frontend.hop_length, analysis_window(frontend), filters)
+    return _compressed(graph, squares, weights, frontend)
+
+
+def add_power(graph: StreamGraph, audio: str, hop: int, window: np.ndarray, filters: np.ndarray) -> tuple[str, str]:
+    """Add nodes from audio [n * hop] to squares [n, parts] and weights [parts, bands], whose product is the power.
+
+    `window` is [n_fft] and symmetric where it is not 0, `filters` [bands, n_fft / 2 + 1]. The Fourier transform is a
+    product of matrices: for the few frames of a chunk that is the fastest exact way in onnxruntime (its own STFT takes
+    three times as long, a convolution twice). Nodes that depend on nothing but constants make the matrices, which a
+    runtime computes once when it loads the model; stored whole they would be half a megabyte.
+    """
     covered, bins = np.flatnonzero(window), np.flatnonzero(filters.any(axis=0))
     first, last = int(covered[0]), int(covered[-1]) + 1
-    frames = _frames(graph, audio, frontend, first, last)
-    spectrum = _spectrum(graph, frames, window[first:last], bins, frontend.n_fft)
-    squares = graph.add("Mul", spectrum, spectrum)
-    return _compressed(graph, squares, _filters(graph, filters[:, bins]), frontend)
+    frames = _frames(graph, audio, hop, len(window), first, last)
+    spectrum = _spectrum(graph, frames, window[first:last], bins, len(window))
+    return graph.add("Mul", spectrum, spectrum), _filters(graph, filters[:, bins])
 
 
 def _spectrum(graph: StreamGraph, frames: str, window: np.ndarray, bins: np.ndarray, n_fft: int) -> str:
@@ -148,10 +159,9 @@ def _filters(graph: StreamGraph, filters: np.ndarray) -> str:
     return graph.add("Concat", once, once, axis=0)
 
 
-def _frames(graph: StreamGraph, audio: str, frontend: FrontendConfig, first: int, last: int) -> str:
+def _frames(graph: StreamGraph, audio: str, hop: int, n_fft: int, first: int, last: int) -> str:
     """Put samples `first` to `last` of each frame together from rows of one hop: [n, last - first]."""
-    hop, tail = frontend.hop_length, max(frontend.n_fft - frontend.hop_length, 0)
-    rows = -(-frontend.n_fft // hop)
+    tail, rows = max(n_fft - hop, 0), -(-n_fft // hop)
     lacking = (rows - 1) * hop - tail
     pieces = [audio] + ([graph.constant(np.zeros(lacking, np.float32))] if lacking else [])
     if tail:

@@ -99,7 +99,7 @@ def streaming_network(clip: WakewordModel, network: ModelProto) -> ModelProto:
     """Return the network without the front end: `features` [steps, bands] and states in. Raises CannotStreamError."""
     graph = StreamGraph()
     graph.add("Identity", _native(graph, clip, network, _FEATURES), to=SCORES)
-    return compact(graph.model((_FEATURES, (STEPS, clip.frontend.bands)), _scores(clip), network))
+    return compact(graph.model((_FEATURES, (STEPS, clip.frontend.bands)), _scores(clip), network.opset_import))
 
 
 def _stream(clip: WakewordModel, network: ModelProto) -> tuple[ModelProto, str]:
@@ -112,7 +112,7 @@ def _stream(clip: WakewordModel, network: ModelProto) -> tuple[ModelProto, str]:
     graph = StreamGraph()
     features = add_front_end(graph, AUDIO, clip.frontend, clip.sample_rate)
     graph.add("Identity", add(graph, clip, network, features), to=SCORES)
-    model = graph.model((AUDIO, ("samples",)), _scores(clip), network)
+    model = graph.model((AUDIO, ("samples",)), _scores(clip), network.opset_import)
     # names in a branch are those around it, which `compact` does not look into
     return (model if reason else compact(model, shapes=True)), reason
 

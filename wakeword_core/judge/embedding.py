@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wakeword_core.config.judge import JUDGE_RATE
 from wakeword_core.errors import ArtifactError, MissingDependencyError
 from wakeword_core.files import hash_file
 from wakeword_core.python import install_command
@@ -30,8 +29,9 @@ HOP = 160
 FRAMES, STEP_FRAMES = 76, 8
 """Frames that an embedding sees, and from one to the next."""
 STEP_SAMPLES = STEP_FRAMES * HOP
-STEP_SECONDS = STEP_SAMPLES / JUDGE_RATE
-_N_FFT, _BANDS = 512, 32
+STEPS_HEARD = -(-FRAMES // STEP_FRAMES)
+"""Steps whose sound an embedding rests on: that of its frames, and of those that came with the first of them."""
+_N_FFT = 512
 INT16 = 32_768.0
 """Full scale of the samples that it was trained on."""
 _PACKAGE = "pyopen_wakeword"
@@ -45,8 +45,8 @@ _QUIETEST = -1e9
 
 
 def window_samples(steps: int) -> int:
-    """Count the samples that give exactly so many embeddings."""
-    return (FRAMES + (steps - 1) * STEP_FRAMES - 1) * HOP + _N_FFT
+    """Count the samples that give exactly so many embeddings, each as in the middle of longer sound."""
+    return ((STEPS_HEARD + steps - 1) * STEP_FRAMES - 1) * HOP + _N_FFT
 
 
 def steps_of(samples: int) -> int:
@@ -60,18 +60,18 @@ class SpeechEmbedding(nn.Module):
     The last step ends with the samples; what at their beginning fills no step is not used.
     """
 
-    basis: Tensor
+    window: Tensor
     bands: Tensor
 
     def __init__(self, mel: Path, network: Path) -> None:
         super().__init__()
         operators = list(_operators(mel))
-        sines, cosines = (values[1].reshape(-1, _N_FFT) for name, _, values in operators if name == "CONV_2D")
-        self.register_buffer("basis", _tensor(np.concatenate([cosines, sines])))
+        _, cosines = (values[1].reshape(-1, _N_FFT) for name, _, values in operators if name == "CONV_2D")
+        self.register_buffer("window", _tensor(cosines[0]))
         self.register_buffer("bands", _tensor(_constant(operators, "BATCH_MATMUL")))
-        self._floor, self._range = float(_constant(operators, "MAXIMUM")), float(_constant(operators, "SUB"))
+        self.floor, self.range = float(_constant(operators, "MAXIMUM")), float(_constant(operators, "SUB"))
         # decibels out of natural logarithms, a factor at a time
-        self._scale = math.prod(
+        self.decibels = math.prod(
             float(values[1]) for name, _, values in operators if name == "MUL" and values[1] is not None
         )
         self.layers = nn.Sequential(*(layer for operator in _operators(network) for layer in _layers(*operator)))
@@ -81,18 +81,15 @@ class SpeechEmbedding(nn.Module):
         """Embed clips; each one's embeddings depend on that clip alone."""
         whole = audio[:, (audio.shape[1] - _N_FFT) % HOP :]
         frames = (whole * INT16).unfold(1, _N_FFT, HOP)
-        spectrum = torch.fft.rfft(frames * self.basis[0])
-        return self.of_bands(torch.view_as_real(spectrum).square().sum(-1) @ self.bands)
-
-    def of_bands(self, power: Tensor) -> Tensor:
-        """Map the power in mel bands [batch, frames, 32], samples being on int16's scale, to embeddings."""
-        frames = power.shape[1] - (power.shape[1] - FRAMES) % STEP_FRAMES
-        decibels = power[:, -frames:].clamp_min(self._floor).log() * self._scale
+        power = torch.view_as_real(torch.fft.rfft(frames * self.window)).square().sum(-1) @ self.bands
+        decibels = power.clamp_min(self.floor).log() * self.decibels
         # a frame is no quieter than so far below the loudest of those that came with it, eight at a time
-        missing = -frames % STEP_FRAMES
-        blocks = functional.pad(decibels, (0, 0, missing, 0), value=_QUIETEST).unflatten(1, (-1, STEP_FRAMES))
-        least = blocks.amax((2, 3), keepdim=True) - self._range
-        mels = torch.maximum(blocks, least).flatten(1, 2)[:, missing:] / 10 + 2
+        given = decibels.shape[1]
+        earlier = (0, 0, -given % STEP_FRAMES, 0)
+        blocks = functional.pad(decibels, earlier, value=_QUIETEST).unflatten(1, (-1, STEP_FRAMES))
+        least = blocks.amax((2, 3), keepdim=True) - self.range
+        used = given - (given - FRAMES) % STEP_FRAMES
+        mels = torch.maximum(blocks, least).flatten(1, 2)[:, -used:] / 10 + 2
         embeddings: Tensor = self.layers(mels[:, None].contiguous(memory_format=torch.channels_last))
         return embeddings[:, :, :, 0].transpose(1, 2)
 
@@ -149,11 +146,11 @@ class AtLeast(nn.Module):
 
     def __init__(self, bound: float) -> None:
         super().__init__()
-        self._bound = bound
+        self.bound = bound
 
     def forward(self, values: Tensor) -> Tensor:
         """Raise what is below the bound to it."""
-        return values.clamp_min(self._bound)
+        return values.clamp_min(self.bound)
 
 
 def _constant(operators: list[tuple[str, Any, list[Any]]], name: str) -> npt.NDArray[Any]:

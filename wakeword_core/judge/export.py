@@ -1,55 +1,45 @@
-"""The judge as one ONNX file: the sound of a window in, scores out, with the frozen embedding inside."""
+"""The judge as one ONNX file: sound in, scores out, with the frozen embedding inside.
 
+Each layer computes its new steps alone, from what it keeps of those before: a look costs the sound since the last one.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from onnx import helper
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wakeword_core.errors import WakewordError
-from wakeword_core.export.onnx_export import traced
 from wakeword_core.export.onnx_graph import compact, set_card, write_model
-from wakeword_core.judge.embedding import HOP, INT16, SpeechEmbedding, window_samples
+from wakeword_core.export.stream_graph import StreamGraph, add_power
+from wakeword_core.judge.embedding import (
+    HOP,
+    INT16,
+    STEP_FRAMES,
+    STEPS_HEARD,
+    AtLeast,
+    SpeechEmbedding,
+    window_samples,
+)
 from wakeword_core.judge.head import STEPS_SEEN, JudgeHead
-from wakeword_core.runtime.exported import JUDGE_FILE
+from wakeword_core.runtime.exported import JUDGE_FILE, SCORES
 from wakeword_core.runtime.judge import Judge, log_odds
 from wakeword_core.runtime.streaming import AUDIO
 
+HOPS_HEARD = STEPS_HEARD + STEPS_SEEN - 1
+"""Steps whose sound a decision rests on."""
 WINDOW_SAMPLES = window_samples(STEPS_SEEN)
+_TIME = 2
+"""Axis of the steps in tensors between layers: [1, channels, steps, bands]."""
 _PARITY_WINDOWS = 16
 _ROUNDED = 8.0
 """Log-odds beyond which a score of float32 is 0 or 1 but for rounding."""
 _LEVELS = (1e-3, 1e-2, 1e-1)
 """Standard deviations of the noise that is compared, full scale being 1."""
-
-
-class JudgeNetwork(nn.Module):
-    """Sound [batch, window_samples] in [-1, 1] -> scores [batch, classes]; the first class is that nothing was said."""
-
-    basis: Tensor
-    bands: Tensor
-
-    def __init__(self, embedding: SpeechEmbedding, head: JudgeHead) -> None:
-        super().__init__()
-        self.embedding, self.head = embedding, head
-        # neither the ends of the window function, which are 0, nor frequencies outside of all bands
-        heard = torch.nonzero(embedding.bands.any(1)).flatten()
-        weighted = torch.nonzero(embedding.basis.any(0)).flatten()
-        self._first, last = int(weighted[0]), int(weighted[-1])
-        cosines, sines = (part[heard, self._first : last + 1] for part in embedding.basis.chunk(2))
-        self.register_buffer("basis", torch.cat([cosines, sines])[:, None] * INT16)
-        self.register_buffer("bands", embedding.bands[heard])
-        self._unused = embedding.basis.shape[1] - 1 - last
-
-    def forward(self, audio: Tensor) -> Tensor:
-        """Score windows, with the spectrum as the matrix product that it is: ONNX runtimes have no such transform."""
-        weighted = audio[:, None, self._first : audio.shape[1] - self._unused]
-        cosines, sines = functional.conv1d(weighted, self.basis, stride=HOP).square().chunk(2, dim=1)
-        embeddings = self.embedding.of_bands((cosines + sines).transpose(1, 2) @ self.bands)
-        words = torch.sigmoid(self.head(embeddings)[:, -1])
-        return torch.cat([1 - words.amax(1, keepdim=True), words], dim=1)
 
 
 def export_judge(
@@ -59,18 +49,102 @@ def export_judge(
 
     WakewordError when its log-odds differ from torch's, as a share of the largest, by more than `tolerance`.
     """
-    network = JudgeNetwork(embedding, head).eval()
-    graph = compact(traced(network, (AUDIO, (WINDOW_SAMPLES,)), opset))
-    set_card(graph, card)
+    graph = StreamGraph()
+    _add_scores(graph, _add_network(graph, _add_mels(graph, embedding), embedding, head), len(card["labels"]) - 1)
+    sets = [helper.make_opsetid("", opset)]
+    model = compact(graph.model((AUDIO, ("samples",)), (SCORES, ("looks", len(card["labels"]))), sets))
+    states = {name: {"shape": shape, "start": [0.0], "type": "float32"} for name, (shape, _) in graph.states.items()}
+    set_card(model, {**card, "streaming": {"native": True, "states": states}})
     path = out / JUDGE_FILE
-    size = write_model(graph, path)
+    size = write_model(model, path)
     difference = _parity(embedding, head, Judge(path))
     if not difference <= tolerance:
         raise WakewordError(
             f"log-odds of {path} differ from torch's by {difference:.2g} of the largest, more than "
             f"export.onnx.parity_tolerance ({tolerance:g}); report this with the configuration"
         )
-    return {"bytes": size, "parameters": sum(one.numel() for one in network.parameters()), "parity": difference}
+    parameters = sum(one.numel() for module in (embedding, head) for one in module.parameters())
+    return {"bytes": size, "parameters": parameters, "parity": difference}
+
+
+def _add_mels(graph: StreamGraph, embedding: SpeechEmbedding) -> str:
+    """Add nodes from audio [n * 1280] to what the embedding's network hears of its frames: [1, 1, n * 8, bands]."""
+    window, filters = embedding.window.numpy() * np.float32(INT16), embedding.bands.numpy().T
+    power = graph.add("MatMul", *add_power(graph, AUDIO, HOP, window, filters))
+    logs = graph.add("Log", graph.add("Max", power, _number(graph, embedding.floor)))
+    decibels = graph.add("Mul", logs, _number(graph, embedding.decibels))
+    size = STEP_FRAMES * len(filters)
+    steps = graph.add("Reshape", decibels, graph.integers(1, -1, size))
+    least = graph.add("Sub", _largest(graph, steps, size), _number(graph, embedding.range))
+    tenths = graph.add("Div", graph.add("Max", steps, least), _number(graph, 10.0))
+    return graph.add("Reshape", graph.add("Add", tenths, _number(graph, 2.0)), graph.integers(1, 1, -1, len(filters)))
+
+
+def _add_network(graph: StreamGraph, mels: str, embedding: SpeechEmbedding, head: JudgeHead) -> str:
+    """Add nodes from the mels of n steps to log-odds [1, words, n, 1]."""
+    tensor, bands = mels, embedding.bands.shape[1]
+    for layer in embedding.layers:
+        tensor, bands = _add_layer(graph, tensor, layer, bands)
+    for operator, values in (("Sub", head.mean), ("Div", head.deviation)):
+        tensor = graph.add(operator, tensor, _constant(graph, values[:, None, None]))
+    for layer in _fused(head.layers):
+        tensor, bands = _add_layer(graph, tensor, layer, bands)
+    return tensor
+
+
+def _fused(layers: nn.Sequential) -> Iterator[nn.Module]:
+    """Yield layers as they are when nothing is trained: normalisation is in the convolution before it."""
+    given = list(layers)
+    for layer, after in zip(given, [*given[1:], None], strict=True):
+        if isinstance(layer, nn.Conv1d) and isinstance(after, nn.BatchNorm1d):
+            yield fuse_conv_bn_eval(layer, after)
+        elif not isinstance(layer, nn.BatchNorm1d | nn.Dropout):
+            yield layer
+
+
+def _add_layer(graph: StreamGraph, tensor: str, layer: nn.Module, bands: int) -> tuple[str, int]:
+    """Add a layer that maps [1, channels, steps, bands]; returns the name of what it gives, and how many bands."""
+    match layer:
+        case nn.Conv1d() | nn.Conv2d():
+            assert layer.bias is not None
+            weight = layer.weight if layer.weight.ndim == 4 else layer.weight[..., None]
+            _, channels, steps, wide = weight.shape
+            state = (f"layer_{len(graph.states)}", tensor, (1, channels, steps - 1, bands))
+            whole = graph.remembering(*state, axis=_TIME)
+            parameters = (_constant(graph, values) for values in (weight, layer.bias))
+            return graph.add("Conv", whole, *parameters, pads=[0, wide // 2, 0, wide // 2]), bands
+        case nn.MaxPool2d():
+            assert isinstance(layer.kernel_size, tuple)
+            pooled = graph.add("MaxPool", tensor, kernel_shape=layer.kernel_size, strides=layer.kernel_size)
+            return pooled, bands // layer.kernel_size[1]
+        case nn.LeakyReLU():
+            return graph.add("LeakyRelu", tensor, alpha=layer.negative_slope), bands
+        case AtLeast():
+            return graph.add("Clip", tensor, _number(graph, layer.bound)), bands
+        case nn.ReLU():
+            return graph.add("Relu", tensor), bands
+    raise TypeError(f"a judge has no such layer as {layer}")
+
+
+def _add_scores(graph: StreamGraph, log_odds: str, words: int) -> None:
+    """Add nodes from log-odds [1, words, n, 1] to scores [n, classes]; the first class is that nothing was said."""
+    rows = graph.add("Transpose", graph.add("Squeeze", log_odds, graph.integers(3)), perm=[0, 2, 1])
+    said = graph.add("Sigmoid", rows)
+    unsaid = graph.add("Sub", _number(graph, 1.0), _largest(graph, said, words))
+    graph.add("Squeeze", graph.add("Concat", unsaid, said, axis=2), graph.integers(0), to=SCORES)
+
+
+def _largest(graph: StreamGraph, tensor: str, size: int) -> str:
+    """Add the largest of each row of [1, n, size]: [1, n, 1]. `ReduceMax` differs between sets of operators."""
+    return graph.add("MaxPool", tensor, kernel_shape=[size])
+
+
+def _number(graph: StreamGraph, value: float) -> str:
+    return graph.constant(np.asarray(value, np.float32))
+
+
+def _constant(graph: StreamGraph, values: Tensor) -> str:
+    return graph.constant(values.detach().numpy())
 
 
 def _parity(embedding: SpeechEmbedding, head: JudgeHead, judge: Judge) -> float:

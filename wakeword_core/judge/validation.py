@@ -22,7 +22,7 @@ def score_recordings(judge: Judge, shards: Path) -> tuple[npt.NDArray[np.float32
 
     Returns the score of the likeliest word [recordings] and whether there is one [recordings].
     """
-    width, rate = judge.facts.window_samples, judge.sample_rate
+    width, rate = judge.window_samples, judge.sample_rate
     windows, positive = [], []
     counts: Counter[bool] = Counter()
     for recording in iter_recordings(shards, (*POSITIVE_ROLES, *CONFUSABLE_ROLES, *BACKGROUND_ROLES)):

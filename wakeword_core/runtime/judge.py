@@ -3,14 +3,19 @@
 The scores of a stream are those of the model, on its grid, but for this:
 
 - the gate opens at a score of a wake word of at least `gate`, and closes `hangover_seconds` after the last such score;
-- while it is open the judge hears the last `window_samples` before the time of a score: of the first, and then of those
-  whose number is a multiple of its own step; between, what it said last holds;
+- the judge may look every `hop_samples` from the time of the first score on, and hears the `window_samples` before;
+  while the gate is open, what it says at its last look before or at the time of a score counts;
 - a word's log-odds are then the mean of the model's and the judge's; while the gate is closed its score is 0.
 
-It is one rule for files and for streams, and its result does not depend on how the sound is cut.
+It is one rule for files and for streams, and its result does not depend on how the sound is cut. Looks that follow each
+other share their work: each costs the sound since the last one, and the first of them that of its window.
+
+`judge.onnx` is run as `model.streaming.onnx` is (see `streaming`), but that `audio` is float32 [n * hop_samples], and
+row i of `scores` [n, classes] is of the look at the end of hop i. `audio_tail` has the samples right before the first
+hop; nothing is left of the other states after `hops` of them, which the first look therefore takes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -19,13 +24,11 @@ import numpy.typing as npt
 from pydantic import Field
 
 from wakeword_core.audio import from_pcm16
-from wakeword_core.errors import ArtifactError, reason_of
+from wakeword_core.errors import ArtifactError
 from wakeword_core.runtime.exported import (
     JUDGE_FILE,
     MODEL_FILE,
-    SCORES,
     Card,
-    ExportedModel,
     Name,
     RuntimeCard,
     Score,
@@ -33,14 +36,14 @@ from wakeword_core.runtime.exported import (
     read_card,
 )
 from wakeword_core.runtime.model import BATCH_WINDOWS, BlockScorer, WakewordModel, scored
-from wakeword_core.runtime.streaming import AUDIO, Floats, Pcm, Times, check_pcm
+from wakeword_core.runtime.streaming import TAIL, Floats, Pcm, StatefulModel, Times, check_pcm
 
-_HEARD_AT_ONCE = 8
-"""Windows that a judge hears in one go: all of a long recording's would be a hundred times its size."""
+_HOPS_AT_ONCE = 32
+"""Hops that a judge hears in one go at most, so that its memory does not grow with a recording."""
 _SUREST = 6.0
 """Log-odds beyond which the model is not taken to be any surer, or its rounding would outvote the judge."""
 _CERTAIN = 1e-7
-_MAX_WINDOW_SAMPLES = 1_000_000
+_MAX_HOPS, _MAX_HOP_SAMPLES, _MAX_TAIL_SAMPLES = 50, 20_000, 20_000
 
 Numbers = npt.NDArray[np.float64]
 
@@ -48,42 +51,48 @@ Numbers = npt.NDArray[np.float64]
 class JudgeCard(Card):
     """How a judge is asked."""
 
-    window_samples: int = Field(ge=1, le=_MAX_WINDOW_SAMPLES)
-    step_seconds: float = Field(gt=0, le=60)
+    hop_samples: int = Field(ge=1, le=_MAX_HOP_SAMPLES)
+    hops: int = Field(ge=1, le=_MAX_HOPS)
+    """those that an answer rests on"""
     gate: Score
     hangover_seconds: float = Field(ge=0, le=60)
     made_for: Name
     """the digest of the model that it was tested with"""
 
 
-class Judge(ExportedModel):
+class Judge(StatefulModel):
     """A model of the sound of windows, whose detector and thresholds are those of it and the other model together."""
 
     names = (JUDGE_FILE,)
 
     def _example(self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes) -> tuple[dict[str, npt.NDArray[Any]], int]:
-        self.facts = read_card(JudgeCard, self.card.get("judge") or {}, self.path)
-        window = self.facts.window_samples
-        if inputs.get(AUDIO, [None])[1:] != [window] or SCORES not in outputs or len(inputs) != 1:
-            raise ArtifactError(
-                f"{self.path} takes {inputs} and gives {outputs}, but its card promises {AUDIO} [batch, {window}] and "
-                f"{SCORES}; build the judge again"
-            )
-        return {AUDIO: np.zeros((2, window), np.float32)}, 2
+        asked = self.card.get("judge")
+        if isinstance(asked, dict) and "window_samples" in asked:
+            raise ArtifactError(f"{self.path} is of an older form, which hears whole windows; build the judge again")
+        self.facts = read_card(JudgeCard, asked or {}, self.path)
+        self.hop_samples = self.facts.hop_samples
+        example = self._stateful(facts.streaming, inputs, outputs, _HOPS_AT_ONCE)  # the most that it ever gets
+        tail = self.start.get(TAIL)
+        if tail is None or tail.ndim != 1 or len(tail) > _MAX_TAIL_SAMPLES:
+            raise ArtifactError(f"{self.path} has no state {TAIL} of a few samples; build the judge again")
+        self.tail_samples = len(tail)
+        return example
+
+    @property
+    def window_samples(self) -> int:
+        """Samples that an answer rests on."""
+        return self.tail_samples + self.facts.hops * self.hop_samples
 
     @property
     def quiet_samples(self) -> int:
         """Samples of quiet after the end of a recording by which no answer to it is left in any average."""
-        held = round(self.facts.step_seconds * self.sample_rate)
-        return super().quiet_samples - self.frontend.window_samples + self.facts.window_samples + held
+        return super().quiet_samples - self.frontend.window_samples + self.window_samples + self.hop_samples
 
     def score_sound(self, windows: Floats) -> Floats:
         """Map windows of sound float32 [n, window_samples] in [-1, 1] to class scores float32 [n, classes]."""
-        try:
-            scores = self.session.run([SCORES], {AUDIO: windows})[0]
-        except Exception as error:  # onnxruntime's own exceptions have no common public base
-            raise ArtifactError(f"{self.path} cannot be run ({reason_of(error)}); build the judge again") from error
-        return self.checked(scores, len(windows))
+        stream = self.stream()
+        scores = [stream.follow(window)[-1:] for window in windows]
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *scores])
 
 
 class JudgedModel:
@@ -145,20 +154,20 @@ class JudgedScorer:
 
     def __init__(self, scorer: Any, judge: Judge) -> None:
         self._scorer, self._judge = scorer, judge
-        rate, facts = judge.sample_rate, judge.facts
         stride = judge.stride_frames * judge.frontend.hop_length
-        self._step = max(1, round(facts.step_seconds * rate / stride))
-        self._hangover = round(facts.hangover_seconds * rate / stride)
+        self._hangover = round(judge.facts.hangover_seconds * judge.sample_rate / stride)
         self._begin()
 
     def _begin(self) -> None:
-        width = self._judge.facts.window_samples
-        self._sound: Pcm = np.zeros(width, np.int16)
-        self._first = -width  # the sample of the stream that `_sound` begins with
+        judge = self._judge
+        self._sound: Pcm = np.zeros(judge.window_samples, np.int16)
+        self._first = -judge.window_samples  # the sample of the stream that `_sound` begins with
         self._number = 0
         self._loud_at = -np.inf
-        self._was_open = False
-        self._said = np.zeros(len(self._judge.labels) - 1)
+        self._grid: int | None = None  # the sample at which look 0 is, and hop 0 ends
+        self._stream = judge.stream()
+        self._heard = -judge.facts.hops - 1  # the last hop that the judge has heard, and what it said there
+        self._said = np.zeros(len(judge.labels) - 1)
 
     def reset(self) -> None:
         """Begin a new stream."""
@@ -178,45 +187,58 @@ class JudgedScorer:
     def _together(self, times: Times, scores: Floats) -> tuple[Times, Floats]:
         if not len(times):
             return times, scores
-        is_open, asked = self._gate(scores[:, 1:].max(axis=1))
         ends = np.rint(times * self._judge.sample_rate).astype(np.int64)
-        said = self._held(asked, log_odds(self._answers(ends[asked]))[:, 1:])
+        if self._grid is None:
+            self._grid = int(ends[0])
+        looks = (ends - self._grid) // self._judge.hop_samples
+        is_open = self._gate(scores[:, 1:].max(axis=1))
+        said = np.zeros((len(scores), len(self._said)))
+        said[is_open] = self._answers(looks[is_open])
         odds = (np.clip(log_odds(scores)[:, 1:], -_SUREST, _SUREST) + said) / 2
         words = np.where(is_open[:, None], 1 / (1 + np.exp(-odds)), 0.0)
-        self._forget(int(ends[-1]))
+        self._forget(int(looks[-1]))
         together = np.concatenate([1 - words.max(axis=1, keepdims=True), words], axis=1)
         return times, together.astype(np.float32)
 
-    def _gate(self, wake: Floats) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """At which scores [n] the gate is open, and at which the judge is asked."""
+    def _gate(self, wake: Floats) -> npt.NDArray[np.bool_]:
+        """At which scores [n] the gate is open."""
         numbers = self._number + np.arange(len(wake))
         loud_at = np.maximum.accumulate(np.where(wake >= self._judge.facts.gate, numbers, self._loud_at))
-        is_open = numbers - loud_at <= self._hangover
-        opens = is_open & ~np.concatenate([[self._was_open], is_open[:-1]])
         self._number += len(wake)
-        self._loud_at, self._was_open = loud_at[-1], bool(is_open[-1])
-        asked = opens | (is_open & (numbers % self._step == 0))
-        return is_open, asked
+        self._loud_at = loud_at[-1]
+        is_open: npt.NDArray[np.bool_] = numbers - loud_at <= self._hangover
+        return is_open
 
-    def _answers(self, ends: npt.NDArray[np.int64]) -> Floats:
-        """Ask the judge about the sound before samples `ends` [n], of a few windows at once: scores [n, classes]."""
-        starts = ends - self._judge.facts.window_samples - self._first
-        windows = np.lib.stride_tricks.sliding_window_view(self._sound, self._judge.facts.window_samples)
-        blocks = (starts[at : at + _HEARD_AT_ONCE] for at in range(0, len(starts), _HEARD_AT_ONCE))
-        scores = [self._judge.score_sound(from_pcm16(windows[block])) for block in blocks]
-        return np.concatenate([np.empty((0, len(self._judge.labels)), np.float32), *scores])
+    def _answers(self, looks: npt.NDArray[np.int64]) -> Numbers:
+        """What the judge says at looks [n], by number and in order: log-odds [n, words]."""
+        hops = np.unique(np.subtract.outer(np.unique(looks), np.arange(self._judge.facts.hops)))
+        hops = hops[hops > self._heard]
+        numbers = np.concatenate([[self._heard], hops])
+        said = np.concatenate([self._said[None], *(self._hear(first, count) for first, count in _runs(hops))])
+        self._heard, self._said = int(numbers[-1]), said[-1]
+        return said[np.searchsorted(numbers, looks)]
 
-    def _held(self, asked: npt.NDArray[np.bool_], answers: Numbers) -> Numbers:
-        """What the judge said last at each score, of its answers [asked, words]: [n, words]."""
-        said = np.concatenate([self._said[None], answers])[np.cumsum(asked)]
-        self._said = said[-1]
-        return said
+    def _hear(self, first: int, count: int) -> Numbers:
+        """Let the judge hear so many hops from number `first` on, and return the log-odds [count, words] there."""
+        assert self._grid is not None
+        judge = self._judge
+        begin = self._grid + (first - 1) * judge.hop_samples - judge.tail_samples - self._first
+        sound = self._sound[begin : begin + judge.tail_samples + count * judge.hop_samples]
+        return log_odds(self._stream.follow(from_pcm16(sound)))[:, 1:]
 
-    def _forget(self, end: int) -> None:
-        """Drop the sound before the windows of later scores."""
-        done = end - self._judge.facts.window_samples - self._first
+    def _forget(self, look: int) -> None:
+        """Drop the sound before the window of a look."""
+        assert self._grid is not None
+        done = self._grid + look * self._judge.hop_samples - self._judge.window_samples - self._first
         if done > 0:
             self._sound, self._first = self._sound[done:].copy(), self._first + done
+
+
+def _runs(numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield the first of numbers that follow each other, and how many they are: `_HOPS_AT_ONCE` at most."""
+    for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
+        for at in range(0, len(run), _HOPS_AT_ONCE):
+            yield int(run[at]), min(_HOPS_AT_ONCE, len(run) - at)
 
 
 def log_odds(scores: Floats) -> Numbers:

@@ -23,7 +23,15 @@ import numpy.typing as npt
 
 from wakeword_core.audio import from_pcm16
 from wakeword_core.errors import ArtifactError, DataError, reason_of
-from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedModel, RuntimeCard, Shapes, StateCard
+from wakeword_core.runtime.exported import (
+    SCORES,
+    STREAMING_FILES,
+    ExportedModel,
+    RuntimeCard,
+    Shapes,
+    StateCard,
+    StreamCard,
+)
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -38,28 +46,41 @@ TAIL = "audio_tail"
 _BLOCK_HOPS = 512  # hops that a streaming model gets at once at most
 
 
-class StreamingModel(ExportedModel):
-    """An exported model that keeps what it needs of a stream in states; see the contract above."""
+class StatefulModel(ExportedModel):
+    """An exported model of sound that keeps what it needs of a stream in states."""
 
-    names = tuple(STREAMING_FILES.values())
+    hop_samples: int  # that a row of scores takes
 
-    def _example(self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes) -> tuple[States, int]:
-        if facts.streaming is None:
+    def _stateful(self, stream: StreamCard | None, inputs: Shapes, outputs: Shapes, hops: int) -> tuple[States, int]:
+        """Return inputs of a run of so many hops, and their number; ArtifactError if card and graph do not fit."""
+        if stream is None:
             raise ArtifactError(f"the card in {self.path} tells of no usable stream; export again")
-        self.facts: dict[str, Any] = self.card["streaming"]
-        self.native, self.made_from = facts.streaming.native, facts.streaming.made_from
         try:
-            self.start = {name: _start(state) for name, state in facts.streaming.states.items()}
+            self.start = {name: _start(state) for name, state in stream.states.items()}
         except (ValueError, OverflowError) as error:
             raise ArtifactError(f"the card in {self.path} tells of no usable stream ({error}); export again") from error
         if inputs.keys() != {AUDIO, *self.start} or outputs.keys() != {SCORES, *(NEXT + name for name in self.start)}:
             raise ArtifactError(f"the card in {self.path} tells of other states than its graph has; export again")
-        hops = self.stride_frames  # one of which ends a window
-        return {AUDIO: np.zeros(hops * self.frontend.hop_length, np.float32), **self.start}, hops
+        return {AUDIO: np.zeros(hops * self.hop_samples, np.float32), **self.start}, hops
 
     def stream(self) -> "Stream":
         """Begin a new stream, before which there was quiet."""
         return Stream(self)
+
+
+class StreamingModel(StatefulModel):
+    """The streaming form of a model; see the contract above."""
+
+    names = tuple(STREAMING_FILES.values())
+
+    def _example(self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes) -> tuple[States, int]:
+        self.hop_samples = self.frontend.hop_length
+        hops = self.stride_frames  # one of which ends a window
+        example = self._stateful(facts.streaming, inputs, outputs, hops)
+        assert facts.streaming is not None
+        self.facts: dict[str, Any] = self.card["streaming"]
+        self.native, self.made_from = facts.streaming.native, facts.streaming.made_from
+        return example
 
     def block_scorer(self) -> "GraphScorer":
         """Begin a recording that comes in pieces."""
@@ -73,10 +94,10 @@ class Stream:
     samples and scores, as long as chunks stay of one size.
     """
 
-    def __init__(self, model: StreamingModel) -> None:
+    def __init__(self, model: StatefulModel) -> None:
         from onnxruntime import OrtValue
 
-        self._model, self._hop = model, model.frontend.hop_length
+        self._model, self._hop = model, model.hop_samples
         self._sets = [{name: values.copy() for name, values in model.start.items()} for _ in range(2)]
         values = [
             {name: OrtValue.ortvalue_from_numpy(array) for name, array in states.items()} for states in self._sets
@@ -90,8 +111,14 @@ class Stream:
         self._audio, self._scores = np.empty(0, np.float32), np.empty((0, len(model.labels)), np.float32)
 
     def set_tail(self, samples: Floats) -> None:
-        """Take float32 [n_fft - hop_length] for the samples right before the next run's."""
+        """Take float32 samples, as many as the state `audio_tail` has, for those right before the next run's."""
         self._sets[self._turn][TAIL][:] = samples
+
+    def follow(self, sound: Floats) -> Floats:
+        """Do what `run` does with sound that begins with the tail before it."""
+        tail = len(self._sets[self._turn][TAIL])
+        self.set_tail(sound[:tail])
+        return self.run(sound[tail:])
 
     def run(self, audio: Floats) -> Floats:
         """Map audio float32 [n * hop_length] in [-1, 1] to scores float32 [n, classes]; n is above 0."""

@@ -1,11 +1,16 @@
 """The judge: the frozen embedding, its head, and the file that both become."""
 
+import os
+import subprocess
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.config.judge import JudgeHeadConfig
@@ -17,10 +22,19 @@ from wakeword_core.judge.rows import EmbeddedRows
 pytest.importorskip("pyopen_wakeword", reason="needs the extra `judge`: Google's speech embedding")
 pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what reads the embedding's file")
 
-from wakeword_core.judge.embedding import NUMBERS, speech_embedding, window_samples
-from wakeword_core.judge.export import WINDOW_SAMPLES, JudgeNetwork, export_judge
+from wakeword_core.judge.embedding import NUMBERS, STEP_SAMPLES, speech_embedding, window_samples
+from wakeword_core.judge.export import HOPS_HEARD, WINDOW_SAMPLES, export_judge
 from wakeword_core.runtime.judge import Judge
 
+OLDEST = os.environ.get("WAKEWORD_TEST_ONNXRUNTIME")
+IN_OLDEST = """
+import sys, numpy, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+window = numpy.load(sys.argv[2])
+states = {one.name: numpy.zeros(one.shape, "f4") for one in session.get_inputs() if one.name != "audio"}
+states["audio_tail"], audio = numpy.split(window, [len(states["audio_tail"])])
+print(session.run(["scores"], {"audio": audio, **states})[0][-1, 1])
+"""
 STEPS = 20
 SETTINGS = JudgeHeadConfig(channels=8, steps=60)
 
@@ -67,9 +81,12 @@ def test_a_window_gives_exactly_as_many_steps() -> None:
 
 
 def test_steps_end_with_the_samples_whatever_is_before_them() -> None:
-    samples = torch.from_numpy(sound(2.0, 1) / 32_768)[None]
-    whole, later = speech_embedding()(samples), speech_embedding()(samples[:, 700:])
-    assert torch.allclose(whole[:, -3:], later[:, -3:], atol=1e-4)
+    samples = torch.from_numpy(sound(3.0, 1) / 32_768)[None]
+    samples[:, -window_samples(3) : -window_samples(3) + 640] = 0.9  # which the quiet after it is measured by
+    whole = speech_embedding()(samples)[:, -3:]
+    for more in (0, 1, 639, 5_000):
+        later = speech_embedding()(samples[:, -window_samples(3) - more :])[:, -3:]
+        assert torch.allclose(whole, later, atol=1e-4)
 
 
 def test_another_embedding_than_the_known_one_is_refused(monkeypatch) -> None:
@@ -143,8 +160,8 @@ def card() -> dict:
         "threshold": 0.5,
         "operating_points": {},
         "judge": {
-            "window_samples": WINDOW_SAMPLES,
-            "step_seconds": 0.08,
+            "hop_samples": STEP_SAMPLES,
+            "hops": HOPS_HEARD,
             "gate": 0.05,
             "hangover_seconds": 0.5,
             "made_for": "",
@@ -152,21 +169,76 @@ def card() -> dict:
     }
 
 
-def test_the_file_scores_as_torch_does_and_is_the_same_again(tmp_path: Path) -> None:
-    head, _ = train_head(rows(), 1, SETTINGS, seed=1)
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        figures = export_judge(speech_embedding(), head, card(), 18, 1e-3, tmp_path / name)
+def any_head(words: int) -> JudgeHead:
+    """A head whose every number counts."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(words)
+        head = JudgeHead(words, SETTINGS).eval()
+        for name, values in (*head.named_parameters(), *head.named_buffers()):
+            if values.ndim == 1:
+                values.uniform_(2, 5) if name.endswith(("deviation", "var")) else values.uniform_(-1, 1)
+    return head
+
+
+def exported(head: JudgeHead, words: int, out: Path, opset: int = 18) -> Judge:
+    out.mkdir()
+    labels = ["_negative", *(f"word {number}" for number in range(words))]
+    figures = export_judge(speech_embedding(), head, {**card(), "labels": labels}, opset, 1e-3, out)
     assert figures["parity"] < 1e-4
-    one, two = (tmp_path / name / "judge.onnx" for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()
-    windows = np.stack([sound(2, seed)[:WINDOW_SAMPLES] / 32_768 for seed in range(3)]).astype(np.float32)
+    return Judge(out / "judge.onnx")
+
+
+def in_torch(head: JudgeHead, windows: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        expected = head(speech_embedding()(torch.from_numpy(windows)))[:, -1].numpy()
-        scores = JudgeNetwork(speech_embedding(), head)(torch.from_numpy(windows)).numpy()
-    found = Judge(one).score_sound(windows)[:, 1:]
-    assert np.allclose(found, 1 / (1 + np.exp(-expected)), atol=1e-4)
-    assert np.allclose(scores.sum(axis=1), 1)
+        return torch.sigmoid(head(speech_embedding()(torch.from_numpy(windows)))[:, -1]).numpy()
+
+
+@pytest.mark.parametrize("words", [1, 3])
+def test_the_file_scores_as_torch_does_and_is_the_same_again(tmp_path: Path, words: int) -> None:
+    head = any_head(words)
+    one, two = (exported(head, words, tmp_path / name) for name in ("one", "two"))
+    assert one.file.data == two.file.data
+    assert one.window_samples == WINDOW_SAMPLES
+    windows = np.stack([sound(2, seed)[:WINDOW_SAMPLES] / 32_768 for seed in range(3)]).astype(np.float32)
+    scores = one.score_sound(windows)
+    assert np.allclose(scores[:, 1:], in_torch(head, windows), atol=1e-4)
+    assert np.allclose(scores[:, 0], 1 - scores[:, 1:].max(axis=1))
+
+
+@pytest.fixture(scope="module")
+def judge_and_head(tmp_path_factory) -> tuple[Judge, JudgeHead]:
+    head = any_head(2)
+    return exported(head, 2, tmp_path_factory.mktemp("judge") / "made"), head
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 3))
+def test_looks_that_share_work_say_what_their_whole_windows_do(judge_and_head, counts, seed) -> None:
+    judge, head = judge_and_head
+    samples = (sound(6, seed) / 32_768).astype(np.float32)
+    stream, at, scores = judge.stream(), 0, []
+    for count in (HOPS_HEARD - 1, *counts):
+        scores.append(stream.follow(samples[at : at + judge.tail_samples + count * STEP_SAMPLES])[:, 1:])
+        at += count * STEP_SAMPLES
+    looks = np.concatenate(scores)[HOPS_HEARD - 1 :]
+    starts = range(0, len(looks) * STEP_SAMPLES, STEP_SAMPLES)
+    windows = np.stack([samples[start : start + WINDOW_SAMPLES] for start in starts])
+    assert np.allclose(looks, in_torch(head, windows), atol=1e-4)
+
+
+@pytest.mark.parametrize("opset", [17, 23])
+def test_every_set_of_operators_that_can_be_chosen_gives_a_judge(tmp_path: Path, opset: int) -> None:
+    made = exported(any_head(1), 1, tmp_path / "made", opset)
+    assert onnx.load(made.path).opset_import[0].version == opset
+
+
+@pytest.mark.skipif(not OLDEST, reason="needs WAKEWORD_TEST_ONNXRUNTIME, a Python that has an older onnxruntime")
+def test_the_oldest_runtime_that_the_documents_name_says_the_same(judge_and_head, tmp_path: Path) -> None:
+    judge, window = judge_and_head[0], (sound(2)[:WINDOW_SAMPLES] / 32_768).astype(np.float32)
+    np.save(tmp_path / "window.npy", window)
+    command = [str(OLDEST), "-c", IN_OLDEST, str(judge.path), str(tmp_path / "window.npy")]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert float(answer) == pytest.approx(float(judge.score_sound(window[None])[0, 1]), abs=1e-4)
 
 
 def test_a_head_loses_as_many_steps_as_it_says() -> None:

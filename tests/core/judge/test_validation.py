@@ -46,7 +46,7 @@ def test_the_window_ends_shortly_after_the_speech(judge, monkeypatch, tmp_path) 
     scores, positive = validation.score_recordings(judge, tmp_path)
     assert (scores > 0.5).tolist() == [True, False, False, True, False]
     assert positive.tolist() == [True, True, True, False, False]
-    assert judge.facts.window_samples == WINDOW
+    assert judge.window_samples == WINDOW
 
 
 def test_no_recording_is_no_score(judge, monkeypatch, tmp_path) -> None:

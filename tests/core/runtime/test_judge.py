@@ -1,12 +1,13 @@
 """A model and its judge: the gate, what is asked when, and what both decide."""
 
+import json
+
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import numpy_helper
-from small_judge import JUDGE, POINTS, WINDOW, save_judge
+from small_judge import HOP, HOPS, JUDGE, POINTS, STATES, TAIL, WINDOW, log_odds_of, save_judge
 from small_models import bursts, save_model
 
 from wakeword_core.audio import from_pcm16
@@ -16,6 +17,7 @@ from wakeword_core.runtime.exported import seal
 from wakeword_core.runtime.judge import Judge, JudgedModel, judged, log_odds
 from wakeword_core.runtime.live import open_model, stream_scorer
 from wakeword_core.runtime.model import detect_blocks
+from wakeword_core.runtime.streaming import Stream
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +35,20 @@ def together(model):
     return judged(model)
 
 
-def by_the_rule(model, judge, pcm):
+def by_the_rule(model, pcm):
     """The rule as it is written, score by score."""
     times, scores = model.score_audio(pcm)
-    step = round(JUDGE["step_seconds"] * 16_000 / (model.stride_frames * model.frontend.hop_length))
     padded = np.r_[np.zeros(WINDOW, np.int16), pcm]
-    loud, was_open, said, result = -np.inf, False, None, []
-    for number, (time, score) in enumerate(zip(times, scores[:, 1], strict=True)):
-        loud = time if score >= JUDGE["gate"] else loud
-        is_open = time - loud <= JUDGE["hangover_seconds"] + 1e-6
-        if is_open and (not was_open or number % step == 0):
-            end = round(time * 16_000)
-            said = log_odds(judge.score_sound(from_pcm16(padded[end : end + WINDOW])[None]))[0, 1]
-        odds = (np.clip(log_odds(scores[number : number + 1])[0, 1], -6, 6) + said) / 2 if is_open else -np.inf
+    loud, result = -np.inf, []
+    for time, score in zip(times, scores[:, 1:], strict=True):
+        loud = time if score[0] >= JUDGE["gate"] else loud
+        odds = -np.inf
+        if time - loud <= JUDGE["hangover_seconds"] + 1e-6:
+            first, end = round(times[0] * 16_000), round(time * 16_000)
+            look = first + (end - first) // HOP * HOP
+            said = log_odds_of(from_pcm16(padded[look : look + WINDOW]))
+            odds = (np.clip(log_odds(score)[0], -6, 6) + said) / 2
         result.append(1 / (1 + np.exp(-odds)))
-        was_open = is_open
     return times, np.asarray(result)
 
 
@@ -56,9 +57,9 @@ def by_the_rule(model, judge, pcm):
 def test_scores_are_those_of_the_rule(together, samples, seed) -> None:
     pcm = bursts(4, seed)[:samples]
     times, scores = together.score_audio(pcm)
-    expected_times, expected = by_the_rule(together.model, together.judge, pcm)
+    expected_times, expected = by_the_rule(together.model, pcm)
     assert np.array_equal(times, expected_times)
-    assert np.allclose(scores[:, 1], expected, atol=1e-6)
+    assert np.allclose(scores[:, 1], expected, atol=1e-5)
     assert np.allclose(scores.sum(axis=1), 1)
 
 
@@ -87,22 +88,48 @@ def test_a_closed_gate_is_a_score_of_nothing(together) -> None:
 def test_what_the_judge_denies_is_not_detected(model, tmp_path) -> None:
     pcm = bursts(4, 1)
     assert model.detect(pcm)
-    silent = save_judge(tmp_path / "judge.onnx", model, judge={"hangover_seconds": 0.0})
-    file = onnx.load(silent)
-    next(one for one in file.graph.initializer if one.name == "b").CopyFrom(
-        numpy_helper.from_array(np.array([-60.0], np.float32), "b")
-    )
-    onnx.save(file, silent)
+    silent = save_judge(tmp_path / "judge.onnx", model, bias=-60.0, judge={"hangover_seconds": 0.0})
     assert not detect_blocks(JudgedModel(model, Judge(silent)), [pcm])
 
 
-def test_a_judge_that_is_always_asked_gets_few_windows_at_once(model, tmp_path, monkeypatch) -> None:
-    judge = Judge(save_judge(tmp_path / "judge.onnx", model, judge={"gate": 0.0, "step_seconds": 1e-6}))
-    heard, score = [], judge.score_sound
-    monkeypatch.setattr(judge, "score_sound", lambda windows: heard.append(len(windows)) or score(windows))
-    times, _ = JudgedModel(model, judge).score_audio(np.tile(bursts(10), 6))
-    assert sum(heard) == len(times)
-    assert max(heard) <= 8, "all of an hour's would be 100 times the hour's sound"
+def noise(samples):
+    return np.random.default_rng(0).normal(0, 8_000, samples).clip(-32_768, 32_767).astype(np.int16)
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """The hops of each run of a judge."""
+    sizes, run = [], Stream.run
+    monkeypatch.setattr(Stream, "run", lambda self, audio: sizes.append(len(audio) // HOP) or run(self, audio))
+    return sizes
+
+
+def test_a_judge_that_is_always_asked_hears_each_hop_once_and_few_at_once(model, tmp_path, heard) -> None:
+    judge = Judge(save_judge(tmp_path / "judge.onnx", model, judge={"gate": 0.0}))
+    always = JudgedModel(model, judge)
+    del heard[:]
+    times, _ = always.score_audio(np.tile(bursts(10), 6))
+    looks = (round(times[-1] * 16_000) - round(times[0] * 16_000)) // HOP + 1
+    assert sum(heard) == looks + HOPS - 1, "the first look takes its whole window"
+    assert max(heard) <= 32, "an hour's would take a hundred times the memory of its sound"
+
+
+def test_a_look_of_a_stream_costs_the_sound_since_the_last_one(together, heard) -> None:
+    scorer = stream_scorer(together)
+    del heard[:]
+    for chunk in np.split(noise(48_000), 150):
+        scorer.push(chunk)
+    assert heard[0] == HOPS and set(heard[1:]) == {1} and len(heard) > 20
+
+
+def test_a_gate_that_opens_again_soon_goes_on_where_the_judge_was(together, heard) -> None:
+    loud, taken = noise(8_000), []
+    for quiet in (5_000, 24_000):
+        del heard[:]
+        together.score_audio(np.r_[loud, np.zeros(quiet, np.int16), loud, np.zeros(32_000, np.int16)])
+        taken.append(sum(heard))
+    open_again = 2 * (8_000 + 16_000 * JUDGE["hangover_seconds"] + together.frontend.window_samples) / HOP
+    assert taken[0] < taken[1] <= open_again + 2 * HOPS
 
 
 def test_a_stream_keeps_no_more_sound_than_the_judge_can_hear(together) -> None:
@@ -113,13 +140,11 @@ def test_a_stream_keeps_no_more_sound_than_the_judge_can_hear(together) -> None:
 
 
 def test_quiet_after_a_recording_outlasts_the_longer_window(model, tmp_path) -> None:
-    for window_samples, step_seconds in ((WINDOW, 0.08), (WINDOW, 3.0)):
-        asked = {"window_samples": window_samples, "step_seconds": step_seconds, "gate": 0.0}
-        judge = Judge(save_judge(tmp_path / "judge.onnx", model, judge=asked))
-        together, pcm = JudgedModel(model, judge), bursts(3)
-        _, scores = together.score_audio(np.r_[pcm, np.zeros(together.quiet_samples + 80_000, np.int16)])
-        after = round((len(pcm) + together.quiet_samples) / 16_000 / together.detector.stride_seconds)
-        assert np.allclose(scores[after:], scores[-1]), "nothing is left of it"
+    judge = Judge(save_judge(tmp_path / "judge.onnx", model, judge={"gate": 0.0}))
+    together, pcm = JudgedModel(model, judge), bursts(3)
+    _, scores = together.score_audio(np.r_[pcm, np.zeros(together.quiet_samples + 80_000, np.int16)])
+    after = round((len(pcm) + together.quiet_samples) / 16_000 / together.detector.stride_seconds)
+    assert np.allclose(scores[after:], scores[-1]), "nothing is left of it"
 
 
 def test_a_second_stream_begins_anew(together) -> None:
@@ -167,9 +192,16 @@ def test_a_judge_that_cannot_be_used_is_said_with_the_way_out(model, tmp_path) -
 @pytest.mark.parametrize(
     "changes",
     [
-        {"judge": {"window_samples": 100}},
+        {"judge": {"hop_samples": 100}},
+        {"judge": {"hop_samples": 10**9}},
+        {"judge": {"hops": 10**9}},
+        {"judge": {"hops": 0}},
         {"judge": {"gate": -1}},
-        {"judge": {"step_seconds": 0}},
+        {"streaming": None},
+        {"states": {}},
+        {"states": {**STATES, "audio_tail": {**STATES["audio_tail"], "shape": [1, TAIL]}}},
+        {"states": {**STATES, "audio_tail": {**STATES["audio_tail"], "shape": [10**7]}}},
+        {"states": {**STATES, "earlier": {**STATES["earlier"], "shape": [1, 1, HOPS]}}},
         {"judge": {"hangover_seconds": "long"}},
         {"labels": ["_negative", "one", "two"]},
     ],
@@ -177,6 +209,28 @@ def test_a_judge_that_cannot_be_used_is_said_with_the_way_out(model, tmp_path) -
 def test_a_card_that_does_not_fit_is_refused(model, tmp_path, changes) -> None:
     with pytest.raises(ArtifactError):
         Judge(save_judge(tmp_path / "judge.onnx", model, **changes))
+
+
+def test_a_card_that_tells_nothing_of_the_judge_is_refused(model, tmp_path) -> None:
+    path = save_judge(tmp_path / "judge.onnx", model)
+    file = onnx.load(path)
+    for asked in (5, None, ["window_samples"], "window_samples"):
+        file.metadata_props[0].value = json.dumps({**json.loads(file.metadata_props[0].value), "judge": asked})
+        onnx.save(file, path)
+        with pytest.raises(ArtifactError):
+            Judge(path)
+
+
+def test_a_judge_of_the_older_form_is_to_be_built_again(model, tmp_path) -> None:
+    with pytest.raises(ArtifactError, match="older form, which hears whole windows; build the judge again"):
+        Judge(save_judge(tmp_path / "judge.onnx", model, judge={"window_samples": 22_752}))
+
+
+def test_windows_are_scored_each_by_itself(together) -> None:
+    windows = from_pcm16(np.stack([bursts(2, seed)[:WINDOW] for seed in range(4)]))
+    found = log_odds(together.judge.score_sound(windows))[:, 1]
+    assert np.allclose(found, [log_odds_of(window) for window in windows], rtol=1e-4)
+    assert together.judge.score_sound(windows[:0]).shape == (0, 2)
 
 
 def test_an_ordinary_model_is_no_judge(model) -> None:

@@ -20,8 +20,8 @@ def make(run: StageRun) -> None:
     from safetensors.torch import save_file
 
     from wakeword_core.files import replacing
-    from wakeword_core.judge.embedding import STEP_SECONDS, speech_embedding
-    from wakeword_core.judge.export import WINDOW_SAMPLES, export_judge
+    from wakeword_core.judge.embedding import STEP_SAMPLES, speech_embedding
+    from wakeword_core.judge.export import HOPS_HEARD, WINDOW_SAMPLES, export_judge
     from wakeword_core.judge.head import train_head
     from wakeword_core.judge.rows import embed_rows
     from wakeword_core.models.scoring import model_card
@@ -41,8 +41,8 @@ def make(run: StageRun) -> None:
         "operating_points": {},
         # whom it is asked by, and when, is for the model that it is put together with
         "judge": {
-            "window_samples": WINDOW_SAMPLES,
-            "step_seconds": STEP_SECONDS,
+            "hop_samples": STEP_SAMPLES,
+            "hops": HOPS_HEARD,
             "gate": 0.0,
             "hangover_seconds": 0.0,
             "made_for": "",
@@ -71,7 +71,7 @@ def judge_beats_chance(judge: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name=JUDGE,
-    version="1",
+    version="2",
     make=make,
     inputs=(
         Input("audio_shards", split="train"),

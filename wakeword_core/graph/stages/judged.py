@@ -36,7 +36,7 @@ def judge_helps(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="judged_model",
-    version="2",
+    version="3",
     make=make,
     inputs=(
         Input("onnx_model"),
