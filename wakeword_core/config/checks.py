@@ -66,6 +66,13 @@ class ChecksConfig(Settings):
         description="Recordings of other words said by themselves in training, as a share of those of wake words, "
         "below which one is warned.",
     )
+    judge_share_warning: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Share of the test's background that a judge hears above which one is warned: it then costs about "
+        "as much as the model, and decides most of the time by itself.",
+    )
     # Dagster wants a minute at least until it warns, which is earlier
     stale_after_hours: float | None = Field(
         None, ge=0.05, le=100_000, description="Age at which assets stop being fresh in Dagster; default: never."

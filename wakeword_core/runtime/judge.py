@@ -192,10 +192,11 @@ class JudgedScorer:
             self._grid = int(ends[0])
         looks = (ends - self._grid) // self._judge.hop_samples
         is_open = self._gate(scores[:, 1:].max(axis=1))
-        said = np.zeros((len(scores), len(self._said)))
-        said[is_open] = self._answers(looks[is_open])
-        odds = (np.clip(log_odds(scores)[:, 1:], -_SUREST, _SUREST) + said) / 2
-        words = np.where(is_open[:, None], 1 / (1 + np.exp(-odds)), 0.0)
+        words = np.zeros((len(scores), len(self._said)))
+        if is_open.any():
+            said = self._answers(looks[is_open])
+            odds = (np.clip(log_odds(scores[is_open, 1:]), -_SUREST, _SUREST) + said) / 2
+            words[is_open] = 1 / (1 + np.exp(-odds))
         self._forget(int(looks[-1]))
         together = np.concatenate([1 - words.max(axis=1, keepdims=True), words], axis=1)
         return times, together.astype(np.float32)

@@ -192,6 +192,19 @@ def test_these_checks_do_not_block_and_all_others_do() -> None:
     assert len({check.name for check in checks}) == len(checks)
 
 
+def test_a_judge_that_is_asked_too_often_or_misses_more_is_a_warning(project: Project) -> None:
+    row = {"target_fah": 0.5, "frr": 0.1, "frr_alone": 0.2, "frr_alone_high": 0.3}
+    good = {"heard_share": 0.25, "at_rates": [row]}
+    found = artifact(project, "judged_model", good)
+    assert verdict(project, found).passed
+    asked = verdict(project, replace(found, figures={**good, "heard_share": 1.0}))
+    assert not asked.passed and "100.0% of the background, more than 25%" in asked.description
+    assert "judge.gate" in asked.description
+    missed = verdict(project, replace(found, figures={**good, "at_rates": [{**row, "frr": 0.31}]}))
+    assert not missed.passed and "judge.gate" not in missed.description
+    assert verdict(project, replace(found, figures={"heard_share": 0.0, "at_rates": []})).passed
+
+
 def test_a_source_without_a_licence_is_a_warning_that_names_it() -> None:
     check = check_of("model_bundle", "licences_stated")
     stated = SimpleNamespace(figures={"without_licence": [], "commercial_use": "allowed"})

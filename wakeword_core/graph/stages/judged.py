@@ -23,15 +23,19 @@ def make(run: StageRun) -> None:
 
 
 def judge_helps(model: Artifact, run: CheckRun) -> Verdict:
-    """Warn where model and judge together miss more of the test than the model alone, at as few false alarms."""
+    """Warn where both miss more of the test than the model alone at as few alarms, or where the judge hears too much."""
     rows = model.figures["at_rates"]
     worse = [row for row in rows if row["frr"] > row["frr_alone_high"]]
     described = "; ".join(
         f"at {row['target_fah']:g} false alarms an hour {row['frr']:.1%} missed, {row['frr_alone']:.1%} without it"
         for row in rows
     )
-    heard = f"the judge hears {model.figures['heard_share']:.1%} of the background"
-    return Verdict(not worse, f"{heard}; {described or 'no rate of false alarms can be had by both'}")
+    share, most = model.figures["heard_share"], run.config.checks.judge_share_warning
+    heard = f"the judge hears {share:.1%} of the background"
+    if share > most:
+        heard += f", more than {most:.0%} (checks.judge_share_warning): raise judge.gate"
+    passed = not worse and share <= most
+    return Verdict(passed, f"{heard}; {described or 'no rate of false alarms can be had by both'}")
 
 
 STAGE = Stage(
@@ -50,6 +54,6 @@ STAGE = Stage(
     group="delivery",
     kinds=("onnx",),
     description=__doc__,
-    checks=(check(judge_helps, blocking=False),),
+    checks=(check(judge_helps, blocking=False, limits=("checks.judge_share_warning",)),),
     optional=has_judge,
 )
