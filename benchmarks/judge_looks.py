@@ -68,7 +68,7 @@ def build(folder: Path) -> Path:
     from wakeword_core.runtime.exported import JUDGE_FILE
 
     config = Config()
-    asked = {"hop_samples": STEP_SAMPLES, "hops": HOPS_HEARD, "gate": config.judge.gate}
+    asked: dict[str, Any] = {"hop_samples": STEP_SAMPLES, "hops": HOPS_HEARD, "gate": config.judge.gate}
     asked |= {"hangover_seconds": config.judge.hangover_seconds, "made_for": ""}
     detector = DetectorConfig().model_dump(mode="json")
     card = {**model_card(config), "detector": detector, "threshold": 0.5, "operating_points": {}, "judge": asked}

@@ -164,7 +164,7 @@ class JudgedScorer:
         self._first = -judge.window_samples  # the sample of the stream that `_sound` begins with
         self._number = 0
         self._loud_at = -np.inf
-        self._grid: int | None = None  # the sample at which look 0 is, and hop 0 ends
+        self._grid = 0  # the sample at which look 0 is, and hop 0 ends
         self._stream = judge.stream()
         self._heard = -judge.facts.hops - 1  # the last hop that the judge has heard, and what it said there
         self._said = np.zeros(len(judge.labels) - 1)
@@ -188,7 +188,7 @@ class JudgedScorer:
         if not len(times):
             return times, scores
         ends = np.rint(times * self._judge.sample_rate).astype(np.int64)
-        if self._grid is None:
+        if not self._number:
             self._grid = int(ends[0])
         looks = (ends - self._grid) // self._judge.hop_samples
         is_open = self._gate(scores[:, 1:].max(axis=1))
@@ -221,7 +221,6 @@ class JudgedScorer:
 
     def _hear(self, first: int, count: int) -> Numbers:
         """Let the judge hear so many hops from number `first` on, and return the log-odds [count, words] there."""
-        assert self._grid is not None
         judge = self._judge
         begin = self._grid + (first - 1) * judge.hop_samples - judge.tail_samples - self._first
         sound = self._sound[begin : begin + judge.tail_samples + count * judge.hop_samples]
@@ -229,7 +228,6 @@ class JudgedScorer:
 
     def _forget(self, look: int) -> None:
         """Drop the sound before the window of a look."""
-        assert self._grid is not None
         done = self._grid + look * self._judge.hop_samples - self._judge.window_samples - self._first
         if done > 0:
             self._sound, self._first = self._sound[done:].copy(), self._first + done

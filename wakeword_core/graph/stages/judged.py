@@ -23,7 +23,7 @@ def make(run: StageRun) -> None:
 
 
 def judge_helps(model: Artifact, run: CheckRun) -> Verdict:
-    """Warn where both miss more of the test than the model alone at as few alarms, or where the judge hears too much."""
+    """Warn where both miss more of the test than the model alone at as few alarms, or the judge hears much of it."""
     rows = model.figures["at_rates"]
     worse = [row for row in rows if row["frr"] > row["frr_alone_high"]]
     described = "; ".join(
