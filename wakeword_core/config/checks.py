@@ -70,8 +70,8 @@ class ChecksConfig(Settings):
         0.25,
         ge=0,
         le=1,
-        description="Share of the test's background that a judge hears above which one is warned: it then costs about "
-        "as much as the model, and decides most of the time by itself.",
+        description="Share of the test's background that a judge hears above which one is warned, since the gate then "
+        "keeps little from it.",
     )
     # Dagster wants a minute at least until it warns, which is earlier
     stale_after_hours: float | None = Field(

@@ -39,11 +39,11 @@ from wakeword_core.runtime.model import BATCH_WINDOWS, BlockScorer, WakewordMode
 from wakeword_core.runtime.streaming import TAIL, Floats, Pcm, StatefulModel, Times, check_pcm
 
 _HOPS_AT_ONCE = 32
-"""Hops that a judge hears in one go at most, so that its memory does not grow with a recording."""
+"""Hops that a judge hears in one go at most: as many as it is tried with when it is opened, however long the sound."""
 _SUREST = 6.0
 """Log-odds beyond which the model is not taken to be any surer, or its rounding would outvote the judge."""
 _CERTAIN = 1e-7
-_MAX_HOPS, _MAX_HOP_SAMPLES, _MAX_TAIL_SAMPLES = 50, 20_000, 20_000
+_MAX_HOP_SAMPLES = _MAX_TAIL_SAMPLES = 20_000
 
 Numbers = npt.NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class JudgeCard(Card):
     """How a judge is asked."""
 
     hop_samples: int = Field(ge=1, le=_MAX_HOP_SAMPLES)
-    hops: int = Field(ge=1, le=_MAX_HOPS)
+    hops: int = Field(ge=1, le=_HOPS_AT_ONCE)
     """those that an answer rests on"""
     gate: Score
     hangover_seconds: float = Field(ge=0, le=60)
@@ -71,7 +71,7 @@ class Judge(StatefulModel):
             raise ArtifactError(f"{self.path} is of an older form, which hears whole windows; build the judge again")
         self.facts = read_card(JudgeCard, asked or {}, self.path)
         self.hop_samples = self.facts.hop_samples
-        example = self._stateful(facts.streaming, inputs, outputs, _HOPS_AT_ONCE)  # the most that it ever gets
+        example = self._stateful(facts.streaming, inputs, outputs, _HOPS_AT_ONCE)
         tail = self.start.get(TAIL)
         if tail is None or tail.ndim != 1 or len(tail) > _MAX_TAIL_SAMPLES:
             raise ArtifactError(f"{self.path} has no state {TAIL} of a few samples; build the judge again")

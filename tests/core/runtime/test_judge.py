@@ -194,7 +194,7 @@ def test_a_judge_that_cannot_be_used_is_said_with_the_way_out(model, tmp_path) -
     [
         {"judge": {"hop_samples": 100}},
         {"judge": {"hop_samples": 10**9}},
-        {"judge": {"hops": 10**9}},
+        {"judge": {"hops": 33}},
         {"judge": {"hops": 0}},
         {"judge": {"gate": -1}},
         {"streaming": None},
@@ -219,6 +219,16 @@ def test_a_card_that_tells_nothing_of_the_judge_is_refused(model, tmp_path) -> N
         onnx.save(file, path)
         with pytest.raises(ArtifactError):
             Judge(path)
+
+
+def test_a_judge_that_cannot_take_as_much_as_it_may_get_is_refused(model, tmp_path) -> None:
+    path = save_judge(tmp_path / "judge.onnx", model)
+    file = onnx.load(path)
+    samples = next(one for one in file.graph.input if one.name == "audio").type.tensor_type.shape.dim[0]
+    samples.dim_value = HOP
+    onnx.save(file, path)
+    with pytest.raises(ArtifactError, match="fails on a first run"):
+        Judge(path)
 
 
 def test_a_judge_of_the_older_form_is_to_be_built_again(model, tmp_path) -> None:
