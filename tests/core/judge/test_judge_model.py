@@ -37,6 +37,8 @@ print(session.run(["scores"], {"audio": audio, **states})[0][-1, 1])
 """
 STEPS = 20
 SETTINGS = JudgeHeadConfig(channels=8, steps=60)
+SPANS = {"deviation": (2.0, 5.0), "running_var": (0.1, 0.4), "weight": (0.5, 1.5), "": (-0.3, 0.3)}
+"""From where to where numbers of a head lie, by the end of their names."""
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:
@@ -170,13 +172,13 @@ def card() -> dict:
 
 
 def any_head(words: int) -> JudgeHead:
-    """A head whose every number counts."""
+    """A head whose every number counts, and to which no two windows are alike."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(words)
         head = JudgeHead(words, SETTINGS).eval()
         for name, values in (*head.named_parameters(), *head.named_buffers()):
             if values.ndim == 1:
-                values.uniform_(2, 5) if name.endswith(("deviation", "var")) else values.uniform_(-1, 1)
+                values.uniform_(*next(span for end, span in SPANS.items() if name.endswith(end)))
     return head
 
 
@@ -201,6 +203,7 @@ def test_the_file_scores_as_torch_does_and_is_the_same_again(tmp_path: Path, wor
     assert one.window_samples == WINDOW_SAMPLES
     windows = np.stack([sound(2, seed)[:WINDOW_SAMPLES] / 32_768 for seed in range(3)]).astype(np.float32)
     scores = one.score_sound(windows)
+    assert np.ptp(scores[:, 1]) > 0.01
     assert np.allclose(scores[:, 1:], in_torch(head, windows), atol=1e-4)
     assert np.allclose(scores[:, 0], 1 - scores[:, 1:].max(axis=1))
 
