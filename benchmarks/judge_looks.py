@@ -58,12 +58,12 @@ class Plan:
 
 
 def build(folder: Path) -> Path:
-    """Export a judge with an untrained head."""
+    """Export a judge with untrained heads."""
     from wakeword_core.config import Config, DetectorConfig
     from wakeword_core.config.judge import JudgeHeadConfig
     from wakeword_core.judge.embedding import STEP_SAMPLES, speech_embedding
     from wakeword_core.judge.export import HOPS_HEARD, export_judge
-    from wakeword_core.judge.head import JudgeHead
+    from wakeword_core.judge.head import JudgeHead, JudgeHeads
     from wakeword_core.models.scoring import model_card
     from wakeword_core.runtime.exported import JUDGE_FILE
 
@@ -72,9 +72,10 @@ def build(folder: Path) -> Path:
     asked |= {"hangover_seconds": config.judge.hangover_seconds, "made_for": ""}
     detector = DetectorConfig().model_dump(mode="json")
     card = {**model_card(config), "detector": detector, "threshold": 0.5, "operating_points": {}, "judge": asked}
-    head = JudgeHead(len(config.labels) - 1, JudgeHeadConfig()).eval()
+    settings, words = JudgeHeadConfig(), len(config.labels) - 1
+    heads = JudgeHeads([JudgeHead(words, settings) for _ in range(settings.count)]).eval()
     onnx = config.export.onnx
-    export_judge(speech_embedding(), head, card, onnx.opset, onnx.parity_tolerance, folder)
+    export_judge(speech_embedding(), heads, card, onnx.opset, onnx.parity_tolerance, folder)
     return folder / JUDGE_FILE
 
 

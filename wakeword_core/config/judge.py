@@ -16,8 +16,9 @@ class JudgeRowsConfig(Settings):
 
 
 class JudgeHeadConfig(Settings):
-    """The part of the judge that is trained, on numbers of a frozen embedding."""
+    """The part of the judge that is trained, on numbers of a frozen embedding: several heads, which are averaged."""
 
+    count: int = Field(4, ge=1, le=32, description="Heads that are trained, each by another seed, and averaged.")
     channels: int = Field(32, ge=4, le=512, description="Channels of every layer.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after the layers that see several steps.")
     noise: float = Field(

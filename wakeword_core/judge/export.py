@@ -4,6 +4,7 @@ Each layer computes its new steps alone, from what it keeps of those before: a l
 """
 
 from collections.abc import Iterator
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from wakeword_core.judge.embedding import (
     SpeechEmbedding,
     window_samples,
 )
-from wakeword_core.judge.head import STEPS_SEEN, JudgeHead
+from wakeword_core.judge.head import STEPS_SEEN, JudgeHead, JudgeHeads
 from wakeword_core.runtime.exported import JUDGE_FILE, SCORES
 from wakeword_core.runtime.judge import Judge, log_odds
 from wakeword_core.runtime.streaming import AUDIO
@@ -43,27 +44,27 @@ _LEVELS = (1e-3, 1e-2, 1e-1)
 
 
 def export_judge(
-    embedding: SpeechEmbedding, head: JudgeHead, card: dict[str, Any], opset: int, tolerance: float, out: Path
+    embedding: SpeechEmbedding, heads: JudgeHeads, card: dict[str, Any], opset: int, tolerance: float, out: Path
 ) -> dict[str, Any]:
     """Write `out/judge.onnx` with its card, and return figures; the same judge gives the same bytes.
 
     WakewordError when its log-odds differ from torch's, as a share of the largest, by more than `tolerance`.
     """
     graph = StreamGraph()
-    _add_scores(graph, _add_network(graph, _add_mels(graph, embedding), embedding, head), len(card["labels"]) - 1)
+    _add_scores(graph, _add_network(graph, _add_mels(graph, embedding), embedding, heads), len(card["labels"]) - 1)
     sets = [helper.make_opsetid("", opset)]
     model = compact(graph.model((AUDIO, ("samples",)), (SCORES, ("looks", len(card["labels"]))), sets))
     states = {name: {"shape": shape, "start": [0.0], "type": "float32"} for name, (shape, _) in graph.states.items()}
     set_card(model, {**card, "streaming": {"native": True, "states": states}})
     path = out / JUDGE_FILE
     size = write_model(model, path)
-    difference = _parity(embedding, head, Judge(path))
+    difference = _parity(embedding, heads, Judge(path))
     if not difference <= tolerance:
         raise WakewordError(
             f"log-odds of {path} differ from torch's by {difference:.2g} of the largest, more than "
             f"export.onnx.parity_tolerance ({tolerance:g}); report this with the configuration"
         )
-    parameters = sum(one.numel() for module in (embedding, head) for one in module.parameters())
+    parameters = sum(one.numel() for module in (embedding, heads) for one in module.parameters())
     return {"bytes": size, "parameters": parameters, "parity": difference}
 
 
@@ -80,11 +81,17 @@ def _add_mels(graph: StreamGraph, embedding: SpeechEmbedding) -> str:
     return graph.add("Reshape", graph.add("Add", tenths, _number(graph, 2.0)), graph.integers(1, 1, -1, len(filters)))
 
 
-def _add_network(graph: StreamGraph, mels: str, embedding: SpeechEmbedding, head: JudgeHead) -> str:
+def _add_network(graph: StreamGraph, mels: str, embedding: SpeechEmbedding, heads: JudgeHeads) -> str:
     """Add nodes from the mels of n steps to log-odds [1, words, n, 1]."""
     tensor, bands = mels, embedding.bands.shape[1]
     for layer in embedding.layers:
         tensor, bands = _add_layer(graph, tensor, layer, bands)
+    said = reduce(partial(graph.add, "Add"), [_add_head(graph, tensor, bands, head) for head in heads.heads])
+    return graph.add("Mul", said, _number(graph, 1 / len(heads.heads)))
+
+
+def _add_head(graph: StreamGraph, embeddings: str, bands: int, head: JudgeHead) -> str:
+    tensor = embeddings
     for operator, values in (("Sub", head.mean), ("Div", head.deviation)):
         tensor = graph.add(operator, tensor, _constant(graph, values[:, None, None]))
     for layer in _fused(head.layers):
@@ -147,12 +154,12 @@ def _constant(graph: StreamGraph, values: Tensor) -> str:
     return graph.constant(values.detach().numpy())
 
 
-def _parity(embedding: SpeechEmbedding, head: JudgeHead, judge: Judge) -> float:
+def _parity(embedding: SpeechEmbedding, heads: JudgeHeads, judge: Judge) -> float:
     generator = np.random.default_rng(0)
     levels = generator.choice(_LEVELS, (_PARITY_WINDOWS, 1))
     windows = (generator.standard_normal((_PARITY_WINDOWS, WINDOW_SAMPLES)) * levels).astype(np.float32)
     with torch.inference_mode():
-        expected = head(embedding(torch.from_numpy(windows)))[:, -1].numpy()
+        expected = heads(embedding(torch.from_numpy(windows)))[:, -1].numpy()
     found, expected = (
         np.clip(odds, -_ROUNDED, _ROUNDED) for odds in (log_odds(judge.score_sound(windows))[:, 1:], expected)
     )

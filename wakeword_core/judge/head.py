@@ -1,7 +1,8 @@
 """The trained part of the judge: a small network over steps of embeddings, and how it is trained."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -66,6 +67,23 @@ class JudgeHead(nn.Module):
         return log_odds.transpose(1, 2)
 
 
+class JudgeHeads(nn.Module):
+    """Heads that were trained apart, as one: the mean of their log-odds, which depends less on chance than any of them.
+
+    Shapes are those of `JudgeHead`.
+    """
+
+    heads: "Sequence[JudgeHead]"
+
+    def __init__(self, heads: Sequence[JudgeHead]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)  # type: ignore[assignment]
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Map embeddings to the mean of the heads' log-odds."""
+        return torch.stack([head(embeddings) for head in self.heads]).mean(0)
+
+
 def _layer(inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, ...]:
     return nn.Conv1d(inputs, outputs, kernel), nn.BatchNorm1d(outputs), nn.ReLU()
 
@@ -83,13 +101,32 @@ class _Places:
         return cls((after >= _HEARD[0]) & (after <= _HEARD[1]), (after < _SILENT[0]) | (after > _SILENT[1]))
 
 
-def train_head(
+def train_heads(
     rows: EmbeddedRows, words: int, settings: JudgeHeadConfig, seed: int, progress: Progress = silent
-) -> tuple[JudgeHead, dict[str, Any]]:
-    """Train a head for so many words; returns it in eval mode, and figures of the training.
+) -> tuple[JudgeHeads, dict[str, Any]]:
+    """Train `settings.count` heads for so many words; returns them in eval mode, and figures in their mean.
 
     The same rows and seed give the same weights. DataError where no row holds the end of a word.
     """
+    heads, found = [], []
+    for number in range(settings.count):
+        head, figures = train_head(rows, words, settings, seed + number, _part_of(progress, number, settings))
+        heads.append(head)
+        found.append(figures)
+    return JudgeHeads(heads).eval(), {name: fmean(figures[name] for figures in found) for name in found[0]}
+
+
+def _part_of(progress: Progress, number: int, settings: JudgeHeadConfig) -> Progress:
+    def told(what: str, done: int, _: int) -> None:
+        progress(what, number * settings.steps + done, settings.count * settings.steps)
+
+    return told
+
+
+def train_head(
+    rows: EmbeddedRows, words: int, settings: JudgeHeadConfig, seed: int, progress: Progress = silent
+) -> tuple[JudgeHead, dict[str, Any]]:
+    """Train one head; as `train_heads`, which has the head of each seed from `seed` on."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _trained(rows, words, settings, progress)

@@ -16,7 +16,7 @@ from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.config.judge import JudgeHeadConfig
 from wakeword_core.errors import ArtifactError, DataError, MissingDependencyError
 from wakeword_core.judge import embedding as embedding_module
-from wakeword_core.judge.head import LOST_STEPS, STEPS_SEEN, JudgeHead, train_head
+from wakeword_core.judge.head import LOST_STEPS, STEPS_SEEN, JudgeHead, JudgeHeads, train_head, train_heads
 from wakeword_core.judge.rows import EmbeddedRows
 
 pytest.importorskip("pyopen_wakeword", reason="needs the extra `judge`: Google's speech embedding")
@@ -171,18 +171,31 @@ def card() -> dict:
     }
 
 
-def any_head(words: int) -> JudgeHead:
-    """A head whose every number counts, and to which no two windows are alike."""
+def test_heads_are_those_of_the_seeds_and_say_what_they_say_in_the_mean() -> None:
+    made, told = rows(count=40), []
+    settings = SETTINGS.model_copy(update={"count": 2, "steps": 12})
+    heads, figures = train_heads(made, 1, settings, 5, lambda _, done, total: told.append((done, total)))
+    alone = [train_head(made, 1, settings, seed) for seed in (5, 6)]
+    with torch.inference_mode():
+        said = [head(made.embeddings) for head, _ in alone]
+        assert torch.equal(heads(made.embeddings), (said[0] + said[1]) / 2)
+    assert figures["loss_of_words"] == pytest.approx(sum(one["loss_of_words"] for _, one in alone) / 2)
+    assert figures["rows_of_words"] == alone[0][1]["rows_of_words"]
+    assert told == sorted(told) and told[-1] == (24, 24)
+
+
+def any_heads(words: int) -> JudgeHeads:
+    """Two heads whose every number counts, and to which no two windows are alike."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(words)
-        head = JudgeHead(words, SETTINGS).eval()
-        for name, values in (*head.named_parameters(), *head.named_buffers()):
+        heads = JudgeHeads([JudgeHead(words, SETTINGS) for _ in range(2)]).eval()
+        for name, values in (*heads.named_parameters(), *heads.named_buffers()):
             if values.ndim == 1:
                 values.uniform_(*next(span for end, span in SPANS.items() if name.endswith(end)))
-    return head
+    return heads
 
 
-def exported(head: JudgeHead, words: int, out: Path, opset: int = 18) -> Judge:
+def exported(head: JudgeHeads, words: int, out: Path, opset: int = 18) -> Judge:
     out.mkdir()
     labels = ["_negative", *(f"word {number}" for number in range(words))]
     figures = export_judge(speech_embedding(), head, {**card(), "labels": labels}, opset, 1e-3, out)
@@ -190,14 +203,14 @@ def exported(head: JudgeHead, words: int, out: Path, opset: int = 18) -> Judge:
     return Judge(out / "judge.onnx")
 
 
-def in_torch(head: JudgeHead, windows: np.ndarray) -> np.ndarray:
+def in_torch(head: JudgeHeads, windows: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         return torch.sigmoid(head(speech_embedding()(torch.from_numpy(windows)))[:, -1]).numpy()
 
 
 @pytest.mark.parametrize("words", [1, 3])
 def test_the_file_scores_as_torch_does_and_is_the_same_again(tmp_path: Path, words: int) -> None:
-    head = any_head(words)
+    head = any_heads(words)
     one, two = (exported(head, words, tmp_path / name) for name in ("one", "two"))
     assert one.file.data == two.file.data
     assert one.window_samples == WINDOW_SAMPLES
@@ -209,8 +222,8 @@ def test_the_file_scores_as_torch_does_and_is_the_same_again(tmp_path: Path, wor
 
 
 @pytest.fixture(scope="module")
-def judge_and_head(tmp_path_factory) -> tuple[Judge, JudgeHead]:
-    head = any_head(2)
+def judge_and_head(tmp_path_factory) -> tuple[Judge, JudgeHeads]:
+    head = any_heads(2)
     return exported(head, 2, tmp_path_factory.mktemp("judge") / "made"), head
 
 
@@ -231,7 +244,7 @@ def test_looks_that_share_work_say_what_their_whole_windows_do(judge_and_head, c
 
 @pytest.mark.parametrize("opset", [17, 23])
 def test_every_set_of_operators_that_can_be_chosen_gives_a_judge(tmp_path: Path, opset: int) -> None:
-    made = exported(any_head(1), 1, tmp_path / "made", opset)
+    made = exported(any_heads(1), 1, tmp_path / "made", opset)
     assert onnx.load(made.path).opset_import[0].version == opset
 
 

@@ -22,7 +22,7 @@ def make(run: StageRun) -> None:
     from wakeword_core.files import replacing
     from wakeword_core.judge.embedding import STEP_SAMPLES, speech_embedding
     from wakeword_core.judge.export import HOPS_HEARD, WINDOW_SAMPLES, export_judge
-    from wakeword_core.judge.head import train_head
+    from wakeword_core.judge.head import train_heads
     from wakeword_core.judge.rows import embed_rows
     from wakeword_core.models.scoring import model_card
 
@@ -31,9 +31,9 @@ def make(run: StageRun) -> None:
     synthetic = inputs[MANIFEST].figures["synthetic"]
     rows = embed_rows(shards, features, config, synthetic, WINDOW_SAMPLES, run.progress)
     words = len(config.labels) - 1
-    head, trained = train_head(rows, words, config.judge.head, config.seed, run.progress)
+    heads, trained = train_heads(rows, words, config.judge.head, config.seed, run.progress)
     with replacing(run.out / HEAD) as part:
-        save_file({name: values.contiguous() for name, values in head.state_dict().items()}, part)
+        save_file({name: values.contiguous() for name, values in heads.state_dict().items()}, part)
     card = {
         **model_card(config),
         "detector": DetectorConfig().model_dump(mode="json"),
@@ -49,7 +49,7 @@ def make(run: StageRun) -> None:
         },
     }
     onnx = config.export.onnx
-    exported = export_judge(speech_embedding(), head, card, onnx.opset, onnx.parity_tolerance, run.out)
+    exported = export_judge(speech_embedding(), heads, card, onnx.opset, onnx.parity_tolerance, run.out)
     run.figures = {"rows": len(rows.labels), **trained, **exported}
 
 
@@ -71,7 +71,7 @@ def judge_beats_chance(judge: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name=JUDGE,
-    version="2",
+    version="3",
     make=make,
     inputs=(
         Input("audio_shards", split="train"),
