@@ -74,17 +74,7 @@ class Pronunciations:
 
         What is not given between what is, espeak-ng pronounces in the English `accent`. `turn` counts through the ways.
         """
-        pieces = list(self._pieces(text.split()))
-        if not any(ways for _, ways in pieces):
-            return None
-        said = []
-        for words, ways in pieces:
-            if ways:
-                turn, chosen = divmod(turn, len(ways))
-                said.append(ways[chosen])
-            else:
-                said.append(from_espeak(self._phonemize([" ".join(words)], accent)[0]))
-        return " ".join(filter(None, said))
+        return self._of_each([text], accent, turn)[0]
 
     def ways(self, text: str) -> int:
         """Return in how many ways a text is said; 1 where nothing is given."""
@@ -100,7 +90,7 @@ class Pronunciations:
 
     def phonemize(self, texts: Sequence[str], accent: str = "en-us") -> list[str]:
         """Return the IPA of texts as `espeak.phonemes` does, with what was given in its place."""
-        own = [self.of(text, accent) for text in texts]
+        own = self._of_each(texts, accent)
         rest = iter(self._phonemize([text for text, ipa in zip(texts, own, strict=True) if ipa is None], accent))
         return [next(rest) if ipa is None else ipa for ipa in own]
 
@@ -112,6 +102,14 @@ class Pronunciations:
     def unread(self, text: str) -> str:
         """Return the words of a text for which nothing is given: what the engines have to read by themselves."""
         return " ".join(" ".join(words) for words, ways in self._pieces(text.split()) if not ways)
+
+    def _of_each(self, texts: Sequence[str], accent: str, turn: int = 0) -> list[str | None]:
+        """Do what `of` does for many texts, and ask espeak-ng once, which takes longer to load than to read words."""
+        pieces = [list(self._pieces(text.split())) for text in texts]
+        known = [each if any(ways for _, ways in each) else None for each in pieces]
+        asked = [" ".join(words) for each in known for words, ways in each or () if not ways]
+        answers = map(from_espeak, self._phonemize(asked, accent) if asked else ())
+        return [None if each is None else _joined(each, turn, answers) for each in known]
 
     def _of_words(self) -> None:
         for key, ways in list(self._given.items()):
@@ -141,6 +139,17 @@ class Pronunciations:
             position += count
         if rest:
             yield rest, ()
+
+
+def _joined(pieces: Sequence[tuple[list[str], tuple[str, ...]]], turn: int, answers: Iterator[str]) -> str:
+    said = []
+    for _, ways in pieces:
+        if ways:
+            turn, chosen = divmod(turn, len(ways))
+            said.append(ways[chosen])
+        else:
+            said.append(next(answers))
+    return " ".join(filter(None, said))
 
 
 def pronounce(text: str, language: str = "en-us") -> str:
