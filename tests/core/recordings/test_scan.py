@@ -1,31 +1,14 @@
-import logging
 import os
-import sqlite3
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from sound_files import make, source
 
-from wakeword_core.config import SourceConfig
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest, hash_file
 from wakeword_core.recordings import scan as module
 from wakeword_core.recordings.scan import ScanCache, map_unordered, scan
-from wakeword_core.recordings.sources import State, find_recordings
-
-
-def source(path, **settings):
-    return SourceConfig(**{"name": "mine", "path": path, "role": "positive", **settings})
-
-
-def make(root, *names):
-    for index, name in enumerate(names):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"sound %d" % index)
-    return root
+from wakeword_core.recordings.sources import find_recordings
 
 
 def list_recordings(of):
@@ -310,159 +293,16 @@ def test_a_broken_cache_is_no_missing_source(tmp_path, cache):
         scan([source(tmp_path / "r")], cache)
 
 
-def test_rows_are_hashed_as_json_whatever_the_number_at_once(monkeypatch):
-    frame = pd.DataFrame({"a": ["x", "é", '"'] * 5, "b": [1.5, None, 2.0] * 5})
+@pytest.mark.parametrize("count", [0, 1, 4_096, 4_097, 10_000])
+def test_rows_are_hashed_as_json_however_many(count):
+    """4,096 are hashed at once."""
+    frame = pd.DataFrame({"a": ["x", "é", '"'] * 4_000, "b": [1.5, None, 2.0] * 4_000}).iloc[:count]
     rows = [[one, None if pd.isna(other) else other] for one, other in frame.itertuples(index=False)]
-    for at_once in (1, 4, 15, 100):
-        monkeypatch.setattr(module, "_HASHED_AT_ONCE", at_once)
-        assert module.hash_rows(frame) == digest(rows)
-        assert module.hash_rows(frame.iloc[:0]) == digest([])
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.lists(st.text("ab/ é-.0", min_size=1, max_size=6), unique=True, max_size=12), st.data())
-def test_remembered_hashes_are_found_whatever_the_names(tmp_path_factory, names, data):
-    """The cache and the listing are walked side by side: both must sort alike."""
-    folder = tmp_path_factory.mktemp("names")
-    paths = {f"{name.strip('/').replace('//', '/').replace('./', 'x/')}x.wav" for name in names}
-    make(folder / "r", "z.wav", *(path for path in paths if not any(one[:1] in ("", ".") for one in path.split("/"))))
-    cache = ScanCache(folder / "cache")
-    first = scan([source(folder / "r")], cache).rows
-    changed = data.draw(st.sets(st.sampled_from(first["path"].tolist())))
-    for path in changed:
-        (folder / "r" / path).write_bytes(b"new" + path.encode())
-    read = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "hash_file", lambda path: read.append(path) or hash_file(path))
-        again = scan([source(folder / "r")], cache).rows
-    cache.close()
-    assert {str(path.relative_to(folder / "r")) for path in read} == changed
-    assert again["recording_id"].tolist() == [hash_file(folder / "r" / path) for path in first["path"]]
-
-
-def test_more_files_than_are_asked_for_at_once(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(module, "_READ_AT_ONCE", 3)
-    monkeypatch.setattr(module, "_ASKED_AT_ONCE", 2)
-    make(tmp_path / "r", *(f"{index}.wav" for index in range(10)))
-    ids = scan([source(tmp_path / "r")], cache).rows["recording_id"].tolist()
-    assert [row[0] for row in cache.hashes(tmp_path / "r")] == [f"{index}.wav" for index in range(10)]
-    cache.remember_facts([(one, "levels", {"peak": 1}) for one in ids])
-    assert dict(cache.facts("levels", ids)) == {one: {"peak": 1} for one in ids}
+    assert module.hash_rows(frame) == digest(rows)
 
 
 def test_no_sources_give_an_empty_listing(cache):
     assert scan([], cache).rows.empty
-
-
-def test_neighbouring_folders_do_not_share_the_cache(tmp_path, cache):
-    make(tmp_path / "r", "a.wav")
-    make(tmp_path / "r2", "a.wav")
-    scan([source(tmp_path / "r"), source(tmp_path / "r2", name="two")], cache)
-    assert [row[0] for row in cache.hashes(tmp_path / "r")] == ["a.wav"]
-
-
-def test_hashes_done_before_a_failure_are_kept(tmp_path, monkeypatch, cache):
-    make(tmp_path / "r", *(f"{index}.wav" for index in range(10)))
-
-    def stop(what, done, total):
-        if done == 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        scan([source(tmp_path / "r")], cache, stop, workers=1)
-    assert len(list(cache.hashes(tmp_path / "r"))) == 5
-
-
-@pytest.mark.parametrize("damage", ["junk", "cut", "flip", "version", "folder"])
-def test_a_damaged_cache_is_made_anew_with_a_warning(tmp_path, damage, caplog):
-    make(tmp_path / "r", *(f"{index}.wav" for index in range(300)))
-    cache = ScanCache(tmp_path / "cache")
-    before = scan([source(tmp_path / "r")], cache).fingerprint
-    cache.close()
-    data = bytearray(cache.path.read_bytes())
-    if damage == "junk":
-        data = b"not a database" * 100
-    elif damage == "cut":
-        data = data[: len(data) // 2]
-    elif damage == "flip":
-        data[4096 : 4096 + 200] = bytes(200)
-    if damage == "folder":
-        cache.path.unlink()
-        cache.path.mkdir()
-    else:
-        cache.path.write_bytes(data)
-    if damage == "version":
-        with sqlite3.connect(cache.path) as connection:
-            connection.execute("PRAGMA user_version = 99")
-    with caplog.at_level(logging.WARNING):
-        repaired = ScanCache(tmp_path / "cache")
-    assert "made anew" in caplog.text
-    assert list(repaired.hashes(tmp_path / "r")) == []
-    assert scan([source(tmp_path / "r")], repaired).fingerprint == before
-    assert len(list((tmp_path / "cache").glob("*damaged*"))) == 1
-    repaired.forget(["of a recording that the damaged file may name"])
-    assert not list((tmp_path / "cache").glob("*damaged*"))
-
-
-def test_a_cache_that_cannot_be_written_is_an_error(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match="cannot write the scan cache"):
-        ScanCache(tmp_path / "file")
-
-
-def test_two_processes_may_make_the_cache_at_once(tmp_path):
-    """The second sees no tables, and waits while the first makes them."""
-    first = sqlite3.connect(tmp_path / "scan.sqlite", isolation_level=None)
-    first.execute("BEGIN IMMEDIATE")
-    with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(lambda: list(ScanCache(tmp_path).hashes(tmp_path)))
-        while not second.running():
-            time.sleep(0.01)
-        time.sleep(0.2)
-        for statement in module._SCHEMA.split(";")[:-1]:
-            first.execute(statement)
-        first.execute("COMMIT")
-        assert second.result() == []
-
-
-@pytest.mark.parametrize("after", ["sqlite_master", "user_version"])
-def test_a_cache_that_another_process_makes_meanwhile_is_no_damaged_one(tmp_path, monkeypatch, caplog, after):
-    others, making = [], []
-
-    class Connection(sqlite3.Connection):
-        def execute(self, query, *given):
-            found = super().execute(query, *given)
-            if after not in query or others or making:
-                return found
-            making.append(True)
-            rows = found.fetchall()
-            others.append(ScanCache(tmp_path))
-            return Rows(rows)
-
-    class Rows(list):
-        def fetchone(self):
-            return self[0]
-
-    real = sqlite3.connect
-    monkeypatch.setattr(module.sqlite3, "connect", lambda path, timeout: real(path, timeout, factory=Connection))
-    cache = ScanCache(tmp_path)
-    others[0].remember_facts([("1", "levels", 1)])
-    assert dict(cache.facts("levels", ["1"])) == {"1": 1} and "anew" not in caplog.text
-
-
-def test_a_locked_cache_is_an_error_and_is_not_thrown_away(tmp_path, cache, monkeypatch):
-    cache.remember_facts([("1", "levels", 1)])
-    monkeypatch.setattr(module, "_open_cache", lambda path: sqlite3.connect(tmp_path / "none" / "x").execute(""))
-    with pytest.raises(DataError, match="cannot be opened"):
-        ScanCache(tmp_path / "cache")
-    assert cache.path.is_file() and dict(cache.facts("levels", ["1"])) == {"1": 1}
-
-
-def test_a_failing_cache_is_a_clear_error(cache):
-    cache.close()
-    for use in (lambda: next(cache.facts("levels", ["1"])), lambda: cache.remember_hashes([("a", State(), "b")])):
-        with pytest.raises(DataError, match=r"scan cache .* failed"):
-            use()
 
 
 def test_unreadable_files_are_listed_with_their_error(tmp_path, cache, monkeypatch):
@@ -479,24 +319,8 @@ def test_unreadable_files_are_listed_with_their_error(tmp_path, cache, monkeypat
     assert rows["recording_id"].nunique() == 2 and [row[0] for row in cache.hashes(tmp_path / "r")] == ["a.wav"]
 
 
-def test_facts_are_remembered_by_bytes_and_kind(tmp_path):
-    first = ScanCache(tmp_path)
-    first.remember_facts([("1", "levels", {"peak": 0.5}), ("2", "levels", {"peak": 0.25}), ("1", "header", [1])])
-    again = ScanCache(tmp_path)
-    assert list(again.facts("levels", ["1", "3"])) == [("1", {"peak": 0.5})]
-    assert list(again.facts("header", ["1", "2"])) == [("1", [1])]
-
-
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_map_unordered_yields_every_result_and_passes_errors_on(workers):
     assert sorted(map_unordered(lambda x: x * x, range(100), workers)) == [(x, x * x) for x in range(100)]
     with pytest.raises(ZeroDivisionError):
         list(map_unordered(lambda x: 1 // x, range(3), workers))
-
-
-def test_a_fact_that_is_damaged_is_not_known(cache):
-    cache.remember_facts([("1", "levels", {"peak": 1}), ("2", "levels", {"peak": 2}), ("3", "levels", [3])])
-    with sqlite3.connect(cache.path) as other:
-        other.execute("UPDATE facts SET value = 'no JSON' WHERE sha256 = '2'")
-    other.close()
-    assert dict(cache.facts("levels", ["1", "2", "3"])) == {"1": {"peak": 1}, "3": [3]}
