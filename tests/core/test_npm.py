@@ -7,6 +7,7 @@ import json
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -136,14 +137,14 @@ def test_a_cache_that_cannot_be_written_is_a_reason(npm, tmp_path) -> None:
 
 
 def test_who_comes_second_takes_what_the_first_put_there(npm, tmp_path, monkeypatch) -> None:
-    put = NpmPackage._put_in_place
+    replace = Path.replace
 
-    def late(self, made, folder) -> None:
-        monkeypatch.setattr(NpmPackage, "_put_in_place", put)
+    def late(made, folder) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
         WANTED.fetch(tmp_path)
-        put(self, made, folder)
+        return replace(made, folder)
 
-    monkeypatch.setattr(NpmPackage, "_put_in_place", late)
+    monkeypatch.setattr(Path, "replace", late)
     assert WANTED.is_whole(WANTED.fetch(tmp_path)) and len(list(tmp_path.iterdir())) == 1
 
 

@@ -1,6 +1,7 @@
 """The judge: the frozen embedding, its head, and the file that both become."""
 
 import os
+import shutil
 import subprocess
 from importlib import resources
 from pathlib import Path
@@ -91,9 +92,11 @@ def test_steps_end_with_the_samples_whatever_is_before_them() -> None:
         assert torch.allclose(whole, later, atol=1e-4)
 
 
-def test_another_embedding_than_the_known_one_is_refused(monkeypatch) -> None:
-    wrong = dict.fromkeys(embedding_module._FILES, "0" * 64)
-    monkeypatch.setattr(embedding_module, "_FILES", wrong)
+def test_another_embedding_than_the_known_one_is_refused(monkeypatch, tmp_path) -> None:
+    shutil.copytree(str(resources.files("pyopen_wakeword") / "models"), tmp_path / "models")
+    with (tmp_path / "models" / "embedding_model.tflite").open("ab") as file:
+        file.write(b"\0")
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path)
     embedding_module.speech_embedding.cache_clear()
     with pytest.raises(ArtifactError, match="is not the embedding that is known here"):
         speech_embedding()

@@ -59,40 +59,37 @@ def test_each_recording_is_heard_as_if_it_were_alone(lengths, steps, batch) -> N
         np.testing.assert_allclose(found.scores, scores, atol=0.1)
 
 
-def test_before_each_stretch_the_front_end_hears_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_each_stretch_the_front_end_hears_what_came_before() -> None:
     layout, heard = replace(LAYOUT, lead_in=70), []
-    monkeypatch.setattr(listening, "_STEPS", 4)
 
     def after_the_lead_in(stretches: np.ndarray) -> np.ndarray:
         heard.extend(stretches)
         assert stretches.shape[1] == layout.samples == LAYOUT.samples + 70
         return scored(stretches[:, 70:])
 
-    found = list(listen([recording(700, 1), recording(40, 2)], after_the_lead_in, layout))
+    found = list(listen([recording(20_000, 1), recording(40, 2)], after_the_lead_in, layout))
     for one in found:
         ends, scores = alone(one.recording)
         assert np.array_equal(one.ends, ends)
         np.testing.assert_allclose(one.scores, scores, atol=0.1)
     assert not heard[0][:70].any() and len(heard) > 3
     for before, after in pairwise(heard):
-        step = 4 * LAYOUT.grid
+        step = LAYOUT.samples - LAYOUT.window_samples + LAYOUT.grid
         assert np.array_equal(before[step:], after[: len(after) - step])
 
 
-def test_no_more_is_held_than_a_batch_and_what_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_is_held_than_a_batch_and_what_is_in_it() -> None:
     """Recordings are given back while later ones are still to come."""
-    monkeypatch.setattr(listening, "_STEPS", 5)
-    monkeypatch.setattr(listening, "_BATCH", 2)
     taken = 0
 
     def recordings():
         nonlocal taken
         for seed in range(100):
             taken += 1
-            yield recording(200, seed)
+            yield recording(6_000, seed)  # more than one stretch
 
     for done, _ in enumerate(listen(recordings(), score, LAYOUT)):
-        assert taken - done <= 4
+        assert taken - done <= 18
 
 
 def test_the_layout_is_that_of_the_configured_windows() -> None:

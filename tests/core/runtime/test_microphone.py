@@ -1,6 +1,5 @@
 """The microphone without one: a stand-in for sounddevice, and what is said where something is missing."""
 
-import builtins
 import sys
 import types
 
@@ -69,15 +68,20 @@ def test_blocks_come_in_order_and_silence_of_the_device_is_said(device) -> None:
 def test_a_device_that_opens_and_does_not_start_is_closed_before_the_next_try(device, monkeypatch) -> None:
     calls: list[str] = []
 
-    def start(stream: Device) -> Device:
-        calls.append("start")
-        if len(calls) == 1:
-            raise PortAudioError("busy")
-        return stream
+    class Busy(Device):
+        rates = (16_000, 48_000)
 
-    monkeypatch.setattr(Device, "rates", (16_000, 48_000))
-    monkeypatch.setattr(Device, "__enter__", start)
-    monkeypatch.setattr(Device, "__exit__", lambda stream, *error: calls.append("close"))
+        def __enter__(self):
+            calls.append("start")
+            if len(calls) == 1:
+                raise PortAudioError("busy")
+            return self
+
+        def __exit__(self, *error) -> None:
+            calls.append("close")
+
+    monkeypatch.setattr(sys.modules["sounddevice"], "InputStream", Busy)
+    monkeypatch.setattr(Device, "rates", Busy.rates)
     with microphone(16_000):
         assert calls == ["start", "close", "start"]
     assert calls[-1] == "close"
@@ -138,14 +142,12 @@ def test_a_missing_device_is_named(device, monkeypatch) -> None:
     [(ImportError("no module"), "pip install"), (OSError("no PortAudio"), "libportaudio2")],
 )
 def test_what_is_missing_is_one_sentence(monkeypatch, error, said) -> None:
-    original = builtins.__import__
-
-    def refuse(name, *rest):
-        if name == "sounddevice":
-            raise error
-        return original(name, *rest)
+    class Refuses:
+        def find_spec(self, name, path=None, target=None) -> None:
+            if name == "sounddevice":
+                raise error
 
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setattr(sys, "meta_path", [Refuses(), *sys.meta_path])
     with pytest.raises(MissingDependencyError, match=said), microphone(16_000):
         pass

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from contextlib import AsyncExitStack
 
 import pytest
 from hypothesis import given, settings
@@ -156,7 +157,7 @@ def test_the_format_may_not_change_within_a_stretch_but_a_wrong_start_is_forgive
     assert len(detections(events)) == 1 and error.data["code"] == "format_changed"
 
 
-def test_more_clients_than_allowed_are_refused(talk, sound, monkeypatch, caplog):
+def test_more_clients_than_allowed_are_refused(talk, sound, caplog):
     async def one_too_many(port, service):
         async with connect(port) as first, connect(port) as second, connect(port) as third:
             for client in (first, second):
@@ -173,12 +174,13 @@ def test_more_clients_than_allowed_are_refused(talk, sound, monkeypatch, caplog)
 
     code, events = talk(one_too_many, max_streams=2)
     assert code == "too_many_streams" and len(detections(events)) == 1
-    monkeypatch.setattr(wyoming, "_MORE_CONNECTIONS", 0)
 
     async def too_many_connections(port, service):
-        async with connect(port) as first, connect(port) as second:
-            assert await answers(first) == []
-            return Error.from_event(await second.read_event()).code, await answers(first)
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(connect(port)) for _ in range(65)]
+            assert await answers(clients[-1]) == []
+            async with connect(port) as another:
+                return Error.from_event(await another.read_event()).code, await answers(clients[0])
 
     assert talk(too_many_connections, max_streams=1) == ("too_many_connections", [])
-    assert "2 streams are open" in caplog.text and "1 clients are connected" in caplog.text
+    assert "2 streams are open" in caplog.text and "65 clients are connected" in caplog.text

@@ -49,13 +49,13 @@ def build(root, rows, home, name, config=None, seed=1, rate=RATE, generation=Non
 def decoded(monkeypatch):
     """Paths of the recordings that were read."""
     found = []
-    original = packing._Reader._read
+    original = packing.read_pcm16
 
-    def counted(reader, row):
-        found.append(row.path)
-        return original(reader, row)
+    def counted(path, rate):
+        found.append(path.name)
+        return original(path, rate)
 
-    monkeypatch.setattr(packing._Reader, "_read", counted)
+    monkeypatch.setattr(packing, "read_pcm16", counted)
     return found
 
 

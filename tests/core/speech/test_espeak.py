@@ -1,4 +1,4 @@
-import builtins
+import sys
 import threading
 
 import numpy as np
@@ -17,14 +17,7 @@ def test_voices_are_many_and_different_without_an_engine():
 
 
 def test_missing_package_says_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest, **options):
-        if name == "espeakng_loader":
-            raise ImportError(name)
-        return real(name, *rest, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(MissingDependencyError, match=r"GPL-3.*pip install.*\[speech\]"):
         speak("hello", Voice())
 
