@@ -1,5 +1,6 @@
 """One home built by the real command, killed once on the way; the tests of the pipeline look at it."""
 
+import io
 import json
 import os
 import signal
@@ -7,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import soundfile
@@ -17,6 +20,7 @@ from listening import listening
 
 from wakeword_core.config import SynthesisConfig
 from wakeword_core.speech.synthesis import synthesize
+from wakeword_pipeline.cli.main import main
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -51,21 +55,38 @@ class Home:
         return self.folder / "home"
 
     def wakeword(self, *arguments: str, expect: int = 0) -> str:
-        """Run a command on this home; its standard output."""
-        done = subprocess.run(
-            [sys.executable, "-m", "wakeword_pipeline.cli", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "WAKEWORD_HOME": str(self.path)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == expect, done.stdout + done.stderr
-        return done.stdout if expect == 0 else done.stderr
+        """Run a command on this home as from a shell, but in this process; its standard output, or error if it fails.
+
+        A process for each command would import torch, Dagster and MLflow twenty times.
+        """
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            mock.patch.dict(os.environ, WAKEWORD_HOME=str(self.path)),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            patch.chdir(self.folder)
+            patch.setattr(sys, "argv", ["wakeword", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        assert (ended.value.code or 0) == expect, out.getvalue() + err.getvalue()
+        return out.getvalue() if expect == 0 else err.getvalue()
 
     def run(self, *arguments: str) -> dict[str, Any]:
         """`wakeword run --json` and its result."""
-        return json.loads(self.wakeword("run", "--json", *arguments).splitlines()[-1])
+        return result_of(self.wakeword("run", "--json", *arguments))
+
+
+def result_of(printed: str) -> dict[str, Any]:
+    """The object in the last line of what a command printed."""
+    return json.loads(printed.splitlines()[-1])
+
+
+def command(folder: Path, *arguments: str) -> dict[str, Any]:
+    """The first options of subprocess for a command in a process of its own, on the home in a project folder."""
+    environment = {**os.environ, "WAKEWORD_HOME": str(folder / "home")}
+    return {"args": [sys.executable, "-m", "wakeword_pipeline.cli", *arguments], "cwd": folder, "env": environment}
 
 
 def complete(home: Path) -> frozenset[str]:
@@ -74,12 +95,10 @@ def complete(home: Path) -> frozenset[str]:
     return frozenset(f"{card.parent.parent.name}/{card.parent.name}" for card in cards if card.parent.name[0] != ".")
 
 
-def run_and_kill(folder: Path, home: Path, when: Callable[[], bool]) -> None:
+def run_and_kill(folder: Path, when: Callable[[], bool]) -> None:
     """Start a run and kill it, with no chance to clean up, as soon as `when` holds."""
-    environment = {**os.environ, "WAKEWORD_HOME": str(home)}
-    command = [sys.executable, "-m", "wakeword_pipeline.cli", "run"]
     with (folder / "killed.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(**command(folder, "run"), stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 240
         while not when():
             assert process.poll() is None, (folder / "killed.log").read_text()
@@ -105,6 +124,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
     (recordings / "broken.wav").write_bytes(b"RIFF, but nothing more")
     (folder / "wakeword.yaml").write_text(CONFIG)
     home = folder / "home"
-    run_and_kill(folder, home, lambda: any(home.glob("store/trained_model/.building-*/checkpoints/last*")))
-    unfinished = Home(folder, complete(home), {})
-    return Home(folder, unfinished.killed_with, unfinished.run())
+    run_and_kill(folder, lambda: any(home.glob("store/trained_model/.building-*/checkpoints/last*")))
+    killed_with = complete(home)
+    resumed = subprocess.run(**command(folder, "run", "--json"), capture_output=True, text=True, timeout=300)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    return Home(folder, killed_with, result_of(resumed.stdout))
