@@ -1,6 +1,7 @@
 """Importing any module leaves no file anywhere, starts nothing, and loads what is heavy only where it is at home."""
 
 import ast
+import functools
 import graphlib
 import json
 import os
@@ -72,6 +73,7 @@ def test_importing_every_module_leaves_no_trace_and_loads_what_is_heavy_where_it
     assert [path for place in places.values() for path in place.iterdir()] == []
 
 
+@functools.cache
 def imports_of(root: Path) -> dict[str, set[str]]:
     """Module -> modules of ours that it imports, also inside of functions and for types alone."""
     paths = {}

@@ -24,7 +24,7 @@ ARCHITECTURES = {
     "tcn": TcnConfig(),
     "tiny_conv": TinyConvConfig(),
     "bc_resnet": BcResNetConfig(),
-    "crnn": CrnnConfig(cell="lstm", units=16),
+    "crnn": CrnnConfig(cell="lstm", units=16, stride_frames=16),  # tracing takes as long as the LSTM has steps
     "conformer": ConformerConfig(layers=1),
 }
 """Of each kind of layers one; that every architecture is exported right is tested with the models."""

@@ -82,12 +82,11 @@ def test_card_batch_and_single_file(exported) -> None:
     assert summary.bytes < 4 * summary.parameters * 1.3
 
 
-def test_the_same_model_gives_the_same_bytes(exported_tiny, tmp_path) -> None:
+def test_the_same_model_gives_the_same_bytes_which_a_tolerance_may_refuse(exported_tiny, tmp_path) -> None:
     _, model, card, _, folder = exported_tiny
-    export_onnx(model, card, OnnxConfig(), tmp_path)
-    assert (tmp_path / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
     with pytest.raises(WakewordError, match="parity_tolerance"):
         export_onnx(model, card, OnnxConfig(parity_tolerance=1e-12), tmp_path)
+    assert (tmp_path / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
 
 
 def test_compacting_is_done_after_once(exported) -> None:
