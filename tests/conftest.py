@@ -3,6 +3,8 @@
 import functools
 import gc
 import logging
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from wakeword_core.store.locks import exclusive
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -28,6 +32,29 @@ def _own_surroundings(monkeypatch):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = handlers, True
         logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """The function that gives the folder of a name, which the first worker that asks for it fills for all of them.
+
+    No test may change what is in it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def folder_of(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, beside = root / name, root / f"{name}.part"
+        with exclusive(root / f"{name}.lock"):
+            if not folder.exists():
+                shutil.rmtree(beside, ignore_errors=True)
+                beside.mkdir()
+                fill(beside)
+                beside.rename(folder)
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture(scope="session", autouse=True)

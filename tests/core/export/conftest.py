@@ -113,8 +113,12 @@ def sweeps():
 
 
 @pytest.fixture(scope="session")
-def trained_tcn(tmp_path_factory: pytest.TempPathFactory):
-    """(model, folder): the default model, trained until it tells the toy classes apart, and exported."""
+def trained_tcn(shared_folder) -> Path:
+    """The folder of the default model, trained until it tells the toy classes apart, and exported."""
+    return shared_folder("trained_tcn", train_and_export)
+
+
+def train_and_export(folder: Path) -> None:
     model, card = fresh("tcn")
     windows, labels = (torch.from_numpy(one) for one in toy_windows(192, 0))
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
@@ -125,6 +129,4 @@ def trained_tcn(tmp_path_factory: pytest.TempPathFactory):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    folder: Path = tmp_path_factory.mktemp("trained")
     export_onnx(model.eval(), card, ExportConfig().onnx, folder)
-    return model, folder

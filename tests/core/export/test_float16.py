@@ -15,7 +15,7 @@ def test_half_the_size_and_the_same_decisions(trained_tcn, sweeps, tmp_path, mon
         "wakeword_core.export.comparison.onnx_clip_scores",
         lambda path, features: (WakewordModel(path).score_windows(windows), labels),
     )
-    folder = trained_tcn[1]
+    folder = trained_tcn
     path = tmp_path / "model.fp16.onnx"
     convert_fp16(folder / "model.onnx", path)
     figures = compare_with_fp32(folder / "model.onnx", path, "fp16", tmp_path)

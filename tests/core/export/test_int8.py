@@ -27,7 +27,7 @@ def test_int8_is_calibrated_on_windows_that_end_behind_the_word(
     trained_tcn, sweeps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sweeps end in frame 99 at most; every row holds its window from frame 20 on."""
-    _, folder = trained_tcn
+    folder = trained_tcn
     windows, labels = sweeps(96, 0)
     tests, truth = sweeps(200, 9)
     rows = np.full((96, 64, 151 + CONTEXT), -6.0, np.float32)

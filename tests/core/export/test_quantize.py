@@ -27,8 +27,8 @@ def held(sweeps) -> LabelledWindows:
 def quantized(trained_tcn, sweeps, held, tmp_path_factory):
     """(folder of fp32, summary, folder of INT8) with the default limits."""
     out = tmp_path_factory.mktemp("int8")
-    summary = quantize_int8(trained_tcn[1] / "model.onnx", sweeps(96, 0)[0], held, Int8Config(), out)
-    return trained_tcn[1], summary, out
+    summary = quantize_int8(trained_tcn / "model.onnx", sweeps(96, 0)[0], held, Int8Config(), out)
+    return trained_tcn, summary, out
 
 
 def candidate(method="static", loss=0.0, error=0.01, within=True) -> Candidate:
@@ -94,7 +94,7 @@ def test_one_sided_decisions_are_not_taken_for_agreement(trained_tcn, tmp_path, 
     quiet = np.full((16, 64, 151), -13.0, np.float32) + GENERATOR.normal(0, 0.01, (16, 64, 151)).astype(np.float32)
     monkeypatch.setattr(module, "CALIBRATIONS", ("minmax",))
     nothing = LabelledWindows(quiet, np.zeros(16, bool), 0.999)
-    summary = quantize_int8(trained_tcn[1] / "model.onnx", quiet, nothing, Int8Config(), tmp_path)
+    summary = quantize_int8(trained_tcn / "model.onnx", quiet, nothing, Int8Config(), tmp_path)
     assert all(one["loss"] == one["margin_error"] for one in summary.tried)
     assert all(not one["within_limits"] for one in summary.tried if one["margin_error"] > 0.01)
 
@@ -102,7 +102,7 @@ def test_one_sided_decisions_are_not_taken_for_agreement(trained_tcn, tmp_path, 
 def test_no_windows_is_an_error(trained_tcn, held, tmp_path) -> None:
     empty = np.empty((0, 64, 151), np.float32)
     with pytest.raises(DataError, match="calibration"):
-        quantize_int8(trained_tcn[1] / "model.onnx", empty, held, Int8Config(), tmp_path)
+        quantize_int8(trained_tcn / "model.onnx", empty, held, Int8Config(), tmp_path)
 
 
 def recurrent(cell: str, folder):
