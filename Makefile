@@ -8,10 +8,10 @@ BIN := $(VENV)/bin/python
 WANTED := $(shell { cat pyproject.toml constraints.txt; echo '$(CURDIR)'; } | cksum | cut -d ' ' -f 1)
 SPEECH := $(VENV)/.installed-speech-$(WANTED)
 DEV := $(VENV)/.installed-all-$(WANTED)
-# A set-up that was cut off may have left a Python without pip. Compiling all 20,000 files would take pip a minute; Python
-# compiles those that it imports.
+COMPILED := $(VENV)/.compiled-$(WANTED)
+# A set-up that was cut off may have left a Python without pip.
 PIP := { $(BIN) -m pip --version >/dev/null 2>&1 || $(BIN) -m ensurepip >/dev/null; } && \
-	$(BIN) -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt
+	$(BIN) -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .PHONY: run ui test coverage lint style types tests format clean
 
@@ -31,11 +31,11 @@ PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= PYT
 test: style
 	@$(MAKE) --no-print-directory -j 2 types tests
 
-tests: $(DEV)
+tests: $(COMPILED)
 	@$(PYTEST) $(ARGS)
 
 # Tracing takes a quarter more processor time, so this is for now and then.
-coverage: $(DEV)
+coverage: $(COMPILED)
 	@rm -f .coverage .coverage.*
 	@$(PYTEST) --cov --cov-report=term --cov-fail-under=85 $(ARGS)
 
@@ -76,8 +76,14 @@ $(SPEECH): | $(BIN)
 		echo "So the voices of kokoro are not here yet; other voices do without them, and their first use tries again"
 	@touch $@
 
+# pip would take a minute to compile 20,000 files, of which a third is ever imported.
 $(DEV): | $(BIN)
 	@echo "Installing in $(VENV) (5 GB; a few minutes, once)"
 	@rm -f $(VENV)/.installed-*
-	@$(PIP) -e '.[bench,dev,judge,postgres,speech]'
+	@$(PIP) --no-compile -e '.[bench,dev,judge,postgres,speech]'
 	@touch $@ $(SPEECH)
+
+# The workers of the tests begin at once: each would compile the same files, those of the tests among them.
+$(COMPILED): $(DEV)
+	@PYTHONDONTWRITEBYTECODE= $(BIN) -m pytest --collect-only -qq >/dev/null 2>&1 || true
+	@touch $@

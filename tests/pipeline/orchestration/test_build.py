@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from shutil import rmtree
+from shutil import copyfile, rmtree
 
 import dagster as dg
 import pytest
@@ -108,10 +108,11 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], World]]:
+def worlds(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Callable[[], World]]:
     folder, numbers = tmp_path_factory.mktemp("worlds"), count()
     for name in ("clips", "home/dagster"):
         (folder / name).mkdir(parents=True)
+    copyfile(empty_store, folder / "home" / "mlflow.db")
     soundfile.write(folder / "clips" / "a.wav", [0.0] * 16_000, 16_000)
     with dg.instance_for_test(temp_dir=str(folder / "home" / "dagster")) as instance:
         yield lambda: World(folder, instance, next(numbers))

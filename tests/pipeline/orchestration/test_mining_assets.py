@@ -1,5 +1,6 @@
 """Mining and tuning through Dagster: what the assets show, and the MLflow runs of a training and its tuning."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ MODEL_ASSETS = ("trained_model", "mined_negatives", "tuned_model")
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    return make_toy(tmp_path_factory.mktemp("toy"))
+def toy(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Toy:
+    made = make_toy(tmp_path_factory.mktemp("toy"))
+    shutil.copyfile(empty_store, made.folder / "home" / "mlflow.db")
+    return made
 
 
 @pytest.fixture(scope="module")
