@@ -20,7 +20,7 @@ def compare_with_fp32(model: Path, small: Path, name: str, test_features: Path) 
     """
     fp32 = WakewordModel(model)
     scored = {key: onnx_clip_scores(path, test_features) for key, path in (("fp32", model), (name, small))}
-    wake = {key: wake_scores(scores)[0] for key, (scores, _) in scored.items()}
+    wake = {key: wake_scores(scores, fp32.handicaps)[0] for key, (scores, _) in scored.items()}
     words = (scored["fp32"][1] > 0).astype(int)
     size, fp32_bytes = small.stat().st_size, model.stat().st_size
     return {

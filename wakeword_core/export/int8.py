@@ -26,7 +26,7 @@ from wakeword_core.export.pack import pack_weights
 from wakeword_core.export.streaming import streaming_figures
 from wakeword_core.features.store import load_windows
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.detector import wake_scores
+from wakeword_core.runtime.detector import Handicaps, wake_scores
 from wakeword_core.runtime.exported import INT8_FILE
 from wakeword_core.training.objective import windows_ending
 
@@ -107,6 +107,7 @@ class LabelledWindows:
     windows: Windows
     words: npt.NDArray[np.bool_]
     threshold: float
+    handicaps: Handicaps | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _rank(candidate: Candidate) -> tuple[bool, bool, float, float, int]:
 
 def _decisions(path: Path, validation: LabelledWindows) -> _Decisions:
     logits = softmax_inputs(path, validation.windows).astype(np.float64)
-    scores = wake_scores(softmax(logits))[0]
+    scores = wake_scores(softmax(logits), validation.handicaps)[0]
     f1 = clip_metrics(scores, validation.words.astype(np.int64), validation.threshold).f1
     return _Decisions(logits[:, 1:].max(axis=1) - logits[:, 0], scores >= validation.threshold, f1)
 
@@ -227,11 +228,11 @@ def make_int8(
 
     Calibration is on training windows, the choice on validation, the comparison on the test split.
     """
-    validation = load_windows(val_features, clean_only=True)
+    validation, fp32 = load_windows(val_features, clean_only=True), WakewordModel(model)
     summary = quantize_int8(
         model,
         _calibration_windows(train_features, config),
-        LabelledWindows(validation.mel.numpy(), validation.labels.numpy() > 0, WakewordModel(model).threshold),
+        LabelledWindows(validation.mel.numpy(), validation.labels.numpy() > 0, fp32.threshold, fp32.handicaps),
         config.export.int8,
         out,
     )

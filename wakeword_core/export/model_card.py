@@ -69,6 +69,7 @@ def describe_model(
             "labels": runtime["labels"],
             "threshold": runtime["threshold"],
             "detector": runtime["detector"],
+            **({"handicaps": runtime["handicaps"]} if "handicaps" in runtime else {}),
             "calibration": {name: calibration[name] for name in ("method", "parameters") if name in calibration},
             "frontend": runtime["frontend"],
             "sample_rate": runtime["sample_rate"],
@@ -128,6 +129,7 @@ def _metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
             **{name: metrics["stream"][name] for name in _TEST_FIGURES},
             "short_phrases": {name: metrics["stream"]["short_phrases"][name] for name in _PHRASE_FIGURES},
         },
+        **({"by_word": metrics["by_word"]} if "by_word" in metrics else {}),
         "origins": metrics["origins"],
         "operating_points": {
             name: {

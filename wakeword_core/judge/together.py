@@ -72,7 +72,9 @@ def measure_together(
 
     `alone` is the report's metrics.json: what the model without a judge gave on the same streams.
     """
-    scores = score_streams(together.score_audio, shards, config, progress, synthetic=synthetic)
+    scores = score_streams(together.score_audio, shards, config, progress, synthetic=synthetic).lowered(
+        together.handicaps
+    )
     evaluation, detector = config.evaluation, together.detector
     tested = {
         name: evaluate_streams(scores, point.threshold, evaluation, detector) for name, point in chosen.points.items()

@@ -102,7 +102,9 @@ def run_test(model: WakewordModel, shards: Path, config: Config, progress: Progr
     """Play the test's words, in the target conditions, and its background to an exported model."""
     evaluation, detector = config.evaluation, model.detector
     targets = target_conditions(evaluation.conditions)
-    scores = score_streams(model.score_audio, shards, config, progress, targets, confusables=False, short_phrases=False)
+    scores = score_streams(
+        model.score_audio, shards, config, progress, targets, confusables=False, short_phrases=False
+    ).lowered(model.handicaps)
     tradeoff = Tradeoff(scores, evaluation, detector)
     point = tradeoff.point(evaluation.allowed_fah)
     plays = frozenset(

@@ -1,8 +1,9 @@
 """From streaming scores to detections: smoothing, debounce, hysteresis, lockout. Needs numpy only, as a device does.
 
 Each wake word has a detector of its own, which gets the word's score while it is the likeliest wake word, and 0 while
-another is: no word locks out another, or lends it its scores. The rule, for a word's scores s_0, s_1, ... in [0, 1] at
-increasing times:
+another is: no word locks out another, or lends it its scores. Where a model has handicaps, the odds of the score are
+first divided by that of the word, so that one threshold is another for each word. The rule, for a word's scores
+s_0, s_1, ... in [0, 1] at increasing times:
 
 - smoothed_i is, with `votes` 0, the mean of the last `smoothing` scores (of fewer at the start); with `votes` N it is
   the N-th largest of them, so that it reaches a threshold when N of them do (scores before the start count as 0);
@@ -19,7 +20,7 @@ increasing times:
 import copy
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,10 +38,30 @@ class Detection(NamedTuple):
     label: str = ""
 
 
-def wake_scores(scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+Handicaps = NDArray[np.float64]
+"""What the odds of each class's scores are divided by: [classes]."""
+
+
+def handicaps_of(labels: Sequence[str], by_word: Mapping[str, float]) -> Handicaps | None:
+    """Return the handicap of each of the labels, 1 for those that have none; None when no word has one."""
+    return np.array([by_word.get(label, 1.0) for label in labels]) if by_word else None
+
+
+def lowered(scores: ArrayLike, handicap: ArrayLike) -> NDArray[np.float64]:
+    """Divide the odds of scores by a handicap; by one below 1 they rise, and 0 and 1 stay what they are.
+
+    Only with operations that are the same to the bit wherever they are made, which logarithms are not.
+    """
+    values, divisor = np.asarray(scores, dtype=np.float64), np.asarray(handicap, dtype=np.float64)
+    # quantized scores may be just above 1
+    return np.where(divisor == 1, values, values / (values + np.maximum(1 - values, 0) * divisor))
+
+
+def wake_scores(scores: ArrayLike, handicaps: Handicaps | None = None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the score of the likeliest wake word and its class index, each [n], of scores [n, classes] or [n].
 
-    Class 0 is the negatives; one-dimensional scores are those of class 1.
+    Class 0 is the negatives; one-dimensional scores are those of class 1. A handicap lowers the score that is returned,
+    and has no part in which word is the likeliest.
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim == 1:
@@ -48,7 +69,8 @@ def wake_scores(scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int6
     if values.ndim != 2 or values.shape[1] < 2:
         raise ValueError(f"scores must be [n] or [n, classes >= 2], not {list(values.shape)}")
     best = 1 + values[:, 1:].argmax(axis=1)
-    return values[np.arange(len(values)), best], best
+    wake = values[np.arange(len(values)), best]
+    return wake if handicaps is None else lowered(wake, handicaps[best]), best
 
 
 def smooth(scores: ArrayLike, count: int, votes: int = 0) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from wakeword_core.config import DetectorConfig, Device, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, reason_of
 from wakeword_core.files import canonical_json, digest, parse_json
+from wakeword_core.runtime.detector import handicaps_of
 from wakeword_core.runtime.onnx_file import OnnxFile, read_onnx
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ SCORES = "scores"
 """What every model calls its scores."""
 _MAX_STATE_BYTES = 64 * 2**20
 _TYPE_BYTES = {"float32": 4, "float16": 2, "int64": 8, "uint8": 1, "int8": 1}
+MAX_HANDICAP = 1e7
+"""Odds of more than this are of a score that single precision does not tell from 1."""
 _ROUNDING = 1e-3
 """By so much a score may be outside of 0 to 1: a softmax in few bits does not sum up to 1."""
 
@@ -103,7 +106,14 @@ class RuntimeCard(Card):
     frontend: FrontendConfig
     detector: DetectorConfig
     operating_points: dict[Name, OperatingPointCard] = Field(max_length=1_000)
+    handicaps: dict[Name, Annotated[float, Field(gt=0, le=MAX_HANDICAP)]] = {}
     streaming: StreamCard | None = None
+
+    @model_validator(mode="after")
+    def _handicaps_of_its_words(self) -> Self:
+        if strange := sorted(self.handicaps.keys() - set(self.labels[1:])):
+            raise ValueError(f"a handicap for {strange[0]!r}, which is none of its wake words")
+        return self
 
 
 def stride_frames(detector: DetectorConfig, frontend: FrontendConfig, sample_rate: int) -> int:
@@ -118,7 +128,8 @@ class ExportedModel(ABC):
     what none of ours does. `threads` is the number of threads of one inference, `device` where it is made (the CPU
     where there is no CUDA). `operating_points` are the
     sensitivities that validation chose thresholds for, by name: threshold, target_fah and what they gave there; one of
-    them, named by the card's `operating_point`, is `threshold`.
+    them, named by the card's `operating_point`, is `threshold`. `handicaps` [classes] make of each threshold one for
+    each wake word; None where it is the same for all.
     """
 
     names: ClassVar[tuple[str, ...]]  # what is looked for in a folder, in this order
@@ -130,6 +141,7 @@ class ExportedModel(ABC):
         facts = read_card(RuntimeCard, self.card, self.path)
         self.phrase, self.labels, self.sample_rate = facts.phrase, facts.labels, facts.sample_rate
         self.threshold, self.frontend, self.detector = facts.threshold, facts.frontend, facts.detector
+        self.handicaps = handicaps_of(self.labels, facts.handicaps)
         self.operating_points: dict[str, dict[str, Any]] = self.card["operating_points"]
         self._thresholds = {name: point.threshold for name, point in facts.operating_points.items()}
         self.stride_frames = stride_frames(self.detector, self.frontend, self.sample_rate)

@@ -110,6 +110,7 @@ class JudgedModel:
         self.path, self.card, self.phrase, self.labels = model.path, model.card, model.phrase, model.labels
         self.sample_rate, self.frontend, self.stride_frames = model.sample_rate, model.frontend, model.stride_frames
         self.detector, self.threshold, self.operating_points = judge.detector, judge.threshold, judge.operating_points
+        self.handicaps = judge.handicaps
 
     @cached_property
     def quiet_samples(self) -> int:

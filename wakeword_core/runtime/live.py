@@ -28,12 +28,12 @@ class Detector:
         """Take mono int16 [samples] of any length at the model's rate and return the detections that it completes.
 
         `times` [k] and `scores` [k, classes] are then those of the chunk, and `score` is the latest score of the
-        likeliest wake word.
+        likeliest wake word, as it is compared with the threshold.
         """
         detections = []
         self.times, self.scores = self._scorer.push(chunk)
         self._samples += len(chunk)
-        wake, best = wake_scores(self.scores)
+        wake, best = wake_scores(self.scores, self.model.handicaps)
         for time, score, label in zip(self.times, wake, best, strict=True):
             self.score = float(score)
             event = self._decision.push(float(time), self.score, self.model.labels[label])

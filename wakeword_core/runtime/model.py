@@ -17,7 +17,7 @@ from wakeword_core.config import DetectorConfig
 from wakeword_core.errors import ArtifactError, DataError, reason_of
 from wakeword_core.features.mel import FrontEnd, frame_count, new_front_end
 from wakeword_core.files import replacing
-from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
+from wakeword_core.runtime.detector import Detection, Handicaps, StreamingDetector, wake_scores
 from wakeword_core.runtime.exported import SCORES, STREAMING_FILES, ExportedModel, RuntimeCard, Shapes
 from wakeword_core.runtime.streaming import Floats, Pcm, StreamingModel, Times, check_pcm
 
@@ -44,6 +44,7 @@ class AnyModel(Protocol):
     sample_rate: int
     threshold: float
     detector: DetectorConfig
+    handicaps: Handicaps | None
 
     @property
     def quiet_samples(self) -> int:
@@ -239,7 +240,7 @@ def detect_blocks(model: AnyModel, blocks: Iterable[Pcm], threshold: float | Non
     decision = StreamingDetector(model.threshold if threshold is None else threshold, model.detector)
     detections = []
     for times, scores in score_blocks(model, followed_by_quiet()):
-        for time, score, label in zip(times, *wake_scores(scores), strict=True):
+        for time, score, label in zip(times, *wake_scores(scores, model.handicaps), strict=True):
             if (event := decision.push(float(time), float(score), model.labels[label])) is not None:
                 detections.append(event)
     return [event._replace(time=min(event.time, samples / model.sample_rate)) for event in detections]
@@ -248,8 +249,9 @@ def detect_blocks(model: AnyModel, blocks: Iterable[Pcm], threshold: float | Non
 def score_files(model: AnyModel, paths: Sequence[Path], out: Path) -> int:
     """Write the scores of audio files to the .npz file `out` and return how many scores there are.
 
-    Arrays: `time` float64 [n] seconds within its file, `score` float32 [n]; with several files also `file_index`
-    int64 [n] into `names` [files]. The scores of the files follow each other in the order given.
+    Arrays: `time` float64 [n] seconds within its file, `score` float32 [n], as it is compared with a threshold; with
+    several files also `file_index` int64 [n] into `names` [files]. The scores of the files follow each other in the
+    order given.
     """
     if not paths:
         raise DataError("no audio files were given to score; name at least one")
@@ -259,7 +261,7 @@ def score_files(model: AnyModel, paths: Sequence[Path], out: Path) -> int:
     for path in paths:
         scored = list(score_blocks(model, read_pcm_blocks(path, model.sample_rate)))
         times += [moments for moments, _ in scored]
-        wake += [wake_scores(scores)[0].astype(np.float32) for _, scores in scored]
+        wake += [wake_scores(scores, model.handicaps)[0].astype(np.float32) for _, scores in scored]
         counts.append(sum(len(moments) for moments, _ in scored))
     arrays: dict[str, npt.NDArray[np.generic]] = {"time": np.concatenate(times), "score": np.concatenate(wake)}
     if len(paths) > 1:

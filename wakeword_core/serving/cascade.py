@@ -12,7 +12,7 @@ from wakeword_core.config import CascadeConfig
 from wakeword_core.errors import ConfigError
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.around import span_of
-from wakeword_core.runtime.detector import Detection, prepare
+from wakeword_core.runtime.detector import Detection, lowered, prepare
 from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.serving.answers import DecidedBy
 
@@ -113,4 +113,6 @@ class Cascade:
         times, scores = served.score_audio(pcm)
         if not len(times):
             return 0.0
-        return min(1.0, prepare(times, scores[:, served.model.labels.index(word)], served.listens.detector).peak)
+        place, handicaps = served.model.labels.index(word), served.listens.handicaps
+        wake = lowered(scores[:, place], 1.0 if handicaps is None else handicaps[place])
+        return min(1.0, prepare(times, wake, served.listens.detector).peak)

@@ -66,7 +66,7 @@ class Verifier:
         pcm = np.concatenate([pcm, np.zeros(listens.quiet_samples, np.int16)])  # so that a word at the end is heard
         with work.step("sentry"):
             times, scores = self._cascade.sentry.score_audio(pcm)
-            wake, best = wake_scores(scores)
+            wake, best = wake_scores(scores, listens.handicaps)
             peaks = prepare(times, wake, listens.detector, best).held
             labels = [sentry.labels[index] for index in best]
             calls = detect(times, wake, self._cascade.sentry.threshold, listens.detector, labels)

@@ -150,6 +150,15 @@ def test_a_judge_is_told_at_the_top_and_its_table_only_where_rates_are_shared(ca
     assert "read off the test" not in card_markdown({**card, "judge": {**judge, "at_rates": []}})
 
 
+def test_each_of_several_wake_words_has_a_row(card) -> None:
+    said = {"name": "o|k", "threshold": 0.912, "words": 1_200, "misses": 60, "frr": 0.05, "frr_interval": [0.02, 0.12]}
+    said |= {"false_alarms": 3, "fah": 0.3, "fah_interval": [0.06, 0.9]}
+    never = {**said, "name": "never", "words": 0, "misses": 0, "frr": None}
+    text = card_markdown({**card, "metrics": {**card["metrics"], "by_word": [said, never]}})
+    assert "\n| o\\|k | 0.912 | 5 % of 1,200 | 2 % to 12 % | 0.3 | 0.06 to 0.9 |\n| never | 0.912 | – of 0 |" in text
+    assert "its threshold" not in card_markdown(card)
+
+
 def test_operating_points_stand_from_the_strictest_on(card) -> None:
     points = [
         line.split()[1] for line in card_markdown(card).splitlines() if line.startswith(("| strict", "| balanced"))

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from wakeword_core.config import DetectorConfig
-from wakeword_core.runtime.detector import Detection, StreamingDetector, detect, smooth, wake_scores
+from wakeword_core.runtime.detector import (
+    Detection,
+    StreamingDetector,
+    detect,
+    handicaps_of,
+    lowered,
+    smooth,
+    wake_scores,
+)
 
 PLAIN = DetectorConfig(smoothing=1, off_ratio=0.6, rearm_seconds=1.0, lockout_seconds=0.5)
 
@@ -224,6 +232,26 @@ def test_wake_score_is_that_of_the_likeliest_word_and_ignores_the_negatives():
     assert wake_scores([0.4])[1].tolist() == [1]
     with pytest.raises(ValueError, match="classes"):
         wake_scores([[0.4]])
+
+
+def test_a_handicap_lowers_the_score_of_its_word_and_not_which_is_the_likeliest():
+    handicaps = handicaps_of(["_negative", "a", "b"], {"a": 9.0})
+    scores, best = wake_scores([[0.4, 0.5, 0.1], [0.4, 0.1, 0.5], [0.0, 0.9, 0.1]], handicaps)
+    assert best.tolist() == [1, 2, 1] and scores.tolist() == pytest.approx([0.1, 0.5, 0.5])
+    assert handicaps_of(["_negative", "a"], {}) is None
+
+
+@given(st.floats(0, 1), st.floats(1e-7, 1e7))
+def test_a_handicap_divides_the_odds_and_keeps_order_and_ends(score, handicap):
+    low = float(lowered(score, handicap))
+    assert 0 <= low <= 1 and (low <= score if handicap >= 1 else low >= score)
+    if 1e-6 < score < 1 - 1e-6:
+        assert low / (1 - low) == pytest.approx(score / (1 - score) / handicap, rel=1e-3) or low > 1 - 1e-6
+    assert lowered([0.0, 1.0], handicap).tolist() == [0.0, 1.0] and lowered(score, 1.0) == score
+
+
+def test_a_score_that_was_rounded_above_1_is_no_lower_for_a_handicap():
+    assert lowered([1.0005, 0.5], [1e7, 1.0]).tolist() == [1.0, 0.5]
 
 
 def test_a_device_needs_no_heavy_packages():

@@ -98,6 +98,23 @@ class Watched(NumpyFrontend):
         return mel
 
 
+def test_a_handicap_is_another_threshold_of_the_word_wherever_it_is_heard(model, tmp_path) -> None:
+    slow = {**CARD["detector"], "smoothing": 1}
+    plain = WakewordModel(save_model(tmp_path / "m.onnx", {**CARD, "detector": slow}))
+    card = {**CARD, "detector": slow, "handicaps": {"hey robin": 20.0}}
+    lowered = WakewordModel(save_model(tmp_path / "n.onnx", card))
+    pcm, raised = bursts(9.0), 0.6 * 20 / (0.6 * 20 + 0.4)
+    expected = [event.time for event in plain.detect(pcm, threshold=raised)]
+    assert expected and expected != [event.time for event in plain.detect(pcm)]
+    assert [event.time for event in lowered.detect(pcm)] == expected
+    assert [event.time for event in Detector(lowered).process(pcm)] == pytest.approx(expected)
+    write_audio(tmp_path / "a.wav", pcm.astype(np.float32) / 32_768, 16_000)
+    score_files(lowered, [tmp_path / "a.wav"], tmp_path / "scores.npz")
+    with np.load(tmp_path / "scores.npz", allow_pickle=False) as scores:
+        high = scores["score"] >= 0.6
+    np.testing.assert_array_equal(high, plain.score_audio(pcm)[1][:, 1] >= raised)
+
+
 def test_blocks_do_not_show_and_bound_memory(model, monkeypatch) -> None:
     pcm = bursts(9.0)
     times, scores = model.score_audio(pcm)
@@ -474,6 +491,7 @@ def test_scores_that_become_none_are_told_when_they_do(tmp_path) -> None:
         *({**CARD, "operating_points": points} for points in ([], None, {"strict": 0.5}, {"strict": {"threshold": 2}})),
         {**CARD, "phrase": ["hey"]}, {**CARD, "phrase": "x" * 10**6}, {**CARD, "frontend": 1}, {**CARD, "detector": []},
         {**CARD, "detector": {**CARD["detector"], "smoothing": 10**9}},
+        *({**CARD, "handicaps": given} for given in (3, {"hey robin": 0}, {"hey robin": 1e8}, {"hey": 2.0})),
         json.dumps(CARD).replace("0.6", "NaN"), json.dumps(CARD).replace("0.6", "Infinity"),
         json.dumps(CARD).replace("0.6", "1e999"), json.dumps({**CARD, "keys": 0}).replace('"keys": 0', '"keys": 1e999'),
         json.dumps(CARD).replace("hey robin", "\\ud800"), "[" * 200_000, '{"phrase":' * 200_000, "", "null",

@@ -14,11 +14,19 @@ WORD = "hey robin"
 
 
 def save_model(
-    folder, bias=2.0, threshold=0.6, labels=("_negative", WORD), rate=RATE, key="artifact-key", points=(), **detector
+    folder,
+    bias=2.0,
+    threshold=0.6,
+    labels=("_negative", WORD),
+    rate=RATE,
+    key="artifact-key",
+    points=(),
+    card=None,
+    **detector,
 ):
     """A linear scorer: audio that is loud at the window's end is the wake word, less so with less bias.
 
-    `points` are thresholds by the name of their operating point.
+    `points` are thresholds by the name of their operating point, and `card` says what the card says besides.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weight = np.linspace(-0.5, 1.0, 51, dtype=np.float32)[None].repeat(16, 0).ravel() / 120
@@ -36,12 +44,12 @@ def save_model(
         [numpy_helper.from_array(gemm, "w"), numpy_helper.from_array(biases, "b")],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    card = {
+    whole = {
         "phrase": labels[1], "labels": labels, "sample_rate": rate, "frontend": FRONTEND.model_dump(mode="json"),
         "detector": DetectorConfig(lockout_seconds=0.3, **detector).model_dump(mode="json"), "threshold": threshold,
         "operating_points": {name: {"threshold": value} for name, value in dict(points).items()},
-        "keys": {"onnx_model": key},
+        "keys": {"onnx_model": key}, **(card or {}),
     }  # fmt: skip
-    helper.set_model_props(model, {"wakeword": json.dumps(card)})
+    helper.set_model_props(model, {"wakeword": json.dumps(whole)})
     onnx.save(model, folder / "model.onnx")
     return folder

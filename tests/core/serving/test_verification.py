@@ -210,6 +210,21 @@ def test_the_judge_confirms_the_word_that_was_called(serving, make_model, sound,
         assert {one["word"] for one in verify(client, encode(sound()))["events"]} == {"hey robin"}
 
 
+def test_a_word_with_a_handicap_is_heard_and_judged_by_it(serving, make_model, sound, encode, tmp_path):
+    """Where two words are heard alike, the first is the likeliest; the judge knows them in another order."""
+    handicap = {"handicaps": {"computer": 1e6}}
+    sentry = make_model(tmp_path / "sentry", 2.0, 0.3, ("_negative", "hey robin", "computer"))
+    hard = make_model(tmp_path / "hard", 2.0, 0.3, ("_negative", "computer", "hey robin"), card=handicap)
+    with serving(sentry=sentry, judge=hard) as client:
+        assert {one["word"] for one in verify(client, encode(sound()))["events"]} == {"hey robin"}
+    with serving(sentry=hard) as client:
+        answer = verify(client, encode(sound()))
+        assert answer["events"] == [] and answer["label"] == "computer" and answer["confidence"] < 0.3
+        assert client.get("/v1/model").json()["card"]["handicaps"] == handicap["handicaps"]
+    with serving(sentry=make_model(tmp_path / "easy", labels=("_negative", "computer")), judge=hard) as client:
+        assert verify(client, encode(sound()))["events"] == []
+
+
 def test_the_model_is_told_and_given(serving, folder, make_model, tmp_path):
     judge = make_model(tmp_path / "judge", key="judge-key")
     with serving(judge=judge) as client:

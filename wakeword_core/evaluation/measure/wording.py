@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wakeword_core.config import NEGATIVE_LABEL
+from wakeword_core.config import NEGATIVE_LABEL, DetectorConfig
 from wakeword_core.evaluation.measure.intervals import poisson_upper_bound
 
 ABSENT = "–"
@@ -178,3 +178,11 @@ def _about_origins(origins: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if not heard["real_background_hours"]:
             notes.append(f"No real background was in {_SPLITS[split]}: its false alarms are of synthetic sound.")
     return notes
+
+
+def rule(detector: DetectorConfig) -> str:
+    """Say when a detector fires."""
+    latest = f"{detector.smoothing} score{'s' * (detector.smoothing != 1)}"
+    smoothed = f"{detector.votes} of {latest}" if detector.votes else f"mean of {latest}"
+    repeated = f", {detector.hold} times in a row" if detector.hold > 1 else ""
+    return f"{smoothed} at or above the threshold{repeated}; off below {detector.off_ratio:g} of it"

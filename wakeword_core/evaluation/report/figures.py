@@ -21,6 +21,7 @@ from wakeword_core.evaluation.measure.metrics import (
     per_class,
     roc_points,
 )
+from wakeword_core.evaluation.measure.wording import rule
 from wakeword_core.evaluation.report.comparison import compare
 from wakeword_core.evaluation.report.page import Exhibits, write_report
 from wakeword_core.evaluation.report.players import Excerpt, Player, moment_excerpts, players, word_excerpts
@@ -41,7 +42,7 @@ from wakeword_core.evaluation.streams.build import (
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints
 from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
-from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
+from wakeword_core.evaluation.streams.stream_metrics import StreamResult, WordRate, evaluate_streams, word_rates
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import read_json, write_json
@@ -80,11 +81,18 @@ class StreamFigures:
     """Each operating point on the test."""
     result: StreamResult
     """The model at its own threshold."""
+    by_word: list[WordRate]
+    """The same of each of several wake words; nothing of one."""
     target_conditions: list[str]
     fah_points: list[OperatingPoint]
     sweep: list[SweepPoint]
     origins: Origins
     """What of the test's streams is real."""
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """The figures of each wake word by the name that they have; nothing of one word, which has all figures."""
+        return {"by_word": [asdict(rate) for rate in self.by_word]} if self.by_word else {}
 
     def to_json(self) -> dict[str, Any]:
         """Return the part of metrics.json about streams."""
@@ -105,6 +113,7 @@ class StreamFigures:
             "origins": {"validation": asdict(self.chosen.origins), "test": asdict(self.origins)},
             "target_conditions": self.target_conditions,
             "stream": asdict(self.result),
+            **self.words,
             "fah_points": [asdict(point) for point in self.fah_points],
             "sweep": [asdict(point) for point in self.sweep],
         }
@@ -176,6 +185,7 @@ class TestFigures:
                 {"condition": condition.name, "words": condition.words, "frr": condition.frr}
                 for condition in stream.conditions
             ],
+            **self.stream.words,
             "suspicious_positives": self.suspicious.positives_wrong,
             "suspicious_others": self.suspicious.others_wrong,
         }
@@ -200,7 +210,7 @@ def final_test(
     model = WakewordModel(inputs["onnx_model"].file(MODEL_FILE))
     shards = inputs["audio_shards[test]"].path
     synthetic = inputs["raw_manifest"].figures["synthetic"]
-    scores = score_streams(model.score_audio, shards, config, progress, synthetic=synthetic)
+    scores = score_streams(model.score_audio, shards, config, progress, synthetic=synthetic).lowered(model.handicaps)
     stream = _stream_figures(scores, model, OperatingPoints.load(inputs["calibrated_model"].path), config.evaluation)
     windows, pictures = _window_figures(model, inputs, config)
     suspicious, described, suspicious_players = _suspicious(model, inputs, config, progress)
@@ -257,6 +267,7 @@ def _stream_figures(
         chosen=chosen,
         tested={name: at(point.threshold) for name, point in chosen.points.items()},
         result=at(model.threshold),
+        by_word=word_rates(scores, model.threshold, evaluation, model.detector, model.handicaps),
         target_conditions=[condition.name for condition in target_conditions(evaluation.conditions)],
         fah_points=[tradeoff.point(target) for target in evaluation.report.fah_points],
         sweep=tradeoff.sweep(),
@@ -298,7 +309,7 @@ def _window_figures(
         "classes": per_class(scores, labels, config.labels, _CLIP_THRESHOLD, **options),
     }
     pictures = {
-        "scores": plots.score_histogram(wake, labels > 0, model.threshold),
+        "scores": plots.score_histogram(wake_scores(scores, model.handicaps)[0], labels > 0, model.threshold),
         "confusion": plots.confusion_picture(labels, scores.argmax(1), config.labels),
     }
     test = sets["test"]
@@ -380,13 +391,9 @@ def _about(inputs: Mapping[str, Artifact], architecture: str) -> dict[str, dict[
 
 
 def _model_in_words(model: WakewordModel, inputs: Mapping[str, Artifact]) -> dict[str, str]:
-    detector = model.detector
-    latest = f"{detector.smoothing} score{'s' * (detector.smoothing != 1)}"
-    smoothed = f"{detector.votes} of {latest}" if detector.votes else f"mean of {latest}"
-    repeated = f", {detector.hold} times in a row" if detector.hold > 1 else ""
     words = {
         "CPU ms a second of audio": f"{inputs['onnx_model'].figures['cpu_ms_per_s']:.2f}",
-        "detector": f"{smoothed} at or above the threshold{repeated}; off below {detector.off_ratio:g} of it",
+        "detector": rule(model.detector),
     }
     tuning = inputs["tuned_model"].figures
     if tuning["tuned"]:

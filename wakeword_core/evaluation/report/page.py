@@ -128,6 +128,7 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "default_point": metrics["operating_point"]["name"],
         "fah_points": metrics["fah_points"],
         "operating": _operating(stream),
+        "by_word": metrics.get("by_word"),
         "comparison": exhibits.comparison,
         "confidence": stream["confidence"],
         "conditions": {**_chart(conditions), "latency": True},

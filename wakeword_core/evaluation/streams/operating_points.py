@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from wakeword_core.evaluation.measure.clips import clip_logits
 from wakeword_core.evaluation.measure.intervals import wilson_interval
 from wakeword_core.evaluation.measure.plots import reliability_diagram
 from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.handicaps import equal_shares
 from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams
 from wakeword_core.evaluation.streams.tail import validation_tradeoff
@@ -24,6 +25,7 @@ from wakeword_core.evaluation.streams.thresholds import Choice, OperatingPoint, 
 from wakeword_core.features.mel import new_front_end
 from wakeword_core.files import as_type, read_json, write_json
 from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime.detector import handicaps_of
 
 if TYPE_CHECKING:
     from wakeword_core.models.scoring import ScoringModel
@@ -52,6 +54,8 @@ class OperatingPoints:
     points: Mapping[str, OperatingPoint]
     origins: Origins
     """What of the streams that they were chosen on is real."""
+    handicaps: Mapping[str, float] = field(default_factory=dict)
+    """What the odds of each wake word's scores are divided by; none where the threshold is the same for all."""
 
     @property
     def default(self) -> OperatingPoint:
@@ -66,6 +70,7 @@ class OperatingPoints:
             "detector": self.detector.model_dump(mode="json"),
             "points": {name: asdict(point) for name, point in self.points.items()},
             "origins": asdict(self.origins),
+            **self._handicaps(),
         }
         write_json(folder / OPERATING_POINT, tree)
 
@@ -80,7 +85,8 @@ class OperatingPoints:
             if tree["name"] not in points:
                 raise ValueError(f"{tree['name']!r} is not among them")
             ordered = dict(sorted(points.items(), key=lambda named: named[1].target_fah))
-            return cls(tree["name"], detector, ordered, as_type(Origins, tree["origins"]))
+            origins, handicaps = as_type(Origins, tree["origins"]), as_type(dict[str, float], tree.get("handicaps", {}))
+            return cls(tree["name"], detector, ordered, origins, handicaps)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
                 f"{path} holds no operating points ({reason_of(error)}); build calibrated_model again"
@@ -96,7 +102,11 @@ class OperatingPoints:
                 name: {key: value for key, value in asdict(point).items() if key in _ON_THE_CARD}
                 for name, point in self.points.items()
             },
+            **self._handicaps(),
         }
+
+    def _handicaps(self) -> dict[str, Any]:
+        return {"handicaps": dict(self.handicaps)} if self.handicaps else {}
 
 
 @dataclass(frozen=True)
@@ -160,12 +170,36 @@ def calibrate_model(
 def choose_operating_points(
     scores: StreamScores, evaluation: EvaluationConfig, progress: Progress = silent
 ) -> tuple[OperatingPoints, Tuning]:
-    """Choose the detector and the threshold of every operating point on scores of validation's streams."""
-    tuning = tune_detector(scores, evaluation, progress)
-    points = validation_tradeoff(scores, evaluation, tuning.detector).points(evaluation.operating_points.points)
-    chosen = OperatingPoints(evaluation.operating_points.default, tuning.detector, points, Origins.of(scores))
+    """Choose detector, handicaps and the threshold of every operating point on scores of validation's streams."""
+    tuning, settings = tune_detector(scores, evaluation, progress), evaluation.operating_points
+    handicaps = choose_handicaps(scores, evaluation, tuning.detector)
+    heard = scores.lowered(handicaps_of(scores.labels, handicaps))
+    points = validation_tradeoff(heard, evaluation, tuning.detector).points(settings.points)
+    chosen = OperatingPoints(settings.default, tuning.detector, points, Origins.of(scores), handicaps)
     log.info("threshold %.4g of %s: %s", chosen.default.threshold, chosen.name, chosen.default.note)
     return chosen, tuning
+
+
+def choose_handicaps(scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig) -> dict[str, float]:
+    """Return what gives each of several wake words a threshold of its own, if that misses fewer words in all.
+
+    A difference of less than a recording is chance, as for the detector: then the threshold is the same for all.
+    """
+    if len(scores.labels) <= 2:
+        return {}
+    handicaps, target = equal_shares(scores, evaluation, detector), evaluation.allowed_fah
+    same, own = (
+        validation_tradeoff(heard, evaluation, detector).choose(target)
+        for heard in (scores, scores.lowered(handicaps_of(scores.labels, handicaps)))
+    )
+    if _misses(same) <= _most_misses([same, own], scores, evaluation):
+        log.info("all wake words have the same threshold: one for each would miss no fewer words of validation")
+        return {}
+    log.info(
+        "each wake word has a threshold of its own, which misses %.2f %% of the words (the same for all: %.2f %%)",
+        *(100 * own.point.frr, 100 * same.point.frr),
+    )
+    return handicaps
 
 
 def torch_scorer(

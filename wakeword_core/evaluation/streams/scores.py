@@ -26,7 +26,7 @@ from wakeword_core.evaluation.streams.build import (
 )
 from wakeword_core.evaluation.streams.speech import SpeechMeter
 from wakeword_core.progress import Progress, silent
-from wakeword_core.runtime.detector import PreparedScores, event_indices, prepare, wake_scores
+from wakeword_core.runtime.detector import Handicaps, PreparedScores, event_indices, lowered, prepare, wake_scores
 from wakeword_core.shards.packed_split import seconds_by_role
 
 StreamScorer = Callable[[NDArray[np.int16]], tuple[NDArray[Any], NDArray[Any]]]
@@ -98,6 +98,26 @@ class StreamScores:
         """Return the same without the words of other conditions; background and confusables stay."""
         kept = tuple(session for session in self.sessions if session.condition in (None, *conditions))
         return replace(self, sessions=kept)
+
+    def lowered(self, handicaps: Handicaps | None) -> "StreamScores":
+        """Return the same with the odds of each word's scores divided by its handicap."""
+        if handicaps is None:
+            return self
+        return self._changed(lambda one: replace(one, scores=lowered(one.scores, handicaps[one.classes])))
+
+    def of_word(self, word: str) -> "StreamScores":
+        """Return the same as if the model knew one of its words only: no other is said, and none has a score."""
+        code = _code(word, self.labels)
+
+        def alone(session: SessionScores) -> SessionScores:
+            said = tuple(one for one in session.words if one.label == word)
+            return replace(session, words=said, scores=np.where(session.classes == code, session.scores, 0.0))
+
+        return self._changed(alone)
+
+    def _changed(self, change: Callable[[SessionScores], SessionScores]) -> "StreamScores":
+        sessions, confusables = (tuple(map(change, listed)) for listed in (self.sessions, self.confusables))
+        return replace(self, sessions=sessions, confusables=confusables)
 
 
 def without_background(scores: StreamScores, left_out: Callable[[SourceSpan], bool]) -> StreamScores:

@@ -13,6 +13,7 @@ from wakeword_core.evaluation.streams.build import Condition, Word, target_condi
 from wakeword_core.evaluation.streams.phrases import ShortPhrases, short_phrases
 from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, PreparedSession, StreamScores, prepare_sessions
 from wakeword_core.evaluation.streams.thresholds import headline
+from wakeword_core.runtime.detector import Handicaps, lowered
 
 REAL, SYNTHETIC = "real", "synthetic"
 """Names of the groups of words by their origin."""
@@ -46,6 +47,24 @@ class GroupRate:
     misses: int
     frr: float
     frr_interval: Interval
+
+
+@dataclass(frozen=True)
+class WordRate:
+    """What one of several wake words gives at the threshold of all: `threshold` is that of its own scores.
+
+    `frr` is None of a word that nobody says.
+    """
+
+    name: str
+    threshold: float
+    words: int
+    misses: int
+    frr: float | None
+    frr_interval: Interval
+    false_alarms: int
+    fah: float
+    fah_interval: Interval
 
 
 @dataclass(frozen=True)
@@ -158,6 +177,46 @@ def evaluate_streams(
         by_speaker=_grouped(targets, lambda word: word.speaker, level),
         by_origin=_grouped(targets, lambda word: SYNTHETIC if word.source in scores.synthetic else REAL, level),
     )
+
+
+def word_rates(
+    scores: StreamScores,
+    threshold: float,
+    evaluation: EvaluationConfig,
+    detector: DetectorConfig,
+    handicaps: Handicaps | None,
+) -> list[WordRate]:
+    """Count misses and false alarms of each of several wake words; nothing where there is one.
+
+    `scores` are lowered by the handicaps already.
+    """
+    if len(scores.labels) <= 2:
+        return []
+    sessions, targets = prepare_sessions(scores, evaluation.streams, detector), target_conditions(evaluation.conditions)
+    outcomes = [_ConditionOutcome.of(one, sessions, threshold) for one in scores.conditions if one in targets]
+    level, hours = evaluation.operating_points.confidence, scores.background_hours
+    said = {rate.name: rate for rate in _grouped(outcomes, lambda word: word.label, level)}
+    alarms = Counter(
+        alarm.label
+        for session in sessions
+        if session.scores.background
+        for alarm in session.false_alarms(threshold, scores.labels)
+    )
+    own = np.full(len(scores.labels), threshold) if handicaps is None else lowered(threshold, 1 / handicaps)
+    return [
+        WordRate(
+            name=word,
+            threshold=float(of_word),
+            words=said[word].words if word in said else 0,
+            misses=said[word].misses if word in said else 0,
+            frr=said[word].frr if word in said else None,
+            frr_interval=said[word].frr_interval if word in said else Interval(0.0, 1.0),
+            false_alarms=alarms[word],
+            fah=alarms[word] / hours,
+            fah_interval=poisson_interval(alarms[word], hours, level),
+        )
+        for word, of_word in zip(scores.labels[1:], own[1:], strict=True)
+    ]
 
 
 def _interval_of_recordings(missed: int, words: list[int], level: float) -> Interval:

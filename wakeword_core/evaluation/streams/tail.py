@@ -141,6 +141,17 @@ class TailTradeoff(Tradeoff):
         return f"{said}, more than {percent(allowed)}, because {price}"
 
 
+def background_threshold(
+    scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig, target_fah: float
+) -> float:
+    """Return the threshold that the real background reaches as often as the target; the synthetic without any."""
+    real = with_real_background(scores)
+    heard = real if real.background_hours else scores
+    sessions = prepare_sessions(heard, evaluation.streams, detector)
+    moments = _moments([session for session in sessions if session.scores.background])
+    return tail_threshold(moments, heard.background_hours, target_fah)
+
+
 def tail_threshold(moments: NDArray[np.float64], hours: float, target: float) -> float:
     """Return the score that moments [n], of so many hours, reach `target` times an hour: from 0.5 to 1.
 

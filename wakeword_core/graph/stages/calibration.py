@@ -36,7 +36,7 @@ def nll_not_worse(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="calibrated_model",
-    version="8",
+    version="9",
     make=make,
     inputs=(
         Input("tuned_model"),

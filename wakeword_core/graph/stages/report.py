@@ -56,7 +56,7 @@ def enough_background(report: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="metrics_report",
-    version="10",
+    version="11",
     make=make,
     inputs=(
         Input("onnx_model"),

@@ -57,15 +57,21 @@ export class Scorer { // of one stream, which begins after quiet
 }
 
 export class Decision { // the rule of wakeword_core/runtime/detector.py, score by score
-  constructor(threshold, { detector, labels }) {
+  constructor(threshold, { detector, labels, handicaps = {} }) {
     const words = labels.map(() => ({ recent: [], agreed: [], armed: true, event: -Infinity })); // label 0 is unused
-    Object.assign(this, { ...detector, threshold, labels, words });
+    const divisors = labels.map((label) => (Object.hasOwn(handicaps, label) ? handicaps[label] : 1));
+    Object.assign(this, { ...detector, threshold, labels, words, divisors });
+  }
+
+  lowered(score, label) { // what is compared with the threshold, of a word's score
+    const divisor = this.divisors[label];
+    return divisor === 1 ? score : score / (score + Math.max(1 - score, 0) * divisor);
   }
 
   push({ time, scores }) { // -> the event that it causes, { time, score, label }, or null
-    const score = Math.max(...scores.slice(1)); // label 0 is the negatives
-    if (!Number.isFinite(score)) throw new RangeError(`the score at ${time} s is not finite`);
-    const best = scores.indexOf(score, 1);
+    const highest = Math.max(...scores.slice(1)); // label 0 is the negatives
+    if (!Number.isFinite(highest)) throw new RangeError(`the score at ${time} s is not finite`);
+    const best = scores.indexOf(highest, 1), score = this.lowered(highest, best);
     const held = this.words.map((word, label) => this.hear(word, time, label === best ? score : 0))[best];
     const word = this.words[best];
     if (held < this.threshold || !word.armed || time - word.event < this.lockout_seconds) return null;

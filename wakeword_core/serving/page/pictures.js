@@ -24,7 +24,7 @@ function line(brush, style, points, { dash = [], width = 1 } = {}) {
   brush.stroke();
 }
 
-export function drawScores(canvas, { points, events, threshold, words, from, to }) {
+export function drawScores(canvas, { points, events, decision, words, from, to }) {
   const [brush, width, height] = begin(canvas);
   const x = (time) => ((time - from) / (to - from)) * width, y = (score) => PART + (1 - score) * (height - 2 * PART);
   brush.font = "12px system-ui, sans-serif";
@@ -37,10 +37,10 @@ export function drawScores(canvas, { points, events, threshold, words, from, to 
   for (const { time } of events.filter((one) => one.time >= from))
     line(brush, colour("alarm"), [[x(time), 0], [x(time), height]], { width: 2 });
   for (let word = 1; word <= words; word++) {
-    const trace = shown.map((one) => [x(one.time), y(one.scores[word])]);
+    const trace = shown.map((one) => [x(one.time), y(decision.lowered(one.scores[word], word))]);
     line(brush, colour(`word-${((word - 1) % 4) + 1}`), trace, { width: 2 });
   }
-  line(brush, colour("ink"), [[0, y(threshold)], [width, y(threshold)]], { dash: [6, 4], width: 1.5 });
+  line(brush, colour("ink"), [[0, y(decision.threshold)], [width, y(decision.threshold)]], { dash: [6, 4], width: 1.5 });
 }
 
 export function drawWaveform(canvas, { sound, soundStart, rate, from, to }) {

@@ -138,6 +138,7 @@ def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
     return {
         "phrase": project.config.phrase,
         **{name: figures.get(name) for name in _REPORTED},
+        "by_word": figures.get("by_word", []),
         "with_judge": judged.figures if judged else None,
         "cpu_ms_per_s": onnx.figures["cpu_ms_per_s"] if onnx else None,
         "model_bytes": shipped.figures["bytes"] if shipped else None,
@@ -201,6 +202,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{result['short_phrases_accepted']} of {result['short_phrases']} accepted, counted above too",
             ),
             ("operating point", f"threshold {result['threshold']:.6g}, chosen on validation"),
+            *((f"  {word['name']}", _of_word(word)) for word in result["by_word"]),
             ("EER of clips", f"{result['eer']:.1%}"),
             *_with_judge(result["with_judge"]),
         ]
@@ -218,6 +220,11 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     if result["reused"] and result["built"]:
         rows.append(("reused", ", ".join(result["reused"])))
     return rows
+
+
+def _of_word(word: Mapping[str, Any]) -> str:
+    alarms = f"{word['fah']:.2f} false alarms an hour ({word['false_alarms']})"
+    return f"{word['misses']} of {word['words']} missed, {alarms}, threshold {word['threshold']:.6g}"
 
 
 def _with_judge(figures: Mapping[str, Any] | None) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from wakeword_core.evaluation.report.players import Player
 from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.phrases import AcceptedRate, ShortPhrases
 from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss
-from wakeword_core.evaluation.streams.stream_metrics import ConditionResult, GroupRate, StreamResult
+from wakeword_core.evaluation.streams.stream_metrics import ConditionResult, GroupRate, StreamResult, WordRate
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint
 
 NASTY = "<script>alert('x')</script> & \"co\""
@@ -326,6 +326,17 @@ def test_the_page_does_not_depend_on_what_is_compared_with(tmp_path):
     write_report(tmp_path / "b", METRICS, replace(EXHIBITS, comparison=None))
     one, other = ((tmp_path / name / "metrics.json").read_bytes() for name in "ab")
     assert one == other
+
+
+def test_each_of_several_wake_words_has_its_own_figures(page, tmp_path):
+    rates = [
+        WordRate("computer", 0.912, 80, 4, 0.05, Interval(0.02, 0.12), 3, 0.3, Interval(0.06, 0.9)),
+        WordRate("okay house", 0.25, 0, 0, None, Interval(0.0, 1.0), 0, 0.0, Interval(0.0, 0.37)),
+    ]
+    write_report(tmp_path, {**METRICS, "by_word": [asdict(rate) for rate in rates]}, EXHIBITS)
+    text = " ".join(parsed(tmp_path).text.split())
+    assert "computer 0.9120 5 %4 of 80, 2 % to 12 % 0.33, 0.06 to 0.9" in text
+    assert "okay house 0.2500 –0 of 0" in text and "Each wake word" not in page.text
 
 
 def test_what_a_test_did_not_give_is_left_out(tmp_path):

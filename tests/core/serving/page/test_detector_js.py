@@ -8,7 +8,7 @@ from tone_model import tones
 
 from wakeword_core.config import DetectorConfig
 from wakeword_core.runtime import Detector
-from wakeword_core.runtime.detector import StreamingDetector
+from wakeword_core.runtime.detector import StreamingDetector, handicaps_of, wake_scores
 from wakeword_core.runtime.streaming import GraphScorer, StreamingModel
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
@@ -28,8 +28,8 @@ SCORE_AND_DETECT = """async ({ model, card, pcm, sizes }) => {
 }"""
 DECIDE = """async (cases) => {
   const { Decision } = await import("/detector.js");
-  return cases.map(({ threshold, detector, points }) => {
-    const decision = new Decision(threshold, { detector, labels: ["_negative", "a", "b"] });
+  return cases.map(({ threshold, detector, points, handicaps }) => {
+    const decision = new Decision(threshold, { detector, labels: ["_negative", "a", "b"], handicaps });
     return points.map(([time, ...scores]) => decision.push({ time, scores })).filter(Boolean);
   });
 }"""
@@ -81,10 +81,14 @@ def test_decisions_are_those_of_python_whatever_the_rule(page) -> None:
         )
         scores = np.clip(np.cumsum(generator.normal(0, 0.2, (100, 2)), axis=0) % 2 - 0.5, 0, 1)
         times, threshold = 0.04 * np.arange(100), float(generator.uniform(0.2, 0.9))
+        handicaps = [{}, {"b": 3.0}, {"a": 0.1, "b": 10.0}][int(generator.integers(3))]
         points = [[time, 0.0, *row] for time, row in zip(times.tolist(), scores.tolist(), strict=True)]
-        cases.append({"threshold": threshold, "detector": detector.model_dump(), "points": points})
+        case = {"threshold": threshold, "detector": detector.model_dump(), "points": points}
+        cases.append({**case, "handicaps": handicaps} if handicaps else case)
         rule = StreamingDetector(threshold, detector)
-        pushed = (rule.push(time, max(a, b), "b" if b > a else "a") for time, _, a, b in points)
+        wake, best = wake_scores([row[1:] for row in points], handicaps_of(["_negative", "a", "b"], handicaps))
+        words = (" ab"[place] for place in best)
+        pushed = (rule.push(*one) for one in zip(times.tolist(), wake.tolist(), words, strict=True))
         expected.append([event for event in pushed if event])
     found = page.evaluate(DECIDE, cases)
     assert [[(one["time"], one["score"], one["label"]) for one in events] for events in found] == expected
