@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,6 +55,20 @@ def lasting_state(path: Path) -> tuple[int, ...] | None:
     if time.time() - stat.st_ctime < _TICK_SECONDS:
         return None
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def content_hash(path: Path) -> str:
+    """Return what `hash_file` does, without reading a file again that did not change; nothing where there is none."""
+    try:
+        state = lasting_state(path)
+        return hash_file(path) if state is None else _hash_in_state(path, state)
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=256)
+def _hash_in_state(path: Path, state: tuple[int, ...]) -> str:
+    return hash_file(path)
 
 
 def unfinished_parts(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from wakeword_core.config import SPLITS, Config, Split
-from wakeword_core.files import digest
+from wakeword_core.files import content_hash, digest
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import ScanCache
@@ -31,6 +31,11 @@ _SHOWN_PROBLEMS = 5
 def always(config: Config) -> bool:
     """Return True, whatever the configuration says."""
     return True
+
+
+def no_files(config: Config) -> tuple[Path, ...]:
+    """Return no files, whatever the configuration says."""
+    return ()
 
 
 def never(config: Config) -> bool:
@@ -229,6 +234,8 @@ class Stage:
     """A setting that, switched off, leaves the stage nothing to do: then its result depends on no other."""
     libraries: tuple[str, ...] = ()
     """Packages whose results its parts hold: with another version of one, no part is taken from before."""
+    files: Callable[[Config], tuple[Path, ...]] = no_files
+    """Files besides recordings that its result depends on, wherever they lie; no two of one name."""
     partitioned: bool = False
     """Whether there is an artifact for each split."""
     resumable: bool = False
@@ -244,8 +251,16 @@ class Stage:
         return SPLITS if self.partitioned else (None,)
 
     def deciding_settings(self, config: Config, split: Split | None) -> dict[str, Any]:
-        """Return the part of a configuration that the artifact of `split` depends on, as JSON values by dotted name."""
+        """Return what of a configuration the artifact of `split` depends on, as JSON values by dotted name.
+
+        What is in `files` is told by its hash.
+        """
         branches = self.settings + (self.settings_of_training if split == "train" else ())
         if self.switch:
             branches = (self.switch, *branches) if attrgetter(self.switch)(config) else (self.switch,)
-        return {**config.subset(*branches), **({"split": split} if split else {})}
+        files = {path.name: content_hash(path) for path in self.files(config)}
+        return {
+            **config.subset(*branches),
+            **({"split": split} if split else {}),
+            **({"files": files} if files else {}),
+        }

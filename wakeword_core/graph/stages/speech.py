@@ -1,7 +1,9 @@
 """Synthetic speech: recordings made from text, as one more source."""
 
 from dataclasses import asdict
+from pathlib import Path
 
+from wakeword_core.config import Config
 from wakeword_core.graph.stage import CheckRun, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.store.artifacts import Artifact
 
@@ -31,6 +33,14 @@ def speech_verifies(speech: Artifact, run: CheckRun) -> Verdict:
     return verdict_on(problems, f"all {len(speech.files)} files are as they were written")
 
 
+def voice_files(config: Config) -> tuple[Path, ...]:
+    """Return the files of the user's voices, which may hold another voice tomorrow."""
+    from wakeword_core.speech.engines.piper import files_of_voice
+
+    voices = config.synthesis.piper_voices if "piper" in config.synthesis.engines else ()
+    return tuple(file for voice in voices for file in files_of_voice(voice))
+
+
 STAGE = Stage(
     name="synthetic_speech",
     version="2",
@@ -42,5 +52,6 @@ STAGE = Stage(
     description=__doc__,
     checks=(check(speech_verifies),),
     libraries=("numpy", "scipy", "soundfile", "soxr"),
+    files=voice_files,
     optional=lambda config: config.synthesis.enabled,
 )

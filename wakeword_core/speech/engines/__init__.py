@@ -6,7 +6,7 @@ is the engine's, and the value a function that takes `EngineSettings` and return
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
@@ -27,6 +27,9 @@ OWN_ENGINES = ("espeak", "hibari", "kokoro", "piper")
 """Modules of this package, each with a function `engine` that makes the engine of that name."""
 SPLIT_TURNS: tuple[Split, ...] = ("train", "test", "val", "train", "train")
 """The splits in turn, wherever voices or sounds are held in some: three of five learn."""
+_LEAST_MAIN = 0.55
+"""Of a mixture: who has more than half of it is who speaks."""
+_MOST_OTHERS = 2
 _FRAME_SECONDS = 0.005
 _ENDINGS = (".", "!", "?", ",")
 _NAME = re.compile(r"[A-Za-z0-9.-]+")
@@ -200,6 +203,17 @@ def of_languages(voices: Iterable[Voice], languages: Iterable[str]) -> tuple[Voi
         for voice in voices
         if not wanted or any(f"{voice.language}-".startswith(f"{language}-") for language in wanted)
     )
+
+
+def draw_mixture(main: str, others: Sequence[str], generator: np.random.Generator) -> dict[str, float]:
+    """Draw weights of a voice, which has more than half, and of one or two of the others; they sum to 1."""
+    count = min(int(generator.integers(1, _MOST_OTHERS + 1)), len(others))
+    if not count:
+        return {main: 1.0}
+    share = float(generator.uniform(_LEAST_MAIN, 1.0))
+    rest = generator.dirichlet(np.ones(count)) * (1 - share)
+    chosen = generator.choice(others, count, replace=False)
+    return {main: share} | {str(name): float(part) for name, part in zip(chosen, rest, strict=True)}
 
 
 def without_quiet(x: Samples, rate: int, ratio: float, before: float = 0.0, after: float = 0.0) -> Samples:

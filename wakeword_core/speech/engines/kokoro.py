@@ -32,6 +32,7 @@ from wakeword_core.speech.engines import (
     Line,
     Samples,
     Voice,
+    draw_mixture,
     has_sounds,
     is_latin,
     of_languages,
@@ -53,9 +54,6 @@ _LANGUAGES = {
 }  # fmt: skip
 _SEXES: Mapping[str, Any] = {"f": "female", "m": "male"}
 _STYLE, _TIMBRE, _LONGEST = 256, 128, 510
-_LEAST_MAIN = 0.55
-"""Of the timbre: who has more than half of it is who speaks."""
-_MOST_OTHERS = 2
 _ENGLISH_PROSODY = 0.7
 _QUIET = 0.02
 _BEFORE_SECONDS, _AFTER_SECONDS = 0.02, 0.04
@@ -181,12 +179,7 @@ class KokoroEngine:
         """
         pool = [other.name for other in self._voices.values() if other.split == voice.split]
         english = [name for name in pool if name[0] in "ab"]
-        others = [name for name in pool if name != voice.name]
-        count = min(int(generator.integers(1, _MOST_OTHERS + 1)), len(others))
-        main = float(generator.uniform(_LEAST_MAIN, 1.0)) if count else 1.0
-        rest = generator.dirichlet(np.ones(count)) * (1 - main) if count else ()
-        chosen = generator.choice(others, count, replace=False) if count else ()
-        timbre = {voice.name: main} | {str(name): float(part) for name, part in zip(chosen, rest, strict=True)}
+        timbre = draw_mixture(voice.name, [name for name in pool if name != voice.name], generator)
         speaking = english if english and generator.random() < _ENGLISH_PROSODY else pool
         two = generator.choice(speaking, min(2, len(speaking)), replace=False)
         first = float(generator.uniform()) if len(two) == 2 else 1.0

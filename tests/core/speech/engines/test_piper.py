@@ -1,17 +1,19 @@
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from wakeword_core.config import SynthesisConfig
+from wakeword_core.config import Config, SynthesisConfig
 from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.graph.stages.speech import STAGE
 from wakeword_core.speech.engines import EngineSettings, Line, make_engine
-from wakeword_core.speech.engines.piper import PiperEngine, VoiceFile, describe, with_noise_as_input
+from wakeword_core.speech.engines.piper import PiperEngine, VoiceFile, describe, with_more_inputs
 from wakeword_core.speech.synthesis import synthesize_phrase
 
 SIGNS = "_^$ .!,ˈabhnoiɪɹɑ\u0327c"
@@ -19,8 +21,11 @@ IDS = {sign: [number] for number, sign in enumerate(SIGNS)}
 DESCRIBED = {"audio": {"sample_rate": 16_000}, "phoneme_id_map": IDS, "espeak": {"voice": "en-us"}, "more": [1]}
 
 
-def network(*, several=False, operator=None):
-    """A voice as piper has them: as long as its input, loud by its speaker, and noisy."""
+def network(*, several=False, operator=None, loudness=()):
+    """A voice as piper has them: as long as its input, loud by its speaker, and noisy.
+
+    `loudness` is the embedding of each speaker, in a table that is looked up as those of piper are.
+    """
     inputs = [
         helper.make_tensor_value_info("input", TensorProto.INT64, [1, "n"]),
         helper.make_tensor_value_info("input_lengths", TensorProto.INT64, [1]),
@@ -45,10 +50,21 @@ def network(*, several=False, operator=None):
             helper.make_node("Exp", ["speaker"], ["louder"]),
             helper.make_node("Div", ["heard", "louder"], ["told"]),
         ]
-    last = "told" if several else "heard"
+    tables = []
+    if loudness:
+        inputs.append(helper.make_tensor_value_info("sid", TensorProto.INT64, [1]))
+        tables.append(numpy_helper.from_array(np.array(loudness, np.float32)[:, None], "emb_g.weight"))
+        nodes += [
+            helper.make_node("Gather", ["emb_g.weight", "sid"], ["embedding"], axis=0),
+            helper.make_node("Unsqueeze", ["embedding", "last"], ["wide"]),
+            helper.make_node("ReduceSum", ["wide"], ["how_loud"], keepdims=0),
+            helper.make_node("Mul", ["heard", "how_loud"], ["told"]),
+        ]
+        tables.append(numpy_helper.from_array(np.array([-1]), "last"))
+    last = "told" if several or loudness else "heard"
     nodes.append(helper.make_node(operator or "Identity", [last], ["output"]))
     outputs = [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)]
-    graph = helper.make_graph(nodes, "voice", inputs, outputs)
+    graph = helper.make_graph(nodes, "voice", inputs, outputs, tables)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
@@ -63,8 +79,7 @@ def voice(tmp_path):
         (tmp_path / f"{name}.onnx.json").write_text(json.dumps(described))
         return path
 
-    yield write
-    describe.cache_clear()
+    return write
 
 
 def test_a_line_is_a_function_of_its_seed(voice):
@@ -80,7 +95,7 @@ def test_a_line_is_a_function_of_its_seed(voice):
 
 def test_the_noise_that_comes_from_outside_is_that_of_the_inside_in_its_place():
     given = {"input": np.ones((1, 5), np.int64), "input_lengths": np.array([5]), "scales": np.ones(3, np.float32)}
-    outside = onnxruntime.InferenceSession(with_noise_as_input(network().SerializeToString()))
+    outside = onnxruntime.InferenceSession(with_more_inputs(network().SerializeToString()))
     assert [entry.name for entry in outside.get_inputs()] == [*given, "noise_0", "noise_1"]
     noise = np.arange(5_000, dtype=np.float32) / 5_000
     (heard,) = outside.run(None, {**given, "noise_0": noise, "noise_1": noise})
@@ -100,6 +115,76 @@ def test_every_speaker_of_every_file_is_a_voice(voice):
     assert {one.split for one in voices} == {None}  # split as people are
     loud = [np.abs(engine.say(Line("robin", one.name))[0]).max() for one in voices[:3]]
     assert loud[0] > 2 * loud[1] > 4 * loud[2]
+
+
+LOUDNESS = [0.1 * (number + 1) for number in range(10)]
+TEN = {**DESCRIBED, "num_speakers": 10}
+
+
+def heard_loudness(engine, line, plain):
+    """How loud a line is beside one of loudness 1 of the same noise."""
+    return float(np.abs(engine.say(line)[0]).max() / plain)
+
+
+def test_many_speakers_are_mixed_with_those_of_their_split(voice):
+    path = voice("crowd", TEN, loudness=LOUDNESS)
+    engine = PiperEngine((path, voice("anna")))
+    engine.prepare()
+    voices = {one.name: one for one in engine.voices()}
+    assert {one.split for one in voices.values()} == {"train", "test", "val", None} and voices["anna"].split is None
+    described, mixed = describe(path), 0
+    for seed in range(6):
+        for name in ("crowd/3", "crowd/7"):
+            line = Line("hey robin", name, seed=seed)
+            weights = engine.mixture(line, described)
+            main, *others = weights
+            assert main == int(name[6:]) and 0.55 <= weights[main] < 1 and 1 <= len(others) <= 2
+            assert sum(weights.values()) == pytest.approx(1)
+            assert {voices[f"crowd/{other}"].split for other in weights} == {voices[name].split}
+            plain = np.abs(engine.say(replace(line, voice="anna"))[0]).max()
+            expected = sum(LOUDNESS[speaker] * weight for speaker, weight in weights.items())
+            assert heard_loudness(engine, line, plain) == pytest.approx(expected, rel=1e-5)
+            mixed += abs(expected - LOUDNESS[main]) > 1e-3
+    assert mixed > 8
+
+
+def test_few_speakers_or_a_network_of_another_kind_are_heard_as_they_are(voice):
+    few = voice("few", {**DESCRIBED, "num_speakers": 4}, loudness=LOUDNESS[:4])
+    other = voice("other", {**DESCRIBED, "num_speakers": 6}, several=True)
+    engine = PiperEngine((few, other, voice("anna")))
+    engine.prepare()
+    line = Line("hey robin", "few/2", seed=1)
+    plain = np.abs(engine.say(replace(line, voice="anna"))[0]).max()
+    assert heard_loudness(engine, line, plain) == pytest.approx(LOUDNESS[2], rel=1e-5)
+    assert heard_loudness(engine, replace(line, voice="other/3"), plain) == pytest.approx(np.exp(-3), rel=1e-5)
+    assert {one.split for one in engine.voices() if one.name.startswith("few")} == {None}
+
+
+def test_of_a_table_with_other_speakers_than_are_told_nobody_is_mixed():
+    outside = onnxruntime.InferenceSession(with_more_inputs(network(loudness=LOUDNESS).SerializeToString(), 9))
+    assert "sid" in {entry.name for entry in outside.get_inputs()}
+    mixed = onnxruntime.InferenceSession(with_more_inputs(network(loudness=LOUDNESS).SerializeToString(), 10))
+    assert {entry.name: entry.shape for entry in mixed.get_inputs()}["speaker_weights"] == [1, 10]
+
+
+def test_another_voice_under_the_same_name_is_heard_at_once_and_is_another_key(voice):
+    path = voice()
+    config = Config.model_validate({"synthesis": {"engines": {"piper": 1}, "piper_voices": [path]}})
+    before = STAGE.deciding_settings(config, None)
+    assert STAGE.deciding_settings(config, None) == before and set(before["files"]) == {"anna.onnx", "anna.onnx.json"}
+    line = Line("hey robin", "anna", seed=1)
+    engine = PiperEngine((path,))
+    x, _ = engine.say(line)
+    voice(operator="Neg")
+    np.testing.assert_array_equal(engine.say(line)[0], -x)
+    after = STAGE.deciding_settings(config, None)
+    assert after["files"]["anna.onnx"] != before["files"]["anna.onnx"] and after["synthesis"] == before["synthesis"]
+    voice(operator="Neg", described={**DESCRIBED, "inference": {"noise_w": 0.1}})
+    assert STAGE.deciding_settings(config, None)["files"]["anna.onnx.json"] != after["files"]["anna.onnx.json"]
+    path.unlink()
+    assert STAGE.deciding_settings(config, None)["files"]["anna.onnx"] == ""
+    others = Config.model_validate({"synthesis": {"piper_voices": [path]}})
+    assert "files" not in STAGE.deciding_settings(others, None)
 
 
 def test_a_language_of_any_signs_is_no_path(voice):
@@ -187,4 +272,4 @@ def test_a_real_voice_speaks():
     x, rate = engine.say(Line("hey robin", "en_US-joe-medium", seed=1))
     assert rate == 22_050 and 0.4 < len(x) / rate < 1.2 and 0.1 < np.abs(x).max() <= 1
     assert len(engine.say(Line("hey robin", "en_US-joe-medium", seed=1, tempo=1.6))[0]) < 0.8 * len(x)
-    onnx.checker.check_model(onnx.load_model_from_string(with_noise_as_input(path.read_bytes())))
+    onnx.checker.check_model(onnx.load_model_from_string(with_more_inputs(path.read_bytes())))
