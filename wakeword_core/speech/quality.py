@@ -4,6 +4,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
 from wakeword_core.errors import DataError
-from wakeword_core.files import write_json
+from wakeword_core.files import write_json, write_text
 from wakeword_core.speech import espeak, phonetics
 from wakeword_core.speech.engines import Samples
 from wakeword_core.speech.engines.espeak import WORDS_A_MINUTE
@@ -26,6 +27,21 @@ Reason = Literal[
 ]
 DROPPED, REASONS_FILE = "dropped", "reasons.json"
 """The folder of recordings that are not fit to learn from, which is no source, and the list of why in it."""
+DROPPED_PAGE = "listen_to_dropped.html"
+"""The same as a page beside that folder, on which they can be heard."""
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Dropped recordings</title>
+<style>body { font: 16px/1.5 system-ui; margin: 24px; } td, th { padding: 4px 12px; text-align: left; }</style>
+<h1>Recordings that are not fit to learn from</h1>
+<table>
+<tr><th>engine<th>why<th>what was to be said<th>what was found<th>sound
+%s
+</table>
+</html>
+"""
+_PAGE_ROW = '<tr><td>{engine}<td>{reason}<td>{said}<td>{found}<td><audio controls preload="none" src="{path}"></audio>'
 
 _FRAME_SECONDS = 0.01
 """Short enough for one burst of a consonant."""
@@ -258,7 +274,10 @@ def phonemes_of(utterances: Sequence[Utterance]) -> list[str]:
 def set_apart(
     utterances: Sequence[Utterance], faults: Mapping[int, Fault], out: Path, parts: Parts
 ) -> list[dict[str, str]]:
-    """Move recordings with faults below `out` to a folder of their own, with a list of the reasons; returns that."""
+    """Move recordings with faults below `out` to a folder of their own, with a list of the reasons; returns that.
+
+    A page beside the folder has the list as well, and plays them.
+    """
     rows = []
     for index, fault in faults.items():
         utterance = utterances[index]
@@ -275,6 +294,8 @@ def set_apart(
         )
     if rows:
         write_json(out / DROPPED / REASONS_FILE, rows)
+        page_rows = [{name: escape(text) for name, text in row.items()} for row in rows]
+        write_text(out / DROPPED_PAGE, _PAGE % "\n".join(_PAGE_ROW.format(**row) for row in page_rows))
         counts = sorted(Counter((row["engine"], row["reason"]) for row in rows).items())
         log.warning(
             "%d of %d synthetic recordings of speech are not fit to learn from and lie apart in %s/ for you to listen "

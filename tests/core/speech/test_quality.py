@@ -1,7 +1,9 @@
 """What an engine says wrongly is set apart: told by its sound, its length, and the words that are heard in it."""
 
+import html
 import json
 import logging
+import re
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -19,7 +21,15 @@ from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.plan import Cast, plan_speech
 from wakeword_core.speech.pronunciation import Pronunciations
-from wakeword_core.speech.quality import Sound, faults_of_sound, faults_of_words, measure, require_most
+from wakeword_core.speech.quality import (
+    Fault,
+    Sound,
+    faults_of_sound,
+    faults_of_words,
+    measure,
+    require_most,
+    set_apart,
+)
 from wakeword_core.speech.rendering import render
 from wakeword_core.speech.synthesis import synthesize, synthetic_sources
 from wakeword_core.store.parts import Parts
@@ -237,6 +247,19 @@ def test_what_is_dropped_lies_apart_with_its_reason_and_is_no_source(tmp_path, m
     listed = [file for source in synthetic_sources(tmp_path) for file in find_recordings(source)[0]]
     assert len(listed) == summary.recordings["positive"] == len(list((tmp_path / "positive").iterdir()))
     assert f"{len(rows)} of 24 synthetic recordings" in caplog.text and f"{len(rows)} of espeak (silent)" in caplog.text
+
+
+def test_what_is_dropped_can_be_heard_on_a_page_that_obeys_no_text(tmp_path):
+    (utterance,) = planned(1, path='positive/<b>&".flac', text="hey <script>")
+    (tmp_path / "positive").mkdir()
+    (tmp_path / utterance.path).write_bytes(b"sound")
+    rows = set_apart([utterance], {0: Fault("heard otherwise", 'a "b" <i>')}, tmp_path, Parts(tmp_path / "parts"))
+    page = (tmp_path / "listen_to_dropped.html").read_text(encoding="utf-8")
+    assert "<td>hey &lt;script&gt;<td>a &quot;b&quot; &lt;i&gt;<td>" in page and "<script>" not in page
+    (source,) = re.findall(r'<audio controls preload="none" src="([^"]*)">', page)
+    assert (tmp_path / html.unescape(source)).read_bytes() == b"sound" and rows[0]["path"] == html.unescape(source)
+    set_apart([utterance], {}, tmp_path / "other", Parts(tmp_path / "parts"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_is_dropped_is_in_no_table_of_where_words_are(tmp_path, monkeypatch):

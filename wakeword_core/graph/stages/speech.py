@@ -10,6 +10,7 @@ from wakeword_core.store.artifacts import Artifact
 
 def make(run: StageRun) -> None:
     """Synthesize the phrase, phrases like it and other sentences, in many voices; what went wrong is set apart."""
+    from wakeword_core.speech.quality import DROPPED_PAGE
     from wakeword_core.speech.synthesis import synthesize
 
     config = run.config
@@ -25,6 +26,7 @@ def make(run: StageRun) -> None:
         run.parts,
     )
     run.figures = asdict(summary)
+    run.volatile.add(DROPPED_PAGE)  # what it says is in the list of reasons
 
 
 def speech_verifies(speech: Artifact, run: CheckRun) -> Verdict:
