@@ -57,6 +57,9 @@ _CHARACTERS_UTF8 = 1
 _PHONEME_NAMES = 0x100
 _PHONEMES_IPA = 0x02
 _PHONEME_SEPARATOR = "_"
+_CLAUSE_SEPARATOR = " | "
+_NOTE = re.compile(r"\([a-z-]+\)")
+"""What it puts into IPA where it reads a word by the rules of another language, such as (en)."""
 _VOICE_NAME = re.compile(r"[A-Za-z0-9-]+(\+\w+)?")
 _BREATH_SEED = 1
 _PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
@@ -124,7 +127,12 @@ def phonemes(texts: Sequence[str], language: str = "en-us", named: bool = False)
             silent = _SynthCallback(lambda *_: 0)
             library.espeak_SetSynthCallback(silent)
             _synthesize(library, b"a", named)  # espeak-ng keeps the way of reading from what it said last
-        return [" | ".join(_clauses(library, text)) for text in encoded]
+        return [_CLAUSE_SEPARATOR.join(_clauses(library, text)) for text in encoded]
+
+
+def as_read(ipa: str) -> str:
+    """Return IPA as neural voices read it: without notes of languages, and with a comma where clauses meet."""
+    return _NOTE.sub("", ipa).replace(_CLAUSE_SEPARATOR, ", ")
 
 
 def _synthesize(library: ctypes.CDLL, encoded: bytes, named: bool) -> int:

@@ -73,7 +73,7 @@ _FOREIGN = ("r", "x", "ç", "ʔ")
 """Which English has not, or not as sounds of their own."""
 _AMERICAN = (("ɜːɹ", "ɜɹ"), ("ɜː", "ɜɹ"), ("ɪə", "iə"), ("ː", ""))
 _BRITISH = (("eə", "ɛː"), ("iə", "ɪə"))
-_UNSPOKEN = re.compile(r"\([a-z-]+\)|[\u0361\u035c\u200d]")
+_TIES = re.compile("[\u0361\u035c\u200d]")
 
 
 def _package(files: Mapping[str, str]) -> NpmPackage:
@@ -200,7 +200,7 @@ def to_letters(ipa: str, *, british: bool, given: bool = False) -> str:
     Of a pronunciation that was `given`, sounds that English has not stay what they are. Where `_` is between phonemes,
     as espeak-ng can have it, "tʃ" is one sound in "chair" and two in "nutshell".
     """
-    letters = _UNSPOKEN.sub("", ipa).replace(" | ", ", ")
+    letters = _TIES.sub("", espeak.as_read(ipa))
     for old, new in (*(_BRITISH if british else _AMERICAN), *_LETTERS):
         letters = letters if given and old in _FOREIGN else letters.replace(old, new)
     return "".join(letter for letter in letters if letter in _data()["vocabulary"])

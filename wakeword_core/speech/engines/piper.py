@@ -44,7 +44,6 @@ _MIXTURE_INPUT = "speaker_weights"
 _LEAST_MIXED = len(SPLIT_TURNS)
 """Speakers of a file: from so many on each split has some of its own."""
 _BEGIN, _END, _PAD = "^", "$", "_"
-_UNSPOKEN = re.compile(r"\([a-z-]+\)|_")
 _NOISE_A_PHONEME = 192 * 24
 """Numbers that most lines need at most; where one needs more, twice as many are drawn."""
 _MOST_DOUBLINGS = 4
@@ -90,8 +89,7 @@ class VoiceFile:
     def ids(self, line: Line) -> list[int]:
         """Return the numbers of a line's phonemes, with padding between; DataError where the voice has none of them."""
         ipa = line.ipa or espeak.phonemes([line.text], self.accent)[0]
-        spoken = _UNSPOKEN.sub("", ipa.replace(" | ", ", "))
-        end = line.ending
+        spoken, end = espeak.as_read(ipa).replace("_", ""), line.ending
         known = [sign for sign in unicodedata.normalize("NFD", spoken) if sign in self.phoneme_id_map]
         if not has_sounds(known):
             raise DataError(f"the text {line.text!r} gives no sound in a voice of piper; use English words")
