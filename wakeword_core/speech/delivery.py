@@ -8,12 +8,12 @@ import numpy as np
 from wakeword_core.config import AccentName, MannerName, SynthesisConfig
 from wakeword_core.files import digest
 from wakeword_core.speech import espeak
-from wakeword_core.speech.accents import ACCENTS, Listener, accented_safely
 from wakeword_core.speech.engines import Engine
-from wakeword_core.speech.ipa import from_espeak
 from wakeword_core.speech.people import MANNERS
-from wakeword_core.speech.phonetics import HEARD_ACCENTS
 from wakeword_core.speech.pronunciation import Pronunciations
+from wakeword_core.speech.pronunciation.accents import ACCENTS, Listener, accented_safely
+from wakeword_core.speech.pronunciation.ipa import from_espeak
+from wakeword_core.speech.pronunciation.phonetics import HEARD_ACCENTS
 
 
 class Delivery:

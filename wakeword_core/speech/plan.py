@@ -21,8 +21,8 @@ from wakeword_core.speech.cutting import Cut
 from wakeword_core.speech.delivery import Delivery
 from wakeword_core.speech.engines import SPLIT_TURNS, Engine, Sex, Voice, of_languages
 from wakeword_core.speech.engines.espeak import EspeakEngine
-from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.pronunciation import Pronunciations
+from wakeword_core.speech.pronunciation.phonetics import PhraseGuard
 
 SpokenRole = Literal["positive", "hard_negative", "negative"]
 SPOKEN_ROLES: tuple[SpokenRole, ...] = get_args(SpokenRole)

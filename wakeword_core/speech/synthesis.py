@@ -12,7 +12,7 @@ from wakeword_core.config import MannerName, Role, SourceConfig, SynthesisConfig
 from wakeword_core.errors import DataError, MissingDependencyError, reason_of
 from wakeword_core.files import contained, read_json, replacing, require_space, write_json
 from wakeword_core.progress import Progress, silent
-from wakeword_core.speech import people, phonetics
+from wakeword_core.speech import people
 from wakeword_core.speech.delivery import Delivery, accent_of
 from wakeword_core.speech.engines import Engine, EngineSettings, Samples, make_engine
 from wakeword_core.speech.engines.espeak import LICENCE as BABBLE_LICENCE
@@ -30,11 +30,11 @@ from wakeword_core.speech.plan import (
     plan,
     plan_speech,
 )
-from wakeword_core.speech.pronunciation import Pronunciations, pronounce, spelt_out
+from wakeword_core.speech.pronunciation import Pronunciations, phonetics, pronounce, spelt_out
 from wakeword_core.speech.quality import Sound, find_faults, set_apart
 from wakeword_core.speech.recognition import hear_all, is_recognised, make_recogniser
 from wakeword_core.speech.rendering import Item, render, write_all
-from wakeword_core.speech.script import write_script
+from wakeword_core.speech.texts.script import write_script
 from wakeword_core.store.parts import Parts
 
 log = logging.getLogger(__name__)

@@ -4,14 +4,14 @@ import pytest
 
 from wakeword_core.config import AccentName, MannerName, SynthesisConfig
 from wakeword_core.speech import espeak
-from wakeword_core.speech.accents import ACCENTS
 from wakeword_core.speech.delivery import Delivery, accent_of
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.engines.hibari import HibariEngine
-from wakeword_core.speech.ipa import canonical, from_espeak
 from wakeword_core.speech.people import MANNERS
-from wakeword_core.speech.phonetics import TOO_NEAR, edit_cost, normalise
 from wakeword_core.speech.pronunciation import Pronunciations
+from wakeword_core.speech.pronunciation.accents import ACCENTS
+from wakeword_core.speech.pronunciation.ipa import canonical, from_espeak
+from wakeword_core.speech.pronunciation.phonetics import TOO_NEAR, edit_cost, normalise
 
 ENGINE = EspeakEngine()
 

@@ -18,9 +18,9 @@ from wakeword_core.speech import recognition, synthesis
 from wakeword_core.speech.cutting import Cut
 from wakeword_core.speech.engines import Line
 from wakeword_core.speech.engines.espeak import EspeakEngine
-from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.plan import Cast, plan_speech
 from wakeword_core.speech.pronunciation import Pronunciations
+from wakeword_core.speech.pronunciation.phonetics import PhraseGuard
 from wakeword_core.speech.quality import (
     Fault,
     Sound,

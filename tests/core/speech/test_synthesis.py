@@ -21,9 +21,9 @@ from wakeword_core.speech.delivery import Delivery
 from wakeword_core.speech.engines import EngineSettings, hibari, make_engine
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.engines.kokoro import all_voices
-from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.plan import Around, Cast, Said, plan, plan_speech
 from wakeword_core.speech.pronunciation import Pronunciations
+from wakeword_core.speech.pronunciation.phonetics import PhraseGuard
 from wakeword_core.speech.rendering import render
 from wakeword_core.speech.synthesis import synthesize, synthesize_phrase, synthetic_sources
 from wakeword_core.store.parts import Parts

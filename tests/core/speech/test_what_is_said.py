@@ -16,14 +16,14 @@ from wakeword_core.errors import DataError
 from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.recordings.scan import ScanCache
 from wakeword_core.speech import synthesis
-from wakeword_core.speech.confusables import confusable_phrases
 from wakeword_core.speech.engines.espeak import EspeakEngine
-from wakeword_core.speech.phonetics import PhraseGuard
 from wakeword_core.speech.plan import Cast, plan_speech
+from wakeword_core.speech.pronunciation.phonetics import PhraseGuard
 from wakeword_core.speech.quality import measure
 from wakeword_core.speech.rendering import Recording, render
-from wakeword_core.speech.script import write_script
 from wakeword_core.speech.synthesis import synthesize, synthetic_sources
+from wakeword_core.speech.texts.confusables import confusable_phrases
+from wakeword_core.speech.texts.script import write_script
 
 RATE = 16_000
 SMALL = SynthesisConfig(positives=16, hard_negatives=12, negatives=8, background_minutes=0.5)

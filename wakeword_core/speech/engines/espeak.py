@@ -1,8 +1,9 @@
 """espeak-ng as an engine: many voices and accents of English by formant synthesis, in milliseconds."""
 
 from wakeword_core.audio import from_pcm16
-from wakeword_core.speech import espeak, mnemonics
+from wakeword_core.speech import espeak
 from wakeword_core.speech.engines import EngineSettings, Line, Samples, Voice, package_versions
+from wakeword_core.speech.pronunciation import mnemonics
 
 LICENCE = "synthetic (espeak-ng)"
 WORDS_A_MINUTE = 170

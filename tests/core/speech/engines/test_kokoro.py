@@ -11,7 +11,7 @@ from wakeword_core.npm import NpmError
 from wakeword_core.recordings.sources import find_recordings
 from wakeword_core.speech.engines import Line, kokoro
 from wakeword_core.speech.engines.kokoro import KokoroEngine, all_voices, package, to_letters
-from wakeword_core.speech.ipa import CONSONANTS, VOWELS
+from wakeword_core.speech.pronunciation.ipa import CONSONANTS, VOWELS
 from wakeword_core.speech.synthesis import synthesize, synthetic_sources
 
 CACHE = Path(__file__).parents[4] / ".wakeword" / "cache"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from wakeword_core.config import spelling
 from wakeword_core.errors import DataError
 from wakeword_core.speech import espeak
-from wakeword_core.speech.ipa import canonical, from_espeak
-from wakeword_core.speech.phonetics import Phonemizer, normalise, unread_letters
+from wakeword_core.speech.pronunciation.ipa import canonical, from_espeak
+from wakeword_core.speech.pronunciation.phonetics import Phonemizer, normalise, unread_letters
 
 _BETWEEN_NUMBERS = re.compile(r"(?<=\d)/(?=\d)")
 _MOST_WAYS = 32

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wakeword_core.config import AccentName
-from wakeword_core.speech.phonetics import TOO_NEAR, edit_cost, edit_cost_within, normalise
+from wakeword_core.speech.pronunciation.phonetics import TOO_NEAR, edit_cost, edit_cost_within, normalise
 
 _VOWEL = "[aeiouæɑɒɔəɚɛɜɝɪʊʌᵻɐː]"
 _TRIES = 12

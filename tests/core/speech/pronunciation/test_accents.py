@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword_core.speech.accents import ACCENTS, Listener, accented, accented_safely
-from wakeword_core.speech.ipa import canonical
-from wakeword_core.speech.phonetics import TOO_NEAR, edit_cost, edit_cost_within, normalise
+from wakeword_core.speech.pronunciation.accents import ACCENTS, Listener, accented, accented_safely
+from wakeword_core.speech.pronunciation.ipa import canonical
+from wakeword_core.speech.pronunciation.phonetics import TOO_NEAR, edit_cost, edit_cost_within, normalise
 
 PHRASE = "hˈeɪ ɹˈɑːbɪn"
 SAID = st.text(st.sampled_from(list("ptkbdɡszfvθðmnlɹwhjʃiɪeɛæaʌəuʊoɔ ˈː")), min_size=1, max_size=16)

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakeword_core.errors import DataError
-from wakeword_core.speech import phonetics
-from wakeword_core.speech.phonetics import PhraseGuard, distance, edit_cost, normalise, unread_letters
+from wakeword_core.speech.pronunciation import phonetics
+from wakeword_core.speech.pronunciation.phonetics import PhraseGuard, distance, edit_cost, normalise, unread_letters
 
 SOUNDS = st.text("ptkbdgszmnlɹheiɪəɑuʊ", max_size=8)
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakeword_core.errors import DataError
-from wakeword_core.speech import confusables
-from wakeword_core.speech.confusables import KINDS, confusable_phrases, draw
-from wakeword_core.speech.phonetics import PhraseGuard, normalise
+from wakeword_core.speech.pronunciation.phonetics import PhraseGuard, normalise
+from wakeword_core.speech.texts import confusables
+from wakeword_core.speech.texts.confusables import KINDS, confusable_phrases, draw
 
 
 def spell(texts, accent="en-us"):

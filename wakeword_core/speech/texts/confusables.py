@@ -11,8 +11,15 @@ import numpy as np
 
 from wakeword_core.config.recordings import ConfusableKind
 from wakeword_core.speech import espeak
-from wakeword_core.speech.phonetics import HEARD_ACCENTS, Phonemizer, PhraseGuard, distance, edit_cost, normalise
-from wakeword_core.speech.sentences import vocabulary
+from wakeword_core.speech.pronunciation.phonetics import (
+    HEARD_ACCENTS,
+    Phonemizer,
+    PhraseGuard,
+    distance,
+    edit_cost,
+    normalise,
+)
+from wakeword_core.speech.texts.sentences import vocabulary
 
 KINDS: tuple[ConfusableKind, ...] = get_args(ConfusableKind)
 _TURNS: tuple[ConfusableKind, ...] = (*KINDS, "near")

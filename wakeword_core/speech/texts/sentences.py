@@ -8,7 +8,7 @@ from importlib import resources
 import numpy as np
 
 from wakeword_core.errors import DataError
-from wakeword_core.speech.phonetics import PhraseGuard
+from wakeword_core.speech.pronunciation.phonetics import PhraseGuard
 
 _WORDS_A_PAIR = 4
 _BATCH = 64

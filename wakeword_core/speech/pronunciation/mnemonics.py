@@ -4,7 +4,7 @@ The names are listed in the documentation of espeak-ng (docs/phonemes.md) and in
 English voices have no phoneme for becomes the nearest that they have.
 """
 
-from wakeword_core.speech.ipa import STRESS, is_vowel, sounds
+from wakeword_core.speech.pronunciation.ipa import STRESS, is_vowel, sounds
 
 _NAMES = {
     # vowels, and vowels with the r that colours them

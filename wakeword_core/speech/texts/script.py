@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from wakeword_core.config import SynthesisConfig
 from wakeword_core.errors import DataError
-from wakeword_core.speech.confusables import confusable_phrases, draw
-from wakeword_core.speech.phonetics import PhraseGuard, unread_letters
 from wakeword_core.speech.plan import PIECES, WORDS, Around, Said
 from wakeword_core.speech.pronunciation import Pronunciations, spelt_out
-from wakeword_core.speech.sentences import around_a_phrase, sentences, single_words
+from wakeword_core.speech.pronunciation.phonetics import PhraseGuard, unread_letters
+from wakeword_core.speech.texts.confusables import confusable_phrases, draw
+from wakeword_core.speech.texts.sentences import around_a_phrase, sentences, single_words
 
 log = logging.getLogger(__name__)
 

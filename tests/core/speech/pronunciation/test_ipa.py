@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakeword_core.errors import DataError
-from wakeword_core.speech.ipa import CONSONANTS, VOWELS, canonical, from_espeak, is_vowel, sounds
+from wakeword_core.speech.pronunciation.ipa import CONSONANTS, VOWELS, canonical, from_espeak, is_vowel, sounds
 
 SAID = st.text(st.sampled_from(sorted(VOWELS | CONSONANTS) + list("ˈˌː ")), min_size=1, max_size=20)
 

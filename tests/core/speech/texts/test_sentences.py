@@ -1,7 +1,7 @@
 import pytest
 
 from wakeword_core.errors import DataError
-from wakeword_core.speech.sentences import around_a_phrase, everyday_sentences, sentences
+from wakeword_core.speech.texts.sentences import around_a_phrase, everyday_sentences, sentences
 
 
 class Refuses:

@@ -4,10 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakeword_core.errors import DataError
-from wakeword_core.speech import espeak, mnemonics
-from wakeword_core.speech.ipa import CONSONANTS, VOWELS, canonical, from_espeak
-from wakeword_core.speech.phonetics import edit_cost, normalise
-from wakeword_core.speech.sentences import common_words
+from wakeword_core.speech import espeak
+from wakeword_core.speech.pronunciation import mnemonics
+from wakeword_core.speech.pronunciation.ipa import CONSONANTS, VOWELS, canonical, from_espeak
+from wakeword_core.speech.pronunciation.phonetics import edit_cost, normalise
+from wakeword_core.speech.texts.sentences import common_words
 
 PHRASES = ["hey robin", "okay computer", "water bottle", "measure the judge", "little button", "hal 9000", "R2D2"]
 
