@@ -203,20 +203,23 @@ def word_rates(
         for alarm in session.false_alarms(threshold, scores.labels)
     )
     own = np.full(len(scores.labels), threshold) if handicaps is None else lowered(threshold, 1 / handicaps)
-    return [
-        WordRate(
-            name=word,
-            threshold=float(of_word),
-            words=said[word].words if word in said else 0,
-            misses=said[word].misses if word in said else 0,
-            frr=said[word].frr if word in said else None,
-            frr_interval=said[word].frr_interval if word in said else Interval(0.0, 1.0),
-            false_alarms=alarms[word],
-            fah=alarms[word] / hours,
-            fah_interval=poisson_interval(alarms[word], hours, level),
+    rates = []
+    for word, own_threshold in zip(scores.labels[1:], own[1:].tolist(), strict=True):
+        heard = said.get(word)
+        rates.append(
+            WordRate(
+                name=word,
+                threshold=own_threshold,
+                words=heard.words if heard else 0,
+                misses=heard.misses if heard else 0,
+                frr=heard.frr if heard else None,
+                frr_interval=heard.frr_interval if heard else Interval(0.0, 1.0),
+                false_alarms=alarms[word],
+                fah=alarms[word] / hours,
+                fah_interval=poisson_interval(alarms[word], hours, level),
+            )
         )
-        for word, of_word in zip(scores.labels[1:], own[1:], strict=True)
-    ]
+    return rates
 
 
 def _interval_of_recordings(missed: int, words: list[int], level: float) -> Interval:

@@ -123,7 +123,7 @@ class PiperEngine:
     def voices(self) -> tuple[Voice, ...]:
         """Return every speaker of every file; a single one is one person, who is learnt from.
 
-        Speakers that are mixed are each in a fixed split, and mixed only with those of their split.
+        Where a file has many, each is in a fixed split, and mixed only with those of its split.
         """
         found: list[tuple[str, str, Split | None]] = []
         for stem, path in self._paths.items():
@@ -285,7 +285,10 @@ def with_more_inputs(data: bytes, speakers: int = 1) -> bytes:
 
 
 def _take_weights(model: Any, speakers: int) -> None:
-    """Replace the look-up in the table of speakers by its product with weights [1, speakers]; no other network is."""
+    """Replace the look-up in the table of speakers by the product of weights [1, speakers] with it.
+
+    A network that looks its speakers up in any other way stays as it is.
+    """
     from onnx import TensorProto, helper
 
     readers = [node for node in model.graph.node if _SPEAKER_INPUT in node.input]
