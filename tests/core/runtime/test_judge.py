@@ -163,6 +163,18 @@ def test_the_judge_beside_a_model_is_used_unless_it_is_to_be_alone(together) -> 
     assert open_model(together.path).threshold_at("balanced") == POINTS["balanced"]["threshold"]
 
 
+def test_the_handicaps_are_those_of_both_together(model, tmp_path) -> None:
+    """A threshold of 0.7 is one of 0.97 for a word whose odds are divided by so much."""
+    slow, pcm = {**model.card["detector"], "smoothing": 1}, bursts(6, 1)
+    plain, handicapped = (
+        JudgedModel(model, Judge(save_judge(tmp_path / f"{place}.onnx", model, detector=slow, **card)))
+        for place, card in enumerate(({}, {"handicaps": {"hey robin": (0.97 / 0.03) / (0.7 / 0.3)}}))
+    )
+    times = [[event.time for event in Detector(plain, threshold).process(pcm)] for threshold in (0.7, 0.97)]
+    assert [event.time for event in Detector(handicapped).process(pcm)] == times[1] != times[0]
+    assert model.handicaps is None and plain.handicaps is None
+
+
 def test_a_judge_of_another_model_is_refused(model, tmp_path) -> None:
     other = Judge(save_judge(tmp_path / "judge.onnx", model, judge={"made_for": "another"}))
     with pytest.raises(ArtifactError, match="was not made for"):

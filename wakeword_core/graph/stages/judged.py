@@ -40,7 +40,7 @@ def judge_helps(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="judged_model",
-    version="3",
+    version="4",
     make=make,
     inputs=(
         Input("onnx_model"),
