@@ -211,7 +211,7 @@ def final_test(
     shards = inputs["audio_shards[test]"].path
     synthetic = inputs["raw_manifest"].figures["synthetic"]
     scores = score_streams(model.score_audio, shards, config, progress, synthetic=synthetic).lowered(model.handicaps)
-    stream = _stream_figures(scores, model, OperatingPoints.load(inputs["calibrated_model"].path), config.evaluation)
+    stream = stream_figures(scores, model, OperatingPoints.load(inputs["calibrated_model"].path), config.evaluation)
     windows, pictures = _window_figures(model, inputs, config)
     suspicious, described, suspicious_players = _suspicious(model, inputs, config, progress)
     figures = TestFigures(
@@ -256,9 +256,11 @@ def final_test(
     return figures.summary()
 
 
-def _stream_figures(
+def stream_figures(
     scores: StreamScores, model: WakewordModel, chosen: OperatingPoints, evaluation: EvaluationConfig
 ) -> StreamFigures:
+    """Measure a model, with its own detector and thresholds, on scores that its handicaps have lowered."""
+
     def at(threshold: float) -> StreamResult:
         return evaluate_streams(scores, threshold, evaluation, model.detector)
 

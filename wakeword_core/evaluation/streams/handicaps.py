@@ -17,17 +17,19 @@ from wakeword_core.evaluation.streams.build import target_conditions
 from wakeword_core.evaluation.streams.scores import StreamScores
 from wakeword_core.evaluation.streams.tail import background_threshold, validation_tradeoff
 from wakeword_core.evaluation.streams.thresholds import logit
-from wakeword_core.runtime.exported import MAX_HANDICAP
+
+_MOST = 20.0
+"""A word that background hardly ever sounds like would else have a threshold that rests on nothing."""
 
 
 def equal_shares(scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig) -> dict[str, float]:
     """Return the handicaps with which each word has an equal share of the default operating point's false alarms.
 
-    Their product is 1: a threshold stays about where it was.
+    They are around 1, from a twentieth to twenty: a threshold stays about where it was.
     """
     share = evaluation.allowed_fah / (len(scores.labels) - 1)
     logits = {word: logit(_threshold(scores.of_word(word), evaluation, detector, share)) for word in scores.labels[1:]}
-    middle, most = np.mean(list(logits.values())), np.log(MAX_HANDICAP)
+    middle, most = np.mean(list(logits.values())), np.log(_MOST)
     return {word: float(np.exp(np.clip(own - middle, -most, most))) for word, own in logits.items()}
 
 

@@ -138,6 +138,14 @@ def test_a_word_that_never_fires_takes_nothing_from_the_other(made):
     assert rates[0].frr == pytest.approx(alone.frr) and rates[1].misses == rates[1].words == 15
 
 
+def test_a_word_that_background_never_sounds_like_is_not_heard_in_everything(made):
+    """Nothing says how low its threshold might be."""
+    scores = streams(made, 3)
+    silent = [replace(one, scores=np.where(one.classes == 2, 0.0, one.scores)) for one in scores.sessions]
+    handicaps = equal_shares(replace(scores, sessions=tuple(silent)), PER_HOUR, DETECTOR)
+    assert 1 / 20 <= handicaps["quiet"] < 1 < handicaps["loud"] <= 20
+
+
 def test_a_word_that_is_always_heard_in_background_does_not_take_the_others_alarms(made):
     """No threshold finds it so seldom: it is given up, and the other keeps its own."""
     scores = streams(made, 5)
