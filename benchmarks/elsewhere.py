@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 from folds import STRANGERS, WORDS
-from words import argument_parser, built_up_to_onnx, read_off, word_config
+from words import argument_parser, as_shipped, read_off, word_config
 
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.evaluation.streams.scores import PreparedSession, SessionScores, StreamScores, prepare_sessions
 from wakeword_core.evaluation.streams.thresholds import Tradeoff
 from wakeword_core.graph.project import Project
-from wakeword_core.runtime.exported import MODEL_FILE
 
 TARGETS = (0.1, 0.5, 1.0, 5.0)
 HEADLINE = 0.5
@@ -49,11 +48,10 @@ def main() -> int:
 def _result(word: str, fold: int, given: argparse.Namespace) -> dict[str, Any]:
     from wakeword_core.evaluation.streams.scores import score_streams
     from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
-    from wakeword_core.runtime import WakewordModel
 
     config = word_config(word, fold, given, elsewhere=True)
     project = Project(config, given.home.resolve())
-    model = WakewordModel(built_up_to_onnx(project, f"{word} {fold}").file(MODEL_FILE))
+    model = as_shipped(project, f"{word} {fold}")
     scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)
     chosen = evaluate_streams(scores, model.threshold, config.evaluation, model.detector)
     averaged = {

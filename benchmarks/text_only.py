@@ -21,12 +21,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from elsewhere import averaging_detectors, loudest_sources, strangers_accepted, without
 from folds import WORDS, text_sources
-from words import TARGETS, argument_parser, built_up_to_onnx
+from words import TARGETS, argument_parser, built_up_to_onnx, with_judge
 
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.config.loading import load_config
@@ -36,11 +35,11 @@ from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, 
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, Tradeoff
 from wakeword_core.graph.project import Project
-from wakeword_core.judge.together import choose_together, heard_share
+from wakeword_core.judge.together import heard_share
 from wakeword_core.progress import Progress
 from wakeword_core.recordings.manifest import read_manifest
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
+from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.speech.plan import SPEAKER_RULE, SPOKEN_ROLES
 from wakeword_core.speech.plan import WORDS as SINGLE_WORDS
@@ -137,7 +136,7 @@ def tested(name: str, config: Config, given: argparse.Namespace, progress: Progr
         "words": alone.words // len(CONDITIONS),
         "recordings": counts,
         "background_hours": round(alone.background_hours, 3),
-        **(with_judge(project, model, progress) if judged else without),
+        **(judged_outcome(project, model, progress) if judged else without),
         **({"alone": without} if judged else {}),
         "seconds": seconds,
         "model": exported.key,
@@ -162,15 +161,12 @@ def outcome(scores: StreamScores, config: Config, model: WakewordModel | JudgedM
     }
 
 
-def with_judge(project: Project, model: WakewordModel, progress: Progress) -> dict[str, Any]:
+def judged_outcome(project: Project, model: WakewordModel, progress: Progress) -> dict[str, Any]:
     """Build the judge, and say what it and the model together make of the test."""
-    judge, config = project.build("judge_model")[0], project.config
-    val, test = (project.require("audio_shards", split).path for split in ("val", "test"))
-    synthetic = project.require("raw_manifest").figures["synthetic"]
-    with TemporaryDirectory() as folder:
-        together, _ = choose_together(model, judge.file(JUDGE_FILE), val, config, Path(folder), progress, synthetic)
-        scores = scores_of_real(together.score_audio, test, config, progress)
-        return {**outcome(scores, config, together), "heard_share": heard_share(scores), "judge": judge.figures}
+    together, config = with_judge(project, model, progress), project.config
+    scores = scores_of_real(together.score_audio, project.require("audio_shards", "test").path, config, progress)
+    judge = project.require("judge_model").figures
+    return {**outcome(scores, config, together), "heard_share": heard_share(scores), "judge": judge}
 
 
 def recordings_by_split(project: Project) -> dict[str, dict[str, int]]:

@@ -3,10 +3,11 @@
     python benchmarks/words.py --audio-root FOLDER --preset balanced
 
 Each word and fold is a whole build (manifest to ONNX) in a home that is kept, so a second run goes on where the first
-stopped. The exported model then scores the fold's test third, at 10 dB over noise, and its background, with the
-detector that it was exported with. Thresholds of the table are read off each fold's test, as for other engines in
-peers.py; beside it stands what the thresholds chosen on validation gave, which is what a device would do. The last line
-is one JSON object; the ratio to the goal is that of all words and folds, and missing where only some were asked for.
+stopped. What ships, the exported model and its judge, then scores the fold's test third, at 10 dB over noise, and its
+background, with the detector that they were exported with. Thresholds of the table are read off each fold's test, as
+for other engines in peers.py; beside it stands what the thresholds chosen on validation gave, which is what a device
+would do. The last line is one JSON object; the ratio to the goal is that of all words and folds, and missing where only
+some were asked for.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from folds import FOLDS, WORDS, sources
 
@@ -25,8 +27,13 @@ from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.config.loading import load_config
 from wakeword_core.evaluation.streams.scores import StreamScores
 from wakeword_core.graph.project import Project
-from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
 from wakeword_core.store.artifacts import Artifact, artifact_name
+
+if TYPE_CHECKING:
+    from wakeword_core.runtime import WakewordModel
+    from wakeword_core.runtime.judge import JudgedModel
 
 GOALS = {"accurate": {0.5: 0.03, 0.1: 0.06}, "balanced": {0.5: 0.045, 0.1: 0.09}}
 """Preset -> false alarms an hour -> misses to stay under, in the mean over the words."""
@@ -100,12 +107,11 @@ def word_config(word: str, fold: int, given: argparse.Namespace, elsewhere: bool
 def _tested(word: str, fold: int, given: argparse.Namespace) -> Tested:
     from wakeword_core.evaluation.streams.scores import score_streams
     from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
-    from wakeword_core.runtime import WakewordModel
 
     started = time.monotonic()
     config = word_config(word, fold, given)
     project = Project(config, given.home.resolve())
-    model = WakewordModel(built_up_to_onnx(project, f"{word} {fold}").file(MODEL_FILE))
+    model = as_shipped(project, f"{word} {fold}")
     scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)
     result = evaluate_streams(scores, model.threshold, config.evaluation, model.detector)
     found = Tested(
@@ -152,6 +158,27 @@ def built_up_to_onnx(project: Project, name: str, seconds: dict[str, float] | No
         if stage == "onnx_model":
             break
     return artifact
+
+
+def as_shipped(project: Project, name: str) -> "WakewordModel | JudgedModel":
+    """The exported model of a project, with its judge where it has one, built or found with all before them."""
+    from wakeword_core.runtime import WakewordModel
+
+    model = WakewordModel(built_up_to_onnx(project, name).file(MODEL_FILE))
+    return with_judge(project, model) if project.config.judge.enabled else model
+
+
+def with_judge(project: Project, model: "WakewordModel", progress: Progress = silent) -> "JudgedModel":
+    """The model together with its judge, which is built or found, at thresholds chosen on validation."""
+    from wakeword_core.judge.together import choose_together
+
+    judge, config = project.build("judge_model")[0].file(JUDGE_FILE), project.config
+    shards, synthetic = (
+        project.require("audio_shards", "val").path,
+        project.require("raw_manifest").figures["synthetic"],
+    )
+    with TemporaryDirectory() as folder:
+        return choose_together(model, judge, shards, config, Path(folder), progress, synthetic)[0]
 
 
 def read_off(

@@ -156,7 +156,8 @@ class Config(Settings):
         rate = self.data.audio.sample_rate
         if self.judge.enabled and rate != JUDGE_RATE:
             raise ValueError(
-                f"judge.enabled needs data.audio.sample_rate {JUDGE_RATE}, that of its embedding, and not {rate}"
+                f"judge.enabled needs data.audio.sample_rate {JUDGE_RATE}, that of its embedding, and not {rate}: "
+                "change the rate, or set judge.enabled to false"
             )
         return self
 

@@ -65,11 +65,7 @@ def embed_rows(
     synthetic = Synthetic.of(shards, "train", synthetic_sources, config.features.augment)
     computer = RowComputer(config, "train", materials, torch.device("cpu"), synthetic)
     embedding = speech_embedding()
-    if computer.row < least_samples:
-        raise DataError(
-            f"training rows are {computer.row / rate:.2f} s, but the judge hears {least_samples / rate:.2f} s: make "
-            "features.context.frames larger"
-        )
+    require_long_rows(config, least_samples)
     workers = config.compute.workers or available_cores()
     labels: list[npt.NDArray[np.int64]] = []
     ends: list[npt.NDArray[np.float64]] = []
@@ -98,6 +94,16 @@ def embed_rows(
     with torch_threads(1):
         embedded = torch.cat(list(prefetch(embed, batches(), workers, 2 * workers)))
     return EmbeddedRows(embedded, torch.from_numpy(np.concatenate(labels)), torch.from_numpy(np.concatenate(ends)))
+
+
+def require_long_rows(config: Config, least_samples: int) -> None:
+    """DataError where training rows are shorter than what a judge hears before it answers."""
+    rate, row = config.data.audio.sample_rate, config.features.row_samples("train")
+    if row < least_samples:
+        raise DataError(
+            f"training rows are {row / rate:.2f} s, but the judge hears {least_samples / rate:.2f} s: make "
+            "features.context.frames larger, or set judge.enabled to false"
+        )
 
 
 def _choose(features: FeatureFile, config: Config) -> npt.NDArray[np.uint64]:

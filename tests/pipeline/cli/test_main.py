@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from wakeword_core.config import Config
 from wakeword_core.config.judge import JudgeConfig
-from wakeword_core.errors import MissingDependencyError
+from wakeword_core.errors import DataError, MissingDependencyError
 from wakeword_core.graph.project import Project
 from wakeword_core.judge import embedding
-from wakeword_pipeline.cli.commands.run import require_embedding
+from wakeword_pipeline.cli.commands.run import require_judge
 from wakeword_pipeline.cli.main import app, main
 
 SURFACE = {
@@ -203,11 +203,19 @@ def test_no_embedding_is_needed_for_a_judge_that_is_made_or_not_to_be_made(monke
     embedding.speech_embedding.cache_clear()
     project = Project(Config(phrase="robin", judge=JudgeConfig(enabled=True)), tmp_path)
     project.store.root.mkdir()
-    require_embedding(project, ["raw_manifest"])
+    require_judge(project, ["raw_manifest"])
     with pytest.raises(MissingDependencyError):
-        require_embedding(project, ["judge_model"])
+        require_judge(project, ["judge_model"])
     monkeypatch.setattr(Project, "find", lambda project, stage: stage == "judge_model" or None)
-    require_embedding(project, [])
+    require_judge(project, [])
+
+
+def test_rows_that_are_shorter_than_what_a_judge_hears_are_said_before_anything_is_built(tmp_path: Path) -> None:
+    short = Config(phrase="robin", judge=JudgeConfig(enabled=True)).changed(
+        {"features.frontend.window_frames": 50, "features.context.frames": 0}
+    )
+    with pytest.raises(DataError, match=r"rows are 0\.\d+ s, but the judge hears 1\.46 s: make features\."):
+        require_judge(Project(short, tmp_path), [])
 
 
 def test_a_missing_configuration_is_said(monkeypatch, capsys, tmp_path: Path) -> None:

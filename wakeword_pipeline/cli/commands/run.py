@@ -86,7 +86,7 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
         from wakeword_core.features.micro import MicroFrontend
 
         MicroFrontend(config.features.frontend).stream()  # which says what is missing before anything is built
-    require_embedding(project, select)
+    require_judge(project, select)
     require_space(home, _MIN_FREE_BYTES, "a build")
     prepare_home(home, options.config)
     banner(project.config, home)
@@ -112,17 +112,20 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
         print(json.dumps(result))
 
 
-def require_embedding(project: Project, select: Sequence[str]) -> None:
-    """Raise what is wrong with the embedding of a judge that is to be made, before hours of other work."""
+def require_judge(project: Project, select: Sequence[str]) -> None:
+    """Raise what keeps a judge that is wanted from being made, before hours of other work."""
     if not project.config.judge.enabled or (select and JUDGE not in select):
         return
     from wakeword_core.judge.embedding import speech_embedding
+    from wakeword_core.judge.export import WINDOW_SAMPLES
+    from wakeword_core.judge.rows import require_long_rows
 
+    require_long_rows(project.config, WINDOW_SAMPLES)
     try:
         speech_embedding()
-    except WakewordError:
+    except WakewordError as error:
         if not project.store.root.is_dir() or project.find(JUDGE) is None:
-            raise
+            raise type(error)(f"{error}; or do without: set judge.enabled to false") from error
 
 
 def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
