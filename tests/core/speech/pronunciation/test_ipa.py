@@ -40,7 +40,8 @@ def test_the_one_way_stays_as_it_is(text):
         return
     said = canonical(text)
     assert canonical(said) == said == said.strip() and "  " not in said
-    assert [letter for letter in said if letter not in "ˈˌ "] == [letter for letter in text if letter not in "ˈˌ "]
+    written = text.replace("ɚː", "ɚ")  # which says no more
+    assert [letter for letter in said if letter not in "ˈˌ "] == [letter for letter in written if letter not in "ˈˌ "]
 
 
 @pytest.mark.parametrize(
