@@ -37,6 +37,10 @@ class ArtifactError(WakewordError):
     """A stored artifact that is missing, incomplete or damaged."""
 
 
+class RemoteError(WakewordError):
+    """A store elsewhere that cannot be reached, or that refuses what is asked of it."""
+
+
 class MissingDependencyError(WakewordError):
     """An optional package or system library that a feature needs is not installed."""
 

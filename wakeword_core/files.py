@@ -192,6 +192,26 @@ def link_or_copy(source: Path, target: Path) -> None:
         part.unlink(missing_ok=True)  # renaming one link of a file over another leaves both
 
 
+def put_in_place(folder: Path, final: Path) -> None:
+    """Give a complete folder the name under which it counts; another that has it is moved aside."""
+    if final.exists():
+        final.rename(final.with_name(f".replaced-{final.name}-{time.time_ns()}"))
+    folder.rename(final)
+    descriptor = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def clear_folder(folder: Path, *, keep: bool) -> None:
+    """Remove what an earlier attempt left, but for the files that are to `keep`; never one with links in it."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists() and not (keep and not any(path.is_symlink() for path in folder.rglob("*"))):
+        shutil.rmtree(folder)
+
+
 def contained(root: Path, relative: str, link_roots: Iterable[Path] = ()) -> Path:
     """Return `root / relative` resolved; an error if it leaves `root` (through `..`, an absolute path or a link).
 

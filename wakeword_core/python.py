@@ -1,4 +1,4 @@
-"""This Python: started so that it never runs what lies in the working directory, and what installs more in it.
+"""This Python: started so that it runs nothing of the working directory; what is installed, and what installs more.
 
 By itself `python -m` and `-c` look there first: a file `torch.py` among somebody's recordings would be run.
 """
@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,3 +58,16 @@ def install_command(*extras: str) -> str:
         wanted = {f"extra == '{extra}'" for extra in extras}
         packages = [name.strip() for name, _, marker in asked if re.sub('"', "'", marker).strip() in wanted]
     return shlex.join([sys.executable, "-m", "pip", "install", *packages])
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of the packages that are installed."""
+    from importlib import metadata
+
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -50,6 +50,7 @@ from wakeword_core.config.recordings import (
     wake_words,
 )
 from wakeword_core.config.registry import RegistryConfig
+from wakeword_core.config.remote import RemoteConfig
 from wakeword_core.config.serving import CascadeConfig, Device, ServingConfig, tcp_address
 from wakeword_core.config.training import (
     UNCHANGED,
@@ -81,6 +82,7 @@ class Config(Settings):
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
     registry: RegistryConfig = RegistryConfig()
+    remote: RemoteConfig = RemoteConfig()
     automation: AutomationConfig = AutomationConfig()
     checks: ChecksConfig = ChecksConfig()
     serving: ServingConfig = ServingConfig()

@@ -24,13 +24,21 @@ from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import Listing, ScanCache, scan
 from wakeword_core.registry.history import Registry
 from wakeword_core.stage_names import CHAMPION, MANIFEST, MODEL, RAW_AUDIO
-from wakeword_core.store.artifacts import KEY_LENGTH, Artifact, ArtifactStore, Build, artifact_key, artifact_name
+from wakeword_core.store.artifacts import (
+    CHECKS_FILE,
+    KEY_LENGTH,
+    Artifact,
+    ArtifactStore,
+    Build,
+    artifact_key,
+    artifact_name,
+)
+from wakeword_core.store.remote import Remote
 
 log = logging.getLogger(__name__)
 
 Place = tuple[str, Split | None]
 """A stage and, of a partitioned one, a split."""
-CHECKS_FILE = "checks.json"
 _MOST_VERDICTS = 100
 """Of an artifact, the newest: limits, and whom it is compared with, may change back and forth."""
 _MOST_CHAMPIONS = 20
@@ -52,7 +60,8 @@ class Project:
     def __post_init__(self) -> None:
         self.home = self.home.resolve()
         check_in_data_roots(self.home, "the home")
-        self.store = ArtifactStore(self.home / "store")
+        self.remote = self._remote()
+        self.store = ArtifactStore(self.home / "store", self.remote)
         self._fingerprint: str | None = None
         self._complete: dict[Place, Artifact] = {}
 
@@ -126,6 +135,13 @@ class Project:
         key = self.registry().opponent(present.key if present else "")
         return self.store.find(MODEL, key) if key else None
 
+    def _remote(self) -> Remote | None:
+        location = self.config.remote.location()
+        if not location:
+            return None
+        # progress and its bars may be set later
+        return Remote(location, uploads=self.config.remote.upload, progress=lambda *how: self.progress(*how))
+
     def scan_cache(self) -> ScanCache:
         """Open the cache of file hashes and health facts under this home."""
         return ScanCache(self.cache)
@@ -141,6 +157,20 @@ class Project:
         if artifact:
             self._complete[stage, split] = artifact
         return artifact
+
+    def fetch(self, stage: str, split: Split | None = None) -> bool:
+        """Take an artifact that this home lacks from the remote, and return whether that has it.
+
+        It cannot be told which one that is while an input of it is missing. ArtifactError when it is damaged there.
+        """
+        try:
+            key = self.expected_key(stage, split)
+        except ArtifactError:
+            return False
+        with self.store.in_use():
+            fetched = self.store.fetch(stage, key) is not None
+        self._complete.clear()
+        return fetched
 
     def expected_key(self, stage: str, split: Split | None = None) -> str:
         """Return the key that the stage's artifact has, or will have; an error when one of its inputs is not built."""

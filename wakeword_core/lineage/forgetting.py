@@ -4,10 +4,11 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -19,8 +20,9 @@ from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.cleaning import Item, artifact_item, leftovers, shown_key, unshared_pieces
-from wakeword_core.store.graph import Graph, Node
+from wakeword_core.store.graph import Graph, Node, NodeId
 from wakeword_core.store.parts import FileEntry
+from wakeword_core.store.remote import Remote, RemoteItem
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ _COLUMNS = ("recording_id", "speaker", "source", "path")
 _ID_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _ID_LENGTH = 64
 _SHOWN = 8
+_UNREADABLE = "it cannot be read: it may hold it"
 _MOST_ROWS = 100_000_000
 """Of a table; what says that it has more, in a few kB, is made to fill the memory."""
 
@@ -308,7 +311,51 @@ def affected(store: ArtifactStore, recording_ids: Collection[str]) -> list[Item]
     so do unfinished builds and pieces that no other artifact shares: what they hold is not written down.
     """
     graph = Graph.of_store(store)
-    seeds = {node.id: (node, why) for node in graph.nodes.values() if (why := _why(graph, node, recording_ids))}
+    because, artifacts = _because(graph, lambda artifact: _holds(artifact, recording_ids)), graph.artifacts
+    return [
+        *(artifact_item(artifact, because[name]) for name, artifact in artifacts.items() if name in because),
+        *leftovers(store, graph),
+        *unshared_pieces(store, (artifact for name, artifact in artifacts.items() if name not in because)),
+    ]
+
+
+def affected_on_remote(
+    remote: Remote, store: ArtifactStore, recording_ids: Collection[str], traces: Collection[FileEntry]
+) -> list[RemoteItem]:
+    """List everything on a remote that holds any of the recordings or was made from them, as `affected` does here.
+
+    Manifests and shards that the store lacks are fetched to be looked into. What has a file of the store's affected
+    artifacts, which are their `traces`, counts too.
+    """
+    shared = remote.artifacts(store.root)
+    graph = Graph(Node.of_artifact(artifact) for artifact in (*store.cards(), *(one.artifact for one in shared)))
+
+    def why(artifact: Artifact) -> str:
+        here = store.find(artifact.stage, artifact.key)
+        if here and here.content == artifact.content:
+            return _holds(here, recording_ids)
+        with TemporaryDirectory(dir=store.root, prefix=".looked-into-") as folder:
+            path = Path(folder, artifact.stage, "fetched")
+            path.parent.mkdir()
+            try:
+                remote.fetch(artifact.stage, artifact.key, path)
+            except ArtifactError:
+                return _UNREADABLE
+            return _holds(replace(artifact, path=path), recording_ids)
+
+    because = _because(graph, why)
+    for one in shared:
+        if not set(traces).isdisjoint(one.artifact.files.values()):
+            because.setdefault((one.artifact.stage, one.artifact.key), "has a file of what is listed here")
+    return remote.items(shared, because, {entry.sha256 for entry in traces})
+
+
+def _because(graph: Graph, holds: Callable[[Artifact], str]) -> dict[NodeId, str]:
+    """Say of each artifact that holds what is looked for, or was made from such a one, why it counts.
+
+    `holds` says it of an artifact that lists its recordings; empty for one that holds none of those that are wanted.
+    """
+    seeds = {node.id: (node, why) for node in graph.nodes.values() if (why := _why(graph, node, holds))}
     because = {name: why for name, (_, why) in seeds.items()}
     waiting = [node for node, _ in seeds.values()]
     while waiting:
@@ -318,12 +365,7 @@ def affected(store: ArtifactStore, recording_ids: Collection[str]) -> list[Item]
                 continue
             because[consumer.id] = f"made from {node.stage} {shown_key(node.key)}"
             waiting.append(consumer)
-    artifacts = graph.artifacts
-    return [
-        *(artifact_item(artifact, because[name]) for name, artifact in artifacts.items() if name in because),
-        *leftovers(store, graph),
-        *unshared_pieces(store, (artifact for name, artifact in artifacts.items() if name not in because)),
-    ]
+    return because
 
 
 def _took_no_recordings(node: Node, consumer: Node) -> bool:
@@ -333,10 +375,10 @@ def _took_no_recordings(node: Node, consumer: Node) -> bool:
     return node.stage == MANIFEST and all(content == origins for content in taken)
 
 
-def _why(graph: Graph, node: Node, recording_ids: Collection[str]) -> str:
-    """Say why an artifact itself, whatever its inputs, holds some of `recording_ids`, or may; empty if it does not."""
+def _why(graph: Graph, node: Node, holds: Callable[[Artifact], str]) -> str:
+    """Say why an artifact itself, whatever its inputs, holds what is looked for, or may; empty if it does not."""
     if node.artifact and node.stage in _BY_CONTENT:
-        return _holds(node.artifact, recording_ids)
+        return holds(node.artifact)
     # another of the same content may stand in for it, but what made that one need not be what made this one
     gone = [edge for edge in node.inputs if (edge.stage, edge.key) not in graph.nodes and edge.stage not in _SOURCES]
     return f"{gone[0].stage} {shown_key(gone[0].key)}, which it was made from, is gone: it may hold it" if gone else ""
@@ -347,5 +389,5 @@ def _holds(artifact: Artifact, recording_ids: Collection[str]) -> str:
     try:
         in_files = [held_recording_ids(artifact.file(name)) or set() for name in artifact.files]
     except (ArtifactError, OSError):
-        return "it cannot be read: it may hold it"
+        return _UNREADABLE
     return "" if all(in_file.isdisjoint(recording_ids) for in_file in in_files) else "holds it"

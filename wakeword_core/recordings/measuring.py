@@ -21,13 +21,13 @@ from wakeword_core.config.recordings import HealthConfig
 from wakeword_core.errors import ChangedRecordingError
 from wakeword_core.files import digest, hash_file
 from wakeword_core.progress import Progress
+from wakeword_core.python import library_versions
 from wakeword_core.recordings.health import MEGABYTE, SPAN_ROLES
 from wakeword_core.recordings.near_duplicates import FINGERPRINT_VERSION, BandPowers, fingerprint
 from wakeword_core.recordings.scan import ScanCache, map_unordered
 from wakeword_core.recordings.sources import State
 from wakeword_core.recordings.vad import VAD_SAMPLE_RATE, SpeechDetector, energy_span
 from wakeword_core.sound_formats import Source
-from wakeword_core.store.artifacts import library_versions
 
 log = logging.getLogger(__name__)
 

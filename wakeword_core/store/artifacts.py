@@ -8,7 +8,6 @@ parts) are kept once under `<root>/<stage>.parts/` and hard-linked into the arti
 import logging
 import os
 import platform
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,30 +15,35 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import ConfigDict, Field
 
-from wakeword_core.errors import ArtifactError, reason_of
+from wakeword_core.errors import ArtifactError, RemoteError, reason_of
 from wakeword_core.files import (
     as_type,
+    clear_folder,
     digest,
     file_identity,
     inside,
+    put_in_place,
     read_json,
     unfinished_parts,
     write_json,
 )
+from wakeword_core.python import library_versions
 from wakeword_core.store.locks import alone, exclusive, is_held, shared
 from wakeword_core.store.parts import SEGMENT, FileEntry, Parts, PathPart, read_hash
 
 log = logging.getLogger(__name__)
 
 CARD = "artifact.json"
+CHECKS_FILE = "checks.json"
+"""What the checks of an artifact found, beside it."""
 BUILDING, LOCK, PARTS = ".building-", ".lock-", ".parts"
 """How folders of unfinished artifacts and locks begin, and folders of reusable pieces end."""
+_FETCHING = ".fetching-"
 _IN_USE = ".in-use"
 """A lock that is shared by all who build or read, and taken alone by who deletes."""
 KEY_LENGTH = 20
@@ -154,11 +158,20 @@ def artifact_name(stage: str, split: str | None) -> str:
     return f"{stage}[{split}]" if split else stage
 
 
-class ArtifactStore:
-    """Artifacts under one folder."""
+class Elsewhere(Protocol):
+    """Where other machines share their artifacts; `store/remote.py` says what each method does."""
 
-    def __init__(self, root: Path) -> None:
+    def fetch(self, stage: str, key: str, folder: Path, known: Callable[[], Mapping[str, Path]]) -> bool: ...  # noqa: D102
+
+    def offer(self, artifact: Artifact) -> None: ...  # noqa: D102
+
+
+class ArtifactStore:
+    """Artifacts under one folder, and those that other machines share with it."""
+
+    def __init__(self, root: Path, elsewhere: Elsewhere | None = None) -> None:
         self.root = root
+        self._elsewhere = elsewhere
         self._known_damage: set[Path] = set()
 
     def _load(self, path: Path) -> Artifact | None:
@@ -238,33 +251,25 @@ class ArtifactStore:
 
         `inputs` maps a name to {stage, key, content}; only the contents enter the key. `make` fills `Build.path`.
         A `resumable` stage finds the files of its killed predecessor there. Parts of another code version, or of other
-        versions of the `libraries`, are not reused. Only one process builds a key at a time; others wait.
+        versions of the `libraries`, are not reused. Only one process builds a key at a time; others wait. One that
+        another machine shares is taken instead of built, and what is built is offered to others.
         """
         contents = {name: source["content"] for name, source in inputs.items()}
         key = artifact_key(contents, config, code_version)
         if artifact := self.find(stage, key):
             return artifact, False
-        folder, pieces = self.root / stage, self.root / f"{stage}{PARTS}"
-        for place in (folder, pieces):
-            if place.is_symlink():
-                raise ArtifactError(
-                    f"{place} is a link, and nothing below {self.root} may be one; replace it by the folder itself"
-                )
-        self._make_folder(folder)
-        with exclusive(self._lock(stage, key), f"another process is building {stage} {key}"):
-            if artifact := self.find(stage, key):
+        folder = self.root / stage
+        with self._locked(stage, key):
+            if artifact := self.find(stage, key) or self._shared(stage, key):
                 return artifact, False
             building = folder / f"{BUILDING}{key}"
-            if building.is_symlink():
-                building.unlink()
-            elif building.exists() and not (resumable and _is_free_of_links(building)):
-                shutil.rmtree(building)
+            clear_folder(building, keep=resumable)
             building.mkdir(exist_ok=True)
             for stray in unfinished_parts(building):
                 stray.unlink()
             started = time.monotonic()
             generation = [code_version, library_versions(libraries)]
-            build = Build(building, key, Parts(pieces, generation))
+            build = Build(building, key, Parts(self.root / f"{stage}{PARTS}", generation))
             make(build)
             recipe = {
                 "stage": stage, "key": key, "inputs": inputs, "config": config, "code_version": code_version,
@@ -273,7 +278,37 @@ class ArtifactStore:
         artifact = self.find(stage, key)
         if artifact is None:
             raise ArtifactError(f"{stage} {key} was built but cannot be read back from {folder}")
+        if self._elsewhere:
+            self._elsewhere.offer(artifact)
         return artifact, True
+
+    def fetch(self, stage: str, key: str) -> Artifact | None:
+        """Return an artifact as `find` does, taken from where others share it if need be, or None.
+
+        RemoteError or ArtifactError where it cannot be taken from there.
+        """
+        if artifact := self.find(stage, key):
+            return artifact
+        with self._locked(stage, key):
+            return self.find(stage, key) or self._fetched(stage, key)
+
+    def _shared(self, stage: str, key: str) -> Artifact | None:
+        try:
+            return self._fetched(stage, key)
+        except (ArtifactError, RemoteError) as error:
+            log.warning("%s; %s %s is built here", error, stage, key)
+            return None
+
+    def _fetched(self, stage: str, key: str) -> Artifact | None:
+        """Take an artifact from where others share it; it appears whole, and a transfer that broke is gone on with."""
+        if self._elsewhere is None:
+            return None
+        folder = self.root / stage / f"{_FETCHING}{key}"
+        clear_folder(folder, keep=True)
+        if not self._elsewhere.fetch(stage, key, folder, lambda: _by_hash(self.cards(stage))):
+            return None
+        put_in_place(folder, self.root / stage / key)
+        return self.find(stage, key)
 
     def discard(self, artifact: Artifact) -> None:
         """Move a damaged artifact out of the way, so that the next build makes it again, and drop the parts it shares.
@@ -291,6 +326,18 @@ class ArtifactStore:
         except OSError as error:
             raise ArtifactError(f"{artifact.path} is damaged and cannot be moved aside: {error.strerror}") from error
         log.warning("%s %s was damaged; moved to %s", artifact.stage, artifact.key, aside)
+
+    @contextmanager
+    def _locked(self, stage: str, key: str) -> Iterator[None]:
+        """Hold an artifact's lock, so that one process at a time builds or fetches it."""
+        for place in (self.root / stage, self.root / f"{stage}{PARTS}"):
+            if place.is_symlink():
+                raise ArtifactError(
+                    f"{place} is a link, and nothing below {self.root} may be one; replace it by the folder itself"
+                )
+        self._make_folder(self.root / stage)
+        with exclusive(self._lock(stage, key), f"another process is building {stage} {key}"):
+            yield
 
     def _lock(self, stage: str, key: str) -> Path:
         return self.root / stage / f"{LOCK}{key}"
@@ -322,21 +369,18 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
         "device": build.device,
     }
     write_json(build.path / CARD, {**card, _SEAL: digest(card)})
-    if final.exists():
-        final.rename(final.with_name(f".replaced-{build.key}-{time.time_ns()}"))
-    build.path.rename(final)
-    descriptor = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    put_in_place(build.path, final)
 
 
 def _read_card(path: Path) -> Artifact:
     """Read an artifact's card, which anybody may have written; OSError or ValueError where it is none."""
     if not inside(path / CARD, [os.path.realpath(path.parent.parent)]):
         raise ValueError("a link leads out of the store")
-    card = read_json(path / CARD)
+    return card_of(read_json(path / CARD), path)
+
+
+def card_of(card: Any, path: Path) -> Artifact:
+    """Return the artifact in the folder `path` that a card, a JSON value of anybody, describes; ValueError for none."""
     if not isinstance(card, dict):
         raise ValueError("it is no card")
     if card.pop(_SEAL, None) not in (None, digest(card)):
@@ -347,16 +391,5 @@ def _read_card(path: Path) -> Artifact:
     return artifact
 
 
-def _is_free_of_links(folder: Path) -> bool:
-    return not any(path.is_symlink() for path in folder.rglob("*"))
-
-
-def library_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those of the packages that are installed."""
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+def _by_hash(artifacts: Iterable[Artifact]) -> dict[str, Path]:
+    return {entry.sha256: one.path / name for one in artifacts for name, entry in one.files.items()}

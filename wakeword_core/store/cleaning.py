@@ -5,13 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import file_identity, read_json
 from wakeword_core.store.artifacts import BUILDING, LOCK, PARTS, Artifact, ArtifactStore
-from wakeword_core.store.graph import Graph, NodeId
+from wakeword_core.store.graph import Graph, Node, NodeId
 from wakeword_core.store.parts import Parts
+from wakeword_core.store.remote import Remote, RemoteItem
 
 _DELETING = ".deleting-"
 _NOTE_SUFFIX = ".json"
@@ -36,14 +38,34 @@ class Item:
 def garbage(store: ArtifactStore, roots: Collection[NodeId], resumable: Collection[NodeId]) -> list[Item]:
     """List what is not among the roots and was not used to make them; of unfinished builds, all but the `resumable`."""
     graph = Graph.of_store(store)
-    starts = graph.known(roots)
-    kept = {node.id for node in (*starts, *graph.upstream(*starts))}
+    kept = _reachable(graph, roots)
     unreachable = [artifact for name, artifact in graph.artifacts.items() if name not in kept]
     return [
         *(artifact_item(artifact, "nothing that stays was made from it") for artifact in unreachable),
         *leftovers(store, graph, resumable),
         *unshared_pieces(store, (graph.artifacts[name] for name in kept if name in graph.artifacts), resumable),
     ]
+
+
+def remote_garbage(
+    remote: Remote, store: ArtifactStore, roots: Collection[NodeId], keep_days: float
+) -> list[RemoteItem]:
+    """List what a remote has that is not among the roots, was not used to make them, and was not pushed lately.
+
+    What was pushed in the last `keep_days` may be what another home needs: it stays with all it was made from.
+    """
+    shared, since = remote.artifacts(store.root), datetime.now(UTC) - timedelta(days=keep_days)
+    graph = Graph(Node.of_artifact(artifact) for artifact in (*store.cards(), *(one.artifact for one in shared)))
+    places = {(one.artifact.stage, one.artifact.key): one.modified for one in shared}
+    kept = _reachable(graph, {*roots, *(place for place, modified in places.items() if modified >= since)})
+    why = "nothing that stays was made from it"
+    return remote.items(shared, {place: why for place in places if place not in kept})
+
+
+def _reachable(graph: Graph, roots: Iterable[NodeId]) -> set[NodeId]:
+    """Return the roots that there are, and everything that they were made from."""
+    starts = graph.known(roots)
+    return {node.id for node in (*starts, *graph.upstream(*starts))}
 
 
 def artifact_item(artifact: Artifact, because: str) -> Item:

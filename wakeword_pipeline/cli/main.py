@@ -211,15 +211,33 @@ def forget(
 def gc(
     keep: Annotated[int, typer.Option(min=1, max=1_000, help="Number of last builds whose artifacts are kept.")] = 3,
     deletes: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
+    remote: Annotated[bool, typer.Option("--remote", help="Look at the remote instead of the home.")] = False,
     config: ConfigFile = None,
     home: Home = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """List artifacts that nothing needs any more; delete them with --delete."""
-    from wakeword_pipeline.cli.commands.gc import collect_garbage
+    from wakeword_pipeline.cli.commands.gc import collect_garbage, collect_remote_garbage
 
-    collect_garbage(_options(config, home, settings), keep, deletes=deletes, as_json=as_json)
+    collect = collect_remote_garbage if remote else collect_garbage
+    collect(_options(config, home, settings), keep, deletes=deletes, as_json=as_json)
+
+
+@app.command()
+def push(config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Upload the artifacts of the present recordings and settings to the remote, for other machines."""
+    from wakeword_pipeline.cli.commands.remote import push_artifacts
+
+    push_artifacts(_options(config, home, settings), as_json=as_json)
+
+
+@app.command()
+def pull(config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Fetch the artifacts of the present recordings and settings from the remote, as far as it has them."""
+    from wakeword_pipeline.cli.commands.remote import pull_artifacts
+
+    pull_artifacts(_options(config, home, settings), as_json=as_json)
 
 
 @app.command()

@@ -17,8 +17,9 @@ from wakeword_core.graph.status import State
 from wakeword_core.lineage.model_file import ModelFile
 from wakeword_core.lineage.recordings import is_recordings, mix_of
 from wakeword_core.lineage.subjects import Subject
-from wakeword_core.store.cleaning import Item, freed_bytes
+from wakeword_core.store.cleaning import Item
 from wakeword_core.store.graph import Node, NodeId
+from wakeword_core.store.remote import RemoteItem
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.failures import failure_text
 
@@ -33,19 +34,19 @@ _PERMISSION_STYLES = {"allowed": "green", "not allowed": "red", "unclear": "yell
 _SEAL_STYLES = {"whole": "green", "unsealed": "yellow"}
 
 
-def print_items(title: str, items: Sequence[Item]) -> None:
-    """Print what each item is, why it is listed, its size, and how much deleting all of them would free."""
+def print_items(title: str, items: Sequence[Item | RemoteItem], freed: int) -> None:
+    """Print what each item is, why it is listed, its size, and that deleting all of them frees so many bytes."""
     table = Table(title=title, title_justify="left", show_footer=True)
     table.add_column("stage", footer="together", no_wrap=True)
     table.add_column("what", no_wrap=True)
     table.add_column("because")
-    table.add_column("size", footer=size_text(freed_bytes(items)), justify="right", no_wrap=True)
+    table.add_column("size", footer=size_text(freed), justify="right", no_wrap=True)
     for item in items:
         table.add_row(*(Text(printable(text)) for text in (item.stage, item.what, item.because)), size_text(item.size))
     Console().print(table)
 
 
-def items_json(items: Sequence[Item]) -> list[dict[str, Any]]:
+def items_json(items: Sequence[Item | RemoteItem]) -> list[dict[str, Any]]:
     """Return the items as JSON values, sizes in bytes."""
     return [
         {
@@ -59,7 +60,7 @@ def items_json(items: Sequence[Item]) -> list[dict[str, Any]]:
     ]
 
 
-def count_items(items: Sequence[Item]) -> str:
+def count_items(items: Sequence[Item | RemoteItem]) -> str:
     """Write how many items there are."""
     return f"{len(items)} item{'s' * (len(items) != 1)}"
 

@@ -66,6 +66,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "export.platform": (),
     "registry": (COMPARISON,),
     "registry.promote": (),
+    "remote": (),
     "automation": (),
     "checks": (),
     "serving": (),

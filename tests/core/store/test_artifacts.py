@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.store.artifacts import CARD, ArtifactStore, artifact_key, library_versions
+from wakeword_core.python import library_versions
+from wakeword_core.store.artifacts import CARD, ArtifactStore, artifact_key
 from wakeword_core.store.parts import Parts
 
 INPUTS = {"manifest": {"stage": "raw_manifest", "key": "k", "content": "c"}}

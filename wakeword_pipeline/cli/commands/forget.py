@@ -15,12 +15,14 @@ from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, 
 
 if TYPE_CHECKING:
     from wakeword_core.store.parts import FileEntry
+    from wakeword_core.store.remote import Remote, RemoteItem
     from wakeword_pipeline.tracking.versions import ModelRun
 
 _ELSEWHERE = (
     "Not searched: the recordings' own files, which stay where they are; models that were exported or copied out of "
     "the home; and figures and pictures in Dagster's history and in reports that were copied."
 )
+_AFFECTED = "what holds it, was made from it, or cannot be traced"
 _SHOWN = 5
 
 
@@ -71,7 +73,10 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
             ) from error
     affected = _affected(project, recording_ids)
     _print(project, recording_ids, affected)
+    on_remote = _on_remote(project, recording_ids, affected)
     purged = request.purge and _purge(project, options, recording_ids, affected, request)
+    if purged and project.remote:
+        _purge_remote(project.remote, on_remote, request)
     print(_ELSEWHERE)
     if as_json:
         runs = [
@@ -79,7 +84,9 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
             for run in affected.runs
         ]
         items = items_json(affected.items)
-        print(json.dumps({"recordings": list(recording_ids), "affected": items, "mlflow": runs, "purged": purged}))
+        remote = None if on_remote is None else items_json(on_remote)
+        result = {"recordings": list(recording_ids), "affected": items, "mlflow": runs, "remote": remote}
+        print(json.dumps({**result, "purged": purged}))
 
 
 def _bury(project: Project, request: ForgetRequest) -> list[str]:
@@ -151,12 +158,43 @@ def _print(project: Project, recording_ids: Sequence[str], affected: Affected) -
     it = "it" if len(recording_ids) == 1 else "them"
     print(printable(f"{what} forgotten: no build in {project.home} will use {it} again."))
     if affected.items:
-        print_items("what holds it, was made from it, or cannot be traced", affected.items)
+        print_items(_AFFECTED, affected.items, freed_bytes(affected.items))
     else:
         print("There is no artifact that holds it or was made from it.")
     for run in affected.runs:
         versions = ", ".join(map(str, run.versions)) or "no registered version"
         print(printable(f"MLflow run {run.run_id[:8]} of {run.stage} {run.key[:10]}: {versions}"))
+
+
+def _on_remote(project: Project, recording_ids: Collection[str], affected: Affected) -> "list[RemoteItem] | None":
+    """Print and return what of the remote is affected; None, which is said, where there is none or it is not known."""
+    from wakeword_core.lineage.forgetting import affected_on_remote
+
+    if project.remote is None:
+        return None
+    url = printable(project.remote.url)
+    try:
+        with project.store.in_use():
+            items = affected_on_remote(project.remote, project.store, recording_ids, affected.wanted)
+    except WakewordError as error:
+        print(printable(f"Not searched: {url}, which may still have what was made from it ({error})."))
+        return None
+    if items:
+        print_items(f"the same on {url}, which still has it until --purge", items, sum(item.size for item in items))
+    else:
+        print(f"There is no artifact on {url} that holds it or was made from it.")
+    return items
+
+
+def _purge_remote(remote: "Remote", items: "Sequence[RemoteItem] | None", request: ForgetRequest) -> None:
+    """Delete what of the remote is affected, if the person agrees; ArtifactError where that is not known."""
+    if items is None:
+        raise ArtifactError(
+            f"{remote.url} could not be searched and may still have what was made from it: run this again when it can"
+        )
+    if items and _agreed(f"Delete these from {remote.url}, {size_text(sum(item.size for item in items))}?", request):
+        remote.delete(items)
+        print(printable(f"Deleted {count_items(items)} from {remote.url}."))
 
 
 def _purge(

@@ -10,9 +10,11 @@ from wakeword_core.errors import ArtifactError, WakewordError
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.status import status
 from wakeword_core.stage_names import COMPARISON, MODEL
-from wakeword_core.store.cleaning import Item, delete, freed_bytes, garbage
+from wakeword_core.store.cleaning import Item, delete, freed_bytes, garbage, remote_garbage
 from wakeword_core.store.graph import Graph, NodeId
+from wakeword_core.store.remote import RemoteItem
 from wakeword_core.text import printable
+from wakeword_pipeline.cli.commands.remote import remote_of
 from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
 from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home
 
@@ -36,19 +38,41 @@ def collect_garbage(options: ProjectOptions, keep: int, *, deletes: bool, as_jso
         result = {"items": items_json(items), "freed": freed_bytes(items), "deleted": deletes}
         if deletes:
             delete(items)
-    _report(items, result, home)
+    _report(items, result, home, "gc")
+    if as_json:
+        print(json.dumps(result))
+
+
+def collect_remote_garbage(options: ProjectOptions, keep: int, *, deletes: bool, as_json: bool) -> None:
+    """Do the same on the remote, where what was pushed lately stays too: another home may need it."""
+    project = options.project()
+    remote = remote_of(project)
+    prepare_home(project.home, options.config)
+    with project.store.in_use():
+        roots = _roots(project, keep) | _next_build(project)
+        items = remote_garbage(remote, project.store, roots, project.config.remote.keep_days)
+        freed = sum(item.size for item in items)
+        if deletes:
+            remote.delete(items)
+    result = {"items": items_json(items), "freed": freed, "deleted": deletes}
+    _report(items, result, remote.url, "gc --remote")
     if as_json:
         print(json.dumps(result))
 
 
 def _garbage(project: Project, keep: int) -> list[Item]:
-    from wakeword_pipeline.orchestration.runs import last_builds
     from wakeword_pipeline.tracking.versions import unknown_files
 
-    present = {(state.stage, state.artifact.key) for state in status(project) if state.artifact}
-    recorded = last_builds(open_instance(project.home), keep)
-    items = garbage(project.store, present | recorded | _registered(project), _next_build(project))
+    items = garbage(project.store, _roots(project, keep), _next_build(project))
     return [*items, *unknown_files(str(project.home))]
+
+
+def _roots(project: Project, keep: int) -> set[NodeId]:
+    """Return what `status` names, what the last `keep` builds made, and what registries use."""
+    from wakeword_pipeline.orchestration.runs import last_builds
+
+    present = {(state.stage, state.artifact.key) for state in status(project) if state.artifact}
+    return present | last_builds(open_instance(project.home), keep) | _registered(project)
 
 
 def _next_build(project: Project) -> set[NodeId]:
@@ -75,12 +99,12 @@ def _registered(project: Project) -> set[NodeId]:
     return {node.id for node in (*models, *graph.downstream(*models)) if node.stage != COMPARISON}
 
 
-def _report(items: Sequence[Item], result: dict[str, Any], home: Path) -> None:
+def _report(items: Sequence[Item | RemoteItem], result: dict[str, Any], where: Path | str, command: str) -> None:
     if not items:
-        print(printable(f"Everything in {home} is needed."))
+        print(printable(f"Everything in {where} is needed."))
     elif result["deleted"]:
         freed = size_text(result["freed"])
-        print(printable(f"Deleted {count_items(items)} from {home}, which freed {freed}."))
+        print(printable(f"Deleted {count_items(items)} from {where}, which freed {freed}."))
     else:
-        print_items("not needed any more", items)
-        print("Nothing was deleted; `wakeword gc --delete` deletes all of this.")
+        print_items("not needed any more", items, result["freed"])
+        print(f"Nothing was deleted; `wakeword {command} --delete` deletes all of this.")

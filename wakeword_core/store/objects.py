@@ -1,0 +1,171 @@
+"""Objects in a store elsewhere: a bucket of S3, Google or Azure, or a shared folder. Only this file knows obstore.
+
+Keys and passwords are read from the environment by obstore. What it says of a failure is shown without addresses,
+since those may be signed.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from wakeword_core.errors import MissingDependencyError, RemoteError
+from wakeword_core.files import inside
+from wakeword_core.python import install_command
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_CONNECT_SECONDS, _SILENT_SECONDS = 5, 30
+"""How long to wait for a connection, and for the next byte."""
+_LONGEST = "24h"
+"""Of one request: a large file over a slow line takes its time."""
+_RETRIES = 2
+_CHUNK_BYTES = 2**20
+_REFUSED, _NO_BUCKET = {"401", "403"}, "404"
+_STATUS = re.compile(r"status code: (\d{3})[ \w]*")
+_ADDRESS = re.compile(r"\S*://\S+")
+_LONGEST_REASON = 200
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object as a listing shows it: its name below the store's URL, its size in bytes, and when it was written."""
+
+    name: str
+    size: int
+    modified: datetime
+
+
+class Objects:
+    """The objects below a URL: s3://, gs://, az:// or file://. Every method raises RemoteError when the store fails."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
+        self._store = self._open()
+
+    def read(self, name: str, most: int) -> bytes | None:
+        """Return the bytes of an object, or None where there is none; RemoteError when there are more than `most`."""
+        content = b""
+        try:
+            for chunk in self.stream(name):
+                content += chunk
+                if len(content) > most:
+                    raise RemoteError(f"{self.url}/{name} has more than the {most:,} bytes that are allowed")
+        except FileNotFoundError:
+            return None
+        return content
+
+    def stream(self, name: str, start: int = 0) -> Iterator[bytes]:
+        """Yield the bytes of an object from byte `start` on; FileNotFoundError where there is none."""
+        import obstore
+
+        self._require_no_link(name)
+        with self._failing(f"read {name}"):
+            options: Any = {"range": {"offset": start}} if start else {}
+            yield from map(bytes, obstore.get(self._store, name, options=options).stream(min_chunk_size=_CHUNK_BYTES))
+
+    def size(self, name: str) -> int | None:
+        """Return the size of an object in bytes, or None where there is none."""
+        import obstore
+
+        try:
+            with self._failing(f"look at {name}"):
+                return obstore.head(self._store, name)["size"]
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes | Path, *, new: bool = False) -> bool:
+        """Write an object, from memory or from a file, so that it appears whole.
+
+        With `new` it is not written where there is one, as by another writer just now; return whether it was written.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        self._require_no_link(name)
+        try:
+            with self._failing(f"write {name}"):
+                obstore.put(self._store, name, content, mode="create" if new else "overwrite")
+        except AlreadyExistsError:
+            return False
+        except FileNotFoundError:
+            raise RemoteError(f"there is no bucket for {self.url}; make it, or correct remote.url") from None
+        return True
+
+    def list(self, folder: str) -> Iterator[Entry]:
+        """Yield every object whose name begins with a folder."""
+        import obstore
+
+        with self._failing(f"list {folder}"):
+            for batch in obstore.list(self._store, folder):
+                for found in batch:
+                    yield Entry(found["path"], found["size"], found["last_modified"])
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects; what is not there is no error."""
+        import obstore
+
+        for name in names:
+            self._require_no_link(name)
+        try:
+            with self._failing("delete what nothing needs"):
+                obstore.delete(self._store, names)
+        except FileNotFoundError:  # of a shared folder, which stops at the first that is gone
+            for name in names if len(names) > 1 else ():
+                self.delete([name])
+
+    def _open(self) -> "ObjectStore":
+        try:
+            from obstore.store import LocalStore, from_url
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(f"a remote needs obstore: {install_command('remote')}") from error
+        if self._folder:
+            if not self._folder.is_dir():
+                raise RemoteError(f"there is no folder {self._folder}, which remote.url names; make it, or mount it")
+            return LocalStore(self._folder)
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        with self._failing("be opened"):
+            return from_url(
+                self.url,
+                client_options={
+                    "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+                    "read_timeout": timedelta(seconds=_SILENT_SECONDS),
+                    "timeout": _LONGEST,
+                    "allow_http": endpoint.startswith("http://"),
+                },
+                retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(minutes=1)},
+            )
+
+    def _require_no_link(self, name: str) -> None:
+        """Refuse an object of a shared folder that a link leads to: it may be any file of who reads it."""
+        if self._folder and not inside(self._folder / name, [os.path.realpath(self._folder)]):
+            raise RemoteError(f"{self._folder / name} is a link that leads out of the remote; remove it")
+
+    @contextmanager
+    def _failing(self, doing: str) -> Iterator[None]:
+        """Turn what obstore raises into a sentence; that an object is missing, or there already, is for the caller."""
+        from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+
+        try:
+            yield
+        except (FileNotFoundError, AlreadyExistsError):
+            raise
+        except (BaseError, OSError, ValueError) as error:
+            first_line = _ADDRESS.sub("…", str(error)).partition("\n")[0]
+            status = _STATUS.search(first_line)
+            if isinstance(error, PermissionDeniedError | UnauthenticatedError) or (status and status[1] in _REFUSED):
+                problem = f"refused to {doing}: the keys in the environment are wrong, or do not allow it"
+            elif status and status[1] == _NO_BUCKET:
+                problem = f"could not {doing}: there is no such bucket; make it, or correct remote.url"
+            else:
+                reason = (status[0] if status else first_line.rpartition(" - ")[2])[:_LONGEST_REASON]
+                problem = f"could not {doing} ({reason}); try again when it can be reached"
+            raise RemoteError(f"{self.url} {problem}") from None
