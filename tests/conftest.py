@@ -22,7 +22,7 @@ _LOGGERS = ("wakeword_core", "wakeword_pipeline")
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(monkeypatch):
-    for name in ("WAKEWORD_HOME", "WAKEWORD_LOG_LEVEL", "WAKEWORD_LOG_FORMAT"):
+    for name in ("WAKEWORD_HOME", "WAKEWORD_LOG_LEVEL", "WAKEWORD_LOG_FORMAT", "WAKEWORD_REMOTE"):
         monkeypatch.delenv(name, raising=False)
     before = {name: (list(logging.getLogger(name).handlers), logging.getLogger(name).level) for name in _LOGGERS}
     for name in _LOGGERS:

@@ -23,6 +23,7 @@ from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.locks import is_held
 from wakeword_core.training.records import HISTORY
 from wakeword_pipeline.orchestration.build import BuildFailedError, Outcome, run_build
+from wakeword_pipeline.orchestration.due import places
 
 EVERYTHING = [
     {"raw_manifest"},
@@ -49,7 +50,7 @@ class World:
     """A project of one recording, a Dagster instance, and what the checks of its stages say."""
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance, number: int) -> None:
-        self.folder, self.instance = folder, instance
+        self.folder, self.home, self.instance = folder, folder / "home", instance
         self.phrase = f"robin {'abcdefghijklm'[number]}"
         """Everything depends on it: it gives a test a store of its own, without another database for MLflow."""
         self.verdicts: dict[tuple[str, str | None], Verdict] = {}
@@ -70,13 +71,13 @@ class World:
     def project(self, **settings: dict) -> Project:
         source = {"name": "clips", "path": self.folder / "clips", "role": "negative"}
         config = Config.model_validate({"phrase": self.phrase, "data": {"sources": [source]}, **settings})
-        return Project(config, self.folder / "home", graph=tuple(self.stage(stage) for stage in STAGES))
+        return Project(config, self.home, graph=tuple(self.stage(stage) for stage in STAGES))
 
     def stage(self, stage: Stage) -> Stage:
         def make(run: StageRun) -> None:
             if happens := self.meanwhile.pop(stage.name, None):
                 happens()
-            if is_held(self.folder / "home" / "gpu.lock"):
+            if is_held(self.home / "gpu.lock"):
                 self.on_the_gpu.add(stage.name)
             (run.out / "data.txt").write_text(run.key)
             (run.out / HISTORY).touch()
@@ -270,3 +271,19 @@ def test_recordings_that_vanish_before_they_are_observed_end_the_build_with_one_
     with pytest.raises(BuildFailedError, match=r"^raw_audio: the folder .* of source 'attic' does not exist"):
         run_build(project, world.instance)
     assert world.runs() == []
+
+
+def test_what_another_machine_has_built_is_taken_checked_and_recorded(
+    built: World, worlds: Callable[[], World], tmp_path: Path, empty_store: Path
+) -> None:
+    pytest.importorskip("obstore", reason="the extra remote is not installed")
+    remote = {"url": tmp_path.as_uri()}
+    one, other = built.project(remote=remote), worlds()
+    assert one.remote is not None and all([one.remote.push(one.require(*place)) for place in places(one)])
+    other.phrase, other.home = built.phrase, tmp_path / "home"
+    other.home.mkdir()
+    copyfile(empty_store, other.home / "mlflow.db")
+    outcome = other.build(remote=remote)
+    assert outcome.built == [] and set(outcome.reused) == names(EVERYTHING)
+    assert other.runs() == EVERYTHING and len(other.measured) == len(names(EVERYTHING))
+    assert other.project().require("model_bundle").content == one.require("model_bundle").content

@@ -180,7 +180,8 @@ def _on_remote(project: Project, recording_ids: Collection[str], affected: Affec
         print(printable(f"Not searched: {url}, which may still have what was made from it ({error})."))
         return None
     if items:
-        print_items(f"the same on {url}, which still has it until --purge", items, sum(item.size for item in items))
+        print(f"{url} has such artifacts, too; --purge deletes them there.")
+        print_items("on the remote", items, sum(item.size for item in items))
     else:
         print(f"There is no artifact on {url} that holds it or was made from it.")
     return items
