@@ -27,6 +27,8 @@ _LONGEST = "24h"
 """Of one request: a large file over a slow line takes its time."""
 _RETRIES = 2
 _CHUNK_BYTES = 2**20
+_PARTS_AT_ONCE = 4
+"""Parts of 5 MB of one large file that are on their way at the same time."""
 _REFUSED, _NO_BUCKET = {"401", "403"}, "404"
 _STATUS = re.compile(r"status code: (\d{3})[ \w]*")
 _ADDRESS = re.compile(r"\S*://\S+")
@@ -53,7 +55,7 @@ class Objects:
 
     def read(self, name: str, most: int) -> bytes | None:
         """Return the bytes of an object, or None where there is none; RemoteError when there are more than `most`."""
-        content = b""
+        content = bytearray()
         try:
             for chunk in self.stream(name):
                 content += chunk
@@ -61,7 +63,7 @@ class Objects:
                     raise RemoteError(f"{self.url}/{name} has more than the {most:,} bytes that are allowed")
         except FileNotFoundError:
             return None
-        return content
+        return bytes(content)
 
     def stream(self, name: str, start: int = 0) -> Iterator[bytes]:
         """Yield the bytes of an object from byte `start` on; FileNotFoundError where there is none."""
@@ -93,7 +95,9 @@ class Objects:
         self._require_no_link(name)
         try:
             with self._failing(f"write {name}"):
-                obstore.put(self._store, name, content, mode="create" if new else "overwrite")
+                obstore.put(
+                    self._store, name, content, mode="create" if new else "overwrite", max_concurrency=_PARTS_AT_ONCE
+                )
         except AlreadyExistsError:
             return False
         except FileNotFoundError:

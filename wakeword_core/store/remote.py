@@ -131,11 +131,11 @@ class Remote:
         """
         if wrong := artifact.damaged(read=True, again=False):
             raise ArtifactError(f"{artifact.stage} {artifact.key} is damaged ({', '.join(wrong[:3])}): run again")
-        name = _card_name(artifact.stage, artifact.key)
+        card_name = _card_name(artifact.stage, artifact.key)
         text = self._card_text(artifact.stage, artifact.key)
         if text is not None and (there := self._whole(text, artifact.path)):
             if there.content == artifact.content:
-                self._objects.write(name, text)  # so that it counts as pushed today
+                self._objects.write(card_name, text)  # so that it counts as pushed today
             else:
                 log.info("%s has %s %s with other bytes, which stay", self.url, artifact.stage, artifact.key)
             return False
@@ -143,7 +143,7 @@ class Remote:
         entries = set(artifact.files.values())
         missing = self._missing(entries)
         self._send(artifact.stage, missing, files)
-        if not self._objects.write(name, (artifact.path / CARD).read_bytes(), new=text is None):
+        if not self._objects.write(card_name, (artifact.path / CARD).read_bytes(), new=text is None):
             log.info("%s got %s %s from another writer just now", self.url, artifact.stage, artifact.key)
             return False
         self._send(artifact.stage, self._missing(entries - missing), files)  # what a `gc` has deleted meanwhile
@@ -193,12 +193,13 @@ class Remote:
         items = []
         for one in gone:
             files = [loose.pop(sha256) for sha256 in sorted(_hashes([one])) if sha256 in loose]
-            names, size = (_card_name(one.stage, one.key), *(file.name for file in files)), sum(f.size for f in files)
-            items.append(RemoteItem(one.stage, one.key, because[one.stage, one.key], size, names))
+            names = (_card_name(one.stage, one.key), *(file.name for file in files))
+            because_of = because[one.stage, one.key]
+            items.append(RemoteItem(one.stage, one.key, because_of, sum(file.size for file in files), names))
         if loose:
-            size = sum(entry.size for entry in loose.values())
-            why = "no artifact has them: their upload was broken off"
-            items.append(RemoteItem("", f"{len(loose)} files", why, size, tuple(e.name for e in loose.values())))
+            what, why = f"{len(loose)} file{'s' * (len(loose) > 1)}", "no artifact has them"
+            names = tuple(file.name for file in loose.values())
+            items.append(RemoteItem("", what, why, sum(file.size for file in loose.values()), names))
         return items
 
     def delete(self, items: Iterable[RemoteItem]) -> None:
@@ -259,7 +260,7 @@ class Remote:
 
     def _fetch_file(self, target: Path, entry: FileEntry, known: Path | None, add: Callable[[int], None]) -> None:
         """Fetch one file, as far as it is not there; ArtifactError where the remote's is not what the card says."""
-        if known and read_hash(known) == entry.sha256:
+        if known and not known.is_symlink() and read_hash(known) == entry.sha256:
             link_or_copy(known, target)
             return
         for begins_anew in (False, True):  # what is there may be wrong itself

@@ -317,13 +317,13 @@ def test_garbage_is_what_no_root_needs_and_nobody_pushed_lately(tmp_path: Path, 
     assert listed(set()) == set()  # all of it was pushed today
     assert listed(set(), 0) == {data.key, model.key, old.key}  # its upload may go on
     aged(folder, 40)
-    assert listed({("model", model.key)}) == {old.key, "1 files"}
-    assert listed(set(), 50) == {"1 files"}
+    assert listed({("model", model.key)}) == {old.key, "1 file"}
+    assert listed(set(), 50) == {"1 file"}
     assert not remote.push(old)  # which counts as used again
-    assert listed(set()) == {model.key, "1 files"}
+    assert listed(set()) == {model.key, "1 file"}
 
     items = remote_garbage(remote, nobody, {("model", model.key)}, 0)
-    assert {item.what: item.size for item in items} == {old.key: 3, "1 files": 14}
+    assert {item.what: item.size for item in items} == {old.key: 3, "1 file": 14}
     remote.delete(items)
     assert {path.name for path in folder.rglob("files/*/*")} == {
         data.files["data"].sha256, model.files["weights"].sha256,
