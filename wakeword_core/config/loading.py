@@ -284,7 +284,7 @@ def _resolve_sources(tree: dict[str, Any], folder: Path) -> None:
     def resolved(value: Any, field: str) -> Any:
         if isinstance(value, list):
             return [resolved(path, f"{field}.{index}") for index, path in enumerate(value)]
-        return _expanded(value, field, folder) if isinstance(value, str) else value
+        return _expanded(value, field, folder) if isinstance(value, str) and "://" not in value else value
 
     tree["data"] = {
         **tree["data"],

@@ -20,10 +20,9 @@ from wakeword_core.config.base import (
     Split,
 )
 from wakeword_core.config.globs import glob_regex
+from wakeword_core.config.remote import TABLE_SUFFIXES, local_copy
 from wakeword_core.text import printable
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
-"""Endings of a source's path that make it a table of recordings instead of a folder."""
 ConfusableKind = Literal["part", "swap", "cut", "rhyme", "start", "near"]
 """How a phrase that sounds like a wake word is made of it."""
 _FOLDER_RULE = re.compile(r"parent|folder:-?[1-9]\d?")
@@ -40,7 +39,10 @@ class SourceConfig(Settings):
     path: Annotated[Path, DECIDES_NOTHING] = Field(
         description="Folder, or a table (.csv, .tsv, .parquet) with a column path, relative to the table's folder, and "
         "optionally label, speaker, licence, role and split. It may begin with ~ and hold ${VARIABLES}; it is relative "
-        "to the configuration."
+        "to the configuration. A URL (s3://, gs://, az://, file://) is copied to this machine."
+    )
+    url: Annotated[str, DECIDES_NOTHING] = Field(
+        "", description="Store that the folder of the path is a copy of; follows from a path that is a URL."
     )
     role: Role = Field(description="What its recordings are used as; with labels, those whose label is no wake word.")
     label: str | None = Field(None, description="Class of positives; default: the phrase.")
@@ -79,6 +81,15 @@ class SourceConfig(Settings):
         description="Whether its recordings are made from text or computed, so that they say nothing of how people are "
         "heard; what synthesis makes always is.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_copied_here(cls, values: Any) -> Any:
+        path = values.get("path") if isinstance(values, dict) else None
+        if not isinstance(path, str) or "://" not in path:
+            return values
+        url, copy = local_copy(path)
+        return {**values, "url": url, "path": copy}
 
     @field_validator("path", "link_roots")
     @classmethod

@@ -1,4 +1,4 @@
-"""Settings of the remote: a store elsewhere that machines share finished artifacts through. None changes a result."""
+"""Stores elsewhere: the remote that machines share finished artifacts through, and sources of recordings by URL."""
 
 import os
 from pathlib import Path
@@ -10,9 +10,15 @@ from pydantic import Field, field_validator, model_validator
 from wakeword_core.config.base import Settings
 from wakeword_core.config.data_roots import DATA_ROOTS, check_in_data_roots
 from wakeword_core.errors import ConfigError
+from wakeword_core.files import digest
 
 REMOTE_VARIABLE = "WAKEWORD_REMOTE"
 """Environment variable with the URL of the remote where the configuration names none."""
+CACHE_VARIABLE = "WAKEWORD_CACHE"
+"""Environment variable with the folder of local copies; without it, ~/.cache/wakeword."""
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+"""Endings of a source's path that make it a table of recordings instead of a folder."""
+_DIGITS = 12
 _BUCKETS = ("s3", "gs", "az")
 _LONGEST = 1_000
 _ALLOWED = "it must begin with s3://bucket, gs://bucket, az://account/container or file:///folder"
@@ -57,13 +63,33 @@ class RemoteConfig(Settings):
         if problem := url_problem(of_owner):
             raise ConfigError(f"{REMOTE_VARIABLE}: {problem}")
         url = self.url or of_owner
-        if url and not of_owner and url.startswith("file:"):
-            check_in_data_roots(Path(unquote(urlsplit(url).path)), "remote.url:")
-        elif os.environ.get(DATA_ROOTS) and url != of_owner:
-            raise ConfigError(
-                f"remote.url is {url}, but where {DATA_ROOTS} is set, only {REMOTE_VARIABLE} may name a store elsewhere"
-            )
+        require_allowed(url, "remote.url")
         return url.rstrip("/")
+
+
+def require_allowed(url: str, setting: str) -> None:
+    """Raise ConfigError for a store elsewhere that a server's owner does not allow a configuration to name."""
+    of_owner = os.environ.get(REMOTE_VARIABLE, "").strip().rstrip("/")
+    if not os.environ.get(DATA_ROOTS) or (of_owner and f"{url}/".startswith(f"{of_owner}/")):
+        return
+    if url.startswith("file:"):
+        check_in_data_roots(Path(unquote(urlsplit(url).path)), f"{setting}:")
+    elif url:
+        raise ConfigError(
+            f"{setting} is {url}, but where {DATA_ROOTS} is set, only {REMOTE_VARIABLE} may name a store elsewhere"
+        )
+
+
+def local_copy(url: str) -> tuple[str, Path]:
+    """Return the folder that a source's URL names, and the path that it, or the table in it, has in its local copy.
+
+    ValueError, which does not repeat it, for what is no URL of a store.
+    """
+    if problem := url_problem(url):
+        raise ValueError(problem)
+    folder, _, table = url.rpartition("/") if url.lower().endswith(TABLE_SUFFIXES) else (url.rstrip("/"), "", "")
+    cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "wakeword")
+    return folder, cache.absolute() / "sources" / digest(folder)[:_DIGITS] / folder.rpartition("/")[2] / table
 
 
 def url_problem(url: str) -> str:
@@ -71,7 +97,10 @@ def url_problem(url: str) -> str:
     try:
         parts = urlsplit(url)
         secret = "@" in url or parts.query or parts.fragment
+        climbs = {".", ".."} & set(unquote(parts.path).split("/"))
     except ValueError:
+        return _ALLOWED
+    if climbs:
         return _ALLOWED
     if secret:
         return "it may name a place only; keys and passwords belong in the environment"

@@ -19,6 +19,7 @@ from wakeword_core.graph.stage import Check, CheckRun, Input, Judgement, Recordi
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.manifest import FORGOTTEN_FACET
 from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.copies import refresh_copies
 from wakeword_core.recordings.forgotten import FILE as FORGOTTEN_FILE
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import Listing, ScanCache, scan
@@ -60,7 +61,8 @@ class Project:
     def __post_init__(self) -> None:
         self.home = self.home.resolve()
         check_in_data_roots(self.home, "the home")
-        self.remote = self._remote()
+        remote = self.config.remote
+        self.remote = Remote(url, uploads=remote.upload, progress=self._show) if (url := remote.location()) else None
         self.store = ArtifactStore(self.home / "store", self.remote)
         self._fingerprint: str | None = None
         self._complete: dict[Place, Artifact] = {}
@@ -97,7 +99,15 @@ class Project:
         for source in data.sources:  # which may have become a link since the configuration was loaded
             for folder in (source.path, *source.link_roots):
                 check_in_data_roots(folder, f"source {source.name!r}:")
-        listing = scan(data.sources, self.scan_cache(), self.progress, missing=data.missing_source, forgotten=forgotten)
+        problems = refresh_copies(data.sources, self.config.compute.copies_gb, self.progress)
+        listing = scan(
+            data.sources,
+            self.scan_cache(),
+            self.progress,
+            missing=data.missing_source,
+            forgotten=forgotten,
+            problems=problems,
+        )
         if listing.silenced:
             forgotten = self._remember_silenced(listing.silenced, forgotten)
         self._fingerprint = forgotten.enter(listing.fingerprint)
@@ -135,12 +145,8 @@ class Project:
         key = self.registry().opponent(present.key if present else "")
         return self.store.find(MODEL, key) if key else None
 
-    def _remote(self) -> Remote | None:
-        location = self.config.remote.location()
-        if not location:
-            return None
-        # progress and its bars may be set later
-        return Remote(location, uploads=self.config.remote.upload, progress=lambda *how: self.progress(*how))
+    def _show(self, what: str, done: int, total: int) -> None:
+        self.progress(what, done, total)  # which may be set later
 
     def scan_cache(self) -> ScanCache:
         """Open the cache of file hashes and health facts under this home."""

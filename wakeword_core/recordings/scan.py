@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import compress, islice
 from pathlib import Path
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from wakeword_core.config import SourceConfig
@@ -217,15 +218,16 @@ def scan(
     workers: int = 0,
     missing: Literal["report", "fail"] = "report",
     forgotten: Forgotten = NOTHING_FORGOTTEN,
+    problems: Mapping[str, str] = MappingProxyType({}),
 ) -> Listing:
     """List and hash every recording; a file whose state is remembered is not opened.
 
-    A source that is missing or broken is left out and named, or, with `missing="fail"`, a DataError. What is
-    `forgotten` is counted, and listed no more than if it were not there.
+    A source that is missing or broken, or has one of the `problems`, is left out and named, or, with `missing="fail"`,
+    a DataError. What is `forgotten` is counted, and listed no more than if it were not there.
     """
     listed: list[_Listed] = []
-    failed: dict[str, str] = {}
-    for source in sources:
+    failed = dict(problems)
+    for source in (source for source in sources if source.name not in problems):
         try:
             listed.append(_listed(source, cache))
         except DataError as error:

@@ -37,11 +37,14 @@ _LONGEST_REASON = 200
 
 @dataclass(frozen=True)
 class Entry:
-    """An object as a listing shows it: its name below the store's URL, its size in bytes, and when it was written."""
+    """An object as a listing shows it."""
 
     name: str
+    """Below the store's URL."""
     size: int
     modified: datetime
+    etag: str | None
+    """What changes whenever its bytes do, where the store has that."""
 
 
 class Objects:
@@ -65,13 +68,18 @@ class Objects:
             return None
         return bytes(content)
 
-    def stream(self, name: str, start: int = 0) -> Iterator[bytes]:
-        """Yield the bytes of an object from byte `start` on; FileNotFoundError where there is none."""
+    def stream(self, name: str, start: int = 0, etag: str | None = None) -> Iterator[bytes]:
+        """Yield the bytes of an object from byte `start` on; FileNotFoundError where there is none.
+
+        With an `etag`, RemoteError where it is another one by now.
+        """
         import obstore
 
         self._require_no_link(name)
         with self._failing(f"read {name}"):
             options: Any = {"range": {"offset": start}} if start else {}
+            if etag:
+                options["if_match"] = etag
             yield from map(bytes, obstore.get(self._store, name, options=options).stream(min_chunk_size=_CHUNK_BYTES))
 
     def size(self, name: str) -> int | None:
@@ -101,17 +109,17 @@ class Objects:
         except AlreadyExistsError:
             return False
         except FileNotFoundError:
-            raise RemoteError(f"there is no bucket for {self.url}; make it, or correct remote.url") from None
+            raise RemoteError(f"there is no bucket for {self.url}; make it, or correct the URL") from None
         return True
 
-    def list(self, folder: str) -> Iterator[Entry]:
-        """Yield every object whose name begins with a folder."""
+    def list(self, folder: str = "") -> Iterator[Entry]:
+        """Yield every object in a folder and below, or every one."""
         import obstore
 
-        with self._failing(f"list {folder}"):
-            for batch in obstore.list(self._store, folder):
+        with self._failing(f"list {folder or 'its objects'}"):
+            for batch in obstore.list(self._store, folder or None):
                 for found in batch:
-                    yield Entry(found["path"], found["size"], found["last_modified"])
+                    yield Entry(found["path"], found["size"], found["last_modified"], found["e_tag"])
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; what is not there is no error."""
@@ -130,10 +138,10 @@ class Objects:
         try:
             from obstore.store import LocalStore, from_url
         except ModuleNotFoundError as error:
-            raise MissingDependencyError(f"a remote needs obstore: {install_command('remote')}") from error
+            raise MissingDependencyError(f"a store elsewhere needs obstore: {install_command('remote')}") from error
         if self._folder:
             if not self._folder.is_dir():
-                raise RemoteError(f"there is no folder {self._folder}, which remote.url names; make it, or mount it")
+                raise RemoteError(f"there is no folder {self._folder}, which {self.url} names; make it, or mount it")
             return LocalStore(self._folder)
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
         with self._failing("be opened"):
@@ -156,7 +164,13 @@ class Objects:
     @contextmanager
     def _failing(self, doing: str) -> Iterator[None]:
         """Turn what obstore raises into a sentence; that an object is missing, or there already, is for the caller."""
-        from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+        from obstore.exceptions import (
+            AlreadyExistsError,
+            BaseError,
+            PermissionDeniedError,
+            PreconditionError,
+            UnauthenticatedError,
+        )
 
         try:
             yield
@@ -167,8 +181,10 @@ class Objects:
             status = _STATUS.search(first_line)
             if isinstance(error, PermissionDeniedError | UnauthenticatedError) or (status and status[1] in _REFUSED):
                 problem = f"refused to {doing}: the keys in the environment are wrong, or do not allow it"
+            elif isinstance(error, PreconditionError):
+                problem = f"could not {doing}: it is being changed; run again when it is at rest"
             elif status and status[1] == _NO_BUCKET:
-                problem = f"could not {doing}: there is no such bucket; make it, or correct remote.url"
+                problem = f"could not {doing}: there is no such bucket; make it, or correct the URL"
             else:
                 reason = (status[0] if status else first_line.rpartition(" - ")[2])[:_LONGEST_REASON]
                 problem = f"could not {doing} ({reason}); try again when it can be reached"

@@ -29,6 +29,8 @@ def test_a_store_has_a_url(url: str) -> None:
         "remote.url=s3:hush",
         "remote.url=file://hush/x",
         "remote.url=/hush",
+        "remote.url=s3://bucket/hush/../x",
+        "remote.url=file:///hush/%2e%2e/x",
         "remote.url=http://[hush",
         f"remote.url=s3://bucket/{'hush' * 300}",
         'remote.url="s3://bucket/hush\\x07"',
@@ -62,6 +64,7 @@ def test_a_server_s_owner_decides_where_a_configuration_may_send_artifacts(
             RemoteConfig(url=url).location()
     monkeypatch.setenv("WAKEWORD_REMOTE", "s3://of-the-owner/x")
     assert RemoteConfig(url="s3://of-the-owner/x").location() == "s3://of-the-owner/x"
-    for url in (inside.url, "s3://anybody/x"):
+    assert RemoteConfig(url="s3://of-the-owner/x/mine").location() and inside.location()
+    for url in ("s3://of-the-owner/xy", "s3://anybody/x"):
         with pytest.raises(ConfigError, match="only WAKEWORD_REMOTE may name a store elsewhere"):
             RemoteConfig(url=url).location()

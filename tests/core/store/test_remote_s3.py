@@ -1,6 +1,6 @@
 """Artifacts shared through a real S3 server: wrong keys, refusals, and lines that are slow, silent, or break."""
 
-import importlib.util
+import hashlib
 import logging
 import os
 import signal
@@ -10,23 +10,27 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-for needed in ("obstore", "moto"):
-    if importlib.util.find_spec(needed) is None:
-        pytest.skip(f"{needed} is not installed; the extra dev brings it", allow_module_level=True)
+pytest.importorskip("obstore", reason="obstore is not installed; the extra remote brings it")
+pytest.importorskip("moto", reason="moto is not installed; the extra dev brings it")
 sys.path.insert(0, str(Path(__file__).parent))
 
-from s3_server import Line, S3Server, s3_server  # noqa: E402
-from shared_artifacts import FILES, machine, make, never, writes  # noqa: E402
+from s3_server import Line, S3Server, s3_server
+from shared_artifacts import FILES, machine, make, never, writes
 
-from wakeword_core.errors import RemoteError  # noqa: E402
-from wakeword_core.files import hash_file  # noqa: E402
-from wakeword_core.store.artifacts import CARD, ArtifactStore  # noqa: E402
-from wakeword_core.store.remote import Remote  # noqa: E402
+from wakeword_core.config import Config
+from wakeword_core.config.loading import load_config
+from wakeword_core.errors import DataError, RemoteError
+from wakeword_core.files import hash_file
+from wakeword_core.graph.project import Project
+from wakeword_core.store.artifacts import CARD, ArtifactStore
+from wakeword_core.store.objects import Objects
+from wakeword_core.store.remote import Remote
 
 pytestmark = pytest.mark.server
 _NUMBERS = count()
@@ -37,6 +41,7 @@ MOVE = """
 import sys
 from pathlib import Path
 from wakeword_core.store.artifacts import ArtifactStore
+from wakeword_core.store.objects import Objects
 from wakeword_core.store.remote import Remote
 
 how, root, url, key = sys.argv[1:]
@@ -72,6 +77,33 @@ def use(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wakeword_core.store.objects._SILENT_SECONDS", 0.3)
+
+
+def test_recordings_in_a_bucket_are_copied_and_an_object_with_another_etag_is_another_recording(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAKEWORD_CACHE", str(tmp_path / "cache"))
+    config = load_config(None, [f"data.sources=[{{name: words, path: '{url}/words', role: negative}}]"])
+    objects = Objects(f"{url}/words")
+    with pytest.raises(DataError, match="source 'words' has no recordings"):
+        scan_all(config, tmp_path)
+    for name in ("ada/1.wav", "bo/2.wav"):
+        objects.write(name, name.encode())
+    first = scan_all(config, tmp_path)
+    objects.write("bo/2.wav", b"bo/3.wav")
+    second = scan_all(config, tmp_path)
+    assert first[0] == second[0] == hashlib.sha256(b"ada/1.wav").hexdigest()
+    assert second[1] == hashlib.sha256(b"bo/3.wav").hexdigest() != first[1]
+    listed = [replace(entry, etag='"of another time"') for entry in objects.list()]
+    monkeypatch.setattr(Objects, "list", lambda self, folder="": listed)
+    with pytest.raises(DataError, match=r"could not read .*: it is being changed; run again when it is at rest"):
+        scan_all(config, tmp_path)
+
+
+def scan_all(config: Config, folder: Path) -> list[str]:
+    """The ids of all recordings of a project, by path."""
+    config = config.model_copy(update={"data": config.data.model_copy(update={"missing_source": "fail"})})
+    return Project(config, folder / "home").listing().columns["recording_id"]
 
 
 def test_what_one_machine_built_another_takes(

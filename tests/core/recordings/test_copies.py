@@ -1,0 +1,182 @@
+"""Sources that lie in a store elsewhere: copied once, and again where the store says that they changed."""
+
+import logging
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("obstore", reason="the extra remote is not installed")
+
+from wakeword_core.config.loading import load_config, save_config
+from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.graph.project import Project
+from wakeword_core.recordings.scan import Listing
+from wakeword_core.store.objects import Entry, Objects
+
+
+class Source:
+    """Recordings in a store, and the project of a machine that names them by URL."""
+
+    def __init__(self, folder: Path, tmp_path: Path) -> None:
+        self.folder, self._tmp_path = folder, tmp_path
+        self.fetched: list[str] = []
+
+    def project(self, path: str | None = None, *settings: str, more: str = "") -> Project:
+        source = f"{{name: words, path: '{path or self.folder.as_uri()}', role: negative, speaker: parent{more}}}"
+        return Project(load_config(None, [f"data.sources=[{source}]", *settings]), self._tmp_path / "home")
+
+    def listing(self, *arguments: str, more: str = "") -> Listing:
+        self.fetched.clear()
+        return self.project(*arguments, more=more).listing()
+
+    @property
+    def copy(self) -> Path:
+        return self.project().config.data.sources[0].path
+
+
+@pytest.fixture
+def source(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    monkeypatch.setenv("WAKEWORD_CACHE", str(tmp_path / "cache"))
+    made, stream = Source(recordings, tmp_path), Objects.stream
+
+    def noting(self: Objects, name: str, *arguments: Any, **options: Any) -> Any:
+        made.fetched.append(name)
+        return stream(self, name, *arguments, **options)
+
+    monkeypatch.setattr(Objects, "stream", noting)
+    return made
+
+
+def test_recordings_of_a_store_are_those_of_the_folder(source: Source) -> None:
+    there, here = source.project(), source.project(str(source.folder))
+    assert there.fingerprint() == here.fingerprint() and len(source.fetched) == 10
+    manifest = there.stages["raw_manifest"]
+    assert manifest.deciding_settings(there.config, None) == manifest.deciding_settings(here.config, None)
+
+
+def test_only_what_changed_is_fetched_again(source: Source, write_tone) -> None:
+    before = source.listing()
+    assert source.listing().fingerprint == before.fingerprint and source.fetched == []
+    write_tone(source.folder / "spk0" / "0.wav", seed=99)
+    (source.folder / "spk1" / "2.wav").unlink()
+    write_tone(source.folder / "new" / "n.wav", seed=100)
+    after = source.listing()
+    assert sorted(source.fetched) == ["new/n.wav", "spk0/0.wav"]
+    assert after.fingerprint == source.listing(str(source.folder)).fingerprint != before.fingerprint
+    assert not (source.copy / "spk1" / "2.wav").exists()
+
+
+def test_what_is_lost_or_strange_in_the_copy_is_put_right(source: Source, tmp_path: Path) -> None:
+    whole = source.listing().fingerprint
+    (source.copy / "spk0" / "0.wav").unlink()
+    (source.copy / "spk0" / "1.wav").write_bytes(b"cut")
+    (source.copy / "stray.wav").write_bytes(b"stray")
+    shutil.rmtree(source.copy / "spk4")
+    (tmp_path / "mine").mkdir()
+    (source.copy / "spk4").symlink_to(tmp_path / "mine")
+    assert source.listing().fingerprint == whole and len(source.fetched) == 4
+    assert not (source.copy / "stray.wav").exists() and list((tmp_path / "mine").iterdir()) == []
+
+
+def test_include_decides_what_is_copied(source: Source) -> None:
+    listing = source.listing(more=", include: ['spk[01]/*']")
+    assert len(listing.columns["path"]) == len(source.fetched) == 4
+
+
+def test_a_table_in_a_store_is_copied_with_its_recordings(source: Source) -> None:
+    (source.folder / "words.csv").write_text("path,label\nspk0/0.wav,_negative\nspk3/7.wav,_negative\n")
+    listing = source.listing(f"{source.folder.as_uri()}/words.csv")
+    assert listing.columns["path"] == ["spk0/0.wav", "spk3/7.wav"] and "words.csv" in source.fetched
+
+
+def test_more_than_the_setting_allows_is_refused_before_anything_is_fetched(source: Source) -> None:
+    listing = source.listing(source.folder.as_uri(), "compute.copies_gb=0.0001")
+    assert "more than compute.copies_gb leaves" in listing.missing["words"] and source.fetched == []
+    with pytest.raises(DataError, match=r"0\.000\d+ GB at file:"):
+        source.listing(source.folder.as_uri(), "compute.copies_gb=0.0001", "data.missing_source=fail")
+
+
+def test_an_object_that_changes_while_it_is_read_is_no_recording(
+    source: Source, monkeypatch: pytest.MonkeyPatch, write_tone
+) -> None:
+    listed = Objects.list
+
+    def changing(self: Objects, folder: str = "") -> list[Entry]:
+        entries = list(listed(self, folder))
+        write_tone(source.folder / "spk0" / "0.wav", seconds=0.7, seed=99)
+        return entries
+
+    monkeypatch.setattr(Objects, "list", changing)
+    problem = source.listing().missing["words"]
+    assert "is not copied whole" in problem and "being changed" in problem and "run again" in problem
+    monkeypatch.setattr(Objects, "list", listed)
+    assert source.listing().missing == {} and "spk0/0.wav" in source.fetched
+
+
+def test_an_object_that_vanishes_while_it_is_read_is_said(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Entry("spk9/gone.wav", 1_000, datetime.now(UTC), None)
+    listed = Objects.list
+    monkeypatch.setattr(Objects, "list", lambda self, folder="": [*listed(self, folder), gone])
+    assert "spk9/gone.wav is being changed" in source.listing().missing["words"]
+
+
+def test_without_a_network_the_last_whole_copy_is_used(source: Source, caplog: pytest.LogCaptureFixture) -> None:
+    whole = source.listing().fingerprint
+    source.folder.rename(source.folder.with_name("away"))
+    with caplog.at_level(logging.WARNING):
+        assert source.listing().fingerprint == whole
+    assert "source 'words' is used as it was copied last: there is no folder" in caplog.text
+    (source.copy / "spk0" / "0.wav").unlink()
+    assert "cannot be copied" in source.listing().missing["words"]
+
+
+def test_a_copy_that_was_cut_off_is_not_used_and_gone_on_with(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, away = Objects.stream, source.folder.with_name("away")
+
+    def breaks(self: Objects, name: str, *arguments: Any, **options: Any) -> Any:
+        if name == "spk4/9.wav":
+            raise OSError(28, "No space left on device")
+        return stream(self, name, *arguments, **options)
+
+    monkeypatch.setattr(Objects, "stream", breaks)
+    assert "No space left on device; run again to go on" in source.listing().missing["words"]
+    monkeypatch.setattr(Objects, "stream", stream)
+    source.folder.rename(away)
+    assert "cannot be copied" in source.listing().missing["words"]
+    away.rename(source.folder)
+    assert source.listing().missing == {} and "spk4/9.wav" in source.fetched and len(source.fetched) < 10
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.wav", "/outside.wav", "a/../../outside.wav", "a//b.wav", "a\x07.wav", "."]
+)
+def test_names_that_lead_elsewhere_are_left_out(
+    source: Source, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = Objects.list
+    hostile = Entry(name, 1_000, datetime.now(UTC), None)
+    monkeypatch.setattr(Objects, "list", lambda self, folder="": [*listed(self, folder), hostile])
+    with caplog.at_level(logging.WARNING):
+        assert len(source.listing().columns["path"]) == 10
+    assert "is no name that a file can have" in caplog.text
+    assert not any(path.name == "outside.wav" for path in tmp_path.rglob("*"))
+
+
+def test_a_url_is_kept_with_the_place_of_its_copy_and_shows_no_password(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = source.project("s3://bucket/a/words").config
+    assert (config.data.sources[0].url, config.data.sources[0].path.name) == ("s3://bucket/a/words", "words")
+    save_config(config, tmp_path / "saved.yaml")
+    assert load_config(tmp_path / "saved.yaml") == config
+    for url in ("s3://key:hush@bucket/x", "https://hush/x", "s3://bucket/hush/.."):
+        with pytest.raises(ConfigError) as raised:
+            source.project(url)
+        assert "hush" not in str(raised.value)
+    monkeypatch.setenv("WAKEWORD_DATA_ROOTS", os.pathsep.join([str(tmp_path / "home"), str(tmp_path / "cache")]))
+    with pytest.raises(ConfigError, match="the path of source 'words':"):
+        source.listing()
