@@ -39,7 +39,7 @@ class SourceConfig(Settings):
     path: Annotated[Path, DECIDES_NOTHING] = Field(
         description="Folder, or a table (.csv, .tsv, .parquet) with a column path, relative to the table's folder, and "
         "optionally label, speaker, licence, role and split. It may begin with ~ and hold ${VARIABLES}; it is relative "
-        "to the configuration. A URL (s3://, gs://, az://, file://) is copied to this machine."
+        "to the configuration. A URL (s3://, gs://, az://, file://, or a list of files on https://) is copied here."
     )
     url: Annotated[str, DECIDES_NOTHING] = Field(
         "", description="Store that the folder of the path is a copy of; follows from a path that is a URL."

@@ -18,10 +18,13 @@ CACHE_VARIABLE = "WAKEWORD_CACHE"
 """Environment variable with the folder of local copies; without it, ~/.cache/wakeword."""
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 """Endings of a source's path that make it a table of recordings instead of a folder."""
+INDEX_SUFFIXES = (".txt", ".jsonl")
+"""Endings of a URL that make it a list of files beside it: a name a line, or an object with path, size and etag."""
 _DIGITS = 12
 _BUCKETS = ("s3", "gs", "az")
 _LONGEST = 1_000
-_ALLOWED = "it must begin with s3://bucket, gs://bucket, az://account/container or file:///folder"
+_STORES = "it must begin with s3://bucket, gs://bucket, az://account/container or file:///folder"
+_LISTS = ", or be a list of files such as https://host/folder/list.txt (or .jsonl)"
 
 
 class RemoteConfig(Settings):
@@ -85,25 +88,30 @@ def local_copy(url: str) -> tuple[str, Path]:
 
     ValueError, which does not repeat it, for what is no URL of a store.
     """
-    if problem := url_problem(url):
+    if problem := url_problem(url, source=True):
         raise ValueError(problem)
-    folder, _, table = url.rpartition("/") if url.lower().endswith(TABLE_SUFFIXES) else (url.rstrip("/"), "", "")
+    named, table = url.rstrip("/"), ""
+    if url.lower().endswith(TABLE_SUFFIXES):
+        named, _, table = url.rpartition("/")
     cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "wakeword")
-    return folder, cache.absolute() / "sources" / digest(folder)[:_DIGITS] / folder.rpartition("/")[2] / table
+    return named, cache.absolute() / "sources" / digest(named)[:_DIGITS] / named.rpartition("/")[2] / table
 
 
-def url_problem(url: str) -> str:
-    """Say what is wrong with the URL of a remote, without repeating it: it may hold a password. Empty: nothing is."""
+def url_problem(url: str, *, source: bool = False) -> str:
+    """Say what is wrong with the URL of a remote or a source, without repeating it: it may hold a password.
+
+    A source may also be a list on a web server, encrypted unless that is this machine. Empty: nothing is wrong.
+    """
+    allowed = f"{_STORES}{_LISTS if source else ''}"
     try:
         parts = urlsplit(url)
-        secret = "@" in url or parts.query or parts.fragment
         climbs = {".", ".."} & set(unquote(parts.path).split("/"))
     except ValueError:
-        return _ALLOWED
-    if climbs:
-        return _ALLOWED
-    if secret:
+        return allowed
+    if "@" in url or parts.query or parts.fragment:
         return "it may name a place only; keys and passwords belong in the environment"
-    is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
-    is_bucket = parts.scheme in _BUCKETS and parts.netloc
-    return "" if not url or ((is_folder or is_bucket) and url.isprintable() and len(url) <= _LONGEST) else _ALLOWED
+    is_store = bool(parts.netloc) == (parts.scheme in _BUCKETS) and parts.scheme in (*_BUCKETS, "file")
+    is_safe = parts.scheme == "https" or (parts.scheme, parts.hostname) == ("http", "127.0.0.1")
+    is_list = source and bool(parts.hostname) and is_safe and url.endswith(INDEX_SUFFIXES)
+    possible = (is_store or is_list) and not climbs and url.isprintable() and len(url) <= _LONGEST
+    return "" if possible or not url else allowed

@@ -7,13 +7,14 @@ and its size. A copy that was cut off is not used before it is whole.
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
 from wakeword_core.config import SourceConfig
-from wakeword_core.config.remote import require_allowed
+from wakeword_core.config.remote import INDEX_SUFFIXES, require_allowed
 from wakeword_core.errors import DataError, RemoteError, reason_of
-from wakeword_core.files import as_type, contained, read_json, replacing, require_space, write_json
+from wakeword_core.files import as_type, contained, parse_json, read_json, replacing, require_space, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.scan import map_unordered
 from wakeword_core.recordings.sources import chooser
@@ -28,6 +29,8 @@ _SAVE_EVERY = 1_000
 _GIGABYTE = 1e9
 _USABLE_NAME = re.compile(f"{SEGMENT}(/{SEGMENT})*")
 _LONGEST_NAME = 1_000
+_MOST_LIST_BYTES = 256 * 2**20
+_UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,15 @@ class _Kept:
 
     mark: str
     size: int
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A file as a list on a web server names it."""
+
+    path: str
+    size: int | None = None
+    etag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,14 +86,18 @@ class _Copy:
     def refresh(self, most_bytes: float, progress: Progress) -> int:
         """Fetch what changed and remove what is gone; return the bytes of all of it."""
         name, url = self._source.name, self._source.url
+        is_list = url.endswith(INDEX_SUFFIXES) and url.startswith("http")
+        folder, _, index = url.rpartition("/") if is_list else (url, "", "")
         try:
-            objects = Objects(url)
-            wanted = self._listed(objects)
+            objects = Objects(folder)
+            wanted = self._chosen(_entries_of_list(objects, index) if index else objects.list())
         except RemoteError as error:
             if not self._known.whole or not all(self._has(path, kept) for path, kept in self._known.files.items()):
                 raise DataError(f"source {name!r} cannot be copied: {error}") from error
             log.warning("source %r is used as it was copied last: %s", name, error)
             return sum(kept.size for kept in self._known.files.values())
+        if not wanted:
+            raise DataError(f"source {name!r} has no files at {url}; correct its path, or its include")
         total = sum(entry.size for entry in wanted.values())
         if total > most_bytes:
             raise DataError(
@@ -100,12 +116,12 @@ class _Copy:
             raise DataError(f"source {name!r} is not copied whole: {reason_of(error)}; run again to go on") from error
         return total
 
-    def _listed(self, objects: Objects) -> dict[str, Entry]:
-        """List what the source takes of the store; names that are no file's, such as with `..`, are left out."""
+    def _chosen(self, entries: Iterable[Entry]) -> dict[str, Entry]:
+        """Return what the source takes of a store; names that are no file's, such as with `..`, are left out."""
         takes = (lambda path: True) if self._source.is_table else chooser(self._source)
         wanted = {}
-        for entry in objects.list():
-            if len(entry.name) > _LONGEST_NAME or not _USABLE_NAME.fullmatch(entry.name):
+        for entry in entries:
+            if not _is_usable(entry.name):
                 log.warning(
                     "source %r: %r is no name that a file can have; it is left out", self._source.name, entry.name
                 )
@@ -158,6 +174,32 @@ class _Copy:
         if index != self._known:
             write_json(self._index, asdict(index))
             self._known = index
+
+
+def _is_usable(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and _USABLE_NAME.fullmatch(name) is not None
+
+
+def _entries_of_list(objects: Objects, index: str) -> Iterator[Entry]:
+    """Yield what a list on a web server names: a file a line, or a JSON object with path, and perhaps size and etag."""
+    text = objects.read(index, _MOST_LIST_BYTES)
+    if text is None:
+        raise RemoteError(f"{objects.url} has no {index}")
+    try:
+        lines = [line for line in map(str.strip, text.decode().splitlines()) if line]
+        listed = [as_type(_Line, parse_json(line)) if index.endswith(".jsonl") else _Line(line) for line in lines]
+    except ValueError as error:
+        raise RemoteError(f"{objects.url}/{index} is no list of files ({reason_of(error)})") from None
+    asked = set()
+    for line in listed:
+        if (line.size is not None and line.etag) or not _is_usable(line.path):
+            yield Entry(line.path, line.size or 0, _UNKNOWN, line.etag)
+        else:
+            asked.add(line.path)
+    for path, found in map_unordered(objects.look, asked, _AT_ONCE):
+        if found is None:
+            raise RemoteError(f"{objects.url}/{index} names {path}, which there is not")
+        yield found
 
 
 def _mark(entry: Entry) -> str:

@@ -19,6 +19,7 @@ from wakeword_core.files import inside
 from wakeword_core.python import install_command
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 _CONNECT_SECONDS, _SILENT_SECONDS = 5, 30
@@ -48,7 +49,10 @@ class Entry:
 
 
 class Objects:
-    """The objects below a URL: s3://, gs://, az:// or file://. Every method raises RemoteError when the store fails."""
+    """The objects below a URL: s3://, gs://, az:// or file://; of https:// the files, which cannot be listed.
+
+    Every method raises RemoteError when the store fails.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -82,13 +86,13 @@ class Objects:
                 options["if_match"] = etag
             yield from map(bytes, obstore.get(self._store, name, options=options).stream(min_chunk_size=_CHUNK_BYTES))
 
-    def size(self, name: str) -> int | None:
-        """Return the size of an object in bytes, or None where there is none."""
+    def look(self, name: str) -> Entry | None:
+        """Return what a listing would show of one object, or None where there is none."""
         import obstore
 
         try:
             with self._failing(f"look at {name}"):
-                return obstore.head(self._store, name)["size"]
+                return _entry(obstore.head(self._store, name))
         except FileNotFoundError:
             return None
 
@@ -118,8 +122,7 @@ class Objects:
 
         with self._failing(f"list {folder or 'its objects'}"):
             for batch in obstore.list(self._store, folder or None):
-                for found in batch:
-                    yield Entry(found["path"], found["size"], found["last_modified"], found["e_tag"])
+                yield from map(_entry, batch)
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; what is not there is no error."""
@@ -151,7 +154,7 @@ class Objects:
                     "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
                     "read_timeout": timedelta(seconds=_SILENT_SECONDS),
                     "timeout": _LONGEST,
-                    "allow_http": endpoint.startswith("http://"),
+                    "allow_http": (endpoint or self.url).startswith("http://"),
                 },
                 retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(minutes=1)},
             )
@@ -189,3 +192,7 @@ class Objects:
                 reason = (status[0] if status else first_line.rpartition(" - ")[2])[:_LONGEST_REASON]
                 problem = f"could not {doing} ({reason}); try again when it can be reached"
             raise RemoteError(f"{self.url} {problem}") from None
+
+
+def _entry(found: "ObjectMeta") -> Entry:
+    return Entry(found["path"], found["size"], found["last_modified"], found["e_tag"])

@@ -244,7 +244,8 @@ class Remote:
         missing = {entry for entry in entries if entry.sha256 in self._damaged}
 
         def look(entry: FileEntry, add: Callable[[int], None]) -> None:
-            if self._objects.size(_file_name(entry.sha256)) != entry.size:
+            found = self._objects.look(_file_name(entry.sha256))
+            if found is None or found.size != entry.size:
                 missing.add(entry)
 
         self._transfer("look what the remote has", entries, look, 0)

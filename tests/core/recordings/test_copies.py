@@ -1,9 +1,14 @@
 """Sources that lie in a store elsewhere: copied once, and again where the store says that they changed."""
 
+import functools
+import json
 import logging
 import os
 import shutil
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +185,55 @@ def test_a_url_is_kept_with_the_place_of_its_copy_and_shows_no_password(
     monkeypatch.setenv("WAKEWORD_DATA_ROOTS", os.pathsep.join([str(tmp_path / "home"), str(tmp_path / "cache")]))
     with pytest.raises(ConfigError, match="the path of source 'words':"):
         source.listing()
+
+
+@pytest.fixture
+def web(recordings: Path) -> Iterator[str]:
+    """The recordings on a web server."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(recordings))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_list_on_a_web_server_names_the_recordings(source: Source, web: str, write_tone) -> None:
+    (source.folder / "list.txt").write_text("spk0/0.wav\n\nspk1/2.wav\n")
+    before = source.listing(f"{web}/list.txt")
+    assert before.columns["path"] == ["spk0/0.wav", "spk1/2.wav"]
+    write_tone(source.folder / "spk0" / "0.wav", seconds=0.7, seed=99)
+    after = source.listing(f"{web}/list.txt")
+    assert source.fetched == ["list.txt", "spk0/0.wav"] and after.columns["size"] != before.columns["size"]
+
+
+def test_a_list_may_say_by_what_changes_are_known(source: Source, web: str) -> None:
+    size = (source.folder / "spk0" / "0.wav").stat().st_size
+    for mark, fetched in (("one", 2), ("one", 1), ("two", 2)):
+        lines = [{"path": "spk0/0.wav", "size": size, "etag": mark, "note": "of others"}]
+        (source.folder / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        assert source.listing(f"{web}/list.jsonl").columns["path"] == ["spk0/0.wav"]
+        assert len(source.fetched) == fetched
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("list.txt", b"spk0/0.wav\nspk0/no.wav", "names spk0/no.wav, which there is not"),
+        ("list.txt", b"\xff\xfe", "is no list of files"),
+        ("list.txt", b"../outside.wav", "has no files"),
+        ("list.jsonl", b"spk0/0.wav", "is no list of files"),
+        ("list.jsonl", b'{"name": "spk0/0.wav"}', "is no list of files"),
+        ("no.txt", None, "has no no.txt"),
+    ],
+)
+def test_a_list_that_is_none_is_named(source: Source, web: str, name: str, text: bytes | None, says: str) -> None:
+    if text is not None:
+        (source.folder / name).write_bytes(text)
+    assert says in source.listing(f"{web}/{name}").missing["words"]
+
+
+def test_a_web_server_that_is_elsewhere_is_not_read_unencrypted(source: Source) -> None:
+    assert source.project("https://example.org/a/list.txt").config.data.sources[0].url.startswith("https:")
+    for url in ("http://example.org/a/list.txt", "https://example.org/a/", "https://example.org/list.html"):
+        with pytest.raises(ConfigError, match="or be a list of files"):
+            source.project(url)

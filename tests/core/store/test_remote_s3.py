@@ -85,7 +85,7 @@ def test_recordings_in_a_bucket_are_copied_and_an_object_with_another_etag_is_an
     monkeypatch.setenv("WAKEWORD_CACHE", str(tmp_path / "cache"))
     config = load_config(None, [f"data.sources=[{{name: words, path: '{url}/words', role: negative}}]"])
     objects = Objects(f"{url}/words")
-    with pytest.raises(DataError, match="source 'words' has no recordings"):
+    with pytest.raises(DataError, match="source 'words' has no files at s3://"):
         scan_all(config, tmp_path)
     for name in ("ada/1.wav", "bo/2.wav"):
         objects.write(name, name.encode())
