@@ -9,6 +9,8 @@ from wakeword_core.config.loading import load_config
 from wakeword_core.config.remote import RemoteConfig
 from wakeword_core.errors import ConfigError
 
+HUSH = "hush"
+
 
 @pytest.mark.parametrize(
     "url",
@@ -21,10 +23,10 @@ def test_a_store_has_a_url(url: str) -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        "remote.url=s3://key:hush@bucket/x",
+        f"remote.url=s3://key:{HUSH}@bucket/x",
         "remote.url=s3://bucket/x?secret=hush",
         "remote.url='s3://bucket/x#hush'",
-        "remote.url=key:hush@s3://bucket",
+        f"remote.url=key:{HUSH}@s3://bucket",
         "remote.url=hush://bucket/x",
         "remote.url=s3:hush",
         "remote.url=file://hush/x",
@@ -34,7 +36,7 @@ def test_a_store_has_a_url(url: str) -> None:
         "remote.url=http://[hush",
         f"remote.url=s3://bucket/{'hush' * 300}",
         'remote.url="s3://bucket/hush\\x07"',
-        "remote=s3://key:hush@bucket/x",
+        f"remote=s3://key:{HUSH}@bucket/x",
     ],
 )
 def test_anything_else_is_refused_and_not_repeated(setting: str) -> None:
@@ -47,7 +49,7 @@ def test_the_environment_names_it_where_the_configuration_does_not(monkeypatch: 
     monkeypatch.setenv("WAKEWORD_REMOTE", "s3://of-the-team/x/")
     assert Config().remote.location() == "s3://of-the-team/x"
     assert RemoteConfig(url="gs://mine").location() == "gs://mine"
-    monkeypatch.setenv("WAKEWORD_REMOTE", "s3://key:hush@bucket")
+    monkeypatch.setenv("WAKEWORD_REMOTE", f"s3://key:{HUSH}@bucket")
     with pytest.raises(ConfigError, match=r"^WAKEWORD_REMOTE: it may name a place only") as raised:
         Config().remote.location()
     assert "hush" not in str(raised.value)
