@@ -84,7 +84,7 @@ def require_allowed(url: str, setting: str) -> None:
 
 
 def local_copy(url: str) -> tuple[str, Path]:
-    """Return the folder that a source's URL names, and the path that it, or the table in it, has in its local copy.
+    """Return the folder or list that a source's URL names, and the path of the copy here, or of the table in it.
 
     ValueError, which does not repeat it, for what is no URL of a store.
     """
@@ -93,8 +93,8 @@ def local_copy(url: str) -> tuple[str, Path]:
     named, table = url.rstrip("/"), ""
     if url.lower().endswith(TABLE_SUFFIXES):
         named, _, table = url.rpartition("/")
-    cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "wakeword")
-    return named, cache.absolute() / "sources" / digest(named)[:_DIGITS] / named.rpartition("/")[2] / table
+    cache = Path(os.environ.get(CACHE_VARIABLE) or os.path.expanduser("~/.cache/wakeword")).absolute()
+    return named, cache / "sources" / digest(named)[:_DIGITS] / named.rpartition("/")[2] / table
 
 
 def url_problem(url: str, *, source: bool = False) -> str:
@@ -110,8 +110,9 @@ def url_problem(url: str, *, source: bool = False) -> str:
         return allowed
     if "@" in url or parts.query or parts.fragment:
         return "it may name a place only; keys and passwords belong in the environment"
-    is_store = bool(parts.netloc) == (parts.scheme in _BUCKETS) and parts.scheme in (*_BUCKETS, "file")
+    is_bucket = parts.scheme in _BUCKETS and bool(parts.netloc)
+    is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
     is_safe = parts.scheme == "https" or (parts.scheme, parts.hostname) == ("http", "127.0.0.1")
     is_list = source and bool(parts.hostname) and is_safe and url.endswith(INDEX_SUFFIXES)
-    possible = (is_store or is_list) and not climbs and url.isprintable() and len(url) <= _LONGEST
+    possible = (is_bucket or is_folder or is_list) and not climbs and url.isprintable() and len(url) <= _LONGEST
     return "" if possible or not url else allowed

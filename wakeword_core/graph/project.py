@@ -61,8 +61,8 @@ class Project:
     def __post_init__(self) -> None:
         self.home = self.home.resolve()
         check_in_data_roots(self.home, "the home")
-        remote = self.config.remote
-        self.remote = Remote(url, uploads=remote.upload, progress=self._show) if (url := remote.location()) else None
+        url = self.config.remote.location()
+        self.remote = Remote(url, uploads=self.config.remote.upload, progress=self._show) if url else None
         self.store = ArtifactStore(self.home / "store", self.remote)
         self._fingerprint: str | None = None
         self._complete: dict[Place, Artifact] = {}

@@ -30,6 +30,7 @@ def test_a_store_has_a_url(url: str) -> None:
         "remote.url=hush://bucket/x",
         "remote.url=s3:hush",
         "remote.url=file://hush/x",
+        "remote.url=file:hush",
         "remote.url=/hush",
         "remote.url=s3://bucket/hush/../x",
         "remote.url=file:///hush/%2e%2e/x",

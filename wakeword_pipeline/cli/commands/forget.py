@@ -22,7 +22,6 @@ _ELSEWHERE = (
     "Not searched: the recordings' own files, which stay where they are; models that were exported or copied out of "
     "the home; and figures and pictures in Dagster's history and in reports that were copied."
 )
-_AFFECTED = "what holds it, was made from it, or cannot be traced"
 _SHOWN = 5
 
 
@@ -158,7 +157,7 @@ def _print(project: Project, recording_ids: Sequence[str], affected: Affected) -
     it = "it" if len(recording_ids) == 1 else "them"
     print(printable(f"{what} forgotten: no build in {project.home} will use {it} again."))
     if affected.items:
-        print_items(_AFFECTED, affected.items, freed_bytes(affected.items))
+        print_items("what holds it, was made from it, or cannot be traced", affected.items, freed_bytes(affected.items))
     else:
         print("There is no artifact that holds it or was made from it.")
     for run in affected.runs:

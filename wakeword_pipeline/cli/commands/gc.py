@@ -25,8 +25,7 @@ def collect_garbage(options: ProjectOptions, keep: int, *, deletes: bool, as_jso
     WakewordError when something is to be deleted while a build is running.
     """
     home = options.home
-    if not (home / "store").is_dir():
-        raise WakewordError(f"{home} holds no artifacts; name a home with --home")
+    _require_artifacts(home)
     project = options.project()
     prepare_home(home, options.config)
     if deletes:
@@ -45,6 +44,7 @@ def collect_garbage(options: ProjectOptions, keep: int, *, deletes: bool, as_jso
 
 def collect_remote_garbage(options: ProjectOptions, keep: int, *, deletes: bool, as_json: bool) -> None:
     """Do the same on the remote, where what was pushed lately stays too: another home may need it."""
+    _require_artifacts(options.home)
     project = options.project()
     remote = remote_of(project)
     prepare_home(project.home, options.config)
@@ -58,6 +58,12 @@ def collect_remote_garbage(options: ProjectOptions, keep: int, *, deletes: bool,
     _report(items, result, remote.url, "gc --remote")
     if as_json:
         print(json.dumps(result))
+
+
+def _require_artifacts(home: Path) -> None:
+    """Refuse a home that needs nothing, such as one that was named by mistake."""
+    if not (home / "store").is_dir():
+        raise WakewordError(f"{home} holds no artifacts; name a home with --home")
 
 
 def _garbage(project: Project, keep: int) -> list[Item]:

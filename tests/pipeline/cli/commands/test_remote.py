@@ -111,6 +111,7 @@ def test_gc_lists_and_deletes_what_nothing_needs_on_the_remote(machines: list[Pr
     result = facts(one, "gc", "--remote", "--delete")
     assert [item["what"] for item in result["items"]] == [old.key] and result["freed"] == 3
     assert "is needed" in command(one, "gc", "--remote") and old.path.is_dir()
+    assert "holds no artifacts" in command(two, "gc", "--remote", "--delete", expect=1)
     assert facts(two, "pull")["moved"] == list(BUILT)
 
 
