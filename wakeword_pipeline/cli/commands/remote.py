@@ -33,14 +33,11 @@ def push_artifacts(options: ProjectOptions, *, as_json: bool) -> None:
             return _MISSING
         return _MOVED if remote.push(artifact) else _THERE
 
-    outcome = _for_each(project, push)
-    _report(
-        outcome,
-        f"Uploaded {{moved}} to {remote.url}; {{there}} were there already.",
-        "Not built yet for the present recordings and settings: {names}; `wakeword run` builds them.",
-    )
+    uploaded, there, missing = _for_each(project, push)
+    print(printable(f"Uploaded {_counted(uploaded)} to {remote.url}; {_counted(there)} were there already."))
+    _print_missing("Not built yet", missing)
     if as_json:
-        print(json.dumps({"remote": remote.url, **outcome}))
+        print(json.dumps({"remote": remote.url, "uploaded": uploaded, "there": there, "missing": missing}))
 
 
 def pull_artifacts(options: ProjectOptions, *, as_json: bool) -> None:
@@ -54,33 +51,29 @@ def pull_artifacts(options: ProjectOptions, *, as_json: bool) -> None:
             return _THERE
         return _MOVED if project.fetch(*place) else _MISSING
 
-    outcome = _for_each(project, pull)
-    _report(
-        outcome,
-        f"Fetched {{moved}} from {remote.url}; {{there}} were here already.",
-        "Not on the remote for the present recordings and settings: {names}; `wakeword run` builds them.",
-    )
+    fetched, there, missing = _for_each(project, pull)
+    print(printable(f"Fetched {_counted(fetched)} from {remote.url}; {_counted(there)} were here already."))
+    _print_missing("Not on the remote", missing)
     if as_json:
-        print(json.dumps({"remote": remote.url, **outcome}))
+        print(json.dumps({"remote": remote.url, "fetched": fetched, "there": there, "missing": missing}))
 
 
-def _for_each(project: Project, move: Callable[[Place], str]) -> dict[str, list[str]]:
-    """Move every artifact of a project, in build order, and return the names of those with each outcome."""
+def _for_each(project: Project, move: Callable[[Place], str]) -> tuple[list[str], list[str], list[str]]:
+    """Move every artifact of a project, in build order; the names of what was moved, was there, and is missing."""
     outcome: dict[str, list[str]] = {_MOVED: [], _THERE: [], _MISSING: []}
     with Bars() as bars, project.store.in_use():
         project.progress = bars
         for stage in project.stages.values():
             for split in stage.splits:
                 outcome[move((stage.name, split))].append(artifact_name(stage.name, split))
-    return outcome
+    return outcome[_MOVED], outcome[_THERE], outcome[_MISSING]
 
 
-def _report(outcome: dict[str, list[str]], done: str, missing: str) -> None:
-    moved, there = (_counted(len(outcome[name])) for name in (_MOVED, _THERE))
-    print(printable(done.format(moved=moved, there=there)))
-    if outcome[_MISSING]:
-        print(printable(missing.format(names=", ".join(outcome[_MISSING]))))
+def _print_missing(what: str, names: list[str]) -> None:
+    if names:
+        listed = ", ".join(names)
+        print(f"{what} for the present recordings and settings: {listed}; `wakeword run` builds what is missing.")
 
 
-def _counted(count: int) -> str:
-    return f"{count} artifact{'s' * (count != 1)}"
+def _counted(names: list[str]) -> str:
+    return f"{len(names)} artifact{'s' * (len(names) != 1)}"

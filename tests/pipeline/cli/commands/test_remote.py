@@ -49,7 +49,8 @@ def config_of(folder: Path) -> Config:
 def machines(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Project]:
     """Two machines with the same recordings, of which the first has a manifest and shards, and a remote."""
     for name in ("WAKEWORD_CONFIG", "WAKEWORD_HOME", "WAKEWORD_DAGSTER", "DAGSTER_HOME"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what commands set is gone after the test
+        monkeypatch.delenv(name)
     (tmp_path / "shared").mkdir()
     shutil.copytree(recorded, tmp_path / "one")
     shutil.copytree(recorded / "recordings", tmp_path / "two" / "recordings")
@@ -81,10 +82,10 @@ def test_what_one_machine_pushed_another_pulls_and_builds_no_more(machines: list
     assert f"Uploaded 2 artifacts to {one.config.remote.url}; 0 artifacts were there already." in said
     assert "Not built yet for the present recordings and settings: audio_shards[val], " in said
     pushed = facts(one, "push")
-    assert pushed["moved"] == [] and pushed["there"] == list(BUILT) and "trained_model" in pushed["missing"]
+    assert pushed["uploaded"] == [] and pushed["there"] == list(BUILT) and "trained_model" in pushed["missing"]
 
     pulled = facts(two, "pull")
-    assert pulled["moved"] == list(BUILT) and "audio_shards[val]" in pulled["missing"]
+    assert pulled["fetched"] == list(BUILT) and "audio_shards[val]" in pulled["missing"]
     assert "Fetched 0 artifacts" in command(two, "pull")
     again = Project(two.config, two.home)
     assert not again.build("raw_manifest")[1] and not again.build("audio_shards", "train")[1]
@@ -112,7 +113,7 @@ def test_gc_lists_and_deletes_what_nothing_needs_on_the_remote(machines: list[Pr
     assert [item["what"] for item in result["items"]] == [old.key] and result["freed"] == 3
     assert "is needed" in command(one, "gc", "--remote") and old.path.is_dir()
     assert "holds no artifacts" in command(two, "gc", "--remote", "--delete", expect=1)
-    assert facts(two, "pull")["moved"] == list(BUILT)
+    assert facts(two, "pull")["fetched"] == list(BUILT)
 
 
 def write_old(build: Build) -> None:
@@ -127,7 +128,7 @@ def test_what_is_forgotten_is_named_on_the_remote_and_purged_there(machines: lis
     assert f"{one.config.remote.url} has such artifacts, too; --purge deletes them there." in said
     said = facts(one, "forget", recording, "--purge", "--yes")
     assert {item["stage"] for item in said["remote"]} == {"raw_manifest", "audio_shards"}
-    assert objects(one) == [] and facts(two, "pull")["moved"] == []
+    assert objects(one) == [] and facts(two, "pull")["fetched"] == []
     assert "There is no artifact on file:" in command(one, "forget", recording)
 
 
