@@ -140,21 +140,21 @@ def network_of(model: "ScoringModel") -> Network:
             f"{' or '.join(ARCHITECTURES)}"
         )
     first, *layers = ARCHITECTURES[arch](model.backbone)
-    return Network((_normalising(first, model), *layers, _calibrated(model)))
+    return Network((normalising(first, numbers(model.mean), numbers(model.std)), *layers, _calibrated(model)))
 
 
 def _mixednet(network: Any) -> list[Convolution | Residual]:
     """Return all layers of a `MixedNet` but the classifier."""
     layers: list[Convolution | Residual] = [
-        _with_norm(_taps(network.stem), network.stem_norm, stride=network.stride, relu=True)
+        with_norm(network.stem, network.stem_norm, stride=network.stride, relu=True)
     ]
     for block in network.blocks:
         source, depthwise, pointwise = len(layers), block.depthwise, block.pointwise
         groups = zip(depthwise.groups, depthwise.skipped, strict=True)
         # the shorter kernels behind zeros, as the network computes them: one layer instead of several and a joint
-        weight = np.concatenate([np.pad(_taps(group), ((0, 0), (lost, 0), (0, 0))) for group, lost in groups])
+        weight = np.concatenate([np.pad(taps(group), ((0, 0), (lost, 0), (0, 0))) for group, lost in groups])
         layers.append(Convolution(weight, np.zeros(len(weight)), depthwise=True))
-        layers.append(_with_norm(_taps(pointwise), block.norm, relu=not block.residual))
+        layers.append(with_norm(pointwise, block.norm, relu=not block.residual))
         if block.residual:
             layers.append(Residual(source))
     return layers
@@ -164,34 +164,37 @@ ARCHITECTURES: dict[str, Callable[[Any], list[Convolution | Residual]]] = {"mixe
 """`training.model.arch` -> what turns such a backbone into layers without its classifier."""
 
 
-def _numbers(tensor: Any) -> Array:
+def numbers(tensor: Any) -> Array:
+    """Return a tensor as float64."""
     return cast(Array, tensor.detach().cpu().double().numpy())
 
 
-def _taps(convolution: "nn.Conv1d") -> Array:
+def taps(convolution: "nn.Conv1d") -> Array:
     """Return the weight of a convolution over time as [outputs, kernel, inputs]."""
-    return _numbers(convolution.weight).transpose(0, 2, 1)
+    return numbers(convolution.weight).transpose(0, 2, 1)
 
 
-def _with_norm(weight: Array, norm: "nn.BatchNorm1d", *, stride: int = 1, relu: bool) -> Convolution:
-    gain = _numbers(norm.weight) / np.sqrt(_numbers(norm.running_var) + norm.eps)
-    bias = _numbers(norm.bias) - _numbers(norm.running_mean) * gain
-    return Convolution(weight * gain[:, None, None], bias, stride, relu=relu)
+def with_norm(convolution: "nn.Conv1d", norm: "nn.BatchNorm1d", *, stride: int = 1, relu: bool) -> Convolution:
+    """Return a convolution and the batch norm behind it as one layer."""
+    gain = numbers(norm.weight) / np.sqrt(numbers(norm.running_var) + norm.eps)
+    before = 0.0 if convolution.bias is None else numbers(convolution.bias)
+    bias = numbers(norm.bias) + (before - numbers(norm.running_mean)) * gain
+    return Convolution(taps(convolution) * gain[:, None, None], bias, stride, relu=relu)
 
 
-def _normalising(first: Convolution | Residual, model: "ScoringModel") -> Convolution:
-    """Let the first layer take features as they are, before mean and deviation of the training split are applied."""
+def normalising(first: Convolution | Residual, mean: Array, deviation: Array) -> Convolution:
+    """Let a network's first layer take its inputs as they are, before a mean [inputs] and a deviation are applied."""
     layer = cast(Convolution, first)
-    weight = layer.weight / _numbers(model.std)
-    bias = layer.bias - (weight @ _numbers(model.mean)).sum(axis=1)
+    weight = layer.weight / deviation
+    bias = layer.bias - (weight @ mean).sum(axis=1)
     return Convolution(weight, bias, layer.stride, relu=layer.relu)
 
 
 def _calibrated(model: "ScoringModel") -> Convolution:
     """Return the classifier as log-odds: of two classes, a softmax is the logistic function of the difference."""
     classifier = cast("nn.Conv1d", model.backbone.classifier)
-    weight, bias = _taps(classifier), _numbers(classifier.bias)
-    parameters = {name: _numbers(value) for name, value in model.calibrator.state_dict().items()}
+    weight, bias = taps(classifier), numbers(classifier.bias)
+    parameters = {name: numbers(value) for name, value in model.calibrator.state_dict().items()}
     if model.calibration == "temperature":
         scale, shift = np.full(2, 1.0 / parameters["temperature"]), np.zeros(2)
     elif model.calibration == "vector":

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.errors import ArtifactError, reason_of
+from wakeword_core.export.tflite.flatbuffer import IDENTIFIER, SCHEMA_VERSION, schema
 from wakeword_core.export.tflite.limits import MAX_BYTES
-from wakeword_core.export.tflite.writer import IDENTIFIER, SCHEMA_VERSION, schema
 
 _MOST_SUBGRAPHS, _MOST_ENTRIES, _MOST_AXES, _MOST_NUMBERS = 8, 1_000, 6, 4_096
 """Of tensors, operators, buffers and operator codes; of a tensor's shape; and of scales and operands."""

@@ -12,9 +12,9 @@ import pytest
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.export.tflite import limits
+from wakeword_core.export.tflite.flatbuffer import schema
 from wakeword_core.export.tflite.reading import parse_tflite, read_tflite
 from wakeword_core.export.tflite.sound import problems_in, require_sound
-from wakeword_core.export.tflite.writer import schema
 
 OFFICIAL = sorted((Path(pymicro_wakeword.__file__).parent / "models").glob("*.tflite"))
 NAMES = schema()
