@@ -16,6 +16,7 @@ StageName = Literal[
     "metrics_report",
     "judge_model",
     "judged_model",
+    "openwakeword_model",
     "int8_model",
     "fp16_model",
     "tflite_model",
@@ -30,6 +31,7 @@ MANIFEST: StageName = "raw_manifest"
 SHARDS: StageName = "audio_shards"
 MODEL: StageName = "onnx_model"
 JUDGE: StageName = "judge_model"
+OPENWAKEWORD: StageName = "openwakeword_model"
 BUNDLE: StageName = "model_bundle"
 COMPARISON: StageName = "champion_comparison"
 

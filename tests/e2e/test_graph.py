@@ -202,14 +202,20 @@ def test_the_first_model_is_champion_and_says_so(built) -> None:
 def test_a_judge_is_made_put_beside_the_model_and_used(built, tmp_path: Path) -> None:
     pytest.importorskip("pyopen_wakeword", reason="needs the extra `judge`: Google's speech embedding")
     pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what reads the embedding's file")
+    from wakeword_core.judge.openwakeword import steps_taken
+
     settings = ("--set", "judge.enabled=true", "--set", "judge.head.steps=60")
+    settings += ("--set", "export.openwakeword.enabled=true")
     result = built.run(*settings)
-    assert set(result["built"]) == {"judge_model", "judged_model", "model_bundle"}
+    assert set(result["built"]) == {"judge_model", "judged_model", "openwakeword_model", "model_bundle"}
     together = result["with_judge"]
     assert together["words"] == result["words"]
     assert 0 < together["heard_share"] <= 1
     bundle = Path(result["model"]).parent
-    assert "judge.onnx" in (bundle / "model_card.md").read_text()
+    card = (bundle / "model_card.md").read_text()
+    words = [bundle / "openwakeword" / f"hey_robin.{kind}" for kind in ("onnx", "tflite")]
+    assert all(name in card for name in ("judge.onnx", *(f"openwakeword/{path.name}" for path in words)))
+    assert [steps_taken(path) for path in words] == [9, 9]
     for path in (bundle, bundle / "judge.onnx"):
         built.wakeword("verify", str(path), *settings)
     sound = sorted((built.folder / "recordings").glob("person*.wav"))[0]

@@ -155,11 +155,11 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _judge_hears_its_rate(self) -> Self:
-        rate = self.data.audio.sample_rate
-        if self.judge.enabled and rate != JUDGE_RATE:
+        rate, wanted = self.data.audio.sample_rate, self.judge_wanted_by
+        if wanted and rate != JUDGE_RATE:
             raise ValueError(
-                f"judge.enabled needs data.audio.sample_rate {JUDGE_RATE}, that of its embedding, and not {rate}: "
-                "change the rate, or set judge.enabled to false"
+                f"{wanted} need{'' if ' and ' in wanted else 's'} data.audio.sample_rate {JUDGE_RATE}, that of its "
+                f"embedding, and not {rate}: change the rate, or set {wanted} to false"
             )
         return self
 
@@ -186,16 +186,18 @@ class Config(Settings):
     @property
     def slug(self) -> str:
         """The phrase as a plain file name, which other phrases may have too."""
-        return re.sub(r"[^a-z0-9]+", "_", self.phrase.lower()).strip("_") or "wakeword"
+        return _slug(self.phrase)
 
     @property
     def unique_name(self) -> str:
-        """The name of the phrase's registry, of its model in MLflow and of files; no other phrase has the same.
+        """The name of the phrase's registry, of its model in MLflow and of files."""
+        return unique_name(self.phrase)
 
-        "caf" and "café" have one slug, and so have all phrases without a letter from a to z.
-        """
-        plain = self.slug.replace("_", " ") == self.phrase.lower()
-        return self.slug if plain else f"{self.slug}-{digest(self.phrase)[:_DIGITS]}"
+    @property
+    def judge_wanted_by(self) -> str:
+        """The settings for which a judge is made, that the model asks it or for openWakeWord; empty without one."""
+        wanted = {"judge.enabled": self.judge.enabled, "export.openwakeword.enabled": self.export.openwakeword.enabled}
+        return " and ".join(name for name, enabled in wanted.items() if enabled)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -216,3 +218,17 @@ class Config(Settings):
             if branch.split(".")[0] == "compute":
                 raise ValueError(f"{branch} changes no result, so that nothing depends on it")
         return {branch: deciding(attrgetter(branch)(self)) for branch in branches}
+
+
+def unique_name(phrase: str) -> str:
+    """Return a phrase as a file name that no other phrase has.
+
+    "caf" and "café" have one slug, and so have all phrases without a letter from a to z.
+    """
+    slug = _slug(phrase)
+    plain = slug.replace("_", " ") == phrase.lower()
+    return slug if plain else f"{slug}-{digest(phrase)[:_DIGITS]}"
+
+
+def _slug(phrase: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", phrase.lower()).strip("_") or "wakeword"

@@ -51,10 +51,20 @@ class TfliteConfig(Settings):
     website: str = Field("", pattern=r"^$|^https?://\S+$", max_length=200, description="Where there is more about it.")
 
 
+class OpenWakeWordConfig(Settings):
+    """The heads of a judge by themselves, in openWakeWord's format; see `judge.rows` and `judge.head`."""
+
+    enabled: bool = Field(False, description="Whether there is such a model for each wake word (extra `judge`).")
+    max_difference: float = Field(
+        1e-5, gt=0, le=1e-2, description="Largest difference of its scores from torch's in the runtimes that run it."
+    )
+
+
 class ExportConfig(Settings):
     """The files that are exported, and the device that they have to fit on."""
 
     onnx: OnnxConfig = OnnxConfig()
     int8: Int8Config = Int8Config()
     tflite: TfliteConfig = TfliteConfig()
+    openwakeword: OpenWakeWordConfig = OpenWakeWordConfig()
     platform: Platform | None = Field(None, description="Device that the model has to fit on; null: any.")

@@ -44,11 +44,13 @@ def describe_model(
     runtime: Mapping[str, Any],
     metrics: Mapping[str, Any],
     judged: Artifact | None = None,
+    openwakeword: Artifact | None = None,
 ) -> dict[str, Any]:
     """Describe the model `node` of a graph as JSON values; the same arguments give the same card.
 
     `recordings` are as `recordings_behind` returns them, `runtime` is the card that the runtime reads (labels, front
-    end, detector, thresholds), and `metrics` the report's metrics.json. `judged` is the model with its judge, if any.
+    end, detector, thresholds), and `metrics` the report's metrics.json. `judged` is the model with its judge, and
+    `openwakeword` the files in openWakeWord's format, if any.
     """
     behind = graph.upstream(node)
     artifacts = {source.stage: source.artifact for source in reversed(behind) if source.artifact}
@@ -77,6 +79,7 @@ def describe_model(
         "data": _data(recordings, manifest),
         "metrics": _metrics(metrics),
         "judge": judged and {"bytes": judged.files[JUDGE_FILE].size, **judged.figures},
+        **({"openwakeword": openwakeword.figures} if openwakeword else {}),
         "limits": [claim(metrics["stream"]), evidence(metrics), *reservations(metrics)],
         "settings": {
             source.name: source.artifact.config

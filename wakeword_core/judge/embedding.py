@@ -77,8 +77,8 @@ class SpeechEmbedding(nn.Module):
         self.layers = nn.Sequential(*(layer for operator in _operators(network) for layer in _layers(*operator)))
         self.requires_grad_(False)
 
-    def forward(self, audio: Tensor) -> Tensor:
-        """Embed clips; each one's embeddings depend on that clip alone."""
+    def forward(self, audio: Tensor, unseen: int = 0) -> Tensor:
+        """Embed clips; each one's embeddings depend on that clip alone, and end with its last frames but `unseen`."""
         whole = audio[:, (audio.shape[1] - _N_FFT) % HOP :]
         frames = (whole * INT16).unfold(1, _N_FFT, HOP)
         power = torch.view_as_real(torch.fft.rfft(frames * self.window)).square().sum(-1) @ self.bands
@@ -88,8 +88,9 @@ class SpeechEmbedding(nn.Module):
         earlier = (0, 0, -given % STEP_FRAMES, 0)
         blocks = functional.pad(decibels, earlier, value=_QUIETEST).unflatten(1, (-1, STEP_FRAMES))
         least = blocks.amax((2, 3), keepdim=True) - self.range
-        used = given - (given - FRAMES) % STEP_FRAMES
-        mels = torch.maximum(blocks, least).flatten(1, 2)[:, -used:] / 10 + 2
+        mels = torch.maximum(blocks, least).flatten(1, 2) / 10 + 2
+        end, seen = mels.shape[1] - unseen, given - unseen - (given - unseen - FRAMES) % STEP_FRAMES
+        mels = mels[:, end - seen : end]
         embeddings: Tensor = self.layers(mels[:, None].contiguous(memory_format=torch.channels_last))
         return embeddings[:, :, :, 0].transpose(1, 2)
 
@@ -98,7 +99,9 @@ class SpeechEmbedding(nn.Module):
 def speech_embedding() -> SpeechEmbedding:
     """Return the embedding of the installed package; MissingDependencyError without it, ArtifactError for another."""
     if find_spec(_PACKAGE) is None or find_spec("ai_edge_litert") is None:
-        raise MissingDependencyError(f"the judge needs Google's speech embedding: {install_command('judge')}")
+        raise MissingDependencyError(
+            f"a judge or a model for openWakeWord needs Google's speech embedding: {install_command('judge')}"
+        )
     folder = Path(str(resources.files(_PACKAGE) / "models"))
     for name, sha256 in _FILES.items():
         if not (folder / name).is_file() or hash_file(folder / name) != sha256:

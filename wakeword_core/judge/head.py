@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -82,6 +83,15 @@ class JudgeHeads(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map embeddings to the mean of the heads' log-odds."""
         return torch.stack([head(embeddings) for head in self.heads]).mean(0)
+
+
+def load_heads(path: Path, words: int, settings: JudgeHeadConfig) -> JudgeHeads:
+    """Return the heads for so many words whose weights a safetensors file holds, in eval mode."""
+    from safetensors.torch import load_file
+
+    heads = JudgeHeads([JudgeHead(words, settings) for _ in range(settings.count)])
+    heads.load_state_dict(load_file(path))
+    return heads.eval()
 
 
 def _layer(inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, ...]:

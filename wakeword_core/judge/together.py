@@ -97,13 +97,14 @@ def measure_together(
             "operating_point": chosen.name,
             "detector": detector.model_dump(mode="json"),
             "operating_points": {
-                name: {"validation": asdict(chosen.points[name]), "test": _figures(one)} for name, one in tested.items()
+                name: {"validation": asdict(chosen.points[name]), "test": key_figures(one)}
+                for name, one in tested.items()
             },
             "fah_points": [asdict(point) for point in at_rates],
             "heard_share": share,
         },
     )
-    return {**_figures(result), "heard_share": share, "at_rates": _beside(at_rates, alone["fah_points"])}
+    return {**key_figures(result), "heard_share": share, "at_rates": _beside(at_rates, alone["fah_points"])}
 
 
 def heard_share(scores: StreamScores) -> float:
@@ -112,7 +113,8 @@ def heard_share(scores: StreamScores) -> float:
     return float(np.mean(np.concatenate(background) > 0)) if background else 0.0
 
 
-def _figures(result: StreamResult) -> dict[str, Any]:
+def key_figures(result: StreamResult) -> dict[str, Any]:
+    """Return the figures of a test that a stage has among its own."""
     return {name: getattr(result, name) for name in _KEPT}
 
 

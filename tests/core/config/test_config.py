@@ -174,6 +174,13 @@ def test_what_is_meant_for_log_mels_is_off_for_other_features_unless_it_is_asked
         Config.model_validate(tree | {"training": {"augment": {"style_probability": 0.5}}})
 
 
+@pytest.mark.parametrize("wanted", ["judge", "export.openwakeword"])
+def test_the_sample_rate_has_to_be_that_of_an_embedding_that_is_needed(wanted):
+    message = rf"{wanted}\.enabled needs data\.audio\.sample_rate 16000, .* and not 22050: .* set {wanted}\.enabled"
+    with pytest.raises(ValueError, match=message):
+        Config().changed({f"{wanted}.enabled": True, "data.audio.sample_rate": 22_050})
+
+
 def test_nothing_depends_on_what_is_computed_with():
     with pytest.raises(ValueError, match="changes no result"):
         Config().subset("compute.device")

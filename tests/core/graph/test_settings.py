@@ -15,13 +15,16 @@ TRAINED, MINED, TUNED, CALIBRATED = "trained_model", "mined_negatives", "tuned_m
 ONNX, REPORT, INT8, TFLITE, BUNDLE, COMPARISON = (
     "onnx_model", "metrics_report", "int8_model", "tflite_model", "model_bundle", "champion_comparison",
 )  # fmt: skip
-JUDGE, JUDGED = "judge_model", "judged_model"
-STREAMED = (CALIBRATED, REPORT, JUDGED, TFLITE, COMPARISON)
+JUDGE, JUDGED, OPENWAKEWORD = "judge_model", "judged_model", "openwakeword_model"
+STREAMED = (CALIBRATED, REPORT, JUDGED, OPENWAKEWORD, TFLITE, COMPARISON)
 """Stages that put recordings together to continuous audio."""
 FROM_SAMPLES = (SPEECH, MANIFEST, SHARDS, FEATURES, TRAINED, TUNED, JUDGE, *STREAMED)
 
 STALE: dict[str, tuple[str, ...]] = {
-    "phrase": (SPEECH, MANIFEST, FEATURES, TRAINED, TUNED, JUDGE, ONNX, REPORT, JUDGED, TFLITE, BUNDLE, COMPARISON),
+    "phrase": (
+        *(SPEECH, MANIFEST, FEATURES, TRAINED, TUNED, JUDGE, ONNX, REPORT, JUDGED, OPENWAKEWORD, TFLITE, BUNDLE),
+        COMPARISON,
+    ),
     "seed": FROM_SAMPLES,
     "data.sources": (MANIFEST,),
     "data.missing_source": (),
@@ -55,14 +58,16 @@ STALE: dict[str, tuple[str, ...]] = {
     "evaluation.streams": STREAMED,
     "evaluation.conditions.tuning": STREAMED,
     "evaluation.conditions.test": (REPORT, JUDGED),
-    "evaluation.detector": (CALIBRATED, REPORT, JUDGED, TFLITE),
+    "evaluation.detector": (CALIBRATED, REPORT, JUDGED, OPENWAKEWORD, TFLITE),
     "evaluation.tuning": (CALIBRATED, REPORT, JUDGED, TFLITE),
     "evaluation.calibration": (CALIBRATED, REPORT, JUDGED),
     "evaluation.operating_points": STREAMED,
     "evaluation.report": (REPORT, JUDGED),
     "export.onnx": (ONNX, JUDGE),
+    "export.onnx.opset": (ONNX, JUDGE, OPENWAKEWORD),
     "export.int8": (INT8,),
     "export.tflite": (TFLITE,),
+    "export.openwakeword": (),  # there is no such stage without it
     "export.platform": (),
     "registry": (COMPARISON,),
     "registry.promote": (),

@@ -90,11 +90,34 @@ def _make_report(run) -> None:
     write_json(run.out / "metrics.json", METRICS)
 
 
+def _make_openwakeword(run) -> None:
+    card = {"phrase": "robin", "labels": ["_negative", "robin"], "sample_rate": 16_000}
+    (run.out / "openwakeword").mkdir()
+    onnx, tflite = "openwakeword/robin.onnx", "openwakeword/robin.tflite"
+    size = write_model(small_model(card), run.out / onnx)
+    (run.out / tflite).write_bytes(b"TFL3")
+    row = {"words": 200, "frr": 0.05, "frr_low": 0.02, "frr_high": 0.1, "fah": 0.4, "fah_low": 0.1, "fah_high": 1.0}
+    tested = {
+        name: {
+            "threshold": one["test"]["threshold"],
+            "target_fah": one["validation"]["target_fah"],
+            "val_frr": 0.03,
+            **row,
+        }
+        for name, one in METRICS["operating_points"].items()
+    }
+    run.figures = {
+        "files": {onnx: size, tflite: 4}, "operating_point": "balanced", "operating_points": tested,
+        "confusables": 20, "confusables_accepted": 3,
+    }  # fmt: skip
+
+
 class BundledProject(GeneratedProject):
     """A generated project with models that can be opened."""
 
     makers: ClassVar[dict[str, Make]] = {
         "onnx_model": _make_onnx, "int8_model": _make_int8, "fp16_model": _make_fp16,
+        "openwakeword_model": _make_openwakeword,
         "metrics_report": _make_report, "model_bundle": bundle.make,
     }  # fmt: skip
 

@@ -9,6 +9,8 @@ from bundled_home import BundledProject
 
 from wakeword_core.export.model_card import card_markdown
 from wakeword_core.files import read_json
+from wakeword_core.graph.stage import CheckRun
+from wakeword_core.graph.stages.bundle import sealed
 from wakeword_core.graph.status import status
 
 
@@ -135,6 +137,19 @@ def test_a_model_for_microcontrollers_goes_with_the_others_where_there_is_one(ho
     card = read_json(bundle.file("model_card.json"))
     assert "tflite_model" in {one["name"] for one in card["lineage"]}
     assert bundle.file(made).read_bytes() == project.require("tflite_model").file(made).read_bytes()
+
+
+def test_models_for_openwakeword_go_with_the_others_and_have_their_thresholds_on_the_card(own_home) -> None:
+    project = own_home.project(export={"openwakeword": {"enabled": True}})
+    project.build_all()
+    bundle, made = project.require("model_bundle"), project.require("openwakeword_model")
+    assert set(made.files) == {"openwakeword/robin.onnx", "openwakeword/robin.tflite"} <= bundle.files.keys()
+    assert all(bundle.file(name).read_bytes() == made.file(name).read_bytes() for name in made.files)
+    text = bundle.file("model_card.md").read_text()
+    assert "`openwakeword/robin.onnx`, `openwakeword/robin.tflite` hold a model of another kind" in text
+    strict, balanced = ("| strict | 0.9 | 0.1 | 5 % of 200 | 2 % to 10 % |", "| balanced | 0.6 | 0.5 | 5 % of 200 |")
+    assert text.index(strict) < text.index(balanced) and "3 of 20 are accepted at balanced" in text
+    assert sealed(bundle, CheckRun(project.config, {}, None, project.store)).passed
 
 
 def test_a_judge_is_told_at_the_top_and_its_table_only_where_rates_are_shared(card) -> None:

@@ -190,8 +190,11 @@ def test_a_package_that_features_need_is_told_of_before_there_is_a_home(monkeypa
     assert len(message.splitlines()) == 1 and [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
 
 
-def test_an_embedding_that_a_judge_needs_is_told_of_before_there_is_a_home(monkeypatch, capsys, tmp_path: Path) -> None:
-    (tmp_path / "wakeword.yaml").write_text("phrase: robin\njudge: {enabled: true}\n")
+@pytest.mark.parametrize("wanted", ["judge: {enabled: true}", "export: {openwakeword: {enabled: true}}"])
+def test_an_embedding_that_is_needed_is_told_of_before_there_is_a_home(
+    monkeypatch, capsys, tmp_path: Path, wanted: str
+) -> None:
+    (tmp_path / "wakeword.yaml").write_text(f"phrase: robin\n{wanted}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(embedding, "find_spec", lambda name: None)
     embedding.speech_embedding.cache_clear()

@@ -40,9 +40,11 @@ GRAPH = {
     ),
     "judge_model": ("model", {"audio_shards", "mel_features", "raw_manifest"}),
     "judged_model": ("delivery", {"onnx_model", "judge_model", "metrics_report", "audio_shards", "raw_manifest"}),
+    "openwakeword_model": ("delivery", {"judge_model", "audio_shards", "raw_manifest"}),
     "model_bundle": (
         "delivery",
-        {"judged_model", "onnx_model", "int8_model", "fp16_model", "tflite_model", "metrics_report", "raw_manifest"},
+        {"judged_model", "onnx_model", "int8_model", "fp16_model", "tflite_model", "openwakeword_model"}
+        | {"metrics_report", "raw_manifest"},
     ),
     "champion_comparison": ("delivery", {"onnx_model", "model_bundle", "audio_shards"}),
 }

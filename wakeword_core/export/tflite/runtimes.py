@@ -1,7 +1,8 @@
-"""The runtimes that a model for microcontrollers meets, each in a process of its own: a broken file may end it.
+"""The runtimes that an exported model meets, each in a process of its own: a broken file may end it.
 
 As a program it reads a model and a stream of features, and writes the scores: `runtimes NAME MODEL FEATURES SCORES`.
 For the name `arena` it writes the least bytes of memory instead, and `sound` begins with samples, not with features.
+Models of openWakeWord's take embeddings for features.
 """
 
 import importlib
@@ -9,7 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from wakeword_core.python import forked_processes, install_command, python_comma
 
 RUNTIMES = {"litert": "ai_edge_litert", "tflite_micro": "tflite_micro", "pymicro": "pymicro_wakeword"}
 """Runtimes by name, and the package that each is in: Google's for phones and for microcontrollers, and that of
-microWakeWord's own satellites."""
+microWakeWord's own satellites. They are those of models for microcontrollers."""
+PYOPEN, LITERT_WINDOWS, ONNX = "pyopen", "litert_windows", "onnxruntime"
+"""Those of models of openWakeWord's: pyopen-wakeword, and the two that openWakeWord itself uses."""
 ARENA, SOUND = "arena", "sound"
 MICRO = "tflite_micro"
 _MICRO_MODULE = "tflite_micro.python.tflite_micro.runtime"
@@ -52,6 +55,15 @@ def hear(model: Path, pcm: npt.NDArray[np.int16]) -> Scores:
     return _ask(SOUND, model, pcm)
 
 
+def score_windows(runtime: str, model: Path, embeddings: Features) -> Scores:
+    """Return the scores that one of openWakeWord's runtimes gives to embeddings [steps, 96], one after the other.
+
+    There is one for each step from the first on with which a model has as many as it takes. WakewordError where the
+    runtime refuses the file or is ended by it.
+    """
+    return _ask(runtime, model, embeddings)
+
+
 def least_arena(model: Path) -> int:
     """Return the fewest bytes of memory with which TFLite Micro runs a model, on this processor."""
     return int(_ask(ARENA, model, np.empty((0, 0), np.float32))[0])
@@ -68,7 +80,8 @@ def require_runtimes() -> None:
 
 
 def _ask(name: str, model: Path, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    require_runtimes()
+    if name not in _OF_WINDOWS:
+        require_runtimes()
     with tempfile.TemporaryDirectory() as folder:
         heard, scores = Path(folder) / "features.npy", Path(folder) / "scores.npy"
         np.save(heard, features)
@@ -146,6 +159,42 @@ def _sound(model: Path, pcm: npt.NDArray[Any]) -> list[float]:
     return _litert(model, np.concatenate(frames).astype(np.float32)[:, 0] if frames else np.empty((0, 1), np.float32))
 
 
+def _pyopen(model: Path, embeddings: Features) -> list[float]:
+    from pyopen_wakeword import OpenWakeWord
+
+    detector = OpenWakeWord.from_model(model)
+    return [score for step in embeddings for score in detector.process_streaming(step[None, None, None])]
+
+
+def _litert_windows(model: Path, embeddings: Features) -> list[float]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(model), num_threads=1)
+    interpreter.allocate_tensors()
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def score(window: Features) -> float:
+        interpreter.set_tensor(source["index"], window)
+        interpreter.invoke()
+        return float(interpreter.get_tensor(target["index"])[0, 0])
+
+    return [score(window) for window in _windows(embeddings, source["shape"][1])]
+
+
+def _onnxruntime(model: Path, embeddings: Features) -> list[float]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (source,) = session.get_inputs()
+    return [float(session.run(None, {source.name: one})[0][0, 0]) for one in _windows(embeddings, source.shape[1])]
+
+
+def _windows(embeddings: Features, steps: int) -> Iterator[Features]:
+    """Yield each `steps` embeddings in a row: [1, steps, 96]."""
+    for last in range(steps, len(embeddings) + 1):
+        yield embeddings[None, last - steps : last]
+
+
 def _arena(model: Path, features: Features) -> list[float]:
     """Find the least arena by halving."""
     _allocate(model, _LARGEST_ARENA)
@@ -173,7 +222,13 @@ def _allocate(model: Path, arena: int) -> None:
         sys.exit(1)
 
 
+_OF_WINDOWS: dict[str, Callable[[Path, Features], list[float]]] = {
+    PYOPEN: _pyopen,
+    LITERT_WINDOWS: _litert_windows,
+    ONNX: _onnxruntime,
+}
 _PROGRAMS: dict[str, Callable[[Path, Features], list[float]]] = {
+    **_OF_WINDOWS,
     "litert": _litert,
     MICRO: _tflite_micro,
     "pymicro": _pymicro,
@@ -183,7 +238,7 @@ _PROGRAMS: dict[str, Callable[[Path, Features], list[float]]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """Run one runtime, as `run` and `least_arena` ask for it."""
+    """Run one runtime, as `run`, `score_windows` and `least_arena` ask for it."""
     name, model, features, scores = arguments
     heard = np.load(features, allow_pickle=False)
     np.save(scores, np.asarray(_PROGRAMS[name](Path(model), heard), np.float64))

@@ -14,6 +14,7 @@ from wakeword_core.graph.stages import (
     manifest,
     mining,
     onnx,
+    openwakeword,
     report,
     shards,
     speech,
@@ -36,6 +37,7 @@ STAGES: tuple[Stage, ...] = (
     report.STAGE,  # the test -> figures and a page
     judge.STAGE,  # training rows -> judge, which is asked where the model hears something
     judged.STAGE,  # model and judge -> their thresholds, and what they give on the test
+    openwakeword.STAGE,  # the judge's heads -> files for openWakeWord
     int8.STAGE,  # ONNX -> 8-bit integers
     fp16.STAGE,  # ONNX -> float16
     tflite.STAGE,  # model -> 8-bit integers for microcontrollers

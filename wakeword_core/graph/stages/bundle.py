@@ -15,7 +15,7 @@ from wakeword_core.runtime.exported import (
     MODEL_FILE,
     STREAMING_FILE,
 )
-from wakeword_core.stage_names import BUNDLE
+from wakeword_core.stage_names import BUNDLE, OPENWAKEWORD
 from wakeword_core.store.artifacts import Artifact
 
 CARD_JSON = "model_card.json"
@@ -30,6 +30,8 @@ _COPIED = {
     "judged_model": {JUDGE_FILE},
 }
 """Models that are handed on as they are, by the stage that made them."""
+_COPIED_WHOLE = ("tflite_model", OPENWAKEWORD)
+"""Stages of which every file is handed on."""
 _SOURCE_FIGURES = ("source", "licence", "commercial_use", "recordings", "hours", "speakers")
 _NAMED_SOURCES = 5
 
@@ -58,8 +60,8 @@ def make(run: StageRun) -> None:
     graph = Graph([*Graph.of_store(run.store).nodes.values(), node])
     recordings = recordings_behind(graph, node, run.store.root)
     runtime, metrics = json.loads(properties[CARD_KEY]), read_json(inputs["metrics_report"].file("metrics.json"))
-    judged = inputs.get("judged_model")
-    card = describe_model(node, run.config.slug, graph, recordings, runtime, metrics, judged)
+    besides = inputs.get("judged_model"), inputs.get(OPENWAKEWORD)
+    card = describe_model(node, run.config.slug, graph, recordings, runtime, metrics, *besides)
     entry = model.metadata_props.add()
     entry.key, entry.value = MODEL_CARD_KEY, canonical_json(card)
     size = write_model(model, run.out / MODEL_FILE)
@@ -67,9 +69,9 @@ def make(run: StageRun) -> None:
         made = inputs[stage].files.keys() if stage in inputs else ()
         for name in names.intersection(made):  # not every model streams, or has a judge
             link_or_copy(inputs[stage].file(name), run.out / name)
-    if tflite := inputs.get("tflite_model"):
-        for name in tflite.files:
-            link_or_copy(tflite.file(name), run.out / name)
+    for stage in _COPIED_WHOLE:
+        for name in inputs[stage].files if stage in inputs else ():
+            link_or_copy(inputs[stage].file(name), run.out / name)
     write_json(run.out / CARD_JSON, card)
     write_text(run.out / CARD_MARKDOWN, card_markdown(card))
     (run.out / PICTURE).write_bytes(lineage_picture(graph, node))
@@ -123,6 +125,7 @@ STAGE = Stage(
         Input("fp16_model"),
         Input("judged_model"),
         Input("tflite_model"),
+        Input(OPENWAKEWORD),
         Input("metrics_report"),
         Input("raw_manifest", facet="sources"),
     ),

@@ -1,6 +1,6 @@
 """The judge: a head on a frozen embedding of speech, trained on rows of the training split."""
 
-from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.config import DetectorConfig
 from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
 from wakeword_core.runtime.exported import JUDGE_FILE
@@ -8,11 +8,6 @@ from wakeword_core.stage_names import JUDGE, MANIFEST, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact
 
 HEAD = "head.safetensors"
-
-
-def has_judge(config: Config) -> bool:
-    """Return whether the configuration has a judge at all."""
-    return config.judge.enabled
 
 
 def make(run: StageRun) -> None:
@@ -83,5 +78,5 @@ STAGE = Stage(
     kinds=("pytorch", "onnx"),
     description=__doc__,
     checks=(check(judge_beats_chance, inputs=(Input("audio_shards", split="val"),), limits=("checks.min_val_auc",)),),
-    optional=has_judge,
+    optional=lambda config: bool(config.judge_wanted_by),
 )

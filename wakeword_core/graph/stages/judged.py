@@ -1,7 +1,6 @@
 """The judged model: the detector and thresholds of model and judge together, set on validation, and their test."""
 
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
-from wakeword_core.graph.stages.judge import has_judge
 from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
 from wakeword_core.stage_names import JUDGE, MANIFEST, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact
@@ -55,5 +54,5 @@ STAGE = Stage(
     kinds=("onnx",),
     description=__doc__,
     checks=(check(judge_helps, blocking=False, limits=("checks.judge_share_warning",)),),
-    optional=has_judge,
+    optional=lambda config: config.judge.enabled,
 )

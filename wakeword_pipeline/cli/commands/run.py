@@ -22,7 +22,7 @@ from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Judgement
 from wakeword_core.graph.stages.bundle import CARD_MARKDOWN
 from wakeword_core.runtime.exported import MODEL_FILE
-from wakeword_core.stage_names import JUDGE
+from wakeword_core.stage_names import JUDGE, OPENWAKEWORD
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.failures import failure_text, failures_json, failures_of
 from wakeword_pipeline.cli.logs import Bars, banner
@@ -114,7 +114,8 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
 
 def require_judge(project: Project, select: Sequence[str]) -> None:
     """Raise what keeps a judge that is wanted from being made, before hours of other work."""
-    if not project.config.judge.enabled or (select and JUDGE not in select):
+    wanted = [name for name in (JUDGE, OPENWAKEWORD) if name in project.stages and (not select or name in select)]
+    if not wanted:
         return
     from wakeword_core.judge.embedding import speech_embedding
     from wakeword_core.judge.export import WINDOW_SAMPLES
@@ -124,8 +125,8 @@ def require_judge(project: Project, select: Sequence[str]) -> None:
     try:
         speech_embedding()
     except WakewordError as error:
-        if not project.store.root.is_dir() or project.find(JUDGE) is None:
-            raise type(error)(f"{error}; or do without: set judge.enabled to false") from error
+        if not project.store.root.is_dir() or any(project.find(name) is None for name in wanted):
+            raise type(error)(f"{error}; or do without: set {project.config.judge_wanted_by} to false") from error
 
 
 def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:
