@@ -20,6 +20,7 @@ StageName = Literal[
     "int8_model",
     "fp16_model",
     "tflite_model",
+    "torch_program",
     "model_bundle",
     "champion_comparison",
 ]

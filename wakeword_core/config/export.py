@@ -60,6 +60,12 @@ class OpenWakeWordConfig(Settings):
     )
 
 
+class TorchConfig(Settings):
+    """The model as a program of torch.export, for Python programs that have torch."""
+
+    enabled: bool = Field(False, description="Whether there is such a program.")
+
+
 class ExportConfig(Settings):
     """The files that are exported, and the device that they have to fit on."""
 
@@ -67,4 +73,5 @@ class ExportConfig(Settings):
     int8: Int8Config = Int8Config()
     tflite: TfliteConfig = TfliteConfig()
     openwakeword: OpenWakeWordConfig = OpenWakeWordConfig()
+    torch: TorchConfig = TorchConfig()
     platform: Platform | None = Field(None, description="Device that the model has to fit on; null: any.")

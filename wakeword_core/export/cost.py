@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from wakeword_core.export.stream_network import CannotStreamError
 from wakeword_core.export.streaming import streaming_network
 from wakeword_core.features.mel import mel_filterbank
 from wakeword_core.runtime import Detector, WakewordModel
+from wakeword_core.runtime.live import WindowScorer
 
 _VIEWS = frozenset(("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"))
 """Operators whose result is their input in another shape, in the same memory."""
@@ -103,17 +104,28 @@ def cpu_ms_per_second(model_path: Path, seconds: float = 4.0) -> float:
     Noise of `seconds` goes through the detector in 80 ms chunks; the median of five rounds after one to warm up.
     """
     detector = Detector(WakewordModel(model_path, threads=1))
-    rate = detector.model.sample_rate
+    return _ms_per_second(detector.reset, detector.process, detector.model.sample_rate, seconds)
+
+
+def windows_ms_per_second(model: WakewordModel, seconds: float = 4.0) -> float:
+    """Measure the same for a ring buffer of windows, also where a model that streams lies beside; without decisions."""
+    scorer = WindowScorer(model)
+    return _ms_per_second(scorer.reset, scorer.push, model.sample_rate, seconds)
+
+
+def _ms_per_second(
+    reset: Callable[[], None], hear: Callable[[npt.NDArray[np.int16]], Any], rate: int, seconds: float
+) -> float:
     noise = np.random.default_rng(0).normal(0.0, _LOUDNESS, round(seconds * rate))
     pcm = np.clip(noise, -32_768, 32_767).astype(np.int16)
     size = round(_CHUNK_SECONDS * rate)
     chunks = [pcm[start : start + size] for start in range(0, len(pcm), size)]
     rounds = []
     for _ in range(1 + _ROUNDS):
-        detector.reset()
+        reset()
         started = time.process_time()
         for chunk in chunks:
-            detector.process(chunk)
+            hear(chunk)
         rounds.append(time.process_time() - started)
     return 1_000.0 * statistics.median(rounds[1:]) / seconds
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _INPUT = "log_mel"
 _PARITY_WINDOWS = 16
 _ANY_SIZE = 2**31
-_QUIET_LOGGERS = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
+_QUIET_LOGGERS = (
+    "torch.export", "torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def parity(model: "ScoringModel", onnx_path: Path, windows: npt.NDArray[np.float
     """Return the largest absolute difference of a score from torch's for log-mel windows [n, n_mels, frames]."""
     from wakeword_core.runtime import WakewordModel
 
-    expected = _in_torch(model, model, windows)
+    expected = in_torch(model, model, windows)
     return float(np.abs(WakewordModel(onnx_path).score_windows(windows) - expected).max(initial=0.0))
 
 
@@ -88,14 +90,15 @@ def logit_parity(model: "ScoringModel", onnx_path: Path, windows: npt.NDArray[np
     """Return the largest difference of what enters the softmax, as a share of the largest such value (or of 1)."""
     from wakeword_core.export.onnx_graph import softmax_inputs
 
-    expected = _in_torch(model, model.calibrated_logits, windows)
+    expected = in_torch(model, model.calibrated_logits, windows)
     difference = np.abs(softmax_inputs(onnx_path, windows) - expected).max(initial=0.0)
     return float(difference / np.abs(expected).max(initial=1.0))
 
 
-def _in_torch(
+def in_torch(
     model: "ScoringModel", compute: "Callable[[torch.Tensor], torch.Tensor]", windows: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
+    """Return what a part of a model, or all of it, computes of windows [n, n_mels, frames] on the model's device."""
     import torch
 
     with torch.inference_mode():
@@ -116,7 +119,7 @@ def traced(model: "torch.nn.Module", given: tuple[str, tuple[int, ...]], opset: 
     training, device = model.training, next(model.buffers()).device
     model.eval().cpu()
     try:
-        with _quietly():
+        with quietly():
             program = torch.onnx.export(
                 model,
                 (torch.zeros(2, *shape),),
@@ -137,8 +140,8 @@ def traced(model: "torch.nn.Module", given: tuple[str, tuple[int, ...]], opset: 
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence the exporter, which names its steps and the packages that it could also use on every call."""
+def quietly() -> Iterator[None]:
+    """Silence torch's exporters, which name their steps and the packages that they could also use on every call."""
     loggers = [logging.getLogger(name) for name in _QUIET_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -148,6 +151,7 @@ def _quietly() -> Iterator[None]:
             warnings.simplefilter("ignore", FutureWarning)
             # recurrent layers keep a second list of their weights, which tracing swaps and puts back
             warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
+            warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -319,6 +319,14 @@ class FeatureFile:
         return WindowSet(torch.from_numpy(mel), labels, roles, views, word_ends, synthetic, recording_ids)
 
 
+def spread_windows(folder: Path, count: int) -> npt.NDArray[np.float32]:
+    """Read so many clean windows of the split in `folder`, or all that there are, evenly spaced: [n, bands, frames]."""
+    windows = load_windows(folder, clean_only=True).mel
+    chosen = np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(int)
+    read: npt.NDArray[np.float32] = windows[chosen].float().numpy()
+    return read
+
+
 def load_windows(folder: Path, *, clean_only: bool = False) -> WindowSet:
     """Read the split in `folder` (or its clean views) as tensors."""
     return FeatureFile(folder).load(clean_only=clean_only)

@@ -28,8 +28,12 @@ SEAL_KEY = "wakeword_seal"
 Seal = Literal["whole", "graph altered", "card altered", "unsealed"]
 MODEL_FILE, INT8_FILE, FP16_FILE = "model.onnx", "model.int8.onnx", "model.fp16.onnx"
 """Files of a model of windows, by the numbers that it computes with."""
+PROGRAM_FILE = "model.pt2"
+"""The same model as a program of `torch.export`."""
 JUDGE_FILE = "judge.onnx"
 """The judge of the model beside it."""
+CARD_MARKDOWN = "model_card.md"
+"""The whole model card, for people."""
 STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
 STREAMING_FILE, INT8_STREAMING_FILE = (f"model{suffix}" for suffix in STREAMING_SUFFIXES)
 STREAMING_FILES = {MODEL_FILE: STREAMING_FILE, INT8_FILE: INT8_STREAMING_FILE}

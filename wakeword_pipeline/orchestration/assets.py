@@ -17,7 +17,8 @@ from wakeword_core.graph.project import Project
 from wakeword_core.graph.promotion import decide
 from wakeword_core.graph.stage import Input, Judgement, Stage
 from wakeword_core.graph.stages import STAGES
-from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN
+from wakeword_core.graph.stages.bundle import CARD_JSON
+from wakeword_core.runtime.exported import CARD_MARKDOWN
 from wakeword_core.stage_names import BUNDLE, CHAMPION, COMPARISON
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.locks import exclusive

@@ -68,6 +68,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "export.int8": (INT8,),
     "export.tflite": (TFLITE,),
     "export.openwakeword": (),  # there is no such stage without it
+    "export.torch.enabled": (),  # there is no such stage then
     "export.platform": (),
     "registry": (COMPARISON,),
     "registry.promote": (),

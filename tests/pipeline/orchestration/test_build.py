@@ -16,8 +16,9 @@ from wakeword_core.files import write_json
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, CheckRun, Stage, StageRun, Verdict
 from wakeword_core.graph.stages import STAGES
-from wakeword_core.graph.stages.bundle import CARD_JSON, CARD_MARKDOWN, MODEL_FACET
+from wakeword_core.graph.stages.bundle import CARD_JSON, MODEL_FACET
 from wakeword_core.registry.history import Entry
+from wakeword_core.runtime.exported import CARD_MARKDOWN
 from wakeword_core.stage_names import CHAMPION, COMPARISON, MODEL
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.locks import is_held

@@ -33,6 +33,7 @@ GRAPH = {
     "int8_model": ("delivery", {"onnx_model", "mel_features"}),
     "fp16_model": ("delivery", {"onnx_model", "mel_features"}),
     "tflite_model": ("delivery", {"calibrated_model", "mel_features", "audio_shards", "raw_manifest"}),
+    "torch_program": ("delivery", {"calibrated_model", "onnx_model"}),
     "metrics_report": (
         "delivery",
         {"onnx_model", "calibrated_model", "trained_model", "tuned_model", "raw_manifest", "mel_features"}
@@ -44,7 +45,7 @@ GRAPH = {
     "model_bundle": (
         "delivery",
         {"judged_model", "onnx_model", "int8_model", "fp16_model", "tflite_model", "openwakeword_model"}
-        | {"metrics_report", "raw_manifest"},
+        | {"torch_program", "metrics_report", "raw_manifest"},
     ),
     "champion_comparison": ("delivery", {"onnx_model", "model_bundle", "audio_shards"}),
 }

@@ -19,6 +19,7 @@ from wakeword_core.graph.stages import (
     shards,
     speech,
     tflite,
+    torch_program,
     training,
     tuning,
 )
@@ -41,6 +42,7 @@ STAGES: tuple[Stage, ...] = (
     int8.STAGE,  # ONNX -> 8-bit integers
     fp16.STAGE,  # ONNX -> float16
     tflite.STAGE,  # model -> 8-bit integers for microcontrollers
+    torch_program.STAGE,  # model -> torch.export
     bundle.STAGE,  # all that ships, with the model card
     comparison.STAGE,  # the new model against the champion
 )

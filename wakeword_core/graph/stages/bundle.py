@@ -8,18 +8,19 @@ from wakeword_core.errors import ArtifactError
 from wakeword_core.files import canonical_json, link_or_copy, read_json, write_json, write_text
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.runtime.exported import (
+    CARD_MARKDOWN,
     FP16_FILE,
     INT8_FILE,
     INT8_STREAMING_FILE,
     JUDGE_FILE,
     MODEL_FILE,
+    PROGRAM_FILE,
     STREAMING_FILE,
 )
 from wakeword_core.stage_names import BUNDLE, OPENWAKEWORD
 from wakeword_core.store.artifacts import Artifact
 
 CARD_JSON = "model_card.json"
-CARD_MARKDOWN = "model_card.md"
 PICTURE = "lineage.png"
 MODEL_FACET = "model"
 """The facet that is the exported model in it, whatever else changes."""
@@ -28,6 +29,7 @@ _COPIED = {
     "int8_model": {INT8_FILE, INT8_STREAMING_FILE},
     "fp16_model": {FP16_FILE},
     "judged_model": {JUDGE_FILE},
+    "torch_program": {PROGRAM_FILE},
 }
 """Models that are handed on as they are, by the stage that made them."""
 _COPIED_WHOLE = ("tflite_model", OPENWAKEWORD)
@@ -117,7 +119,7 @@ def licences_stated(bundle: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name=BUNDLE,
-    version="5",
+    version="6",
     make=make,
     inputs=(
         Input("onnx_model"),
@@ -126,6 +128,7 @@ STAGE = Stage(
         Input("judged_model"),
         Input("tflite_model"),
         Input(OPENWAKEWORD),
+        Input("torch_program"),
         Input("metrics_report"),
         Input("raw_manifest", facet="sources"),
     ),

@@ -6,7 +6,8 @@ from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict,
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
 
-_PARITY_WINDOWS = 256
+PARITY_WINDOWS = 256
+"""Of validation, on which scores of an exported model are compared."""
 
 
 def make(run: StageRun) -> None:
@@ -38,18 +39,17 @@ def make(run: StageRun) -> None:
 
 def equals_torch(model: Artifact, run: CheckRun) -> Verdict:
     """Fail where scores differ from torch's on windows of validation."""
-    import numpy as np
-
     from wakeword_core.export.onnx_export import parity
-    from wakeword_core.features.store import load_windows
+    from wakeword_core.features.store import spread_windows
     from wakeword_core.models.scoring import load_model
 
     in_torch, _ = load_model(run.inputs["calibrated_model"].path)
-    windows = load_windows(run.inputs["mel_features[val]"].path, clean_only=True).mel
-    chosen = np.linspace(0, len(windows) - 1, min(_PARITY_WINDOWS, len(windows))).astype(int)
-    difference = parity(in_torch, model.file(MODEL_FILE), windows[chosen].float().numpy())
+    windows = spread_windows(run.inputs["mel_features[val]"].path, PARITY_WINDOWS)
+    difference = parity(in_torch, model.file(MODEL_FILE), windows)
     allowed = run.config.export.onnx.parity_tolerance
-    description = f"largest difference from torch over {len(chosen)} windows is {difference:.1e}, {allowed:.0e} allowed"
+    description = (
+        f"largest difference from torch over {len(windows)} windows is {difference:.1e}, {allowed:.0e} allowed"
+    )
     return Verdict(difference <= allowed, description, {"max_difference": difference})
 
 

@@ -20,8 +20,7 @@ from wakeword_core.errors import WakewordError
 from wakeword_core.files import require_space
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Judgement
-from wakeword_core.graph.stages.bundle import CARD_MARKDOWN
-from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.runtime.exported import CARD_MARKDOWN, MODEL_FILE
 from wakeword_core.stage_names import JUDGE, OPENWAKEWORD
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.failures import failure_text, failures_json, failures_of
