@@ -14,6 +14,8 @@ from wakeword_core.evaluation.measure.wording import (
     reservations,
     who_says_it,
 )
+from wakeword_core.export.formats import COLUMNS, Format, cells, formats
+from wakeword_core.files import as_type
 from wakeword_core.lineage.recordings import NOT_STATED, commercial_use, count, count_by_source, mix_of, wants_credit
 from wakeword_core.runtime.exported import JUDGE_FILE
 from wakeword_core.stage_names import MANIFEST
@@ -78,6 +80,7 @@ def describe_model(
         },
         "data": _data(recordings, manifest),
         "metrics": _metrics(metrics),
+        "formats": [asdict(row) for row in formats(artifacts, metrics)],
         "judge": judged and {"bytes": judged.files[JUDGE_FILE].size, **judged.figures},
         **({"openwakeword": openwakeword.figures} if openwakeword else {}),
         "limits": [claim(metrics["stream"]), evidence(metrics), *reservations(metrics)],
@@ -98,7 +101,8 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     text = (resources.files("wakeword_core") / "export" / "model_card.md.j2").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     environment.filters |= {"percent": percent, "rate": rate, "number": number, "plain": markdown}
-    return environment.from_string(text).render(card)
+    table = [COLUMNS, *(cells(as_type(Format, row)) for row in card["formats"])]
+    return environment.from_string(text).render({**card, "table": table})
 
 
 def _data(rows: "pd.DataFrame", manifest: Artifact) -> dict[str, Any]:

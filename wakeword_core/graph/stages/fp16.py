@@ -25,7 +25,7 @@ def fp16_faithful(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="fp16_model",
-    version="1",
+    version="2",
     make=make,
     inputs=(Input("onnx_model"), Input("mel_features", split="test")),
     settings=(),

@@ -30,7 +30,7 @@ def int8_faithful(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="int8_model",
-    version="4",
+    version="5",
     make=make,
     inputs=(Input("onnx_model"), *(Input("mel_features", split=split) for split in SPLITS)),
     settings=("export.int8",),

@@ -1,0 +1,102 @@
+"""The table of formats says what was measured, and that the rest was not."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from wakeword_core.export.formats import COLUMNS, Format, OnTest, cells, formats
+
+STREAM = {
+    "words": 200, "misses": 10, "frr": 0.05, "frr_interval": (0.02, 0.1), "false_alarm_count": 4, "fah": 0.4,
+    "fah_interval": (0.1, 1.0), "background_hours": 10.0, "threshold": 0.6,
+}  # fmt: skip
+METRICS = {"stream": STREAM, "operating_point": {"name": "balanced"}}
+STREAMS = {"streaming_bytes": 517_000, "streaming_parity": 2.4e-7, "streaming_native": True}
+FIGURES = {
+    "onnx_model": {"bytes": 501_000, "device_ram_bytes": 57_300, "cpu_ms_per_s": 4.31, **STREAMS},
+    "int8_model": {
+        "bytes": 135_000, "changed_at_balanced": 3, "changed_at_strict": 1, "windows": 2_055,
+        "windows_ms_per_s_fp32": 6.4, "windows_ms_per_s_int8": 3.2, "cpu_ms_per_s_int8": 3.6, **STREAMS,
+        "streaming_bytes": 150_000,
+    },
+    "fp16_model": {
+        "bytes": 252_000, "changed_at_balanced": 0, "windows": 2_055, "windows_ms_per_s_fp32": 6.5,
+        "windows_ms_per_s_fp16": 9.1,
+    },
+}  # fmt: skip
+USUAL = ["model.onnx", "model.streaming.onnx", "model.int8.onnx", "model.streaming.int8.onnx", "model.fp16.onnx"]
+
+
+def artifacts(**more: dict) -> dict:
+    figures = {**FIGURES, **more}
+    files = {"judge.onnx": SimpleNamespace(size=1_771_000)}
+    return {name: SimpleNamespace(figures=values, files=files) for name, values in figures.items()}
+
+
+def table(**more: dict) -> dict[str, Format]:
+    return {row.file: row for row in formats(artifacts(**more), METRICS)}
+
+
+def test_every_file_has_the_figures_of_its_stage() -> None:
+    rows = table()
+    assert list(rows) == USUAL
+    assert [row.bytes for row in rows.values()] == [501_000, 517_000, 135_000, 150_000, 252_000]
+    assert [row.cpu_ms_per_s for row in rows.values()] == [6.5, 4.31, 3.2, 3.6, 9.1]
+    assert [row.memory_bytes for row in rows.values()] == [None, 57_300, None, None, None]
+    assert rows["model.onnx"].tested == OnTest(200, 10, 0.05, (0.02, 0.1), 4, 10.0, 0.4, (0.1, 1.0))
+    assert not any(rows[name].tested for name in USUAL[1:])
+    assert [row.note for row in rows.values()] == [
+        "",
+        "scores within 2e-07 of model.onnx",
+        "3 of 2,055 windows decided otherwise than by model.onnx",
+        "scores within 2e-07 of model.int8.onnx",
+        "0 of 2,055 windows decided otherwise than by model.onnx",
+    ]
+
+
+def test_the_other_formats_have_rows_where_they_were_made() -> None:
+    rates = {**STREAM, "frr": 0.08, "false_alarms": 6}
+    del rates["false_alarm_count"]
+    device = {
+        "made": True, "model": "hey_robin.tflite", "bytes": 53_056, "arena_bytes": 28_560, "rule": "esphome",
+        "rates": {"test_esphome": rates, "test_pymicro": STREAM, "val_esphome": STREAM},
+    }  # fmt: skip
+    rows = table(
+        torch_program={"bytes": 583_000, "parity": 1.2e-7, "windows_ms_per_s": 12.0},
+        judged_model={**STREAM, "frr": 0.03, "heard_share": 0.25},
+        tflite_model=device,
+    )
+    assert list(rows) == [*USUAL, "model.pt2", "judge.onnx", "hey_robin.tflite"]
+    assert (rows["model.pt2"].cpu_ms_per_s, rows["model.pt2"].note) == (12.0, "scores within 1e-07 of model.onnx")
+    assert rows["judge.onnx"].bytes == 1_771_000 and rows["judge.onnx"].tested.frr == 0.03
+    assert "at 25 % of the background" in rows["judge.onnx"].note
+    tflite = rows["hey_robin.tflite"]
+    assert (tflite.memory_bytes, tflite.memory, tflite.cpu_ms_per_s) == (28_560, "arena", None)
+    assert (tflite.tested.frr, tflite.tested.false_alarm_count) == (0.08, 6)
+    assert list(table(tflite_model={"made": False, "because": "another front end"})) == USUAL
+
+
+def test_a_model_that_does_not_stream_has_no_such_rows_and_what_older_stages_left_out_is_not_measured() -> None:
+    still = {name: {"bytes": 1} for name in FIGURES}
+    rows = table(**still)
+    assert list(rows) == ["model.onnx", "model.int8.onnx", "model.fp16.onnx"]
+    assert all(row.cpu_ms_per_s is None and row.memory_bytes is None for row in rows.values())
+    assert cells(rows["model.fp16.onnx"]) == ("model.fp16.onnx", "0", "–", "–", "–", "–", "")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (
+            Format("model.onnx", 501_499, None, cpu_ms_per_s=4.26, tested=OnTest.of(STREAM)),
+            ("model.onnx", "501", "–", "4.3", "5 % (2 % to 10 %)", "0.4 (0.1 to 1)", ""),
+        ),
+        (
+            Format("x.tflite", 53_056, 28_560, "arena", note="a note"),
+            ("x.tflite", "53", "29 (arena)", "–", "–", "–", "a note"),
+        ),
+        (Format("new"), ("new", "–", "–", "–", "–", "–", "")),
+    ],
+)
+def test_a_row_is_written_for_people(row: Format, expected: tuple[str, ...]) -> None:
+    assert cells(row) == expected and len(cells(row)) == len(COLUMNS)

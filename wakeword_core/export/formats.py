@@ -1,0 +1,156 @@
+"""The table of formats: what each file of a model takes and is worth, from the figures of the stages that made them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from wakeword_core.evaluation.measure.wording import ABSENT, number, percent, rate
+from wakeword_core.runtime.exported import (
+    FP16_FILE,
+    INT8_FILE,
+    INT8_STREAMING_FILE,
+    JUDGE_FILE,
+    MODEL_FILE,
+    PROGRAM_FILE,
+    STREAMING_FILE,
+    STREAMING_FILES,
+)
+from wakeword_core.stage_names import StageName
+from wakeword_core.store.artifacts import Artifact
+
+Memory = Literal["arena", "tensors", "process"]
+"""What memory is: what a microcontroller's runtime is given; what states and tensors take at once, computed from the
+graph; or the most that a process had, with its libraries."""
+COLUMNS = ("file", "kB", "memory, kB", "ms a second", "missed", "false alarms an hour", "besides")
+"""Headings of the table, in the order of `cells`."""
+_KILO = 1e3
+
+
+@dataclass(frozen=True)
+class OnTest:
+    """Misses and false alarms on a test, with their intervals."""
+
+    words: int
+    misses: int
+    frr: float
+    frr_interval: tuple[float, float]
+    false_alarm_count: int
+    background_hours: float
+    fah: float
+    fah_interval: tuple[float, float]
+
+    @classmethod
+    def of(cls, figures: Mapping[str, Any]) -> "OnTest":
+        """Take them out of the figures of a test."""
+        return cls(**{field.name: figures[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row of the table; what is None was not measured."""
+
+    file: str
+    bytes: int | None = None
+    memory_bytes: int | None = None
+    memory: Memory = "tensors"
+    cpu_ms_per_s: float | None = None
+    """Milliseconds of one core for a second of sound, front end included."""
+    tested: OnTest | None = None
+    note: str = ""
+    """What has to be known to read the row, such as how its scores differ from those of `model.onnx`."""
+
+
+def formats(artifacts: Mapping[str, Artifact], metrics: Mapping[str, Any]) -> list[Format]:
+    """Return a row for each file that the artifacts hold, by stage; `metrics` is the report's metrics.json."""
+    return [
+        *_exported(artifacts, metrics),
+        *_small("int8_model", INT8_FILE, artifacts, metrics),
+        *_small("fp16_model", FP16_FILE, artifacts, metrics),
+        *_program(artifacts),
+        *_judged(artifacts),
+        *_microcontroller(artifacts),
+    ]
+
+
+def _exported(artifacts: Mapping[str, Artifact], metrics: Mapping[str, Any]) -> Iterator[Format]:
+    figures, stream = artifacts["onnx_model"].figures, OnTest.of(metrics["stream"])
+    yield Format(MODEL_FILE, figures["bytes"], cpu_ms_per_s=_windows_ms(artifacts, "fp32"), tested=stream)
+    yield from _streaming(STREAMING_FILE, figures, figures.get("cpu_ms_per_s"), figures.get("device_ram_bytes"))
+
+
+def _small(
+    stage: StageName, file: str, artifacts: Mapping[str, Artifact], metrics: Mapping[str, Any]
+) -> Iterator[Format]:
+    figures, kind = artifacts[stage].figures, stage.removesuffix("_model")
+    point = metrics["operating_point"]["name"]
+    changed, windows = figures.get(f"changed_at_{point}"), figures.get("windows")
+    note = "" if changed is None else f"{changed:,} of {windows:,} windows decided otherwise than by {MODEL_FILE}"
+    yield Format(file, figures["bytes"], cpu_ms_per_s=_windows_ms(artifacts, kind), note=note)
+    if kind == "int8":
+        yield from _streaming(INT8_STREAMING_FILE, figures, figures.get("cpu_ms_per_s_int8"))
+
+
+def _streaming(
+    file: str, figures: Mapping[str, Any], cost: float | None, memory: int | None = None
+) -> Iterator[Format]:
+    if "streaming_bytes" in figures:
+        note = f"scores within {figures['streaming_parity']:.0e} of {_windows_form(file)}"
+        yield Format(file, figures["streaming_bytes"], memory, cpu_ms_per_s=cost, note=note)
+
+
+def _program(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
+    if program := artifacts.get("torch_program"):
+        note = f"scores within {program.figures['parity']:.0e} of {MODEL_FILE}"
+        yield Format(
+            PROGRAM_FILE, program.figures["bytes"], cpu_ms_per_s=program.figures["windows_ms_per_s"], note=note
+        )
+
+
+def _judged(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
+    if judged := artifacts.get("judged_model"):
+        note = f"with {MODEL_FILE}, which asks it at {percent(judged.figures['heard_share'])} of the background"
+        yield Format(JUDGE_FILE, judged.files[JUDGE_FILE].size, tested=OnTest.of(judged.figures), note=note)
+
+
+def _microcontroller(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
+    tflite = artifacts.get("tflite_model")
+    if tflite is not None and tflite.figures.get("made"):
+        figures = tflite.figures
+        rates = figures["rates"][f"test_{figures['rule']}"]
+        tested = OnTest.of({**rates, "false_alarm_count": rates["false_alarms"]})
+        note = "in 8-bit integers, by the rule of ESPHome"
+        yield Format(figures["model"], figures["bytes"], figures["arena_bytes"], "arena", tested=tested, note=note)
+
+
+def _windows_ms(artifacts: Mapping[str, Artifact], kind: str) -> float | None:
+    """Return what a second of sound in windows takes; both small models have it beside that of the float model."""
+    figures = artifacts["int8_model" if kind == "int8" else "fp16_model"].figures
+    cost: float | None = figures.get(f"windows_ms_per_s_{kind}")
+    return cost
+
+
+def _windows_form(file: str) -> str:
+    return next(windows for windows, streaming in STREAMING_FILES.items() if streaming == file)
+
+
+def cells(row: Format) -> tuple[str, ...]:
+    """Write a row for people; a dash is what was not measured."""
+    tested = row.tested
+    return (
+        row.file,
+        _kilobytes(row.bytes),
+        _kilobytes(row.memory_bytes) + (f" ({row.memory})" if row.memory_bytes is not None else ""),
+        number(row.cpu_ms_per_s, 1),
+        ABSENT if tested is None else f"{percent(tested.frr)} ({_interval(tested.frr_interval, percent)})",
+        ABSENT if tested is None else f"{rate(tested.fah)} ({_interval(tested.fah_interval, rate)})",
+        row.note,
+    )
+
+
+def _kilobytes(size: int | None) -> str:
+    return ABSENT if size is None else f"{size / _KILO:,.0f}"
+
+
+def _interval(interval: tuple[float, float], written: Callable[[float], str]) -> str:
+    low, high = map(written, interval)
+    return f"{low} to {high}"
