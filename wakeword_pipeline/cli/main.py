@@ -392,6 +392,32 @@ def serve(
 
 
 @app.command()
+def export(
+    target: Annotated[
+        Literal["esphome", "openwakeword", "onnx", "torch"], typer.Option("--to", help="What will run the model.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            help="An exported .onnx file, or the folder that holds model.onnx. \\[default: the home's champion]"
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder with other files, over those of the same names.")
+    ] = False,
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the files that a device or program takes into a folder, or say which setting builds them."""
+    from wakeword_pipeline.cli.commands.export import export_model
+
+    export_model(model, target, out, _options(config, home, settings), force=force, as_json=as_json)
+
+
+@app.command()
 def synth(
     phrase: Annotated[str, typer.Argument(help="The text to speak.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the recordings.")] = None,

@@ -60,6 +60,7 @@ SURFACE = {
         "--home",
         "--set",
     },
+    "export": {"--to", "--out", "--force", "--config", "--home", "--set", "--json"},
     "synth": {"--out", "--count", "--seed", "--say", "--ipa", "--config", "--set"},
 }
 

@@ -1,0 +1,210 @@
+"""What each target takes of a bundle, and what is said where the bundle does not have it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+import yaml
+
+from wakeword_core.config.export import TfliteConfig
+from wakeword_core.errors import ArtifactError, MissingDependencyError, WakewordError
+from wakeword_core.export.onnx_graph import load_model, set_card, write_model
+from wakeword_core.export.targets import TARGETS, export_target
+from wakeword_core.export.tflite import sound
+from wakeword_core.export.tflite.manifest import manifest_of, write_manifest
+from wakeword_core.export.torch_program import export_program
+from wakeword_core.runtime import WakewordModel
+
+ESPHOME = Path(__file__).parents[3] / "examples" / "esphome" / "esp32-s3.yaml"
+
+
+@pytest.fixture(scope="module")
+def plain(exports, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model alone, whose card has a key and a phrase."""
+    _, _, card, _, made = exports("tiny_conv")
+    folder = tmp_path_factory.mktemp("plain")
+    model = load_model(made / "model.onnx")
+    set_card(
+        model, {**card, "phrase": "hey robin", "labels": ["_negative", "hey robin"], "keys": {"onnx_model": "abcd"}}
+    )
+    write_model(model, folder / "model.onnx")
+    return folder
+
+
+@pytest.fixture
+def bundle(plain: Path, tmp_path: Path) -> Path:
+    """The same to be changed, with smaller models and the card."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(plain, folder)
+    for name in ("model.int8.onnx", "model.streaming.onnx", "judge.onnx"):
+        shutil.copy(plain / "model.onnx", folder / name)
+    (folder / "model_card.md").write_text("# hey robin\n")
+    (folder / "lineage.png").write_bytes(b"a picture")
+    return folder
+
+
+def with_microcontroller(folder: Path, phrase: str = "hey robin", stem: str = "hey_robin") -> Path:
+    """Put a model that ESPHome runs into a folder, and its manifest beside it; returns the manifest."""
+    library = pytest.importorskip("pymicro_wakeword", reason="needs the esp extra: pip install -e '.[esp]'")
+    shipped = library.MicroWakeWord.from_builtin(library.Model.ALEXA).tflite_model
+    shutil.copy(shipped, folder / f"{stem}.tflite")
+    settings = TfliteConfig(author="Ada")
+    manifest = manifest_of(f"{stem}.tflite", phrase, settings, cutoff=0.9, window=5, least_arena=20_000)
+    return write_manifest(manifest, folder)
+
+
+def exported(bundle: Path, target: str, out: Path) -> tuple[set[str], list[str]]:
+    """The names in the folder, and the lines of its README."""
+    names = export_target(bundle, target, out)
+    assert {path.name for path in out.iterdir()} == set(names)
+    lines = (out / "README.md").read_text().splitlines()
+    assert (
+        len(lines) == 5 and lines[0].startswith("# hey robin for ") and all(one.startswith("- ") for one in lines[1:])
+    )
+    assert all(f"`{name}`" in lines[1] for name in set(names) - {"README.md", "export.json"})
+    return set(names) - {"README.md", "export.json"}, lines
+
+
+def test_onnx_takes_every_onnx_file_and_the_card(bundle: Path, tmp_path: Path) -> None:
+    onnx_files = {"model.onnx", "model.int8.onnx", "model.streaming.onnx", "judge.onnx"}
+    names, lines = exported(bundle, "onnx", tmp_path / "out")
+    assert names == {*onnx_files, "model_card.md"}
+    assert all((tmp_path / "out" / name).read_bytes() == (bundle / name).read_bytes() for name in names)
+    assert lines[-1] == ("- Made of the model abcd; `model_card.md` says what it was made from and what it is worth.")
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["wake_words"] == ["hey robin"]
+    assert exported(bundle / "model.int8.onnx", "onnx", tmp_path / "small")[0] == names
+    WakewordModel(tmp_path / "out")
+
+
+def test_of_a_file_with_a_name_of_its_own_nothing_beside_it_is_taken(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "model.onnx").rename(bundle / "robin.onnx")
+    (bundle / "model_card.md").unlink()
+    names, lines = exported(bundle / "robin.onnx", "onnx", tmp_path / "out")
+    assert names == {"robin.onnx"} and "`wakeword detect robin.onnx" in lines[2] and "model_card" not in lines[-1]
+
+
+def test_torch_takes_the_program(exports, bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"holds no program of torch; a build with export\.torch\.enabled: true"):
+        export_target(bundle, "torch", tmp_path / "out")
+    export_program(exports("tiny_conv")[1], WakewordModel(bundle).card, bundle / "model.pt2")
+    names, lines = exported(bundle, "torch", tmp_path / "out")
+    assert names == {"model.pt2", "model_card.md"} and "[batch, 64, 151] to scores [batch, 2]" in lines[2]
+    (bundle / "model.pt2").write_bytes(b"\x80\x04N.")
+    with pytest.raises(ArtifactError, match="is no program of this project"):
+        export_target(bundle, "torch", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_openwakeword_takes_the_files_of_every_word(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"format; a build with export\.openwakeword\.enabled: true has one"):
+        export_target(bundle, "openwakeword", tmp_path / "out")
+    folder = bundle / "openwakeword"
+    folder.mkdir()
+    for name in ("hey_robin.onnx", "hey_robin.tflite", "wren.tflite", "notes.txt"):
+        (folder / name).write_bytes(name.encode())
+    names, _ = exported(bundle, "openwakeword", tmp_path / "out")
+    assert names == {"hey_robin.onnx", "hey_robin.tflite", "wren.tflite", "model_card.md"}
+    assert (tmp_path / "out" / "wren.tflite").read_bytes() == b"wren.tflite"
+
+
+def test_esphome_takes_model_and_manifest_and_adds_the_configuration_of_a_board(bundle: Path, tmp_path: Path) -> None:
+    with_microcontroller(bundle)
+    names, _ = exported(bundle, "esphome", tmp_path / "out")
+    assert names == {"hey_robin.tflite", "hey_robin.json", "esp32-s3.yaml", "model_card.md"}
+    board = (tmp_path / "out" / "esp32-s3.yaml").read_text()
+    assert board == ESPHOME.read_text()
+    with_microcontroller(bundle, stem="wren")
+    (bundle / "hey_robin.json").unlink()
+    assert exported(bundle, "esphome", tmp_path / "wren")[0] >= {"wren.tflite", "wren.json"}
+    models = yaml.safe_load((tmp_path / "wren" / "esp32-s3.yaml").read_text())["micro_wake_word"]["models"]
+    assert models == [{"model": "wren.json"}]
+
+
+def test_without_a_model_for_microcontrollers_the_settings_that_build_one_are_named(
+    bundle: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError) as refused:
+        export_target(bundle, "esphome", tmp_path / "out")
+    assert str(refused.value) == (
+        f"{bundle} holds no model for microcontrollers; a build with export.tflite.enabled: true, "
+        "features.frontend.kind: micro and training.model.arch: mixednet has one"
+    )
+    several(bundle)
+    with pytest.raises(ArtifactError, match="one wake word each, but this one has hey robin, wren; train one for each"):
+        export_target(bundle, "esphome", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def several(folder: Path) -> None:
+    """Make the model one of two wake words, as far as it says."""
+    model = load_model(folder / "model.onnx")
+    card = {**WakewordModel(folder).card, "labels": ["_negative", "hey robin", "wren"]}
+    set_card(model, card)
+    write_model(model, folder / "model.onnx")
+
+
+def test_a_model_of_several_words_is_named_by_all_of_them(bundle: Path, tmp_path: Path) -> None:
+    several(bundle)
+    for name in ("model.int8.onnx", "model.streaming.onnx", "judge.onnx"):
+        shutil.copy(bundle / "model.onnx", bundle / name)
+    export_target(bundle, "onnx", tmp_path / "out")
+    assert (tmp_path / "out" / "README.md").read_text().startswith("# hey robin and wren for onnxruntime\n")
+
+
+def test_what_is_of_another_word_is_not_mixed_in(bundle: Path, tmp_path: Path) -> None:
+    with_microcontroller(bundle, "alexa")
+    with pytest.raises(ArtifactError, match=r"is of the wake word 'alexa', but .* of 'hey robin'"):
+        export_target(bundle, "esphome", tmp_path / "out")
+    model = load_model(bundle / "model.onnx")
+    set_card(model, {**WakewordModel(bundle).card, "phrase": "alexa"})
+    write_model(model, bundle / "model.int8.onnx")
+    with pytest.raises(ArtifactError, match=r"model\.int8\.onnx is of another wake word"):
+        export_target(bundle, "onnx", tmp_path / "out")
+
+
+def test_a_bundle_from_elsewhere_is_looked_at(bundle: Path, tmp_path: Path, caplog, monkeypatch) -> None:
+    manifest = with_microcontroller(bundle)
+    good = manifest.with_suffix(".tflite").read_bytes()
+    manifest.with_suffix(".tflite").write_bytes(good[: len(good) // 2])
+    with pytest.raises(ArtifactError, match="is no model for a microcontroller"):
+        export_target(bundle, "esphome", tmp_path / "out")
+    manifest.with_suffix(".tflite").write_bytes(good)
+
+    def absent(data: bytes) -> list[str]:
+        raise MissingDependencyError("the schema is missing")
+
+    monkeypatch.setattr(sound, "problems_in", absent)
+    export_target(bundle, "esphome", tmp_path / "out")
+    assert "was not looked at before it is handed on: the schema is missing" in caplog.text
+    manifest.write_text(manifest.read_text().replace("0.9", "1.7"))
+    with pytest.raises(ArtifactError, match="probability_cutoff"):
+        export_target(bundle, "esphome", tmp_path / "other")
+    edited = onnx.load(bundle / "model.int8.onnx")
+    edited.graph.node[0].name = "edited"
+    onnx.save(edited, bundle / "model.int8.onnx")
+    with pytest.raises(ArtifactError, match=r"model\.int8\.onnx was altered since it was exported \(graph altered\)"):
+        export_target(bundle, "onnx", tmp_path / "other")
+    (bundle / "judge.onnx").unlink()
+    (bundle / "judge.onnx").symlink_to("/etc/passwd")
+    (bundle / "model.int8.onnx").unlink()
+    with pytest.raises(WakewordError, match="leads outside"):
+        export_target(bundle, "onnx", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_phrase_changes_nothing_in_the_readme_but_itself(bundle: Path, tmp_path: Path) -> None:
+    model = load_model(bundle / "model.onnx")
+    phrase = "<b>hey\n# robin</b>"
+    set_card(model, {**WakewordModel(bundle).card, "phrase": phrase, "labels": ["_negative", phrase]})
+    write_model(model, bundle / "robin.onnx")
+    export_target(bundle / "robin.onnx", "onnx", tmp_path / "out")
+    lines = (tmp_path / "out" / "README.md").read_text().splitlines()
+    assert len(lines) == 5 and lines[0] == "# &lt;b&gt;hey \\# robin&lt;/b&gt; for onnxruntime"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_no_model_is_a_sentence(tmp_path: Path, target: str) -> None:
+    with pytest.raises(ArtifactError, match="there is no model at"):
+        export_target(tmp_path, target, tmp_path / "out")

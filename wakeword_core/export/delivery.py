@@ -1,0 +1,95 @@
+"""A folder of files to hand on, which appears whole or not at all, and is replaced only as long as it is as written."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from wakeword_core.errors import ConfigError, WakewordError, reason_of
+from wakeword_core.files import as_type, hash_file, read_json, replacing, write_json, write_text
+
+LIST = "export.json"
+"""The file in it that lists the others with their hashes."""
+_TOKEN_BYTES = 6
+
+
+def deliver(
+    files: Mapping[str, Path | str], facts: Mapping[str, Any], out: Path, *, apart_from: Path, force: bool = False
+) -> list[str]:
+    """Write files, each a copy of a path or a text, into the folder `out`; returns their names.
+
+    `export.json` lists them, beside `facts`, which say what they are of. A folder of the same facts that is as it was
+    written is written anew. ConfigError for one that holds anything else, unless `force`: then files of the same names
+    are replaced, and all others stay. It cannot be `apart_from`, where the files come from.
+    """
+    if out.resolve() == apart_from.resolve():
+        raise ConfigError(f"{out} is where the model lies; name another --out")
+    try:
+        if out.is_dir():
+            return _into(out, files, facts, force=force)
+        if os.path.lexists(out):
+            raise ConfigError(f"{out} is no folder; name another --out")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            part = _part_in(out.parent, out.name, stack)
+            names = _fill(part, files, facts)
+            part.rename(out)
+        return names
+    except OSError as error:
+        raise WakewordError(f"{out} cannot be written ({reason_of(error)}); name another --out") from error
+
+
+def _into(out: Path, files: Mapping[str, Path | str], facts: Mapping[str, Any], *, force: bool) -> list[str]:
+    """Write into a folder that is there: everything is complete before the first file is given its name."""
+    before = {} if force else _listed(out, facts)
+    others = sorted(path.name for path in out.iterdir() if not _as_written(path, before))
+    if others and not force:
+        raise ConfigError(
+            f"{out} holds {others[0]!r}, which is of something else or was changed since it was written; name a new "
+            "folder, or write beside it with --force"
+        )
+    with ExitStack() as stack:
+        part = _part_in(out, "", stack)
+        names = _fill(part, files, facts)
+        for name in names:
+            (part / name).replace(out / name)
+    for name in before.keys() - set(names):
+        (out / name).unlink()
+    return names
+
+
+def _part_in(folder: Path, name: str, stack: ExitStack) -> Path:
+    part = folder / f".{name}.{secrets.token_hex(_TOKEN_BYTES)}.part"
+    part.mkdir()
+    stack.callback(shutil.rmtree, part, ignore_errors=True)
+    return part
+
+
+def _fill(folder: Path, files: Mapping[str, Path | str], facts: Mapping[str, Any]) -> list[str]:
+    for name, content in files.items():
+        if isinstance(content, str):
+            write_text(folder / name, content)
+        else:
+            with replacing(folder / name) as part:  # a copy, since a second name of a file would change with it
+                shutil.copyfile(content, part)
+    write_json(folder / LIST, {**facts, "files": {name: hash_file(folder / name) for name in files}})
+    return [*files, LIST]
+
+
+def _listed(folder: Path, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hashes of the files that this wrote into a folder for the same facts, by name; of none for others."""
+    try:
+        listed = as_type(dict[str, Any], read_json(folder / LIST))
+        files = as_type(dict[str, str], listed.pop("files"))
+    except (OSError, ValueError, KeyError):
+        return {}
+    return files if listed == facts else {}
+
+
+def _as_written(path: Path, listed: Mapping[str, str]) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    return bool(listed) if path.name == LIST else listed.get(path.name) == hash_file(path)
