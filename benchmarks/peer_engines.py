@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from wakeword_core.errors import ConfigError, DataError, MissingDependencyError
 from wakeword_core.python import install_command
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.live import stream_scorer
+from wakeword_core.runtime.model import AnyModel
 
 OURS = "wakeword"
 RATE = 16_000
@@ -32,6 +33,14 @@ _MICROPHONE_BLOCK = 1_280
 Times = NDArray[np.float64]
 Scores = NDArray[Any]
 Pcm = NDArray[np.int16]
+
+
+class StreamingScorer(Protocol):
+    """What gives the scores of a stream."""
+
+    def reset(self) -> None: ...
+
+    def push(self, chunk: Pcm) -> tuple[Times, Scores]: ...
 
 
 class Engine(ABC):
@@ -57,15 +66,15 @@ class Engine(ABC):
 
 
 class Own(Engine):
-    """A model that this project exported."""
+    """A model that this project exported, and the `files` that it needs; `scorer` runs it in another way than usual."""
 
-    name = OURS
     version = __version__
 
-    def __init__(self, model: WakewordModel) -> None:
-        self.detector = model.detector
-        self.files = [model.path]
-        self._scorer = stream_scorer(model)
+    def __init__(
+        self, model: AnyModel, files: Sequence[Path], name: str = OURS, scorer: StreamingScorer | None = None
+    ) -> None:
+        self.name, self.detector, self.files = name, model.detector, [*files]
+        self._scorer = scorer or stream_scorer(model)
 
     def reset(self) -> None:
         self._scorer.reset()
@@ -101,14 +110,22 @@ class _Peer(Engine):
 
 
 class MicroWakeWord(_Peer):
-    """microWakeWord through pymicro-wakeword: a score each 30 ms, of which it averages the last few."""
+    """microWakeWord through pymicro-wakeword: a score each 30 ms, of which it averages the last few.
+
+    It runs its own model of a word, or that of a manifest, under a name.
+    """
 
     name = "microWakeWord"
     package = "pymicro-wakeword"
 
-    def __init__(self, word: str, rules: DetectorConfig) -> None:
+    def __init__(self, word: str | Path, rules: DetectorConfig, name: str = name) -> None:
         library = _library("pymicro_wakeword.microwakeword", self.package)
-        shipped = library.MicroWakeWord.from_builtin(_model_of(library, word, self.package))
+        shipped = (
+            library.MicroWakeWord.from_config(word)
+            if isinstance(word, Path)
+            else library.MicroWakeWord.from_builtin(_model_of(library, word, self.package))
+        )
+        self.name = name
         # With a window of one it gives the plain scores, so that `detect` can do the averaging.
         self._model = library.MicroWakeWord(
             shipped.id,
@@ -209,7 +226,11 @@ def engines(model_path: Path, config: Config) -> list[Engine]:
             f"{model.path} tells {', '.join(model.labels)}, the configuration has {', '.join(config.labels)}; "
             "give a model of the configured phrase alone"
         )
-    return [Own(model), MicroWakeWord(config.slug, model.detector), OpenWakeWord(config.slug, model.detector)]
+    return [
+        Own(model, [model.path]),
+        MicroWakeWord(config.slug, model.detector),
+        OpenWakeWord(config.slug, model.detector),
+    ]
 
 
 def cpu_costs(everybody: Sequence[Engine], pcm: Pcm, rounds: int) -> dict[str, float]:

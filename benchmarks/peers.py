@@ -20,7 +20,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def _planned(folder: Path, roles: Sequence[str], minutes: float | None) -> float
     return seconds if minutes is None else min(seconds, 60 * minutes)
 
 
-def figures(heard: Heard, config: Config, cpu_ms_per_s: float) -> dict[str, Any]:
+def figures(heard: Heard, config: Config, cpu_ms_per_s: float, targets: Sequence[float]) -> dict[str, Any]:
     """All that is known about one engine, as JSON values."""
     engine, scores = heard.engine, heard.scores(config)
     return {
@@ -150,7 +150,7 @@ def figures(heard: Heard, config: Config, cpu_ms_per_s: float) -> dict[str, Any]
         "detector": engine.detector.model_dump(mode="json"),
         "model_bytes": sum(path.stat().st_size for path in engine.files),
         "cpu_ms_per_s": round(cpu_ms_per_s, 3),
-        "points": {f"{target:g}": _point(scores, target, config, engine.detector) for target in FAH_TARGETS},
+        "points": {f"{target:g}": _point(scores, target, config, engine.detector) for target in targets},
     }
 
 
@@ -196,23 +196,36 @@ def verdict(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {"ratio": round(max(misses[rival], 1) / max(misses[OURS], 1), 3), "goal": GOAL, "best_rival": rival}
 
 
-def compare(
-    everybody: Sequence[Engine], audio: Audio, config: Config, minutes: float | None = None, progress: Progress = silent
-) -> dict[str, Any]:
-    """Play everything to everybody, `config` being one of `stream_config`; returns the JSON object."""
+def listen(
+    everybody: Sequence[Engine],
+    audio: Audio,
+    config: Config,
+    targets: Sequence[float] = FAH_TARGETS,
+    minutes: float | None = None,
+    progress: Progress = silent,
+) -> tuple[StreamScores, dict[str, dict[str, Any]]]:
+    """Play everything to everybody; the scores of the first, and the figures of each by name."""
     heard = [Heard(one) for one in everybody]
     hear(heard, audio, config, minutes, progress)
     session = next(background_sessions(audio.shards["test"], config))
     start = round(session.sources[0].start * RATE)
     costs = cpu_costs(everybody, session.pcm[start : start + round(COST_SECONDS * RATE)], COST_ROUNDS)
-    found = {one.engine.name: figures(one, config, costs[one.engine.name]) for one in heard}
+    found = {one.engine.name: figures(one, config, costs[one.engine.name], targets) for one in heard}
+    return heard[0].scores(config), found
+
+
+def compare(
+    everybody: Sequence[Engine], audio: Audio, config: Config, minutes: float | None = None, progress: Progress = silent
+) -> dict[str, Any]:
+    """Play everything to everybody, `config` being one of `stream_config`; returns the JSON object."""
+    first, found = listen(everybody, audio, config, FAH_TARGETS, minutes, progress)
     return {
         "name": "peers",
         **verdict(found),
         "phrase": config.phrase,
         "snr_db": config.evaluation.conditions.test.snr_db[0],
-        "words": heard[0].scores(config).words,
-        "background_hours": round(heard[0].scores(config).background_hours, 4),
+        "words": first.words,
+        "background_hours": round(first.background_hours, 4),
         "splits": list(audio.shards),
         "held_out": audio.held_out,
         "confidence": config.evaluation.operating_points.confidence,
@@ -234,7 +247,7 @@ def table(report: dict[str, Any]) -> Table:
         shown.add_column(column)
     for target in FAH_TARGETS:
         label = f"FRR at {target:g} FAH\n{int(target * hours)} alarms allowed"
-        shown.add_row(label, *(_cell(one["points"][f"{target:g}"]) for one in found.values()))
+        shown.add_row(label, *(cell(one["points"][f"{target:g}"]) for one in found.values()))
     points = [one["points"][f"{RATIO_AT:g}"] for one in found.values()]
     shown.add_row(f"at {RATIO_AT:g}: ms after the word,\np50 and p95", *(_latency(one) for one in points))
     accepted = [f"{one['confusables_accepted']} of {one['confusables']}" for one in points]
@@ -246,7 +259,8 @@ def table(report: dict[str, Any]) -> Table:
     return shown
 
 
-def _cell(point: dict[str, Any]) -> str:
+def cell(point: dict[str, Any]) -> str:
+    """What is missed at a rate of false alarms, and that rate, with intervals."""
     if not point["reachable"]:
         return f"unreachable:\nlowest is {point['lowest_fah']:.2f}"
     low, high = (100 * end for end in point["frr_interval"])
@@ -349,6 +363,16 @@ def run(given: Sequence[str] | None, progress: Progress) -> dict[str, Any]:
 
 
 def main(given: Sequence[str] | None = None) -> int:
+    """Run, and show what was found; the exit status."""
+    return show("peers", lambda progress: run(given, progress), table, remarks)
+
+
+def show(
+    name: str,
+    run: Callable[[Progress], dict[str, Any]],
+    table: Callable[[dict[str, Any]], Table],
+    remarks: Callable[[dict[str, Any]], list[str]],
+) -> int:
     """Run, print the table on standard error and the JSON object on standard output; the exit status."""
     from wakeword_pipeline.cli.logs import Bars, setup_logging
 
@@ -356,9 +380,9 @@ def main(given: Sequence[str] | None = None) -> int:
     logging.getLogger("wakeword_core").setLevel("WARNING")
     try:
         with Bars() as progress:
-            report = run(given, progress)
+            report = run(progress)
     except WakewordError as error:
-        print(f"peers: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     console.print(table(report))

@@ -160,7 +160,7 @@ def load(name: str, model: str) -> Any:
         engine.native = None
         return engine
     loaded = WakewordModel(Path(model))
-    engine = Own(loaded)
+    engine = Own(loaded, [loaded.path])
     engine.native = None
     if loaded.streaming is not None:
         engine.files, engine.native = [loaded.streaming.path], loaded.streaming.native
