@@ -11,7 +11,7 @@ from typing import Any
 from wakeword_core.errors import ConfigError, WakewordError, reason_of
 from wakeword_core.files import as_type, hash_file, read_json, replacing, write_json, write_text
 
-LIST = "export.json"
+LIST = "exported-files.json"
 """The file in it that lists the others with their hashes."""
 _TOKEN_BYTES = 6
 
@@ -21,10 +21,12 @@ def deliver(
 ) -> list[str]:
     """Write files, each a copy of a path or a text, into the folder `out`; returns their names.
 
-    `export.json` lists them, beside `facts`, which say what they are of. A folder of the same facts that is as it was
+    A file in it lists them, beside `facts`, which say what they are of. A folder of the same facts that is as it was
     written is written anew. ConfigError for one that holds anything else, unless `force`: then files of the same names
     are replaced, and all others stay. It cannot be `apart_from`, where the files come from.
     """
+    if LIST in files:
+        raise WakewordError(f"a file of the model is called {LIST}, as the list of all files is; give it another name")
     if out.resolve() == apart_from.resolve():
         raise ConfigError(f"{out} is where the model lies; name another --out")
     try:
@@ -90,6 +92,6 @@ def _listed(folder: Path, facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _as_written(path: Path, listed: Mapping[str, str]) -> bool:
-    if path.is_symlink() or not path.is_file():
-        return False
-    return bool(listed) if path.name == LIST else listed.get(path.name) == hash_file(path)
+    if path.name == LIST:
+        return bool(listed)
+    return path.name in listed and not path.is_symlink() and path.is_file() and hash_file(path) == listed[path.name]

@@ -8,11 +8,9 @@ from wakeword_core.evaluation.measure.wording import ABSENT, number, percent, ra
 from wakeword_core.runtime.exported import (
     FP16_FILE,
     INT8_FILE,
-    INT8_STREAMING_FILE,
     JUDGE_FILE,
     MODEL_FILE,
     PROGRAM_FILE,
-    STREAMING_FILE,
     STREAMING_FILES,
 )
 from wakeword_core.stage_names import StageName
@@ -21,7 +19,7 @@ from wakeword_core.store.artifacts import Artifact
 Memory = Literal["arena", "tensors", "process"]
 """What memory is: what a microcontroller's runtime is given; what states and tensors take at once, computed from the
 graph; or the most that a process had, with its libraries."""
-COLUMNS = ("file", "kB", "memory, kB", "ms a second", "missed", "false alarms an hour", "besides")
+COLUMNS = ("file", "kB", "memory, kB", "ms a second", "missed", "false alarms an hour", "remarks")
 """Headings of the table, in the order of `cells`."""
 _KILO = 1e3
 
@@ -75,7 +73,7 @@ def formats(artifacts: Mapping[str, Artifact], metrics: Mapping[str, Any]) -> li
 def _exported(artifacts: Mapping[str, Artifact], metrics: Mapping[str, Any]) -> Iterator[Format]:
     figures, stream = artifacts["onnx_model"].figures, OnTest.of(metrics["stream"])
     yield Format(MODEL_FILE, figures["bytes"], cpu_ms_per_s=_windows_ms(artifacts, "fp32"), tested=stream)
-    yield from _streaming(STREAMING_FILE, figures, figures.get("cpu_ms_per_s"), figures.get("device_ram_bytes"))
+    yield from _streaming(MODEL_FILE, figures, figures.get("cpu_ms_per_s"), figures.get("device_ram_bytes"))
 
 
 def _small(
@@ -87,15 +85,15 @@ def _small(
     note = "" if changed is None else f"{changed:,} of {windows:,} windows decided otherwise than by {MODEL_FILE}"
     yield Format(file, figures["bytes"], cpu_ms_per_s=_windows_ms(artifacts, kind), note=note)
     if kind == "int8":
-        yield from _streaming(INT8_STREAMING_FILE, figures, figures.get("cpu_ms_per_s_int8"))
+        yield from _streaming(INT8_FILE, figures, figures.get("cpu_ms_per_s_int8"))
 
 
 def _streaming(
-    file: str, figures: Mapping[str, Any], cost: float | None, memory: int | None = None
+    windows: str, figures: Mapping[str, Any], cost: float | None, memory: int | None = None
 ) -> Iterator[Format]:
     if "streaming_bytes" in figures:
-        note = f"scores within {figures['streaming_parity']:.0e} of {_windows_form(file)}"
-        yield Format(file, figures["streaming_bytes"], memory, cpu_ms_per_s=cost, note=note)
+        note = f"scores within {figures['streaming_parity']:.0e} of {windows}"
+        yield Format(STREAMING_FILES[windows], figures["streaming_bytes"], memory, cpu_ms_per_s=cost, note=note)
 
 
 def _program(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
@@ -127,10 +125,6 @@ def _windows_ms(artifacts: Mapping[str, Artifact], kind: str) -> float | None:
     figures = artifacts["int8_model" if kind == "int8" else "fp16_model"].figures
     cost: float | None = figures.get(f"windows_ms_per_s_{kind}")
     return cost
-
-
-def _windows_form(file: str) -> str:
-    return next(windows for windows, streaming in STREAMING_FILES.items() if streaming == file)
 
 
 def cells(row: Format) -> tuple[str, ...]:

@@ -31,7 +31,6 @@ OPENWAKEWORD_FOLDER = "openwakeword"
 _ONNX_FILES = (*STREAMING_FILES, *STREAMING_FILES.values(), FP16_FILE, JUDGE_FILE)
 _BOARD, _BOARD_WORD = "esp32-s3.yaml", "hey_robin"
 """The configuration of a board, and the name that the files of a wake word have in it."""
-_MICRO = "micro"
 
 
 @dataclass(frozen=True)
@@ -194,14 +193,16 @@ def _esphome(source: Source) -> Parts:
 
 
 def _no_microcontroller(source: Source) -> ArtifactError:
+    from wakeword_core.export.tflite.limits import FRONT_END
+
     if len(source.card.labels) > 2:
         return ArtifactError(
             f"{source.folder} holds no model for microcontrollers, which have one wake word each, but this one has "
             f"{', '.join(source.card.labels[1:])}; train one for each, with export.tflite.enabled: true"
         )
     settings = ["export.tflite.enabled: true"]
-    if source.card.frontend.kind != _MICRO:
-        settings += ["features.frontend.kind: micro", "training.model.arch: mixednet"]
+    if source.card.frontend.kind != FRONT_END:
+        settings += [f"features.frontend.kind: {FRONT_END}", "training.model.arch: mixednet"]
     return _missing(source, "model for microcontrollers", *settings)
 
 

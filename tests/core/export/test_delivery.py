@@ -99,6 +99,20 @@ def test_another_word_is_written_beside_one_only_when_told_to(source: Path, tmp_
     assert "robin.json" in names(out)
 
 
+def test_a_file_cannot_take_the_place_of_the_list(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(WakewordError, match="give it another name"):
+        write(source, tmp_path / "out", files={LIST: "{}"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_others_are_not_read(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "film.mkv").touch()
+    monkeypatch.setattr(delivery, "hash_file", lambda path: pytest.fail(f"{path} was read"))
+    with pytest.raises(ConfigError, match=r"holds 'film\.mkv'"):
+        write(source, tmp_path / "out")
+
+
 def test_a_write_that_fails_leaves_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")

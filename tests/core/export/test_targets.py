@@ -63,8 +63,8 @@ def exported(bundle: Path, target: str, out: Path) -> tuple[set[str], list[str]]
     assert (
         len(lines) == 5 and lines[0].startswith("# hey robin for ") and all(one.startswith("- ") for one in lines[1:])
     )
-    assert all(f"`{name}`" in lines[1] for name in set(names) - {"README.md", "export.json"})
-    return set(names) - {"README.md", "export.json"}, lines
+    assert all(f"`{name}`" in lines[1] for name in set(names) - {"README.md", "exported-files.json"})
+    return set(names) - {"README.md", "exported-files.json"}, lines
 
 
 def test_onnx_takes_every_onnx_file_and_the_card(bundle: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_onnx_takes_every_onnx_file_and_the_card(bundle: Path, tmp_path: Path) -
     assert names == {*onnx_files, "model_card.md"}
     assert all((tmp_path / "out" / name).read_bytes() == (bundle / name).read_bytes() for name in names)
     assert lines[-1] == ("- Made of the model abcd; `model_card.md` says what it was made from and what it is worth.")
-    assert json.loads((tmp_path / "out" / "export.json").read_text())["wake_words"] == ["hey robin"]
+    assert json.loads((tmp_path / "out" / "exported-files.json").read_text())["wake_words"] == ["hey robin"]
     assert exported(bundle / "model.int8.onnx", "onnx", tmp_path / "small")[0] == names
     WakewordModel(tmp_path / "out")
 

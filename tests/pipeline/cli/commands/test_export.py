@@ -20,7 +20,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple]:
 
     def record(model: Path, target: str, out: Path, *, force: bool) -> list[str]:
         calls.append((model, target, out, force))
-        return ["model.onnx", "README.md", "export.json"]
+        return ["model.onnx", "README.md", "exported-files.json"]
 
     monkeypatch.setattr("wakeword_pipeline.cli.commands.export.export_target", record)
     monkeypatch.chdir(tmp_path)
@@ -39,7 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_a_model_alone_is_enough(asked, monkeypatch, tmp_path: Path, capsys) -> None:
     assert run(monkeypatch, "bundle", "--to", "onnx", "--out", "new") == 0
     assert asked == [(Path("bundle"), "onnx", Path("new"), False)]
-    assert capsys.readouterr().out == "new holds model.onnx, README.md, export.json\n"
+    assert capsys.readouterr().out == "new holds model.onnx, README.md, exported-files.json\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -47,7 +47,7 @@ def test_json_is_one_object(asked, monkeypatch, capsys) -> None:
     assert run(monkeypatch, "bundle", "--to", "torch", "--out", "new", "--force", "--json") == 0
     assert asked[0][1:] == ("torch", Path("new"), True)
     assert json.loads(capsys.readouterr().out) == {
-        "target": "torch", "folder": "new", "files": ["model.onnx", "README.md", "export.json"],
+        "target": "torch", "folder": "new", "files": ["model.onnx", "README.md", "exported-files.json"],
     }  # fmt: skip
 
 
