@@ -86,6 +86,11 @@ def _make_fp16(run) -> None:
     run.figures = {"bytes": len(data)}
 
 
+def _make_program(run) -> None:
+    (run.out / "model.pt2").write_bytes(b"a program")
+    run.figures = {"bytes": 9, "parity": 1e-7, "windows_ms_per_s": 12.0}
+
+
 def _make_report(run) -> None:
     write_json(run.out / "metrics.json", METRICS)
 
@@ -117,7 +122,7 @@ class BundledProject(GeneratedProject):
 
     makers: ClassVar[dict[str, Make]] = {
         "onnx_model": _make_onnx, "int8_model": _make_int8, "fp16_model": _make_fp16,
-        "openwakeword_model": _make_openwakeword,
+        "openwakeword_model": _make_openwakeword, "torch_program": _make_program,
         "metrics_report": _make_report, "model_bundle": bundle.make,
     }  # fmt: skip
 

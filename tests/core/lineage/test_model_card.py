@@ -152,6 +152,26 @@ def test_models_for_openwakeword_go_with_the_others_and_have_their_thresholds_on
     assert sealed(bundle, CheckRun(project.config, {}, None, project.store)).passed
 
 
+def test_a_program_of_torch_goes_with_the_others_and_has_its_row(home, own_home) -> None:
+    project = own_home.project(export={"torch": {"enabled": True}})
+    project.build_all()
+    bundle = project.require("model_bundle")
+    assert set(bundle.files) == {*home.project().require("model_bundle").files, "model.pt2"}
+    assert bundle.file("model.pt2").read_bytes() == b"a program"
+    text = bundle.file("model_card.md").read_text(encoding="utf-8")
+    assert "| model.pt2 | 0 | – | 12.0 | – | – | scores within 1e-07 of model.onnx |" in text
+
+
+def test_every_format_has_its_row(card) -> None:
+    text = card_markdown(card)
+    assert [row["file"] for row in card["formats"]] == ["model.onnx", "model.int8.onnx", "model.fp16.onnx"]
+    lines = [line for line in text.partition("### Formats")[2].splitlines() if line.startswith("| ")]
+    assert lines[0] == "| file | kB | memory, kB | ms a second | missed | false alarms an hour | remarks |"
+    size = card["model"]["bytes"] / 1_000
+    assert lines[1] == f"| model.onnx | {size:.0f} | – | – | 5 % (2 % to 10 %) | 0.4 (0.1 to 1) |  |"
+    assert lines[2].startswith("| model.int8.onnx |")
+
+
 def test_a_judge_is_told_at_the_top_and_its_table_only_where_rates_are_shared(card) -> None:
     judge = {
         "bytes": 1_771_000, "heard_share": 0.25, "words": 82, "frr": 0.244, "frr_interval": [0.138, 0.393], "fah": 0.5,
