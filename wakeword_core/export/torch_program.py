@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 CARD_ENTRY = f"{CARD_KEY}.json"
 """The extra file in the archive that holds the card that the runtime reads."""
 _EXAMPLE_BATCH = 2
-_COMPARED_WINDOWS = 16
 _MAX_BYTES = 256 * 2**20
 _ROOT = "archive/"
 """The folder in an archive that is written without a path."""
@@ -64,17 +63,18 @@ class ProgramParity:
         return max(self.from_torch, self.from_onnx)
 
 
-def make_program(model: "ScoringModel", onnx_path: Path, out: Path) -> dict[str, Any]:
-    """Write `out/model.pt2` of the network that `onnx_path` was exported from; returns its figures."""
+def make_program(model: "ScoringModel", onnx_path: Path, windows: npt.NDArray[np.float32], out: Path) -> dict[str, Any]:
+    """Write `out/model.pt2` of the network that `onnx_path` was exported from; returns its figures.
+
+    `windows` [n, bands, frames] are those on which scores are compared.
+    """
     onnx, path = WakewordModel(onnx_path), out / PROGRAM_FILE
     size = export_program(model, onnx.card, path)
-    shape = (_COMPARED_WINDOWS, model.n_mels, model.frames)
-    noise = np.random.default_rng(0).normal(-6.0, 4.0, shape).astype(np.float32)
     with _one_thread():
         cost = windows_ms_per_second(ProgramModel(onnx_path, path))
     return {
         "bytes": size,
-        "parity": program_parity(model, onnx_path, path, noise).from_onnx,
+        "parity": program_parity(model, onnx_path, path, windows).from_onnx,
         "windows_ms_per_s": cost,
     }
 

@@ -38,7 +38,7 @@ def noise(count: int) -> np.ndarray:
 @pytest.mark.parametrize("arch", ["tiny_conv", "crnn"])
 def test_scores_of_any_batch_are_those_of_the_network_and_of_onnx(exports, tmp_path: Path, arch: str) -> None:
     _, model, _, _, folder = exports(arch)
-    figures = make_program(model, folder / "model.onnx", tmp_path)
+    figures = make_program(model, folder / "model.onnx", noise(5), tmp_path)
     path = tmp_path / "model.pt2"
     assert figures["bytes"] == path.stat().st_size and 0 < figures["windows_ms_per_s"] < 5_000
     assert 0 <= figures["parity"] < 1e-4
@@ -213,10 +213,10 @@ class Home:
 def test_the_stage_makes_it_and_its_check_compares_it_with_torch_and_with_onnx(
     exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("wakeword_core.features.store.spread_windows", lambda folder, count: noise(5))
     home = Home(tmp_path, exports("tiny_conv"))
     made = home.made()
     assert set(made.files) == {"model.pt2"} and made.figures["bytes"] == made.file("model.pt2").stat().st_size
-    monkeypatch.setattr("wakeword_core.features.store.spread_windows", lambda folder, count: noise(5))
     (check,) = stage.STAGE.checks
 
     def verdict():

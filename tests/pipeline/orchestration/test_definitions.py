@@ -33,7 +33,7 @@ GRAPH = {
     "int8_model": ("delivery", {"onnx_model", "mel_features"}),
     "fp16_model": ("delivery", {"onnx_model", "mel_features"}),
     "tflite_model": ("delivery", {"calibrated_model", "mel_features", "audio_shards", "raw_manifest"}),
-    "torch_program": ("delivery", {"calibrated_model", "onnx_model"}),
+    "torch_program": ("delivery", {"calibrated_model", "onnx_model", "mel_features"}),
     "metrics_report": (
         "delivery",
         {"onnx_model", "calibrated_model", "trained_model", "tuned_model", "raw_manifest", "mel_features"}

@@ -8,6 +8,8 @@ from wakeword_core.graph.stages.onnx import PARITY_WINDOWS
 from wakeword_core.runtime.exported import MODEL_FILE, PROGRAM_FILE
 from wakeword_core.store.artifacts import Artifact
 
+_INPUTS = Input("calibrated_model"), Input("onnx_model"), Input("mel_features", split="val")
+
 
 def _enabled(config: Config) -> bool:
     return config.export.torch.enabled
@@ -16,10 +18,12 @@ def _enabled(config: Config) -> bool:
 def make(run: StageRun) -> None:
     """Write the program with the card of the exported model, and measure it."""
     from wakeword_core.export.torch_program import make_program
+    from wakeword_core.features.store import spread_windows
     from wakeword_core.models.scoring import load_model
 
     model, _ = load_model(run.inputs["calibrated_model"].path)
-    run.figures = make_program(model, run.inputs["onnx_model"].file(MODEL_FILE), run.out)
+    windows = spread_windows(run.inputs["mel_features[val]"].path, PARITY_WINDOWS)
+    run.figures = make_program(model, run.inputs["onnx_model"].file(MODEL_FILE), windows, run.out)
 
 
 def program_faithful(program: Artifact, run: CheckRun) -> Verdict:
@@ -30,11 +34,8 @@ def program_faithful(program: Artifact, run: CheckRun) -> Verdict:
 
     model, _ = load_model(run.inputs["calibrated_model"].path)
     windows = spread_windows(run.inputs["mel_features[val]"].path, PARITY_WINDOWS)
-    onnx = run.inputs["onnx_model"].file(MODEL_FILE)
-    found, allowed = (
-        program_parity(model, onnx, program.file(PROGRAM_FILE), windows),
-        run.config.export.onnx.parity_tolerance,
-    )
+    onnx, allowed = run.inputs["onnx_model"].file(MODEL_FILE), run.config.export.onnx.parity_tolerance
+    found = program_parity(model, onnx, program.file(PROGRAM_FILE), windows)
     description = (
         f"largest difference over {len(windows)} windows is {found.from_torch:.1e} from torch and "
         f"{found.from_onnx:.1e} from {MODEL_FILE}, {allowed:.0e} allowed"
@@ -46,17 +47,11 @@ STAGE = Stage(
     name="torch_program",
     version="1",
     make=make,
-    inputs=(Input("calibrated_model"), Input("onnx_model")),
+    inputs=_INPUTS,
     settings=(),
     group="delivery",
     kinds=("pytorch",),
     description=__doc__,
-    checks=(
-        check(
-            program_faithful,
-            inputs=(Input("calibrated_model"), Input("onnx_model"), Input("mel_features", split="val")),
-            limits=("export.onnx.parity_tolerance",),
-        ),
-    ),
+    checks=(check(program_faithful, inputs=_INPUTS, limits=("export.onnx.parity_tolerance",)),),
     optional=_enabled,
 )
