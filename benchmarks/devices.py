@@ -36,7 +36,7 @@ from wakeword_core.graph.stages.bundle import CARD_JSON
 from wakeword_core.progress import Progress
 from wakeword_core.registry.history import delivered_bundle
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE, PROGRAM_FILE, STREAMING_FILES
+from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE, OPENWAKEWORD_FOLDER, PROGRAM_FILE, STREAMING_FILES
 from wakeword_core.runtime.judge import judged
 from wakeword_core.runtime.live import WindowScorer
 
@@ -59,6 +59,8 @@ def rows_of(bundle: Path) -> list[Format]:
 def engine_of(bundle: Path, file: str, rules: DetectorConfig) -> Engine:
     """A file of a bundle as an engine of its name; `rules` are those of the model."""
     path = bundle / file
+    if path.parent.name == OPENWAKEWORD_FOLDER:
+        return OpenWakeWord(path, rules, file)
     if path.suffix == ".tflite":
         return MicroWakeWord(path.with_suffix(".json"), rules, file)
     if file == PROGRAM_FILE:
@@ -83,7 +85,7 @@ def with_memory(row: Format, engine: Engine) -> Format:
             return replace(row, memory_bytes=least_arena(engine.files[0]), memory="arena")
         except MissingDependencyError:
             return row
-    if isinstance(engine, OpenWakeWord):
+    if engine.name == OpenWakeWord.name:
         side = Side(engine.name, "")
     elif loaded := _loaded_alone(engine.files):
         side = Side(engine.name, str(loaded))
@@ -108,7 +110,11 @@ def _loaded_alone(files: Sequence[Path]) -> Path | None:
 def compare(home: Path, config: Config, bundle: Path, chosen: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """Run the files of a bundle and the other engines over the test; the JSON object."""
     model = WakewordModel(bundle / MODEL_FILE)
-    everybody = [engine_of(bundle, row.file, model.detector) for row in rows_of(bundle)]
+    # of openWakeWord's files those run that pyopen-wakeword takes; the others are the same in ONNX
+    files = [
+        row.file for row in rows_of(bundle) if not row.file.startswith(OPENWAKEWORD_FOLDER) or ".tflite" in row.file
+    ]
+    everybody = [engine_of(bundle, file, model.detector) for file in files]
     everybody += engines(bundle / MODEL_FILE, config)[1:]
     audio = peers.shards_of_model(model, home, ("test",))
     streams = peers.stream_config(config, chosen.snr, chosen.minutes)

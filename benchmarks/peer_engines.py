@@ -161,14 +161,22 @@ class MicroWakeWord(_Peer):
 
 
 class OpenWakeWord(_Peer):
-    """openWakeWord through pyopen-wakeword: a score each 80 ms, taken as it is."""
+    """openWakeWord through pyopen-wakeword: a score each 80 ms, taken as it is.
+
+    It runs its own model of a word, or that of a file, under a name.
+    """
 
     name = "openWakeWord"
     package = "pyopen-wakeword"
 
-    def __init__(self, word: str, rules: DetectorConfig) -> None:
+    def __init__(self, word: str | Path, rules: DetectorConfig, name: str = name) -> None:
         library = _library("pyopen_wakeword.openwakeword", self.package)
-        self._model = library.OpenWakeWord.from_builtin(_model_of(library, word, self.package))
+        self._model = (
+            library.OpenWakeWord.from_model(word)
+            if isinstance(word, Path)
+            else library.OpenWakeWord.from_builtin(_model_of(library, word, self.package))
+        )
+        self.name = name
         self._features = library.OpenWakeWordFeatures.from_builtin()
         self._block = library.SAMPLES_PER_CHUNK
         self.version = metadata.version(self.package)

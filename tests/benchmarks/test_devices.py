@@ -9,7 +9,7 @@ import devices
 import numpy as np
 import peers
 import pytest
-from peer_engines import MicroWakeWord, Own
+from peer_engines import MicroWakeWord, OpenWakeWord, Own
 from rich.console import Console
 
 from wakeword_core.config import DetectorConfig
@@ -98,6 +98,17 @@ def test_the_file_of_a_microcontroller_is_run_as_microwakeword_is(make_noise, tm
     pytest.importorskip("tflite_micro", reason="needs the esp extra: pip install -e '.[esp]'")
     row = devices.with_memory(devices.Format("robin.tflite"), engine)
     assert row.memory == "arena" and 15_000 < row.memory_bytes < 30_000
+
+
+def test_a_head_of_openwakeword_is_run_as_openwakeword_is(make_noise, tmp_path, adapters):
+    shipped = adapters[OpenWakeWord.name]
+    (tmp_path / "openwakeword").mkdir()
+    shutil.copy(shipped.files[0], tmp_path / "openwakeword" / "robin.tflite")
+    engine = devices.engine_of(tmp_path, "openwakeword/robin.tflite", DetectorConfig(lockout_seconds=0.7))
+    assert engine.name == "openwakeword/robin.tflite" and engine.files[1:] == shipped.files[1:]
+    pcm = make_noise(2.0, level=3_000.0)
+    assert np.array_equal(engine.score(pcm)[1], shipped.score(pcm)[1])
+    assert devices.with_memory(devices.Format(engine.name), engine).memory_bytes is None
 
 
 def test_memory_is_of_a_process_that_runs_exactly_the_file(write_model, tmp_path):

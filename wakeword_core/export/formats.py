@@ -38,9 +38,10 @@ class OnTest:
     fah_interval: tuple[float, float]
 
     @classmethod
-    def of(cls, figures: Mapping[str, Any]) -> "OnTest":
-        """Take them out of the figures of a test."""
-        return cls(**{field.name: figures[field.name] for field in fields(cls)})
+    def of(cls, figures: Mapping[str, Any]) -> "OnTest | None":
+        """Take them out of the figures of a stage; None where they are not all among them."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: figures[name] for name in names}) if set(names) <= figures.keys() else None
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def formats(artifacts: Mapping[str, Artifact], metrics: Mapping[str, Any]) -> li
         *_program(artifacts),
         *_judged(artifacts),
         *_microcontroller(artifacts),
+        *_openwakeword(artifacts),
     ]
 
 
@@ -118,6 +120,13 @@ def _microcontroller(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
         tested = OnTest.of({**rates, "false_alarm_count": rates["false_alarms"]})
         note = "in 8-bit integers, by the rule of ESPHome"
         yield Format(figures["model"], figures["bytes"], figures["arena_bytes"], "arena", tested=tested, note=note)
+
+
+def _openwakeword(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
+    if heads := artifacts.get("openwakeword_model"):
+        tested, note = OnTest.of(heads.figures), "a head on the embedding that openWakeWord computes"
+        for file, size in heads.figures["files"].items():
+            yield Format(file, size, tested=tested, note=note)
 
 
 def _windows_ms(artifacts: Mapping[str, Artifact], kind: str) -> float | None:

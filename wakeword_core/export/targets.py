@@ -15,6 +15,7 @@ from wakeword_core.runtime.exported import (
     CARD_MARKDOWN,
     FP16_FILE,
     JUDGE_FILE,
+    OPENWAKEWORD_FOLDER,
     PROGRAM_FILE,
     STREAMING_FILES,
     RuntimeCard,
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 
 TargetName = Literal["esphome", "openwakeword", "onnx", "torch"]
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
-OPENWAKEWORD_FOLDER = "openwakeword"
-"""Where a bundle has the files of openWakeWord, which are named by their wake words."""
 _ONNX_FILES = (*STREAMING_FILES, *STREAMING_FILES.values(), FP16_FILE, JUDGE_FILE)
 _BOARD, _BOARD_WORD = "esp32-s3.yaml", "hey_robin"
 """The configuration of a board, and the name that the files of a wake word have in it."""

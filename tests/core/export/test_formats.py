@@ -61,18 +61,22 @@ def test_the_other_formats_have_rows_where_they_were_made() -> None:
         "made": True, "model": "hey_robin.tflite", "bytes": 53_056, "arena_bytes": 28_560, "rule": "esphome",
         "rates": {"test_esphome": rates, "test_pymicro": STREAM, "val_esphome": STREAM},
     }  # fmt: skip
+    heads = {"openwakeword/hey_robin.onnx": 90_000, "openwakeword/hey_robin.tflite": 88_000}
     rows = table(
+        openwakeword_model={**STREAM, "frr": 0.3, "files": heads},
         torch_program={"bytes": 583_000, "parity": 1.2e-7, "windows_ms_per_s": 12.0},
         judged_model={**STREAM, "frr": 0.03, "heard_share": 0.25},
         tflite_model=device,
     )
-    assert list(rows) == [*USUAL, "model.pt2", "judge.onnx", "hey_robin.tflite"]
+    assert list(rows) == [*USUAL, "model.pt2", "judge.onnx", "hey_robin.tflite", *heads]
     assert (rows["model.pt2"].cpu_ms_per_s, rows["model.pt2"].note) == (12.0, "scores within 1e-07 of model.onnx")
     assert rows["judge.onnx"].bytes == 1_771_000 and rows["judge.onnx"].tested.frr == 0.03
     assert "at 25 % of the background" in rows["judge.onnx"].note
     tflite = rows["hey_robin.tflite"]
     assert (tflite.memory_bytes, tflite.memory, tflite.cpu_ms_per_s) == (28_560, "arena", None)
     assert (tflite.tested.frr, tflite.tested.false_alarm_count) == (0.08, 6)
+    assert [(rows[name].bytes, rows[name].tested.frr) for name in heads] == [(90_000, 0.3), (88_000, 0.3)]
+    assert not table(openwakeword_model={"files": heads})["openwakeword/hey_robin.onnx"].tested
     assert list(table(tflite_model={"made": False, "because": "another front end"})) == USUAL
 
 
