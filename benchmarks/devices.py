@@ -136,7 +136,7 @@ def compare(home: Path, config: Config, bundle: Path, chosen: argparse.Namespace
 
 def table(report: dict[str, Any]) -> Table:
     """The report for people."""
-    title = f"{report['phrase']!r}"
+    title = f'"{report["phrase"]}"'
     if "words" in report:
         title += (
             f": {report['words']} words at {report['snr_db']:g} dB, {report['background_hours']:.2f} h of background"
