@@ -100,7 +100,8 @@ class Side:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **single},
+            # the other engines are modules beside this one, which a safe path leaves out
+            env={**os.environ, **single, "PYTHONSAFEPATH": ""},
         )
         self.start = self._answer()
 
