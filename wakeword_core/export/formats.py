@@ -13,7 +13,7 @@ from wakeword_core.runtime.exported import (
     PROGRAM_FILE,
     STREAMING_FILES,
 )
-from wakeword_core.stage_names import StageName
+from wakeword_core.stage_names import OPENWAKEWORD, StageName
 from wakeword_core.store.artifacts import Artifact
 
 Memory = Literal["arena", "tensors", "process"]
@@ -123,7 +123,7 @@ def _microcontroller(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
 
 
 def _openwakeword(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
-    if heads := artifacts.get("openwakeword_model"):
+    if heads := artifacts.get(OPENWAKEWORD):
         tested, note = OnTest.of(heads.figures), "a head on the embedding that openWakeWord computes"
         for file, size in heads.figures["files"].items():
             yield Format(file, size, tested=tested, note=note)

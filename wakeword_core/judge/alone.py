@@ -31,11 +31,10 @@ from wakeword_core.judge.head import LOST_STEPS, STEPS_SEEN, JudgeHeads
 from wakeword_core.judge.openwakeword import RUNTIMES, differences, networks_of_word, write_word
 from wakeword_core.judge.together import key_figures
 from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime.exported import OPENWAKEWORD_FOLDER
 from wakeword_core.runtime.onnx_file import read_onnx
 from wakeword_core.shards.packed_split import iter_recordings
 
-FOLDER = "openwakeword"
-"""Where the files are: their names are what openWakeWord calls the words."""
 _HEARD_SAMPLES = STEP_SAMPLES + 3 * HOP
 """Samples that openWakeWord waits for before it computes the frames of a step."""
 _UNSEEN = -FRAMES % STEP_FRAMES
@@ -156,7 +155,7 @@ def _row(point: OperatingPoint, tested: StreamResult) -> dict[str, float]:
 
 def word_files(labels: Sequence[str], folder: Path, suffix: str) -> list[Path]:
     """Return the paths below a folder of the files of each wake word, which are the `labels` but for the first."""
-    return [folder / FOLDER / f"{unique_name(label)}{suffix}" for label in labels[1:]]
+    return [folder / OPENWAKEWORD_FOLDER / f"{unique_name(label)}{suffix}" for label in labels[1:]]
 
 
 def _write(heads: JudgeHeads, config: Config, out: Path, card: Mapping[str, Any], shifts: Mapping[str, float]) -> None:

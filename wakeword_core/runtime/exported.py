@@ -33,7 +33,7 @@ PROGRAM_FILE = "model.pt2"
 JUDGE_FILE = "judge.onnx"
 """The judge of the model beside it."""
 OPENWAKEWORD_FOLDER = "openwakeword"
-"""Where a bundle has the files of openWakeWord, which are named by their wake words."""
+"""Where the files of openWakeWord are, whose names are what it calls the wake words."""
 CARD_MARKDOWN = "model_card.md"
 """The whole model card, for people."""
 STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
