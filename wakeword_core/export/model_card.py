@@ -83,6 +83,7 @@ def describe_model(
         "formats": [asdict(row) for row in formats(artifacts, metrics)],
         "judge": judged and {"bytes": judged.files[JUDGE_FILE].size, **judged.figures},
         **({"openwakeword": openwakeword.figures} if openwakeword else {}),
+        **({"tflite": metrics["tflite"]} if "tflite" in metrics else {}),
         "limits": [claim(metrics["stream"]), evidence(metrics), *reservations(metrics)],
         "settings": {
             source.name: source.artifact.config

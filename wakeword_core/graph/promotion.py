@@ -11,7 +11,8 @@ from wakeword_core.stage_names import BUNDLE, COMPARISON, MODEL
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 
 _BELONG = (
-    "trained_model", "tuned_model", "calibrated_model", MODEL, "int8_model", "metrics_report", BUNDLE, COMPARISON,
+    "trained_model", "tuned_model", "calibrated_model", MODEL, "int8_model", "tflite_model", "metrics_report", BUNDLE,
+    COMPARISON,
 )  # fmt: skip
 """Stages whose artifacts are entered with a model, and whose files are read before it becomes champion."""
 _FIGURES = ("frr", "fah", "words", "misses", "false_alarms", "background_hours", "threshold")
@@ -19,7 +20,11 @@ _FIGURES = ("frr", "fah", "words", "misses", "false_alarms", "background_hours",
 
 def set_aside_damaged(project: Project) -> list[str]:
     """Set aside what belongs to the present model and changed on disk; returns the names."""
-    return project.set_aside_damaged([(stage, None) for stage in _BELONG if stage in project.stages], themselves=True)
+    return project.set_aside_damaged([(stage, None) for stage in _belonging(project)], themselves=True)
+
+
+def _belonging(project: Project) -> list[str]:
+    return [stage for stage in _BELONG if stage in project.stages]
 
 
 def decide(project: Project) -> Entry:
@@ -65,7 +70,7 @@ def _last_and_next(project: Project, registry: Registry, failures: list[str]) ->
         by="gate",
         opponent=champion.key if champion else "",
         cleared=cleared,
-        artifacts={stage: artifact.key for stage in _BELONG if (artifact := project.find(stage))},
+        artifacts={stage: artifact.key for stage in _belonging(project) if (artifact := project.find(stage))},
         figures={name: report.figures[name] for name in _FIGURES} if report else {},
     )
     return last, last if last and _same(last, entry) else entry

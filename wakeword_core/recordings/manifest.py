@@ -165,6 +165,12 @@ def quarantined(folder: Path) -> list[dict[str, str]]:
     return rows.loc[rows["status"] == "quarantined", ["source", "path", "reason"]].to_dict("records")
 
 
+def recording_paths(folder: Path) -> dict[str, str]:
+    """Return where each recording of a manifest lies, below the name of its source, by `recording_id`."""
+    rows = read_manifest(folder)
+    return dict(zip(rows["recording_id"], rows["source"] + "/" + rows["path"], strict=True))
+
+
 def split_facets(frame: pd.DataFrame) -> dict[str, str]:
     """Hash what the usable recordings of each split are; file names do not count, so a rename changes nothing."""
     facets: dict[str, str] = {}

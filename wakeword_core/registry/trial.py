@@ -1,7 +1,8 @@
 """A candidate and the champion on the same test recordings and background: what each does, and whether one is worse."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,12 @@ from wakeword_core.evaluation.measure.intervals import (
 )
 from wakeword_core.evaluation.measure.wording import measure, percent, rate, signed
 from wakeword_core.evaluation.streams.build import target_conditions
-from wakeword_core.evaluation.streams.scores import score_streams
+from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff, recordings
+from wakeword_core.export.tflite.manifest import read_manifest
+from wakeword_core.export.tflite.reading import read_tflite, stride_of
+from wakeword_core.export.tflite.streams import DeviceStreams, device_scorer
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
 
@@ -43,6 +47,25 @@ class TestRun:
     """Recordings of wake words, however often each is played."""
     recording_ids: frozenset[str]
     """All recordings of the test, those of the background too."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What one model gets wrong of the test as it ships."""
+
+    missed: frozenset[Play]
+    false_alarms: Sequence[FalseAlarm]
+    words: int
+    """Counted once a condition."""
+    recordings: int
+    background_hours: float
+
+    @classmethod
+    def of(cls, run: TestRun) -> "Errors":
+        """Return those of an exported model."""
+        result = run.shipped
+        missed = _plays(result.miss_list)
+        return cls(missed, result.false_alarms, result.words, run.recordings, result.background_hours)
 
 
 @dataclass(frozen=True)
@@ -116,28 +139,55 @@ def run_test(model: WakewordModel, shards: Path, config: Config, progress: Progr
     return TestRun(
         shipped=evaluate_streams(scores, model.threshold, evaluation, detector),
         target=point,
-        missed=_missed(evaluate_streams(scores, point.threshold, evaluation, detector)) if point.reachable else plays,
+        missed=_plays(evaluate_streams(scores, point.threshold, evaluation, detector).miss_list)
+        if point.reachable
+        else plays,
         curve=tuple(tradeoff.sweep()),
         recordings=recordings(scores),
         recording_ids=frozenset(span.recording_id for session in scores.sessions for span in session.sources),
     )
 
 
+def device_errors(model: Path, shards: Path, config: Config, progress: Progress = silent) -> Errors:
+    """Play the same to a file for microcontrollers, at the cutoff of the manifest beside it, as ESPHome detects."""
+    stride = stride_of(read_tflite(model))
+    micro = read_manifest(model.with_suffix(".json")).micro
+    chosen = micro.probability_cutoff, micro.sliding_window_size
+    targets = target_conditions(config.evaluation.conditions)
+    scorer = device_scorer(model, stride)
+    scores = score_streams(scorer, shards, config, progress, targets, confusables=False, short_phrases=False)
+    streams = DeviceStreams(scores, config.evaluation, stride)
+    return Errors(
+        missed=_plays(streams.missed(*chosen)),
+        false_alarms=streams.false_alarms(*chosen),
+        words=scores.words,
+        recordings=recordings(scores),
+        background_hours=scores.background_hours,
+    )
+
+
 def contrasts(candidate: TestRun, champion: TestRun, target_fah: float, settings: RegistryConfig) -> list[Contrast]:
     """Return what decides: misses at the target rate of false alarms; misses and false alarms as both ship."""
     at_target = f"missed at {rate(target_fah)} false alarms an hour"
-    shipped = _missed(candidate.shipped), _missed(champion.shipped)
+    mine, theirs = Errors.of(candidate), Errors.of(champion)
+    missed = replace(mine, missed=candidate.missed), replace(theirs, missed=champion.missed)
     return [
-        _misses(at_target, candidate.missed, champion.missed, candidate, settings),
-        _misses("missed as shipped", shipped[0], shipped[1], candidate, settings),
-        _alarms("false alarms an hour as shipped", candidate.shipped, champion.shipped, settings),
+        _misses(at_target, *missed, settings),
+        _misses("missed as shipped", mine, theirs, settings),
+        _alarms("false alarms an hour as shipped", mine, theirs, settings),
     ]
 
 
-def _misses(
-    name: str, mine: frozenset[Play], theirs: frozenset[Play], test: TestRun, settings: RegistryConfig
-) -> Contrast:
-    words = test.shipped.words
+def device_contrasts(name: str, candidate: Errors, champion: Errors, settings: RegistryConfig) -> list[Contrast]:
+    """Return what decides of both models' files for microcontrollers, which are called `name`: as they ship."""
+    return [
+        _misses(f"missed by {name} at its cutoff", candidate, champion, settings),
+        _alarms(f"false alarms an hour of {name} at its cutoff", candidate, champion, settings),
+    ]
+
+
+def _misses(name: str, candidate: Errors, champion: Errors, settings: RegistryConfig) -> Contrast:
+    mine, theirs, words = candidate.missed, champion.missed, candidate.words
     outcomes = Outcomes(len(mine & theirs), len(mine - theirs), len(theirs - mine), words - len(mine | theirs))
     counts = [Counter(recording for recording, _ in plays) for plays in (mine, theirs)]
     differences = _differences(*counts)
@@ -148,24 +198,24 @@ def _misses(
         champion=len(theirs) / words,
         candidate_only=len(mine - theirs),
         champion_only=len(theirs - mine),
-        interval=share_difference(outcomes, test.recordings, 1 - 2 * settings.level),
+        interval=share_difference(outcomes, candidate.recordings, 1 - 2 * settings.level),
         p_value=excess_p_value(differences),
         least_excess=least_excess(sum(difference < 0 for difference in differences), settings.level),
         margin=settings.margin_frr,
     )
 
 
-def _alarms(name: str, candidate: StreamResult, champion: StreamResult, settings: RegistryConfig) -> Contrast:
+def _alarms(name: str, candidate: Errors, champion: Errors, settings: RegistryConfig) -> Contrast:
     mine, theirs = (
-        Counter((alarm.recording_id, int(alarm.time // _STRETCH_SECONDS)) for alarm in result.false_alarms)
-        for result in (candidate, champion)
+        Counter((alarm.recording_id, int(alarm.time // _STRETCH_SECONDS)) for alarm in errors.false_alarms)
+        for errors in (candidate, champion)
     )
     differences = _differences(mine, theirs)
     return Contrast(
         name=name,
         kind="rate",
-        candidate=candidate.fah,
-        champion=champion.fah,
+        candidate=mine.total() / candidate.background_hours,
+        champion=theirs.total() / champion.background_hours,
         candidate_only=(mine - theirs).total(),
         champion_only=(theirs - mine).total(),
         interval=rate_difference(
@@ -181,5 +231,5 @@ def _differences(candidate: Counter[Any], champion: Counter[Any]) -> list[int]:
     return [candidate[unit] - champion[unit] for unit in candidate.keys() | champion.keys()]
 
 
-def _missed(result: StreamResult) -> frozenset[Play]:
-    return frozenset((miss.recording_id, miss.condition) for miss in result.miss_list)
+def _plays(misses: Sequence[Miss]) -> frozenset[Play]:
+    return frozenset((miss.recording_id, miss.condition) for miss in misses)

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 COOL_OFF_STEPS = 100
-_LEVELS = 256
+LEVELS = 256
+"""Steps of a score."""
 _HIGHEST = 255
 
 
 def levels(scores: ArrayLike) -> NDArray[np.int64]:
     """Return scores [n] that are multiples of 1/256 as the whole numbers that the device has; ValueError for others."""
-    steps = np.asarray(scores, np.float64) * _LEVELS
+    steps = np.asarray(scores, np.float64) * LEVELS
     whole = np.rint(steps)
     if not ((whole == steps) & (whole >= 0) & (whole <= _HIGHEST)).all():
         raise ValueError("scores of a microcontroller are multiples of 1/256 below 1")
@@ -64,7 +65,7 @@ def esphome_events(scores: NDArray[np.int64], cutoff: float, window: int, stride
 def pymicro_events(scores: NDArray[np.int64], cutoff: float, window: int) -> NDArray[np.int64]:
     """Find the runs at which pymicro-wakeword begins to detect, in `levels` [n] with the settings of a manifest."""
     totals = np.concatenate([np.zeros(window, np.int64), np.cumsum(scores)])
-    means = (totals[window:] - totals[: len(scores)]) / (_LEVELS * window)
+    means = (totals[window:] - totals[: len(scores)]) / (LEVELS * window)
     means[: window - 1] = 0.0
     above = means > cutoff
     return np.flatnonzero(above & ~np.concatenate([[False], above[:-1]]))

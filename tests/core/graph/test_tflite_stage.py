@@ -204,6 +204,22 @@ def test_a_little_sound_is_a_warning(made: Artifact, tmp_path: Path) -> None:
     assert not verdict.passed and verdict.severity == "warning" and "too little to tell" in verdict.description
 
 
+def test_a_file_that_misses_too_many_words_is_no_champions(
+    home: Home, made: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = home.verdict(made, "tflite_hears_the_word")
+    assert heard.passed and heard.description == (
+        f"{home.config.unique_name}.tflite misses 0 of 1 words at its cutoff; 50% may be (checks.max_frr)"
+    )
+    missed = {**made.figures["rates"]["test_esphome"], "misses": 1, "frr": 1.0}
+    deaf = replace(made, figures={**made.figures, "rates": {"test_esphome": missed}})
+    verdict = home.verdict(deaf, "tflite_hears_the_word")
+    assert not verdict.passed and verdict.severity == "error" and "misses 1 of 1 words" in verdict.description
+    lenient = home.config.checks.model_copy(update={"max_frr": 1.0})
+    monkeypatch.setattr(home, "config", home.config.model_copy(update={"checks": lenient}))
+    assert home.verdict(deaf, "tflite_hears_the_word").passed
+
+
 def test_with_another_front_end_it_says_so_and_makes_nothing(tmp_path: Path) -> None:
     other = Home(tmp_path, config_of(kind="log_mel"))
     nothing = other.make()

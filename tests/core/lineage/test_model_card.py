@@ -194,6 +194,19 @@ def test_each_of_several_wake_words_has_a_row(card) -> None:
     assert "its threshold" not in card_markdown(card)
 
 
+def test_a_file_for_microcontrollers_is_told_with_the_model_on_the_same_sound(card) -> None:
+    rates = {"frr": 0.045, "frr_interval": [0.024, 0.083], "fah": 0.3, "fah_interval": [0.062, 0.877]}
+    tflite = {
+        "model": "robin.tflite", "bytes": 53_056, "arena_bytes": 21_152, "cutoff": 0.7922,
+        "test": {"esphome": {"runtime": "ESPHome", **rates}},
+    }  # fmt: skip
+    text = card_markdown({**card, "tflite": tflite})
+    assert "`robin.tflite` (53 kB, 21 kB of memory)" in text and "at its cutoff of 0.7922" in text
+    assert "| onnxruntime (`model.onnx`) | 5 % | 2 % to 10 % | 0.4 | 0.1 to 1 |" in text
+    assert "| ESPHome | 4.5 % | 2.4 % to 8.3 % | 0.3 | 0.062 to 0.88 |" in text
+    assert "tflite" not in card and "microcontroller" not in card_markdown(card)
+
+
 def test_operating_points_stand_from_the_strictest_on(card) -> None:
     points = [
         line.split()[1] for line in card_markdown(card).splitlines() if line.startswith(("| strict", "| balanced"))

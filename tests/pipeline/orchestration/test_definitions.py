@@ -37,7 +37,7 @@ GRAPH = {
     "metrics_report": (
         "delivery",
         {"onnx_model", "calibrated_model", "trained_model", "tuned_model", "raw_manifest", "mel_features"}
-        | {"audio_shards"},
+        | {"audio_shards", "tflite_model"},
     ),
     "judge_model": ("model", {"audio_shards", "mel_features", "raw_manifest"}),
     "judged_model": ("delivery", {"onnx_model", "judge_model", "metrics_report", "audio_shards", "raw_manifest"}),
@@ -47,7 +47,7 @@ GRAPH = {
         {"judged_model", "onnx_model", "int8_model", "fp16_model", "tflite_model", "openwakeword_model"}
         | {"torch_program", "metrics_report", "raw_manifest"},
     ),
-    "champion_comparison": ("delivery", {"onnx_model", "model_bundle", "audio_shards"}),
+    "champion_comparison": ("delivery", {"onnx_model", "tflite_model", "model_bundle", "audio_shards"}),
 }
 
 

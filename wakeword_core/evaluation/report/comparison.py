@@ -21,6 +21,8 @@ Figure = tuple[str, bool | None, float | None]
 _FIGURES = (
     ("wake words missed (FRR)", ("stream", "frr"), "percent", True),
     ("false alarms an hour (FAH)", ("stream", "fah"), "rate", True),
+    ("missed by the model for microcontrollers", ("tflite", "test", "esphome", "frr"), "percent", True),
+    ("false alarms an hour of it", ("tflite", "test", "esphome", "fah"), "rate", True),
     ("short phrases by strangers let in", ("stream", "short_phrases", "share"), "percent", True),
     ("background, hours", ("stream", "background_hours"), "rate", None),
     ("median latency", ("stream", "latency_p50"), "seconds", True),

@@ -23,6 +23,7 @@ from wakeword_core.evaluation.measure.metrics import (
 )
 from wakeword_core.evaluation.measure.wording import rule
 from wakeword_core.evaluation.report.comparison import compare
+from wakeword_core.evaluation.report.devices import device_figures, device_summary
 from wakeword_core.evaluation.report.page import Exhibits, write_report
 from wakeword_core.evaluation.report.players import Excerpt, Player, moment_excerpts, players, word_excerpts
 from wakeword_core.evaluation.report.suspicious import (
@@ -47,7 +48,7 @@ from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoi
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import read_json, write_json
 from wakeword_core.progress import Progress, silent
-from wakeword_core.recordings.manifest import quarantined, read_manifest
+from wakeword_core.recordings.manifest import quarantined, recording_paths
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.runtime.exported import MODEL_FILE
@@ -138,6 +139,8 @@ class TestFigures:
     data: Mapping[str, Any]
     model: Mapping[str, Any]
     tuning: Mapping[str, Any]
+    devices: Mapping[str, Any]
+    """The model for microcontrollers, where there is one."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of metrics.json."""
@@ -157,6 +160,7 @@ class TestFigures:
             "data": self.data,
             "model": self.model,
             "tuning": self.tuning,
+            **self.devices,
         }
 
     def summary(self) -> dict[str, Any]:
@@ -188,6 +192,7 @@ class TestFigures:
             **self.stream.words,
             "suspicious_positives": self.suspicious.positives_wrong,
             "suspicious_others": self.suspicious.others_wrong,
+            **device_summary(self.devices),
         }
 
 
@@ -222,6 +227,7 @@ def final_test(
         suspicious=suspicious,
         described=described,
         **_about(inputs, config.training.model.arch),
+        devices=device_figures(inputs.get("tflite_model")),
     )
     metrics = figures.to_json()
     marked = {
@@ -243,7 +249,7 @@ def final_test(
         false_alarms=alarms,
         short_phrases=phrases,
         suspicious=suspicious_players,
-        paths=_paths(inputs["raw_manifest"].path),
+        paths=recording_paths(inputs["raw_manifest"].path),
         comparison=comparison,
         model=_model_in_words(model, inputs),
     )
@@ -349,13 +355,11 @@ def _stream_players(
     heard = chain(background_sessions(shards, config), background_sessions(shards, config, CONFUSABLE_ROLES))
     moments = {(alarm.recording_id, alarm.time) for alarm in (*alarms, *phrases)}
     fired = moment_excerpts(heard, moments, rate, window, seconds)
-    return (
-        players([missed.get((miss.condition, miss.recording_id)) for miss in misses], model.front_end, rate),
-        *(
-            players([fired.get((alarm.recording_id, alarm.time)) for alarm in listed], model.front_end, rate)
-            for listed in (alarms, phrases)
-        ),
-    )
+    shown = [
+        [missed.get((miss.condition, miss.recording_id)) for miss in misses],
+        *([fired.get((alarm.recording_id, alarm.time)) for alarm in listed] for listed in (alarms, phrases)),
+    ]
+    return tuple(players(excerpts, model.front_end, rate) for excerpts in shown)
 
 
 def _suspicious(
@@ -402,8 +406,3 @@ def _model_in_words(model: WakewordModel, inputs: Mapping[str, Artifact]) -> dic
         outcome = "kept" if tuning["kept"] else "not kept, since validation suffered"
         words["tuned on mined negatives"] = f"{tuning['mined_clips']} clips, {outcome}"
     return words
-
-
-def _paths(manifest: Path) -> dict[str, str]:
-    rows = read_manifest(manifest)
-    return dict(zip(rows["recording_id"], rows["source"] + "/" + rows["path"], strict=True))

@@ -9,6 +9,7 @@ from typing import Any
 from wakeword_core.config import SPLITS
 from wakeword_core.evaluation.measure import wording
 from wakeword_core.evaluation.measure.wording import number, percent, rate, seconds
+from wakeword_core.evaluation.report.devices import device_rows
 from wakeword_core.evaluation.report.players import Player, data_uri
 from wakeword_core.files import write_json, write_text
 
@@ -40,6 +41,7 @@ _GROUP_CHARTS = (
 )
 _SECTIONS = {
     "points": "operating points",
+    "devices": "on a microcontroller",
     "comparison": "last report",
     "missed": "missed words",
     "misses": "worst misses",
@@ -104,6 +106,7 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
     short = stream["short_phrases"]
     optional = {
         "comparison": exhibits.comparison,
+        "devices": "tflite" in metrics,
         "suspicious": suspicious["worst"],
         "phrases": short["recordings"],
     }
@@ -129,6 +132,8 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "fah_points": metrics["fah_points"],
         "operating": _operating(stream),
         "by_word": metrics.get("by_word"),
+        "devices": device_rows(metrics),
+        "tflite": metrics.get("tflite"),
         "comparison": exhibits.comparison,
         "confidence": stream["confidence"],
         "conditions": {**_chart(conditions), "latency": True},

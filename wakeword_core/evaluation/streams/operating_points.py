@@ -287,13 +287,16 @@ def _misses(choice: Choice) -> tuple[bool, float]:
 def _most_misses(choices: Collection[Choice], scores: StreamScores, evaluation: EvaluationConfig) -> tuple[bool, float]:
     """Return up to which misses a choice is level with the best; where the target is out of reach, only with as few."""
     beyond, least = min(map(_misses, choices))
-    if beyond:
-        return beyond, least + _ALIKE
+    return beyond, least + _ALIKE if beyond else level_with(least, scores, evaluation)
+
+
+def level_with(least: float, scores: StreamScores, evaluation: EvaluationConfig) -> float:
+    """Return up to which share of misses on these streams is level with the `least`: a smaller excess is chance."""
     words = recordings(headline(scores, evaluation.conditions))
     most = least + (1 - _ALIKE * words) / words
     if not Origins.of(scores).real_words:
         most = max(most, wilson_interval(least * words, words, _STANDARD_ERROR).high)
-    return beyond, most
+    return most
 
 
 def _rests_on(detector: DetectorConfig) -> int:

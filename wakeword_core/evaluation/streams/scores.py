@@ -275,13 +275,19 @@ class PreparedSession:
 
     def alarm_events(self, threshold: float) -> NDArray[np.int64]:
         """Return the events in background as indices of scores, without those that a neighbouring session counts."""
-        events = event_indices(self.prepared, threshold, self.detector)
+        return self.counted(event_indices(self.prepared, threshold, self.detector))
+
+    def counted(self, events: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return events, given as indices of scores, without those that a neighbouring session counts."""
         times = self.prepared.times[events]
         return events[(times >= self.counted_from) & (times <= self.counted_until)]
 
     def false_alarms(self, threshold: float, labels: tuple[str, ...]) -> list[FalseAlarm]:
-        """List every event, by the recording that sounded last."""
-        events = self.alarm_events(threshold)
+        """List the events in background at a threshold."""
+        return self.located(self.alarm_events(threshold), labels)
+
+    def located(self, events: NDArray[np.int64], labels: tuple[str, ...]) -> list[FalseAlarm]:
+        """List events, given as indices of scores, by the recording that sounded last."""
         starts = [span.start for span in self.scores.sources]
         alarms = []
         for event in events.tolist():

@@ -38,7 +38,7 @@ _RARE = 10
 """One moment in so many, at most, is among the loudest."""
 _REACH = 4
 """So many times the hours that were heard, a line is followed: what is rarer, nobody can tell."""
-_EVEN = 0.5
+EVEN = 0.5
 """Below it a model itself holds a score for no wake word."""
 
 
@@ -58,8 +58,14 @@ class TailTradeoff(Tradeoff):
     accepted of them. Few confusables cost little by that: a share of the words as small as the former may be missed.
     """
 
-    def __init__(self, scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig) -> None:
-        """Prepare the streams; DataError when there is no word in a target condition or no background."""
+    def __init__(
+        self, scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig, even: float = EVEN
+    ) -> None:
+        """Prepare the streams; DataError when there is no word in a target condition or no background.
+
+        No threshold is below `even`, where the model itself holds the word and anything else for equally likely.
+        """
+        self._even = even
         real = with_real_background(scores)
         self.real = real.background_hours > 0
         super().__init__(real if self.real else scores, evaluation, detector)
@@ -86,9 +92,10 @@ class TailTradeoff(Tradeoff):
         return self._by_confusables(threshold) if self._too_short(target_fah) else threshold
 
     def _by_background(self, target_fah: float) -> float:
-        threshold = tail_threshold(_moments(self._background), self.scores.background_hours, target_fah)
+        threshold = tail_threshold(_moments(self._background), self.scores.background_hours, target_fah, self._even)
         if self._every and self._too_short(target_fah):
-            threshold = max(threshold, tail_threshold(_moments(self._every), self._every_hours, target_fah))
+            every = tail_threshold(_moments(self._every), self._every_hours, target_fah, self._even)
+            threshold = max(threshold, every)
         return threshold
 
     def _by_confusables(self, least: float) -> float:
@@ -117,7 +124,7 @@ class TailTradeoff(Tradeoff):
         if threshold < self._without_people(target_fah):
             return f"no word is found at a threshold that words have no part in, {nobody}, so they were looked at"
         basis = f"by the loudest moments of {background} alone, {nobody}"
-        if by_background == _EVEN:
+        if by_background == self._even:
             basis = f"at an even chance, {nobody} and the loudest moments of {background} ask for no more"
         if target_fah * hours * _REACH < 1:
             basis += f", for one alarm in {rate(_REACH * hours)} h, as far as they tell"
@@ -152,8 +159,8 @@ def background_threshold(
     return tail_threshold(moments, heard.background_hours, target_fah)
 
 
-def tail_threshold(moments: NDArray[np.float64], hours: float, target: float) -> float:
-    """Return the score that moments [n], of so many hours, reach `target` times an hour: from 0.5 to 1.
+def tail_threshold(moments: NDArray[np.float64], hours: float, target: float, even: float = EVEN) -> float:
+    """Return the score that moments [n], of so many hours, reach `target` times an hour: from `even` to 1.
 
     Moments are loudest first. Where they are too few for a line, or all alike, it is just above the loudest.
     """
@@ -165,9 +172,9 @@ def tail_threshold(moments: NDArray[np.float64], hours: float, target: float) ->
     spread = float(np.mean(logits[:-1] - logits[-1])) if count > 1 else 0.0
     if spread == 0:
         loudest = float(moments[0]) if len(moments) else 0.0
-        return min(max(float(np.nextafter(loudest, 2.0)), _EVEN), 1.0)
+        return min(max(float(np.nextafter(loudest, 2.0)), even), 1.0)
     score = 1 / (1 + math.exp(-(logits[-1] + spread * math.log(count / allowed))))
-    return max(score, _EVEN)
+    return max(score, even)
 
 
 def _moments(sessions: Sequence[PreparedSession]) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """Making the files for microcontrollers: the model in integers and its manifest, and what they are worth."""
 
 import logging
+import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def make_tflite(
         part.write_bytes(tflite_bytes(network))
     require_sound(path)
     arena = least_arena(path)
-    figures = _choose_and_test(path, network.stride, material, config, progress)
+    figures = _choose_and_test(path, network.stride, shift, material, config, progress)
     manifest = manifest_of(
         path.name,
         config.phrase,
@@ -108,7 +109,9 @@ def _shift(threshold: float) -> float:
     return logit(threshold) - logit(float(np.clip(threshold, 1 - _FARTHEST, _FARTHEST)))
 
 
-def _choose_and_test(path: Path, stride: int, material: Material, config: Config, progress: Progress) -> dict[str, Any]:
+def _choose_and_test(
+    path: Path, stride: int, shift: float, material: Material, config: Config, progress: Progress
+) -> dict[str, Any]:
     """Choose cutoff and window on validation, and count by each rule what they give there and on the test."""
     evaluation, scorer = config.evaluation, device_scorer(path, stride)
     splits = {}
@@ -120,12 +123,13 @@ def _choose_and_test(path: Path, stride: int, material: Material, config: Config
             config,
             progress,
             conditions,
-            confusables=False,
+            confusables=split == "val",  # which only a choice goes by
             short_phrases=False,
             synthetic=material.synthetic,
         )
         splits[split] = DeviceStreams(scores, evaluation, stride)
-    choice = splits["val"].choose(evaluation.allowed_fah, windows_to_try(evaluation, stride))
+    even = 1 / (1 + math.exp(shift))
+    choice = splits["val"].choose(evaluation.allowed_fah, windows_to_try(evaluation, stride), even)
     if not choice.reachable:
         log.warning(
             "no cutoff of the model for microcontrollers has as few false alarms on validation as %g an hour; its "

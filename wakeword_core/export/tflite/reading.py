@@ -75,6 +75,11 @@ def read_tflite(path: Path) -> tuple[Subgraph, ...]:
         raise ArtifactError(f"{path} is no model for a microcontroller: {error}; {_ADVICE}") from error
 
 
+def stride_of(graphs: tuple[Subgraph, ...]) -> int:
+    """Return how many frames one run of a model takes."""
+    return graphs[0].tensors[graphs[0].inputs[0]].shape[1]
+
+
 def parse_tflite(data: bytes) -> tuple[Subgraph, ...]:
     """Return the subgraphs in the bytes of a file; ValueError where they are none."""
     if len(data) < _LEAST_BYTES or data[_WHERE_IDENTIFIER] != IDENTIFIER:

@@ -9,7 +9,7 @@ import numpy as np
 from wakeword_core.errors import ArtifactError, MissingDependencyError, WakewordError
 from wakeword_core.export.tflite.limits import BANDS, MAX_VARIABLES, OPERATORS, STRIDES
 from wakeword_core.export.tflite.quantize import FEATURES, PROBABILITIES
-from wakeword_core.export.tflite.reading import Operator, Subgraph, Tensor, parse_tflite, read_tflite
+from wakeword_core.export.tflite.reading import Operator, Subgraph, Tensor, parse_tflite, read_tflite, stride_of
 from wakeword_core.export.tflite.runtimes import run
 
 _BYTES = {"INT8": 1, "UINT8": 1, "INT32": 4, "FLOAT32": 4, "INT64": 8}
@@ -33,9 +33,8 @@ def require_sound(path: Path) -> None:
     graphs = read_tflite(path)
     found = problems_of(graphs)
     if not found:
-        stride = graphs[0].tensors[graphs[0].inputs[0]].shape[1]
         try:
-            run("litert", path, np.zeros((stride, BANDS), np.float32))
+            run("litert", path, np.zeros((stride_of(graphs), BANDS), np.float32))
         except MissingDependencyError:
             raise
         except WakewordError as error:

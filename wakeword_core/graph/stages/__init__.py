@@ -35,13 +35,13 @@ STAGES: tuple[Stage, ...] = (
     tuning.STAGE,  # network and clips -> tuned network
     calibration.STAGE,  # validation -> calibration, detector, thresholds
     onnx.STAGE,  # model -> ONNX
+    tflite.STAGE,  # model -> 8-bit integers for microcontrollers
     report.STAGE,  # the test -> figures and a page
     judge.STAGE,  # training rows -> judge, which is asked where the model hears something
     judged.STAGE,  # model and judge -> their thresholds, and what they give on the test
     openwakeword.STAGE,  # the judge's heads -> files for openWakeWord
     int8.STAGE,  # ONNX -> 8-bit integers
     fp16.STAGE,  # ONNX -> float16
-    tflite.STAGE,  # model -> 8-bit integers for microcontrollers
     torch_program.STAGE,  # model -> torch.export
     bundle.STAGE,  # all that ships, with the model card
     comparison.STAGE,  # the new model against the champion

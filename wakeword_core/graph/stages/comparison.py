@@ -1,5 +1,6 @@
 """The comparison: the new model beside the champion on the same test, and whether it takes its place."""
 
+import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from wakeword_core.store.artifacts import Artifact, ArtifactStore
 
 if TYPE_CHECKING:
     from wakeword_core.registry.trial import Contrast, TestRun
+
+log = logging.getLogger(__name__)
 
 FILE = "comparison.json"
 PICTURE = "trade_off.png"
@@ -44,16 +47,20 @@ def _cannot_be_heard(champion: Artifact, config: Config) -> str:
     from wakeword_core.runtime import WakewordModel
     from wakeword_core.runtime.exported import MODEL_FILE
 
-    if champion.damaged(read=True):
-        raise ArtifactError(
-            f"the files of the champion {champion.key} are damaged, so that nothing can be held against it; restore "
-            f"{champion.path} from a backup, or go back to the champion before it with `wakeword rollback`"
-        )
+    _require_whole(champion, champion.key)
     try:
         model = WakewordModel(champion.file(MODEL_FILE))
         return incomparable(model, config.data.audio.sample_rate, config.labels)
     except WakewordError as error:
         return str(error)
+
+
+def _require_whole(artifact: Artifact, champion: str) -> None:
+    if artifact.damaged(read=True):
+        raise ArtifactError(
+            f"the files of the champion {champion} are damaged, so that nothing can be held against it; restore "
+            f"{artifact.path} from a backup, or go back to the champion before it with `wakeword rollback`"
+        )
 
 
 def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
         run_test(WakewordModel(model.file(MODEL_FILE)), shards, config, run.progress)
         for model in (run.inputs["onnx_model"], champion)
     )
-    rows = contrasts(mine, theirs, config.evaluation.allowed_fah, config.registry)
+    rows = contrasts(mine, theirs, config.evaluation.allowed_fah, config.registry) + _on_devices(run, champion)
     learnt = len(mine.recording_ids & _learnt_by(run.store, champion))
     marked = {
         f"{name}, as shipped": Marked(test.target.target_fah, test.shipped.frr, test.shipped.fah)
@@ -89,6 +96,31 @@ def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
         "at_target": {"candidate": asdict(mine.target), "champion": asdict(theirs.target)},
         "thresholds": {"candidate": mine.shipped.threshold, "champion": theirs.shipped.threshold},
     }
+
+
+def _on_devices(run: StageRun, champion: Artifact) -> "list[Contrast]":
+    """Return what decides of the files for microcontrollers, where both models have one."""
+    from wakeword_core.registry.history import bundles_by_model
+    from wakeword_core.registry.trial import device_contrasts, device_errors
+
+    mine, bundle = run.inputs.get("tflite_model"), bundles_by_model(run.store).get(champion.key)
+    source = bundle.inputs.get("tflite_model") if bundle else None
+    if mine is None or source is None or not mine.figures["made"]:
+        return []
+    theirs = run.store.find("tflite_model", source["key"])
+    if theirs is None:
+        log.warning(
+            "%s is not held against the champion's file, since tflite_model %s is gone or damaged",
+            *(mine.figures["model"], source["key"]),
+        )
+    if theirs is None or not theirs.figures["made"]:
+        return []
+    _require_whole(theirs, champion.key)
+    ours, others = (
+        device_errors(artifact.file(artifact.figures["model"]), run.inputs[_TEST].path, run.config, run.progress)
+        for artifact in (mine, theirs)
+    )
+    return device_contrasts(mine.figures["model"], ours, others, run.config.registry)
 
 
 def _row(contrast: "Contrast", settings: RegistryConfig) -> dict[str, Any]:
@@ -162,6 +194,7 @@ STAGE = Stage(
         Input("onnx_model"),
         Input("model_bundle", facet=MODEL_FACET),
         Input("audio_shards", split="test"),
+        Input("tflite_model"),
         Input(CHAMPION),
     ),
     settings=(

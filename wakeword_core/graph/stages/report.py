@@ -68,6 +68,7 @@ STAGE = Stage(
         Input("audio_shards", split="train"),
         Input("audio_shards", split="test"),
         Input("raw_manifest", facet="summary"),
+        Input("tflite_model"),
         Input(CHAMPION, decides=never),  # it is only shown beside
     ),
     settings=("phrase", "seed", "data.audio", "data.health.vad_threshold", "evaluation"),

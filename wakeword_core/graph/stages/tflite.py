@@ -95,13 +95,25 @@ def tflite_faithful(model: Artifact, run: CheckRun) -> Verdict:
     return Verdict(passed, description, {one.runtime: asdict(one) for one in found}, severity)
 
 
+def tflite_hears_the_word(model: Artifact, run: CheckRun) -> Verdict:
+    """Fail where the file misses too many words of the test at its cutoff for the model to become champion."""
+    if not model.figures["made"]:
+        return _nothing(model)
+    figures, allowed = model.figures["rates"][f"test_{model.figures['rule']}"], run.config.checks.max_frr
+    description = (
+        f"{model.figures['model']} misses {figures['misses']} of {figures['words']} words at its cutoff; "
+        f"{allowed:.0%} may be (checks.max_frr)"
+    )
+    return Verdict(figures["frr"] <= allowed, description, {"frr": figures["frr"]}, "error")
+
+
 def _nothing(model: Artifact) -> Verdict:
     return Verdict(True, f"there is no model for microcontrollers: {model.figures['because']}")
 
 
 STAGE = Stage(
     name="tflite_model",
-    version="1",
+    version="2",
     make=make,
     inputs=(
         Input("calibrated_model"),
@@ -131,6 +143,7 @@ STAGE = Stage(
             inputs=(Input("calibrated_model"), Input("mel_features", split="test")),
             limits=("export.tflite.max_difference", "export.tflite.min_agreement"),
         ),
+        check(tflite_hears_the_word, blocking=False, limits=("checks.max_frr",)),
     ),
     optional=_enabled,
 )

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from wakeword_core.evaluation.measure.calibration import Calibration
 from wakeword_core.evaluation.measure.intervals import Interval
 from wakeword_core.evaluation.measure.metrics import clip_metrics
 from wakeword_core.evaluation.measure.wording import claim, evidence, reservations, signed
+from wakeword_core.evaluation.report.devices import device_figures, device_summary
 from wakeword_core.evaluation.report.page import Exhibits, write_report
 from wakeword_core.evaluation.report.players import Player
 from wakeword_core.evaluation.streams.origins import Origins
@@ -164,7 +166,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -319,6 +321,37 @@ def test_groups_are_worst_first_and_limited(page):
 def test_the_strictest_point_is_first_and_the_default_is_named(page):
     table = page.text[page.text.index("Operating points") :]
     assert table.index("strict") < table.index("balanced default")
+
+
+def test_a_file_for_microcontrollers_stands_beside_the_model_where_there_is_one(page, tmp_path):
+    assert "microcontroller" not in page.text
+    rates = {
+        "words": 200, "misses": 9, "frr": 0.045, "frr_interval": (0.024, 0.083), "false_alarms": 3,
+        "background_hours": 10.0, "fah": 0.3, "fah_interval": (0.062, 0.877),
+    }  # fmt: skip
+    artifact = SimpleNamespace(
+        figures={
+            "made": True, "model": "hey_robin.tflite", "bytes": 53_056, "arena_bytes": 21_152, "cutoff": 0.7922,
+            "window": 5, "reachable": True, "rule": "esphome", "parameters": 1,
+            "rates": {"val_esphome": {}, "test_esphome": rates, "test_pymicro": {**rates, "misses": 8, "frr": 0.04}},
+        }
+    )  # fmt: skip
+    figures = device_figures(artifact)
+    write_report(tmp_path, {**METRICS, **figures}, EXHIBITS)
+    text = parsed(tmp_path).text
+    section = " ".join(text[text.index("On a microcontroller") : text.index("Against the champion")].split())
+    assert "onnxruntime 0.6100 3.5 %1.7 % to 7 %7 of 200" in section
+    assert "hey_robin.tflite ESPHome 0.7922, mean of 5 4.5 %2.4 % to 8.3 %9 of 200 0.30.062 to 0.88" in section
+    assert "pymicro-wakeword 0.7922, mean of 5 4 %" in section
+    assert "It has 53,056 bytes, and is given 21,152 more" in section and "though none" not in section
+    assert device_summary(figures) == {
+        "tflite_frr": 0.045, "tflite_misses": 9, "tflite_fah": 0.3, "tflite_false_alarms": 3
+    }  # fmt: skip
+    loud = {"tflite": {**figures["tflite"], "reachable": False, "window": 1}}
+    write_report(tmp_path, {**METRICS, **loud}, EXHIBITS)
+    assert "though none has as few false alarms there" in parsed(tmp_path).text
+    for nothing in (None, SimpleNamespace(figures={"made": False})):
+        assert device_figures(nothing) == device_summary({}) == {}
 
 
 def test_the_page_does_not_depend_on_what_is_compared_with(tmp_path):

@@ -1,5 +1,6 @@
 """Cutoff and window are chosen by ESPHome's own rule, and misses and false alarms are counted by each."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from wakeword_core.config import EvaluationConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
+from wakeword_core.evaluation.streams.tail import tail_threshold
 from wakeword_core.export.tflite import runtimes
-from wakeword_core.export.tflite.streams import DeviceStreams, device_scorer, windows_to_try
+from wakeword_core.export.tflite.streams import DeviceStreams, cutoff_at, device_scorer, windows_to_try
 
 CLEAN = Condition(None)
 RUN = 0.03
@@ -72,9 +74,69 @@ def test_what_the_target_allows_is_counted_by_the_hours() -> None:
     assert two_hours.rates(two_hours.choose(0.4, (5,)).cutoff, 5, "esphome").misses == 3
 
 
-def test_where_nobody_says_the_word_the_cutoff_is_just_above_the_background() -> None:
-    chosen = streams(WORDS, LOUD, synthetic=frozenset({"people"})).choose(0.5, (5,))
-    assert int(chosen.cutoff * 255) == 120
+def test_esphome_makes_of_each_cutoff_the_whole_number_that_was_meant() -> None:
+    assert [int(cutoff_at(place) * 255) for place in range(1, 254)] == [*range(1, 254)]
+
+
+def murmur(seed: int, *, spread: float = 0.8, hours: float = 1.0) -> SessionScores:
+    """Background whose loudest score of each second is exponential in log-odds."""
+    seconds = round(hours * 3_600)
+    odds = -6 + np.random.default_rng(seed).exponential(spread, seconds)
+    loud = np.minimum(np.rint(256 / (1 + np.exp(-odds))), 255).astype(int)
+    return session([pair for level in loud.tolist() for pair in ((level, 1), (0, 32))], source="street")
+
+
+def without_people(*sessions: SessionScores, alike: tuple[SessionScores, ...] = ()) -> DeviceStreams:
+    """Words of synthetic voices alone, which are as loud as scores can be."""
+    word = session([(3, 80), (255, 20), (3, 80)], [90])
+    scores = StreamScores((word, *sessions), ("_negative", "robin"), alike, frozenset({"people"}))
+    return DeviceStreams(scores, EVALUATION, 3)
+
+
+def place_of(streams: DeviceStreams, target: float = 0.5, windows: tuple[int, ...] = (1,), **more: float) -> int:
+    return int(streams.choose(target, windows, **more).cutoff * 255)
+
+
+def test_where_nobody_says_the_word_the_cutoff_is_where_the_projects_own_threshold_is() -> None:
+    background = [murmur(seed) for seed in range(3)]
+    streams = StreamScores(tuple(background), ("_negative", "robin"))
+    moments = np.sort(np.concatenate([one.scores[one.scores > 0] for one in streams.sessions]))[::-1]
+    expected = tail_threshold(moments, streams.background_hours, 0.5, 0.1)
+    # a score passes ESPHome's whole number where it is above it
+    assert place_of(without_people(*background), even=0.1) == np.ceil(expected * 256) > 30
+
+
+def test_one_odd_sound_does_not_set_the_cutoff_of_synthetic_voices_though_it_does_for_people() -> None:
+    background = [murmur(seed) for seed in range(3)]
+    odd = replace(background[0], scores=np.where(np.arange(len(background[0].scores)) == 500, 252 / 256, 0.0))
+    first = without_people(odd, *background[1:])
+    assert 100 < place_of(first, 0.3, even=0.1) < 220
+    people = streams(session([(3, 80), (255, 20), (3, 80)], [90]), odd, *background[1:])
+    assert place_of(people, target=0.3) >= 252
+
+
+def test_no_cutoff_of_synthetic_voices_is_below_where_the_model_holds_both_for_equally_likely() -> None:
+    assert place_of(without_people(LOUD)) == 128
+    quiet = without_people(session([(0, 5_000)]))
+    assert place_of(quiet) == 128 and place_of(quiet, even=0.25) == 64
+
+
+def test_phrases_that_sound_alike_raise_the_cutoff_of_little_background() -> None:
+    alike = tuple(
+        replace(session([(3, 30), (level, 20), (3, 30)]), sources=(SourceSpan("near", f"{level:064}", 0.0, 2.4),))
+        for level in (150, 190, 210, 245)
+    )
+    minutes = session([(3, 10_000)], source="street")
+    assert place_of(without_people(minutes)) == 128
+    assert place_of(without_people(minutes, alike=alike)) == 245
+
+
+def test_of_windows_that_synthetic_voices_do_not_tell_apart_the_longest_is_taken() -> None:
+    said = [part for _ in range(20) for part in ((3, 80), (255, 9))]
+    # of two more, one is heard for a moment, and one is not heard at all
+    words = session([*said, (3, 80), (255, 2), (3, 160)], [*range(89, 1_781, 89), 1_862, 1_960])
+    assert streams(words, LOUD).choose(0.5, (1, 8)).window == 1
+    assert streams(words, LOUD, synthetic=frozenset({"people"})).choose(0.5, (1, 8)).window == 8
 
 
 def test_out_of_reach_is_said_and_the_highest_cutoff_taken() -> None:
