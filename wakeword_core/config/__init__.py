@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.automation import AutomationConfig
 from wakeword_core.config.base import (
+    LONGEST_PHRASE,
     NEGATIVE_LABEL,
     ROLES,
     SPLITS,
@@ -70,7 +71,7 @@ _DIGITS = 8
 class Config(Settings):
     """A wake-word project."""
 
-    phrase: str = Field("hey robin", min_length=1, max_length=60, description="The wake word or phrase.")
+    phrase: str = Field("hey robin", min_length=1, max_length=LONGEST_PHRASE, description="The wake word or phrase.")
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random.")
     data: DataConfig = DataConfig()
     synthesis: SynthesisConfig = SynthesisConfig()

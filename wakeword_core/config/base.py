@@ -21,6 +21,8 @@ MannerName = Literal[
 ]
 LANGUAGE_TAG = r"^[a-z]{2,3}(-[a-z0-9]+)*$"
 """What the tags of languages are like: en, en-gb."""
+LONGEST_PHRASE = 60
+"""Characters of a wake word or phrase."""
 NEGATIVE_LABEL = "_negative"
 """Class 0 of every model: everything that is not a wake word."""
 

@@ -2,13 +2,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from wakeword_core.config.base import LANGUAGE_TAG, Settings
 
 Platform = Literal[
     "esp32_s3", "esp32_s3_psram", "rp2040", "nano_33_ble", "rpi_zero_2", "rpi_4", "rpi_5", "phone", "server"
 ]
+
+
+_LANGUAGES = """
+aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo es et
+eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk
+kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny
+oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw ta te tg th ti tk
+tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+"""
+"""Tags of two letters, from ISO 639-1."""
 
 
 class OnnxConfig(Settings):
@@ -49,6 +59,15 @@ class TfliteConfig(Settings):
     author: str = Field("unknown", min_length=1, max_length=80, description="Who made it.")
     licence: str = Field("", max_length=40, description="Its licence, as an SPDX name; stands beside the author.")
     website: str = Field("", pattern=r"^$|^https?://\S+$", max_length=200, description="Where there is more about it.")
+
+    @field_validator("languages")
+    @classmethod
+    def _known(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        for language in languages:
+            first = language.partition("-")[0]
+            if len(first) == 2 and first not in _LANGUAGES.split():
+                raise ValueError(f"{language!r} is no language of ISO 639-1, such as en or pt-br")
+        return languages
 
 
 class OpenWakeWordConfig(Settings):

@@ -1,7 +1,12 @@
 """What a microcontroller with ESPHome can run, and which settings go beyond it: known before anything is trained."""
 
+from typing import TYPE_CHECKING
+
 from wakeword_core.config import Config, MixedNetConfig
 from wakeword_core.export.tflite.network import ARCHITECTURES, LINEAR_CALIBRATIONS
+
+if TYPE_CHECKING:
+    from wakeword_core.models.scoring import ScoringModel
 
 FRONT_END = "micro"
 """The `features.frontend.kind` that the device computes."""
@@ -60,8 +65,10 @@ def problems(config: Config) -> list[str]:
             *found,
             f"training.model.arch is {model.arch}, which does not run step by step there; set it to {names}",
         ]
-    if isinstance(model, MixedNetConfig):
-        found += _too_much_for_a_device(model)
+    if isinstance(model, MixedNetConfig) and model.stride not in STRIDES:
+        found.append(
+            f"training.model.stride is {model.stride}, but a microcontroller takes at most {STRIDES[-1]} frames"
+        )
     parameters = _parameters(config)
     if parameters > MAX_PARAMETERS:
         found.append(
@@ -71,25 +78,17 @@ def problems(config: Config) -> list[str]:
     return found
 
 
-def _too_much_for_a_device(model: MixedNetConfig) -> list[str]:
-    found = []
-    if model.stride not in STRIDES:
-        found.append(
-            f"training.model.stride is {model.stride}, but a microcontroller takes at most {STRIDES[-1]} frames"
-        )
-    variables = 1 + sum(max(kernels) > 1 for kernels in model.kernels) + (model.head_steps > 1)
-    if variables > MAX_VARIABLES:
-        found.append(
-            f"the network remembers {variables} tensors, more than the {MAX_VARIABLES} that ESPHome has room for; "
-            "leave out some of training.model.kernels"
-        )
-    return found
+def untrained(config: Config) -> "ScoringModel":
+    """Return a network of a project as it is before it learnt anything; draws no random number of anybody else's."""
+    import torch
+
+    from wakeword_core.models.scoring import new_model
+
+    with torch.random.fork_rng(devices=[]):
+        return new_model(config).eval()
 
 
 def _parameters(config: Config) -> int:
-    import torch
+    from wakeword_core.models.scoring import count_parameters
 
-    from wakeword_core.models.scoring import count_parameters, new_model
-
-    with torch.random.fork_rng(devices=[]):
-        return count_parameters(new_model(config))
+    return count_parameters(untrained(config))

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import tempfile
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wakeword_core.config import Config
+from wakeword_core.config import Config, Platform
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.streams.build import target_conditions
 from wakeword_core.evaluation.streams.scores import score_streams
 from wakeword_core.evaluation.streams.thresholds import logit
-from wakeword_core.export.tflite.limits import off_because, problems
-from wakeword_core.export.tflite.manifest import described, manifest_of, write_manifest
+from wakeword_core.export.tflite.limits import LARGEST_FEATURE, MAX_ARENA, off_because, problems, untrained
+from wakeword_core.export.tflite.manifest import arena_of, described, manifest_of, write_manifest
 from wakeword_core.export.tflite.network import network_of
 from wakeword_core.export.tflite.quantize import quantize
 from wakeword_core.export.tflite.runtimes import least_arena, require_runtimes
-from wakeword_core.export.tflite.sound import require_sound
+from wakeword_core.export.tflite.sound import problems_in, require_sound
 from wakeword_core.export.tflite.streams import CHOSEN_BY, RULES, DeviceStreams, device_scorer, windows_to_try
 from wakeword_core.export.tflite.writer import tflite_bytes
 from wakeword_core.features.store import FeatureFile
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_OTHERWISE = "make it smaller, or set export.tflite.enabled to false"
 _BATCH = 32
 _FARTHEST = 0.9
 """A threshold that is nearer to 1 than this, or as near to 0, is moved there: of 256 steps hardly any are beyond."""
@@ -48,7 +50,44 @@ class Material:
 
 
 def require_possible(config: Config) -> None:
-    """Raise an error with what to change where a model for microcontrollers is wanted, but cannot be made."""
+    """Raise an error with what to change where a model for microcontrollers is wanted, but cannot be made.
+
+    What settings do not show is found out with the file of an untrained network: its operators, its variables and the
+    memory that it runs in are those of the trained one.
+    """
+    _require_settings(config)
+    if off_because(config):
+        return
+    network, frames = network_of(untrained(config)), config.features.row_frames("train")
+    if network.receptive_field > frames:
+        raise ConfigError(
+            f"a score of the network of training.model depends on {network.receptive_field} frames, but training "
+            f"windows have {frames}; make features.frontend.window_frames longer"
+        )
+    noise = np.random.default_rng(0).uniform(0.0, LARGEST_FEATURE, (1, 2 * network.receptive_field, network.bands))
+    data = tflite_bytes(quantize(network, [noise]))
+    if found := problems_in(data):
+        raise ConfigError(f"the network of training.model does not run on a microcontroller: {found[0]}; {_OTHERWISE}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "untrained.tflite"
+        path.write_bytes(data)
+        arena = arena_of(least_arena(path))
+    if arena > (most := most_memory(config.export.platform)):
+        device = config.export.platform or "a microcontroller"
+        raise ConfigError(
+            f"the network of training.model runs in {arena:,} bytes of memory, of which {device} has {most:,} for it; "
+            f"{_OTHERWISE}"
+        )
+
+
+def most_memory(platform: Platform | None) -> int:
+    """Return how many bytes a model may be given to run in, on a platform or on any microcontroller."""
+    from wakeword_core.export.cost import PLATFORMS
+
+    return min(MAX_ARENA, PLATFORMS[platform].ram_bytes) if platform else MAX_ARENA
+
+
+def _require_settings(config: Config) -> None:
     if found := problems(config):
         raise ConfigError(f"{found[0]}; or set export.tflite.enabled to false")
     if not off_because(config):
@@ -69,7 +108,7 @@ def make_tflite(
     them in noise, too. Its log-odds are shifted so that `threshold`, the model's own, is among scores that 256 steps
     can tell apart. Cutoff and window are chosen on validation; the figures are of that and of the test.
     """
-    require_possible(config)
+    _require_settings(config)
     shift = _shift(threshold)
     file = FeatureFile(material.train_features)
     windows = min(config.export.tflite.calibration_windows, len(file))

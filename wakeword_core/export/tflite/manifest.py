@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from wakeword_core.config.base import LANGUAGE_TAG, Settings
+from wakeword_core.config.base import LANGUAGE_TAG, LONGEST_PHRASE, Settings
 from wakeword_core.config.export import TfliteConfig
 from wakeword_core.errors import ArtifactError, DataError, reason_of
 from wakeword_core.export.tflite.limits import MAX_ARENA
@@ -43,7 +43,7 @@ class Manifest(Settings):
     type: Literal["micro"] = "micro"
     version: Literal[2] = 2
     model: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*\.tflite$", max_length=100)
-    wake_word: str = Field(min_length=1, max_length=60)
+    wake_word: str = Field(min_length=1, max_length=LONGEST_PHRASE)
     author: str = Field(min_length=1, max_length=130)
     website: str | None = Field(None, pattern=r"^https?://\S+$")
     trained_languages: tuple[Annotated[str, Field(pattern=LANGUAGE_TAG)], ...] = Field(min_length=1)
@@ -54,7 +54,6 @@ def manifest_of(
     model: str, phrase: str, settings: TfliteConfig, *, cutoff: float, window: int, least_arena: int
 ) -> Manifest:
     """Return the manifest of the file `model` for a phrase; DataError where a number is out of bounds."""
-    arena = math.ceil(_RESERVE * least_arena / _ARENA_STEP) * _ARENA_STEP
     try:
         return Manifest(
             model=model,
@@ -62,10 +61,15 @@ def manifest_of(
             author=f"{settings.author} ({settings.licence})" if settings.licence else settings.author,
             website=settings.website or None,
             trained_languages=settings.languages,
-            micro=Micro(tensor_arena_size=arena, probability_cutoff=cutoff, sliding_window_size=window),
+            micro=Micro(tensor_arena_size=arena_of(least_arena), probability_cutoff=cutoff, sliding_window_size=window),
         )
     except ValidationError as error:
         raise DataError(f"no manifest for a microcontroller can be made: {reason_of(error)}") from error
+
+
+def arena_of(least: int) -> int:
+    """Return how many bytes of memory a model is given that needs at least so many here."""
+    return math.ceil(_RESERVE * least / _ARENA_STEP) * _ARENA_STEP
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> Path:

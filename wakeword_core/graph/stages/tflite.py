@@ -48,7 +48,7 @@ def make(run: StageRun) -> None:
 
 def tflite_sound(model: Artifact, run: CheckRun) -> Verdict:
     """Fail where the file is not one that ESPHome runs, its manifest does not fit it, or it takes too much memory."""
-    from wakeword_core.export.cost import PLATFORMS
+    from wakeword_core.export.tflite.make import most_memory
     from wakeword_core.export.tflite.manifest import read_manifest
     from wakeword_core.export.tflite.sound import require_sound
 
@@ -61,9 +61,8 @@ def tflite_sound(model: Artifact, run: CheckRun) -> Verdict:
     except WakewordError as error:
         return Verdict(False, str(error))
     arena, platform = manifest.micro.tensor_arena_size, run.config.export.platform
-    if platform and arena > PLATFORMS[platform].ram_bytes:
-        has = PLATFORMS[platform].ram_bytes
-        return Verdict(False, f"{name} runs in {arena:,} bytes, of which {platform} has {has:,} for it")
+    if arena > (most := most_memory(platform)):
+        return Verdict(False, f"{name} runs in {arena:,} bytes, of which {platform} has {most:,} for it")
     return Verdict(True, f"{name} has {size:,} bytes, runs in {arena:,} more, and uses what ESPHome has alone")
 
 

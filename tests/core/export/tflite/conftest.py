@@ -44,9 +44,11 @@ def tones(seconds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def device_config(**training_model: Any) -> Config:
     """A project for a microcontroller: with its front end, and `training_model` on top of `mixednet`."""
-    config = Config(export={"tflite": {"enabled": True}}, training={"model": {"arch": "mixednet", **training_model}})
-    frontend = config.features.frontend.model_copy(update={"kind": "micro", "n_mels": 40})
-    return config.model_copy(update={"features": config.features.model_copy(update={"frontend": frontend})})
+    return Config(
+        export={"tflite": {"enabled": True}},
+        features={"frontend": {"kind": "micro"}},
+        training={"model": {"arch": "mixednet", **training_model}},
+    )
 
 
 def settled(settings: MixedNetConfig, seed: int = 0, *, bands: int = 40, classes: int = 2) -> ScoringModel:
