@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakeword_core.config.base import Settings
+from wakeword_core.config.base import DecidesIf, Settings
 
 
 class BcResNetConfig(Settings):
@@ -74,6 +74,9 @@ class MobileNetV3Config(Settings):
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the classifier.")
 
 
+_IF_CAUSAL = DecidesIf(lambda model: model.causal)
+
+
 class DsCnnConfig(Settings):
     """DS-CNN (Zhang et al. 2017): depthwise separable convolutions; the defaults are the paper's small one."""
 
@@ -81,6 +84,12 @@ class DsCnnConfig(Settings):
     channels: int = Field(64, ge=4, le=512, description="Channels of every layer: 64, 172 or 276 in the paper.")
     blocks: int = Field(4, ge=1, le=16, description="Depthwise separable layers: 4, 4 or 5 in the paper.")
     stride: int = Field(4, ge=1, le=8, description="Bands and frames a step after the first layer; in the paper 2.")
+    causal: Annotated[bool, _IF_CAUSAL] = Field(
+        False, description="Nothing is padded over time, so that it runs step by step, as on a microcontroller."
+    )
+    head_steps: Annotated[int, _IF_CAUSAL] = Field(
+        24, ge=1, le=64, description="If causal, last steps that the classifier sees."
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
 
 

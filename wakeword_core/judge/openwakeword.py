@@ -95,7 +95,7 @@ def _tflite_odds(file: TfliteFile, source: int, number: int, network: Network) -
     """Add the layers of a network; returns the tensor of its log-odds [1, 1]."""
     (graph,), steps = file.graphs, network.receptive_field
     for place, layer in enumerate(_layers(network)):
-        weight, bias = (values.astype(np.float32) for values in (layer.weight[:, :, None], layer.bias))
+        weight, bias = (values.astype(np.float32) for values in (layer.weight, layer.bias))
         name = f"{number}_{place}"
         constants = (file.constant(graph, f"weight_{name}", weight), file.constant(graph, f"bias_{name}", bias))
         steps -= layer.remembered
@@ -117,7 +117,7 @@ def _onnx_of(networks: Sequence[Network], opset: int) -> ModelProto:
 def _onnx_odds(graph: StreamGraph, tensor: str, network: Network) -> str:
     """Add the layers of a network; returns the tensor of its log-odds [1, 1, 1]."""
     for layer in _layers(network):
-        parameters = (layer.weight.transpose(0, 2, 1), layer.bias)
+        parameters = (layer.weight[:, :, 0].transpose(0, 2, 1), layer.bias)
         tensor = graph.add("Conv", tensor, *(graph.constant(values.astype(np.float32)) for values in parameters))
         tensor = graph.add("Relu", tensor) if layer.relu else tensor
     return tensor

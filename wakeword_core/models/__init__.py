@@ -10,7 +10,7 @@ from wakeword_core.models.bc_resnet import BcResNet
 from wakeword_core.models.cd_dnn import CdDnn
 from wakeword_core.models.conformer import Conformer
 from wakeword_core.models.crnn import Crnn
-from wakeword_core.models.ds_cnn import DsCnn
+from wakeword_core.models.ds_cnn import ds_cnn
 from wakeword_core.models.mixednet import MixedNet
 from wakeword_core.models.mobilenetv3 import MobileNetV3
 from wakeword_core.models.resnet import ResNet
@@ -28,7 +28,7 @@ REGISTRY: dict[str, Any] = {
     "tcn": tcn,
     "mixednet": MixedNet,
     "cd_dnn": CdDnn,
-    "ds_cnn": DsCnn,
+    "ds_cnn": ds_cnn,
     "crnn": Crnn,
     "mobilenetv3": MobileNetV3,
     "resnet18": ResNet,

@@ -85,21 +85,25 @@ def convolution(
     *,
     stride: int | tuple[int, int] = 1,
     groups: int = 1,
+    padding: tuple[int, int] | None = None,
     activation: type[nn.Module] | None = nn.ReLU,
 ) -> nn.Sequential:
-    """Make a square convolution, batch norm and `activation`; ceil(size / stride) of each axis is left."""
-    padding = kernel // 2
-    layers = [nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False), nn.BatchNorm2d(outputs)]
+    """Make a square convolution, batch norm and `activation`; unless padded otherwise, ceil(size / stride) is left."""
+    pad = kernel // 2 if padding is None else padding
+    layers = [nn.Conv2d(inputs, outputs, kernel, stride, pad, groups=groups, bias=False), nn.BatchNorm2d(outputs)]
     return nn.Sequential(*layers, *([] if activation is None else [activation()]))
 
 
-def separable_convolution(inputs: int, outputs: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
+def separable_convolution(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: tuple[int, int] | None = None
+) -> nn.Sequential:
     """Make a convolution of each channel by itself and one across channels, each with batch norm and ReLU.
 
     As in MobileNet (Howard et al. 2017): about `kernel` squared times fewer products than one convolution.
     """
     return nn.Sequential(
-        *convolution(inputs, inputs, kernel, stride=stride, groups=inputs), *convolution(inputs, outputs, 1)
+        *convolution(inputs, inputs, kernel, stride=stride, groups=inputs, padding=padding),
+        *convolution(inputs, outputs, 1),
     )
 
 

@@ -38,6 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mixednet": {"arch": "mixednet", "stem_channels": 16, "channels": 25, "kernels": ((3,), (3, 5), (5,)), "stride": 2},
     "cd_dnn": {"arch": "cd_dnn", "stacked_frames": 14, "frame_step": 3, "hidden_units": 24},
     "ds_cnn": {"arch": "ds_cnn", "channels": 16, "blocks": 2, "stride": 2},
+    "ds_cnn_causal": {"arch": "ds_cnn", "channels": 16, "blocks": 2, "stride": 2, "causal": True, "head_steps": 5},
     "crnn_gru": {**CRNN, "layers": 1, "bidirectional": False},
     "crnn_lstm": {**CRNN, "cell": "lstm"},
     "mobilenetv3": {"arch": "mobilenetv3", "width": 0.25},
@@ -51,7 +52,7 @@ SMALL: dict[str, Any] = {
 }
 """Every architecture and every option that changes its layers, in sizes that tests can afford."""
 ARCHS = list(SMALL)
-STREAMING = ["tcn", "tcn_ensemble", "mixednet", "cd_dnn"]
+STREAMING = ["tcn", "tcn_ensemble", "mixednet", "cd_dnn", "ds_cnn_causal"]
 BY_PRODUCTS = ["bc_resnet", "tiny_conv", "tiny_conv_separable"]
 """Those that compute some convolutions as matrix products on a CPU."""
 BANDS, FRAMES = 16, 48

@@ -8,9 +8,11 @@ from models_table import describe
 from torch import nn
 from torch.nn import functional
 
-from wakeword_core.config import CdDnnConfig, MixedNetConfig, TcnConfig
+from wakeword_core.config import CdDnnConfig, DsCnnConfig, MixedNetConfig, TcnConfig
+from wakeword_core.config.base import deciding
 from wakeword_core.models import build_model
 from wakeword_core.models.cd_dnn import CdDnn
+from wakeword_core.models.ds_cnn import CausalDsCnn
 from wakeword_core.models.mixednet import MixedConvolution, MixedNet
 from wakeword_core.models.scoring import count_parameters
 
@@ -69,6 +71,51 @@ def test_each_step_of_mixednet_is_the_window_that_ends_there(
         assert steps.shape == (2, 3, len(ends)) == (2, 3, more // stride + 1)
         for position, end in enumerate(ends.tolist()):
             torch.testing.assert_close(steps[:, :, position], model(x[:, :, end + 1 - reach : end + 1]))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    stride=st.integers(1, 4), blocks=st.integers(1, 3), head_steps=st.integers(1, 4), more=st.integers(0, 15),
+)  # fmt: skip
+def test_each_step_of_a_causal_ds_cnn_is_the_window_that_ends_there(
+    stride: int, blocks: int, head_steps: int, more: int
+) -> None:
+    config = DsCnnConfig(channels=4, blocks=blocks, stride=stride, causal=True, head_steps=head_steps)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(config, N_MELS, 50, 3).double().eval()
+    assert isinstance(model, CausalDsCnn)
+    reach = model.receptive_field_frames
+    assert reach == 5 * stride + stride * (2 * blocks + head_steps - 1)
+    x = _x(reach + more)
+    with torch.no_grad():
+        steps, ends = model.dense(x), model.output_frames(reach + more)
+        assert steps.shape == (2, 3, len(ends)) == (2, 3, more // stride + 1)
+        for position, end in enumerate(ends.tolist()):
+            torch.testing.assert_close(steps[:, :, position], model(x[:, :, end + 1 - reach : end + 1]))
+
+
+def test_a_causal_ds_cnn_is_the_papers_network_but_for_its_edges() -> None:
+    """The same weights give the same inside of a window, far from where the paper's pads it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        whole = build_model(DsCnnConfig(channels=8, blocks=2, stride=2), N_MELS, 60, 2).double().eval()
+        causal = build_model(DsCnnConfig(channels=8, blocks=2, stride=2, causal=True), N_MELS, 60, 2).double().eval()
+    assert isinstance(causal, CausalDsCnn)
+    kept = {name: value for name, value in whole.state_dict().items() if not name.startswith("classifier")}
+    causal.load_state_dict({**causal.state_dict(), **kept})
+    x = _x(60)
+    with torch.no_grad():
+        padded = whole.blocks((whole.stem_norm(whole.stem(whole.pad(x[:, None])))).relu()).mean(dim=2)  # type: ignore[operator]
+        steps = causal.steps(x)
+    # of 30 steps of the window, 4 of the first layer's and 2 of each block's are not whole
+    assert steps.shape[2] == 26 - 4 and padded.shape[2] == 30
+    torch.testing.assert_close(padded[:, :, 4:26], steps)
+
+
+def test_keys_of_the_papers_ds_cnn_know_nothing_of_the_causal_one() -> None:
+    assert set(deciding(DsCnnConfig())) == {"arch", "channels", "blocks", "stride", "dropout"}
+    assert deciding(DsCnnConfig(causal=True, head_steps=3))["head_steps"] == 3
 
 
 def test_the_residual_of_mixednet_ends_at_the_same_step() -> None:

@@ -91,11 +91,11 @@ class TfliteFile:
         kind = values.dtype.name.upper()
         return self._add(graph, name, values.shape, kind, len(self._buffers) - 1, parameters)
 
-    def numbers(self, graph: TfliteGraph, values: tuple[int, ...]) -> int:
-        """Add a constant int32 [n], once for all that read it; returns its index."""
+    def numbers(self, graph: TfliteGraph, values: tuple[int, ...], shape: tuple[int, ...] = (-1,)) -> int:
+        """Add a constant int32, [n] unless it has another shape, once for all that read it; returns its index."""
         if values not in graph.known:
             name = "numbers_" + "_".join(map(str, values))
-            graph.known[values] = self.constant(graph, name, np.asarray(values, np.int32))
+            graph.known[values] = self.constant(graph, name, np.asarray(values, np.int32).reshape(shape))
         return graph.known[values]
 
     def variable(self, graph: TfliteGraph, name: str) -> int:
@@ -123,7 +123,7 @@ class TfliteFile:
             "DepthwiseConv2DOptions" if layer.depthwise else "Conv2DOptions",
             padding=self.schema.Padding.VALID,
             strideH=layer.stride,
-            strideW=1,
+            strideW=layer.band_stride,
             fusedActivationFunction=self.relu if layer.relu else 0,
             **kind,
         )

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from wakeword_core.config import Config, MixedNetConfig
+from wakeword_core.config import Config, DsCnnConfig, MixedNetConfig
 from wakeword_core.export.tflite.network import ARCHITECTURES, LINEAR_CALIBRATIONS
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def problems(config: Config) -> list[str]:
             *found,
             f"training.model.arch is {model.arch}, which does not run step by step there; set it to {names}",
         ]
-    if isinstance(model, MixedNetConfig) and model.stride not in STRIDES:
+    if isinstance(model, DsCnnConfig) and not model.causal:
+        return [*found, "training.model.causal is off, without which ds_cnn needs its window whole; set it to true"]
+    if isinstance(model, MixedNetConfig | DsCnnConfig) and model.stride not in STRIDES:
         found.append(
             f"training.model.stride is {model.stride}, but a microcontroller takes at most {STRIDES[-1]} frames"
         )

@@ -74,6 +74,8 @@ class IntegerNetwork:
     scales: tuple[Scale, ...]
     stride: int
     bands: int
+    over_bands: int
+    """As `Network.over_bands`."""
 
     @property
     def parameters(self) -> int:
@@ -100,7 +102,7 @@ def quantize(network: Network, batches: Iterable[npt.ArrayLike]) -> IntegerNetwo
         layer if isinstance(layer, Residual) else _rounded(layer, scales[index], scales[index + 1])
         for index, layer in enumerate(network.layers)
     )
-    return IntegerNetwork(layers, tuple(scales), network.stride, network.bands)
+    return IntegerNetwork(layers, tuple(scales), network.stride, network.bands, network.over_bands)
 
 
 def _ranges(network: Network, batches: Iterable[npt.ArrayLike]) -> Ranges:
@@ -110,7 +112,7 @@ def _ranges(network: Network, batches: Iterable[npt.ArrayLike]) -> Ranges:
         if frames.shape[1] < network.receptive_field:
             continue
         tensors = network.tensors(np.clip(frames, 0.0, LARGEST_FEATURE))
-        found = [(tensor.min(axis=(0, 1)), tensor.max(axis=(0, 1))) for tensor in tensors]
+        found = [(tensor.min(axis=(0, 1, 2)), tensor.max(axis=(0, 1, 2))) for tensor in tensors]
         both = zip(ranges or found, found, strict=True)
         ranges = [(np.minimum(old[0], new[0]), np.maximum(old[1], new[1])) for old, new in both]
     if not ranges or not all(np.isfinite(high - low).all() for low, high in ranges):
@@ -125,29 +127,29 @@ def equalised(network: Network, ranges: Ranges) -> tuple[Network, Ranges]:
     """Return a network that gives the same, whose depthwise layers have channels of one size, and its ranges.
 
     All channels of a tensor share 256 steps, of which a weak one would have few. What a depthwise layer gives goes
-    through nothing but the next layer's weights, which can take back what makes each channel as large as the largest
-    (cross-layer equalization, Nagel et al. 2019).
+    through nothing but the next layer's weights, or a ReLU before, and these can take back what makes each channel as
+    large as the largest (cross-layer equalization, Nagel et al. 2019).
     """
     layers, ranges = list(network.layers), list(ranges)
     for index, (layer, following) in enumerate(pairwise(network.layers)):
-        if not isinstance(layer, Convolution) or not layer.depthwise or layer.relu:
+        if not isinstance(layer, Convolution) or not layer.depthwise:
             continue
         assert isinstance(following, Convolution) and not following.depthwise
         low, high = ranges[index + 1]
         sizes = np.maximum(np.abs(low), np.abs(high))
         share = np.maximum(sizes / (sizes.max() or 1.0), _LEAST_SHARE)
-        layers[index] = replace(layer, weight=layer.weight / share[:, None, None], bias=layer.bias / share)
+        layers[index] = replace(layer, weight=layer.weight / share[:, None, None, None], bias=layer.bias / share)
         layers[index + 1] = replace(following, weight=following.weight * share)
         ranges[index + 1] = low / share, high / share
-    return Network(tuple(layers)), ranges
+    return replace(network, layers=tuple(layers)), ranges
 
 
 def _rounded(layer: Convolution, before: Scale, after: Scale) -> IntegerConvolution:
-    largest = np.abs(layer.weight).max(axis=(1, 2))
+    largest = np.abs(layer.weight).max(axis=(1, 2, 3))
     # a channel with next to no weight may have a large bias, which has to fit in its integers, and a step of some size
     floors = np.abs(layer.bias) / before.step / 2**_BIAS_BITS, after.step / before.step / 2**_MULTIPLIER_BITS
     steps = np.maximum.reduce([largest / _LARGEST_WEIGHT, *np.broadcast_arrays(*floors)]).astype(np.float32)
-    weight = np.rint(layer.weight / steps.astype(np.float64)[:, None, None])
+    weight = np.rint(layer.weight / steps.astype(np.float64)[:, None, None, None])
     bias = np.rint(layer.bias / (bias_steps(steps, before).astype(np.float64)))
     return IntegerConvolution(
         np.clip(weight, -_LARGEST_WEIGHT, _LARGEST_WEIGHT).astype(np.int8), steps, bias.astype(np.int32), layer

@@ -253,6 +253,15 @@ def _takes_some(operator: Operator, inputs: list[Tensor], outputs: list[Tensor])
     return constant and outputs[0].elements <= inputs[0].elements
 
 
+def _pads(operator: Operator, inputs: list[Tensor], outputs: list[Tensor]) -> bool:
+    source, pads = inputs
+    if pads.kind != "INT32" or not pads.data or pads.shape != (len(source.shape), 2):
+        return False
+    amounts = np.frombuffer(pads.data, "<i4").reshape(pads.shape)
+    padded = np.asarray(source.shape) + amounts.sum(axis=1)
+    return bool((amounts >= 0).all()) and outputs[0].shape == tuple(padded.tolist())
+
+
 def _same_shape(operator: Operator, inputs: list[Tensor], outputs: list[Tensor]) -> bool:
     return all(one.elements in (outputs[0].elements, 1) for one in inputs) and inputs[0].kind != "RESOURCE"
 
@@ -265,6 +274,7 @@ _SHAPE_RULES: dict[str, Rule] = {
     "RESHAPE": _keeps_all,
     "SPLIT_V": _keeps_all,
     "STRIDED_SLICE": _takes_some,
+    "PAD": _pads,
     "ADD": _same_shape,
     "MUL": _same_shape,
     "LOGISTIC": _same_shape,
@@ -288,5 +298,5 @@ def _scales(graphs: tuple[Subgraph, ...]) -> Iterator[str]:
                 yield f"the weights of {operator.name} are not symmetric"
 
 
-_MOVING = frozenset(("CONCATENATION", "RESHAPE", "STRIDED_SLICE", "SPLIT_V"))
+_MOVING = frozenset(("CONCATENATION", "RESHAPE", "STRIDED_SLICE", "SPLIT_V", "PAD"))
 _WEIGHTED = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))

@@ -1,7 +1,8 @@
 """The network in integers as a TensorFlow Lite file.
 
 What a layer remembers is a resource variable: its last inputs are read, the new ones are joined to them, and the last
-of both are kept. A second subgraph, which runs once, fills the variables with what stands for zero.
+of both are kept. A second subgraph, which runs once, fills the variables with what stands for zero. Time is the height
+of an image, bands are its width where layers move across them, and channels its channels: [1, steps, bands, channels].
 """
 
 import numpy as np
@@ -18,7 +19,7 @@ from wakeword_core.export.tflite.quantize import (
 )
 
 _VERSIONS = {
-    "CONCATENATION": 2, "STRIDED_SLICE": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "ADD": 2, "LOGISTIC": 2,
+    "CONCATENATION": 2, "STRIDED_SLICE": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "ADD": 2, "LOGISTIC": 2, "PAD": 2,
 }  # fmt: skip
 """Versions of operators that take int8, where they are not the first."""
 _BEGIN_AND_END = 0b1101, 0b1111
@@ -36,7 +37,7 @@ def tflite_bytes(network: IntegerNetwork) -> bytes:
     source = file.tensor(main, "features", (1, network.stride, network.bands), FEATURES)
     main.inputs.append(source)
     file.operator(main, "CALL_ONCE", [], [], "CallOnceOptions", initSubgraphIndex=1)
-    shape: tuple[int, ...] = (1, network.stride, 1, network.bands)
+    shape: tuple[int, ...] = (1, network.stride, network.over_bands, network.bands // network.over_bands)
     tensors = [file.reshaped(main, "frames", source, shape, FEATURES)]
     for index, layer in enumerate(network.layers):
         before, after = network.scales[index], network.scales[index + 1]
@@ -63,9 +64,10 @@ def _convolved(
     main, settings = file.graphs[0], layer.layer
     if settings.remembered:
         source = _remembered(file, index, settings.remembered, settings.stride, source, before)
-    channels = len(layer.bias)
-    taps = layer.weight[:, :, None, :]  # [outputs, kernel, 1, inputs]
-    weight = taps.transpose(3, 1, 2, 0) if settings.depthwise else taps
+    channels, bands = len(layer.bias), settings.bands_of(main.shapes[source][2])
+    if any(settings.band_pad):
+        source = _padded(file, index, settings.band_pad, source, before)
+    weight = layer.weight.transpose(3, 1, 2, 0) if settings.depthwise else layer.weight
     axis = 3 if settings.depthwise else 0
     none = np.zeros(channels, np.int64)
     names = [
@@ -73,7 +75,7 @@ def _convolved(
         file.constant(main, f"weight_{index}", weight, (layer.steps, none, axis)),
         file.constant(main, f"bias_{index}", layer.bias, (bias_steps(layer.steps, before), none, 0)),
     ]
-    made = file.tensor(main, f"layer_{index}", (1, 1, 1, channels), after)
+    made = file.tensor(main, f"layer_{index}", (1, 1, bands, channels), after)
     file.convolve(main, settings, names, made)
     return made
 
@@ -81,12 +83,12 @@ def _convolved(
 def _remembered(file: TfliteFile, index: int, kept: int, new: int, source: int, scale: Scale) -> int:
     """Return a tensor of the last `kept` steps and the `new` ones of `source`, and keep the last of both."""
     main, start = file.graphs
-    channels = main.shapes[source][-1]
-    state, name = (1, kept, 1, channels), f"state_{index}"
+    *_, bands, channels = main.shapes[source]
+    state, name = (1, kept, bands, channels), f"state_{index}"
     handle = file.variable(main, name)
     earlier = file.tensor(main, f"{name}_before", state, scale)
     file.operator(main, "READ_VARIABLE", [handle], [earlier], "ReadVariableOptions")
-    whole = file.tensor(main, f"{name}_and_new", (1, kept + new, 1, channels), scale)
+    whole = file.tensor(main, f"{name}_and_new", (1, kept + new, bands, channels), scale)
     file.operator(main, "CONCATENATION", [earlier, source], [whole], "ConcatenationOptions", axis=1)
     later = file.tensor(main, f"{name}_after", state, scale)
     bounds = [file.numbers(main, values) for values in ((0, new, 0, 0), (0, 0, 0, 0), (1, 1, 1, 1))]
@@ -98,3 +100,13 @@ def _remembered(file: TfliteFile, index: int, kept: int, new: int, source: int, 
     constant = file.constant(start, name, quiet, of_all(scale))
     file.operator(start, "ASSIGN_VARIABLE", [file.variable(start, name), constant], [], "AssignVariableOptions")
     return whole
+
+
+def _padded(file: TfliteFile, index: int, pad: tuple[int, int], source: int, scale: Scale) -> int:
+    """Return a tensor with zeros before and behind the bands of `source`."""
+    main = file.graphs[0]
+    _, steps, bands, channels = main.shapes[source]
+    made = file.tensor(main, f"padded_{index}", (1, steps, bands + sum(pad), channels), scale)
+    pads = file.numbers(main, (0, 0, 0, 0, *pad, 0, 0), (4, 2))
+    file.operator(main, "PAD", [source, pads], [made], "PadOptions")
+    return made

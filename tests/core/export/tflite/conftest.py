@@ -1,4 +1,4 @@
-"""A small network that learnt to tell tones that rise from tones that fall, through the front end of the device."""
+"""Small networks that learnt to tell tones that rise from tones that fall, through the front end of the device."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 import torch
 from pymicro_features import MicroFrontend
 
-from wakeword_core.config import Config, MixedNetConfig
+from wakeword_core.config import Config, DsCnnConfig, MixedNetConfig
 from wakeword_core.export.tflite.network import network_of
 from wakeword_core.export.tflite.quantize import quantize
 from wakeword_core.export.tflite.writer import tflite_bytes
@@ -17,6 +17,7 @@ from wakeword_core.models.scoring import ScoringModel
 
 RATE, HOP, CHUNK_BYTES = 16_000, 160, 320
 SMALL = MixedNetConfig(stem_channels=16, channels=16, kernels=((3,), (3, 7), (1,)), head_steps=3, dropout=0.0)
+SMALL_DS_CNN = DsCnnConfig(causal=True, stride=3, channels=16, blocks=2, head_steps=3, dropout=0.0)
 
 
 def tones(seconds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,17 +52,20 @@ def device_config(**training_model: Any) -> Config:
     )
 
 
-def settled(settings: MixedNetConfig, seed: int = 0, *, bands: int = 40, classes: int = 2) -> ScoringModel:
+def settled(
+    settings: MixedNetConfig | DsCnnConfig, seed: int = 0, *, bands: int = 40, classes: int = 2, normalised: bool = True
+) -> ScoringModel:
     """A network with random weights, statistics as if of training, and a temperature."""
     torch.manual_seed(seed)
     model = ScoringModel(settings, bands, 151, classes)
     for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.momentum = None
             torch.nn.init.uniform_(module.weight, 0.7, 1.3)
             torch.nn.init.normal_(module.bias, 0.0, 0.2)
-    model.mean += torch.linspace(2.0, 5.0, bands)
-    model.std *= 3.0
+    if normalised:
+        model.mean += torch.linspace(2.0, 5.0, bands)
+        model.std *= 3.0
     with torch.no_grad():
         model.train().backbone.dense(model.normalise(26.0 * torch.rand(8, bands, 400)))
     model.set_calibrator("temperature", {"temperature": 1.3})
@@ -73,15 +77,21 @@ class Trained(NamedTuple):
     heard: np.ndarray
     """Features of training [frames, bands]."""
 
+    def write(self, folder: Path) -> Path:
+        """Write the same for a microcontroller."""
+        path = folder / "rising_tone.tflite"
+        path.write_bytes(tflite_bytes(quantize(network_of(self.model), [self.heard[None]])))
+        return path
 
-@pytest.fixture(scope="session")
-def trained() -> Trained:
-    """The small network, trained for seconds."""
+
+def taught(settings: MixedNetConfig | DsCnnConfig, *, normalised: bool) -> Trained:
+    """A network trained for seconds."""
     features, words = tones(40, 0)
     torch.manual_seed(0)
-    model = ScoringModel(SMALL, 40, 151, 2)
-    model.mean.copy_(torch.from_numpy(features.mean(axis=0)))
-    model.std.copy_(torch.from_numpy(features.std(axis=0) + 0.1))
+    model = ScoringModel(settings, 40, 151, 2)
+    if normalised:
+        model.mean.copy_(torch.from_numpy(features.mean(axis=0)))
+        model.std.copy_(torch.from_numpy(features.std(axis=0) + 0.1))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     generator = np.random.default_rng(0)
     model.train()
@@ -102,12 +112,27 @@ def trained() -> Trained:
 
 
 @pytest.fixture(scope="session")
+def trained() -> Trained:
+    """The small mixednet."""
+    return taught(SMALL, normalised=True)
+
+
+@pytest.fixture(scope="session")
 def trained_file(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for a microcontroller."""
-    network = quantize(network_of(trained.model), [trained.heard[None]])
-    path: Path = tmp_path_factory.mktemp("tflite") / "rising_tone.tflite"
-    path.write_bytes(tflite_bytes(network))
-    return path
+    return trained.write(tmp_path_factory.mktemp("mixednet"))
+
+
+@pytest.fixture(scope="session")
+def trained_ds_cnn() -> Trained:
+    """The small ds_cnn, whose features are as the device makes them."""
+    return taught(SMALL_DS_CNN, normalised=False)
+
+
+@pytest.fixture(scope="session")
+def trained_ds_cnn_file(trained_ds_cnn: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for a microcontroller."""
+    return trained_ds_cnn.write(tmp_path_factory.mktemp("ds_cnn"))
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ def test_the_default_network_fits(for_device: Make) -> None:
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_strides_that_fit(for_device: Make, stride: int) -> None:
     assert problems(for_device(stride=stride)) == []
+    assert problems(for_device(arch="ds_cnn", causal=True, stride=stride)) == []
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,10 @@ def test_strides_that_fit(for_device: Make, stride: int) -> None:
     [
         ({"stride": 4}, "training.model.stride is 4"),
         ({"arch": "tcn"}, "training.model.arch is tcn"),
-        ({"arch": "ds_cnn"}, "set it to mixednet"),
+        ({"arch": "conformer"}, "set it to mixednet or ds_cnn"),
+        ({"arch": "ds_cnn", "stride": 3}, "training.model.causal is off"),
+        ({"arch": "ds_cnn", "causal": True}, "training.model.stride is 4"),
+        ({"arch": "ds_cnn", "causal": True, "stride": 3, "channels": 120}, "parameters, more than the 60,000"),
         ({"channels": 160}, "parameters, more than the 60,000"),
     ],
 )

@@ -17,10 +17,14 @@ from wakeword_core.runtime.microcontroller import esphome_events, levels, pymicr
 ALEXA = Path(pymicro_wakeword.__file__).parent / "models" / "alexa.tflite"
 
 
-def test_every_runtime_agrees_with_the_network_over_a_minute(trained, trained_file: Path, stream: np.ndarray) -> None:
-    scores = network_scores(trained.model, stream[: len(stream) // 3 * 3])
+@pytest.mark.parametrize("network", ["trained", "trained_ds_cnn"])
+def test_every_runtime_agrees_with_the_network_over_a_minute(
+    network: str, request: pytest.FixtureRequest, stream: np.ndarray
+) -> None:
+    model, file = request.getfixturevalue(network).model, request.getfixturevalue(f"{network}_file")
+    scores = network_scores(model, stream[: len(stream) // 3 * 3])
     assert 0.02 < np.mean(scores > 0.5) < 0.5  # there is something to agree on
-    found = compare(trained.model, trained_file, stream, 0.5)
+    found = compare(model, file, stream, 0.5)
     assert [one.runtime for one in found] == list(runtimes.RUNTIMES)
     for one in found:
         assert one.seconds > 59 and one.mean_difference < 0.005 and one.agreement >= 0.995, one

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wakeword_core.config import MixedNetConfig
+from wakeword_core.config import DsCnnConfig, MixedNetConfig
 from wakeword_core.errors import DataError
 from wakeword_core.export.tflite.network import Convolution, Network, Residual, network_of
 from wakeword_core.export.tflite.quantize import (
@@ -36,7 +36,7 @@ def windows() -> np.ndarray:
 def equal_of(network: Network, windows: np.ndarray) -> Network:
     """The network that is rounded for these windows."""
     tensors = network.tensors(windows)
-    return equalised(network, [(one.min(axis=(0, 1)), one.max(axis=(0, 1))) for one in tensors])[0]
+    return equalised(network, [(one.min(axis=(0, 1, 2)), one.max(axis=(0, 1, 2))) for one in tensors])[0]
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_what_was_rounded_is_near_what_it_was(network: Network, windows: np.ndar
         if isinstance(layer, Residual):
             continue
         steps = layer.steps.astype(float)
-        weights = layer.weight * steps[:, None, None]
-        assert np.abs(weights - layer.layer.weight).max(axis=(1, 2)) == pytest.approx(0.0, abs=0.51 * steps.max())
-        assert np.abs(layer.weight).max(axis=(1, 2)) == pytest.approx(127)
+        weights = layer.weight * steps[:, None, None, None]
+        assert np.abs(weights - layer.layer.weight).max(axis=(1, 2, 3)) == pytest.approx(0.0, abs=0.51 * steps.max())
+        assert np.abs(layer.weight).max(axis=(1, 2, 3)) == pytest.approx(127)
 
 
 def test_weak_channels_of_a_depthwise_layer_have_as_many_steps_as_strong_ones(
@@ -76,14 +76,14 @@ def test_weak_channels_of_a_depthwise_layer_have_as_many_steps_as_strong_ones(
     following = network.layers[2]
     assert isinstance(following, Convolution)
     made_up = following.weight.copy()
-    made_up[:, :, :4] *= 64
+    made_up[..., :4] *= 64
     changed = Network(
         (network.layers[0], replace(weak, weight=faint), replace(following, weight=made_up), *network.layers[3:])
     )
     odds = network.tensors(windows)[-1]
     equal = equal_of(changed, windows)
     assert equal.tensors(windows)[-1] == pytest.approx(odds, abs=1e-9)
-    sizes = np.abs(equal.tensors(windows)[2]).max(axis=(0, 1))
+    sizes = np.abs(equal.tensors(windows)[2]).max(axis=(0, 1, 2))
     assert sizes == pytest.approx(sizes.max())
     # so both networks, which are one, are rounded to the same
     first, second = quantize(changed, [windows]), quantize(network, [windows])
@@ -93,6 +93,20 @@ def test_weak_channels_of_a_depthwise_layer_have_as_many_steps_as_strong_ones(
         for one, other in zip(first.layers, second.layers, strict=True)
         if isinstance(one, IntegerConvolution) and isinstance(other, IntegerConvolution)
     )
+
+
+def test_channels_are_made_equal_behind_a_relu_as_well(
+    random_network: Callable[..., ScoringModel], windows: np.ndarray
+) -> None:
+    settings = DsCnnConfig(causal=True, stride=3, channels=8, blocks=1, head_steps=2)
+    network = network_of(random_network(settings, normalised=False))
+    equal = equal_of(network, windows)
+    assert equal.tensors(windows)[-1] == pytest.approx(network.tensors(windows)[-1], abs=1e-9)
+    depthwise, mean = 2, 4
+    assert isinstance(network.layers[depthwise - 1], Convolution) and network.layers[depthwise - 1].relu
+    for place in (depthwise, mean):
+        sizes = [np.abs(one.tensors(windows)[place]).max(axis=(0, 1, 2)) for one in (network, equal)]
+        assert sizes[0].min() < 0.9 * sizes[0].max() and sizes[1] == pytest.approx(sizes[1].max())
 
 
 def test_a_silent_channel_keeps_its_bias_and_harms_no_other(network: Network, windows: np.ndarray) -> None:

@@ -11,8 +11,8 @@ import pymicro_wakeword
 import pytest
 
 from wakeword_core.errors import ArtifactError
-from wakeword_core.export.tflite import limits
 from wakeword_core.export.tflite.flatbuffer import schema
+from wakeword_core.export.tflite.limits import OPERATORS
 from wakeword_core.export.tflite.reading import parse_tflite, read_tflite
 from wakeword_core.export.tflite.sound import problems_in, require_sound
 
@@ -59,7 +59,7 @@ def test_what_was_written_is_sound_and_reads_as_it_was_meant(trained_file: Path)
     require_sound(trained_file)
     main, start = read_tflite(trained_file)
     names = {operator.name for operator in main.operators}
-    assert names <= limits.OPERATORS and "FULLY_CONNECTED" not in names
+    assert names <= OPERATORS and "FULLY_CONNECTED" not in names
     assert len(start.operators) == 2 * 4  # the first layer, two of three blocks, and the head
     assert main.tensors[main.inputs[0]].shape == (1, 3, 40)
 
@@ -110,6 +110,28 @@ def short_weights(model: Any) -> None:
 
 def fewer_steps(model: Any) -> None:
     tensor(model, "weight_0").quantization.scale = tensor(model, "weight_0").quantization.scale[:-1]
+
+
+def test_the_pads_of_a_ds_cnn_are_looked_at(trained_ds_cnn_file: Path) -> None:
+    require_sound(trained_ds_cnn_file)
+    good = trained_ds_cnn_file.read_bytes()
+    (main, _) = parse_tflite(good)
+    assert sum(one.name == "PAD" for one in main.operators) == 3 and {one.name for one in main.operators} <= OPERATORS
+
+    def other_pads(*values: int) -> Callable[[Any], None]:
+        def change(model: Any) -> None:
+            pads = model.subgraphs[0].tensors[operators(model, "PAD")[0].inputs[1]]
+            model.buffers[pads.buffer].data = np.frombuffer(np.int32(values).tobytes(), np.uint8)
+
+        return change
+
+    assert problems_in(edited(good, other_pads(0, 0, 0, 0, 2, 3, 0, 0))) == []
+    for wrong in ((0, 0, 0, 0, 3, 3, 0, 0), (0, 0, 0, 0, 2**30, 3, 0, 0), (0, 0, 0, 0, -1, 6, 0, 0)):
+        assert "PAD cannot make [1, 15, 45, 1] of [1, 15, 40, 1], [4, 2]" in problems_in(
+            edited(good, other_pads(*wrong))
+        )
+    louder = edited(good, lambda model: set_scale(model, "padded_0", 0.5, -128))
+    assert "PAD changes the step" in problems_in(louder)[0]
 
 
 DAMAGE: dict[str, tuple[Callable[[Any], None], str]] = {
