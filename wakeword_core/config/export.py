@@ -45,8 +45,8 @@ class TfliteConfig(Settings):
 
     enabled: bool = Field(
         False,
-        description="Whether there is such a model; it needs features.frontend.kind micro, and arch mixednet or a causal "
-        "ds_cnn.",
+        description="Whether there is such a model; it needs features.frontend.kind micro, and arch mixednet or a "
+        "causal ds_cnn.",
     )
     calibration_windows: int = Field(512, ge=8, le=100_000, description="Training windows that set its ranges.")
     max_difference: float = Field(

@@ -127,18 +127,6 @@ def test_the_markdown_shows_what_others_wrote_and_obeys_none_of_it(card, attack:
     assert all(character.isprintable() or character == "\n" for character in written)
 
 
-def test_a_model_for_microcontrollers_goes_with_the_others_where_there_is_one(home, own_home) -> None:
-    usual = set(home.project().require("model_bundle").files)
-    project = own_home.project(export={"tflite": {"enabled": True}})
-    project.build_all()
-    bundle = project.require("model_bundle")
-    (made,) = project.require("tflite_model").files
-    assert set(bundle.files) == {*usual, made} and made not in usual
-    card = read_json(bundle.file("model_card.json"))
-    assert "tflite_model" in {one["name"] for one in card["lineage"]}
-    assert bundle.file(made).read_bytes() == project.require("tflite_model").file(made).read_bytes()
-
-
 def test_models_for_openwakeword_go_with_the_others_and_have_their_thresholds_on_the_card(own_home) -> None:
     project = own_home.project(export={"openwakeword": {"enabled": True}})
     project.build_all()

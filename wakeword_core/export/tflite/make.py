@@ -56,8 +56,12 @@ def require_possible(config: Config) -> None:
     memory that it runs in are those of the trained one.
     """
     _require_settings(config)
-    if off_because(config):
-        return
+    if not off_because(config):
+        _require_memory(_untrained_file(config), config.export.platform)
+
+
+def _untrained_file(config: Config) -> bytes:
+    """Return the file of an untrained network; ConfigError where a microcontroller could not run it."""
     network, frames = network_of(untrained(config)), config.features.row_frames("train")
     if network.receptive_field > frames:
         raise ConfigError(
@@ -68,15 +72,19 @@ def require_possible(config: Config) -> None:
     data = tflite_bytes(quantize(network, [noise]))
     if found := problems_in(data):
         raise ConfigError(f"the network of training.model does not run on a microcontroller: {found[0]}; {_OTHERWISE}")
+    return data
+
+
+def _require_memory(data: bytes, platform: Platform | None) -> None:
+    """Raise ConfigError where a file runs in more memory than a platform, or any microcontroller, has for it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "untrained.tflite"
         path.write_bytes(data)
         arena = arena_of(least_arena(path))
-    if arena > (most := most_memory(config.export.platform)):
-        device = config.export.platform or "a microcontroller"
+    if arena > (most := most_memory(platform)):
         raise ConfigError(
-            f"the network of training.model runs in {arena:,} bytes of memory, of which {device} has {most:,} for it; "
-            f"{_OTHERWISE}"
+            f"the network of training.model runs in {arena:,} bytes of memory, of which "
+            f"{platform or 'a microcontroller'} has {most:,} for it; {_OTHERWISE}"
         )
 
 

@@ -139,6 +139,10 @@ class Network:
         return 1.0 / (1.0 + np.exp(-odds))
 
 
+Layers = tuple[int, list[Convolution] | list[Convolution | Residual]]
+"""How many bands the features have for the first layer, and all layers but the classifier."""
+
+
 def network_of(model: "ScoringModel") -> Network:
     """Return a trained model as such layers: normalisation, batch norm and calibration are in their weights.
 
@@ -172,7 +176,7 @@ def _statistics(model: "ScoringModel", over_bands: int) -> tuple[Array, Array]:
     return mean[:1], deviation[:1]
 
 
-def _mixednet(model: "ScoringModel") -> "Layers":
+def _mixednet(model: "ScoringModel") -> Layers:
     network: Any = model.backbone
     layers: list[Convolution | Residual] = [
         with_norm(network.stem, network.stem_norm, stride=network.stride, relu=True)
@@ -190,7 +194,7 @@ def _mixednet(model: "ScoringModel") -> "Layers":
     return 1, layers
 
 
-def _ds_cnn(model: "ScoringModel") -> "Layers":
+def _ds_cnn(model: "ScoringModel") -> Layers:
     network: Any = model.backbone
     stem = with_norm(network.stem, network.stem_norm, stride=network.stride, relu=True)
     layers = [replace(stem, band_stride=network.stride, band_pad=network.pad.padding[2:])]
@@ -205,8 +209,6 @@ def _ds_cnn(model: "ScoringModel") -> "Layers":
     return model.n_mels, [*layers, mean]
 
 
-Layers = tuple[int, list[Convolution] | list[Convolution | Residual]]
-"""How many bands the features have for the first layer, and all layers but the classifier."""
 ARCHITECTURES: dict[str, Callable[["ScoringModel"], Layers]] = {"mixednet": _mixednet, "ds_cnn": _ds_cnn}
 """`training.model.arch` -> what turns such a network into layers."""
 

@@ -127,7 +127,7 @@ def equalised(network: Network, ranges: Ranges) -> tuple[Network, Ranges]:
     """Return a network that gives the same, whose depthwise layers have channels of one size, and its ranges.
 
     All channels of a tensor share 256 steps, of which a weak one would have few. What a depthwise layer gives goes
-    through nothing but the next layer's weights, or a ReLU before, and these can take back what makes each channel as
+    through a ReLU at most and then through the next layer's weights, which can take back what makes each channel as
     large as the largest (cross-layer equalization, Nagel et al. 2019).
     """
     layers, ranges = list(network.layers), list(ranges)
