@@ -17,7 +17,7 @@ from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.streams.thresholds import logit
 from wakeword_core.export.cost import PLATFORMS
-from wakeword_core.export.tflite import make
+from wakeword_core.export.tflite import make, parity
 from wakeword_core.files import read_json
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import CheckRun, StageRun, Verdict
@@ -136,7 +136,7 @@ def test_the_model_and_its_manifest_are_of_one_name_and_say_the_same(project: Pr
 
 @pytest.mark.parametrize(("threshold", "score"), [(0.995, 0.9), (0.9, 0.9), (0.7, 0.7), (0.1, 0.1), (0.001, 0.1)])
 def test_log_odds_are_shifted_so_that_a_threshold_is_among_scores_that_differ(threshold: float, score: float) -> None:
-    assert logit(threshold) - make._shift(threshold) == pytest.approx(logit(score))
+    assert logit(threshold) - make.log_odds_shift(threshold) == pytest.approx(logit(score))
 
 
 def test_it_hears_most_words_of_a_test_that_nobody_learnt_from(made: Artifact) -> None:
@@ -212,7 +212,8 @@ def test_another_network_is_not_what_the_file_was_made_from(project: Project, ma
 
 
 def test_a_little_sound_is_a_warning(project: Project, made: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tflite, "_FEWEST_SECONDS", 10_000.0)
+    rows = parity.joined_rows
+    monkeypatch.setattr(parity, "joined_rows", lambda features, seconds: rows(features, 20.0))
     found = verdict(project, made, "tflite_faithful")
     assert not found.passed and found.severity == "warning" and "too little to tell" in found.description
 

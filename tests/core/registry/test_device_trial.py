@@ -83,7 +83,7 @@ class Home:
         run = SimpleNamespace(
             config=CONFIG, store=self.store, progress=None, inputs=inputs | ({"tflite_model": mine} if mine else {})
         )
-        return comparison._on_devices(run, champion)  # type: ignore[arg-type]
+        return comparison.compare_devices(run, champion)  # type: ignore[arg-type]
 
 
 @pytest.fixture

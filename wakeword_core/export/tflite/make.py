@@ -117,7 +117,7 @@ def make_tflite(
     can tell apart. Cutoff and window are chosen on validation; the figures are of that and of the test.
     """
     _require_settings(config)
-    shift = _shift(threshold)
+    shift = log_odds_shift(threshold)
     file = FeatureFile(material.train_features)
     windows = min(config.export.tflite.calibration_windows, len(file))
     chosen = np.linspace(0, len(file) - 1, windows).astype(int).tolist()
@@ -152,7 +152,8 @@ def make_tflite(
     }
 
 
-def _shift(threshold: float) -> float:
+def log_odds_shift(threshold: float) -> float:
+    """Return by how much log-odds are lower in the file, so that a threshold is among scores that differ there."""
     return logit(threshold) - logit(float(np.clip(threshold, 1 - _FARTHEST, _FARTHEST)))
 
 

@@ -74,7 +74,7 @@ def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
         run_test(WakewordModel(model.file(MODEL_FILE)), shards, config, run.progress)
         for model in (run.inputs["onnx_model"], champion)
     )
-    rows = contrasts(mine, theirs, config.evaluation.allowed_fah, config.registry) + _on_devices(run, champion)
+    rows = contrasts(mine, theirs, config.evaluation.allowed_fah, config.registry) + compare_devices(run, champion)
     learnt = len(mine.recording_ids & _learnt_by(run.store, champion))
     marked = {
         f"{name}, as shipped": Marked(test.target.target_fah, test.shipped.frr, test.shipped.fah)
@@ -98,7 +98,7 @@ def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
     }
 
 
-def _on_devices(run: StageRun, champion: Artifact) -> "list[Contrast]":
+def compare_devices(run: StageRun, champion: Artifact) -> "list[Contrast]":
     """Return what decides of the files for microcontrollers, where both models have one."""
     from wakeword_core.registry.history import bundles_by_model
     from wakeword_core.registry.trial import device_contrasts, device_errors
