@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from wakeword_core.config import DetectorConfig, Device, FrontendConfig
 from wakeword_core.errors import ArtifactError, ConfigError, reason_of
 from wakeword_core.files import canonical_json, digest, parse_json
-from wakeword_core.runtime.detector import handicaps_of
 from wakeword_core.runtime.onnx_file import OnnxFile, read_onnx
 
 if TYPE_CHECKING:
@@ -141,6 +140,8 @@ class ExportedModel(ABC):
     names: ClassVar[tuple[str, ...]]  # what is looked for in a folder, in this order
 
     def __init__(self, path: Path | str, threads: int = 1, device: Device = "cpu") -> None:
+        from wakeword_core.runtime.detector import handicaps_of  # numpy, which those who only name files do without
+
         self.file = read_onnx(model_file(Path(path), self.names))
         self.path, self.threads, self.device = self.file.path, threads, device
         self.card = runtime_card(self.file)
