@@ -21,6 +21,8 @@ from hostile import hostile_folder, ran_in
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from wakeword_core.config.loading import PRESETS, load_config
+
 ROOT = Path(__file__).parents[2]
 CONTAINERS = ROOT / "containers"
 COMPOSE = yaml.safe_load((CONTAINERS / "compose.yaml").read_text())
@@ -140,6 +142,13 @@ def test_everything_that_is_copied_or_built_from_is_there() -> None:
     example = (CONTAINERS / "example.env").read_text()
     assert re.findall(r"^WAKEWORD_\w+=\./(\w+)", example, re.MULTILINE) == ["project", "project"]
     assert not ignored & {"containers", "wakeword_core", "wakeword_pipeline", "pyproject.toml", "constraints.txt"}
+
+
+@pytest.mark.parametrize("document", ["containers/pipeline.Dockerfile", "docs/deploy.md"])
+def test_where_it_builds_there_is_what_presets_need(document: str) -> None:
+    (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", (ROOT / document).read_text(encoding="utf-8"))
+    judged = any(load_config(None, preset=name).judge.enabled for name in PRESETS)
+    assert {"speech", *(["judge"] if judged else [])} <= set(extras.split(","))
 
 
 def packages(requirements: Path) -> set[str]:
