@@ -53,8 +53,8 @@ def lowered(scores: ArrayLike, handicap: ArrayLike) -> NDArray[np.float64]:
     Only with operations that are the same to the bit wherever they are made, which logarithms are not.
     """
     values, divisor = np.asarray(scores, dtype=np.float64), np.asarray(handicap, dtype=np.float64)
-    # quantized scores may be just above 1
-    return np.where(divisor == 1, values, values / (values + np.maximum(1 - values, 0) * divisor))
+    within = np.clip(values, 0, 1)  # quantized scores may be just outside
+    return np.where(divisor == 1, values, within / (within + (1 - within) * divisor))
 
 
 def wake_scores(scores: ArrayLike, handicaps: Handicaps | None = None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

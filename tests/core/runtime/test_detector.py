@@ -250,8 +250,9 @@ def test_a_handicap_divides_the_odds_and_keeps_order_and_ends(score, handicap):
     assert lowered([0.0, 1.0], handicap).tolist() == [0.0, 1.0] and lowered(score, 1.0) == score
 
 
-def test_a_score_that_was_rounded_above_1_is_no_lower_for_a_handicap():
+def test_a_score_that_was_rounded_out_of_0_to_1_is_moved_by_no_handicap():
     assert lowered([1.0005, 0.5], [1e7, 1.0]).tolist() == [1.0, 0.5]
+    assert lowered([-0.001, -0.001, -0.001], [1e-7, 1e-3 / 1.001, 1e7]).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_device_needs_no_heavy_packages():

@@ -64,8 +64,8 @@ export class Decision { // the rule of wakeword_core/runtime/detector.py, score 
   }
 
   lowered(score, label) { // what is compared with the threshold, of a word's score
-    const divisor = this.divisors[label];
-    return divisor === 1 ? score : score / (score + Math.max(1 - score, 0) * divisor);
+    const divisor = this.divisors[label], within = Math.min(Math.max(score, 0), 1);
+    return divisor === 1 ? score : within / (within + (1 - within) * divisor);
   }
 
   push({ time, scores }) { // -> the event that it causes, { time, score, label }, or null

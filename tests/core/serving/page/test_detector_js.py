@@ -79,9 +79,9 @@ def test_decisions_are_those_of_python_whatever_the_rule(page) -> None:
             rearm_seconds=float(generator.choice([0.2, 1.0])),
             lockout_seconds=float(generator.choice([0.0, 0.5, 1.0])),
         )
-        scores = np.clip(np.cumsum(generator.normal(0, 0.2, (100, 2)), axis=0) % 2 - 0.5, 0, 1)
+        scores = np.clip(np.cumsum(generator.normal(0, 0.2, (100, 2)), axis=0) % 2 - 0.5, -0.001, 1.001)
         times, threshold = 0.04 * np.arange(100), float(generator.uniform(0.2, 0.9))
-        handicaps = [{}, {"b": 3.0}, {"a": 0.1, "b": 10.0}][int(generator.integers(3))]
+        handicaps = [{}, {"b": 3.0}, {"a": 0.001, "b": 10.0}][int(generator.integers(3))]
         points = [[time, 0.0, *row] for time, row in zip(times.tolist(), scores.tolist(), strict=True)]
         case = {"threshold": threshold, "detector": detector.model_dump(), "points": points}
         cases.append({**case, "handicaps": handicaps} if handicaps else case)
