@@ -102,7 +102,8 @@ def require_long_rows(config: Config, least_samples: int) -> None:
     if row < least_samples:
         raise DataError(
             f"training rows are {row / rate:.2f} s, but the judge hears {least_samples / rate:.2f} s: make "
-            f"features.context.frames larger, or set {config.judge_wanted_by} to false"
+            f"features.frontend.window_frames larger (or features.context.frames), or set {config.judge_wanted_by} to "
+            "false"
         )
 
 

@@ -12,7 +12,7 @@ from wakeword_core.evaluation.measure import plots
 from wakeword_core.evaluation.streams.build import target_conditions
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints, choose_operating_points
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
-from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
+from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams, told_by_word, word_rates
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff
 from wakeword_core.export.onnx_graph import load_model, set_card, write_model
 from wakeword_core.files import write_json
@@ -82,6 +82,7 @@ def measure_together(
     tradeoff = Tradeoff(scores, evaluation, detector)
     at_rates = [tradeoff.point(target) for target in evaluation.report.fah_points]
     result, share = tested[chosen.name], heard_share(scores)
+    by_word = told_by_word(word_rates(scores, result.threshold, evaluation, detector, together.handicaps))
     marked = {
         f"{name}, with the judge": plots.Marked(chosen.points[name].target_fah, one.frr, one.fah)
         for name, one in tested.items()
@@ -102,9 +103,11 @@ def measure_together(
             },
             "fah_points": [asdict(point) for point in at_rates],
             "heard_share": share,
+            **by_word,
         },
     )
-    return {**key_figures(result), "heard_share": share, "at_rates": _beside(at_rates, alone["fah_points"])}
+    beside = _beside(at_rates, alone["fah_points"])
+    return {**key_figures(result), "heard_share": share, "at_rates": beside, **by_word}
 
 
 def heard_share(scores: StreamScores) -> float:

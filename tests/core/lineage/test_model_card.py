@@ -160,17 +160,19 @@ def test_every_format_has_its_row(card) -> None:
     assert lines[2].startswith("| model.int8.onnx |")
 
 
+JUDGE = {
+    "bytes": 1_771_000, "heard_share": 0.25, "words": 82, "frr": 0.244, "frr_interval": [0.138, 0.393], "fah": 0.5,
+    "fah_interval": [0.1, 2.0], "confusables": 21, "confusables_accepted": 3,
+    "at_rates": [{"target_fah": 0.5, "frr": 0.122, "frr_alone": 0.793}],
+}  # fmt: skip
+
+
 def test_a_judge_is_told_at_the_top_and_its_table_only_where_rates_are_shared(card) -> None:
-    judge = {
-        "bytes": 1_771_000, "heard_share": 0.25, "words": 82, "frr": 0.244, "frr_interval": [0.138, 0.393], "fah": 0.5,
-        "fah_interval": [0.1, 2.0], "confusables": 21, "confusables_accepted": 3,
-        "at_rates": [{"target_fah": 0.5, "frr": 0.122, "frr_alone": 0.793}],
-    }  # fmt: skip
-    alone, together = card_markdown(card), card_markdown({**card, "judge": judge})
+    alone, together = card_markdown(card), card_markdown({**card, "judge": JUDGE})
     assert "| missed with its judge | **24.4 %** of 82 words" in together.partition("## Data")[0]
     assert "| 0.5 | 12.2 % | 79.3 % |" in together and "`judge.onnx` where it lies" in together
     assert "its judge" not in alone and "judge.onnx" not in alone
-    assert "read off the test" not in card_markdown({**card, "judge": {**judge, "at_rates": []}})
+    assert "read off the test" not in card_markdown({**card, "judge": {**JUDGE, "at_rates": []}})
 
 
 def test_each_of_several_wake_words_has_a_row(card) -> None:
@@ -179,7 +181,10 @@ def test_each_of_several_wake_words_has_a_row(card) -> None:
     never = {**said, "name": "never", "words": 0, "misses": 0, "frr": None}
     text = card_markdown({**card, "metrics": {**card["metrics"], "by_word": [said, never]}})
     assert "\n| o\\|k | 0.912 | 5 % of 1,200 | 2 % to 12 % | 0.3 | 0.06 to 0.9 |\n| never | 0.912 | – of 0 |" in text
-    assert "its threshold" not in card_markdown(card)
+    judged = card_markdown({**card, "judge": {**JUDGE, "by_word": [said, never]}})
+    rows = text[text.index("| wake word | its") : text.index("| never")]
+    assert rows in judged.partition("### With its judge")[2] and rows not in judged.partition("### With its judge")[0]
+    assert "its threshold" not in card_markdown({**card, "judge": JUDGE})
 
 
 def test_a_file_for_microcontrollers_is_told_with_the_model_on_the_same_sound(card) -> None:

@@ -220,7 +220,8 @@ def test_rows_that_are_shorter_than_what_a_judge_hears_are_said_before_anything_
     short = Config(phrase="robin", judge=JudgeConfig(enabled=True)).changed(
         {"features.frontend.window_frames": 50, "features.context.frames": 0}
     )
-    with pytest.raises(DataError, match=r"rows are 0\.\d+ s, but the judge hears 1\.46 s: make features\."):
+    advice = r"rows are 0\.\d+ s, but the judge hears 1\.46 s: make features\.frontend\.window_frames larger"
+    with pytest.raises(DataError, match=advice):
         require_judge(Project(short, tmp_path), [])
 
 

@@ -43,7 +43,13 @@ from wakeword_core.evaluation.streams.build import (
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints
 from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
-from wakeword_core.evaluation.streams.stream_metrics import StreamResult, WordRate, evaluate_streams, word_rates
+from wakeword_core.evaluation.streams.stream_metrics import (
+    StreamResult,
+    WordRate,
+    evaluate_streams,
+    told_by_word,
+    word_rates,
+)
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import read_json, write_json
@@ -90,11 +96,6 @@ class StreamFigures:
     origins: Origins
     """What of the test's streams is real."""
 
-    @property
-    def words(self) -> dict[str, Any]:
-        """The figures of each wake word by the name that they have; nothing of one word, which has all figures."""
-        return {"by_word": [asdict(rate) for rate in self.by_word]} if self.by_word else {}
-
     def to_json(self) -> dict[str, Any]:
         """Return the part of metrics.json about streams."""
         points = {
@@ -114,7 +115,7 @@ class StreamFigures:
             "origins": {"validation": asdict(self.chosen.origins), "test": asdict(self.origins)},
             "target_conditions": self.target_conditions,
             "stream": asdict(self.result),
-            **self.words,
+            **told_by_word(self.by_word),
             "fah_points": [asdict(point) for point in self.fah_points],
             "sweep": [asdict(point) for point in self.sweep],
         }
@@ -189,7 +190,7 @@ class TestFigures:
                 {"condition": condition.name, "words": condition.words, "frr": condition.frr}
                 for condition in stream.conditions
             ],
-            **self.stream.words,
+            **told_by_word(self.stream.by_word),
             "suspicious_positives": self.suspicious.positives_wrong,
             "suspicious_others": self.suspicious.others_wrong,
             **device_summary(self.devices),

@@ -1,8 +1,9 @@
 """The test that counts: misses and false alarms, as events, in continuous audio."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -220,6 +221,11 @@ def word_rates(
             )
         )
     return rates
+
+
+def told_by_word(rates: Sequence[WordRate]) -> dict[str, Any]:
+    """Return the figures of each wake word by the name that they have; nothing of one word, which has all figures."""
+    return {"by_word": [asdict(rate) for rate in rates]} if rates else {}
 
 
 def _interval_of_recordings(missed: int, words: list[int], level: float) -> Interval:

@@ -39,7 +39,7 @@ def judge_helps(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="judged_model",
-    version="4",
+    version="5",
     make=make,
     inputs=(
         Input("onnx_model"),

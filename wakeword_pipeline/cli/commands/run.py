@@ -205,7 +205,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{result['short_phrases_accepted']} of {result['short_phrases']} accepted, counted above too",
             ),
             ("operating point", f"threshold {result['threshold']:.6g}, chosen on validation"),
-            *((f"  {word['name']}", _of_word(word)) for word in result["by_word"]),
+            *_by_word(result["by_word"]),
             ("EER of clips", f"{result['eer']:.1%}"),
             *_with_judge(result["with_judge"]),
         ]
@@ -225,9 +225,15 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _of_word(word: Mapping[str, Any]) -> str:
-    alarms = f"{word['fah']:.2f} false alarms an hour ({word['false_alarms']})"
-    return f"{word['misses']} of {word['words']} missed, {alarms}, threshold {word['threshold']:.6g}"
+def _by_word(words: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [
+        (
+            f"  {word['name']}",
+            f"{word['misses']} of {word['words']} missed, {word['fah']:.2f} false alarms an hour "
+            f"({word['false_alarms']}), threshold {word['threshold']:.6g}",
+        )
+        for word in words
+    ]
 
 
 def _with_judge(figures: Mapping[str, Any] | None) -> list[tuple[str, str]]:
@@ -241,7 +247,8 @@ def _with_judge(figures: Mapping[str, Any] | None) -> list[tuple[str, str]]:
             f"({figures['false_alarm_count']} in {figures['background_hours']:.2f} h), "
             f"{figures['confusables_accepted']} of {figures['confusables']} phrases that sound alike accepted, at "
             f"threshold {figures['threshold']:.6g}; the rows above are of the model alone",
-        )
+        ),
+        *_by_word(figures.get("by_word", [])),
     ]
 
 
