@@ -28,6 +28,10 @@ class S3Server:
     def make_bucket(self, name: str) -> None:
         self._ask("PUT", f"/{name}")
 
+    def make_folder(self, bucket: str, name: str) -> None:
+        """Write the empty object by which the consoles of stores show an empty folder."""
+        self._ask("PUT", f"/{bucket}/{name}/", b"")
+
     def deny_writes(self, name: str) -> None:
         self._ask("PUT", f"/{name}?policy", json.dumps(_DENIES_WRITES).encode())
 

@@ -110,8 +110,9 @@ def url_problem(url: str, *, source: bool = False) -> str:
         return allowed
     if "@" in url or parts.query or parts.fragment:
         return "it may name a place only; keys and passwords belong in the environment"
-    is_bucket = parts.scheme in _BUCKETS and bool(parts.netloc)
-    is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+    below = parts.path.strip("/")
+    is_bucket = parts.scheme in _BUCKETS and bool(parts.netloc) and (parts.scheme != "az" or bool(below))
+    is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/") and bool(below)
     is_safe = parts.scheme == "https" or (parts.scheme, parts.hostname) == ("http", "127.0.0.1")
     is_list = source and bool(parts.hostname) and is_safe and url.endswith(INDEX_SUFFIXES)
     possible = (is_bucket or is_folder or is_list) and not climbs and url.isprintable() and len(url) <= _LONGEST

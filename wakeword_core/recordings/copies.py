@@ -8,18 +8,23 @@ and its size. A copy that was cut off is not used before it is whole.
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from wakeword_core.config import SourceConfig
-from wakeword_core.config.remote import INDEX_SUFFIXES, require_allowed
-from wakeword_core.errors import DataError, RemoteError, reason_of
-from wakeword_core.files import as_type, contained, parse_json, read_json, replacing, require_space, write_json
+from wakeword_core.config.remote import CACHE_VARIABLE, INDEX_SUFFIXES, require_allowed
+from wakeword_core.errors import DataError, RemoteError, WakewordError, reason_of
+from wakeword_core.files import as_type, contained, digest, parse_json, read_json, replacing, require_space, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.scan import map_unordered
 from wakeword_core.recordings.sources import chooser
 from wakeword_core.store.locks import exclusive
-from wakeword_core.store.objects import Entry, Objects
+from wakeword_core.store.objects import WEAK, Entry, Objects
 from wakeword_core.store.parts import SEGMENT
 
 log = logging.getLogger(__name__)
@@ -28,7 +33,9 @@ _AT_ONCE = 8
 _SAVE_EVERY = 1_000
 _GIGABYTE = 1e9
 _USABLE_NAME = re.compile(f"{SEGMENT}(/{SEGMENT})*")
-_LONGEST_NAME = 1_000
+_MOST_PATH_BYTES, _MOST_NAME_BYTES = 1_000, 236
+"""Of a path, and of each name in it: a file that is being written has one that is 19 longer, and 255 are possible."""
+_MOST_FILE_BYTES = 2**60
 _MOST_LIST_BYTES = 256 * 2**20
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
 
@@ -46,13 +53,14 @@ class _Line:
     """A file as a list on a web server names it."""
 
     path: str
-    size: int | None = None
+    size: Annotated[int, Field(ge=0, le=_MOST_FILE_BYTES)] | None = None
     etag: str | None = None
 
 
 @dataclass(frozen=True)
 class _Index:
-    whole: bool
+    whole_for: str
+    """What was chosen when all of it was there; empty while some of it is not."""
     files: dict[str, _Kept]
 
 
@@ -61,38 +69,56 @@ def refresh_copies(sources: Iterable[SourceConfig], most_gb: float, progress: Pr
 
     A source that cannot be reached keeps its last copy, with a warning. All copies together take at most `most_gb`.
     """
-    left, problems = most_gb * _GIGABYTE, {}
+    left, problems = most_gb * _GIGABYTE, dict[str, str]()
+    users: dict[Path, list[SourceConfig]] = {}
     for source in sources:
         if source.url:
             require_allowed(source.url, f"the path of source {source.name!r}")
-            source.root.parent.mkdir(parents=True, exist_ok=True)
-            with exclusive(source.root.parent / ".lock", f"another process copies {source.url}"):
-                try:
-                    left -= _Copy(source).refresh(left, progress)
-                except DataError as error:
-                    problems[source.name] = str(error)
+            users.setdefault(source.root, []).append(source)
+    for root, together in users.items():
+        try:
+            with _locked(root.parent, together[0].url):
+                left -= _Copy(together).refresh(left, progress)
+        except WakewordError as error:
+            problems |= dict.fromkeys((source.name for source in together), str(error))
     return problems
 
 
+@contextmanager
+def _locked(folder: Path, url: str) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{url} cannot be copied to {folder} ({reason_of(error)}); name another folder as {CACHE_VARIABLE}"
+        ) from error
+    with exclusive(folder / ".lock", f"another process copies {url}"):
+        yield
+
+
 class _Copy:
-    def __init__(self, source: SourceConfig) -> None:
-        self._source, self._root = source, source.root
+    """The copy that sources of one URL share: what any of them chooses is in it."""
+
+    def __init__(self, sources: Sequence[SourceConfig]) -> None:
+        self._sources, self._root, self._url = sources, sources[0].root, sources[0].url
+        self._name = " and ".join(source.name for source in sources)
+        self._choice = digest(sorted([source.is_table, source.include, source.exclude] for source in sources))
         self._index = self._root.with_name(f"{self._root.name}.json")
         try:
             self._known = as_type(_Index, read_json(self._index))
         except (OSError, ValueError):
-            self._known = _Index(False, {})
+            self._known = _Index("", {})
 
     def refresh(self, most_bytes: float, progress: Progress) -> int:
         """Fetch what changed and remove what is gone; return the bytes of all of it."""
-        name, url = self._source.name, self._source.url
+        name, url = self._name, self._url
         is_list = url.endswith(INDEX_SUFFIXES) and url.startswith("http")
         folder, _, index = url.rpartition("/") if is_list else (url, "", "")
         try:
             objects = Objects(folder)
             wanted = self._chosen(_entries_of_list(objects, index) if index else objects.list())
         except RemoteError as error:
-            if not self._known.whole or not all(self._has(path, kept) for path, kept in self._known.files.items()):
+            if not self._is_whole():
                 raise DataError(f"source {name!r} cannot be copied: {error}") from error
             log.warning("source %r is used as it was copied last: %s", name, error)
             return sum(kept.size for kept in self._known.files.values())
@@ -117,27 +143,41 @@ class _Copy:
         return total
 
     def _chosen(self, entries: Iterable[Entry]) -> dict[str, Entry]:
-        """Return what the source takes of a store; names that are no file's, such as with `..`, are left out."""
-        takes = (lambda path: True) if self._source.is_table else chooser(self._source)
+        """Return what the sources take of a store; names that are no file's, such as with `..`, are left out."""
+        takes = [(lambda path: True) if source.is_table else chooser(source) for source in self._sources]
         wanted = {}
         for entry in entries:
+            if not entry.name:
+                continue  # an empty object that stands for the folder itself, as consoles of stores make them
             if not _is_usable(entry.name):
-                log.warning(
-                    "source %r: %r is no name that a file can have; it is left out", self._source.name, entry.name
-                )
-            elif takes(entry.name):
+                self._leave_out(entry, "is no name that a file can have")
+            elif any(take(entry.name) for take in takes):
                 wanted[entry.name] = entry
+        for path in wanted.keys() & _folders(wanted):
+            if (folder := wanted.pop(path)).size:  # else it stands for the folder
+                self._leave_out(folder, "is the name of a folder, too")
         return wanted
+
+    def _leave_out(self, entry: Entry, because: str) -> None:
+        log.warning("source %r: %r %s; it is left out", self._name, entry.name, because)
+
+    def _is_whole(self) -> bool:
+        """Tell whether all that is chosen now was copied once, and is there."""
+        known = self._known
+        return known.whole_for == self._choice and all(self._has(path, kept) for path, kept in known.files.items())
 
     def _has(self, path: str, kept: _Kept) -> bool:
         file = self._root / path
         return self._known.files.get(path) == kept and file.is_file() and file.stat().st_size == kept.size
 
     def _remove_all_but(self, there: Iterable[str]) -> None:
-        """Remove what the source does not have, or no longer as it is here."""
+        """Remove what the sources do not have, or no longer as it is here, and folders that are empty then."""
         wanted = {self._root / path for path in there}
-        for path in list(self._root.rglob("*")):
-            if path not in wanted and (path.is_symlink() or not path.is_dir()):
+        for path in reversed(list(self._root.rglob("*"))):
+            if path.is_dir() and not path.is_symlink():
+                with suppress(OSError):  # it is not empty
+                    path.rmdir()
+            elif path not in wanted:
                 path.unlink()
 
     def _fetch(
@@ -163,21 +203,32 @@ class _Copy:
         try:
             for _ in map_unordered(fetch, changed, _AT_ONCE):
                 fetched += 1
-                progress(f"copy {self._source.name}", fetched, len(changed))
+                progress(f"copy {self._name}", fetched, len(changed))
                 if fetched % _SAVE_EVERY == 0:
                     self._remember(done, whole=False)
         finally:
             self._remember(done, whole=fetched == len(changed))
 
     def _remember(self, files: Mapping[str, _Kept], *, whole: bool) -> None:
-        index = _Index(whole, dict(files))
+        index = _Index(self._choice if whole else "", dict(files))
         if index != self._known:
             write_json(self._index, asdict(index))
             self._known = index
 
 
 def _is_usable(name: str) -> bool:
-    return len(name) <= _LONGEST_NAME and _USABLE_NAME.fullmatch(name) is not None
+    content = name.encode(errors="replace")
+    fits = len(content) <= _MOST_PATH_BYTES and max(map(len, content.split(b"/"))) <= _MOST_NAME_BYTES
+    return fits and _USABLE_NAME.fullmatch(name) is not None
+
+
+def _folders(paths: Iterable[str]) -> set[str]:
+    """Return every folder that one of the files is in, at any depth."""
+    folders: set[str] = set()
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in folders:
+            folders.add(path)
+    return folders
 
 
 def _entries_of_list(objects: Objects, index: str) -> Iterator[Entry]:
@@ -186,14 +237,15 @@ def _entries_of_list(objects: Objects, index: str) -> Iterator[Entry]:
     if text is None:
         raise RemoteError(f"{objects.url} has no {index}")
     try:
-        lines = [line for line in map(str.strip, text.decode().splitlines()) if line]
+        lines = [line for line in map(str.strip, text.decode().split("\n")) if line]
         listed = [as_type(_Line, parse_json(line)) if index.endswith(".jsonl") else _Line(line) for line in lines]
     except ValueError as error:
         raise RemoteError(f"{objects.url}/{index} is no list of files ({reason_of(error)})") from None
     asked = set()
     for line in listed:
         if (line.size is not None and line.etag) or not _is_usable(line.path):
-            yield Entry(line.path, line.size or 0, _UNKNOWN, line.etag)
+            # weak, since it need not be what the server has for an etag
+            yield Entry(line.path, line.size or 0, _UNKNOWN, f"{WEAK}{line.etag}")
         else:
             asked.add(line.path)
     for path, found in map_unordered(objects.look, asked, _AT_ONCE):

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import ConfigDict, Field
 
-from wakeword_core.errors import ArtifactError, RemoteError, reason_of
+from wakeword_core.errors import ArtifactError, WakewordError, reason_of
 from wakeword_core.files import (
     as_type,
     clear_folder,
@@ -285,7 +285,7 @@ class ArtifactStore:
     def fetch(self, stage: str, key: str) -> Artifact | None:
         """Return an artifact as `find` does, taken from where others share it if need be, or None.
 
-        RemoteError or ArtifactError where it cannot be taken from there.
+        WakewordError where it cannot be taken from there.
         """
         if artifact := self.find(stage, key):
             return artifact
@@ -295,20 +295,24 @@ class ArtifactStore:
     def _shared(self, stage: str, key: str) -> Artifact | None:
         try:
             return self._fetched(stage, key)
-        except (ArtifactError, RemoteError) as error:
+        except WakewordError as error:
             log.warning("%s; %s %s is built here", error, stage, key)
+            clear_folder(self._fetching(stage, key), keep=False)  # the build may need the room
             return None
 
     def _fetched(self, stage: str, key: str) -> Artifact | None:
         """Take an artifact from where others share it; it appears whole, and a transfer that broke is gone on with."""
         if self._elsewhere is None:
             return None
-        folder = self.root / stage / f"{_FETCHING}{key}"
+        folder = self._fetching(stage, key)
         clear_folder(folder, keep=True)
         if not self._elsewhere.fetch(stage, key, folder, lambda: _by_hash(self.cards(stage))):
             return None
         put_in_place(folder, self.root / stage / key)
         return self.find(stage, key)
+
+    def _fetching(self, stage: str, key: str) -> Path:
+        return self.root / stage / f"{_FETCHING}{key}"
 
     def discard(self, artifact: Artifact) -> None:
         """Move a damaged artifact out of the way, so that the next build makes it again, and drop the parts it shares.

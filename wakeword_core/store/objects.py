@@ -30,10 +30,14 @@ _RETRIES = 2
 _CHUNK_BYTES = 2**20
 _PARTS_AT_ONCE = 4
 """Parts of 5 MB of one large file that are on their way at the same time."""
-_REFUSED, _NO_BUCKET = {"401", "403"}, "404"
+_ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "az": ("AZURE_STORAGE_ENDPOINT",)}
+"""Environment variables that name another server of a kind of store."""
+_REFUSED, _NO_BUCKET, _BAD_NAME = {"401", "403"}, "404", "invalid path"
 _STATUS = re.compile(r"status code: (\d{3})[ \w]*")
 _ADDRESS = re.compile(r"\S*://\S+")
 _LONGEST_REASON = 200
+WEAK = "W/"
+"""How an etag begins that tells whether bytes changed, but by which no server gives them out."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class Objects:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        parts = urlsplit(url)
-        self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
+        self._parts = urlsplit(url)
+        self._folder = Path(unquote(self._parts.path)) if self._parts.scheme == "file" else None
         self._store = self._open()
 
     def read(self, name: str, most: int) -> bytes | None:
@@ -75,14 +79,14 @@ class Objects:
     def stream(self, name: str, start: int = 0, etag: str | None = None) -> Iterator[bytes]:
         """Yield the bytes of an object from byte `start` on; FileNotFoundError where there is none.
 
-        With an `etag`, RemoteError where it is another one by now.
+        With an `etag`, RemoteError where it is another one by now; servers compare no weak one (W/).
         """
         import obstore
 
         self._require_no_link(name)
         with self._failing(f"read {name}"):
             options: Any = {"range": {"offset": start}} if start else {}
-            if etag:
+            if etag and not etag.startswith(WEAK):
                 options["if_match"] = etag
             yield from map(bytes, obstore.get(self._store, name, options=options).stream(min_chunk_size=_CHUNK_BYTES))
 
@@ -139,22 +143,27 @@ class Objects:
 
     def _open(self) -> "ObjectStore":
         try:
-            from obstore.store import LocalStore, from_url
+            from obstore.store import HTTPStore, LocalStore, from_url
         except ModuleNotFoundError as error:
             raise MissingDependencyError(f"a store elsewhere needs obstore: {install_command('remote')}") from error
         if self._folder:
             if not self._folder.is_dir():
                 raise RemoteError(f"there is no folder {self._folder}, which {self.url} names; make it, or mount it")
             return LocalStore(self._folder)
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        scheme, url = self._parts.scheme, self.url
+        if scheme == "az":  # whose host obstore would take for the container
+            url = f"https://{self._parts.netloc}.blob.core.windows.net{self._parts.path}"
+        # the server of a list is a web server, also where its name is that of a bucket
+        open_store = HTTPStore.from_url if scheme.startswith("http") else from_url
+        endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS.get(scheme, ()))), url)
         with self._failing("be opened"):
-            return from_url(
-                self.url,
+            return open_store(
+                url,
                 client_options={
                     "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
                     "read_timeout": timedelta(seconds=_SILENT_SECONDS),
                     "timeout": _LONGEST,
-                    "allow_http": (endpoint or self.url).startswith("http://"),
+                    "allow_http": endpoint.startswith("http://"),
                 },
                 retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(minutes=1)},
             )
@@ -188,6 +197,9 @@ class Objects:
                 problem = f"could not {doing}: it is being changed; run again when it is at rest"
             elif status and status[1] == _NO_BUCKET:
                 problem = f"could not {doing}: there is no such bucket; make it, or correct the URL"
+            elif _BAD_NAME in first_line:
+                name = first_line.partition('"')[2].partition('"')[0][:_LONGEST_REASON]
+                problem = f"could not {doing}: no path may have a name such as {name!r}; rename it, or remove it"
             else:
                 reason = (status[0] if status else first_line.rpartition(" - ")[2])[:_LONGEST_REASON]
                 problem = f"could not {doing} ({reason}); try again when it can be reached"

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from wakeword_core.errors import ArtifactError, RemoteError, reason_of
+from wakeword_core.errors import ArtifactError, WakewordError, reason_of
 from wakeword_core.files import as_type, link_or_copy, parse_json, replacing, require_space
 from wakeword_core.progress import Progress, silent
 from wakeword_core.store.artifacts import CARD, CHECKS_FILE, Artifact, artifact_key, card_of
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 _CARDS, _FILES = "artifacts", "files"
-"""Folders of a remote. What is deleted goes in the order of its name: cards before files."""
+"""Folders of a remote."""
 _MOST_CARD_BYTES = 64 * 2**20
 _READ_BYTES = 2**20
 _AT_ONCE = 8
@@ -87,7 +87,8 @@ class Remote:
         """Fill a folder with an artifact, the card last; return whether the remote has it.
 
         Files that are there from a transfer that broke are gone on with, and those that are `known` here by their
-        hash are linked. ArtifactError, which names the object, where the artifact is incomplete or damaged.
+        hash are linked. ArtifactError, which names the object, where the artifact is incomplete or damaged, and
+        WakewordError where there is no room for it here.
         """
         text = self._card_text(stage, key)
         if text is None:
@@ -111,7 +112,7 @@ class Remote:
             with replacing(folder / CARD) as part:
                 part.write_bytes(text)
         except OSError as error:
-            raise ArtifactError(f"{stage} {key} cannot be written to {folder} ({reason_of(error)})") from error
+            raise WakewordError(f"{stage} {key} cannot be written to {folder} ({reason_of(error)})") from error
         log.info("%s %s was taken from %s", stage, key, self.url)
         return True
 
@@ -121,7 +122,7 @@ class Remote:
             return
         try:
             self.push(artifact)
-        except (RemoteError, ArtifactError) as error:
+        except WakewordError as error:
             log.warning("%s; `wakeword push` uploads it later", error)
 
     def push(self, artifact: Artifact) -> bool:
@@ -129,8 +130,6 @@ class Remote:
 
         One with other bytes that is there and whole stays. ArtifactError for an artifact whose files are damaged.
         """
-        if wrong := artifact.damaged(read=True, again=False):
-            raise ArtifactError(f"{artifact.stage} {artifact.key} is damaged ({', '.join(wrong[:3])}): run again")
         card_name = _card_name(artifact.stage, artifact.key)
         text = self._card_text(artifact.stage, artifact.key)
         if text is not None and (there := self._whole(text, artifact.path)):
@@ -139,6 +138,8 @@ class Remote:
             else:
                 log.info("%s has %s %s with other bytes, which stay", self.url, artifact.stage, artifact.key)
             return False
+        if wrong := artifact.damaged(read=True, again=False):
+            raise ArtifactError(f"{artifact.stage} {artifact.key} is damaged ({', '.join(wrong[:3])}): run again")
         files = {entry.sha256: artifact.path / name for name, entry in artifact.files.items()}
         entries = set(artifact.files.values())
         missing = self._missing(entries)
@@ -203,10 +204,22 @@ class Remote:
         return items
 
     def delete(self, items: Iterable[RemoteItem]) -> None:
-        """Delete artifacts, and then files, so that no card ever names a file that is gone."""
-        names = sorted(name for item in items for name in item.paths)  # cards come first
-        for start in range(0, len(names), _DELETED_AT_ONCE):
-            self._objects.delete(names[start : start + _DELETED_AT_ONCE])
+        """Delete artifacts, and then files but for those that artifacts have which were pushed since they were listed.
+
+        So no card names a file that is gone.
+        """
+        names = {name for item in items for name in item.paths}
+        files = {name for name in names if name.startswith(f"{_FILES}/")}
+        self._delete(names - files)
+        needed = files & set(map(_file_name, _hashes(one.artifact for one in self.artifacts(Path())))) if files else ()
+        if needed:
+            log.warning("%s: %d files stay, which artifacts that were pushed just now have", self.url, len(needed))
+        self._delete(files.difference(needed))
+
+    def _delete(self, names: Iterable[str]) -> None:
+        ordered = sorted(names)
+        for start in range(0, len(ordered), _DELETED_AT_ONCE):
+            self._objects.delete(ordered[start : start + _DELETED_AT_ONCE])
 
     def _card_text(self, stage: str, key: str) -> bytes | None:
         return self._objects.read(_card_name(stage, key), _MOST_CARD_BYTES)

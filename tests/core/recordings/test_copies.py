@@ -22,17 +22,19 @@ from wakeword_core.graph.project import Project
 from wakeword_core.recordings.scan import Listing
 from wakeword_core.store.objects import Entry, Objects
 
+WEAK_ETAG = 'W/"weak"'
+
 
 class Source:
     """Recordings in a store, and the project of a machine that names them by URL."""
 
     def __init__(self, folder: Path, tmp_path: Path) -> None:
-        self.folder, self._tmp_path = folder, tmp_path
+        self.folder, self.home = folder, tmp_path / "home"
         self.fetched: list[str] = []
 
     def project(self, path: str | None = None, *settings: str, more: str = "") -> Project:
         source = f"{{name: words, path: '{path or self.folder.as_uri()}', role: negative, speaker: parent{more}}}"
-        return Project(load_config(None, [f"data.sources=[{source}]", *settings]), self._tmp_path / "home")
+        return Project(load_config(None, [f"data.sources=[{source}]", *settings]), self.home)
 
     def listing(self, *arguments: str, more: str = "") -> Listing:
         self.fetched.clear()
@@ -188,10 +190,98 @@ def test_a_url_is_kept_with_the_place_of_its_copy_and_shows_no_password(
         source.listing()
 
 
+def test_sources_of_one_url_have_each_what_it_chooses(source: Source) -> None:
+    url, chosen = source.folder.as_uri(), {"one": "spk0/*", "two": "spk[12]/*", "three": "spk0/*"}
+    sources = ", ".join(
+        f"{{name: {name}, path: '{url}', role: negative, speaker: parent, include: ['{include}']}}"
+        for name, include in chosen.items()
+    )
+    for fetched in (6, 0):
+        columns = source.listing(url, f"data.sources=[{sources}]").columns
+        found = sorted(zip(columns["source"], columns["path"], strict=True))
+        assert found == [
+            ("one", "spk0/0.wav"), ("one", "spk0/1.wav"),
+            ("three", "spk0/0.wav"), ("three", "spk0/1.wav"),
+            ("two", "spk1/2.wav"), ("two", "spk1/3.wav"), ("two", "spk2/4.wav"), ("two", "spk2/5.wav"),
+        ]  # fmt: skip
+        assert len(source.fetched) == fetched
+
+
+def test_objects_that_stand_for_folders_are_no_recordings(
+    source: Source, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Consoles of stores make an empty object for each folder, and any object may be named as a folder is."""
+    listed, now = Objects.list, datetime.now(UTC)
+    more = [Entry("", 0, now, None), Entry("spk0", 0, now, None), Entry("spk1", 7, now, None)]
+    monkeypatch.setattr(Objects, "list", lambda self, folder="": [*more, *listed(self, folder)])
+    with caplog.at_level(logging.WARNING):
+        listing = source.listing()
+    assert listing.missing == {} and len(listing.columns["path"]) == 10
+    assert [message for message in caplog.messages if "left out" in message] == [
+        "source 'words': 'spk1' is the name of a folder, too; it is left out"
+    ]
+
+
+def test_a_file_may_become_a_folder_and_a_folder_a_file(source: Source, write_tone) -> None:
+    for number, path in enumerate(["new.wav", "new.wav/deep/n.wav", "new.wav"]):
+        write_tone(source.folder / path, seed=90 + number)
+        assert path in source.listing().columns["path"] and path in source.fetched
+        shutil.rmtree(source.folder / "new.wav", ignore_errors=True)
+        (source.folder / "new.wav").unlink(missing_ok=True)
+
+
+def test_names_that_are_too_long_are_left_out(source: Source, caplog: pytest.LogCaptureFixture, write_tone) -> None:
+    longest, longer = (f"{'ü' * 116}{end}.wav" for end in ("", "x"))
+    for name in (longest, longer):
+        write_tone(source.folder / name, seed=90)
+    assert longest in source.listing().columns["path"] and longer not in source.fetched
+    assert "is no name that a file can have" in caplog.text
+
+
+def test_without_a_network_a_copy_of_another_choice_is_not_taken_for_whole(source: Source) -> None:
+    source.listing(more=", include: ['spk0/*']")
+    source.folder.rename(source.folder.with_name("away"))
+    assert source.listing(more=", include: ['spk0/*']").missing == {}
+    assert "cannot be copied" in source.listing().missing["words"]
+
+
+def test_a_cache_that_cannot_be_written_or_is_full_is_said_of_the_source(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=1_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    assert "only 0 MB are free" in source.listing().missing["words"]
+    (tmp_path / "cache" / "sources").rename(tmp_path / "aside")
+    (tmp_path / "cache" / "sources").write_text("a file")
+    assert "(Not a directory); name another folder as WAKEWORD_CACHE" in source.listing().missing["words"]
+
+
+class Web(SimpleHTTPRequestHandler):
+    """A web server that holds requests to the etags that it gave out, and leads elsewhere on request."""
+
+    def send_head(self) -> Any:
+        if self.headers["If-Match"] not in (None, self._etag()) or self.headers["If-Match"] == WEAK_ETAG:
+            self.send_error(412)
+            return None
+        if self.path.startswith("/elsewhere/"):
+            self.send_response(302)
+            self.send_header("Location", f"file://{self.directory}/{self.path.removeprefix('/elsewhere/')}")
+            self.end_headers()
+            return None
+        return super().send_head()
+
+    def end_headers(self) -> None:
+        self.send_header("ETag", self._etag())
+        super().end_headers()
+
+    def _etag(self) -> str:
+        return WEAK_ETAG if self.path.endswith("/1.wav") else f'"{self.path}"'
+
+
 @pytest.fixture
 def web(recordings: Path) -> Iterator[str]:
     """The recordings on a web server."""
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(recordings))
+    handler = functools.partial(Web, directory=str(recordings))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -199,9 +289,9 @@ def web(recordings: Path) -> Iterator[str]:
 
 
 def test_a_list_on_a_web_server_names_the_recordings(source: Source, web: str, write_tone) -> None:
-    (source.folder / "list.txt").write_text("spk0/0.wav\n\nspk1/2.wav\n")
+    (source.folder / "list.txt").write_text("spk0/0.wav\n\nspk0/1.wav\n")
     before = source.listing(f"{web}/list.txt")
-    assert before.columns["path"] == ["spk0/0.wav", "spk1/2.wav"]
+    assert before.columns["path"] == ["spk0/0.wav", "spk0/1.wav"]
     write_tone(source.folder / "spk0" / "0.wav", seconds=0.7, seed=99)
     after = source.listing(f"{web}/list.txt")
     assert source.fetched == ["list.txt", "spk0/0.wav"] and after.columns["size"] != before.columns["size"]
@@ -224,6 +314,9 @@ def test_a_list_may_say_by_what_changes_are_known(source: Source, web: str) -> N
         ("list.txt", b"../outside.wav", "has no files"),
         ("list.jsonl", b"spk0/0.wav", "is no list of files"),
         ("list.jsonl", b'{"name": "spk0/0.wav"}', "is no list of files"),
+        ("list.jsonl", b'{"path": "spk0/0.wav", "size": -1, "etag": "x"}', "is no list of files"),
+        ("list.jsonl", b'{"path": "spk0/0.wav", "size": 1' + b"0" * 400 + b', "etag": "x"}', "is no list of files"),
+        ("list.jsonl", b"[" * 100_000, "is no list of files"),
         ("no.txt", None, "has no no.txt"),
     ],
 )
@@ -231,6 +324,13 @@ def test_a_list_that_is_none_is_named(source: Source, web: str, name: str, text:
     if text is not None:
         (source.folder / name).write_bytes(text)
     assert says in source.listing(f"{web}/{name}").missing["words"]
+
+
+def test_a_web_server_leads_to_no_files_of_this_machine(source: Source, web: str) -> None:
+    (source.folder / "list.txt").write_text("spk0/0.wav")
+    assert "could not read list.txt" in source.listing(f"{web}/elsewhere/list.txt").missing["words"]
+    (source.folder / "list.txt").write_text("elsewhere/spk0/0.wav")
+    assert "could not look at elsewhere/" in source.listing(f"{web}/list.txt").missing["words"]
 
 
 def test_a_web_server_that_is_elsewhere_is_not_read_unencrypted(source: Source) -> None:

@@ -1,5 +1,6 @@
 """Artifacts shared through a folder: taken instead of built, held against their hashes, and kept while needed."""
 
+import errno
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from shared_artifacts import FILES, machine, make, never, writes
 
 from wakeword_core.errors import ArtifactError, RemoteError, WakewordError
 from wakeword_core.files import digest, hash_file
-from wakeword_core.store.artifacts import CARD, CHECKS_FILE, Artifact, ArtifactStore
+from wakeword_core.store.artifacts import CARD, CHECKS_FILE, Artifact, ArtifactStore, Build
 from wakeword_core.store.cleaning import remote_garbage
 from wakeword_core.store.objects import Objects
 from wakeword_core.store.remote import Remote
@@ -217,6 +218,35 @@ def test_a_card_that_was_changed_or_is_none_or_is_too_large_is_refused(
         other.fetch("model", pushed.key)
 
 
+def test_what_there_is_no_room_for_is_built_here(folder: Path, pushed: Artifact, other: ArtifactStore) -> None:
+    rewrite(card_of(folder, pushed), files={"a": {"size": 10**18, "sha256": "0" * 64}})
+    assert make(other)[1]
+
+
+def test_what_fills_the_disk_while_it_is_fetched_leaves_the_room_to_the_build(
+    pushed: Artifact, other: ArtifactStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = Objects.stream
+
+    def full(self: Objects, name: str, *arguments: Any) -> Any:
+        chunks = stream(self, name, *arguments)
+        if name.rpartition("/")[2] != pushed.files["model/weights"].sha256:
+            return chunks
+        return (chunk if number else raise_full() for number, chunk in enumerate(chunks))
+
+    def raise_full() -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill(build: Build) -> None:
+        assert [path.name for path in build.path.parent.iterdir() if path.is_dir()] == [build.path.name]
+        writes(FILES)(build)
+
+    monkeypatch.setattr(Objects, "stream", full)
+    with caplog.at_level(logging.WARNING):
+        assert make(other, fill=fill)[1]
+    assert "(No space left on device)" in caplog.text and "is built here" in caplog.text
+
+
 def test_links_of_a_shared_folder_are_refused(
     tmp_path: Path, folder: Path, pushed: Artifact, other: ArtifactStore
 ) -> None:
@@ -330,6 +360,30 @@ def test_garbage_is_what_no_root_needs_and_nobody_pushed_lately(tmp_path: Path, 
     }  # fmt: skip
     third = machine(tmp_path / "third", url)
     assert third.fetch("model", model.key) and third.fetch("data", data.key) and third.fetch("model", old.key) is None
+
+
+def test_a_file_that_is_pushed_again_while_garbage_is_deleted_stays(
+    tmp_path: Path, url: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = machine(tmp_path / "one", url, uploads=True)
+    old = make(store, files={"shared": b"w", "own": b"o"}, old=True)[0]
+    aged(folder, 40)
+    remote = Remote(url)
+    items = remote_garbage(remote, ArtifactStore(tmp_path / "nobody"), set(), 30)
+    new = make(store, files={"weights": b"w"})[0]
+    with caplog.at_level(logging.WARNING):
+        remote.delete(items)
+    assert "1 files stay" in caplog.text
+    assert [path.name for path in folder.rglob("files/*/*")] == [new.files["weights"].sha256]
+    other = machine(tmp_path / "other", url)
+    assert other.fetch("model", new.key) and other.fetch("model", old.key) is None
+
+
+def test_what_is_there_already_is_not_read_again_to_be_pushed(
+    url: str, pushed: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Artifact, "damaged", never)
+    assert not Remote(url).push(pushed)
 
 
 def test_nothing_is_collected_while_a_card_cannot_be_read(tmp_path: Path, folder: Path, pushed: Artifact) -> None:

@@ -100,6 +100,19 @@ def test_recordings_in_a_bucket_are_copied_and_an_object_with_another_etag_is_an
         scan_all(config, tmp_path)
 
 
+def test_folders_that_a_console_made_are_no_recordings(
+    tmp_path: Path, server: S3Server, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAKEWORD_CACHE", str(tmp_path / "cache"))
+    words = url.replace(" ", "-")
+    bucket, folder = words.removeprefix("s3://").split("/")
+    for name in (folder, f"{folder}/ada"):
+        server.make_folder(bucket, name)
+    Objects(words).write("ada/1.wav", b"of Ada")
+    config = load_config(None, [f"data.sources=[{{name: words, path: '{words}', role: negative}}]"])
+    assert scan_all(config, tmp_path) == [hashlib.sha256(b"of Ada").hexdigest()]
+
+
 def scan_all(config: Config, folder: Path) -> list[str]:
     """The ids of all recordings of a project, by path."""
     config = config.model_copy(update={"data": config.data.model_copy(update={"missing_source": "fail"})})

@@ -1,9 +1,11 @@
 """`wakeword push` and `pull`, `gc --remote`, and what `forget` says of a remote, as a person meets them."""
 
+import errno
 import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from wakeword_core.config.loading import save_config
 from wakeword_core.errors import ConfigError
 from wakeword_core.graph.project import Project
 from wakeword_core.store.artifacts import Build
+from wakeword_core.store.objects import Objects
 from wakeword_pipeline.cli.main import app
 
 RATE = 16_000
@@ -144,6 +147,23 @@ def test_a_home_that_lacks_what_the_remote_has_looks_into_it(machines: list[Proj
     assert [path for path in two.store.root.iterdir() if path.name.startswith(".looked")] == []
     command(two, "forget", recording, "--purge", "--yes")
     assert objects(one) == []
+
+
+def test_what_cannot_be_looked_into_for_want_of_room_is_not_purged(
+    machines: list[Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Objects, name: str, start: int = 0) -> Iterator[bytes]:
+        yield from () if name.startswith("files/") else stream(self, name, start)
+        if name.startswith("files/"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    one, two = machines
+    command(one, "push")
+    known, stream = objects(one), Objects.stream
+    monkeypatch.setattr(Objects, "stream", full)
+    said = command(two, "forget", "0" * 64, "--purge", "--yes", expect=1)
+    assert "Not searched: file:" in said and "(No space left on device)" in said
+    assert objects(one) == known
 
 
 def test_a_remote_that_cannot_be_searched_is_named_and_a_purge_is_not_done_then(machines: list[Project]) -> None:
