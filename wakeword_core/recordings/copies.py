@@ -19,7 +19,17 @@ from pydantic import Field
 from wakeword_core.config import SourceConfig
 from wakeword_core.config.remote import CACHE_VARIABLE, INDEX_SUFFIXES, require_allowed
 from wakeword_core.errors import DataError, RemoteError, WakewordError, reason_of
-from wakeword_core.files import as_type, contained, digest, parse_json, read_json, replacing, require_space, write_json
+from wakeword_core.files import (
+    as_type,
+    contained,
+    digest,
+    parse_json,
+    read_json,
+    remove_abandoned_parts,
+    replacing,
+    require_space,
+    write_json,
+)
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.scan import map_unordered
 from wakeword_core.recordings.sources import chooser
@@ -93,6 +103,7 @@ def _locked(folder: Path, url: str) -> Iterator[None]:
             f"{url} cannot be copied to {folder} ({reason_of(error)}); name another folder as {CACHE_VARIABLE}"
         ) from error
     with exclusive(folder / ".lock", f"another process copies {url}"):
+        remove_abandoned_parts(folder)
         yield
 
 

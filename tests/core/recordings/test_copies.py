@@ -82,11 +82,15 @@ def test_what_is_lost_or_strange_in_the_copy_is_put_right(source: Source, tmp_pa
     (source.copy / "spk0" / "0.wav").unlink()
     (source.copy / "spk0" / "1.wav").write_bytes(b"cut")
     (source.copy / "stray.wav").write_bytes(b"stray")
+    killed = source.copy.with_name(f".{source.copy.name}.json.{'0' * 12}.part")
+    killed.write_bytes(b"half")
     shutil.rmtree(source.copy / "spk4")
     (tmp_path / "mine").mkdir()
     (source.copy / "spk4").symlink_to(tmp_path / "mine")
     assert source.listing().fingerprint == whole and len(source.fetched) == 4
-    assert not (source.copy / "stray.wav").exists() and list((tmp_path / "mine").iterdir()) == []
+    assert (
+        not (source.copy / "stray.wav").exists() and not killed.exists() and list((tmp_path / "mine").iterdir()) == []
+    )
 
 
 def test_include_decides_what_is_copied(source: Source) -> None:
