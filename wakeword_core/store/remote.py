@@ -213,7 +213,9 @@ class Remote:
         self._delete(names - files)
         needed = files & set(map(_file_name, _hashes(one.artifact for one in self.artifacts(Path())))) if files else ()
         if needed:
-            log.warning("%s: %d files stay, which artifacts that were pushed just now have", self.url, len(needed))
+            log.warning(
+                "%s: what artifacts that were pushed just now have, too, stays: %d of the files", self.url, len(needed)
+            )
         self._delete(files.difference(needed))
 
     def _delete(self, names: Iterable[str]) -> None:
