@@ -11,8 +11,8 @@ from wakeword_core.stage_names import BUNDLE, COMPARISON, MODEL
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 
 _BELONG = (
-    "trained_model", "tuned_model", "calibrated_model", MODEL, "int8_model", "tflite_model", "metrics_report", BUNDLE,
-    COMPARISON,
+    "trained_model", "tuned_model", "calibrated_model", MODEL, "judged_model", "int8_model", "tflite_model",
+    "metrics_report", BUNDLE, COMPARISON,
 )  # fmt: skip
 """Stages whose artifacts are entered with a model, and whose files are read before it becomes champion."""
 _FIGURES = ("frr", "fah", "words", "misses", "false_alarms", "background_hours", "threshold")

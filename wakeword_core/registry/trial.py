@@ -26,6 +26,7 @@ from wakeword_core.export.tflite.reading import read_tflite, stride_of
 from wakeword_core.export.tflite.streams import DeviceStreams, device_scorer
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.judge import JudgedModel
 
 _STRETCH_SECONDS = 60.0
 """False alarms in one such stretch of a recording are not independent of each other: one sound may cause them all."""
@@ -121,8 +122,8 @@ def incomparable(champion: WakewordModel, sample_rate: int, labels: tuple[str, .
     return ""
 
 
-def run_test(model: WakewordModel, shards: Path, config: Config, progress: Progress = silent) -> TestRun:
-    """Play the test's words, in the target conditions, and its background to an exported model."""
+def run_test(model: WakewordModel | JudgedModel, shards: Path, config: Config, progress: Progress = silent) -> TestRun:
+    """Play the test's words, in the target conditions, and its background to an exported model, or it and its judge."""
     evaluation, detector = config.evaluation, model.detector
     targets = target_conditions(evaluation.conditions)
     scores = score_streams(

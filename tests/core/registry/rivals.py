@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from generated_home import GeneratedProject, Make
 from onnx import TensorProto, helper, numpy_helper
+from small_judge import BIAS, save_judge
 
 from wakeword_core.audio import write_audio
 from wakeword_core.config import Config, ShardsConfig
@@ -20,6 +21,7 @@ from wakeword_core.export.onnx_graph import set_card, write_model
 from wakeword_core.files import link_or_copy
 from wakeword_core.graph.stages import comparison
 from wakeword_core.registry.history import Entry
+from wakeword_core.runtime import WakewordModel
 from wakeword_core.shards.packed_split import build_shards
 from wakeword_core.stage_names import COMPARISON, MODEL
 from wakeword_core.store.parts import Parts
@@ -28,6 +30,7 @@ RATE = 16_000
 BANDS, FRAMES, TONE_BANDS = 16, 41, [4, 5]
 WORDS, OTHERS = 24, 24
 SPEAKERS = 5
+DEAF_STEPS = 10
 SETTINGS = {
     "phrase": "robin",
     "features": {"frontend": {"n_mels": BANDS, "window_frames": FRAMES}},
@@ -106,6 +109,13 @@ def _make_onnx(run) -> None:
     tone_model(run.out / "model.onnx", run.config, run.key)
 
 
+def _make_judged(run) -> None:
+    """A judge that hears loud sounds, or nothing at all where its head was trained as shortly as can be."""
+    deaf = run.config.judge.head.steps == DEAF_STEPS
+    model = WakewordModel(run.inputs[MODEL].file("model.onnx"))
+    save_judge(run.out / "judge.onnx", model, bias=-60.0 if deaf else BIAS)
+
+
 def _make_report(run) -> None:
     (run.out / "report.html").write_text(run.key)
     run.figures = _FIGURES
@@ -124,7 +134,8 @@ class RivalProject(GeneratedProject):
 
     shards: ClassVar[Path]
     makers: ClassVar[dict[str, Make]] = {
-        "audio_shards": _make_shards, "onnx_model": _make_onnx, "metrics_report": _make_report,
+        "audio_shards": _make_shards, "onnx_model": _make_onnx, "judged_model": _make_judged,
+        "metrics_report": _make_report,
     }  # fmt: skip
 
     @property

@@ -148,4 +148,7 @@ def test_a_damaged_file_of_the_champion_is_said_and_not_taken_for_none(
     with pytest.raises(ArtifactError, match=rf"the files of the champion {champion.key} are damaged"):
         home.compared(mine, champion)
     path.unlink()
-    assert home.compared(mine, champion) == [] and f"tflite_model {file.key} is gone or damaged" in caplog.text
+    assert (
+        home.compared(mine, champion) == []
+        and f"tflite_model {file.key} of the champion is gone or damaged" in caplog.text
+    )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rivals import RivalProject, Rivals
+from rivals import DEAF_STEPS, RivalProject, Rivals
 
 from wakeword_core.errors import WakewordError
 from wakeword_core.files import read_json, write_json
@@ -54,6 +54,22 @@ def test_the_first_model_is_champion_and_an_untrained_one_is_refused(rivals: Riv
     found = read_json(comparison.file(FILE))
     assert found["recordings"] == 24 and found["words"] == 48 and not found["at_target"]["candidate"]["reachable"]
     assert decide(rivals.project(UNTRAINED)) == refused and len(bad.registry().history) == 2
+
+
+def test_what_ships_is_compared_a_model_with_its_judge(rivals: Rivals, checked, caplog) -> None:
+    judged, deaf = ({"judge": {"enabled": True, "head": {"steps": steps}}} for steps in (400, DEAF_STEPS))
+    first = rivals.build(**judged)
+    assert decide(first).decision == "promoted"
+    worse = rivals.build(seed=2, **deaf)
+    refused = decide(worse)
+    assert refused.decision == "refused" and "100 %" in refused.reason
+    assert {"judged_model", "onnx_model"} <= worse.require(COMPARISON).inputs.keys()
+    assert decide(rivals.build(seed=3, **judged)).decision == "promoted"
+
+    # a champion whose judge is gone is heard alone, and that is said
+    shutil.rmtree(rivals.project(seed=3, **judged).require("judged_model").path)
+    rivals.build(seed=4, **judged)
+    assert "of the champion is gone or damaged" in caplog.text
 
 
 def test_a_promoted_model_stays_compared_with_whom_it_took_over_from(rivals: Rivals, checked) -> None:

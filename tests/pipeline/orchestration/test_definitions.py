@@ -47,7 +47,7 @@ GRAPH = {
         {"judged_model", "onnx_model", "int8_model", "fp16_model", "tflite_model", "openwakeword_model"}
         | {"torch_program", "metrics_report", "raw_manifest"},
     ),
-    "champion_comparison": ("delivery", {"onnx_model", "tflite_model", "model_bundle", "audio_shards"}),
+    "champion_comparison": ("delivery", {"onnx_model", "judged_model", "tflite_model", "model_bundle", "audio_shards"}),
 }
 
 

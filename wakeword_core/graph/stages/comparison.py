@@ -1,4 +1,4 @@
-"""The comparison: the new model beside the champion on the same test, and whether it takes its place."""
+"""The comparison: what ships of the new model beside the champion on the same test, and whether it takes its place."""
 
 import logging
 from dataclasses import asdict
@@ -14,6 +14,8 @@ from wakeword_core.store.artifacts import Artifact, ArtifactStore
 
 if TYPE_CHECKING:
     from wakeword_core.registry.trial import Contrast, TestRun
+    from wakeword_core.runtime import WakewordModel
+    from wakeword_core.runtime.judge import JudgedModel
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +68,14 @@ def _require_whole(artifact: Artifact, champion: str) -> None:
 def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
     from wakeword_core.evaluation.measure.plots import Marked, det_curve
     from wakeword_core.registry.trial import contrasts, run_test
-    from wakeword_core.runtime import WakewordModel
-    from wakeword_core.runtime.exported import MODEL_FILE
 
     config, shards = run.config, run.inputs[_TEST].path
     mine, theirs = (
-        run_test(WakewordModel(model.file(MODEL_FILE)), shards, config, run.progress)
-        for model in (run.inputs["onnx_model"], champion)
+        run_test(_as_shipped(model, judged), shards, config, run.progress)
+        for model, judged in (
+            (run.inputs["onnx_model"], run.inputs.get("judged_model")),
+            (champion, _of_champion(run, champion, "judged_model")),
+        )
     )
     rows = contrasts(mine, theirs, config.evaluation.allowed_fah, config.registry) + compare_devices(run, champion)
     learnt = len(mine.recording_ids & _learnt_by(run.store, champion))
@@ -98,24 +101,38 @@ def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
     }
 
 
+def _as_shipped(model: Artifact, judged: Artifact | None) -> "WakewordModel | JudgedModel":
+    from wakeword_core.runtime import WakewordModel
+    from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
+    from wakeword_core.runtime.judge import Judge, JudgedModel
+
+    alone = WakewordModel(model.file(MODEL_FILE))
+    return alone if judged is None else JudgedModel(alone, Judge(judged.file(JUDGE_FILE)))
+
+
+def _of_champion(run: StageRun, champion: Artifact, stage: str) -> Artifact | None:
+    """Return what ships with the champion from a stage; None, and a warning where it had it, if that is not there."""
+    from wakeword_core.registry.history import bundles_by_model
+
+    bundle = bundles_by_model(run.store).get(champion.key)
+    source = bundle.inputs.get(stage) if bundle else None
+    if source is None:
+        return None
+    found = run.store.find(stage, source["key"])
+    if found is None:
+        log.warning("%s %s of the champion is gone or damaged, so it is compared without", stage, source["key"])
+    else:
+        _require_whole(found, champion.key)
+    return found
+
+
 def compare_devices(run: StageRun, champion: Artifact) -> "list[Contrast]":
     """Return what decides of the files for microcontrollers, where both models have one."""
-    from wakeword_core.registry.history import bundles_by_model
     from wakeword_core.registry.trial import device_contrasts, device_errors
 
-    mine, bundle = run.inputs.get("tflite_model"), bundles_by_model(run.store).get(champion.key)
-    source = bundle.inputs.get("tflite_model") if bundle else None
-    if mine is None or source is None or not mine.figures["made"]:
+    mine, theirs = run.inputs.get("tflite_model"), _of_champion(run, champion, "tflite_model")
+    if mine is None or theirs is None or not (mine.figures["made"] and theirs.figures["made"]):
         return []
-    theirs = run.store.find("tflite_model", source["key"])
-    if theirs is None:
-        log.warning(
-            "%s is not held against the champion's file, since tflite_model %s is gone or damaged",
-            *(mine.figures["model"], source["key"]),
-        )
-    if theirs is None or not theirs.figures["made"]:
-        return []
-    _require_whole(theirs, champion.key)
     ours, others = (
         device_errors(artifact.file(artifact.figures["model"]), run.inputs[_TEST].path, run.config, run.progress)
         for artifact in (mine, theirs)
@@ -187,13 +204,14 @@ def not_worse_than_champion(comparison: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="champion_comparison",
-    version="3",
+    version="4",
     make=make,
     # the bundle, so that there is a candidate only where everything that ships is there; of it, the model decides
     inputs=(
         Input("onnx_model"),
         Input("model_bundle", facet=MODEL_FACET),
         Input("audio_shards", split="test"),
+        Input("judged_model"),
         Input("tflite_model"),
         Input(CHAMPION),
     ),
