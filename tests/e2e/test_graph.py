@@ -207,7 +207,8 @@ def test_a_judge_is_made_put_beside_the_model_and_used(built, tmp_path: Path) ->
     settings = ("--set", "judge.enabled=true", "--set", "judge.head.steps=60")
     settings += ("--set", "export.openwakeword.enabled=true")
     result = built.run(*settings)
-    assert set(result["built"]) == {"judge_model", "judged_model", "openwakeword_model", "model_bundle"}
+    made = {"judge_model", "judged_model", "openwakeword_model", "model_bundle", "champion_comparison"}
+    assert set(result["built"]) == made
     together = result["with_judge"]
     assert together["words"] == result["words"]
     assert 0 < together["heard_share"] <= 1
