@@ -74,7 +74,7 @@ class JudgeHeads(nn.Module):
     Shapes are those of `JudgeHead`.
     """
 
-    heads: "Sequence[JudgeHead]"
+    heads: Sequence[JudgeHead]
 
     def __init__(self, heads: Sequence[JudgeHead]) -> None:
         super().__init__()

@@ -19,6 +19,17 @@ from wakeword_core.models.scoring import count_parameters
 N_MELS = 8
 
 
+def _assert_steps_are_windows(model: MixedNet | CausalDsCnn, stride: int, more: int) -> None:
+    """Compare each step over some more frames than one window has with the window that ends there."""
+    reach = model.receptive_field_frames
+    x = _x(reach + more)
+    with torch.no_grad():
+        steps, ends = model.dense(x), model.output_frames(reach + more)
+        assert steps.shape == (2, 3, len(ends)) == (2, 3, more // stride + 1)
+        for position, end in enumerate(ends.tolist()):
+            torch.testing.assert_close(steps[:, :, position], model(x[:, :, end + 1 - reach : end + 1]))
+
+
 def _x(frames: int, rows: int = 2) -> torch.Tensor:
     return torch.randn(rows, N_MELS, frames, generator=torch.Generator().manual_seed(frames)).double()
 
@@ -63,14 +74,8 @@ def test_each_step_of_mixednet_is_the_window_that_ends_there(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MixedNet(config, N_MELS, 50, 3).double().eval()
-    reach = model.receptive_field_frames
-    assert reach == stride + 2 + stride * (head_steps - 1 + sum(max(one) - 1 for one in kernels))
-    x = _x(reach + more)
-    with torch.no_grad():
-        steps, ends = model.dense(x), model.output_frames(reach + more)
-        assert steps.shape == (2, 3, len(ends)) == (2, 3, more // stride + 1)
-        for position, end in enumerate(ends.tolist()):
-            torch.testing.assert_close(steps[:, :, position], model(x[:, :, end + 1 - reach : end + 1]))
+    assert model.receptive_field_frames == stride + 2 + stride * (head_steps - 1 + sum(max(one) - 1 for one in kernels))
+    _assert_steps_are_windows(model, stride, more)
 
 
 @settings(max_examples=15, deadline=None)
@@ -85,14 +90,8 @@ def test_each_step_of_a_causal_ds_cnn_is_the_window_that_ends_there(
         torch.manual_seed(0)
         model = build_model(config, N_MELS, 50, 3).double().eval()
     assert isinstance(model, CausalDsCnn)
-    reach = model.receptive_field_frames
-    assert reach == 5 * stride + stride * (2 * blocks + head_steps - 1)
-    x = _x(reach + more)
-    with torch.no_grad():
-        steps, ends = model.dense(x), model.output_frames(reach + more)
-        assert steps.shape == (2, 3, len(ends)) == (2, 3, more // stride + 1)
-        for position, end in enumerate(ends.tolist()):
-            torch.testing.assert_close(steps[:, :, position], model(x[:, :, end + 1 - reach : end + 1]))
+    assert model.receptive_field_frames == 5 * stride + stride * (2 * blocks + head_steps - 1)
+    _assert_steps_are_windows(model, stride, more)
 
 
 def test_a_causal_ds_cnn_is_the_papers_network_but_for_its_edges() -> None:
