@@ -89,7 +89,12 @@ def text_config(word: str, sources: list[dict[str, Any]], given: argparse.Namesp
 
     Synthetic background is left out, since there is real noise, unless `--set` asks for it.
     """
-    ours = ["synthesis.enabled=true", f"synthesis.words={given.words}", "synthesis.background_minutes=0"]
+    ours = [
+        "synthesis.enabled=true",
+        f"synthesis.words={given.words}",
+        "synthesis.background_minutes=0",
+        "synthesis.held_out_background_minutes=0",
+    ]
     base = load_config(None, [f"preset={given.preset}", *ours, *given.set]).model_dump(mode="json")
     base["phrase"] = word
     voices = [source for number, folder in enumerate(given.voices) for source in voice_sources(folder, number)]

@@ -97,7 +97,13 @@ def word_config(word: str, fold: int, given: argparse.Namespace, elsewhere: bool
     base = load_config(None, [f"preset={given.preset}", *given.set]).model_dump(mode="json")
     base["phrase"] = word
     base["data"]["sources"] = sources(given.audio_root.resolve(), word, fold, elsewhere)
-    nothing = {"positives": 0, "hard_negatives": 0, "negatives": 0, "background_minutes": 0.0}
+    nothing = {
+        "positives": 0,
+        "hard_negatives": 0,
+        "negatives": 0,
+        "background_minutes": 0.0,
+        "held_out_background_minutes": 0.0,
+    }
     base["synthesis"] |= {"enabled": given.words > 0, "words": given.words, **nothing}
     base["evaluation"]["conditions"]["test"] |= {"snr_db": [10.0], "far_snr_db": []}
     base["evaluation"]["conditions"]["tuning"] |= {"snr_db": [10.0]}

@@ -308,6 +308,12 @@ class SynthesisConfig(Settings):
         "lack.",
     )
     background_minutes: float = Field(6.0, ge=0, le=600, description="Synthetic background sound.")
+    held_out_background_minutes: float = Field(
+        0.0,
+        ge=0,
+        le=6_000,
+        description="More of it for validation and as much for test, in which a model is to stay silent.",
+    )
     rate_range: tuple[int, int] = Field((120, 220), description="Words a minute of espeak-ng voices, from and to.")
     pitch_range: tuple[int, int] = Field((25, 75), description="espeak-ng pitch, 0 to 99, from and to.")
     engines: dict[str, Annotated[float, Field(ge=0, le=1_000)]] = Field(

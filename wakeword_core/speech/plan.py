@@ -13,16 +13,15 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from wakeword_core.config import MannerName, Role, Split, SynthesisConfig
+from wakeword_core.config import Role, Split, SynthesisConfig
 from wakeword_core.errors import ConfigError, DataError
-from wakeword_core.files import digest
-from wakeword_core.speech.background import NOISES, SCENES
 from wakeword_core.speech.cutting import Cut
 from wakeword_core.speech.delivery import Delivery
 from wakeword_core.speech.engines import SPLIT_TURNS, Engine, Sex, Voice, of_languages
-from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.pronunciation import Pronunciations
 from wakeword_core.speech.pronunciation.phonetics import PhraseGuard
+from wakeword_core.speech.scenes import Scene, plan_scenes
+from wakeword_core.speech.utterances import Utterance, draw_utterance, generator_of, within
 
 SpokenRole = Literal["positive", "hard_negative", "negative"]
 SPOKEN_ROLES: tuple[SpokenRole, ...] = get_args(SpokenRole)
@@ -31,12 +30,10 @@ WORDS, PIECES = "words", "pieces"
 CARRIERS = "carriers"
 """Folder of the folders whose recordings have other speech around."""
 
-BABBLE = "babble"
 SPEAKER_RULE = r"regex:(?:.*/)?\d+_(?P<speaker>[^_/]+)_[^/]*"
 """Finds the speaker in the names given here: `00012_espeak-f3_en-us.flac`."""
 
 _NAME = re.compile(r"[A-Za-z0-9.-]+")
-_ENDINGS, _ENDING_SHARES = ("", ".", "!", "?"), (0.4, 0.3, 0.2, 0.1)
 
 _BEFORE_SECONDS, _AFTER_SECONDS = (0.6, 1.6), (0.5, 2.5)
 """How long other speech may last around what is said; it is cut there, and quiet is where it is shorter."""
@@ -49,46 +46,6 @@ _TURN_SEEDS = {"espeak": "speakers", "hibari": "factors"}
 """What the order of an engine's speakers is drawn by, where it is not the engine's name."""
 _RARE_SEX = 0.5
 """Speakers of a sex that has less than this share of the other's number have two turns for one."""
-
-# Sound belongs to no speaker, so its split can be fixed: every split gets some, which chance would not promise. The
-# numbers of kinds (7 and 6) have no factor in common with the 5 here, so every split meets every kind.
-_SCENE_TURNS = tuple(kind for scene in SCENES for kind in (BABBLE, scene))
-_LEAST_SCENES = 2 * len(SPLIT_TURNS)
-_SCENE_SECONDS, _SHORTEST_SCENE_SECONDS = 30.0, 2.0
-_TALKERS = (5, 10)
-_SENTENCES_A_TALKER = 3
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One recording of speech: everything its bytes depend on, and its path relative to the output folder."""
-
-    role: Role
-    path: str
-    text: str
-    ipa: str | None
-    """How it is pronounced, where that is not left to the engine."""
-    manner: MannerName | None  # of `people`, where it is not the voice's own
-    engine: str
-    speaker: str
-    voice: str
-    """Of the engine's voices."""
-    rate: int
-    pitch: int
-    intonation: int
-    lead_seconds: float
-    tail_seconds: float
-    level_dbfs: float
-    quiet_dbfs: float
-    seed: int
-    cut: Cut | None = None
-    """Which piece of it is kept."""
-    before: str = ""
-    """What the voice says in the lead, `before_gap` seconds before; where the lead is too short for it, its end."""
-    before_gap: float = 0.0
-    after: str = ""
-    """What it says in the tail, `after_gap` seconds after; where the tail is too short for it, its beginning."""
-    after_gap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,20 +71,6 @@ class Said:
     """Whether only a piece of each is kept."""
     around: Around | None = None
     """What may be around a share of them."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One recording of background sound; `talkers` speak in a babble."""
-
-    role: Role
-    split: Split
-    path: str
-    kind: str
-    seconds: float
-    level_dbfs: float
-    seed: int
-    talkers: tuple[Utterance, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,7 +111,7 @@ class Cast:
                         f"{voice.language!r} is not of letters, digits, dots and hyphens, as they stand in names of "
                         "files; mend it, or leave it out of synthesis.engines"
                     )
-            self._turns[name] = _Turns(voices, _generator(seed, _TURN_SEEDS.get(name, name)))
+            self._turns[name] = _Turns(voices, generator_of(seed, _TURN_SEEDS.get(name, name)))
             for voice in voices:
                 self._voices.setdefault((name, voice.speaker), []).append(voice)
 
@@ -254,14 +197,14 @@ def plan(script: Sequence[Said], config: SynthesisConfig, cast: Cast, seed: int,
         if said.around:
             planned = _carried(planned, said.around, config.carrier_share, seed)
         utterances += planned
-    return Plan(tuple(utterances), tuple(plan_background(config, seed, sentences)))
+    return Plan(tuple(utterances), tuple(plan_scenes(config, seed, sentences)))
 
 
 def _cut(utterance: Utterance, config: SynthesisConfig, seed: int) -> Utterance:
     """Keep a piece of it: as often the beginning as the end."""
-    generator = _generator(seed, "cut", utterance.path)
+    generator = generator_of(seed, "cut", utterance.path)
     side: Literal["beginning", "end"] = "beginning" if generator.integers(2) else "end"
-    return replace(utterance, cut=Cut(side, _within(config.piece_range, generator), *config.piece_range))
+    return replace(utterance, cut=Cut(side, within(config.piece_range, generator), *config.piece_range))
 
 
 def _carried(utterances: Sequence[Utterance], around: Around, share: float, seed: int) -> list[Utterance]:
@@ -275,13 +218,13 @@ def _carried(utterances: Sequence[Utterance], around: Around, share: float, seed
 
 
 def _in_carrier(utterance: Utterance, around: Around, share: float, seed: int) -> Utterance:
-    generator = _generator(seed, CARRIERS, utterance.path)
+    generator = generator_of(seed, CARRIERS, utterance.path)
     if generator.random() >= share:
         return utterance
     side = str(generator.choice(_SIDES, p=_SIDE_SHARES))
     before, after = (texts[int(generator.integers(len(texts)))] for texts in (around.before, around.after))
-    before_seconds, after_seconds = _within(_BEFORE_SECONDS, generator), _within(_AFTER_SECONDS, generator)
-    before_gap, after_gap = _within(_BEFORE_GAP, generator), _within(_AFTER_GAP, generator)
+    before_seconds, after_seconds = within(_BEFORE_SECONDS, generator), within(_AFTER_SECONDS, generator)
+    before_gap, after_gap = within(_BEFORE_GAP, generator), within(_AFTER_GAP, generator)
     carried = replace(utterance, path=f"{CARRIERS}/{utterance.path}")
     if side != "after":
         lead = round(utterance.lead_seconds + before_seconds, 3)
@@ -306,102 +249,9 @@ def plan_speech(
     said = [texts[index % len(texts)] for index in range(count)]
     planned = []
     for index, (text, (engine, voices)) in enumerate(zip(said, cast.turns(iter(said)), strict=True)):
-        generator = _generator(seed, folder, index)
-        item = _utterance(role, f"{folder}/{index:05d}", text, engine, voices, config, generator)
+        generator = generator_of(seed, folder, index)
+        item = draw_utterance(role, f"{folder}/{index:05d}", text, engine, voices, config, generator)
         language = next(voice.language for voice in voices if voice.name == item.voice)
         ipa = cast.delivery.ipa(text, cast.engines[engine], language, (folder, index))
         planned.append(replace(item, ipa=ipa, manner=cast.delivery.manner((folder, index))))
     return planned
-
-
-def plan_background(config: SynthesisConfig, seed: int, sentences: Sequence[str]) -> list[Scene]:
-    """Plan background sound: half stationary noise, half babble (where there are sentences), music and clatter."""
-    if config.background_minutes == 0:
-        return []
-    seconds_a_role = config.background_minutes * 30
-    count = max(_LEAST_SCENES, round(seconds_a_role / _SCENE_SECONDS))
-    planned: list[Scene] = []
-    roles: tuple[tuple[Role, Sequence[str]], ...] = (
-        ("noise", tuple(NOISES)),
-        ("background", _SCENE_TURNS if sentences else tuple(SCENES)),
-    )
-    for role, kinds in roles:
-        shares = _generator(seed, role, "lengths").uniform(0.75, 1.25, count)
-        lengths = np.maximum(seconds_a_role * shares / shares.sum(), _SHORTEST_SCENE_SECONDS)
-        for index in range(count):
-            generator = _generator(seed, role, index)
-            kind, split = kinds[index % len(kinds)], SPLIT_TURNS[index % len(SPLIT_TURNS)]
-            planned.append(
-                Scene(
-                    role=role,
-                    split=split,
-                    path=f"background/{role}_{split}/{index:05d}_{kind}.flac",
-                    kind=kind,
-                    seconds=round(float(lengths[index]), 3),
-                    level_dbfs=_within(config.level_dbfs, generator),
-                    seed=_seed(seed, role, index),
-                    talkers=_talkers(config, seed, index, sentences, generator) if kind == BABBLE else (),
-                )
-            )
-    return planned
-
-
-def _talkers(
-    config: SynthesisConfig, seed: int, index: int, sentences: Sequence[str], generator: np.random.Generator
-) -> tuple[Utterance, ...]:
-    """Voices of espeak, which are made in no time, talk in a babble."""
-    voices: dict[str, list[Voice]] = {}
-    for voice in EspeakEngine().voices():
-        voices.setdefault(voice.speaker, []).append(voice)
-    turns = generator.permutation(list(voices))
-    talkers = []
-    for number in range(int(generator.integers(*_TALKERS))):
-        text = " ".join(sentences[int(generator.integers(len(sentences)))] for _ in range(_SENTENCES_A_TALKER))
-        talker = _generator(seed, "talker", index, number)
-        speaker = voices[str(turns[number])]
-        talkers.append(_utterance("background", f"{number:05d}", text, EspeakEngine.name, speaker, config, talker))
-    return tuple(talkers)
-
-
-def _utterance(
-    role: Role,
-    path: str,
-    text: str,
-    engine: str,
-    voices: Sequence[Voice],
-    config: SynthesisConfig,
-    generator: np.random.Generator,
-) -> Utterance:
-    voice = voices[int(generator.integers(len(voices)))] if len(voices) > 1 else voices[0]
-    speaker = f"{engine}-{voice.speaker}"
-    ending = str(generator.choice(_ENDINGS, p=_ENDING_SHARES)) if text[-1].isalnum() else ""
-    return Utterance(
-        role=role,
-        path=f"{path}_{speaker}_{voice.language}.flac",
-        text=text + ending,
-        ipa=None,
-        manner=None,
-        engine=engine,
-        speaker=speaker,
-        voice=voice.name,
-        rate=int(generator.integers(config.rate_range[0], config.rate_range[1] + 1)),
-        pitch=int(generator.integers(config.pitch_range[0], config.pitch_range[1] + 1)),
-        intonation=int(generator.integers(config.intonation_range[0], config.intonation_range[1] + 1)),
-        lead_seconds=_within(config.margin_seconds, generator),
-        tail_seconds=_within(config.margin_seconds, generator),
-        level_dbfs=_within(config.level_dbfs, generator),
-        quiet_dbfs=_within(config.quiet_dbfs, generator),
-        seed=int(generator.integers(2**31)),
-    )
-
-
-def _within(limits: tuple[float, float], generator: np.random.Generator) -> float:
-    return round(float(generator.uniform(*limits)), 3)
-
-
-def _seed(*parts: object) -> int:
-    return int(digest(list(parts))[:12], 16)
-
-
-def _generator(*parts: object) -> np.random.Generator:
-    return np.random.default_rng(_seed(*parts))

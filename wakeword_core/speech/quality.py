@@ -17,8 +17,8 @@ from wakeword_core.files import write_json, write_text
 from wakeword_core.speech import espeak
 from wakeword_core.speech.engines import Samples
 from wakeword_core.speech.engines.espeak import WORDS_A_MINUTE
-from wakeword_core.speech.plan import Utterance
 from wakeword_core.speech.pronunciation import phonetics
+from wakeword_core.speech.utterances import Utterance
 from wakeword_core.store.parts import Parts
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from wakeword_core.errors import MissingDependencyError, reason_of
 from wakeword_core.progress import Progress
 from wakeword_core.python import install_command
 from wakeword_core.speech.engines import Samples, package_versions
-from wakeword_core.speech.plan import Utterance
 from wakeword_core.speech.rendering import Recording
+from wakeword_core.speech.utterances import Utterance
 from wakeword_core.store.parts import Parts
 
 SAMPLE_RATE = 16_000

@@ -20,8 +20,9 @@ from wakeword_core.speech import background, people
 from wakeword_core.speech.cutting import faded, piece
 from wakeword_core.speech.engines import Engine, EngineSettings, Line, Samples, make_engine, without_quiet
 from wakeword_core.speech.engines.espeak import WORDS_A_MINUTE
-from wakeword_core.speech.plan import BABBLE, Scene, Utterance
 from wakeword_core.speech.quality import Sound, measure
+from wakeword_core.speech.scenes import BABBLE, Scene
+from wakeword_core.speech.utterances import Utterance
 from wakeword_core.store.parts import Parts
 
 log = logging.getLogger(__name__)

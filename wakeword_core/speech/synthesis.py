@@ -26,7 +26,6 @@ from wakeword_core.speech.plan import (
     Plan,
     Said,
     SpokenRole,
-    Utterance,
     plan,
     plan_speech,
 )
@@ -35,6 +34,7 @@ from wakeword_core.speech.quality import Sound, find_faults, set_apart
 from wakeword_core.speech.recognition import hear_all, is_recognised, make_recogniser
 from wakeword_core.speech.rendering import Item, render, write_all
 from wakeword_core.speech.texts.script import write_script
+from wakeword_core.speech.utterances import Utterance
 from wakeword_core.store.parts import Parts
 
 log = logging.getLogger(__name__)

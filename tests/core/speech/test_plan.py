@@ -6,10 +6,12 @@ import pytest
 
 from wakeword_core.config import SPLITS, SourceConfig, SynthesisConfig
 from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.speech.background import NOISES
 from wakeword_core.speech.engines import Voice, is_latin
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.engines.hibari import HibariEngine
-from wakeword_core.speech.plan import BABBLE, SPEAKER_RULE, SPOKEN_ROLES, Around, Cast, Said, plan, plan_speech
+from wakeword_core.speech.plan import SPEAKER_RULE, SPOKEN_ROLES, Around, Cast, Said, plan, plan_speech
+from wakeword_core.speech.scenes import BABBLE
 
 ALIKE = ["hey rob", "robin hey", "hey rabbit"]
 OTHER = ["It rains.", "Who knows?", "Close the door."]
@@ -229,6 +231,17 @@ def test_background_reaches_every_split_and_keeps_its_length(minutes):
     assert all((len(scene.talkers) >= 5) == (scene.kind == BABBLE) for scene in scenes)
     if minutes == 40:
         assert all(20 <= scene.seconds <= 40 for scene in scenes)
+
+
+def test_held_out_background_is_for_validation_and_test_alone_and_changes_nothing_else():
+    few, many = (planned(background_minutes=6, held_out_background_minutes=minutes).scenes for minutes in (0, 30))
+    more = many[len(few) :]
+    assert many[: len(few)] == few
+    assert len({scene.path for scene in many}) == len({scene.seed for scene in many}) == len(many)
+    for split in SPLITS:
+        own = [scene for scene in more if scene.split == split]
+        assert sum(scene.seconds for scene in own) == pytest.approx(0 if split == "train" else 1_800, rel=0.01)
+        assert split == "train" or {scene.kind for scene in own} == {scene.kind for scene in few} - set(NOISES)
 
 
 def test_nothing_asked_nothing_planned():

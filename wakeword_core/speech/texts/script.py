@@ -57,7 +57,8 @@ def write_script(
             Said(f"hard_negative{ending}", "hard_negative", alike, config.hard_negatives, around=around),
             Said(f"{PIECES}{ending}", "hard_negative", (text,), _pieces(text, spelt, config, pronunciations), cut=True),
         ]
-    spoken = sentences(max(config.negatives, _BABBLED if config.background_minutes else 0), seed, guard)
+    background = config.background_minutes or config.held_out_background_minutes
+    spoken = sentences(max(config.negatives, _BABBLED if background else 0), seed, guard)
     said.append(Said("negative", "negative", spoken, config.negatives))
     said.append(Said(WORDS, "negative", single_words(config.words, seed, guard), config.words))
     return Script(tuple(one for one in said if one.count), spoken, guard)
