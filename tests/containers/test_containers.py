@@ -15,13 +15,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 from hostile import hostile_folder, ran_in
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from prometheus_client.parser import text_string_to_metric_families
 
+from wakeword_core.config import ServingConfig
 from wakeword_core.config.loading import PRESETS, load_config
+from wakeword_core.serving.service import Service
 
 ROOT = Path(__file__).parents[2]
 CONTAINERS = ROOT / "containers"
@@ -121,8 +125,35 @@ def test_containers_do_not_run_as_root(dockerfile: str) -> None:
 
 def test_services_are_reachable_from_this_machine_alone() -> None:
     ports = [port for one in SERVICES.values() for port in one.get("ports", ())]
-    assert len(ports) == 3 and all(port.startswith("127.0.0.1:") for port in ports)
+    assert len(ports) == 5 and all(port.startswith("127.0.0.1:") for port in ports)
     assert not any(one.get("privileged") or one.get("network_mode") for one in SERVICES.values())
+
+
+def test_alarms_and_pictures_are_of_metrics_that_there_are(model: Path) -> None:
+    alerts = yaml.safe_load((CONTAINERS / "alerts.yaml").read_text())
+    dashboard = json.loads((CONTAINERS / "grafana.json").read_text())
+    asked = [rule["expr"] for group in alerts["groups"] for rule in group["rules"]]
+    asked += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    with Service(ServingConfig(), model) as service:
+        metrics = service.metrics
+        metrics.learnt_levels.labels("key", "0.5").set(-25)
+        metrics.levels.labels("event").observe(-25)
+        metrics.requests.labels("/v1/verify", "POST", 200).inc()
+        metrics.latency.labels("/v1/verify").observe(0.1)
+        metrics.steps.labels("decode").observe(0.1)
+        metrics.events.labels("stream", "judge", "true").inc()
+        families = list(text_string_to_metric_families(metrics.text().decode()))
+    names = {sample.name for family in families for sample in family.samples} | {"up"}
+    labels = {label for family in families for sample in family.samples for label in sample.labels} | {"le", "job"}
+    selected = set()
+    for expression in asked:
+        promql_parser.parse(expression.replace("$__rate_interval", "5m"))
+        selected |= set(re.findall(r"\b(?:wakeword|process)_\w+|\bup\b", expression))
+        assert set(re.findall(r"[{,]\s*(\w+)=", expression)) <= labels, expression
+    assert selected <= names and len(selected) >= 12
+    boxes = [panel["gridPos"] for panel in dashboard["panels"]]
+    assert all(box["x"] + box["w"] <= 24 for box in boxes)
+    assert len({(box["x"], box["y"]) for box in boxes}) == len({panel["id"] for panel in dashboard["panels"]})
 
 
 def test_every_secret_comes_from_the_environment_and_is_named_in_the_example() -> None:

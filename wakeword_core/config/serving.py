@@ -58,6 +58,7 @@ class ServingConfig(Settings):
     allowed_origins: tuple[str, ...] = Field(
         (), description="Other origins whose pages may use it, such as https://example.org; empty: none."
     )
+    access_log: bool = Field(False, description="A line of JSON for each request on the standard output.")
     max_bytes: int = Field(8 * 2**20, ge=1_024, le=2**30, description="Largest upload.")
     max_seconds: float = Field(30.0, ge=0.5, le=600, description="Longest audio in an upload.")
     queue_length: int = Field(

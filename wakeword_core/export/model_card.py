@@ -1,6 +1,6 @@
 """What a model is, what it was made from and what it is worth: as JSON, and as Markdown for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ _TEST_FIGURES = (
 _PHRASE_FIGURES = ("longest_seconds", "recordings", "accepted", "share", "interval")
 _POINT_FIGURES = ("threshold", "frr", "frr_interval", "fah", "fah_interval")
 _CLIP_FIGURES = ("eer", "roc_auc", "f1")
+_LEVEL_QUANTILES = (0.05, 0.5, 0.95)
 _LEARNT_FROM = ("train", "val")
 """Splits that shape the model: its weights, and its calibration and thresholds."""
 
@@ -125,8 +126,17 @@ def _data(rows: "pd.DataFrame", manifest: Artifact) -> dict[str, Any]:
             "because": sorted(licence for licence in licences if commercial_use(licence) != "allowed"),
             "credit": sorted(filter(wants_credit, licences)),
         },
+        "level_dbfs": {f"{share:g}": level for share, level in _levels(learnt)},
         "without_licence": sorted({source["source"] for source in sources if source["licence"] == NOT_STATED}),
     }
+
+
+def _levels(learnt: "pd.DataFrame") -> Iterator[tuple[float, float]]:
+    """Yield quantiles of the levels of the wake words' recordings."""
+    levels = learnt.loc[learnt["role"] == "positive", "rms_dbfs"].dropna()
+    if len(levels):
+        for share in _LEVEL_QUANTILES:
+            yield share, round(float(levels.quantile(share)), 1)
 
 
 def _metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "recording_id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "seconds", "status",
-    "split",
+    "recording_id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "seconds", "rms_dbfs",
+    "status", "split",
 )  # fmt: skip
 """Columns of the manifest that are read."""
 _SECONDS_AN_HOUR = 3_600

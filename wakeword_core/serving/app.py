@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from wakeword_core import __version__
 from wakeword_core.serving.access import BearerToken
 from wakeword_core.serving.answers import ModelAnswer, Problem, State, Verdict
-from wakeword_core.serving.metrics import CONTENT_TYPE, Counting
+from wakeword_core.serving.metrics import ACCESS_LOG, CONTENT_TYPE, Counting
 from wakeword_core.serving.network import LOOPBACK_NAMES, OriginGuard
 from wakeword_core.serving.page.routes import page_routes
 from wakeword_core.serving.problems import AnsweringToTheEnd, add_problem_handlers, problem_responses
@@ -55,7 +55,7 @@ def create_app(
         lifespan=lifespan,
         responses=problem_responses(403, 421),
         middleware=[
-            Middleware(Counting, metrics=service.metrics),
+            Middleware(Counting, metrics=service.metrics, access_log=ACCESS_LOG if settings.access_log else None),
             Middleware(AnsweringToTheEnd),
             Middleware(OriginGuard, hosts=hosts, origins=settings.allowed_origins),
             *([cors] if settings.allowed_origins else []),

@@ -11,7 +11,7 @@ from wakeword_core.runtime.detector import Detection
 from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.runtime.levels import Watch
 from wakeword_core.serving.cascade import Cascade, Pcm
-from wakeword_core.serving.metrics import Metrics
+from wakeword_core.serving.metrics import Metrics, Seconds
 from wakeword_core.serving.verification import SCORE_DIGITS, event_of
 
 Message = dict[str, Any]
@@ -35,6 +35,7 @@ class Listening:
         heard = (policy.before_seconds, policy.after_seconds) if cascade.judge else (0.0, 0.0)
         self._around = Around(self._rate, *heard)
         self._watch = Watch(self._rate)
+        self._seconds = Seconds(metrics, self._rate)
 
     def push(self, pcm: Pcm) -> list[Message]:
         """Take int16 [samples] at the stream's rate, and return the messages about them."""
@@ -51,6 +52,7 @@ class Listening:
     def _process(self, pcm: Pcm) -> list[Message]:
         calls = self._detector.process(pcm)
         self._metrics.stream_seconds.inc(len(pcm) / self._rate)
+        self._seconds.push(pcm, self._detector.scores[:, 1:])
         messages = self._scores()
         for call, heard in self._around.push(pcm, calls):
             messages += self._decide(call, heard)
@@ -69,4 +71,6 @@ class Listening:
     def _decide(self, call: Detection, heard: Pcm) -> list[Message]:
         decision = self._cascade.decide(call, heard)
         self._metrics.events.labels("stream", self._cascade.decided_by, str(decision.accepted).lower()).inc()
+        if decision.accepted:
+            self._seconds.event()
         return [{"type": "event", **event_of(call, decision).model_dump()}] if decision.accepted else []

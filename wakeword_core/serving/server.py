@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ from wakeword_core.python import install_command
 from wakeword_core.serving.app import create_app
 from wakeword_core.serving.cascade import Cascade
 from wakeword_core.serving.connections import BoundedFrames, PromptConnections
+from wakeword_core.serving.metrics import ACCESS_LOG
 from wakeword_core.serving.network import is_loopback, listening_socket, read_token
 from wakeword_core.serving.service import Service
 
@@ -93,6 +95,8 @@ def _http_server(
             f"{serving.token_variable}, or use 127.0.0.1"
         )
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each character that is wrong
+    if serving.access_log:
+        _write_access_log()
     return uvicorn.Server(
         uvicorn.Config(
             create_app(service, token, loopback=loopback, page_cache=page_cache, beside=satellites),
@@ -109,3 +113,11 @@ def _http_server(
             ws_per_message_deflate=False,  # a message could be a bomb
         )
     )
+
+
+def _write_access_log() -> None:
+    lines = logging.StreamHandler(sys.stdout)
+    lines.setFormatter(logging.Formatter("%(message)s"))
+    ACCESS_LOG.handlers = [lines]
+    ACCESS_LOG.setLevel(logging.INFO)
+    ACCESS_LOG.propagate = False

@@ -156,7 +156,9 @@ class Service:
         self._scorers.append(scorer)
         together = judged(model)
         chosen, alone = (one.threshold_at(sensitivity, threshold) for one in (together or model, model))
-        return ServedModel(model, model_key(model), chosen, scorer, settings.batch_windows, together, alone)
+        key = model_key(model)
+        self.metrics.describe(key, model.phrase, chosen, model.model_card)
+        return ServedModel(model, key, chosen, scorer, settings.batch_windows, together, alone)
 
     def _warm_up(self) -> None:
         """Score silence, so that the first request need not wait for imports and plans of the runtime."""
@@ -165,7 +167,7 @@ class Service:
             silence = np.zeros(model.frontend.window_samples, np.int16)
             if cascade is self.cascade:
                 Verifier(cascade, np.inf, self.metrics).verify(encode_wav(silence, model.sample_rate), Work())
-            self.listening(model.sample_rate, cascade).push(silence)
+            Listening(cascade, model.sample_rate, Metrics()).push(silence)  # which nobody said
 
     def _describe(self) -> ModelAnswer:
         sentry, judge = self.cascade.sentry, self.cascade.judge

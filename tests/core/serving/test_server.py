@@ -385,3 +385,20 @@ def test_a_port_that_is_taken_is_said(folder):
 )
 def test_what_is_loopback(address, own):
     assert is_loopback(address) is own
+
+
+def test_every_request_is_a_line_of_json_when_asked(process, capfd, encode, sound):
+    with process("--set", "serving.access_log=true") as (url, _), JudgeClient(url) as client:
+        client.verify(encode(sound()))
+        with connect(url.replace("http", "ws") + "/v1/stream?token=secret") as stream:
+            stream.send('{"type": "end"}')
+            stream.close()
+        client.metrics()
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    told = [(line["method"], line["path"], line["status"], line["client"]) for line in lines]
+    home = "127.0.0.1"
+    assert told[0] == ("POST", "/v1/verify", 200, home) and sorted(told[1:]) == [
+        ("GET", "/metrics", 200, home),
+        ("WS", "/v1/stream", 101, home),
+    ]
+    assert all(0 < line["milliseconds"] < 60_000 and line["time"].endswith("+00:00") for line in lines)

@@ -91,6 +91,26 @@ def test_a_resampled_stream_is_the_resampled_whole(sound, source, target):
     np.testing.assert_allclose(np.concatenate([*pieces, resampler.finish()]), resample(x, source, target), atol=1e-4)
 
 
+def test_scores_and_levels_of_each_second_are_counted(serving, model, sound):
+    """Three seconds of a stream, and two wake words in it, of which no upload and no warming up is part."""
+    pcm = sound(3.5)
+    with serving(**FAST) as client:
+        hear(client, cut(pcm.tobytes(), [3_200]))
+        text = client.get("/metrics").text
+    counted = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[0] != "#"}
+    rounds = [pcm[start : start + 16_000].astype(float) / 32_768 for start in (0, 16_000, 32_000)]
+    levels = [10 * np.log10(np.mean(one**2)) for one in rounds]
+    assert counted["wakeword_peak_score_count"] == counted['wakeword_level_dbfs_count{of="input"}'] == 3
+    for limit in (-30, -24, -18):
+        below = counted[f'wakeword_level_dbfs_bucket{{le="{limit:.1f}",of="input"}}']
+        assert below == sum(level <= limit for level in levels)
+    assert counted['wakeword_level_dbfs_count{of="event"}'] == 2
+    loud = counted["wakeword_peak_score_count"] - counted['wakeword_peak_score_bucket{le="0.5"}']
+    assert loud >= 2
+    (threshold,) = [value for name, value in counted.items() if name.startswith("wakeword_threshold{")]
+    assert threshold == pytest.approx(model.threshold)
+
+
 def test_with_a_judge_events_wait_and_can_be_refused(serving, make_model, sound, tmp_path):
     judge = make_model(tmp_path / "judge", bias=1.0, threshold=0.1)
     data = cut(sound(3.5, level=400).tobytes(), [3_200])
