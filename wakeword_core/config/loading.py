@@ -152,7 +152,7 @@ class _Loader(yaml.SafeLoader):
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain values only
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader: plain values only
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

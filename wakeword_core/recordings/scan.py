@@ -98,7 +98,7 @@ class ScanCache:
         """Yield (path relative to `root`, state, SHA-256) of each remembered file below it, sorted by path."""
         low, high = f"{root}{os.sep}", f"{root}{chr(ord(os.sep) + 1)}"
         query = (
-            f"SELECT substr(path, {len(low) + 1}), size, mtime_ns, inode, ctime_ns, sha256 FROM files "
+            f"SELECT substr(path, {len(low) + 1}), size, mtime_ns, inode, ctime_ns, sha256 FROM files "  # noqa: S608  a number
             "WHERE path > ? AND path < ? ORDER BY path LIMIT ?"
         )
         after = low
@@ -129,7 +129,7 @@ class ScanCache:
         waiting = iter(recording_ids)
         while batch := list(islice(waiting, _ASKED_AT_ONCE)):
             places = ",".join("?" * len(batch))
-            query = f"SELECT sha256, value FROM facts WHERE kind = ? AND sha256 IN ({places})"
+            query = f"SELECT sha256, value FROM facts WHERE kind = ? AND sha256 IN ({places})"  # noqa: S608  question marks only
             with self._transaction():
                 rows = self._connection.execute(query, (kind, *batch)).fetchall()
             try:
@@ -158,7 +158,7 @@ class ScanCache:
             with self._transaction():
                 self._connection.execute("PRAGMA secure_delete = ON")
                 for table in ("facts", "files"):
-                    self._connection.execute(f"DELETE FROM {table} WHERE sha256 IN ({places})", batch)
+                    self._connection.execute(f"DELETE FROM {table} WHERE sha256 IN ({places})", batch)  # noqa: S608  names from above
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

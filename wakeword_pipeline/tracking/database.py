@@ -44,7 +44,7 @@ def follow_home(database: Path, experiment: str, files: Path) -> bool:
         for table, column in _LOCATIONS:
             if table in tables:
                 connection.execute(
-                    f"UPDATE {table} SET {column} = ?1 || substr({column}, length(?2) + 1) "
+                    f"UPDATE {table} SET {column} = ?1 || substr({column}, length(?2) + 1) "  # noqa: S608  names from above
                     f"WHERE {column} = ?2 OR substr({column}, 1, length(?2) + 1) = ?2 || '/'",
                     (now, before),
                 )

@@ -20,7 +20,7 @@ from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, 
 if TYPE_CHECKING:
     import uvicorn
 
-TOKEN_VARIABLE = "WAKEWORD_TOKEN"
+TOKEN_VARIABLE = "WAKEWORD_TOKEN"  # noqa: S105  the name of a variable
 _CODE = str(Path(wakeword_pipeline.__file__).parents[1])
 """Where Dagster looks for code first. By itself it takes the working directory, where anything may lie."""
 _DAEMON = ("-m", "dagster._daemon", "run", "-m", "wakeword_pipeline.orchestration.definitions", "-d", _CODE)
@@ -62,7 +62,7 @@ def open_ui(options: ProjectOptions, address: Address, service: Service) -> None
     os.environ.setdefault("PYTHONWARNINGS", f"ignore:{_NOT_WARNED_OF}")  # by each process that loads the assets
     if service is Service.DAEMON:
         command = python_command(*_DAEMON)
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606
     _serve(home, address, with_daemon=service is Service.BOTH)
 
 
