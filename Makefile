@@ -17,7 +17,7 @@ PIP := { $(BIN) -m pip --version >/dev/null 2>&1 || $(BIN) -m ensurepip >/dev/nu
 ESPHOME := .venv-esphome
 ESPHOME_VERSION := 2026.6.5
 
-.PHONY: run ui test coverage lint style types tests format esphome clean
+.PHONY: run ui test coverage lint style types tests format esphome dist clean
 
 run: $(SPEECH)
 	@$(BIN) -P -m wakeword_pipeline.cli demo $(ARGS)
@@ -60,8 +60,22 @@ format: $(DEV)
 # Only one test needs it, in which ESPHome itself reads a manifest; without it that one is skipped.
 esphome: $(ESPHOME)/.installed-$(ESPHOME_VERSION)
 
+# What a release uploads, each installed in an environment of its own: the wheel runs the small demonstration, the source
+# archive tells its version.
+dist: $(DEV)
+	@rm -rf dist
+	@$(BIN) -m build --outdir dist . >/dev/null
+	@for file in dist/*.whl dist/*.tar.gz; do \
+		$(BIN) -m venv --clear dist/try && dist/try/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
+			"wakeword[$$(case $$file in *.whl) echo speech,train;; *) echo;; esac)] @ file://$(CURDIR)/$$file" || exit 1; \
+		(cd dist/try && bin/wakeword --version) || exit 1; \
+		case $$file in *.whl) (cd dist/try && bin/wakeword demo --fast --home home) || exit 1;; esac; \
+	done
+	@rm -rf dist/try
+	@ls -l dist
+
 clean:
-	rm -rf $(VENV) $(ESPHOME) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf $(VENV) $(ESPHOME) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -not -path './.wakeword/*' -prune -exec rm -rf {} +
 
 $(BIN):
@@ -77,7 +91,7 @@ $(SPEECH): | $(BIN)
 	@if [ ! -e $(DEV) ]; then \
 		echo "Installing in $(VENV) (5 GB; a few minutes, once)"; \
 		rm -f $(VENV)/.installed-*; \
-		$(PIP) -e '.[judge,media,serve,speech,wyoming]'; \
+		$(PIP) -e '.[judge,media,serve,speech,train,wyoming]'; \
 	fi
 	@$(BIN) -P -m wakeword_core.speech.engines.kokoro "$${WAKEWORD_HOME:-.wakeword}/cache" >/dev/null || \
 		echo "So the voices of kokoro are not here yet; other voices do without them, and their first use tries again"

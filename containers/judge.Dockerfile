@@ -6,8 +6,7 @@ FROM python:3.11.13-slim-bookworm AS packages
 WORKDIR /src
 COPY . .
 RUN python -m venv /opt/wakeword \
-    && /opt/wakeword/bin/pip install --no-cache-dir --constraint constraints.txt --requirement containers/judge.txt \
-    && /opt/wakeword/bin/pip install --no-cache-dir --no-deps .
+    && /opt/wakeword/bin/pip install --no-cache-dir --constraint constraints.txt '.[media,serve,wyoming]'
 
 FROM python:3.11.13-slim-bookworm
 

@@ -9,7 +9,7 @@ ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /src
 COPY . .
 RUN pip install --no-cache-dir --constraint constraints.txt \
-        --extra-index-url "https://download.pytorch.org/whl/${TORCH}" '.[judge,postgres,speech]' \
+        --extra-index-url "https://download.pytorch.org/whl/${TORCH}" '.[judge,postgres,speech,train]' \
     && useradd --uid 10001 --create-home --home-dir /srv/wakeword wakeword
 
 USER 10001

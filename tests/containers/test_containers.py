@@ -9,14 +9,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import promql_parser
 import pytest
+import soundfile
 import yaml
 from hostile import hostile_folder, ran_in
 from packaging.requirements import Requirement
@@ -179,12 +182,14 @@ def test_everything_that_is_copied_or_built_from_is_there() -> None:
 def test_where_it_builds_there_is_what_presets_need(document: str) -> None:
     (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", (ROOT / document).read_text(encoding="utf-8"))
     judged = any(load_config(None, preset=name).judge.enabled for name in PRESETS)
-    assert {"speech", *(["judge"] if judged else [])} <= set(extras.split(","))
+    assert {"speech", "train", *(["judge"] if judged else [])} <= set(extras.split(","))
 
 
-def packages(requirements: Path) -> set[str]:
-    """Top-level modules of the packages of a requirements file, and of all that these ask for."""
-    wanted = [Requirement(line) for line in requirements.read_text().splitlines() if line[:1] != "#"]
+def packages(extras: Collection[str]) -> set[str]:
+    """Top-level modules that an installation of this project with these extras brings, and of all that they ask for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    wanted = [Requirement(line) for line in asked]
     todo = [(one.name, frozenset(one.extras)) for one in wanted]
     found: set[tuple[str, frozenset[str]]] = set()
     while todo:
@@ -203,12 +208,32 @@ def packages(requirements: Path) -> set[str]:
 
 @pytest.mark.server
 def test_the_judges_image_has_every_package_that_it_imports(tmp_path: Path, model: Path) -> None:
-    """Its command and health check, by an interpreter that finds nothing but what judge.txt installs."""
+    """Its command and health check, by an interpreter that finds nothing but what it installs."""
     port, log = free_port(), tmp_path / "log"
-    alone = LIMITED.format(modules=sorted(packages(CONTAINERS / "judge.txt")))
+    (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", (CONTAINERS / "judge.Dockerfile").read_text(encoding="utf-8"))
+    alone = LIMITED.format(modules=sorted(packages(extras.split(","))))
     arguments = moved(command("judge")[1:], {"/model": str(model), "8765": port})
     with running([sys.executable, "-c", alone, *arguments], {"WAKEWORD_TOKEN": "t" * 32}, log) as judge:
         healthy(judge, moved(health_check("judge.Dockerfile"), {"8765": port}), log)
+
+
+def test_what_runs_a_model_needs_nothing_that_trains_one(tmp_path: Path, model: Path) -> None:
+    """`wakeword detect` with the plain installation; and `wakeword run`, which says what is missing."""
+    alone = LIMITED.format(modules=sorted(packages(())))
+    soundfile.write(tmp_path / "a.wav", np.zeros(32_000), 16_000)
+    found, refused = (
+        subprocess.run(
+            [sys.executable, "-c", alone, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        for arguments in (["detect", str(model), "a.wav", "--json"], ["run", "--config", str(ROOT / "wakeword.yaml")])
+    )
+    assert found.returncode == 0 and json.loads(found.stdout.splitlines()[-1]) is not None, found.stderr
+    assert refused.returncode == 1 and "which is not installed" in refused.stderr and "train" in refused.stderr
 
 
 @pytest.mark.server

@@ -12,7 +12,7 @@ import typer
 
 from wakeword_core import __version__
 from wakeword_core.errors import ConfigError, WakewordError, sentence_of
-from wakeword_core.python import keep_path_safe
+from wakeword_core.python import install_command, keep_path_safe
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.arguments import (
     Alone,
@@ -455,6 +455,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("wakeword: stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        log.debug("The error was raised here:", exc_info=error)
+        name = printable(str(error.name))
+        print(f"wakeword: this needs {name}, which is not installed: {install_command('train')}", file=sys.stderr)
+        sys.exit(1)
     except Exception as error:
         from wakeword_pipeline.orchestration.faults import fault_in_words
 
