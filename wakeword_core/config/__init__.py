@@ -52,7 +52,7 @@ from wakeword_core.config.recordings import (
 )
 from wakeword_core.config.registry import RegistryConfig
 from wakeword_core.config.remote import RemoteConfig
-from wakeword_core.config.serving import CascadeConfig, Device, ServingConfig, tcp_address
+from wakeword_core.config.serving import CascadeConfig, Device, KeepConfig, ServingConfig, tcp_address
 from wakeword_core.config.training import (
     UNCHANGED,
     LossConfig,

@@ -31,6 +31,21 @@ class CascadeConfig(Settings):
     )
 
 
+class KeepConfig(Settings):
+    """What `serve` and `listen` keep of what they hear, where somebody wants that."""
+
+    folder: str | None = Field(
+        None,
+        description="Folder for the sound around wake words, and around what nearly was one; null: none.",
+    )
+    near: Share = Field(0.5, description="What comes so near the threshold, as a share of it, nearly was a wake word.")
+    before_seconds: float = Field(3.0, ge=0.5, le=30, description="Sound that is kept before it.")
+    after_seconds: float = Field(1.0, ge=0.5, le=10, description="Sound that is kept after it.")
+    max_mb: float = Field(500.0, ge=1, le=1_000_000, description="Of more sound, the oldest is deleted.")
+    max_days: float = Field(30.0, gt=0, le=3_650, description="What is older is deleted.")
+    max_an_hour: int = Field(60, ge=1, le=3_600, description="Further ones of the same hour are not kept.")
+
+
 class ServingConfig(Settings):
     """`wakeword serve`: where it listens, who may ask, and how much at once."""
 
@@ -84,6 +99,7 @@ class ServingConfig(Settings):
         10, ge=1, le=600, description="Time for open requests to finish when the server stops."
     )
     cascade: CascadeConfig = CascadeConfig()
+    keep: KeepConfig = KeepConfig()
 
     @field_validator("wyoming")
     @classmethod

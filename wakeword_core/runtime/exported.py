@@ -39,6 +39,7 @@ STREAMING_SUFFIXES = (".streaming.onnx", ".streaming.int8.onnx")
 STREAMING_FILE, INT8_STREAMING_FILE = (f"model{suffix}" for suffix in STREAMING_SUFFIXES)
 STREAMING_FILES = {MODEL_FILE: STREAMING_FILE, INT8_FILE: INT8_STREAMING_FILE}
 """What the same model is called as it streams."""
+_KEY_CHARACTERS = 20
 MODEL_CARD_KEY = "wakeword_model_card"
 """Entry of `metadata_props` of a bundle's model that holds the whole model card as JSON."""
 CARD_KEY = "wakeword"
@@ -185,6 +186,13 @@ class ExportedModel(ABC):
         """The digest of weights and nodes that it was sealed with, whatever card it carries; empty without one."""
         sealed = self.file.metadata.get(SEAL_KEY)
         return read_card(_Seal, parse_card(sealed, self.path), self.path).graph if sealed else ""
+
+    @property
+    def key(self) -> str:
+        """The key of the artifact that it was exported as, or digits of the file's hash if it names none."""
+        keys = self.card.get("keys")
+        key = keys.get("onnx_model") if isinstance(keys, dict) else None
+        return str(key or self.file.sha256[:_KEY_CHARACTERS])
 
     @property
     def model_card(self) -> dict[str, Any] | None:

@@ -112,6 +112,11 @@ class JudgedModel:
         self.detector, self.threshold, self.operating_points = judge.detector, judge.threshold, judge.operating_points
         self.handicaps = judge.handicaps
 
+    @property
+    def key(self) -> str:
+        """The key of the model, which the judge was made for."""
+        return self.model.key
+
     @cached_property
     def quiet_samples(self) -> int:
         """Samples of quiet after the end of a recording by which nothing of it is left in any window or average."""

@@ -47,6 +47,10 @@ class AnyModel(Protocol):
     handicaps: Handicaps | None
 
     @property
+    def key(self) -> str:
+        """The key of the artifact that it was exported as, or digits of its file's hash."""
+
+    @property
     def quiet_samples(self) -> int:
         """Samples of quiet after the end of a recording by which nothing of it is left in any window or average."""
 

@@ -71,6 +71,7 @@ class ModelAnswer(BaseModel):
         description="How to run /v1/model/streaming.onnx: `states` names its inputs besides `audio`; null without one."
     )
     judge: Judge | None
+    keeps: bool = Field(False, description="Whether the server keeps the sound around wake words and near misses.")
     limits: Limits
     card: dict[str, Any] = Field(description="The description that the runtime reads in the model file.")
     model_card: dict[str, Any] | None = Field(

@@ -12,25 +12,18 @@ from wakeword_core.config import CascadeConfig
 from wakeword_core.errors import ConfigError
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.around import span_of
+from wakeword_core.runtime.captures import Keeper, StreamKeeper
 from wakeword_core.runtime.detector import Detection, lowered, prepare
 from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.serving.answers import DecidedBy
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
-KEY_CHARACTERS = 20
 
 _COMBINED: dict[str, Callable[[float, float], float]] = {
     "mean": lambda sentry, judge: (sentry + judge) / 2,
     "least": min,
 }
-
-
-def model_key(model: WakewordModel) -> str:
-    """Return the key of the artifact that a model was exported as, or digits of the file's hash if it names none."""
-    keys = model.card.get("keys")
-    key = keys.get("onnx_model") if isinstance(keys, dict) else None
-    return str(key or model.file.sha256[:KEY_CHARACTERS])
 
 
 @dataclass(frozen=True)
@@ -104,6 +97,11 @@ class Cascade:
             # the score of the call itself is the first that reached the threshold, and says no more than that
             confidence = _COMBINED[self.policy.combine](self._peak(self.sentry, pcm, call.label), score)
         return Decision(confidence >= self.judge.threshold, confidence, score)
+
+    def kept(self, keeper: Keeper, listens: WakewordModel | JudgedModel, threshold: float) -> StreamKeeper:
+        """Begin to keep what is heard of one stream or upload."""
+        decided_after = self.policy.after_seconds if self.judge else 0.0
+        return StreamKeeper(keeper, listens, threshold, decided_after=decided_after)
 
     def _peak(self, served: ServedModel, pcm: Pcm, word: str) -> float:
         """Return the highest threshold at which a model would detect this word; 0 in too little audio for a window."""

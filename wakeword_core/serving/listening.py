@@ -7,6 +7,7 @@ import numpy as np
 from wakeword_core.audio import StreamResampler, from_pcm16, to_pcm16
 from wakeword_core.runtime import Detector, WakewordModel
 from wakeword_core.runtime.around import Around
+from wakeword_core.runtime.captures import Keeper
 from wakeword_core.runtime.detector import Detection
 from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.runtime.levels import Watch
@@ -20,7 +21,15 @@ Message = dict[str, Any]
 class Listening:
     """Finds scores and events in a stream. A call of the sentry waits for the audio after it, which the judge needs."""
 
-    def __init__(self, cascade: Cascade, sample_rate: int, metrics: Metrics, *, alone: bool = False) -> None:
+    def __init__(
+        self,
+        cascade: Cascade,
+        sample_rate: int,
+        metrics: Metrics,
+        *,
+        alone: bool = False,
+        keeper: Keeper | None = None,
+    ) -> None:
         sentry, policy = cascade.sentry, cascade.policy
         self._cascade, self._metrics = cascade, metrics
         self._rate = sentry.model.sample_rate
@@ -34,6 +43,7 @@ class Listening:
         self._resampler = StreamResampler(sample_rate, self._rate)
         heard = (policy.before_seconds, policy.after_seconds) if cascade.judge else (0.0, 0.0)
         self._around = Around(self._rate, *heard)
+        self._kept = keeper and cascade.kept(keeper, self._listens, threshold)
         self._watch = Watch(self._rate)
         self._seconds = Seconds(metrics, self._rate)
 
@@ -45,8 +55,12 @@ class Listening:
         """End the stream: it is followed by quiet, and calls that still wait are judged by the audio there is."""
         messages = self._process(to_pcm16(self._resampler.finish()))
         quiet = np.zeros(self._listens.quiet_samples, np.int16)
-        for call, heard in (*self._around.push(quiet, self._detector.finish()), *self._around.finish()):
+        calls = self._detector.finish()
+        for call, heard in (*self._around.push(quiet, calls), *self._around.finish()):
             messages += self._decide(call, heard)
+        if self._kept:
+            self._kept.push(quiet[:0], self._detector.times, self._detector.scores, calls)
+            self._kept.finish()
         return messages + self._hint(self._watch.finish())
 
     def _process(self, pcm: Pcm) -> list[Message]:
@@ -56,6 +70,8 @@ class Listening:
         messages = self._scores()
         for call, heard in self._around.push(pcm, calls):
             messages += self._decide(call, heard)
+        if self._kept:
+            self._kept.push(pcm, self._detector.times, self._detector.scores, calls)
         return messages + self._hint(self._watch.push(pcm))
 
     def _hint(self, hint: str | None) -> list[Message]:
@@ -70,6 +86,8 @@ class Listening:
 
     def _decide(self, call: Detection, heard: Pcm) -> list[Message]:
         decision = self._cascade.decide(call, heard)
+        if self._kept:
+            self._kept.decide(call, decision.accepted)
         self._metrics.events.labels("stream", self._cascade.decided_by, str(decision.accepted).lower()).inc()
         if decision.accepted:
             self._seconds.event()

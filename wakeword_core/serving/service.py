@@ -15,10 +15,11 @@ from starlette.requests import ClientDisconnect
 from wakeword_core.audio import encode_wav
 from wakeword_core.config import ServingConfig
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.captures import Keeper
 from wakeword_core.runtime.judge import judged
 from wakeword_core.serving.answers import Judge, Limits, ModelAnswer, Verdict
 from wakeword_core.serving.batching import BatchingScorer
-from wakeword_core.serving.cascade import Cascade, ServedModel, model_key
+from wakeword_core.serving.cascade import Cascade, ServedModel
 from wakeword_core.serving.listening import Listening
 from wakeword_core.serving.metrics import Metrics
 from wakeword_core.serving.refusals import RefusedError
@@ -77,7 +78,9 @@ class Service:
         streaming = self.cascade.sentry.model.streaming
         self.streaming_bytes = streaming.file.data if streaming else None
         self.model_answer = self._describe()
-        self._verifier = Verifier(self.cascade, settings.max_seconds, self.metrics)
+        keep = settings.keep
+        self._keeper = None if keep.folder is None else Keeper(Path(keep.folder), keep)
+        self._verifier = Verifier(self.cascade, settings.max_seconds, self.metrics, self._keeper)
         self._queue = _Places(settings.queue_length, self.metrics.queue_depth)
         self._streams = _Places(settings.max_streams, self.metrics.streams)
 
@@ -138,7 +141,7 @@ class Service:
 
     def listening(self, sample_rate: int, cascade: Cascade | None = None, *, alone: bool = False) -> Listening:
         """Begin a new stream, of one of the `cascades` or the first; `alone` leaves out a judge beside its model."""
-        return Listening(cascade or self.cascade, sample_rate, self.metrics, alone=alone)
+        return Listening(cascade or self.cascade, sample_rate, self.metrics, alone=alone, keeper=self._keeper)
 
     def _served(
         self, part: str, path: Path | str, threshold: float | None, sensitivity: str | None = None
@@ -156,9 +159,8 @@ class Service:
         self._scorers.append(scorer)
         together = judged(model)
         chosen, alone = (one.threshold_at(sensitivity, threshold) for one in (together or model, model))
-        key = model_key(model)
-        self.metrics.describe(key, model.phrase, chosen, model.model_card)
-        return ServedModel(model, key, chosen, scorer, settings.batch_windows, together, alone)
+        self.metrics.describe(model.key, model.phrase, chosen, model.model_card)
+        return ServedModel(model, model.key, chosen, scorer, settings.batch_windows, together, alone)
 
     def _warm_up(self) -> None:
         """Score silence, so that the first request need not wait for imports and plans of the runtime."""
@@ -189,6 +191,7 @@ class Service:
                 before_seconds=policy.before_seconds,
                 after_seconds=policy.after_seconds,
             ),
+            keeps=self.settings.keep.folder is not None,
             limits=Limits.model_validate(self.settings.model_dump(include=set(Limits.model_fields))),
             card=model.card,
             model_card=model.model_card,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from wakeword_core.audio import to_pcm16
+from wakeword_core.runtime.captures import Keeper
 from wakeword_core.runtime.detector import Detection, detect, prepare, wake_scores
 from wakeword_core.runtime.levels import Levels
 from wakeword_core.serving.answers import Event, Verdict
@@ -49,8 +50,8 @@ class Work:
 class Verifier:
     """Decodes uploads, scores them, and decides."""
 
-    def __init__(self, cascade: Cascade, max_seconds: float, metrics: Metrics) -> None:
-        self._cascade, self._max_seconds, self._metrics = cascade, max_seconds, metrics
+    def __init__(self, cascade: Cascade, max_seconds: float, metrics: Metrics, keeper: Keeper | None = None) -> None:
+        self._cascade, self._max_seconds, self._metrics, self._keeper = cascade, max_seconds, metrics, keeper
 
     def verify(self, data: bytes, work: Work) -> Verdict:
         """Return the verdict on an audio file; RefusedError if it cannot be used, AbandonedError if nobody waits."""
@@ -73,6 +74,12 @@ class Verifier:
         highest = int(np.argmax(peaks))
         peak = Detection(float(times[highest]), min(1.0, float(peaks[highest])), labels[highest])
         decisions = self._decide(calls, pcm, work)
+        if self._keeper:
+            kept = self._cascade.kept(self._keeper, listens, self._cascade.sentry.threshold)
+            for call, decision in decisions:
+                kept.decide(call, decision.accepted)
+            kept.push(pcm, times, scores, calls)
+            kept.finish()
         for step, milliseconds in work.timings_ms.items():
             self._metrics.steps.labels(step).observe(milliseconds / 1e3)
         return self._verdict(peak, decisions, seconds, levels.hint, work)

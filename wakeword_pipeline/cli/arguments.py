@@ -28,4 +28,8 @@ Threshold = Annotated[
     typer.Option(min=0, max=1, help="Score from which the model detects the word, instead of --sensitivity."),
 ]
 Alone = Annotated[bool, typer.Option("--alone", help="Leave the judge out that lies beside the model.")]
+Keep = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Keep the sound around wake words and near misses. \\[default: none is kept]"),
+]
 Reason = Annotated[str, typer.Option(help="Reason that is recorded with the decision.")]

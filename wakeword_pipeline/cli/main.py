@@ -21,6 +21,7 @@ from wakeword_pipeline.cli.arguments import (
     AudioOrFolders,
     ConfigFile,
     Home,
+    Keep,
     Model,
     Reason,
     Sensitivity,
@@ -337,6 +338,7 @@ def listen(
     judge_absent: Annotated[
         Literal["accept", "reject"], typer.Option(help="What becomes of detections where the judge gives no answer.")
     ] = "accept",
+    keep: Keep = None,
     alone: Alone = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each detection as a line of JSON.")] = False,
 ) -> None:
@@ -353,6 +355,7 @@ def listen(
         as_json=as_json,
         judge_url=judge,
         judge_absent=judge_absent,
+        keep=keep,
     )
 
 
@@ -377,6 +380,7 @@ def serve(
         ),
     ] = None,
     without_http: Annotated[bool, typer.Option("--no-http", help="Answer at the address of --wyoming only.")] = False,
+    keep: Keep = None,
     sensitivity: Sensitivity = None,
     config: ConfigFile = None,
     home: Home = None,
@@ -386,9 +390,21 @@ def serve(
     from wakeword_pipeline.cli.commands.serve import serve_model
 
     given = {"host": host, "port": port, "wyoming": wyoming, "sensitivity": sensitivity}
-    given["http"] = False if without_http else None
+    given |= {"http": False if without_http else None, "keep.folder": None if keep is None else str(keep)}
     named = [f"serving.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
     serve_model(models or (), judge, ProjectOptions(config, home, [*(settings or []), *named]))
+
+
+@app.command()
+def captures(
+    folder: Annotated[Path, typer.Argument(help="What was given to --keep.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them all.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what `serve --keep` or `listen --keep` has kept in a folder, or delete it."""
+    from wakeword_pipeline.cli.commands.captures import delete_captures, list_captures
+
+    delete_captures(folder) if delete else list_captures(folder, as_json=as_json)
 
 
 @app.command()

@@ -20,18 +20,8 @@ from wakeword_core.runtime import WakewordModel
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from loud_model import RATE, save_model
+from loud_model import RATE, loud_and_quiet, save_model
 from satellite import PATIENCE
-
-
-def loud_and_quiet(seconds=3.0, seed=0, rate=RATE, level=8_000.0):
-    """Noise that is loud from the middle of each 1.5 s on for a quarter of a second: int16 [samples].
-
-    At a level of 400 the sentry's highest score is 0.95, and that of a model of bias 1 is 0.79.
-    """
-    times = np.arange(round(seconds * rate)) / rate
-    levels = np.where((times % 1.5 > 0.75) & (times % 1.5 < 1.0), level, level / 2_700)
-    return (np.random.default_rng(seed).normal(0, 1, len(times)) * levels).clip(-32_768, 32_767).astype(np.int16)
 
 
 def encoded(pcm, rate=RATE, format="WAV", subtype=None):

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from wakeword_core.audio import StreamResampler, from_pcm16, resample
 from wakeword_core.runtime import Detector
+from wakeword_core.runtime.captures import captures_in, read_facts
 from wakeword_core.serving import stream_route
 from wakeword_core.serving.stream_route import Pace
 
@@ -222,3 +224,34 @@ def test_who_is_faster_than_allowed_is_slowed_down(monkeypatch):
     assert pace.pause(0.0) == pytest.approx(0.001 / 4)  # even an empty message counts
     clock[0] += 100.0
     assert pace.pause(2.0) == 0.0 and pace.pause(0.4) == pytest.approx(0.1)
+
+
+def test_nothing_is_kept_unless_a_folder_is_named(serving, sound, tmp_path, monkeypatch, encode):
+    monkeypatch.chdir(tmp_path)
+    with serving(**FAST) as client:
+        hear(client, cut(sound(3.5).tobytes(), [3_200]))
+        client.post("/v1/verify", content=encode(sound()), headers={"content-type": "audio/wav"})
+        assert client.get("/v1/model").json()["keeps"] is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_heard_is_kept_where_a_folder_is_named(serving, make_model, sound, encode, tmp_path):
+    """Wake words of streams and uploads, and those that a judge refused, each with its sound and its score."""
+    folder, data = tmp_path / "kept", cut(sound(3.5).tobytes(), [3_200])
+    keep = {"folder": str(folder), "before_seconds": 0.5, "after_seconds": 0.5, "near": 0.9}
+    with serving(**FAST, keep=keep) as client:
+        *messages, _ = hear(client, data)
+        assert client.get("/v1/model").json()["keeps"] is True
+        client.post("/v1/verify", content=encode(sound()), headers={"content-type": "audio/wav"})
+    events = [one for one in messages if one["type"] == "event"]
+    found = captures_in(folder)
+    kinds = [one.kind for one in found]
+    assert kinds.count("event") >= len(events) + 1 and set(kinds) <= {"event", "near_miss"}
+    facts = read_facts(found[0])
+    assert facts["model"] == "artifact-key" and facts["word"] == "hey robin" and 0.5 < facts["score"] <= 1
+    assert soundfile.info(found[0].sound).duration == pytest.approx(1.0, abs=0.05)
+    judge = make_model(tmp_path / "judge", bias=1.0, threshold=0.1)
+    refusing, data = {"judge_threshold": 0.9, "after_seconds": 0.4}, cut(sound(3.5, level=400).tobytes(), [3_200])
+    with serving(judge=judge, cascade=refusing, keep={**keep, "folder": str(tmp_path / "refused")}, **FAST) as client:
+        assert "event" not in [one["type"] for one in hear(client, data)[:-1]]
+    assert "refused" in {one.kind for one in captures_in(tmp_path / "refused")}

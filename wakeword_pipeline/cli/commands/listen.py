@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakeword_core.config import ServingConfig
+from wakeword_core.config import KeepConfig, ServingConfig
 from wakeword_core.errors import MissingDependencyError
 from wakeword_core.python import install_command
+from wakeword_core.runtime.captures import Keeper, StreamKeeper
 from wakeword_core.runtime.detector import Detection
 from wakeword_core.runtime.levels import Watch
 from wakeword_core.runtime.live import Detector, open_model
@@ -35,15 +36,18 @@ def listen(
     as_json: bool,
     judge_url: str | None = None,
     judge_absent: "Absent" = "accept",
+    keep: Path | None = None,
 ) -> None:
     """Print each detection until interrupted, or for so many seconds; a line of JSON each with `as_json`.
 
     With the address of a server, those that it confirms; `judge_absent` decides where it does not answer.
+    The sound around detections, and around what nearly was one, goes to the folder `keep`.
     """
     model = open_model(path, alone=alone)
     detector = Detector(model, threshold, sensitivity)
     threshold = model.threshold_at(sensitivity, threshold)
     judge = None if judge_url is None else _judge(judge_url, model, judge_absent)
+    keeper = keep and StreamKeeper(Keeper(keep, KeepConfig()), model, threshold)
     shows_bar = sys.stderr.isatty() and not as_json
     samples, watch = 0, Watch(model.sample_rate)
     number_or_name = int(device) if device is not None and device.isdecimal() else device
@@ -58,12 +62,16 @@ def listen(
             if hint := watch.push(block):
                 log.warning("the microphone: %s", hint)
             events = detector.process(block)
+            if keeper:
+                keeper.push(block, detector.times, detector.scores, events)
             _print(events if judge is None else judge.push(block, events), as_json=as_json)
             if shows_bar:
                 bar = "#" * round(_WIDTH * detector.score)
                 print(f"\r{bar:<{_WIDTH}} {detector.score:.3f}", end="", file=sys.stderr, flush=True)
             if seconds is not None and samples >= seconds * model.sample_rate:
                 break
+    if keeper:
+        keeper.finish()
     if judge is not None:
         _print(judge.finish(), as_json=as_json)
 

@@ -6,9 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from loud_model import loud_and_quiet, save_model
 
 from wakeword_core.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
 from wakeword_core.runtime import live
+from wakeword_core.runtime.captures import captures_in, read_facts
 from wakeword_core.runtime.detector import Detection
 from wakeword_pipeline.cli.commands import listen
 
@@ -115,3 +117,22 @@ def test_sound_that_says_nothing_gets_a_hint_once(used, monkeypatch, tmp_path, c
     assert [record.getMessage() for record in caplog.records] == [
         "the microphone: every sample is the same: is the microphone muted, or another one in use?"
     ]
+
+
+def test_what_the_microphone_hears_is_kept_where_that_is_asked_for(monkeypatch, tmp_path, capsys) -> None:
+    """Around the detection, by the real detector; without the option nothing is."""
+    path = save_model(tmp_path / "model")
+    heard = loud_and_quiet(3.0)
+
+    @contextlib.contextmanager
+    def microphone(rate, device):
+        yield iter(np.split(heard, 30))
+
+    monkeypatch.setattr(listen, "microphone", microphone)
+    for keep in (None, tmp_path / "kept"):
+        listen.listen(path, None, None, None, None, alone=False, as_json=True, keep=keep)
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    captures = captures_in(tmp_path / "kept")
+    assert [one.kind for one in captures] == ["event"] * (len(found) // 2) and captures
+    assert read_facts(captures[0])["model"] == "artifact-key"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "model"]
