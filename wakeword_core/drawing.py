@@ -1,7 +1,7 @@
 """The size and colours that all pictures share, and turning them into PNG files."""
 
 import io
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -17,12 +17,15 @@ _DPI = 130
 _COLOURS = 256
 
 
-def new_figure(width: float, height: float) -> "Figure":
-    """Return a figure of `width` by `height` inches of its own, without pyplot and its global state."""
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> "Figure":
+    """Return a figure of `width` by `height` inches of its own, without pyplot and its global state.
+
+    Without a `layout`, which takes as long as drawing, the caller says where its parts are.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

@@ -12,6 +12,8 @@ from wakeword_core.features.store import FeatureFile
 
 _SHOWN = 8
 _COLUMNS = 4
+_WIDTH, _HEIGHT, _SIDES, _FOOT = 2.5, 2.0, 1.9, 0.55
+"""Inches: of one row's picture, of what is on both sides of all of them, and of what is below."""
 _LABELS = {
     "log_mel": ("mel band", "log power (nats)"),
     "mel_db": ("mel band", "power (dB)"),
@@ -42,7 +44,11 @@ def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float, kind: s
         )
     columns = min(_COLUMNS, len(images))
     rows = -(-len(images) // columns)
-    figure = new_figure(2.5 * columns + 1.2, 2.1 * rows + 0.7)
+    width, height = _WIDTH * columns + _SIDES, _HEIGHT * rows + _FOOT
+    figure = new_figure(width, height, layout=None)
+    figure.subplots_adjust(
+        left=0.6 / width, right=1 - 1.3 / width, bottom=_FOOT / height, top=1 - 0.35 / height, hspace=0.25, wspace=0.08
+    )
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     low, high = np.percentile(images, [1, 99.5])
     for index, axes in enumerate(grid.flat):
@@ -61,5 +67,5 @@ def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float, kind: s
     bands, values = _LABELS[kind]
     for axes in grid[:, 0]:
         axes.set_ylabel(bands)
-    figure.colorbar(image, ax=grid, label=values, shrink=0.9, pad=0.02)
+    figure.colorbar(image, cax=figure.add_axes((1 - 1.15 / width, 0.2, 0.15 / width, 0.7)), label=values)
     return as_png(figure)

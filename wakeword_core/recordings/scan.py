@@ -53,7 +53,7 @@ _READ_AT_ONCE = 4_096
 _SAVE_EVERY = 2_000
 _WAITING_A_WORKER = 8
 _HASHED_AT_ONCE = 4_096
-_NOTHING = ("", State(), "")
+_NOTHING = ("", *State(), "")
 """What comes after the last row of the cache."""
 _COLUMNS = {"source": "str", "path": "str", "recording_id": "str", "size": "int64", "error": "str"}
 """Of a listing, with the type that pandas gives them."""
@@ -94,8 +94,8 @@ class ScanCache:
         """Close the file; everything remembered is already on disk."""
         self._connection.close()
 
-    def hashes(self, root: Path) -> Iterator[tuple[str, State, str]]:
-        """Yield (path relative to `root`, state, SHA-256) of each remembered file below it, sorted by path."""
+    def hashes(self, root: Path) -> Iterator[tuple[Any, ...]]:
+        """Yield (path relative to `root`, the numbers of its state, SHA-256) of each remembered file, by path."""
         low, high = f"{root}{os.sep}", f"{root}{chr(ord(os.sep) + 1)}"
         query = (
             f"SELECT substr(path, {len(low) + 1}), size, mtime_ns, inode, ctime_ns, sha256 FROM files "  # noqa: S608  a number
@@ -105,8 +105,7 @@ class ScanCache:
         while True:
             with self._transaction():
                 rows = self._connection.execute(query, (after, high, _READ_AT_ONCE)).fetchall()
-            for path, *state, sha256 in rows:
-                yield path, State(*state), sha256
+            yield from rows
             if len(rows) < _READ_AT_ONCE:
                 return
             after = low + rows[-1][0]
@@ -356,11 +355,11 @@ def _remembered(root: Path, files: Sequence[SourceFile], cache: ScanCache) -> li
     """The remembered hash of each file, sorted by path; None where there is none."""
     hashes: list[str | None] = []
     rows = cache.hashes(root) if files else iter(())
-    known, state, sha256 = next(rows, _NOTHING)
+    known, *state, sha256 = next(rows, _NOTHING)
     for file in files:
         while known and known < file.path:  # both are sorted
-            known, state, sha256 = next(rows, _NOTHING)
-        hashes.append(sha256 if not file.error and known == file.path and state == file.state else None)
+            known, *state, sha256 = next(rows, _NOTHING)
+        hashes.append(sha256 if known == file.path and not file.error and tuple(state) == file.state else None)
     return hashes
 
 

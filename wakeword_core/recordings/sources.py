@@ -100,7 +100,8 @@ def find_recordings(
     files, others = _chosen(source, os.path.realpath(root), left_out)
     others.sort()
     # what a store keeps by hash alone is known by the link that has its name
-    named = {file.state for file in (*files, *others) if not file.error and _promised(file.path)}
+    both = (*files, *others) if others else ()
+    named = {file.state for file in both if not file.error and _promised(file.path)}
     for file, known in zip(others, remembered(others), strict=True):
         if file.state in named and not _promised(file.path):
             left_out.add(OTHER_NAME, file.path)
