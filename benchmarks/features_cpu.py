@@ -120,7 +120,7 @@ def _pack(job: Job) -> float:
     import pandas as pd
 
     from wakeword_core.config import ShardsConfig
-    from wakeword_core.shards.packed_split import build_shards
+    from wakeword_core.shards.building import build_shards
     from wakeword_core.store.parts import Parts
 
     seconds = job.samples / RATE

@@ -34,7 +34,8 @@ from generated import RATE, generate
 from wakeword_core.audio import decode_wav, encode_wav
 from wakeword_core.config import ShardsConfig
 from wakeword_core.files import hash_file
-from wakeword_core.shards.packed_split import build_shards, iter_recordings
+from wakeword_core.shards.building import build_shards
+from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.store.parts import Parts
 
 GOAL = 1.0

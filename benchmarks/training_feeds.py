@@ -42,15 +42,15 @@ def from_hdf5(project: Project, config: Config) -> Feed:
 
     from wakeword_core.features.store import MEL, FeatureFile
 
-    path = FeatureFile(project.require("mel_features", "train").path).path
+    features = FeatureFile(project.require("mel_features", "train").path)
 
     class Windows(torch.utils.data.Dataset[torch.Tensor]):
         file: Any = None
 
         def __getitem__(self, row: int) -> torch.Tensor:
             if self.file is None:  # each worker opens it for itself
-                self.file = h5py.File(path)
-            return torch.from_numpy(self.file[MEL][row, 0, 0])
+                self.file = h5py.File(features.path)
+            return torch.from_numpy(self.file[MEL][features.order[row], 0, 0])
 
     def feed(rows: torch.Tensor, noises: torch.Tensor, workers: int) -> Iterator[Fed]:
         loader = _loader(Windows(), rows.tolist(), workers, config)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 _PART_SUFFIX = ".part"
+_REPLACED = ".replaced-"
+"""How the name of a folder begins in whose place another was put."""
 _TOKEN_BYTES = 6
 _TICK_SECONDS = 0.02
 """A file that changes again so soon may have the same times."""
@@ -52,8 +54,11 @@ def file_identity(path: Path) -> tuple[int, int]:
 def lasting_state(path: Path) -> tuple[int, ...] | None:
     """Return what changes whenever a file's bytes do, or None where it is so new that they may change without that."""
     stat = path.stat()
-    if time.time() - stat.st_ctime < _TICK_SECONDS:
-        return None
+    return None if time.time() - stat.st_ctime < _TICK_SECONDS else file_state(stat)
+
+
+def file_state(stat: os.stat_result) -> tuple[int, ...]:
+    """Return device, inode, size and times of a file's bytes and of its entry: what changes when the bytes do."""
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
@@ -195,13 +200,21 @@ def link_or_copy(source: Path, target: Path) -> None:
 def put_in_place(folder: Path, final: Path) -> None:
     """Give a complete folder the name under which it counts; another that has it is moved aside."""
     if final.exists():
-        final.rename(final.with_name(f".replaced-{final.name}-{time.time_ns()}"))
+        final.rename(final.with_name(f"{_REPLACED}{final.name}-{time.time_ns()}"))
     folder.rename(final)
     descriptor = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def restore_replaced(parent: Path, name: str = "*") -> None:
+    """Give folders their name back where a kill came after they were moved aside, and before the next one had it."""
+    for aside in sorted(parent.glob(f"{_REPLACED}{name}-*"), reverse=True):  # the newest first
+        final = parent / aside.name.removeprefix(_REPLACED).rpartition("-")[0]
+        if aside.is_dir() and not aside.is_symlink() and not final.exists():
+            aside.rename(final)
 
 
 def clear_folder(folder: Path, *, keep: bool) -> None:

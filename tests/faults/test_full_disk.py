@@ -11,7 +11,8 @@ from wakeword_core.files import unfinished_parts
 from wakeword_core.recordings.manifest import read_manifest
 from wakeword_core.shards import packed_split as shards
 from wakeword_core.shards import packing
-from wakeword_core.shards.packed_split import build_shards, shard_paths
+from wakeword_core.shards.building import build_shards
+from wakeword_core.shards.packed_split import shard_paths
 from wakeword_core.store.parts import Parts
 
 FULL = r"shard 0000\d\.parquet cannot be (written|kept) .*free some space or choose another --home"

@@ -426,3 +426,9 @@ class ShardsConfig(Settings):
 
     shard_mb: float = Field(64.0, gt=0, le=2_048, description="Aimed-at size of a shard of decoded audio.")
     count: int | None = Field(None, ge=1, le=4_096, description="Shards a split; default: from the size.")
+    compact_above: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of rows that may be dead or lie in small shards before all shards are written anew.",
+    )

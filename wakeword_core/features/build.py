@@ -6,13 +6,14 @@ Memory is bounded by a few shards and blocks of rows, whatever the number of rec
 import importlib.metadata
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from wakeword_core.config import Config, Split
@@ -21,15 +22,15 @@ from wakeword_core.errors import DataError
 from wakeword_core.features.cuda import CudaBlocks
 from wakeword_core.features.materials import materials_for
 from wakeword_core.features.pipeline import Block, CpuBlocks, Timings, decoded_shards, reader_threads
-from wakeword_core.features.rows import Decoded, RowComputer, ShardRows, find_reusable
+from wakeword_core.features.rows import Decoded, OlderRows, RowComputer, ShardRows
 from wakeword_core.features.settings import feature_settings
-from wakeword_core.features.store import PARTS_FOLDER, Columns, count_contents, write_part, write_split
+from wakeword_core.features.store import PARTS_FOLDER, Columns, FeatureFile, rows_in_order, write_part, write_split
 from wakeword_core.features.windows import Synthetic, plan_windows
 from wakeword_core.files import canonical_json, digest, hash_file, require_space
 from wakeword_core.interrupts import Stopped, finishing
 from wakeword_core.prefetch import prefetch
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards.packed_split import shard_paths
+from wakeword_core.shards.packed_split import read_index, shard_paths
 from wakeword_core.store.parts import LatestParts, Parts
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class FeaturesSummary:
     """What was built and what reused, how much audio, and how fast."""
 
     rows: int
+    dead: int
+    """rows of the parts that do not count any more"""
     recordings: int
     rows_by_label: dict[str, int]
     parts: int
@@ -52,6 +55,8 @@ class FeaturesSummary:
     """the others were taken from parts, or from rows of older ones"""
     rows_per_second: float
     """of the parts that were built"""
+    content: str
+    """hash of the rows that count, in their order"""
     timings: dict[str, Any]
 
 
@@ -63,8 +68,6 @@ class Part:
     key: str
     """hash of what it is made from"""
     target: Path
-    older: Path | None
-    """the part that was in its place in the last build"""
 
 
 def build_features(
@@ -77,11 +80,13 @@ def build_features(
     progress: Progress = silent,
     mixed_in: Path | None = None,
     synthetic_sources: Collection[str] = (),
+    sums: Mapping[str, str] | None = None,
 ) -> FeaturesSummary:
     """Compute the features of one split: `out/parts/*.h5` and `out/<split>.h5` over them.
 
     Augmented views have the noise and the rooms of the shards themselves, or of those in the folder `mixed_in`. The
-    recordings of `synthetic_sources` are made from text or computed.
+    recordings of `synthetic_sources` are made from text or computed. `sums` are the SHA-256 (hex) of the shards by
+    name, where they are known: then only those are read whose parts are not there.
     Parts whose shard and settings are unchanged are taken from `parts`. A signal to stop is obeyed when the part that
     is being written is whole; raises Stopped if its handler lets the process go on, and DataError when nothing can be
     cut.
@@ -96,7 +101,7 @@ def build_features(
     made_with = [attributes["config_json"], split, materials.key, sorted(synthetic.sources), sorted(synthetic.words)]
     readers = reader_threads(on_gpu=kind == "cuda")
     latest = LatestParts(parts, [split, attributes, kind])
-    planned = _plan_parts(shard_paths(shards), made_with, latest, readers, out / PARTS_FOLDER)
+    planned = _plan_parts(shard_paths(shards), made_with, sums or {}, readers, out / PARTS_FOLDER)
     missing = [part for part in planned if not parts.link(part.key, part.target)]
     progress(f"features {split}", len(planned) - len(missing), len(planned))
 
@@ -107,7 +112,7 @@ def build_features(
         computer = RowComputer(config, split, materials, torch.device(device), synthetic)
         shards_ahead = decoded_shards([part.shard for part in missing], computer.margin, timings, readers)
         with finishing() as asked_to_stop, closing(shards_ahead) as decoded, torch_threads(1):
-            builder = PartBuilder(computer, parts, threads, attributes, timings)
+            builder = PartBuilder(computer, parts, latest.keys, threads, attributes, timings)
             with closing(builder.build(missing, decoded, asked_to_stop)) as built:
                 for number, shard_rows in enumerate(built, 1):
                     rows, computed = rows + len(shard_rows), computed + shard_rows.to_compute()
@@ -117,23 +122,26 @@ def build_features(
     if missing:
         log.info("features of %s: %d rows; the slowest step was %s", split, computed, figures["bottleneck"])
 
-    recordings, rows_by_class = count_contents([part.target for part in planned])
-    all_rows = rows_by_class.total()
-    if all_rows == 0:
+    targets = [part.target for part in planned]
+    write_split(out / f"{split}.h5", targets, attributes, rows_in_order(targets, read_index(shards)))
+    file = FeatureFile(out)
+    if not len(file):
         raise DataError(f"the {split} split has no recording to compute features from; see the manifest's summary")
-    write_split(out / f"{split}.h5", [part.target for part in planned], attributes)
+    rows_by_class = np.bincount(file.column("labels"), minlength=len(config.labels)).tolist()
     return FeaturesSummary(
-        rows=all_rows,
-        recordings=recordings,
-        rows_by_label={label: rows_by_class[index] for index, label in enumerate(config.labels)},
+        rows=len(file),
+        dead=file.dead,
+        recordings=len(np.unique(file.column("recording_ids"))),
+        rows_by_label=dict(zip(config.labels, rows_by_class, strict=True)),
         parts=len(planned),
         parts_built=len(missing),
         parts_reused=len(planned) - len(missing),
-        window_seconds=round(all_rows * config.features.row_samples(split) / rate, 1),
+        window_seconds=round(len(file) * config.features.row_samples(split) / rate, 1),
         noise_seconds=round(materials.noise.seconds, 1),
         rooms=len(materials.rooms),
         rows_computed=computed,
         rows_per_second=round(rows / figures["wall_seconds"], 1) if rows else 0.0,
+        content=file.content(),
         timings=figures,
     )
 
@@ -147,12 +155,20 @@ class _PreparedPart:
 
 
 class PartBuilder:
-    """Builds parts on a CPU or a GPU; rows that an older part in `parts` has are copied from it."""
+    """Builds parts on a CPU or a GPU; rows that `older` parts in `parts` have are copied from them."""
 
     def __init__(
-        self, computer: RowComputer, parts: Parts, threads: int, attributes: dict[str, str], timings: Timings
+        self,
+        computer: RowComputer,
+        parts: Parts,
+        older: Sequence[str],
+        threads: int,
+        attributes: dict[str, str],
+        timings: Timings,
     ) -> None:
         self._computer, self._parts, self._attributes, self._timings = computer, parts, attributes, timings
+        paths = [path for key in older if parts.entry(path := parts.path(key)) is not None]
+        self._older = OlderRows(paths, lambda part: parts.entry(part, read=True) is not None)
         on_gpu = computer.device.type == "cuda"
         self._compute = CudaBlocks(computer, timings) if on_gpu else CpuBlocks(computer, threads, timings)
         self._prepare_part = timings.timed("prepare", self._prepare)
@@ -183,10 +199,7 @@ class PartBuilder:
         rate = config.data.audio.sample_rate
         plan = plan_windows(decoded.recordings, computer.split, config.features, rate, config.seed, computer.synthetic)
         draws = computer.draw(plan)
-        reused = None
-        if part.older is not None and self._parts.entry(part.older, read=True) is not None:
-            reused = find_reusable(part.older, plan, draws)
-        shard_rows = computer.prepare(decoded, plan, draws, reused)
+        shard_rows = computer.prepare(decoded, plan, draws, self._older.find(plan, draws))
         columns = computer.columns(decoded.recordings, shard_rows)
         needed = len(shard_rows) * computer.features.row_bytes(computer.split)
         require_space(part.target.parent, needed, f"feature part {part.target.stem} of {computer.split}")
@@ -211,18 +224,13 @@ class PartBuilder:
 
 
 def _plan_parts(
-    shards: Sequence[Path], made_with: Sequence[Any], latest: LatestParts, readers: int, folder: Path
+    shards: Sequence[Path], made_with: Sequence[Any], sums: Mapping[str, str], readers: int, folder: Path
 ) -> list[Part]:
     """Each shard's part, by what it is made from: the shard, and what it is `made_with`."""
-    hashes = prefetch(hash_file, shards, readers, len(shards))
+    hashes = prefetch(lambda shard: sums.get(shard.name) or hash_file(shard), shards, readers, len(shards))
     return [
-        Part(
-            shard,
-            digest([shard_hash, *made_with]),
-            folder / f"{shard.stem}.h5",
-            latest.find(index, len(shards)),
-        )
-        for index, (shard, shard_hash) in enumerate(zip(shards, hashes, strict=True))
+        Part(shard, digest([shard_hash, *made_with]), folder / f"{shard.stem}.h5")
+        for shard, shard_hash in zip(shards, hashes, strict=True)
     ]
 
 

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from wakeword_core.config import FeaturesConfig, Split
 from wakeword_core.features.draws import HashRing, hash_keys
 from wakeword_core.features.settings import AUGMENTED_SPLIT
-from wakeword_core.shards.packed_split import iter_recordings, shard_paths
-from wakeword_core.shards.shard_file import read_column
+from wakeword_core.shards.packed_split import iter_recordings, read_columns
 
 _NOISE_ROLES = ("noise", "background")
 _STRETCH_SECONDS = 30.0
@@ -154,15 +153,13 @@ NO_MATERIALS = _materials(NoiseBank([], 0.0, 0, 1, 0), np.zeros((0, 1), np.float
 def _recorded_noise(shards: Path, seconds: float, row_seconds: float, rate: int) -> list[tuple[str, Pcm]]:
     """Stretches of recorded noise, (name, int16 [samples]), as many as `seconds` hold, whatever the shards."""
     stretches: list[tuple[str, int, float]] = []
-    for path in shard_paths(shards):
-        columns = (read_column(path, name) for name in ("recording_id", "role", "seconds"))
-        for recording, role, length in zip(*columns, strict=True):
-            if role in _NOISE_ROLES:
-                count = max(1, math.ceil((length - row_seconds) / _STRETCH_SECONDS))
-                stretches += [
-                    (recording, number, min(length - number * _STRETCH_SECONDS, _STRETCH_SECONDS))
-                    for number in range(count)
-                ]
+    rows = read_columns(shards, ["recording_id", "role", "seconds"])
+    noise = rows[rows["role"].isin(_NOISE_ROLES)]
+    for recording_id, length in zip(noise["recording_id"], noise["seconds"], strict=True):
+        stretches += [
+            (recording_id, number, min(length - number * _STRETCH_SECONDS, _STRETCH_SECONDS))
+            for number in range(max(1, math.ceil((length - row_seconds) / _STRETCH_SECONDS)))
+        ]
     # by a hash, so that one more recording takes the place of a few others at most
     stretches.sort(key=lambda stretch: hashlib.sha256(f"{stretch[0]}:{stretch[1]}".encode()).digest())
     until = np.cumsum([length for _, _, length in stretches])

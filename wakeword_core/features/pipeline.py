@@ -169,10 +169,12 @@ class CpuBlocks:
 
 
 def copy_reused(block: Block, features: npt.NDArray[Any]) -> None:
-    """Copy the rows of a block that an older part has to their places in `features` [rows, bands, frames]."""
+    """Copy the rows of a block that older parts have to their places in `features` [rows, bands, frames]."""
     reused = block.shard_rows.reused
     if reused is not None:
-        copy_rows(reused.part, reused.rows[block.first : block.last], features)
+        part, rows = (array[block.first : block.last] for array in (reused.part, reused.rows))
+        for number in np.unique(part[rows >= 0]).tolist():
+            copy_rows(reused.parts[number], np.where(part == number, rows, -1), features)
 
 
 def block_rows(rows: int, threads: int, row_bytes: int, batch: int, most_bytes: int) -> int:

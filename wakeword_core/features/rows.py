@@ -1,7 +1,9 @@
 """Rows of features: planned windows are cut from a shard's recordings, augmented and transformed in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import torch
 
 from wakeword_core.config import Config, Split
+from wakeword_core.errors import ArtifactError
 from wakeword_core.features.augment import STEPS, Augmenter, Draws, Floor, cut, draw, source_samples, whole_steps
 from wakeword_core.features.frontend import on_device, row_front_end
 from wakeword_core.features.materials import Materials
@@ -18,6 +21,7 @@ from wakeword_core.features.windows import ALL_REAL, Synthetic, WindowPlan, labe
 from wakeword_core.shards.shard_file import Recording
 
 Indices = npt.NDArray[np.int64]
+_ROW_TYPES = {"key": np.uint64, "start": np.int64, "part": np.int64, "row": np.int64}
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,13 @@ class Sound:
 
 @dataclass(frozen=True)
 class ReusedRows:
-    """A part of an earlier build under the same settings, and which of its rows each planned row is."""
+    """Parts of an earlier build under the same settings, and which row of which part each planned row is."""
 
-    part: Path
+    parts: Sequence[Path]
+    part: Indices
+    """[rows], index into `parts`"""
     rows: Indices
-    """[rows], -1 where the part does not have the row"""
+    """[rows], -1 where no part has the row"""
 
 
 @dataclass(frozen=True)
@@ -225,13 +231,28 @@ class RowComputer:
         return np.where(plan.word_end == NO_WORD, NO_WORD, frame.clip(0, self.frames - 1))
 
 
-def find_reusable(part: Path, plan: WindowPlan, draws: Draws) -> ReusedRows:
-    """Find a plan's rows in a whole part that was made under the same settings on the same kind of device.
+class OlderRows:
+    """The rows of parts that were made under the same settings on the same kind of device.
 
     A row's numbers follow from its drawn key and its start alone.
     """
-    with open_features(part) as file:
-        stored = pd.DataFrame({"key": file["keys"][:], "start": file["starts"][:]})
-    stored = stored.assign(row=np.arange(len(stored))).drop_duplicates(["key", "start"])
-    wanted = pd.DataFrame({"key": draws.key, "start": plan.start})
-    return ReusedRows(part, wanted.merge(stored, how="left")["row"].fillna(-1).to_numpy(np.int64))
+
+    def __init__(self, parts: Sequence[Path], is_whole: Callable[[Path], bool]) -> None:
+        """`is_whole` reads a part that rows are to be taken from, once."""
+        self._parts, self._is_whole = list(parts), cache(is_whole)
+        stored = [pd.DataFrame({"key": [], "start": [], "part": [], "row": []}).astype(_ROW_TYPES)]
+        for number, part in enumerate(parts):
+            with suppress(ArtifactError), open_features(part) as file:
+                rows = {"key": file["keys"][:], "start": file["starts"][:], "part": number}
+                stored.append(pd.DataFrame({**rows, "row": np.arange(len(rows["key"]))}))
+        self._stored = pd.concat(stored, ignore_index=True).drop_duplicates(["key", "start"])
+
+    def find(self, plan: WindowPlan, draws: Draws) -> ReusedRows | None:
+        """Find a plan's rows; None where there are none."""
+        wanted = pd.DataFrame({"key": draws.key, "start": plan.start})
+        found = wanted.merge(self._stored, how="left")[["part", "row"]].fillna(-1).to_numpy(np.int64)
+        part, rows = found[:, 0], found[:, 1]
+        for number in np.unique(part[part >= 0]).tolist():
+            if not self._is_whole(self._parts[number]):
+                rows[part == number] = -1
+        return ReusedRows(self._parts, part, rows) if (rows >= 0).any() else None

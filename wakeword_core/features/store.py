@@ -1,7 +1,11 @@
-"""The feature store: one HDF5 part a shard, and a virtual file over the parts of a split."""
+"""The feature store: one HDF5 part a shard, and a virtual file over the parts of a split.
 
+A part may hold rows that no longer count, and rows of later shards belong between those of earlier ones: the virtual
+file has the parts' rows end to end, and names those that count, in the order of their recordings.
+"""
+
+import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import as_type, lasting_state, parse_json, reading, replacing
@@ -31,10 +36,14 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "synthetic": np.dtype(np.uint8),
     "recording_ids": np.dtype("S64"),
     "keys": np.dtype(np.uint64),
+    "digests": np.dtype("S64"),
 }
 """Per-row datasets: class index, index into ROLES, view, first sample in the recording, valid frames, last frame of
-the word (or NO_WORD), whether its source is synthetic, recording, and a hash of recording, window, view, seed and what
-is mixed in."""
+the word (or NO_WORD), whether its source is synthetic, recording, a hash of recording, window, view, seed and what is
+mixed in, and the SHA-256 of the row's features."""
+ROWS = "rows"
+"""Of a virtual file: which of its rows count, in their order."""
+_OWN = {**COLUMNS, ROWS: np.dtype(np.int64)}
 NO_WORD = -1
 """`word_ends` of a row that holds no wake word."""
 PARTS_FOLDER = "parts"
@@ -43,8 +52,10 @@ _EXPONENTS = {2: (np.uint16, np.uint16(0x7C00)), 4: (np.uint32, np.uint32(0x7F80
 
 _ADVICE = "build the features again"
 _MEL_DIMENSIONS = 5
+_ROWS_AT_ONCE = 1_024
 
 Columns = dict[str, npt.NDArray[Any]]
+Rows = npt.NDArray[np.int64]
 
 
 def own_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
@@ -55,7 +66,7 @@ def own_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
         raise ValueError(f"its {name} is not in it")
     dataset = file[name]
-    dtype, dimensions = (COLUMNS[name], 1) if name in COLUMNS else (dataset.dtype, _MEL_DIMENSIONS)
+    dtype, dimensions = (_OWN[name], 1) if name in _OWN else (dataset.dtype, _MEL_DIMENSIONS)
     if dataset.dtype != dtype or dataset.dtype.kind not in "iufS" or dataset.ndim != dimensions:
         raise ValueError(f"its {name} is {dataset.dtype} {dataset.shape}")
     if dataset.is_virtual:
@@ -78,32 +89,41 @@ def open_features(path: Path) -> Iterator[h5py.File]:
     """Open a part or a view to read; ArtifactError where it is none, damaged, or leads anywhere else."""
     with reading(path, _ADVICE), h5py.File(path) as file:
         state = lasting_state(path)
-        if (path, state) not in _rows:
-            rows = _count_rows(file, path)
+        if (path, state) not in _places:
+            place = _place_of_features(file, path)
             if state is not None:
-                _rows[path, state] = rows
+                _places[path, state] = place
         yield file
 
 
-_rows: dict[tuple[Path, tuple[int, ...] | None], int] = {}
-"""Rows of files that were looked through, which takes milliseconds each, by their place and state."""
+@dataclass(frozen=True)
+class _Place:
+    """The features in a file: [rows, 1, 1, n_mels, frames], and the byte that they begin at; 0 in a virtual file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    begin: int
 
 
-def _count_rows(file: h5py.File, path: Path) -> int:
+_places: dict[tuple[Path, tuple[int, ...] | None], _Place] = {}
+"""Of files that were looked through, which takes milliseconds each, by their path and state."""
+
+
+def _place_of_features(file: h5py.File, path: Path) -> _Place:
     if missing := [name for name in (MEL, *COLUMNS) if file.get(name, getlink=True) is None]:
         raise ArtifactError(f"{path} lacks {', '.join(sorted(missing))}; {_ADVICE}")
     lengths = {name: len(own_dataset(file, name, path)) for name in (MEL, *COLUMNS)}
     if len(set(lengths.values())) > 1:
         raise ArtifactError(f"{path} has columns of different lengths: {lengths}; {_ADVICE}")
-    return lengths[MEL]
+    return _Place(file[MEL].shape, file[MEL].dtype, file[MEL].id.get_offset() or 0)
 
 
-def _rows_of(path: Path) -> int:
-    rows = _rows.get((path, lasting_state(path)))
-    if rows is None:
+def _place(path: Path) -> _Place:
+    place = _places.get((path, lasting_state(path)))
+    if place is None:
         with open_features(path) as file:
-            rows = len(file[MEL])
-    return rows
+            place = _place_of_features(file, path)
+    return place
 
 
 @dataclass
@@ -154,22 +174,25 @@ class WindowSet:
 def write_part(
     path: Path, rows: int, blocks: Iterable[npt.NDArray[Any]], columns: Columns, attributes: dict[str, str]
 ) -> None:
-    """Write one part from its blocks [<= rows, n_mels, frames] in order.
+    """Write one part from its blocks [<= rows, n_mels, frames] in order, with the digest of each row.
 
-    Raises ArtifactError when a block holds a NaN or an infinity, or when they are not `rows` rows together.
+    `columns` are all others of COLUMNS. Raises ArtifactError when a block holds a NaN or an infinity, or when they are
+    not `rows` rows together.
     """
     with replacing(path) as part, h5py.File(part, "w", libver="latest") as file:
-        filled = 0
+        filled, digests = 0, list[str]()
         for block in blocks:
             if MEL not in file:
                 file.create_dataset(MEL, (rows, 1, 1, *block.shape[1:]), block.dtype)
             _require_finite(block, columns["recording_ids"][filled : filled + len(block)])
             file[MEL][filled : filled + len(block), 0, 0] = block
+            digests += (hashlib.sha256(row).hexdigest() for row in np.ascontiguousarray(block))
             filled += len(block)
         if filled != rows:
             raise ArtifactError(f"{path} got {filled} of {rows} rows of features")
+        whole = {**columns, "digests": np.array(digests, COLUMNS["digests"])}
         for name, dtype in COLUMNS.items():
-            file.create_dataset(name, data=columns[name].astype(dtype))
+            file.create_dataset(name, data=whole[name].astype(dtype))
         _describe(file, attributes)
 
 
@@ -188,8 +211,7 @@ def copy_rows(part: Path, rows: npt.NDArray[np.int64], target: npt.NDArray[Any])
         return
     # rows that stand together were together: a few long stretches, read in place
     breaks = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(rows[wanted]) != 1)) + 1
-    with open_features(part) as file:
-        begin = file[MEL].id.get_offset()
+    begin = _place(part).begin
     # not through HDF5, which does one thing at a time for all threads
     with part.open("rb") as file:
         for stretch in np.split(wanted, breaks):
@@ -199,23 +221,32 @@ def copy_rows(part: Path, rows: npt.NDArray[np.int64], target: npt.NDArray[Any])
                 raise ArtifactError(f"{part} ends too early; delete it, and it is built again")
 
 
-def count_contents(parts: Sequence[Path]) -> tuple[int, Counter[int]]:
-    """Count the recordings of finished parts, none of which has one of another, and their rows by class index."""
-    recordings, labels = 0, Counter[int]()
-    for part in parts:
-        with open_features(part) as file:
-            labels.update(file["labels"][:].tolist())
-            recordings += len(np.unique(file["recording_ids"][:]))
-    return recordings, labels
-
-
 def _describe(file: h5py.File, attributes: dict[str, str]) -> None:
     # text of fixed length: HDF5 keeps the other kind in a heap with uninitialised gaps, so that no two files are equal
     file.attrs.update({name: np.bytes_(text.encode()) for name, text in attributes.items()})
 
 
-def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -> None:
-    """Join parts (inside the folder of `path`) as virtual datasets.
+def rows_in_order(parts: Sequence[Path], index: pd.DataFrame) -> Rows:
+    """Find the rows of parts, end to end, that belong to the rows of shards that an `index` names, in its order.
+
+    A part is called as its shard.
+    """
+    runs, first = [], 0
+    for part in parts:
+        with open_features(part) as file:
+            recording_ids = file["recording_ids"][:]
+        begins = np.flatnonzero(np.append(True, recording_ids[1:] != recording_ids[:-1])[: len(recording_ids)])
+        run = {"recording_id": recording_ids[begins].astype(np.str_), "begin": begins + first}
+        runs.append(pd.DataFrame({**run, "rows": np.diff(begins, append=len(recording_ids)), "part": part.stem}))
+        first += len(recording_ids)
+    wanted = index[["recording_id"]].assign(part=index["file"].str.rpartition(".")[0])
+    found = wanted.merge(pd.concat(runs), on=["recording_id", "part"])
+    begin, count = found["begin"].to_numpy(np.int64), found["rows"].to_numpy(np.int64)
+    return np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(count.sum())
+
+
+def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str], order: Rows | None = None) -> None:
+    """Join parts (inside the folder of `path`) as virtual datasets, with the rows that count in `order`: else all.
 
     What it holds is the parts'; its bytes are not reproducible, since HDF5 leaves gaps unwritten.
     """
@@ -234,33 +265,55 @@ def write_split(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -
                 layout[start : start + shape[0]] = source
                 start += shape[0]
             file.create_virtual_dataset(name, layout)
+        file.create_dataset(ROWS, data=np.arange(rows) if order is None else order, dtype=_OWN[ROWS])
         _describe(file, {**attributes, "parts_json": json.dumps([part.name for part in parts])})
 
 
 class FeatureFile:
-    """A split's features, read in blocks; validated when opened."""
+    """A split's features: the rows that count, read in their order; validated when opened."""
 
     def __init__(self, folder: Path) -> None:
         paths = sorted(folder.glob("*.h5"))
         if len(paths) != 1:
             raise ArtifactError(f"{folder} should hold one feature file, but holds {len(paths)}")
         self.path = paths[0]
+        self.order: Rows
+        """Which rows of the parts, end to end, count."""
         with open_features(self.path) as file:
-            self.shape: tuple[int, ...] = file[MEL].shape
+            stored, self.dtype = file[MEL].shape, file[MEL].dtype
+            self.order = own_dataset(file, ROWS, self.path)[:]
             self.labels = as_type(list[str], parse_json(bytes(file.attrs["labels_json"])))
             self.config = as_type(dict[str, Any], parse_json(bytes(file.attrs["config_json"])))
             names = as_type(list[PathPart], parse_json(bytes(file.attrs["parts_json"])))
+        if len(self.order) and not 0 <= self.order.min() <= self.order.max() < stored[0]:
+            raise ArtifactError(f"{self.path} names rows that it does not have; {_ADVICE}")
+        self.shape: tuple[int, ...] = (len(self.order), *stored[1:])
+        self._parts: list[tuple[Path, int, int]] = []
         rows = 0
         for part in (folder / PARTS_FOLDER / name for name in names):
             # HDF5 reads a missing part of a virtual dataset as zeros, without a word
             if not part.is_file() or not h5py.is_hdf5(part):
                 raise ArtifactError(f"{part} is missing or not an HDF5 file; {_ADVICE}")
-            rows += _rows_of(part)
-        if rows != len(self):
-            raise ArtifactError(f"{self.path} has {len(self)} rows, but its parts have {rows}; {_ADVICE}")
+            place = _place(part)
+            if (place.shape[1:], place.dtype) != (stored[1:], self.dtype) or (place.shape[0] and not place.begin):
+                raise ArtifactError(f"{part} holds features of another shape than {self.path} says; {_ADVICE}")
+            self._parts.append((part, rows, place.shape[0]))
+            rows += place.shape[0]
+        if rows != stored[0]:
+            raise ArtifactError(f"{self.path} has {stored[0]} rows, but its parts have {rows}; {_ADVICE}")
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @property
+    def parts(self) -> list[Path]:
+        """Return the parts that the rows lie in."""
+        return [part for part, _, _ in self._parts]
+
+    @property
+    def dead(self) -> int:
+        """Count the rows of the parts that do not count any more."""
+        return sum(rows for _, _, rows in self._parts) - len(self)
 
     @property
     def n_mels(self) -> int:
@@ -275,41 +328,46 @@ class FeatureFile:
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a whole column of COLUMNS: [rows]."""
         with open_features(self.path) as file:
-            return file[name][:]
+            return file[name][:][self.order]
+
+    def content(self) -> str:
+        """Hash what counts: every column of every row, in their order; where the rows lie does not count."""
+        total = hashlib.sha256()
+        for name in COLUMNS:
+            total.update(name.encode())
+            total.update(self.column(name).tobytes())
+        return total.hexdigest()
 
     def rows(self, chosen: Sequence[int]) -> npt.NDArray[np.float32]:
         """Read some rows: float32 [len(chosen), n_mels, frames]."""
-        with open_features(self.path) as file:
-            return np.stack([file[MEL][row, 0, 0].astype(np.float32) for row in chosen])
+        return self._read(self.order[np.asarray(chosen, np.int64)]).astype(np.float32)
 
     def blocks(self, rows: int) -> Iterator[tuple[int, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
         """Yield (first row, mel [<= rows, n_mels, frames], valid [<= rows, frames]) over the split.
 
         Raises ArtifactError where a value is not finite.
         """
-        with open_features(self.path) as file:
-            frame = np.arange(self.frames)
-            for start in range(0, len(self), rows):
-                here = slice(start, start + rows)
-                mel = file[MEL][here, 0, 0]
-                first = file["valid_start"][here].astype(np.int64)[:, None]
-                count = file["valid_frames"][here].astype(np.int64)[:, None]
-                if not np.isfinite(mel).all():
-                    raise ArtifactError(f"{self.path} holds values that are not finite near row {start}")
-                yield start, mel, (frame >= first) & (frame < first + count)
+        first, count = (self.column(name).astype(np.int64)[:, None] for name in ("valid_start", "valid_frames"))
+        frame = np.arange(self.frames)
+        for start in range(0, len(self), rows):
+            here = slice(start, start + rows)
+            mel = self._read(self.order[here])
+            if not np.isfinite(mel).all():
+                raise ArtifactError(f"{self.path} holds values that are not finite near row {start}")
+            yield start, mel, (frame >= first[here]) & (frame < first[here] + count[here])
 
     def load(self, *, clean_only: bool = False) -> WindowSet:
         """Read the whole split (or its clean views) as tensors."""
         import torch
 
         chosen = self.column("views") == 0 if clean_only else np.ones(len(self), bool)
-        dtype = np.float16 if self.config["features.rows"]["dtype"] == "float16" else np.float32
-        mel = np.empty((int(chosen.sum()), self.n_mels, self.frames), dtype)
-        filled = 0
-        for start, block, _ in self.blocks(1024):
-            kept = block[chosen[start : start + len(block)]]
-            mel[filled : filled + len(kept)] = kept
-            filled += len(kept)
+        order = self.order[chosen]
+        mel = np.empty((len(order), self.n_mels, self.frames), self.dtype)
+        for start in range(0, len(order), _ROWS_AT_ONCE):
+            block = mel[start : start + _ROWS_AT_ONCE]
+            self._read_into(block, order[start : start + _ROWS_AT_ONCE])
+            if not np.isfinite(block).all():
+                raise ArtifactError(f"{self.path} holds values that are not finite near row {start}")
         labels, roles, views, word_ends = (
             torch.from_numpy(self.column(name)[chosen].astype(np.int64))
             for name in ("labels", "roles", "views", "word_ends")
@@ -317,6 +375,17 @@ class FeatureFile:
         synthetic = torch.from_numpy(self.column("synthetic")[chosen] > 0)
         recording_ids = self.column("recording_ids")[chosen].astype(np.str_)
         return WindowSet(torch.from_numpy(mel), labels, roles, views, word_ends, synthetic, recording_ids)
+
+    def _read(self, rows: Rows) -> npt.NDArray[Any]:
+        """Read rows of the parts, end to end: [rows, n_mels, frames]."""
+        mel = np.empty((len(rows), self.n_mels, self.frames), self.dtype)
+        self._read_into(mel, rows)
+        return mel
+
+    def _read_into(self, mel: npt.NDArray[Any], rows: Rows) -> None:
+        for part, first, count in self._parts:
+            own = rows - first
+            copy_rows(part, np.where(own < count, own, -1), mel)
 
 
 def spread_windows(folder: Path, count: int) -> npt.NDArray[np.float32]:

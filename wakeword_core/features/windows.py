@@ -1,5 +1,6 @@
 """Which windows of which recordings become rows: aligned on the word for positives, sliding over the rest."""
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ import numpy.typing as npt
 from wakeword_core.config import ROLES, AugmentConfig, Config, FeaturesConfig, Split
 from wakeword_core.features.draws import hash_keys, uniforms
 from wakeword_core.features.settings import AUGMENTED_SPLIT
-from wakeword_core.features.store import COLUMNS, MEL, NO_WORD, PARTS_FOLDER, FeatureFile, open_features
-from wakeword_core.shards.packed_split import read_shard, shard_paths
-from wakeword_core.shards.shard_file import Recording, read_column
+from wakeword_core.features.store import COLUMNS, MEL, NO_WORD, FeatureFile, open_features
+from wakeword_core.recordings.row import RecordingRow, row_columns
+from wakeword_core.shards.packed_split import read_columns
 
+_ROWS_AT_ONCE = 1_024
 _ALIGNED_ROLES = ("positive", "hard_negative")
 _SKIPPED_ROLES = ("rir",)
 
@@ -33,23 +35,18 @@ class Synthetic:
         """Look through a split's shards for positives of the synthetic `sources`, if that matters."""
         words: set[str] = set()
         if sources and split == AUGMENTED_SPLIT and augment.real_views is not None:
-            for path in shard_paths(shards):
-                columns = (read_column(path, name) for name in ("label", "role", "source"))
-                words.update(
-                    label
-                    for label, role, source in zip(*columns, strict=True)
-                    if role == "positive" and source in sources
-                )
+            rows = read_columns(shards, ["label", "role", "source"])
+            words.update(rows.loc[(rows["role"] == "positive") & rows["source"].isin(list(sources)), "label"])
         return cls(frozenset(sources), frozenset(words))
 
-    def views(self, recording: Recording, augment: AugmentConfig) -> int:
+    def views(self, recording: RecordingRow, augment: AugmentConfig) -> int:
         """Return how many views of each of its windows a recording of the training split gets."""
         if recording.role != "positive":
             return augment.negative_views
         few = recording.label in self.words and recording.source not in self.sources
         return augment.real_views if few and augment.real_views is not None else augment.views
 
-    def rows(self, recordings: Sequence[Recording]) -> npt.NDArray[np.bool_]:
+    def rows(self, recordings: Sequence[RecordingRow]) -> npt.NDArray[np.bool_]:
         """Tell which recordings are synthetic: [recordings]."""
         return np.asarray([recording.source in self.sources for recording in recordings], bool)
 
@@ -78,7 +75,7 @@ class WindowPlan:
 
 
 def plan_windows(
-    recordings: Sequence[Recording],
+    recordings: Sequence[RecordingRow],
     split: Split,
     config: FeaturesConfig,
     sample_rate: int,
@@ -154,30 +151,38 @@ def _hop(config: FeaturesConfig, split: Split, sample_rate: int) -> int:
     return context if context > 0 else hop
 
 
-def _speech_end(recording: Recording, sample_rate: int) -> int:
+def _speech_end(recording: RecordingRow, sample_rate: int) -> int:
     """Where a recording's speech ends, in samples; its own end where that is unknown."""
     end = recording.speech_end
-    return len(recording.audio) if np.isnan(end) else round(end * sample_rate)
+    return _samples(recording, sample_rate) if np.isnan(end) else round(end * sample_rate)
 
 
-def label_indices(recordings: Sequence[Recording], labels: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Look up the class of each recording: [recordings]; what is not positive is class 0."""
+def _samples(recording: RecordingRow, sample_rate: int) -> int:
+    """Samples of a recording as shards hold it."""
+    return round(recording.seconds * sample_rate)
+
+
+def label_indices(recordings: Sequence[RecordingRow], labels: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Look up the class of each recording: [recordings]; what is not positive is class 0.
+
+    So is a positive of a word that is none any more: a shard may hold some, of which no row counts.
+    """
     index = {label: position for position, label in enumerate(labels)}
     return np.asarray(
-        [index[recording.label] if recording.role == "positive" else 0 for recording in recordings], np.int64
+        [index.get(recording.label, 0) if recording.role == "positive" else 0 for recording in recordings], np.int64
     )
 
 
-def role_indices(recordings: Sequence[Recording]) -> npt.NDArray[np.int64]:
+def role_indices(recordings: Sequence[RecordingRow]) -> npt.NDArray[np.int64]:
     """Look up the role of each recording as an index into ROLES: [recordings]."""
     return np.asarray([ROLES.index(recording.role) for recording in recordings], np.int64)
 
 
 def _starts(
-    recording: Recording, split: Split, config: FeaturesConfig, sample_rate: int
+    recording: RecordingRow, split: Split, config: FeaturesConfig, sample_rate: int
 ) -> tuple[list[int], list[bool]]:
     """Row starts of one recording, and whether each is aligned on speech."""
-    length, row = len(recording.audio), config.row_samples(split)
+    length, row = _samples(recording, sample_rate), config.row_samples(split)
     longer = row > config.frontend.window_samples
     after = row_tail(config, sample_rate) if longer else round(config.windows.tail_seconds * sample_rate)
     starts: list[int] = []
@@ -203,42 +208,55 @@ def _sliding_starts(last: int, hop: int, first: int) -> list[int]:
 
 
 def verify_features(
-    folder: Path, shards: Path, split: Split, config: Config, synthetic_sources: Collection[str] = ()
+    folder: Path,
+    shards: Path,
+    split: Split,
+    config: Config,
+    synthetic_sources: Collection[str] = (),
+    verified: Collection[str] = (),
 ) -> list[str]:
     """Compare a split's stored features with its shards and settings; returns what is wrong, as sentences.
 
-    Looks at shapes, finiteness, and the recording, label, view, start and origin of every row.
+    Looks at shapes, finiteness, and the recording, label, view, start and origin of every row. Of the parts whose names
+    are among the `verified` ones the features themselves are not read.
     """
     file = FeatureFile(folder)
-    frontend = config.features.frontend
     problems = []
-    expected_shape = (1, 1, frontend.bands, config.features.row_frames(split))
+    expected_shape = (1, 1, config.features.frontend.bands, config.features.row_frames(split))
     if file.shape[1:] != expected_shape:
         problems.append(f"rows of shape {file.shape[1:]} instead of {expected_shape}")
     if tuple(file.labels) != config.labels:
         problems.append(f"labels {file.labels} instead of {list(config.labels)}")
-    rows, rate = 0, config.data.audio.sample_rate
+    facts = read_columns(shards, row_columns()).itertuples(index=False, name=None)
+    recordings = [RecordingRow(*values) for values in facts]
     synthetic = Synthetic.of(shards, split, synthetic_sources, config.features.augment)
-    for path in shard_paths(shards):
-        recordings = read_shard(path)
-        plan = plan_windows(recordings, split, config.features, rate, config.seed, synthetic)
-        rows += len(plan)
-        recording_ids = np.asarray([recording.recording_id for recording in recordings], COLUMNS["recording_ids"])[
-            plan.recording
-        ]
-        labels = label_indices(recordings, config.labels)[plan.recording]
-        with open_features(folder / PARTS_FOLDER / f"{path.stem}.h5") as part:
-            for name, wanted in (
-                ("recording_ids", recording_ids),
-                ("labels", labels),
-                ("views", plan.view),
-                ("starts", plan.start),
-                ("synthetic", synthetic.rows(recordings)[plan.recording]),
-            ):
-                if not np.array_equal(part[name][:], wanted):
-                    problems.append(f"part {path.stem}: {name} differ from its shard's")
-            if not np.isfinite(part[MEL][:]).all():
-                problems.append(f"part {path.stem}: values that are not finite")
-    if len(file) != rows:
-        problems.append(f"{len(file)} rows, but the shards give {rows} windows")
-    return problems
+    plan = plan_windows(recordings, split, config.features, config.data.audio.sample_rate, config.seed, synthetic)
+    recording_ids = np.asarray([recording.recording_id for recording in recordings], COLUMNS["recording_ids"])
+    wanted = {
+        "recording_ids": recording_ids[plan.recording],
+        "labels": label_indices(recordings, config.labels)[plan.recording],
+        "views": plan.view,
+        "starts": plan.start,
+        "synthetic": synthetic.rows(recordings)[plan.recording],
+    }
+    if len(file) != len(plan):
+        problems.append(f"{len(file)} rows, but the shards give {len(plan)} windows")
+    problems += [
+        f"{name} differ from the shards'"
+        for name, values in wanted.items()
+        if not np.array_equal(file.column(name), values)
+    ]
+    return problems + [problem for part in file.parts if part.name not in verified for problem in _broken_rows(part)]
+
+
+def _broken_rows(part: Path) -> list[str]:
+    """Whether a part has features that are not finite, or not those that were written."""
+    with open_features(part) as stored:
+        digests = stored["digests"][:].tolist()
+        for start in range(0, len(digests), _ROWS_AT_ONCE):
+            rows = stored[MEL][start : start + _ROWS_AT_ONCE]
+            if not np.isfinite(rows).all():
+                return [f"part {part.stem}: values that are not finite"]
+            if [hashlib.sha256(row).hexdigest().encode() for row in rows] != digests[start : start + len(rows)]:
+                return [f"part {part.stem}: features that are not as they were written"]
+    return []

@@ -8,6 +8,7 @@ inputs or other limits.
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,22 @@ class Project:
                 artifact, built = self._build(stage, split)
             return artifact, built
 
-    def _build(self, name: str, split: Split | None) -> tuple[Artifact, bool]:
+    def rebuild(self, stage: str, split: Split | None) -> Artifact:
+        """Build a complete artifact once more in its place, and check it; ArtifactError where its content changes.
+
+        The caller keeps others from the store meanwhile.
+        """
+        before = self.require(stage, split)
+        artifact, _ = self._build(stage, split, again=True)
+        if artifact.content != before.content:
+            raise ArtifactError(
+                f"{artifact_name(stage, split)} was built again and is not what it was; run again to build what was "
+                "made from it"
+            )
+        self.verdicts(stage, split)
+        return artifact
+
+    def _build(self, name: str, split: Split | None, *, again: bool = False) -> tuple[Artifact, bool]:
         stage = self.stages[name]
         if stage.partitioned != (split is not None):
             raise ArtifactError(f"{name} {'needs a' if stage.partitioned else 'has no'} split")
@@ -230,11 +246,13 @@ class Project:
                 self.progress, self.on_epoch,
             )  # fmt: skip
             stage.make(run)
-            build.figures, build.facets, build.volatile = run.figures, run.facets, run.volatile
+            build.figures, build.facets = run.figures, run.facets
+            build.volatile, build.content = run.volatile, run.content
             build.device = run.device_used
 
         existing = self.find(name, split)
-        if existing and not (existing.path / CHECKS_FILE).exists() and existing.damaged(read=True):
+        unchecked = existing and not (existing.path / CHECKS_FILE).exists()
+        if existing and unchecked and not again and existing.damaged(read=True, again=False):
             self.store.discard(existing)  # its checks, which would notice the damage, were not made yet
         artifact, built = self.store.build(
             name,
@@ -244,6 +262,7 @@ class Project:
             make,
             resumable=stage.resumable,
             libraries=stage.libraries,
+            again=again,
         )
         self._complete.clear()
         how = "built in" if built else "is complete; building it took"
@@ -317,11 +336,22 @@ class Project:
         """Return each check of an artifact with what it is given and its key; an error where that is not built."""
         checks = []
         for check in self.stages[artifact.stage].checks:
-            run = CheckRun(self.config, self._artifacts(check.inputs, split), split, self.store)
+            passed_by = partial(self._passed_by, artifact, check.name)
+            run = CheckRun(self.config, self._artifacts(check.inputs, split), split, self.store, passed_by)
             contents = {source.name(split): self.content_of(source, split) for source in check.inputs}
             known = {name: content["content"] for name, content in contents.items() if content}
             checks.append((check, run, check.key(artifact, known, self.config)))
         return checks
+
+    def _passed_by(self, artifact: Artifact, check: str) -> list[tuple[Artifact, Judgement]]:
+        """Return the other artifacts of a stage that have passed a check as it is now, and what it found."""
+        return [
+            (other, judgement)
+            for other in self.store.cards(artifact.stage)
+            if other.key != artifact.key and other.code_version == artifact.code_version
+            for judgement in _read_record(other).values()
+            if judgement.check == check and judgement.passed
+        ]
 
     def deciding_inputs(self, stage: Stage) -> list[Input]:
         """Return what the result of a stage depends on under this configuration."""

@@ -4,7 +4,7 @@ A stage is a value of `Stage`, in a file of its own under `stages/`. Its `make` 
 Each of its checks gets the finished artifact and a `CheckRun`, and returns a `Verdict`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -100,6 +100,8 @@ class StageRun:
     """Hashes of parts that consumers depend on separately."""
     volatile: set[str] = field(default_factory=set)
     """Files that differ from build to build without meaning to, such as times: hashed, but no part of the content."""
+    content: str = ""
+    """Hash of the result where that is not the bytes of its files, since the same may lie in files in several ways."""
 
     @cached_property
     def device(self) -> str:
@@ -142,6 +144,13 @@ class CheckRun:
     """By the name that `Input.name` gives; without those that there are none of."""
     split: Split | None
     store: ArtifactStore
+    passed_by: "Callable[[], Sequence[tuple[Artifact, Judgement]]]" = tuple
+    """Other artifacts of the stage that have passed the check as it is now, and what it found, newest last."""
+
+    @cached_property
+    def verified(self) -> frozenset[str]:
+        """SHA-256 of the files that the check has found sound in other artifacts: they need not be read again."""
+        return frozenset(sha256 for artifact, _ in self.passed_by() for sha256 in artifact.sums.values())
 
 
 @dataclass(frozen=True)

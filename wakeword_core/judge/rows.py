@@ -20,9 +20,11 @@ from wakeword_core.features.windows import Synthetic, plan_windows
 from wakeword_core.judge.embedding import STEP_SAMPLES, SpeechEmbedding, speech_embedding, steps_of
 from wakeword_core.prefetch import prefetch
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards.packed_split import read_shard, shard_paths
+from wakeword_core.shards.packed_split import iter_batches, read_index
 
 _BATCH_ROWS = 16
+_BATCH_SECONDS = 2_000.0
+"""Of recordings that are held at once."""
 _QUIET_DBFS = (-78.0, -58.0)
 """Level of the hiss under every row: an embedding of digital silence, which no microphone gives, would be a cue."""
 _STREAM = 7
@@ -71,10 +73,11 @@ def embed_rows(
     ends: list[npt.NDArray[np.float64]] = []
 
     def batches() -> Iterator[_Batch]:
-        paths = shard_paths(shards)
-        for number, path in enumerate(paths):
-            progress("embed rows", number, len(paths))
-            decoded = join_recordings(read_shard(path), computer.margin)
+        done, total = 0, len(read_index(shards))
+        for recordings in iter_batches(shards, _BATCH_SECONDS):
+            progress("embed rows", done, total)
+            done += len(recordings)
+            decoded = join_recordings(recordings, computer.margin)
             plan = plan_windows(decoded.recordings, "train", config.features, rate, config.seed, synthetic)
             shard_rows = computer.prepare(decoded, plan, computer.draw(plan))
             columns = computer.columns(decoded.recordings, shard_rows)
@@ -86,7 +89,7 @@ def embed_rows(
                     labels.append(columns["labels"][part].astype(np.int64))
                     ends.append(_in_steps(columns["word_ends"][part], computer))
                     yield _Batch(shard_rows, part)
-        progress("embed rows", len(paths), len(paths))
+        progress("embed rows", total, total)
 
     def embed(batch: _Batch) -> Tensor:
         return _embed(batch, computer, embedding)

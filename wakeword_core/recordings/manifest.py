@@ -149,14 +149,14 @@ def readable_manifests(folders: Iterable[Path], columns: Sequence[str]) -> dict[
 
 
 def read_fingerprints(folder: Path) -> pd.DataFrame:
-    """Read source, path, split and fingerprint (bytes) of the usable recordings of a manifest that have one."""
+    """Read id, source, path, split and fingerprint (bytes) of the usable recordings of a manifest that have one."""
     import pyarrow.parquet as pq
 
     rows = read_manifest(folder, columns=("recording_id", "source", "path", "split", "status"))
     with reading(folder / FINGERPRINTS, "build the manifest again"):
         table = pq.read_table(folder / FINGERPRINTS, page_checksum_verification=True)
         table = table.replace_schema_metadata(None).to_pandas()
-    return rows.merge(table, on="recording_id")[["source", "path", "split", "fingerprint"]]
+    return rows.merge(table, on="recording_id")[["recording_id", "source", "path", "split", "fingerprint"]]
 
 
 def quarantined(folder: Path) -> list[dict[str, str]]:

@@ -153,18 +153,24 @@ _BYTE = np.dtype(np.int8)
 Vectors = npt.NDArray[np.float32]
 
 
-def near_duplicates(recordings: pd.DataFrame, similarity: float) -> pd.DataFrame:
+def near_duplicates(recordings: pd.DataFrame, similarity: float, known: pd.Series | None = None) -> pd.DataFrame:
     """Find recordings of different splits that sound the same: columns first, second (index), similarity.
 
     `recordings` has the columns split and fingerprint (bytes of patches, maybe none). The similarity of a pair is the
     highest cosine of two of their patches, and at least `similarity`. Most similar pairs first. All pairs are compared,
-    in blocks: memory does not grow with their number.
+    in blocks: memory does not grow with their number. Of two that are `known` [recordings] it is known that they differ
+    from each other: only pairs with another are compared.
     """
-    patches = {split: _split_patches(recordings[recordings["split"] == split]) for split in SPLITS}
+    is_known = np.zeros(len(recordings), bool) if known is None else known.to_numpy(bool)
+    old, new, every = (
+        {split: _split_patches(chosen[chosen["split"] == split]) for split in SPLITS}
+        for chosen in (recordings[is_known], recordings[~is_known], recordings)
+    )
     blocks = [
         block
         for split, later in combinations(SPLITS, 2)
-        for block in _pairs(patches[split], patches[later], similarity)
+        for one, other in ((new[split], every[later]), (old[split], new[later]))
+        for block in _pairs(one, other, similarity)
     ]
     first, second, cosine = (np.concatenate(column) for column in zip(*blocks, strict=True)) if blocks else ((), (), ())
     pairs = pd.DataFrame({"first": first, "second": second, "similarity": cosine})

@@ -1,115 +1,41 @@
-"""One split's recordings packed in Parquet in the order of a hash: a shuffle that no new recording upsets."""
+"""One split's recordings packed in Parquet: which rows of the shards count, in which order, reading and verifying them.
+
+A shard may hold rows that no longer count: what came since it was written lies in other shards of the folder. The index
+beside the shards names the rows that count, in the order of a hash: a shuffle that no new recording upsets. A folder
+without an index has shards of which every row counts, as they lie.
+"""
 
 import hashlib
-import math
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from wakeword_core.config import ShardsConfig
-from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.files import digest, hash_file, require_space
-from wakeword_core.progress import Progress, silent
+from wakeword_core.errors import ArtifactError
+from wakeword_core.files import hash_file, reading, replacing
 from wakeword_core.recordings.row import row_columns
-from wakeword_core.shards.packing import Packers, ShardJob, ShardRow
-from wakeword_core.shards.shard_file import Recording, read_column, read_recordings, read_sample_rate
-from wakeword_core.store.parts import LatestParts, Parts
+from wakeword_core.shards.shard_file import (
+    DIGEST,
+    Recording,
+    RowReader,
+    Wav,
+    as_recording,
+    raw_rows,
+    read_recordings,
+    read_sample_rate,
+    read_table,
+    row_digest,
+)
 
-_MEGABYTE = 1e6
-_DESCRIBED = [name for name in row_columns() if name not in ("recording_id", "seconds")]
+INDEX = "index.parquet"
+INDEX_COLUMNS = ("recording_id", DIGEST, "file", "row")
+"""Of the index: a recording, the digest of its row, the name of its shard, and the number of its row in that."""
+DESCRIBED = tuple(name for name in row_columns() if name not in ("recording_id", "seconds"))
 """What a shard says of a recording as the manifest does; the seconds are those of the decoded sound."""
-_BYTES_A_ROW = 512
-"""Upper bound of what a row takes besides its samples."""
-
-
-@dataclass(frozen=True)
-class ShardsSummary:
-    """Figures of the shards of one split."""
-
-    shards: int
-    recordings: int
-    hours: float
-    bytes: int
-    built: int
-    reused: int
-    copied: int
-    """Recordings of built shards that an older shard held already."""
-    labels: dict[str, int]
-    roles: dict[str, int]
-
-
-@dataclass(frozen=True)
-class _PlannedShard:
-    """A shard to be written: its manifest rows in order, and the key of what they give."""
-
-    index: int
-    rows: pd.DataFrame
-    key: str
-    target: Path
-
-
-def build_shards(
-    rows: pd.DataFrame,
-    roots: Mapping[str, Path],
-    sample_rate: int,
-    config: ShardsConfig,
-    workers: int,
-    seed: int,
-    out: Path,
-    parts: Parts,
-    progress: Progress = silent,
-    retries: int = 1,
-    link_roots: Mapping[str, Sequence[Path]] | None = None,
-) -> ShardsSummary:
-    """Write 00000.parquet and so on to `out` from the usable manifest rows of one split; `roots` is source -> folder.
-
-    `link_roots` is source -> other folders that its links may lead to.
-
-    Unchanged shards are taken from `parts`, and of changed ones the recordings that an older build of theirs holds. The
-    others are decoded by `workers` (0: one a core), read back and compared, and only then named. DataError names the
-    shard and the recording that failed after all retries.
-    """
-    if rows.empty:
-        raise DataError("no usable recordings to pack in shards; look at the manifest's reasons")
-    shards = _planned(rows, sample_rate, config, seed, out)
-    latest = LatestParts(parts, [seed, sample_rate, sorted(set(rows.get("split", ())))])
-    waiting = {shard.target: shard for shard in shards if not parts.link(shard.key, shard.target)}
-    rows_bytes = _BYTES_A_ROW * sum(len(shard.rows) for shard in waiting.values())
-    needed = rows_bytes + sum(_decoded_bytes(shard.rows, sample_rate) for shard in waiting.values())
-    require_space(out, int(needed), "packing recordings in shards")
-
-    def job(shard: _PlannedShard) -> ShardJob:
-        chosen = shard.rows[list(row_columns(ShardRow))].itertuples(index=False, name=None)
-        previous = latest.find(shard.index, len(shards))
-        return ShardJob([ShardRow(*row) for row in chosen], roots, sample_rate, previous, link_roots or {})
-
-    sizes = {target: len(shard.rows) for target, shard in waiting.items()}
-    total, copied = sum(sizes.values()), 0
-    work = sum(len(shard.rows) + float(shard.rows["seconds"].sum()) for shard in waiting.values())
-    with Packers(workers, retries, work) as packers:
-        for update in packers.run({target: partial(job, shard) for target, shard in waiting.items()}):
-            if update.finished:
-                _keep(parts, waiting[update.finished])
-                copied += update.copied
-            progress("pack recordings", min(update.recordings, total), total)
-    latest.remember([shard.key for shard in shards])
-    return ShardsSummary(
-        shards=len(shards),
-        recordings=len(rows),
-        hours=round(sum(_seconds(shard.target) for shard in shards) / 3600, 4),
-        bytes=sum(shard.target.stat().st_size for shard in shards),
-        built=len(waiting),
-        reused=len(shards) - len(waiting),
-        copied=copied,
-        labels={str(name): int(count) for name, count in sorted(rows["label"].value_counts().items())},
-        roles={str(name): int(count) for name, count in sorted(rows["role"].value_counts().items())},
-    )
+_ADVICE = "build audio_shards again"
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -127,120 +53,187 @@ def shard_name(index: int) -> str:
     return f"{index:05d}.parquet"
 
 
+def write_index(folder: Path, index: pd.DataFrame) -> None:
+    """Write which rows of a folder's shards count, in their order: the `INDEX_COLUMNS`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = (pa.string(), pa.string(), pa.string(), pa.int64())
+    schema = pa.schema(list(zip(INDEX_COLUMNS, kinds, strict=True)))
+    table = pa.Table.from_pandas(index[list(INDEX_COLUMNS)], schema, preserve_index=False)
+    with replacing(folder / INDEX) as part:
+        pq.write_table(table.replace_schema_metadata(None), part, use_dictionary=["file"], write_page_checksum=True)
+
+
+def read_index(folder: Path) -> pd.DataFrame:
+    """Read which rows of a folder's shards count, in their order: the `INDEX_COLUMNS`."""
+    import pyarrow.parquet as pq
+
+    paths = shard_paths(folder)
+    if not (folder / INDEX).exists():
+        tables = {path.name: read_table(path, INDEX_COLUMNS[:2]).to_pandas() for path in paths}
+        frames = [table.assign(file=name, row=np.arange(len(table))) for name, table in tables.items()]
+        return pd.concat(frames, ignore_index=True)
+    with reading(folder / INDEX, _ADVICE):
+        table = pq.read_table(folder / INDEX, columns=list(INDEX_COLUMNS), page_checksum_verification=True)
+        kinds = [str(kind) for kind in table.schema.types]
+        if kinds != ["string", "string", "string", "int64"] or table.column("row").null_count:
+            raise ValueError(f"its columns are {', '.join(kinds)}")
+        index = table.to_pandas()
+        if lost := set(index["file"].unique()) - {path.name for path in paths}:
+            raise ValueError(f"it names {min(lost)}, which is not there")
+    return index
+
+
+def index_content(index: pd.DataFrame) -> str:
+    """Hash which recordings there are and what is said of each, in their order; where they lie does not count."""
+    total = hashlib.sha256()
+    for recording_id, digest in zip(index["recording_id"], index[DIGEST], strict=True):
+        total.update(f"{recording_id} {digest}\n".encode())
+    return total.hexdigest()
+
+
+def read_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Read some columns of the rows that count, in their order, without their audio."""
+    return _columns_of(shard_paths(folder), read_index(folder), names)
+
+
+def iter_recordings(folder: Path, roles: Collection[str] | None = None) -> Iterator[Recording]:
+    """Yield each recording of a split (of some roles) in order, one row group of each shard in memory at a time."""
+    index = read_index(folder)
+    if roles is not None:
+        index = index[_columns_of(shard_paths(folder), index, ["role"])["role"].isin(list(roles)).to_numpy()]
+    for path, columns, data in _rows(folder, index):
+        yield as_recording(path, columns, data)
+
+
+def iter_batches(folder: Path, seconds: float) -> Iterator[list[Recording]]:
+    """Yield the recordings of a split in order, as many at once as last that long: the same however shards lie."""
+    batch, waiting = list[Recording](), 0.0
+    for recording in iter_recordings(folder):
+        batch.append(recording)
+        waiting += recording.seconds
+        if waiting >= seconds:
+            yield batch
+            batch, waiting = [], 0.0
+    if batch:
+        yield batch
+
+
 def read_shard(path: Path) -> list[Recording]:
-    """Read all recordings of one shard into memory, in file order; ArtifactError when it is damaged."""
+    """Read all recordings of one shard into memory, in file order, whether they count or not."""
     return list(read_recordings(path))
 
 
-def iter_recordings(folder: Path, roles: Sequence[str] | None = None) -> Iterator[Recording]:
-    """Yield each recording of a split's shards (of some roles) in their order, one row group in memory at a time."""
-    for path in shard_paths(folder):
-        yield from read_recordings(path, roles)
-
-
 def seconds_by_role(folder: Path) -> dict[str, float]:
-    """Sum the seconds of each role's recordings in a split's shards, from their columns alone."""
-    seconds: defaultdict[str, float] = defaultdict(float)
-    for path in shard_paths(folder):
-        for role, length in zip(read_column(path, "role"), read_column(path, "seconds"), strict=True):
-            seconds[role] += length
-    return dict(seconds)
+    """Sum the seconds of each role's recordings in a split, from columns alone."""
+    columns = read_columns(folder, ["role", "seconds"])
+    return {str(role): float(seconds) for role, seconds in columns.groupby("role")["seconds"].sum().items()}
 
 
-def verify_shards(folder: Path, rows: pd.DataFrame, sums: Mapping[str, str] | None = None) -> list[str]:
-    """Read every shard in full, once, compare it with the manifest rows and say what is wrong, if anything.
+def verify_shards(
+    folder: Path,
+    rows: pd.DataFrame,
+    sums: Mapping[str, str] | None = None,
+    verified: Collection[str] = (),
+) -> list[str]:
+    """Read every shard in full, once, compare what counts with the manifest rows and say what is wrong, if anything.
 
     `sums` are the SHA-256 (hex) of the files as they were written, by name, where their bytes are to be compared too.
+    Of files whose sum is among the `verified` ones only the columns are read.
     """
     try:
-        paths = shard_paths(folder)
+        paths, index = shard_paths(folder), read_index(folder)
     except ArtifactError as error:
         return [str(error)]
-    problems: list[str] = []
-    expected = rows.set_index("recording_id")
-    seen: Counter[str] = Counter()
     places = dict(zip(rows["recording_id"], rows["source"] + "/" + rows["path"], strict=True)) if "path" in rows else {}
-
-    def named(sha256: str) -> str:
-        return f"recording {places.get(sha256, sha256)}"
-
+    problems: list[str] = []
     for path in paths:
-        try:
-            if sums is not None and hash_file(path) != sums.get(path.name):
-                problems.append(f"{path} holds other bytes than were written; build audio_shards again")
-            sample_rate = read_sample_rate(path)
-            for recording in read_recordings(path, None):
-                seen[recording.recording_id] += 1
-                if len(recording.audio) != round(recording.seconds * sample_rate):
-                    problems.append(f"{path}: {named(recording.recording_id)} has another length than was written")
-                if recording.recording_id in expected.index:
-                    problems += _differences(
-                        path, named(recording.recording_id), recording, expected.loc[recording.recording_id]
-                    )
-        except ArtifactError as error:
-            problems.append(str(error))
-    problems += [f"{named(sha256)} is {count} times in the shards" for sha256, count in seen.items() if count > 1]
-    problems += [
-        f"{named(sha256)} is in the shards but not in the manifest" for sha256 in seen if sha256 not in expected.index
-    ]
-    problems += [
-        f"{named(sha256)} is in the manifest but not in the shards" for sha256 in expected.index if sha256 not in seen
-    ]
+        if sums is None or sums.get(path.name) not in verified:
+            problems += _verify_file(path, sums, places)
+    if problems:
+        return problems
+    try:
+        held = _columns_of(paths, index, ["recording_id", DIGEST, "seconds", *DESCRIBED])
+    except ArtifactError as error:
+        return [str(error)]
+    for name in ("recording_id", DIGEST):
+        if not (held[name].to_numpy() == index[name].to_numpy()).all():
+            problems.append(f"{folder / INDEX} names other rows than its shards hold; {_ADVICE}")
+    return problems + _differences(folder, held, rows, places)
+
+
+def _rows(folder: Path, index: pd.DataFrame) -> Iterator[tuple[Path, dict[str, Any], Wav]]:
+    """The shard, the columns and the audio of each row of an index; a shard is let go of after its last row."""
+    readers: dict[str, RowReader] = {}
+    last = dict(zip(index["file"], range(len(index)), strict=True))
+    for place, (file, row) in enumerate(zip(index["file"], index["row"].tolist(), strict=True)):
+        if file not in readers:
+            readers[file] = RowReader(folder / file)
+        yield folder / file, *readers[file].row(row)
+        if last[file] == place:
+            del readers[file]
+
+
+def _columns_of(paths: Sequence[Path], index: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Some columns of the rows that an index names; ArtifactError where it names rows that are not there."""
+    import pyarrow as pa
+
+    tables = [read_table(path, names) for path in paths]
+    lengths = np.array([len(table) for table in tables])
+    first = dict(zip((path.name for path in paths), np.cumsum(lengths) - lengths, strict=True))
+    size = dict(zip(first, lengths, strict=True))
+    row = index["row"].to_numpy()
+    if not ((row >= 0) & (row < index["file"].map(size).to_numpy(np.int64))).all():
+        raise ArtifactError(f"{paths[0].parent / INDEX} names rows that its shards do not have; {_ADVICE}")
+    wanted: npt.NDArray[np.int64] = index["file"].map(first).to_numpy(np.int64) + row
+    return pa.concat_tables(tables).take(wanted).to_pandas()
+
+
+def _verify_file(path: Path, sums: Mapping[str, str] | None, places: Mapping[str, str]) -> list[str]:
+    """Read a shard in full and say which rows are not as they were written."""
+    problems: list[str] = []
+    try:
+        if sums is not None and hash_file(path) != sums.get(path.name):
+            problems.append(f"{path} holds other bytes than were written; {_ADVICE}")
+        sample_rate = read_sample_rate(path)
+        for columns, data in raw_rows(path):
+            named = _named(columns["recording_id"], places)
+            if len(as_recording(path, columns, data).audio) != round(columns["seconds"] * sample_rate):
+                problems.append(f"{path}: {named} has another length than was written")
+            elif row_digest(columns, data) != columns[DIGEST]:
+                problems.append(f"{path}: {named} is not as it was written")
+    except ArtifactError as error:
+        problems.append(str(error))
     return problems
 
 
-def shard_count(decoded_bytes: float, recordings: int, config: ShardsConfig) -> int:
-    """Return how many shards a split has: the setting, or a power of two, so that a little growth changes nothing."""
-    if config.count is not None:
-        return config.count
-    wanted = decoded_bytes / (config.shard_mb * _MEGABYTE)
-    return 2 ** min(max(0, math.ceil(math.log2(max(wanted, 1.0)))), int(math.log2(max(recordings, 1))))
+def _named(recording_id: str, places: Mapping[str, str]) -> str:
+    return f"recording {places.get(recording_id, recording_id)}"
 
 
-def _planned(rows: pd.DataFrame, sample_rate: int, config: ShardsConfig, seed: int, out: Path) -> list[_PlannedShard]:
-    if rows["recording_id"].duplicated().any():
-        same = rows[rows["recording_id"].duplicated(keep=False)]
-        places = ", ".join((same["source"] + "/" + same["path"])[same["recording_id"] == same["recording_id"].iloc[0]])
-        raise DataError(f"the same recording is twice among the rows to pack: {places}")
-    count = shard_count(_decoded_bytes(rows, sample_rate), len(rows), config)
-    hashes = [hashlib.sha256(f"{seed}:{recording_id}".encode()).hexdigest() for recording_id in rows["recording_id"]]
-    order = np.argsort(np.array(hashes))
-    shard = np.array([int(text[:8], 16) % count for text in hashes])[order]
-    kept = rows[list(row_columns(ShardRow))]  # all rows are in memory: nothing else of them
-    deciding = ["recording_id", *_DESCRIBED]
-    planned = []
-    for index in range(count):
-        own = kept.iloc[order[shard == index]]
-        facts = own[deciding].astype(object).where(own[deciding].notna(), None).to_numpy().tolist()
-        key = digest({"sample_rate": sample_rate, "rows": facts})
-        planned.append(_PlannedShard(index, own, key, out / shard_name(index)))
-    return planned
-
-
-def _keep(parts: Parts, shard: _PlannedShard) -> None:
-    try:
-        parts.keep(shard.key, shard.target)
-    except OSError as error:
-        raise DataError(
-            f"shard {shard.target.name} cannot be kept in {parts.root} ({error.strerror}); free some space or choose "
-            "another --home"
-        ) from error
-
-
-def _decoded_bytes(rows: pd.DataFrame, sample_rate: int) -> float:
-    return float(rows["seconds"].sum()) * sample_rate * 2
-
-
-def _seconds(path: Path) -> float:
-    return math.fsum(read_column(path, "seconds"))
-
-
-def _is_same(value: str | float, other: Any) -> bool:
-    return value == other if isinstance(value, str) else bool(np.isclose(value, other, equal_nan=True))
-
-
-def _differences(path: Path, named: str, recording: Recording, row: Any) -> list[str]:
-    wrong = [name for name in _DESCRIBED if not _is_same(getattr(recording, name), row[name])]
-    if not math.isclose(recording.seconds, row["seconds"], abs_tol=0.1):
-        wrong.append("seconds")
-    return [f"{path}: {name} of {named} differs from the manifest; build audio_shards again" for name in wrong]
+def _differences(folder: Path, held: pd.DataFrame, rows: pd.DataFrame, places: Mapping[str, str]) -> list[str]:
+    """What differs between the rows that count and those of the manifest."""
+    counts = held["recording_id"].value_counts()
+    problems = [f"{_named(one, places)} is {count} times in the shards" for one, count in counts.items() if count > 1]
+    both = rows[["recording_id", "seconds", *DESCRIBED]].merge(
+        held, how="outer", on="recording_id", suffixes=("", "_held"), indicator="where"
+    )
+    for where, sentence in (
+        ("right_only", "is in the shards but not in the manifest"),
+        ("left_only", "is in the manifest but not in the shards"),
+    ):
+        problems += [f"{_named(one, places)} {sentence}" for one in both.loc[both["where"] == where, "recording_id"]]
+    both = both[both["where"] == "both"]
+    for name in (*DESCRIBED, "seconds"):
+        wanted, found = both[name], both[f"{name}_held"]
+        if pd.api.types.is_numeric_dtype(found.dtype):
+            tolerance = 0.1 if name == "seconds" else 1e-8
+            same = np.isclose(wanted.astype(float), found, rtol=1e-5, atol=tolerance, equal_nan=True)
+        else:
+            same = (wanted == found).to_numpy()
+        problems += [
+            f"{folder}: {name} of {_named(one, places)} differs from the manifest; {_ADVICE}"
+            for one in both.loc[~same, "recording_id"]
+        ]
+    return problems

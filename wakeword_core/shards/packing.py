@@ -19,14 +19,7 @@ from wakeword_core.cores import available_cores, process_pool
 from wakeword_core.errors import ArtifactError, ChangedRecordingError, DataError, WakewordError
 from wakeword_core.files import contained, hash_file, replacing
 from wakeword_core.recordings.row import RecordingRow
-from wakeword_core.shards.shard_file import (
-    Wav,
-    raw_rows,
-    read_checksums,
-    read_column,
-    read_sample_rate,
-    write_recordings,
-)
+from wakeword_core.shards.shard_file import RowReader, Wav, raw_rows, row_digest, write_recordings
 
 log = logging.getLogger(__name__)
 
@@ -50,23 +43,24 @@ class ShardRow(RecordingRow):
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Everything that is needed to write one shard; `previous` is an older one that may hold some recordings."""
+    """Everything that is needed to write one shard."""
 
     rows: Sequence[ShardRow]
     roots: Mapping[str, Path]
     sample_rate: int
-    previous: Path | None = None
+    older: Mapping[str, tuple[Path, int]] = field(default_factory=dict)
+    """Recordings that older shards of this rate hold: the shard, and the number of the row."""
     link_roots: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
 
 def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> int:
-    """Write one shard to `path` and read it back; return how many recordings came from the previous shard.
+    """Write one shard to `path` and read it back; return how many recordings came from older shards.
 
     DataError names the recording that cannot be used, or says that what lies on the disk is not what was written.
     """
-    previous = _Previous(job)
-    write_and_read_back(path, _rows(job, previous, on_row), job.sample_rate)
-    return previous.taken
+    older = _OlderShards(job.older)
+    write_and_read_back(path, _rows(job, older, on_row), job.sample_rate)
+    return older.taken
 
 
 def write_and_read_back(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sample_rate: int) -> None:
@@ -78,58 +72,57 @@ def write_and_read_back(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sa
             written.append(row)
             yield row, data
 
-    sums = write_recordings(path, noted(), sample_rate)
-    expected = [(row.recording_id, checksum) for row, checksum in zip(written, sums, strict=True)]
-    if (read := read_checksums(path)) != expected:
-        pairs = zip(written, expected, read, strict=False)
+    sent = write_recordings(path, noted(), sample_rate)
+    kept = [row_digest(columns, data) for columns, data in raw_rows(path)]
+    if kept != sent:
         wrong = next(
-            (f"{row.source}/{getattr(row, 'path', row.recording_id)}" for row, sent, kept in pairs if sent != kept),
+            (
+                f"{row.source}/{getattr(row, 'path', row.recording_id)}"
+                for row, one, other in zip(written, sent, kept, strict=False)
+                if one != other
+            ),
             "its row count",
         )
         raise DataError(f"{path} reads back other than it was written ({wrong}); is the disk sound?")
 
 
-def _rows(job: ShardJob, previous: "_Previous", on_row: OnRow) -> Iterator[tuple[RecordingRow, Wav]]:
+def _rows(job: ShardJob, older: "_OlderShards", on_row: OnRow) -> Iterator[tuple[RecordingRow, Wav]]:
     reader = _Reader(job)
     for done, row in enumerate(job.rows):
         on_row(done)
-        data, seconds = previous.take(row.recording_id) or reader.read(row)
+        data, seconds = older.take(row.recording_id) or reader.read(row)
         yield replace(row, seconds=seconds), data
     on_row(len(job.rows))
 
 
-class _Previous:
-    """Recordings of an older shard in its order, which is the order of every shard: of the same seed's hashes.
+class _OlderShards:
+    """Recordings that lie in older shards, in the order of every shard.
 
     A recording is named by its bytes, so what an older shard holds under its name is what decoding would give again.
     """
 
-    def __init__(self, job: ShardJob) -> None:
+    def __init__(self, places: Mapping[str, tuple[Path, int]]) -> None:
         self.taken = 0
-        self._recording_ids: set[str] = set()
-        self._rows: Iterator[tuple[dict[str, Any], memoryview]] = iter(())
-        if job.previous is None:
-            return
-        try:
-            if read_sample_rate(job.previous) == job.sample_rate:
-                self._recording_ids = set(read_column(job.previous, "recording_id"))
-                self._rows = raw_rows(job.previous)
-        except ArtifactError:
-            self._recording_ids = set()
+        self._places = places
+        self._readers: dict[Path, RowReader | None] = {}
 
     def take(self, recording_id: str) -> tuple[Wav, float] | None:
-        """Return WAV bytes and seconds of a recording; None when it is not there or the older shard is damaged."""
-        if recording_id not in self._recording_ids:
+        """Return WAV bytes and seconds of a recording; None when it is not there or its shard is damaged."""
+        if recording_id not in self._places:
             return None
+        path, number = self._places[recording_id]
         try:
-            for columns, data in self._rows:
-                if columns["recording_id"] == recording_id:
-                    self.taken += 1
-                    return data, float(columns["seconds"])
+            if path not in self._readers:
+                self._readers[path] = RowReader(path)
+            reader = self._readers[path]
+            columns, data = reader.row(number) if reader else ({}, b"")
         except ArtifactError:
-            pass
-        self._recording_ids = set()
-        return None
+            self._readers[path] = None
+            return None
+        if columns.get("recording_id") != recording_id:
+            return None
+        self.taken += 1
+        return data, float(columns["seconds"])
 
 
 class _Reader:

@@ -29,6 +29,7 @@ from wakeword_core.files import (
     inside,
     put_in_place,
     read_json,
+    restore_replaced,
     unfinished_parts,
     write_json,
 )
@@ -69,7 +70,7 @@ class Artifact:
     stage: PathPart
     key: PathPart
     content: str
-    """Hash over the names and bytes of all files but volatile ones: the data version."""
+    """Hash over the names and bytes of all files but volatile ones, or what the stage says: the data version."""
     inputs: dict[PathPart, _Source]
     """Input name -> {stage, key, content}."""
     config: dict[str, Any]
@@ -94,6 +95,11 @@ class Artifact:
     def size(self) -> int:
         """Return the bytes of all files together."""
         return sum(entry.size for entry in self.files.values())
+
+    @property
+    def sums(self) -> dict[str, str]:
+        """Return the SHA-256 (hex) of each file, by name."""
+        return {name: entry.sha256 for name, entry in self.files.items()}
 
     def holds(self, sha256: str) -> bool:
         """Return whether one of its files has that hash."""
@@ -137,7 +143,9 @@ def _stats(folder: Path, names: Iterable[str]) -> dict[str, os.stat_result]:
 
 @dataclass
 class Build:
-    """A folder to fill, and where `make` leaves figures, facets, and the names of files that differ at each build."""
+    """A folder to fill, and where `make` leaves figures, facets, the names of files that differ at each build, and the
+    hash of the result where that is not the bytes of its files.
+    """
 
     path: Path
     key: str
@@ -145,6 +153,7 @@ class Build:
     figures: dict[str, Any] = field(default_factory=dict)
     facets: dict[str, str] = field(default_factory=dict)
     volatile: set[str] = field(default_factory=set)
+    content: str = ""
     device: str = "cpu"
 
 
@@ -220,6 +229,8 @@ class ArtifactStore:
             "ended, or stop it (a stopped build goes on where it was)"
         )
         with alone(self.root / _IN_USE, busy):
+            for folder in self.root.glob("*/"):
+                restore_replaced(folder)
             yield
 
     def is_building(self, stage: str, key: str) -> bool:
@@ -246,21 +257,23 @@ class ArtifactStore:
         *,
         resumable: bool = False,
         libraries: Sequence[str] = (),
+        again: bool = False,
     ) -> tuple[Artifact, bool]:
         """Return the stage's artifact and whether it was built now; a complete one is returned at once.
 
         `inputs` maps a name to {stage, key, content}; only the contents enter the key. `make` fills `Build.path`.
         A `resumable` stage finds the files of its killed predecessor there. Parts of another code version, or of other
         versions of the `libraries`, are not reused. Only one process builds a key at a time; others wait. One that
-        another machine shares is taken instead of built, and what is built is offered to others.
+        another machine shares is taken instead of built, and what is built is offered to others. With `again`, a
+        complete one is built too, and then takes the place of what was there.
         """
         contents = {name: source["content"] for name, source in inputs.items()}
         key = artifact_key(contents, config, code_version)
-        if artifact := self.find(stage, key):
+        if not again and (artifact := self.find(stage, key)):
             return artifact, False
         folder = self.root / stage
         with self._locked(stage, key):
-            if artifact := self.find(stage, key) or self._shared(stage, key):
+            if not again and (artifact := self.find(stage, key) or self._shared(stage, key)):
                 return artifact, False
             building = folder / f"{BUILDING}{key}"
             clear_folder(building, keep=resumable)
@@ -341,6 +354,7 @@ class ArtifactStore:
                 )
         self._make_folder(self.root / stage)
         with exclusive(self._lock(stage, key), f"another process is building {stage} {key}"):
+            restore_replaced(self.root / stage, key)
             yield
 
     def _lock(self, stage: str, key: str) -> Path:
@@ -363,7 +377,8 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
     }
     card = {
         **recipe,
-        "content": digest({name: entry.sha256 for name, entry in files.items() if name not in build.volatile}),
+        "content": build.content
+        or digest({name: entry.sha256 for name, entry in files.items() if name not in build.volatile}),
         "files": {name: asdict(entry) for name, entry in files.items()},
         "facets": build.facets,
         "figures": build.figures,

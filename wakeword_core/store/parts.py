@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from wakeword_core.files import as_type, digest, hash_file, lasting_state, link_or_copy, read_json, write_json
+from wakeword_core.files import (
+    as_type,
+    digest,
+    file_state,
+    hash_file,
+    lasting_state,
+    link_or_copy,
+    read_json,
+    write_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +65,10 @@ class Parts:
                 log.warning("part %s is damaged and will be made again", part)
                 part.unlink()
             return False
+        known = _read_hashes.get(file_state(part.stat()))
         link_or_copy(part, target)
+        if known is not None:  # another name changes the state of a file, but not its bytes
+            _read_hashes[file_state(part.stat())] = known
         self.entries[target] = entry
         return True
 
@@ -65,7 +77,8 @@ class Parts:
         self.root.mkdir(parents=True, exist_ok=True)
         part = self.path(key)
         link_or_copy(made, part)
-        self.entries[made] = entry = FileEntry(made.stat().st_size, read_hash(made))
+        self.entries[made] = entry = FileEntry(made.stat().st_size, hash_file(made))
+        _read_hashes[file_state(made.stat())] = entry.sha256
         write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
 
     def move(self, made: Path, target: Path) -> None:
@@ -141,22 +154,26 @@ class LatestParts:
     """
 
     def __init__(self, parts: Parts, place: Any) -> None:
-        self._parts = parts
         self._path = parts.root / f"latest-{digest([place, parts.generation])[:20]}.json"
+        self.keys: list[str] = []
+        self.layout = ""
+        """What the last build said of how its parts divide what they hold."""
         try:
-            self._keys = as_type(list[PathPart], read_json(self._path))
+            remembered = as_type(_Remembered, read_json(self._path))
+            self.keys, self.layout = remembered.keys, remembered.layout
         except (OSError, ValueError):
-            self._keys = []
+            pass
 
-    def find(self, index: int, count: int) -> Path | None:
-        """Find the part that was where part `index` of `count` is to be; None if the last count does not divide it."""
-        if not self._keys or count % len(self._keys):
-            return None
-        path = self._parts.path(self._keys[index % len(self._keys)])
-        return path if path.is_file() else None
-
-    def remember(self, keys: Sequence[str]) -> None:
+    def remember(self, keys: Sequence[str], layout: str = "") -> None:
         """Remember these as the latest parts."""
-        if list(keys) != self._keys:
-            write_json(self._path, list(keys))
-            self._keys = list(keys)
+        if (list(keys), layout) != (self.keys, self.layout):
+            self.keys, self.layout = list(keys), layout
+            write_json(self._path, {"keys": self.keys, "layout": layout})
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    keys: list[PathPart]
+    layout: str

@@ -212,6 +212,9 @@ def forget(
 def gc(
     keep: Annotated[int, typer.Option(min=1, max=1_000, help="Number of last builds whose artifacts are kept.")] = 3,
     deletes: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
+    compacts: Annotated[
+        bool, typer.Option("--compact", help="Before that, write shards and features anew without dead rows.")
+    ] = False,
     remote: Annotated[bool, typer.Option("--remote", help="Look at the remote instead of the home.")] = False,
     config: ConfigFile = None,
     home: Home = None,
@@ -221,8 +224,13 @@ def gc(
     """List artifacts that nothing needs any more; delete them with --delete."""
     from wakeword_pipeline.cli.commands.gc import collect_garbage, collect_remote_garbage
 
-    collect = collect_remote_garbage if remote else collect_garbage
-    collect(_options(config, home, settings), keep, deletes=deletes, as_json=as_json)
+    options = _options(config, home, settings)
+    if remote and compacts:
+        raise ConfigError("--compact writes artifacts of the home anew, so it goes without --remote")
+    if remote:
+        collect_remote_garbage(options, keep, deletes=deletes, as_json=as_json)
+    else:
+        collect_garbage(options, keep, deletes=deletes, compacts=compacts, as_json=as_json)
 
 
 @app.command()

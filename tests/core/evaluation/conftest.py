@@ -12,7 +12,8 @@ from wakeword_core.audio import write_audio
 from wakeword_core.config import Config, ShardsConfig
 from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
-from wakeword_core.shards.packed_split import build_shards, iter_recordings
+from wakeword_core.shards.building import build_shards
+from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.shards.shard_file import Recording
 from wakeword_core.store.parts import Parts
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from wakeword_core.config import Config, ShardsConfig
-from wakeword_core.shards.packed_split import build_shards
+from wakeword_core.shards.building import build_shards
 from wakeword_core.store.parts import Parts
 
 RATE = 16_000

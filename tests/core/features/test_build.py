@@ -135,7 +135,7 @@ def test_devices_change_what_augmented_rows_sound_like_and_nothing_else(make_sha
         build_features(shards, "train", settings, "cpu", out, Parts(tmp_path / f"parts{probability}"))
         assert verify_features(out, shards, "train", settings) == []
         found.append(FeatureFile(out))
-    for name in COLUMNS:
+    for name in COLUMNS.keys() - {"digests"}:
         np.testing.assert_array_equal(found[0].column(name), found[1].column(name))
     without, through = (file.rows(range(len(file))).astype(np.float32) for file in found)
     clean = found[0].column("views") == 0
@@ -153,8 +153,8 @@ def test_only_rows_of_new_recordings_are_computed_and_history_leaves_no_trace(ma
     assert before.rows_computed == before.rows
     after = build_features(more, "train", quiet, "cpu", tmp_path / "f2", Parts(tmp_path / "parts"))
     assert after.rows_computed == after.rows - before.rows > 0 and after.parts_built > 0
-    build_features(more, "train", quiet, "cpu", tmp_path / "f3", Parts(tmp_path / "elsewhere"))
-    assert tree_hash(tmp_path / "f2") == tree_hash(tmp_path / "f3")
+    fresh = build_features(more, "train", quiet, "cpu", tmp_path / "f3", Parts(tmp_path / "elsewhere"))
+    assert fresh.rows_computed == fresh.rows and fresh.content == after.content
 
 
 def test_a_new_recording_of_noise_changes_the_rows_that_choose_it(make_shards, tmp_path: Path) -> None:
@@ -165,8 +165,8 @@ def test_a_new_recording_of_noise_changes_the_rows_that_choose_it(make_shards, t
     after = build_features(more, "train", noisy, "cpu", tmp_path / "f2", Parts(tmp_path / "parts"))
     changed = after.rows_computed - (after.rows - before.rows)
     assert 0 < changed < before.rows / 4
-    build_features(more, "train", noisy, "cpu", tmp_path / "f3", Parts(tmp_path / "elsewhere"))
-    assert tree_hash(tmp_path / "f2") == tree_hash(tmp_path / "f3")
+    fresh = build_features(more, "train", noisy, "cpu", tmp_path / "f3", Parts(tmp_path / "elsewhere"))
+    assert fresh.content == after.content
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -215,15 +215,33 @@ def test_rows_of_other_settings_or_of_a_damaged_part_are_not_taken(make_shards, 
     assert third.rows_computed == third.rows
 
 
-def test_only_the_changed_shard_is_computed_again(make_shards, config: Config, tmp_path: Path) -> None:
+def test_parts_of_shards_that_are_shared_are_shared(make_shards, config: Config, tmp_path: Path) -> None:
     quiet = config.changed({"features.augment.views": 1, "features.augment.negative_views": 1})
-    first = make_shards("one", each=3, count=4)
+    first = make_shards("one", each=6, count=4)
     build_features(first, "train", quiet, "cpu", tmp_path / "f1", Parts(tmp_path / "parts"))
-    more = make_shards("two", each=4, count=4)
-    changed = sum(a.read_bytes() != (more / a.name).read_bytes() for a in sorted(first.glob("*.parquet")))
-    later = Parts(tmp_path / "parts")
-    summary = build_features(more, "train", quiet, "cpu", tmp_path / "f2", later)
-    assert summary.parts == 4 and (summary.parts_built, summary.parts_reused) == (changed, 4 - changed)
+    more = make_shards("two", each=7, count=4)
+    summary = build_features(more, "train", quiet, "cpu", tmp_path / "f2", Parts(tmp_path / "parts"))
+    assert summary.parts == 5 and (summary.parts_built, summary.parts_reused) == (1, 4)
+    for part in (tmp_path / "f1" / "parts").iterdir():
+        assert part.samefile(tmp_path / "f2" / "parts" / part.name)
+    assert verify_features(tmp_path / "f2", more, "train", quiet) == []
+
+
+def test_rows_count_and_are_read_in_the_order_of_their_recordings(make_shards, config: Config, tmp_path: Path) -> None:
+    first, more, less = (make_shards(str(each), each=each, count=2) for each in (6, 7, 6))
+    for name, shards in (("a", first), ("b", more), ("c", less)):
+        build_features(shards, "val", config, "cpu", tmp_path / name, Parts(tmp_path / "parts"))
+        build_features(shards, "val", config, "cpu", tmp_path / f"fresh {name}", Parts(tmp_path / f"parts of {name}"))
+        found, fresh = FeatureFile(tmp_path / name), FeatureFile(tmp_path / f"fresh {name}")
+        order = [one.recording_id.encode() for one in iter_recordings(shards)]
+        assert list(dict.fromkeys(found.column("recording_ids").tolist())) == order
+        assert found.content() == fresh.content() and verify_features(tmp_path / name, shards, "val", config) == []
+        for clean_only in (False, True):
+            one, other = (file.load(clean_only=clean_only) for file in (found, fresh))
+            assert torch.equal(one.mel, other.mel) and torch.equal(one.labels, other.labels)
+        np.testing.assert_array_equal(found.rows([5, 0, 11]), fresh.rows([5, 0, 11]))
+        blocks = zip(found.blocks(7), fresh.blocks(7), strict=True)
+        assert all(np.array_equal(a, b) for pair in blocks for a, b in zip(*pair, strict=True))
 
 
 def test_validation_is_clean_whatever_augmentation_says(make_shards, config: Config, tmp_path: Path, parts) -> None:
@@ -244,7 +262,7 @@ def test_valid_frames_hold_no_padding(built) -> None:
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_features_that_are_not_finite_are_refused(wrong: float, built, tmp_path: Path) -> None:
     file = FeatureFile(built[1])
-    columns = {name: file.column(name)[:3] for name in COLUMNS}
+    columns = {name: file.column(name)[:3] for name in COLUMNS.keys() - {"digests"}}
     blocks = [np.zeros((2, 64, 151), np.float16), np.full((1, 64, 151), wrong, np.float16)]
     with pytest.raises(ArtifactError, match=f"{columns['recording_ids'][2].decode()} are not finite"):
         write_part(tmp_path / "bad.h5", 3, blocks, columns, {})
@@ -262,6 +280,20 @@ def test_changed_labels_are_found(built, config: Config) -> None:
     with h5py.File(part, "r+") as file:
         file["labels"][0] = 1 - file["labels"][0]
     assert "labels differ" in verify_features(built[1], built[0], "train", config)[0]
+
+
+def test_changed_features_are_found_unless_they_were_read_before(built, config: Config) -> None:
+    part = next((built[1] / "parts").glob("*.h5"))
+    with h5py.File(part, "r+") as file:
+        file[MEL][0, 0, 0, 0, 0] += 1
+    assert "not as they were written" in verify_features(built[1], built[0], "train", config)[0]
+    assert verify_features(built[1], built[0], "train", config, verified=[part.name]) == []
+
+
+def test_rows_that_should_not_count_are_found(built, config: Config) -> None:
+    with h5py.File(built[1] / "train.h5", "r+") as file:
+        file["rows"][:2] = file["rows"][:2][::-1]
+    assert "views differ from the shards'" in verify_features(built[1], built[0], "train", config)
 
 
 def test_a_full_disk_is_said_before_writing(make_shards, config: Config, tmp_path: Path, parts, monkeypatch) -> None:

@@ -35,6 +35,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "data.splits": (MANIFEST,),
     "synthesis": (SPEECH,),
     "shards": (SHARDS,),
+    "shards.compact_above": (),  # what counts is the same however it lies
     "features.frontend": (FEATURES, TRAINED, TUNED, JUDGE),
     "features.frontend.top_db": (),  # of another kind of front end
     "features.frontend.n_mfcc": (),

@@ -12,7 +12,7 @@ import pandas as pd
 from wakeword_core.audio import encode_wav, write_audio
 from wakeword_core.config import SPLITS, Config, ShardsConfig
 from wakeword_core.graph.project import Project
-from wakeword_core.shards.packed_split import build_shards
+from wakeword_core.shards.building import build_shards
 from wakeword_core.store.parts import Parts
 
 RATE = 16_000

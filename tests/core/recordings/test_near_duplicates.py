@@ -116,6 +116,11 @@ def test_blocks_of_the_comparison_miss_no_pair(monkeypatch: pytest.MonkeyPatch) 
     found = near_duplicates(frame, 0.99)
     assert {frozenset(pair) for pair in found[["first", "second"]].to_numpy().tolist()} == expected
     assert len(found) == len(expected) > 50 and found["similarity"].is_monotonic_decreasing
+    known = pd.Series(generator.random(150) < 0.8)
+    with_others = {pair for pair in expected if not known[list(pair)].all()}
+    found = near_duplicates(frame, 0.99, known)
+    assert {frozenset(pair) for pair in found[["first", "second"]].to_numpy().tolist()} == with_others
+    assert 0 < len(with_others) < len(expected)
 
 
 def test_the_manifest_keeps_fingerprints_and_does_not_decode_twice(

@@ -22,7 +22,7 @@ from wakeword_core.files import link_or_copy
 from wakeword_core.graph.stages import comparison
 from wakeword_core.registry.history import Entry
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.shards.packed_split import build_shards
+from wakeword_core.shards.building import build_shards
 from wakeword_core.stage_names import COMPARISON, MODEL
 from wakeword_core.store.parts import Parts
 

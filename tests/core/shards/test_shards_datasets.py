@@ -10,7 +10,8 @@ import soundfile
 
 from wakeword_core.audio import decode_wav
 from wakeword_core.config import ShardsConfig
-from wakeword_core.shards.packed_split import build_shards, iter_recordings, shard_paths
+from wakeword_core.shards.building import build_shards
+from wakeword_core.shards.packed_split import INDEX, iter_recordings, shard_paths
 from wakeword_core.store.parts import Parts
 
 RATE = 16_000
@@ -36,9 +37,23 @@ def shards(tmp_path):
         rows.append(
             {"recording_id": one, "path": path.name, "source": "mine", "seconds": 0.1 + 0.01 * index, **facts, **span}
         )
-    config = ShardsConfig(count=3)
-    build_shards(pd.DataFrame(rows), {"mine": sounds}, RATE, config, 1, 1, out, Parts(tmp_path / "parts"))
+    config, parts = ShardsConfig(count=3, compact_above=1.0), Parts(tmp_path / "parts")
+    build_shards(pd.DataFrame(rows), {"mine": sounds}, RATE, config, 1, 1, out, parts)
+    rows[3]["label"] = "wren"
+    (tmp_path / "later").mkdir()
+    build_shards(pd.DataFrame(rows[2:]), {"mine": sounds}, RATE, config, 1, 1, tmp_path / "later", parts)
     return out
+
+
+def test_dead_rows_are_those_that_the_index_does_not_name(shards, tmp_path):
+    later = tmp_path / "later"
+    rows = pd.concat([pd.read_parquet(path) for path in shard_paths(later)])
+    index = pd.read_parquet(later / INDEX)
+    counting = rows.merge(index, on=["recording_id", "digest"])
+    assert len(rows) == 13 and len(counting) == 10
+    expected = {one.recording_id: one.label for one in iter_recordings(later)}
+    assert dict(zip(counting["recording_id"], counting["label"], strict=True)) == expected
+    assert "wren" in expected.values()
 
 
 @pytest.fixture

@@ -1,19 +1,21 @@
-"""Recordings that an older shard holds are taken from it: the same bytes, without decoding anything again."""
+"""What older shards hold stays there: little is written, nothing decoded again, and the content is a fresh build's."""
 
 import hashlib
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wakeword_core.config import ShardsConfig
-from wakeword_core.errors import DataError
-from wakeword_core.recordings.row import row_columns
+from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.shards import packing
-from wakeword_core.shards.packed_split import build_shards, shard_paths, verify_shards
+from wakeword_core.shards.building import build_shards
+from wakeword_core.shards.packed_split import INDEX, iter_recordings, read_index, verify_shards, write_index
 from wakeword_core.store.parts import LatestParts, Parts
 
 RATE = 8_000
@@ -37,12 +39,17 @@ def sounds(tmp_path_factory):
     return root, pd.DataFrame(rows)
 
 
-def build(root, rows, home, name, config=None, seed=1, rate=RATE, generation=None):
+def build(root, rows, home, name, config=None, seed=1, rate=RATE, generation=None, forgotten=NOTHING_FORGOTTEN):
+    """Build, and return what counts, as read back, and the summary."""
     out = home / name
     out.mkdir(parents=True)
     parts = Parts(home / "parts", generation)
-    summary = build_shards(rows, {"mine": root}, rate, config or ShardsConfig(count=3), 1, seed, out, parts)
-    return [path.read_bytes() for path in shard_paths(out)], summary
+    summary = build_shards(
+        rows, {"mine": root}, rate, config or ShardsConfig(count=3), 1, seed, out, parts, forgotten=forgotten
+    )
+    read = [(one.recording_id, one.label, one.speaker, one.audio.tobytes()) for one in iter_recordings(out)]
+    assert [one for one, *_ in read] == read_index(out)["recording_id"].tolist()
+    return (read, summary.content), summary
 
 
 @pytest.fixture
@@ -59,15 +66,13 @@ def decoded(monkeypatch):
     return found
 
 
-def test_only_what_is_new_is_read_and_the_bytes_are_those_of_a_full_build(sounds, tmp_path, decoded):
+def test_only_what_is_new_is_read_and_written(sounds, tmp_path, decoded):
     root, rows = sounds
     build(root, rows.iloc[2:], tmp_path, "before")
     decoded.clear()
     after, summary = build(root, rows, tmp_path, "after")
     assert sorted(decoded) == ["0.flac", "1.flac"]
-    orders = [int(hashlib.sha256(f"1:{one}".encode()).hexdigest()[:8], 16) % 3 for one in rows["recording_id"]]
-    touched = set(orders[:2])
-    assert (summary.built, summary.copied) == (len(touched), sum(order in touched for order in orders) - 2)
+    assert (summary.built, summary.reused, summary.copied, summary.dead) == (1, 3, 0, 0)
     assert after == build(root, rows, tmp_path / "fresh", "full")[0]
     assert verify_shards(tmp_path / "after", rows) == []
 
@@ -78,19 +83,94 @@ def test_a_changed_row_needs_no_decoding(sounds, tmp_path, decoded, change):
     build(root, rows, tmp_path, "before")
     decoded.clear()
     changed = rows.copy()
-    changed.loc[:, change] = "wren" if change == "label" else 0.05
+    changed.loc[3:4, change] = "wren" if change == "label" else 0.05
     after, summary = build(root, changed, tmp_path, "after")
-    assert decoded == [] and (summary.built, summary.copied) == (3, 24)
+    assert decoded == [] and (summary.built, summary.copied, summary.dead) == (1, 2, 2)
     assert after == build(root, changed, tmp_path / "fresh", "full")[0]
+    assert verify_shards(tmp_path / "after", changed) == []
 
 
-def test_a_doubled_count_of_shards_takes_from_the_half(sounds, tmp_path, decoded):
+def test_rows_that_are_gone_stay_behind_without_counting(sounds, tmp_path):
+    root, rows = sounds
+    build(root, rows, tmp_path, "before")
+    left = rows.drop(index=[2, 5])
+    after, summary = build(root, left, tmp_path, "after")
+    assert (summary.built, summary.reused, summary.dead) == (0, 3, 2)
+    assert after == build(root, left, tmp_path / "fresh", "full")[0]
+    assert verify_shards(tmp_path / "after", left) == []
+
+
+@pytest.mark.parametrize(("share", "built"), [(0.0, 2), (0.1, 2), (0.2, 1)])
+def test_too_much_that_is_dead_or_scattered_is_written_anew(sounds, tmp_path, decoded, share, built):
+    root, rows = sounds
+    config = ShardsConfig(count=3, compact_above=share)
+    build(root, rows.iloc[1:], tmp_path, "before", config)
+    decoded.clear()
+    changed = rows.drop(index=[7, 8])  # two are dead and one is new, of 22
+    after, summary = build(root, changed, tmp_path, "after", config)
+    assert decoded == ["0.flac"] and summary.built == built and summary.dead == (2 if built == 1 else 0)
+    assert after == build(root, changed, tmp_path / "fresh", "full", config)[0]
+
+
+def test_a_compact_build_has_the_bytes_of_a_fresh_one(sounds, tmp_path):
+    root, rows = sounds
+    config = ShardsConfig(count=2, compact_above=0.0)
+    build(root, rows.iloc[:20], tmp_path, "before", config)
+    build(root, rows.iloc[4:], tmp_path, "after", config)
+    build(root, rows.iloc[4:], tmp_path / "fresh", "full", config)
+    for path in (tmp_path / "after").iterdir():
+        assert path.read_bytes() == (tmp_path / "fresh" / "full" / path.name).read_bytes()
+
+
+def test_small_shards_are_merged_as_they_come(sounds, tmp_path):
+    root, rows = sounds
+    config, sizes = ShardsConfig(count=1, compact_above=1.0), []
+    for step, count in enumerate(range(16, 25)):
+        build(root, rows.iloc[:count], tmp_path, str(step), config)
+        sizes.append(read_index(tmp_path / str(step))["file"].value_counts().sort_values(ascending=False).tolist())
+    assert sizes == [[16], [16, 1], [16, 2], [16, 2, 1], [16, 4], [16, 4, 1], [16, 4, 2], [16, 4, 2, 1], [16, 8]]
+
+
+def test_another_number_of_shards_takes_from_those_that_are_there(sounds, tmp_path, decoded):
     root, rows = sounds
     build(root, rows, tmp_path, "before", ShardsConfig(count=2))
     decoded.clear()
     after, summary = build(root, rows, tmp_path, "after", ShardsConfig(count=4))
-    assert decoded == [] and summary.copied == 24
+    assert decoded == [] and (summary.shards, summary.copied) == (4, 24)
     assert after == build(root, rows, tmp_path / "fresh", "full", ShardsConfig(count=4))[0]
+
+
+@pytest.mark.parametrize("by", ["recording", "speaker"])
+def test_no_shard_with_anything_forgotten_is_shared(sounds, tmp_path, decoded, by):
+    root, rows = sounds
+    build(root, rows, tmp_path, "before")
+    gone = rows.iloc[[4]] if by == "recording" else rows[rows["speaker"] == "s4"]
+    ids, speakers = (gone["recording_id"], []) if by == "recording" else ([], ["s4"])
+    left, forgotten = rows.drop(index=gone.index), Forgotten().adding(ids, speakers, "asked")
+    build(root, left, tmp_path, "between")  # where it is dead, but there
+    decoded.clear()
+    after, summary = build(root, left, tmp_path, "after", forgotten=forgotten)
+    assert decoded == [] and summary.copied > 0
+    for path in (tmp_path / "after").iterdir():
+        assert not any(one.encode() in path.read_bytes() for one in gone["recording_id"])
+    assert after == build(root, left, tmp_path / "fresh", "full")[0]
+
+
+def test_an_index_that_names_what_is_not_there_is_refused(sounds, tmp_path):
+    root, rows = sounds
+    build(root, rows, tmp_path, "out")
+    index = pq.read_table(tmp_path / "out" / INDEX)
+    for name, value in (("file", "00009.parquet"), ("row", 99), ("row", -1)):
+        wrong = index.to_pandas()
+        wrong.loc[3, name] = value
+        write_index(tmp_path / "out", wrong)
+        with pytest.raises(ArtifactError, match=r"index\.parquet"):
+            list(iter_recordings(tmp_path / "out", roles=["positive"]))
+    wrong = index.to_pandas()
+    wrong.loc[[0, 1], "row"] = wrong.loc[[1, 0], "row"].to_numpy()
+    wrong.loc[[0, 1], "file"] = wrong.loc[[1, 0], "file"].to_numpy()
+    write_index(tmp_path / "out", wrong)
+    assert any("names other rows" in problem for problem in verify_shards(tmp_path / "out", rows))
 
 
 @pytest.mark.parametrize("options", [{"seed": 2}, {"rate": 16_000}])
@@ -111,15 +191,6 @@ def test_shards_of_another_version_are_made_anew(sounds, tmp_path, monkeypatch, 
     assert after != before and verify_shards(tmp_path / "after", rows) == []
 
 
-@pytest.mark.parametrize(("rate", "copied"), [(RATE, 1), (2 * RATE, 0)])
-def test_an_older_shard_of_another_rate_is_not_copied_from(sounds, tmp_path, rate, copied):
-    root, rows = sounds
-    build(root, rows, tmp_path, "before", ShardsConfig(count=1))
-    row = packing.ShardRow(**rows.loc[0, list(row_columns(packing.ShardRow))])
-    job = packing.ShardJob([row], {"mine": root}, rate, tmp_path / "before" / "00000.parquet")
-    assert packing.pack_shard(job, tmp_path / "other.parquet", lambda done: None) == copied
-
-
 @pytest.mark.parametrize("damage", ["flip", "cut", "junk", "list"])
 def test_a_damaged_older_shard_is_not_copied_from(sounds, tmp_path, decoded, damage):
     root, rows = sounds
@@ -138,14 +209,15 @@ def test_a_damaged_older_shard_is_not_copied_from(sounds, tmp_path, decoded, dam
     assert after == build(root, rows, tmp_path / "fresh", "full", one)[0]
 
 
-@given(st.lists(st.sets(st.integers(0, 23), min_size=1), min_size=2, max_size=3), st.sampled_from([1, 2, 4]))
+@given(st.lists(st.sets(st.integers(0, 23), min_size=1), min_size=2, max_size=4), st.sampled_from([0.0, 0.3, 1.0]))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_history_never_shows_in_the_bytes(sounds, tmp_path_factory, sets, count):
+def test_history_never_shows_in_what_counts(sounds, tmp_path_factory, sets, share):
     root, rows = sounds
     home = tmp_path_factory.mktemp("history")
-    config = ShardsConfig(count=count)
+    config = ShardsConfig(count=2, compact_above=share)
     for step, chosen in enumerate(sets):
         last, _ = build(root, rows.iloc[sorted(chosen)], home, str(step), config)
+        assert verify_shards(home / str(step), rows.iloc[sorted(chosen)]) == []
     assert last == build(root, rows.iloc[sorted(sets[-1])], home / "fresh", "full", config)[0]
 
 
@@ -199,14 +271,11 @@ def test_files_taken_as_they_are_are_what_decoding_gives(tmp_path, subtype, head
     assert data == encode_wav(to_pcm16(read_audio(path, RATE)), RATE) and seconds == 0.25
 
 
-def test_latest_parts_of_other_counts(tmp_path):
+def test_the_latest_parts_are_remembered_by_place_and_generation(tmp_path):
     parts = Parts(tmp_path)
-    for key in ("a", "b", "c"):
-        (tmp_path / key).touch()
-    LatestParts(parts, "here").remember(["a", "b"])
+    LatestParts(parts, "here").remember(["a", "b"], "two")
     found = LatestParts(parts, "here")
-    assert [path.name for path in (found.find(index, 4) for index in range(4))] == ["a", "b", "a", "b"]
-    assert found.find(0, 3) is None and LatestParts(parts, "there").find(0, 2) is None
-    found.remember(["c", "gone"])
-    assert LatestParts(parts, "here").find(0, 2) == tmp_path / "c"
-    assert LatestParts(parts, "here").find(1, 2) is None
+    assert (found.keys, found.layout) == (["a", "b"], "two")
+    assert LatestParts(parts, "there").keys == LatestParts(Parts(tmp_path, 2), "here").keys == []
+    found.remember(["c"])
+    assert (LatestParts(parts, "here").keys, LatestParts(parts, "here").layout) == (["c"], "")

@@ -12,8 +12,9 @@ from wakeword_core.config import ShardsConfig
 from wakeword_core.cores import process_pool
 from wakeword_core.errors import DataError
 from wakeword_core.files import hash_file
-from wakeword_core.shards import packed_split, packing
-from wakeword_core.shards.packed_split import build_shards, shard_paths
+from wakeword_core.shards import building, packing
+from wakeword_core.shards.building import build_shards
+from wakeword_core.shards.packed_split import shard_paths
 from wakeword_core.shards.packing import PROCESSES_FROM, Packers, ShardJob
 from wakeword_core.store.parts import Parts
 
@@ -119,13 +120,13 @@ def test_a_worker_that_dies_is_replaced(pack, started, monkeypatch, caplog):
             return ShardJob(Deadly(rows), *others)
         return ShardJob(rows, *others)
 
-    monkeypatch.setattr(packed_split, "ShardJob", dies_once)
+    monkeypatch.setattr(building, "ShardJob", dies_once)
     assert pack("stormy") == expected
     assert f"its worker process died after about 0 of {killed[0]} recordings" in caplog.text
 
 
 def test_a_worker_that_keeps_dying_is_reported(pack, started, monkeypatch, tmp_path):
-    monkeypatch.setattr(packed_split, "ShardJob", lambda rows, *others: ShardJob(Deadly(rows), *others))
+    monkeypatch.setattr(building, "ShardJob", lambda rows, *others: ShardJob(Deadly(rows), *others))
     with pytest.raises(DataError, match=r"shard .* failed after 3 tries: its worker process died"):
         pack("out", retries=2)
     assert multiprocessing.active_children() == [] and not list((tmp_path / "out").iterdir())

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from wakeword_core.errors import ArtifactError
 from wakeword_core.python import library_versions
 from wakeword_core.store.artifacts import CARD, ArtifactStore, artifact_key
-from wakeword_core.store.parts import Parts
+from wakeword_core.store.parts import Parts, read_hash
 
 INPUTS = {"manifest": {"stage": "raw_manifest", "key": "k", "content": "c"}}
 
@@ -334,6 +335,29 @@ def test_part_is_reused(parts, tmp_path):
     assert (tmp_path / "deep" / "target").read_text() == "shard"
     assert not parts.link("another", tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_part_is_read_once_in_a_process_whatever_names_it_gets(parts, tmp_path, monkeypatch):
+    (tmp_path / "made").write_text("shard")
+    parts.keep("key", tmp_path / "made")
+    monkeypatch.setattr("wakeword_core.store.parts.hash_file", lambda path: pytest.fail(f"read {path}"))
+    time.sleep(0.03)  # or it would be too new for its times to tell anything
+    for name in ("first", "second"):
+        assert parts.link("key", tmp_path / name)
+    time.sleep(0.03)
+    assert read_hash(tmp_path / "first", again=False) == hashlib.sha256(b"shard").hexdigest()
+
+
+def test_what_is_built_again_takes_the_place_of_what_was_there(store):
+    first, _ = build(store)
+    again, built = store.build("stage", INPUTS, {"x": 1}, "1", write_other, again=True)
+    assert built and (again.key, again.content) == (first.key, "of its own")
+    assert again.file("other.txt").exists() and store.find("stage", first.key) == again
+
+
+def write_other(build):
+    (build.path / "other.txt").write_text("other")
+    build.content = "of its own"
 
 
 def test_part_with_a_flipped_bit_is_made_again(parts, tmp_path, caplog):

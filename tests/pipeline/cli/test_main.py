@@ -28,7 +28,7 @@ SURFACE = {
     "ui": {"--config", "--home", "--host", "--port", "--allow-host", "--without-token", "--service"},
     "status": {"--config", "--home", "--set", "--json"},
     "forget": {"--speaker", "--reason", "--rebuild", "--purge", "--yes", "--config", "--home", "--set", "--json"},
-    "gc": {"--keep", "--delete", "--remote", "--config", "--home", "--set", "--json"},
+    "gc": {"--keep", "--delete", "--compact", "--remote", "--config", "--home", "--set", "--json"},
     "push": {"--config", "--home", "--set", "--json"},
     "pull": {"--config", "--home", "--set", "--json"},
     "lineage": {"--home", "--recordings", "--json"},

@@ -15,8 +15,9 @@ def make(run: StageRun) -> None:
     from wakeword_core.features.picture import sample_mels
 
     assert run.split is not None
+    shards = run.inputs[f"audio_shards[{run.split}]"]
     summary = build_features(
-        run.inputs[f"audio_shards[{run.split}]"].path,
+        shards.path,
         run.split,
         run.config,
         run.device,
@@ -24,14 +25,13 @@ def make(run: StageRun) -> None:
         run.parts,
         run.progress,
         synthetic_sources=run.inputs[MANIFEST].figures["synthetic"],
+        sums=shards.sums,
     )
-    # a view of the parts: its bytes differ from one build to the next, while what is in it does not
-    run.volatile = {f"{run.split}.h5"}
     (run.out / "mels.png").write_bytes(
         sample_mels(run.out, run.config.features.frontend, run.config.data.audio.sample_rate)
     )
     figures = asdict(summary)
-    timings = figures.pop("timings")
+    timings, run.content = figures.pop("timings"), figures.pop("content")
     run.figures = {"split": run.split, **figures, **timings}
 
 
@@ -41,7 +41,8 @@ def features_consistent(features: Artifact, run: CheckRun) -> Verdict:
 
     assert run.split is not None
     shards, synthetic = run.inputs[f"audio_shards[{run.split}]"], run.inputs[MANIFEST].figures["synthetic"]
-    problems = verify_features(features.path, shards.path, run.split, run.config, synthetic)
+    verified = {name.rpartition("/")[2] for name, sha256 in features.sums.items() if sha256 in run.verified}
+    problems = verify_features(features.path, shards.path, run.split, run.config, synthetic, verified)
     return verdict_on(problems, f"{features.figures['rows']} windows are finite and match their shards")
 
 
@@ -77,7 +78,7 @@ _INPUTS = (Input("audio_shards", split="same"), Input(MANIFEST, facet=SYNTHETIC_
 STAGE = Stage(
     name="mel_features",
     # rows of an older part are known by what was drawn for them, not by their sound, which is the shards'
-    version=f"{SHARDS.version}.4",
+    version=f"{SHARDS.version}.5",
     make=make,
     inputs=_INPUTS,
     settings=EVERY_SPLIT,

@@ -214,15 +214,33 @@ def no_copies_across_splits(manifest: Artifact, run: CheckRun) -> Verdict:
     from wakeword_core.recordings.manifest import read_fingerprints
     from wakeword_core.recordings.near_duplicates import near_duplicates
 
-    rows = read_fingerprints(manifest.path)
-    pairs = near_duplicates(rows, run.config.checks.near_duplicate_similarity)
+    rows, similarity = read_fingerprints(manifest.path), run.config.checks.near_duplicate_similarity
+    pairs = near_duplicates(rows, similarity, _known_to_differ(rows, similarity, run))
     names = (rows["split"] + ": " + rows["source"] + "/" + rows["path"]).to_numpy()
     problems = [
         f"{names[pair.first]} and {names[pair.second]} sound the same ({pair.similarity:.3f})"
         for pair in pairs.itertuples(index=False)
     ]
     verdict = verdict_on(problems, f"none of {len(rows)} recordings sounds like a copy of one in another split")
-    return replace(verdict, figures={**verdict.figures, "pairs": problems[:_LISTED]})
+    return replace(verdict, figures={**verdict.figures, "pairs": problems[:_LISTED], "similarity": similarity})
+
+
+def _known_to_differ(rows: "pd.DataFrame", similarity: float, run: CheckRun) -> "pd.Series | None":
+    """Tell which recordings were in their splits when all were last compared and none was like another, if any were."""
+    from wakeword_core.recordings.manifest import FINGERPRINTS, read_fingerprints
+
+    columns = ["recording_id", "split", "fingerprint"]
+    for earlier, found in reversed(run.passed_by()):
+        if found.figures.get("similarity") != similarity or not earlier.file(FINGERPRINTS).exists():
+            continue
+        try:
+            before = read_fingerprints(earlier.path)[columns].drop_duplicates()
+        except ArtifactError:
+            continue
+        compared = rows[columns].merge(before, how="left", on=columns, indicator="where")
+        known: pd.Series = compared["where"] == "both"
+        return known
+    return None
 
 
 def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:

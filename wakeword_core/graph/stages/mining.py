@@ -39,13 +39,12 @@ def clips_verify(clips: Artifact, run: CheckRun) -> Verdict:
     from wakeword_core.shards.packed_split import verify_shards
 
     rows = read_clips(clips.path)
-    sums = {name: entry.sha256 for name, entry in clips.files.items()}
-    return verdict_on(verify_shards(clips.path, rows, sums), f"{len(rows)} clips verify")
+    return verdict_on(verify_shards(clips.path, rows, clips.sums), f"{len(rows)} clips verify")
 
 
 STAGE = Stage(
     name="mined_negatives",
-    version="2",
+    version="3",
     make=make,
     inputs=(Input("trained_model"), Input("audio_shards", split="train")),
     settings=("mining.search", "features.windows", "features.context"),

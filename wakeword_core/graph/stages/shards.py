@@ -12,7 +12,7 @@ from wakeword_core.store.artifacts import Artifact
 def make(run: StageRun) -> None:
     """Decode the split's recordings and pack them in the order of a hash."""
     from wakeword_core.recordings.manifest import read_manifest
-    from wakeword_core.shards.packed_split import build_shards
+    from wakeword_core.shards.building import build_shards
 
     config = run.config
     sources = all_sources(config.data.sources, run.inputs.get("synthetic_speech"))
@@ -29,11 +29,14 @@ def make(run: StageRun) -> None:
             run.progress,
             config.compute.retries,
             {source.name: source.link_roots for source in sources},
+            run.recordings.forgotten(),
         )
     except ChangedRecordingError as error:
         run.recordings.scan_cache().forget_hash(Path(error.path))  # so that running again does read it again
         raise
-    run.figures = {"split": run.split, **asdict(summary)}
+    figures = asdict(summary)
+    run.content = figures.pop("content")
+    run.figures = {"split": run.split, **figures}
 
 
 def shards_verify(shards: Artifact, run: CheckRun) -> Verdict:
@@ -42,17 +45,17 @@ def shards_verify(shards: Artifact, run: CheckRun) -> Verdict:
     from wakeword_core.shards.packed_split import verify_shards
 
     rows = read_manifest(run.inputs["raw_manifest"].path, split=run.split)
-    sums = {name: entry.sha256 for name, entry in shards.files.items()}
-    return verdict_on(verify_shards(shards.path, rows, sums), f"{len(rows)} recordings verify")
+    problems = verify_shards(shards.path, rows, shards.sums, run.verified)
+    return verdict_on(problems, f"{len(rows)} recordings verify")
 
 
 STAGE = Stage(
     name="audio_shards",
-    version="3",
+    version="4",
     make=make,
     # the manifest says which recordings of synthetic speech count; where they lie decides nothing
     inputs=(Input("raw_manifest", facet="split"), Input("synthetic_speech", decides=never)),
-    settings=("seed", "data.audio.sample_rate", "shards"),
+    settings=("seed", "data.audio.sample_rate", "shards.shard_mb", "shards.count"),
     group="ingest",
     kinds=("python", "parquet"),
     description=__doc__,

@@ -70,6 +70,8 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
                 f"{error}; what was named is forgotten, but the build without it failed, so nothing that was made from "
                 "it is listed or deleted: run the same command again, without --rebuild if there need be no new model"
             ) from error
+    if request.purge:
+        _compact(project, recording_ids)
     affected = _affected(project, recording_ids)
     _print(project, recording_ids, affected)
     on_remote = _on_remote(project, recording_ids, affected)
@@ -127,6 +129,18 @@ def _print_older(name: str, older: Sequence[str], *, there_now: int) -> None:
             f"{printable(name)} has changed since it was used: what was there then ({shown}{more}) is forgotten "
             "together with what is there now."
         )
+
+
+def _compact(project: Project, recording_ids: Collection[str]) -> None:
+    """Write those present artifacts anew that hold the recordings though these do not count: they were removed before.
+
+    What was made from such an artifact was not made from the recordings, and stays.
+    """
+    from wakeword_core.graph.compaction import compact
+
+    with project.store.undisturbed("forget --purge"):
+        for name in compact(project, recording_ids):
+            print(f"{name} held rows of theirs that did not count, and is written anew without them.")
 
 
 def _affected(project: Project, recording_ids: Collection[str]) -> Affected:

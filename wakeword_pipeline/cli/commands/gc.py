@@ -19,22 +19,27 @@ from wakeword_pipeline.cli.tables import count_items, items_json, print_items, s
 from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home
 
 
-def collect_garbage(options: ProjectOptions, keep: int, *, deletes: bool, as_json: bool) -> None:
+def collect_garbage(options: ProjectOptions, keep: int, *, deletes: bool, compacts: bool, as_json: bool) -> None:
     """List, and with `deletes` delete, what neither the last `keep` builds, nor the registry, nor `status` names.
 
-    WakewordError when something is to be deleted while a build is running.
+    With `compacts`, shards and features are written anew before that where rows do not count or lie scattered.
+    WakewordError when something is to be deleted or written while a build is running.
     """
     home = options.home
     _require_artifacts(home)
     project = options.project()
     prepare_home(home, options.config)
-    if deletes:
+    what = "gc --delete" if deletes else "gc --compact"
+    if deletes or compacts:
         from wakeword_pipeline.orchestration.runs import require_rest
 
-        require_rest(home, open_instance(home), "gc --delete")
-    with project.store.undisturbed("gc --delete") if deletes else nullcontext():
+        require_rest(home, open_instance(home), what)
+    with project.store.undisturbed(what) if deletes or compacts else nullcontext():
+        compacted = _compact(project) if compacts else []
         items = _garbage(project, keep)
-        result = {"items": items_json(items), "freed": freed_bytes(items), "deleted": deletes}
+        result = {
+            "items": items_json(items), "freed": freed_bytes(items), "deleted": deletes, "compacted": compacted,
+        }  # fmt: skip
         if deletes:
             delete(items)
     _report(items, result, home, "gc")
@@ -64,6 +69,14 @@ def _require_artifacts(home: Path) -> None:
     """Refuse a home that needs nothing, such as one that was named by mistake."""
     if not (home / "store").is_dir():
         raise WakewordError(f"{home} holds no artifacts; name a home with --home")
+
+
+def _compact(project: Project) -> list[str]:
+    from wakeword_core.graph.compaction import compact
+
+    compacted = compact(project)
+    print(f"Written anew without dead and scattered rows: {', '.join(compacted) or 'nothing, all is compact'}.")
+    return compacted
 
 
 def _garbage(project: Project, keep: int) -> list[Item]:

@@ -274,3 +274,39 @@ def test_runs_outside_of_the_home_are_not_deleted(tracked: Project, tmp_path: Pa
     with pytest.raises(Exception, match="lie outside of the home"):
         delete_runs(str(project.home), [replace(run, files=other)])
     assert other.is_dir()
+
+
+def test_what_a_removed_recording_left_is_compacted_away(project: Project) -> None:
+    assert "all is compact" in command(project, "gc", "--compact")
+    folder = Path(project.config.data.sources[0].path)
+    gone = hash_file(folder / "ada" / "0.wav")
+    (folder / "ada" / "0.wav").unlink()
+    after = Project(project.config.changed({"shards.compact_above": 1.0}), project.home)
+    after.build("raw_manifest")
+    before, _ = after.build("audio_shards", "train")
+    assert before.figures["dead"] == 1
+    result = json.loads(command(project, "gc", "--compact", "--delete", "--json").splitlines()[-1])
+    assert result["compacted"] == ["audio_shards[train]"] and result["deleted"]
+    (compact,) = project.store.all("audio_shards")
+    assert (compact.key, compact.content, compact.figures["dead"]) == (before.key, before.content, 0)
+    assert search(project.store.root, [gone]).holders == []
+
+
+def test_a_purge_compacts_what_holds_it_without_counting_it(tracked: Project, monkeypatch) -> None:
+    project = tracked
+    folder = Path(project.config.data.sources[0].path)
+    gone = hash_file(folder / "ada" / "0.wav")
+    (folder / "ada" / "0.wav").unlink()
+    after = Project(project.config.changed({"shards.compact_above": 1.0}), project.home)
+    after.build("raw_manifest")
+    before, _ = after.build("audio_shards", "train")
+    model = stand_in(after, "cmvn_stats", before)
+
+    def rebuild(*_: object, **__: object) -> None:
+        after.build("raw_manifest")
+
+    monkeypatch.setattr("wakeword_pipeline.cli.commands.run.run_config", rebuild)
+    said = command(project, "forget", gone, "--rebuild", "--purge", "--yes")
+    assert "audio_shards[train] held rows of theirs that did not count" in said
+    assert project.store.find("audio_shards", before.key) and model.path.exists()
+    assert search(project.home, [gone]).holders == []
