@@ -1,4 +1,4 @@
-"""Recordings for benchmarks: noise, each cut from another place of a longer one, so that no two are alike."""
+"""Recordings for benchmarks: noise, each drawn by itself, so that no two sound alike."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,11 +18,10 @@ def generate(folder: Path, numbers: Sequence[int], seconds: float, kind: str = "
     import soundfile
 
     samples = round(seconds * RATE)
-    noise = np.random.default_rng(0).normal(0, _LEVEL, samples + max(numbers, default=0)).astype(np.int16)
     for number in numbers:
         path = folder / f"{number // A_FOLDER:03d}" / f"{number:06d}.{kind}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pcm = noise[number : number + samples]
+        pcm = (np.random.default_rng(number).standard_normal(samples, np.float32) * _LEVEL).astype(np.int16)
         if kind == "wav":
             path.write_bytes(encode_wav(pcm, RATE))
         else:

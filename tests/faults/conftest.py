@@ -59,6 +59,13 @@ class Trial:
     def recordings(self) -> Path:
         return self.folder / "recordings"
 
+    def record(self, index: int) -> None:
+        """Write one recording, as is told by its number."""
+        path = self.recordings / f"{'yes' if index % 3 else 'no'}" / f"{index:02}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sound = np.random.default_rng([5, index]).normal(0, 0.1, round(0.4 * RATE) + index)
+        soundfile.write(path, sound, RATE)
+
     def project(self, home: str = "home", progress: Progress = silent) -> Project:
         return Project(self.config, self.folder / home, progress)
 
@@ -97,11 +104,6 @@ class Trial:
 @pytest.fixture
 def trial(tmp_path: Path) -> Trial:
     """Thirty recordings, all for training, in two shards."""
-    rng = np.random.default_rng(5)
-    for index in range(30):
-        path = tmp_path / "recordings" / f"{'yes' if index % 3 else 'no'}" / f"{index:02}.flac"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, rng.normal(0, 0.1, round(0.4 * RATE) + index), RATE)
     sources = [
         {"name": name, "path": str(tmp_path / "recordings" / name), "role": role, "split": "train"}
         for name, role in (("yes", "negative"), ("no", "background"))
@@ -114,4 +116,7 @@ def trial(tmp_path: Path) -> Trial:
         "shards": {"count": 2},
         "features": {"augment": {"views": 1, "negative_views": 1}},
     }
-    return Trial(tmp_path, Config.model_validate(config))
+    made = Trial(tmp_path, Config.model_validate(config))
+    for index in range(30):
+        made.record(index)
+    return made

@@ -65,3 +65,22 @@ def test_a_killed_stage_is_finished_to_the_same_bytes(trial, stage, pause, proce
     for name in found.files.keys() - ({"train.h5"} if stage == "mel_features" else set()):
         assert found.file(name).read_bytes() == expected.file(name).read_bytes()
     assert unfinished_parts(home / "store" / stage) == [] and not list(home.glob(f"store/{stage}/.building-*"))
+
+
+@pytest.mark.parametrize(
+    "stage, pause",
+    [("audio_shards", "pack"), pytest.param("mel_features", "features", marks=pytest.mark.slow)],
+)
+def test_a_later_build_that_is_killed_leaves_the_earlier_one_and_is_finished_as_a_fresh_one(trial, stage, pause):
+    earlier = trial.build(stage)
+    (trial.recordings / "yes" / "01.flac").unlink()
+    for number in (40, 41):
+        trial.record(number)
+    with trial.start(*STAGES[: STAGES.index(stage) + 1], pause=pause) as process:
+        assert "in the middle\n" in iter(process.stdout.readline, ""), process.stderr.read()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(20)
+    assert trial.project().store.find(stage, earlier.key) == earlier and earlier.damaged(read=True) == []
+    found, fresh = trial.build(stage), trial.build(stage, "fresh")
+    assert (found.key, found.content) == (fresh.key, fresh.content) and found.damaged(read=True) == []
+    assert found.figures["dead"] > 0 and unfinished_parts(trial.folder / "home" / "store") == []

@@ -14,6 +14,8 @@ _SHOWN = 8
 _COLUMNS = 4
 _WIDTH, _HEIGHT, _SIDES, _FOOT = 2.5, 2.0, 1.9, 0.55
 """Inches: of one row's picture, of what is on both sides of all of them, and of what is below."""
+_GAP_ABOVE, _GAP_BESIDE = 0.25, 0.08
+"""Between pictures, as shares of one."""
 _LABELS = {
     "log_mel": ("mel band", "log power (nats)"),
     "mel_db": ("mel band", "power (dB)"),
@@ -44,28 +46,32 @@ def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float, kind: s
         )
     columns = min(_COLUMNS, len(images))
     rows = -(-len(images) // columns)
+    count, bands, frames = images.shape
+    high, wide = round(bands * (1 + _GAP_ABOVE)), round(frames * (1 + _GAP_BESIDE))
+    # in one image, since every further axes costs as much as all else
+    canvas = np.full((rows * high, columns * wide), np.nan, np.float32)
+    corners = [((rows - 1 - place // columns) * high, place % columns * wide) for place in range(count)]
+    for (bottom, left), image in zip(corners, images, strict=True):
+        canvas[bottom : bottom + bands, left : left + frames] = image
     width, height = _WIDTH * columns + _SIDES, _HEIGHT * rows + _FOOT
     figure = new_figure(width, height, layout=None)
-    figure.subplots_adjust(
-        left=0.6 / width, right=1 - 1.3 / width, bottom=_FOOT / height, top=1 - 0.35 / height, hspace=0.25, wspace=0.08
+    axes = figure.add_axes((0.6 / width, _FOOT / height, 1 - _SIDES / width, 1 - _FOOT / height))
+    low, loud = np.percentile(images, [1, 99.5])
+    shown = axes.imshow(canvas, origin="lower", aspect="auto", vmin=low, vmax=loud, cmap="magma")
+    for (bottom, left), title in zip(corners, titles, strict=True):
+        axes.text(left + frames / 2, bottom + bands * (1 + _GAP_ABOVE / 4), title, ha="center", fontsize=9)
+    seconds = range(int(frames * hop_seconds) + 1)
+    axes.set_xticks(
+        [column * wide + second / hop_seconds for column in range(columns) for second in seconds],
+        [f"{second}" for _ in range(columns) for second in seconds],
     )
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    low, high = np.percentile(images, [1, 99.5])
-    for index, axes in enumerate(grid.flat):
-        axes.grid(False)
-        if index >= len(images):
-            axes.set_axis_off()
-            continue
-        extent = (0.0, images.shape[2] * hop_seconds, 0.0, float(images.shape[1]))
-        image = axes.imshow(
-            images[index], origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma"
-        )
-        axes.set_title(titles[index], fontsize=9)
-    for axes in grid.flat[max(len(images) - columns, 0) : len(images)]:
-        axes.set_xlabel("time (s)")
-        axes.tick_params(labelbottom=True)
-    bands, values = _LABELS[kind]
-    for axes in grid[:, 0]:
-        axes.set_ylabel(bands)
-    figure.colorbar(image, cax=figure.add_axes((1 - 1.15 / width, 0.2, 0.15 / width, 0.7)), label=values)
+    axes.set_yticks(
+        [row * high + band for row in range(rows) for band in (0, bands // 2, bands)],
+        [f"{band}" for _ in range(rows) for band in (0, bands // 2, bands)],
+    )
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("time (s)")
+    bands_name, values = _LABELS[kind]
+    axes.set_ylabel(bands_name)
+    figure.colorbar(shown, cax=figure.add_axes((1 - 1.15 / width, 0.2, 0.15 / width, 0.7)), label=values)
     return as_png(figure)

@@ -20,9 +20,10 @@ import numpy.typing as npt
 from wakeword_core.audio import from_pcm16
 from wakeword_core.config import FeaturesConfig, Role
 from wakeword_core.features.windows import aligned_reach
+from wakeword_core.files import digest
 from wakeword_core.recordings.vad import energy_span
-from wakeword_core.shards.packed_split import iter_recordings
-from wakeword_core.shards.shard_file import Recording
+from wakeword_core.shards.packed_split import iter_recordings, read_columns
+from wakeword_core.shards.shard_file import DIGEST, Recording
 
 OTHER_ROLES: tuple[Role, ...] = ("hard_negative", "negative")
 MOST_RECORDINGS = 500
@@ -65,6 +66,13 @@ class ShortCut:
             for name, auc in self.alone.items()
         }
         return {"words": self.words, "others": self.others, "auc": round(self.together, 4), "measures": measures}
+
+
+def looked_at(shards: Path) -> str:
+    """Hash what is looked at: the rows of the first recordings of each role."""
+    rows = read_columns(shards, ["role", DIGEST])
+    of_roles = [rows.loc[rows["role"] == role, DIGEST][:MOST_RECORDINGS] for role in ("positive", *OTHER_ROLES)]
+    return digest([one.tolist() for one in of_roles])
 
 
 def find_short_cuts(shards: Path, features: FeaturesConfig, sample_rate: int) -> list[ShortCut]:

@@ -227,8 +227,7 @@ class Project:
         stage = self.stages[name]
         if stage.partitioned != (split is not None):
             raise ArtifactError(f"{name} {'needs a' if stage.partitioned else 'has no'} split")
-        if name == MANIFEST:
-            self.fingerprint(fresh=True)
+        listing = self.listing() if name == MANIFEST else None
         deciding = self._deciding_contents(stage, split)
         inputs = self._artifacts(stage.inputs, split)
 
@@ -239,7 +238,7 @@ class Project:
                     f"and {'were' if len(damaged) > 1 else 'was'} set aside; run again to build it"
                 )
             folders = RecordingFolders(
-                self.fingerprint(), lambda: self.fingerprint(fresh=True), self.scan_cache, self.forgotten
+                self.fingerprint(), lambda: self.fingerprint(fresh=True), self.scan_cache, self.forgotten, listing
             )
             run = StageRun(
                 self.config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.cache,

@@ -17,7 +17,7 @@ from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.files import content_hash, digest
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import Forgotten
-from wakeword_core.recordings.scan import ScanCache
+from wakeword_core.recordings.scan import Listing, ScanCache
 from wakeword_core.stage_names import StageName
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 from wakeword_core.store.parts import Parts
@@ -74,6 +74,8 @@ class RecordingFolders:
     scan_cache: Callable[[], ScanCache]
     forgotten: Callable[[], Forgotten]
     """What this home must never use again."""
+    listing: Listing | None = None
+    """The recordings in the configured folders, for the stage that lists them."""
 
 
 @dataclass

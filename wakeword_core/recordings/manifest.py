@@ -72,6 +72,7 @@ def build_manifest(
     progress: Progress = silent,
     forgotten: Forgotten = NOTHING_FORGOTTEN,
     workers: int = 0,
+    listed: Listing | None = None,
 ) -> ManifestSummary:
     """Scan, measure, judge and split all recordings; writes MANIFEST_FILE, FINGERPRINTS and summary.json to `out`.
 
@@ -79,9 +80,12 @@ def build_manifest(
     Unfit recordings stay in the manifest with status "quarantined" and a reason. Only recordings not seen before are
     decoded, by `workers` threads (0: one a core).
     A source that is missing or broken is left out and named in the summary; DataError when nothing is left,
-    or with `missing_source: fail`.
+    or with `missing_source: fail`. The sources of `config` are not looked at again where they were just `listed`.
     """
-    listing = scan(sources, cache, progress, workers=workers, missing=config.missing_source, forgotten=forgotten)
+    unlisted = sources if listed is None else [source for source in sources if source not in config.sources]
+    listing = scan(unlisted, cache, progress, workers=workers, missing=config.missing_source, forgotten=forgotten)
+    listing = listing if listed is None else listed.joined(listing)
+    del listed
     rows, missing, near_labels = _described(listing, sources, config, phrase)
     forgotten_files, left_out = listing.forgotten, listing.left_out
     del listing

@@ -187,6 +187,18 @@ class Listing:
     silenced: frozenset[str] = frozenset()
     """Bytes (SHA-256) of those that are left out because of their speaker alone, and not forgotten themselves yet."""
 
+    def joined(self, other: "Listing") -> "Listing":
+        """Join the recordings of other sources to these."""
+        return Listing(
+            {name: values + other.columns[name] for name, values in self.columns.items()},
+            digest([self.fingerprint, other.fingerprint]),
+            self.stated | other.stated,
+            self.missing | other.missing,
+            self.forgotten + other.forgotten,
+            self.left_out | other.left_out,
+            self.silenced | other.silenced,
+        )
+
     @cached_property
     def rows(self) -> "pd.DataFrame":
         """Return a row for each recording: source, path (relative), recording_id (SHA-256 of the bytes), size, error.

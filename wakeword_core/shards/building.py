@@ -66,6 +66,22 @@ class _PlannedShard:
 
 
 @dataclass(frozen=True)
+class _Plan:
+    """Which shards a split has."""
+
+    ordered: pd.DataFrame
+    """The manifest rows in the order of the index."""
+    shared: dict[int, Path]
+    """Older shards that stay, and what they are called now."""
+    held: pd.DataFrame
+    """The rows of these that count."""
+    written: list[_PlannedShard]
+    scattered: int
+    sound: dict[str, tuple[Path, int]]
+    """Older shard and row of each recording that is to be written and need not be decoded."""
+
+
+@dataclass(frozen=True)
 class _Older:
     """The shards of the last build that are still whole."""
 
@@ -138,40 +154,24 @@ def build_shards(
     """
     if rows.empty:
         raise DataError("no usable recordings to pack in shards; look at the manifest's reasons")
-    ordered, places = _in_order(rows, seed)
     latest = LatestParts(parts, [seed, sample_rate, sorted(set(rows.get("split", ())))])
     layout = digest([config.count, config.shard_mb])
     older = _Older.read(parts, latest.keys, sample_rate)
-    as_wanted, anywhere = older.find(ordered)
-    count = shard_count(_decoded_bytes(ordered, sample_rate), len(ordered), config)
-    large, small = list[int](), list[int]()
-    if latest.layout == layout:
-        large, small = _worth_keeping(as_wanted, older, forgotten, len(ordered), count, config.compact_above)
-    kept = sorted([*large, *small])
-    as_wanted = as_wanted[as_wanted["shard"].isin(kept)]
-    new = ~ordered["recording_id"].isin(as_wanted["recording_id"]).to_numpy()
-    if kept:  # in one shard, unless it is large
-        growth = ShardsConfig(shard_mb=config.shard_mb)
-        count = shard_count(_decoded_bytes(ordered[new], sample_rate), int(new.sum()), growth) if new.any() else 0
-    targets = [out / shard_name(number) for number in range(len(kept) + count)]
-    for shard, target in zip(kept, targets, strict=False):
+    plan = _plan(rows, seed, sample_rate, config, older, latest.layout == layout, forgotten, out)
+    for shard, target in plan.shared.items():
         if not parts.link(older.keys[shard], target):
             raise DataError(f"{older.paths[shard]} changed while it was to be used; run again")
-    planned = _planned(ordered[new], places[new], sample_rate, targets[len(kept) :])
-    waiting = {shard.target: shard for shard in planned if not parts.link(shard.key, shard.target)}
+    waiting = {shard.target: shard for shard in plan.written if not parts.link(shard.key, shard.target)}
     rows_bytes = _BYTES_A_ROW * sum(len(shard.rows) for shard in waiting.values())
     needed = rows_bytes + sum(_decoded_bytes(shard.rows, sample_rate) for shard in waiting.values())
     require_space(out, int(needed), "packing recordings in shards")
-    held = dict(zip(anywhere["recording_id"], anywhere[["shard", "row"]].itertuples(index=False), strict=True))
 
     def job(shard: _PlannedShard) -> ShardJob:
         own = [ShardRow(*row) for row in shard.rows.itertuples(index=False, name=None)]
-        found = {row.recording_id: held[row.recording_id] for row in own if row.recording_id in held}
-        sound = {recording_id: (older.paths[place.shard], int(place.row)) for recording_id, place in found.items()}
+        sound = {row.recording_id: plan.sound[row.recording_id] for row in own if row.recording_id in plan.sound}
         return ShardJob(own, roots, sample_rate, sound, link_roots or {})
 
-    sizes = {target: len(shard.rows) for target, shard in waiting.items()}
-    total, copied = sum(sizes.values()), 0
+    total, copied = sum(len(shard.rows) for shard in waiting.values()), 0
     work = sum(len(shard.rows) + float(shard.rows["seconds"].sum()) for shard in waiting.values())
     with Packers(workers, retries, work) as packers:
         for update in packers.run({target: partial(job, shard) for target, shard in waiting.items()}):
@@ -179,9 +179,10 @@ def build_shards(
                 _keep(parts, waiting[update.finished])
                 copied += update.copied
             progress("pack recordings", min(update.recordings, total), total)
-    index = _index(ordered, as_wanted, dict(zip(kept, targets, strict=False)), [shard.target for shard in planned])
+    index = _index(plan)
     write_index(out, index)
-    latest.remember([*(older.keys[shard] for shard in kept), *(shard.key for shard in planned)], layout)
+    latest.remember([*(older.keys[shard] for shard in plan.shared), *(shard.key for shard in plan.written)], layout)
+    targets = [*plan.shared.values(), *(shard.target for shard in plan.written)]
     return ShardsSummary(
         shards=len(targets),
         recordings=len(rows),
@@ -190,8 +191,8 @@ def build_shards(
         built=len(waiting),
         reused=len(targets) - len(waiting),
         copied=copied,
-        dead=int(older.sizes()[kept].sum()) - len(as_wanted),
-        scattered=int(as_wanted["shard"].isin(small).sum() + new.sum()) if kept else 0,
+        dead=int(older.sizes()[list(plan.shared)].sum()) - len(plan.held),
+        scattered=plan.scattered,
         labels={str(name): int(count) for name, count in sorted(rows["label"].value_counts().items())},
         roles={str(name): int(count) for name, count in sorted(rows["role"].value_counts().items())},
         content=index_content(index),
@@ -219,8 +220,40 @@ def _in_order(rows: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, npt.NDArray[
     return rows[list(row_columns(ShardRow))].iloc[order].reset_index(drop=True), places
 
 
+def _plan(
+    rows: pd.DataFrame,
+    seed: int,
+    sample_rate: int,
+    config: ShardsConfig,
+    older: _Older,
+    same_layout: bool,
+    forgotten: Forgotten,
+    out: Path,
+) -> _Plan:
+    """Divide the rows among older shards that stay, if they are of the `same_layout`, and such as are to be written."""
+    ordered, places = _in_order(rows, seed)
+    held, anywhere = older.find(ordered)
+    count = shard_count(_decoded_bytes(ordered, sample_rate), len(ordered), config)
+    large, small = list[int](), list[int]()
+    if same_layout:
+        large, small = _worth_keeping(held, older, forgotten, len(ordered), count, config.compact_above)
+    kept = sorted([*large, *small])
+    held = held[held["shard"].isin(kept)]
+    new = ~ordered["recording_id"].isin(held["recording_id"]).to_numpy()
+    if kept:  # what is new is in one shard, unless it is large
+        growth = ShardsConfig(shard_mb=config.shard_mb)
+        count = shard_count(_decoded_bytes(ordered[new], sample_rate), int(new.sum()), growth) if new.any() else 0
+    names = [out / shard_name(number) for number in range(len(kept) + count)]
+    written = _planned(ordered[new], places[new], sample_rate, names[len(kept) :])
+    anywhere = anywhere[anywhere["recording_id"].isin(ordered.loc[new, "recording_id"])]
+    lying = anywhere[["recording_id", "shard", "row"]].itertuples(index=False)
+    sound = {recording_id: (older.paths[shard], int(row)) for recording_id, shard, row in lying}
+    scattered = int(held["shard"].isin(small).sum() + new.sum()) if kept else 0
+    return _Plan(ordered, dict(zip(kept, names, strict=False)), held, written, scattered, sound)
+
+
 def _worth_keeping(
-    as_wanted: pd.DataFrame, older: _Older, forgotten: Forgotten, wanted: int, count: int, most: float
+    held: pd.DataFrame, older: _Older, forgotten: Forgotten, wanted: int, count: int, most: float
 ) -> tuple[list[int], list[int]]:
     """Choose large and small older shards to share for `wanted` rows; none if too much would be dead or scattered.
 
@@ -228,7 +261,7 @@ def _worth_keeping(
     The small ones are merged with what is new unless they hold more than that, so that each is at least twice as large
     as the next: there are few, and over time a row is written again a few times only.
     """
-    live = np.bincount(as_wanted["shard"].to_numpy(np.int64), minlength=len(older.keys))
+    live = np.bincount(held["shard"].to_numpy(np.int64), minlength=len(older.keys))
     live[list(older.held_by(forgotten))] = 0
     by_size = [shard for shard in np.argsort(-live, kind="stable").tolist() if live[shard]]
     large, small = by_size[:count], by_size[count:]
@@ -254,17 +287,16 @@ def _planned(
     return planned
 
 
-def _index(
-    ordered: pd.DataFrame, held: pd.DataFrame, shared: Mapping[int, Path], written: Sequence[Path]
-) -> pd.DataFrame:
+def _index(plan: _Plan) -> pd.DataFrame:
     """Where each row lies: the columns of the index, and the seconds of the decoded sound."""
     names = ["recording_id", DIGEST, "seconds"]
-    frames = [held[[*names, "row"]].assign(file=held["shard"].map({one: path.name for one, path in shared.items()}))]
-    for path in written:
-        frame = read_table(path, names).to_pandas()
-        frames.append(frame.assign(file=path.name, row=np.arange(len(frame))))
+    shared = {shard: path.name for shard, path in plan.shared.items()}
+    frames = [plan.held[[*names, "row"]].assign(file=plan.held["shard"].map(shared))] if shared else []
+    for shard in plan.written:
+        frame = read_table(shard.target, names).to_pandas()
+        frames.append(frame.assign(file=shard.target.name, row=np.arange(len(frame))))
     found = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
-    return ordered[["recording_id"]].merge(found, on="recording_id", how="left", validate="one_to_one")
+    return plan.ordered[["recording_id"]].merge(found, on="recording_id", how="left", validate="one_to_one")
 
 
 def _keep(parts: Parts, shard: _PlannedShard) -> None:

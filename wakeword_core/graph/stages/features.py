@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
+from wakeword_core.files import digest
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.graph.stages.shards import STAGE as SHARDS
 from wakeword_core.stage_names import MANIFEST, SYNTHETIC_FACET
@@ -48,15 +49,20 @@ def features_consistent(features: Artifact, run: CheckRun) -> Verdict:
 
 def no_short_cuts(features: Artifact, run: CheckRun) -> Verdict:
     """Warn where wake words can be told from all other speech in training by how they were recorded alone."""
-    from wakeword_core.features.short_cuts import LEAST_RECORDINGS, find_short_cuts
+    from wakeword_core.features.short_cuts import LEAST_RECORDINGS, find_short_cuts, looked_at
 
     if run.split != "train":
         return Verdict(True, "only what is learnt from is looked at")
     shards, limit = run.inputs[f"audio_shards[{run.split}]"].path, run.config.checks.short_cut_auc
+    decides = run.config.subset("features", "data.audio.sample_rate")
+    basis = {"looked_at": digest([looked_at(shards), decides, limit])}
+    for _, earlier in run.passed_by():
+        if earlier.figures.get("looked_at") == basis["looked_at"]:
+            return Verdict(True, earlier.description, earlier.figures)
     found = find_short_cuts(shards, run.config.features, run.config.data.audio.sample_rate)
     if not found:
         few = f"there are fewer than {LEAST_RECORDINGS} recordings of wake words, or of other speech, with any sound"
-        return Verdict(True, f"{few}: nothing can be said of how they were recorded")
+        return Verdict(True, f"{few}: nothing can be said of how they were recorded", basis)
     # what does not tell them from one kind of recordings does not pay
     least = min(found, key=lambda one: one.together)
     name, auc = next(iter(least.alone.items()))
@@ -66,7 +72,7 @@ def no_short_cuts(features: Artifact, run: CheckRun) -> Verdict:
         f"{least.together:.3f} ({limit:g} are allowed), most by {name}: {auc:.3f} by itself, median {word:.2f} against "
         f"{other:.2f}"
     )
-    figures = {"against": {one.role: one.figures for one in found}}
+    figures = {**basis, "against": {one.role: one.figures for one in found}}
     if least.together <= limit:
         return Verdict(True, description, figures)
     advice = "a model may learn that instead of the word; add other words that were recorded as the wake word was"
