@@ -227,7 +227,7 @@ class Project:
         stage = self.stages[name]
         if stage.partitioned != (split is not None):
             raise ArtifactError(f"{name} {'needs a' if stage.partitioned else 'has no'} split")
-        listing = self.listing() if name == MANIFEST else None
+        listings = [self.listing()] if name == MANIFEST else []
         deciding = self._deciding_contents(stage, split)
         inputs = self._artifacts(stage.inputs, split)
 
@@ -238,8 +238,9 @@ class Project:
                     f"and {'were' if len(damaged) > 1 else 'was'} set aside; run again to build it"
                 )
             folders = RecordingFolders(
-                self.fingerprint(), lambda: self.fingerprint(fresh=True), self.scan_cache, self.forgotten, listing
-            )
+                self.fingerprint(), lambda: self.fingerprint(fresh=True), self.scan_cache, self.forgotten,
+                lambda: listings.pop() if listings else None,
+            )  # fmt: skip
             run = StageRun(
                 self.config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.cache,
                 self.progress, self.on_epoch,

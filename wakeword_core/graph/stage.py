@@ -74,8 +74,8 @@ class RecordingFolders:
     scan_cache: Callable[[], ScanCache]
     forgotten: Callable[[], Forgotten]
     """What this home must never use again."""
-    listing: Listing | None = None
-    """The recordings in the configured folders, for the stage that lists them."""
+    listing: Callable[[], Listing | None]
+    """What is in the configured folders, for the stage that lists it, which gets it once: it may be large."""
 
 
 @dataclass

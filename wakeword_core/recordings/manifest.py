@@ -83,12 +83,14 @@ def build_manifest(
     or with `missing_source: fail`. The sources of `config` are not looked at again where they were just `listed`.
     """
     unlisted = sources if listed is None else [source for source in sources if source not in config.sources]
-    listing = scan(unlisted, cache, progress, workers=workers, missing=config.missing_source, forgotten=forgotten)
-    listing = listing if listed is None else listed.joined(listing)
-    del listed
+    listing = listed
+    if listed is None or unlisted:
+        listing = scan(unlisted, cache, progress, workers=workers, missing=config.missing_source, forgotten=forgotten)
+        listing = listing if listed is None else listed.joined(listing)
+    assert listing is not None
     rows, missing, near_labels = _described(listing, sources, config, phrase)
     forgotten_files, left_out = listing.forgotten, listing.left_out
-    del listing
+    del listing, listed
     measures, synthetic = Measures(rows["recording_id"]), sorted(source.name for source in sources if source.synthetic)
     add_headers(rows, measures, sources, config.health, cache, progress, workers)
     faults = header_faults(rows, config.health)

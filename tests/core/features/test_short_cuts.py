@@ -1,5 +1,6 @@
 """A probe names what gives wake words away besides their sound, and finds nothing where nothing does."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 
 from wakeword_core.audio import encode_wav
 from wakeword_core.config import Config, FeaturesConfig, Split
+from wakeword_core.features import short_cuts
 from wakeword_core.features.short_cuts import LEAST_RECORDINGS, find_short_cuts, measure, told_apart, told_by
-from wakeword_core.graph.stage import CheckRun, Verdict
+from wakeword_core.graph.stage import CheckRun, Judgement, Verdict
 from wakeword_core.graph.stages.features import no_short_cuts
 from wakeword_core.recordings.row import RecordingRow
 from wakeword_core.shards.packed_split import shard_name
@@ -183,6 +185,21 @@ def test_the_check_holds_where_nothing_differs_and_at_its_limit(tmp_path: Path) 
     found = verdict(shards(tmp_path, made(1), made(2)))
     assert found.passed and "instead of the word" not in found.description
     assert verdict(shards(tmp_path / "told", made(1, lead=1.2), made(2)), limit=1).passed
+
+
+def test_what_was_looked_at_before_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shards(tmp_path, made(1), made(2))
+    first = verdict(folder)
+    monkeypatch.setattr(short_cuts, "find_short_cuts", lambda *_: pytest.fail("measured again"))
+    earlier = Judgement("no_short_cuts", False, True, "warning", first.description, first.figures)
+    nothing: Any = None
+    made_from: Any = {"audio_shards[train]": SimpleNamespace(path=folder)}
+    config = Config.model_validate({"checks": {"short_cut_auc": 0.85}})
+    run = CheckRun(config, made_from, "train", nothing, lambda: [(nothing, earlier)])
+    assert no_short_cuts(nothing, run) == first
+    for other in ({"checks.short_cut_auc": 0.9}, {"features.windows.tail_seconds": 0.3}):
+        with pytest.raises(pytest.fail.Exception):
+            no_short_cuts(nothing, replace(run, config=config.changed(other)))
 
 
 def test_a_short_cut_does_not_pay_where_one_kind_of_recordings_is_made_alike(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def make(run: StageRun) -> None:
         run.progress,
         forgotten,
         config.compute.workers,
-        run.recordings.listing,
+        run.recordings.listing(),
     )
     # the first follows from the recordings, but for the rounding of another processor; the others decide nothing
     run.volatile = {FINGERPRINTS, SUMMARY, ROOTS}
