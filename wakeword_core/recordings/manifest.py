@@ -300,7 +300,7 @@ def _put_stated_spans(rows: pd.DataFrame) -> None:
 def _judged(rows: pd.DataFrame, faults: Sequence[Fault]) -> tuple[pd.Series, pd.Series]:
     """Kind and sentence of the first fault of each row, both empty where there is none."""
     kinds, reasons = pd.Series("", index=rows.index), pd.Series("", index=rows.index)
-    for fault in faults:
+    for fault in (fault for fault in faults if fault.rows.any()):
         new = fault.rows & (kinds == "")
         kinds[new] = fault.kind
         reasons[new] = [fault.sentence(row) for row in rows[new].itertuples(index=False)]
