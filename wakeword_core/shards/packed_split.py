@@ -74,7 +74,7 @@ def read_index(folder: Path) -> pd.DataFrame:
         tables = {path.name: read_table(path, INDEX_COLUMNS[:2]).to_pandas() for path in paths}
         frames = [table.assign(file=name, row=np.arange(len(table))) for name, table in tables.items()]
         return pd.concat(frames, ignore_index=True)
-    with reading(folder / INDEX, _ADVICE):
+    with reading(folder / INDEX, _ADVICE, "is damaged"):
         table = pq.read_table(folder / INDEX, columns=list(INDEX_COLUMNS), page_checksum_verification=True)
         kinds = [str(kind) for kind in table.schema.types]
         if kinds != ["string", "string", "string", "int64"] or table.column("row").null_count:

@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import stat
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +20,7 @@ from wakeword_core.cores import available_cores, process_pool
 from wakeword_core.errors import ArtifactError, ChangedRecordingError, DataError, WakewordError
 from wakeword_core.files import contained, hash_file, replacing
 from wakeword_core.recordings.row import RecordingRow
-from wakeword_core.shards.shard_file import RowReader, Wav, raw_rows, row_digest, write_recordings
+from wakeword_core.shards.shard_file import RowReader, Wav, raw_rows, write_recordings
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,9 @@ def write_and_read_back(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sa
             written.append(row)
             yield row, data
 
-    sent = write_recordings(path, noted(), sample_rate)
-    kept = [row_digest(columns, data) for columns, data in raw_rows(path)]
+    sums = write_recordings(path, noted(), sample_rate)
+    sent = [(row.recording_id, checksum) for row, checksum in zip(written, sums, strict=True)]
+    kept = [(columns["recording_id"], zlib.crc32(data)) for columns, data in raw_rows(path)]
     if kept != sent:
         wrong = next(
             (

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +46,14 @@ def row_digest(facts: Mapping[str, Any], data: Wav) -> str:
     return total.hexdigest()
 
 
-def write_recordings(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sample_rate: int) -> list[str]:
-    """Write (row, WAV file) to a Parquet file as they come; return the digest of each row."""
+def write_recordings(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sample_rate: int) -> list[int]:
+    """Write (row, WAV file) to a Parquet file as they come; return the CRC-32 of each WAV file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = _schema(sample_rate)
     digests: list[str] = []
+    sums: list[int] = []
     waiting: list[tuple[RecordingRow, Wav]] = []
     waiting_bytes = 0
     with pq.ParquetWriter(
@@ -65,6 +67,7 @@ def write_recordings(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sampl
     ) as writer:
         for row, data in rows:
             digests.append(row_digest(vars(row), data))
+            sums.append(zlib.crc32(data))
             waiting.append((row, data))
             waiting_bytes += len(data)
             if waiting_bytes >= _ROW_GROUP_BYTES:
@@ -74,7 +77,7 @@ def write_recordings(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sampl
         if waiting or not digests:
             writer.write_table(_table(waiting, digests[len(digests) - len(waiting) :], schema))
         writer.add_key_value_metadata({_FACTS: json.dumps({"sample_rate": sample_rate})})
-    return digests
+    return sums
 
 
 def _schema(sample_rate: int) -> "pa.Schema":

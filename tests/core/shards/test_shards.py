@@ -339,7 +339,7 @@ def test_what_reads_back_other_than_written_is_not_named(rows_of, pack, monkeypa
 
     def bad_disk(path, *arguments):
         sums = original(path, *arguments)
-        return ["0" * 64, *sums[1:]]
+        return [sums[0] ^ 1, *sums[1:]]
 
     monkeypatch.setattr(packing, "write_recordings", bad_disk)
     with pytest.raises(DataError, match="reads back other than it was written"):
