@@ -44,7 +44,7 @@ SETTINGS: dict[str, Any] = {
 }
 MINING = {
     "enabled": True,
-    "search": {"min_score": 0.92, "lockout_seconds": 0.5},
+    "search": {"min_score": 0.3, "lockout_seconds": 0.5},
     "tuning": {"epochs": 4, "learning_rate_fraction": 0.1},
 }
 
