@@ -58,6 +58,11 @@ def contents(artifact: Artifact) -> dict[str, str]:
     return {name: entry.sha256 for name, entry in artifact.files.items() if name != HISTORY}
 
 
+def at_sweeps(clips: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether a clip ends with one of the background's sweeps: each begins at second 1 or 3 and lasts 0.3 s."""
+    return (clips["time"] % 2).between(1.1, 1.5) & (clips["from_role"] == "background")
+
+
 @pytest.fixture(scope="module")
 def built(toy: Toy) -> tuple[Project, Artifact, Artifact]:
     project = toy.project(**MINING)
@@ -67,10 +72,11 @@ def built(toy: Toy) -> tuple[Project, Artifact, Artifact]:
 def test_the_false_alarms_of_the_background_are_mined(toy: Toy, built) -> None:
     project, mined, _ = built
     found = read_clips(mined.path)
-    # whether so short a training lets other sound alone hangs on the order of its rows
+    sweeps = at_sweeps(found)
     assert set(found["source"]) <= {"train-background", "train-negative"}
-    background = found.loc[found["from_role"] == "background", "time"]
-    assert (background % 2).between(1.1, 1.5).sum() >= 3  # sweeps begin at second 1 or 3 and last 0.3 s
+    assert sweeps.sum() == 6 and set(found.loc[sweeps, "from_role"]) == {"background"}  # two a recording
+    lasts = found["from_role"].map({"background": 4.0, "negative": 0.6})
+    assert (found.loc[~sweeps, "time"] > lasts[~sweeps]).all()  # where sound breaks off, as it does behind a word
     assert mined.figures["listened"] == 15 and mined.figures["clips"] == len(found)
     assert all(one.passed for one in verdicts(project, mined).values())
 
@@ -79,8 +85,10 @@ def test_tuning_lowers_the_scores_of_the_clips_and_keeps_what_is_no_worse(built)
     project, mined, tuned = built
     figures = tuned.figures
     assert figures["tuned"] and figures["mined_clips"] == mined.figures["clips"]
-    # a row aligned on the window that scored and one or two that slide over the clip, each in two views
-    assert 4 <= figures["mined_windows"] / mined.figures["clips"] <= 6 and figures["mined_windows"] % 2 == 0
+    # a row aligned on the window that scored and two that slide over the clip (one where its sound breaks off),
+    # each in two views
+    sweeps = at_sweeps(read_clips(mined.path)).sum()
+    assert figures["mined_windows"] == 6 * sweeps + 4 * (mined.figures["clips"] - sweeps)
     assert figures["mean_clip_score_tuned"] < figures["mean_clip_score"]
     trained = project.require("trained_model")
     assert figures["kept"] and contents(tuned)["model.safetensors"] != contents(trained)["model.safetensors"]
