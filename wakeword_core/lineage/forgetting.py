@@ -17,7 +17,7 @@ from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import as_type, file_identity, hash_file, read_json, reading
 from wakeword_core.recordings.manifest import MANIFEST_FILE, ROOTS, readable_manifests
 from wakeword_core.recordings.scan import ScanCache, scan
-from wakeword_core.stage_names import MANIFEST, RAW_AUDIO, SHARDS, SYNTHETIC_FACET
+from wakeword_core.stage_names import FEATURES, MANIFEST, RAW_AUDIO, SHARDS, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 from wakeword_core.store.cleaning import Item, artifact_item, leftovers, shown_key, unshared_pieces
 from wakeword_core.store.graph import Graph, Node, NodeId
@@ -325,28 +325,37 @@ def affected_on_remote(
     """List everything on a remote that holds any of the recordings or was made from them, as `affected` does here.
 
     Manifests and shards that the store lacks are fetched to be looked into. What has a file of the store's affected
-    artifacts, which are their `traces`, counts too.
+    artifacts, which are their `traces`, counts too. So do shards and features that lie in other files here, with the
+    same content, where those of the remote hold the recordings without counting them; what was made from them stays.
     """
     shared = remote.artifacts(store.root)
     graph = Graph(Node.of_artifact(artifact) for artifact in (*store.cards(), *(one.artifact for one in shared)))
 
-    def why(artifact: Artifact) -> str:
+    def same_here(artifact: Artifact) -> Artifact | None:
         here = store.find(artifact.stage, artifact.key)
-        if here and here.content == artifact.content:
-            return _holds(here, recording_ids)
+        return here if here and here.content == artifact.content else None
+
+    def holds_there(artifact: Artifact) -> str:
         with TemporaryDirectory(dir=store.root, prefix=".looked-into-") as folder:
             path = Path(folder, artifact.stage, "fetched")
             path.parent.mkdir()
             try:
-                remote.fetch(artifact.stage, artifact.key, path)
+                remote.fetch(artifact.stage, artifact.key, path, store.files_by_hash)
             except ArtifactError:
                 return _UNREADABLE
             return _holds(replace(artifact, path=path), recording_ids)
 
+    def why(artifact: Artifact) -> str:
+        here = same_here(artifact)
+        return _holds(here, recording_ids) if here else holds_there(artifact)
+
     because = _because(graph, why)
-    for one in shared:
-        if not set(traces).isdisjoint(one.artifact.files.values()):
-            because.setdefault((one.artifact.stage, one.artifact.key), "has a file of what is listed here")
+    for one in (one.artifact for one in shared):
+        here = same_here(one) if one.stage in (SHARDS, FEATURES) else None
+        if not set(traces).isdisjoint(one.files.values()):
+            because.setdefault((one.stage, one.key), "has a file of what is listed here")
+        elif here and here.sums != one.sums and (found := holds_there(one)):
+            because.setdefault((one.stage, one.key), found)
     return remote.items(shared, because, {entry.sha256 for entry in traces})
 
 

@@ -247,6 +247,10 @@ class ArtifactStore:
         artifacts = (artifact for folder in folders if (artifact := self._load(folder)))
         return sorted(artifacts, key=lambda artifact: (artifact.created, artifact.stage, artifact.key))
 
+    def files_by_hash(self, stage: str | None = None) -> dict[str, Path]:
+        """Return a file for each SHA-256 that an artifact (of one stage) names."""
+        return {entry.sha256: one.path / name for one in self.cards(stage) for name, entry in one.files.items()}
+
     def build(
         self,
         stage: str,
@@ -319,7 +323,7 @@ class ArtifactStore:
             return None
         folder = self._fetching(stage, key)
         clear_folder(folder, keep=True)
-        if not self._elsewhere.fetch(stage, key, folder, lambda: _by_hash(self.cards(stage))):
+        if not self._elsewhere.fetch(stage, key, folder, lambda: self.files_by_hash(stage)):
             return None
         put_in_place(folder, self.root / stage / key)
         return self.find(stage, key)
@@ -408,7 +412,3 @@ def card_of(card: Any, path: Path) -> Artifact:
     if (artifact.stage, artifact.key) != (path.parent.name, path.name):
         raise ValueError(f"it is of {artifact.stage} {artifact.key}")
     return artifact
-
-
-def _by_hash(artifacts: Iterable[Artifact]) -> dict[str, Path]:
-    return {entry.sha256: one.path / name for one in artifacts for name, entry in one.files.items()}

@@ -19,7 +19,9 @@ from wakeword_core.audio import write_audio
 from wakeword_core.config import Config
 from wakeword_core.config.loading import save_config
 from wakeword_core.errors import ConfigError
+from wakeword_core.files import hash_file
 from wakeword_core.graph.project import Project
+from wakeword_core.lineage.forgetting import search
 from wakeword_core.store.artifacts import Build
 from wakeword_core.store.objects import Objects
 from wakeword_pipeline.cli.main import app
@@ -133,6 +135,82 @@ def test_what_is_forgotten_is_named_on_the_remote_and_purged_there(machines: lis
     assert {item["stage"] for item in said["remote"]} == {"raw_manifest", "audio_shards"}
     assert objects(one) == [] and facts(two, "pull")["fetched"] == []
     assert "There is no artifact on file:" in command(one, "forget", recording)
+
+
+@pytest.fixture
+def grown(machines: list[Project]) -> tuple[Project, Project, str]:
+    """The machines after one recording has gone and another has come, and the hash of the one that has gone.
+
+    The shards of the first machine share the file that holds it with older ones, and the remote has them.
+    """
+    gone, changed = "", []
+    sound = np.random.default_rng(4).normal(0, 0.1, RATE // 2).astype(np.float32)
+    for project in machines:
+        recordings = Path(project.config.data.sources[0].path)
+        gone = hash_file(recordings / "ada" / "0.wav")
+        (recordings / "ada" / "0.wav").unlink()
+        write_audio(recordings / "bo" / "1.wav", sound, RATE)
+        config = project.config.changed({"shards.compact_above": 1.0})
+        save_config(config, project.home.parent / "wakeword.yaml")
+        changed.append(Project(config, project.home))
+    one, two = changed
+    one.build("raw_manifest")
+    shards, built = one.build("audio_shards", "train")
+    assert built and (shards.figures["dead"], shards.figures["scattered"], shards.figures["shards"]) == (1, 1, 2)
+    assert facts(one, "push")["uploaded"] == list(BUILT)
+    return one, two, gone
+
+
+def test_shards_that_share_files_are_pulled_whole_and_go_on_with_what_is_here(
+    grown: tuple[Project, Project, str],
+) -> None:
+    one, two, _ = grown
+    pushed = Project(one.config, one.home).require("audio_shards", "train")
+    command(two, "pull")
+    pulled = Project(two.config, two.home).require("audio_shards", "train")
+    assert pulled.files == pushed.files and pulled.damaged(read=True) == []
+    assert Project(two.config, two.home).verdicts("audio_shards", "train")[0].passed
+
+    (one.home / "store" / "audio_shards" / pushed.key).rename(one.home / "lost")  # its first shard is in another, too
+    command(one, "pull")
+    again = Project(one.config, one.home).require("audio_shards", "train")
+    (base,) = (path for path in again.path.parent.glob("[!.]*/00000.parquet") if path.parent != again.path)
+    assert again.file("00000.parquet").samefile(base) and again.damaged(read=True) == []
+
+
+def test_what_is_compacted_here_keeps_the_copy_of_the_remote(grown: tuple[Project, Project, str]) -> None:
+    one, two, gone = grown
+    before = Project(one.config, one.home).require("audio_shards", "train")
+    assert facts(one, "gc", "--compact", "--delete")["compacted"] == ["audio_shards[train]"]
+    after = Project(one.config, one.home).require("audio_shards", "train")
+    assert (after.key, after.content) == (before.key, before.content) and after.files != before.files
+    assert facts(one, "push")["uploaded"] == [] and search(one.home.parents[1] / "shared", [gone]).holders
+    assert facts(two, "pull")["fetched"] == list(BUILT)
+    assert Project(two.config, two.home).require("audio_shards", "train").files == before.files
+    assert "goes without --remote" in command(one, "gc", "--compact", "--remote", expect=1)
+
+
+def test_a_purge_deletes_what_the_remote_holds_without_counting_it(
+    grown: tuple[Project, Project, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _, gone = grown
+    shards = Project(one.config, one.home).require("audio_shards", "train")
+    for older in one.store.cards("audio_shards"):
+        if older.key != shards.key:  # by whose files it would be known
+            shutil.rmtree(older.path)
+    edge = {"stage": shards.stage, "key": shards.key, "content": shards.content}
+    made_from_it, _ = one.store.build("cmvn_stats", {"audio_shards[train]": edge}, {}, "1", write_old)
+    assert one.remote is not None and one.remote.push(made_from_it)
+
+    def rebuild(*_: object, **__: object) -> None:
+        Project(one.config, one.home).build("raw_manifest")
+
+    monkeypatch.setattr("wakeword_pipeline.cli.commands.run.run_config", rebuild)
+    said = facts(one, "forget", gone, "--rebuild", "--purge", "--yes")
+    assert [(item["stage"], item["because"]) for item in said["remote"]] == [("audio_shards", "holds it")]
+    assert one.remote.artifacts(one.store.root)[-1].artifact.key == made_from_it.key and made_from_it.path.is_dir()
+    assert "audio_shards[train]" in facts(one, "push")["uploaded"]
+    assert search(one.home.parents[1] / "shared", [gone]).holders == []
 
 
 def test_a_home_that_lacks_what_the_remote_has_looks_into_it(machines: list[Project]) -> None:
