@@ -22,9 +22,9 @@ def test_the_index_lists_every_document():
     ] == []
 
 
-def test_the_readme_lists_every_folder_of_the_packages():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_contributors_find_every_folder_of_the_packages():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for package in ("wakeword_core", "wakeword_pipeline"):
-        tree = readme.partition(f"\n{package}/ ")[2]
+        tree = text.partition(f"\n{package}/ ")[2]
         folders = [path.parent.name for path in (ROOT / package).glob("*/__init__.py")]
         assert [folder for folder in folders if f"\n  {folder}/ " not in tree] == []
