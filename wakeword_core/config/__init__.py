@@ -45,7 +45,6 @@ from wakeword_core.config.recordings import (
     DataConfig,
     ShardsConfig,
     SourceConfig,
-    SynthesisConfig,
     speakable,
     spelling,
     wake_words,
@@ -53,6 +52,7 @@ from wakeword_core.config.recordings import (
 from wakeword_core.config.registry import RegistryConfig
 from wakeword_core.config.remote import RemoteConfig
 from wakeword_core.config.serving import CascadeConfig, Device, KeepConfig, ServingConfig, tcp_address
+from wakeword_core.config.synthesis import SynthesisConfig
 from wakeword_core.config.training import (
     UNCHANGED,
     LossConfig,

@@ -1,34 +1,54 @@
-"""Settings of recordings: sources, health, splits, synthetic speech and shards."""
+"""Settings of recordings: sources, health, splits and shards."""
 
 import os
 import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakeword_core.config.base import (
-    DECIDES_NOTHING,
-    LANGUAGE_TAG,
-    AccentName,
-    DecidesIf,
-    MannerName,
-    Role,
-    Settings,
-    Split,
-)
+from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Role, Settings, Split
 from wakeword_core.config.globs import glob_regex
-from wakeword_core.config.remote import TABLE_SUFFIXES, local_copy
+from wakeword_core.config.remote import DATA_SUFFIXES, HUB, TABLE_SUFFIXES, TAR_SUFFIXES, cache_folder, local_copy
+from wakeword_core.files import digest
 from wakeword_core.text import printable
 
-ConfusableKind = Literal["part", "swap", "cut", "rhyme", "start", "near"]
-"""How a phrase that sounds like a wake word is made of it."""
 _FOLDER_RULE = re.compile(r"parent|folder:-?[1-9]\d?")
-_LONGEST_WORD = 60
+LONGEST_WORD = 60
+"""Characters of a wake word or phrase."""
 _LONGEST_PATH, _LONGEST_NAME = 4_000, 255
 """In bytes, as most systems have it."""
+_DIGITS = 12
+
+
+class ColumnsConfig(Settings):
+    """Which columns of a data set hold the recordings, and what is said of them.
+
+    Parts of a column are named with dots: `meta.speaker`. Of a tar, columns are the endings of the files that share a
+    name, and the fields of those that end in json: `txt`, `json.speaker`.
+    """
+
+    audio: str | None = Field(
+        None,
+        min_length=1,
+        description="Recordings: bytes, or {bytes, path}. Default: audio; in a tar, every file that is sound.",
+    )
+    label: str | None = Field(None, min_length=1, description="Label of each recording.")
+    speaker: str | None = Field(None, min_length=1, description="Who speaks.")
+    licence: str | None = Field(None, min_length=1, description="Licence of each recording.")
+    split: str | None = Field(
+        None,
+        min_length=1,
+        description="Split of each recording; '@path' reads it off the names of the data set's files.",
+    )
+
+    @property
+    def stated(self) -> dict[str, str]:
+        """Return what is said of the recordings and where: label, speaker, licence and split, as far as named."""
+        named = {name: getattr(self, name) for name in ("label", "speaker", "licence", "split")}
+        return {name: column for name, column in named.items() if column}
 
 
 class SourceConfig(Settings):
@@ -38,8 +58,10 @@ class SourceConfig(Settings):
     # where a folder lies and how its files are picked shows in the fingerprint of the recordings
     path: Annotated[Path, DECIDES_NOTHING] = Field(
         description="Folder, or a table (.csv, .tsv, .parquet) with a column path, relative to the table's folder, and "
-        "optionally label, speaker, licence, role and split. It may begin with ~ and hold ${VARIABLES}; it is relative "
-        "to the configuration. A URL (s3://, gs://, az://, file://, or a list of files on https://) is copied here."
+        "optionally label, speaker, licence, role and split, or a data set (a .tar or .arrow; with columns, a .parquet "
+        "or a folder of such files). It may begin with ~ and hold ${VARIABLES}; it is relative to the configuration. "
+        "A URL (s3://, gs://, az://, file://, or a list of files on https://) is copied here, and a data set of "
+        "Hugging Face's hub (hf://owner/name@revision/subset) is read from there."
     )
     url: Annotated[str, DECIDES_NOTHING] = Field(
         "", description="Store that the folder of the path is a copy of; follows from a path that is a URL."
@@ -55,9 +77,13 @@ class SourceConfig(Settings):
     words: Annotated[tuple[str, ...], DecidesIf(lambda source: bool(source.words))] = Field(
         (), description="Wake words among the labels; default: label, or the phrase."
     )
+    # what they say of each recording shows in the fingerprint of the recordings
+    columns: Annotated[ColumnsConfig | None, DECIDES_NOTHING] = Field(
+        None, description="Columns of a data set, whose files hold many recordings each; default: it is none."
+    )
     licence: str = Field("", description="Licence of the recordings, as an SPDX name where there is one.")
     include: Annotated[tuple[str, ...], DECIDES_NOTHING] = Field(
-        ("**/*",), min_length=1, description="Glob patterns of the files to take."
+        ("**/*",), min_length=1, description="Glob patterns of the files to take; of a data set, of its own files."
     )
     exclude: Annotated[tuple[str, ...], DECIDES_NOTHING] = Field((), description="Glob patterns of files to leave out.")
     link_roots: Annotated[tuple[Path, ...], DECIDES_NOTHING] = Field(
@@ -86,6 +112,10 @@ class SourceConfig(Settings):
     @classmethod
     def _is_copied_here(cls, values: Any) -> Any:
         path = values.get("path") if isinstance(values, dict) else None
+        if not isinstance(path, str | Path):
+            return values
+        if str(path).lower().endswith((".arrow", *TAR_SUFFIXES)) or str(path).startswith(HUB):
+            values = {**values, "columns": values.get("columns") or {}}
         if not isinstance(path, str) or "://" not in path:
             return values
         url, copy = local_copy(path)
@@ -138,7 +168,7 @@ class SourceConfig(Settings):
     @classmethod
     def _speakable_words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
         for word in words:
-            if not word.strip() or not word.isprintable() or word.startswith("_") or len(word) > _LONGEST_WORD:
+            if not word.strip() or not word.isprintable() or word.startswith("_") or len(word) > LONGEST_WORD:
                 raise ValueError(f"{word!r} is no wake word; use letters, and no underscore at its beginning")
         if len(set(words)) != len(words):
             raise ValueError("must not name a word twice")
@@ -151,14 +181,35 @@ class SourceConfig(Settings):
         return self
 
     @property
+    def is_hub(self) -> bool:
+        """Whether it is a data set of Hugging Face's hub."""
+        return self.url.startswith(HUB)
+
+    @property
     def is_table(self) -> bool:
         """Whether its recordings are listed in a table instead of found in a folder."""
-        return self.path.suffix.lower() in TABLE_SUFFIXES
+        return self.columns is not None or self.path.suffix.lower() in TABLE_SUFFIXES
+
+    @property
+    def folder(self) -> Path:
+        """The folder that its path is, or lies in."""
+        is_file = self.path.name.lower().endswith((*TABLE_SUFFIXES, *DATA_SUFFIXES)) and not self.is_hub
+        return self.path.parent if is_file else self.path
+
+    @property
+    def unpacked(self) -> Path:
+        """The folder of what is unpacked of a data set: a table, and the recordings that it lists."""
+        return cache_folder() / "unpacked" / digest([self.name, self.url, str(self.path)])[:_DIGITS]
+
+    @property
+    def table(self) -> Path:
+        """The table that lists its recordings, if it has one."""
+        return self.path if self.columns is None else self.unpacked / "recordings.parquet"
 
     @property
     def root(self) -> Path:
         """The folder its recordings' paths start at, and must stay in."""
-        return self.path.parent if self.is_table else self.path
+        return self.folder if self.columns is None else self.unpacked / "recordings"
 
 
 def speakable(phrase: str) -> str:
@@ -265,159 +316,6 @@ class DataConfig(Settings):
         names = [source.name for source in self.sources]
         if len(set(names)) != len(names):
             raise ValueError("two sources have the same name")
-        return self
-
-
-class SynthesisConfig(Settings):
-    """Recordings made from text, as one more source."""
-
-    enabled: bool = Field(False, description="Whether synthetic speech joins the recordings.")
-    phrases: tuple[str, ...] = Field(
-        (), max_length=20, description="Further wake words that are made as the phrase is, each a label of its own."
-    )
-    positives: int = Field(600, ge=0, le=100_000, description="Recordings of each wake word.")
-    hard_negatives: int = Field(600, ge=0, le=100_000, description="Recordings of phrases that sound like each.")
-    confusables: tuple[str, ...] = Field(
-        (),
-        max_length=1_000,
-        description="Phrases that must not wake the model, among the phrases that sound alike whatever they are.",
-    )
-    confusable_kinds: tuple[ConfusableKind, ...] = Field(
-        get_args(ConfusableKind),
-        description="Which phrases that sound alike are made: 'part' of the wake word, its words in another order "
-        "('swap'), broken off ('cut'), with other first consonants ('rhyme'), with words that begin alike ('start') or "
-        "sound alike ('near').",
-    )
-    pieces: int = Field(
-        0, ge=0, le=100_000, description="Beginnings and ends of recordings of each wake word, as hard negatives."
-    )
-    piece_range: tuple[float, float] = Field((0.3, 0.8), description="Share of the wake word in a piece, from and to.")
-    carrier_share: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Share of the recordings of wake words, and of phrases that sound alike, with other speech around: "
-        "before them, or a request after them.",
-    )
-    negatives: int = Field(900, ge=0, le=100_000, description="Recordings of other sentences.")
-    words: int = Field(
-        0,
-        ge=0,
-        le=100_000,
-        description="Recordings of one or two words or names by themselves, as negatives of training, which real data "
-        "lack.",
-    )
-    background_minutes: float = Field(6.0, ge=0, le=600, description="Synthetic background sound.")
-    held_out_background_minutes: float = Field(
-        0.0,
-        ge=0,
-        le=6_000,
-        description="More of it for validation and as much for test, in which a model is to stay silent.",
-    )
-    rate_range: tuple[int, int] = Field((120, 220), description="Words a minute of espeak-ng voices, from and to.")
-    pitch_range: tuple[int, int] = Field((25, 75), description="espeak-ng pitch, 0 to 99, from and to.")
-    engines: dict[str, Annotated[float, Field(ge=0, le=1_000)]] = Field(
-        {"espeak": 0.75, "hibari": 0.25},
-        description="Speech engines with the share of recordings that each makes: espeak, hibari, kokoro, piper, and "
-        "those of other packages. Shares are divided by their sum.",
-    )
-    languages: tuple[str, ...] = Field(
-        (),
-        description="Languages that voices may come from, such as en or en-gb; none: all. Voices made for other "
-        "languages speak English with an accent.",
-    )
-    piper_voices: tuple[Path, ...] = Field(
-        (),
-        description="Voices for the engine piper: .onnx files, each with its .onnx.json beside it; written as the path "
-        "of a source is.",
-    )
-    pronunciations: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
-        {},
-        description="How words and phrases are said, in the phonetic alphabet (IPA), such as {hey robin: heɪ ˈɹɒbɪn}; "
-        "a list of several ways takes turns.",
-    )
-    phrase_language: str | None = Field(
-        None,
-        pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*$",
-        description="Language by whose rules the phrase is read where no pronunciation is given, as espeak-ng names "
-        "it: de, fr, ja, cmn. Default: English, in the accent of each voice.",
-    )
-    accent_share: float = Field(
-        0.0, ge=0, le=1, description="Share of recordings that are said in the accent of another language."
-    )
-    accents: tuple[AccentName, ...] = Field((), description="Accents that are drawn from; none: all.")
-    people_share: float = Field(
-        0.0, ge=0, le=1, description="Share of recordings by people, and in manners, that the engines lack."
-    )
-    people: tuple[MannerName, ...] = Field((), description="Kinds of people that are drawn from; none: all.")
-    recognise: Literal["none", "whisper"] = Field(
-        "none",
-        description="What hears whether phrases were said: 'whisper' drops what Whisper hears otherwise (extra ears).",
-    )
-    intonation_range: tuple[int, int] = Field((30, 80), description="espeak-ng pitch range, 0 to 99, from and to.")
-    margin_seconds: tuple[float, float] = Field((0.2, 0.6), description="Quiet before and after speech, from and to.")
-    level_dbfs: tuple[float, float] = Field((-32.0, -18.0), description="RMS level of speech, from and to.")
-    quiet_dbfs: tuple[float, float] = Field((-75.0, -58.0), description="RMS level of the noise floor, from and to.")
-
-    @field_validator("pronunciations", mode="before")
-    @classmethod
-    def _several_ways(cls, pronunciations: Any) -> Any:
-        if not isinstance(pronunciations, dict):
-            return pronunciations
-        return {text: (ways,) if isinstance(ways, str) else ways for text, ways in pronunciations.items()}
-
-    @field_validator("engines")
-    @classmethod
-    def _somebody_speaks(cls, engines: dict[str, float]) -> dict[str, float]:
-        if not sum(engines.values()) > 0:
-            raise ValueError("must give at least one engine a share above 0, such as {espeak: 1}")
-        return engines
-
-    @field_validator("languages")
-    @classmethod
-    def _tags(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(LANGUAGE_TAG, language) for language in languages):
-            raise ValueError("must be tags of languages in small letters, such as en or en-gb")
-        return languages
-
-    @model_validator(mode="after")
-    def _ranges(self) -> Self:
-        bounds: dict[str, tuple[float, float]] = {
-            "rate_range": (80, 450),
-            "pitch_range": (0, 99),
-            "intonation_range": (0, 99),
-            "piece_range": (0.05, 0.95),
-            "margin_seconds": (0, 10),
-            "level_dbfs": (-60, -6),
-            "quiet_dbfs": (-90, -30),
-        }
-        for name, (least, most) in bounds.items():
-            low, high = getattr(self, name)
-            if not least <= low <= high <= most:
-                raise ValueError(f"{name} must be given as [from, to] with {least:g} <= from <= to <= {most:g}")
-        return self
-
-    @field_validator("phrases", "confusables")
-    @classmethod
-    def _speakable(cls, phrases: tuple[str, ...]) -> tuple[str, ...]:
-        spoken = []
-        for phrase in phrases:
-            try:
-                spoken.append(speakable(phrase))
-            except ValueError as error:
-                raise ValueError(f"{phrase!r} {error}") from None
-            if len(phrase) > _LONGEST_WORD:
-                raise ValueError(f"{phrase!r} has more than {_LONGEST_WORD} characters")
-        if len(set(map(spelling, spoken))) != len(spoken):
-            raise ValueError("must not name a phrase twice")
-        return tuple(spoken)
-
-    @model_validator(mode="after")
-    def _confusables_are_said(self) -> Self:
-        if len(self.confusables) > self.hard_negatives:
-            raise ValueError(
-                f"hard_negatives must be at least {len(self.confusables)}, one for each of the confusables"
-            )
         return self
 
 

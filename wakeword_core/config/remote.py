@@ -1,8 +1,9 @@
 """Stores elsewhere: the remote that machines share finished artifacts through, and sources of recordings by URL."""
 
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -18,13 +19,22 @@ CACHE_VARIABLE = "WAKEWORD_CACHE"
 """Environment variable with the folder of local copies; without it, ~/.cache/wakeword."""
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 """Endings of a source's path that make it a table of recordings instead of a folder."""
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+DATA_SUFFIXES = (".parquet", ".arrow", *TAR_SUFFIXES)
+"""Endings of files that may hold many recordings each."""
+HUB = "hf://"
 INDEX_SUFFIXES = (".txt", ".jsonl")
 """Endings of a URL that make it a list of files beside it: a name a line, or an object with path, size and etag."""
 _DIGITS = 12
+_HUB_NAME = re.compile(
+    r"hf://(?:datasets/)?(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/[\w.-]+/[\w.-]+|[\w.-]+))?"
+    r"(?:/(?P<subset>[\w.-]+))?",
+    re.ASCII,
+)
 _BUCKETS = ("s3", "gs", "az")
 _LONGEST = 1_000
 _STORES = "it must begin with s3://bucket, gs://bucket, az://account/container or file:///folder"
-_LISTS = ", or be a list of files such as https://host/folder/list.txt (or .jsonl)"
+_LISTS = ", or be a list of files such as https://host/folder/list.txt (or .jsonl), or hf://owner/name"
 
 
 class RemoteConfig(Settings):
@@ -91,10 +101,29 @@ def local_copy(url: str) -> tuple[str, Path]:
     if problem := url_problem(url, source=True):
         raise ValueError(problem)
     named, table = url.rstrip("/"), ""
-    if url.lower().endswith(TABLE_SUFFIXES):
+    if url.lower().endswith((*TABLE_SUFFIXES, *DATA_SUFFIXES)) and not url.startswith(HUB):
         named, _, table = url.rpartition("/")
-    cache = Path(os.environ.get(CACHE_VARIABLE) or os.path.expanduser("~/.cache/wakeword")).absolute()
-    return named, cache / "sources" / digest(named)[:_DIGITS] / named.rpartition("/")[2] / table
+    return named, cache_folder() / "sources" / digest(named)[:_DIGITS] / named.rpartition("/")[2] / table
+
+
+def cache_folder() -> Path:
+    """Return the folder of local copies of sources, and of what is unpacked of them."""
+    return Path(os.environ.get(CACHE_VARIABLE) or os.path.expanduser("~/.cache/wakeword")).absolute()
+
+
+class HubName(NamedTuple):
+    """A data set of Hugging Face's hub: owner/name, and the revision and the subset of it, None for the default."""
+
+    name: str
+    revision: str | None
+    subset: str | None
+
+    @classmethod
+    def of(cls, url: str) -> "HubName":
+        """Read it off a URL hf://owner/name@revision/subset; ValueError where that is none."""
+        if not (match := _HUB_NAME.fullmatch(url)):
+            raise ValueError(f"{url} is no data set of the hub")
+        return cls(**match.groupdict())
 
 
 def url_problem(url: str, *, source: bool = False) -> str:
@@ -108,6 +137,8 @@ def url_problem(url: str, *, source: bool = False) -> str:
         climbs = {".", ".."} & set(unquote(parts.path).split("/"))
     except ValueError:
         return allowed
+    if source and parts.scheme == "hf":
+        return "" if _HUB_NAME.fullmatch(url) else "a data set of the hub is hf://owner/name@revision/subset"
     if "@" in url or parts.query or parts.fragment:
         return "it may name a place only; keys and passwords belong in the environment"
     below = parts.path.strip("/")

@@ -24,6 +24,7 @@ from wakeword_core.recordings.copies import refresh_copies
 from wakeword_core.recordings.forgotten import FILE as FORGOTTEN_FILE
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import Listing, ScanCache, scan
+from wakeword_core.recordings.unpacking import unpack_data_sets
 from wakeword_core.registry.history import Registry
 from wakeword_core.stage_names import CHAMPION, MANIFEST, MODEL, RAW_AUDIO
 from wakeword_core.store.artifacts import (
@@ -98,9 +99,12 @@ class Project:
         """List every recording in the configured folders, as it is now; unchanged files are not read again."""
         data, forgotten = self.config.data, self.forgotten()
         for source in data.sources:  # which may have become a link since the configuration was loaded
-            for folder in (source.path, *source.link_roots):
+            for folder in (source.path, source.root, *source.link_roots):
                 check_in_data_roots(folder, f"source {source.name!r}:")
-        problems = refresh_copies(data.sources, self.config.compute.copies_gb, self.progress)
+        most_gb = self.config.compute.copies_gb
+        problems = refresh_copies(data.sources, most_gb, self.progress)
+        here = [source for source in data.sources if source.name not in problems]
+        problems |= unpack_data_sets(here, forgotten, most_gb, data.health.max_file_mb, self.progress)
         listing = scan(
             data.sources,
             self.scan_cache(),

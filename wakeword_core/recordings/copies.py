@@ -6,8 +6,7 @@ and its size. A copy that was cut off is not used before it is whole.
 """
 
 import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -31,20 +30,18 @@ from wakeword_core.files import (
     write_json,
 )
 from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.data_sets import STATE
 from wakeword_core.recordings.scan import map_unordered
 from wakeword_core.recordings.sources import chooser
 from wakeword_core.store.locks import exclusive
 from wakeword_core.store.objects import WEAK, Entry, Objects
-from wakeword_core.store.parts import SEGMENT
+from wakeword_core.store.parts import is_usable_path
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 8
 _SAVE_EVERY = 1_000
 _GIGABYTE = 1e9
-_USABLE_NAME = re.compile(f"{SEGMENT}(/{SEGMENT})*")
-_MOST_PATH_BYTES, _MOST_NAME_BYTES = 1_000, 236
-"""Of a path, and of each name in it: a file that is being written has one that is 19 longer, and 255 are possible."""
 _MOST_FILE_BYTES = 2**60
 _MOST_LIST_BYTES = 256 * 2**20
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
@@ -82,9 +79,9 @@ def refresh_copies(sources: Iterable[SourceConfig], most_gb: float, progress: Pr
     left, problems = most_gb * _GIGABYTE, dict[str, str]()
     users: dict[Path, list[SourceConfig]] = {}
     for source in sources:
-        if source.url:
+        if source.url and not source.is_hub:
             require_allowed(source.url, f"the path of source {source.name!r}")
-            users.setdefault(source.root, []).append(source)
+            users.setdefault(source.folder, []).append(source)
     for root, together in users.items():
         try:
             with _locked(root.parent, together[0].url):
@@ -111,7 +108,7 @@ class _Copy:
     """The copy that sources of one URL share: what any of them chooses is in it."""
 
     def __init__(self, sources: Sequence[SourceConfig]) -> None:
-        self._sources, self._root, self._url = sources, sources[0].root, sources[0].url
+        self._sources, self._root, self._url = sources, sources[0].folder, sources[0].url
         self._name = " and ".join(source.name for source in sources)
         self._choice = digest(sorted([source.is_table, source.include, source.exclude] for source in sources))
         self._index = self._root.with_name(f"{self._root.name}.json")
@@ -155,12 +152,12 @@ class _Copy:
 
     def _chosen(self, entries: Iterable[Entry]) -> dict[str, Entry]:
         """Return what the sources take of a store; names that are no file's, such as with `..`, are left out."""
-        takes = [(lambda path: True) if source.is_table else chooser(source) for source in self._sources]
+        takes = [_taker(source) for source in self._sources]
         wanted = {}
         for entry in entries:
             if not entry.name:
                 continue  # an empty object that stands for the folder itself, as consoles of stores make them
-            if not _is_usable(entry.name):
+            if not is_usable_path(entry.name):
                 self._leave_out(entry, "is no name that a file can have")
             elif any(take(entry.name) for take in takes):
                 wanted[entry.name] = entry
@@ -227,10 +224,14 @@ class _Copy:
             self._known = index
 
 
-def _is_usable(name: str) -> bool:
-    content = name.encode(errors="replace")
-    fits = len(content) <= _MOST_PATH_BYTES and max(map(len, content.split(b"/"))) <= _MOST_NAME_BYTES
-    return fits and _USABLE_NAME.fullmatch(name) is not None
+def _taker(source: SourceConfig) -> Callable[[str], bool]:
+    """Return a function that tells which files of a store a source needs: those around a table, a data set's own."""
+    if source.columns is not None:
+        if source.folder != source.path:
+            return lambda path: path == source.path.name
+        chosen = chooser(source)
+        return lambda path: chosen(path) or path.endswith(STATE)
+    return (lambda path: True) if source.is_table else chooser(source)
 
 
 def _folders(paths: Iterable[str]) -> set[str]:
@@ -254,7 +255,7 @@ def _entries_of_list(objects: Objects, index: str) -> Iterator[Entry]:
         raise RemoteError(f"{objects.url}/{index} is no list of files ({reason_of(error)})") from None
     asked = set()
     for line in listed:
-        if (line.size is not None and line.etag) or not _is_usable(line.path):
+        if (line.size is not None and line.etag) or not is_usable_path(line.path):
             # weak, since it need not be what the server has for an etag
             yield Entry(line.path, line.size or 0, _UNKNOWN, f"{WEAK}{line.etag}")
         else:

@@ -41,7 +41,7 @@ def labels_and_roles(
     stated_roles: Iterable[str] = stated["role"] if stated is not None and "role" in stated else [""] * len(paths)
     meant: list[tuple[str, str]] = []
     problems: list[str] = []
-    for path, text, stated_role in zip(paths, _labels(source, paths, stated), stated_roles, strict=True):
+    for path, text, stated_role in zip(paths, stated_labels(source, paths, stated), stated_roles, strict=True):
         role = stated_role or source.role
         word = known.get(text) or known.get(spelling(text)) if text not in ("", NEGATIVE_LABEL) else None
         may_be_default = stated_role == "positive" or not (named or source.labels)
@@ -76,7 +76,7 @@ def nearly_wake_words(
         return []
     known, near_labels = _known(words), []
     letters = {_letters(word): word for word in words}
-    for label, count in sorted(Counter(_labels(source, paths, stated)).items()):
+    for label, count in sorted(Counter(stated_labels(source, paths, stated)).items()):
         text = _letters(label)
         if not text or label == NEGATIVE_LABEL or label in known or spelling(label) in known:
             continue
@@ -96,8 +96,8 @@ def _letters(text: str) -> str:
     return "".join(character for character in unicodedata.normalize("NFKD", spelling(text)) if character.isalnum())
 
 
-def _labels(source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None") -> Iterator[str]:
-    """The label of each recording as the table has it, or else as the rule reads it off the path; or an empty text."""
+def stated_labels(source: SourceConfig, paths: Sequence[str], stated: "pd.DataFrame | None") -> Iterator[str]:
+    """Yield each recording's label as the table has it, or else as the rule reads it off the path; or an empty text."""
     cells: Iterable[str] = stated["label"] if stated is not None and "label" in stated else [""] * len(paths)
     for path, cell in zip(paths, cells, strict=True):
         yield cell or (value_from_path(source.labels, "label", path) if source.labels else None) or ""

@@ -22,7 +22,7 @@ from wakeword_core.recordings.row import RecordingRow, require_types, row_column
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
 from wakeword_core.recordings.sources import LeftOut
 from wakeword_core.recordings.splits import check_classes, split_recordings
-from wakeword_core.recordings.summary import ManifestSummary, counts_of, summarize
+from wakeword_core.recordings.summary import ManifestSummary, counted, counts_of, source_facts, summarize
 from wakeword_core.recordings.tables import SPAN
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,8 @@ def build_manifest(
     del measures
     _put_stated_spans(rows)
     faults += sound_faults(rows, config.audio, config.health)
-    rows["kind"], rows["reason"] = _judged(rows, faults)
-    _quarantine_copies(rows)
+    rows["kind"], rows["reason"] = judged(rows, faults)
+    quarantine_copies(rows)
     rows["status"] = np.where(rows["kind"] == "", "ok", "quarantined")
     unheard = (rows["kind"] == "") & (rows["heard"] == 0)
     rows.loc[unheard, "reason"] = NOT_HEARD
@@ -240,22 +240,38 @@ def _found(name: str, rows: pd.DataFrame, left_out: Mapping[str, LeftOut]) -> di
     """What a source's folder or table has, what is used of it, and why the rest is not."""
     unlisted = left_out.get(name, LeftOut())
     unusable = ", ".join(f"{count} {kind}" for kind, count in counts_of(rows.loc[rows["kind"] != "", "kind"]).items())
+    facts = source_facts(rows[rows["kind"] == ""])
     return {
         "source": name,
         "found": len(rows) + unlisted.counts.total(),
         "used": int((rows["kind"] == "").sum()),
         "left_out": ", ".join(filter(None, (unusable, str(unlisted)))),
+        **{fact: counted(value) if isinstance(value, dict) else value for fact, value in facts.items()},
     }
 
 
 def _described(
     listing: Listing, sources: Sequence[SourceConfig], config: DataConfig, phrase: str
 ) -> tuple[pd.DataFrame, dict[str, str], list[dict[str, Any]]]:
-    """The listing with licence, label, role, speaker, speaker_known, fixed (split), stated_start and stated_end added;
-    sources without; labels that are almost a wake word."""
+    """As `describe`, in one table; DataError where there is nothing."""
+    parts, missing, near_labels = describe(listing, sources, config, phrase)
+    if not parts:
+        everything = _ALL_FORGOTTEN if listing.forgotten else _NO_SOURCES
+        raise DataError("; ".join(missing.values()) if missing else everything)
+    return pd.concat(parts, ignore_index=True), missing, near_labels
+
+
+def describe(
+    listing: Listing, sources: Sequence[SourceConfig], config: DataConfig, phrase: str
+) -> tuple[list[pd.DataFrame], dict[str, str], list[dict[str, Any]]]:
+    """Return the rows of each source with what is said of them; source -> why it has none; labels almost a wake word.
+
+    Columns are those of a listing (`error` is `unread`), licence, label, role, speaker, speaker_known, fixed (the split
+    that is stated), stated_start and stated_end.
+    """
     by_name = {source.name: source for source in sources}
     words = wake_words(sources, phrase) or {phrase}
-    parts, missing, near_labels = [], dict(listing.missing), []
+    parts, missing, near_labels = list[pd.DataFrame](), dict(listing.missing), list[dict[str, Any]]()
     for name, group in listing.rows.groupby("source", sort=False):
         try:
             source, stated = by_name[str(name)], listing.stated.get(str(name))
@@ -266,17 +282,14 @@ def _described(
             if config.missing_source == "fail":
                 raise
             missing[str(name)] = str(error)
-    if not parts:
-        everything = _ALL_FORGOTTEN if listing.forgotten else _NO_SOURCES
-        raise DataError("; ".join(missing.values()) if missing else everything)
-    return pd.concat(parts, ignore_index=True).rename(columns={"error": "unread"}), missing, near_labels
+    return parts, missing, near_labels
 
 
 def _source_rows(
     source: SourceConfig, listed: pd.DataFrame, stated: pd.DataFrame | None, words: Collection[str], phrase: str
 ) -> pd.DataFrame:
     """One source's part of the listing, described by its table where that says something, else by its settings."""
-    rows = listed.reset_index(drop=True)
+    rows = listed.reset_index(drop=True).rename(columns={"error": "unread"})
     paths = rows["path"].tolist()
     rows["label"], rows["role"] = labels_and_roles(source, paths, stated, words, phrase)
     named = stated["speaker"].tolist() if stated is not None and "speaker" in stated else None
@@ -297,8 +310,8 @@ def _put_stated_spans(rows: pd.DataFrame) -> None:
         rows.loc[stated, measured] = rows.loc[stated, column]
 
 
-def _judged(rows: pd.DataFrame, faults: Sequence[Fault]) -> tuple[pd.Series, pd.Series]:
-    """Kind and sentence of the first fault of each row, both empty where there is none."""
+def judged(rows: pd.DataFrame, faults: Sequence[Fault]) -> tuple[pd.Series, pd.Series]:
+    """Return kind and sentence of the first fault of each row, both empty where there is none."""
     kinds, reasons = pd.Series("", index=rows.index), pd.Series("", index=rows.index)
     for fault in (fault for fault in faults if fault.rows.any()):
         new = fault.rows & (kinds == "")
@@ -307,7 +320,7 @@ def _judged(rows: pd.DataFrame, faults: Sequence[Fault]) -> tuple[pd.Series, pd.
     return kinds, reasons
 
 
-def _quarantine_copies(rows: pd.DataFrame) -> None:
+def quarantine_copies(rows: pd.DataFrame) -> None:
     """Of equal recordings keep the first; if their labels or roles disagree, keep none."""
     fit = rows.loc[rows["kind"] == "", ["recording_id", "label", "role"]]
     fit = fit[fit.duplicated("recording_id", keep=False)]

@@ -23,6 +23,7 @@ from wakeword_core.cores import available_cores
 from wakeword_core.errors import DataError
 from wakeword_core.files import canonical_json, digest, hash_file, parse_json
 from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.data_sets import unpacked_of
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.labels import speaker_groups
 from wakeword_core.recordings.sources import LeftOut, SourceFile, State, find_recordings, locate
@@ -219,6 +220,8 @@ class _Listed:
     files: list[SourceFile]
     table: "pd.DataFrame | None"
     left_out: LeftOut = field(default_factory=LeftOut)
+    forgotten: int = 0
+    """Recordings of a data set that are not unpacked, since they must not be used."""
 
 
 def scan(
@@ -247,7 +250,7 @@ def scan(
         raise DataError("; ".join(failed.values()))
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     left_out = {files.source.name: files.left_out for files in listed}
-    stated, forgotten_files, silenced = {}, 0, set[str]()
+    stated, forgotten_files, silenced = {}, sum(files.forgotten for files in listed), set[str]()
     while listed:
         files = listed.pop(0)  # so that its files are forgotten once they are rows
         rows_of_source, table = _scanned(files, cache, progress, workers), files.table
@@ -308,8 +311,9 @@ def _listed(source: SourceConfig, cache: ScanCache) -> _Listed:
         if left_out.no_sound:
             cache.remember_hashes((str(root / file.path), file.state, "") for file in left_out.no_sound)
         return _Listed(source, root, files, None, left_out)
+    left_out, forgotten = unpacked_of(source) if source.columns is not None else (LeftOut(), 0)
     table = read_table(source)
-    return _Listed(source, root, list(locate(source, sorted(set(table["path"])))), table)
+    return _Listed(source, root, list(locate(source, sorted(set(table["path"])))), table, left_out, forgotten)
 
 
 def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> dict[str, list[Any]]:

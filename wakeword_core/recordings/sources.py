@@ -17,7 +17,7 @@ from wakeword_core.files import inside
 from wakeword_core.sound_formats import INSTALL_MEDIA, MEDIA, SOUND_ENDINGS, av_version, sound_format
 
 _EVERYTHING = ("**/*",)
-_OUTSIDE = "a link that leads outside its source's folder; name where it leads in link_roots, or copy the recording"
+OUTSIDE = "a link that leads outside its source's folder; name where it leads in link_roots, or copy the recording"
 _NO_FILE = "no ordinary file"
 _REFUSED = "cannot be read (a path that leads outside its source's folder; copy the recording into it)"
 _NO_NAME = "cannot be read (no file can have this name)"
@@ -63,10 +63,10 @@ class LeftOut:
     no_sound: list[SourceFile] = field(default_factory=list)
     """Files that were just looked into and hold no sound, to be remembered."""
 
-    def add(self, reason: str, path: str) -> None:
-        """Count one more."""
+    def add(self, reason: str, path: str, count: int = 1) -> None:
+        """Count one more, or more of which this is the first."""
         path = _as_text(path)
-        self.counts[reason] += 1
+        self.counts[reason] += count
         self.examples[reason] = min(path, self.examples.get(reason, path))
 
     @property
@@ -159,7 +159,7 @@ def _chosen(source: SourceConfig, base: str, left_out: LeftOut) -> tuple[list[So
     chosen, folders = chooser(source), allowed_folders(source)
     files: list[SourceFile] = []
     others: list[SourceFile] = []
-    for prefix, entry in _walk(base, source, folders, left_out):
+    for prefix, entry in walk(base, source, folders, left_out):
         name = entry.name
         path = prefix + name
         kind = _promised(name)
@@ -170,7 +170,7 @@ def _chosen(source: SourceConfig, base: str, left_out: LeftOut) -> tuple[list[So
             left_out.add(NOT_CHOSEN, path)
         else:
             outside = entry.is_symlink() and not inside(entry.path, folders)
-            file = SourceFile(path, State(), _unread(_OUTSIDE)) if outside else SourceFile(path, *file_state(entry))
+            file = SourceFile(path, State(), _unread(OUTSIDE)) if outside else SourceFile(path, *file_state(entry))
             if kind and kind not in MEDIA:
                 files.append(_with_text_as_name(file))
             else:
@@ -220,10 +220,10 @@ def _as_text(path: str) -> str:
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _walk(
+def walk(
     base: str, source: SourceConfig, allowed: Sequence[str], left_out: LeftOut
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """(folder relative to `base` with a /, entry) of everything but folders; each folder is visited once.
+    """Yield (folder relative to `base` with a /, entry) of everything but folders; each folder is visited once.
 
     A link to a folder counts where the folder is not met without it, as when it is hidden.
     """

@@ -8,6 +8,8 @@ import pandas as pd
 
 from wakeword_core.config import SPLITS, Split
 
+_NOT_STATED = "not stated"
+
 
 @dataclass(frozen=True)
 class ManifestSummary:
@@ -42,7 +44,8 @@ class ManifestSummary:
     near_labels: list[dict[str, Any]] = field(default_factory=list)
     """Labels that make negatives and are almost a wake word: {source, label, word, recordings}."""
     found: list[dict[str, Any]] = field(default_factory=list)
-    """A row a source: {source, found, used, left_out}, the last with the number for each reason, as text."""
+    """A row a source: {source, found, used, left_out}, the last with the number for each reason, as text; and of what
+    is used, hours, speakers, and labels, licences and rates as text."""
     not_read: list[str] = field(default_factory=list)
     """What of the sources could not be looked at, a sentence each."""
     synthetic: list[str] = field(default_factory=list)
@@ -76,7 +79,7 @@ def summarize(
         split_labels={split: counts_of(part["label"]) for split, part in by_split.items()},
         split_hours={split: _hours(part) for split, part in by_split.items()},
         split_speakers={split: int(part["speaker"].nunique()) for split, part in by_split.items()},
-        licences=counts_of(usable["licence"].replace("", "not stated")),
+        licences=counts_of(usable["licence"].replace("", _NOT_STATED)),
         reasons=counts_of(rows.loc[~ok, "kind"]),
         notes={name: count for name, count in notes.items() if count},
         health=_health(by_split, rows.loc[~ok, ["split", "label"]]),
@@ -84,6 +87,25 @@ def summarize(
         forgotten=forgotten,
         synthetic=list(synthetic),
     )
+
+
+def source_facts(rows: pd.DataFrame) -> dict[str, Any]:
+    """Count what the recordings of one source are: hours, labels, speakers, licences, sample rates."""
+    known = rows[rows["speaker_known"].astype(bool)]
+    return {
+        "hours": _hours(rows),
+        "labels": counts_of(rows["label"]),
+        "speakers": int(known["speaker"].nunique()),
+        "unknown_speakers": len(rows) - len(known),
+        "licences": counts_of(rows["licence"].replace("", _NOT_STATED)),
+        "rates": counts_of(rows["sample_rate"].astype(int)),
+    }
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Write counts as text, the largest first: "marvin 1,200, sheila 900"."""
+    largest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {count:,}" for name, count in largest)
 
 
 def _health(by_split: Mapping[Split, pd.DataFrame], left_out: pd.DataFrame) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def read_table(source: SourceConfig) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    table = source.path
+    table = source.table
     if not table.is_file():
         state = "is not a file" if os.path.lexists(table) else "does not exist"
         raise DataError(f"the table {table} of source {source.name!r} {state}; correct its path under data.sources")
@@ -43,7 +43,7 @@ def read_table(source: SourceConfig) -> "pd.DataFrame":
     rows = pd.DataFrame(columns, dtype="str")
     _check_rows(rows, source)
     rows["path"] = _paths(rows["path"], source.root)
-    chosen = chooser(source)
+    chosen = chooser(source) if source.columns is None else lambda path: True
     rows = rows[[chosen(path) for path in rows["path"]]].reset_index(drop=True)
     if rows.empty:
         raise DataError(f"the table {table} of source {source.name!r} has no rows that include and exclude leave")
@@ -223,7 +223,7 @@ def _columns(header: Sequence[str], where: str) -> dict[str, int]:
 
 
 def _check_rows(rows: "pd.DataFrame", source: SourceConfig) -> None:
-    where = f"of the table {source.path} of source {source.name!r}"
+    where = f"of the table {source.table} of source {source.name!r}"
     empty = rows.index[rows["path"] == ""]
     if len(empty):
         raise DataError(f"row {empty[0] + 1} {where} has no path; fill it in, or remove the row")

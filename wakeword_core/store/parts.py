@@ -1,6 +1,7 @@
 """Pieces of artifacts that are made once and shared: what a file is, where a piece is kept, and the latest ones."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,10 +25,19 @@ log = logging.getLogger(__name__)
 _GENERATION_LENGTH = 8
 SEGMENT = r"([^/\\\x00-\x1f.]|\.[^/\\\x00-\x1f.]|\.\.[^/\\\x00-\x1f])[^/\\\x00-\x1f]*"
 """A name of a file or folder that is neither `.` nor `..`."""
-
+_USABLE_PATH = re.compile(f"{SEGMENT}(/{SEGMENT})*")
+_MOST_PATH_BYTES, _MOST_NAME_BYTES = 1_000, 236
+"""Of a path, and of each name in it: a file that is being written has one that is 19 longer, and 255 are possible."""
 
 PathPart = Annotated[str, Field(pattern=f"^{SEGMENT}$", max_length=200)]
 """A stage, a key or anything else from a home that becomes one part of a path, and leads nowhere else."""
+
+
+def is_usable_path(path: str) -> bool:
+    """Tell whether a relative path from elsewhere can be that of a file here, and leads nowhere else."""
+    content = path.encode(errors="replace")
+    fits = len(content) <= _MOST_PATH_BYTES and max(map(len, content.split(b"/"))) <= _MOST_NAME_BYTES
+    return fits and _USABLE_PATH.fullmatch(path) is not None
 
 
 @dataclass(frozen=True)

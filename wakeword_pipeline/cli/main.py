@@ -153,6 +153,14 @@ def status(config: ConfigFile = None, home: Home = None, settings: Settings = No
 
 
 @app.command()
+def sources(config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Show what each source of recordings holds, and what of it is refused and why, before anything is built."""
+    from wakeword_pipeline.cli.commands.sources import show_sources
+
+    show_sources(_options(config, home, settings), as_json=as_json)
+
+
+@app.command()
 def lineage(
     what: Annotated[
         str, typer.Argument(help="A model file, an artifact (its key, name or folder) or a recording (its path or id).")

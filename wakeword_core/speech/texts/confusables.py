@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 
-from wakeword_core.config.recordings import ConfusableKind
+from wakeword_core.config.synthesis import ConfusableKind
 from wakeword_core.speech import espeak
 from wakeword_core.speech.pronunciation.phonetics import (
     HEARD_ACCENTS,

@@ -94,6 +94,7 @@ def _bury(project: Project, request: ForgetRequest) -> list[str]:
     """Write the tombstones, remove what is remembered of the recordings, and return their ids."""
     from wakeword_core.lineage.forgetting import find_recordings, find_speaker, known_recordings
     from wakeword_core.recordings.forgotten import Forgotten
+    from wakeword_core.recordings.unpacking import remove_forgotten
 
     before = project.forgotten().recordings
     known = known_recordings(project.store)
@@ -111,13 +112,14 @@ def _bury(project: Project, request: ForgetRequest) -> list[str]:
             print(printable(also))
     else:
         assert request.recording is not None
-        roots = {source.name: source.root for source in project.config.data.sources}
+        roots = {source.name: source.folder for source in project.config.data.sources}
         named = find_recordings(request.recording, known, roots, project.scan_cache())
         recording_ids = named.recording_ids
         Forgotten.add_to(project.home, recording_ids, (), request.reason)
         if older := sorted(named.listed - named.present):
             _print_older(request.recording, older, there_now=len(named.present))
     project.scan_cache().forget(recording_ids)
+    remove_forgotten(project.config.data.sources, project.forgotten())
     return recording_ids
 
 

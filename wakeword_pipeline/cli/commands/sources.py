@@ -1,0 +1,81 @@
+"""`wakeword sources`: what each source of recordings holds, before anything is built from it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wakeword_core.text import printable
+from wakeword_pipeline.cli.logs import Bars
+from wakeword_pipeline.orchestration.home import ProjectOptions
+
+if TYPE_CHECKING:
+    from wakeword_core.recordings.inventory import Holding
+
+_SHOWN = 12
+"""Labels, licences and rates that are named; the others are counted."""
+
+
+def show_sources(options: ProjectOptions, *, as_json: bool) -> None:
+    """Print a table for each source: what it holds, and what of it is refused and why."""
+    from wakeword_core.recordings.inventory import holdings
+
+    # a source that is broken is shown with the others
+    options = replace(options, settings=(*options.settings, "data.missing_source=report"))
+    project = options.project()
+    config = project.config
+    with Bars() as bars:
+        project.progress = bars
+        cache = project.scan_cache()
+        found = holdings(
+            project.listing(), config.data.sources, config.data, config.phrase, cache, bars, config.compute.workers
+        )
+    if as_json:
+        print(json.dumps({"sources": [asdict(holding) for holding in found]}))
+        return
+    console = Console(highlight=False)
+    if not found:
+        console.print("There are no sources of recordings; add one under data.sources.")
+    for holding in found:
+        _print(console, holding)
+
+
+def _print(console: Console, holding: "Holding") -> None:
+    title = Text.assemble((printable(holding.source), "bold"), printable(f"  {holding.role}, {holding.place}"))
+    table = Table(title=title, title_justify="left", title_style="", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in _lines(holding):
+        if text:
+            table.add_row(name, Text(printable(text), "yellow" if name in ("refused", "", "problem") else ""))
+    console.print(table)
+    console.print()
+
+
+def _lines(holding: "Holding") -> Iterator[tuple[str, str]]:
+    if holding.problem:
+        yield "problem", holding.problem
+    else:
+        yield "recordings", f"{holding.recordings:,}, {holding.hours:,.2f} h"
+        yield "labels", _counts(holding.labels)
+        unknown = f"{holding.unknown_speakers:,} recordings by unknown ones" if holding.unknown_speakers else ""
+        yield "speakers", ", ".join(filter(None, (f"{holding.speakers:,}" if holding.speakers else "", unknown)))
+        yield "licences", _counts(holding.licences)
+        yield "rates", _counts({f"{int(rate):,} Hz": count for rate, count in holding.rates.items()})
+        yield "splits", _counts(holding.splits)
+    if holding.columns:
+        yield "columns", ", ".join(holding.columns)
+    for index, refused in enumerate(holding.refused):
+        yield "" if index else "refused", f"{refused['count']:,} {refused['reason']}, such as {refused['example']}"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    from wakeword_core.recordings.summary import counted
+
+    largest = sorted(counts, key=lambda name: (-counts[name], name))
+    more = f", and {len(largest) - _SHOWN:,} more" if len(largest) > _SHOWN else ""
+    return counted({name: counts[name] for name in largest[:_SHOWN]}) + more
