@@ -28,6 +28,10 @@ class ComputeConfig(Settings):
     batch_windows: int = Field(32, ge=1, le=65_536, description="Windows of features that a CPU core computes at once.")
     gpu_batch_windows: int = Field(4_096, ge=1, le=65_536, description="Windows of features computed at once on a GPU.")
     copies_gb: float = Field(
-        100, gt=0, le=1e6, description="GB that the local copies of sources by URL may take; more is refused."
+        100,
+        gt=0,
+        le=1e6,
+        description="GB that local copies of sources by URL, and what is unpacked of data sets, may each take; more is "
+        "refused.",
     )
     retries: int = Field(1, ge=0, le=10, description="How often a shard that failed is tried again.")

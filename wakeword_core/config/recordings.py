@@ -57,11 +57,10 @@ class SourceConfig(Settings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Short name; appears in reports.")]
     # where a folder lies and how its files are picked shows in the fingerprint of the recordings
     path: Annotated[Path, DECIDES_NOTHING] = Field(
-        description="Folder, or a table (.csv, .tsv, .parquet) with a column path, relative to the table's folder, and "
-        "optionally label, speaker, licence, role and split, or a data set (a .tar or .arrow; with columns, a .parquet "
-        "or a folder of such files). It may begin with ~ and hold ${VARIABLES}; it is relative to the configuration. "
-        "A URL (s3://, gs://, az://, file://, or a list of files on https://) is copied here, and a data set of "
-        "Hugging Face's hub (hf://owner/name@revision/subset) is read from there."
+        description="Folder, table (.csv, .tsv, .parquet) with a column path, relative to the table's folder, and "
+        "optionally label, speaker, licence, role and split, or data set (.tar, .arrow, or what has columns). It may "
+        "hold ~ and ${VARIABLES}; it is relative to the configuration. A URL (s3://, gs://, az://, file://, hf://, or "
+        "a list of files on https://) is copied here."
     )
     url: Annotated[str, DECIDES_NOTHING] = Field(
         "", description="Store that the folder of the path is a copy of; follows from a path that is a URL."

@@ -22,12 +22,13 @@ from wakeword_core.config.recordings import ColumnsConfig
 from wakeword_core.config.remote import HubName
 from wakeword_core.errors import ConfigError, DataError, RemoteError
 from wakeword_core.graph.project import Project
+from wakeword_core.lineage.forgetting import find_recordings, known_recordings
 from wakeword_core.recordings import data_sets, unpacking
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.hub import read_split
 from wakeword_core.recordings.manifest import read_manifest
 from wakeword_core.recordings.members import BrokenFileError, Member, Wanted
-from wakeword_core.recordings.scan import Listing
+from wakeword_core.recordings.scan import Listing, ScanCache
 
 RATE = 16_000
 
@@ -298,6 +299,8 @@ def test_a_manifest_and_shards_are_those_of_the_same_files_in_a_folder(data: Dat
 def test_only_a_file_that_changed_is_unpacked_again_and_one_that_is_gone_is_removed(data: DataSet) -> None:
     for name, start in (("a", 0), ("b", 10), ("x/c", 20)):
         write_parquet(data.folder / f"{name}.parquet", table(2, start))
+    write_tar(data.folder / "d.tar", ("0.wav", b""), ("../1.wav", sound(1)))
+    (data.folder / "broken.tar").write_bytes(b"no tar")
     first = data.listing(data.folder)
     before = {name: path.stat().st_ino for name, path in data.unpacked().items()}
     (index,) = data.home.parent.rglob("index.json")
@@ -424,6 +427,17 @@ def test_what_is_forgotten_goes_from_the_copy_and_does_not_come_back(data: DataS
         listing = project.listing()
         assert listing.columns["path"] == ["a.parquet/0.wav", "a.parquet/2.wav"] and listing.forgotten == 1
         os.utime(path)
+
+
+def test_a_recording_is_found_by_its_path_in_the_data_set(data: DataSet, cache: ScanCache) -> None:
+    path = write_parquet(data.folder / "a.parquet", table(3))
+    for named in (path, data.folder):
+        project = data.project(named)
+        project.build("raw_manifest")
+        known = known_recordings(project.store)
+        roots = {source.name: source.folder for source in project.config.data.sources}
+        assert find_recordings(f"{path}/1.wav", known, roots, cache).recording_ids == [sha256(sound(1))]
+        assert len(find_recordings(str(data.folder), known, roots, cache).recording_ids) == 3
 
 
 def test_several_data_sets_and_a_folder_become_one_manifest_and_a_broken_one_is_named(

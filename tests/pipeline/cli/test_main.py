@@ -27,6 +27,7 @@ SURFACE = {
     "cross-validate": {"--config", "--home", "--set", "--folds", "--json"},
     "ui": {"--config", "--home", "--host", "--port", "--allow-host", "--without-token", "--service"},
     "status": {"--config", "--home", "--set", "--json"},
+    "sources": {"--config", "--home", "--set", "--json"},
     "forget": {"--speaker", "--reason", "--rebuild", "--purge", "--yes", "--config", "--home", "--set", "--json"},
     "gc": {"--keep", "--delete", "--compact", "--remote", "--config", "--home", "--set", "--json"},
     "push": {"--config", "--home", "--set", "--json"},

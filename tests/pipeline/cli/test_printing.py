@@ -86,6 +86,7 @@ def test_no_command_prints_what_a_terminal_obeys(home: Home, built: tuple[str, s
     forged = f"phrase={NAMES[0]}"
     tried = [
         (0, "status"),
+        (0, "sources"),
         (0, "models"),
         (0, "gc"),
         (0, "lineage", "raw_manifest"),

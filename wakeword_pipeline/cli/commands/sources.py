@@ -45,8 +45,9 @@ def show_sources(options: ProjectOptions, *, as_json: bool) -> None:
 
 
 def _print(console: Console, holding: "Holding") -> None:
-    title = Text.assemble((printable(holding.source), "bold"), printable(f"  {holding.role}, {holding.place}"))
-    table = Table(title=title, title_justify="left", title_style="", show_header=False, box=None, pad_edge=False)
+    heading = Text.assemble((printable(holding.source), "bold"), printable(f"  {holding.role}, {holding.place}"))
+    console.print(heading, soft_wrap=True)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in _lines(holding):
