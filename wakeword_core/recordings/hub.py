@@ -17,7 +17,9 @@ def splits_on_hub(named: HubName) -> tuple[str, list[str]]:
         revision = hub.HfApi().dataset_info(named.name, revision=named.revision).sha
         return revision, list(datasets.get_dataset_split_names(named.name, named.subset, revision=revision))
     except Exception as error:  # of whichever library the network, the hub or the data set's own description broke
-        raise RemoteError(f"the hub does not give the data set {named.name} ({reason_of(error)})") from error
+        raise RemoteError(
+            f"the hub does not give the data set {named.name} ({reason_of(error)}); correct its name, or try later"
+        ) from error
 
 
 def read_split(named: HubName, wanted: Wanted) -> Iterator[Member]:
