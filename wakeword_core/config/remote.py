@@ -27,7 +27,7 @@ INDEX_SUFFIXES = (".txt", ".jsonl")
 """Endings of a URL that make it a list of files beside it: a name a line, or an object with path, size and etag."""
 _DIGITS = 12
 _HUB_NAME = re.compile(
-    r"hf://(?:datasets/)?(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/[\w.-]+/[\w.-]+|[\w.-]+))?"
+    r"hf://(?:datasets/)?(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>refs/[\w.-]+/[\w.-]+|[\w.-]+))?"
     r"(?:/(?P<subset>[\w.-]+))?",
     re.ASCII,
 )

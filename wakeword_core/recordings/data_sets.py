@@ -12,8 +12,8 @@ from wakeword_core.config.remote import DATA_SUFFIXES, HubName
 from wakeword_core.errors import DataError
 from wakeword_core.files import as_type, inside, read_json
 from wakeword_core.recordings.hub import read_split, splits_on_hub
-from wakeword_core.recordings.members import Member, Wanted, is_text, read_members
-from wakeword_core.recordings.sources import NOT_CHOSEN, OUTSIDE, LeftOut, State, chooser, walk
+from wakeword_core.recordings.members import Member, Wanted, read_members
+from wakeword_core.recordings.sources import NOT_CHOSEN, OUTSIDE, LeftOut, State, as_text, chooser, walk
 from wakeword_core.store.parts import is_usable_path
 
 INDEX = "index.json"
@@ -119,6 +119,10 @@ def local_files(
         )
 
     if path.is_file():
+        if not path.name.lower().endswith(DATA_SUFFIXES):
+            raise DataError(
+                f"{path} of source {source.name!r} is no data set ({', '.join(DATA_SUFFIXES)}); leave out its columns"
+            )
         return {path.name: of(path, path.name)}
     if not path.is_dir():
         raise DataError(f"the data set {path} of source {source.name!r} does not exist; correct its path")
@@ -141,7 +145,7 @@ def _in_folder(source: SourceConfig, left_out: LeftOut) -> Iterator[tuple[str, P
             continue
         if prefix not in saved:
             saved[prefix] = _saved_files(Path(base, prefix))
-        if not is_usable_path(name) or not is_text(name):
+        if not is_usable_path(name) or as_text(name) != name:
             left_out.add(_UNUSABLE, name)
         elif not chosen(name):
             left_out.add(NOT_CHOSEN, name)

@@ -1,5 +1,6 @@
 """Data sets of Hugging Face's hub, read as they come over the network, without a copy of their files here."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ _ROWS_AT_ONCE = 16
 def splits_on_hub(named: HubName) -> tuple[str, list[str]]:
     """Return the revision that a data set has now, and the names of its splits; RemoteError when the hub has none."""
     hub, datasets = _libraries()
+    if os.path.exists(named.name):  # which datasets would read instead
+        raise RemoteError(f"the data set {named.name} is not asked for, since a folder {named.name} is here; rename it")
     try:
         revision = hub.HfApi().dataset_info(named.name, revision=named.revision).sha
         return revision, list(datasets.get_dataset_split_names(named.name, named.subset, revision=revision))

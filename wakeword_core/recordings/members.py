@@ -20,7 +20,7 @@ from wakeword_core.config.recordings import ColumnsConfig
 from wakeword_core.config.remote import TAR_SUFFIXES
 from wakeword_core.errors import DataError, reason_of
 from wakeword_core.files import parse_json
-from wakeword_core.recordings.sources import NOT_AUDIO
+from wakeword_core.recordings.sources import NOT_AUDIO, as_text
 from wakeword_core.sound_formats import SOUND_ENDINGS, sound_format
 from wakeword_core.store.parts import is_usable_path
 
@@ -141,7 +141,7 @@ class Layout:
 
         cells, paths = _values(batch, self._audio), None
         if pa.types.is_struct(cells.type):
-            if _has_field(cells.type, "path") and pa.types.is_string(cells.type.field("path").type):
+            if _has_field(cells.type, "path") and cells.type.field("path").type in (pa.string(), pa.large_string()):
                 paths = pc.struct_field(cells, "path").to_pylist()
             cells = pc.struct_field(cells, "bytes")
         sizes = pc.fill_null(pc.binary_length(cells), 0).to_pylist()
@@ -171,8 +171,8 @@ class Layout:
 
 
 def split_of_path(path: str) -> str:
-    """Return the split that the names in a path tell of, as `data/validation-00000.parquet` does; else nothing."""
-    words = re.split(r"[/._-]", path.casefold())
+    """Return the split that the names in a path tell of, the last first: val of data/validation-0.parquet; or nothing."""
+    words = [word for name in reversed(path.casefold().split("/")) for word in re.split(r"[._-]", name)]
     return next((_SPLIT_NAMES[word] for word in words if word in _SPLIT_NAMES), "")
 
 
@@ -244,7 +244,10 @@ class _Entry(tarfile.TarInfo):
 
 
 def _of_tar(path: Path, wanted: Wanted, most_total: int) -> Iterator[Member]:
-    """Yield the recordings of a tar, read once from front to end; what has one name but for its ending is a sample."""
+    """Yield the recordings of a tar, read once from front to end; what has one name but for its ending is a sample.
+
+    Where nothing is said of them, files such as 1.a.wav and 1.b.wav need not be held together in memory.
+    """
     found, total, sample = _Found(wanted), 0, _Sample()
     mode: Any = "r|" if path.name.lower().endswith(".tar") else "r|gz"
     with tarfile.open(path, mode, tarinfo=_Entry) as archive:
@@ -266,19 +269,19 @@ def _of_tar(path: Path, wanted: Wanted, most_total: int) -> Iterator[Member]:
             else:
                 content = archive.extractfile(entry).read()  # type: ignore[union-attr]
                 sample.add(inner, ending, content, wanted.columns.audio)
+                if sample.bytes > found.most_bytes:
+                    if found.is_asked:
+                        raise BrokenFileError(f"has more than {sample.bytes / 1e6:,.0f} MB in files called {where}.*")
+                    yield from sample.members(found)
+                    sample = _Sample(where)
         yield from sample.members(found)
     found.require_all()
-
-
-def is_text(name: str) -> bool:
-    """Tell whether a name is text that a table can hold, and no bytes in another encoding."""
-    return name.encode(errors="replace").decode() == name
 
 
 def _refused(entry: tarfile.TarInfo, name: str, most_bytes: int) -> str:
     if not entry.isreg() or entry.issparse():
         return NO_FILE
-    if not is_usable_path(name) or not is_text(name):
+    if not is_usable_path(name) or as_text(name) != name:
         return UNUSABLE_NAME
     return TOO_LARGE if entry.size > most_bytes else ""
 
@@ -287,13 +290,14 @@ class _Sample:
     """Files of a tar that belong together: recordings, and texts by the ending of their file."""
 
     def __init__(self, key: str = "") -> None:
-        self.key = key
+        self.key, self.bytes = key, 0
         self._recordings: list[tuple[str, bytes]] = []
         self._texts: dict[str, bytes] = {}
         self._others: list[str] = []
 
     def add(self, name: str, ending: str, content: bytes, wanted: str | None) -> None:
         """Sort a file by what it is; `wanted` is the ending of recordings where it is named."""
+        self.bytes += len(content)
         promised = SOUND_ENDINGS.get(PurePosixPath(name).suffix.lower())
         is_sound = ending == wanted if wanted else bool(promised or sound_format(BytesIO(content)))
         if is_sound:
@@ -310,7 +314,7 @@ class _Sample:
         except ValueError:
             stated, refused = [], NO_JSON
         for name, content in self._recordings:
-            yield Member(name, content or b"", stated, refused or ("" if content else EMPTY))
+            yield Member(name, content, stated, refused or ("" if content else EMPTY))
         if not self._recordings:
             yield from (Member(name, b"", (), NOT_AUDIO) for name in self._others)
 
@@ -321,17 +325,16 @@ class _Found:
     def __init__(self, wanted: Wanted) -> None:
         self._stated, self._name, self._there = list(wanted.columns.stated.items()), wanted.name, wanted.there
         self._met: set[str] = set()
+        self.is_asked = any(column != FROM_PATH for _, column in self._stated)
+        """Whether the texts of a sample say anything that is wanted."""
+        self.most_bytes = 2 * wanted.most_bytes if self.is_asked else _BYTES_AT_ONCE
+        """Of a sample."""
 
     def stated(self, texts: Mapping[str, bytes]) -> list[str]:
-        """Return what is said of one sample; ValueError where its JSON is none."""
+        """Return what is said of one sample; ValueError where JSON that is wanted is none."""
         values: dict[str, str] = {}
         for ending, content in texts.items():
-            if ending.endswith("json"):
-                fields = parse_json(content)
-                flat = _flat(fields, ending) if isinstance(fields, dict) else ()
-            else:
-                flat = ((ending, content.decode(errors="replace").strip()),)
-            values.update(flat)
+            values.update(self._fields(ending, content))
         if len(self._there) < _MOST_COLUMNS:
             self._there.update(values)
         self._met.update(column for _, column in self._stated if column in values)
@@ -339,6 +342,17 @@ class _Found:
             split_of_path(self._name) if column == FROM_PATH else values.get(column, "") for _, column in self._stated
         ]
         return [_split(text) if what == "split" else text for (what, _), text in zip(self._stated, said, strict=True)]
+
+    def _fields(self, ending: str, content: bytes) -> Iterable[tuple[str, str]]:
+        if not ending.endswith("json"):
+            return [(ending, content.decode(errors="replace").strip())]
+        try:
+            fields = parse_json(content)
+        except ValueError:
+            if any(column.startswith(f"{ending}.") for _, column in self._stated):
+                raise
+            return []
+        return _flat(fields, ending) if isinstance(fields, dict) else []
 
     def require_all(self) -> None:
         """Raise BrokenFileError where no sample had a column that is named."""

@@ -65,7 +65,7 @@ class LeftOut:
 
     def add(self, reason: str, path: str, count: int = 1) -> None:
         """Count one more, or more of which this is the first."""
-        path = _as_text(path)
+        path = as_text(path)
         self.counts[reason] += count
         self.examples[reason] = min(path, self.examples.get(reason, path))
 
@@ -166,7 +166,7 @@ def _chosen(source: SourceConfig, base: str, left_out: LeftOut) -> tuple[list[So
         if name.startswith("."):
             if kind:
                 left_out.add(HIDDEN, path)
-        elif not chosen(_as_text(path)):
+        elif not chosen(as_text(path)):
             left_out.add(NOT_CHOSEN, path)
         else:
             outside = entry.is_symlink() and not inside(entry.path, folders)
@@ -201,7 +201,7 @@ def _recording(root: Path, file: SourceFile, known: str | None, left_out: LeftOu
         if kind in MEDIA and not av_version():
             left_out.add(NEEDS_PYAV, file.path)
             return []
-        if not kind and _as_text(file.path) == file.path:
+        if not kind and as_text(file.path) == file.path:
             left_out.no_sound.append(file)
     if kind:
         return [_with_text_as_name(file)]
@@ -211,12 +211,12 @@ def _recording(root: Path, file: SourceFile, known: str | None, left_out: LeftOu
 
 def _with_text_as_name(file: SourceFile) -> SourceFile:
     """The file, or what stands for one whose name no table, page or terminal could hold."""
-    text = _as_text(file.path)
+    text = as_text(file.path)
     return file if text == file.path else SourceFile(text, State(), _unread("its name is not UTF-8; rename it"))
 
 
-def _as_text(path: str) -> str:
-    """A path in which bytes that are no UTF-8 are written as \\x.."""
+def as_text(path: str) -> str:
+    """Return a path in which bytes that are no UTF-8 are written as \\x.."""
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -230,7 +230,7 @@ def walk(
     chosen, excluded = chooser(source), any_glob(source.exclude)
 
     def may_hold_recordings(folder: str) -> bool:
-        folder = _as_text(folder)
+        folder = as_text(folder)
         return not excluded(folder) and any(chosen(f"{folder}/x{ending}") for ending in SOUND_ENDINGS)
 
     folders, links = [("", base)], list[tuple[str, str]]()

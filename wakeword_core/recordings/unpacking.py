@@ -29,8 +29,8 @@ from wakeword_core.files import digest, reading, replacing, require_space, write
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.data_sets import INDEX, DataFile, Index, Unpacked, hub_files, local_files
 from wakeword_core.recordings.forgotten import Forgotten
-from wakeword_core.recordings.members import BrokenFileError, Member, is_text
-from wakeword_core.recordings.sources import LeftOut
+from wakeword_core.recordings.members import BrokenFileError, Member
+from wakeword_core.recordings.sources import LeftOut, as_text
 from wakeword_core.sound_formats import SOUND_ENDINGS, sound_format
 from wakeword_core.store.locks import exclusive
 from wakeword_core.store.parts import is_usable_path
@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 NO_SOUND = "recordings of a data set that are no sound"
 _GIGABYTE, _MEGABYTE = 1e9, 1e6
 _SAVE_SECONDS = 5.0
+_ENDINGS = {kind: ending for ending, kind in reversed(SOUND_ENDINGS.items())}
+"""The usual ending of each format."""
 _CHANGED = "is being changed; run again when it is at rest"
 
 
@@ -145,9 +147,10 @@ class _Unpacking:
             self._remove(path)
         changed = {path: files[path] for path in sorted(files.keys() - self._done.keys())}
         require_space(self._source.unpacked, sum(file.size for file in changed.values()), f"unpacking source {name!r}")
-        saved = time.monotonic()
+        saved, left = time.monotonic(), self._most_bytes - sum(file.bytes for file in self._done.values())
         for count, (path, file) in enumerate(changed.items(), 1):
-            self._done[path] = self._unpack(path, file, marks[path])
+            self._done[path] = self._unpack(path, file, marks[path], left)
+            left -= self._done[path].bytes
             progress(f"unpack {name}", count, len(changed))
             if time.monotonic() - saved > _SAVE_SECONDS:
                 _write(self._source, replace(known, files=self._done, problem=self._broken_off("it was ended")), known)
@@ -167,16 +170,16 @@ class _Unpacking:
         return f"source {self._source.name!r} is not unpacked whole: {reason}; run again to go on"
 
     def _is_there(self, path: str, file: Unpacked, marks: Mapping[str, str]) -> bool:
-        return marks.get(path) == file.mark and (bool(file.problem) or (self._source.root / path).is_dir())
+        is_whole = (self._source.root / path).is_dir() and _rows(self._source, path).is_file()
+        return marks.get(path) == file.mark and (is_whole or bool(file.problem))
 
-    def _unpack(self, path: str, file: DataFile, mark: str) -> Unpacked:
+    def _unpack(self, path: str, file: DataFile, mark: str, most_bytes: int) -> Unpacked:
         """Unpack one file, whole or not at all."""
         part = self._part
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         self._remove(path)
-        used = sum(done.bytes for done in self._done.values())
-        contents, there, problem = _Contents(part, self._forgotten, self._most_bytes - used), set[str](), ""
+        contents, there, problem = _Contents(part, self._forgotten, most_bytes), set[str](), ""
         try:
             for member in file.members(there):
                 contents.put(member)
@@ -214,7 +217,7 @@ class _Contents:
         self._count += 1
         kind = sound_format(BytesIO(member.content)) or SOUND_ENDINGS.get(_ending(member.path))
         if refused := member.refused or ("" if kind else NO_SOUND):
-            count, first = self.refused.get(refused, (0, member.path or f"row {self._count}"))
+            count, first = self.refused.get(refused, (0, as_text(member.path) or f"row {self._count}"))
             self.refused[refused] = count + 1, first
             return
         recording_id = hashlib.sha256(member.content).hexdigest()
@@ -240,7 +243,7 @@ class _Contents:
         """Return a recording's own path where a file can have it and none has it yet, else its number."""
         ending = _ending(path) if _ending(path) in SOUND_ENDINGS else _ENDINGS.get(kind, f".{kind}")
         own = path if path.lower().endswith(ending) else path + ending
-        if path and is_usable_path(own) and is_text(own) and not self._is_taken(own):
+        if path and is_usable_path(own) and as_text(own) == own and not self._is_taken(own):
             return own
         number = f"{self._count:07d}{ending}"
         while self._is_taken(number):
@@ -259,10 +262,6 @@ class _Contents:
         columns = {what: pa.array(texts, pa.string()) for what, texts in zip(stated, said, strict=True)}
         paths = pa.array([f"{name}/{path}" for path in self.paths], pa.string())
         return pa.table({"path": paths, "recording_id": pa.array(self._recording_ids, pa.string()), **columns})
-
-
-_ENDINGS = {kind: ending for ending, kind in reversed(SOUND_ENDINGS.items())}
-"""The usual ending of each format."""
 
 
 def _ending(path: str) -> str:

@@ -23,11 +23,11 @@ from wakeword_core.config.remote import HubName
 from wakeword_core.errors import ConfigError, DataError, RemoteError
 from wakeword_core.graph.project import Project
 from wakeword_core.lineage.forgetting import find_recordings, known_recordings
-from wakeword_core.recordings import data_sets, unpacking
+from wakeword_core.recordings import data_sets, members, unpacking
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.hub import read_split
 from wakeword_core.recordings.manifest import read_manifest
-from wakeword_core.recordings.members import BrokenFileError, Member, Wanted
+from wakeword_core.recordings.members import BrokenFileError, Member, Wanted, split_of_path
 from wakeword_core.recordings.scan import Listing, ScanCache
 
 RATE = 16_000
@@ -179,7 +179,7 @@ def test_a_tar_has_samples_of_files_that_share_a_name(data: DataSet, name: str, 
 def test_nothing_of_a_tar_leads_out_of_it(data: DataSet, tmp_path: Path) -> None:
     path = data.folder / "a.tar"
     with tarfile.open(path, "w") as archive:
-        for name in ("../out.wav", "/tmp/out.wav", "x/../../out.wav", "a\\b.wav", "\udcff.wav", "good.wav"):
+        for name in ("\udcff.wav", "../out.wav", "/tmp/out.wav", "x/../../out.wav", "a\\b.wav", "good.wav"):
             entry = tarfile.TarInfo(name)
             entry.size = len(sound(1))
             archive.addfile(entry, io.BytesIO(sound(1)))
@@ -266,12 +266,36 @@ def test_cells_that_hold_no_recording_are_counted(data: DataSet) -> None:
     }
 
 
-def test_json_that_is_none_costs_its_own_recording_only(data: DataSet) -> None:
-    path = write_tar(data.folder / "a.tar", ("1.wav", sound(1)), ("1.json", b"{"), ("2.wav", sound(2)))
-    listing = data.listing(path)
-    assert listing.columns["path"] == ["a.tar/2.wav"] and counts(listing) == {
-        "recordings whose .json cannot be read": 1
-    }
+def test_json_that_is_none_costs_its_own_recording_and_only_where_it_is_asked(data: DataSet) -> None:
+    files = [("1.wav", sound(1)), ("1.json", b"{"), ("2.wav", sound(2)), ("2.json", b'{"who": "ann"}')]
+    path = write_tar(data.folder / "a.tar", *files)
+    listing = data.listing(path, columns="{speaker: json.who}")
+    assert listing.columns["path"] == ["a.tar/2.wav"]
+    assert counts(listing) == {"recordings whose .json cannot be read": 1}
+    assert len(data.listing(path).columns["path"]) == 2
+
+
+def test_a_sample_is_held_in_memory_within_bounds(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [(f"x.{index}.wav", sound(index)) for index in range(8)]
+    path = write_tar(data.folder / "a.tar", *files, ("x.cls", b"robin"))
+    monkeypatch.setattr(members, "_BYTES_AT_ONCE", 40_000)
+    assert len(data.listing(path).columns["path"]) == 8
+    problem = data.problem(path, "data.health.max_file_mb=0.04", columns="{label: cls}")
+    assert "in files called ./x.*" in problem
+
+
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [
+        ("data/train-00000-of-00002.parquet", "train"),
+        ("test_corpus/validation/data-0.arrow", "val"),
+        ("Dev.tar", "val"),
+        ("validated.tar", ""),
+        ("train.100.tar", "train"),
+    ],
+)
+def test_a_split_is_read_off_names(path: str, split: str) -> None:
+    assert split_of_path(path) == split
 
 
 def test_rows_with_equal_bytes_are_used_once(data: DataSet) -> None:
@@ -483,7 +507,9 @@ def test_a_url_of_the_hub_names_a_data_set(url: str, named: tuple[str, str | Non
     assert HubName.of(url) == named
 
 
-@pytest.mark.parametrize("url", ["hf://", "hf://name", "hf://a/b/c/d", "hf://a/b?x=1", "hf://u:pw@host/a/b"])
+@pytest.mark.parametrize(
+    "url", ["hf://", "hf://name", "hf://a/b/c/d", "hf://a/b?x=1", "hf://u:pw@host/a/b", "hf://../b"]
+)
 def test_what_is_no_data_set_of_the_hub_is_refused_without_being_repeated(data: DataSet, url: str) -> None:
     with pytest.raises(ConfigError, match="hf://owner/name@revision/subset") as error:
         data.project(url)
@@ -549,6 +575,8 @@ def test_a_server_bounds_which_data_sets_may_be_named(data: DataSet, monkeypatch
 
 def test_a_missing_data_set_is_named(data: DataSet) -> None:
     assert "does not exist; correct its path" in data.problem(data.folder / "none.tar")
+    (data.folder / "a.csv").write_text("path\n")
+    assert "is no data set (.parquet" in data.problem(data.folder / "a.csv")
     assert "a folder of recordings is a source without columns" in data.problem(data.folder)
     with pytest.raises(DataError, match=r"none\.tar"):
         data.listing(data.folder / "none.tar", "data.missing_source=fail")
@@ -566,9 +594,9 @@ def test_rows_of_the_hub_are_read_undecoded(tmp_path: Path) -> None:
     write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", rows)
     here, there = HubName(str(tmp_path), None, None), set[str]()
     wanted = Wanted("train", ColumnsConfig(label="word", split="@path"), 1 << 20, there)
-    members = list(read_split(here, wanted))
-    assert [member.content for member in members] == [sound(seed) for seed in range(20)]
-    assert [tuple(member.stated) for member in members[:2]] == [("bed", "train"), ("robin", "train")]
+    found = list(read_split(here, wanted))
+    assert [member.content for member in found] == [sound(seed) for seed in range(20)]
+    assert [tuple(member.stated) for member in found[:2]] == [("bed", "train"), ("robin", "train")]
     assert there == {"audio", "word"}
     with pytest.raises(BrokenFileError, match=r"no column 'wrd', or several \(it has audio, word\)"):
         list(read_split(here, Wanted("train", ColumnsConfig(label="wrd"), 1 << 20, set())))
