@@ -84,7 +84,10 @@ def read_members(path: Path, wanted: Wanted, most_total: int) -> Iterator[Member
         read = _of_parquet if path.suffix.lower() == ".parquet" else _of_arrow
     try:
         yield from read(path, wanted)
-    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError, pa.ArrowException) as error:
+    except (
+        OSError, EOFError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError, zlib.error,
+        tarfile.TarError, pa.ArrowException,
+    ) as error:  # fmt: skip
         raise BrokenFileError(f"cannot be read ({reason_of(error)})") from error
 
 
@@ -171,7 +174,7 @@ class Layout:
 
 
 def split_of_path(path: str) -> str:
-    """Return the split that the names in a path tell of, the last first: val of data/validation-0.parquet; or nothing."""
+    """Return the split that the names in a path tell of, the last first: data/validation-0.parquet; or nothing."""
     words = [word for name in reversed(path.casefold().split("/")) for word in re.split(r"[._-]", name)]
     return next((_SPLIT_NAMES[word] for word in words if word in _SPLIT_NAMES), "")
 

@@ -203,6 +203,14 @@ def test_a_header_that_claims_gigabytes_is_not_read(data: DataSet) -> None:
     assert "an entry that is no file claims 4,294,967,296 bytes" in data.problem(data.folder / "a.tar")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.tgz", b"\x1f\x8b\x08\x08"), ("a.parquet", b"PAR1"), ("a.arrow", b"")]
+)
+def test_a_file_of_next_to_nothing_is_broken(data: DataSet, name: str, content: bytes) -> None:
+    (data.folder / name).write_bytes(content)
+    assert f"source 'words' has no recordings: {name} cannot be read (" in data.problem(data.folder / name)
+
+
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.parquet", "a.arrow"])
 def test_a_broken_file_is_named_and_the_others_are_used_until_it_is_whole(data: DataSet, name: str) -> None:
     write_parquet(data.folder / "good.parquet", table(1, 50))

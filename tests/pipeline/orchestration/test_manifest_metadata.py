@@ -44,10 +44,11 @@ def test_health_is_a_table_and_a_picture(project):
     assert shown["missing_sources"].records[0].data["source"] == "gone"
     assert {row.data["name"]: row.data["value"] for row in shown["reasons"].records} == {"broken": 1}
     assert isinstance(shown["health_picture"], dg.MarkdownMetadataValue)
-    assert [dict(row.data) for row in shown["found"].records] == [
-        {"source": "listed", "found": 7, "used": 6, "left_out": "1 broken"},
-        {"source": "gone", "found": 0, "used": 0, "left_out": ""},
-    ]
+    listed, gone = (dict(row.data) for row in shown["found"].records)
+    holds = {"labels": "_negative 4, robin 2", "licences": "not stated 6", "rates": "16000 6"}
+    known = {"hours": 0.0008, "speakers": 6, "unknown_speakers": 0}
+    assert listed == {"source": "listed", "found": 7, "used": 6, "left_out": "1 broken", **holds, **known}
+    assert (gone["source"], gone["found"], gone["used"], gone["labels"]) == ("gone", 0, 0, "")
     assert shown["usable"] == 6 and shown["dagster/row_count"] == 7
 
 
