@@ -102,10 +102,11 @@ def source_facts(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def counted(counts: Mapping[str, int]) -> str:
-    """Write counts as text, the largest first: "marvin 1,200, sheila 900"."""
+def counted(counts: Mapping[str, int], most: int | None = None) -> str:
+    """Write counts as text, the largest first: "marvin 1,200, sheila 900"; those beyond `most` names are a number."""
     largest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{name} {count:,}" for name, count in largest)
+    left = len(largest[most:]) if most else 0
+    return ", ".join(f"{name} {count:,}" for name, count in largest[:most]) + (f", and {left:,} more" if left else "")
 
 
 def _health(by_split: Mapping[Split, pd.DataFrame], left_out: pd.DataFrame) -> list[dict[str, Any]]:

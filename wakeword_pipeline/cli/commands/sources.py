@@ -58,25 +58,20 @@ def _print(console: Console, holding: "Holding") -> None:
 
 
 def _lines(holding: "Holding") -> Iterator[tuple[str, str]]:
+    """What is told of a source, and what it is; an empty text is not told."""
+    from wakeword_core.recordings.summary import counted
+
     if holding.problem:
         yield "problem", holding.problem
     else:
         yield "recordings", f"{holding.recordings:,}, {holding.hours:,.2f} h"
-        yield "labels", _counts(holding.labels)
+        yield "labels", counted(holding.labels, _SHOWN)
         unknown = f"{holding.unknown_speakers:,} recordings by unknown ones" if holding.unknown_speakers else ""
         yield "speakers", ", ".join(filter(None, (f"{holding.speakers:,}" if holding.speakers else "", unknown)))
-        yield "licences", _counts(holding.licences)
-        yield "rates", _counts({f"{int(rate):,} Hz": count for rate, count in holding.rates.items()})
-        yield "splits", _counts(holding.splits)
+        yield "licences", counted(holding.licences, _SHOWN)
+        yield "rates", counted({f"{int(rate):,} Hz": count for rate, count in holding.rates.items()}, _SHOWN)
+        yield "splits", counted(holding.splits)
     if holding.columns:
         yield "columns", ", ".join(holding.columns)
     for index, refused in enumerate(holding.refused):
         yield "" if index else "refused", f"{refused['count']:,} {refused['reason']}, such as {refused['example']}"
-
-
-def _counts(counts: dict[str, int]) -> str:
-    from wakeword_core.recordings.summary import counted
-
-    largest = sorted(counts, key=lambda name: (-counts[name], name))
-    more = f", and {len(largest) - _SHOWN:,} more" if len(largest) > _SHOWN else ""
-    return counted({name: counts[name] for name in largest[:_SHOWN]}) + more

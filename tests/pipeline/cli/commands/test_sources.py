@@ -102,3 +102,13 @@ def test_json_has_all_of_it_and_a_broken_source_stops_nothing(
 def test_no_sources_is_said(project: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
     (tmp_path / "wakeword.yaml").write_text("phrase: hey robin\n")
     assert printed(monkeypatch, capsys).strip() == "There are no sources of recordings; add one under data.sources."
+
+
+def test_many_labels_are_told_by_their_number(project: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    audio = pa.array([{"bytes": sound(30 + index, 0.3), "path": ""} for index in range(14)], kind)
+    words = [f"word {index:02d}" for index in range(14)]
+    rows = pa.table({"audio": audio, "word": words, "speaker_id": ["x"] * 14})
+    pq.write_table(rows, tmp_path / "corpora" / "commands" / "train-00000.parquet")
+    lines = printed(monkeypatch, capsys, columns=400).splitlines()
+    assert lines[2].rstrip().endswith("word 10 1, and 3 more") and "right 1, word 00 1" in lines[2]
