@@ -414,6 +414,24 @@ def test_what_was_unpacked_before_the_disk_was_full_is_not_unpacked_again(data: 
     assert before.items() <= {name: path.stat().st_ino for name, path in data.unpacked().items()}.items()
 
 
+def test_what_a_kill_leaves_is_no_part_of_the_data_set(data: DataSet) -> None:
+    class KilledError(BaseException):
+        """Nothing is tidied up after it."""
+
+    def killing(table: pa.Table, *_: Any, **options: Any) -> None:
+        raise KilledError
+
+    path = write_parquet(data.folder / "a.parquet", table(3))
+    for killed in ("pyarrow.parquet.write_table", "wakeword_core.recordings.unpacking.write_json"):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+            patch.setattr(killed, killing)
+            data.listing(path)
+        listing = data.listing(path)
+        assert listing.columns["recording_id"] == [sha256(sound(seed)) for seed in range(3)]
+        assert set(data.unpacked()) == set(listing.columns["path"])
+        write_parquet(path, table(3))
+
+
 def test_links_must_not_lead_out_of_the_folder(data: DataSet, tmp_path: Path) -> None:
     write_parquet(data.folder / "a.parquet", table(1))
     outside = write_parquet(tmp_path / "blobs" / "b", table(1, 5))
@@ -588,6 +606,20 @@ def test_a_missing_data_set_is_named(data: DataSet) -> None:
     assert "a folder of recordings is a source without columns" in data.problem(data.folder)
     with pytest.raises(DataError, match=r"none\.tar"):
         data.listing(data.folder / "none.tar", "data.missing_source=fail")
+
+
+def test_what_datasets_itself_saves_is_read(data: DataSet) -> None:
+    datasets = pytest.importorskip("datasets", reason="the extra datasets is not installed")
+    features = {"audio": {"_type": "Audio"}, "word": {"names": ["bed", "robin"], "_type": "ClassLabel"}}
+    rows = table(4, word=pa.array([0, 1, 1, 0]))
+    rows = rows.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    saved = datasets.Dataset(datasets.table.InMemoryTable(rows))
+    datasets.DatasetDict({"train": saved, "test": saved.select([3])}).save_to_disk(data.folder / "arrow")
+    saved.to_parquet(data.folder / "parquet" / "validation.parquet")
+    listing = data.listing(data.folder, columns="{label: word, split: '@path'}")
+    assert listing.columns["recording_id"] == [sha256(sound(seed)) for seed in (3, 0, 1, 2, 3, 0, 1, 2, 3)]
+    assert listing.stated["words"]["split"].tolist() == ["test", *["train"] * 4, *["val"] * 4]
+    assert listing.stated["words"]["label"].tolist()[:3] == ["bed", "bed", "robin"]
 
 
 def test_rows_of_the_hub_are_read_undecoded(tmp_path: Path) -> None:

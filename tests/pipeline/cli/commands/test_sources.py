@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from wakeword_core.config.loading import load_config
+from wakeword_core.graph.project import Project
 from wakeword_pipeline.cli.main import main
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "data_sets.md"
@@ -67,10 +69,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str, columns: int = 100
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *arguments: str,
+    columns: int = 100,
+    command: str = "sources",
 ) -> str:
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setattr(sys, "argv", ["wakeword", "sources", *arguments])
+    monkeypatch.setattr(sys, "argv", ["wakeword", command, *arguments])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert not stopped.value.code
@@ -102,6 +108,18 @@ def test_json_has_all_of_it_and_a_broken_source_stops_nothing(
 def test_no_sources_is_said(project: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
     (tmp_path / "wakeword.yaml").write_text("phrase: hey robin\n")
     assert printed(monkeypatch, capsys).strip() == "There are no sources of recordings; add one under data.sources."
+
+
+def test_a_recording_of_a_data_set_is_forgotten_by_its_path(
+    project: list[str], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    Project(load_config(tmp_path / "wakeword.yaml"), tmp_path / "home").build("raw_manifest")
+    named = tmp_path / "corpora" / "commands" / "train-00000.parquet" / "left" / "0.wav"
+    assert len(list((tmp_path / "cache").rglob("left/*.wav"))) == 2
+    assert "raw_manifest" in printed(monkeypatch, capsys, str(named), command="forget")
+    assert len(list((tmp_path / "cache").rglob("left/*.wav"))) == 1
+    commands, _ = json.loads(printed(monkeypatch, capsys, "--json").splitlines()[-1])["sources"]
+    assert commands["labels"] == {"left": 1, "right": 2}
 
 
 def test_many_labels_are_told_by_their_number(project: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
