@@ -1,6 +1,7 @@
 """Reading and writing sound files, and changing the rate or the number format of samples."""
 
 import io
+import struct
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -44,6 +45,7 @@ _UNSTATED_FRAMES = 2**63 - 1
 """libsndfile's word for a FLAC that was written to a pipe."""
 _ENDLESS = 64
 """How many times longer an MP3 is made to look: more than the ratio of its highest bit rate to its lowest."""
+_WAV_HEADER, _RATE_FIELD = struct.Struct("<4sI4s4sIHHIIHH4sI"), 7
 _WRITTEN_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 
 
@@ -175,17 +177,24 @@ def from_pcm16(pcm: Pcm) -> Samples:
 
 def encode_wav(pcm: Pcm, sample_rate: int) -> bytes:
     """Return a mono 16-bit WAV file holding int16 [samples]: a 44-byte header and the samples, nothing else."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(sample_rate)
-        writer.writeframes(np.ascontiguousarray(pcm, dtype="<i2").tobytes())
-    return file.getvalue()
+    return _WAV_HEADER.pack(*_wav_header(len(pcm), sample_rate)) + np.ascontiguousarray(pcm, dtype="<i2").tobytes()
+
+
+def _wav_header(samples: int, rate: int) -> tuple[bytes | int, ...]:
+    size, pcm, mono = 2 * samples, 1, 1
+    format_chunk = b"fmt ", 16, pcm, mono, rate, 2 * rate, 2, 16
+    return b"RIFF", size + _WAV_HEADER.size - 8, b"WAVE", *format_chunk, b"data", size
 
 
 def decode_wav(data: bytes | memoryview) -> tuple[Pcm, int]:
-    """Return int16 [samples] and rate in Hz of a mono 16-bit WAV file in memory; AudioError for any other."""
+    """Return int16 [samples] and rate in Hz of a mono 16-bit WAV file in memory; AudioError for any other.
+
+    Of a file as `encode_wav` makes it the samples are a view of `data`, which cannot be written to.
+    """
+    if len(data) >= _WAV_HEADER.size:
+        header, samples = _WAV_HEADER.unpack_from(data), (len(data) - _WAV_HEADER.size) // 2
+        if header == _wav_header(samples, rate := header[_RATE_FIELD]):
+            return np.frombuffer(data, "<i2", samples, _WAV_HEADER.size), rate
     try:
         with wave.open(io.BytesIO(data)) as reader:
             wav = reader.getparams()

@@ -296,7 +296,14 @@ def test_pcm_and_wav_round_trips_are_exact(samples, rate):
     pcm = np.array(samples, dtype=np.int16)
     assert np.array_equal(to_pcm16(from_pcm16(pcm)), pcm)
     decoded, found_rate = decode_wav(memoryview(encode_wav(pcm, rate)))
-    assert np.array_equal(decoded, pcm) and found_rate == rate and decoded.flags.writeable
+    assert np.array_equal(decoded, pcm) and found_rate == rate
+
+
+def test_samples_of_our_wav_files_are_decoded_in_place():
+    data = bytearray(encode_wav(np.arange(4, dtype=np.int16), 8_000))
+    pcm, _ = decode_wav(memoryview(data).toreadonly())
+    data[-2:] = b"\x07\x00"
+    assert pcm.tolist() == [0, 1, 2, 7] and not pcm.flags.writeable
 
 
 def test_pcm_clips_instead_of_wrapping_round():

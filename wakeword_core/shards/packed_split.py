@@ -7,6 +7,7 @@ without an index has shards of which every row counts, as they lie.
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def iter_recordings(folder: Path, roles: Collection[str] | None = None) -> Itera
     if roles is not None:
         index = index[_columns_of(shard_paths(folder), index, ["role"])["role"].isin(list(roles)).to_numpy()]
     for path, columns, data in _rows(folder, index):
-        yield as_recording(path, columns, data)
+        recording = as_recording(path, columns, data)
+        yield replace(recording, audio=recording.audio.copy())
 
 
 def iter_batches(folder: Path, seconds: float) -> Iterator[list[Recording]]:
@@ -121,7 +123,7 @@ def iter_batches(folder: Path, seconds: float) -> Iterator[list[Recording]]:
 
 
 def read_shard(path: Path) -> list[Recording]:
-    """Read all recordings of one shard into memory, in file order, whether they count or not."""
+    """Read all recordings of one shard into memory, in file order, whether they count or not; samples are views."""
     return list(read_recordings(path))
 
 

@@ -194,7 +194,10 @@ def _damaged(path: Path, why: str) -> ArtifactError:
 
 
 def as_recording(path: Path, columns: Mapping[str, Any], data: Wav) -> Recording:
-    """Return a row of the shard at `path` as a recording; ArtifactError when its audio is damaged."""
+    """Return a row of the shard at `path` as a recording; ArtifactError when its audio is damaged.
+
+    The samples are a view of `data`: whoever keeps them keeps the row group that they were read with.
+    """
     try:
         pcm, _ = decode_wav(data)
     except DataError as error:
@@ -203,7 +206,7 @@ def as_recording(path: Path, columns: Mapping[str, Any], data: Wav) -> Recording
 
 
 def read_recordings(path: Path) -> Iterator[Recording]:
-    """Yield each recording of a shard, one row group in memory at a time; ArtifactError if damaged."""
+    """Yield each recording of a shard, `as_recording`, by row group; ArtifactError if damaged."""
     for columns, data in raw_rows(path):
         yield as_recording(path, columns, data)
 

@@ -59,6 +59,8 @@ def test_everything_comes_back(rows_of, pack, recordings):
     assert summary.bytes == sum(path.stat().st_size for path in shard_paths(out))
     assert verify_shards(out, rows) == []
     found = {one.recording_id: one for one in iter_recordings(out)}
+    # who keeps one of them does not keep all that were read with it
+    assert all(one.audio.flags.owndata for one in found.values())
     for row in rows.itertuples():
         one = found[row.recording_id]
         assert np.array_equal(one.audio, to_pcm16(read_audio(recordings / row.path, RATE)))
