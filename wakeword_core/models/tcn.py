@@ -11,9 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import TcnConfig
-from wakeword_core.models.layers import StreamingBackbone, he_initialise
+from wakeword_core.models.layers import StreamingBackbone, he_initialise, products_pay
 
 _STEM_OVERLAP = 2
+
+
+class StepNorm(nn.BatchNorm1d):
+    """A batch norm of [batch, channels, steps], or of the same as images of one row, [batch, channels, 1, steps]."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Both will do."""
 
 
 class ResidualBlock(nn.Module):
@@ -23,11 +30,22 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.lost = (kernel - 1) * dilation
         self.convolution = nn.Conv1d(channels, channels, kernel, dilation=dilation, bias=False)
-        self.norm = nn.BatchNorm1d(channels)
+        self.norm = StepNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, channels, steps] to [batch, channels, steps - lost]."""
         return functional.relu(x[:, :, self.lost :] + self.norm(self.convolution(x)))
+
+    def of_images(self, x: Tensor) -> Tensor:
+        """Do as `forward` does with [batch, channels, 1, steps] in the memory format channels-last, which stays."""
+        kept = x.transpose(1, 3)[:, self.lost :].transpose(1, 3)  # so that its gradient is in that format, too
+        return functional.relu(kept + self.norm(convolve_images(self.convolution, x)))
+
+
+def convolve_images(convolution: nn.Conv1d, x: Tensor) -> Tensor:
+    """Convolve [batch, channels, 1, steps] over the steps, without a bias."""
+    stride, dilation = (1, *convolution.stride), (1, *convolution.dilation)
+    return functional.conv2d(x, convolution.weight[:, :, None], stride=stride, dilation=dilation)
 
 
 class Tcn(StreamingBackbone):
@@ -37,7 +55,7 @@ class Tcn(StreamingBackbone):
         lost = settings.head_steps - 1 + (settings.kernel - 1) * sum(settings.dilations)
         super().__init__(stem_frames=settings.stride + _STEM_OVERLAP, stride=settings.stride, lost_steps=lost)
         self.stem = nn.Conv1d(n_mels, settings.channels, self.stem_frames, stride=settings.stride, bias=False)
-        self.stem_norm = nn.BatchNorm1d(settings.channels)
+        self.stem_norm = StepNorm(settings.channels)
         self.blocks = nn.ModuleList(
             ResidualBlock(settings.channels, settings.kernel, dilation) for dilation in settings.dilations
         )
@@ -46,10 +64,20 @@ class Tcn(StreamingBackbone):
 
     def steps(self, x: Tensor) -> Tensor:
         """Map [batch, n_mels, stem_frames + n * stride] to [batch, channels, steps]."""
+        if self.training and products_pay(x):
+            return self._steps_of_images(x)
         x = functional.relu(self.stem_norm(self.stem(x)))
         for block in self.blocks:
             x = block(x)
         return x
+
+    def _steps_of_images(self, x: Tensor) -> Tensor:
+        """Do as `steps` does in four fifths of the time on a CPU: channels-last, which torch has for images alone."""
+        x = x[:, :, None].contiguous(memory_format=torch.channels_last)
+        x = functional.relu(self.stem_norm(convolve_images(self.stem, x)))
+        for block in self.blocks:
+            x = cast(ResidualBlock, block).of_images(x)
+        return x[:, :, 0]
 
 
 class TcnEnsemble(nn.Module):

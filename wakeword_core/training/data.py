@@ -181,10 +181,14 @@ class BandWarp:
 
     def __call__(self, x: Tensor, factors: Tensor) -> Tensor:
         """Stretch x [batch, n_mels, frames]: what was at f goes to f / factor, for factors [batch]; edges repeat."""
-        bands = len(self._hertz)
+        batch, bands, _ = x.shape
         source = (_mel(self._hertz[None] * factors[:, None]) - self._low) / self._step - 1
-        distance = (source.clamp(0, bands - 1)[:, :, None] - torch.arange(bands, device=x.device)).abs()
-        return torch.bmm((1 - distance).clamp_min(0), x)
+        source = source.clamp(0, bands - 1)
+        below = source.long().clamp_max(bands - 2)
+        places = (below + bands * torch.arange(batch, device=x.device)[:, None]).flatten()
+        rows = x.flatten(0, 1)
+        share = (source - below).flatten()[:, None]
+        return torch.lerp(rows.index_select(0, places), rows.index_select(0, places + 1), share).view_as(x)
 
 
 def augment(
@@ -254,7 +258,7 @@ def spec_augment(x: Tensor, settings: SpecAugmentConfig, generator: torch.Genera
     batch, n_mels, frames = x.shape
     in_time = _masked(batch, frames, settings.time_masks, settings.time_frames, generator)
     in_mel = _masked(batch, n_mels, settings.mel_masks, settings.mel_bands, generator)
-    return x.masked_fill(in_time[:, None, :] | in_mel[:, :, None], 0.0)
+    return torch.where(in_time[:, None, :] | in_mel[:, :, None], 0.0, x)
 
 
 def _isolated(x: Tensor, negative: Tensor, settings: TrainAugmentConfig, generator: torch.Generator) -> Tensor:

@@ -175,10 +175,11 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Augment, normalise and mask rows: [batch, n_mels, frames], and where their words end [batch]."""
         training = self.config.training
-        mixed = None if noise is None else rows.mel[noise].float()
+        mixed = None if noise is None else rows.mel.index_select(0, noise).float()
         negative = rows.labels[chosen] == 0
         shift = training.augment.shift_frames
-        x, ends = time_shift(rows.mel[chosen].float(), rows.word_ends[chosen], shift, model.frames, generator)
+        x = rows.mel.index_select(0, chosen).float()
+        x, ends = time_shift(x, rows.word_ends[chosen], shift, model.frames, generator)
         x = augment(x, negative, mixed, training.augment, self._warp, generator)
         return spec_augment(model.normalise(x), training.spec_augment, generator), ends
 

@@ -32,6 +32,36 @@ def _x(frames: int, rows: int = 2) -> torch.Tensor:
     return torch.randn(rows, N_MELS, frames, generator=torch.Generator().manual_seed(frames)).double()
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_training_on_a_cpu_gives_what_layer_after_layer_does(stride: int) -> None:
+    fast, plain = (_model(stride=stride, dropout=0.0).train() for _ in range(2))
+    x = _x(40)
+    steps = torch.relu(plain.stem_norm(plain.stem(x)))
+    for block in plain.blocks:
+        steps = block(steps)
+    found = fast.steps(x)
+    torch.testing.assert_close(found, steps)
+    for result in (found, steps):
+        result.square().sum().backward()
+    for one, other in zip(fast.named_parameters(), plain.named_parameters(), strict=True):
+        torch.testing.assert_close(one[1].grad, other[1].grad, msg=one[0])
+    torch.testing.assert_close(dict(fast.named_buffers()), dict(plain.named_buffers()))
+
+
+def test_training_on_a_cpu_keeps_the_channels_of_a_step_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    formats = []
+    block_of_images = ResidualBlock.of_images
+
+    def of_images(self: ResidualBlock, x: torch.Tensor) -> torch.Tensor:
+        x.register_hook(lambda gradient: formats.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+        formats.append(x.is_contiguous(memory_format=torch.channels_last))
+        return block_of_images(self, x)
+
+    monkeypatch.setattr(ResidualBlock, "of_images", of_images)
+    _model().float().train().dense(_x(40).float()).sum().backward()
+    assert formats == [True] * 4
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     stride=st.integers(1, 8),

@@ -62,7 +62,7 @@ def beats_chance(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="trained_model",
-    version="3",
+    version="4",
     make=make,
     inputs=(
         Input("mel_features", split="train"),

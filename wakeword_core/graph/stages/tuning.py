@@ -82,7 +82,7 @@ def tuning_not_worse(tuned: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="tuned_model",
-    version="2",
+    version="3",
     make=make,
     inputs=(
         Input("trained_model"),
