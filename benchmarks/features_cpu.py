@@ -164,6 +164,7 @@ def _processor_seconds() -> float:
 def _project(job: Job) -> Run:
     from wakeword_core.config import Config
     from wakeword_core.features.build import build_features
+    from wakeword_core.shards.packed_split import shard_paths
     from wakeword_core.store.parts import Parts
 
     frontend = {"n_fft": N_FFT, "win_length": WIN, "hop_length": HOP, "n_mels": BANDS, "f_min": LOW, "f_max": HIGH}
@@ -172,11 +173,14 @@ def _project(job: Job) -> Run:
         "windows": {"tail_seconds": 0.0},
     }
     config = Config.model_validate({"phrase": "word", "features": features, "compute": {"workers": job.cores}})
+    # a build takes them from the record of the shards, which was written when they were
+    sums = {path.name: _id(path) for path in shard_paths(job.folder / "shards")}
 
     def run() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=job.folder) as parts:
             kept = Parts(Path(parts))
-            summary = build_features(job.folder / "shards", "val", config, "cpu", job.folder / "project", kept)
+            project = job.folder / "project"
+            summary = build_features(job.folder / "shards", "val", config, "cpu", project, kept, sums=sums)
         return {"timings": summary.timings}
 
     return run
