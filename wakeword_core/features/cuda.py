@@ -1,7 +1,4 @@
-"""Blocks of feature rows on a GPU: copied there, computed and copied back on streams of their own.
-
-While the writer has one block, the next comes back and the one after it is computed: three buffers on either side.
-"""
+"""Blocks of feature rows on a GPU, computed and copied back one after the other while earlier ones are written."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -22,6 +19,7 @@ log = logging.getLogger(__name__)
 BLOCK_BYTES = 256 << 20
 """Most features that are computed and written as one piece."""
 _BUFFERS = 3
+"""Blocks in pinned memory: one that is written, one that is there, and one that is on its way."""
 _VRAM_SHARE = 0.5
 _FLOATS_A_SAMPLE = 12
 """Floats that a sample of a row takes on its way to features: frames overlap threefold, spectra as much again."""
@@ -31,7 +29,7 @@ _EXHAUSTED = ("CUFFT_INTERNAL_ERROR", "CUFFT_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC
 
 @dataclass(frozen=True)
 class PendingBlock:
-    """A block on its way to pinned memory, and the events before and after its computing and its copy."""
+    """A block on its way to pinned memory, and the events before and after its computing and after its copy."""
 
     block: Block
     on_host: torch.Tensor
@@ -50,12 +48,8 @@ class CudaBlocks:
         self._copy = timings.timed("copy", copy_reused)
         self._rows = max(1, BLOCK_BYTES // computer.features.row_bytes(computer.split))
         shape = (self._rows, computer.features.frontend.bands, computer.frames)
-        on_gpu = [torch.empty(shape, dtype=computer.dtype, device=computer.device) for _ in range(_BUFFERS)]
-        on_host = [torch.empty(shape, dtype=computer.dtype, pin_memory=True) for _ in range(_BUFFERS)]
-        self._buffers = cycle(zip(on_gpu, on_host, strict=True))
-        self._streams = torch.cuda.Stream(computer.device), torch.cuda.Stream(computer.device)
-        for stream in self._streams:  # the buffers and the noise were made on the default one
-            stream.wait_stream(torch.cuda.default_stream(computer.device))
+        self._on_gpu = torch.empty(shape, dtype=computer.dtype, device=computer.device)
+        self._on_host = cycle([torch.empty(shape, dtype=computer.dtype, pin_memory=True) for _ in range(_BUFFERS)])
         self._batch = FittingBatch(min(computer.config.compute.gpu_batch_windows, _batch_in_vram(computer)), self._free)
 
     def block_rows(self, rows: int) -> int:
@@ -63,28 +57,21 @@ class CudaBlocks:
         return self._rows
 
     def __call__(self, block: Block) -> PendingBlock:
-        """Put a block in the queue; its buffers are used again for the third block after it."""
+        """Put a block in the queue; its place in pinned memory is used again for the third block after it."""
         count = block.last - block.first
-        on_gpu, on_host = (buffer[:count] for buffer in next(self._buffers))
-        compute, back = self._streams
-        marks = tuple(torch.cuda.Event(enable_timing=True) for _ in range(4))
+        on_gpu, on_host = self._on_gpu[:count], next(self._on_host)[:count]
+        marks = tuple(torch.cuda.Event(enable_timing=True) for _ in range(3))
         with torch.inference_mode():
-            with torch.cuda.stream(compute):
-                block.shard_rows.sound.wait_on(compute)
-                marks[0].record()
-                self._compute(block, on_gpu)
-                marks[1].record()
-            with torch.cuda.stream(back):
-                back.wait_event(marks[1])
-                marks[2].record()
-                on_host.copy_(on_gpu, non_blocking=True)
-                marks[3].record()
+            marks[0].record()
+            self._compute(block, on_gpu)
+            marks[1].record()
+            on_host.copy_(on_gpu, non_blocking=True)
+            marks[2].record()
         return PendingBlock(block, on_host, marks)
 
     def close(self) -> None:
         """Wait until the GPU uses none of the memory that is about to be freed."""
-        for stream in self._streams:
-            stream.synchronize()
+        torch.cuda.synchronize(self._computer.device)
 
     def _free(self) -> None:
         self.close()
@@ -99,11 +86,9 @@ class CudaBlocks:
     def finish(self, pending: PendingBlock) -> npt.NDArray[Any]:
         """Wait for a block; returns its features [rows, bands, frames] in pinned memory."""
         marks = pending.marks
-        marks[3].synchronize()
+        marks[2].synchronize()
         self._timings.add("compute", marks[0].elapsed_time(marks[1]) / 1e3)
-        self._timings.add("copy to host", marks[2].elapsed_time(marks[3]) / 1e3)
-        if pending.block.first == 0:
-            self._timings.add("copy to device", pending.block.shard_rows.sound.copy_seconds())
+        self._timings.add("copy to host", marks[1].elapsed_time(marks[2]) / 1e3)
         features: npt.NDArray[Any] = pending.on_host.numpy()
         if pending.block.shard_rows.reused is not None:
             self._copy(pending.block, features)

@@ -50,19 +50,6 @@ class Sound:
     samples: torch.Tensor
     starts: Indices
     lengths: Indices
-    copied: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
-    """events before and after the copy to a GPU"""
-
-    def wait_on(self, stream: torch.cuda.Stream) -> None:
-        """Let a stream of the GPU use the samples as soon as they are copied."""
-        assert self.copied is not None
-        stream.wait_event(self.copied[1])
-        self.samples.record_stream(stream)
-
-    def copy_seconds(self) -> float:
-        """Return how many seconds the finished copy took."""
-        assert self.copied is not None
-        return self.copied[0].elapsed_time(self.copied[1]) / 1e3
 
 
 @dataclass(frozen=True)
@@ -119,7 +106,6 @@ class RowComputer:
         # no device hears digital silence, and a front end that adapts to the noise that there is has to hear some
         self.floor = Floor(self.heard, device) if self.heard > self.row else None
         self.front_end = row_front_end(config.features.frontend, rate).to(device)
-        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.dtype = torch.float16 if config.features.rows.dtype == "float16" else torch.float32
         self.margin = source_samples(self.heard, float(whole_steps(config.features.augment.speed[1])) / STEPS)
         """Samples of silence around the recordings, as many as a row needs at most."""
@@ -134,16 +120,9 @@ class RowComputer:
         starts = self.margin + np.cumsum(lengths) - lengths
         needed = (draws.noise_piece >= 0) & (True if reused is None else reused.rows < 0)
         made = self.materials.noise.make(draws.noise_piece[needed])
-        if self._copies is None:  # the augmenter has the same memory
-            return ShardRows(Sound(torch.from_numpy(decoded.sound), starts, lengths), plan, draws, reused)
-        with torch.cuda.stream(self._copies):
+        if self.device.type != "cpu":  # where the augmenter has the same memory
             self.augmenter.put_noise(self.materials.noise.samples, made)
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            pinned = torch.from_numpy(decoded.sound).pin_memory()
-            begin.record()
-            sound = pinned.to(self.device, non_blocking=True)
-            end.record()
-        return ShardRows(Sound(sound, starts, lengths, (begin, end)), plan, draws, reused)
+        return ShardRows(Sound(on_device(decoded.sound, self.device), starts, lengths), plan, draws, reused)
 
     def batches(self, shard_rows: ShardRows, first: int, last: int, size: int) -> list[Indices]:
         """Split rows `first` to `last` that no older part has into batches of at most `size`.
