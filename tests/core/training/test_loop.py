@@ -253,7 +253,7 @@ def test_learns_from_rows_longer_than_windows(model: Any, tmp_path: Path) -> Non
     config = config_for(
         model,
         CONTEXT,
-        schedule={"epochs": 15, "learning_rate": 1e-2},
+        schedule={"epochs": 20, "learning_rate": 1e-2},
         ema={"decay": 0.9},
         validation={"keep": "last"},
         spec_augment=masks,
