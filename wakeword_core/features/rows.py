@@ -120,7 +120,7 @@ class RowComputer:
         starts = self.margin + np.cumsum(lengths) - lengths
         needed = (draws.noise_piece >= 0) & (True if reused is None else reused.rows < 0)
         made = self.materials.noise.make(draws.noise_piece[needed])
-        if self.device.type != "cpu":  # where the augmenter has the same memory
+        if self.device.type != "cpu":  # there the augmenter has the same memory
             self.augmenter.put_noise(self.materials.noise.samples, made)
         return ShardRows(Sound(on_device(decoded.sound, self.device), starts, lengths), plan, draws, reused)
 
