@@ -106,7 +106,7 @@ def iter_recordings(folder: Path, roles: Collection[str] | None = None) -> Itera
         index = index[_columns_of(shard_paths(folder), index, ["role"])["role"].isin(list(roles)).to_numpy()]
     for path, columns, data in _rows(folder, index):
         recording = as_recording(path, columns, data)
-        yield replace(recording, audio=recording.audio.copy())
+        yield replace(recording, audio=recording.audio.copy())  # who keeps one does not keep its row group
 
 
 def iter_batches(folder: Path, seconds: float) -> Iterator[list[Recording]]:
