@@ -138,10 +138,10 @@ class Config(Settings):
         kind = self.features.frontend.kind
         if kind == "mel_db" and self.features.context.frames:
             raise ValueError("features.frontend.kind mel_db is clamped by the window: set features.context.frames=0")
-        if kind != "log_mel" and self.training.augment.changes_something:
+        if unfit := self.training.augment.unfit_for(kind):
             raise ValueError(
-                f"training.augment changes log-mels, but features.frontend.kind is {kind}: set its "
-                "noise_probability, band_warp, colour_db, style_probability, isolate_probability and gain_db to 0"
+                f"{' and '.join(unfit)} of training.augment cannot change the features of features.frontend.kind "
+                f"{kind}: set {'it' if len(unfit) == 1 else 'them'} to 0"
             )
         return self
 

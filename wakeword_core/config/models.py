@@ -157,13 +157,13 @@ class MixedNetConfig(Settings):
     stem_channels: int = Field(32, ge=8, le=512, description="Channels of the first layer.")
     channels: int = Field(64, ge=8, le=512, description="Channels of every block.")
     kernels: tuple[_Kernels, ...] = Field(
-        ((5,), (7, 11), (9, 15), (17,)),
+        ((5,), (7, 11), (9, 15), (21,)),
         min_length=1,
         max_length=24,
         description="Steps that the depthwise convolutions of each block see; several share its channels.",
     )
     stride: int = Field(3, ge=1, le=8, description="Frames a step after the first layer.")
-    head_steps: int = Field(5, ge=1, le=64, description="Last steps that the classifier sees.")
+    head_steps: int = Field(1, ge=1, le=64, description="Last steps that the classifier sees.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
 
 

@@ -14,7 +14,7 @@ _LARGEST_WEIGHT = 1e6
 
 
 class SpecAugmentConfig(Settings):
-    """SpecAugment (Park et al. 2019) masks, drawn anew for every batch on the device."""
+    """SpecAugment (Park et al. 2019) masks of any features, drawn anew for every batch on the device."""
 
     time_masks: int = Field(1, ge=0, le=8, description="Masked stretches of time.")
     time_frames: int = Field(20, ge=0, le=500, description="Longest masked stretch in frames.")
@@ -23,11 +23,16 @@ class SpecAugmentConfig(Settings):
 
 
 UNCHANGED = {"band_warp": 0.0, "colour_db": 0.0, "noise_probability": 0.0}
-"""Of `TrainAugmentConfig`, where nothing else is set: what leaves log-mels as they are."""
+"""Of `TrainAugmentConfig`, where nothing else is set: what leaves features as they are."""
+_OF_POWER = ("noise_probability", "colour_db", "style_probability", "gain_db")
+_OF_BANDS = ("band_warp", "isolate_probability")
+_MEANT_FOR = {"log_mel": (*_OF_POWER, *_OF_BANDS), "micro": _OF_BANDS}
+"""Kind of front end -> settings of `TrainAugmentConfig` that its features can be changed by: what needs logarithms of
+power, and what needs mel bands of whatever."""
 
 
 class TrainAugmentConfig(Settings):
-    """Changes of log-mels drawn anew for every batch on the device; all at zero leave them as they are."""
+    """Changes of features drawn anew for every batch on the device; all at zero leave them as they are."""
 
     band_warp: float = Field(0.12, ge=0, le=0.5, description="Largest relative stretch of frequency (VTLP).")
     colour_db: float = Field(2.0, ge=0, le=20, description="Deviation of each smooth curve over the bands, in dB.")
@@ -51,17 +56,10 @@ class TrainAugmentConfig(Settings):
         self.require_ordered("gain_db", "noise_snr_db", "isolated_frames")
         return self
 
-    @property
-    def changes_something(self) -> bool:
-        """Whether anything is switched on that is meant for log-mels."""
-        chances = (
-            self.noise_probability,
-            self.isolate_probability,
-            self.style_probability,
-            self.band_warp,
-            self.colour_db,
-        )
-        return any(chances) or self.gain_db != (0.0, 0.0)
+    def unfit_for(self, kind: str) -> tuple[str, ...]:
+        """Return the settings that are switched on, but that features of a kind of front end cannot be changed by."""
+        unfit = (name for name in (*_OF_POWER, *_OF_BANDS) if name not in _MEANT_FOR.get(kind, ()))
+        return tuple(name for name in unfit if getattr(self, name) not in (0.0, (0.0, 0.0)))
 
 
 class LossConfig(Settings):

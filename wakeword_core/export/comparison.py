@@ -1,13 +1,20 @@
-"""A smaller model against the fp32 model that it was made from."""
+"""A smaller model against the fp32 model that it was made from, and on the same continuous sound."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wakeword_core.config import Config
 from wakeword_core.evaluation.measure.clips import onnx_clip_scores
 from wakeword_core.evaluation.measure.metrics import clip_metrics
+from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.scores import score_streams
+from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 from wakeword_core.export.cost import cpu_ms_per_window, windows_ms_per_second
+from wakeword_core.export.formats import OnTest
+from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.detector import wake_scores
 
@@ -41,3 +48,18 @@ def compare_with_fp32(model: Path, small: Path, name: str, test_features: Path) 
         **{f"window_ms_{key}": cpu_ms_per_window(path) for key, path in both.items()},
         **{f"windows_ms_per_s_{key}": windows_ms_per_second(WakewordModel(path)) for key, path in both.items()},
     }
+
+
+def stream_figures(small: Path, shards: Path, config: Config, progress: Progress = silent) -> dict[str, Any]:
+    """Count what a small model misses, and its false alarms, on the streams of a split, by the card that it carries.
+
+    The figures are those of `OnTest`, and the report's are of the same streams.
+    """
+    model = WakewordModel(small)
+    conditions = target_conditions(config.evaluation.conditions)
+    scores = score_streams(
+        model.score_audio, shards, config, progress, conditions, confusables=False, short_phrases=False
+    ).lowered(model.handicaps)
+    tested = OnTest.of(vars(evaluate_streams(scores, model.threshold, config.evaluation, model.detector)))
+    assert tested is not None
+    return asdict(tested)

@@ -22,6 +22,8 @@ graph; or the most that a process had, with its libraries."""
 COLUMNS = ("file", "kB", "memory, kB", "ms a second", "missed", "false alarms an hour", "remarks")
 """Headings of the table, in the order of `cells`."""
 _KILO = 1e3
+_ALIKE = 1e-4
+"""Scores that differ by no more than this decide alike: it is what an ONNX file may differ from torch by."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Format:
     cpu_ms_per_s: float | None = None
     """Milliseconds of one core for a second of sound, front end included."""
     tested: OnTest | None = None
+    decides_as: str = ""
+    """The file whose decisions this one was found to share, where it was not tested itself."""
     note: str = ""
     """What has to be known to read the row, such as how its scores differ from those of `model.onnx`."""
 
@@ -82,10 +86,17 @@ def _small(
     stage: StageName, file: str, artifacts: Mapping[str, Artifact], metrics: Mapping[str, Any]
 ) -> Iterator[Format]:
     figures, kind = artifacts[stage].figures, stage.removesuffix("_model")
-    point = metrics["operating_point"]["name"]
-    changed, windows = figures.get(f"changed_at_{point}"), figures.get("windows")
-    note = "" if changed is None else f"{changed:,} of {windows:,} windows decided otherwise than by {MODEL_FILE}"
-    yield Format(file, figures["bytes"], cpu_ms_per_s=_windows_ms(artifacts, kind), note=note)
+    changed, windows = figures.get(f"changed_at_{metrics['operating_point']['name']}"), figures.get("windows")
+    tested = OnTest.of(figures)
+    decides_as = MODEL_FILE if changed == 0 and not tested else ""
+    note = ""
+    if changed is not None:
+        note = (
+            f"{changed:,} of {windows:,} windows decided otherwise than by {MODEL_FILE}, scores "
+            f"{figures['mean_score_difference']:.0e} apart on average"
+        )
+    size, cost = figures["bytes"], _windows_ms(artifacts, kind)
+    yield Format(file, size, cpu_ms_per_s=cost, tested=tested, decides_as=decides_as, note=note)
     if kind == "int8":
         yield from _streaming(INT8_FILE, figures, figures.get("cpu_ms_per_s_int8"))
 
@@ -94,16 +105,20 @@ def _streaming(
     windows: str, figures: Mapping[str, Any], cost: float | None, memory: int | None = None
 ) -> Iterator[Format]:
     if "streaming_bytes" in figures:
-        note = f"scores within {figures['streaming_parity']:.0e} of {windows}"
-        yield Format(STREAMING_FILES[windows], figures["streaming_bytes"], memory, cpu_ms_per_s=cost, note=note)
+        alike = _alike(windows, figures["streaming_parity"])
+        yield Format(STREAMING_FILES[windows], figures["streaming_bytes"], memory, cpu_ms_per_s=cost, **alike)
 
 
 def _program(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
     if program := artifacts.get("torch_program"):
-        note = f"scores within {program.figures['parity']:.0e} of {MODEL_FILE}"
-        yield Format(
-            PROGRAM_FILE, program.figures["bytes"], cpu_ms_per_s=program.figures["windows_ms_per_s"], note=note
-        )
+        figures = program.figures
+        alike = _alike(MODEL_FILE, figures["parity"])
+        yield Format(PROGRAM_FILE, figures["bytes"], cpu_ms_per_s=figures["windows_ms_per_s"], **alike)
+
+
+def _alike(file: str, parity: float) -> dict[str, str]:
+    """Return what a row says of scores that differ by at most `parity` from those of another file."""
+    return {"decides_as": file if parity <= _ALIKE else "", "note": f"scores within {parity:.0e} of {file}"}
 
 
 def _judged(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
@@ -137,15 +152,15 @@ def _windows_ms(artifacts: Mapping[str, Artifact], kind: str) -> float | None:
 
 
 def cells(row: Format) -> tuple[str, ...]:
-    """Write a row for people; a dash is what was not measured."""
-    tested = row.tested
+    """Write a row for people; a dash is what was not measured, and what another file decides alike is that file's."""
+    tested, untested = row.tested, f"as {row.decides_as}" if row.decides_as else ABSENT
     return (
         row.file,
         _kilobytes(row.bytes),
         _kilobytes(row.memory_bytes) + (f" ({row.memory})" if row.memory_bytes is not None else ""),
         number(row.cpu_ms_per_s, 1),
-        ABSENT if tested is None else f"{percent(tested.frr)} ({_interval(tested.frr_interval, percent)})",
-        ABSENT if tested is None else f"{rate(tested.fah)} ({_interval(tested.fah_interval, rate)})",
+        untested if tested is None else f"{percent(tested.frr)} ({_interval(tested.frr_interval, percent)})",
+        untested if tested is None else f"{rate(tested.fah)} ({_interval(tested.fah_interval, rate)})",
         row.note,
     )
 

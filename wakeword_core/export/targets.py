@@ -158,8 +158,13 @@ def _openwakeword(source: Source) -> Parts:
     names = sorted(path.name for path in folder.glob("*") if path.suffix in (".onnx", ".tflite"))
     if not names:
         raise _missing(source, "model in openWakeWord's format", "export.openwakeword.enabled: true")
+    files: dict[str, Path | str] = {}
+    for name in names:
+        if path := source.beside(f"{OPENWAKEWORD_FOLDER}/{name}"):
+            _require_head(path, source)
+            files[name] = path
     return Parts(
-        {name: path for name in names if (path := source.beside(f"{OPENWAKEWORD_FOLDER}/{name}"))},
+        files,
         "openWakeWord",
         (
             "openWakeWord takes an `.onnx` or `.tflite` file as a custom model; each is of the wake word that it is "
@@ -167,6 +172,31 @@ def _openwakeword(source: Source) -> Parts:
             "Home Assistant's openWakeWord takes the `.tflite` files from the folder `openwakeword` of its share.",
         ),
     )
+
+
+def _require_head(path: Path, source: Source) -> None:
+    """Raise ArtifactError unless a file is one of openWakeWord's and of a wake word of the model's.
+
+    Only the ONNX file says which word it is of, and whether it is unaltered.
+    """
+    from wakeword_core.export.openwakeword import steps_taken
+
+    if path.suffix == ".onnx":
+        file = read_model_file(path)
+        _require_unaltered(file)
+        if (phrase := file.card.get("phrase")) not in source.card.labels[1:]:
+            raise ArtifactError(
+                f"{path} is of the wake word {phrase!r}, which {source.file.path} does not know; export them by "
+                "themselves"
+            )
+    try:
+        steps_taken(path)
+    except MissingDependencyError as error:
+        _warn_unseen(path, error)
+
+
+def _warn_unseen(path: Path, error: MissingDependencyError) -> None:
+    log.warning("%s was not looked at before it is handed on: %s", path, error)
 
 
 def _esphome(source: Source) -> Parts:
@@ -220,8 +250,7 @@ def _require_fit(manifest: Path, source: Source) -> None:
     try:
         found = problems_in(model.read_bytes())
     except MissingDependencyError as error:
-        log.warning("%s was not looked at before it is handed on: %s", model, error)
-        return
+        return _warn_unseen(model, error)
     if found:
         raise ArtifactError(f"{model} is no model for a microcontroller: {found[0]}; make it again")
 

@@ -17,10 +17,10 @@ from wakeword_core.evaluation.streams.operating_points import OperatingPoints, c
 from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, logit
+from wakeword_core.export.openwakeword import NUMBERS
 from wakeword_core.judge.embedding import (
     FRAMES,
     HOP,
-    NUMBERS,
     STEP_FRAMES,
     STEP_SAMPLES,
     STEPS_HEARD,

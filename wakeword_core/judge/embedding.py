@@ -22,8 +22,6 @@ from wakeword_core.errors import ArtifactError, MissingDependencyError
 from wakeword_core.files import hash_file
 from wakeword_core.python import install_command
 
-NUMBERS = 96
-"""Of an embedding."""
 HOP = 160
 """Samples between frames of the embedding's own front end."""
 FRAMES, STEP_FRAMES = 76, 8

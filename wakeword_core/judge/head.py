@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from wakeword_core.config.judge import JudgeHeadConfig
 from wakeword_core.errors import DataError
-from wakeword_core.judge.embedding import NUMBERS
+from wakeword_core.export.openwakeword import NUMBERS
 from wakeword_core.judge.rows import EmbeddedRows
 from wakeword_core.progress import Progress, silent
 

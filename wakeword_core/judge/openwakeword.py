@@ -15,29 +15,20 @@ import torch
 from onnx import ModelProto, helper
 from torch import nn
 
-from wakeword_core.errors import ArtifactError, reason_of
+from wakeword_core.errors import ArtifactError
 from wakeword_core.export.onnx_graph import compact, set_card, write_model
+from wakeword_core.export.openwakeword import steps_taken
 from wakeword_core.export.stream_graph import StreamGraph
 from wakeword_core.export.tflite.flatbuffer import TfliteFile, TfliteGraph
 from wakeword_core.export.tflite.network import Convolution, Network, normalising, numbers, taps, with_norm
-from wakeword_core.export.tflite.reading import parse_tflite
 from wakeword_core.export.tflite.runtimes import LITERT_WINDOWS, ONNX, PYOPEN, score_windows
 from wakeword_core.files import replacing
-from wakeword_core.judge.embedding import NUMBERS
 from wakeword_core.judge.head import JudgeHead, JudgeHeads
 from wakeword_core.runtime.exported import SCORES
-from wakeword_core.runtime.onnx_file import read_onnx
 
 RUNTIMES = {".onnx": (ONNX,), ".tflite": (LITERT_WINDOWS, PYOPEN)}
 """The runtimes in which openWakeWord and its kin run a file, by its suffix."""
 _INPUT = "embeddings"
-_MOST_BYTES = 64 * 2**20
-"""Of a TensorFlow Lite file; a head of the most channels has 11 MB, the usual four of the usual ones 0.2."""
-_TYPES = {"tensor(float)": "FLOAT32"}
-"""What onnxruntime calls a type that TensorFlow Lite has another name for."""
-
-Ends = list[tuple[str, tuple[Any, ...]]]
-"""The types and shapes of a file's inputs and outputs."""
 
 
 def networks_of_word(heads: JudgeHeads, word: int, shift: float = 0.0) -> list[Network]:
@@ -121,53 +112,6 @@ def _onnx_odds(graph: StreamGraph, tensor: str, network: Network) -> str:
         tensor = graph.add("Conv", tensor, *(graph.constant(values.astype(np.float32)) for values in parameters))
         tensor = graph.add("Relu", tensor) if layer.relu else tensor
     return tensor
-
-
-def steps_taken(path: Path) -> int:
-    """Return how many embeddings a file takes at once.
-
-    ArtifactError for a file that is damaged, or that is none of openWakeWord's by what goes in and what comes out: its
-    runtimes do not look, and take what they find in memory for scores.
-    """
-    inputs, outputs = (_ends_of_tflite if path.suffix == ".tflite" else _ends_of_onnx)(path)
-    match inputs, outputs:
-        case [("FLOAT32", (1, int(steps), width))], [("FLOAT32", (1, 1))] if width == NUMBERS:
-            return steps
-    raise ArtifactError(
-        f"{path} takes {_said(inputs)} and gives {_said(outputs)}, but a model of openWakeWord's takes FLOAT32 "
-        f"[1, steps, {NUMBERS}] and gives FLOAT32 [1, 1]; build openwakeword_model again"
-    )
-
-
-def _said(ends: Ends) -> str:
-    return " and ".join(f"{kind} {list(shape)}" for kind, shape in ends) or "nothing"
-
-
-def _ends_of_tflite(path: Path) -> tuple[Ends, Ends]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
-        main = parse_tflite(data)[0]
-        indices = (*main.inputs, *main.outputs)
-        if any(not 0 <= index < len(main.tensors) for index in indices):
-            raise ValueError("what goes in or comes out is a tensor that there is not")
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be used ({reason_of(error)}); build openwakeword_model again") from error
-    inputs, outputs = (
-        [(main.tensors[index].kind, main.tensors[index].shape) for index in one] for one in (main.inputs, main.outputs)
-    )
-    return inputs, outputs
-
-
-def _ends_of_onnx(path: Path) -> tuple[Ends, Ends]:
-    trial = read_onnx(path).trial()
-    inputs, outputs = (
-        [(_TYPES.get(one.type, one.type), tuple(one.shape)) for one in ends]
-        for ends in (trial.get_inputs(), trial.get_outputs())
-    )
-    return inputs, outputs
 
 
 def differences(

@@ -4,9 +4,10 @@ Batches have fixed shares of positives, negatives and hard negatives, or what th
 are drawn alike, or by how difficult each was for the model; clean and augmented views come as they are, or these in a
 fixed share too, and so do real and synthetic positives.
 
-Augmentation is of whole batches of log-mels on the device, drawn anew for every batch. It gives voices, microphones and
+Augmentation is of whole batches of features on the device, drawn anew for every batch. It gives voices, microphones and
 noise that no stored view has: bands are shifted as by another vocal tract, coloured as by another microphone, and noise
-is added in the power domain, which is where independent sounds add up.
+is added in the power domain, which is where independent sounds add up. Features that are no logarithms of power get
+what does not need these; see `TrainAugmentConfig.unfit_for`.
 """
 
 import math
@@ -199,7 +200,7 @@ def augment(
     warp: BandWarp,
     generator: torch.Generator,
 ) -> Tensor:
-    """Change log-mels x [batch, n_mels, frames] in float32 row by row; `noise` is alike and may be mixed in.
+    """Change features x [batch, n_mels, frames] in float32 row by row; `noise` is alike and may be mixed in.
 
     `negative` [batch] tells rows without a wake word. `generator` must be on the device of `x`; `x` is not changed.
     """
@@ -252,8 +253,9 @@ def mixup(x: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, 
 def spec_augment(x: Tensor, settings: SpecAugmentConfig, generator: torch.Generator) -> Tensor:
     """Mask stretches of time and groups of bands of x [batch, n_mels, frames], each window its own (Park et al. 2019).
 
-    `x` must be normalised: masks are filled with zero, the mean of the training data. Widths are uniform from 0 to the
-    configured longest, places are uniform. `generator` must be on the device of `x`; `x` itself is not changed.
+    What is masked is 0: the mean of the training data where `x` is normalised, and what quiet gives where it is not, as
+    with the front end of microcontrollers. Widths are uniform from 0 to the configured longest, places are uniform.
+    `generator` must be on the device of `x`; `x` itself is not changed.
     """
     batch, n_mels, frames = x.shape
     in_time = _masked(batch, frames, settings.time_masks, settings.time_frames, generator)

@@ -163,15 +163,28 @@ def test_the_front_end_of_microcontrollers_is_made_as_on_the_device():
     assert plain.heard_samples("train") == plain.row_samples("train")
 
 
-@pytest.mark.parametrize("kind", ["mfcc", "micro"])
+@pytest.mark.parametrize("kind", ["mel_db", "mfcc", "micro"])
 def test_what_is_meant_for_log_mels_is_off_for_other_features_unless_it_is_asked_for(kind):
-    tree = {"features": {"frontend": {"kind": kind}}, "training": {"augment": {"shift_frames": 3}}}
+    frontend, context = {"kind": kind}, {"frames": 0}
+    tree = {
+        "features": {"frontend": frontend, "context": context},
+        "training": {"augment": {"shift_frames": 3}},
+    }
     augment = Config.model_validate(tree).training.augment
-    assert not augment.changes_something and augment.shift_frames == 3
-    assert not Config.model_validate(tree | {"training": {}}).training.augment.changes_something
-    assert Config().training.augment.changes_something
-    with pytest.raises(ValueError, match="changes log-mels"):
+    assert augment.unfit_for("mfcc") == () and augment.shift_frames == 3
+    assert not Config.model_validate(tree | {"training": {}}).training.augment.unfit_for("mfcc")
+    assert Config().training.augment.unfit_for("mfcc") == ("noise_probability", "colour_db", "band_warp")
+    assert not Config().training.augment.unfit_for("log_mel")
+    asked = {"band_warp": 0.1, "isolate_probability": 0.2}
+    with pytest.raises(ValueError, match=rf"style_probability of training.augment .* {kind}: set it to 0"):
         Config.model_validate(tree | {"training": {"augment": {"style_probability": 0.5}}})
+    if kind == "micro":
+        assert Config.model_validate(tree | {"training": {"augment": asked}}).training.augment.band_warp == 0.1
+        unfit, asked = "noise_probability and gain_db", asked | {"noise_probability": 0.1, "gain_db": (-3, 3)}
+    else:
+        unfit = "band_warp and isolate_probability"
+    with pytest.raises(ValueError, match=f"{unfit} of training.augment cannot change .* set them to 0"):
+        Config.model_validate(tree | {"training": {"augment": asked}})
 
 
 @pytest.mark.parametrize("wanted", ["judge", "export.openwakeword"])

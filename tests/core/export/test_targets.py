@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib import resources
 from pathlib import Path
 
 import onnx
@@ -9,12 +10,16 @@ import pytest
 import yaml
 
 from wakeword_core.config.export import TfliteConfig
+from wakeword_core.config.judge import JudgeHeadConfig
 from wakeword_core.errors import ArtifactError, MissingDependencyError, WakewordError
+from wakeword_core.export import openwakeword
 from wakeword_core.export.onnx_graph import load_model, set_card, write_model
 from wakeword_core.export.targets import TARGETS, export_target
 from wakeword_core.export.tflite import sound
 from wakeword_core.export.tflite.manifest import manifest_of, write_manifest
 from wakeword_core.export.torch_program import export_program
+from wakeword_core.judge.head import JudgeHead, JudgeHeads
+from wakeword_core.judge.openwakeword import networks_of_word, write_word
 from wakeword_core.runtime import WakewordModel
 
 ESPHOME = Path(__file__).parents[3] / "examples" / "esphome" / "esp32-s3.yaml"
@@ -102,11 +107,59 @@ def test_openwakeword_takes_the_files_of_every_word(bundle: Path, tmp_path: Path
         export_target(bundle, "openwakeword", tmp_path / "out")
     folder = bundle / "openwakeword"
     folder.mkdir()
-    for name in ("hey_robin.onnx", "hey_robin.tflite", "wren.tflite", "notes.txt"):
-        (folder / name).write_bytes(name.encode())
+    with_head(folder / "hey_robin.onnx", "hey robin")
+    (folder / "notes.txt").write_bytes(b"no model")
     names, _ = exported(bundle, "openwakeword", tmp_path / "out")
-    assert names == {"hey_robin.onnx", "hey_robin.tflite", "wren.tflite", "model_card.md"}
-    assert (tmp_path / "out" / "wren.tflite").read_bytes() == b"wren.tflite"
+    assert names == {"hey_robin.onnx", "hey_robin.tflite", "model_card.md"}
+    assert (tmp_path / "out" / "hey_robin.tflite").read_bytes() == (folder / "hey_robin.tflite").read_bytes()
+
+
+def with_head(path: Path, phrase: str) -> None:
+    """Write a head for openWakeWord as an ONNX file, and beside it as one of TensorFlow Lite."""
+    pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what writes TensorFlow Lite files")
+    heads = JudgeHeads([JudgeHead(1, JudgeHeadConfig(channels=8))]).eval()
+    write_word(networks_of_word(heads, 0), path, {"phrase": phrase}, 18)
+
+
+@pytest.mark.parametrize("name", ["hey_robin.onnx", "hey_robin.tflite"])
+def test_openwakewords_files_are_looked_at(bundle: Path, tmp_path: Path, name: str) -> None:
+    path = bundle / "openwakeword" / name
+    with_head(path.with_suffix(".onnx"), "hey robin")
+    data = path.read_bytes()
+    for damaged in (b"", data[: len(data) // 2], b"junk" * 10):
+        path.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=str(path)):
+            export_target(bundle, "openwakeword", tmp_path / "out")
+    with_head(path.with_suffix(".onnx"), "wren")
+    with pytest.raises(ArtifactError, match=r"is of the wake word 'wren', which .* does not know"):
+        export_target(bundle, "openwakeword", tmp_path / "out")
+    path.with_suffix(".onnx").unlink()
+    shutil.copy(
+        str(resources.files("pyopen_wakeword") / "models" / "melspectrogram.tflite"), path.with_suffix(".tflite")
+    )
+    with pytest.raises(ArtifactError, match=r"but a model of openWakeWord's takes FLOAT32 \[1, steps, 96\]"):
+        export_target(bundle, "openwakeword", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_edited_head_is_not_handed_on_and_one_that_cannot_be_looked_at_is_said(
+    bundle: Path, tmp_path: Path, caplog, monkeypatch
+) -> None:
+    path = bundle / "openwakeword" / "hey_robin.onnx"
+    with_head(path, "hey robin")
+
+    def absent(data: bytes) -> None:
+        raise MissingDependencyError("the schema is missing")
+
+    monkeypatch.setattr(openwakeword, "parse_tflite", absent)
+    export_target(bundle, "openwakeword", tmp_path / "out")
+    assert "hey_robin.tflite was not looked at before it is handed on: the schema is missing" in caplog.text
+    edited = onnx.load(path)
+    edited.graph.node[0].name = "edited"
+    onnx.save(edited, path)
+    with pytest.raises(ArtifactError, match=r"hey_robin\.onnx was altered since it was exported"):
+        export_target(bundle, "openwakeword", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_esphome_takes_model_and_manifest_and_adds_the_configuration_of_a_board(bundle: Path, tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ ONNX, REPORT, INT8, TFLITE, BUNDLE, COMPARISON = (
     "onnx_model", "metrics_report", "int8_model", "tflite_model", "model_bundle", "champion_comparison",
 )  # fmt: skip
 JUDGE, JUDGED, OPENWAKEWORD = "judge_model", "judged_model", "openwakeword_model"
-STREAMED = (CALIBRATED, REPORT, JUDGED, OPENWAKEWORD, TFLITE, COMPARISON)
+STREAMED = (CALIBRATED, REPORT, INT8, JUDGED, OPENWAKEWORD, TFLITE, COMPARISON)
 """Stages that put recordings together to continuous audio."""
 FROM_SAMPLES = (SPEECH, MANIFEST, SHARDS, FEATURES, TRAINED, TUNED, JUDGE, *STREAMED)
 
 STALE: dict[str, tuple[str, ...]] = {
     "phrase": (
-        *(SPEECH, MANIFEST, FEATURES, TRAINED, TUNED, JUDGE, ONNX, REPORT, JUDGED, OPENWAKEWORD, TFLITE, BUNDLE),
-        COMPARISON,
+        *(SPEECH, MANIFEST, FEATURES, TRAINED, TUNED, JUDGE, ONNX, REPORT, INT8, JUDGED, OPENWAKEWORD, TFLITE),
+        *(BUNDLE, COMPARISON),
     ),
     "seed": FROM_SAMPLES,
     "data.sources": (MANIFEST,),

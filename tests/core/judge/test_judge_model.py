@@ -23,7 +23,8 @@ from wakeword_core.judge.rows import EmbeddedRows
 pytest.importorskip("pyopen_wakeword", reason="needs the extra `judge`: Google's speech embedding")
 pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what reads the embedding's file")
 
-from wakeword_core.judge.embedding import NUMBERS, STEP_SAMPLES, speech_embedding, window_samples
+from wakeword_core.export.openwakeword import NUMBERS
+from wakeword_core.judge.embedding import STEP_SAMPLES, speech_embedding, window_samples
 from wakeword_core.judge.export import HOPS_HEARD, WINDOW_SAMPLES, export_judge
 from wakeword_core.runtime.judge import Judge
 

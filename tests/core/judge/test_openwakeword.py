@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from wakeword_core.config import Config
 from wakeword_core.config.judge import JudgeHeadConfig
@@ -24,9 +23,10 @@ pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what writ
 
 from pyopen_wakeword import OpenWakeWord, OpenWakeWordFeatures
 
+from wakeword_core.export.openwakeword import steps_taken
 from wakeword_core.export.tflite.runtimes import score_windows
 from wakeword_core.judge import alone
-from wakeword_core.judge.openwakeword import RUNTIMES, differences, networks_of_word, steps_taken, write_word
+from wakeword_core.judge.openwakeword import RUNTIMES, differences, networks_of_word, write_word
 
 OFFICIAL = resources.files("pyopen_wakeword") / "models"
 RATE, STEP = 16_000, 1_280
@@ -140,34 +140,6 @@ def test_a_file_that_ends_its_runtime_is_an_error_here(tmp_path: Path, embedding
     for runtime in RUNTIMES[".tflite"]:
         with pytest.raises(WakewordError, match=rf"{runtime} (failed|was ended by signal \d+) with .*junk\.tflite"):
             score_windows(runtime, junk, embeddings)
-
-
-@pytest.mark.parametrize(
-    ("takes", "gives", "said"),
-    [
-        ([1, 9, 40], [1, 1], r"takes FLOAT32 \[1, 9, 40\] and gives FLOAT32 \[1, 1\]"),
-        (["batch", 9, 96], ["batch", 1], r"takes FLOAT32 \['batch', 9, 96\]"),
-        ([1, 864], [1, 1], r"takes FLOAT32 \[1, 864\]"),
-        ([1, 9, 96], [1, 2], r"gives FLOAT32 \[1, 2\]"),
-    ],
-)
-def test_a_file_of_other_shapes_is_refused(tmp_path: Path, takes, gives, said: str) -> None:
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", takes), ("y", gives))
-    ]
-    weight = numpy_helper.from_array(np.zeros((int(np.prod(takes[1:])), gives[1]), np.float32), "w")
-    nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
-    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weight])
-    path = tmp_path / "other.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
-    with pytest.raises(ArtifactError, match=said + r".* but a model of openWakeWord's takes FLOAT32 \[1, steps, 96\]"):
-        steps_taken(path)
-
-
-def test_other_tensorflow_lite_files_are_refused() -> None:
-    for name, said in (("embedding_model", r"\[1, 76, 32, 1\]"), ("melspectrogram", r"\[1, 1\]")):
-        with pytest.raises(ArtifactError, match=rf"takes FLOAT32 {said} and gives .* build openwakeword_model again"):
-            steps_taken(Path(str(OFFICIAL / f"{name}.tflite")))
 
 
 def test_a_file_of_more_steps_than_the_heads_is_none_of_its_own(heads, embeddings) -> None:

@@ -9,11 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from wakeword_core.config import FrontendConfig, SpecAugmentConfig, TrainAugmentConfig
-from wakeword_core.features.mel import front_end
+from wakeword_core.config import Config, FrontendConfig, SpecAugmentConfig, TrainAugmentConfig
+from wakeword_core.features.cmvn import Cmvn
+from wakeword_core.features.mel import front_end, new_front_end
+from wakeword_core.features.store import WindowSet
+from wakeword_core.models.scoring import new_model
 from wakeword_core.training.data import _COLOURS, BandWarp, augment, mixup, spec_augment, time_shift
+from wakeword_core.training.objective import Objective
 
 FRONTEND = FrontendConfig()
+MICRO = FrontendConfig(kind="micro")
 RATE = 16_000
 DB = np.log(10) / 10
 OFF = {"band_warp": 0, "colour_db": 0, "gain_db": (0, 0), "noise_probability": 0, "noise_snr_db": (0, 20)}
@@ -60,6 +65,32 @@ def test_drawn_from_the_generator_only() -> None:
     assert torch.equal(spec_augment(x, config, _generator(1)), spec_augment(x, config, _generator(1)))
     assert not torch.equal(spec_augment(x, config, _generator(1)), spec_augment(x, config, _generator(2)))
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_of_a_microcontrollers_features_what_is_masked_is_what_the_device_makes_of_quiet() -> None:
+    """They are not normalised, so that a mask is no mean of theirs; sampling is that of all features."""
+    pytest.importorskip("pymicro_features", reason="needs the esp extra: pip install -e '.[esp]'")
+    settings = {"time_masks": 2, "time_frames": 60, "mel_masks": 2, "mel_bands": 12}
+    tree = {"features": {"frontend": {"kind": "micro"}}, "training": {"spec_augment": settings}}
+    config = Config.model_validate(tree)
+    model = new_model(config)
+    model.set_cmvn(Cmvn.of_nothing(MICRO.bands))
+    rows = torch.rand(16, MICRO.bands, 301, generator=_generator(3)) * 25 + 0.5
+    words = torch.full((16,), 200)
+    nothing, ones = torch.zeros(16, dtype=torch.int64), torch.ones(16, dtype=torch.int64)
+    windows = WindowSet(rows, ones, nothing, nothing, words, nothing.bool(), np.full(16, "a"))
+    objective = Objective(config, model, windows.labels)
+
+    def drawn(seed: int) -> torch.Tensor:
+        return objective.draw(model, windows, torch.arange(16), None, _generator(seed)).x
+
+    found = drawn(0)
+    masked = found != rows
+    quiet = torch.from_numpy(new_front_end(MICRO, RATE).silence(301)).expand_as(rows)
+    assert torch.equal(found, torch.where(masked, quiet, rows))
+    in_time, in_mel = masked.all(dim=1, keepdim=True), masked.all(dim=2, keepdim=True)
+    assert torch.equal(masked, in_time | in_mel) and 0.05 < masked.float().mean() < 0.6
+    assert torch.equal(found, drawn(0)) and not torch.equal(found, drawn(1))
 
 
 def _mels(rows: int, frames: int = 30, seed: int = 0) -> torch.Tensor:
@@ -133,6 +164,21 @@ def test_a_tone_moves_to_its_frequency_by_the_factor(hertz: float, factor: float
     found = BandWarp(FRONTEND, "cpu")(torch.from_numpy(tone)[None], torch.tensor([factor]))[0].numpy()
     assert np.abs(found.argmax(0) - moved.argmax(0)).max() <= 1
     assert np.abs(tone.argmax(0) - moved.argmax(0)).min() > 1
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.2])
+def test_the_bands_of_microcontrollers_are_where_a_warp_takes_them_to_be(factor: float) -> None:
+    pytest.importorskip("pymicro_features", reason="needs the esp extra: pip install -e '.[esp]'")
+    time = np.arange(RATE // 4) / RATE
+
+    def heard(hertz: float) -> np.ndarray:
+        return front_end((0.002 * np.sin(2 * np.pi * hertz * time)).astype(np.float32), MICRO, RATE)[:, :1]
+
+    for hertz in (1_000.0, 1_700.0, 3_000.0):
+        tone, moved = heard(hertz), heard(hertz / factor)
+        found = BandWarp(MICRO, "cpu")(torch.from_numpy(tone)[None], torch.tensor([factor]))[0].numpy()
+        assert found.min() >= 0 and found.max() <= tone.max()
+        assert abs(found.argmax() - moved.argmax()) <= 1 < abs(tone.argmax() - moved.argmax())
 
 
 @settings(max_examples=20, deadline=None)

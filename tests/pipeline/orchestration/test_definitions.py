@@ -30,7 +30,7 @@ GRAPH = {
     "tuned_model": ("model", {"trained_model", "mined_negatives", "mel_features", "cmvn_stats", "audio_shards"}),
     "calibrated_model": ("model", {"tuned_model", "mel_features", "audio_shards", "raw_manifest"}),
     "onnx_model": ("delivery", {"calibrated_model"}),
-    "int8_model": ("delivery", {"onnx_model", "mel_features"}),
+    "int8_model": ("delivery", {"onnx_model", "mel_features", "audio_shards"}),
     "fp16_model": ("delivery", {"onnx_model", "mel_features"}),
     "tflite_model": ("delivery", {"calibrated_model", "mel_features", "audio_shards", "raw_manifest"}),
     "torch_program": ("delivery", {"calibrated_model", "onnx_model", "mel_features"}),

@@ -5,7 +5,11 @@ of both are kept. A second subgraph, which runs once, fills the variables with w
 of an image, bands are its width where layers move across them, and channels its channels: [1, steps, bands, channels].
 """
 
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
+import numpy.typing as npt
 
 from wakeword_core.export.tflite.flatbuffer import TfliteFile, TfliteGraph, of_all
 from wakeword_core.export.tflite.network import Residual
@@ -20,6 +24,7 @@ from wakeword_core.export.tflite.quantize import (
 
 _VERSIONS = {
     "CONCATENATION": 2, "STRIDED_SLICE": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "ADD": 2, "LOGISTIC": 2, "PAD": 2,
+    "FULLY_CONNECTED": 4,
 }  # fmt: skip
 """Versions of operators that take int8, where they are not the first."""
 _BEGIN_AND_END = 0b1101, 0b1111
@@ -39,7 +44,8 @@ def tflite_bytes(network: IntegerNetwork) -> bytes:
     file.operator(main, "CALL_ONCE", [], [], "CallOnceOptions", initSubgraphIndex=1)
     shape: tuple[int, ...] = (1, network.stride, network.over_bands, network.bands // network.over_bands)
     tensors = [file.reshaped(main, "frames", source, shape, FEATURES)]
-    for index, layer in enumerate(network.layers):
+    *layers, classifier = network.layers
+    for index, layer in enumerate(layers):
         before, after = network.scales[index], network.scales[index + 1]
         if isinstance(layer, Residual):
             shape = main.shapes[tensors[-1]]
@@ -49,7 +55,7 @@ def tflite_bytes(network: IntegerNetwork) -> bytes:
             tensors.append(made)
         else:
             tensors.append(_convolved(file, index, layer, tensors[-1], before, after))
-    odds = file.reshaped(main, "log_odds", tensors[-1], (1, 1), network.scales[-1])
+    odds = _classified(file, cast(IntegerConvolution, classifier), tensors[-1], network.scales[-2:])
     score = file.tensor(main, "score", (1, 1), PROBABILITIES)
     file.operator(main, "LOGISTIC", [odds], [score])
     output = Scale(PROBABILITIES.step, PROBABILITIES.zero_point + _UINT8_SHIFT)
@@ -62,29 +68,52 @@ def _convolved(
     file: TfliteFile, index: int, layer: IntegerConvolution, source: int, before: Scale, after: Scale
 ) -> int:
     main, settings = file.graphs[0], layer.layer
-    if settings.remembered:
-        source = _remembered(file, index, settings.remembered, settings.stride, source, before)
+    source = _heard(file, index, layer, source, before)
     channels, bands = len(layer.bias), settings.bands_of(main.shapes[source][2])
     if any(settings.band_pad):
         source = _padded(file, index, settings.band_pad, source, before)
     weight = layer.weight.transpose(3, 1, 2, 0) if settings.depthwise else layer.weight
-    axis = 3 if settings.depthwise else 0
-    none = np.zeros(channels, np.int64)
-    names = [
-        source,
-        file.constant(main, f"weight_{index}", weight, (layer.steps, none, axis)),
-        file.constant(main, f"bias_{index}", layer.bias, (bias_steps(layer.steps, before), none, 0)),
-    ]
+    operands = [source, *_parameters(file, str(index), layer, weight, before, axis=3 if settings.depthwise else 0)]
     made = file.tensor(main, f"layer_{index}", (1, 1, bands, channels), after)
-    file.convolve(main, settings, names, made)
+    file.convolve(main, settings, operands, made)
     return made
 
 
-def _remembered(file: TfliteFile, index: int, kept: int, new: int, source: int, scale: Scale) -> int:
+def _classified(file: TfliteFile, layer: IntegerConvolution, source: int, scales: Sequence[Scale]) -> int:
+    """Return the log-odds: the last layer sees all that it remembers at once, which takes less than to convolve it."""
+    main, (before, after) = file.graphs[0], scales
+    source = _heard(file, "classifier", layer, source, before)
+    weight = layer.weight.reshape(len(layer.bias), -1)
+    operands = [source, *_parameters(file, "classifier", layer, weight, before)]
+    made = file.tensor(main, "log_odds", (1, len(layer.bias)), after)
+    file.operator(main, "FULLY_CONNECTED", operands, [made], "FullyConnectedOptions")
+    return made
+
+
+def _heard(file: TfliteFile, name: object, layer: IntegerConvolution, source: int, scale: Scale) -> int:
+    """Return what a layer sees: the new steps behind those that it remembers, if it does."""
+    settings = layer.layer
+    if not settings.remembered:
+        return source
+    return _remembered(file, f"state_{name}", settings.remembered, settings.stride, source, scale)
+
+
+def _parameters(
+    file: TfliteFile, name: str, layer: IntegerConvolution, weight: npt.NDArray[np.int8], before: Scale, axis: int = 0
+) -> tuple[int, int]:
+    """Add weight, whose outputs lie along an axis, and bias of a layer."""
+    main, none = file.graphs[0], np.zeros(len(layer.bias), np.int64)
+    return (
+        file.constant(main, f"weight_{name}", weight, (layer.steps, none, axis)),
+        file.constant(main, f"bias_{name}", layer.bias, (bias_steps(layer.steps, before), none, 0)),
+    )
+
+
+def _remembered(file: TfliteFile, name: str, kept: int, new: int, source: int, scale: Scale) -> int:
     """Return a tensor of the last `kept` steps and the `new` ones of `source`, and keep the last of both."""
     main, start = file.graphs
     *_, bands, channels = main.shapes[source]
-    state, name = (1, kept, bands, channels), f"state_{index}"
+    state = (1, kept, bands, channels)
     handle = file.variable(main, name)
     earlier = file.tensor(main, f"{name}_before", state, scale)
     file.operator(main, "READ_VARIABLE", [handle], [earlier], "ReadVariableOptions")

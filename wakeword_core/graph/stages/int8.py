@@ -1,17 +1,20 @@
-"""INT8: the exported model in 8-bit integers, compared with it on the test."""
+"""INT8: the exported model in 8-bit integers, compared with it on the test, and tested in continuous sound itself."""
 
 from wakeword_core.config import SPLITS
 from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check
-from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.runtime.exported import INT8_FILE, MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
 
 
 def make(run: StageRun) -> None:
     """Set ranges on training windows, choose among them on validation, and compare on the test."""
+    from wakeword_core.export.comparison import stream_figures
     from wakeword_core.export.int8 import make_int8
 
     train, val, test = (run.inputs[f"mel_features[{split}]"].path for split in SPLITS)
-    run.figures = make_int8(run.inputs["onnx_model"].file(MODEL_FILE), train, val, test, run.config, run.out)
+    figures = make_int8(run.inputs["onnx_model"].file(MODEL_FILE), train, val, test, run.config, run.out)
+    streams = run.inputs["audio_shards[test]"].path
+    run.figures = figures | stream_figures(run.out / INT8_FILE, streams, run.config, run.progress)
 
 
 def int8_faithful(model: Artifact, run: CheckRun) -> Verdict:
@@ -30,10 +33,22 @@ def int8_faithful(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="int8_model",
-    version="5",
+    version="6",
     make=make,
-    inputs=(Input("onnx_model"), *(Input("mel_features", split=split) for split in SPLITS)),
-    settings=("export.int8",),
+    inputs=(
+        Input("onnx_model"),
+        *(Input("mel_features", split=split) for split in SPLITS),
+        Input("audio_shards", split="test"),
+    ),
+    settings=(
+        "labels",
+        "seed",
+        "data.audio",
+        "evaluation.streams",
+        "evaluation.conditions.tuning",
+        "evaluation.operating_points",
+        "export.int8",
+    ),
     group="delivery",
     kinds=("onnx",),
     description=__doc__,

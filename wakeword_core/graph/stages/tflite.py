@@ -112,7 +112,7 @@ def _nothing(model: Artifact) -> Verdict:
 
 STAGE = Stage(
     name="tflite_model",
-    version="2",
+    version="3",
     make=make,
     inputs=(
         Input("calibrated_model"),

@@ -1,5 +1,6 @@
 """What a microcontroller cannot run is said before anything is trained, with the setting to change."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,22 @@ def test_weights_have_no_part_in_the_memory_that_is_measured_before_training(
     other = quantize(network_of(random_network(config.training.model)), [np.full((1, 100, 40), 20.0)])
     (tmp_path / "other.tflite").write_bytes(tflite_bytes(other))
     assert found == [pytest.approx(least_arena(tmp_path / "other.tflite"), abs=64)]
+
+
+def test_the_default_network_takes_no_more_than_the_usual_model_of_such_a_device(
+    for_device: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of microWakeWord's "alexa", in bytes and in memory."""
+    library = importlib.import_module("pymicro_wakeword")
+    usual = Path(library.MicroWakeWord.from_builtin(library.Model.ALEXA).tflite_model)
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr(make, "least_arena", lambda path: found.append(taken(path)) or found[-1][1])
+
+    def taken(path: Path) -> tuple[int, int]:
+        return path.stat().st_size, least_arena(path)
+
+    require_possible(for_device())
+    assert all(own < other for own, other in zip(found[0], taken(usual), strict=True))
 
 
 def test_no_memory_is_measured_for_what_settings_refuse_or_nobody_wants(

@@ -71,7 +71,7 @@ def test_vector_scaling_is_part_of_the_weights(random_network: Callable[..., Sco
     frames = np.random.default_rng(3).uniform(0.0, 26.0, (100, 40)).astype(np.float32)
     expected = network_scores(model, frames)
     assert network_of(model).scores(frames)[-len(expected) :] == pytest.approx(expected, abs=1e-6)
-    assert isinstance(plain, Convolution) and plain.weight.shape == (1, 5, 1, 64)
+    assert isinstance(plain, Convolution) and plain.weight.shape == (1, 1, 1, 64)
 
 
 def test_a_curve_has_no_place_in_the_weights(random_network: Callable[..., ScoringModel]) -> None:
