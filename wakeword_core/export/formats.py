@@ -1,7 +1,7 @@
 """The table of formats: what each file of a model takes and is worth, from the figures of the stages that made them."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from wakeword_core.evaluation.measure.wording import ABSENT, number, percent, rate
@@ -105,20 +105,21 @@ def _streaming(
     windows: str, figures: Mapping[str, Any], cost: float | None, memory: int | None = None
 ) -> Iterator[Format]:
     if "streaming_bytes" in figures:
-        alike = _alike(windows, figures["streaming_parity"])
-        yield Format(STREAMING_FILES[windows], figures["streaming_bytes"], memory, cpu_ms_per_s=cost, **alike)
+        row = Format(STREAMING_FILES[windows], figures["streaming_bytes"], memory, cpu_ms_per_s=cost)
+        yield _scored_as(row, windows, figures["streaming_parity"])
 
 
 def _program(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
     if program := artifacts.get("torch_program"):
         figures = program.figures
-        alike = _alike(MODEL_FILE, figures["parity"])
-        yield Format(PROGRAM_FILE, figures["bytes"], cpu_ms_per_s=figures["windows_ms_per_s"], **alike)
+        row = Format(PROGRAM_FILE, figures["bytes"], cpu_ms_per_s=figures["windows_ms_per_s"])
+        yield _scored_as(row, MODEL_FILE, figures["parity"])
 
 
-def _alike(file: str, parity: float) -> dict[str, str]:
-    """Return what a row says of scores that differ by at most `parity` from those of another file."""
-    return {"decides_as": file if parity <= _ALIKE else "", "note": f"scores within {parity:.0e} of {file}"}
+def _scored_as(row: Format, file: str, difference: float) -> Format:
+    """Return the row of a file whose scores differ by at most so much from those of another one."""
+    alike = file if difference <= _ALIKE else ""
+    return replace(row, decides_as=alike, note=f"scores within {difference:.0e} of {file}")
 
 
 def _judged(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:

@@ -147,7 +147,7 @@ def test_a_program_of_torch_goes_with_the_others_and_has_its_row(home, own_home)
     assert set(bundle.files) == {*home.project().require("model_bundle").files, "model.pt2"}
     assert bundle.file("model.pt2").read_bytes() == b"a program"
     text = bundle.file("model_card.md").read_text(encoding="utf-8")
-    assert "| model.pt2 | 0 | – | 12.0 | – | – | scores within 1e-07 of model.onnx |" in text
+    assert "| model.pt2 | 0 | – | 12.0 | as model.onnx | as model.onnx | scores within 1e-07 of model.onnx |" in text
 
 
 def test_every_format_has_its_row(card) -> None:
