@@ -54,7 +54,7 @@ def tflite_bytes(network: IntegerNetwork) -> bytes:
             file.operator(main, "ADD", pair, [made], "AddOptions", fusedActivationFunction=file.relu)
             tensors.append(made)
         else:
-            tensors.append(_convolved(file, index, layer, tensors[-1], before, after))
+            tensors.append(_convolved(file, str(index), layer, tensors[-1], before, after))
     odds = _classified(file, cast(IntegerConvolution, classifier), tensors[-1], network.scales[-2:])
     score = file.tensor(main, "score", (1, 1), PROBABILITIES)
     file.operator(main, "LOGISTIC", [odds], [score])
@@ -64,17 +64,15 @@ def tflite_bytes(network: IntegerNetwork) -> bytes:
     return file.packed()
 
 
-def _convolved(
-    file: TfliteFile, index: int, layer: IntegerConvolution, source: int, before: Scale, after: Scale
-) -> int:
+def _convolved(file: TfliteFile, name: str, layer: IntegerConvolution, source: int, before: Scale, after: Scale) -> int:
     main, settings = file.graphs[0], layer.layer
-    source = _heard(file, index, layer, source, before)
+    source = _heard(file, name, layer, source, before)
     channels, bands = len(layer.bias), settings.bands_of(main.shapes[source][2])
     if any(settings.band_pad):
-        source = _padded(file, index, settings.band_pad, source, before)
+        source = _padded(file, name, settings.band_pad, source, before)
     weight = layer.weight.transpose(3, 1, 2, 0) if settings.depthwise else layer.weight
-    operands = [source, *_parameters(file, str(index), layer, weight, before, axis=3 if settings.depthwise else 0)]
-    made = file.tensor(main, f"layer_{index}", (1, 1, bands, channels), after)
+    operands = [source, *_parameters(file, name, layer, weight, before, axis=3 if settings.depthwise else 0)]
+    made = file.tensor(main, f"layer_{name}", (1, 1, bands, channels), after)
     file.convolve(main, settings, operands, made)
     return made
 
@@ -90,7 +88,7 @@ def _classified(file: TfliteFile, layer: IntegerConvolution, source: int, scales
     return made
 
 
-def _heard(file: TfliteFile, name: object, layer: IntegerConvolution, source: int, scale: Scale) -> int:
+def _heard(file: TfliteFile, name: str, layer: IntegerConvolution, source: int, scale: Scale) -> int:
     """Return what a layer sees: the new steps behind those that it remembers, if it does."""
     settings = layer.layer
     if not settings.remembered:
@@ -101,7 +99,7 @@ def _heard(file: TfliteFile, name: object, layer: IntegerConvolution, source: in
 def _parameters(
     file: TfliteFile, name: str, layer: IntegerConvolution, weight: npt.NDArray[np.int8], before: Scale, axis: int = 0
 ) -> tuple[int, int]:
-    """Add weight, whose outputs lie along an axis, and bias of a layer."""
+    """Add weight, whose outputs lie along an axis, and bias of a layer; returns their indices."""
     main, none = file.graphs[0], np.zeros(len(layer.bias), np.int64)
     return (
         file.constant(main, f"weight_{name}", weight, (layer.steps, none, axis)),
@@ -131,11 +129,11 @@ def _remembered(file: TfliteFile, name: str, kept: int, new: int, source: int, s
     return whole
 
 
-def _padded(file: TfliteFile, index: int, pad: tuple[int, int], source: int, scale: Scale) -> int:
+def _padded(file: TfliteFile, name: str, pad: tuple[int, int], source: int, scale: Scale) -> int:
     """Return a tensor with zeros before and behind the bands of `source`."""
     main = file.graphs[0]
     _, steps, bands, channels = main.shapes[source]
-    made = file.tensor(main, f"padded_{index}", (1, steps, bands + sum(pad), channels), scale)
+    made = file.tensor(main, f"padded_{name}", (1, steps, bands + sum(pad), channels), scale)
     pads = file.numbers(main, (0, 0, 0, 0, *pad, 0, 0), (4, 2))
     file.operator(main, "PAD", [source, pads], [made], "PadOptions")
     return made

@@ -119,7 +119,7 @@ def licences_stated(bundle: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name=BUNDLE,
-    version="7",
+    version="8",
     make=make,
     inputs=(
         Input("onnx_model"),
