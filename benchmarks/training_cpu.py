@@ -1,18 +1,21 @@
 """How fast a model is trained: this project's loop beside the loops that people write.
 
     python benchmarks/training_cpu.py --folder /tmp --recordings 2000 --rounds 3
+    python benchmarks/training_cpu.py --folder /tmp --recordings 20000 --sides project disk
 
-The same network, loss, augmentation, optimizer, batches and number of steps, fed in three ways: by this project, which
-holds the windows in memory; by a torch Dataset and DataLoader over the same HDF5 file, a window at a time; and by one
-over the audio files, which reads, cuts, mixes in noise and computes the features of a window at a time. HDF5's side
-ends with this project's weights, bit for bit; the audio files' side mixes noise into the sound, where the others mix it
-into the features: once, and for the same share of the windows. Each rival runs with every number of `--workers` and
-counts at its best. On nobody's clock is what is done once: computed features, loaded windows, started workers, a first
-batch.
+The same network, loss, augmentation, optimizer, batches and number of steps, fed in four ways: by this project, which
+holds the windows in memory; by this project from disk, since they take ten times the memory that is allowed; by a torch
+Dataset and DataLoader over the same HDF5 file, a window at a time; and by one over the audio files, which reads, cuts,
+mixes in noise and computes the features of a window at a time. From disk and from HDF5 the weights end as from memory,
+bit for bit; the audio files' side mixes noise into the sound, where the others mix it into the features: once, and for
+the same share of the windows. Each rival runs with every number of `--workers` and counts at its best. On nobody's
+clock is what is done once: computed features, loaded windows, started workers, a first batch.
 
 The task is to tell rising sweeps from falling ones in noise, which is learned soon; the seconds until the F1 of
 validation is `--f1` count training and validation, from the first batch on. Sides alternate; each runs in a process of
-its own. The last line is one JSON object; `ratio` is samples a second over those of the audio files' side.
+its own. The last line is one JSON object; `ratio` is samples a second over those of the audio files' side. `disk` says
+how much slower training is from disk, and what its windows take of memory: its peak, less what the side that holds them
+takes besides them. A few batches have to fit a tenth of the windows: it takes some 20,000 recordings.
 """
 
 import argparse
@@ -23,8 +26,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import fields, replace
+from contextlib import closing, nullcontext
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -54,11 +57,18 @@ SWEEP_HERTZ = (400.0, 3_000.0)
 SWEEP_SECONDS = 0.6
 KINDS = {"positive": 0.25, "hard_negative": 0.25, "negative": 0.4, "noise": 0.1}
 """Role -> its share of the recordings."""
-OWN = "project"
+OWN, DISK = "project", "disk"
+ALLOWED = 0.1
+"""The share of the windows that fits the memory that is allowed for them, from disk."""
+SLOWER = 0.15
+"""The goal from disk: how much slower training may be."""
 FEEDS: dict[str, Callable[[Project, Config], Feed]] = {"HDF5": from_hdf5, "audio files": from_audio_files}
 """What this project is compared with."""
+OWN_FIGURES = ("processor_seconds", "peak_mb", "windows_mb", "busy")
+"""What only some sides, or devices, have."""
 GOALS = {"audio files": 3.0, "HDF5": 1.0}
 """Side -> how many times as fast this project is to be."""
+SIDES = (OWN, DISK, *FEEDS)
 STEPS = ("raw_manifest", "audio_shards", "mel_features", "cmvn_stats")
 
 
@@ -66,7 +76,7 @@ def main() -> int:
     """Run the benchmark, or one side of it."""
     parser = arguments(__doc__ or "", model="tcn", recordings=2_000)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help=argparse.SUPPRESS)
-    parser.add_argument("--side", choices=[OWN, *FEEDS], help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
         print(json.dumps(run_side(given)))
@@ -74,10 +84,11 @@ def main() -> int:
     results, ratios = compare(given)
     summary = {
         "name": "training_cpu",
-        "ratio": ratios["audio files"],
+        "ratio": ratios.get("audio files"),
         "goal": GOALS["audio files"],
         "ratios": ratios,
         "goals": GOALS,
+        "disk": from_disk(results[OWN], results[DISK]) if {OWN, DISK} <= results.keys() else None,
         "model": given.model,
         "recordings": given.recordings,
         "cores": available_cores(),
@@ -93,13 +104,26 @@ def compare(given: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], dict[
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="bench-training-") as name:
         given.folder = Path(name)
         prepare(given)
-        ways = [(OWN, 0), *((side, workers) for side in FEEDS for workers in sorted(set(given.workers)))]
+        workers = {side: sorted(set(given.workers)) if side in FEEDS else [0] for side in given.sides}
+        ways = [(side, count) for side in given.sides for count in workers[side]]
         rounds = [{way: _child(*way, given) for way in ways} for _ in range(given.rounds)]
-    results = {side: at_its_best(side, rounds) for side in (OWN, *FEEDS)}
+    results = {side: at_its_best(side, rounds) for side in given.sides}
     own = results[OWN]["samples_per_second"]
-    ratios = {side: round(own / results[side]["samples_per_second"], 2) for side in GOALS}
+    ratios = {side: round(own / results[side]["samples_per_second"], 2) for side in given.sides if side != OWN}
     _print_table(results, ratios)
     return results, ratios
+
+
+def from_disk(memory: dict[str, Any], disk: dict[str, Any]) -> dict[str, Any]:
+    """What it costs, and saves, that windows are read from disk."""
+    return {
+        "slower": round(memory["samples_per_second"] / disk["samples_per_second"] - 1, 3),
+        "slower_goal": SLOWER,
+        "more_processor": round(disk["processor_seconds"] / memory["processor_seconds"] - 1, 3),
+        "windows_mb": memory["windows_mb"],
+        "allowed_mb": round(ALLOWED * memory["windows_mb"], 1),
+        "peak_mb": round(disk["peak_mb"] - (memory["peak_mb"] - memory["windows_mb"]), 1),
+    }
 
 
 def arguments(about: str, model: str, recordings: int) -> argparse.ArgumentParser:
@@ -110,6 +134,9 @@ def arguments(about: str, model: str, recordings: int) -> argparse.ArgumentParse
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--f1", type=float, default=0.95, help="of validation, to be reached")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side runs")
+    parser.add_argument(
+        "--sides", nargs="+", choices=SIDES, default=SIDES, help="project, and what it is compared with"
+    )
     cores = available_cores()
     parser.add_argument(
         "--workers", type=int, nargs="+", default=[max(cores // 2, 1), cores], help="of a DataLoader, each tried"
@@ -185,22 +212,25 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
 
     config = config_of(given)
     project = Project(config, given.folder / "home")
-    run, batches, val = _begun(project, config)
+    run, batches, val = _begun(project, config, given.side)
     _warm_up(run, batches, config)
     rounds = config.training.schedule.epochs + (given.device == "cuda")  # one more, in which it is looked at
-    if given.side == OWN:
+    if given.side not in FEEDS:
         train_once = _own_epochs(run, batches, config)
     else:
         train_once = _fed_epochs(run, batches, config, FEEDS[given.side](project, config), given.workers[0], rounds)
-    spent, validating, reached = 0.0, 0.0, None
+    spent, processor, validating, reached = 0.0, 0.0, 0.0, None
     batch_size, max_fpr = config.training.sampling.batch_size, config.training.validation.max_fpr
-    with keep_freed_memory() if given.side == OWN else nullcontext():  # as in the training that this is the loop of
+    with (
+        keep_freed_memory() if given.side not in FEEDS else nullcontext()
+    ):  # as in the training that this is the loop of
         for _ in range(config.training.schedule.epochs):
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.process_time()
             train_once()
             if given.device == "cuda":
                 torch.cuda.synchronize()
             spent += time.perf_counter() - started
+            processor += time.process_time() - worked
             started = time.perf_counter()
             figures = validate(run.average, val.mel, val.labels, batch_size, max_fpr)
             validating += time.perf_counter() - started
@@ -210,19 +240,26 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     samples = config.training.schedule.epochs * batches.sampler.steps * config.training.sampling.batch_size
     found = {"samples_per_second": samples / spent, "seconds_to_f1": reached, "val_f1": figures.f1}
     found |= {"steps": run.step, "weights": tensors_hash(run.average.state_dict())}
+    if given.side not in FEEDS:  # which have more processes
+        windows_mb = (batches.rows.mel.nbytes + val.mel.nbytes) / 1e6
+        found |= {"processor_seconds": processor, "peak_mb": _peak_bytes() / 1e6, "windows_mb": windows_mb}
     return found | ({"busy": _busy_share(train_once)} if given.device == "cuda" else {})
 
 
-def _begun(project: Project, config: Config) -> "tuple[Run, Batches, WindowSet]":
+def _begun(project: Project, config: Config, side: str) -> "tuple[Run, Batches, WindowSet]":
     """A training before its first step, what it goes through, and the windows of validation."""
     from wakeword_core.features.cmvn import Cmvn
-    from wakeword_core.features.store import load_windows
-    from wakeword_core.training.data import Sampler, on_device
+    from wakeword_core.features.store import open_windows
+    from wakeword_core.training.data import Sampler
     from wakeword_core.training.device import compile_backbone
+    from wakeword_core.training.feed import on_device, within_memory
     from wakeword_core.training.loop import Batches
     from wakeword_core.training.run import new_run
 
-    train, val = (load_windows(project.require("mel_features", split).path) for split in ("train", "val"))
+    splits = [open_windows(project.require("mel_features", split).path) for split in ("train", "val")]
+    allowed = ALLOWED * sum(one.mel.nbytes for one in splits)
+    compute = {"compute.memory_gb": allowed / 1e9} if side == DISK else {"compute.rows": "memory"}
+    train, val = within_memory(splits, config.changed(compute).compute)
     cmvn = Cmvn.load(project.require("cmvn_stats").file("cmvn.json"))
     settings, device = config.training, config.compute.device
     run = new_run(train, cmvn, config, device, "")
@@ -243,10 +280,11 @@ def _warm_up(run: "Run", batches: "Batches", config: Config) -> None:
     """Forwards and back once, without a step: what is compiled and chosen once belongs to no epoch."""
 
     kept = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    rows, noises, masks = batches.sampler.draw(0, run.device)
+    from wakeword_core.training.loop import draw_batches
+
     run.model.train()
-    batch = run.objective.draw(run.model, batches.rows, rows[0], noises[0], masks)
-    run.objective(run.model, batch).loss.backward()
+    with closing(draw_batches(run, batches.rows, *batches.sampler.draw(0, run.device))) as drawn:
+        run.objective(run.model, next(drawn)).loss.backward()
     run.optimizers.zero_grad()
     run.model.load_state_dict(kept)  # batch norms have moved
 
@@ -278,23 +316,26 @@ def _fed_epochs(
 
 
 def _step(run: "Run", batches: "Batches", fed: Fed, config: Config, masks: "torch.Generator") -> None:
-    import torch
-
+    from wakeword_core.training.feed import Material
     from wakeword_core.training.optim import ema_decay, learning_rate, update_average
 
     total = config.training.schedule.epochs * batches.sampler.steps
     rows, mel = fed.rows.to(run.device), fed.mel.to(run.device, non_blocking=True)
-    own = {name: getattr(batches.rows, name)[rows] for name in ("labels", "word_ends", "roles")}
-    places, mixed = torch.arange(len(rows), device=run.device), None
-    if fed.noise is not None:
-        mel, mixed = torch.cat([mel, batches.rows.mel[fed.noise.to(run.device)]]), places + len(rows)
+    noise = None if fed.noise is None else batches.rows.mel[fed.noise.to(run.device)]
+    facts = (getattr(batches.rows, name)[rows] for name in ("labels", "roles", "word_ends"))
     run.optimizers.zero_grad()
     run.optimizers.rate = learning_rate(run.step, total, config.training.schedule)
-    batch = run.objective.draw(run.model, replace(batches.rows, mel=mel, **own), places, mixed, masks)
+    batch = run.objective.draw(run.model, Material(mel, noise, *facts), masks)
     run.scaler.scale(run.objective(run.model, batch).loss).backward()
     run.optimizers.step(run.clipper, run.scaler)
     update_average(run.average, run.model, ema_decay(run.step, total, config.training.ema))
     run.step += 1
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process had."""
+    kib = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(kib.split()[1]) * 1024
 
 
 def _busy_share(work: Callable[[], object]) -> float:
@@ -322,7 +363,7 @@ def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "runs": [round(one["samples_per_second"], 1) for one in runs],
         "seconds_to_f1": round(median(reached), 2) if all(reached) else None,
         "val_f1": round(median(one["val_f1"] for one in runs), 4),
-        **({"busy": round(median(one["busy"] for one in runs), 3)} if "busy" in runs[0] else {}),
+        **{name: round(median(one[name] for one in runs), 3) for name in OWN_FIGURES if name in runs[0]},
     }
 
 

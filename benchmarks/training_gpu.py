@@ -34,7 +34,7 @@ def main() -> int:
     own = results["project"]
     summary = {
         "name": "training_gpu",
-        "ratio": ratios["audio files"],
+        "ratio": ratios.get("audio files"),
         "goal": GOAL,
         "ratios": ratios,
         "epoch_seconds": round(EPOCH_WINDOWS / own["samples_per_second"], 2),

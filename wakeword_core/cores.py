@@ -1,22 +1,34 @@
-"""How many processor cores there are to use, how many of them torch uses, and processes that work on them."""
+"""How many processor cores and how much memory there are to use, how many cores torch uses, and processes on them."""
 
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from wakeword_core.python import fresh_processes
 
 _PARENT_CHECK_SECONDS = 0.5
+_CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container finds how many bytes it may take, which may be "max"."""
 
 
 def available_cores() -> int:
     """Return how many cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_memory(limits: Sequence[Path] = _CONTAINER_LIMITS) -> int:
+    """Return how many bytes of memory this machine has, or its container may take by the files of its `limits`."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in limits:
+        with suppress(OSError, ValueError):
+            memory = min(memory, int(limit.read_text()))
+    return memory
 
 
 @contextmanager

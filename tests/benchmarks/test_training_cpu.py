@@ -48,11 +48,20 @@ def side(given: argparse.Namespace, name: str) -> dict[str, float]:
     return training_cpu.run_side(given)
 
 
-def test_sides_take_the_same_steps_and_hdf5_ends_with_the_same_weights(given: argparse.Namespace) -> None:
-    own, hdf5, audio = (side(given, name) for name in ("project", "HDF5", "audio files"))
-    assert own["steps"] == hdf5["steps"] == audio["steps"] > 0
-    assert own["weights"] == hdf5["weights"] != audio["weights"]
-    assert own["val_f1"] == hdf5["val_f1"]
+def test_sides_take_the_same_steps_and_but_for_audio_files_end_with_the_same_weights(given: argparse.Namespace) -> None:
+    own, disk, hdf5, audio = (side(given, name) for name in training_cpu.SIDES)
+    assert own["steps"] == disk["steps"] == hdf5["steps"] == audio["steps"] > 0
+    assert own["weights"] == disk["weights"] == hdf5["weights"] != audio["weights"]
+    assert own["val_f1"] == disk["val_f1"] == hdf5["val_f1"]
+    assert own["windows_mb"] == disk["windows_mb"] and own["peak_mb"] > own["windows_mb"] > 0
+
+
+def test_what_windows_take_from_disk_is_told_from_what_training_takes() -> None:
+    memory = {"samples_per_second": 100.0, "processor_seconds": 10.0, "peak_mb": 900.0, "windows_mb": 500.0}
+    disk = {"samples_per_second": 80.0, "processor_seconds": 11.0, "peak_mb": 430.0}
+    found = training_cpu.from_disk(memory, disk)
+    assert (found["slower"], found["more_processor"]) == (0.25, 0.1)
+    assert (found["peak_mb"], found["allowed_mb"]) == (30.0, 50.0)
 
 
 def batches(project: Project, config: Config) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

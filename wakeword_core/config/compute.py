@@ -25,6 +25,14 @@ class ComputeConfig(Settings):
     compile: Literal["auto", "on", "off"] = Field(
         "off", description="Compile the network with torch.compile; auto: on CUDA, where there is a compiler."
     )
+    rows: Literal["auto", "memory", "disk"] = Field(
+        "auto",
+        description="Where the rows of a training wait for their batches; auto: in memory, or on disk where they take "
+        "more than memory_gb.",
+    )
+    memory_gb: float = Field(
+        0, ge=0, le=1e6, description="GB of memory that the rows of a training may take; 0: half of the machine's."
+    )
     batch_windows: int = Field(32, ge=1, le=65_536, description="Windows of features that a CPU core computes at once.")
     gpu_batch_windows: int = Field(4_096, ge=1, le=65_536, description="Windows of features computed at once on a GPU.")
     copies_gb: float = Field(

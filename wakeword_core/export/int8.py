@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 from onnx import ModelProto
 
 from wakeword_core.config import Config
@@ -24,7 +25,8 @@ from wakeword_core.export.cost import cpu_ms_per_second
 from wakeword_core.export.onnx_graph import compact, load_model, softmax_inputs, take_metadata, write_model
 from wakeword_core.export.pack import pack_weights
 from wakeword_core.export.streaming import streaming_figures
-from wakeword_core.features.store import load_windows
+from wakeword_core.features.gathering import in_memory
+from wakeword_core.features.store import open_windows
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.detector import Handicaps, wake_scores
 from wakeword_core.runtime.exported import INT8_FILE
@@ -228,11 +230,12 @@ def make_int8(
 
     Calibration is on training windows, the choice on validation, the comparison on the test split.
     """
-    validation, fp32 = load_windows(val_features, clean_only=True), WakewordModel(model)
+    validation, fp32 = open_windows(val_features, clean_only=True), WakewordModel(model)
+    said = validation.labels.numpy() > 0
     summary = quantize_int8(
         model,
         _calibration_windows(train_features, config),
-        LabelledWindows(validation.mel.numpy(), validation.labels.numpy() > 0, fp32.threshold, fp32.handicaps),
+        LabelledWindows(in_memory(validation.mel).numpy(), said, fp32.threshold, fp32.handicaps),
         config.export.int8,
         out,
     )
@@ -256,9 +259,9 @@ def _calibration_windows(train_features: Path, config: Config) -> np.ndarray:
     """Return evenly spaced clean windows of training that end where those of validation do: [n, bands, frames]."""
     frontend = config.features.frontend
     tail = frontend.frames(config.features.windows.tail_seconds, config.data.audio.sample_rate)
-    rows = load_windows(train_features, clean_only=True)
+    rows = open_windows(train_features, clean_only=True)
     count = min(config.export.int8.calibration_windows, len(rows))
-    chosen = np.linspace(0, len(rows) - 1, count).astype(int)
+    chosen = torch.from_numpy(np.linspace(0, len(rows) - 1, count).astype(int))
     ends = rows.window_ends(frontend.window_frames, tail)[chosen]
     windows: np.ndarray = windows_ending(rows.mel[chosen], ends, frontend.window_frames).float().numpy()
     return windows

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.errors import ArtifactError
+from wakeword_core.features.gathering import Mel, PartRows, Rows, RowsOnDisk, are_finite, in_memory, joined
 from wakeword_core.files import as_type, lasting_state, parse_json, reading, replacing
 from wakeword_core.store.parts import PathPart
 
@@ -47,15 +48,11 @@ _OWN = {**COLUMNS, ROWS: np.dtype(np.int64)}
 NO_WORD = -1
 """`word_ends` of a row that holds no wake word."""
 PARTS_FOLDER = "parts"
-_EXPONENTS = {2: (np.uint16, np.uint16(0x7C00)), 4: (np.uint32, np.uint32(0x7F800000))}
-"""By bytes of a number: the type that its bits are read as, and which of them are the exponent."""
 
 _ADVICE = "build the features again"
 _MEL_DIMENSIONS = 5
-_ROWS_AT_ONCE = 1_024
 
 Columns = dict[str, npt.NDArray[Any]]
-Rows = npt.NDArray[np.int64]
 
 
 def own_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
@@ -96,29 +93,21 @@ def open_features(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-@dataclass(frozen=True)
-class _Place:
-    """The features in a file: [rows, 1, 1, n_mels, frames], and the byte that they begin at; 0 in a virtual file."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    begin: int
+_places: dict[tuple[Path, tuple[int, ...] | None], PartRows] = {}
+"""Where the features are in files that were looked through, which takes milliseconds each, by their path and state; in
+a virtual file they begin at 0."""
 
 
-_places: dict[tuple[Path, tuple[int, ...] | None], _Place] = {}
-"""Of files that were looked through, which takes milliseconds each, by their path and state."""
-
-
-def _place_of_features(file: h5py.File, path: Path) -> _Place:
+def _place_of_features(file: h5py.File, path: Path) -> PartRows:
     if missing := [name for name in (MEL, *COLUMNS) if file.get(name, getlink=True) is None]:
         raise ArtifactError(f"{path} lacks {', '.join(sorted(missing))}; {_ADVICE}")
     lengths = {name: len(own_dataset(file, name, path)) for name in (MEL, *COLUMNS)}
     if len(set(lengths.values())) > 1:
         raise ArtifactError(f"{path} has columns of different lengths: {lengths}; {_ADVICE}")
-    return _Place(file[MEL].shape, file[MEL].dtype, file[MEL].id.get_offset() or 0)
+    return PartRows(path, file[MEL].id.get_offset() or 0, file[MEL].shape, file[MEL].dtype)
 
 
-def _place(path: Path) -> _Place:
+def _place(path: Path) -> PartRows:
     place = _places.get((path, lasting_state(path)))
     if place is None:
         with open_features(path) as file:
@@ -128,10 +117,9 @@ def _place(path: Path) -> _Place:
 
 @dataclass
 class WindowSet:
-    """A split as tensors, for training and clip evaluation."""
+    """A split for training and clip evaluation: the features of its rows, in memory or on disk, and what they are."""
 
-    mel: "torch.Tensor"
-    """float16 or float32 [rows, n_mels, frames]"""
+    mel: Mel
     labels: "torch.Tensor"
     """int64 [rows], class index"""
     roles: "torch.Tensor"
@@ -148,20 +136,20 @@ class WindowSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def in_memory(self) -> "WindowSet":
+        """Read features that are on disk."""
+        return replace(self, mel=in_memory(self.mel))
+
     def joined(self, other: "WindowSet") -> "WindowSet":
         """Join these rows and those of another set; DataError when shape or number format differ."""
         import torch
 
-        if self.mel.shape[1:] != other.mel.shape[1:] or self.mel.dtype != other.mel.dtype:
-            raise DataError(
-                f"windows {list(self.mel.shape[1:])} of {self.mel.dtype} cannot be joined with "
-                f"{list(other.mel.shape[1:])} of {other.mel.dtype}; build the features again"
-            )
         tensors = {
             name: torch.cat([getattr(self, name), getattr(other, name)])
-            for name in ("mel", "labels", "roles", "views", "word_ends", "synthetic")
+            for name in ("labels", "roles", "views", "word_ends", "synthetic")
         }
-        return WindowSet(**tensors, recording_ids=np.concatenate([self.recording_ids, other.recording_ids]))
+        recording_ids = np.concatenate([self.recording_ids, other.recording_ids])
+        return WindowSet(joined(self.mel, other.mel), **tensors, recording_ids=recording_ids)
 
     def window_ends(self, frames: int, tail_frames: int) -> "torch.Tensor":
         """Choose the last frame [rows] of a window of `frames`: `tail_frames` after the word, or the row's last."""
@@ -197,28 +185,14 @@ def write_part(
 
 
 def _require_finite(block: npt.NDArray[Any], recording_ids: npt.NDArray[Any]) -> None:
-    bits, exponent = _EXPONENTS[block.dtype.itemsize]
-    # an exponent of ones is what infinities and NaN have, and nothing else; isfinite takes three times as long
-    if (np.ascontiguousarray(block).view(bits) & exponent).max(initial=0) == exponent:
+    if not are_finite(block):
         bad = recording_ids[~np.isfinite(block).all(axis=(1, 2))][0].decode()
         raise ArtifactError(f"features of recording {bad} are not finite; the recording or the front end is broken")
 
 
-def copy_rows(part: Path, rows: npt.NDArray[np.int64], target: npt.NDArray[Any]) -> None:
+def copy_rows(part: Path, rows: Rows, target: npt.NDArray[Any]) -> None:
     """Copy features of a part to the places in `target` [rows, ...] where `rows` [rows] is not negative."""
-    wanted = np.flatnonzero(rows >= 0)
-    if not len(wanted):
-        return
-    # rows that stand together were together: a few long stretches, read in place
-    breaks = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(rows[wanted]) != 1)) + 1
-    begin = _place(part).begin
-    # not through HDF5, which does one thing at a time for all threads
-    with part.open("rb") as file:
-        for stretch in np.split(wanted, breaks):
-            place = target[stretch[0] : stretch[-1] + 1]
-            file.seek(begin + int(rows[stretch[0]]) * target[0].nbytes)
-            if file.readinto(place.data) != place.nbytes:
-                raise ArtifactError(f"{part} ends too early; delete it, and it is built again")
+    _place(part).read(rows, target)
 
 
 def _describe(file: h5py.File, attributes: dict[str, str]) -> None:
@@ -277,30 +251,28 @@ class FeatureFile:
         if len(paths) != 1:
             raise ArtifactError(f"{folder} should hold one feature file, but holds {len(paths)}")
         self.path = paths[0]
-        self.order: Rows
-        """Which rows of the parts, end to end, count."""
         with open_features(self.path) as file:
-            stored, self.dtype = file[MEL].shape, file[MEL].dtype
-            self.order = own_dataset(file, ROWS, self.path)[:]
+            self.shape: tuple[int, ...] = file[MEL].shape
+            dtype, order = file[MEL].dtype, own_dataset(file, ROWS, self.path)[:]
             self.labels = as_type(list[str], parse_json(bytes(file.attrs["labels_json"])))
             self.config = as_type(dict[str, Any], parse_json(bytes(file.attrs["config_json"])))
             names = as_type(list[PathPart], parse_json(bytes(file.attrs["parts_json"])))
-        if len(self.order) and not 0 <= self.order.min() <= self.order.max() < stored[0]:
+        stored = self.shape[0]
+        if len(order) and not 0 <= order.min() <= order.max() < stored:
             raise ArtifactError(f"{self.path} names rows that it does not have; {_ADVICE}")
-        self.shape: tuple[int, ...] = (len(self.order), *stored[1:])
-        self._parts: list[tuple[Path, int, int]] = []
-        rows = 0
+        parts: list[PartRows] = []
         for part in (folder / PARTS_FOLDER / name for name in names):
             # HDF5 reads a missing part of a virtual dataset as zeros, without a word
             if not part.is_file() or not h5py.is_hdf5(part):
                 raise ArtifactError(f"{part} is missing or not an HDF5 file; {_ADVICE}")
             place = _place(part)
-            if (place.shape[1:], place.dtype) != (stored[1:], self.dtype) or (place.shape[0] and not place.begin):
+            if (place.shape[1:], place.dtype) != (self.shape[1:], dtype) or (place.shape[0] and not place.begin):
                 raise ArtifactError(f"{part} holds features of another shape than {self.path} says; {_ADVICE}")
-            self._parts.append((part, rows, place.shape[0]))
-            rows += place.shape[0]
-        if rows != stored[0]:
-            raise ArtifactError(f"{self.path} has {stored[0]} rows, but its parts have {rows}; {_ADVICE}")
+            parts.append(place)
+        if (rows := sum(place.shape[0] for place in parts)) != stored or not parts:
+            raise ArtifactError(f"{self.path} has {stored} rows, but its parts have {rows}; {_ADVICE}")
+        self.shape = (len(order), *self.shape[1:])
+        self.mel = RowsOnDisk(tuple(parts), order)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -308,12 +280,12 @@ class FeatureFile:
     @property
     def parts(self) -> list[Path]:
         """Return the parts that the rows lie in."""
-        return [part for part, _, _ in self._parts]
+        return [part.path for part in self.mel.parts]
 
     @property
     def dead(self) -> int:
         """Count the rows of the parts that do not count any more."""
-        return sum(rows for _, _, rows in self._parts) - len(self)
+        return sum(part.shape[0] for part in self.mel.parts) - len(self)
 
     @property
     def n_mels(self) -> int:
@@ -328,7 +300,7 @@ class FeatureFile:
     def column(self, name: str) -> npt.NDArray[Any]:
         """Read a whole column of COLUMNS: [rows]."""
         with open_features(self.path) as file:
-            return file[name][:][self.order]
+            return file[name][:][self.mel.order]
 
     def content(self) -> str:
         """Hash what counts: every column of every row, in their order; where the rows lie does not count."""
@@ -340,62 +312,42 @@ class FeatureFile:
 
     def rows(self, chosen: Sequence[int]) -> npt.NDArray[np.float32]:
         """Read some rows: float32 [len(chosen), n_mels, frames]."""
-        return self._read(self.order[np.asarray(chosen, np.int64)]).astype(np.float32)
+        return self.mel.read(np.asarray(chosen, np.int64)).astype(np.float32)
 
     def blocks(self, rows: int) -> Iterator[tuple[int, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
-        """Yield (first row, mel [<= rows, n_mels, frames], valid [<= rows, frames]) over the split.
-
-        Raises ArtifactError where a value is not finite.
-        """
+        """Yield (first row, mel [<= rows, n_mels, frames], valid [<= rows, frames]) over the split."""
         first, count = (self.column(name).astype(np.int64)[:, None] for name in ("valid_start", "valid_frames"))
         frame = np.arange(self.frames)
-        for start in range(0, len(self), rows):
+        for start, mel in self.mel.blocks(rows):
             here = slice(start, start + rows)
-            mel = self._read(self.order[here])
-            if not np.isfinite(mel).all():
-                raise ArtifactError(f"{self.path} holds values that are not finite near row {start}")
             yield start, mel, (frame >= first[here]) & (frame < first[here] + count[here])
 
-    def load(self, *, clean_only: bool = False) -> WindowSet:
-        """Read the whole split (or its clean views) as tensors."""
+    def windows(self, *, clean_only: bool = False) -> WindowSet:
+        """Return the whole split (or its clean views), whose features stay on disk."""
         import torch
 
         chosen = self.column("views") == 0 if clean_only else np.ones(len(self), bool)
-        order = self.order[chosen]
-        mel = np.empty((len(order), self.n_mels, self.frames), self.dtype)
-        for start in range(0, len(order), _ROWS_AT_ONCE):
-            block = mel[start : start + _ROWS_AT_ONCE]
-            self._read_into(block, order[start : start + _ROWS_AT_ONCE])
-            if not np.isfinite(block).all():
-                raise ArtifactError(f"{self.path} holds values that are not finite near row {start}")
         labels, roles, views, word_ends = (
             torch.from_numpy(self.column(name)[chosen].astype(np.int64))
             for name in ("labels", "roles", "views", "word_ends")
         )
         synthetic = torch.from_numpy(self.column("synthetic")[chosen] > 0)
         recording_ids = self.column("recording_ids")[chosen].astype(np.str_)
-        return WindowSet(torch.from_numpy(mel), labels, roles, views, word_ends, synthetic, recording_ids)
-
-    def _read(self, rows: Rows) -> npt.NDArray[Any]:
-        """Read rows of the parts, end to end: [rows, n_mels, frames]."""
-        mel = np.empty((len(rows), self.n_mels, self.frames), self.dtype)
-        self._read_into(mel, rows)
-        return mel
-
-    def _read_into(self, mel: npt.NDArray[Any], rows: Rows) -> None:
-        for part, first, count in self._parts:
-            own = rows - first
-            copy_rows(part, np.where(own < count, own, -1), mel)
+        return WindowSet(self.mel.chosen(chosen), labels, roles, views, word_ends, synthetic, recording_ids)
 
 
 def spread_windows(folder: Path, count: int) -> npt.NDArray[np.float32]:
     """Read so many clean windows of the split in `folder`, or all that there are, evenly spaced: [n, bands, frames]."""
-    windows = load_windows(folder, clean_only=True).mel
-    chosen = np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(int)
-    read: npt.NDArray[np.float32] = windows[chosen].float().numpy()
-    return read
+    file = FeatureFile(folder)
+    clean = np.flatnonzero(file.column("views") == 0)
+    return file.rows(clean[np.linspace(0, len(clean) - 1, min(count, len(clean))).astype(int)])
+
+
+def open_windows(folder: Path, *, clean_only: bool = False) -> WindowSet:
+    """Open the split in `folder` (or its clean views), whose features stay on disk."""
+    return FeatureFile(folder).windows(clean_only=clean_only)
 
 
 def load_windows(folder: Path, *, clean_only: bool = False) -> WindowSet:
-    """Read the split in `folder` (or its clean views) as tensors."""
-    return FeatureFile(folder).load(clean_only=clean_only)
+    """Read the split in `folder` (or its clean views) into memory."""
+    return open_windows(folder, clean_only=clean_only).in_memory()

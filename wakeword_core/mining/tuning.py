@@ -10,7 +10,7 @@ from wakeword_core.config import Config, ValMetric
 from wakeword_core.cores import torch_threads
 from wakeword_core.features.build import build_features
 from wakeword_core.features.cmvn import Cmvn
-from wakeword_core.features.store import WindowSet, load_windows
+from wakeword_core.features.store import WindowSet, open_windows
 from wakeword_core.files import link_or_copy
 from wakeword_core.mining.miner import highest_scores
 from wakeword_core.models.scoring import CARD, WEIGHTS, load_model
@@ -63,12 +63,12 @@ def tune(
     Mined clips join the training windows as hard negatives with augmented views of their own. A killed tuning that is
     called again goes on after its last finished epoch, as any training; see `ATTEMPT`.
     """
-    val = load_windows(sources.val)
+    val = open_windows(sources.val)
     base, _ = load_model(sources.model)
     before = validation_figures(sources.model, val, config, device)
     mined = _mined_windows(sources, config, device, out / _FEATURES, parts, progress)
     attempt = out / ATTEMPT
-    windows = load_windows(sources.train).joined(mined)
+    windows = open_windows(sources.train).joined(mined)
     summary = train(windows, val, cmvn, tuning_config(config), attempt, progress, on_epoch, start_from=base)
     after = ValidationFigures(
         **{field.name: getattr(summary, f"val_{field.name}") for field in fields(ValidationFigures)}
@@ -103,9 +103,9 @@ def validation_figures(model: Path, val: WindowSet, config: Config, device: str)
     """Measure the model in a folder on validation windows, as training does after an epoch."""
     training, hop_seconds = config.training, config.features.rows.negative_hop_seconds
     alarms = allowed_alarms(val.labels, hop_seconds, training.validation.false_alarms_per_hour)
-    loaded, mel, labels = load_model(model)[0].to(device), val.mel.to(device), val.labels.to(device)
+    loaded, labels = load_model(model)[0].to(device), val.labels.to(device)
     with torch_threads(config.compute.threads):
-        return validate(loaded, mel, labels, training.sampling.batch_size, training.validation.max_fpr, alarms)
+        return validate(loaded, val.mel, labels, training.sampling.batch_size, training.validation.max_fpr, alarms)
 
 
 def clean_up(out: Path) -> None:
@@ -122,7 +122,7 @@ def _mined_windows(
         shutil.rmtree(out)
     out.mkdir(parents=True)
     build_features(sources.mined, "train", config, device, out, parts, progress, mixed_in=sources.shards)
-    return load_windows(out)
+    return open_windows(out)
 
 
 def _named(figures: ValidationFigures, prefix: str) -> dict[str, float]:

@@ -11,7 +11,6 @@ what does not need these; see `TrainAugmentConfig.unfit_for`.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -59,12 +58,6 @@ def check_windows(windows: "WindowSet", split: Split, features: FeaturesConfig, 
         )
     if len(windows.labels) and not 0 <= int(windows.labels.min()) <= int(windows.labels.max()) < classes:
         raise DataError(f"{name} windows have labels outside 0 to {classes - 1}; build the features again")
-
-
-def on_device(windows: "WindowSet", device: torch.device | str) -> "WindowSet":
-    """Return windows with their tensors on a device."""
-    names = ("mel", "labels", "roles", "views", "word_ends", "synthetic")
-    return replace(windows, **{name: getattr(windows, name).to(device) for name in names})
 
 
 class Sampler:
@@ -118,24 +111,24 @@ class Sampler:
         return drawn
 
     def noise(self, epoch: int) -> Tensor:
-        """Draw rows of noise to mix in, int64 [steps, batch_size] of the 0-based epoch; empty where there is none."""
+        """Draw rows of noise to mix in, int64 [steps, batch_size] of the 0-based epoch; [steps, 0] if there is none."""
         if not len(self._noise):
-            return torch.empty(0, dtype=torch.int64)
+            return torch.empty(self.steps, 0, dtype=torch.int64)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, "noise"))
         return self._noise[torch.randint(len(self._noise), (self.steps, self._batch), generator=generator)]
 
     def draw(
         self, epoch: int, device: torch.device, difficulty: Tensor | None = None
-    ) -> tuple[Tensor, Sequence[Tensor | None], torch.Generator]:
+    ) -> tuple[Tensor, Tensor, torch.Generator]:
         """Draw all that is random about the 0-based epoch, dropout included, which draws from torch's own generator.
 
-        Returns each batch's rows [steps, batch], its rows of noise ([batch] or None, steps of them), and where the rest
-        is drawn from. Rows may be drawn by their `difficulty` [rows].
+        Returns each batch's rows [steps, batch], its rows of noise [steps, batch or 0], and where the rest is drawn
+        from. Rows may be drawn by their `difficulty` [rows].
         """
         rows, noises = self.epoch(epoch, difficulty).to(device), self.noise(epoch).to(device)
         torch.manual_seed(derived_seed(self.seed, epoch, "dropout"))
         masks = torch.Generator(device).manual_seed(derived_seed(self.seed, epoch, "masks"))
-        return rows, noises.unbind() if noises.numel() else [None] * len(rows), masks
+        return rows, noises, masks
 
 
 def derived_seed(seed: int, epoch: int, purpose: str) -> int:

@@ -34,7 +34,12 @@ class Ranks:
 
     index: int = 0
     count: int = 1
-    cores: int = 0  # of this machine for each of those that run on it; 0: all
+    here: int = 1  # how many of them run on this machine
+
+    @property
+    def cores(self) -> int:
+        """Cores of this machine for each of those that run on it; 0: all."""
+        return max(1, available_cores() // self.here) if self.here > 1 else 0
 
     @property
     def first(self) -> bool:
@@ -132,7 +137,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if own else "gloo"
     distributed.init_process_group(backend, store=store, rank=index, world_size=count)
     try:
-        yield Ranks(index, count, max(1, available_cores() // here))
+        yield Ranks(index, count, here)
     finally:
         distributed.destroy_process_group()
 

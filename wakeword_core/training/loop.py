@@ -8,7 +8,8 @@ parts as memory and the number of processes ask for.
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +23,10 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.interrupts import finishing
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.data import Sampler, check_windows, derived_seed, on_device
+from wakeword_core.training.data import Sampler, check_windows, derived_seed
 from wakeword_core.training.device import choose_device, compile_backbone, cuda_devices, keep_freed_memory
 from wakeword_core.training.distributed import ALONE, MemoryFullError, Ranks, is_one_of_several, join_ranks
+from wakeword_core.training.feed import feed, on_device, within_memory
 from wakeword_core.training.objective import Batch, wrongness
 from wakeword_core.training.optim import ema_decay, learning_rate, update_average
 from wakeword_core.training.processes import train_in_processes
@@ -111,13 +113,14 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         finishing("batch") as stop_requested,
         torch.random.fork_rng(devices=cuda_devices(device)),
     ):
-        identity = run_hash(job.train, job.val, job.cmvn, config, job.start_from)
-        run = new_run(job.train, job.cmvn, config, device, identity, job.start_from, ranks)
+        train, val = within_memory([job.train, job.val], config.compute, ranks.here)
+        identity = run_hash(train, val, job.cmvn, config, job.start_from)
+        run = new_run(train, job.cmvn, config, device, identity, job.start_from, ranks)
         run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
         resume_run(run, out)
         compile_backbone(run.model.backbone, config.compute.compile, device, ranks.count)
-        batches = Batches(on_device(job.train, device), sampler, progress, stop_requested)
-        validation = on_device(job.val, device)
+        batches = Batches(on_device(train, device), sampler, progress, stop_requested)
+        validation = on_device(val, device)
 
         while len(run.history) < settings.schedule.epochs and not (
             settings.validation.keep == "best" and out_of_patience(run.history, settings.validation.patience)
@@ -190,21 +193,21 @@ def train_epoch(run: Run, batches: Batches, training: TrainingConfig) -> EpochTr
     scores = [record.score for record in run.history]
     run.model.train()
 
-    for position in range(steps_done, len(rows)):
-        if run.ranks.any(batches.stop_requested()):
-            so_far = {name: tensor[:position] for name, tensor in trace._asdict().items()}
-            run.partial_epoch = PartialEpoch(so_far, random_state(run.device, masks))
-            raise StoppedError
-        if not run.ranks.first:  # dropout of the first process goes on as that of a single process does
-            torch.manual_seed(derived_seed(batches.sampler.seed, run.step, f"dropout of process {run.ranks.index}"))
-        run.optimizers.rate = learning_rate(run.step, total, training.schedule, scores)
-        batch = draw_batch(run, batches.rows, rows[position], noises[position], masks)
-        trace.losses[position], trace.wrong[position] = compute_gradients(run, batch, training.loss)
-        trace.norms[position] = run.optimizers.step(run.clipper, run.scaler)
-        if not run.scaler.is_enabled() or trace.norms[position].isfinite():  # else the scaler has skipped the step
-            update_average(run.average, run.model, ema_decay(run.step, total, training.ema))
-        run.step += 1
-        batches.progress("training", run.step, total)
+    with closing(draw_batches(run, batches.rows, rows[steps_done:], noises[steps_done:], masks)) as drawn:
+        for position in range(steps_done, len(rows)):
+            if run.ranks.any(batches.stop_requested()):
+                so_far = {name: tensor[:position] for name, tensor in trace._asdict().items()}
+                run.partial_epoch = PartialEpoch(so_far, random_state(run.device, masks))
+                raise StoppedError
+            if not run.ranks.first:  # dropout of the first process goes on as that of a single process does
+                torch.manual_seed(derived_seed(batches.sampler.seed, run.step, f"dropout of process {run.ranks.index}"))
+            run.optimizers.rate = learning_rate(run.step, total, training.schedule, scores)
+            trace.losses[position], trace.wrong[position] = compute_gradients(run, next(drawn), training.loss)
+            trace.norms[position] = run.optimizers.step(run.clipper, run.scaler)
+            if not run.scaler.is_enabled() or trace.norms[position].isfinite():  # else the scaler has skipped the step
+                update_average(run.average, run.model, ema_decay(run.step, total, training.ema))
+            run.step += 1
+            batches.progress("training", run.step, total)
 
     if run.difficulty is not None:
         wrong, places = trace.wrong.flatten().cpu(), rows.flatten().cpu()
@@ -214,13 +217,19 @@ def train_epoch(run: Run, batches: Batches, training: TrainingConfig) -> EpochTr
     return trace
 
 
-def draw_batch(run: Run, windows: "WindowSet", rows: Tensor, noise: Tensor | None, generator: torch.Generator) -> Batch:
-    """Augment the chosen rows [batch] as `Objective.draw` does; ConfigError when the GPU's memory is too small."""
+def draw_batches(
+    run: Run, windows: "WindowSet", rows: Tensor, noises: Tensor, generator: torch.Generator
+) -> Generator[Batch]:
+    """Yield the batches of `rows` [steps, batch] and of noise alike, each augmented when it is asked for.
+
+    Raises ConfigError when the GPU's memory is too small for a batch.
+    """
     try:
-        return run.objective.draw(run.model, windows, rows, noise, generator)
+        for material in feed(windows, rows, noises, run.device):
+            yield run.objective.draw(run.model, material, generator)
     except torch.OutOfMemoryError as error:
         raise ConfigError(
-            f"the GPU's memory is too small for {len(rows)} rows; lower training.sampling.batch_size"
+            f"the GPU's memory is too small for {rows.shape[1]} rows; lower training.sampling.batch_size"
         ) from error
 
 

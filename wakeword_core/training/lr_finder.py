@@ -1,6 +1,7 @@
 """The learning-rate range test (Smith 2017): the rate grows batch by batch, and the loss tells which rates learn."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
@@ -9,17 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-from torch import Tensor
 
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.data import Sampler, check_windows, on_device
+from wakeword_core.training.data import Sampler, check_windows
 from wakeword_core.training.device import choose_device, cuda_devices
-from wakeword_core.training.loop import compute_gradients, draw_batch
-from wakeword_core.training.run import new_run
+from wakeword_core.training.feed import on_device, within_memory
+from wakeword_core.training.loop import compute_gradients, draw_batches
+from wakeword_core.training.objective import Batch
+from wakeword_core.training.run import Run, new_run
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -103,20 +105,21 @@ def find_rate(
     mean, weight, lowest, diverged = 0.0, 0.0, np.inf, False
     with torch_threads(config.compute.threads), torch.random.fork_rng(devices=cuda_devices(device)):
         run = new_run(train, cmvn, config, device, "", start_from)
-        rows, sampler = on_device(train, device), Sampler(train, config.labels, config.training, config.seed)
+        (rows,) = within_memory([train], config.compute)
+        sampler = Sampler(train, config.labels, config.training, config.seed)
         run.model.train()
-        for rate, (chosen, noise, generator) in zip(tried, _batches(sampler, run.device), strict=False):
-            run.optimizers.rate = float(rate)
-            batch = draw_batch(run, rows, chosen, noise, generator)
-            loss = float(compute_gradients(run, batch, config.training.loss)[0])
-            mean, weight = _MEMORY * mean + (1 - _MEMORY) * loss, _MEMORY * weight + (1 - _MEMORY)
-            lowest = min(lowest, mean / weight)
-            diverged = not np.isfinite(loss) or mean / weight > _DIVERGED * lowest
-            if diverged:
-                break
-            losses.append(loss)
-            run.optimizers.step(run.clipper, run.scaler)
-            progress("learning rates", len(losses), rates.steps)
+        with closing(_batches(run, on_device(rows, device), sampler)) as batches:
+            for rate, batch in zip(tried, batches, strict=False):
+                run.optimizers.rate = float(rate)
+                loss = float(compute_gradients(run, batch, config.training.loss)[0])
+                mean, weight = _MEMORY * mean + (1 - _MEMORY) * loss, _MEMORY * weight + (1 - _MEMORY)
+                lowest = min(lowest, mean / weight)
+                diverged = not np.isfinite(loss) or mean / weight > _DIVERGED * lowest
+                if diverged:
+                    break
+                losses.append(loss)
+                run.optimizers.step(run.clipper, run.scaler)
+                progress("learning rates", len(losses), rates.steps)
     if len(losses) < FEWEST_STEPS:
         raise ConfigError(
             f"the loss diverged after {len(losses)} batches, at a learning rate of {tried[len(losses)]:.2g}, which is "
@@ -125,12 +128,11 @@ def find_rate(
     return _read(tried[: len(losses)], np.asarray(losses), _DIVERGED * lowest, diverged)
 
 
-def _batches(sampler: Sampler, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
-    """Draw the batches of a training: rows, rows of noise, and where the rest of what is random comes from."""
+def _batches(run: Run, windows: "WindowSet", sampler: Sampler) -> Generator[Batch]:
+    """Draw the batches of a training, epoch by epoch."""
     for epoch in count():
-        rows, noises, generator = sampler.draw(epoch, device)
-        for chosen, noise in zip(rows, noises, strict=True):
-            yield chosen, noise, generator
+        with closing(draw_batches(run, windows, *sampler.draw(epoch, run.device))) as batches:
+            yield from batches
 
 
 def _read(rates: NDArray[np.float64], losses: NDArray[np.float64], limit: float, diverged: bool) -> RangeTest:

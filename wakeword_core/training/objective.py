@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from wakeword_core.features.store import NO_WORD
 from wakeword_core.models.layers import StreamingBackbone, WindowBackbone
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.training.data import BandWarp, augment, mixup, spec_augment, time_shift
+from wakeword_core.training.feed import Material
 from wakeword_core.training.losses import (
     MetricLoss,
     Zones,
@@ -30,9 +31,6 @@ from wakeword_core.training.losses import (
     worst,
     zones,
 )
-
-if TYPE_CHECKING:
-    from wakeword_core.features.store import WindowSet
 
 
 @dataclass(frozen=True)
@@ -103,22 +101,22 @@ class Objective(nn.Module):
         self.metric = MetricLoss(loss, model.backbone, model.classes) if loss.metric != "none" else None
 
     @torch.no_grad()
-    def draw(
-        self, model: ScoringModel, rows: "WindowSet", chosen: Tensor, noise: Tensor | None, generator: torch.Generator
-    ) -> Batch:
-        """Draw the batch of the rows `chosen` [batch], augmented, with the rows `noise` [batch] (if any) mixed in.
+    def draw(self, model: ScoringModel, material: Material, generator: torch.Generator) -> Batch:
+        """Draw the batch that is made of some material: augmented, and with its noise (if any) mixed in.
 
-        Everything random comes from `generator`, on the device of the rows.
+        Everything random comes from `generator`, on the device of the material.
         """
-        x, ends = self._features(model, rows, chosen, noise, generator)
+        x, ends = self._features(model, material, generator)
         x, partners, share = mixup(x, self.config.training.augment.mixup_alpha, generator)
         placed = ends if share == 1 else _choose_ends(ends, ends[partners], share, generator)
         steps = step_ends(model.backbone, placed, x.shape[2], model.frames, self._hit, generator)
         count = members(model.backbone)
-        targets = [self._targets(rows, chosen, ends, steps, count, share, generator)]
+        labels, roles = material.labels, material.roles
+        targets = [self._targets(labels, roles, ends, steps, count, share, generator)]
         if share < 1:
-            targets.append(self._targets(rows, chosen[partners], ends[partners], steps, count, 1 - share, generator))
-        return Batch(x, rows.labels[chosen], steps, tuple(targets))
+            others = labels[partners], roles[partners], ends[partners]
+            targets.append(self._targets(*others, steps, count, 1 - share, generator))
+        return Batch(x, labels, steps, tuple(targets))
 
     def forward(self, model: ScoringModel, batch: Batch) -> LossOutput:
         """Compute the loss of a batch, or the share that its part has in it; dropout draws from torch's generators.
@@ -147,8 +145,8 @@ class Objective(nn.Module):
 
     def _targets(
         self,
-        rows: "WindowSet",
-        chosen: Tensor,
+        labels: Tensor,
+        roles: Tensor,
         ends: Tensor,
         steps: Tensor,
         count: int,
@@ -159,28 +157,24 @@ class Objective(nn.Module):
 
         Of an ensemble, whose scores come once each of `count` members, each makes up its part of the loss.
         """
-        loss, labels = self.config.training.loss, rows.labels[chosen]
+        loss = self.config.training.loss
         zone = zones(ends.repeat(count), steps.repeat(count, 1), self._hit, self._early)
         looked_at = loss.pooling == "window" or self.metric is not None
         places = draw_step(zone, generator) if looked_at else None
-        hard = rows.roles[chosen] == ROLES.index("hard_negative")
+        hard = roles == ROLES.index("hard_negative")
         counts = None if loss.hard_negative_weight == 1 else torch.where(hard, loss.hard_negative_weight, 1.0)
         shares = row_shares(labels, loss.pooling, self.class_weights, counts) * (share / count)
         if share < 1 and steps.shape[1] == 1:  # a window placed for one of two mixed words may not hold the other
             shares = shares * ((ends == NO_WORD) | has_hit_step(ends, steps, self._hit))
         return Targets(labels.repeat(count), zone, places, shares.float().repeat(count))
 
-    def _features(
-        self, model: ScoringModel, rows: "WindowSet", chosen: Tensor, noise: Tensor | None, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _features(self, model: ScoringModel, material: Material, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augment, normalise and mask rows: [batch, n_mels, frames], and where their words end [batch]."""
         training = self.config.training
-        mixed = None if noise is None else rows.mel.index_select(0, noise).float()
-        negative = rows.labels[chosen] == 0
+        noise = None if material.noise is None else material.noise.float()
         shift = training.augment.shift_frames
-        x = rows.mel.index_select(0, chosen).float()
-        x, ends = time_shift(x, rows.word_ends[chosen], shift, model.frames, generator)
-        x = augment(x, negative, mixed, training.augment, self._warp, generator)
+        x, ends = time_shift(material.mel.float(), material.word_ends, shift, model.frames, generator)
+        x = augment(x, material.labels == 0, noise, training.augment, self._warp, generator)
         return spec_augment(model.normalise(x), training.spec_augment, generator), ends
 
 

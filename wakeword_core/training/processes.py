@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.features.gathering import Mel, PartRows, RowsOnDisk
 from wakeword_core.files import read_json, replacing, write_json
 from wakeword_core.interrupts import finishing
 from wakeword_core.models.scoring import load_model, model_card, save_model
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 _FOLDER, _LOG = "processes", "processes.log"
 _STORE = "store"
 _TENSORS, _FACTS, _START = "windows.safetensors", "job.json", "start_from"
-_USED = ("mel", "labels", "roles", "views", "word_ends", "synthetic")  # what training uses of a window set
+_USED = ("labels", "roles", "views", "word_ends", "synthetic")  # what training uses of a window set besides its mel
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 0.1
 _ERROR_SECONDS = 10.0  # how long the others may take to report an error once a process has died
@@ -74,15 +75,24 @@ def train_in_processes(train: Train, job: Job, out: Path, progress: Progress, on
 
 
 def save_job(job: Job, folder: Path) -> None:
-    """Write what a training starts from to a folder, as tensors and JSON; `load_job` reads it."""
+    """Write what a training starts from to a folder, as tensors and JSON; `load_job` reads it.
+
+    Of features on disk it is written where they are.
+    """
     tensors = {f"cmvn.{name}": torch.as_tensor(values) for name, values in asdict(job.cmvn).items()}
+    on_disk: dict[str, list[Any]] = {}
     for split, windows in (("train", job.train), ("val", job.val)):
         tensors |= {f"{split}.{name}": getattr(windows, name).cpu().contiguous() for name in _USED}
+        if isinstance(windows.mel, RowsOnDisk):
+            tensors[f"{split}.order"] = torch.from_numpy(windows.mel.order)
+            on_disk[split] = [[str(part.path), part.begin, part.shape, part.dtype.str] for part in windows.mel.parts]
+        else:
+            tensors[f"{split}.mel"] = windows.mel.cpu().contiguous()
     with replacing(folder / _TENSORS) as part:
         save_file(tensors, part)
     if job.start_from is not None:
         save_model(folder / _START, job.start_from, model_card(job.config))
-    facts = {"config": job.config.model_dump(mode="json"), "micro_batch": job.micro_batch}
+    facts = {"config": job.config.model_dump(mode="json"), "micro_batch": job.micro_batch, "on_disk": on_disk}
     write_json(folder / _FACTS, {**facts, "further": job.start_from is not None})
 
 
@@ -94,7 +104,17 @@ def load_job(folder: Path) -> Job:
     facts, tensors = read_json(folder / _FACTS), load_file(folder / _TENSORS)
 
     def windows(split: str) -> WindowSet:
-        return WindowSet(recording_ids=np.empty(0, np.str_), **{name: tensors[f"{split}.{name}"] for name in _USED})
+        used = {name: tensors[f"{split}.{name}"] for name in _USED}
+        return WindowSet(mel(split), **used, recording_ids=np.empty(0, np.str_))
+
+    def mel(split: str) -> Mel:
+        if split not in facts["on_disk"]:
+            return tensors[f"{split}.mel"]
+        parts = [
+            PartRows(Path(path), begin, tuple(shape), np.dtype(dtype))
+            for path, begin, shape, dtype in facts["on_disk"][split]
+        ]
+        return RowsOnDisk(tuple(parts), tensors[f"{split}.order"].numpy())
 
     cmvn = Cmvn(tensors["cmvn.mean"].numpy(), tensors["cmvn.std"].numpy())
     start_from = load_model(folder / _START)[0] if facts["further"] else None

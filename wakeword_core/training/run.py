@@ -21,6 +21,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError, ConfigError, reason_of
+from wakeword_core.features.gathering import ROWS_AT_ONCE, in_order
 from wakeword_core.files import canonical_json, digest, link_or_copy, parse_json, replacing
 from wakeword_core.models.scoring import ScoringModel, count_parameters, model_card, new_model, save_model
 from wakeword_core.training.data import UNSEEN, derived_seed
@@ -119,7 +120,10 @@ def run_hash(
     if config.training.sampling.real_share is not None:
         whole.update(train.synthetic.cpu().contiguous().numpy().data)
     for windows in (train, val):
-        for tensor in (windows.mel, windows.labels, windows.roles, windows.word_ends):
+        whole.update(str(tuple(windows.mel.shape)).encode())
+        for block in in_order(windows.mel, ROWS_AT_ONCE):
+            whole.update(block.numpy().data)
+        for tensor in (windows.labels, windows.roles, windows.word_ends):
             whole.update(str(tuple(tensor.shape)).encode())
             whole.update(tensor.cpu().contiguous().numpy().data)
     for values in (cmvn.mean, cmvn.std):

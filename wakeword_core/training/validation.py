@@ -12,6 +12,7 @@ from torch.nn import functional
 from wakeword_core.config import ValMetric
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.metrics import area_under_roc
+from wakeword_core.features.gathering import Mel, in_order
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.training.run import Run
 
@@ -53,13 +54,13 @@ def validate_run(run: Run, windows: "WindowSet", max_fpr: float, alarms: int) ->
 
 @torch.inference_mode()
 def validate(
-    model: ScoringModel, mel: Tensor, labels: Tensor, batch_size: int, max_fpr: float, alarms: int = 0
+    model: ScoringModel, mel: Mel, labels: Tensor, batch_size: int, max_fpr: float, alarms: int = 0
 ) -> ValidationFigures:
     """Measure `model`, in eval mode, on windows mel [rows, n_mels, frames] of classes `labels` [rows] on its device.
 
     The partial AUC ends at `max_fpr`. `alarms` windows without a word may score over the threshold of the misses.
     """
-    logits = torch.cat([model.logits(batch) for batch in torch.split(mel, batch_size)])
+    logits = torch.cat([model.logits(batch) for batch in in_order(mel, batch_size, labels.device)])
     loss = float(functional.cross_entropy(logits, labels))
     if not bool(logits.isfinite().all()):
         return ValidationFigures(float("nan"), 0.0, 0.0, 0.0, 1.0)

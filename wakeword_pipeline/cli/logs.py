@@ -19,6 +19,7 @@ from rich.text import Text
 
 from wakeword_core import __version__
 from wakeword_core.config import Config
+from wakeword_core.cores import machine_memory
 from wakeword_core.errors import ConfigError
 from wakeword_core.progress import ProgressLines, begins_again
 from wakeword_core.text import printable
@@ -92,8 +93,7 @@ def describe_device(name: str) -> str:
         if torch.cuda.is_available():
             properties = torch.cuda.get_device_properties(0)
             return f"cuda: {properties.name}, {properties.total_memory / 2**30:.0f} GiB"
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"cpu: {os.cpu_count()} cores, {memory / 2**30:.0f} GiB"
+    return f"cpu: {os.cpu_count()} cores, {machine_memory() / 2**30:.0f} GiB"
 
 
 class Bars:

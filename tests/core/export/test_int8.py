@@ -49,7 +49,7 @@ def test_int8_is_calibrated_on_windows_that_end_behind_the_word(
         return whole(path, chosen, held, config, out)
 
     whole = int8.quantize_int8
-    monkeypatch.setattr(int8, "load_windows", lambda path, clean_only: splits[path])
+    monkeypatch.setattr(int8, "open_windows", lambda path, clean_only: splits[path])
     monkeypatch.setattr(int8, "quantize_int8", quantize)
     monkeypatch.setattr(int8, "CALIBRATIONS", ("minmax",))
     monkeypatch.setattr(

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from wakeword_core.config import ROLES, Config, FeaturesConfig, FrontendConfig, TcnConfig, TrainingConfig
 from wakeword_core.features.cmvn import Cmvn
 from wakeword_core.features.store import WindowSet
+from wakeword_core.training.feed import Material, feed
 from wakeword_core.training.records import EpochRecord
 
 N_MELS, FRAMES = 16, 32
@@ -116,6 +117,12 @@ def windows_for(seed: int, strength: float = 6.0, rows: int = 80, context: int =
     ends = torch.where(kind == 0, 27 if start is None else start + 15, -1)
     clean, real = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, dtype=torch.bool)
     return WindowSet(mel.half(), (kind == 0).long(), roles, clean, ends, real, ids)
+
+
+def material(windows: WindowSet, chosen: torch.Tensor, noise: torch.Tensor | None = None) -> Material:
+    """What a batch of these rows is made of."""
+    noises = chosen[:0] if noise is None else noise
+    return next(feed(windows, chosen[None], noises[None], torch.device("cpu")))
 
 
 TRAIN, VAL = windows_for(1), windows_for(2)

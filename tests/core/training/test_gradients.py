@@ -16,6 +16,7 @@ from sweeps_to_train import (
     TINY_TCN,
     VAL,
     config_for,
+    material,
     merged,
     same_weights,
 )
@@ -137,7 +138,7 @@ def test_losses_and_gradients_of_micro_batches_add_up_to_the_batchs(name: str, m
         if isinstance(one, torch.nn.modules.batchnorm._BatchNorm | torch.nn.Dropout):
             one.eval()
     rows = torch.tensor([0, 4, 8, 1, 2, 3, 5, 6, 9, 10, 13])
-    batch = objective.draw(model, windows, rows, rows.flip(0), torch.Generator().manual_seed(0))
+    batch = objective.draw(model, material(windows, rows, rows.flip(0)), torch.Generator().manual_seed(0))
     found = []
     for at_once in (11, most):
         model.zero_grad(), objective.zero_grad()

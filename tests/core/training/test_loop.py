@@ -23,6 +23,7 @@ from sweeps_to_train import (
     VAL,
     config_for,
     history,
+    material,
     merged,
     same_weights,
     untimed,
@@ -99,7 +100,7 @@ def test_an_epoch_of_one_toy_batch_is_gradient_descent_by_hand() -> None:
         losses = []
         for step in range(3):
             order = batches.sampler.epoch(0)[step]
-            batch = by_hand.objective.draw(by_hand.model.train(), batches.rows, order, None, torch.Generator())
+            batch = by_hand.objective.draw(by_hand.model.train(), material(toy, order), torch.Generator())
             loss = by_hand.objective(by_hand.model, batch).loss
             by_hand.model.zero_grad()
             loss.backward()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, NO_AUGMENT, TINY_TCN, VAL, config_for, windows_for
+from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, NO_AUGMENT, TINY_TCN, VAL, config_for, material, windows_for
 from torch.nn import functional
 
 from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig
@@ -36,7 +36,7 @@ def _parts(config: Config) -> tuple[ScoringModel, Objective, WindowSet]:
 
 
 def _judged(model: ScoringModel, objective: Objective, rows: WindowSet, generator: torch.Generator) -> torch.Tensor:
-    return objective(model, objective.draw(model, rows, CHOSEN, None, generator)).loss
+    return objective(model, objective.draw(model, material(rows, CHOSEN), generator)).loss
 
 
 def _loss(config: Config, seed: int = 0, rows: WindowSet | None = None) -> float:
@@ -67,7 +67,7 @@ def test_window_pooling_of_whole_windows_is_torchs_cross_entropy(weights: str, s
 def test_hard_negatives_count_as_if_they_stood_there_more_often(pooling: str, members: int) -> None:
     config = _config(TcnConfig(**TINY_TCN, members=members, dropout=0), pooling=pooling, hard_negative_weight=3.0)
     model, objective, rows = _parts(config)
-    shares = objective.draw(model, rows, CHOSEN, None, torch.Generator()).targets[0].shares.view(members, -1)
+    shares = objective.draw(model, material(rows, CHOSEN), torch.Generator()).targets[0].shares.view(members, -1)
     assert torch.equal(shares, shares[:1].expand_as(shares))
     assert float(shares.sum()) == pytest.approx(1 if pooling == "window" else 2)  # words and other rows count alike
     words, negatives = shares[0][[0, 4, 6]], shares[0][[1, 2, 3, 5, 7]]
@@ -119,7 +119,7 @@ def test_the_window_that_is_embedded_ends_where_a_word_may_be_heard(members: int
     model.backbone.embed = lambda x: embedded.append(x) or embed(x)
     found: list[torch.Tensor] = []
     for seed in range(20):
-        batch = objective.draw(model, rows, CHOSEN, None, torch.Generator().manual_seed(seed))
+        batch = objective.draw(model, material(rows, CHOSEN), torch.Generator().manual_seed(seed))
         objective(model, batch)
         found.append(batch.step_ends.gather(1, batch.targets[0].places[: len(CHOSEN), None])[:, 0])
         assert torch.equal(embedded[-1], windows_ending(batch.x, found[-1], model.frames))
@@ -167,7 +167,7 @@ def test_what_is_mixed_is_judged_by_both_labels() -> None:
     mixed = {"augment": config.training.augment.model_copy(update={"mixup_alpha": 0.4})}
     config = config.model_copy(update={"training": config.training.model_copy(update=mixed)})
     model, objective, rows = _parts(config)
-    batch = objective.draw(model, rows, CHOSEN, None, torch.Generator().manual_seed(1))
+    batch = objective.draw(model, material(rows, CHOSEN), torch.Generator().manual_seed(1))
     own, other = batch.targets
     share, labels = float(own.shares.sum()), LONG.labels[CHOSEN]
     assert own.labels.tolist() == labels.tolist() != other.labels.tolist()
@@ -202,7 +202,7 @@ def test_a_mixed_row_is_asked_only_for_words_that_its_window_holds() -> None:
     config = config.changed({"training.augment.mixup_alpha": 5.0})
     model, objective, rows = _parts(config)
     chosen = torch.arange(len(LONG)).repeat(4)
-    batch = objective.draw(model, rows, chosen, None, torch.Generator().manual_seed(3))
+    batch = objective.draw(model, material(rows, chosen), torch.Generator().manual_seed(3))
     at, hit = batch.step_ends[:, 0], objective._hit
     assert len(batch.targets) == 2
     own = LONG.word_ends[chosen]
@@ -217,7 +217,7 @@ def test_a_network_that_hears_every_step_is_asked_for_both_of_two_mixed_words() 
     config = _config(TcnConfig(**TINY_TCN), hit_seconds=0.0)
     config = config.changed({"training.augment.mixup_alpha": 5.0})
     model, objective, rows = _parts(config)
-    batch = objective.draw(model, rows, torch.arange(len(LONG)), None, torch.Generator().manual_seed(3))
+    batch = objective.draw(model, material(rows, torch.arange(len(LONG))), torch.Generator().manual_seed(3))
     assert len(batch.targets) == 2 and all(bool((one.shares > 0).all()) for one in batch.targets)
 
 

@@ -14,7 +14,8 @@ from sweeps_to_train import CMVN, VAL, config_for
 from wakeword_core.config import ROLES, TrainingConfig
 from wakeword_core.errors import DataError
 from wakeword_core.features.store import WindowSet
-from wakeword_core.training.data import Sampler, on_device
+from wakeword_core.training.data import Sampler
+from wakeword_core.training.feed import on_device
 from wakeword_core.training.run import run_hash
 
 LABELS = ("_negative", "a", "b")

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.evaluation.measure.calibration import softmax
-from wakeword_core.features.store import load_windows
+from wakeword_core.features.gathering import in_order
+from wakeword_core.features.store import open_windows
 from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.shards.shard_file import Recording
@@ -31,9 +32,9 @@ def clip_logits(model_folder: Path, features_folder: Path) -> tuple[Doubles, Lab
     from wakeword_core.models.scoring import load_model
 
     model, _ = load_model(model_folder)
-    windows = load_windows(features_folder, clean_only=True)
+    windows = open_windows(features_folder, clean_only=True)
     with torch.inference_mode():
-        logits = torch.cat([model.logits(batch) for batch in windows.mel.split(_BATCH)])
+        logits = torch.cat([model.logits(batch) for batch in in_order(windows.mel, _BATCH)])
     return logits.double().numpy(), windows.labels.numpy()
 
 
@@ -48,8 +49,8 @@ def onnx_clip_scores(model: Path, features_folder: Path) -> tuple[Doubles, Label
     from wakeword_core.runtime import WakewordModel
 
     loaded = WakewordModel(model)
-    windows = load_windows(features_folder, clean_only=True)
-    scores = [loaded.score_windows(batch.float().numpy()) for batch in windows.mel.split(_BATCH)]
+    windows = open_windows(features_folder, clean_only=True)
+    scores = [loaded.score_windows(batch.float().numpy()) for batch in in_order(windows.mel, _BATCH)]
     return np.concatenate(scores).astype(np.float64), windows.labels.numpy()
 
 

@@ -20,7 +20,7 @@ def validation_decides(config: Config) -> bool:
 def make(run: StageRun) -> None:
     """Train the network, or go on with a training that was killed."""
     from wakeword_core.features.cmvn import Cmvn
-    from wakeword_core.features.store import load_windows
+    from wakeword_core.features.store import open_windows
     from wakeword_core.training.loop import train
     from wakeword_core.training.records import CURVE, HISTORY, history_curve
     from wakeword_core.training.run import CHECKPOINTS
@@ -31,8 +31,8 @@ def make(run: StageRun) -> None:
         require_possible(run.config)  # now, not when the training is over
     _ = run.device  # recorded with the artifact
     summary = train(
-        load_windows(run.inputs["mel_features[train]"].path),
-        load_windows(run.inputs["mel_features[val]"].path),
+        open_windows(run.inputs["mel_features[train]"].path),
+        open_windows(run.inputs["mel_features[val]"].path),
         Cmvn.load(run.inputs["cmvn_stats"].file(cmvn.FILE)),
         run.config,
         run.out,

@@ -61,10 +61,10 @@ def tuning_not_worse(tuned: Artifact, run: CheckRun) -> Verdict:
     trained = run.inputs["trained_model"]
     if tuned.files[WEIGHTS] == trained.files[WEIGHTS]:
         return Verdict(True, "the trained model as it was")
-    from wakeword_core.features.store import load_windows
+    from wakeword_core.features.store import open_windows
     from wakeword_core.mining.tuning import validation_figures
 
-    val = load_windows(run.inputs["mel_features[val]"].path)
+    val = open_windows(run.inputs["mel_features[val]"].path)
     before, after = (validation_figures(model.path, val, run.config, "cpu") for model in (trained, tuned))
     metric = run.config.training.validation.metric
     name = "partial ROC-AUC" if metric == "pauc" else metric

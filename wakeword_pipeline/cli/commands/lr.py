@@ -32,12 +32,12 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     # torch loads in seconds: only now, when there is something to learn from
     from wakeword_core.evaluation.measure.plots import rate_curve
     from wakeword_core.features.cmvn import Cmvn
-    from wakeword_core.features.store import load_windows
+    from wakeword_core.features.store import open_windows
     from wakeword_core.files import replacing
     from wakeword_core.training.lr_finder import Rates, find_rate
 
     with Bars() as progress:
-        result = find_rate(load_windows(features), Cmvn.load(statistics), config, Rates(*rates), progress)
+        result = find_rate(open_windows(features), Cmvn.load(statistics), config, Rates(*rates), progress)
     marks = {"suggested": result.suggestion, "steepest descent": result.steepest, "lowest loss": result.lowest}
     picture = out or project.home / "lr_find" / f"{config.unique_name}.png"
     with replacing(picture) as part:
