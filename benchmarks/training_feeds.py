@@ -50,7 +50,7 @@ def from_hdf5(project: Project, config: Config) -> Feed:
         def __getitem__(self, row: int) -> torch.Tensor:
             if self.file is None:  # each worker opens it for itself
                 self.file = h5py.File(features.path)
-            return torch.from_numpy(self.file[MEL][features.order[row], 0, 0])
+            return torch.from_numpy(self.file[MEL][features.mel.order[row], 0, 0])
 
     def feed(rows: torch.Tensor, noises: torch.Tensor, workers: int) -> Iterator[Fed]:
         loader = _loader(Windows(), rows.tolist(), workers, config)

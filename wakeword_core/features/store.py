@@ -130,8 +130,6 @@ class WindowSet:
     """int64 [rows], frame at which the word ends, or NO_WORD"""
     synthetic: "torch.Tensor"
     """bool [rows], whether it is made from text or computed"""
-    recording_ids: npt.NDArray[np.str_]
-    """recording of each row"""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -148,8 +146,7 @@ class WindowSet:
             name: torch.cat([getattr(self, name), getattr(other, name)])
             for name in ("labels", "roles", "views", "word_ends", "synthetic")
         }
-        recording_ids = np.concatenate([self.recording_ids, other.recording_ids])
-        return WindowSet(joined(self.mel, other.mel), **tensors, recording_ids=recording_ids)
+        return WindowSet(joined(self.mel, other.mel), **tensors)
 
     def window_ends(self, frames: int, tail_frames: int) -> "torch.Tensor":
         """Choose the last frame [rows] of a window of `frames`: `tail_frames` after the word, or the row's last."""
@@ -332,8 +329,7 @@ class FeatureFile:
             for name in ("labels", "roles", "views", "word_ends")
         )
         synthetic = torch.from_numpy(self.column("synthetic")[chosen] > 0)
-        recording_ids = self.column("recording_ids")[chosen].astype(np.str_)
-        return WindowSet(self.mel.chosen(chosen), labels, roles, views, word_ends, synthetic, recording_ids)
+        return WindowSet(self.mel.chosen(chosen), labels, roles, views, word_ends, synthetic)
 
 
 def spread_windows(folder: Path, count: int) -> npt.NDArray[np.float32]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHARE = 0.5
-"""Of this machine's memory, that rows may take where nothing else is set."""
+"""What rows may take of this machine's memory where nothing is set."""
 _GB = 1e9
 
 

@@ -113,14 +113,14 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         finishing("batch") as stop_requested,
         torch.random.fork_rng(devices=cuda_devices(device)),
     ):
-        train, val = within_memory([job.train, job.val], config.compute, ranks.here)
-        identity = run_hash(train, val, job.cmvn, config, job.start_from)
-        run = new_run(train, job.cmvn, config, device, identity, job.start_from, ranks)
+        train_set, val_set = within_memory([job.train, job.val], config.compute, ranks.here)
+        identity = run_hash(train_set, val_set, job.cmvn, config, job.start_from)
+        run = new_run(train_set, job.cmvn, config, device, identity, job.start_from, ranks)
         run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
         resume_run(run, out)
         compile_backbone(run.model.backbone, config.compute.compile, device, ranks.count)
-        batches = Batches(on_device(train, device), sampler, progress, stop_requested)
-        validation = on_device(val, device)
+        batches = Batches(on_device(train_set, device), sampler, progress, stop_requested)
+        validation = on_device(val_set, device)
 
         while len(run.history) < settings.schedule.epochs and not (
             settings.validation.keep == "best" and out_of_patience(run.history, settings.validation.patience)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _FOLDER, _LOG = "processes", "processes.log"
 _STORE = "store"
 _TENSORS, _FACTS, _START = "windows.safetensors", "job.json", "start_from"
-_USED = ("labels", "roles", "views", "word_ends", "synthetic")  # what training uses of a window set besides its mel
+_COLUMNS = ("labels", "roles", "views", "word_ends", "synthetic")
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 0.1
 _ERROR_SECONDS = 10.0  # how long the others may take to report an error once a process has died
@@ -82,7 +82,7 @@ def save_job(job: Job, folder: Path) -> None:
     tensors = {f"cmvn.{name}": torch.as_tensor(values) for name, values in asdict(job.cmvn).items()}
     on_disk: dict[str, list[Any]] = {}
     for split, windows in (("train", job.train), ("val", job.val)):
-        tensors |= {f"{split}.{name}": getattr(windows, name).cpu().contiguous() for name in _USED}
+        tensors |= {f"{split}.{name}": getattr(windows, name).cpu().contiguous() for name in _COLUMNS}
         if isinstance(windows.mel, RowsOnDisk):
             tensors[f"{split}.order"] = torch.from_numpy(windows.mel.order)
             on_disk[split] = [[str(part.path), part.begin, part.shape, part.dtype.str] for part in windows.mel.parts]
@@ -97,15 +97,14 @@ def save_job(job: Job, folder: Path) -> None:
 
 
 def load_job(folder: Path) -> Job:
-    """Read what `save_job` wrote; window sets hold what training uses of them and no more."""
+    """Read what `save_job` wrote."""
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import WindowSet
 
     facts, tensors = read_json(folder / _FACTS), load_file(folder / _TENSORS)
 
     def windows(split: str) -> WindowSet:
-        used = {name: tensors[f"{split}.{name}"] for name in _USED}
-        return WindowSet(mel(split), **used, recording_ids=np.empty(0, np.str_))
+        return WindowSet(mel(split), **{name: tensors[f"{split}.{name}"] for name in _COLUMNS})
 
     def mel(split: str) -> Mel:
         if split not in facts["on_disk"]:

@@ -35,10 +35,7 @@ def test_int8_is_calibrated_on_windows_that_end_behind_the_word(
     # words end so that their windows begin in frame 20; rows without a word are cut at their end
     ends = torch.full((96,), 20 + 150 - TAIL)
     role = torch.full((96,), ROLES.index("positive"))
-    stored = WindowSet(
-        *(torch.from_numpy(rows), torch.from_numpy(labels), role, role * 0, ends, role < 0),
-        np.arange(96).astype(str),
-    )
+    stored = WindowSet(torch.from_numpy(rows), torch.from_numpy(labels), role, role * 0, ends, role < 0)
     others, said = sweeps(120, 3)
     validation = dataclasses.replace(stored, mel=torch.from_numpy(others), labels=torch.from_numpy(said))
     splits = {Path("train"): stored, Path("val"): validation}

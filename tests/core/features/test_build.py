@@ -52,11 +52,12 @@ def test_rows_labels_and_shape(built, config: Config) -> None:
 def test_clean_rows_are_the_front_end_of_the_recording_itself(built, config: Config) -> None:
     shards, out = built
     windows = load_windows(out, clean_only=True)
-    starts = FeatureFile(out).column("starts")[FeatureFile(out).column("views") == 0]
+    file = FeatureFile(out)
+    starts, ids = (file.column(name)[file.column("views") == 0] for name in ("starts", "recording_ids"))
     sounds = {recording.recording_id: recording.audio for recording in iter_recordings(shards)}
     size = config.features.row_samples("train")
     for row in range(0, len(windows), 5):
-        sound, start = sounds[str(windows.recording_ids[row])], int(starts[row])
+        sound, start = sounds[ids[row].decode()], int(starts[row])
         cut = np.zeros(size, np.int16)
         first, last = max(0, start), min(len(sound), start + size)
         cut[first - start : last - start] = sound[first:last]
@@ -68,7 +69,7 @@ def test_sets_of_windows_are_joined_row_by_row(built) -> None:
     windows, clean = load_windows(built[1]), load_windows(built[1], clean_only=True)
     both = windows.joined(clean)
     assert len(both) == len(windows) + len(clean) and both.mel.dtype == windows.mel.dtype
-    for name in ("mel", "labels", "roles", "views", "word_ends", "recording_ids"):
+    for name in ("mel", "labels", "roles", "views", "word_ends"):
         found = getattr(both, name)
         assert (found[: len(windows)] == getattr(windows, name)).all(), name
         assert (found[len(windows) :] == getattr(clean, name)).all(), name
@@ -106,8 +107,8 @@ def test_a_window_of_a_row_ends_after_its_word(built, config: Config) -> None:
 
 
 def test_views_differ_from_each_other_and_the_clean_one(built) -> None:
-    windows = load_windows(built[1])
-    one = windows.recording_ids == windows.recording_ids[int((windows.labels == 1).nonzero()[0])]
+    windows, ids = load_windows(built[1]), FeatureFile(built[1]).column("recording_ids")
+    one = ids == ids[int((windows.labels == 1).nonzero()[0])]
     views = windows.mel[torch.from_numpy(one)].float()
     assert len(views) == 3
     for a, b in ((0, 1), (0, 2), (1, 2)):
@@ -334,7 +335,7 @@ def test_rows_know_whether_their_source_is_synthetic(make_shards, config: Config
     build_features(shards, "train", config, "cpu", out, parts, synthetic_sources=["voices", "not here"])
     made = {one.recording_id for one in iter_recordings(shards) if one.source == "voices"}
     windows = load_windows(out)
-    assert windows.synthetic.tolist() == [one in made for one in windows.recording_ids.tolist()]
+    assert windows.synthetic.tolist() == [one.decode() in made for one in FeatureFile(out).column("recording_ids")]
     assert len(made) == 4 and int(windows.synthetic[windows.labels == 1].sum()) == 3
     assert verify_features(out, shards, "train", config, ["voices"]) == []
     assert "synthetic differ" in verify_features(out, shards, "train", config)[0]
@@ -351,8 +352,8 @@ def test_real_positives_have_more_views_where_the_split_has_synthetic_ones(
         return out, build_features(shards, "train", settings, "cpu", out, parts, synthetic_sources=synthetic)
 
     def positives(out: Path) -> dict[str, int]:
-        windows = load_windows(out)
-        return Counter(windows.recording_ids[(windows.labels == 1).numpy()].tolist())
+        file = FeatureFile(out)
+        return Counter(file.column("recording_ids")[file.column("labels") == 1].astype(str).tolist())
 
     before, first = built("before", more)  # none is known to be synthetic
     after, second = built("after", more, "voices")

@@ -137,7 +137,6 @@ class History(RuleBasedStateMachine):
                 assert found[:3] == fresh[split][:3]
                 for name in ("mel", "labels", "roles", "views", "word_ends", "synthetic"):
                     assert torch.equal(getattr(found[3], name), getattr(fresh[split][3], name)), name
-                assert found[3].recording_ids.tolist() == fresh[split][3].recording_ids.tolist()
             assert not search(self.folder / str(self.builds), self.forgotten.recordings).holders
         finally:
             shutil.rmtree(self.folder)

@@ -113,10 +113,9 @@ def windows_for(seed: int, strength: float = 6.0, rows: int = 80, context: int =
             mel[row, :, first : first + 16] += sweep if kind[row] == 0 else sweep.flip(0)
     names = ("positive", "hard_negative", "negative", "background")
     roles = torch.tensor([ROLES.index(name) for name in names])[kind]
-    ids = np.arange(rows).astype(str)
     ends = torch.where(kind == 0, 27 if start is None else start + 15, -1)
     clean, real = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, dtype=torch.bool)
-    return WindowSet(mel.half(), (kind == 0).long(), roles, clean, ends, real, ids)
+    return WindowSet(mel.half(), (kind == 0).long(), roles, clean, ends, real)
 
 
 def material(windows: WindowSet, chosen: torch.Tensor, noise: torch.Tensor | None = None) -> Material:

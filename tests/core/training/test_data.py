@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,8 +23,7 @@ def _windows(*kinds: tuple[str, int, int]) -> WindowSet:
     labels = torch.cat([torch.full((count,), label) for _, label, count in kinds])
     rows = len(roles)
     views, ends = torch.zeros(rows, dtype=torch.int64), torch.where(labels > 0, 2, -1)
-    ids = np.arange(rows).astype(str)
-    return WindowSet(torch.zeros(rows, 4, 4), labels, roles, views, ends, torch.zeros(rows, dtype=torch.bool), ids)
+    return WindowSet(torch.zeros(rows, 4, 4), labels, roles, views, ends, torch.zeros(rows, dtype=torch.bool))
 
 
 def _mixture(windows: WindowSet, config: TrainingConfig, labels: tuple[str, ...] = LABELS) -> list[Counter[str]]:

@@ -4,7 +4,6 @@ import hashlib
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,8 +29,8 @@ def window_set(*kinds: tuple[str, int, bool, int]) -> WindowSet:
     labels = torch.cat([torch.full((count,), label) for _, label, _, count in kinds])
     synthetic = torch.cat([torch.full((count,), made) for *_, made, count in kinds])
     rows = len(roles)
-    ends, ids = torch.where(labels > 0, 2, -1), np.arange(rows).astype(str)
-    return WindowSet(torch.zeros(rows, 4, 4), labels, roles, torch.arange(rows) % 3, ends, synthetic, ids)
+    ends = torch.where(labels > 0, 2, -1)
+    return WindowSet(torch.zeros(rows, 4, 4), labels, roles, torch.arange(rows) % 3, ends, synthetic)
 
 
 def sampler(windows: WindowSet, real_share: float | None, labels: tuple[str, ...] = LABELS, **more: Any) -> Sampler:

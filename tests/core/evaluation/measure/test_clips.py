@@ -8,7 +8,7 @@ import pytest
 from wakeword_core.config import Config
 from wakeword_core.evaluation.measure.clips import window_groups
 from wakeword_core.features.build import build_features
-from wakeword_core.features.store import load_windows
+from wakeword_core.features.store import FeatureFile
 from wakeword_core.store.parts import Parts
 
 
@@ -20,7 +20,7 @@ def features(shards, tmp_path_factory):
 
 
 def test_windows_belong_to_their_recordings_groups(shards, features):
-    recording_ids = load_windows(features, clean_only=True).recording_ids
+    recording_ids = FeatureFile(features).column("recording_ids").astype(str)
     groups = window_groups(shards.folder, recording_ids)
     assert set(groups) == {"speaker", "source", "snr"} and all(
         len(one) == len(recording_ids) for one in groups.values()
