@@ -196,7 +196,8 @@ def _child(side: str, workers: int, given: argparse.Namespace) -> dict[str, Any]
     options = {"--side": side, "--workers": workers, "--folder": given.folder, "--recordings": given.recordings}
     options |= {"--model": given.model, "--epochs": given.epochs, "--f1": given.f1, "--device": given.device}
     command = [sys.executable, __file__, *(str(one) for pair in options.items() for one in pair)]
-    environment = {"GOMP_SPINCOUNT": SPINS, **os.environ}
+    # building the features has kept everything started from here from the modules beside this file
+    environment = {"GOMP_SPINCOUNT": SPINS, **os.environ, "PYTHONSAFEPATH": ""}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AHEAD = 2
 """Batches that are read, or ready, besides the one that is being computed."""
-ROWS_AT_ONCE = 1_024
+ROWS_AT_ONCE = 256
 """Of a whole split that is gone through."""
 _EXPONENTS = {2: (np.uint16, np.uint16(0x7C00)), 4: (np.uint32, np.uint32(0x7F800000))}
 """By bytes of a number: the type that its bits are read as, and which of them are the exponent."""
@@ -58,11 +58,16 @@ class PartRows:
             return
         # rows that stand together were together: stretches, read in place
         breaks = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(rows[wanted]) != 1)) + 1
+        stretches = [
+            (self.begin + int(rows[one[0]]) * target[0].nbytes, target[one[0] : one[-1] + 1])
+            for one in np.split(wanted, breaks)
+        ]
         # not through HDF5, which does one thing at a time for all threads
         with self.path.open("rb", buffering=0) as file:
-            for stretch in np.split(wanted, breaks):
-                place = target[stretch[0] : stretch[-1] + 1]
-                begin = self.begin + int(rows[stretch[0]]) * target[0].nbytes
+            if hasattr(os, "posix_fadvise"):  # all are fetched at once, in a third of the time if none is in memory
+                for begin, place in stretches:
+                    os.posix_fadvise(file.fileno(), begin, place.nbytes, os.POSIX_FADV_WILLNEED)
+            for begin, place in stretches:
                 if os.preadv(file.fileno(), [place.data], begin) != place.nbytes:
                     raise ArtifactError(f"{self.path} ends too early; delete it, and it is built again")
 

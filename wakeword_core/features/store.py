@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +134,10 @@ class WindowSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def columns(self) -> "dict[str, torch.Tensor]":
+        """Return what rows are, all but their features, by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "mel"}
+
     def in_memory(self) -> "WindowSet":
         """Read features that are on disk."""
         return replace(self, mel=in_memory(self.mel))
@@ -142,11 +146,9 @@ class WindowSet:
         """Join these rows and those of another set; DataError when shape or number format differ."""
         import torch
 
-        tensors = {
-            name: torch.cat([getattr(self, name), getattr(other, name)])
-            for name in ("labels", "roles", "views", "word_ends", "synthetic")
-        }
-        return WindowSet(joined(self.mel, other.mel), **tensors)
+        theirs = other.columns()
+        columns = {name: torch.cat([mine, theirs[name]]) for name, mine in self.columns().items()}
+        return WindowSet(joined(self.mel, other.mel), **columns)
 
     def window_ends(self, frames: int, tail_frames: int) -> "torch.Tensor":
         """Choose the last frame [rows] of a window of `frames`: `tail_frames` after the word, or the row's last."""

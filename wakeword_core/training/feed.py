@@ -61,8 +61,7 @@ def within_memory(splits: Sequence["WindowSet"], compute: ComputeConfig, process
 
 def on_device(windows: "WindowSet", device: torch.device | str) -> "WindowSet":
     """Return windows with their tensors on a device; features stay where they are if they are on disk or too large."""
-    names = ("labels", "roles", "views", "word_ends", "synthetic")
-    moved = replace(windows, **{name: getattr(windows, name).to(device) for name in names})
+    moved = replace(windows, **{name: column.to(device) for name, column in windows.columns().items()})
     if isinstance(windows.mel, RowsOnDisk):
         return moved
     try:

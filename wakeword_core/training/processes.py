@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 _FOLDER, _LOG = "processes", "processes.log"
 _STORE = "store"
 _TENSORS, _FACTS, _START = "windows.safetensors", "job.json", "start_from"
-_COLUMNS = ("labels", "roles", "views", "word_ends", "synthetic")
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 0.1
 _ERROR_SECONDS = 10.0  # how long the others may take to report an error once a process has died
@@ -82,7 +81,7 @@ def save_job(job: Job, folder: Path) -> None:
     tensors = {f"cmvn.{name}": torch.as_tensor(values) for name, values in asdict(job.cmvn).items()}
     on_disk: dict[str, list[Any]] = {}
     for split, windows in (("train", job.train), ("val", job.val)):
-        tensors |= {f"{split}.{name}": getattr(windows, name).cpu().contiguous() for name in _COLUMNS}
+        tensors |= {f"{split}.{name}": column.cpu().contiguous() for name, column in windows.columns().items()}
         if isinstance(windows.mel, RowsOnDisk):
             tensors[f"{split}.order"] = torch.from_numpy(windows.mel.order)
             on_disk[split] = [[str(part.path), part.begin, part.shape, part.dtype.str] for part in windows.mel.parts]
@@ -104,7 +103,8 @@ def load_job(folder: Path) -> Job:
     facts, tensors = read_json(folder / _FACTS), load_file(folder / _TENSORS)
 
     def windows(split: str) -> WindowSet:
-        return WindowSet(mel(split), **{name: tensors[f"{split}.{name}"] for name in _COLUMNS})
+        columns = {one.name: tensors[f"{split}.{one.name}"] for one in fields(WindowSet) if one.name != "mel"}
+        return WindowSet(mel(split), **columns)
 
     def mel(split: str) -> Mel:
         if split not in facts["on_disk"]:
