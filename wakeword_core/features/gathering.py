@@ -192,7 +192,7 @@ def gathered(mel: Mel, wanted: Iterable["torch.Tensor"], device: "torch.device |
 
     device = torch.device(device)
     if not isinstance(mel, RowsOnDisk) and mel.device.type == device.type:
-        yield from (mel[rows] for rows in wanted)
+        yield from (mel.index_select(0, rows) for rows in wanted)
         return
     pinned = device.type == "cuda"  # what is copied to a GPU while it computes
 
