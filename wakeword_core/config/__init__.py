@@ -51,6 +51,7 @@ from wakeword_core.config.recordings import (
 )
 from wakeword_core.config.registry import RegistryConfig
 from wakeword_core.config.remote import RemoteConfig
+from wakeword_core.config.search import SearchConfig
 from wakeword_core.config.serving import CascadeConfig, Device, KeepConfig, ServingConfig, tcp_address
 from wakeword_core.config.synthesis import SynthesisConfig
 from wakeword_core.config.training import (
@@ -83,6 +84,7 @@ class Config(Settings):
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
     registry: RegistryConfig = RegistryConfig()
+    search: SearchConfig = SearchConfig()
     remote: RemoteConfig = RemoteConfig()
     automation: AutomationConfig = AutomationConfig()
     checks: ChecksConfig = ChecksConfig()

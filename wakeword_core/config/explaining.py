@@ -124,6 +124,8 @@ def _annotation(location: tuple[int | str, ...]) -> Any:
         elif _is_group(annotation):
             field = annotation.model_fields.get(part)
             annotation = field.annotation if field else None
+        elif typing.get_origin(annotation) is dict:
+            annotation = typing.get_args(annotation)[-1]
         else:
             annotation = _ARCHITECTURES.get(part)
     return annotation

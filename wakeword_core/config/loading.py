@@ -34,7 +34,7 @@ _MOST_NODES = 20_000
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _PATHS = {"path", "link_roots"}
 """Settings of a source that are paths."""
-_TABLES = {"engines", "pronunciations", "points", "class_weights"}
+_TABLES = {"engines", "pronunciations", "points", "class_weights", "space"}
 """Settings that are tables of names of anybody's choice: one that is given stands for the whole, as a list does."""
 _VARIABLE = re.compile(r"\$\{([^}]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)")
 
@@ -67,23 +67,41 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     if chosen is not None:
         kind = dict(pairs).get("features.frontend.kind") or lookup(tree, "features.frontend.kind", "log_mel")
         tree = _merge(_preset(chosen, kind), tree)
-    pairs = [(name, value) for name, value in pairs if name != "preset"]
-    # A new architecture first: it replaces the model's settings, among which other overrides may be.
-    for name, value in sorted(pairs, key=lambda pair: pair[0] != _ARCHITECTURE):
-        tree = _overridden(tree, defaults, name, value)
-    tree = _with_architecture(tree, defaults)
+    tree = _with_overrides(tree, defaults, [(name, value) for name, value in pairs if name != "preset"])
     folder = path.resolve().parent if path else Path.cwd()
     _resolve_sources(tree, folder)
     _resolve_piper_voices(tree, folder)
-    try:
-        config = Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(where + explain(error, _merge(defaults, tree))) from None
+    config = _validated(tree, defaults, where)
     for name, named in _paths(config.model_dump(), ""):
         check_in_data_roots(named, f"{where}{name}:")
     if config.serving.cascade.judge is not None:
         check_in_data_roots(Path(config.serving.cascade.judge), f"{where}serving.cascade.judge:")
     return config
+
+
+def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
+    """Return the configuration with other values of dotted settings; ConfigError with one sentence for wrong ones.
+
+    With another architecture, the model's other settings are the defaults of that one.
+    """
+    defaults = Config().model_dump(mode="json")
+    return _validated(_with_overrides(config.model_dump(mode="json"), defaults, list(values.items())), defaults)
+
+
+def _with_overrides(
+    tree: Mapping[str, Any], defaults: Mapping[str, Any], pairs: Sequence[tuple[str, Any]]
+) -> dict[str, Any]:
+    # A new architecture first: it replaces the model's settings, among which other overrides may be.
+    for name, value in sorted(pairs, key=lambda pair: pair[0] != _ARCHITECTURE):
+        tree = _overridden(tree, defaults, name, value)
+    return _with_architecture(tree, defaults)
+
+
+def _validated(tree: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "") -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(where + explain(error, _merge(defaults, tree))) from None
 
 
 def _fitting(config: Config) -> str:

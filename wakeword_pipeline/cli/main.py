@@ -307,6 +307,23 @@ def lr_find(
 
 
 @app.command()
+def search(
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Trials of the search in all. \\[default: search.trials]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try the settings that search.space names, and show which are best on validation. Several may run at once."""
+    from wakeword_pipeline.cli.commands.search import search_settings
+
+    asked = [] if trials is None else [f"search.trials={trials}"]
+    search_settings(ProjectOptions(config_path(config), home, [*(settings or []), *asked]), as_json=as_json)
+
+
+@app.command()
 def score(
     model: Model,
     audio: Audio,

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -21,9 +20,9 @@ from wakeword_core.graph.stages.bundle import CARD_JSON
 from wakeword_core.runtime.exported import CARD_MARKDOWN
 from wakeword_core.stage_names import BUNDLE, CHAMPION, COMPARISON
 from wakeword_core.store.artifacts import Artifact, artifact_name
-from wakeword_core.store.locks import exclusive
 from wakeword_core.text import markdown, printable
 from wakeword_pipeline.orchestration.faults import fault_in_words
+from wakeword_pipeline.orchestration.home import gpu_slot
 from wakeword_pipeline.orchestration.metadata import artifact_metadata, figures_metadata
 from wakeword_pipeline.orchestration.resources import ProjectResource
 from wakeword_pipeline.tracking.training_runs import TRAINED, TUNED, MlflowResource, Training
@@ -52,14 +51,6 @@ def failures_in_words() -> Iterator[None]:
         if sentence := fault_in_words(error):
             raise dg.Failure(description=printable(sentence), allow_retries=False) from error
         raise
-
-
-@contextmanager
-def gpu_slot(home: Path) -> Iterator[None]:
-    """Hold the one slot on the GPU that all processes of a home share; waits while another has it."""
-    home.mkdir(parents=True, exist_ok=True)
-    with exclusive(home / "gpu.lock", "another run uses the GPU"):
-        yield
 
 
 @dg.observable_source_asset(group_name="ingest", description="The configured folders of recordings.")

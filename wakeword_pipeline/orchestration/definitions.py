@@ -12,6 +12,7 @@ from wakeword_pipeline.orchestration.assets import define_assets
 from wakeword_pipeline.orchestration.automation import build_all, nightly_schedule, rebuild_sensor
 from wakeword_pipeline.orchestration.home import config_path, home_path
 from wakeword_pipeline.orchestration.resources import ProjectResource
+from wakeword_pipeline.orchestration.searching import search_job
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,9 @@ def define(project: ProjectResource) -> dg.Definitions:
     """Make the definitions for one project."""
     config = _config(project)
     automation = dg.Definitions(
-        sensors=[rebuild_sensor(config.automation)], schedules=[nightly_schedule(config.automation)], jobs=[build_all]
+        sensors=[rebuild_sensor(config.automation)],
+        schedules=[nightly_schedule(config.automation)],
+        jobs=[build_all, search_job],
     )
     return dg.Definitions.merge(define_assets(project, config), automation)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wakeword_core.errors import WakewordError, sentence_of
 from wakeword_pipeline.orchestration.home import home_path
+from wakeword_pipeline.search import DATABASE
 from wakeword_pipeline.tracking.database import FULL, IO_ERROR, LOCKED, NOT_OPENED, READ_ONLY, unusable
 
 _DATABASE_PACKAGES = ("sqlite3", "sqlalchemy", "alembic")
@@ -55,12 +56,17 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _database_fault(home: Path, reason: str) -> str:
-    mlflow, dagster = home / "mlflow.db", home / "dagster"
-    paths = (mlflow, *sorted(dagster.rglob("*.db")))
+    mlflow, searches, dagster = home / "mlflow.db", home / DATABASE, home / "dagster"
+    paths = (mlflow, searches, *sorted(dagster.rglob("*.db")))
     words = next((words for words in _DATABASE_FAULTS if words in reason), "")
     damaged = next((path for path in paths if path.is_dir() or (not words and _is_damaged(path))), None)
     if damaged == mlflow:
         return unusable(mlflow, reason)
+    if damaged == searches:
+        return (
+            f"{searches}, in which searches keep their trials, is damaged ({reason}); restore it from a backup or move "
+            "it away: then the next search begins anew, and finds again what earlier trials have built"
+        )
     if damaged:
         return (
             f"{damaged}, one of Dagster's databases, is damaged ({reason}); restore {dagster} from a backup or move it "

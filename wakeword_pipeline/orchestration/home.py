@@ -1,6 +1,5 @@
 """Where a project's configuration and results are, and how Dagster is pointed at them."""
 
-import importlib.util
 import json
 import os
 import re
@@ -8,15 +7,16 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakeword_core.errors import ConfigError, WakewordError, reason_of
 from wakeword_core.files import read_json, remove_abandoned_parts, write_text
-from wakeword_core.python import install_command
 from wakeword_core.store.locks import exclusive
+from wakeword_pipeline.postgres import postgres_address
+from wakeword_pipeline.search import DATABASE, SEARCHES
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -30,8 +30,12 @@ DEFAULT_HOME = ".wakeword"
 DEFAULT_CONFIG = "wakeword.yaml"
 _LAST = "last.json"
 _NOT_IN_ADDRESSES = "?%"
-_FOLDERS = ("store", "cache", "registry", "dagster", "mlruns", "lr_find")
-_FILES = (_LAST, "forgotten.json", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.lock", "gpu.lock")
+_FOLDERS = ("store", "cache", "registry", "dagster", "mlruns", "lr_find", SEARCHES)
+_FILES = (
+    *(_LAST, "forgotten.json", "gpu.lock"),
+    *("mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.lock"),
+    *(DATABASE, f"{DATABASE}-journal", "search.lock"),
+)
 _MARK = ".wakeword-home"
 """A file with the same random text in a home and in each of its folders, so that a folder that was moved elsewhere is
 known behind a link."""
@@ -245,17 +249,22 @@ def open_instance(home: Path) -> "dg.DagsterInstance":
         return dg.DagsterInstance.get()
 
 
+@contextmanager
+def gpu_slot(home: Path) -> Iterator[None]:
+    """Hold the one slot on the GPU that all processes of a home share; waits while another has it."""
+    home.mkdir(parents=True, exist_ok=True)
+    with exclusive(home / "gpu.lock", "another run uses the GPU"):
+        yield
+
+
 def _instance_text() -> str:
     """Write Dagster's instance file; with PostgreSQL it names the variable that holds the address, not the address."""
     text = _INSTANCE_FILE.read_text(encoding="utf-8")
-    if not os.environ.get(POSTGRES_VARIABLE):
+    if not (address := postgres_address(POSTGRES_VARIABLE)):
         return text
-    if importlib.util.find_spec("dagster_postgres") is None:
-        raise ConfigError(f"{POSTGRES_VARIABLE} is set, but dagster-postgres is missing: {install_command('postgres')}")
     import yaml
 
-    # SQLAlchemy would take another driver than dagster-postgres brings along
-    os.environ[POSTGRES_VARIABLE] = re.sub("^postgres(ql)?://", "postgresql+psycopg2://", os.environ[POSTGRES_VARIABLE])
+    os.environ[POSTGRES_VARIABLE] = address
     tree = yaml.safe_load(text)
     tree["storage"] = {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
     return yaml.safe_dump(tree, sort_keys=False)

@@ -86,11 +86,15 @@ def _pages(artifact: Artifact) -> dict[str, Any]:
 
 
 def _picture(artifact: Artifact) -> dict[str, Any]:
-    """Return the artifact's pictures as Markdown, which the UI shows after a click."""
+    """Return the artifact's pictures that are not too large for Dagster's database."""
     pictures = {}
     for name, entry in artifact.files.items():
         if name.endswith(_PICTURE_SUFFIX) and entry.size <= _MAX_PICTURE_BYTES:
-            data = base64.b64encode(artifact.file(name).read_bytes()).decode()
             stem = name.removesuffix(_PICTURE_SUFFIX)
-            pictures[stem] = dg.MetadataValue.md(f"![{stem.replace('_', ' ')}](data:image/png;base64,{data})")
+            pictures[stem] = picture_metadata(artifact.file(name).read_bytes(), stem.replace("_", " "))
     return pictures
+
+
+def picture_metadata(png: bytes, name: str) -> dg.MarkdownMetadataValue:
+    """Return a picture as Markdown, which the UI shows after a click."""
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -17,6 +17,7 @@ from wakeword_core.files import replacing
 from wakeword_core.graph.project import Project
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.locks import exclusive
+from wakeword_core.training.records import HISTORY, EpochRecord, read_history
 from wakeword_pipeline.tracking.database import follow_home, known_runs
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ RUN_TAG = "dagster_run_id"
 STAGE_TAG = "stage"
 _FOLDER = "model"
 """Folder of a run that holds the artifact's files."""
-_PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG = "mlflow.parentRunId"
 _PARAMS: tuple[str, ...] = ("phrase", "seed", "features", "training", "compute")
 _METRIC_SKIPPED = {"epoch"}
 _MAX_DESCRIPTION = 4_900
@@ -50,7 +51,7 @@ class Training:
         self._stage = stage
         self._client: Any = None
         self._run_id = ""
-        self._logged: set[int] = set()
+        self._epochs: EpochLog | None = None
         self._begin: Callable[[], tuple[Any, str]] | None = None
 
     @contextmanager
@@ -64,23 +65,12 @@ class Training:
                 self._client.set_terminated(self._run_id, "FAILED")
             raise
 
-    def log_epoch(self, record: Any) -> None:
+    def log_epoch(self, record: EpochRecord) -> None:
         """Log the figures of an epoch, with its number as step, unless they are logged already."""
-        from mlflow.entities import Metric
-
-        self._ensure()
-        if record.epoch in self._logged:
-            return
-        now = int(time.time() * 1000)
-        figures = {name: value for name, value in asdict(record).items() if name not in _METRIC_SKIPPED}
-        metrics = [Metric(name, float(value), now, record.epoch) for name, value in figures.items()]
-        self._client.log_batch(self._run_id, metrics=metrics)
-        self._logged.add(record.epoch)
+        self._ensure()(record)
 
     def finish(self, artifact: Artifact) -> str:
         """Log missing epochs, the model's files and its inputs; close the run and return its id."""
-        from wakeword_core.training.records import HISTORY, read_history
-
         # an epoch is on disk before it is logged: a kill between the two left it to us
         for record in read_history(artifact.file(HISTORY)):
             self.log_epoch(record)
@@ -93,11 +83,32 @@ class Training:
         # a training that was cut off after its last epoch is complete, but not logged yet
         return (not built and self._store.find(artifact.key)) or self.finish(artifact)
 
-    def _ensure(self) -> None:
-        if not self._run_id:
+    def _ensure(self) -> "EpochLog":
+        if self._epochs is None:
             assert self._begin is not None
             self._client, self._run_id = self._begin()
-            self._logged = {metric.step for metric in self._client.get_metric_history(self._run_id, _EVERY_EPOCH)}
+            self._epochs = EpochLog(self._client, self._run_id)
+        return self._epochs
+
+
+class EpochLog:
+    """Logs the figures of epochs to a run, each epoch once, with its number as step."""
+
+    def __init__(self, client: Any, run_id: str) -> None:
+        self._client, self._run_id = client, run_id
+        self._logged = {metric.step for metric in client.get_metric_history(run_id, _EVERY_EPOCH)}
+
+    def __call__(self, record: EpochRecord) -> None:
+        """Log an epoch, unless it is logged already."""
+        from mlflow.entities import Metric
+
+        if record.epoch in self._logged:
+            return
+        now = int(time.time() * 1000)
+        figures = {name: value for name, value in asdict(record).items() if name not in _METRIC_SKIPPED}
+        metrics = [Metric(name, float(value), now, record.epoch) for name, value in figures.items()]
+        self._client.log_batch(self._run_id, metrics=metrics)
+        self._logged.add(record.epoch)
 
 
 class MlflowResource(dg.ConfigurableResource):
@@ -156,7 +167,7 @@ class MlflowResource(dg.ConfigurableResource):
         """Begin the run of this training, or continue that of an earlier try; return a client and the run's id."""
         client, config = self.client(), project.config
         key = project.expected_key(stage)
-        experiment = self._experiment_id(client)
+        experiment = self.experiment_id(client)
         unfinished = client.search_runs(
             [experiment], f"tags.{KEY_TAG} = '{key}' and attributes.status != 'FINISHED'", max_results=1
         )
@@ -170,7 +181,7 @@ class MlflowResource(dg.ConfigurableResource):
         if stage == TUNED:
             name, groups = f"{config.unique_name}-tuned-{key[:8]}", (*_PARAMS, "mining")
             if parent := self.find(project.require(TRAINED).key):
-                tags[_PARENT_TAG] = parent
+                tags[PARENT_TAG] = parent
         run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
         _log_params(client, run_id, config, groups)
         return client, run_id
@@ -198,10 +209,11 @@ class MlflowResource(dg.ConfigurableResource):
         """Return the id of the finished run of an artifact; empty when there is none."""
         client = self.client()
         finished = f"tags.{KEY_TAG} = '{key}' and attributes.status = 'FINISHED'"
-        runs = client.search_runs([self._experiment_id(client)], finished, max_results=1)
+        runs = client.search_runs([self.experiment_id(client)], finished, max_results=1)
         return str(runs[0].info.run_id) if runs else ""
 
-    def _experiment_id(self, client: Any) -> str:
+    def experiment_id(self, client: Any) -> str:
+        """Return the id of the experiment that all runs of this project are in, which is made if need be."""
         experiment = client.get_experiment_by_name(self.experiment)
         if experiment:
             return experiment.experiment_id

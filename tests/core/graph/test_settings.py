@@ -73,6 +73,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "export.platform": (),
     "registry": (COMPARISON,),
     "registry.promote": (),
+    "search": (),
     "remote": (),
     "automation": (),
     "checks": (),

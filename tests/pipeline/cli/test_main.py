@@ -35,6 +35,7 @@ SURFACE = {
     "lineage": {"--home", "--recordings", "--json"},
     "verify": {"--config", "--home", "--set", "--json"},
     "lr-find": {"--config", "--home", "--set", "--low", "--high", "--steps", "--out", "--json"},
+    "search": {"--config", "--home", "--set", "--trials", "--json"},
     "models": {"--config", "--home", "--set", "--json"},
     "promote": {"--force", "--reason", "--config", "--home", "--set"},
     "rollback": {"--reason", "--config", "--home", "--set"},

@@ -21,7 +21,8 @@ WORK = """
 import sys, time
 from pathlib import Path
 import dagster as dg
-from wakeword_pipeline.orchestration.assets import GPU_POOL, gpu_slot
+from wakeword_pipeline.orchestration.assets import GPU_POOL
+from wakeword_pipeline.orchestration.home import gpu_slot
 
 @dg.asset(pool=GPU_POOL)
 def trained():

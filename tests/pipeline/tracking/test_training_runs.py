@@ -38,7 +38,7 @@ def test_a_store_that_was_cut_off_while_being_made_leaves_nothing(
     assert client.get_experiment_by_name("wakeword") is None
     assert (tmp_path / "home" / "mlflow.db").is_file() and not list((tmp_path / "home").glob(".*"))
     assert store.find("nothing") == ""
-    assert other.get_experiment_by_name("wakeword").experiment_id == store._experiment_id(client)
+    assert other.get_experiment_by_name("wakeword").experiment_id == store.experiment_id(client)
 
 
 def test_the_registered_version_is_described_by_its_card(tmp_path: Path, empty_store: Path) -> None:
@@ -74,7 +74,7 @@ def test_files_of_earlier_epochs_keep_their_folders(tmp_path: Path, empty_store:
     with pytest.raises(WakewordError, match=r"would be written to .*runs.*, outside of .*home; move .*mlflow.db away"):
         store.finish(client, client.create_run(outside).info.run_id, artifact)
     assert not (tmp_path / "runs").exists()
-    run = client.create_run(store._experiment_id(client)).info.run_id
+    run = client.create_run(store.experiment_id(client)).info.run_id
     store.finish(client, run, artifact)
     logged = tmp_path / "home" / "mlruns" / run / "artifacts" / "model"
     found = {str(path.relative_to(logged)): path.read_text() for path in logged.rglob("*.json")}
@@ -91,7 +91,7 @@ def store_at(home: Path, empty_store: Path) -> MlflowResource:
 def test_what_mlflow_keeps_follows_a_home_that_is_moved(tmp_path: Path, empty_store: Path, name: str) -> None:
     store = store_at(tmp_path / "old", empty_store)
     client = store.client()
-    experiment = store._experiment_id(client)
+    experiment = store.experiment_id(client)
     run = client.create_run(experiment, tags={KEY_TAG: "trained"}).info.run_id
     (tmp_path / "weights").write_text("w")
     client.log_artifact(run, str(tmp_path / "weights"), artifact_path="model")
@@ -122,7 +122,7 @@ def test_what_mlflow_keeps_follows_a_home_that_is_moved(tmp_path: Path, empty_st
 def test_a_path_in_the_database_is_never_one_to_delete_or_write(tmp_path: Path, empty_store: Path) -> None:
     store = store_at(tmp_path / "home", empty_store)
     client = store.client()
-    run = client.create_run(store._experiment_id(client), tags={KEY_TAG: "trained"}).info.run_id
+    run = client.create_run(store.experiment_id(client), tags={KEY_TAG: "trained"}).info.run_id
     (diary := tmp_path / "mine" / "diary").parent.mkdir()
     diary.write_text("mine")
     with closing(sqlite3.connect(tmp_path / "home" / "mlflow.db")) as database, database:
@@ -148,7 +148,7 @@ def test_a_database_that_cannot_be_used_is_named_at_once_with_what_to_do(
         path.write_bytes(b"x" * len(data) if damage == "garbage" else data[: len(data) // 2])
     elif damage == "deleted":
         client = store.client()
-        client.delete_experiment(store._experiment_id(client))
+        client.delete_experiment(store.experiment_id(client))
     else:
         with closing(sqlite3.connect(path)) as database, database:
             if damage == "other tables":
@@ -157,7 +157,7 @@ def test_a_database_that_cannot_be_used_is_named_at_once_with_what_to_do(
                 other = "UPDATE alembic_version SET" if damage == "older" else "INSERT INTO alembic_version"
                 database.execute(f"{other} {'version_num =' if damage == 'older' else 'VALUES'} ('451aebb31d03')")
     with pytest.raises(Exception) as caught:
-        store.client().create_run(store._experiment_id(store.client()))
+        store.client().create_run(store.experiment_id(store.client()))
     said = fault_in_words(caught.value)
     assert said.startswith(f"{path}, in which MLflow keeps trainings, ") and "move it away" in said
     assert "\n" not in said

@@ -1,8 +1,8 @@
-"""Pictures of a training and of a test, each a PNG as bytes; colours that colour-blind people can tell apart."""
+"""Pictures of a training, a search and a test, each a PNG as bytes; colours that colour-blind people can tell apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import combinations, cycle
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -242,6 +242,47 @@ def confusion_picture(truth: ArrayLike, predicted: ArrayLike, labels: Sequence[s
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)
     return _png(figure)
+
+
+def trials_picture(headings: Sequence[str], trials: Mapping[int, Sequence[float]], best: Collection[int]) -> bytes:
+    """Draw the figures of a search's trials, by their numbers, for one to three objectives that are to be small.
+
+    One objective is drawn over the trials, with the least so far; several in pairs, each against each. The best trials
+    are marked with their numbers; of two objectives a line shows what none of them beats.
+    """
+    if len(headings) == 1:
+        figure = new_figure(*_SIZE)
+        axes = figure.subplots()
+        least = np.minimum.accumulate([figures[0] for figures in trials.values()])
+        axes.step(list(trials), least, color=_GREEN, lw=1.5, where="post", label="least so far", zorder=2)
+        _mark_trials(axes, {number: (float(number), figures[0]) for number, figures in trials.items()}, best)
+        axes.set(xlabel="trial", ylabel=headings[0], title="Trials of the search")
+        axes.locator_params(axis="x", integer=True)
+    else:
+        pairs = list(combinations(range(len(headings)), 2))
+        figure = new_figure(_SIZE[0] if len(pairs) == 1 else 4.2 * len(pairs), _SIZE[1])
+        for axes, (first, second) in zip(np.ravel(figure.subplots(1, len(pairs))), pairs, strict=True):
+            points = {number: (figures[second], figures[first]) for number, figures in trials.items()}
+            if len(pairs) == 1:
+                front = sorted(points[number] for number in best)
+                axes.step(*zip(*front, strict=True), color=_GREEN, lw=1.5, where="post", label="best", zorder=2)
+            _mark_trials(axes, points, best)
+            axes.set(xlabel=headings[second], ylabel=headings[first])
+        figure.suptitle("Trials of the search")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return _png(figure)
+
+
+def _mark_trials(axes: "Axes", points: Mapping[int, tuple[float, float]], best: Collection[int]) -> None:
+    """Draw trials as points, and the best ones larger and with their numbers."""
+    kinds = ((False, _GREY, 24, "trials"), (True, _RED, 48, "best trials"))
+    for is_best, color, size, label in kinds:
+        chosen = [point for number, point in points.items() if (number in best) == is_best]
+        if chosen:
+            across, up = zip(*chosen, strict=True)
+            axes.scatter(across, up, s=size, color=color, label=label, zorder=3, edgecolors="white")
+    for number in best:
+        axes.annotate(str(number), points[number], (5, 5), textcoords="offset points", fontsize=8, zorder=4)
 
 
 def _png(figure: "Figure") -> bytes:

@@ -17,10 +17,11 @@ from wakeword_core.text import printable
 from wakeword_pipeline.cli.commands.remote import remote_of
 from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
 from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, prepare_home
+from wakeword_pipeline.search.needed import needed_by_searches
 
 
 def collect_garbage(options: ProjectOptions, keep: int, *, deletes: bool, compacts: bool, as_json: bool) -> None:
-    """List, and with `deletes` delete, what neither the last `keep` builds, nor the registry, nor `status` names.
+    """List, and with `deletes` delete, what no build, registry or search needs, as `_roots` says.
 
     With `compacts`, shards and features are written anew before that where rows do not count or lie scattered.
     WakewordError when something is to be deleted or written while a build is running.
@@ -82,16 +83,17 @@ def _compact(project: Project) -> list[str]:
 def _garbage(project: Project, keep: int) -> list[Item]:
     from wakeword_pipeline.tracking.versions import unknown_files
 
-    items = garbage(project.store, _roots(project, keep), _next_build(project))
+    items = garbage(project.store, _roots(project, keep), _next_build(project) | needed_by_searches(project.home))
     return [*items, *unknown_files(str(project.home))]
 
 
 def _roots(project: Project, keep: int) -> set[NodeId]:
-    """Return what `status` names, what the last `keep` builds made, and what registries use."""
+    """Return what `status` names, what the last `keep` builds made, and what registries and searches use."""
     from wakeword_pipeline.orchestration.runs import last_builds
 
     present = {(state.stage, state.artifact.key) for state in status(project) if state.artifact}
-    return present | last_builds(open_instance(project.home), keep) | _registered(project)
+    built = last_builds(open_instance(project.home), keep)
+    return present | built | _registered(project) | needed_by_searches(project.home)
 
 
 def _next_build(project: Project) -> set[NodeId]:

@@ -29,7 +29,7 @@ from wakeword_pipeline.orchestration.home import ProjectOptions, open_instance, 
 
 log = logging.getLogger(__name__)
 
-_MIN_FREE_BYTES = 500_000_000
+MIN_FREE_BYTES = 500_000_000
 """What even a small project needs: shards, features and model; larger needs are checked stage by stage."""
 _REPORTED = (
     *("frr", "fah", "fah_interval", "false_alarms", "background_hours", "words", "misses", "confusables"),
@@ -42,7 +42,7 @@ def run_demo(home: Path, phrase: str, *, fast: bool, as_json: bool) -> None:
     source = resources.files("wakeword_pipeline.cli") / "demo" / ("fast.yaml" if fast else "demo.yaml")
     with resources.as_file(source) as file:
         config = load_config(file, [f"phrase={json.dumps(phrase)}"])
-    require_space(home, _MIN_FREE_BYTES, "a build")
+    require_space(home, MIN_FREE_BYTES, "a build")
     require_own(home)
     home.mkdir(parents=True, exist_ok=True)
     config = _with_engines_at_hand(config, home)
@@ -86,7 +86,7 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
 
         MicroFrontend(config.features.frontend).stream()  # which says what is missing before anything is built
     require_judge(project, select)
-    require_space(home, _MIN_FREE_BYTES, "a build")
+    require_space(home, MIN_FREE_BYTES, "a build")
     prepare_home(home, options.config)
     banner(project.config, home)
     # Dagster loads in seconds: only now, when the configuration is known to be right

@@ -73,7 +73,7 @@ def register(project: Project, artifact: Artifact, exported: Artifact) -> str:
     """An MLflow run of an artifact with a copy of its file, whose exported model is champion; the run's id."""
     store = MlflowResource(home=str(project.home))
     client = store.client()
-    experiment = store._experiment_id(client)
+    experiment = store.experiment_id(client)
     run = client.create_run(experiment, tags={KEY_TAG: artifact.key, STAGE_TAG: artifact.stage}).info.run_id
     client.log_artifact(run, str(artifact.file("weights")), artifact_path="model")
     client.set_terminated(run, "FINISHED")

@@ -55,7 +55,7 @@ class Gate:
     def track(self, project: RivalProject) -> None:
         trained = project.require("trained_model")
         tags = {KEY_TAG: trained.key, STAGE_TAG: trained.stage}
-        run = self.client.create_run(self.store._experiment_id(self.client), tags=tags).info.run_id
+        run = self.client.create_run(self.store.experiment_id(self.client), tags=tags).info.run_id
         self.client.set_terminated(run, "FINISHED")
         self.store.register(run, "robin")
 
