@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, lru_cache
@@ -23,6 +24,7 @@ Value = TypeVar("Value")
 _PART_SUFFIX = ".part"
 _REPLACED = ".replaced-"
 """How the name of a folder begins in whose place another was put."""
+_CHUNK_BYTES = 1 << 20
 _TOKEN_BYTES = 6
 _TICK_SECONDS = 0.02
 """A file that changes again so soon may have the same times."""
@@ -43,6 +45,15 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 (hex) of a file's bytes, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum(path: Path) -> int:
+    """Return the CRC-32 of a file's bytes: quicker than `hash_file`, and enough against chance."""
+    total = 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            total = zlib.crc32(chunk, total)
+    return total
 
 
 def file_identity(path: Path) -> tuple[int, int]:

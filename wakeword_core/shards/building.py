@@ -25,7 +25,7 @@ from wakeword_core.recordings.row import row_columns
 from wakeword_core.shards.packed_split import DESCRIBED, index_content, shard_name, write_index
 from wakeword_core.shards.packing import Packers, ShardJob, ShardRow
 from wakeword_core.shards.shard_file import DIGEST, read_sample_rate, read_table
-from wakeword_core.store.parts import LatestParts, Parts
+from wakeword_core.store.parts import FileEntry, LatestParts, Parts
 
 _MEGABYTE = 1e6
 _BYTES_A_ROW = 512
@@ -175,9 +175,9 @@ def build_shards(
     work = sum(len(shard.rows) + float(shard.rows["seconds"].sum()) for shard in waiting.values())
     with Packers(workers, retries, work) as packers:
         for update in packers.run({target: partial(job, shard) for target, shard in waiting.items()}):
-            if update.finished:
-                _keep(parts, waiting[update.finished])
-                copied += update.copied
+            if update.finished and update.packed:
+                _keep(parts, waiting[update.finished], update.packed.entry)
+                copied += update.packed.copied
             progress("pack recordings", min(update.recordings, total), total)
     index = _index(plan)
     write_index(out, index)
@@ -299,9 +299,9 @@ def _index(plan: _Plan) -> pd.DataFrame:
     return plan.ordered[["recording_id"]].merge(found, on="recording_id", how="left", validate="one_to_one")
 
 
-def _keep(parts: Parts, shard: _PlannedShard) -> None:
+def _keep(parts: Parts, shard: _PlannedShard, entry: FileEntry) -> None:
     try:
-        parts.keep(shard.key, shard.target)
+        parts.keep(shard.key, shard.target, entry)
     except OSError as error:
         raise DataError(
             f"shard {shard.target.name} cannot be kept in {parts.root} ({error.strerror}); free some space or choose "

@@ -7,9 +7,7 @@ without an index has shards of which every row counts, as they lie.
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +18,9 @@ from wakeword_core.files import hash_file, reading, replacing
 from wakeword_core.recordings.row import row_columns
 from wakeword_core.shards.shard_file import (
     DIGEST,
+    RawRow,
     Recording,
     RowReader,
-    Wav,
     as_recording,
     raw_rows,
     read_recordings,
@@ -104,9 +102,8 @@ def iter_recordings(folder: Path, roles: Collection[str] | None = None) -> Itera
     index = read_index(folder)
     if roles is not None:
         index = index[_columns_of(shard_paths(folder), index, ["role"])["role"].isin(list(roles)).to_numpy()]
-    for path, columns, data in _rows(folder, index):
-        recording = as_recording(path, columns, data)
-        yield replace(recording, audio=recording.audio.copy())  # who keeps one does not keep its row group
+    for path, row in _rows(folder, index):
+        yield as_recording(path, *row, copies=True)  # who keeps one does not keep its row group
 
 
 def iter_batches(folder: Path, seconds: float) -> Iterator[list[Recording]]:
@@ -165,15 +162,26 @@ def verify_shards(
     return problems + _differences(folder, held, rows, places)
 
 
-def _rows(folder: Path, index: pd.DataFrame) -> Iterator[tuple[Path, dict[str, Any], Wav]]:
-    """The shard, the columns and the audio of each row of an index; a shard is let go of after its last row."""
-    readers: dict[str, RowReader] = {}
-    last = dict(zip(index["file"], range(len(index)), strict=True))
-    for place, (file, row) in enumerate(zip(index["file"], index["row"].tolist(), strict=True)):
+def _rows(folder: Path, index: pd.DataFrame) -> Iterator[tuple[Path, RawRow]]:
+    """The shard and the raw row of each row of an index; a shard is let go of after its last row."""
+    if index.empty:
+        return
+    files, names = pd.factorize(index["file"])
+    rows = index["row"].to_numpy(np.int64)
+    # rows that follow one another in their shard: all of a shard, where nothing came in between
+    begins = np.flatnonzero(np.append(True, (np.diff(files) != 0) | (np.diff(rows) != 1)))
+    ends = np.append(begins[1:], len(rows))
+    last = dict(zip(files[begins].tolist(), range(len(begins)), strict=True))
+    readers: dict[int, RowReader] = {}
+    for number, (file, first, count) in enumerate(
+        zip(files[begins].tolist(), rows[begins].tolist(), (ends - begins).tolist(), strict=True)
+    ):
+        path = folder / names[file]
         if file not in readers:
-            readers[file] = RowReader(folder / file)
-        yield folder / file, *readers[file].row(row)
-        if last[file] == place:
+            readers[file] = RowReader(path)
+        for row in readers[file].rows(first, first + count):
+            yield path, row
+        if last[file] == number:
             del readers[file]
 
 
@@ -198,12 +206,13 @@ def _verify_file(path: Path, sums: Mapping[str, str] | None, places: Mapping[str
     try:
         if sums is not None and hash_file(path) != sums.get(path.name):
             problems.append(f"{path} holds other bytes than were written; {_ADVICE}")
-        sample_rate = read_sample_rate(path)
-        for columns, data in raw_rows(path):
-            named = _named(columns["recording_id"], places)
-            if len(as_recording(path, columns, data).audio) != round(columns["seconds"] * sample_rate):
+        sample_rate, digests = read_sample_rate(path), read_table(path, [DIGEST]).column(DIGEST).to_pylist()
+        for (facts, data), digest in zip(raw_rows(path), digests, strict=True):
+            recording = as_recording(path, facts, data)
+            named = _named(recording.recording_id, places)
+            if len(recording.audio) != round(recording.seconds * sample_rate):
                 problems.append(f"{path}: {named} has another length than was written")
-            elif row_digest(columns, data) != columns[DIGEST]:
+            elif row_digest(facts, data) != digest:
                 problems.append(f"{path}: {named} is not as it was written")
     except ArtifactError as error:
         problems.append(str(error))

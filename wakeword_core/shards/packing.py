@@ -6,7 +6,6 @@ import logging
 import os
 import queue
 import stat
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,9 +17,10 @@ from typing import Any, Self
 from wakeword_core.audio import AudioError, decode_wav, encode_wav, read_pcm16
 from wakeword_core.cores import available_cores, process_pool
 from wakeword_core.errors import ArtifactError, ChangedRecordingError, DataError, WakewordError
-from wakeword_core.files import contained, hash_file, replacing
-from wakeword_core.recordings.row import RecordingRow
-from wakeword_core.shards.shard_file import RowReader, Wav, raw_rows, write_recordings
+from wakeword_core.files import checksum, contained, hash_file, replacing
+from wakeword_core.recordings.row import RecordingRow, row_columns
+from wakeword_core.shards.shard_file import RowReader, Wav, write_recordings
+from wakeword_core.store.parts import FileEntry
 
 log = logging.getLogger(__name__)
 
@@ -54,38 +54,33 @@ class ShardJob:
     link_roots: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
 
-def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> int:
-    """Write one shard to `path` and read it back; return how many recordings came from older shards.
+@dataclass(frozen=True)
+class Packed:
+    """A shard that was written: its size and hash, and how many of its recordings came from older shards."""
+
+    entry: FileEntry
+    copied: int
+
+
+def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> Packed:
+    """Write one shard to `path` and read it back.
 
     DataError names the recording that cannot be used, or says that what lies on the disk is not what was written.
     """
     older = _OlderShards(job.older)
-    write_and_read_back(path, _rows(job, older, on_row), job.sample_rate)
-    return older.taken
+    entry = write_and_read_back(path, _rows(job, older, on_row), job.sample_rate)
+    return Packed(entry, older.taken)
 
 
-def write_and_read_back(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sample_rate: int) -> None:
-    """Write (row, WAV file) to a shard as they come; DataError if what lies on the disk then is not that."""
-    written: list[RecordingRow] = []
+def write_and_read_back(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sample_rate: int) -> FileEntry:
+    """Write (row, WAV file) to a shard as they come, and return its size and hash.
 
-    def noted() -> Iterator[tuple[RecordingRow, Wav]]:
-        for row, data in rows:
-            written.append(row)
-            yield row, data
-
-    sums = write_recordings(path, noted(), sample_rate)
-    sent = [(row.recording_id, checksum) for row, checksum in zip(written, sums, strict=True)]
-    kept = [(columns["recording_id"], zlib.crc32(data)) for columns, data in raw_rows(path)]
-    if kept != sent:
-        wrong = next(
-            (
-                f"{row.source}/{getattr(row, 'path', row.recording_id)}"
-                for row, one, other in zip(written, sent, kept, strict=False)
-                if one != other
-            ),
-            "its row count",
-        )
-        raise DataError(f"{path} reads back other than it was written ({wrong}); is the disk sound?")
+    DataError if what lies on the disk then is not what was written.
+    """
+    sums = write_recordings(path, rows, sample_rate)
+    if checksum(path) != sums.crc32:
+        raise DataError(f"{path} reads back other than it was written; is the disk sound?")
+    return FileEntry(sums.size, sums.sha256)
 
 
 def _rows(job: ShardJob, older: "_OlderShards", on_row: OnRow) -> Iterator[tuple[RecordingRow, Wav]]:
@@ -117,14 +112,16 @@ class _OlderShards:
             if path not in self._readers:
                 self._readers[path] = RowReader(path)
             reader = self._readers[path]
-            columns, data = reader.row(number) if reader else ({}, b"")
+            found = next(reader.rows(number, number + 1)) if reader else None
         except ArtifactError:
-            self._readers[path] = None
+            self._readers[path] = found = None
+        if found is None:
             return None
-        if columns.get("recording_id") != recording_id:
+        facts, data = dict(zip(row_columns(), found[0], strict=True)), found[1]
+        if facts["recording_id"] != recording_id:
             return None
         self.taken += 1
-        return data, float(columns["seconds"])
+        return data, facts["seconds"]
 
 
 class _Reader:
@@ -153,8 +150,9 @@ class _Reader:
             self._require_scanned(hashlib.sha256(data).hexdigest(), row)
             if seconds := _seconds_as_it_is(data, rate):
                 return data, seconds
-        else:
-            self._require_scanned(hash_file(path), row)
+            pcm = read_pcm16(data, rate)
+            return encode_wav(pcm, rate), len(pcm) / rate
+        self._require_scanned(hash_file(path), row)
         pcm = read_pcm16(path, rate)
         after = path.stat()
         if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
@@ -195,8 +193,8 @@ class Update:
 
     recordings: int
     finished: Path | None = None
-    copied: int = 0
-    """Recordings of the finished shard that were taken from an older one."""
+    packed: Packed | None = None
+    """Of the finished shard."""
 
 
 class _Stopped(Exception):  # noqa: N818 - a request, not a fault
@@ -229,20 +227,20 @@ class Packers:
         DataError names the first shard that failed after all retries, or says that the disk is full.
         """
         self._counts = RawArray("q", 1 + len(jobs))
-        running: dict[Future[int | None], Path] = {
+        running: dict[Future[Packed | None], Path] = {
             self._threads.submit(self._write, path, jobs[path], place): path for place, path in enumerate(jobs, start=1)
         }
         while running:
             for future in wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
-                path, copied = running.pop(future), future.result()
-                if copied is not None:
-                    yield Update(self._recordings(), path, copied)
+                path, packed = running.pop(future), future.result()
+                if packed is not None:
+                    yield Update(self._recordings(), path, packed)
             yield Update(self._recordings())
 
     def _recordings(self) -> int:
         return sum(self._counts[1:])
 
-    def _write(self, path: Path, make_job: Callable[[], ShardJob], place: int) -> int | None:
+    def _write(self, path: Path, make_job: Callable[[], ShardJob], place: int) -> Packed | None:
         """Write and verify one shard, again if it fails; None when it was stopped. A shard given up stops all."""
         attempt = 1
         while not self._counts[0]:
@@ -259,7 +257,7 @@ class Packers:
             attempt += 1
         return None
 
-    def _pack(self, job: ShardJob, part: Path, place: int) -> int:
+    def _pack(self, job: ShardJob, part: Path, place: int) -> Packed:
         if not self.processes:
             return pack_shard(job, part, _counter(self._counts, place))
         try:
@@ -268,7 +266,7 @@ class Packers:
             # of one worker each, so that one that dies takes only its own shard with it
             process = process_pool(1, _begin, (self._counts,))
         try:
-            copied = process.submit(_pack_in_worker, job, part, place).result()
+            packed = process.submit(_pack_in_worker, job, part, place).result()
         except BrokenProcessPool as error:
             process.shutdown()
             raise DataError(
@@ -279,7 +277,7 @@ class Packers:
             self._idle.put(process)
             raise
         self._idle.put(process)
-        return copied
+        return packed
 
 
 def _counter(counts: Any, place: int) -> Callable[[int], None]:
@@ -302,7 +300,7 @@ def _begin(counts: Any) -> None:
     _counts_of_all = counts
 
 
-def _pack_in_worker(job: ShardJob, part: Path, place: int) -> int:
+def _pack_in_worker(job: ShardJob, part: Path, place: int) -> Packed:
     return pack_shard(job, part, _counter(_counts_of_all, place))
 
 

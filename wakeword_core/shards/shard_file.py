@@ -4,10 +4,11 @@ import hashlib
 import itertools
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Wav = bytes | memoryview
 """The bytes of a mono 16-bit WAV file at the shards' rate."""
+RawRow = tuple[tuple[Any, ...], Wav]
+"""What a shard says of a recording, in the order of `row_columns`, and its WAV file."""
 
 _ROW_GROUP_BYTES = 16 << 20
 """A row group is what a reader holds at once; one recording is never cut."""
@@ -38,46 +41,74 @@ class Recording(RecordingRow):
     audio: Pcm
 
 
-def row_digest(facts: Mapping[str, Any], data: Wav) -> str:
-    """Return the SHA-256 (hex) of all that a shard says of a recording and of its WAV file: by it a row is known."""
-    values = [facts[name] for name in row_columns()]
-    total = hashlib.sha256(canonical_json([None if value != value else value for value in values]).encode())
+def row_digest(facts: Sequence[Any], data: Wav) -> str:
+    """Return the SHA-256 (hex) of a row's columns, as `row_columns` orders them, and of its WAV file."""
+    total = hashlib.sha256(canonical_json([None if value != value else value for value in facts]).encode())
     total.update(data)
     return total.hexdigest()
 
 
-def write_recordings(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sample_rate: int) -> list[int]:
-    """Write (row, WAV file) to a Parquet file as they come; return the CRC-32 of each WAV file."""
+@dataclass(frozen=True)
+class Sums:
+    """Size in bytes, SHA-256 (hex) and CRC-32 of a file as it was written."""
+
+    size: int
+    sha256: str
+    crc32: int
+
+
+class _Summed:
+    """A file to write to, which is summed up on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._sha256, self._crc32, self._size = file, hashlib.sha256(), 0, 0
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        self._sha256.update(data)
+        self._crc32 = zlib.crc32(data, self._crc32)
+        self._size += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sums(self) -> Sums:
+        return Sums(self._size, self._sha256.hexdigest(), self._crc32)
+
+
+def write_recordings(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sample_rate: int) -> Sums:
+    """Write (row, WAV file) to a Parquet file as they come; return the sums of what was written."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = _schema(sample_rate)
-    digests: list[str] = []
-    sums: list[int] = []
-    waiting: list[tuple[RecordingRow, Wav]] = []
-    waiting_bytes = 0
-    with pq.ParquetWriter(
-        path,
-        schema,
-        compression="none",
-        # the first names the row, and so does its digest, so that no two are the same
-        use_dictionary=[field.name for field in row_schema() if pa.types.is_string(field.type)][1:],
-        write_statistics=False,
-        write_page_checksum=True,
-    ) as writer:
+    facts_of = attrgetter(*row_columns())
+    written, waiting, waiting_bytes = 0, list[RawRow](), 0
+    with (
+        path.open("wb", buffering=0) as file,
+        pq.ParquetWriter(
+            summed := _Summed(file),
+            schema,
+            compression="none",
+            # the first names the row, and so does its digest, so that no two are the same
+            use_dictionary=[field.name for field in row_schema() if pa.types.is_string(field.type)][1:],
+            write_statistics=False,
+            write_page_checksum=True,
+        ) as writer,
+    ):
         for row, data in rows:
-            digests.append(row_digest(vars(row), data))
-            sums.append(zlib.crc32(data))
-            waiting.append((row, data))
+            waiting.append((facts_of(row), data))
             waiting_bytes += len(data)
             if waiting_bytes >= _ROW_GROUP_BYTES:
-                writer.write_table(_table(waiting, digests[-len(waiting) :], schema))
+                writer.write_table(_table(waiting, schema))
+                written += len(waiting)
                 waiting.clear()
                 waiting_bytes = 0
-        if waiting or not digests:
-            writer.write_table(_table(waiting, digests[len(digests) - len(waiting) :], schema))
+        if waiting or not written:
+            writer.write_table(_table(waiting, schema))
         writer.add_key_value_metadata({_FACTS: json.dumps({"sample_rate": sample_rate})})
-    return sums
+    return summed.sums()
 
 
 def _schema(sample_rate: int) -> "pa.Schema":
@@ -88,18 +119,27 @@ def _schema(sample_rate: int) -> "pa.Schema":
     for field in row_schema():
         features[field.name] = {"dtype": "string" if pa.types.is_string(field.type) else "float64", "_type": "Value"}
     features[DIGEST] = {"dtype": "string", "_type": "Value"}
-    audio = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    return pa.schema([pa.field("audio", audio), *row_schema(), pa.field(DIGEST, pa.string())], metadata=metadata)
+    return pa.schema(
+        [pa.field("audio", _audio_type()), *row_schema(), pa.field(DIGEST, pa.string())], metadata=metadata
+    )
 
 
-def _table(rows: Sequence[tuple[RecordingRow, Wav]], digests: Sequence[str], schema: "pa.Schema") -> "pa.Table":
+def _audio_type() -> "pa.DataType":
     import pyarrow as pa
 
-    names = pa.array([f"{row.recording_id}.wav" for row, _ in rows], pa.string())
-    columns = [pa.StructArray.from_arrays([_binary([data for _, data in rows]), names], names=["bytes", "path"])]
-    columns += [pa.array([getattr(row, field.name) for row, _ in rows], field.type) for field in row_schema()]
-    columns.append(pa.array(digests, pa.string()))
+    return pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+
+
+def _table(rows: Sequence[RawRow], schema: "pa.Schema") -> "pa.Table":
+    import pyarrow as pa
+
+    facts = dict(zip(row_columns(), zip(*(facts for facts, _ in rows), strict=True), strict=bool(rows)))
+    data = [one for _, one in rows]
+    names = pa.array([f"{recording_id}.wav" for recording_id in facts.get("recording_id", ())], pa.string())
+    columns = [pa.StructArray.from_arrays([_binary(data), names], names=["bytes", "path"])]
+    columns += [pa.array(facts.get(field.name, ()), field.type) for field in row_schema()]
+    columns.append(pa.array([row_digest(*row) for row in rows], pa.string()))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -113,10 +153,10 @@ def _binary(values: Sequence[Wav]) -> "pa.Array":
     return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 
 
-def raw_rows(path: Path) -> Iterator[tuple[dict[str, Any], memoryview]]:
-    """Yield (all columns but the audio, WAV bytes) of every row, one row group in memory at a time."""
-    for group in range(len(_group_ends(path))):
-        yield from _read_group(path, group)
+def raw_rows(path: Path) -> Iterator[RawRow]:
+    """Yield every row of a shard, one row group in memory at a time."""
+    reader = RowReader(path)
+    return reader.rows(0, len(reader))
 
 
 class RowReader:
@@ -124,17 +164,24 @@ class RowReader:
 
     def __init__(self, path: Path) -> None:
         self._path, self._ends = path, _group_ends(path)
-        self._begin, self._rows = 0, list[tuple[dict[str, Any], memoryview]]()
+        self._begin, self._group = 0, list[RawRow]()
 
-    def row(self, number: int) -> tuple[dict[str, Any], memoryview]:
-        """Return (all columns but the audio, WAV bytes) of one row; ArtifactError where there is none."""
-        if not self._begin <= number < self._begin + len(self._rows):
-            group = int(np.searchsorted(self._ends, number, "right"))
-            if number < 0 or group == len(self._ends):
-                raise _damaged(self._path, f"it has no row {number}")
-            self._rows = _read_group(self._path, group)
-            self._begin = int(self._ends[group]) - len(self._rows)
-        return self._rows[number - self._begin]
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def rows(self, begin: int, end: int) -> Iterator[RawRow]:
+        """Yield the rows from one number up to another; ArtifactError where there are none of these."""
+        if not 0 <= begin <= end <= len(self):
+            raise _damaged(self._path, f"it has no rows {begin} to {end}")
+        while begin < end:
+            if not self._begin <= begin < self._begin + len(self._group):
+                group = int(np.searchsorted(self._ends, begin, "right"))
+                self._group = []  # before the next is read: one is in memory
+                self._group = _read_group(self._path, group)
+                self._begin = int(self._ends[group]) - len(self._group)
+            here = self._group[begin - self._begin : end - self._begin]
+            begin += len(here)
+            yield from here
 
 
 def read_table(path: Path, names: Sequence[str]) -> "pa.Table":
@@ -162,19 +209,20 @@ def _group_ends(path: Path) -> npt.NDArray[np.int64]:
         return np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)], dtype=int)
 
 
-def _read_group(path: Path, group: int) -> list[tuple[dict[str, Any], memoryview]]:
-    """Read a row group of a shard, its page checksums verified: columns, and audio that is not copied."""
+def _read_group(path: Path, group: int) -> list[RawRow]:
+    """Read a row group of a shard, its page checksums verified; audio is not copied."""
     import pyarrow.parquet as pq
 
-    schema = _schema(0)
+    names = row_columns()
     with reading(path, _ADVICE, _STATE), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        table = file.read_row_group(group).combine_chunks()
-        if lacking := set(schema.names) - set(table.column_names):
+        table = file.read_row_group(group, columns=["audio", *names]).combine_chunks()
+        if lacking := {"audio", *names} - set(table.column_names):
             raise ValueError(f"no column {sorted(lacking)[0]}")
-        if table.schema.field("audio").type != schema.field("audio").type:
+        if table.schema.field("audio").type != _audio_type():
             raise ValueError(f"its audio is of type {table.schema.field('audio').type}")
         require_types(table)
-        return list(zip(table.drop_columns(["audio"]).to_pylist(), _wavs(table), strict=True))
+        facts = (table.column(name).to_numpy().tolist() for name in names)
+        return list(zip(zip(*facts, strict=True), _wavs(table), strict=True))
 
 
 def _wavs(table: "pa.Table") -> Iterator[memoryview]:
@@ -193,22 +241,22 @@ def _damaged(path: Path, why: str) -> ArtifactError:
     return ArtifactError(f"{path} {_STATE} ({why}); {_ADVICE}")
 
 
-def as_recording(path: Path, columns: Mapping[str, Any], data: Wav) -> Recording:
+def as_recording(path: Path, facts: Sequence[Any], data: Wav, *, copies: bool = False) -> Recording:
     """Return a row of the shard at `path` as a recording; ArtifactError when its audio is damaged.
 
-    The samples are a view of `data`: whoever keeps them keeps the row group that they were read with.
+    Unless it `copies` them, the samples are a view of `data`: who keeps them keeps the row group they were read with.
     """
     try:
         pcm, _ = decode_wav(data)
     except DataError as error:
-        raise _damaged(path, f"recording {columns['recording_id']}: {error}") from error
-    return Recording(audio=pcm, **{name: columns[name] for name in row_columns()})
+        raise _damaged(path, f"recording {facts[0]}: {error}") from error
+    return Recording(*[*facts, pcm.copy() if copies else pcm])
 
 
 def read_recordings(path: Path) -> Iterator[Recording]:
     """Yield each recording of a shard, `as_recording`, by row group; ArtifactError if damaged."""
-    for columns, data in raw_rows(path):
-        yield as_recording(path, columns, data)
+    for facts, data in raw_rows(path):
+        yield as_recording(path, facts, data)
 
 
 def read_sample_rate(path: Path) -> int:

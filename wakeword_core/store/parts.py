@@ -82,12 +82,12 @@ class Parts:
         self.entries[target] = entry
         return True
 
-    def keep(self, key: str, made: Path) -> None:
-        """Keep the finished file `made` as the part `key`."""
+    def keep(self, key: str, made: Path, entry: FileEntry | None = None) -> None:
+        """Keep the finished file `made` as the part `key`; it is read unless its size and hash are known."""
         self.root.mkdir(parents=True, exist_ok=True)
         part = self.path(key)
         link_or_copy(made, part)
-        self.entries[made] = entry = FileEntry(made.stat().st_size, hash_file(made))
+        self.entries[made] = entry = entry or FileEntry(made.stat().st_size, hash_file(made))
         _read_hashes[file_state(made.stat())] = entry.sha256
         write_json(self.note(part), {**asdict(entry), "seen": _identity(part)})
 

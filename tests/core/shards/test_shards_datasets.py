@@ -5,6 +5,9 @@ import importlib.util
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
 import pytest
 import soundfile
 
@@ -54,6 +57,11 @@ def test_dead_rows_are_those_that_the_index_does_not_name(shards, tmp_path):
     expected = {one.recording_id: one.label for one in iter_recordings(later)}
     assert dict(zip(counting["recording_id"], counting["label"], strict=True)) == expected
     assert "wren" in expected.values()
+    whole = pa.dataset.dataset([str(path) for path in shard_paths(later)])
+    table = whole.to_table(["recording_id", "label"], filter=pc.field("digest").isin(pa.array(index["digest"])))
+    assert sorted(table.to_pylist(), key=str) == sorted(
+        ({"recording_id": one, "label": label} for one, label in expected.items()), key=str
+    )
 
 
 @pytest.fixture

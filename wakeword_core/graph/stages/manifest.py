@@ -76,12 +76,13 @@ def make(run: StageRun) -> None:
         raise DataError("recordings changed while they were being read; run again when they are at rest")
     (run.out / "health_picture.png").write_bytes(health_picture(summary))
     run.figures = asdict(summary)
+    rows = read_manifest(run.out)
     # what lies beside the recordings is told, and changes nothing
     counted = {name: figure for name, figure in run.figures.items() if name != "found"}
     run.facets = {
-        **split_facets(read_manifest(run.out)),
+        **split_facets(rows),
         "summary": digest([counted, quarantined(run.out)]),
-        "sources": sources_facet(read_manifest(run.out)),
+        "sources": sources_facet(rows),
         SYNTHETIC_FACET: digest(summary.synthetic),
     }
     if forgotten.digest:
