@@ -1,20 +1,26 @@
-"""How many processor cores and how much memory there are to use, how many cores torch uses, and processes on them."""
+"""How many cores and how much memory there are to use, how many cores torch uses, and threads and processes on them."""
 
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from wakeword_core.python import fresh_processes
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 _PARENT_CHECK_SECONDS = 0.5
 _CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where a container finds how many bytes it may take, which may be "max"."""
+_WAITING_A_THREAD = 8
 
 
 def available_cores() -> int:
@@ -42,6 +48,28 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def map_in_threads(
+    function: Callable[[Task], Result], tasks: Iterable[Task], threads: int
+) -> Generator[tuple[Task, Result]]:
+    """Yield (task, function(task)) as they finish, on so many threads of this process; only a few wait in memory."""
+    waiting = iter(tasks)
+    running: dict[Future[Result], Task] = {}
+    finished: SimpleQueue[Future[Result]] = SimpleQueue()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while True:
+                for task in islice(waiting, threads * _WAITING_A_THREAD - len(running)):
+                    future = pool.submit(function, task)
+                    running[future] = task
+                    future.add_done_callback(finished.put)
+                if not running:
+                    return
+                future = finished.get()
+                yield running.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def process_pool(

@@ -41,6 +41,10 @@ class RemoteError(WakewordError):
     """A store elsewhere that cannot be reached, or that refuses what is asked of it."""
 
 
+class ClusterError(WakewordError):
+    """A cluster that cannot be reached, or whose machines are not fit to work for this one."""
+
+
 class MissingDependencyError(WakewordError):
     """An optional package or system library that a feature needs is not installed."""
 

@@ -10,6 +10,14 @@ from wakeword_core.config.base import Settings
 class ComputeConfig(Settings):
     """Devices, threads and memory: they change how long a build takes, not what it makes."""
 
+    engine: Literal["local", "ray"] = Field(
+        "local",
+        description="What measures recordings, makes speech, packs shards, computes features and listens for mining: "
+        "this machine, or a Ray cluster, of which all machines share the folders of the home and of the recordings.",
+    )
+    address: str = Field(
+        "auto", description="Ray cluster, as host:port or ray://host:port; auto: the one that this machine belongs to."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where features and training run.")
     threads: int = Field(0, ge=0, le=256, description="Threads that torch trains with; 0: all cores.")
     workers: int = Field(
@@ -42,4 +50,6 @@ class ComputeConfig(Settings):
         description="GB that local copies of sources by URL, and what is unpacked of data sets, may each take; more is "
         "refused.",
     )
-    retries: int = Field(1, ge=0, le=10, description="How often a shard that failed is tried again.")
+    retries: int = Field(
+        1, ge=0, le=10, description="How often a shard that failed, or a task of which a worker died, is tried again."
+    )

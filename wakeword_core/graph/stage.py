@@ -21,6 +21,8 @@ from wakeword_core.recordings.scan import Listing, ScanCache
 from wakeword_core.stage_names import StageName
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers import workers_for
+from wakeword_core.workers.base import Workers
 
 Severity = Literal["error", "warning"]
 """An error is something wrong, a warning something to look at; only the error of a blocking check stops a build."""
@@ -112,10 +114,21 @@ class StageRun:
 
         return choose_device(self.config.compute.device)
 
+    @cached_property
+    def workers(self) -> Workers:
+        """Find who does the tasks of this stage: this machine, or a cluster that shares the home with it."""
+        return workers_for(self.config.compute, self.store.root)
+
+    @cached_property
+    def device_of_tasks(self) -> str:
+        """Choose the device on which the workers compute, which may be those of other machines."""
+        return self.workers.device(self.config.compute.device, lambda: self.device)
+
     @property
     def device_used(self) -> str:
         """Return the device that the stage asked for; `cpu` if it never asked."""
-        return str(self.__dict__.get("device", "cpu"))
+        asked = self.__dict__
+        return str(asked.get("device_of_tasks", asked.get("device", "cpu")))
 
 
 @dataclass(frozen=True)

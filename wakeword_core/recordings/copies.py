@@ -17,6 +17,7 @@ from pydantic import Field
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.config.remote import CACHE_VARIABLE, INDEX_SUFFIXES, require_allowed
+from wakeword_core.cores import map_in_threads
 from wakeword_core.errors import DataError, RemoteError, WakewordError, reason_of
 from wakeword_core.files import (
     as_type,
@@ -31,7 +32,6 @@ from wakeword_core.files import (
 )
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.data_sets import STATE
-from wakeword_core.recordings.scan import map_unordered
 from wakeword_core.recordings.sources import chooser
 from wakeword_core.store.locks import exclusive
 from wakeword_core.store.objects import WEAK, Entry, Objects
@@ -209,7 +209,7 @@ class _Copy:
             done[entry.name] = marks[entry.name]
 
         try:
-            for _ in map_unordered(fetch, changed, _AT_ONCE):
+            for _ in map_in_threads(fetch, changed, _AT_ONCE):
                 fetched += 1
                 progress(f"copy {self._name}", fetched, len(changed))
                 if fetched % _SAVE_EVERY == 0:
@@ -260,7 +260,7 @@ def _entries_of_list(objects: Objects, index: str) -> Iterator[Entry]:
             yield Entry(line.path, line.size or 0, _UNKNOWN, f"{WEAK}{line.etag}")
         else:
             asked.add(line.path)
-    for path, found in map_unordered(objects.look, asked, _AT_ONCE):
+    for path, found in map_in_threads(objects.look, asked, _AT_ONCE):
         if found is None:
             raise RemoteError(f"{objects.url}/{index} names {path}, which there is not")
         yield found

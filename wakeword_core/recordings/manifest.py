@@ -24,6 +24,8 @@ from wakeword_core.recordings.sources import LeftOut
 from wakeword_core.recordings.splits import check_classes, split_recordings
 from wakeword_core.recordings.summary import ManifestSummary, counted, counts_of, source_facts, summarize
 from wakeword_core.recordings.tables import SPAN
+from wakeword_core.workers.base import Workers
+from wakeword_core.workers.local import THIS_MACHINE
 
 log = logging.getLogger(__name__)
 
@@ -71,21 +73,21 @@ def build_manifest(
     out: Path,
     progress: Progress = silent,
     forgotten: Forgotten = NOTHING_FORGOTTEN,
-    workers: int = 0,
+    workers: Workers = THIS_MACHINE,
     listed: Listing | None = None,
 ) -> ManifestSummary:
     """Scan, measure, judge and split all recordings; writes MANIFEST_FILE, FINGERPRINTS and summary.json to `out`.
 
     What is `forgotten` has no row, since a row says whose voice it is: its number is all that is told.
     Unfit recordings stay in the manifest with status "quarantined" and a reason. Only recordings not seen before are
-    decoded, by `workers` threads (0: one a core).
+    decoded.
     A source that is missing or broken is left out and named in the summary; DataError when nothing is left,
     or with `missing_source: fail`. The sources of `config` are not looked at again where they were just `listed`.
     """
     unlisted = sources if listed is None else [source for source in sources if source not in config.sources]
     listing = listed
     if listed is None or unlisted:
-        listing = scan(unlisted, cache, progress, workers=workers, missing=config.missing_source, forgotten=forgotten)
+        listing = scan(unlisted, cache, progress, threads=workers.cores, missing=config.missing_source, forgotten=forgotten)
         listing = listing if listed is None else listed.joined(listing)
     assert listing is not None
     rows, missing, near_labels = _described(listing, sources, config, phrase)

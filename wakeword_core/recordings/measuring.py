@@ -1,11 +1,12 @@
 """What is measured of each recording: read from the recordings once, then remembered by their bytes."""
 
 import base64
+import functools
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -24,10 +25,11 @@ from wakeword_core.progress import Progress
 from wakeword_core.python import library_versions
 from wakeword_core.recordings.health import MEGABYTE, SPAN_ROLES
 from wakeword_core.recordings.near_duplicates import FINGERPRINT_VERSION, BandPowers, fingerprint
-from wakeword_core.recordings.scan import ScanCache, map_unordered
+from wakeword_core.recordings.scan import ScanCache
 from wakeword_core.recordings.sources import State
 from wakeword_core.recordings.vad import VAD_SAMPLE_RATE, SpeechDetector, energy_span
 from wakeword_core.sound_formats import Source
+from wakeword_core.workers.base import Workers
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,10 @@ MEASURING_VERSION = 2
 _DETECTOR_LIBRARIES = ("onnxruntime", "silero-vad", "soxr")
 _SAVE_SECONDS = 2.0
 _PUT_AT_ONCE = 4_096
+_MOST_AT_ONCE, _MOST_SECONDS_AT_ONCE = 32, 300.0
+"""Recordings, and seconds of sound, that one task measures at most."""
+_SECONDS_A_HEADER, _SECONDS_A_SECOND = 0.001, 0.005
+"""About how long a core takes for a header, and to measure a second of sound."""
 _FULL_SCALE = 0.999
 _QUIETEST_DBFS = -200.0
 _KIND_DIGITS = 12
@@ -121,7 +127,7 @@ def add_headers(
     health: HealthConfig,
     cache: ScanCache,
     progress: Progress,
-    workers: int,
+    workers: Workers,
 ) -> None:
     """Add what the headers of readable files say: the columns of `HEADER`, and header_error."""
     readable = (rows["unread"] == "") & (rows["size"] > 0) & (rows["size"] <= health.max_file_mb * MEGABYTE)
@@ -129,14 +135,14 @@ def add_headers(
     header.put(cache.facts(kind, measures.recording_ids(readable)))
     missing = rows[readable & ~header.known].drop_duplicates("recording_id")
     with _Saver(cache) as saved:
-        measured = map_unordered(partial(_of_one, measure_header), _jobs(missing, sources), workers)
-        for done, ((recording_id, _), facts) in enumerate(measured):
+        measured = _map(_headers, _jobs(missing, sources), _SECONDS_A_HEADER * len(missing), workers)
+        for done, (job, facts) in enumerate(measured, 1):
             if isinstance(facts, str):
-                header.put([(recording_id, {"error": facts})])
+                header.put([(job.recording_id, {"error": facts})])
             else:
-                header.put([(recording_id, facts)])
-                saved.add(recording_id, kind, facts)
-            progress("read headers", done + 1, len(missing))
+                header.put([(job.recording_id, facts)])
+                saved.add(job.recording_id, kind, facts)
+            progress("read headers", done, len(missing))
     header.add_to(rows, "header_error")
 
 
@@ -148,7 +154,7 @@ def add_sound(
     health: HealthConfig,
     cache: ScanCache,
     progress: Progress,
-    workers: int,
+    workers: Workers,
 ) -> None:
     """Add what the sound of the `fit` rows is: the columns of `LEVELS`, `SPEECH` and `FINGERPRINT`, levels_error."""
     spoken = rows["role"].isin(SPAN_ROLES)
@@ -163,17 +169,12 @@ def add_sound(
     needed = fit & (~levels.known | (~unfit & (~prints.known | (spoken & ~speech.known))))
     wanted = set(rows["recording_id"][needed & spoken])
     missing = rows[needed].drop_duplicates("recording_id")
-    rates = dict(zip(missing["recording_id"], missing["sample_rate"], strict=True))
-    detector = SpeechDetector() if wanted else None
-
-    def measure(job: tuple[str, Path]) -> Sound | str:
-        voice = detector if job[0] in wanted else None
-        return _of_one(lambda source: measure_sound(source, rates[job[0]], voice, health.vad_threshold), job)
-
+    work = partial(_sounds, health.vad_threshold)
     with _Saver(cache) as saved:
-        measured = map_unordered(measure, _jobs(missing, sources), workers)
-        for done, ((recording_id, _), sound) in enumerate(measured):
-            progress("measure recordings", done + 1, len(missing))
+        jobs = _jobs(missing, sources, wanted)
+        for done, (job, sound) in enumerate(_map(work, jobs, _SECONDS_A_SECOND * missing["seconds"].sum(), workers), 1):
+            progress("measure recordings", done, len(missing))
+            recording_id = job.recording_id
             if isinstance(sound, str):
                 levels.put([(recording_id, {"error": sound})])
                 continue
@@ -219,19 +220,70 @@ class _Saver:
         self._saved = time.monotonic()
 
 
-def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig]) -> Iterable[tuple[str, Path]]:
+@dataclass(frozen=True)
+class _Job:
+    """A recording to be measured, and what is known of it."""
+
+    recording_id: str
+    path: Path
+    sample_rate: int
+    seconds: float
+    spoken: bool
+
+
+def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig], spoken: Collection[str] = ()) -> Iterator[_Job]:
     roots = {source.name: source.root.resolve() for source in sources}
-    return (
-        (recording_id, roots[name] / path)
-        for recording_id, name, path in rows[["recording_id", "source", "path"]].itertuples(index=False)
+    known = rows.reindex(columns=["recording_id", "source", "path", "sample_rate", "seconds"], fill_value=0)
+    for recording_id, name, path, rate, seconds in known.itertuples(index=False, name=None):
+        yield _Job(recording_id, roots[name] / path, int(rate), float(seconds), recording_id in spoken)
+
+
+def _map(
+    measure: Callable[[list[_Job]], list[Result]], jobs: Iterable[_Job], seconds: float, workers: Workers
+) -> Iterator[tuple[_Job, Result]]:
+    """Measure recordings, some in a task, as they finish; a core takes about so many `seconds` for all."""
+    tasks = workers.map_unordered(
+        measure, _some_at_once(jobs), lambda task: f"measuring {task[0].path}", here="threads", seconds=seconds
     )
+    with closing(tasks):
+        for task, results in tasks:
+            yield from zip(task, results, strict=True)
 
 
-def _of_one(measure: Callable[[Source], Result], job: tuple[str, Path]) -> Result | str:
+def _some_at_once(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
+    task, seconds = list[_Job](), 0.0
+    for job in jobs:
+        task.append(job)
+        seconds += job.seconds
+        if len(task) == _MOST_AT_ONCE or seconds >= _MOST_SECONDS_AT_ONCE:
+            yield task
+            task, seconds = [], 0.0
+    if task:
+        yield task
+
+
+def _headers(jobs: list[_Job]) -> list[dict[str, Any] | str]:
+    return [_of_one(measure_header, job) for job in jobs]
+
+
+def _sounds(vad_threshold: float, jobs: list[_Job]) -> list["Sound | str"]:
+    def measure(job: _Job, source: Source) -> Sound:
+        return measure_sound(source, job.sample_rate, _detector() if job.spoken else None, vad_threshold)
+
+    return [_of_one(partial(measure, job), job) for job in jobs]
+
+
+@functools.cache
+def _detector() -> SpeechDetector:
+    """The detector of this process, which threads share."""
+    return SpeechDetector()
+
+
+def _of_one(measure: Callable[[Source], Result], job: _Job) -> Result | str:
     """Measure the bytes that were hashed, or say why that fails this time: it says nothing lasting about the bytes."""
-    recording_id, path = job
+    path = job.path
     try:
-        with _as_hashed(path, recording_id) as source:
+        with _as_hashed(path, job.recording_id) as source:
             return measure(source)
     except ChangedRecordingError:
         raise

@@ -7,19 +7,17 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress, islice
 from pathlib import Path
-from queue import SimpleQueue
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from wakeword_core.config import SourceConfig
-from wakeword_core.cores import available_cores
+from wakeword_core.cores import available_cores, map_in_threads
 from wakeword_core.errors import DataError
 from wakeword_core.files import canonical_json, digest, hash_file, parse_json
 from wakeword_core.progress import Progress, silent
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 _CACHE_VERSION = 3
 _SCHEMA = f"""
@@ -52,7 +47,6 @@ _DAMAGED = "damaged-"
 _ASKED_AT_ONCE = 500
 _READ_AT_ONCE = 4_096
 _SAVE_EVERY = 2_000
-_WAITING_A_WORKER = 8
 _HASHED_AT_ONCE = 4_096
 _NOTHING = ("", *State(), "")
 """What comes after the last row of the cache."""
@@ -229,12 +223,12 @@ def scan(
     cache: ScanCache,
     progress: Progress = silent,
     *,
-    workers: int = 0,
+    threads: int = 0,
     missing: Literal["report", "fail"] = "report",
     forgotten: Forgotten = NOTHING_FORGOTTEN,
     problems: Mapping[str, str] = MappingProxyType({}),
 ) -> Listing:
-    """List and hash every recording; a file whose state is remembered is not opened.
+    """List and hash every recording, on so many `threads` (0: one a core); one whose state is remembered is not opened.
 
     A source that is missing or broken, or has one of the `problems`, is left out and named, or, with `missing="fail"`,
     a DataError. What is `forgotten` is counted, and listed no more than if it were not there.
@@ -253,7 +247,7 @@ def scan(
     stated, forgotten_files, silenced = {}, sum(files.forgotten for files in listed), set[str]()
     while listed:
         files = listed.pop(0)  # so that its files are forgotten once they are rows
-        rows_of_source, table = _scanned(files, cache, progress, workers), files.table
+        rows_of_source, table = _scanned(files, cache, progress, threads or available_cores()), files.table
         if forgotten.tombstones:
             stated_speakers = table["speaker"].tolist() if table is not None and "speaker" in table else None
             speakers, _ = speaker_groups(
@@ -283,27 +277,6 @@ def hash_rows(frame: "pd.DataFrame") -> str:
     return _hash_parts(part.astype(object).where(part.notna(), None).to_numpy().tolist() for part in parts)
 
 
-def map_unordered(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, work(item)) as they finish, on `workers` threads (0: one a core); only a few wait in memory."""
-    workers = workers or available_cores()
-    waiting = iter(items)
-    running: dict[Future[Result], Item] = {}
-    finished: SimpleQueue[Future[Result]] = SimpleQueue()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            while True:
-                for item in islice(waiting, workers * _WAITING_A_WORKER - len(running)):
-                    future = pool.submit(work, item)
-                    running[future] = item
-                    future.add_done_callback(finished.put)  # a tenth of what asking all futures costs
-                if not running:
-                    return
-                future = finished.get()
-                yield running.pop(future), future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _listed(source: SourceConfig, cache: ScanCache) -> _Listed:
     root = source.root.resolve()
     if not source.is_table:
@@ -316,9 +289,9 @@ def _listed(source: SourceConfig, cache: ScanCache) -> _Listed:
     return _Listed(source, root, list(locate(source, sorted(set(table["path"])))), table, left_out, forgotten)
 
 
-def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> dict[str, list[Any]]:
+def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, threads: int) -> dict[str, list[Any]]:
     name, files = listed.source.name, listed.files
-    recording_ids, errors = _hashes(listed, cache, progress, workers)
+    recording_ids, errors = _hashes(listed, cache, progress, threads)
     for index in errors:
         recording_ids[index] = digest(["unreadable", name, files[index].path])
     columns: dict[str, list[Any]] = {
@@ -335,7 +308,7 @@ def _scanned(listed: _Listed, cache: ScanCache, progress: Progress, workers: int
     return {name: [values[place] for place in order] for name, values in columns.items()}
 
 
-def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int) -> tuple[list[str], dict[int, str]]:
+def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, threads: int) -> tuple[list[str], dict[int, str]]:
     """SHA-256 of each file, empty for those that cannot be read, whose errors are returned by their place."""
     files, what = listed.files, f"hash {listed.source.name}"
     remembered = _remembered(listed.root, files, cache)
@@ -350,7 +323,7 @@ def _hashes(listed: _Listed, cache: ScanCache, progress: Progress, workers: int)
         return _hash_or_error(listed.root / files[index].path)
 
     try:
-        for index, sha256 in map_unordered(work, unread, workers):
+        for index, sha256 in map_in_threads(work, unread, threads):
             file = files[index]
             if isinstance(sha256, OSError):
                 errors[index] = f"cannot be read ({sha256.strerror})"

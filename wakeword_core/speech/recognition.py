@@ -1,9 +1,10 @@
 """The words that are heard in synthetic recordings, by the recogniser that `synthesis.recognise` names."""
 
 import functools
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 
 from wakeword_core.audio import read_audio
 from wakeword_core.config import SynthesisConfig
-from wakeword_core.cores import available_cores
 from wakeword_core.errors import MissingDependencyError, reason_of
 from wakeword_core.progress import Progress
 from wakeword_core.python import install_command
@@ -21,6 +21,8 @@ from wakeword_core.speech.engines import Samples, package_versions
 from wakeword_core.speech.rendering import Recording
 from wakeword_core.speech.utterances import Utterance
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.base import Workers
+from wakeword_core.workers.local import THIS_MACHINE
 
 SAMPLE_RATE = 16_000
 """Of what recognisers hear, in Hz."""
@@ -31,6 +33,8 @@ faster-whisper would fill all up to 30 s, which takes about ten times as long an
 _TOKENS_A_SECOND, _LEAST_TOKENS = 8, 8
 """In a short window Whisper may say one thing over and over. Nobody says more pieces of words a second."""
 _BEGIN, _WITHOUT_TIMES, _END = "<|startoftranscript|>", "<|notimestamps|>", "<|endoftext|>"
+_AT_ONCE, _SECONDS_A_RECORDING = 8, 0.1
+"""Recordings that one task hears, and about how long a core takes for one."""
 _WAY = 1
 """Raise it when the same recording gives other words."""
 
@@ -106,9 +110,9 @@ def _whisper(threads: int) -> Any:
         )
 
 
-def make_recogniser(config: SynthesisConfig, workers: int) -> Recogniser | None:
-    """Return the recogniser that the settings name, on so many cores (0: all); None where they name none."""
-    return Whisper(workers or available_cores()) if config.recognise == "whisper" else None
+def make_recogniser(config: SynthesisConfig, threads: int) -> Recogniser | None:
+    """Return the recogniser that the settings name, for so many threads at once; None where they name none."""
+    return Whisper(threads) if config.recognise == "whisper" else None
 
 
 def is_recognised(utterance: Utterance, config: SynthesisConfig) -> bool:
@@ -125,7 +129,7 @@ def hear_all(
     recordings: Mapping[int, tuple[Path, Recording]],
     recogniser: Recogniser,
     progress: Progress,
-    workers: int = 0,
+    workers: Workers = THIS_MACHINE,
     parts: Parts | None = None,
 ) -> dict[int, str]:
     """Return the words in each recording; what is known of its part is not heard again, and what is heard is kept."""
@@ -136,21 +140,23 @@ def hear_all(
         if isinstance(known, str):
             heard[place] = known
     progress("listening", len(heard), len(recordings))
-    with ThreadPoolExecutor(workers or available_cores()) as pool:
-        waiting = {
-            pool.submit(_hear, path, recogniser): place for place, (path, _) in recordings.items() if place not in heard
-        }
-        try:
-            for future in as_completed(waiting):
-                place = waiting[future]
-                heard[place] = future.result()
+    waiting = [(place, path) for place, (path, _) in recordings.items() if place not in heard]
+    tasks = workers.map_unordered(
+        partial(_hear_some, recogniser),
+        (waiting[start : start + _AT_ONCE] for start in range(0, len(waiting), _AT_ONCE)),
+        lambda task: f"listening to {task[0][1].name} and the recordings after it",
+        here="threads",
+        seconds=_SECONDS_A_RECORDING * len(waiting),
+    )
+    with closing(tasks):
+        for task, said in tasks:
+            for (place, _), words in zip(task, said, strict=True):
+                heard[place] = words
                 if parts:
-                    parts.add_facts(recordings[place][1].key, {fact: heard[place]})
-                progress("listening", len(heard), len(recordings))
-        finally:
-            pool.shutdown(cancel_futures=True)
+                    parts.add_facts(recordings[place][1].key, {fact: words})
+            progress("listening", len(heard), len(recordings))
     return dict(sorted(heard.items()))
 
 
-def _hear(path: Path, recogniser: Recogniser) -> str:
-    return recogniser.hear(read_audio(path, SAMPLE_RATE))
+def _hear_some(recogniser: Recogniser, recordings: Sequence[tuple[int, Path]]) -> list[str]:
+    return [recogniser.hear(read_audio(path, SAMPLE_RATE)) for _, path in recordings]

@@ -1,19 +1,20 @@
 """The recordings of a plan: each rendered once, on all cores, and kept as a part for later builds."""
 
+import functools
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from wakeword_core.audio import resample, write_audio
-from wakeword_core.cores import available_cores, process_pool
-from wakeword_core.errors import WakewordError
+from wakeword_core.config import SynthesisConfig
 from wakeword_core.files import as_type, digest
 from wakeword_core.progress import Progress
 from wakeword_core.speech import background, people
@@ -24,6 +25,8 @@ from wakeword_core.speech.quality import Sound, measure
 from wakeword_core.speech.scenes import BABBLE, Scene
 from wakeword_core.speech.utterances import Utterance
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.base import Workers
+from wakeword_core.workers.local import THIS_MACHINE
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,6 @@ _VOICED_RATIO = 0.004
 _PEAK = 0.95
 _ITEMS_A_TASK, _SECONDS_A_TASK = 12, 3.0
 _SECONDS_A_SCENE = 0.05
-_SECONDS_WORTH_A_PROCESS = 3.0
 _BACKGROUND = "background"
 _SOUND = "sound"
 
@@ -132,10 +134,10 @@ def write_all(
     settings: EngineSettings,
     out: Path,
     progress: Progress,
-    workers: int = 0,
+    workers: Workers = THIS_MACHINE,
     parts: Parts | None = None,
 ) -> list[Recording]:
-    """Render and write every item below `out`, in this process when that is little work; returns them in order.
+    """Render and write every item below `out`; returns them in order.
 
     What `parts` holds is taken from there; what is made is kept there at once, with how it sounds, so that a killed
     build goes on. The `engines` are prepared; other processes make theirs from the `settings`.
@@ -148,20 +150,24 @@ def write_all(
     waiting = [index for index in range(len(items)) if index not in written]
     progress("speech", len(written), len(items))
     costs = {index: _cost(items[index], engines) for index in waiting}
-    tasks = _tasks(waiting, costs)
-    processes = min(workers or available_cores(), max(1, int(sum(costs.values()) / _SECONDS_WORTH_A_PROCESS)))
     work: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    jobs = [[items[index] for index in task] for task in tasks]
-    for number, made in _results(jobs, sample_rate, engines, settings, out, processes):
-        for index, recording in zip(tasks[number], made.recordings, strict=True):
-            written[index] = replace(recording, key=keys[index] if parts else "")
-            if parts:
-                parts.keep(keys[index], out / items[index].path)
-                if recording.sound:
-                    parts.add_facts(keys[index], {_SOUND: asdict(recording.sound)})
-        for engine, figures in made.work.items():
-            work[engine].append(figures)
-        progress("speech", len(written), len(items))
+    tasks = workers.map_unordered(
+        partial(_write_some, _Speakers(engines, settings), sample_rate, out),
+        ([(index, items[index]) for index in task] for task in _tasks(waiting, costs)),
+        lambda task: f"making {task[0][1].path} and the recordings after it",
+        seconds=sum(costs.values()),
+    )
+    with closing(tasks):
+        for task, made in tasks:
+            for (index, item), recording in zip(task, made.recordings, strict=True):
+                written[index] = replace(recording, key=keys[index] if parts else "")
+                if parts:
+                    parts.keep(keys[index], out / item.path)
+                    if recording.sound:
+                        parts.add_facts(keys[index], {_SOUND: asdict(recording.sound)})
+            for engine, figures in made.work.items():
+                work[engine].append(figures)
+            progress("speech", len(written), len(items))
     _log_work(work, len(items) - len(waiting))
     return [written[index] for index in range(len(items))]
 
@@ -212,54 +218,34 @@ def _tasks(waiting: Sequence[int], costs: Mapping[int, float]) -> list[list[int]
     return tasks
 
 
-def _results(
-    jobs: list[list[Item]],
-    sample_rate: int,
-    engines: Mapping[str, Engine],
-    settings: EngineSettings,
-    out: Path,
-    processes: int,
-) -> Iterator[tuple[int, Rendered]]:
-    if processes == 1:
-        for index, job in enumerate(jobs):
-            yield index, _write_job(job, sample_rate, engines, out)
-        return
-    pool = process_pool(processes, _begin, (tuple(engines), settings))
-    try:
-        futures = {pool.submit(_write_in_worker, job, sample_rate, out): index for index, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise WakewordError(
-            "a process that makes speech died (out of memory, or started from a script without a main guard); "
-            "try again with fewer workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+@dataclass(frozen=True)
+class _Speakers:
+    """Engines that are ready to speak. In another process they are others, each of which loads its model once there."""
+
+    engines: Mapping[str, Engine]
+    settings: EngineSettings
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        synthesis = self.settings.synthesis.model_dump_json()
+        return _speakers_of_process, (tuple(self.engines), synthesis, self.settings.cache)
 
 
-_worker_engines: dict[str, Engine] = {}
-"""Those of this worker process, each of which loads its model once."""
+@functools.cache
+def _speakers_of_process(names: Sequence[str], synthesis: str, cache: Path) -> _Speakers:
+    settings = EngineSettings(SynthesisConfig.model_validate_json(synthesis), cache)
+    return _Speakers({name: make_engine(name, settings) for name in names}, settings)
 
 
-def _begin(names: Sequence[str], settings: EngineSettings) -> None:
-    _worker_engines.update({name: make_engine(name, settings) for name in names})
-
-
-def _write_in_worker(items: list[Item], sample_rate: int, out: Path) -> Rendered:
-    return _write_job(items, sample_rate, _worker_engines, out)
-
-
-def _write_job(items: list[Item], sample_rate: int, engines: Mapping[str, Engine], out: Path) -> Rendered:
+def _write_some(speakers: _Speakers, sample_rate: int, out: Path, items: Sequence[tuple[int, Item]]) -> Rendered:
     """Render and write some items."""
     recordings: list[Recording] = []
     work: dict[str, tuple[int, float]] = {}
-    for item in items:
+    for _, item in items:
         started = time.thread_time()
         if isinstance(item, Utterance):
-            name, (samples, sound) = item.engine, render(item, sample_rate, engines)
+            name, (samples, sound) = item.engine, render(item, sample_rate, speakers.engines)
         else:
-            name, samples, sound = _BACKGROUND, render_scene(item, sample_rate, engines), None
+            name, samples, sound = _BACKGROUND, render_scene(item, sample_rate, speakers.engines), None
         write_audio(out / item.path, samples, sample_rate)
         count, spent = work.get(name, (0, 0.0))
         work[name] = count + 1, spent + time.thread_time() - started

@@ -36,6 +36,8 @@ from wakeword_core.speech.rendering import Item, render, write_all
 from wakeword_core.speech.texts.script import write_script
 from wakeword_core.speech.utterances import Utterance
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.base import Workers
+from wakeword_core.workers.local import THIS_MACHINE
 
 log = logging.getLogger(__name__)
 
@@ -72,19 +74,19 @@ def synthesize(
     out: Path,
     cache: Path,
     progress: Progress = silent,
-    workers: int = 0,
+    workers: Workers = THIS_MACHINE,
     parts: Parts | None = None,
 ) -> SynthesisSummary:
     """Write recordings for a wake word under `out`, as FLAC at `sample_rate` Hz, and `sources.json` that lists them.
 
     `positive/`, `hard_negative/`, `negative/` and `words/` hold speech, `background/<role>_<split>/` the rest. The
-    bytes depend on the phrase, the settings, the seed and the engines' versions, not on `workers` (0: one a core).
+    bytes depend on the phrase, the settings, the seed and the engines' versions, not on the `workers`.
     Models and voices that are fetched once are kept in `cache`, recordings in `parts`. What is not fit to learn from is
     moved to `dropped/`. MissingDependencyError without the engines or the recogniser; DataError when the phrase gives
     no sound, or an engine says most of it wrongly.
     """
     require_readable(phrase, config)
-    recogniser = make_recogniser(config, workers)
+    recogniser = make_recogniser(config, workers.cores)
     if recogniser:
         recogniser.prepare()
     settings = EngineSettings(config, cache)

@@ -15,6 +15,7 @@ from wakeword_core.recordings.forgotten import FILE, NOTHING_FORGOTTEN, Forgotte
 from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.recordings.scan import scan
 from wakeword_core.recordings.sources import State
+from wakeword_core.workers.local import LocalWorkers
 
 
 @pytest.fixture
@@ -139,14 +140,18 @@ def test_rows_of_a_table_keep_what_is_stated_of_them(recordings: Path, cache) ->
 def test_a_manifest_tells_how_many_are_forgotten_and_nothing_else(source, recordings, cache, tmp_path: Path) -> None:
     forgotten = NOTHING_FORGOTTEN.adding([], ["kitchen/spk0"], "")
     out = tmp_path / "out"
-    summary = build_manifest([source], DataConfig(), "robin", 1, cache, out, forgotten=forgotten, workers=1)
+    summary = build_manifest(
+        [source], DataConfig(), "robin", 1, cache, out, forgotten=forgotten, workers=LocalWorkers(1)
+    )
     assert (summary.recordings, summary.forgotten) == (8, 2)
     assert json.loads((out / "summary.json").read_text())["forgotten"] == 2
     assert "spk0" not in (out / "summary.json").read_text()
     assert not read_manifest(out, usable=False)["speaker"].eq("kitchen/spk0").any()
     everyone = forgotten.adding([], [f"kitchen/spk{number}" for number in range(5)], "")
     with pytest.raises(DataError, match="every recording there is has been forgotten"):
-        build_manifest([source], DataConfig(), "robin", 1, cache, tmp_path / "none", forgotten=everyone, workers=1)
+        build_manifest(
+            [source], DataConfig(), "robin", 1, cache, tmp_path / "none", forgotten=everyone, workers=LocalWorkers(1)
+        )
 
 
 def test_measured_facts_are_removed(cache) -> None:

@@ -13,6 +13,7 @@ from wakeword_core.config import ChecksConfig, DataConfig, SourceConfig
 from wakeword_core.recordings.manifest import build_manifest, read_fingerprints
 from wakeword_core.recordings.near_duplicates import SIZE, BandPowers, fingerprint, near_duplicates
 from wakeword_core.recordings.scan import ScanCache
+from wakeword_core.workers.local import LocalWorkers
 
 SIMILARITY = ChecksConfig().near_duplicate_similarity
 RATE = 16_000
@@ -133,11 +134,11 @@ def test_the_manifest_keeps_fingerprints_and_does_not_decode_twice(
         folder.mkdir(exist_ok=True)
         soundfile.write(folder / f"{len(list(folder.iterdir()))}.ogg", sound, RATE)
     sources = [SourceConfig(name=one, path=tmp_path / one, role="negative", split=one) for one in ("train", "test")]
-    build_manifest(sources, DataConfig(), "robin", 1, cache, tmp_path / "out", workers=1)
+    build_manifest(sources, DataConfig(), "robin", 1, cache, tmp_path / "out", workers=LocalWorkers(1))
     rows = read_fingerprints(tmp_path / "out")
     names = rows["source"] + "/" + rows["path"]
     found = near_duplicates(rows, SIMILARITY)
     assert [(names[one.first], names[one.second]) for one in found.itertuples()] == [("train/0.ogg", "test/0.ogg")]
     monkeypatch.setattr(measuring, "measure_sound", None)
-    build_manifest(sources, DataConfig(), "robin", 1, cache, tmp_path / "again", workers=1)
+    build_manifest(sources, DataConfig(), "robin", 1, cache, tmp_path / "again", workers=LocalWorkers(1))
     assert read_fingerprints(tmp_path / "again").equals(rows)

@@ -7,7 +7,7 @@ from sound_files import make, source
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest, hash_file
 from wakeword_core.recordings import scan as module
-from wakeword_core.recordings.scan import ScanCache, map_unordered, scan
+from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.recordings.sources import find_recordings
 
 
@@ -317,10 +317,3 @@ def test_unreadable_files_are_listed_with_their_error(tmp_path, cache, monkeypat
     rows = scan([source(tmp_path / "r")], cache).rows.set_index("path")
     assert rows.loc["b.wav", "error"] == "cannot be read (Permission denied)" and len(rows) == 2
     assert rows["recording_id"].nunique() == 2 and [row[0] for row in cache.hashes(tmp_path / "r")] == ["a.wav"]
-
-
-@pytest.mark.parametrize("workers", [0, 1, 3])
-def test_map_unordered_yields_every_result_and_passes_errors_on(workers):
-    assert sorted(map_unordered(lambda x: x * x, range(100), workers)) == [(x, x * x) for x in range(100)]
-    with pytest.raises(ZeroDivisionError):
-        list(map_unordered(lambda x: 1 // x, range(3), workers))

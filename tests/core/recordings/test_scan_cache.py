@@ -65,7 +65,7 @@ def test_hashes_done_before_a_failure_are_kept(tmp_path, monkeypatch, cache):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scan([source(tmp_path / "r")], cache, stop, workers=1)
+        scan([source(tmp_path / "r")], cache, stop, threads=1)
     assert len(list(cache.hashes(tmp_path / "r"))) == 5
 
 

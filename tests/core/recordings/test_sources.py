@@ -18,6 +18,7 @@ from wakeword_core.errors import DataError
 from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.recordings.tables import read_table
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 16_000
 ENDINGS = (".csv", ".tsv", ".parquet")
@@ -51,7 +52,7 @@ def build(tmp_path, cache):
     def run(*sources, **settings):
         out = tmp_path / "out"
         out.mkdir(exist_ok=True)
-        summary = build_manifest(sources, DataConfig(**settings), "hey robin", 1, cache, out, workers=1)
+        summary = build_manifest(sources, DataConfig(**settings), "hey robin", 1, cache, out, workers=LocalWorkers(1))
         return read_manifest(out, usable=False), summary
 
     return run

@@ -20,6 +20,7 @@ from wakeword_core.shards import packing, shard_file
 from wakeword_core.shards.building import build_shards, shard_count
 from wakeword_core.shards.packed_split import INDEX, iter_recordings, read_shard, shard_paths, verify_shards
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 16_000
 FOUR = ShardsConfig(count=4)
@@ -31,7 +32,7 @@ def rows_of(tmp_path, cache, recordings):
         out = tmp_path / "manifest"
         out.mkdir(exist_ok=True)
         source = SourceConfig(name="mine", path=recordings, role="negative", speaker="parent")
-        build_manifest([source], DataConfig(), "robin", 1, cache, out, workers=2)
+        build_manifest([source], DataConfig(), "robin", 1, cache, out, workers=LocalWorkers(2))
         return read_manifest(out).assign(role="positive", label="robin", speech_start=0.1, speech_end=0.4)
 
     return rows

@@ -2,7 +2,6 @@
 
 import json
 import re
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict
 
@@ -27,6 +26,8 @@ from wakeword_core.speech.pronunciation.phonetics import PhraseGuard
 from wakeword_core.speech.rendering import render
 from wakeword_core.speech.synthesis import synthesize, synthesize_phrase, synthetic_sources
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers import base
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 16_000
 NOTHING = {"positives": 0, "hard_negatives": 0, "negatives": 0, "background_minutes": 0, "engines": {"espeak": 1}}
@@ -50,7 +51,7 @@ def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("made")
     seen: list[tuple[int, int]] = []
     report = lambda _, done, total: seen.append((done, total))  # noqa: E731
-    summary = synthesize("hey robin", SMALL, RATE, 1, out, out / "cache", report, workers=1)
+    summary = synthesize("hey robin", SMALL, RATE, 1, out, out / "cache", report, workers=LocalWorkers(1))
     return out, summary, seen
 
 
@@ -153,11 +154,11 @@ def test_voices_that_are_held_in_splits_are_in_sources_of_those(tmp_path):
 
 def test_bytes_depend_on_seed_and_not_on_workers(made, tmp_path, monkeypatch):
     out, _, _ = made
-    monkeypatch.setattr(rendering, "_SECONDS_WORTH_A_PROCESS", 0.5)
-    synthesize("hey robin", SMALL, RATE, 1, tmp_path / "again", tmp_path, workers=2)
+    monkeypatch.setattr(base, "WORTH_SECONDS", 0.5)
+    synthesize("hey robin", SMALL, RATE, 1, tmp_path / "again", tmp_path, workers=LocalWorkers(2))
     assert hashes(tmp_path / "again") == hashes(out)
     few = SMALL.model_copy(update={"negatives": 0, "hard_negatives": 0, "background_minutes": 0.0})
-    synthesize("hey robin", few, RATE, 2, tmp_path / "other", tmp_path, workers=1)
+    synthesize("hey robin", few, RATE, 2, tmp_path / "other", tmp_path, workers=LocalWorkers(1))
     assert not set(hashes(tmp_path / "other").values()) & set(hashes(out).values())
     assert {source.role for source in synthetic_sources(tmp_path / "other")} == {"positive"}
 
@@ -169,7 +170,7 @@ def test_what_was_made_is_taken_from_its_parts_and_only_the_rest_is_made(tmp_pat
     def make(name, parts=parts, config=few, rate=RATE, seed=1):
         caplog.clear()
         with caplog.at_level("INFO"):
-            synthesize("hey robin", config, rate, seed, tmp_path / name, tmp_path, workers=1, parts=parts)
+            synthesize("hey robin", config, rate, seed, tmp_path / name, tmp_path, workers=LocalWorkers(1), parts=parts)
         counts = [int(number) for number in re.findall(r" said (\d+) lines, [\d.]+ a second of processor", caplog.text)]
         said.append(sum(counts))
         return hashes(tmp_path / name)
@@ -212,13 +213,13 @@ def test_a_synthesis_that_fails_keeps_what_it_made(tmp_path, monkeypatch):
 
     monkeypatch.setattr(EspeakEngine, "say", fails)
     with pytest.raises(DataError, match="enough"):
-        synthesize("hey robin", config, RATE, 1, tmp_path / "a", tmp_path, workers=1, parts=parts)
+        synthesize("hey robin", config, RATE, 1, tmp_path / "a", tmp_path, workers=LocalWorkers(1), parts=parts)
     kept = len(list(parts.root.glob("*.flac")))
     assert kept == 24  # of two whole tasks
     monkeypatch.setattr(EspeakEngine, "say", say)
     seen = []
     report = lambda _, done, total: seen.append((done, total))  # noqa: E731
-    synthesize("hey robin", config, RATE, 1, tmp_path / "b", tmp_path, report, workers=1, parts=parts)
+    synthesize("hey robin", config, RATE, 1, tmp_path / "b", tmp_path, report, workers=LocalWorkers(1), parts=parts)
     assert seen[0] == (24, 40) and seen[-1] == (40, 40)
 
 
@@ -324,30 +325,14 @@ def test_sources_of_nothing_or_of_a_damaged_list(tmp_path):
         synthetic_sources(tmp_path)
 
 
-def test_a_dead_worker_is_one_clear_error(monkeypatch, tmp_path):
-    class Dead:
-        def __init__(self, *_, **__): ...
-
-        def submit(self, *_):
-            raise BrokenProcessPool("died")
-
-        def shutdown(self, **_): ...
-
-    monkeypatch.setattr(rendering, "process_pool", Dead)
-    monkeypatch.setattr(rendering, "_SECONDS_WORTH_A_PROCESS", 0.02)
-    monkeypatch.setattr(rendering, "available_cores", lambda: 2)
-    with pytest.raises(WakewordError, match="fewer workers"):
-        synthesize_phrase("hey", 8, RATE, 1, tmp_path, tmp_path)
-
-
 def test_accents_and_people_change_the_recordings_and_follow_the_seed(made, tmp_path, monkeypatch):
     pytest.importorskip("pyworld")
     few = {"hard_negatives": 4, "negatives": 4, "background_minutes": 0.0}
     plain = SMALL.model_copy(update=few)
     others = SMALL.model_copy(update={**few, "accent_share": 0.5, "people_share": 0.5})
     for name, config, workers in (("plain", plain, 1), ("a", others, 1), ("b", others, 2)):
-        monkeypatch.setattr(rendering, "_SECONDS_WORTH_A_PROCESS", 0.2)
-        synthesize("hey robin", config, RATE, 1, tmp_path / name, tmp_path, workers=workers)
+        monkeypatch.setattr(base, "WORTH_SECONDS", 0.2)
+        synthesize("hey robin", config, RATE, 1, tmp_path / name, tmp_path, workers=LocalWorkers(workers))
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
     before, after = hashes(tmp_path / "plain"), hashes(tmp_path / "a")
     assert before.keys() == after.keys()

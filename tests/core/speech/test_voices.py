@@ -12,6 +12,7 @@ from wakeword_core.recordings.labels import speaker_groups
 from wakeword_core.recordings.sources import find_recordings
 from wakeword_core.recordings.splits import assign_splits, check_splits
 from wakeword_core.speech.synthesis import synthesize, synthetic_sources
+from wakeword_core.workers.local import LocalWorkers
 
 SMALL = SynthesisConfig(positives=16, hard_negatives=12, negatives=8, background_minutes=0.5)
 
@@ -21,7 +22,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[SourceConfig]:
     pytest.importorskip("espeakng_loader")
     pytest.importorskip("hibari")
     folder: Path = tmp_path_factory.mktemp("made")
-    synthesize("hey robin", SMALL, 16_000, 1, folder, folder / "cache", workers=1)
+    synthesize("hey robin", SMALL, 16_000, 1, folder, folder / "cache", workers=LocalWorkers(1))
     return synthetic_sources(folder)
 
 

@@ -66,7 +66,7 @@ def make(run: StageRun) -> None:
         run.out,
         run.progress,
         forgotten,
-        config.compute.workers,
+        run.workers,
         run.recordings.listing(),
     )
     # the first follows from the recordings, but for the rounding of another processor; the others decide nothing

@@ -22,7 +22,7 @@ def make(run: StageRun) -> None:
         run.out,
         run.cache,
         run.progress,
-        config.compute.workers,
+        run.workers,
         run.parts,
     )
     run.figures = asdict(summary)

@@ -13,6 +13,7 @@ from wakeword_core.speech.engines import Line, kokoro
 from wakeword_core.speech.engines.kokoro import KokoroEngine, all_voices, package, to_letters
 from wakeword_core.speech.pronunciation.ipa import CONSONANTS, VOWELS
 from wakeword_core.speech.synthesis import synthesize, synthetic_sources
+from wakeword_core.workers.local import LocalWorkers
 
 CACHE = Path(__file__).parents[4] / ".wakeword" / "cache"
 NOWHERE = "http://127.0.0.1:9"
@@ -148,7 +149,7 @@ def test_the_real_model_speaks_in_sources_of_each_split(cache, tmp_path):
     assert rate == 24_000 and x.dtype == np.float32 and 0.4 < len(x) / rate < 1.1 and 0.05 < np.abs(x).max() <= 1
     np.testing.assert_array_equal(x, engine.say(line)[0])
     config = SynthesisConfig(engines={"kokoro": 1}, positives=3, hard_negatives=0, negatives=0, background_minutes=0)
-    synthesize("hey robin", config, 16_000, 1, tmp_path, cache, workers=1)
+    synthesize("hey robin", config, 16_000, 1, tmp_path, cache, workers=LocalWorkers(1))
     sources = synthetic_sources(tmp_path)
     assert {source.split for source in sources} == set(SPLITS)
     for source in sources:

@@ -1,0 +1,53 @@
+"""A Ray cluster of two machines that are processes of this one, where Ray is installed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parents[2]
+_QUIET = {"RAY_enable_metrics_collection": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
+_ONE_CORE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20}
+
+
+class TwoMachines:
+    """The head of a cluster, which does no tasks, and two machines of one core each, by their names."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.machines = {name: self.add(name) for name in ("first", "second")}
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def add(self, name: str, **environment: str) -> Any:
+        """Let a machine join."""
+        return self.cluster.add_node(**_ONE_CORE, env_vars={"TEST_MACHINE": name, **environment})
+
+    def lose(self, name: str) -> None:
+        """Have a machine vanish, as if its power failed."""
+        self.cluster.remove_node(self.machines.pop(name), allow_graceful=False)
+
+    def lose_head(self) -> None:
+        self.cluster.head_node.kill_gcs_server(check_alive=False)
+
+
+@pytest.fixture(scope="module")
+def two_machines() -> Iterator[TwoMachines]:
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
+    with pytest.MonkeyPatch.context() as patched:
+        path = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
+        for name, value in {**_QUIET, "PYTHONPATH": path}.items():
+            patched.setenv(name, value)
+        machines = TwoMachines()
+        try:
+            yield machines
+        finally:
+            ray.shutdown()
+            machines.cluster.shutdown()
