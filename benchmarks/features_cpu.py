@@ -122,6 +122,7 @@ def _pack(job: Job) -> float:
     from wakeword_core.config import ShardsConfig
     from wakeword_core.shards.building import build_shards
     from wakeword_core.store.parts import Parts
+    from wakeword_core.workers.local import LocalWorkers
 
     seconds = job.samples / RATE
     rows = pd.DataFrame({"path": [path.name for path in job.paths], "recording_id": list(map(_id, job.paths))})
@@ -131,7 +132,7 @@ def _pack(job: Job) -> float:
     shards, parts = job.folder / "shards", Parts(job.folder / "shard-parts")
     shards.mkdir()
     started = time.perf_counter()
-    build_shards(rows, {"wav": job.folder / "wav"}, RATE, ShardsConfig(), job.cores, 1, shards, parts)
+    build_shards(rows, {"wav": job.folder / "wav"}, RATE, ShardsConfig(), LocalWorkers(job.cores), 1, shards, parts)
     return time.perf_counter() - started
 
 

@@ -37,6 +37,7 @@ from wakeword_core.files import hash_file
 from wakeword_core.shards.building import build_shards
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.local import LocalWorkers
 
 GOAL = 1.0
 FORMATS = ("flac", "wav")
@@ -164,7 +165,7 @@ def _write_ours(rows: pd.DataFrame, work: Path, out: Path, cores: int) -> None:
     parts = work / "parts"
     shutil.rmtree(parts, ignore_errors=True)
     out.mkdir()
-    build_shards(rows, {"made": work / "recordings"}, RATE, ShardsConfig(), cores, 0, out, Parts(parts))
+    build_shards(rows, {"made": work / "recordings"}, RATE, ShardsConfig(), LocalWorkers(cores), 0, out, Parts(parts))
 
 
 def _write_datasets(rows: pd.DataFrame, work: Path, out: Path, kind: str, cores: int) -> None:

@@ -23,13 +23,13 @@ EARLY = (("raw_manifest", None), ("audio_shards", "train"), ("mel_features", "tr
 STAGE = """
 import json, sys
 from pathlib import Path
-from wakeword_core.shards import packing
+from wakeword_core.workers import base
 from wakeword_core.config import Config
 from wakeword_core.graph.project import Project
 
 asked = json.loads(sys.argv[1])
 if asked["processes"]:
-    packing.PROCESSES_FROM = 0
+    base.WORTH_SECONDS = 0
 
 def pause(what, done, total):
     ready = not asked["once"] or any(Path(asked["home"]).glob(asked["once"]))

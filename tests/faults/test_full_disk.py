@@ -9,11 +9,12 @@ import pytest
 from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import unfinished_parts
 from wakeword_core.recordings.manifest import read_manifest
-from wakeword_core.shards import packed_split as shards
-from wakeword_core.shards import packing
+from wakeword_core.shards import building
 from wakeword_core.shards.building import build_shards
 from wakeword_core.shards.packed_split import shard_paths
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers import base
+from wakeword_core.workers.local import LocalWorkers
 
 FULL = r"shard 0000\d\.parquet cannot be (written|kept) .*free some space or choose another --home"
 
@@ -42,7 +43,7 @@ def pack(trial):
 
     def run(out):
         out.mkdir(exist_ok=True, parents=True)
-        build_shards(rows, roots, 16_000, trial.config.shards, 2, 0, out, Parts(out.parent / "parts"))
+        build_shards(rows, roots, 16_000, trial.config.shards, LocalWorkers(2), 0, out, Parts(out.parent / "parts"))
         return [path.read_bytes() for path in shard_paths(out)]
 
     return run
@@ -51,7 +52,7 @@ def pack(trial):
 def test_a_full_disk_is_said_in_one_sentence_and_leaves_nothing_behind(pack, trial, small_disk, monkeypatch):
     with pytest.raises(WakewordError, match=r"packing recordings in shards needs about .*free some space"):
         pack(small_disk / "out")
-    monkeypatch.setattr(shards, "require_space", lambda *_: None)  # as if others filled the disk meanwhile
+    monkeypatch.setattr(building, "require_space", lambda *_: None)  # as if others filled the disk meanwhile
     with pytest.raises(DataError, match=FULL):
         pack(small_disk / "out")
     assert unfinished_parts(small_disk) == []
@@ -63,7 +64,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_leaves_nothing_behind(pack, tri
 def test_a_limit_on_file_sizes_is_as_good_as_a_full_disk(pack, tmp_path, monkeypatch, processes):
     expected = pack(tmp_path / "one" / "out")
     if processes:
-        monkeypatch.setattr(packing, "PROCESSES_FROM", 0)
+        monkeypatch.setattr(base, "WORTH_SECONDS", 0)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:

@@ -54,6 +54,11 @@ class Timings:
         with self._lock:
             self._seconds[stage] += seconds
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage, so far."""
+        return dict(self._seconds)
+
     def timed(self, stage: str, work: Callable[Given, Result]) -> Callable[Given, Result]:
         """Wrap a function so that its calls count as work of `stage`."""
 

@@ -1,7 +1,11 @@
 """The trained model listens to the training split's recordings without a wake word; what it fires at becomes clips."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +18,20 @@ from wakeword_core.cores import torch_threads
 from wakeword_core.drawing import GREY, PALETTE, as_png, new_figure
 from wakeword_core.features.windows import aligned_reach
 from wakeword_core.mining.clips import MINED_ROLES, Clip, choose_clips, cut_clip, write_clips
-from wakeword_core.mining.listening import ScoredRecording, StretchScorer, listen
+from wakeword_core.mining.listening import StretchScorer, listen
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards.packed_split import iter_recordings, seconds_by_role
+from wakeword_core.shards.packed_split import iter_recordings, read_columns
+from wakeword_core.workers.base import Workers
+from wakeword_core.workers.local import THIS_MACHINE
 
 PICTURE = "scores.png"
 _TOP_CLIPS = 20
 _SHOWN_ID = 12
-_SPARE = 4
-"""Candidates are thinned out when there are this many times the clips that are wanted."""
+_SECONDS_A_TASK = 1_800.0
+"""Of sound that is listened to at once; the scores of a share do not depend on who listens."""
+_SECONDS_A_SECOND = 0.002
+"""About how long a core takes to listen to a second."""
 _PICTURE_INCHES = (6.4, 4.2)
 _PICTURE_BINS = 40
 
@@ -66,55 +74,95 @@ def score_picture(events: Sequence[float], kept: Sequence[float], min_score: flo
 
 
 def mine(
-    model: ScoringModel, shards: Path, config: Config, device: str, out: Path, progress: Progress = silent
+    model: ScoringModel,
+    shards: Path,
+    config: Config,
+    device: str,
+    out: Path,
+    progress: Progress = silent,
+    workers: Workers = THIS_MACHINE,
 ) -> dict[str, Any]:
     """Write the clips that the model fires at in the shards of the training split; returns figures.
 
-    `out` gets shards, clips.parquet and, where there was any event, scores.png.
+    The workers, whose `device` it is, listen to some recordings each. `out` gets shards, clips.parquet and, where there
+    was any event, scores.png.
     """
-    search, rate = config.mining.search, config.data.audio.sample_rate
-    scorer = StretchScorer(model, config.features, rate, device)
-    planned = round(sum(seconds for role, seconds in seconds_by_role(shards).items() if role in MINED_ROLES))
-    window, reach = scorer.layout.window_samples, aligned_reach(config.features, rate)
-    candidates: list[Clip] = []
+    search = config.mining.search
+    lengths = read_columns(shards, ["role", "seconds"])
+    lengths = lengths.loc[lengths["role"].isin(MINED_ROLES), "seconds"].to_numpy(np.float64)
+    planned = round(lengths.sum())
+    threads = 1 if workers.elsewhere else config.compute.threads
+    tasks = workers.map_unordered(
+        partial(_listen_to, model.to("cpu"), shards, config, device, threads),
+        _shares(lengths),
+        lambda share: f"listening to recordings {share.start} to {share.stop - 1} of {shards}",
+        here="in turn",
+        seconds=_SECONDS_A_SECOND * planned,
+        device=device,
+    )
+    clips: list[Clip] = []
     peaks: list[float] = []
-    listened, seconds = 0, 0.0
-    with torch_threads(config.compute.threads):
-        for scored in _listen(scorer, shards):
-            events = event_peaks(scored.ends / rate, scored.scores, search.min_score, search.lockout_seconds)
-            peaks += scored.scores[events].tolist()
-            candidates += [
-                cut_clip(scored.recording, int(scored.ends[event]), scored.scores[event], window, reach, rate)
-                for event in events[: search.per_recording]
-            ]
-            if len(candidates) > _SPARE * search.max_clips:
-                candidates = choose_clips(candidates, search.max_clips)
-            listened, seconds = listened + 1, seconds + scored.recording.seconds
+    seconds = 0.0
+    with closing(tasks):
+        for share, heard in tasks:
+            peaks += heard.peaks
+            clips = choose_clips([*clips, *heard.clips], search.max_clips)
+            seconds += lengths[share].sum()
             progress("mining (s)", min(round(seconds), planned), planned)
-    clips = choose_clips(candidates, search.max_clips)
-    write_clips(shards, clips, rate, out, lambda done: progress("cut mined clips", done, len(clips)))
+    write_clips(
+        shards, clips, config.data.audio.sample_rate, out, lambda done: progress("cut mined clips", done, len(clips))
+    )
     if peaks:
         (out / PICTURE).write_bytes(score_picture(peaks, [clip.score for clip in clips], search.min_score))
     return {
         "clips": len(clips),
         "events": len(peaks),  # before the limits of a recording and of all
-        "listened": listened,
-        "hours": round(seconds / 3_600, 4),
+        "listened": len(lengths),
+        "hours": round(lengths.sum() / 3_600, 4),
         "sources": dict(sorted(Counter(clip.source for clip in clips).items())),
         "roles": dict(sorted(Counter(clip.from_role for clip in clips).items())),
         "top_clips": [_table_row(clip) for clip in clips[:_TOP_CLIPS]],
     }
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """What was heard in some recordings: the scores of all events, and the clips that may be kept of them."""
+
+    peaks: list[float]
+    clips: list[Clip]
+
+
+def _shares(lengths: npt.NDArray[np.float64]) -> list[slice]:
+    """Cut recordings of some seconds [recordings] in shares of about `_SECONDS_A_TASK`: the same for all workers."""
+    shares = (np.cumsum(lengths) - lengths) // _SECONDS_A_TASK
+    starts = np.flatnonzero(np.diff(shares, prepend=-1)).tolist()
+    return [slice(start, stop) for start, stop in pairwise([*starts, len(lengths)])]
+
+
+def _listen_to(model: ScoringModel, shards: Path, config: Config, device: str, threads: int, share: slice) -> _Heard:
+    """Listen to a share of the recordings without a wake word, and cut the clips around the highest events."""
+    search, rate = config.mining.search, config.data.audio.sample_rate
+    scorer = StretchScorer(model, config.features, rate, device)
+    window, reach = scorer.layout.window_samples, aligned_reach(config.features, rate)
+    heard = _Heard([], [])
+    with torch_threads(threads):
+        for scored in listen(iter_recordings(shards, MINED_ROLES, share), scorer, scorer.layout):
+            events = event_peaks(scored.ends / rate, scored.scores, search.min_score, search.lockout_seconds)
+            heard.peaks.extend(scored.scores[events].tolist())
+            heard.clips.extend(
+                cut_clip(scored.recording, int(scored.ends[event]), scored.scores[event], window, reach, rate)
+                for event in events[: search.per_recording]
+            )
+    return replace(heard, clips=choose_clips(heard.clips, search.max_clips))
+
+
 def highest_scores(model: ScoringModel, shards: Path, config: Config, device: str) -> npt.NDArray[np.float64]:
     """Return the highest score of the model in each recording of shards of negatives, in their order: [recordings]."""
     scorer = StretchScorer(model, config.features, config.data.audio.sample_rate, device)
+    heard = listen(iter_recordings(shards, MINED_ROLES), scorer, scorer.layout)
     with torch_threads(config.compute.threads):
-        return np.array([scored.scores.max(initial=0.0) for scored in _listen(scorer, shards)], dtype=np.float64)
-
-
-def _listen(scorer: StretchScorer, shards: Path) -> Iterator[ScoredRecording]:
-    return listen(iter_recordings(shards, roles=MINED_ROLES), scorer, scorer.layout)
+        return np.array([scored.scores.max(initial=0.0) for scored in heard], dtype=np.float64)
 
 
 def _table_row(clip: Clip) -> dict[str, str | float]:

@@ -87,7 +87,8 @@ def build_manifest(
     unlisted = sources if listed is None else [source for source in sources if source not in config.sources]
     listing = listed
     if listed is None or unlisted:
-        listing = scan(unlisted, cache, progress, threads=workers.cores, missing=config.missing_source, forgotten=forgotten)
+        threads, missing_source = workers.cores, config.missing_source
+        listing = scan(unlisted, cache, progress, threads=threads, missing=missing_source, forgotten=forgotten)
         listing = listing if listed is None else listed.joined(listing)
     assert listing is not None
     rows, missing, near_labels = _described(listing, sources, config, phrase)

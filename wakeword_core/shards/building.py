@@ -8,6 +8,7 @@ share of the rows does not count any more or lies in small shards, all is writte
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,14 @@ from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.row import row_columns
 from wakeword_core.shards.packed_split import DESCRIBED, index_content, shard_name, write_index
-from wakeword_core.shards.packing import Packers, ShardJob, ShardRow
+from wakeword_core.shards.packing import ShardJob, ShardRow, pack
 from wakeword_core.shards.shard_file import DIGEST, read_sample_rate, read_table
 from wakeword_core.store.parts import FileEntry, LatestParts, Parts
+from wakeword_core.workers.base import Workers
 
 _MEGABYTE = 1e6
+_SECONDS = 0.0005
+"""About how long a core takes for a recording, and for each second of it."""
 _BYTES_A_ROW = 512
 """Upper bound of what a row takes besides its samples."""
 _RANGE_DIGITS = 8
@@ -135,7 +139,7 @@ def build_shards(
     roots: Mapping[str, Path],
     sample_rate: int,
     config: ShardsConfig,
-    workers: int,
+    workers: Workers,
     seed: int,
     out: Path,
     parts: Parts,
@@ -149,7 +153,7 @@ def build_shards(
     `roots` is source -> folder, and `link_roots` source -> other folders that its links may lead to.
 
     Shards in `parts` are shared as far as their rows count, and the sound of rows that changed is taken from them. The
-    other recordings are decoded by `workers` (0: one a core), read back and compared, and only then named. No shard is
+    other recordings are decoded by the `workers`, read back and compared, and only then named. No shard is
     shared that holds anything `forgotten`. DataError names the shard and the recording that failed after all retries.
     """
     if rows.empty:
@@ -169,16 +173,21 @@ def build_shards(
     def job(shard: _PlannedShard) -> ShardJob:
         own = [ShardRow(*row) for row in shard.rows.itertuples(index=False, name=None)]
         sound = {row.recording_id: plan.sound[row.recording_id] for row in own if row.recording_id in plan.sound}
-        return ShardJob(own, roots, sample_rate, sound, link_roots or {})
+        return ShardJob(shard.target, own, roots, sample_rate, sound, link_roots or {})
 
-    total, copied = sum(len(shard.rows) for shard in waiting.values()), 0
+    total, done, copied = sum(len(shard.rows) for shard in waiting.values()), 0, 0
     work = sum(len(shard.rows) + float(shard.rows["seconds"].sum()) for shard in waiting.values())
-    with Packers(workers, retries, work) as packers:
-        for update in packers.run({target: partial(job, shard) for target, shard in waiting.items()}):
-            if update.finished and update.packed:
-                _keep(parts, waiting[update.finished], update.packed.entry)
-                copied += update.packed.copied
-            progress("pack recordings", min(update.recordings, total), total)
+    tasks = workers.map_unordered(
+        partial(pack, retries),
+        map(job, waiting.values()),
+        lambda one: f"shard {one.path.name}",
+        seconds=_SECONDS * work,
+    )
+    with closing(tasks):
+        for one, packed in tasks:
+            _keep(parts, waiting[one.path], packed.entry)
+            copied, done = copied + packed.copied, done + len(one.rows)
+            progress("pack recordings", done, total)
     index = _index(plan)
     write_index(out, index)
     latest.remember([*(older.keys[shard] for shard in plan.shared), *(shard.key for shard in plan.written)], layout)

@@ -34,6 +34,7 @@ INDEX_COLUMNS = ("recording_id", DIGEST, "file", "row")
 """Of the index: a recording, the digest of its row, the name of its shard, and the number of its row in that."""
 DESCRIBED = tuple(name for name in row_columns() if name not in ("recording_id", "seconds"))
 """What a shard says of a recording as the manifest does; the seconds are those of the decoded sound."""
+_ALL = slice(None)
 _ADVICE = "build audio_shards again"
 
 
@@ -97,12 +98,15 @@ def read_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     return _columns_of(shard_paths(folder), read_index(folder), names)
 
 
-def iter_recordings(folder: Path, roles: Collection[str] | None = None) -> Iterator[Recording]:
-    """Yield each recording of a split (of some roles) in order, one row group of each shard in memory at a time."""
+def iter_recordings(folder: Path, roles: Collection[str] | None = None, places: slice = _ALL) -> Iterator[Recording]:
+    """Yield each recording of a split in order, one row group of each shard in memory at a time.
+
+    With `roles`, it is only those of some, and of these only the ones at some `places` in the order.
+    """
     index = read_index(folder)
     if roles is not None:
         index = index[_columns_of(shard_paths(folder), index, ["role"])["role"].isin(list(roles)).to_numpy()]
-    for path, row in _rows(folder, index):
+    for path, row in _rows(folder, index[places]):
         yield as_recording(path, *row, copies=True)  # who keeps one does not keep its row group
 
 

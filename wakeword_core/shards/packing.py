@@ -1,21 +1,15 @@
-"""Writing shards, many at once, each from its recordings or from an older shard that holds them; each is read back."""
+"""Writing one shard, from its recordings or from older shards that hold them; it is read back."""
 
 import errno
 import hashlib
 import logging
 import os
-import queue
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
-from typing import Any, Self
 
 from wakeword_core.audio import AudioError, decode_wav, encode_wav, read_pcm16
-from wakeword_core.cores import available_cores, process_pool
 from wakeword_core.errors import ArtifactError, ChangedRecordingError, DataError, WakewordError
 from wakeword_core.files import checksum, contained, hash_file, replacing
 from wakeword_core.recordings.row import RecordingRow, row_columns
@@ -24,14 +18,8 @@ from wakeword_core.store.parts import FileEntry
 
 log = logging.getLogger(__name__)
 
-OnRow = Callable[[int], None]
-"""Called with the number of recordings done so far; what it raises ends the packing."""
-
 _WHOLE_FILE_BYTES = 16 << 20
 """A file up to this size is read once, so that what is decoded is what was hashed."""
-PROCESSES_FROM = 6_000.0
-"""Work (recordings, and seconds of audio) from which worker processes save more than the second they take to start."""
-_POLL_SECONDS = 0.2
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -46,6 +34,7 @@ class ShardRow(RecordingRow):
 class ShardJob:
     """Everything that is needed to write one shard."""
 
+    path: Path
     rows: Sequence[ShardRow]
     roots: Mapping[str, Path]
     sample_rate: int
@@ -62,13 +51,13 @@ class Packed:
     copied: int
 
 
-def pack_shard(job: ShardJob, path: Path, on_row: OnRow) -> Packed:
-    """Write one shard to `path` and read it back.
+def pack_shard(job: ShardJob, path: Path) -> Packed:
+    """Write the shard of a job to `path` and read it back.
 
     DataError names the recording that cannot be used, or says that what lies on the disk is not what was written.
     """
     older = _OlderShards(job.older)
-    entry = write_and_read_back(path, _rows(job, older, on_row), job.sample_rate)
+    entry = write_and_read_back(path, _rows(job, older), job.sample_rate)
     return Packed(entry, older.taken)
 
 
@@ -83,13 +72,11 @@ def write_and_read_back(path: Path, rows: Iterable[tuple[RecordingRow, Wav]], sa
     return FileEntry(sums.size, sums.sha256)
 
 
-def _rows(job: ShardJob, older: "_OlderShards", on_row: OnRow) -> Iterator[tuple[RecordingRow, Wav]]:
+def _rows(job: ShardJob, older: "_OlderShards") -> Iterator[tuple[RecordingRow, Wav]]:
     reader = _Reader(job)
-    for done, row in enumerate(job.rows):
-        on_row(done)
+    for row in job.rows:
         data, seconds = older.take(row.recording_id) or reader.read(row)
         yield replace(row, seconds=seconds), data
-    on_row(len(job.rows))
 
 
 class _OlderShards:
@@ -187,121 +174,21 @@ def _seconds_as_it_is(data: bytes, sample_rate: int) -> float:
     return len(pcm) / rate if rate == sample_rate and encode_wav(pcm, rate) == data else 0.0
 
 
-@dataclass(frozen=True)
-class Update:
-    """How many recordings of all shards are done, and a shard that has just been finished, if one has."""
+def pack(retries: int, job: ShardJob) -> Packed:
+    """Write and verify the shard of a job, again if that fails.
 
-    recordings: int
-    finished: Path | None = None
-    packed: Packed | None = None
-    """Of the finished shard."""
-
-
-class _Stopped(Exception):  # noqa: N818 - a request, not a fault
-    """Another shard failed, or the caller has had enough."""
-
-
-class Packers:
-    """Writes shards by several workers; on leaving it every worker has ended and nothing half written is left."""
-
-    def __init__(self, workers: int, retries: int, work: float) -> None:
-        self.workers = workers or available_cores()
-        self.processes = self.workers > 1 and work >= PROCESSES_FROM
-        self._retries = retries
-        self._counts: Any = RawArray("q", 1)
-        self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
-        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="shard")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._counts[0] = True
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        while not self._idle.empty():
-            self._idle.get().shutdown()
-
-    def run(self, jobs: Mapping[Path, Callable[[], ShardJob]]) -> Iterator[Update]:
-        """Write the shard of each job to its path, as they finish; a job is made only when its turn comes.
-
-        DataError names the first shard that failed after all retries, or says that the disk is full.
-        """
-        self._counts = RawArray("q", 1 + len(jobs))
-        running: dict[Future[Packed | None], Path] = {
-            self._threads.submit(self._write, path, jobs[path], place): path for place, path in enumerate(jobs, start=1)
-        }
-        while running:
-            for future in wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done:
-                path, packed = running.pop(future), future.result()
-                if packed is not None:
-                    yield Update(self._recordings(), path, packed)
-            yield Update(self._recordings())
-
-    def _recordings(self) -> int:
-        return sum(self._counts[1:])
-
-    def _write(self, path: Path, make_job: Callable[[], ShardJob], place: int) -> Packed | None:
-        """Write and verify one shard, again if it fails; None when it was stopped. A shard given up stops all."""
-        attempt = 1
-        while not self._counts[0]:
-            try:
-                with replacing(path) as part:
-                    return self._pack(make_job(), part, place)
-            except _Stopped:
-                return None
-            except Exception as error:
-                if is_full(error) or attempt > self._retries:
-                    self._counts[0] = True
-                    raise _failure(path, attempt, error) from error
-                log.warning("shard %s failed at try %d: %s", path.name, attempt, _reason(error))
-            attempt += 1
-        return None
-
-    def _pack(self, job: ShardJob, part: Path, place: int) -> Packed:
-        if not self.processes:
-            return pack_shard(job, part, _counter(self._counts, place))
+    DataError names a shard that failed after so many `retries`, or says that the disk is full.
+    """
+    attempt = 1
+    while True:
         try:
-            process = self._idle.get_nowait()
-        except queue.Empty:
-            # of one worker each, so that one that dies takes only its own shard with it
-            process = process_pool(1, _begin, (self._counts,))
-        try:
-            packed = process.submit(_pack_in_worker, job, part, place).result()
-        except BrokenProcessPool as error:
-            process.shutdown()
-            raise DataError(
-                f"its worker process died after about {self._counts[place]} of {len(job.rows)} recordings (out of "
-                "memory, or started from a script without a main guard); try again with lower compute.workers"
-            ) from error
-        except BaseException:
-            self._idle.put(process)
-            raise
-        self._idle.put(process)
-        return packed
-
-
-def _counter(counts: Any, place: int) -> Callable[[int], None]:
-    """Notes how many recordings of a shard are done, and stops it when all are to stop."""
-
-    def on_row(done: int) -> None:
-        counts[place] = done
-        if counts[0]:
-            raise _Stopped
-
-    return on_row
-
-
-_counts_of_all: Any = None
-"""In a worker process: whether all are to stop, then how many recordings of each shard are done."""
-
-
-def _begin(counts: Any) -> None:
-    global _counts_of_all
-    _counts_of_all = counts
-
-
-def _pack_in_worker(job: ShardJob, part: Path, place: int) -> Packed:
-    return pack_shard(job, part, _counter(_counts_of_all, place))
+            with replacing(job.path) as part:
+                return pack_shard(job, part)
+        except Exception as error:
+            if is_full(error) or attempt > retries:
+                raise _failure(job.path, attempt, error) from error
+            log.warning("shard %s failed at try %d: %s", job.path.name, attempt, _reason(error))
+        attempt += 1
 
 
 def _failure(path: Path, tries: int, error: Exception) -> DataError:

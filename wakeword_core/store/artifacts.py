@@ -282,12 +282,12 @@ class ArtifactStore:
             building = folder / f"{BUILDING}{key}"
             clear_folder(building, keep=resumable)
             building.mkdir(exist_ok=True)
-            for stray in unfinished_parts(building):
-                stray.unlink()
+            _remove_strays(building)
             started = time.monotonic()
             generation = [code_version, library_versions(libraries)]
             build = Build(building, key, Parts(self.root / f"{stage}{PARTS}", generation))
             make(build)
+            _remove_strays(building)  # of workers that died
             recipe = {
                 "stage": stage, "key": key, "inputs": inputs, "config": config, "code_version": code_version,
             }  # fmt: skip
@@ -369,6 +369,11 @@ class ArtifactStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ArtifactError(f"cannot write to {folder}: {error.strerror}; choose another --home") from error
+
+
+def _remove_strays(folder: Path) -> None:
+    for stray in unfinished_parts(folder):
+        stray.unlink(missing_ok=True)
 
 
 def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float) -> None:

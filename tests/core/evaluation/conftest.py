@@ -16,6 +16,7 @@ from wakeword_core.shards.building import build_shards
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.shards.shard_file import Recording
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 16_000
 
@@ -52,7 +53,16 @@ def pack(root: Path, sounds: list[dict]) -> Shards:
     folder = root / "shards"
     folder.mkdir()
     frame = pd.DataFrame(rows)
-    build_shards(frame, {"source": root / "source"}, RATE, ShardsConfig(count=2), 1, 0, folder, Parts(root / "parts"))
+    build_shards(
+        frame,
+        {"source": root / "source"},
+        RATE,
+        ShardsConfig(count=2),
+        LocalWorkers(1),
+        0,
+        folder,
+        Parts(root / "parts"),
+    )
     return Shards(folder, {one.recording_id: one for one in iter_recordings(folder)})
 
 

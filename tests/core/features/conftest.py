@@ -12,6 +12,7 @@ import soundfile
 from wakeword_core.config import Config, ShardsConfig
 from wakeword_core.shards.building import build_shards
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 16_000
 SECONDS = {"positive": 1.0, "hard_negative": 0.8, "negative": 4.0, "noise": 3.0}
@@ -64,7 +65,7 @@ def make_shards(tmp_path: Path) -> Callable[..., Path]:
         out = tmp_path / name
         out.mkdir(exist_ok=True)
         roots, parts = dict.fromkeys(("sounds", "voices"), sounds), Parts(tmp_path / "p")
-        build_shards(pd.DataFrame(rows), roots, RATE, ShardsConfig(count=count), 1, 1, out, parts)
+        build_shards(pd.DataFrame(rows), roots, RATE, ShardsConfig(count=count), LocalWorkers(1), 1, out, parts)
         return out
 
     return make

@@ -23,6 +23,7 @@ from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN
 from wakeword_core.shards.building import build_shards
 from wakeword_core.shards.packed_split import iter_recordings, verify_shards
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 16_000
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -117,7 +118,7 @@ class History(RuleBasedStateMachine):
             shards, features = out / split / "shards", out / split / "features"
             shards.mkdir(parents=True)
             packed = build_shards(
-                rows, {"mine": self.folder}, RATE, self.shards, 1, 1, shards, Parts(parts / "shards"),
+                rows, {"mine": self.folder}, RATE, self.shards, LocalWorkers(1), 1, shards, Parts(parts / "shards"),
                 forgotten=self.forgotten,
             )  # fmt: skip
             made = build_features(shards, split, CONFIG, "cpu", features, Parts(parts / "features"))

@@ -17,7 +17,7 @@ import torch
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.features import build, pipeline
+from wakeword_core.features import parts, pipeline
 from wakeword_core.features.build import build_features
 from wakeword_core.features.cuda import FittingBatch
 from wakeword_core.features.pipeline import CpuBlocks, Timings, block_rows
@@ -163,15 +163,16 @@ from pathlib import Path
 from wakeword_core.store.parts import Parts
 from wakeword_core.config import Config
 from wakeword_core.cores import torch_threads
-from wakeword_core.features import build
-write = build.write_part
+from wakeword_core.features import parts
+from wakeword_core.features.build import build_features
+write = parts.write_part
 def terminated(*given):
     os.kill(os.getpid(), signal.SIGTERM)
     write(*given)
-build.write_part = terminated
+parts.write_part = terminated
 root = Path(sys.argv[1])
 (root / "out").mkdir()
-build.build_features(root / "shards", "val", Config(), "cpu", root / "out", Parts(root / "parts"))
+build_features(root / "shards", "val", Config(), "cpu", root / "out", Parts(root / "parts"))
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == -signal.SIGTERM, done.stderr
@@ -199,7 +200,7 @@ def test_inside_of_a_block_nothing_is_parallel(make_shards, config: Config, tmp_
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_part_and_keeps_what_is_done(number, make_shards, config, tmp_path, monkeypatch) -> None:
     """The signal comes while the first part is written: that part is kept, and a second build makes only the rest."""
-    write, written = build.write_part, []
+    write, written = parts.write_part, []
 
     def interrupted(path: Path, *rest: object) -> None:
         if not written:
@@ -212,7 +213,7 @@ def test_a_signal_waits_for_the_part_and_keeps_what_is_done(number, make_shards,
 
     before = signal.signal(number, stop)
     try:
-        monkeypatch.setattr(build, "write_part", interrupted)
+        monkeypatch.setattr(parts, "write_part", interrupted)
         with pytest.raises(InterruptedError):
             build_features(make_shards(count=4), "train", config, "cpu", tmp_path / "a", Parts(tmp_path / "parts"))
         assert signal.getsignal(number) is stop

@@ -103,7 +103,7 @@ BUSY = {
     ],
 )
 def test_limits_keep_the_highest(limits, origins, events, tmp_path: Path, model, monkeypatch) -> None:
-    monkeypatch.setattr(miner, "_SPARE", 0)  # candidates are thinned out all the time
+    monkeypatch.setattr(miner, "_SECONDS_A_TASK", 4.0)  # a share for each recording but one
     summary = mine(model, pack(tmp_path, BUSY), config_with(**limits), "cpu", tmp_path / "out")
     table = read_clips(tmp_path / "out")
     assert [one.removeprefix("who/") for one in table["speaker"]] == list(origins)

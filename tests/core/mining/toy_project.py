@@ -14,6 +14,7 @@ from wakeword_core.config import SPLITS, Config, ShardsConfig
 from wakeword_core.graph.project import Project
 from wakeword_core.shards.building import build_shards
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 16_000
 EARLY = (
@@ -97,7 +98,14 @@ def pack(folder: Path, sounds: dict[str, tuple[str, np.ndarray]]) -> Path:
     (folder / "shards").mkdir()
     roots = {row["source"]: folder / "sounds" for row in rows}
     build_shards(
-        pd.DataFrame(rows), roots, RATE, ShardsConfig(count=2), 1, 0, folder / "shards", Parts(folder / "parts")
+        pd.DataFrame(rows),
+        roots,
+        RATE,
+        ShardsConfig(count=2),
+        LocalWorkers(1),
+        0,
+        folder / "shards",
+        Parts(folder / "parts"),
     )
     return folder / "shards"
 

@@ -25,6 +25,7 @@ from wakeword_core.runtime import WakewordModel
 from wakeword_core.shards.building import build_shards
 from wakeword_core.stage_names import COMPARISON, MODEL
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 16_000
 BANDS, FRAMES, TONE_BANDS = 16, 41, [4, 5]
@@ -70,7 +71,9 @@ def write_shards(folder: Path) -> Path:
     shards = folder / "shards"
     shards.mkdir()
     roots = {"sounds": folder / "sounds"}
-    build_shards(pd.DataFrame(rows), roots, RATE, ShardsConfig(count=1), 1, 0, shards, Parts(folder / "parts"))
+    build_shards(
+        pd.DataFrame(rows), roots, RATE, ShardsConfig(count=1), LocalWorkers(1), 0, shards, Parts(folder / "parts")
+    )
     return shards
 
 

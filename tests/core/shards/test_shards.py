@@ -44,7 +44,7 @@ def pack(tmp_path, recordings):
         out = tmp_path / name
         out.mkdir(exist_ok=True)
         parts = Parts(tmp_path / "parts")
-        settings = {"sample_rate": RATE, "workers": 2, "seed": 1, **options}
+        settings = {"sample_rate": RATE, "workers": LocalWorkers(2), "seed": 1, **options}
         summary = build_shards(rows, {"mine": recordings}, config=config, out=out, parts=parts, **settings)
         return out, summary, parts
 
@@ -141,7 +141,7 @@ def test_bytes_do_not_depend_on_row_order_or_workers(rows_of, pack, tmp_path):
     rows = rows_of()
     first, _, _ = pack(rows)
     shutil.rmtree(tmp_path / "parts")
-    second, _, _ = pack(rows.sample(frac=1, random_state=0), "second", workers=1)
+    second, _, _ = pack(rows.sample(frac=1, random_state=0), "second", workers=LocalWorkers(1))
     assert [path.read_bytes() for path in shard_paths(first)] == [path.read_bytes() for path in shard_paths(second)]
 
 
@@ -331,7 +331,7 @@ def test_finished_shards_survive_a_failure(rows_of, pack, monkeypatch):
     read = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", breaks_later)
     with pytest.raises(DataError):
-        pack(rows, workers=1)
+        pack(rows, workers=LocalWorkers(1))
     monkeypatch.setattr(Path, "read_bytes", read)
     _, summary, _ = pack(rows, "again")
     assert summary.reused >= 1 and summary.built >= 1
@@ -373,7 +373,9 @@ def test_no_place_to_write_is_an_error(rows_of, recordings, tmp_path):
     rows = rows_of()
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="failed after 2 tries"):
-        build_shards(rows, {"mine": recordings}, RATE, FOUR, 1, 1, tmp_path / "file", Parts(tmp_path / "parts"))
+        build_shards(
+            rows, {"mine": recordings}, RATE, FOUR, LocalWorkers(1), 1, tmp_path / "file", Parts(tmp_path / "parts")
+        )
 
 
 def test_nothing_to_pack_and_twice_the_same_are_errors(rows_of, pack):

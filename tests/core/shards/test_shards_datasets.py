@@ -16,6 +16,7 @@ from wakeword_core.config import ShardsConfig
 from wakeword_core.shards.building import build_shards
 from wakeword_core.shards.packed_split import INDEX, iter_recordings, shard_paths
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 16_000
 
@@ -41,10 +42,10 @@ def shards(tmp_path):
             {"recording_id": one, "path": path.name, "source": "mine", "seconds": 0.1 + 0.01 * index, **facts, **span}
         )
     config, parts = ShardsConfig(count=3, compact_above=1.0), Parts(tmp_path / "parts")
-    build_shards(pd.DataFrame(rows), {"mine": sounds}, RATE, config, 1, 1, out, parts)
+    build_shards(pd.DataFrame(rows), {"mine": sounds}, RATE, config, LocalWorkers(1), 1, out, parts)
     rows[3]["label"] = "wren"
     (tmp_path / "later").mkdir()
-    build_shards(pd.DataFrame(rows[2:]), {"mine": sounds}, RATE, config, 1, 1, tmp_path / "later", parts)
+    build_shards(pd.DataFrame(rows[2:]), {"mine": sounds}, RATE, config, LocalWorkers(1), 1, tmp_path / "later", parts)
     return out
 
 

@@ -17,6 +17,7 @@ from wakeword_core.shards import packing
 from wakeword_core.shards.building import build_shards
 from wakeword_core.shards.packed_split import INDEX, iter_recordings, read_index, verify_shards, write_index
 from wakeword_core.store.parts import LatestParts, Parts
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 8_000
 
@@ -45,7 +46,15 @@ def build(root, rows, home, name, config=None, seed=1, rate=RATE, generation=Non
     out.mkdir(parents=True)
     parts = Parts(home / "parts", generation)
     summary = build_shards(
-        rows, {"mine": root}, rate, config or ShardsConfig(count=3), 1, seed, out, parts, forgotten=forgotten
+        rows,
+        {"mine": root},
+        rate,
+        config or ShardsConfig(count=3),
+        LocalWorkers(1),
+        seed,
+        out,
+        parts,
+        forgotten=forgotten,
     )
     read = [(one.recording_id, one.label, one.speaker, one.audio.tobytes()) for one in iter_recordings(out)]
     assert [one for one, *_ in read] == read_index(out)["recording_id"].tolist()
@@ -269,7 +278,7 @@ def test_files_taken_as_they_are_are_what_decoding_gives(tmp_path, subtype, head
         path.write_bytes(data[:36] + b"LIST" + (4).to_bytes(4, "little") + b"INFO" + data[36:])
     name = hashlib.sha256(path.read_bytes()).hexdigest()
     row = packing.ShardRow(name, "x", "y", "z", "mine", 0.25, 0.0, 0.1, path="a.wav")
-    data, seconds = packing._Reader(packing.ShardJob([row], {"mine": root}, RATE)).read(row)
+    data, seconds = packing._Reader(packing.ShardJob(tmp_path, [row], {"mine": root}, RATE)).read(row)
     assert data == encode_wav(to_pcm16(read_audio(path, RATE)), RATE) and seconds == 0.25
 
 

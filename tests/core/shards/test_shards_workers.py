@@ -1,22 +1,24 @@
-"""Threads or processes, many or one: the same shards, every fault named, and nobody left running."""
+"""Processes, or none besides this one: the same shards, every fault named, and nobody left running."""
 
 import errno
 import multiprocessing
-import os
 import signal
 
 import pandas as pd
 import pytest
+from tasks import die_once
 
 from wakeword_core.config import ShardsConfig
 from wakeword_core.cores import process_pool
-from wakeword_core.errors import DataError
+from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.files import hash_file
 from wakeword_core.shards import building, packing
 from wakeword_core.shards.building import build_shards
 from wakeword_core.shards.packed_split import shard_paths
-from wakeword_core.shards.packing import PROCESSES_FROM, Packers, ShardJob
+from wakeword_core.shards.packing import ShardJob
 from wakeword_core.store.parts import Parts
+from wakeword_core.workers import base, local
+from wakeword_core.workers.local import LocalWorkers
 
 RATE = 16_000
 
@@ -43,8 +45,8 @@ def pack(tmp_path, rows, recordings):
         out.mkdir()
         calls = []
         build_shards(
-            rows, {"mine": recordings}, RATE, ShardsConfig(count=4), workers, 1, out, Parts(tmp_path / f"{name}-parts"),
-            lambda *call: calls.append(call), retries,
+            rows, {"mine": recordings}, RATE, ShardsConfig(count=4), LocalWorkers(workers), 1, out,
+            Parts(tmp_path / f"{name}-parts"), lambda *call: calls.append(call), retries,
         )  # fmt: skip
         assert calls[-1] == ("pack recordings", 10, 10)
         return [path.read_bytes() for path in shard_paths(out)]
@@ -61,13 +63,24 @@ def started(monkeypatch):
         pools.append(process_pool(*arguments))
         return pools[-1]
 
-    monkeypatch.setattr(packing, "PROCESSES_FROM", 0)
-    monkeypatch.setattr(packing, "process_pool", noted)
+    monkeypatch.setattr(base, "WORTH_SECONDS", 0)
+    monkeypatch.setattr(local, "process_pool", noted)
     return pools
 
 
+class DiesOnce(list):
+    """Rows that kill the first process that they are sent to."""
+
+    def __init__(self, rows, mark):
+        super().__init__(rows)
+        self.mark = mark
+
+    def __reduce__(self):
+        return die_once, (list(self), self.mark)
+
+
 class Deadly:
-    """Rows that kill the process that they are sent to."""
+    """Rows that kill every process that they are sent to."""
 
     def __init__(self, rows):
         self.rows = rows
@@ -79,18 +92,12 @@ class Deadly:
         return signal.raise_signal, (signal.SIGKILL,)
 
 
-def test_processes_write_what_threads_write_and_then_end(pack, started, monkeypatch):
+def test_processes_write_what_one_writes_and_then_end(pack, started, monkeypatch):
     by_processes = pack("processes")
-    assert 1 <= len(started) <= 2 and multiprocessing.active_children() == []
-    monkeypatch.setattr(packing, "PROCESSES_FROM", PROCESSES_FROM)
-    assert pack("threads") == by_processes and pack("one", workers=1) == by_processes
-    assert len(started) <= 2
-
-
-def test_processes_start_only_for_much_work():
-    assert Packers(2, 1, PROCESSES_FROM).processes
-    assert not Packers(2, 1, PROCESSES_FROM - 1).processes and not Packers(1, 1, 1e9).processes
-    assert Packers(0, 1, 0).workers == len(os.sched_getaffinity(0))
+    assert len(started) == 1 and multiprocessing.active_children() == []
+    assert pack("one", workers=1) == by_processes
+    monkeypatch.undo()
+    assert pack("little work") == by_processes and len(started) == 1
 
 
 def test_a_fault_in_a_process_names_shard_and_recording(pack, started, recordings, tmp_path):
@@ -106,29 +113,31 @@ def test_a_fault_in_a_process_names_shard_and_recording(pack, started, recording
 def test_an_unforeseen_fault_in_a_process_names_its_shard(rows, started, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(DataError, match=r"shard 0000\d\.parquet failed after 2 tries: KeyError: 'mine'"):
-        build_shards(rows, {}, RATE, ShardsConfig(count=4), 2, 1, tmp_path / "out", Parts(tmp_path / "parts"))
+        build_shards(
+            rows, {}, RATE, ShardsConfig(count=4), LocalWorkers(2), 1, tmp_path / "out", Parts(tmp_path / "parts")
+        )
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_worker_that_dies_is_replaced(pack, started, monkeypatch, caplog):
+def test_a_shard_whose_worker_dies_is_written_again(pack, started, monkeypatch, caplog):
     expected = pack("calm")
     killed = []
 
-    def dies_once(rows, *others):
+    def dies_once(path, rows, *others):
         if not killed:
-            killed.append(len(rows))
-            return ShardJob(Deadly(rows), *others)
-        return ShardJob(rows, *others)
+            killed.append(path.name)
+            return ShardJob(path, DiesOnce(rows, path.with_name("died")), *others)
+        return ShardJob(path, rows, *others)
 
     monkeypatch.setattr(building, "ShardJob", dies_once)
     assert pack("stormy") == expected
-    assert f"its worker process died after about 0 of {killed[0]} recordings" in caplog.text
+    assert f"shard {killed[0]}: its process died" in caplog.text
 
 
-def test_a_worker_that_keeps_dying_is_reported(pack, started, monkeypatch, tmp_path):
-    monkeypatch.setattr(building, "ShardJob", lambda rows, *others: ShardJob(Deadly(rows), *others))
-    with pytest.raises(DataError, match=r"shard .* failed after 3 tries: its worker process died"):
-        pack("out", retries=2)
+def test_a_shard_that_kills_its_workers_is_named(pack, started, monkeypatch, tmp_path):
+    monkeypatch.setattr(building, "ShardJob", lambda path, rows, *others: ShardJob(path, Deadly(rows), *others))
+    with pytest.raises(WakewordError, match=r"shard 0000\d\.parquet: a worker died of it, also with nothing beside it"):
+        pack("out")
     assert multiprocessing.active_children() == [] and not list((tmp_path / "out").iterdir())
 
 
@@ -140,7 +149,15 @@ def test_a_caller_that_has_had_enough_waits_for_no_shard(rows, recordings, start
     (tmp_path / "out").mkdir()
     with pytest.raises(KeyboardInterrupt):
         build_shards(
-            rows, {"mine": recordings}, RATE, config, 2, 1, tmp_path / "out", Parts(tmp_path / "parts"), interrupted
+            rows,
+            {"mine": recordings},
+            RATE,
+            config,
+            LocalWorkers(2),
+            1,
+            tmp_path / "out",
+            Parts(tmp_path / "parts"),
+            interrupted,
         )
     assert started and multiprocessing.active_children() == []
     assert not list((tmp_path / "out").glob(".*"))

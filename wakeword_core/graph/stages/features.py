@@ -21,12 +21,13 @@ def make(run: StageRun) -> None:
         shards.path,
         run.split,
         run.config,
-        run.device,
+        run.device_of_tasks,
         run.out,
         run.parts,
         run.progress,
         synthetic_sources=run.inputs[MANIFEST].figures["synthetic"],
         sums=shards.sums,
+        workers=run.workers,
     )
     (run.out / "mels.png").write_bytes(
         sample_mels(run.out, run.config.features.frontend, run.config.data.audio.sample_rate)

@@ -17,7 +17,8 @@ def make(run: StageRun) -> None:
     from wakeword_core.models.scoring import load_model
 
     model, _ = load_model(run.inputs["trained_model"].path)
-    run.figures = {"enabled": True, **mine(model, shards, config, run.device, run.out, run.progress)}
+    found = mine(model, shards, config, run.device_of_tasks, run.out, run.progress, run.workers)
+    run.figures = {"enabled": True, **found}
 
 
 def mined_from_training(clips: Artifact, run: CheckRun) -> Verdict:

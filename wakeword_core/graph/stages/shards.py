@@ -22,7 +22,7 @@ def make(run: StageRun) -> None:
             {source.name: source.root for source in sources},
             config.data.audio.sample_rate,
             config.shards,
-            config.compute.workers,
+            run.workers,
             config.seed,
             run.out,
             run.parts,
