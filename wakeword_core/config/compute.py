@@ -16,7 +16,9 @@ class ComputeConfig(Settings):
         "this machine, or a Ray cluster, of which all machines share the folders of the home and of the recordings.",
     )
     address: str = Field(
-        "auto", description="Ray cluster, as host:port or ray://host:port; auto: the one that this machine belongs to."
+        "auto",
+        pattern=r"^(auto|[^\s/:]+:[0-9]{1,5})$",
+        description="The Ray cluster, as host:port of its head; auto: the one that this machine belongs to.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where features and training run.")
     threads: int = Field(0, ge=0, le=256, description="Threads that torch trains with; 0: all cores.")

@@ -1,4 +1,4 @@
-"""Tasks done by the machines of a Ray cluster, to which this one belongs or which it reaches."""
+"""Tasks done by the machines of a Ray cluster, to which this one belongs."""
 
 import contextlib
 import logging
@@ -132,7 +132,7 @@ def connect(address: str) -> ModuleType:
         if _answers(str(ray.get_runtime_context().gcs_address)):
             return ray
         ray.shutdown()  # of a cluster that is gone
-    if address != THIS_CLUSTER and "://" not in address and not _answers(address):
+    if address != THIS_CLUSTER and not _answers(address):
         raise ClusterError(f"no Ray cluster answers at {address}; start one, or correct compute.address")
     try:
         # workers look for modules in the working directory first, which therefore is one without strangers

@@ -21,10 +21,12 @@ class LocalWorkers(Workers):
         super().__init__(cores, retries)
 
     def _pool(self, here: Here, device: str) -> Pool | None:
-        return _Processes(self.cores) if here == "processes" and self.cores > 1 else None
+        return Processes(self.cores) if here == "processes" and self.cores > 1 else None
 
 
-class _Processes:
+class Processes:
+    """A pool of processes, in the place of which another begins when one of them dies."""
+
     def __init__(self, count: int) -> None:
         self.most = count * (1 + _WAITING_A_PROCESS)
         self._count = count

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 TESTS = Path(__file__).parents[2]
-_QUIET = {"RAY_enable_metrics_collection": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
+_SETTINGS = {
+    "RAY_enable_metrics_collection": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
 _ONE_CORE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
 
@@ -30,9 +36,14 @@ class TwoMachines:
         """Let a machine join."""
         return self.cluster.add_node(**_ONE_CORE, env_vars={"TEST_MACHINE": name, **environment})
 
-    def lose(self, name: str) -> None:
-        """Have a machine vanish, as if its power failed."""
+    def lose(self) -> str:
+        """Have a machine vanish, as if its power failed: not the one by which this process is in the cluster."""
+        from ray._private.worker import global_worker
+
+        by = global_worker.node.raylet_socket_name if global_worker.node else ""
+        name = next(name for name, node in self.machines.items() if node.raylet_socket_name != by)
         self.cluster.remove_node(self.machines.pop(name), allow_graceful=False)
+        return name
 
     def lose_head(self) -> None:
         self.cluster.head_node.kill_gcs_server(check_alive=False)
@@ -43,7 +54,7 @@ def two_machines() -> Iterator[TwoMachines]:
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
     with pytest.MonkeyPatch.context() as patched:
         path = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
-        for name, value in {**_QUIET, "PYTHONPATH": path}.items():
+        for name, value in {**_SETTINGS, "PYTHONPATH": path}.items():
             patched.setenv(name, value)
         machines = TwoMachines()
         try:
