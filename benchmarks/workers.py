@@ -5,8 +5,8 @@
 Generated recordings are measured, packed, turned into features and listened to, and lines are spoken, by one worker
 process and by two, in the tasks that a cluster would get. Seconds are those of processors: of the process that hands
 out tasks, which remain however many workers there are, and of the workers, which are divided among them. So they say
-what a busy machine would say, too. From these follow the seconds on any number of cores, printed for 32. The last line
-is JSON.
+what a busy machine would say, too. What the second worker adds is its start, which is divided among nobody. From these
+follow the seconds on any number of cores, printed for 32, and for 100 times the recordings. The last line is JSON.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from wakeword_core.workers.base import Here, Pool, Workers
 from wakeword_core.workers.local import LocalWorkers, Processes
 
 SECONDS = 3.0
-MANY = 32
+MANY, TIMES = 32, 100
 CONFIG = Config.model_validate({"phrase": "robin", "mining": {"enabled": True}})
 LINES = 600
 
@@ -131,14 +131,19 @@ def _children() -> float:
 
 
 def _print_table(found: dict[str, dict[str, dict[str, float]]]) -> None:
-    print("| work | 1 worker: own + divided | 2 workers: own + divided | so on 1 core | on 2 | on 32 | times faster |")
-    print("|---|---|---|---|---|---|---|")
+    print("| work | not divided | start of a worker | divided | 1 core | 2 | 32 | 32, 100 times as much | of 1 core |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for kind, by_count in found.items():
-        one, two = by_count["1"], by_count["2"]
-        on = {count: two["own"] + two["workers"] / count for count in (1, 2, MANY)}
-        cells = [f"{each['own']:.1f} + {each['workers']:.1f} s" for each in (one, two)]
-        cells += [f"{seconds:.1f} s" for seconds in on.values()] + [f"{on[1] / on[MANY]:.0f}"]
-        print(f"| {kind} | {' | '.join(cells)} |")
+        own, one, two = by_count["2"]["own"], by_count["1"]["workers"], by_count["2"]["workers"]
+        start = max(0.0, two - one)  # of the second worker, which had half of the same to do
+        work = one - start
+
+        def on(cores: int, times: int = 1, own: float = own, start: float = start, work: float = work) -> float:
+            return times * own + start + times * work / cores
+
+        figures = [own, start, work, on(1), on(2), on(MANY), on(MANY, TIMES)]
+        cells = [f"{figure:.1f} s" for figure in figures]
+        print(f"| {kind} | {' | '.join(cells)} | {on(1, TIMES) / on(MANY, TIMES):.0f} times faster |")
 
 
 if __name__ == "__main__":

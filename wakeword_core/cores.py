@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from wakeword_core.python import fresh_processes
 
@@ -72,19 +72,17 @@ def map_in_threads(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def process_pool(
-    processes: int, begin: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
-) -> ProcessPoolExecutor:
-    """Return a pool of fresh processes, each of which calls `begin(*arguments)` first.
+def process_pool(processes: int) -> ProcessPoolExecutor:
+    """Return a pool of fresh processes.
 
     They leave Ctrl-C, which reaches the whole group, to this process, and end when it is gone, however it died.
     """
     return ProcessPoolExecutor(
-        processes, mp_context=fresh_processes(), initializer=_begin_worker, initargs=(os.getpid(), begin, arguments)
+        processes, mp_context=fresh_processes(), initializer=_begin_worker, initargs=(os.getpid(),)
     )
 
 
-def _begin_worker(parent: int, begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def _begin_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -93,5 +91,3 @@ def _begin_worker(parent: int, begin: Callable[..., None] | None, arguments: tup
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    if begin is not None:
-        begin(*arguments)
