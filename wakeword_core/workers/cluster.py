@@ -2,7 +2,10 @@
 
 import contextlib
 import logging
+import os
+import signal
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -11,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from wakeword_core.config.data_roots import DATA_ROOTS
 from wakeword_core.errors import ClusterError, ConfigError, MissingDependencyError, reason_of
 from wakeword_core.python import install_command
 from wakeword_core.workers.base import Here, Pool, WorkerDiedError, Workers
@@ -122,6 +126,11 @@ class _Cluster:
 
 def connect(address: str) -> ModuleType:
     """Return Ray, connected to the cluster at `address`; ClusterError where that cannot be or must not be used."""
+    if address != THIS_CLUSTER and os.environ.get(DATA_ROOTS):
+        raise ConfigError(
+            f"compute.address is {address}, but where {DATA_ROOTS} is set, only {THIS_CLUSTER} is allowed: the cluster "
+            "that this machine belongs to"
+        )
     try:
         import ray
     except ImportError as error:
@@ -135,10 +144,7 @@ def connect(address: str) -> ModuleType:
     if address != THIS_CLUSTER and not _answers(address):
         raise ClusterError(f"no Ray cluster answers at {address}; start one, or correct compute.address")
     try:
-        # workers look for modules in the working directory first, which therefore is one without strangers
-        with contextlib.chdir(_ROOT), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        _join(ray, address)
     except ConnectionError as error:
         raise ClusterError(
             f"there is no Ray cluster at {address!r} ({reason_of(error)}); start one with `ray start --head`, or "
@@ -147,6 +153,19 @@ def connect(address: str) -> ModuleType:
     except RuntimeError as error:  # which has both versions of Ray and of Python
         raise ClusterError(f"the Ray cluster at {address!r} cannot be used: {reason_of(error)}") from error
     return ray
+
+
+def _join(ray: ModuleType, address: str) -> None:
+    """Join a cluster; who handles signals to stop stays who did."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        # workers look for modules in the working directory first, which therefore is one without strangers
+        with contextlib.chdir(_ROOT), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _answers(address: str) -> bool:

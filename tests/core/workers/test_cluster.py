@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from wakeword_core.errors import ClusterError, ConfigError, DataError, WakewordE
 from wakeword_core.features.build import build_features
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import unfinished_parts
+from wakeword_core.graph.project import Project
 from wakeword_core.mining import miner
 from wakeword_core.models.scoring import new_model
 from wakeword_core.progress import Progress, silent
@@ -34,6 +36,7 @@ from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.recordings.scan import ScanCache
 from wakeword_core.shards.building import build_shards
 from wakeword_core.speech.synthesis import synthesize
+from wakeword_core.store.artifacts import ArtifactStore
 from wakeword_core.store.parts import Parts
 from wakeword_core.workers import base, cluster, workers_for
 from wakeword_core.workers.base import Workers
@@ -144,9 +147,11 @@ def test_tasks_are_done_by_all_machines_which_look_for_no_module_where_this_one_
 ):
     caplog.set_level(logging.INFO, "wakeword_core")
     monkeypatch.chdir(tmp_path)
+    handler = signal.getsignal(signal.SIGTERM)
     done = list(workers.map_unordered(square, iter(range(40)), str))
     assert sorted((task, result[0]) for task, result in done) == [(number, number**2) for number in range(40)]
     assert len({pid for _, (_, pid) in done} - {os.getpid()}) >= 2 and caplog.messages.count("squaring 7") == 1
+    assert signal.getsignal(signal.SIGTERM) is handler
     ((_, found),) = workers.map_unordered(paths_of_modules, [0], str)
     assert str(tmp_path) not in found and "" not in found
     monkeypatch.setattr(base, "WORTH_SECONDS", 3.0)
@@ -184,6 +189,22 @@ def test_bytes_are_those_of_this_machine_though_one_of_the_others_is_lost_in_the
     for left in unfinished_parts(tmp_path / "there"):  # as the store does
         left.unlink()
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_a_home_that_the_cluster_built_has_the_artifacts_of_one_that_was_built_here(
+    workers, two_machines, world, tmp_path
+):
+    data = {"sources": [world.source.model_dump(mode="json", exclude_unset=True)]}
+    features = CONFIG.features.model_dump(mode="json")
+    settings = {"phrase": "robin", "data": data, "shards": {"count": 4}, "features": features}
+    engines = {"here": {"workers": 1}, "there": {"engine": "ray", "address": two_machines.address}}
+    for name, compute in engines.items():
+        project = Project(Config.model_validate({**settings, "compute": {**compute, "device": "cpu"}}), tmp_path / name)
+        for stage, split in (("raw_manifest", None), ("audio_shards", "train"), ("mel_features", "train")):
+            project.build(stage, split)
+    for stage in ("raw_manifest", "audio_shards", "mel_features"):
+        here, there = (next(iter(ArtifactStore(tmp_path / name / "store").cards(stage))) for name in engines)
+        assert (here.key, here.content) == (there.key, there.content)
 
 
 def test_the_settings_choose_the_cluster_and_a_gpu_only_where_it_has_one(workers, two_machines, tmp_path):

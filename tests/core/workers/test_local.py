@@ -11,8 +11,9 @@ import pytest
 from tasks import die_at, fail_at, square
 
 from wakeword_core.cores import map_in_threads
-from wakeword_core.errors import ChangedRecordingError, DataError, WakewordError
+from wakeword_core.errors import ChangedRecordingError, ConfigError, DataError, WakewordError
 from wakeword_core.workers.base import WORTH_SECONDS
+from wakeword_core.workers.cluster import connect
 from wakeword_core.workers.local import THIS_MACHINE, LocalWorkers
 
 
@@ -89,6 +90,12 @@ def test_threads_yield_every_result_and_pass_errors_on(threads):
     assert sorted(map_in_threads(lambda x: x * x, range(100), threads)) == [(x, x * x) for x in range(100)]
     with pytest.raises(ZeroDivisionError):
         list(map_in_threads(lambda x: 1 // x, range(3), threads))
+
+
+def test_on_a_server_no_configuration_names_a_cluster_of_strangers(monkeypatch):
+    monkeypatch.setenv("WAKEWORD_DATA_ROOTS", "/srv")
+    with pytest.raises(ConfigError, match=r"compute\.address is 10\.0\.0\.1:6379, but .*, only auto is allowed"):
+        connect("10.0.0.1:6379")
 
 
 def test_all_cores_are_used_unless_fewer_are_asked_for():
