@@ -44,13 +44,13 @@ def fail_at(wrong: int, number: int) -> int:
     return number
 
 
-def wait_for(path: Path, seconds: float, number: int) -> tuple[int, str]:
-    """Say that it began, wait until a file is there or the time is over, and return the number and the machine."""
+def wait_for(path: Path, seconds: float, number: int) -> int:
+    """Say that it began, wait until a file is there or the time is over, and return the number."""
     (path.parent / f"began.{number}").touch()
     end = time.monotonic() + seconds
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.05)
-    return number, os.environ.get("TEST_MACHINE", "")
+    return number
 
 
 def paths_of_modules(number: int) -> list[str]:

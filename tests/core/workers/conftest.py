@@ -27,15 +27,15 @@ class TwoMachines:
 
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.machines = {name: self.add(name) for name in ("first", "second")}
+        self.machines = {name: self.add() for name in ("first", "second")}
 
     @property
     def address(self) -> str:
         return str(self.cluster.address)
 
-    def add(self, name: str, **environment: str) -> Any:
+    def add(self, **environment: str) -> Any:
         """Let a machine join."""
-        return self.cluster.add_node(**_ONE_CORE, env_vars={"TEST_MACHINE": name, **environment})
+        return self.cluster.add_node(**_ONE_CORE, env_vars=environment)
 
     def lose(self) -> str:
         """Have a machine vanish, as if its power failed: not the one by which this process is in the cluster."""
