@@ -44,8 +44,8 @@ def test_more_files_than_are_asked_for_at_once(tmp_path, cache, count):
     names = [f"{index:04}.wav" for index in range(count)]
     cache.remember_hashes((str(tmp_path / name), State(), f"hash of {name}") for name in names)
     found = list(cache.hashes(tmp_path))
-    assert [path for path, _, _ in found] == names
-    ids = [sha256 for _, _, sha256 in found]
+    assert [path for path, *_ in found] == names
+    ids = [sha256 for *_, sha256 in found]
     cache.remember_facts([(one, "levels", {"peak": 1}) for one in ids])
     assert dict(cache.facts("levels", ids)) == {one: {"peak": 1} for one in ids}
 
