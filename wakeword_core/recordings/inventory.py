@@ -16,6 +16,8 @@ from wakeword_core.recordings.measuring import Measures, add_headers
 from wakeword_core.recordings.scan import Listing, ScanCache
 from wakeword_core.recordings.sources import LeftOut
 from wakeword_core.recordings.summary import counts_of, source_facts
+from wakeword_core.workers.base import Workers
+from wakeword_core.workers.local import THIS_MACHINE
 
 BY_SPEAKER = "by speaker"
 """Instead of a split, where none is stated."""
@@ -56,7 +58,7 @@ def holdings(
     phrase: str,
     cache: ScanCache,
     progress: Progress = silent,
-    workers: int = 0,
+    workers: Workers = THIS_MACHINE,
 ) -> list[Holding]:
     """Say of each source what a listing has of it; only headers are read, so that silence and noise are not known."""
     parts, missing, _ = describe(listing, sources, config, phrase)

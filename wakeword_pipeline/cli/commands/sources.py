@@ -23,6 +23,7 @@ _SHOWN = 12
 def show_sources(options: ProjectOptions, *, as_json: bool) -> None:
     """Print a table for each source: what it holds, and what of it is refused and why."""
     from wakeword_core.recordings.inventory import holdings
+    from wakeword_core.workers import workers_for
 
     # a source that is broken is shown with the others
     options = replace(options, settings=(*options.settings, "data.missing_source=report"))
@@ -31,9 +32,8 @@ def show_sources(options: ProjectOptions, *, as_json: bool) -> None:
     with Bars() as bars:
         project.progress = bars
         cache = project.scan_cache()
-        found = holdings(
-            project.listing(), config.data.sources, config.data, config.phrase, cache, bars, config.compute.workers
-        )
+        workers = workers_for(config.compute, project.home)
+        found = holdings(project.listing(), config.data.sources, config.data, config.phrase, cache, bars, workers)
     if as_json:
         print(json.dumps({"sources": [asdict(holding) for holding in found]}))
         return
