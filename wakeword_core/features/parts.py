@@ -187,7 +187,7 @@ class _PartBuilder:
 def threads_by_stage(kind: str, threads: int, readers: int) -> dict[str, int]:
     """List the stages of a build, and how many threads (or copies at once) do each."""
     if kind == "cuda":
-        on_gpu = dict.fromkeys(("copy to device", "compute", "copy to host"), 1)
+        on_gpu = dict.fromkeys(("compute", "copy to host"), 1)
         return {"read": readers, "prepare": 1, **on_gpu, "copy": 1, "write": 1}
     return {"read": readers, "prepare": 1, "compute": threads, "copy": threads, "write": 1}
 
