@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from wakeword_pipeline.orchestration.home import ProjectOptions
+
 Home = Annotated[
     Path | None,
     typer.Option(help="Folder that holds everything that is made. \\[default: $WAKEWORD_HOME or .wakeword]"),
@@ -33,3 +35,8 @@ Keep = Annotated[
     typer.Option(metavar="FOLDER", help="Keep the sound around wake words and near misses. \\[default: none is kept]"),
 ]
 Reason = Annotated[str, typer.Option(help="Reason that is recorded with the decision.")]
+
+
+def project_options(config: Path | None, home: Path | None, settings: list[str] | None) -> ProjectOptions:
+    """Return which configuration, home and settings a command was given."""
+    return ProjectOptions(config, home, settings or ())

@@ -164,7 +164,7 @@ def test_whatever_is_left_is_one_line_and_1(monkeypatch, capsys, error: Exceptio
     monkeypatch.setattr(status, "show_status", fails)
     code, plain = failing(monkeypatch, capsys, "status")
     assert code == 1 and len(plain.splitlines()) == 1 and "Traceback" not in plain
-    assert said in re.sub(r" in wakeword_pipeline/cli/main.py, line \d+", "", plain)
+    assert said in re.sub(r" in wakeword_pipeline/cli/making.py, line \d+", "", plain)
     assert plain.endswith("; run again with --verbose for the traceback\n")
     code, verbose = failing(monkeypatch, capsys, "--verbose", "status")
     assert code == 1 and "Traceback" in verbose and said.partition(":")[0] in verbose and "run again" not in verbose

@@ -1,0 +1,170 @@
+"""Commands that run a model, or hand it on."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from wakeword_core.text import printable
+from wakeword_pipeline.cli.arguments import (
+    Alone,
+    AsJson,
+    Audio,
+    AudioOrFolders,
+    ConfigFile,
+    Home,
+    Keep,
+    Model,
+    Sensitivity,
+    Settings,
+    Threshold,
+    project_options,
+)
+from wakeword_pipeline.orchestration.home import ProjectOptions
+
+commands = typer.Typer()
+_PANEL = "Use a model"
+
+
+@commands.command(rich_help_panel=_PANEL)
+def detect(
+    model: Model,
+    audio: AudioOrFolders,
+    sensitivity: Sensitivity = None,
+    threshold: Threshold = None,
+    alone: Alone = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the wake word in recordings. One that cannot be read is told of, and the others are looked through."""
+    from wakeword_pipeline.cli.commands.detect import detect as detect_in
+
+    detect_in(model, audio, sensitivity, threshold, alone=alone, as_json=as_json)
+
+
+@commands.command(rich_help_panel=_PANEL)
+def listen(
+    model: Model,
+    device: Annotated[
+        str | None, typer.Option(help="Number of the microphone, or part of its name. \\[default: the system's]")
+    ] = None,
+    sensitivity: Sensitivity = None,
+    threshold: Threshold = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Stop after this many seconds. \\[default: never]")
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A `wakeword serve` that confirms each detection before it counts."),
+    ] = None,
+    judge_absent: Annotated[
+        Literal["accept", "reject"], typer.Option(help="What becomes of detections where the judge gives no answer.")
+    ] = "accept",
+    keep: Keep = None,
+    alone: Alone = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each detection as a line of JSON.")] = False,
+) -> None:
+    """Find the wake word in what the microphone hears."""
+    from wakeword_pipeline.cli.commands.listen import listen as listen_to
+
+    listen_to(
+        model,
+        device,
+        sensitivity,
+        threshold,
+        seconds,
+        alone=alone,
+        as_json=as_json,
+        judge_url=judge,
+        judge_absent=judge_absent,
+        keep=keep,
+    )
+
+
+@commands.command(rich_help_panel=_PANEL)
+def score(
+    model: Model,
+    audio: Audio,
+    out: Annotated[Path, typer.Option(help="File (.npz) for the arrays `time` (seconds) and `score`.")],
+    alone: Alone = False,
+) -> None:
+    """Write the score of every window of recordings to a file."""
+    from wakeword_core.runtime.live import open_model
+    from wakeword_core.runtime.model import score_files
+
+    count = score_files(open_model(model, alone=alone), audio, out)
+    print(printable(f"{count} scores of {len(audio)} recording{'s' if len(audio) > 1 else ''} in {out}"))
+
+
+@commands.command(rich_help_panel=_PANEL)
+def serve(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="MODEL...",
+            help="Exported .onnx files, or their folders; several need --wyoming. \\[default: the home's champion]",
+        ),
+    ] = None,
+    judge: Annotated[Path | None, typer.Option(help="A second model that confirms what the first one detects.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. \\[default: serving.host]")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on. \\[default: serving.port]")
+    ] = None,
+    wyoming: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Answer Home Assistant, too, at an address such as tcp://127.0.0.1:10400."
+        ),
+    ] = None,
+    without_http: Annotated[bool, typer.Option("--no-http", help="Answer at the address of --wyoming only.")] = False,
+    keep: Keep = None,
+    sensitivity: Sensitivity = None,
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+) -> None:
+    """Serve a model over HTTP and WebSockets, with a page that listens in the browser, and to Home Assistant."""
+    from wakeword_pipeline.cli.commands.serve import serve_model
+
+    given = {"host": host, "port": port, "wyoming": wyoming, "sensitivity": sensitivity}
+    given |= {"http": False if without_http else None, "keep.folder": None if keep is None else str(keep)}
+    named = [f"serving.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
+    serve_model(models or (), judge, ProjectOptions(config, home, [*(settings or []), *named]))
+
+
+@commands.command(rich_help_panel=_PANEL)
+def captures(
+    folder: Annotated[Path, typer.Argument(help="What was given to --keep.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them all.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what `serve --keep` or `listen --keep` has kept in a folder, or delete it."""
+    from wakeword_pipeline.cli.commands.captures import delete_captures, list_captures
+
+    delete_captures(folder) if delete else list_captures(folder, as_json=as_json)
+
+
+@commands.command(rich_help_panel=_PANEL)
+def export(
+    target: Annotated[
+        Literal["esphome", "openwakeword", "onnx", "torch"], typer.Option("--to", help="What will run the model.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            help="An exported .onnx file, or the folder that holds model.onnx. \\[default: the home's champion]"
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder with other files, over those of the same names.")
+    ] = False,
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the files that a device or program takes into a folder, or say which setting builds them."""
+    from wakeword_pipeline.cli.commands.export import export_model
+
+    export_model(model, target, out, project_options(config, home, settings), force=force, as_json=as_json)
