@@ -144,7 +144,6 @@ def test_alarms_and_pictures_are_of_metrics_that_there_are(model: Path) -> None:
         metrics.requests.labels("/v1/verify", "POST", 200).inc()
         metrics.latency.labels("/v1/verify").observe(0.1)
         metrics.steps.labels("decode").observe(0.1)
-        metrics.events.labels("stream", "judge", "true").inc()
         families = list(text_string_to_metric_families(metrics.text().decode()))
     names = {sample.name for family in families for sample in family.samples} | {"up"}
     labels = {label for family in families for sample in family.samples for label in sample.labels} | {"le", "job"}

@@ -78,6 +78,12 @@ class Metrics:
             if isinstance(level, int | float):  # a model's card is anybody's text
                 self.learnt_levels.labels(key, quantile).set(level)
 
+    def expect_events(self, decided_by: str) -> None:
+        """Begin to count events at 0, since what comes into being at 1 is no increase to Prometheus."""
+        for source in ("stream", "upload"):
+            for accepted in ("true", "false"):
+                self.events.labels(source, decided_by, accepted)
+
     def text(self) -> bytes:
         """Write all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

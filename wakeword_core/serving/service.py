@@ -75,6 +75,7 @@ class Service:
         second = None if judge is None else self._served("judge", judge, policy.judge_threshold)
         self.cascades = [Cascade(first, second, policy) for first in sentries]
         self.cascade = self.cascades[0]
+        self.metrics.expect_events(self.cascade.decided_by)
         streaming = self.cascade.sentry.model.streaming
         self.streaming_bytes = streaming.file.data if streaming else None
         self.model_answer = self._describe()
