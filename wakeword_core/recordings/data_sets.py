@@ -99,7 +99,7 @@ def hub_files(source: SourceConfig, columns: ColumnsConfig, most_bytes: int) -> 
     def of(split: str) -> DataFile:
         return DataFile(lambda: revision, lambda there: read_split(pinned, Wanted(split, columns, most_bytes, there)))
 
-    return {split: of(split) for split in splits if chosen(split)}
+    return {split: of(split) for split in splits if is_usable_path(split) and chosen(split)}
 
 
 def local_files(

@@ -38,7 +38,7 @@ _SPLIT_NAMES = {
     "eval": "val", "test": "test", "testing": "test",
 }  # fmt: skip
 """What splits are called elsewhere, and here."""
-_ROWS_AT_ONCE, _BYTES_AT_ONCE, _BUFFER_BYTES = 256, 64 << 20, 1 << 20
+_BYTES_AT_ONCE, _BUFFER_BYTES = 64 << 20, 1 << 20
 _MOST_TEXT_BYTES, _MOST_HEADER_BYTES = 1 << 20, 1 << 20
 _MOST_NAMED, _MOST_COLUMNS = 30, 1_000
 
@@ -73,7 +73,8 @@ class Wanted(NamedTuple):
 def read_members(path: Path, wanted: Wanted, most_total: int) -> Iterator[Member]:
     """Yield the recordings of a file.
 
-    BrokenFileError where it is damaged, lacks a column, or is a tar with more than `most_total` bytes.
+    BrokenFileError where it is damaged or lacks a column, and DataError where it is a tar or a Parquet file that says
+    it holds more than `most_total` bytes.
     """
     import pyarrow as pa
 
@@ -81,7 +82,7 @@ def read_members(path: Path, wanted: Wanted, most_total: int) -> Iterator[Member
     if path.name.lower().endswith(TAR_SUFFIXES):
         read = partial(_of_tar, most_total=most_total)
     else:
-        read = _of_parquet if path.suffix.lower() == ".parquet" else _of_arrow
+        read = partial(_of_parquet, most_total=most_total) if path.suffix.lower() == ".parquet" else _of_arrow
     try:
         yield from read(path, wanted)
     except (
@@ -91,15 +92,26 @@ def read_members(path: Path, wanted: Wanted, most_total: int) -> Iterator[Member
         raise BrokenFileError(f"cannot be read ({reason_of(error)})") from error
 
 
-def _of_parquet(path: Path, wanted: Wanted) -> Iterator[Member]:
+def require_room(name: str, total: int, most_total: int) -> None:
+    """Raise DataError where a file of a data set holds more bytes than may be unpacked."""
+    if total > most_total:
+        raise DataError(
+            f"{name} of a data set holds more than the {most_total / 1e9:,.3g} GB that compute.copies_gb leaves; raise "
+            "that, or exclude the file"
+        )
+
+
+def _of_parquet(path: Path, wanted: Wanted, most_total: int) -> Iterator[Member]:
+    """Yield the recordings of a Parquet file, row by row: each could be the longest value of a dictionary."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True, buffer_size=_BUFFER_BYTES) as file:
         layout = Layout(file.schema_arrow, wanted)
         groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
-        largest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
-        at_once = min(max(_BYTES_AT_ONCE // max(largest, 1), 1), _ROWS_AT_ONCE)
-        for batch in file.iter_batches(at_once, columns=layout.columns):
+        parts = [group.column(index) for group in groups for index in range(group.num_columns)]
+        wanted_parts = [part for part in parts if part.path_in_schema.split(".")[0] in layout.columns]
+        require_room(wanted.name, sum(part.total_uncompressed_size for part in wanted_parts), most_total)
+        for batch in file.iter_batches(1, columns=layout.columns):
             yield from layout.members(batch)
 
 
@@ -256,9 +268,8 @@ def _of_tar(path: Path, wanted: Wanted, most_total: int) -> Iterator[Member]:
     with tarfile.open(path, mode, tarinfo=_Entry) as archive:
         for entry in archive:
             archive.members = []  # type: ignore[attr-defined] # else it remembers all of them
-            if (total := total + entry.size) > most_total:
-                limit = f"the {most_total / 1e9:,.3g} GB that compute.copies_gb leaves"
-                raise BrokenFileError(f"holds more than {limit}; raise that, or exclude it")
+            total += entry.size
+            require_room(wanted.name, total, most_total)
             inner = entry.name.removeprefix("./")
             parts = PurePosixPath(inner)
             if entry.isdir() or parts.name.startswith("."):
@@ -278,7 +289,8 @@ def _of_tar(path: Path, wanted: Wanted, most_total: int) -> Iterator[Member]:
                     yield from sample.members(found)
                     sample = _Sample(where)
         yield from sample.members(found)
-    found.require_all()
+    if total:  # of an empty one nothing can be said
+        found.require_all()
 
 
 def _refused(entry: tarfile.TarInfo, name: str, most_bytes: int) -> str:

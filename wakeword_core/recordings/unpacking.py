@@ -29,7 +29,7 @@ from wakeword_core.files import digest, reading, replacing, require_space, write
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.data_sets import INDEX, DataFile, Index, Unpacked, hub_files, local_files
 from wakeword_core.recordings.forgotten import Forgotten
-from wakeword_core.recordings.members import BrokenFileError, Member
+from wakeword_core.recordings.members import BrokenFileError, Member, require_room
 from wakeword_core.recordings.sources import LeftOut, as_text
 from wakeword_core.sound_formats import SOUND_ENDINGS, sound_format
 from wakeword_core.store.locks import exclusive
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NO_SOUND = "recordings of a data set that are no sound"
+_MOST_CHARACTERS = 1_000
+LONG_TEXT = f"recordings of which a text of more than {_MOST_CHARACTERS:,} characters is said"
 _GIGABYTE, _MEGABYTE = 1e9, 1e6
 _SAVE_SECONDS = 5.0
 _ENDINGS = {kind: ending for ending, kind in reversed(SOUND_ENDINGS.items())}
@@ -179,7 +181,7 @@ class _Unpacking:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         self._remove(path)
-        contents, there, problem = _Contents(part, self._forgotten, most_bytes), set[str](), ""
+        contents, there, problem = _Contents(path, part, self._forgotten, most_bytes), set[str](), ""
         try:
             for member in file.members(there):
                 contents.put(member)
@@ -191,7 +193,7 @@ class _Unpacking:
             return Unpacked("" if again else mark, _CHANGED if is_changed else problem, columns=columns)
         (self._source.root / path).parent.mkdir(parents=True, exist_ok=True)
         part.rename(self._source.root / path)
-        _write_table(_rows(self._source, path), contents.table(path, list(self._columns.stated)))
+        _write_table(_rows(self._source, path), contents.table(list(self._columns.stated)))
         refused = {reason: (count, f"{path}/{first}") for reason, (count, first) in contents.refused.items()}
         return Unpacked(mark, "", len(contents.paths), contents.bytes, refused, contents.forgotten, columns)
 
@@ -203,8 +205,8 @@ class _Unpacking:
 class _Contents:
     """The recordings of one file, as they are written below a folder."""
 
-    def __init__(self, folder: Path, forgotten: Forgotten, most_bytes: int) -> None:
-        self._folder, self._forgotten, self._most_bytes = folder, forgotten, most_bytes
+    def __init__(self, name: str, folder: Path, forgotten: Forgotten, most_bytes: int) -> None:
+        self._name, self._folder, self._forgotten, self._most_bytes = name, folder, forgotten, most_bytes
         self._folders, self._count = set[str](), 0
         self.paths: dict[str, None] = {}
         self._recording_ids: list[str] = []
@@ -216,8 +218,10 @@ class _Contents:
         """Write one, unless it is refused, forgotten or no sound; DataError where all together are too much."""
         self._count += 1
         kind = sound_format(BytesIO(member.content)) or SOUND_ENDINGS.get(_ending(member.path))
-        if refused := member.refused or ("" if kind else NO_SOUND):
-            count, first = self.refused.get(refused, (0, as_text(member.path) or f"row {self._count}"))
+        is_long = any(len(text) > _MOST_CHARACTERS for text in member.stated)
+        if refused := member.refused or (LONG_TEXT if is_long else "" if kind else NO_SOUND):
+            name = as_text(member.path[:_MOST_CHARACTERS]) or f"row {self._count}"
+            count, first = self.refused.get(refused, (0, name))
             self.refused[refused] = count + 1, first
             return
         recording_id = hashlib.sha256(member.content).hexdigest()
@@ -225,11 +229,7 @@ class _Contents:
             self.forgotten += 1
             return
         self.bytes += len(member.content)
-        if self.bytes > self._most_bytes:
-            raise DataError(
-                "what is unpacked of data sets has more GB than compute.copies_gb allows; raise that, or choose fewer "
-                "files with include"
-            )
+        require_room(self._name, self.bytes, self._most_bytes)
         path = self._free(member.path, kind or "")
         target = self._folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -254,13 +254,13 @@ class _Contents:
         above = map(str, PurePosixPath(path).parents)
         return path in self.paths or path in self._folders or any(folder in self.paths for folder in above)
 
-    def table(self, name: str, stated: Sequence[str]) -> "pa.Table":
+    def table(self, stated: Sequence[str]) -> "pa.Table":
         """Return a row for each recording: its path below the data set's folder, its id, and what is said of it."""
         import pyarrow as pa
 
         said = zip(*self._stated, strict=True) if self._stated else ((),) * len(stated)
         columns = {what: pa.array(texts, pa.string()) for what, texts in zip(stated, said, strict=True)}
-        paths = pa.array([f"{name}/{path}" for path in self.paths], pa.string())
+        paths = pa.array([f"{self._name}/{path}" for path in self.paths], pa.string())
         return pa.table({"path": paths, "recording_id": pa.array(self._recording_ids, pa.string()), **columns})
 
 
