@@ -26,6 +26,8 @@ _REPLACED = ".replaced-"
 """How the name of a folder begins in whose place another was put."""
 _CHUNK_BYTES = 1 << 20
 _TOKEN_BYTES = 6
+_ORDINARY_MODE = 0o666
+"""Permissions of a file that nothing is said of."""
 _TICK_SECONDS = 0.02
 """A file that changes again so soon may have the same times."""
 _MAX_JSON_BYTES = 256 * 2**20
@@ -116,14 +118,17 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, else removed."""
+def replacing(path: Path, mode: int = _ORDINARY_MODE) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, else removed.
+
+    It has the permissions `mode`, less those that the process denies its files, from its beginning.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part_beside(path)
     with ExitStack() as stack:
         with suppress(OSError):  # of a folder that may not be listed, or a file system without locks
             stack.enter_context(_locked(path.parent, fcntl.LOCK_SH))
-        part.touch(exist_ok=False)  # with the permissions of an ordinary file, unlike tempfile's
+        part.touch(mode, exist_ok=False)
         try:
             yield part
             with part.open("rb") as file:
@@ -137,15 +142,16 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that it appears whole."""
-    with replacing(path) as part:
+def write_text(path: Path, text: str, mode: int = _ORDINARY_MODE) -> None:
+    """Write a text file so that it appears whole, with permissions as `replacing` gives them."""
+    with replacing(path, mode) as part:
         part.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, mode: int = _ORDINARY_MODE) -> None:
     """Write a JSON file for people (indented) so that it appears whole; NaN is refused."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n", mode)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -43,7 +43,12 @@ class KeepConfig(Settings):
     after_seconds: float = Field(1.0, ge=0.5, le=10, description="Sound that is kept after it.")
     max_mb: float = Field(500.0, ge=1, le=1_000_000, description="Of more sound, the oldest is deleted.")
     max_days: float = Field(30.0, gt=0, le=3_650, description="What is older is deleted.")
-    max_an_hour: int = Field(60, ge=1, le=3_600, description="Further ones of the same hour are not kept.")
+    max_an_hour: int = Field(
+        60,
+        ge=1,
+        le=3_600,
+        description="Further ones of an hour are not kept; near misses may be half of them.",
+    )
 
 
 class ServingConfig(Settings):

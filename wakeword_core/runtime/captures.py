@@ -1,22 +1,28 @@
 """Sound that is kept while a model listens: around wake words, and around what nearly was one.
 
 Nothing is kept unless somebody names a folder. In it each capture is a FLAC file, and beside it a JSON file that says
-what was heard; only the owner can read them. The folder is bounded in bytes, in days and in captures an hour.
+what was heard; only the owner can read them. The folder is bounded in bytes, in days and in captures an hour. Several
+servers may use one folder, and a person may delete files in it at any time: what is there is looked at before each
+capture is written.
 """
 
+import errno
 import logging
+import math
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from wakeword_core.audio import Pcm
 from wakeword_core.config import KeepConfig
-from wakeword_core.errors import DataError
-from wakeword_core.files import read_json, replacing, write_json
+from wakeword_core.errors import DataError, reason_of
+from wakeword_core.files import read_json, remove_abandoned_parts, replacing, write_json
 from wakeword_core.runtime.around import Around
 from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
 from wakeword_core.runtime.model import AnyModel
@@ -33,6 +39,7 @@ _TIME = "%Y-%m-%dT%H-%M-%S.%f"
 _MEGABYTE = 1e6
 _HOUR = timedelta(hours=1)
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+_MOST_FACTS_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Capture:
 
     sound: Path
     kept: datetime
-    kind: str
+    kind: Kind
     bytes: int
 
     @property
@@ -56,42 +63,56 @@ class Capture:
 
 
 def captures_in(folder: Path) -> list[Capture]:
-    """List the captures of a folder, oldest first; other files are none of them."""
+    """List the captures of a folder, oldest first; other files are none of them, and neither are links.
+
+    One of which only the sound or only the facts are left, as after a kill, is one too.
+    """
     return sorted(_listed(folder), key=lambda capture: capture.sound.name)
 
 
 def read_facts(capture: Capture) -> dict[str, Any]:
-    """Return what is written of a capture; DataError where that is no JSON object."""
-    facts = read_json(capture.facts)
-    if not isinstance(facts, dict):
-        raise DataError(f"{capture.facts} does not say what was captured; delete it with its sound")
-    return facts
+    """Return what is written of a capture; nothing where that is gone or is no JSON object of a few kilobytes."""
+    with suppress(OSError, ValueError):
+        if capture.facts.lstat().st_size <= _MOST_FACTS_BYTES:
+            facts = read_json(capture.facts)
+            return facts if isinstance(facts, dict) else {}
+    return {}
 
 
 def _listed(folder: Path) -> Iterator[Capture]:
-    for sound in folder.glob(f"*{_SOUND}"):
-        time, _, kind = sound.stem.partition("_")
-        try:
+    sizes: dict[str, int] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name, ending = os.path.splitext(entry.name)
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                if ending in (_SOUND, _FACTS) and entry.is_file(follow_symlinks=False):
+                    sizes[name] = sizes.get(name, 0) + entry.stat(follow_symlinks=False).st_size
+    for name, size in sizes.items():
+        time, _, kind = name.partition("_")
+        named: Kind | None = next((one for one in get_args(Kind) if one.replace("_", "-") == kind), None)
+        with suppress(ValueError):
             kept = datetime.strptime(time, _TIME).replace(tzinfo=UTC)
-            size = sound.stat().st_size
-        except (ValueError, FileNotFoundError):
-            continue
-        yield Capture(sound, kept, kind.replace("-", "_"), size)
+            if named and kept.strftime(_TIME) == time:
+                yield Capture(folder / f"{name}{_SOUND}", kept, named, size)
 
 
 class Keeper:
     """Writes captures to a folder within its bounds; several threads may use one."""
 
     def __init__(self, folder: Path, settings: KeepConfig, now: Callable[[], datetime] | None = None) -> None:
-        """Make the folder, private where it was not there; DataError if that cannot be."""
+        """Make the folder, private where it was not there, and tidy it; DataError if nothing can be kept in it."""
         self.settings = settings
         self._folder = folder
         self._now = now or (lambda: datetime.now(UTC))
         self._lock = threading.Lock()
-        self._full = False
+        self._failed = False
         try:
             folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-            self._captures = deque(captures_in(folder))
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            remove_abandoned_parts(folder)
+            self._tidied = self._now()
+            self._delete_old()
         except OSError as error:
             raise DataError(f"nothing can be kept in {folder} ({error.strerror}); name another folder") from error
 
@@ -102,68 +123,103 @@ class Keeper:
         """
         with self._lock:
             heard = self._now() - timedelta(seconds=ago)
-            self._delete_old(reserved=pcm.nbytes)
-            if sum(capture.kept > heard - _HOUR for capture in self._captures) >= self.settings.max_an_hour:
+            if self._had_enough(heard, kind):
                 return None
             sound = self._folder / f"{heard.strftime(_TIME)}_{kind.replace('_', '-')}{_SOUND}"
             told = {"format": _FORMAT, "time": heard.isoformat(timespec="milliseconds"), "kind": kind, "word": word}
             try:
+                self._delete_old(reserved=pcm.nbytes)
+                if self._had_enough(heard, kind):  # with what another server has kept
+                    return None
                 self._write(sound, pcm, sample_rate, {**told, **facts})
+                self._captures.append(Capture(sound, heard, kind, sound.stat().st_size))
             except OSError as error:
-                if not self._full:
-                    log.warning("what was heard cannot be kept in %s (%s)", self._folder, error.strerror or error)
-                self._full = True
+                self._tell(error)
                 return None
-            self._full = False
-            self._captures.append(Capture(sound, heard, kind, sound.stat().st_size))
+            self._failed = False
             return sound
+
+    def tidy(self) -> None:
+        """Delete what is too old, once an hour however often it is called."""
+        with self._lock:
+            if abs(self._now() - self._tidied) < _HOUR:
+                return
+            self._tidied = self._now()
+            try:
+                self._delete_old()
+            except OSError as error:
+                self._tell(error)
+
+    def _had_enough(self, heard: datetime, kind: Kind) -> bool:
+        """Whether the hour before has had its captures; a clock that was set back does not make the past long."""
+        most = self.settings.max_an_hour
+        if kind == "near_miss":  # of which there may be any number, and which must not keep out wake words
+            most = (most + 1) // 2
+        return sum(abs(capture.kept - heard) < _HOUR for capture in self._captures) >= most
 
     def _write(self, sound: Path, pcm: Pcm, sample_rate: int, facts: dict[str, Any]) -> None:
         import soundfile
 
         # the facts first: sound without them would be of nobody knows what
-        write_json(sound.with_suffix(_FACTS), facts)
-        sound.with_suffix(_FACTS).chmod(_PRIVATE_FILE)
-        with replacing(sound) as part:
-            try:
+        write_json(sound.with_suffix(_FACTS), facts, _PRIVATE_FILE)
+        try:
+            with replacing(sound, _PRIVATE_FILE) as part:
                 soundfile.write(part, pcm, sample_rate, format="FLAC", subtype="PCM_16")
-            except soundfile.LibsndfileError as error:
-                raise OSError(str(error)) from error
-            part.chmod(_PRIVATE_FILE)
+        except (OSError, soundfile.LibsndfileError) as error:
+            sound.with_suffix(_FACTS).unlink(missing_ok=True)
+            raise error if isinstance(error, OSError) else OSError(str(error)) from error
 
-    def _delete_old(self, reserved: int) -> None:
+    def _delete_old(self, reserved: int = 0) -> None:
+        """Look at what is there, and delete what is too old, or more than leaves the `reserved` bytes."""
         limit, oldest = self.settings.max_mb * _MEGABYTE, self._now() - timedelta(days=self.settings.max_days)
+        self._captures = deque(captures_in(self._folder))
         total = sum(capture.bytes for capture in self._captures) + reserved
         while self._captures and (total > limit or self._captures[0].kept < oldest):
-            capture = self._captures.popleft()
-            capture.delete()
-            total -= capture.bytes
+            self._captures[0].delete()
+            total -= self._captures.popleft().bytes
+
+    def _tell(self, error: OSError) -> None:
+        if not self._failed:
+            log.warning("what was heard cannot be kept in %s (%s)", self._folder, reason_of(error))
+        self._failed = True
 
 
 class StreamKeeper:
     """Finds in one stream what is to be kept: the calls of a model, and near misses."""
 
-    def __init__(self, keeper: Keeper, model: AnyModel, threshold: float, *, decided_after: float = 0.0) -> None:
-        """Keep of a stream that `model` hears at `threshold`; a judge decides `decided_after` seconds after a call."""
-        settings = keeper.settings
-        self._keeper, self._model, self._threshold = keeper, model, threshold
+    def __init__(
+        self, keeper: Keeper, model: AnyModel, threshold: float, *, decided_after: float | None = None
+    ) -> None:
+        """Keep of a stream that `model` hears at `threshold`.
+
+        With a judge, calls are refused unless it accepts them within `decided_after` seconds of the stream.
+        """
+        settings = self._settings = keeper.settings
+        self._keeper, self._model, self._accepts = keeper, model, decided_after is None
         self._facts = {"threshold": round(threshold, 5), "model": model.key, "sample_rate": model.sample_rate}
         self._near = StreamingDetector(settings.near * threshold, model.detector)
-        self._after = max(settings.after_seconds, decided_after)
-        self._around = Around(model.sample_rate, settings.before_seconds, self._after)
+        self._waits = max(settings.after_seconds, decided_after or 0.0)
+        self._around = Around(model.sample_rate, settings.before_seconds, self._waits)
         self._calls: dict[float, bool] = {}
         """Time of each call -> whether it was accepted."""
+        self._last_near = -math.inf
+        """Time of the last near miss that is kept."""
         self._recent: deque[tuple[float, float]] = deque()
 
     def push(self, pcm: Pcm, times: Times, scores: Floats, calls: Sequence[Detection]) -> None:
-        """Take the next int16 [samples], their scores [k, classes] at `times` [k] in seconds, and the calls in them."""
-        self._calls = {call.time: True for call in calls} | self._calls
+        """Take the next int16 [samples], their scores [k, classes] at `times` [k] in seconds, and the calls in them.
+
+        Times in the quiet after the stream's end, of which there are no samples, count as that of its end.
+        """
+        self._keeper.tidy()
+        end = (self._around.samples + len(pcm)) / self._model.sample_rate
+        self._calls = {call.time: self._accepts for call in calls} | self._calls
         wake, best = wake_scores(scores, self._model.handicaps)
         near = []
-        for time, score, label in zip(times, wake.tolist(), best.tolist(), strict=True):
-            self._recent.append((float(time), score))
-            found = self._near.push(float(time), score, self._model.labels[label])
-            near += [found] if found else []
+        for time, score, label in zip(times.tolist(), wake.tolist(), best.tolist(), strict=True):
+            self._recent.append((min(time, end), score))
+            found = self._near.push(time, score, self._model.labels[label])
+            near += [found._replace(time=min(time, end))] if found else []
         waiting = sorted({one.time: one for one in (*near, *calls)}.values())
         self._keep(self._around.push(pcm, waiting))
 
@@ -176,19 +232,25 @@ class StreamKeeper:
         self._keep(self._around.finish())
 
     def _keep(self, whole: Sequence[tuple[Detection, Pcm]]) -> None:
+        rate, after = self._model.sample_rate, self._settings.after_seconds
+        heard_until = self._around.samples / rate
         for found, heard in whole:
-            near_to = [time for time in self._calls if abs(time - found.time) <= self._after]
             if found.time in self._calls:
                 kind: Kind = "event" if self._calls[found.time] else "refused"
-            elif near_to:
-                continue  # the beginning of a call, or its end
+            elif any(self._has_sound_of(found.time, other) for other in (*self._calls, self._last_near)):
+                continue
             else:
-                kind = "near_miss"
-            peak = max((score for time, score in self._recent if abs(time - found.time) <= self._after), default=0.0)
-            ago = self._around.samples / self._model.sample_rate - found.time
-            facts = {**self._facts, "score": round(peak, 5), "before_seconds": self._keeper.settings.before_seconds}
-            self._keeper.keep(heard, self._model.sample_rate, kind, found.label, facts, max(0.0, ago))
-        horizon = self._around.samples / self._model.sample_rate - 2 * self._after - 1
+                kind, self._last_near = "near_miss", found.time
+            before = max(0.0, len(heard) / rate - min(self._waits, heard_until - found.time))  # less as a stream begins
+            peak = max((score for time, score in self._recent if abs(time - found.time) <= after), default=0.0)
+            facts = {**self._facts, "score": round(peak, 5), "before_seconds": round(before, 3)}
+            kept, ago = heard[: round((before + after) * rate)], max(0.0, heard_until - found.time)
+            self._keeper.keep(kept, rate, kind, found.label, facts, ago)
+        horizon = heard_until - 2 * self._waits - 1
         while self._recent and self._recent[0][0] < horizon:
             self._recent.popleft()
         self._calls = {time: accepted for time, accepted in self._calls.items() if time >= horizon}
+
+    def _has_sound_of(self, time: float, kept: float) -> bool:
+        """Whether the capture of what was at the time `kept` has the sound of another time."""
+        return -self._settings.before_seconds <= time - kept <= self._settings.after_seconds

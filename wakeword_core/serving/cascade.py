@@ -100,7 +100,7 @@ class Cascade:
 
     def kept(self, keeper: Keeper, listens: WakewordModel | JudgedModel, threshold: float) -> StreamKeeper:
         """Begin to keep what is heard of one stream or upload."""
-        decided_after = self.policy.after_seconds if self.judge else 0.0
+        decided_after = self.policy.after_seconds if self.judge else None
         return StreamKeeper(keeper, listens, threshold, decided_after=decided_after)
 
     def _peak(self, served: ServedModel, pcm: Pcm, word: str) -> float:

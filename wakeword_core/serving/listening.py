@@ -63,6 +63,13 @@ class Listening:
             self._kept.finish()
         return messages + self._hint(self._watch.finish())
 
+    def leave(self) -> None:
+        """Keep what still waits to be kept, where the client went without an end; nobody is told of it."""
+        if self._kept:
+            for call, heard in self._around.finish():
+                self._kept.decide(call, self._cascade.decide(call, heard).accepted)
+            self._kept.finish()
+
     def _process(self, pcm: Pcm) -> list[Message]:
         calls = self._detector.process(pcm)
         self._metrics.stream_seconds.inc(len(pcm) / self._rate)

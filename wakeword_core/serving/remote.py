@@ -37,6 +37,8 @@ class RemoteJudge:
         policy = CascadeConfig()
         self._client, self._words, self._rate, self._absent = client, words, sample_rate, absent
         self._around = Around(sample_rate, policy.before_seconds, policy.after_seconds)
+        self.decided_after = policy.after_seconds + ANSWER_SECONDS
+        """So many seconds after a detection it is decided at the latest."""
         self._asked: deque[_Question] = deque()
         self._threads: list[threading.Thread] = []
         self._is_absent = self._knows_the_words = False

@@ -91,6 +91,14 @@ class _Conversation:
 
     async def run(self) -> None:
         """Answer until the client has ended or gone; RefusedError for what it may not do."""
+        try:
+            await self._answer()
+        except (RefusedError, WebSocketDisconnect):
+            await self._leave()
+            raise
+        await self._leave()
+
+    async def _answer(self) -> None:
         while True:
             message: Any = await in_time(self._websocket.receive(), self._settings.stream_idle_seconds, "nothing came")
             if message["type"] == "websocket.disconnect":
@@ -134,6 +142,10 @@ class _Conversation:
         check_rate(rate)
         self._rate = rate
         return False
+
+    async def _leave(self) -> None:
+        if self._listening is not None:
+            await self._service.listen(self._listening.leave)
 
     def _stream(self) -> Listening:
         if self._listening is None:

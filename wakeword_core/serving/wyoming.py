@@ -209,14 +209,28 @@ class _Conversation:
 
     async def run(self) -> None:
         """Answer until the client has gone; RefusedError for what it may not do."""
-        seconds, most = self._settings.stream_idle_seconds, self._settings.stream_message_bytes
         with self._place:
-            while (event := await in_time(read_event(self._reader, most), seconds, "nothing came")) is not None:
-                if AudioChunk.is_type(event.type):
-                    await self._hear(event)
-                else:
-                    await asyncio.sleep(self._pace.pause(0.0))
-                    await self._take(event)
+            try:
+                await self._answer()
+            except (RefusedError, ConnectionError):
+                await self._leave()
+                raise
+            await self._leave()
+
+    async def _answer(self) -> None:
+        seconds, most = self._settings.stream_idle_seconds, self._settings.stream_message_bytes
+        while (event := await in_time(read_event(self._reader, most), seconds, "nothing came")) is not None:
+            if AudioChunk.is_type(event.type):
+                await self._hear(event)
+            else:
+                await asyncio.sleep(self._pace.pause(0.0))
+                await self._take(event)
+
+    async def _leave(self) -> None:
+        """Leave the audio that has no end, as of who goes at the first wake word."""
+        hearing, self._hearing = self._hearing, None
+        if hearing is not None:
+            await self._service.listen(hearing.leave)
 
     async def _take(self, event: Event) -> None:
         """Take an event without audio; those that are not about wake words are none of ours."""
@@ -243,6 +257,7 @@ class _Conversation:
     async def _begin(self, form: _Format) -> None:
         """Begin to hear audio, in place of what there was."""
         check_rate(form.rate)
+        await self._leave()
         self._place.close()
         self._place.enter_context(self._service.stream_opened())
         self._hearing = await self._service.listen(_Hearing, self._service, self._wanted, form)
@@ -307,6 +322,11 @@ class _Hearing:
     def finish(self) -> list[_Heard]:
         """End the audio, which quiet follows, and return what is still heard."""
         return self._heard([(listening.finish(), names) for listening, names in self._listeners])
+
+    def leave(self) -> None:
+        """Keep what is to be kept of audio that has no end."""
+        for listening, _ in self._listeners:
+            listening.leave()
 
     def _heard(self, answers: Sequence[tuple[list[Message], dict[str, str]]]) -> list[_Heard]:
         heard = [

@@ -15,6 +15,7 @@ from wyoming.wake import Detection, NotDetected
 from wakeword_core.config import ServingConfig
 from wakeword_core.config.serving import tcp_address
 from wakeword_core.errors import ConfigError
+from wakeword_core.runtime.captures import captures_in
 from wakeword_core.serving import wyoming
 from wakeword_core.serving.listening import Listening
 from wakeword_core.serving.network import listening_socket
@@ -46,7 +47,7 @@ def test_detections_are_those_of_the_runtime_at_the_clients_time(talk, model, so
     assert detections(events) == expected and len(expected) == len(events) == 2
 
 
-def test_a_detection_comes_before_the_audio_ends_and_the_client_may_just_go(talk, sound, eventually):
+def test_a_detection_comes_before_the_audio_ends_and_the_client_may_just_go(talk, sound, tmp_path):
     async def like_home_assistant(port, service):
         async with connect(port) as client:
             await send(client, sound(1.5).tobytes(), names=["hey_robin"], stop=False)
@@ -56,8 +57,9 @@ def test_a_detection_comes_before_the_audio_ends_and_the_client_may_just_go(talk
             await asyncio.sleep(0.01)
         return detection
 
-    detection = talk(like_home_assistant)
+    detection = talk(like_home_assistant, keep={"folder": str(tmp_path), "after_seconds": 10.0})
     assert detection.name == "hey_robin" and detection.timestamp == pytest.approx(900, abs=150)
+    assert [capture.kind for capture in captures_in(tmp_path)] == ["event"]
 
 
 def test_audio_without_the_word_is_not_detected_and_the_next_stretch_is_heard_anew(talk, sound):

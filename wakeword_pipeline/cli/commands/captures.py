@@ -9,15 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from wakeword_core.errors import ConfigError
+from wakeword_core.files import remove_abandoned_parts
 from wakeword_core.runtime.captures import Capture, captures_in, read_facts
 from wakeword_core.text import printable
 
 
 def list_captures(folder: Path, *, as_json: bool) -> None:
-    """Print each capture of a folder, the oldest first."""
-    found = _captures(folder)
+    """Print each capture of a folder, the oldest first; what of its facts cannot be read is left out."""
+    found = [capture for capture in _captures(folder) if capture.sound.is_file()]
     if as_json:
-        rows = [{"sound": str(capture.sound), **read_facts(capture)} for capture in found]
+        named = [{"sound": str(capture.sound), "kind": capture.kind} for capture in found]
+        rows = [{**read_facts(capture), **names} for capture, names in zip(found, named, strict=True)]
         print(json.dumps({"captures": rows, "bytes": sum(capture.bytes for capture in found)}))
         return
     table = Table("file", "wake word", "score", "threshold")
@@ -31,8 +33,9 @@ def list_captures(folder: Path, *, as_json: bool) -> None:
 
 
 def delete_captures(folder: Path) -> None:
-    """Delete every capture of a folder; files that are none of them stay."""
+    """Delete every capture of a folder, and what a kill left half written; files that are none of them stay."""
     found = _captures(folder)
+    remove_abandoned_parts(folder)
     for capture in found:
         capture.delete()
     print(printable(f"deleted {_counted(found)} in {folder}"))

@@ -47,9 +47,18 @@ def listen(
     detector = Detector(model, threshold, sensitivity)
     threshold = model.threshold_at(sensitivity, threshold)
     judge = None if judge_url is None else _judge(judge_url, model, judge_absent)
-    keeper = keep and StreamKeeper(Keeper(keep, KeepConfig()), model, threshold)
+    keeper = None
+    if keep is not None:
+        decided_after = None if judge is None else judge.decided_after
+        keeper = StreamKeeper(Keeper(keep, KeepConfig()), model, threshold, decided_after=decided_after)
     shows_bar = sys.stderr.isatty() and not as_json
     samples, watch = 0, Watch(model.sample_rate)
+
+    def tell(events: list[Detection]) -> None:
+        _print(events, as_json=as_json)
+        for event in events if keeper else ():
+            keeper.decide(event, True)
+
     number_or_name = int(device) if device is not None and device.isdecimal() else device
     with microphone(model.sample_rate, number_or_name) as blocks:
         print(
@@ -57,23 +66,24 @@ def listen(
             file=sys.stderr,
             flush=True,
         )
-        for block in blocks:
-            samples += len(block)
-            if hint := watch.push(block):
-                log.warning("the microphone: %s", hint)
-            events = detector.process(block)
+        try:
+            for block in blocks:
+                samples += len(block)
+                if hint := watch.push(block):
+                    log.warning("the microphone: %s", hint)
+                events = detector.process(block)
+                tell(events if judge is None else judge.push(block, events))
+                if keeper:
+                    keeper.push(block, detector.times, detector.scores, events)
+                if shows_bar:
+                    bar = "#" * round(_WIDTH * detector.score)
+                    print(f"\r{bar:<{_WIDTH}} {detector.score:.3f}", end="", file=sys.stderr, flush=True)
+                if seconds is not None and samples >= seconds * model.sample_rate:
+                    break
+        finally:  # also after Ctrl-C, which is how it is stopped
+            tell([] if judge is None else judge.finish())
             if keeper:
-                keeper.push(block, detector.times, detector.scores, events)
-            _print(events if judge is None else judge.push(block, events), as_json=as_json)
-            if shows_bar:
-                bar = "#" * round(_WIDTH * detector.score)
-                print(f"\r{bar:<{_WIDTH}} {detector.score:.3f}", end="", file=sys.stderr, flush=True)
-            if seconds is not None and samples >= seconds * model.sample_rate:
-                break
-    if keeper:
-        keeper.finish()
-    if judge is not None:
-        _print(judge.finish(), as_json=as_json)
+                keeper.finish()
 
 
 def _judge(url: str, model: AnyModel, absent: "Absent") -> "RemoteJudge":

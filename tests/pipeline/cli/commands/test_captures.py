@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wakeword_core.config import KeepConfig
-from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.errors import ConfigError
 from wakeword_core.runtime.captures import Keeper, captures_in
 from wakeword_pipeline.cli.commands.captures import delete_captures, list_captures
 
@@ -44,9 +44,25 @@ def test_one_command_deletes_them_and_nothing_else(folder: Path, capsys: pytest.
     assert "0 captures, 0.0 MB" in capsys.readouterr().out
 
 
-def test_what_cannot_be_listed_is_an_error(folder: Path) -> None:
+def test_a_folder_that_is_not_there_is_an_error(folder: Path) -> None:
     with pytest.raises(ConfigError, match="there is no folder"):
         list_captures(folder / "none", as_json=False)
-    captures_in(folder)[0].facts.write_text("[]")
-    with pytest.raises(DataError, match="does not say what was captured"):
-        list_captures(folder, as_json=False)
+
+
+def test_facts_that_somebody_wrote_hide_no_capture_and_lead_nowhere_else(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = captures_in(folder)
+    first.facts.write_text("[]")
+    second.facts.write_text('{"sound": "/etc/passwd", "kind": "event", "word": ["x"], "score": {"a": 1}}')
+    list_captures(folder, as_json=False)
+    assert "2 captures" in capsys.readouterr().out
+    list_captures(folder, as_json=True)
+    rows = json.loads(capsys.readouterr().out)["captures"]
+    assert [row["sound"] for row in rows] == [str(first.sound), str(second.sound)]
+    assert [row["kind"] for row in rows] == ["event", "near_miss"]
+    first.sound.unlink()
+    list_captures(folder, as_json=False)
+    assert "1 captures" in capsys.readouterr().out
+    delete_captures(folder)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]

@@ -136,3 +136,23 @@ def test_what_the_microphone_hears_is_kept_where_that_is_asked_for(monkeypatch, 
     assert [one.kind for one in captures] == ["event"] * (len(found) // 2) and captures
     assert read_facts(captures[0])["model"] == "artifact-key"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "model"]
+
+
+@pytest.mark.parametrize(("absent", "kinds"), [("accept", ["event"]), ("reject", ["refused"])])
+def test_what_is_kept_when_it_is_stopped_says_what_the_judge_made_of_it(monkeypatch, tmp_path, capsys, absent, kinds):
+    path, heard = save_model(tmp_path / "model"), loud_and_quiet(1.5)
+
+    @contextlib.contextmanager
+    def microphone(rate, device):
+        def blocks():
+            yield from np.split(heard, 15)
+            raise KeyboardInterrupt
+
+        yield blocks()
+
+    monkeypatch.setattr(listen, "microphone", microphone)
+    where = {"judge_url": "http://127.0.0.1:1", "judge_absent": absent, "keep": tmp_path / "kept"}
+    with pytest.raises(KeyboardInterrupt):
+        listen.listen(path, None, None, None, None, alone=False, as_json=True, **where)
+    assert [one.kind for one in captures_in(tmp_path / "kept")] == kinds
+    assert len(capsys.readouterr().out.splitlines()) == kinds.count("event")
