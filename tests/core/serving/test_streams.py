@@ -257,7 +257,7 @@ def test_what_is_heard_is_kept_where_a_folder_is_named(serving, make_model, soun
     assert "refused" in {one.kind for one in captures_in(tmp_path / "refused")}
 
 
-def test_a_client_that_goes_at_the_wake_word_takes_no_sound_with_it(serving, sound, tmp_path):
+def test_a_client_that_goes_at_the_wake_word_takes_no_sound_with_it(serving, sound, tmp_path, eventually):
     """As clients do that then listen to the command: without an end."""
     kept = {"folder": str(tmp_path), "after_seconds": 10.0}
     with serving(**FAST, keep=kept) as client, client.websocket_connect("/v1/stream") as stream:
@@ -266,5 +266,6 @@ def test_a_client_that_goes_at_the_wake_word_takes_no_sound_with_it(serving, sou
             pass
         assert captures_in(tmp_path) == []
         stream.close()
+        eventually(lambda: list(tmp_path.glob("*.flac")))
     (capture,) = captures_in(tmp_path)
     assert capture.kind == "event" and soundfile.info(capture.sound).duration == pytest.approx(1.5, abs=0.01)

@@ -56,8 +56,9 @@ def listen(
 
     def tell(events: list[Detection]) -> None:
         _print(events, as_json=as_json)
-        for event in events if keeper else ():
-            keeper.decide(event, True)
+        if keeper:
+            for event in events:
+                keeper.decide(event, True)
 
     number_or_name = int(device) if device is not None and device.isdecimal() else device
     with microphone(model.sample_rate, number_or_name) as blocks:
