@@ -111,14 +111,16 @@ class Workers(ABC):
 @dataclass(frozen=True)
 class _Attempt(Generic[Task]):
     task: Task
+    alone: bool = False
+    """Whether a worker died while it was done beside others, any of which may have been what it died of."""
     deaths: int = 0
-    """Workers that died while they did it: the first may have died of what was beside it, so that it is alone then."""
+    """Workers that died while they did it alone."""
     lost: int = 0
     """Machines that were lost while they did it."""
 
     def after(self, died: WorkerDiedError, name: str, retries: int) -> "_Attempt[Task]":
         """Count a death, by which it is to be done again; WakewordError where it has been done often enough."""
-        if not died.machine_lost and self.deaths >= max(retries, 1):
+        if not died.machine_lost and self.alone and self.deaths >= retries:
             raise WakewordError(
                 f"{name}: a worker died of it, also with nothing beside it ({died.reason}); it needs more memory than "
                 "there is, or a library crashes on it"
@@ -129,7 +131,9 @@ class _Attempt(Generic[Task]):
                 "cluster is at rest: what is finished is kept"
             )
         log.warning("%s: %s; it is done again", name, died.reason)
-        return replace(self, deaths=self.deaths + (not died.machine_lost), lost=self.lost + died.machine_lost)
+        if died.machine_lost:
+            return replace(self, lost=self.lost + 1)
+        return replace(self, alone=True, deaths=self.deaths + self.alone)
 
 
 def _supervised(
@@ -146,7 +150,7 @@ def _supervised(
     finished: queue.SimpleQueue[Future[Outcome[Any]]] = queue.SimpleQueue()
 
     def submit(attempt: _Attempt[Task]) -> None:
-        future = pool.submit(function, attempt.task, name(attempt.task), attempt.deaths > 0)
+        future = pool.submit(function, attempt.task, name(attempt.task), attempt.alone)
         running[future] = attempt
         future.add_done_callback(finished.put)  # a tenth of what asking all futures costs
 

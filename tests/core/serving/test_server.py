@@ -319,7 +319,7 @@ def test_wyoming_beside_http_hears_all_models(process, make_model, sound, tmp_pa
         assert line.startswith("serving 'hey robin' (artifact-key), 'computer' (other-key) on tcp://127.0.0.1:")
         assert sorted(wyoming(address, sound(1.5))) == ["computer", "hey_robin"]
         assert client.model().words == ["hey robin"] and client.verify_pcm(sound(), 16_000).prediction
-        assert metric(client, "wakeword_stream_audio_seconds_total") > 3 and metric(client, "wakeword_streams") == 0
+        assert metric(client, "wakeword_stream_audio_seconds_total") >= 3 and metric(client, "wakeword_streams") == 0
         assert listening(running.pid) == {"127.0.0.1"}
         running.terminate()
         assert running.wait(10) in (0, -15) and "Traceback" not in running.stderr.read()

@@ -12,9 +12,9 @@ from scipy import stats
 from wakeword_core.config import Config, FrontendConfig, SpecAugmentConfig, TrainAugmentConfig
 from wakeword_core.features.cmvn import Cmvn
 from wakeword_core.features.mel import front_end, new_front_end
-from wakeword_core.features.store import WindowSet
 from wakeword_core.models.scoring import new_model
 from wakeword_core.training.data import _COLOURS, BandWarp, augment, mixup, spec_augment, time_shift
+from wakeword_core.training.feed import Material
 from wakeword_core.training.objective import Objective
 
 FRONTEND = FrontendConfig()
@@ -78,11 +78,10 @@ def test_of_a_microcontrollers_features_what_is_masked_is_what_the_device_makes_
     rows = torch.rand(16, MICRO.bands, 301, generator=_generator(3)) * 25 + 0.5
     words = torch.full((16,), 200)
     nothing, ones = torch.zeros(16, dtype=torch.int64), torch.ones(16, dtype=torch.int64)
-    windows = WindowSet(rows, ones, nothing, nothing, words, nothing.bool(), np.full(16, "a"))
-    objective = Objective(config, model, windows.labels)
+    objective = Objective(config, model, ones)
 
     def drawn(seed: int) -> torch.Tensor:
-        return objective.draw(model, windows, torch.arange(16), None, _generator(seed)).x
+        return objective.draw(model, Material(rows, None, ones, nothing, words), _generator(seed)).x
 
     found = drawn(0)
     masked = found != rows
