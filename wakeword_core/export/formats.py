@@ -22,7 +22,7 @@ graph; or the most that a process had, with its libraries."""
 COLUMNS = ("file", "kB", "memory, kB", "ms a second", "missed", "false alarms an hour", "remarks")
 """Headings of the table, in the order of `cells`."""
 _KILO = 1e3
-_ALIKE = 1e-4
+ALIKE = 1e-4
 """Scores that differ by no more than this decide alike: it is what an ONNX file may differ from torch by."""
 
 
@@ -118,7 +118,7 @@ def _program(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
 
 def _scored_as(row: Format, file: str, difference: float) -> Format:
     """Return the row of a file whose scores differ by at most so much from those of another one."""
-    alike = file if difference <= _ALIKE else ""
+    alike = file if difference <= ALIKE else ""
     return replace(row, decides_as=alike, note=f"scores within {difference:.0e} of {file}")
 
 

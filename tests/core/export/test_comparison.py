@@ -1,5 +1,6 @@
 """A small model's misses and false alarms are its own, by the card that it carries."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.export import comparison
 from wakeword_core.export.comparison import stream_figures
 from wakeword_core.export.onnx_graph import load_model, set_card, write_model
+from wakeword_core.export.streaming import export_streaming
 from wakeword_core.runtime import WakewordModel
 
 STEP = 0.04
@@ -60,3 +62,24 @@ def test_misses_and_alarms_are_counted_at_the_threshold_of_the_card(
         targets = (Condition(None), Condition(10.0))
         assert asked.pop() == (path, Path("shards"), targets, {"confusables": False, "short_phrases": False})
         assert WakewordModel(path).threshold == threshold
+
+
+def test_the_streaming_model_beside_it_scores_in_its_place_where_that_is_asked_for(
+    exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copy(exports("tcn")[-1] / "model.onnx", tmp_path))
+    export_streaming(path, 1e-3, tmp_path)
+    pcm = np.random.default_rng(0).normal(0, 1_000, 40_000).astype(np.int16)
+    heard = []
+
+    def score(scorer: Any, *given: Any, **options: Any) -> StreamScores:
+        heard.append(scorer(pcm))
+        return StreamScores((session(Condition(None), []), session(None, [])), ("_negative", "hey robin"))
+
+    monkeypatch.setattr(comparison, "score_streams", score)
+    windows = stream_figures(path, Path("shards"), Config())
+    monkeypatch.setattr(WakewordModel, "score_windows", None)
+    assert stream_figures(path, Path("shards"), Config(), streamed=True) == windows
+    (times, scores), (stream_times, stream_scores) = heard
+    np.testing.assert_array_equal(stream_times, times)
+    np.testing.assert_allclose(stream_scores, scores, atol=1e-4)
