@@ -1,6 +1,7 @@
 """Settings of a search: which settings it tries, what it judges trials by, and how it chooses and ends them."""
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -8,6 +9,8 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from wakeword_core.config.base import Settings
 
 Objective = Literal["misses", "cpu", "bytes"]
+_ROUNDED = 1 + 1e-9
+"""By how much a step may be larger than the range: 0.2 is, than 0.3 - 0.1."""
 
 
 class DimensionConfig(Settings):
@@ -43,6 +46,8 @@ class DimensionConfig(Settings):
             raise ValueError("it needs a low end and a high end above it, or a list of values")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError("with log, the low end must be above 0, and there is no step")
+        if self.step is not None and self.step > (self.high - self.low) * _ROUNDED:
+            raise ValueError("its step must not be larger than the range, of which it would try the low end alone")
         return self
 
 
@@ -88,7 +93,13 @@ class SearchConfig(Settings):
     @field_validator("space", mode="before")
     @classmethod
     def _by_dotted_names(cls, space: Any) -> Any:
-        return dict(_dotted(space)) if isinstance(space, Mapping) else space
+        if not isinstance(space, Mapping):
+            return space
+        found = dict(_dotted(space))  # of a name that a file has dotted and --set nested, the one of --set comes last
+        for name, other in combinations(found, 2):
+            if overlap(name, other):
+                raise ValueError(f"has {name} and {other}, but a setting can be searched in one way only; delete one")
+        return found
 
     @field_validator("objectives")
     @classmethod
@@ -96,6 +107,11 @@ class SearchConfig(Settings):
         if len(set(objectives)) < len(objectives):
             raise ValueError("must name each objective once")
         return objectives
+
+
+def overlap(name: str, other: str) -> bool:
+    """Tell whether one of two dotted names is in the other."""
+    return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
 
 
 def _dotted(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

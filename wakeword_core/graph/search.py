@@ -10,7 +10,7 @@ from typing import Any
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import with_settings
-from wakeword_core.config.search import DimensionConfig
+from wakeword_core.config.search import DimensionConfig, overlap
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.files import digest
 from wakeword_core.graph.project import Place, Project
@@ -81,8 +81,8 @@ class Dimension:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """Return the values between which, or among which, all others are."""
-        return self.choices or (self.low, self.high)
+        """Return the values between which, or among which, all others are, and where there are steps the first one."""
+        return self.choices or (self.low, self.high, *([min(self.low + self.step, self.high)] if self.step else []))
 
     @property
     def described(self) -> str:
@@ -113,15 +113,15 @@ def dimensions(project: Project) -> list[Dimension]:
         found.append(dimension)
     branches = {branch for stage, _ in places_of(project) for branch in _branches(project.stages[stage])}
     for name in space:
-        if not any(_overlap(name, branch) for branch in branches):
+        if not any(overlap(name, branch) for branch in branches):
             raise ConfigError(f"search.space.{name}: nothing that trials are judged by depends on it")
     return found
 
 
 def _require_searchable(config: Config, name: str) -> None:
-    if asked := next((one for one in _THE_QUESTION if _overlap(name, one)), None):
+    if asked := next((one for one in _THE_QUESTION if overlap(name, one)), None):
         raise ConfigError(f"search.space.{name}: all trials are judged by the same {asked}, which cannot be searched")
-    if config.search.prunes and any(_overlap(name, one) for one in _PRUNED_BY):
+    if config.search.prunes and any(overlap(name, one) for one in _PRUNED_BY):
         raise ConfigError(
             f"search.space.{name}: trainings are compared by it after each epoch; set search.pruning.enabled to false "
             "to search it"
@@ -152,11 +152,6 @@ def _tried(config: Config, name: str, values: Mapping[str, Any]) -> None:
         with_settings(config, values)
     except ConfigError as error:
         raise ConfigError(f"search.space.{name}: {error}") from None
-
-
-def _overlap(name: str, other: str) -> bool:
-    """Tell whether one of two dotted names is in the other."""
-    return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
 
 
 def places_of(project: Project) -> list[Place]:

@@ -43,7 +43,9 @@ def run(
             "--without", metavar="NAME", help="Leave out a part of training, such as mixup, to see what it is worth."
         ),
     ] = None,
-    select: Annotated[list[str] | None, typer.Option(help="Build only this asset; may be repeated.")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(metavar="ASSET", help="Build only this asset; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Build the model of a configuration, recorded in Dagster. Only what changed is built again."""

@@ -45,13 +45,14 @@ def require_optuna() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave Optuna's own log lines out, and its warnings that parts of it are experimental."""
+    """Leave out Optuna's own log lines, and its warnings that parts are experimental or a range ends between steps."""
     from optuna.exceptions import ExperimentalWarning
     from optuna.logging import ERROR, get_verbosity, set_verbosity
 
     before = get_verbosity()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.filterwarnings("ignore", "The distribution is specified by")
         set_verbosity(ERROR)
         try:
             yield

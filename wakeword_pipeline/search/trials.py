@@ -114,8 +114,8 @@ class _Search:
 
             try:
                 self._study.optimize(objective, n_trials=1, catch=(WakewordError,))
-            except BaseException as error:
-                if number is not None and not isinstance(error, Exception):  # it was stopped, and will be gone on with
+            except BaseException:
+                if number is not None:  # what ended it, such as a full disk, is no fault of its settings
                     take_up(self._study, number)
                 raise
         self._release()

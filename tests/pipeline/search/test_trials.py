@@ -1,5 +1,6 @@
 """Searches of a graph that costs nothing: what they find, share, prune and let go of, and how they are gone on with."""
 
+import errno
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from cheap_graph import GRAPH, SPACE, builds, cheap_project
 
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import MissingDependencyError, WakewordError
+from wakeword_core.evaluation.measure import plots
 from wakeword_core.graph.project import Project
 from wakeword_core.store.cleaning import garbage
 from wakeword_pipeline.orchestration.faults import fault_in_words
@@ -30,11 +32,18 @@ CHANNELS = {"training.model.channels": {"low": 8, "high": 64, "step": 8}}
 
 
 @pytest.fixture
-def home(tmp_path: Path, empty_store: Path) -> Path:
+def home_with_pictures(tmp_path: Path, empty_store: Path) -> Path:
     """A home with MLflow's database, which takes a second to make."""
     (tmp_path / "home").mkdir()
     shutil.copyfile(empty_store, tmp_path / "home" / "mlflow.db")
     return tmp_path / "home"
+
+
+@pytest.fixture
+def home(home_with_pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same for tests that look at no picture, of which each takes as long as a trial."""
+    monkeypatch.setattr(plots, "trials_picture", lambda *given: b"")
+    return home_with_pictures
 
 
 def runs_of(home: Path) -> dict[str, Any]:
@@ -44,7 +53,8 @@ def runs_of(home: Path) -> dict[str, Any]:
     return {run.info.run_name: run for run in client.search_runs([experiment])}
 
 
-def test_the_known_best_is_found_features_are_built_once_and_the_test_never(home: Path) -> None:
+def test_the_known_best_is_found_features_are_built_once_and_the_test_never(home_with_pictures: Path) -> None:
+    home = home_with_pictures
     asked = {"random_trials": 5, "pruning": {"enabled": False}}
     project = cheap_project(home, trials=10, **asked)
     found = search(project)
@@ -105,7 +115,8 @@ def test_a_training_that_learns_less_than_others_is_ended_early(home: Path) -> N
     assert f"after epoch {pruned[0].epochs}, where it had learnt less than others" in str(pruned[0])
 
 
-def test_several_objectives_have_several_best_trials_and_prune_nothing(home: Path) -> None:
+def test_several_objectives_have_several_best_trials_and_prune_nothing(home_with_pictures: Path) -> None:
+    home = home_with_pictures
     settings = {"objectives": ["misses", "cpu", "bytes"], "sampler": "nsga2", "space": {**SPACE, **CHANNELS}}
     found = search(cheap_project(home, trials=6, random_trials=3, pruning={"after_trials": 1}, **settings))
     assert found.count("finished") == 6
@@ -164,12 +175,15 @@ def test_trials_of_other_validation_recordings_are_not_compared(home: Path) -> N
     assert others and all("other recordings than that of the first trial" in row.problem for row in others)
 
 
-def test_a_trial_that_is_stopped_is_gone_on_with(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_a_trial_that_is_stopped_is_gone_on_with(
+    home: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException
+) -> None:
     def stop(run: object, record: Any) -> None:
         if record.epoch == 3:
-            raise KeyboardInterrupt
+            raise end
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(type(end)):
         patch.setattr(cheap_graph, "after_epoch", stop)
         search(cheap_project(home, trials=2))
     kept = needed_by_searches(home)

@@ -281,8 +281,11 @@ def _mark_trials(axes: "Axes", points: Mapping[int, tuple[float, float]], best: 
         if chosen:
             across, up = zip(*chosen, strict=True)
             axes.scatter(across, up, s=size, color=color, label=label, zorder=3, edgecolors="white")
-    for number in best:
-        axes.annotate(str(number), points[number], (5, 5), textcoords="offset points", fontsize=8, zorder=4)
+    at: dict[tuple[float, float], list[str]] = {}
+    for number in sorted(best):  # of which several may have the same figures
+        at.setdefault(points[number], []).append(str(number))
+    for point, numbers in at.items():
+        axes.annotate(", ".join(numbers), point, (5, 5), textcoords="offset points", fontsize=8, zorder=4)
 
 
 def _png(figure: "Figure") -> bytes:
