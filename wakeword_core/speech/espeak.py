@@ -62,6 +62,8 @@ _NOTE = re.compile(r"\([a-z-]+\)")
 """What it puts into IPA where it reads a word by the rules of another language, such as (en)."""
 _VOICE_NAME = re.compile(r"[A-Za-z0-9-]+(\+\w+)?")
 _BREATH_SEED = 1
+_MOST_TAKES = 16
+"""Times that a text is said in search of two that are the same; see `_engine`."""
 _PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
 
 _SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -89,7 +91,7 @@ def speak(
     With `named`, what stands in `[[...]]` are names of phonemes, see `mnemonics`.
 
     `rate` in words a minute (80 to 450), `pitch` and `intonation` (how far pitch moves) from 0 to 99.
-    DataError when the text gives no sound or the voice does not exist.
+    DataError when the text gives no sound, the voice does not exist, or other threads never let it be.
     """
     chunks: list[bytes] = []
 
@@ -100,18 +102,49 @@ def speak(
 
     callback = _SynthCallback(collect)
     encoded = _encoded(text)
-    with _engine() as (library, sample_rate):
-        library.espeak_SetSynthCallback(callback)
-        _set_voice(library, _espeak_name(voice))
-        for parameter, value in ((_PARAMETER_RATE, rate), (_PARAMETER_PITCH, pitch), (_PARAMETER_RANGE, intonation)):
-            library.espeak_SetParameter(parameter, value, 0)
-        status = _synthesize(library, encoded, named)
-    if status != 0:
-        raise DataError(f"espeak-ng failed with status {status} on {text!r}; choose another text")
-    samples = np.frombuffer(b"".join(chunks), dtype=np.int16)
+    parameters = ((_PARAMETER_RATE, rate), (_PARAMETER_PITCH, pitch), (_PARAMETER_RANGE, intonation))
+
+    def take() -> tuple[bytes, int, bool]:
+        chunks.clear()
+        with _engine() as (library, sample_rate):
+            library.espeak_SetSynthCallback(callback)
+            _set_voice(library, _espeak_name(voice))
+            for parameter, value in parameters:
+                library.espeak_SetParameter(parameter, value, 0)
+            status = _synthesize(library, encoded, named)
+            drawn = _random_was_drawn(library)
+        if status != 0:
+            raise DataError(f"espeak-ng failed with status {status} on {text!r}; choose another text")
+        return b"".join(chunks), sample_rate, drawn
+
+    said, sample_rate = _undisturbed(take, voice)
+    samples = np.frombuffer(said, dtype=np.int16)
     if not samples.any():
         raise DataError(f"the text {text!r} gives no sound in the voice {voice.name}; use a text with words in it")
     return samples, sample_rate
+
+
+def _undisturbed(take: Callable[[], tuple[bytes, int, bool]], voice: Voice) -> tuple[bytes, int]:
+    """Return what is said and its rate: that of one take which drew no random numbers, or of two that are the same."""
+    last: bytes | None = None
+    for _ in range(_MOST_TAKES):
+        said, sample_rate, drawn = take()
+        if not drawn or said == last:
+            return said, sample_rate
+        last = said
+    raise DataError(
+        f"the voice {voice.name} sounds different each time, because other threads of this process draw the random "
+        "numbers of the C library as well; run again when the machine is at rest, or with compute.engine local"
+    )
+
+
+def _random_was_drawn(library: ctypes.CDLL) -> bool:
+    """Tell whether the library, or another thread, drew of the C library's random numbers since `_engine` began."""
+    if not hasattr(library, "srand"):
+        return False
+    following = library.rand()
+    library.srand(_BREATH_SEED)
+    return bool(following != library.rand())
 
 
 def phonemes(texts: Sequence[str], language: str = "en-us", named: bool = False) -> list[str]:
@@ -182,7 +215,8 @@ def _engine() -> Iterator[tuple[ctypes.CDLL, int]]:
 
     Its oscillator phases are static and outlive espeak_Terminate, and the breath of some variants comes from random
     numbers seeded by the clock, or from the C library's `rand`: only a freshly loaded library with fresh seeds says the
-    same text in the same bytes whatever was said before. Loading takes half a millisecond.
+    same text in the same bytes whatever was said before. Loading takes half a millisecond. But all threads of a process
+    share `rand`, and those of a Ray worker draw of it: what rests on it is said until it is the same twice.
     """
     library_path, data_path = _paths()
     with _lock:

@@ -1,5 +1,7 @@
+import ctypes
 import sys
 import threading
+from itertools import count
 
 import numpy as np
 import pytest
@@ -27,6 +29,19 @@ def engine():
     pytest.importorskip("espeakng_loader")
 
 
+def disturb(monkeypatch: pytest.MonkeyPatch, takes: int) -> None:
+    """Have more random numbers drawn before each of so many takes than before the last one."""
+    set_voice, begun = espeak._set_voice, count(1)
+
+    def drawing(library: ctypes.CDLL, name: str) -> None:
+        take = next(begun)
+        for _ in range(take if take <= takes else 0):
+            library.rand()
+        set_voice(library, name)
+
+    monkeypatch.setattr(espeak, "_set_voice", drawing)
+
+
 @pytest.mark.usefixtures("engine")
 class TestEngine:
     def test_speech_has_a_plausible_length_and_level(self):
@@ -42,6 +57,19 @@ class TestEngine:
         speak("something else altogether", Voice("en-us", "f5"), rate=200, pitch=10)
         again, _ = speak("hey robin", Voice("en-gb", variant))
         np.testing.assert_array_equal(first, again)
+
+    @pytest.mark.parametrize("variant", ["Reed", "m3"])
+    def test_same_bytes_though_another_thread_draws_random_numbers_as_well(self, variant, monkeypatch):
+        text = "seven robins sing in the garden"
+        alone, _ = speak(text, Voice("en-us", variant))
+        disturb(monkeypatch, takes=3)
+        among_others, _ = speak(text, Voice("en-us", variant))
+        np.testing.assert_array_equal(among_others, alone)
+
+    def test_where_no_two_takes_are_the_same_nothing_is_said(self, monkeypatch):
+        disturb(monkeypatch, takes=99)
+        with pytest.raises(DataError, match=r"en-us\+Reed sounds different each time.*compute\.engine local"):
+            speak("hey robin", Voice("en-us", "Reed"))
 
     def test_every_voice_speaks_and_no_two_are_alike(self):
         voices = [Voice(accent, variant) for accent in espeak.ACCENTS for variant in espeak.VARIANTS]

@@ -58,7 +58,7 @@ CONFIG = Config.model_validate(
     }
 )
 SPEECH = SynthesisConfig(
-    engines={"espeak": 1}, positives=48, hard_negatives=24, negatives=24, words=0, pieces=0, background_minutes=0.0,
+    engines={"espeak": 1}, positives=48, hard_negatives=24, negatives=24, words=0, pieces=0, background_minutes=0.2,
     recognise="none",
 )  # fmt: skip
 
