@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("benchmarks/*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("benchmarks/*.md")]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -18,7 +18,9 @@ def test_links_lead_somewhere(document):
 def test_the_index_lists_every_document():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     assert [
-        path.name for path in ROOT.glob("docs/*.md") if f"({path.name})" not in index and path.stem != "index"
+        name
+        for name in (path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md"))
+        if f"({name})" not in index and name != "index.md"
     ] == []
 
 
