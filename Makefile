@@ -17,7 +17,7 @@ PIP := { $(BIN) -m pip --version >/dev/null 2>&1 || $(BIN) -m ensurepip >/dev/nu
 ESPHOME := .venv-esphome
 ESPHOME_VERSION := 2026.6.5
 
-.PHONY: run ui test coverage lint style types tests format esphome dist clean
+.PHONY: run ui test coverage lint style types tests format docs esphome dist clean
 
 run: $(SPEECH)
 	@$(BIN) -P -m wakeword_pipeline.cli demo $(ARGS)
@@ -57,6 +57,11 @@ format: $(DEV)
 	@$(BIN) -m ruff check --fix-only .
 	@$(BIN) -m ruff format .
 
+# The documents as a site in site/, with every link checked; nothing in it is loaded from elsewhere.
+docs: $(DEV)
+	@NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build --quiet
+	@echo "The site is in site/; to read it: $(BIN) -m http.server --bind 127.0.0.1 --directory site"
+
 # Only one test needs it, in which ESPHome itself reads a manifest; without it that one is skipped.
 esphome: $(ESPHOME)/.installed-$(ESPHOME_VERSION)
 
@@ -75,7 +80,7 @@ dist: $(DEV)
 	@ls -l dist
 
 clean:
-	rm -rf $(VENV) $(ESPHOME) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf $(VENV) $(ESPHOME) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -not -path './.wakeword/*' -prune -exec rm -rf {} +
 
 $(BIN):
