@@ -16,24 +16,33 @@ from pydantic_core import to_jsonable_python
 from wakeword_core.config import Config
 from wakeword_core.config.base import DECIDES_NOTHING, Settings
 from wakeword_core.config.loading import AUTO, PRESETS
+from wakeword_core.graph.stage import Stage
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.serving.app import create_app
 from wakeword_core.serving.service import Service
 from wakeword_pipeline.cli.main import app
 
 _BOUNDS = {
-    "minimum": "at least {:g}",
-    "exclusiveMinimum": "more than {:g}",
-    "maximum": "at most {:g}",
-    "exclusiveMaximum": "less than {:g}",
-    "minLength": "of at least {} characters",
-    "maxLength": "of at most {} characters",
+    "minimum": "at least {:,}",
+    "exclusiveMinimum": "more than {:,}",
+    "maximum": "at most {:,}",
+    "exclusiveMaximum": "less than {:,}",
+    "minLength": "at least {:,} long",
+    "maxLength": "at most {:,} long",
     "pattern": "that matches {}",
-    "minItems": "of at least {} values",
-    "maxItems": "of at most {} values",
+    "minItems": "at least {:,} long",
+    "maxItems": "at most {:,} long",
 }
 """Keyword of a JSON schema -> what it says of a value."""
-_TYPES = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
+_TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "names with values",
+}
 
 
 def settings_page() -> str:
@@ -77,41 +86,49 @@ def _settings_of(name: str, choice: str, group: type[Settings]) -> Iterator[str]
     title = f"`{name}`" if name else "The project"
     yield f"{'#' * (2 + name.count('.'))} {title}{f', `{choice}`' if choice else ''} {{ #{anchor} }}"
     yield _inline(" ".join((group.__doc__ or "").split()))
-    schema = group.model_json_schema()
     fields = [field for field, info in group.model_fields.items() if info.annotation not in _groups_in(info.annotation)]
     stages = {field: stale_stages(f"{name}.{field}".lstrip("."), group) for field in fields}
-    together = len({*stages.values()}) == 1
-    if together:
+    if len({*stages.values()}) == 1:
         yield _stale(stages[fields[0]])
-    rows = []
-    for field in fields:
-        info = group.model_fields[field]
-        default = "" if info.is_required() else _code(_written(info.get_default(call_default_factory=True)))
-        meaning = _inline(info.description or "")
-        meaning += "" if together else f"<br><small>{_stale(stages[field])}</small>"
-        allowed = html.escape(allowed_values(schema["properties"][field], schema.get("$defs", {})))
-        rows.append((_code(field), default or "must be given", allowed, meaning))
-    if rows:
+        stages = {}
+    if fields:
+        rows = [_setting(group, field, stages.get(field)) for field in fields]
         yield _table(("setting", "default", "allowed", "what it is"), rows)
+
+
+def _setting(group: type[Settings], field: str, stages: Sequence[str] | None) -> tuple[str, ...]:
+    """The row of a setting; `stages` are told with it unless they are None."""
+    info, schema = group.model_fields[field], group.model_json_schema()
+    default = "must be given" if info.is_required() else _code(_default(info.get_default(call_default_factory=True)))
+    allowed = html.escape(allowed_values(schema["properties"][field], schema.get("$defs", {})))
+    note = "" if stages is None else f"<br><small>{_stale(stages)}</small>"
+    return _code(field), default, allowed, _inline(info.description or "") + note
+
+
+def _default(value: Any) -> str:
+    """A default as it would stand in a configuration; of a group, what chooses it."""
+    return f"{{arch: {value.arch}}}" if isinstance(value, Settings) else _written(value)
 
 
 def stale_stages(name: str, group: type[Settings]) -> tuple[str, ...]:
     """Return the stages whose own settings hold the setting of a dotted name, which is one of `group`."""
     if DECIDES_NOTHING in group.model_fields[name.rpartition(".")[2]].metadata:
         return ()
-    return tuple(
-        stage.name
-        for stage in STAGES
-        if any(
-            f"{name}.".startswith(f"{branch}.")
-            for branch in (*stage.settings, *stage.settings_of_training, stage.switch)
-            if branch
-        )
-    )
+    return tuple(stage.name for stage in STAGES if any(f"{name}.".startswith(branch) for branch in _branches(stage)))
+
+
+def _branches(stage: Stage) -> Iterator[str]:
+    """The beginnings of the names of all settings that a stage depends on."""
+    for branch in (*stage.settings, *stage.settings_of_training, *filter(None, [stage.switch])):
+        yield f"{branch}."
+        if branch == "labels":
+            yield "phrase."  # which they follow from
 
 
 def _stale(stages: Sequence[str]) -> str:
-    return f"A change makes stale: {', '.join(map(_code, stages))}." if stages else "A change makes no stage stale."
+    if not stages:
+        return "A change makes no stage stale by itself."
+    return f"A change makes stale: {', '.join(map(_code, stages))}."
 
 
 def allowed_values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
@@ -122,20 +139,19 @@ def allowed_values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) ->
         return " or ".join(dict.fromkeys(allowed_values(choice, definitions) for choice in choices))
     if "enum" in schema or "const" in schema:
         return " or ".join(map(_written, schema.get("enum", [schema.get("const")])))
-    bounds = [text.format(schema[keyword]) for keyword, text in _BOUNDS.items() if keyword in schema]
-    kind = schema.get("type")
     if "prefixItems" in schema:
         return f"[{', '.join(allowed_values(item, definitions) for item in schema['prefixItems'])}]"
-    if kind == "array":
-        each = allowed_values(schema.get("items", {}), definitions)
-        return " ".join(["a list", *bounds]) + (f", each {each}" if each else "")
-    if kind == "object":
-        more = schema.get("additionalProperties")
-        each = allowed_values(more, definitions) if isinstance(more, dict) else ""
-        return "a group" if "properties" in schema else "names with values" + (f", each {each}" if each else "")
-    if kind == "string":
-        return " ".join(["text", *bounds])
-    return ", ".join([_TYPES.get(kind, kind or ""), *bounds]).strip(", ")
+    if "properties" in schema:
+        return "a group, as below"
+    kind = _TYPES.get(schema.get("type", ""), "")
+    bounds = [text.format(_plain(schema[keyword])) for keyword, text in _BOUNDS.items() if keyword in schema]
+    inner = schema.get("items") or schema.get("additionalProperties")
+    each = allowed_values(inner, definitions) if isinstance(inner, dict) else ""
+    return ", ".join(filter(None, (kind, *bounds, each and f"each {each}")))
+
+
+def _plain(bound: Any) -> Any:
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 def commands_page() -> str:

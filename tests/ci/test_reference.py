@@ -39,7 +39,7 @@ def test_a_setting_is_shown_with_default_bounds_meaning_and_stages(settings: str
         ({"type": "integer", "minimum": 1, "exclusiveMaximum": 9}, "a whole number, at least 1, less than 9"),
         ({"anyOf": [{"type": "number"}, {"type": "null"}]}, "a number or null"),
         ({"enum": ["a", "b"]}, "a or b"),
-        ({"type": "array", "items": {"type": "string"}, "minItems": 1}, "a list of at least 1 values, each text"),
+        ({"type": "array", "items": {"type": "string"}, "minItems": 1}, "a list, at least 1 long, each text"),
         ({"type": "array", "prefixItems": [{"type": "number"}] * 2}, "[a number, a number]"),
         (
             {"type": "object", "additionalProperties": {"$ref": "#/$defs/Share"}},

@@ -1,12 +1,14 @@
 """Which stages a setting makes stale: of every single one, and of nothing else."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import pytest
+from reference import stale_stages
 
 from wakeword_core.config import Config, SourceConfig
-from wakeword_core.config.base import Settings
+from wakeword_core.config.base import DecidesIf, Settings
 from wakeword_core.graph.stages import STAGES
 
 SPEECH, MANIFEST, SHARDS, FEATURES = "synthetic_speech", "raw_manifest", "audio_shards", "mel_features"
@@ -126,6 +128,16 @@ def test_a_changed_setting_makes_exactly_these_stages_stale(leaf: str) -> None:
     branches = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
     expected = next(STALE[branch] for branch in branches if branch in STALE)
     assert stale(changed(CONFIG, leaf)) == set(expected)
+
+
+@pytest.mark.parametrize("leaf", list(leaves(CONFIG)))
+def test_the_page_of_settings_names_these_stages(leaf: str) -> None:
+    """And those that depend on a setting only with another value of another one."""
+    group = type(attrgetter(leaf.rpartition(".")[0])(CONFIG) if "." in leaf else CONFIG)
+    shown, expected = set(stale_stages(leaf, group)), {name.partition("[")[0] for name in stale(changed(CONFIG, leaf))}
+    marks = group.model_fields[leaf.rpartition(".")[2]].metadata
+    conditional = any(isinstance(mark, DecidesIf) for mark in marks)
+    assert shown >= expected if conditional else shown == expected
 
 
 def test_the_table_names_nothing_that_there_is_not() -> None:
