@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ import typer
 from tutorials import TUTORIALS, blocks, typed
 
 from wakeword_core.config.loading import load_config
+from wakeword_core.export.tflite.limits import problems
 from wakeword_core.graph.stages import STAGES
 from wakeword_pipeline.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 STEP_BY_STEP = [*TUTORIALS, ROOT / "README.md", ROOT / "docs" / "start.md"]
-OF_THE_SHELL = {".", "cd", "cp", "esphome", "mkdir", "pip"}
+OF_THE_SHELL = {".", "cd", "cp", "esphome", "mkdir"}
 """Other programs that tutorials may use."""
+BEHIND_MAKE = {"run": "demo", "ui": "ui"}
+"""Target of the Makefile -> command of which its ARGS are options."""
 COMMANDS: Any = typer.main.get_command(app)
 
 
@@ -30,21 +34,25 @@ def check(words: list[str]) -> None:
     """Fail for what could not be typed in a checkout."""
     program = words[0].rpartition("/")[2]
     if program == "make":
-        rules = (ROOT / "Makefile").read_text("utf-8")
-        assert re.search(rf"^{re.escape(words[1])}:", rules, re.MULTILINE), f"the Makefile has no {words[1]}"
-        given = dict(word.split("=", 1) for word in words[2:]).get("ARGS", "")
-        of_command = {"run": "demo", "ui": "ui"}.get(words[1])
-        if of_command:
-            parsed(["wakeword", of_command, *shlex.split(given)])
+        check_make(words)
     elif program == "wakeword":
         parameters = parsed(words)
         load_config(None, parameters.get("settings") or ())
         assert set(parameters.get("select") or ()) <= {stage.name for stage in STAGES}
+    elif program == "pip":
+        known = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+        assert {extra for named in re.findall(r"\[([\w,]+)\]", words[-1]) for extra in named.split(",")} <= set(known)
     else:
         assert program in OF_THE_SHELL, f"{words[0]} is none of the programs that tutorials use"
-        extras = re.findall(r"\[([\w,]+)\]", " ".join(words)) if program == "pip" else []
-        known = (ROOT / "pyproject.toml").read_text("utf-8")
-        assert all(re.search(rf"^{extra} = \[", known, re.MULTILINE) for found in extras for extra in found.split(","))
+
+
+def check_make(words: list[str]) -> None:
+    """Fail for a target that there is not, and for options that the command behind it has not."""
+    _, target, *given = words
+    rules = (ROOT / "Makefile").read_text("utf-8")
+    assert re.search(rf"^{re.escape(target)}:", rules, re.MULTILINE), f"the Makefile has no {target}"
+    for options in (word.removeprefix("ARGS=") for word in given):
+        parsed(["wakeword", BEHIND_MAKE[target], *shlex.split(options)])
 
 
 @pytest.mark.parametrize("document", STEP_BY_STEP, ids=lambda path: path.stem)
@@ -60,7 +68,8 @@ def test_configurations_of_tutorials_are_right(document: Path, tmp_path: Path) -
     written = tmp_path / "wakeword.yaml"
     for text in blocks(document, "yaml"):
         written.write_text(text)
-        assert load_config(written).phrase in ("hey robin", "hello house")
+        config = load_config(written)
+        assert not config.export.tflite.enabled or problems(config) == []
 
 
 @pytest.mark.parametrize("document", TUTORIALS, ids=lambda path: path.stem)

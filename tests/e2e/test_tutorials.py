@@ -10,12 +10,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_speaker_is_forgotten_as_the_tutorial_says(built, tmp_path) -> None:
-    """In a home of its own, which begins with what was built elsewhere."""
+    """In a home of its own, which begins with what another one built."""
     home = replace(built, folder=tmp_path / "project")
     shutil.copytree(built.folder / "recordings", home.folder / "recordings")
     shutil.copy(built.folder / "wakeword.yaml", home.folder)
     shutil.copytree(built.path / "store", home.path / "store")
-    assert home.run()["built"] == []
     tutorial = next(path for path in TUTORIALS if path.stem == "forget")
     speaker, printed = "kitchen/person03", []
     for program, *arguments in typed(tutorial):
