@@ -1,6 +1,6 @@
 """Rows of features: planned windows are cut from a shard's recordings, augmented and transformed in batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,10 +17,21 @@ from wakeword_core.features.augment import STEPS, Augmenter, Draws, Floor, cut, 
 from wakeword_core.features.frontend import on_device, row_front_end
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.store import NO_WORD, Columns, open_features
-from wakeword_core.features.windows import ALL_REAL, Synthetic, WindowPlan, label_indices, role_indices
+from wakeword_core.features.windows import (
+    ALL_REAL,
+    Synthetic,
+    WindowPlan,
+    label_indices,
+    plan_windows,
+    role_indices,
+)
+from wakeword_core.progress import Progress
+from wakeword_core.shards.packed_split import iter_batches, read_index
 from wakeword_core.shards.shard_file import Recording
 
 Indices = npt.NDArray[np.int64]
+_SECONDS_AT_ONCE = 2_000.0
+"""Of recordings that are held at once where the sound of rows is wanted."""
 _ROW_TYPES = {"key": np.uint64, "start": np.int64, "part": np.int64, "row": np.int64}
 
 
@@ -235,3 +246,43 @@ class OlderRows:
             if not self._is_whole(self._parts[number]):
                 rows[part == number] = -1
         return ReusedRows(self._parts, part, rows) if (rows >= 0).any() else None
+
+
+@dataclass(frozen=True)
+class SoundBatch:
+    """Some rows of a few recordings, whose sound `RowComputer.sound` gives."""
+
+    shard_rows: ShardRows
+    columns: Columns
+    """of all rows of these recordings"""
+    rows: Indices
+    """which of them"""
+    first: int
+    """rows of the split before those of these recordings"""
+
+
+def sound_batches(
+    computer: RowComputer,
+    shards: Path,
+    size: int,
+    progress: Progress,
+    what: str,
+    keys: npt.NDArray[np.uint64] | None = None,
+) -> Iterator[SoundBatch]:
+    """Yield the rows of a split, or those with some `keys`, in batches of at most `size`, a few recordings at a time."""
+    config, done, total, first = computer.config, 0, len(read_index(shards)), 0
+    rate = config.data.audio.sample_rate
+    for recordings in iter_batches(shards, _SECONDS_AT_ONCE):
+        progress(what, done, total)
+        done += len(recordings)
+        decoded = join_recordings(recordings, computer.margin)
+        plan = plan_windows(decoded.recordings, computer.split, config.features, rate, config.seed, computer.synthetic)
+        shard_rows = computer.prepare(decoded, plan, computer.draw(plan))
+        columns = computer.columns(decoded.recordings, shard_rows)
+        wanted = np.ones(len(plan), bool) if keys is None else np.isin(shard_rows.draws.key, keys)
+        for batch in computer.batches(shard_rows, 0, len(plan), len(plan) or 1):
+            rows = batch[wanted[batch]]
+            for start in range(0, len(rows), size):
+                yield SoundBatch(shard_rows, columns, rows[start : start + size], first)
+        first += len(plan)
+    progress(what, total, total)

@@ -14,17 +14,14 @@ from wakeword_core.cores import available_cores, torch_threads
 from wakeword_core.errors import DataError
 from wakeword_core.features.draws import mix_bits, uniforms
 from wakeword_core.features.materials import materials_for
-from wakeword_core.features.rows import Indices, RowComputer, ShardRows, join_recordings
+from wakeword_core.features.rows import RowComputer, SoundBatch, sound_batches
 from wakeword_core.features.store import NO_WORD, FeatureFile
-from wakeword_core.features.windows import Synthetic, plan_windows
-from wakeword_core.judge.embedding import STEP_SAMPLES, SpeechEmbedding, speech_embedding, steps_of
+from wakeword_core.features.windows import Synthetic
+from wakeword_core.judge.embedding import STEP_SAMPLES, speech_embedding, steps_of
 from wakeword_core.prefetch import prefetch
 from wakeword_core.progress import Progress, silent
-from wakeword_core.shards.packed_split import iter_batches, read_index
 
 _BATCH_ROWS = 16
-_BATCH_SECONDS = 2_000.0
-"""Of recordings that are held at once."""
 _QUIET_DBFS = (-78.0, -58.0)
 """Level of the hiss under every row: an embedding of digital silence, which no microphone gives, would be a cue."""
 _STREAM = 7
@@ -41,12 +38,6 @@ class EmbeddedRows:
     embeddings: Tensor
     labels: Tensor
     word_steps: Tensor
-
-
-@dataclass(frozen=True)
-class _Batch:
-    shard_rows: ShardRows
-    rows: Indices
 
 
 def embed_rows(
@@ -72,27 +63,15 @@ def embed_rows(
     labels: list[npt.NDArray[np.int64]] = []
     ends: list[npt.NDArray[np.float64]] = []
 
-    def batches() -> Iterator[_Batch]:
-        done, total = 0, len(read_index(shards))
-        for recordings in iter_batches(shards, _BATCH_SECONDS):
-            progress("embed rows", done, total)
-            done += len(recordings)
-            decoded = join_recordings(recordings, computer.margin)
-            plan = plan_windows(decoded.recordings, "train", config.features, rate, config.seed, synthetic)
-            shard_rows = computer.prepare(decoded, plan, computer.draw(plan))
-            columns = computer.columns(decoded.recordings, shard_rows)
-            wanted = np.isin(shard_rows.draws.key, chosen)
-            for batch in computer.batches(shard_rows, 0, len(plan), len(plan) or 1):
-                rows = batch[wanted[batch]]
-                for start in range(0, len(rows), _BATCH_ROWS):
-                    part = rows[start : start + _BATCH_ROWS]
-                    labels.append(columns["labels"][part].astype(np.int64))
-                    ends.append(_in_steps(columns["word_ends"][part], computer))
-                    yield _Batch(shard_rows, part)
-        progress("embed rows", total, total)
+    def batches() -> Iterator[SoundBatch]:
+        for batch in sound_batches(computer, shards, _BATCH_ROWS, progress, "embed rows", chosen):
+            labels.append(batch.columns["labels"][batch.rows].astype(np.int64))
+            ends.append(_in_steps(batch.columns["word_ends"][batch.rows], computer))
+            yield batch
 
-    def embed(batch: _Batch) -> Tensor:
-        return _embed(batch, computer, embedding)
+    @torch.inference_mode()
+    def embed(batch: SoundBatch) -> Tensor:
+        return embedding(sound_with_hiss(batch, computer)).half()
 
     with torch_threads(1):
         embedded = torch.cat(list(prefetch(embed, batches(), workers, 2 * workers)))
@@ -132,11 +111,11 @@ def _in_steps(frames: npt.NDArray[np.int64], computer: RowComputer) -> npt.NDArr
 
 
 @torch.inference_mode()
-def _embed(batch: _Batch, computer: RowComputer, embedding: SpeechEmbedding) -> Tensor:
+def sound_with_hiss(batch: SoundBatch, computer: RowComputer) -> Tensor:
+    """Return the sound of rows [rows, samples] in [-1, 1] as an embedding is to hear it: nowhere digital silence."""
     keys = batch.shard_rows.draws.key[batch.rows]
     low, high = _QUIET_DBFS
     levels = 10 ** ((low + (high - low) * uniforms(keys, 1, stream=_STREAM)) / 20)
     hiss = np.stack([np.random.default_rng(key).standard_normal(computer.row, np.float32) for key in keys.tolist()])
     sound = computer.sound(batch.shard_rows, batch.rows)[:, -computer.row :]
-    sound = (sound + torch.from_numpy(hiss * levels.astype(np.float32))).clamp_(-1.0, 1.0)
-    return embedding(sound).half()
+    return (sound + torch.from_numpy(hiss * levels.astype(np.float32))).clamp_(-1.0, 1.0)
